@@ -1,0 +1,291 @@
+"""One frozen record per dataset: classes, colours, label ids, mean, splits and how its files are found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from database import classes, layouts, palettes
+from database.classes import IGNORE_LABEL
+from database.layouts import DatasetError, Sample
+from database.palettes import Palette
+
+__all__ = [
+    "IGNORE_LABEL",
+    "UNKNOWN_LABEL",
+    "Dataset",
+    "DatasetError",
+    "Sample",
+    "custom_dataset",
+    "find_samples",
+    "get_dataset",
+    "label_lookup",
+    "overlapping",
+]
+
+UNKNOWN_LABEL = 254
+
+_CITYSCAPES_MEAN = (72.41519599, 82.93553322, 73.18188461)
+_ADE_MEAN = (122.67891434, 116.66876762, 104.00698793)
+_CAMVID_MEAN = (105.03319369, 108.40886315, 110.33102643)  # over all pixels of the 367 training images
+_IMAGENET_MEAN = (123.68, 116.779, 103.939)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is to be known about a dataset.
+
+    Attributes:
+      name: as given on the command line.
+      class_names: by training id.
+      palette: colour by training id.
+      image_mean: RGB, 0..255, taken off the images.
+      default_dir: where it is looked for unless told otherwise.
+      label_map: id in its label files -> training id; 255 = ignored; absent ids are faults.
+      splits: the splits it knows.
+      find: (data_dir, split) -> samples of one of its splits, in a fixed order.
+      layout: the expected folders in words, for messages.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    palette: Palette
+    image_mean: tuple[float, float, float]
+    default_dir: str
+    label_map: Mapping[int, int]
+    splits: tuple[str, ...]
+    find: Callable[[str, str], list[Sample]]
+    layout: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+_CITYSCAPES = Dataset(
+    name="Cityscapes",
+    class_names=classes.CITYSCAPES_CLASSES,
+    palette=palettes.CITYSCAPES,
+    image_mean=_CITYSCAPES_MEAN,
+    default_dir="./database/cityscapes",
+    label_map=classes.CITYSCAPES_LABEL_MAP,
+    splits=("train", "val", "test", "train_extra"),
+    find=partial(layouts.cityscapes, label_map=classes.CITYSCAPES_LABEL_MAP),
+    layout=layouts.CITYSCAPES_LAYOUT,
+)
+
+_ADE_LABEL_MAP = {0: IGNORE_LABEL, **{file_id: file_id - 1 for file_id in range(1, 151)}}
+_CAMVID_LABEL_MAP = classes.identity_map(11, ignored_id=11)
+_SBD_LABEL_MAP = classes.identity_map(21)
+
+_DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        _CITYSCAPES,
+        Dataset(
+            name="ADE",
+            class_names=classes.ADE_CLASSES,
+            palette=palettes.voc_palette(151)[1:],
+            image_mean=_ADE_MEAN,
+            default_dir="./database/ADEChallengeData2016",
+            label_map=_ADE_LABEL_MAP,
+            splits=("train", "val", "test"),
+            find=partial(layouts.ade, label_map=_ADE_LABEL_MAP),
+            layout=layouts.ADE_LAYOUT,
+        ),
+        Dataset(
+            name="SBD",
+            class_names=classes.VOC_CLASSES,
+            palette=palettes.voc_palette(21),
+            image_mean=_ADE_MEAN,
+            default_dir="./database/SBD_all",
+            label_map=_SBD_LABEL_MAP,
+            splits=("train", "val", "test", "trainaug"),
+            find=partial(layouts.sbd, label_map=_SBD_LABEL_MAP),
+            layout=layouts.SBD_LAYOUT,
+        ),
+        replace(
+            _CITYSCAPES,
+            name="KITTI",
+            default_dir="./database/kitti_semantics",
+            splits=("train", "val", "test"),
+            find=partial(layouts.kitti, label_map=classes.CITYSCAPES_LABEL_MAP),
+            layout=layouts.KITTI_LAYOUT,
+        ),
+        Dataset(
+            name="CamVid",
+            class_names=classes.CAMVID_CLASSES,
+            palette=palettes.CAMVID,
+            image_mean=_CAMVID_MEAN,
+            default_dir="./database/camvid",
+            label_map=_CAMVID_LABEL_MAP,
+            splits=("train", "val", "test"),
+            find=partial(layouts.camvid, label_map=_CAMVID_LABEL_MAP),
+            layout=layouts.CAMVID_LAYOUT,
+        ),
+        replace(_CITYSCAPES, name="Toy", default_dir="./database/toy"),
+    )
+}
+
+
+def get_dataset(name: str) -> Dataset:
+    """The record of a known dataset.
+
+    Raises:
+      DatasetError: there is none of that name.
+    """
+    if name not in _DATASETS:
+        raise DatasetError(f"dataset '{name}' is unknown; the known ones are {', '.join(_DATASETS)}")
+    return _DATASETS[name]
+
+
+def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list[Sample]:
+    """The samples of the given splits one after the other, each split in the order of its image paths.
+
+    Args:
+      dataset: the record.
+      data_dir: the folder that holds the dataset.
+      splits: names of splits, such as ("train", "val").
+
+    Raises:
+      DatasetError: data_dir is no folder; a split is unknown or empty; an image lacks its label or a label
+        its image; a list file is missing or malformed or names a file that does not exist.
+    """
+    if not os.path.isdir(data_dir):
+        raise DatasetError(
+            f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
+            f"{dataset.layout} (default: {dataset.default_dir})"
+        )
+    samples: list[Sample] = []
+    for split in splits:
+        if split not in dataset.splits:
+            raise DatasetError(f"{dataset.name} has no split '{split}', only {', '.join(dataset.splits)}")
+        samples.extend(dataset.find(data_dir, split))
+    return samples
+
+
+def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> list[str]:
+    """The sorted names that occur in both, such as validation images among the training images."""
+    return sorted({sample.name for sample in samples_a} & {sample.name for sample in samples_b})
+
+
+def label_lookup(label_map: Mapping[int, int]) -> np.ndarray:
+    """The table that turns file ids 0..255 into training ids by indexing.
+
+    Args:
+      label_map: id in the file (0..255) -> training id.
+
+    Returns:
+      uint8 [256]: the training id, 255 where ignored, UNKNOWN_LABEL (254) where the map does not know the id.
+    """
+    table = np.full(256, UNKNOWN_LABEL, dtype=np.uint8)
+    table[list(label_map)] = list(label_map.values())
+    return table
+
+
+def custom_dataset(
+    num_classes: int,
+    *,
+    train_list: str | None = None,
+    val_list: str | None = None,
+    test_list: str | None = None,
+    palette_file: str | None = None,
+    ignore_label: int = IGNORE_LABEL,
+    label_map_file: str | None = None,
+    image_mean: tuple[float, float, float] | None = None,
+) -> Dataset:
+    """The record of a user's own data.
+
+    Args:
+      num_classes: 2..254.
+      train_list, val_list, test_list: files with lines `image label`, separated by a tab or by spaces, the
+        paths relative to the data_dir or absolute; test lines may lack the label. Without any list the images
+        lie in <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
+      palette_file: see `palettes.read_palette`; without it the VOC colours from the second on.
+      ignore_label: the id (0..255) of ignored pixels in the label files.
+      label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is
+        ignored; without it the files hold training ids.
+      image_mean: RGB, 0..255; by default ImageNet's.
+
+    Raises:
+      DatasetError: num_classes or ignore_label is out of range, the one includes the other, or the label map
+        file is unreadable or malformed.
+      palettes.PaletteError: the palette file is unreadable or malformed.
+    """
+    if not 2 <= num_classes <= 254:
+        raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")
+    if not 0 <= ignore_label <= 255:
+        raise DatasetError(f"ignore_label {ignore_label}: expected 0 to 255")
+    if label_map_file is not None:
+        label_map = {ignore_label: IGNORE_LABEL, **_read_label_map(label_map_file, num_classes)}
+    elif ignore_label < num_classes:
+        raise DatasetError(
+            f"ignore_label {ignore_label} is also one of the {num_classes} classes 0 to "
+            f"{num_classes - 1}: give the ids of the classes in a label map file"
+        )
+    else:
+        label_map = classes.identity_map(num_classes, ignore_label)
+    class_names, palette = None, palettes.voc_palette(num_classes + 1)[1:]
+    if palette_file is not None:
+        class_names, palette = palettes.read_palette(palette_file, num_classes)
+    list_paths = {"train": train_list, "val": val_list, "test": test_list}
+    return Dataset(
+        name="custom",
+        class_names=class_names or tuple(f"class_{index}" for index in range(num_classes)),
+        palette=palette,
+        image_mean=_IMAGENET_MEAN if image_mean is None else image_mean,
+        default_dir=".",
+        label_map=label_map,
+        splits=tuple(list_paths),
+        find=partial(layouts.custom, label_map=label_map, list_paths=list_paths),
+        layout=layouts.CUSTOM_LAYOUT,
+    )
+
+
+def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DatasetError(f"{path}: label map file cannot be read ({reason})") from error
+    rows = _json_rows(path, text) if path.lower().endswith(".json") else _text_rows(path, text)
+    label_map: dict[int, int] = {}
+    for where, file_id, train_id in rows:
+        train_id = str(IGNORE_LABEL) if train_id.lower() == "ignore" else train_id
+        if not (file_id.isdecimal() and int(file_id) <= 255):
+            raise DatasetError(f"{where}: id '{file_id}' in the label files, expected 0 to 255")
+        if not (train_id.isdecimal() and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
+            raise DatasetError(
+                f"{where}: training id '{train_id}', expected 0 to {num_classes - 1}, 255 or 'ignore'"
+            )
+        if int(file_id) in label_map:
+            raise DatasetError(f"{where}: id {file_id} is mapped already")
+        label_map[int(file_id)] = int(train_id)
+    return label_map
+
+
+def _text_rows(path: str, text: str) -> list[tuple[str, str, str]]:
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split("#", 1)[0].split()
+        if fields and len(fields) != 2:
+            raise DatasetError(f"{path}, line {number}: found '{line.strip()}', expected 'id train_id'")
+        if fields:
+            rows.append((f"{path}, line {number}", fields[0], fields[1]))
+    return rows
+
+
+def _json_rows(path: str, text: str) -> list[tuple[str, str, str]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(content, dict):
+        raise DatasetError(f'{path}: expected a JSON object {{"id": train_id}}')
+    return [(f"{path}, id {file_id}", file_id, str(train_id)) for file_id, train_id in content.items()]

@@ -1,0 +1,209 @@
+"""Reading and writing image and label files with Pillow."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+# Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+# How an image must be turned to stand upright, by its EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+# Pillow stretches grey of 2 and 4 bits to 0..255; dividing by these steps gives back what is stored.
+_PACKED_GREY_STEPS = {"L;2": 85, "L;4": 17}
+
+# The formats whose mode "I" holds 0..65535; in the others it holds numbers of any size.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+
+# Changing the warning filters is not safe across threads, so only one thread at a time may do it.
+_warning_filters = threading.Lock()
+
+
+class ImageError(ValueError):
+    """An image or label file that cannot be read, cannot be written or is of an unfit kind."""
+
+
+@contextmanager
+def _decode_errors_named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except _DECODE_ERRORS as error:
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "cannot identify image file"
+        else:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path}: not an image that can be read ({reason})") from error
+
+
+@contextmanager
+def _warnings_silenced() -> Iterator[None]:
+    with _warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _open_header(path: str) -> tuple[Image.Image, int]:
+    """The image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
+    with _warnings_silenced():
+        image = Image.open(path)
+        if image.format == "TIFF":  # Pillow turns these itself, in `size` and when it decodes
+            return image, 1
+        try:
+            # The base class's method: the PNG reader's own decodes the pixels to find metadata after them.
+            return image, Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        except _DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
+            return image, 1
+
+
+class _Decoded(NamedTuple):
+    image: Image.Image  # decoded and upright
+    file_format: str | None
+    raw_mode: str  # how the file packs its pixels; "" where Pillow does not say
+
+
+def _decode(path: str) -> _Decoded:
+    image, orientation = _open_header(path)
+    with image:
+        tiles = getattr(image, "tile", None)
+        arguments = tiles[0][3] if tiles else ""
+        raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+        # The TIFF reader looks at more metadata here; the others decode in parallel.
+        with _warnings_silenced() if image.format == "TIFF" else nullcontext():
+            image.load()
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
+    return _Decoded(upright, image.format, str(raw_mode))
+
+
+def _to_rgb(decoded: _Decoded) -> np.ndarray:
+    """uint8 [H, W, 3] of an image in any of Pillow's modes."""
+    image = decoded.image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = np.asarray(image)
+        if image.mode == "F":
+            grey = np.rint(np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0))
+        elif image.mode != "I" or decoded.file_format in _SIXTEEN_BIT_FORMATS:
+            grey = grey >> 8
+        grey = np.clip(grey, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    image.info.pop("transparency", None)  # transparency is dropped, and Pillow warns about some kinds of it
+    return np.array(image.convert("RGB"))
+
+
+def read_image(path: str) -> np.ndarray:
+    """Reads an image file as RGB, upright by its EXIF orientation.
+
+    Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, other integer and floating-point
+    grey is rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped.
+
+    Args:
+      path: a file in any format that Pillow reads.
+
+    Returns:
+      uint8 [height, width, 3], 0..255.
+
+    Raises:
+      ImageError: the path is missing, a folder, no image, truncated, damaged or absurdly large.
+    """
+    with _decode_errors_named(path):
+        return _to_rgb(_decode(path))
+
+
+def read_label(path: str) -> np.ndarray:
+    """Reads a label file as the ids stored in it, upright by its EXIF orientation.
+
+    A palette image gives its palette indices, never its colours; 1-, 2- and 4-bit grey the stored numbers.
+
+    Args:
+      path: a single-channel image file.
+
+    Returns:
+      [height, width]: uint8, or int32 where the file stores more than 8 bits.
+
+    Raises:
+      ImageError: as `read_image`, and where the file holds colours or fractions in place of ids.
+    """
+    with _decode_errors_named(path):
+        image, _, raw_mode = _decode(path)
+        if image.mode == "I" or image.mode.startswith("I;16"):
+            return np.asarray(image).astype(np.int32)
+        if image.mode not in ("1", "L", "P"):
+            raise ImageError(
+                f"{path}: labels must be single-channel class ids, this file has mode "
+                f"{image.mode}; convert its colours to ids, in 8-bit grey or a palette PNG"
+            )
+        ids = np.array(image, dtype=np.uint8)
+        return ids // _PACKED_GREY_STEPS.get(raw_mode, 1)
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Reads (height, width) in pixels from a file's header, as `read_image` and `read_label` would return it.
+
+    Raises:
+      ImageError: the path is missing, a folder or no image; the pixels are not looked at.
+    """
+    with _decode_errors_named(path):
+        image, orientation = _open_header(path)
+        with image:
+            width, height = image.size
+    return (width, height) if orientation in _SIDEWAYS else (height, width)
+
+
+def write_image(path: str, array: np.ndarray) -> None:
+    """Writes a PNG file, creating its folder where needed; the final name never holds a half-written file.
+
+    Args:
+      path: the file to write or to replace.
+      array: uint8 [height, width, 3] RGB or uint8 [height, width] grey or ids.
+
+    Raises:
+      ImageError: the array is of another type or shape, or the file cannot be written.
+    """
+    fits = array.ndim in (2, 3) and array.shape[2:] in ((), (3,)) and array.size > 0
+    if array.dtype != np.uint8 or not fits:
+        raise ImageError(
+            f"{path}: cannot write {array.dtype} {list(array.shape)} as an image; "
+            "expected uint8 [H, W, 3] or [H, W]"
+        )
+    folder = os.path.dirname(path) or "."
+    partial_path = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        Image.fromarray(array).save(partial_path, format="PNG")
+        os.replace(partial_path, path)
+    except OSError as error:
+        raise ImageError(f"{path}: image cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(partial_path)

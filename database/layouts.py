@@ -1,0 +1,274 @@
+"""Where each dataset keeps its images and labels: walking of folders, reading of list files, pairing."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from database.classes import identity_map
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+CITYSCAPES_LAYOUT = (
+    "leftImg8bit/<split>/<city>/*_leftImg8bit.png with "
+    "gtFine/<split>/<city>/*_gtFine_labelIds.png or *_gtFine_labelTrainIds.png"
+)
+ADE_LAYOUT = "images/{training,validation}/*.jpg with annotations/{training,validation}/*.png"
+SBD_LAYOUT = (
+    "list files train.txt, val.txt, test.txt with lines "
+    "'/JPEGImages/x.jpg /SegmentationClassAug/x.png', and the files they name"
+)
+KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing/image_2/*.png"
+CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
+CUSTOM_LAYOUT = "images/<split>/ with labels/<split>/, or lists by --train_list, --val_list, --test_list"
+
+
+class DatasetError(ValueError):
+    """A dataset that is unknown, incomplete or not laid out as expected."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and, except in test splits, its label.
+
+    Attributes:
+      name: unique within its split and free of path separators; for the names of output files.
+      image: path of the image file.
+      label: path of the label file, or None.
+      label_map: id in the label file -> training id; 255 = ignored; a file id that is absent is a fault.
+    """
+
+    name: str
+    image: str
+    label: str | None
+    label_map: Mapping[int, int]
+
+
+class _Entry(NamedTuple):
+    key: str  # path relative to the split's folder, or as listed, without suffix
+    image: str
+    label: str | None
+
+
+def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
+    """Cityscapes: labelIds where the split has any, else labelTrainIds; train_extra is coarse, test has none.
+
+    Source: https://github.com/mcordts/cityscapesScripts, "Dataset Structure".
+    """
+    image_folder = os.path.join(data_dir, "leftImg8bit", split)
+    images = _files_below(image_folder, ("_leftImg8bit.png",))
+    if split == "test":
+        return _samples(_unlabelled(images), label_map, split, f"{image_folder}/<city>/*_leftImg8bit.png")
+    annotation = "gtCoarse" if split == "train_extra" else "gtFine"
+    label_folder = os.path.join(data_dir, annotation, split)
+    labels = _files_below(label_folder, (f"_{annotation}_labelIds.png",))
+    if not labels:
+        labels = _files_below(label_folder, (f"_{annotation}_labelTrainIds.png",))
+        if labels:
+            label_map = identity_map(num_classes=19)
+    entries = _paired(images, labels, image_folder, label_folder)
+    return _samples(entries, label_map, split, f"{image_folder}/<city>/*_leftImg8bit.png")
+
+
+def ade(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
+    """ADEChallengeData2016; the test images lie in images/testing or release_test/testing."""
+    if split == "test":
+        folders = [os.path.join(data_dir, parent, "testing") for parent in ("images", "release_test")]
+        images = _files_below(folders[0], (".jpg",)) or _files_below(folders[1], (".jpg",))
+        looked_at = " or ".join(f"{folder}/*.jpg" for folder in folders)
+        return _samples(_unlabelled(images), label_map, split, looked_at)
+    folder = {"train": "training", "val": "validation"}[split]
+    label_folder = os.path.join(data_dir, "annotations", folder)
+    return _folder_pair(
+        os.path.join(data_dir, "images", folder), label_folder, label_map, split, image_suffixes=(".jpg",)
+    )
+
+
+def sbd(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
+    """PASCAL VOC with the labels of SBD, by list files; trainaug is the list train_aug.txt."""
+    list_path = os.path.join(data_dir, {"trainaug": "train_aug"}.get(split, split) + ".txt")
+    return _samples(_listed(list_path, data_dir, split), label_map, split, list_path)
+
+
+def kitti(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
+    """KITTI semantics, whose archive names no validation images.
+
+    val is a fifth of the training images, by a fixed permutation of their sorted names; train is the rest.
+    """
+    archive_folder = os.path.join(data_dir, "data_semantics")
+    root = archive_folder if os.path.isdir(archive_folder) else data_dir
+    if split == "test":
+        folder = os.path.join(root, "testing", "image_2")
+        return _samples(_unlabelled(_files_below(folder, (".png",))), label_map, split, f"{folder}/*.png")
+    image_folder = os.path.join(root, "training", "image_2")
+    samples = _folder_pair(image_folder, os.path.join(root, "training", "semantic"), label_map, split)
+    order = np.random.default_rng(0).permutation(len(samples)).tolist()
+    held_out = set(order[: max(1, len(samples) // 5)])
+    chosen = [sample for index, sample in enumerate(samples) if (index in held_out) == (split == "val")]
+    if not chosen:
+        raise DatasetError(
+            f"split '{split}' is empty: the only image of {image_folder} is held out for val; "
+            "expected two or more"
+        )
+    return chosen
+
+
+def camvid(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
+    """CamVid as the SegNet tutorial lays it out: by <split>.txt where there is one, else by the folders."""
+    list_path = os.path.join(data_dir, f"{split}.txt")
+    if os.path.exists(list_path):
+        return _samples(_listed(list_path, data_dir, split, by_last_parts=True), label_map, split, list_path)
+    label_folder = os.path.join(data_dir, f"{split}annot")
+    return _folder_pair(os.path.join(data_dir, split), label_folder, label_map, split)
+
+
+def custom(
+    data_dir: str, split: str, label_map: Mapping[int, int], list_paths: Mapping[str, str | None]
+) -> list[Sample]:
+    """A user's own data: by list files where any is given, else by images/<split>/ and labels/<split>/."""
+    if any(list_paths.values()):
+        list_path = list_paths[split]
+        if not list_path:
+            raise DatasetError(f"split '{split}' has no list file: give one with --{split}_list")
+        return _samples(_listed(list_path, data_dir, split), label_map, split, list_path)
+    label_folder = os.path.join(data_dir, "labels", split)
+    return _folder_pair(
+        os.path.join(data_dir, "images", split),
+        label_folder,
+        label_map,
+        split,
+        image_suffixes=IMAGE_SUFFIXES,
+        label_suffixes=IMAGE_SUFFIXES,
+    )
+
+
+def _folder_pair(
+    image_folder: str,
+    label_folder: str,
+    label_map: Mapping[int, int],
+    split: str,
+    image_suffixes: Sequence[str] = (".png",),
+    label_suffixes: Sequence[str] = (".png",),
+) -> list[Sample]:
+    """The images and labels of two folders, paired by relative path; a test split may have no labels."""
+    images = _files_below(image_folder, image_suffixes)
+    if split == "test" and not os.path.isdir(label_folder):
+        entries = _unlabelled(images)
+    else:
+        entries = _paired(images, _files_below(label_folder, label_suffixes), image_folder, label_folder)
+    kinds = image_suffixes[0] if len(image_suffixes) == 1 else f"{{{','.join(image_suffixes)}}}"
+    return _samples(entries, label_map, split, f"{image_folder}/*{kinds}")
+
+
+def _files_below(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
+    """Relative path without suffix -> path, of the visible files below a folder with one of the suffixes."""
+    found: dict[str, str] = {}
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in sorted(names):
+            suffix = next((end for end in suffixes if name.lower().endswith(end.lower())), None)
+            if suffix is None or name.startswith("."):
+                continue
+            path = os.path.join(parent, name)
+            key = os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")
+            if key in found:
+                raise DatasetError(f"{path}: the same name as {found[key]} but for the suffix; keep one")
+            found[key] = path
+    return found
+
+
+def _unlabelled(images: Mapping[str, str]) -> list[_Entry]:
+    return [_Entry(key, path, None) for key, path in images.items()]
+
+
+def _paired(
+    images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str
+) -> list[_Entry]:
+    _refuse_lonely(images, labels, f"image without a label in {label_folder}")
+    _refuse_lonely(labels, images, f"label without an image in {image_folder}")
+    return [_Entry(key, path, labels[key]) for key, path in images.items()]
+
+
+def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault: str) -> None:
+    lonely = sorted(set(files) - set(partners))
+    if lonely:
+        raise DatasetError(f"{files[lonely[0]]}: {fault}{_and_more(len(lonely) - 1)}")
+
+
+def _and_more(count: int) -> str:
+    return f" (and {count} more)" if count else ""
+
+
+def _listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = False) -> list[_Entry]:
+    """The entries of a list file, all of whose files must exist."""
+    entries: list[_Entry] = []
+    first_lines: dict[str, int] = {}
+    missing: list[str] = []
+    for number, fields in _list_lines(list_path, split):
+        if fields[0] in first_lines:
+            raise DatasetError(
+                f"{list_path}, line {number}: {fields[0]} is listed already in line {first_lines[fields[0]]}"
+            )
+        first_lines[fields[0]] = number
+        paths = [_resolved(data_dir, field, by_last_parts) for field in fields]
+        missing += [field for field, path in zip(fields, paths, strict=True) if not path]
+        key = os.path.splitext(fields[0].lstrip("/"))[0]
+        entries.append(_Entry(key, paths[0], paths[1] if len(paths) == 2 else None))
+    if missing:
+        raise DatasetError(
+            f"{list_path}: names {missing[0]}, which is not in {data_dir}{_and_more(len(missing) - 1)}"
+        )
+    return entries
+
+
+def _list_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of the lines `image label`; only test lists may leave out the label."""
+    try:
+        with open(list_path, encoding="utf-8-sig", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise DatasetError(
+            f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})"
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        fields = [field.strip() for field in text.split("\t")] if "\t" in text else text.split()
+        if not fields:
+            continue
+        if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
+            raise DatasetError(
+                f"{list_path}, line {number}: found {len(fields)} paths, expected "
+                "'image label' (paths that hold spaces are separated by one tab)"
+            )
+        yield number, fields
+
+
+def _resolved(data_dir: str, listed: str, by_last_parts: bool) -> str:
+    """The file a list means, absolute or below data_dir, perhaps by its last two parts only; "" if none."""
+    candidates = [os.path.join(data_dir, listed), os.path.join(data_dir, listed.lstrip("/"))]
+    if by_last_parts:
+        candidates.append(os.path.join(data_dir, *listed.split("/")[-2:]))
+    return next((path for path in candidates if os.path.isfile(path)), "")
+
+
+def _samples(
+    entries: Sequence[_Entry], label_map: Mapping[int, int], split: str, looked_at: str
+) -> list[Sample]:
+    """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
+    if not entries:
+        raise DatasetError(f"split '{split}' is empty: no images by {looked_at}")
+    ordered = sorted(entries, key=lambda entry: entry.image)
+    stems = Counter(os.path.basename(entry.key) for entry in ordered)
+    whole = Counter(entry.key for entry in ordered)
+    samples = []
+    for entry in ordered:
+        name = os.path.basename(entry.key)
+        if stems[name] > 1:
+            suffix = os.path.splitext(entry.image)[1].replace(".", "_") if whole[entry.key] > 1 else ""
+            name = entry.key.replace("/", "__") + suffix
+        samples.append(Sample(name, entry.image, entry.label, label_map))
+    return samples

@@ -1,0 +1,247 @@
+"""Colours of classes: tables, colouring of label maps, legends and panels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from database.classes import IGNORE_LABEL
+
+Palette = tuple[tuple[int, int, int], ...]
+
+# fmt: off
+CITYSCAPES: Palette = (
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+    (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60),
+    (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+)
+
+CAMVID: Palette = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+    (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)
+# fmt: on
+
+_WHITE, _BLACK, _GREY = (255, 255, 255), (0, 0, 0), (128, 128, 128)
+_FONT_SIZE = 14
+_ROW_HEIGHT = 22
+_SWATCH = 14
+_MARGIN = 8
+
+
+class PaletteError(ValueError):
+    """A palette file that cannot be read or does not fit the number of classes."""
+
+
+def voc_palette(num_colors: int) -> Palette:
+    """The PASCAL VOC colour map: bits 0, 1 and 2 of the index become the top bits of R, G and B, and so on.
+
+    Source: VOClabelcolormap of the PASCAL VOC development kit.
+
+    Raises:
+      ValueError: num_colors is outside 1..256.
+    """
+    if not 1 <= num_colors <= 256:
+        raise ValueError(f"the VOC colour map has 1 to 256 colours, not {num_colors}")
+
+    def channel(index: int, first_bit: int) -> int:
+        return sum((index >> (3 * place + first_bit) & 1) << (7 - place) for place in range(3))
+
+    return tuple((channel(index, 0), channel(index, 1), channel(index, 2)) for index in range(num_colors))
+
+
+def colorize(
+    train_ids: np.ndarray, palette: Palette, ignore_color: tuple[int, int, int] = _BLACK
+) -> np.ndarray:
+    """Colours a label map.
+
+    Args:
+      train_ids: integer [H, W].
+      palette: the colour of each training id.
+      ignore_color: the colour of every id outside the palette.
+
+    Returns:
+      uint8 [H, W, 3] RGB.
+    """
+    table = np.array([*palette, ignore_color], dtype=np.uint8)
+    known = (train_ids >= 0) & (train_ids < len(palette))
+    return table[np.where(known, train_ids, len(palette))]
+
+
+def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """Blends colours over an image: (1 - alpha) image + alpha colors, rounded.
+
+    Args:
+      image: uint8 [H, W, 3].
+      colors: uint8 [H, W, 3].
+      alpha: weight of the colours, 0..1.
+
+    Returns:
+      uint8 [H, W, 3].
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    if image.shape != colors.shape:
+        raise ValueError(f"cannot overlay colours {list(colors.shape)} on an image {list(image.shape)}")
+    blended = (1.0 - alpha) * image.astype(np.float32) + alpha * colors.astype(np.float32)
+    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+def to_label_ids(train_ids: np.ndarray, label_map: Mapping[int, int]) -> np.ndarray:
+    """Turns training ids back into the dataset's own ids, as evaluation servers want them.
+
+    Args:
+      train_ids: integer [H, W].
+      label_map: id in the file (0..255) -> training id, 255 = ignored.
+
+    Returns:
+      uint8 [H, W]: the smallest file id that maps to each training id; for ids that none maps to and for
+      ignored pixels 0 where the dataset ignores its id 0, else 255.
+    """
+    ignored = 0 if label_map.get(0) == IGNORE_LABEL else 255
+    table = np.full(257, ignored, dtype=np.uint8)
+    for file_id, train_id in sorted(label_map.items(), reverse=True):
+        if train_id != IGNORE_LABEL:
+            table[train_id] = file_id
+    return table[np.where((train_ids >= 0) & (train_ids < 256), train_ids, 256)]
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=_FONT_SIZE)
+
+
+def legend(
+    class_names: Sequence[str], palette: Palette, width: int, present: Iterable[int] | None = None
+) -> np.ndarray:
+    """Draws swatches and names on white, wrapped into rows.
+
+    Args:
+      class_names: the name of each training id.
+      palette: the colour of each training id.
+      width: pixels; a name that is wider than a whole row is cut off.
+      present: the training ids to show (others than classes are passed over), None for all.
+
+    Returns:
+      uint8 [h, width, 3].
+    """
+    known = set(range(len(class_names)))
+    shown = sorted(known if present is None else known & set(present))
+    font = _font()
+    places: list[tuple[int, int, int]] = []
+    left, row = _MARGIN, 0
+    for train_id in shown:
+        advance = _SWATCH + 5 + int(np.ceil(font.getlength(class_names[train_id]))) + 2 * _MARGIN
+        if left > _MARGIN and left + advance - _MARGIN > width:
+            left, row = _MARGIN, row + 1
+        places.append((int(train_id), left, row))
+        left += advance
+    canvas = Image.new("RGB", (width, (row + 1) * _ROW_HEIGHT + _MARGIN), _WHITE)
+    draw = ImageDraw.Draw(canvas)
+    for train_id, left, row in places:
+        middle = row * _ROW_HEIGHT + (_ROW_HEIGHT + _MARGIN) // 2
+        top = middle - _SWATCH // 2
+        box = (left, top, left + _SWATCH - 1, top + _SWATCH - 1)
+        draw.rectangle(box, fill=palette[train_id], outline=_GREY)
+        draw.text((left + _SWATCH + 5, middle), class_names[train_id], fill=_BLACK, font=font, anchor="lm")
+    return np.array(canvas)
+
+
+def panels_width(panels: Sequence[tuple[str, np.ndarray]], gap: int = 8) -> int:
+    """The width in pixels of `side_by_side(panels, gap=gap)`: what a legend below it should have."""
+    return sum(picture.shape[1] for _, picture in panels) + gap * (len(panels) + 1)
+
+
+def side_by_side(
+    panels: Sequence[tuple[str, np.ndarray]], legend_strip: np.ndarray | None = None, gap: int = 8
+) -> np.ndarray:
+    """Sets pictures in a row on white, each under its title, with a legend below.
+
+    Args:
+      panels: (title, uint8 [H, W, 3]); the pictures may differ in size and are aligned at the top.
+      legend_strip: uint8 [h, w, 3], best `panels_width` wide, or None.
+      gap: pixels between and around the pictures.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    width = panels_width(panels, gap)
+    bottom = _ROW_HEIGHT + max(picture.shape[0] for _, picture in panels) + gap
+    strip = np.zeros((0, width, 3), np.uint8) if legend_strip is None else legend_strip
+    canvas = Image.new("RGB", (max(width, strip.shape[1]), bottom + strip.shape[0]), _WHITE)
+    draw = ImageDraw.Draw(canvas)
+    left = gap
+    for title, picture in panels:
+        canvas.paste(Image.fromarray(picture), (left, _ROW_HEIGHT))
+        draw.text((left, _ROW_HEIGHT // 2), title, fill=_BLACK, font=_font(), anchor="lm")
+        left += picture.shape[1] + gap
+    composed = np.array(canvas)
+    composed[bottom:, : strip.shape[1]] = strip
+    return composed
+
+
+def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, Palette]:
+    """Reads the colours, and perhaps the names, of a user's own classes.
+
+    Args:
+      path: a text file with one line `R G B [name]` per class (blank lines and # comments are skipped), or a
+        .json file that holds a list of {"name": ..., "color": [R, G, B]}; R, G, B in 0..255.
+      num_classes: how many classes the file must describe.
+
+    Returns:
+      The class names, None where the file names none (a nameless class among named ones becomes class_<i>),
+      and the palette.
+
+    Raises:
+      PaletteError: the file is unreadable, malformed or describes another number of classes.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+        entries = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise PaletteError(f"{path}: palette file cannot be read ({reason})") from error
+    if len(entries) != num_classes:
+        raise PaletteError(f"{path}: found {len(entries)} colours, expected {num_classes}, one for a class")
+    palette = tuple(color for _, color in entries)
+    if not any(name for name, _ in entries):
+        return None, palette
+    return tuple(name or f"class_{index}" for index, (name, _) in enumerate(entries)), palette
+
+
+def _checked_color(values: object, where: str) -> tuple[int, int, int]:
+    if not (
+        isinstance(values, list)
+        and len(values) == 3
+        and all(type(value) is int and 0 <= value <= 255 for value in values)
+    ):
+        raise PaletteError(f"{where}: found colour {values}, expected three whole numbers R G B in 0..255")
+    return values[0], values[1], values[2]
+
+
+def _text_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]]:
+    entries = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split("#", 1)[0].split(None, 3)
+        if fields:
+            values = [int(field) if field.isdecimal() else field for field in fields[:3]]
+            name = fields[3].strip() if len(fields) == 4 else ""
+            entries.append((name, _checked_color(values, f"{path}, line {number}")))
+    return entries
+
+
+def _json_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PaletteError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise PaletteError(f'{path}: expected a JSON list of {{"name": ..., "color": [R, G, B]}}')
+    return [
+        (str(entry.get("name") or ""), _checked_color(entry.get("color"), f"{path}, entry {number}"))
+        for number, entry in enumerate(content, start=1)
+    ]

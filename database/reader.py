@@ -1,0 +1,112 @@
+"""tf.data pipeline from samples on disk to batches per tower.
+
+The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N; its place in that epoch's order is
+a pseudo-random permutation of the position n % N, keyed by the epoch and the seed; and its augmentation is drawn
+from (n, seed). So a run that resumes at step s continues with sample s * batch and needs no saved iterator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from database.augment import NUM_DRAWS, Augmentation, augment
+from database.layouts import Sample
+from database.loading import load_sample
+
+_ENDLESS = 2**62
+
+
+@dataclass(frozen=True)
+class Batches:
+    """One batch, shared out over the towers.
+
+    Attributes:
+        images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255 less the mean.
+        labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
+        sample_indices: int64 [towers * batch_size], positions in the list of samples, in the order of the towers.
+        initializer: run once per session before the first batch.
+        faults: what loading raised, first first; look here when a batch fails with a TensorFlow error.
+    """
+
+    images: list[tf.Tensor]
+    labels: list[tf.Tensor]
+    sample_indices: tf.Tensor
+    initializer: tf.Operation
+    faults: list[Exception]
+
+
+def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
+    """Which sample the counter-th draw of a run is: int64 scalar -> int64 scalar below `num_samples`.
+
+    Each epoch of `num_samples` consecutive counters visits every sample once.
+    """
+    epoch, position = counter // num_samples, counter % num_samples
+    return tf.random.experimental.index_shuffle(position, tf.stack([epoch, seed]), num_samples - 1)
+
+
+def training_batches(
+    samples: Sequence[Sample],
+    *,
+    batch_size: int,
+    tower_devices: Sequence[str],
+    augmentation: Augmentation,
+    image_mean: tuple[float, float, float],
+    color_switch: bool = False,
+    seed: int = 0,
+    first_sample: int = 0,
+    parallel_calls: int = tf.data.AUTOTUNE,
+) -> Batches:
+    """Builds the input of a training graph; reading and augmentation run on the host, ahead of the towers.
+
+    Args:
+        samples: with labels.
+        batch_size: images per tower.
+        tower_devices: device of each tower.
+        augmentation: what to do to each sample.
+        image_mean: RGB, 0..255.
+        color_switch: whether to hand out BGR, which weights from Caffe expect.
+        seed: of the order and of the augmentation.
+        first_sample: counter to start from, steps done * batch_size * towers.
+        parallel_calls: samples read at a time.
+
+    Returns:
+        Batches without end.
+    """
+    faults: list[Exception] = []
+
+    def load(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return load_sample(samples[int(index)])
+        except Exception as error:
+            faults.append(error)
+            raise
+
+    @tf.autograph.experimental.do_not_convert
+    def make_sample(counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        index = sample_index(counter, len(samples), seed)
+        image, label = tf.numpy_function(load, [index], [tf.uint8, tf.uint8], stateful=False)
+        image.set_shape([None, None, 3])
+        label.set_shape([None, None])
+        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, seed]))
+        crop, crop_label = augment(image, label, draws, augmentation, image_mean)
+        return (crop[..., ::-1] if color_switch else crop), crop_label, index
+
+    with tf.device("/CPU:0"):
+        dataset = tf.data.Dataset.range(first_sample, _ENDLESS)
+        dataset = dataset.map(make_sample, num_parallel_calls=parallel_calls, deterministic=True)
+        dataset = dataset.batch(batch_size * len(tower_devices), drop_remainder=True).prefetch(2)
+        iterator = tf.data.make_initializable_iterator(dataset)
+        images, labels, indices = iterator.get_next()
+        shares = list(
+            zip(tf.split(images, len(tower_devices)), tf.split(labels, len(tower_devices)), strict=True)
+        )
+    tower_images, tower_labels = [], []
+    for device, (image_share, label_share) in zip(tower_devices, shares, strict=True):
+        with tf.device(device):
+            tower_images.append(tf.identity(image_share, "images"))
+            tower_labels.append(tf.identity(label_share, "labels"))
+    return Batches(tower_images, tower_labels, indices, iterator.initializer, faults)

@@ -1,0 +1,65 @@
+"""Heads: pyramid pooling (Zhao et al. 2017, "Pyramid Scene Parsing Network") and its auxiliary classifier."""
+
+from __future__ import annotations
+
+import tensorflow.compat.v1 as tf
+
+from model import utils_mg as layers
+from model.resnet import extra_unit_scope
+from model.utils_mg import TowerList
+
+PYRAMID_BINS = (6, 3, 2, 1)
+HEAD_DEPTH = 512
+AUXILIARY_DEPTH = 256
+DROPOUT_RATE = 0.1
+
+
+def _classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: str) -> TowerList:
+    xs = layers.dropout(xs, DROPOUT_RATE, seed)
+    return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
+
+
+def pyramid_pooling(features: TowerList, resize_grid: str) -> TowerList:
+    """The features beside their averages over 6x6, 3x3, 2x2 and 1x1 regions.
+
+    Args:
+        features: tower list [N, h, w, C].
+        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way back to h x w.
+
+    Returns:
+        Tower list [N, h, w, 2C], in the order features, pool6, pool3, pool2, pool1.
+    """
+    depth = features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
+    levels = [features]
+    with tf.variable_scope("psp"):
+        for bins in PYRAMID_BINS:
+            pooled = layers.adaptive_avg_pool(features, bins)
+            pooled = layers.conv2d_batch_norm(pooled, depth, 1, scope=f"pool{bins}")
+            levels.append(layers.resize_bilinear(pooled, features, resize_grid))
+    return layers.concat(levels)
+
+
+def pyramid_pooling_head(
+    features: TowerList, network: str, num_classes: int, resize_grid: str, seed: tf.Tensor | None
+) -> TowerList:
+    """Pyramid pooling, a 3x3 layer, dropout and the classifier.
+
+    Args:
+        features: tower list [N, h, w, C], the last block of the encoder.
+        network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
+        num_classes: channels of the logits.
+        resize_grid: key of `utils_mg.RESIZE_GRIDS`.
+        seed: int32 [2] for dropout, None for none.
+
+    Returns:
+        Tower list of logits, float32 [N, h, w, num_classes].
+    """
+    xs = pyramid_pooling(features, resize_grid)
+    xs = layers.conv2d_batch_norm(xs, HEAD_DEPTH, 3, scope=extra_unit_scope(network, 4))
+    return _classifier(xs, num_classes, seed, "logits")
+
+
+def auxiliary_head(features: TowerList, network: str, num_classes: int, seed: tf.Tensor | None) -> TowerList:
+    """A 3x3 layer, dropout and a classifier on block 3, used in training only; arguments as for the main head."""
+    xs = layers.conv2d_batch_norm(features, AUXILIARY_DEPTH, 3, scope=extra_unit_scope(network, 3))
+    return _classifier(xs, num_classes, seed, "aux_logits")

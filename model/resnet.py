@@ -1,0 +1,175 @@
+"""ResNet-v1 encoders (He et al. 2015, "Deep Residual Learning") over tower lists, with dilation.
+
+Variable names follow the slim ResNet-v1 checkpoints. Where a block's stride sits, and which dilation the first
+unit of a dilated block has, differs between the projects that publish weights; both are data here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow.compat.v1 as tf
+
+from model import utils_mg as layers
+from model.utils_mg import TowerList
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """Units per block, output channels per block, and whether the units are bottlenecks or two 3x3 layers."""
+
+    units: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    bottleneck: bool
+
+
+_BOTTLENECK_DEPTHS = (256, 512, 1024, 2048)
+_BASIC_DEPTHS = (64, 128, 256, 512)
+
+NETWORKS: dict[str, ResNet] = {
+    "resnet_v1_18": ResNet((2, 2, 2, 2), _BASIC_DEPTHS, bottleneck=False),
+    "resnet_v1_34": ResNet((3, 4, 6, 3), _BASIC_DEPTHS, bottleneck=False),
+    "resnet_v1_50": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
+    "resnet_v1_101": ResNet((3, 4, 23, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
+    "resnet_v1_152": ResNet((3, 8, 36, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
+}
+
+
+@dataclass(frozen=True)
+class StrideConvention:
+    """Where strides sit.
+
+    Attributes:
+        block_strides: nominal stride of each block, without dilation.
+        on_last_unit: the stride is on the last unit of a block, otherwise on the first.
+        on_conv1: in a bottleneck, the stride is on the first 1x1 layer, otherwise on the 3x3 layer.
+        dilate_own_unit: a unit whose stride is replaced by dilation is dilated itself, otherwise only those after.
+    """
+
+    block_strides: tuple[int, int, int, int]
+    on_last_unit: bool
+    on_conv1: bool
+    dilate_own_unit: bool
+
+
+STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
+    "reference": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_own_unit=True),
+    "slim": StrideConvention((2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_own_unit=False),
+    "caffe": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=True, dilate_own_unit=True),
+}
+
+OUTPUT_STRIDES = (8, 16, 32)
+_STEM_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One residual unit: its scope, output channels, stride and dilation."""
+
+    scope: str
+    depth: int
+    stride: int
+    rate: int
+
+
+def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[Unit]]:
+    """The residual units of every block.
+
+    Args:
+        network: key of `NETWORKS`.
+        convention: key of `STRIDE_CONVENTIONS`.
+        output_stride: 8, 16 or 32; strides beyond it become dilation.
+
+    Returns:
+        Four lists of units.
+    """
+    resnet, strides = NETWORKS[network], STRIDE_CONVENTIONS[convention]
+    current_stride, rate = _STEM_STRIDE, 1
+    blocks = []
+    for block, (count, depth) in enumerate(zip(resnet.units, resnet.depths, strict=True)):
+        units = []
+        for index in range(count):
+            strided = index == (count - 1 if strides.on_last_unit else 0)
+            stride = strides.block_strides[block] if strided else 1
+            dilation = stride if current_stride * stride > output_stride else 1
+            stride //= dilation
+            own_rate = rate * dilation if strides.dilate_own_unit else rate
+            units.append(Unit(f"block{block + 1}/unit_{index + 1}", depth, stride, own_rate))
+            rate *= dilation
+            current_stride *= stride
+        blocks.append(units)
+    return blocks
+
+
+def extra_unit_scope(network: str, block: int) -> str:
+    """Scope of the layer that a PSPNet adds after a block, e.g. `block4/unit_4` after block 4 of ResNet-50."""
+    return f"block{block}/unit_{NETWORKS[network].units[block - 1] + 1}"
+
+
+def _shortcut(xs: TowerList, depth: int, stride: int) -> TowerList:
+    if xs[0].shape.as_list()[-1] == depth:
+        return layers.subsample(xs, stride)
+    return layers.conv2d_batch_norm(xs, depth, 1, stride, activation=False, scope="shortcut")
+
+
+def bottleneck_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerList:
+    """1x1, 3x3, 1x1 with a shortcut: [N, H, W, C] -> [N, H / stride, W / stride, unit.depth]."""
+    first, second = (unit.stride, 1) if stride_on_conv1 else (1, unit.stride)
+    with tf.variable_scope(f"{unit.scope}/bottleneck_v1"):
+        shortcut = _shortcut(xs, unit.depth, unit.stride)
+        residual = layers.conv2d_batch_norm(xs, unit.depth // 4, 1, first, scope="conv1")
+        residual = layers.conv2d_batch_norm(residual, unit.depth // 4, 3, second, unit.rate, scope="conv2")
+        residual = layers.conv2d_batch_norm(residual, unit.depth, 1, activation=False, scope="conv3")
+        return layers.relu(layers.add(shortcut, residual))
+
+
+def basic_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerList:
+    """3x3, 3x3 with a shortcut; the stride is always on the first layer."""
+    del stride_on_conv1
+    with tf.variable_scope(f"{unit.scope}/basic_v1"):
+        shortcut = _shortcut(xs, unit.depth, unit.stride)
+        residual = layers.conv2d_batch_norm(xs, unit.depth, 3, unit.stride, unit.rate, scope="conv1")
+        residual = layers.conv2d_batch_norm(residual, unit.depth, 3, 1, unit.rate, activation=False, scope="conv2")
+        return layers.relu(layers.add(shortcut, residual))
+
+
+def stem(images: TowerList, three_convs: bool) -> TowerList:
+    """The layers before the first block, without the pooling: [N, H, W, 3] -> [N, H / 2, W / 2, 64 or 128].
+
+    Args:
+        images: tower list of the computation's dtype.
+        three_convs: three 3x3 layers of 64, 64 and 128 channels (the PSPNet authors') instead of one 7x7 of 64.
+    """
+    if not three_convs:
+        return layers.conv2d_batch_norm(images, 64, 7, 2, scope="conv1")
+    xs = layers.conv2d_batch_norm(images, 64, 3, 2, scope="conv1_1")
+    xs = layers.conv2d_batch_norm(xs, 64, 3, scope="conv1_2")
+    return layers.conv2d_batch_norm(xs, 128, 3, scope="conv1_3")
+
+
+def resnet_v1(
+    images: TowerList, network: str, *, convention: str, output_stride: int, three_convs_beginning: bool
+) -> dict[str, TowerList]:
+    """Builds the encoder in the current variable scope.
+
+    Args:
+        images: tower list [N, H, W, 3] of the computation's dtype, RGB 0..255 less the mean; H, W may be unknown.
+        network: key of `NETWORKS`.
+        convention: key of `STRIDE_CONVENTIONS`.
+        output_stride: 8, 16 or 32.
+        three_convs_beginning: see `stem`.
+
+    Returns:
+        Tower lists by name: `conv1` at stride 2, `pool1` at stride 4, `block1` to `block4`; the last has
+        [N, ceil(H / output_stride), ceil(W / output_stride), channels].
+    """
+    build_unit = bottleneck_unit if NETWORKS[network].bottleneck else basic_unit
+    xs = stem(images, three_convs_beginning)
+    endpoints = {"conv1": xs}
+    xs = layers.max_pool(xs, 3, 2)
+    endpoints["pool1"] = xs
+    for number, units in enumerate(plan_blocks(network, convention, output_stride), start=1):
+        for unit in units:
+            xs = build_unit(xs, unit, STRIDE_CONVENTIONS[convention].on_conv1)
+        endpoints[f"block{number}"] = xs
+    return endpoints

@@ -1,0 +1,23 @@
+"""What has to happen before the first test runs an operation."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _safe_matrix_products(request: pytest.FixtureRequest) -> None:
+    """Finds out about a faulty AMX, if any test will run in half precision.
+
+    oneDNN reads its switch once, at the first operation of the process, whatever the precision: a fixture of the
+    half-precision tests alone would come too late.
+    """
+    if any("half_precision" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        from tools.cluster import avoid_faulty_amx
+
+        avoid_faulty_amx()
+
+
+@pytest.fixture
+def half_precision() -> None:
+    """Requested by every test that runs float16 or bfloat16 operations; see `_safe_matrix_products`."""

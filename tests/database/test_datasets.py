@@ -1,0 +1,184 @@
+"""The dataset records, label maps and a user's own datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from database import datasets, palettes
+from database.datasets import DatasetError, Sample
+from database.images import read_image, read_label
+
+CAMVID_DIR = Path(os.environ.get("CAMVID_DIR",
+                                 Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"))
+NUM_CLASSES = {"Cityscapes": 19, "ADE": 150, "SBD": 21, "KITTI": 19, "CamVid": 11, "Toy": 19}
+
+
+@pytest.mark.parametrize(("name", "num_classes"), NUM_CLASSES.items())
+def test_records_are_complete(name, num_classes):
+    dataset = datasets.get_dataset(name)
+    assert dataset.name == name
+    assert dataset.num_classes == len(dataset.class_names) == len(dataset.palette) == num_classes
+    assert set(dataset.label_map.values()) == {*range(num_classes), datasets.IGNORE_LABEL}
+    assert all(0 <= channel <= 255 for channel in dataset.image_mean)
+    assert {"train", "val", "test"} <= set(dataset.splits)
+    assert dataset.default_dir.startswith("./database/")
+
+
+def test_unknown_dataset_lists_the_known_ones():
+    with pytest.raises(DatasetError, match="'Cityscape' is unknown; .* Cityscapes, ADE, SBD, KITTI, CamVid"):
+        datasets.get_dataset("Cityscape")
+
+
+def test_cityscapes_ids_by_class_name():
+    # From the table of cityscapesScripts.
+    known = {"road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
+             "traffic light": 19, "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23,
+             "person": 24, "rider": 25, "car": 26, "truck": 27, "bus": 28, "train": 31, "motorcycle": 32,
+             "bicycle": 33}
+    dataset = datasets.get_dataset("Cityscapes")
+    assert list(dataset.class_names) == list(known)
+    assert dict(dataset.label_map) == {
+        file_id: list(known.values()).index(file_id) if file_id in known.values() else 255
+        for file_id in [*range(34), 255]}
+
+
+def test_ade_ids_and_names():
+    dataset = datasets.get_dataset("ADE")
+    assert dataset.label_map[0] == 255
+    assert [dataset.label_map[file_id] for file_id in (1, 2, 150)] == [0, 1, 149]
+    assert len(dataset.label_map) == 151
+    # Spot checks against the numbers of objectInfo150, which counts from 1.
+    known = {1: "wall", 13: "person", 21: "car", 57: "pool table", 77: "boat", 90: "television receiver",
+             104: "ship", 128: "bicycle", 137: "traffic light", 150: "flag"}
+    for number, name in known.items():
+        assert dataset.class_names[number - 1] == name
+    assert dataset.palette[0] == (128, 0, 0)
+
+
+def test_camvid_and_sbd_ids():
+    camvid, sbd = datasets.get_dataset("CamVid"), datasets.get_dataset("SBD")
+    assert dict(camvid.label_map) == {**{index: index for index in range(11)}, 11: 255}
+    assert dict(sbd.label_map) == {**{index: index for index in range(21)}, 255: 255}
+    assert sbd.class_names[0] == "background"
+    assert sbd.palette == palettes.voc_palette(21)
+
+
+def test_label_lookup_marks_ignored_and_unknown_ids():
+    table = datasets.label_lookup({0: 255, 4: 0, 7: 1, 255: 255})
+    assert table.dtype == np.uint8
+    assert table.shape == (256,)
+    assert table[[0, 4, 7, 255]].tolist() == [255, 0, 1, 255]
+    assert set(np.delete(table, [0, 4, 7, 255]).tolist()) == {datasets.UNKNOWN_LABEL}
+
+
+def test_find_samples_names_a_missing_folder_and_the_layout(tmp_path):
+    dataset = datasets.get_dataset("CamVid")
+    with pytest.raises(DatasetError, match=r"--data_dir .*nowhere: .*<split>annot/.*: ./database/camvid"):
+        datasets.find_samples(dataset, str(tmp_path / "nowhere"), ["train"])
+
+
+def test_find_samples_refuses_an_unknown_split(tmp_path):
+    with pytest.raises(DatasetError, match="KITTI has no split 'train_extra', only train, val, test"):
+        datasets.find_samples(datasets.get_dataset("KITTI"), str(tmp_path), ["train_extra"])
+
+
+def test_find_samples_keeps_the_order_of_the_splits(tmp_path):
+    for split, stem in (("train", "b"), ("val", "a")):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / f"{stem}.png").touch()
+    samples = datasets.find_samples(datasets.get_dataset("CamVid"), str(tmp_path), ("train", "val"))
+    assert [sample.name for sample in samples] == ["b", "a"]
+
+
+def test_overlapping():
+    def samples(*names: str) -> list[Sample]:
+        return [Sample(name, f"{name}.png", None, {}) for name in names]
+
+    assert datasets.overlapping(samples("c", "a", "b"), samples("b", "d", "c")) == ["b", "c"]
+    assert datasets.overlapping(samples("a"), samples("b")) == []
+
+
+def test_custom_dataset_by_default():
+    dataset = datasets.custom_dataset(3)
+    assert dataset.class_names == ("class_0", "class_1", "class_2")
+    assert dataset.palette == ((128, 0, 0), (0, 128, 0), (128, 128, 0))
+    assert dict(dataset.label_map) == {0: 0, 1: 1, 2: 2, 255: 255}
+    assert dataset.image_mean == (123.68, 116.779, 103.939)
+    assert datasets.custom_dataset(254).num_classes == 254
+
+
+def test_custom_dataset_with_everything(tmp_path):
+    (tmp_path / "palette.txt").write_text("1 2 3 crop\n4 5 6 weed\n")
+    (tmp_path / "map.txt").write_text("# id, training id\n10 0\n\n20 1  # weeds\n21 1\n30 ignore\n31 255\n")
+    dataset = datasets.custom_dataset(2, palette_file=str(tmp_path / "palette.txt"), ignore_label=9,
+                                      label_map_file=str(tmp_path / "map.txt"), image_mean=(1.0, 2.0, 3.0))
+    assert dataset.class_names == ("crop", "weed")
+    assert dataset.palette == ((1, 2, 3), (4, 5, 6))
+    assert dict(dataset.label_map) == {9: 255, 10: 0, 20: 1, 21: 1, 30: 255, 31: 255}
+    assert dataset.image_mean == (1.0, 2.0, 3.0)
+
+
+def test_custom_dataset_json_label_map(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps({"10": 0, "20": 1, "0": "ignore"}))
+    label_map = datasets.custom_dataset(2, label_map_file=str(path)).label_map
+    assert dict(label_map) == {255: 255, 10: 0, 20: 1, 0: 255}
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"num_classes": 1}, "num_classes 1: expected 2 to 254"),
+    ({"num_classes": 255}, "num_classes 255: expected 2 to 254"),
+    ({"num_classes": 3, "ignore_label": 256}, "ignore_label 256: expected 0 to 255"),
+    ({"num_classes": 3, "ignore_label": -1}, "ignore_label -1: expected 0 to 255"),
+    ({"num_classes": 3, "ignore_label": 0}, "ignore_label 0 is also one of the 3 classes 0 to 2"),
+])
+def test_custom_dataset_numbers(options, message):
+    with pytest.raises(DatasetError, match=message):
+        datasets.custom_dataset(**options)
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("map.txt", "1 0\n2\n", "map.txt, line 2: found '2', expected 'id train_id'"),
+    ("map.txt", "1 0 road\n", "map.txt, line 1: found '1 0 road'"),
+    ("map.txt", "1 0\n256 1\n", "map.txt, line 2: id '256'"),
+    ("map.txt", "x 1\n", "map.txt, line 1: id 'x'"),
+    ("map.txt", "1 2\n", "map.txt, line 1: training id '2', expected 0 to 1"),
+    ("map.txt", "1 0\n1 1\n", "map.txt, line 2: id 1 is mapped already"),
+    ("map.json", '{\n"1": }', "map.json, line 2: not JSON"),
+    ("map.json", "[0, 1]", "map.json: expected a JSON object"),
+    ("map.json", '{"1": 0, "2": 1.5}', "map.json, id 2: training id '1.5'"),
+])
+def test_label_map_file_errors_name_file_and_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        datasets.custom_dataset(2, label_map_file=str(tmp_path / name))
+
+
+def test_label_map_file_unreadable(tmp_path):
+    with pytest.raises(DatasetError, match="absent.txt: label map file cannot be read .No such file"):
+        datasets.custom_dataset(2, label_map_file=str(tmp_path / "absent.txt"))
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(DatasetError, match="binary.txt: label map file cannot be read .not UTF-8"):
+        datasets.custom_dataset(2, label_map_file=str(tmp_path / "binary.txt"))
+
+
+@pytest.mark.skipif(not CAMVID_DIR.is_dir(), reason=f"CamVid is not at {CAMVID_DIR} (set CAMVID_DIR)")
+def test_real_camvid():
+    dataset = datasets.get_dataset("CamVid")
+    train = datasets.find_samples(dataset, str(CAMVID_DIR), ["train"])
+    val = datasets.find_samples(dataset, str(CAMVID_DIR), ["val"])
+    assert (len(train), len(val)) == (367, 101)
+    assert datasets.overlapping(train, val) == []
+    assert train[0].label is not None
+    labels = datasets.label_lookup(train[0].label_map)[read_label(train[0].label)]
+    assert labels.shape == read_image(train[0].image).shape[:2] == (360, 480)
+    assert set(np.unique(labels).tolist()) <= {*range(11), 255}
+    # A sixth of the training images, spread over all, comes close to the mean of them all.
+    pixels = np.concatenate([read_image(sample.image).reshape(-1, 3)[::7] for sample in train[::6]])
+    np.testing.assert_allclose(pixels.mean(axis=0), dataset.image_mean, atol=3.0)

@@ -1,0 +1,172 @@
+"""Colours, legends, panels and palette files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from database import palettes
+from database.classes import CITYSCAPES_CLASSES, CITYSCAPES_LABEL_MAP
+
+# The 21 colours as the PASCAL VOC documentation shows them.
+VOC_21 = (
+    (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128),
+    (128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0), (192, 128, 0), (64, 0, 128), (192, 0, 128),
+    (64, 128, 128), (192, 128, 128), (0, 64, 0), (128, 64, 0), (0, 192, 0), (128, 192, 0), (0, 64, 128),
+)
+RED_GREEN = ((255, 0, 0), (0, 255, 0))
+
+
+def test_tables_have_one_distinct_colour_per_class():
+    assert len(set(palettes.CITYSCAPES)) == len(palettes.CITYSCAPES) == 19
+    assert len(set(palettes.CAMVID)) == len(palettes.CAMVID) == 11
+
+
+def test_voc_palette():
+    assert palettes.voc_palette(21) == VOC_21
+    whole = palettes.voc_palette(256)
+    assert len(set(whole)) == 256
+    assert whole[:21] == VOC_21
+    assert whole[255] == (224, 224, 192)
+
+
+@pytest.mark.parametrize("num_colors", [0, 257])
+def test_voc_palette_range(num_colors):
+    with pytest.raises(ValueError, match=f"1 to 256 colours, not {num_colors}"):
+        palettes.voc_palette(num_colors)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_colorize_gives_ids_outside_the_palette_the_ignore_color(dtype):
+    outside = -1 if np.issubdtype(dtype, np.signedinteger) else 200
+    ids = np.array([[0, 1, 2], [255, outside, 1]]).astype(dtype)
+    colors = palettes.colorize(ids, RED_GREEN, ignore_color=(9, 9, 9))
+    red, green, ignored = (255, 0, 0), (0, 255, 0), (9, 9, 9)
+    assert colors.dtype == np.uint8
+    np.testing.assert_array_equal(colors, [[red, green, ignored], [ignored, ignored, green]])
+    assert palettes.colorize(ids, RED_GREEN)[1, 0].tolist() == [0, 0, 0]
+
+
+def test_overlay():
+    image, colors = np.full((2, 3, 3), 100, np.uint8), np.full((2, 3, 3), 201, np.uint8)
+    assert np.unique(palettes.overlay(image, colors, alpha=0.0)).tolist() == [100]
+    assert np.unique(palettes.overlay(image, colors, alpha=1.0)).tolist() == [201]
+    quarter = palettes.overlay(image, colors, alpha=0.25)
+    assert quarter.dtype == np.uint8
+    assert np.unique(quarter).tolist() == [125]
+    with pytest.raises(ValueError, match=r"\[2, 2, 3\] on an image \[2, 3, 3\]"):
+        palettes.overlay(image, colors[:, :2])
+
+
+def test_to_label_ids_of_cityscapes():
+    train_ids = np.array([[0, 1, 10, 18, 255, 254, 19, -1]])
+    label_ids = palettes.to_label_ids(train_ids, CITYSCAPES_LABEL_MAP)
+    assert label_ids.dtype == np.uint8
+    np.testing.assert_array_equal(label_ids, [[7, 8, 23, 33, 0, 0, 0, 0]])
+
+
+def test_to_label_ids_takes_the_smallest_id_and_255_where_0_is_a_class():
+    label_map = {9: 0, 0: 0, 5: 1, 3: 1, 7: 255}
+    label_ids = palettes.to_label_ids(np.array([[0, 1, 2, 255]]), label_map)
+    np.testing.assert_array_equal(label_ids, [[0, 3, 255, 255]])
+
+
+def colors_in(picture: np.ndarray) -> set[tuple[int, ...]]:
+    """The colours of areas as large as a swatch, which outlines and the smoothed edges of letters are not."""
+    colors, counts = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+    return {tuple(color) for color in colors[counts >= 140].tolist()}
+
+
+def test_legend_shows_every_class_or_the_present_ones():
+    whole = palettes.legend(CITYSCAPES_CLASSES, palettes.CITYSCAPES, 400)
+    assert whole.dtype == np.uint8
+    assert whole.shape[1:] == (400, 3)
+    assert set(palettes.CITYSCAPES) <= colors_in(whole)
+    present = np.array([0, 18, 255, 0])
+    some = palettes.legend(CITYSCAPES_CLASSES, palettes.CITYSCAPES, 400, present=present)
+    assert colors_in(some) == {palettes.CITYSCAPES[0], palettes.CITYSCAPES[18], (255, 255, 255)}
+    assert some.shape[0] < whole.shape[0]
+
+
+def test_legend_wraps_inside_its_width():
+    wide, narrow = (palettes.legend(CITYSCAPES_CLASSES, palettes.CITYSCAPES, width) for width in (2500, 300))
+    assert narrow.shape[0] > wide.shape[0]
+    assert (narrow[:, -1] == 255).all()
+    single = palettes.legend(["a name that is much wider than the legend"], RED_GREEN, 60)
+    assert single.shape[:2] == (wide.shape[0], 60)
+
+
+def test_legend_of_nothing_is_white():
+    empty = palettes.legend(CITYSCAPES_CLASSES, palettes.CITYSCAPES, 50, present=[])
+    assert colors_in(empty) == {(255, 255, 255)}
+
+
+def test_side_by_side_places_panels_and_legend():
+    first, second = np.full((20, 30, 3), 10, np.uint8), np.full((12, 16, 3), 20, np.uint8)
+    panels = [("first", first), ("second", second)]
+    width = palettes.panels_width(panels, gap=4)
+    assert width == 4 + 30 + 4 + 16 + 4
+    strip = np.full((5, width, 3), 30, np.uint8)
+    composed = palettes.side_by_side(panels, strip, gap=4)
+    top = composed.shape[0] - 5 - 4 - 20
+    assert composed.shape == (top + 20 + 4 + 5, width, 3)
+    np.testing.assert_array_equal(composed[top:top + 20, 4:34], first)
+    np.testing.assert_array_equal(composed[top:top + 12, 38:54], second)
+    np.testing.assert_array_equal(composed[-5:], strip)
+    assert (composed[top:-5, 34:38] == 255).all()
+    assert (composed[:top] < 128).any(), "titles are drawn above the panels"
+
+
+def test_side_by_side_without_legend_and_with_one_of_another_width():
+    panels = [("", np.zeros((4, 6, 3), np.uint8))]
+    alone = palettes.side_by_side(panels)
+    below = palettes.side_by_side(panels, np.zeros((3, 40, 3), np.uint8))
+    assert alone.shape[1] == 6 + 2 * 8
+    assert below.shape == (alone.shape[0] + 3, 40, 3)
+
+
+def test_read_palette_text(tmp_path):
+    path = tmp_path / "colors.txt"
+    path.write_text("# my classes\n\n255 0 0 traffic light  # red\n0 255\t0\n")
+    assert palettes.read_palette(str(path), 2) == (("traffic light", "class_1"), RED_GREEN)
+    path.write_text("255 0 0\n0 255 0\n")
+    assert palettes.read_palette(str(path), 2) == (None, RED_GREEN)
+
+
+def test_read_palette_json(tmp_path):
+    path = tmp_path / "colors.JSON"
+    named = [{"name": "stop", "color": [255, 0, 0]}, {"name": "go", "color": [0, 255, 0]}]
+    path.write_text(json.dumps(named))
+    assert palettes.read_palette(str(path), 2) == (("stop", "go"), RED_GREEN)
+    path.write_text(json.dumps([{"color": [255, 0, 0]}, {"color": [0, 255, 0]}]))
+    assert palettes.read_palette(str(path), 2) == (None, RED_GREEN)
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("a.txt", "1 2 3\n", "a.txt: found 1 colours, expected 2"),
+    ("a.txt", "1 2 3\n1 2 256 x\n", "a.txt, line 2: found colour .*256.*0..255"),
+    ("a.txt", "1 2 3\n\n-1 2 3\n", "a.txt, line 3: found colour .*-1"),
+    ("a.txt", "1 2\n", "a.txt, line 1: found colour"),
+    ("a.txt", "road 1 2 3\n", "a.txt, line 1: found colour .*road"),
+    ("a.json", "[\n{]", "a.json, line 2: not JSON"),
+    ("a.json", '{"color": [1, 2, 3]}', "a.json: expected a JSON list"),
+    ("a.json", "[[1, 2, 3], [4, 5, 6]]", "a.json: expected a JSON list"),
+    ("a.json", '[{"color": [1, 2, 3]}, {"color": [1, 2, true]}]', "a.json, entry 2: found colour"),
+    ("a.json", '[{"name": "x"}]', "a.json, entry 1: found colour None"),
+    ("a.json", "[]", "a.json: found 0 colours"),
+])
+def test_read_palette_names_file_and_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(palettes.PaletteError, match=message) as caught:
+        palettes.read_palette(str(tmp_path / name), 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_read_palette_unreadable(tmp_path):
+    with pytest.raises(palettes.PaletteError, match="absent.txt: palette file cannot be read .No such file"):
+        palettes.read_palette(str(tmp_path / "absent.txt"), 2)
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(palettes.PaletteError, match="binary.txt: palette file cannot be read .not UTF-8"):
+        palettes.read_palette(str(tmp_path / "binary.txt"), 2)

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
+from scipy.special import softmax
+
+from tools.sliding import (
+    SCALES_MULTI,
+    SCALES_SINGLE,
+    SlidingError,
+    SlidingPredictor,
+    resize_bilinear,
+    window_starts,
+)
+
+COLOUR_TO_LOGITS = np.array([[0.02, -0.01, 0.03, 0.0], [0.01, 0.02, -0.02, 0.01], [-0.03, 0.0, 0.01, 0.02]])
+
+
+def per_pixel(windows):
+    """Probabilities of 4 classes that depend on the pixel's own colour alone."""
+    return softmax(windows.astype(np.float64) @ COLOUR_TO_LOGITS, axis=-1).astype(np.float32)
+
+
+def per_position(windows):
+    """As `per_pixel`, yet depending on where in the window a pixel lies, and on the window's mean."""
+    height, width = windows.shape[1:3]
+    rows, columns = np.mgrid[:height, :width] / 3.0
+    logits = windows.astype(np.float64) @ COLOUR_TO_LOGITS
+    logits[..., 0] += rows
+    logits[..., 1] += columns
+    logits[..., 2] += 0.05 * windows.mean(axis=(1, 2, 3), dtype=np.float64)[:, None, None]
+    return softmax(logits, axis=-1).astype(np.float32)
+
+
+def random_image(height, width, seed=3):
+    return np.random.default_rng(seed).uniform(-120, 130, (height, width, 3)).astype(np.float32)
+
+
+def resize_by_scipy(array, height, width):
+    rows = (np.arange(height) + 0.5) * array.shape[0] / height - 0.5
+    columns = (np.arange(width) + 0.5) * array.shape[1] / width - 0.5
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    channels = [map_coordinates(array[..., channel].astype(np.float64), grid, order=1, mode="nearest")
+                for channel in range(array.shape[2])]
+    return np.stack(channels, axis=-1)
+
+
+def stitch_by_loop(predict, image, window, stride):
+    """float64 [H, W, C]: windows stepping along the padded image, summed and divided by their number."""
+    height, width = image.shape[:2]
+    padded = np.zeros((max(height, window[0]), max(width, window[1]), 3), np.float32)
+    padded[:height, :width] = image
+    sums, counts = np.zeros((*padded.shape[:2], 4)), np.zeros(padded.shape[:2])
+    top = 0
+    while True:
+        top = min(top, padded.shape[0] - window[0])
+        left = 0
+        while True:
+            left = min(left, padded.shape[1] - window[1])
+            crop = padded[None, top:top + window[0], left:left + window[1]]
+            sums[top:top + window[0], left:left + window[1]] += predict(crop)[0]
+            counts[top:top + window[0], left:left + window[1]] += 1
+            if left + window[1] == padded.shape[1]:
+                break
+            left += stride[1]
+        if top + window[0] == padded.shape[0]:
+            break
+        top += stride[0]
+    return (sums / counts[..., None])[:height, :width]
+
+
+def evaluate_by_loop(predict, image, window, stride, scales, mirror):
+    height, width = image.shape[:2]
+    maps = []
+    for scale in scales:
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        scaled = resize_by_scipy(image, *size).astype(np.float32)
+        maps.append(resize_by_scipy(stitch_by_loop(predict, scaled, window, stride), height, width))
+        if mirror:
+            mirrored = stitch_by_loop(predict, scaled[:, ::-1], window, stride)[:, ::-1]
+            maps.append(resize_by_scipy(mirrored, height, width))
+    return np.mean(maps, axis=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 11), (14, 22), (5, 30), (30, 5), (1, 40), (13, 1)])
+@pytest.mark.parametrize("source", [(7, 11), (1, 1), (1, 6), (16, 2)])
+def test_resize_matches_scipy(source, size):
+    array = np.random.default_rng(0).normal(size=(*source, 4)).astype(np.float32)
+    resized = resize_bilinear(array, *size)
+    assert resized.dtype == np.float32
+    assert resized.shape == (*size, 4)
+    np.testing.assert_allclose(resized, resize_by_scipy(array, *size), atol=3e-6)
+
+
+def test_resize_by_hand():
+    array = np.array([[[0.0], [4.0]]], np.float32)
+    assert resize_bilinear(array, 1, 4).ravel().tolist() == [0.0, 1.0, 3.0, 4.0]
+    assert resize_bilinear(array, 2, 1).ravel().tolist() == [2.0, 2.0]
+
+
+def test_resize_to_the_same_size_changes_nothing():
+    array = random_image(4, 5)
+    np.testing.assert_array_equal(resize_bilinear(array, 4, 5), random_image(4, 5))
+
+
+def test_resize_leaves_its_input_alone():
+    array = random_image(4, 5)
+    resize_bilinear(array, 9, 3)
+    np.testing.assert_array_equal(array, random_image(4, 5))
+
+
+@pytest.mark.parametrize(("shape", "size", "message"), [
+    ((4, 4), (2, 2), r"shape \[4, 4\]"), ((0, 4, 3), (2, 2), r"shape \[0, 4, 3\]"),
+    ((1, 4, 4, 3), (2, 2), r"shape \[1, 4, 4, 3\]"),
+    ((4, 4, 3), (0, 2), "0 x 2"), ((4, 4, 3), (2, -1), "2 x -1"),
+])
+def test_resize_refuses(shape, size, message):
+    with pytest.raises(SlidingError, match=message):
+        resize_bilinear(np.zeros(shape, np.float32), *size)
+
+
+@pytest.mark.parametrize(("length", "window", "starts"), [
+    (3584, 864, [0, 576, 1152, 1728, 2304, 2720]), (1792, 864, [0, 576, 928]), (1024, 864, [0, 160]),
+    (864, 864, [0]), (2048, 720, [0, 480, 960, 1328]), (875, 480, [0, 320, 395]), (800, 480, [0, 320]),
+    (799, 480, [0, 319]), (5, 480, [0]), (1, 1, [0]),
+])
+def test_window_starts_known(length, window, starts):
+    assert window_starts(length, window, max(1, 2 * window // 3)) == starts
+
+
+@given(st.integers(1, 500), st.integers(1, 200), st.data())
+def test_window_starts_cover_all_inside_bounds(length, window, data):
+    stride = data.draw(st.integers(1, window))
+    starts = window_starts(length, window, stride)
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
+    covered = {pixel for start in starts for pixel in range(start, min(start + window, length))}
+    assert covered == set(range(length))
+    if length > window:
+        assert starts[-1] + window == length
+        assert all(after - before <= stride for before, after in zip(starts, starts[1:], strict=False))
+        assert len(starts) == math.ceil((length - window) / stride) + 1
+    else:
+        assert starts == [0]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((0, 4, 2), "length 0"), ((4, 0, 1), "window 0"), ((9, 4, 0), "stride 0"), ((9, 4, 5), "stride 5"),
+])
+def test_window_starts_refuses(arguments, message):
+    with pytest.raises(SlidingError, match=message):
+        window_starts(*arguments)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("size", [(20, 33), (9, 12), (5, 7), (1, 1), (1, 30), (30, 1), (9, 40)])
+def test_per_pixel_prediction_is_stitched_to_itself(size, mirror):
+    image = random_image(*size)
+    predictor = SlidingPredictor(per_pixel, 4, (9, 12), mirror=mirror)
+    probabilities = predictor.probabilities(image)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, per_pixel(image[None])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("scales", [SCALES_SINGLE, (0.5, 1.3), SCALES_MULTI])
+@pytest.mark.parametrize("size", [(20, 33), (6, 25), (4, 5), (1, 1), (1, 17)])
+def test_position_dependent_prediction_matches_a_loop_over_windows(size, scales, mirror):
+    image = random_image(*size)
+    predictor = SlidingPredictor(per_position, 4, (9, 11), scales, mirror, windows_per_batch=3)
+    expected = evaluate_by_loop(per_position, image, (9, 11), (6, 7), scales, mirror)
+    np.testing.assert_allclose(predictor.probabilities(image), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("overlap", "stride"), [(0.0, 10), (0.5, 5), (0.8, 2), (0.25, 7), (0.99, 1),
+                                                (1 / 3, 6)])
+def test_overlap_gives_the_stride(overlap, stride):
+    image = random_image(10, 41)
+    probabilities = SlidingPredictor(per_position, 4, 10, mirror=False, overlap=overlap).probabilities(image)
+    expected = stitch_by_loop(per_position, image, (10, 10), (10, stride))
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def test_default_overlap_moves_by_two_thirds_of_any_window():
+    for window in range(1, 60):
+        starts = []
+
+        def record(windows, starts=starts):
+            starts.extend(windows[:, 0, 0, 0].astype(int).tolist())
+            return np.ones((*windows.shape[:3], 1), np.float32)
+
+        columns = np.arange(4 * window, dtype=np.float32)
+        image = np.repeat(np.tile(columns[None, :, None], (1, 1, 3)), window, axis=0)
+        SlidingPredictor(record, 1, window, mirror=False).probabilities(image)
+        assert starts[1] == max(1, window * 2 // 3)
+
+
+def test_scales_weigh_alike_whatever_their_number_of_windows():
+    calls = []
+
+    def one_hot_by_scale(windows):
+        """Class 0 for the small scale, whose window is padded with 0, class 1 for the large one."""
+        padded = (windows[:, -1, -1] == 0).all(axis=-1)
+        calls.extend(padded.tolist())
+        classes = np.where(padded, 0, 1)
+        return np.broadcast_to(np.eye(2, dtype=np.float32)[classes][:, None, None], (*windows.shape[:3], 2))
+
+    image = np.full((16, 16, 3), 50, np.float32)
+    probabilities = SlidingPredictor(one_hot_by_scale, 2, 10, scales=(0.5, 2.0)).probabilities(image)
+    assert (sum(calls), len(calls)) == (2, 2 + 2 * 25)
+    np.testing.assert_allclose(probabilities, 0.5, atol=1e-6)
+
+
+def test_small_image_is_padded_with_the_mean_below_and_to_the_right():
+    seen = []
+
+    def record(windows):
+        seen.append(windows.copy())
+        return per_pixel(windows)
+
+    image = random_image(3, 4)
+    SlidingPredictor(record, 4, (5, 6), mirror=True).probabilities(image)
+    assert len(seen) == 1
+    plain, mirrored = seen[0]
+    np.testing.assert_array_equal(plain[:3, :4], image)
+    np.testing.assert_array_equal(mirrored[:3, :4], image[:, ::-1])
+    for window in (plain, mirrored):
+        assert not window[3:].any()
+        assert not window[:, 4:].any()
+
+
+@pytest.mark.parametrize("size", [(20, 33), (5, 7)])
+def test_mirroring_the_image_mirrors_the_prediction(size):
+    image = random_image(*size)
+    predictor = SlidingPredictor(per_position, 4, (9, 12), scales=(0.7, 1.0))
+    of_mirrored, mirrored = predictor.probabilities(image[:, ::-1]), predictor.probabilities(image)[:, ::-1]
+    np.testing.assert_allclose(of_mirrored, mirrored, atol=1e-5)
+
+
+def test_without_mirror_the_image_is_seen_one_way_only():
+    image = random_image(9, 12)
+    predictor = SlidingPredictor(per_position, 4, (9, 12), mirror=False)
+    np.testing.assert_allclose(predictor.probabilities(image), per_position(image[None])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("windows_per_batch", [1, 2, 4, 7, 1000])
+def test_all_windows_run_in_full_batches_but_the_last(windows_per_batch):
+    batches = []
+
+    def record(windows):
+        batches.append(len(windows))
+        assert windows.shape[1:] == (9, 12, 3)
+        assert windows.dtype == np.float32
+        return per_position(windows)
+
+    image = random_image(20, 33)
+    scales = (0.5, 1.0, 1.5)
+    probabilities = SlidingPredictor(record, 4, (9, 12), scales, True, windows_per_batch).probabilities(image)
+    # Scaled to 10 x 16: rows 0 1, columns 0 4. 20 x 33: rows 0 6 11, columns 0 8 16 21.
+    # 30 x 50: rows 0 6 12 18 21, columns 0 8 16 24 32 38.
+    total = 2 * (2 * 2 + 3 * 4 + 5 * 6)
+    assert sum(batches) == total
+    assert set(batches[:-1]) <= {windows_per_batch}
+    assert 1 <= batches[-1] <= windows_per_batch
+    expected = evaluate_by_loop(per_position, image, (9, 12), (6, 8), scales, True)
+    np.testing.assert_allclose(probabilities, expected, atol=2e-5)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 25), st.integers(1, 25), st.integers(1, 12), st.integers(1, 12),
+       st.lists(st.sampled_from([0.01, 0.3, 0.5, 1.0, 1.7]), min_size=1, max_size=3), st.booleans(),
+       st.integers(1, 5))
+def test_probabilities_sum_to_one(height, width, window_height, window_width, scales, mirror, batch):
+    predictor = SlidingPredictor(per_position, 4, (window_height, window_width), scales, mirror, batch)
+    probabilities = predictor.probabilities(random_image(height, width))
+    assert probabilities.shape == (height, width, 4)
+    assert probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(axis=2), 1, atol=2e-6)
+
+
+def test_prediction_kept_and_reused_by_the_caller_is_left_alone():
+    kept = np.full((4, 8, 8, 2), 0.5, np.float32)
+    kept.flags.writeable = False
+    image = random_image(20, 20)
+    SlidingPredictor(lambda windows: kept[:len(windows)], 2, 8).probabilities(image)
+    np.testing.assert_array_equal(image, random_image(20, 20))
+
+
+@pytest.mark.parametrize(("num_classes", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16)])
+def test_labels_are_the_most_probable_classes(num_classes, dtype):
+    def last_class_where_bright(windows):
+        classes = np.where(windows[..., 0] > 0, num_classes - 1, 0)
+        return np.eye(num_classes, dtype=np.float32)[classes]
+
+    image = random_image(12, 15)
+    labels = SlidingPredictor(last_class_where_bright, num_classes, 8).labels(image)
+    assert labels.dtype == dtype
+    np.testing.assert_array_equal(labels, np.where(image[..., 0] > 0, num_classes - 1, 0))
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"window_size": 0}, "window_size is 0"), ({"window_size": (4, -1)}, r"window_size is \(4, -1\)"),
+    ({"window_size": (4, 4, 3)}, "window_size"), ({"scales": ()}, r"scales are \[\]"),
+    ({"scales": (1.0, 0.0)}, "scales"), ({"scales": (-1.0,)}, "scales"), ({"scales": (math.nan,)}, "scales"),
+    ({"scales": (math.inf,)}, "scales"), ({"windows_per_batch": 0}, "windows_per_batch is 0"),
+    ({"overlap": 1.0}, "overlap is 1.0"), ({"overlap": -0.1}, "overlap is -0.1"),
+    ({"num_classes": 0}, "num_classes is 0"), ({"num_classes": 65537}, "num_classes is 65537"),
+])
+def test_settings_are_refused(changed, message):
+    with pytest.raises(SlidingError, match=message) as caught:
+        SlidingPredictor(**{"predict": per_pixel, "num_classes": 4, "window_size": 8, **changed})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
+def test_images_are_refused(shape):
+    with pytest.raises(SlidingError, match="image has shape"):
+        SlidingPredictor(per_pixel, 4, 8).probabilities(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8, 5), (2, 8, 8, 4), (1, 1, 1, 4), (1, 8, 8)])
+def test_predictions_of_another_shape_are_refused(shape):
+    predictor = SlidingPredictor(lambda windows: np.zeros(shape, np.float32), 4, 8, mirror=False)
+    with pytest.raises(SlidingError, match=r"predict returned shape .* expected \[1, 8, 8, 4\]"):
+        predictor.labels(random_image(8, 8))

@@ -1,0 +1,189 @@
+"""Finding checkpoints, comparing them with a graph, initializing from a ResNet and resuming."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import tensorflow.compat.v1 as tf
+import tf_slim as slim
+
+from tools.run_folder import SNAPSHOT_NAME
+
+_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_STEP = re.compile(r"-(\d+)$")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or of another network."""
+
+
+def resolve_checkpoint(path: str) -> str:
+    """The prefix of a checkpoint.
+
+    Args:
+        path: a prefix, one of the files `.index`, `.meta` or `.data-...`, or a folder, which stands for its newest.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if os.path.isdir(path):
+        found = _newest_in(path) or _newest_in(os.path.join(path, "snapshot"))
+        if found is None:
+            raise CheckpointError(f"{path}: this folder holds no checkpoint ({SNAPSHOT_NAME}-<step>.index)")
+        return found
+    prefix = _SUFFIX.sub("", path)
+    if os.path.exists(prefix + ".index"):
+        if not glob.glob(glob.escape(prefix) + ".data-*"):
+            raise CheckpointError(f"{prefix}: the checkpoint has an .index but no .data file: copy both")
+        return prefix
+    if os.path.exists(prefix):  # the format before TensorFlow 0.12, which slim's ResNets still have
+        return prefix
+    beside = _newest_in(os.path.dirname(prefix) or ".")
+    hint = f"; the newest in its folder is {beside}" if beside else ""
+    raise CheckpointError(f"{path}: there is no such checkpoint{hint}")
+
+
+def _newest_in(folder: str) -> str | None:
+    indices = glob.glob(os.path.join(glob.escape(folder), "*.index"))
+    if not indices:
+        return None
+
+    def age(index: str) -> tuple[float, int]:
+        return os.path.getmtime(index), checkpoint_step(index[: -len(".index")]) or 0
+
+    return max(indices, key=age)[: -len(".index")]
+
+
+def newest_snapshot(log_dir: str) -> str:
+    """The newest snapshot of any run under a log folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    pattern = os.path.join(glob.escape(log_dir), "**", "snapshot", SNAPSHOT_NAME + "-*.index")
+    folders = {os.path.dirname(index) for index in glob.glob(pattern, recursive=True)}
+    newest = [found for found in map(_newest_in, sorted(folders)) if found is not None]
+    if not newest:
+        raise CheckpointError(f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt")
+    return max(newest, key=lambda prefix: os.path.getmtime(prefix + ".index"))
+
+
+def checkpoint_step(prefix: str) -> int | None:
+    """The step in a checkpoint's name, None without one."""
+    match = _STEP.search(prefix)
+    return int(match.group(1)) if match else None
+
+
+def variable_shapes(prefix: str) -> dict[str, list[int]]:
+    """Shapes by name of the tensors in a checkpoint.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, or is damaged.
+    """
+    if prefix.endswith((".npy", ".npz", ".pth", ".pt", ".h5", ".safetensors")):
+        raise CheckpointError(f"{prefix}: this is no TensorFlow checkpoint; give one (prefix, .index or folder)")
+    try:
+        return dict(tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map())
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({reason})") from error
+
+
+def require_match(prefix: str, variables: Sequence[tf.Variable], advice: str) -> None:
+    """Checks that a checkpoint holds every variable in its shape.
+
+    Raises:
+        CheckpointError: naming the first variable that is missing or has another shape, and what the file holds.
+    """
+    shapes = variable_shapes(prefix)
+    missing = [v.op.name for v in variables if v.op.name not in shapes]
+    if missing:
+        networks = sorted({name.split("/")[0] for name in shapes if name.startswith("resnet_v1_")})
+        holds = f"it holds {', '.join(networks)}" if networks else "it holds no ResNet-v1"
+        raise CheckpointError(
+            f"{prefix}: '{missing[0]}' and {len(missing) - 1} more of {len(variables)} variables are missing "
+            f"({holds}): {advice}"
+        )
+    for variable in variables:
+        expected, found = variable.shape.as_list(), shapes[variable.op.name]
+        if expected != found:
+            raise CheckpointError(
+                f"{prefix}: '{variable.op.name}' has the shape {found} and {expected} is needed: {advice}"
+            )
+
+
+def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
+    """Restores what `saver` covers.
+
+    Raises:
+        CheckpointError: the data is damaged.
+    """
+    try:
+        with session.graph.as_default():
+            saver.restore(session, prefix)
+    except (tf.errors.OpError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{prefix}: the checkpoint is damaged ({reason})") from error
+
+
+class StartingPoints:
+    """w0 of L2-SP: one untrained local variable per backbone weight, which no snapshot holds.
+
+    Call it while the graph is built; `ResNetInitializer` fills the variables.
+    """
+
+    def __init__(self) -> None:
+        self.variables: dict[str, tf.Variable] = {}
+
+    def __call__(self, weights: Sequence[tf.Variable]) -> Mapping[str, tf.Tensor]:
+        """Creates w0 beside each weight and returns the values by the name of the weight."""
+        for weight in weights:
+            with tf.device(weight.device):
+                self.variables[weight.op.name] = tf.get_variable(
+                    f"{weight.op.name}/start",
+                    weight.shape,
+                    initializer=tf.zeros_initializer(),
+                    trainable=False,
+                    collections=[tf.GraphKeys.LOCAL_VARIABLES],
+                    use_resource=True,
+                )
+        return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
+
+
+class ResNetInitializer:
+    """Reads the backbone, and w0 of L2-SP, from a ResNet checkpoint.
+
+    Build it with the graph, before the graph is finalized; run it in the session.
+    """
+
+    def __init__(
+        self, prefix: str, backbone: Sequence[tf.Variable], starting_points: Mapping[str, tf.Variable]
+    ) -> None:
+        """Compares the checkpoint with the graph.
+
+        Args:
+            prefix: of the checkpoint.
+            backbone: every variable the ResNet must bring, running statistics included.
+            starting_points: w0 variables by the name of the weight.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit.
+        """
+        require_match(
+            prefix, backbone, "give the checkpoint of the same --network, or name its missing layers in --new_layer_names"
+        )
+        self.prefix = prefix
+        self._assign_backbone = slim.assign_from_checkpoint(prefix, list(backbone))
+        self._assign_starts = (
+            slim.assign_from_checkpoint(prefix, dict(starting_points)) if starting_points else None
+        )
+
+    def run(self, session: tf.Session, *, resumed: bool) -> None:
+        """Fills the backbone, unless a snapshot was restored already, and w0."""
+        if not resumed:
+            session.run(*self._assign_backbone)
+        if self._assign_starts is not None:
+            session.run(*self._assign_starts)

@@ -1,0 +1,79 @@
+"""What the three scripts share: logging, and turning a user's fault into one line and exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from tools.flags import FlagError
+
+EXIT_USER_FAULT = 2
+EXIT_INTERRUPTED = 130
+
+
+def set_up_logging() -> None:
+    """Log lines of this project on standard error; TensorFlow's own from errors upwards."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and finds its devices, without the information its C++ side logs at that.
+
+    Warnings and errors are passed on, but for the one about CUDA on a machine that has no such device.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile("w+", errors="replace") as captured:
+        original = os.dup(2)
+        os.dup2(captured.fileno(), 2)
+        try:
+            import tensorflow.compat.v1 as tf
+
+            tf.config.list_physical_devices()
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+            captured.seek(0)
+            sys.stderr.writelines(line for line in captured if not _is_noise(line))
+
+
+def _is_noise(line: str) -> bool:
+    if "cuInit" in line:
+        return not os.path.exists("/dev/nvidiactl")
+    return line.startswith(("I0000", "WARNING: All log messages before absl"))
+
+
+def run_script(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int:
+    """Runs a script's main function.
+
+    Args:
+        main: takes the command line.
+        arguments: without the program's name.
+
+    Returns:
+        The exit code: 0, 2 after one line that names a user's fault, or 130 after Ctrl-C.
+    """
+    try:
+        main(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if not _is_user_fault(error):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_USER_FAULT
+    return 0
+
+
+def _is_user_fault(error: Exception) -> bool:
+    if isinstance(error, FlagError):
+        return True
+    from tools.faults import USER_FAULTS
+
+    return isinstance(error, USER_FAULTS)

@@ -1,0 +1,178 @@
+"""A trained network as a predict function, and scoring a split with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from database.images import ImageError, read_image
+from database.layouts import IMAGE_SUFFIXES, Sample
+from database.loading import load_sample
+from model import pspnet_mg
+from tools import checkpoint, cluster
+from tools.metrics import ConfusionMatrix, Scores
+from tools.run_folder import ModelRecord
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Iterator[Result]:
+    """`map`, with up to `depth` results computed in the background ahead of the one that is asked for."""
+    with ThreadPoolExecutor(depth) as executor:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class Predictor:
+    """A checkpoint's network in a session of its own, for images of any size.
+
+    The graph is built once and finalized; every image runs through it. Use as a context manager, or close.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        record: ModelRecord,
+        *,
+        multi_scale: bool = False,
+        mirror: bool = True,
+        float_type: str = "32",
+        windows_per_batch: int = 4,
+    ) -> None:
+        """Builds the graph and restores the checkpoint.
+
+        Args:
+            prefix: of the checkpoint.
+            record: of the run that wrote it.
+            multi_scale: scales 0.5 to 1.75 instead of 1.
+            mirror: add the prediction of the mirrored image.
+            float_type: key of `pspnet_mg.FLOAT_TYPES`.
+            windows_per_batch: windows the network sees at a time.
+
+        Raises:
+            CheckpointError: the checkpoint is of another network or has another number of classes.
+        """
+        if float_type != "32":
+            cluster.avoid_faulty_amx()
+        self._record = record
+        size = record.test_image_size
+        devices = cluster.tower_devices(1)
+        with tf.Graph().as_default() as graph:
+            with tf.device(devices[0]):
+                self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
+                [self._probabilities] = pspnet_mg.forward_graph(
+                    [self._windows], record.architecture, dtype=pspnet_mg.FLOAT_TYPES[float_type]
+                )
+            variables = tf.global_variables()
+            checkpoint.require_match(
+                prefix,
+                variables,
+                "give a checkpoint of this network (--network, --three_convs_beginning) and with these classes "
+                "(--database, --num_classes)",
+            )
+            saver = tf.train.Saver(variables)
+            graph.finalize()
+        self._session = tf.Session(graph=graph, config=cluster.session_config(devices))
+        checkpoint.restore(self._session, prefix, saver)
+        self._sliding = SlidingPredictor(
+            self._run,
+            record.architecture.num_classes,
+            size,
+            scales=SCALES_MULTI if multi_scale else SCALES_SINGLE,
+            mirror=mirror,
+            windows_per_batch=windows_per_batch,
+        )
+
+    def _run(self, windows: np.ndarray) -> np.ndarray:
+        return self._session.run(self._probabilities, {self._windows: windows})
+
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] RGB -> training ids [H, W]."""
+        centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
+        return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def evaluate(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    num_classes: int,
+    *,
+    visit: Callable[[Sample, np.ndarray, np.ndarray], None] | None = None,
+    title: str = "predict",
+) -> Scores | None:
+    """Predicts samples and scores those that have labels.
+
+    Args:
+        predictor: of the network.
+        samples: of one split.
+        num_classes: of the dataset.
+        visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]).
+        title: of the progress bar.
+
+    Returns:
+        The scores over all labelled samples, None if there are none.
+
+    Raises:
+        ImageError, DatasetError: a file cannot be read or does not fit; see `database.loading`.
+    """
+    matrix = ConfusionMatrix(num_classes)
+
+    def load(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+        return load_sample(sample) if sample.label is not None else (read_image(sample.image), None)
+
+    loaded = read_ahead(load, samples)
+    for sample, (image, label) in tqdm(zip(samples, loaded), title, len(samples), unit="img"):
+        predicted = predictor.labels(image)
+        if label is not None:
+            matrix.process(label, predicted)
+        if visit is not None:
+            visit(sample, image, predicted)
+    has_labels = any(sample.label is not None for sample in samples)
+    return matrix.evaluate() if has_labels else None
+
+
+def run_name(prefix: str) -> str:
+    """The name of the run a checkpoint is from: its folder, or the one above where that is `snapshot`."""
+    folder = os.path.dirname(os.path.abspath(prefix))
+    if os.path.basename(folder) == "snapshot":
+        folder = os.path.dirname(folder)
+    return os.path.basename(folder)
+
+
+def images_in(folder: str) -> list[str]:
+    """Paths of the files directly in a folder that look like images, sorted.
+
+    Raises:
+        ImageError: there is none.
+    """
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES))
+    if not names:
+        raise ImageError(f"{folder}: no image is in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+    return [os.path.join(folder, name) for name in names]

@@ -1,0 +1,30 @@
+"""The exceptions that stand for a user's fault: a script prints them in one line, everything else is a bug."""
+
+from __future__ import annotations
+
+from database.datasets import DatasetError
+from database.images import ImageError
+from database.palettes import PaletteError
+from model.pspnet_mg import BatchSizeError
+from model.regularizers import MissingStartingPointError
+from tools.checkpoint import CheckpointError
+from tools.cluster import DeviceError
+from tools.flags import FlagError
+from tools.preflight import PreflightError
+from tools.run_folder import RecordError
+from tools.training import DivergedError, OutputError
+
+USER_FAULTS: tuple[type[Exception], ...] = (
+    BatchSizeError,
+    CheckpointError,
+    DatasetError,
+    DeviceError,
+    DivergedError,
+    FlagError,
+    ImageError,
+    MissingStartingPointError,
+    OutputError,
+    PaletteError,
+    PreflightError,
+    RecordError,
+)

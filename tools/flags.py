@@ -1,0 +1,312 @@
+"""Command-line flags of the three scripts, parsed once into one validated frozen configuration each.
+
+Every flag is a field of a dataclass; the parsers are made from the fields. Names are those of the reference
+implementation. Switches take 0 or 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+Config = TypeVar("Config", bound="_DataFlags")
+
+# Known to the model, listed here so that flags are parsed without TensorFlow; a test holds the two equal.
+NETWORKS = ("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_18", "resnet_v1_34")
+STRIDE_CONVENTIONS = ("reference", "slim", "caffe")
+RESIZE_GRIDS = ("half_pixel", "align_corners", "legacy")
+OUTPUT_STRIDES = (8, 16, 32)
+INITIALIZERS = ("he", "xavier")
+OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
+FLOAT_TYPES = ("32", "16", "bf16")
+DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
+LOSS_TYPES = re.compile(r"normal|focal_\d+(\.\d+)?")
+
+
+class FlagError(ValueError):
+    """A command line that cannot be followed."""
+
+
+def _switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("one or more names, separated by commas")
+    return names
+
+
+def _mean(text: str) -> tuple[float, ...]:
+    values = tuple(float(part) for part in text.split(","))
+    if len(values) != 3:
+        raise ValueError("three numbers, separated by commas")
+    return values
+
+
+def _flag(
+    default: Any,
+    text: str,
+    parse: Callable[[str], Any] | None = None,
+    *,
+    choices: Sequence[Any] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    aliases: Sequence[str] = (),
+) -> Any:
+    """A field with what the parser needs: help text, parse function, allowed values and other spellings."""
+    if parse is None:
+        parse = _switch if isinstance(default, bool) else type(default)
+    metadata = {"help": text, "parse": parse, "choices": choices, "minimum": minimum, "above": above}
+    return dataclasses.field(default=default, metadata={**metadata, "aliases": tuple(aliases)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _DataFlags:
+    database: str = _flag("Cityscapes", "dataset", choices=DATABASES)
+    data_dir: str | None = _flag(None, "folder of the dataset (default: the dataset's place under ./database)", str)
+    train_list: str | None = _flag(None, "custom: file with lines 'image label'", str)
+    val_list: str | None = _flag(None, "custom: file with lines 'image label'", str)
+    test_list: str | None = _flag(None, "custom: file with one image a line", str)
+    num_classes: int | None = _flag(None, "custom: number of classes", int, minimum=2)
+    palette: str | None = _flag(None, "custom: file with a line 'R G B name' per class", str)
+    ignore_label: int = _flag(255, "custom: id in the label files that is ignored", minimum=0)
+    label_map: str | None = _flag(None, "custom: file with lines 'id training_id'", str)
+    image_mean: tuple[float, ...] | None = _flag(None, "custom: mean colour, red,green,blue in 0..255", _mean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(_DataFlags):
+    """Flags of train.py."""
+
+    gpu_num: int = _flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
+    batch_size: int = _flag(1, "images per tower", minimum=1)
+    network: str = _flag("resnet_v1_50", "encoder", choices=NETWORKS)
+    subsets_for_training: tuple[str, ...] = _flag(("train",), "splits to train on, by commas", _names)
+    train_image_size: int = _flag(480, "height and width of training crops", minimum=8)
+    test_image_size: int = _flag(480, "height and width of validation windows", minimum=8)
+
+    weight_decay_mode: int = _flag(1, "0: L2, 1: L2-SP, 2 and 3: norm-aware L2-SP", choices=(0, 1, 2, 3))
+    weight_decay_rate: float = _flag(0.0001, "decay rate of pre-trained layers", minimum=0)
+    weight_decay_rate2: float = _flag(0.0001, "decay rate of new layers", minimum=0)
+    consider_dilated: bool = _flag(False, "count blocks 3 and 4 among the new layers for decay")
+    new_layer_names: tuple[str, ...] | None = _flag(None, "scopes of layers that are not pre-trained", _names)
+    fine_tune_filename: str | None = _flag(
+        None, "ResNet checkpoint (default: ./z_pretrained_weights/<network>.ckpt), or none", str
+    )
+
+    lrn_rate: float = _flag(0.01, "initial learning rate", above=0)
+    poly_lr: bool = _flag(True, "poly schedule, power 0.9")
+    lr_step: tuple[int, ...] | None = _flag(None, "steps at which the rate falls, by commas; needs --poly_lr 0", _numbers)
+    step_size: float = _flag(0.1, "factor of the rate at each --lr_step", above=0)
+    train_max_iter: int = _flag(30000, "training steps", minimum=1)
+    snapshot: int = _flag(15000, "steps between snapshots", minimum=1)
+    keep: int = _flag(5, "newest snapshots that are kept", minimum=1)
+    save_first_iteration: bool = _flag(False, "snapshot before the first step")
+    resume_step: int | None = _flag(None, "continue this run's snapshot of that step", int, minimum=0)
+    optimizer: str = _flag("mom", "optimizer", choices=OPTIMIZERS)
+    momentum: float = _flag(0.9, "momentum of mom and rmsp, beta1 of adam", minimum=0)
+    train_like_in_caffe: bool = _flag(
+        False, "new layers learn at 10x, their biases at 20x", aliases=["train_like_in_paper"]
+    )
+
+    random_scale: bool = _flag(True, "scale images")
+    scale_min: float = _flag(0.5, "smallest scale", above=0)
+    scale_max: float = _flag(2.0, "largest scale", above=0)
+    random_mirror: bool = _flag(True, "mirror images")
+    random_rotate: bool = _flag(True, "rotate images, -10 to 10 degrees")
+    random_blur: bool = _flag(True, "change brightness, saturation and contrast", aliases=["blur"])
+    gaussian_blur: bool = _flag(False, "blur images")
+    color_switch: bool = _flag(False, "feed BGR, for weights from Caffe")
+
+    initializer: str = _flag("he", "initializer of new weights", choices=INITIALIZERS)
+    has_aux_loss: bool = _flag(True, "auxiliary head on block 3, weight 0.4")
+    bn_frozen: bool = _flag(False, "freeze the statistics of pre-trained batch normalization")
+    bn_decay: float = _flag(0.9, "decay of the running statistics", minimum=0)
+    three_convs_beginning: bool = _flag(
+        False, "three 3x3 layers at the beginning instead of one 7x7", aliases=["structure_in_paper"]
+    )
+    stride_convention: str = _flag("reference", "where strides sit", choices=STRIDE_CONVENTIONS)
+    output_stride: int = _flag(8, "input size over feature size", choices=OUTPUT_STRIDES)
+    resize_grid: str = _flag("half_pixel", "grid of bilinear upsampling", choices=RESIZE_GRIDS)
+    loss_type: str = _flag("normal", "normal or focal_<gamma>")
+    float_type: str = _flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
+
+    eval_only: bool = _flag(False, "only score this run's last (or --resume_step's) snapshot")
+    mirror: bool = _flag(True, "add mirrored images when scoring")
+    test_max_iter: int | None = _flag(None, "score that many images only", int, minimum=1)
+
+    log_dir: str = _flag("./log", "folder of all runs")
+    check_data: str = _flag("sample", "label files read before step 0", choices=("sample", "all", "none"))
+    show_period: int = _flag(20, "steps between summaries", minimum=1)
+    seed: int = _flag(0, "of initialization, order, augmentation and dropout", minimum=0)
+
+    def __post_init__(self) -> None:
+        _check_data_flags(self)
+        if self.scale_min > self.scale_max:
+            raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
+        if self.total_batch_size < 2 and not self.eval_only:
+            raise FlagError(
+                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
+                "channel to normalize: raise --batch_size or --gpu_num"
+            )
+        if self.lr_step is not None and self.poly_lr:
+            raise FlagError("--lr_step has no effect on the poly schedule: add --poly_lr 0")
+        if not LOSS_TYPES.fullmatch(self.loss_type):
+            raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal or focal_<gamma>, e.g. focal_2")
+        if self.weight_decay_mode != 0 and self.starts_from_scratch:
+            raise FlagError(
+                f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
+                "--fine_tune_filename none has none: use --weight_decay_mode 0 or give a ResNet checkpoint"
+            )
+        if not 0 <= self.momentum < 1:
+            raise FlagError(f"--momentum {self.momentum} is not in [0, 1)")
+
+    @property
+    def starts_from_scratch(self) -> bool:
+        return (self.fine_tune_filename or "").lower() == "none"
+
+    @property
+    def total_batch_size(self) -> int:
+        return self.batch_size * self.gpu_num
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WeightsFlags(_DataFlags):
+    """Flags of predict.py and inference.py; what is None is read from the configuration beside the checkpoint."""
+
+    database: str | None = _flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
+    network: str | None = _flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
+    weights_ckpt: str | None = _flag(None, "checkpoint (default: the newest snapshot under --log_dir)", str)
+    log_dir: str = _flag("./log", "folder of all runs")
+    test_image_size: int | None = _flag(None, "height and width of windows", int, minimum=8)
+    color_switch: bool | None = _flag(None, "feed BGR, for weights from Caffe", _switch)
+    three_convs_beginning: bool | None = _flag(
+        None, "three 3x3 layers at the beginning", _switch, aliases=["structure_in_paper"]
+    )
+    stride_convention: str | None = _flag(None, "where strides sit", str, choices=STRIDE_CONVENTIONS)
+    resize_grid: str | None = _flag(None, "grid of bilinear upsampling", str, choices=RESIZE_GRIDS)
+    float_type: str = _flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
+    mirror: bool = _flag(True, "add the results from mirrored images")
+    ms: bool = _flag(False, "multi-scale: 0.5 to 1.75 instead of 1")
+    coloring: bool = _flag(True, "write colours and overlays")
+    windows_per_batch: int = _flag(4, "windows the network sees at a time", minimum=1)
+    output_dir: str | None = _flag(None, "where results go", str)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(_WeightsFlags):
+    """Flags of predict.py."""
+
+    mode: str = _flag("val", "split to predict", choices=("val", "test", "train"), aliases=["test_subset"])
+    save_prediction: bool = _flag(True, "write label ids")
+    test_max_iter: int | None = _flag(None, "predict that many images only", int, minimum=1)
+
+    def __post_init__(self) -> None:
+        _check_data_flags(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig(_WeightsFlags):
+    """Flags of inference.py."""
+
+    image_path: str | None = _flag(None, "image or folder of images; asks for paths without it", str)
+
+    def __post_init__(self) -> None:
+        _check_data_flags(self)
+
+
+_CUSTOM_ONLY = ("train_list", "val_list", "test_list", "num_classes", "palette", "label_map", "image_mean")
+
+
+def _check_data_flags(config: _DataFlags) -> None:
+    given = [name for name in _CUSTOM_ONLY if getattr(config, name) is not None]
+    if given and config.database not in ("custom", None):
+        raise FlagError(f"--{given[0]} is for --database custom, and --database is {config.database}: drop one of them")
+    if isinstance(config, TrainConfig) and config.database == "custom" and config.num_classes is None:
+        raise FlagError("--database custom needs --num_classes")
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise FlagError(f"{message} (see --help)")
+
+
+def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
+    """A parse function for argparse that says what was expected."""
+    metadata = field.metadata
+
+    def parse(text: str) -> Any:
+        try:
+            value = metadata["parse"](text)
+        except ValueError as error:
+            expected = str(error) if metadata["parse"] in (_switch, _names, _mean) else metadata["parse"].__name__
+            raise argparse.ArgumentTypeError(f"'{text}' is not {expected.lstrip('_')}") from error
+        minimum, above = metadata["minimum"], metadata["above"]
+        if value != value or value in (float("inf"), float("-inf")):
+            raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+        if minimum is not None and value < minimum:
+            raise argparse.ArgumentTypeError(f"{text} is below {minimum}")
+        if above is not None and value <= above:
+            raise argparse.ArgumentTypeError(f"{text} is not above {above}")
+        return value
+
+    return parse
+
+
+def parse_flags(config: type[Config], arguments: Sequence[str], description: str) -> Config:
+    """Parses a command line.
+
+    Args:
+        config: TrainConfig, PredictConfig or InferenceConfig.
+        arguments: without the program's name.
+        description: for --help.
+
+    Raises:
+        FlagError: an unknown flag, a value of the wrong kind or out of range, or flags that contradict each other.
+        SystemExit: after --help.
+    """
+    parser = _OneLineParser(description=description, allow_abbrev=False)
+    for field in dataclasses.fields(config):
+        names = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
+        shown = "" if field.default is None else f" (default: {_shown(field.default)})"
+        parser.add_argument(
+            *names,
+            dest=field.name,
+            type=_checked(field),
+            default=field.default,
+            choices=field.metadata["choices"],
+            help=field.metadata["help"] + shown,
+            metavar="{" + ",".join(map(str, field.metadata["choices"])) + "}" if field.metadata["choices"] else "X",
+        )
+    return config(**vars(parser.parse_args(list(arguments))))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def from_json(config: type[Config], values: dict[str, Any], source: str) -> Config:
+    """The configuration that `dataclasses.asdict` was written from.
+
+    Raises:
+        FlagError: a key that is no flag; `source` names the file.
+    """
+    known = {field.name for field in dataclasses.fields(config)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise FlagError(f"{source}: '{unknown[0]}' is no flag of this version")
+    return config(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

@@ -1,0 +1,163 @@
+"""Segmentation scores from one confusion matrix over a whole set of images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class MetricsError(ValueError):
+    """Labels, predictions or a confusion matrix that do not fit the classes or each other."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores as fractions 0..1; Long et al., "Fully Convolutional Networks" (CVPR 2015), section 5.
+
+    With n[i, j] the pixels of class i predicted as j, t[i] those of class i and p[i] those predicted as i:
+
+    Attributes:
+      iou: n[i, i] / (t[i] + p[i] - n[i, i]) per class. None for a class absent from truth and prediction; 0
+        for one absent from the truth yet predicted.
+      accuracy: recall n[i, i] / t[i] per class. None for a class absent from the truth.
+      mean_iou: the mean of `iou` without the Nones.
+      mean_accuracy: the mean of `accuracy` without the Nones.
+      pixel_accuracy: sum of n[i, i] / pixels.
+      frequency_weighted_iou: sum of t[i] * iou[i] / pixels.
+      pixels: number of valid, that is not ignored, pixels. If it is 0, the four scores above are nan.
+      images: number of images processed.
+    """
+
+    iou: tuple[float | None, ...]
+    accuracy: tuple[float | None, ...]
+    mean_iou: float
+    mean_accuracy: float
+    pixel_accuracy: float
+    frequency_weighted_iou: float
+    pixels: int
+    images: int
+
+
+class ConfusionMatrix:
+    """Counts pixels by true and predicted class over a set of images."""
+
+    def __init__(self, num_classes: int, ignore_label: int = 255) -> None:
+        """Starts with no pixel counted.
+
+        Args:
+          num_classes: number of classes, 1 or more; their ids are 0..num_classes-1.
+          ignore_label: pixels whose label has this id are left out, even if it is also a class id.
+
+        Raises:
+          MetricsError: num_classes is below 1.
+        """
+        if num_classes < 1:
+            raise MetricsError(f"num_classes is {num_classes}: a confusion matrix needs 1 class or more; "
+                               "pass the dataset's number of classes")
+        self.num_classes = num_classes
+        self.ignore_label = ignore_label
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all pixels and images."""
+        self._matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
+        self._images = 0
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """int64 [num_classes, num_classes], pixels by true (row) and predicted class (column); a copy."""
+        return self._matrix.copy()
+
+    def process(self, label: np.ndarray, prediction: np.ndarray) -> None:
+        """Counts the pixels of one image, or of N images.
+
+        Args:
+          label: integers [H, W], or [N, H, W] for N images; class ids or ignore_label.
+          prediction: integers of the same shape; class ids. Not looked at where the label is ignored.
+
+        Raises:
+          MetricsError: the shapes differ, an array is not of integers, or an id is outside its range. Nothing
+            is counted then.
+        """
+        label, prediction = np.asarray(label), np.asarray(prediction)
+        if label.shape != prediction.shape:
+            raise MetricsError(f"prediction has shape {list(prediction.shape)}, label {list(label.shape)}: "
+                               "expected the same; resize the logits to the label before taking the argmax")
+        _check_integers("label", label)
+        _check_integers("prediction", prediction)
+        valid = label != self.ignore_label
+        truth, predicted = label[valid], prediction[valid]
+        self._check_range("label", truth, f" or {self.ignore_label} (ignored)")
+        self._check_range("prediction", predicted, "")
+        # int64 before the product: it does not fit the uint8 that labels often come in.
+        pairs = truth.astype(np.int64) * self.num_classes + predicted.astype(np.int64)
+        self._matrix += np.bincount(pairs, minlength=self.num_classes**2).reshape(self._matrix.shape)
+        self._images += label.shape[0] if label.ndim == 3 else 1
+
+    def add(self, matrix: np.ndarray, images: int = 0) -> None:
+        """Adds the counts of another confusion matrix, such as one from another worker.
+
+        Args:
+          matrix: integers [num_classes, num_classes], 0 or more, laid out as `matrix`.
+          images: number of images that were counted in it.
+
+        Raises:
+          MetricsError: the matrix has another shape, is not of integers or holds a negative number.
+        """
+        matrix = np.asarray(matrix)
+        if matrix.shape != self._matrix.shape:
+            raise MetricsError(f"confusion matrix to add has shape {list(matrix.shape)}: expected "
+                               f"{list(self._matrix.shape)}; add only matrices of the same classes")
+        _check_integers("confusion matrix to add", matrix)
+        if matrix.min() < 0:
+            raise MetricsError(f"confusion matrix to add holds {matrix.min()}: expected counts of 0 or more; "
+                               "pass the `matrix` of another ConfusionMatrix")
+        self._matrix += matrix.astype(np.int64)
+        self._images += images
+
+    def evaluate(self) -> Scores:
+        """Computes the scores of all pixels counted since the last reset."""
+        hits = np.diag(self._matrix)
+        true_pixels = self._matrix.sum(axis=1)
+        union = true_pixels + self._matrix.sum(axis=0) - hits
+        iou = _ratios(hits, union)
+        pixels = int(true_pixels.sum())
+        weighted_iou = sum(int(count) * ratio for count, ratio in zip(true_pixels, iou, strict=True)
+                           if ratio is not None)
+        accuracy = _ratios(hits, true_pixels)
+        return Scores(
+            iou=iou,
+            accuracy=accuracy,
+            mean_iou=_mean_of_present(iou),
+            mean_accuracy=_mean_of_present(accuracy),
+            pixel_accuracy=int(hits.sum()) / pixels if pixels else math.nan,
+            frequency_weighted_iou=weighted_iou / pixels if pixels else math.nan,
+            pixels=pixels,
+            images=self._images,
+        )
+
+    def _check_range(self, name: str, ids: np.ndarray, also_allowed: str) -> None:
+        if not ids.size:
+            return
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.num_classes:
+            found = low if low < 0 else high
+            raise MetricsError(f"{name} holds id {found}: expected 0..{self.num_classes - 1}{also_allowed}; "
+                               "check the label map and the number of classes")
+
+
+def _check_integers(name: str, array: np.ndarray) -> None:
+    if not np.issubdtype(array.dtype, np.integer):
+        raise MetricsError(f"{name} has dtype {array.dtype}: expected integers; convert it first, "
+                           "probabilities and logits with argmax")
+
+
+def _ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(int(part) / int(whole) if whole else None for part, whole in zip(parts, wholes, strict=True))
+
+
+def _mean_of_present(ratios: tuple[float | None, ...]) -> float:
+    present = [ratio for ratio in ratios if ratio is not None]
+    return math.fsum(present) / len(present) if present else math.nan

@@ -1,0 +1,85 @@
+"""Reads label files before step 0, so that a wrong id stops a run at once and not after a day."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from database.classes import IGNORE_LABEL
+from database.images import image_size, read_label
+from database.layouts import Sample
+from database.loading import to_train_ids
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_SIZE = 64
+
+
+class PreflightError(ValueError):
+    """The label files cannot be trained on."""
+
+
+def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
+    """The samples to read: `all`, `none`, or `sample`: up to 64, spread evenly over the list."""
+    counts = {"all": len(samples), "none": 0, "sample": min(SAMPLE_SIZE, len(samples))}
+    positions = np.linspace(0, len(samples) - 1, counts[how]).round().astype(int)
+    return [samples[position] for position in positions]
+
+
+def _id_counts(sample: Sample) -> Counter[int]:
+    """Pixels by id of one label file, checked against its label map and its image."""
+    assert sample.label is not None
+    ids = read_label(sample.label)
+    to_train_ids(ids, sample.label_map, sample.label)
+    size = image_size(sample.image)
+    if size != ids.shape:
+        raise PreflightError(
+            f"{sample.label}: the label is {ids.shape[0]}x{ids.shape[1]} but its image {sample.image} is "
+            f"{size[0]}x{size[1]} (height x width): the two must be of one size"
+        )
+    values, counts = np.unique(ids, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+
+
+def check_labels(samples: Sequence[Sample], how: str, class_names: Sequence[str], workers: int = 4) -> Counter[int]:
+    """Reads label files and logs the histogram of their ids.
+
+    Args:
+        samples: with labels.
+        how: `sample`, `all` or `none`.
+        class_names: by training id.
+        workers: files read at a time.
+
+    Returns:
+        Pixels by id.
+
+    Raises:
+        DatasetError: a file holds an id that is neither a class nor ignored.
+        ImageError: a file cannot be read.
+        PreflightError: a label is of another size than its image, or no pixel of any file is of a class.
+    """
+    chosen = choose_samples(samples, how)
+    if not chosen:
+        return Counter()
+    total: Counter[int] = Counter()
+    label_maps = {}
+    with ThreadPoolExecutor(workers) as executor:
+        for sample, counts in zip(chosen, executor.map(_id_counts, chosen), strict=True):
+            total += counts
+            label_maps.update(sample.label_map)
+    logger.info("label ids in %d of %d files:", len(chosen), len(samples))
+    pixels = sum(total.values())
+    for file_id, count in sorted(total.items()):
+        train_id = label_maps[file_id]
+        meaning = "ignored" if train_id == IGNORE_LABEL else class_names[train_id]
+        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, meaning)
+    if all(label_maps[file_id] == IGNORE_LABEL for file_id in total):
+        raise PreflightError(
+            f"{chosen[0].label}: every pixel of this and of {len(chosen) - 1} more label files is ignored: check "
+            "--data_dir, --label_map and --ignore_label"
+        )
+    return total

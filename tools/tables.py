@@ -1,0 +1,179 @@
+"""Scores as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from tools.metrics import Scores
+
+_COLUMNS = ("class", "IoU %", "accuracy %")
+
+
+class TablesError(ValueError):
+    """Class names that do not fit the scores, or a table that cannot be written."""
+
+
+def text_table(scores: Scores, class_names: Sequence[str]) -> str:
+    """Lays the scores out in aligned columns: one line per class, then the scores of the whole set.
+
+    Args:
+      scores: the scores to show.
+      class_names: one name per class, in the order of the class ids.
+
+    Returns:
+      Lines ending in a newline; percentages with 2 decimals, `n/a` where there is none.
+
+    Raises:
+      TablesError: there are more or fewer names than classes.
+    """
+    rows = [_COLUMNS, *_class_rows(scores, class_names)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [f"{name:<{widths[0]}}  {iou:>{widths[1]}}  {accuracy:>{widths[2]}}"
+             for name, iou, accuracy in rows]
+    summary = _summary_rows(scores)
+    name_width = max(len(name) for name, _ in summary)
+    value_width = max(len(value) for _, value in summary)
+    lines += ["", *(f"{name:<{name_width}}  {value:>{value_width}}" for name, value in summary)]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(scores: Scores, class_names: Sequence[str]) -> str:
+    """Lays the scores out as two Markdown tables: the classes, then the scores of the whole set.
+
+    Arguments, percentages and errors are those of `text_table`.
+    """
+    lines = [_markdown_row(_COLUMNS), "| :--- | ---: | ---: |"]
+    lines += [_markdown_row(row) for row in _class_rows(scores, class_names)]
+    lines += ["", _markdown_row(("whole set", "value")), "| :--- | ---: |"]
+    lines += [_markdown_row(row) for row in _summary_rows(scores)]
+    return "\n".join(lines) + "\n"
+
+
+def to_json_dict(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+    """Turns the scores into what `json` can write without NaN.
+
+    Args:
+      scores: the scores to turn.
+      class_names: one name per class, in the order of the class ids.
+
+    Returns:
+      `mean_iou`, `mean_accuracy`, `pixel_accuracy` and `frequency_weighted_iou` as fractions 0..1, `pixels`
+      and `images` as counts, and `classes`, a list of `name`, `iou` and `accuracy` (fractions too). A score
+      that is n/a or nan is None.
+
+    Raises:
+      TablesError: there are more or fewer names than classes.
+    """
+    _check_names(scores, class_names)
+    return {
+        "mean_iou": _json_value(scores.mean_iou),
+        "mean_accuracy": _json_value(scores.mean_accuracy),
+        "pixel_accuracy": _json_value(scores.pixel_accuracy),
+        "frequency_weighted_iou": _json_value(scores.frequency_weighted_iou),
+        "pixels": scores.pixels,
+        "images": scores.images,
+        "classes": [{"name": name, "iou": iou, "accuracy": accuracy}
+                    for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)],
+    }
+
+
+def write_tables(scores: Scores, class_names: Sequence[str], folder: str, stem: str = "scores",
+                 header: Mapping[str, Any] | None = None) -> list[str]:
+    """Writes the scores as stem.txt, stem.json and stem.md; none of them is ever seen half written.
+
+    Args:
+      scores: the scores to write.
+      class_names: one name per class, in the order of the class ids.
+      folder: where to write; created if missing.
+      stem: file name without its ending.
+      header: facts about the run, such as checkpoint and step: on top of the text and the Markdown, and under
+        `run` in the JSON.
+
+    Returns:
+      The paths of the text, JSON and Markdown files.
+
+    Raises:
+      TablesError: there are more or fewer names than classes, or a file cannot be written.
+    """
+    facts = dict(header or {})
+    text = "".join(f"{key}: {value}\n" for key, value in facts.items())
+    markdown = "".join(f"- {key}: {value}\n" for key, value in facts.items())
+    gap = "\n" if facts else ""
+    contents = {
+        "txt": text + gap + text_table(scores, class_names),
+        "json": json.dumps({"run": _json_value(facts), **to_json_dict(scores, class_names)}, indent=2,
+                           ensure_ascii=False, allow_nan=False) + "\n",
+        "md": markdown + gap + markdown_table(scores, class_names),
+    }
+    paths = []
+    for ending, content in contents.items():
+        paths.append(os.path.join(folder, f"{stem}.{ending}"))
+        _write_in_place(paths[-1], content)
+    return paths
+
+
+def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
+    if len(class_names) != len(scores.iou):
+        raise TablesError(f"{len(class_names)} class names for scores of {len(scores.iou)} classes: expected "
+                          "one name per class; pass the names of the dataset that was evaluated")
+
+
+def _class_rows(scores: Scores, class_names: Sequence[str]) -> list[tuple[str, str, str]]:
+    _check_names(scores, class_names)
+    return [(name, _percent(iou), _percent(accuracy))
+            for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)]
+
+
+def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
+    return [
+        ("mIoU %", _percent(scores.mean_iou)),
+        ("mean accuracy %", _percent(scores.mean_accuracy)),
+        ("pixel accuracy %", _percent(scores.pixel_accuracy)),
+        ("frequency weighted IoU %", _percent(scores.frequency_weighted_iou)),
+        ("images", str(scores.images)),
+        ("valid pixels", str(scores.pixels)),
+    ]
+
+
+def _percent(fraction: float | None) -> str:
+    return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _json_value(value: Any) -> Any:
+    """The value in JSON's own types; None for nan and infinity, the text of anything JSON does not know."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _write_in_place(path: str, content: str) -> None:
+    partial_path = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(partial_path, "w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+        os.replace(partial_path, path)
+    except OSError as error:
+        raise TablesError(f"{path}: table cannot be written ({error.strerror or error}); expected a folder "
+                          "that can be written to, choose another") from error
+    finally:
+        with suppress(OSError):
+            os.unlink(partial_path)

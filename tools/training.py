@@ -1,0 +1,243 @@
+"""The training loop: steps, summaries, snapshots and stopping."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from database import palettes
+from database.classes import IGNORE_LABEL
+from database.datasets import Dataset
+from database.layouts import Sample
+from database.reader import Batches
+from model import optimizers
+from model.pspnet_mg import TrainGraph
+from tools import checkpoint
+from tools.flags import TrainConfig
+from tools.metrics import ConfusionMatrix
+from tools.run_folder import ModelRecord, RunFolder
+from tools.summaries import SummaryWriter
+
+logger = logging.getLogger(__name__)
+
+_RECENT_STEPS = 50
+
+
+class DivergedError(ArithmeticError):
+    """A loss is NaN or infinite."""
+
+
+class OutputError(OSError):
+    """A snapshot or a summary cannot be written."""
+
+
+def learning_rate_at(config: TrainConfig, step: int) -> float:
+    """The learning rate of a step, counted from 0, by the schedule that the flags choose."""
+    if config.poly_lr:
+        return optimizers.poly_learning_rate(config.lrn_rate, step, config.train_max_iter)
+    return optimizers.step_learning_rate(config.lrn_rate, step, config.lr_step or (), config.step_size)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gave."""
+
+    loss: float
+    auxiliary_loss: float
+    weight_decay: float
+
+    def first_bad_term(self) -> str | None:
+        """The name of the first term that is NaN or infinite."""
+        terms = {"loss": self.loss, "auxiliary loss": self.auxiliary_loss, "weight decay": self.weight_decay}
+        return next((name for name, value in terms.items() if not math.isfinite(value)), None)
+
+
+class Trainer:
+    """Runs a finalized training graph in a session."""
+
+    def __init__(
+        self,
+        session: tf.Session,
+        graph: TrainGraph,
+        batches: Batches,
+        samples: Sequence[Sample],
+        dataset: Dataset,
+        config: TrainConfig,
+        folder: RunFolder,
+        saver: tf.train.Saver,
+        record: ModelRecord,
+    ) -> None:
+        """Takes everything built before; see `tools.session_setup.prepare`."""
+        self._session = session
+        self._graph = graph
+        self._batches = batches
+        self._samples = samples
+        self._dataset = dataset
+        self._config = config
+        self._folder = folder
+        self._saver = saver
+        self._record = record
+
+    def run(self, first_step: int) -> None:
+        """Trains from a step to `train_max_iter`, the last step being followed by a snapshot.
+
+        Raises:
+            DivergedError: NaN or Inf; the last snapshot stays.
+            ImageError, DatasetError: a training file cannot be read or does not fit.
+            OutputError: a snapshot or summary cannot be written.
+        """
+        config = self._config
+        if config.save_first_iteration and first_step == 0:
+            self.save(0)
+        writer = self._writing(
+            lambda: SummaryWriter(self._folder.path, self._folder.csv, self._session.graph, first_step)
+        )
+        durations: deque[float] = deque(maxlen=_RECENT_STEPS)
+        progress = tqdm(total=config.train_max_iter, initial=first_step, unit="step", desc="train")
+        try:
+            for step in range(first_step, config.train_max_iter):
+                started = time.perf_counter()
+                done = step + 1
+                if done % config.show_period == 0 or done == config.train_max_iter:
+                    self._step_with_summary(step, writer, durations)
+                else:
+                    self._step(step, {})
+                durations.append(time.perf_counter() - started)
+                self._show_progress(progress, durations)
+                if done % config.snapshot == 0 or done == config.train_max_iter:
+                    self.save(done)
+        finally:
+            progress.close()
+            writer.close()
+
+    def save(self, step: int) -> None:
+        """Writes the snapshot of a step, with the record beside it."""
+
+        def write() -> None:
+            self._saver.save(self._session, self._folder.snapshot_prefix, global_step=step, write_meta_graph=False)
+            self._record.write(self._folder.snapshots)
+
+        self._writing(write)
+        logger.debug("snapshot %s", self._folder.snapshot(step))
+
+    def _writing(self, action: Callable):
+        try:
+            return action()
+        except (OSError, tf.errors.OpError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise OutputError(f"{self._folder.path}: cannot write ({reason}): free space or change --log_dir") from error
+
+    def _step(self, step: int, more: dict) -> dict:
+        """One step; fetches `more` with it. Stops on NaN and Inf."""
+        rate = learning_rate_at(self._config, step)
+        graph = self._graph
+        fetches = {
+            "terms": (graph.loss, graph.auxiliary_loss, graph.weight_decay),
+            "indices": self._batches.sample_indices,
+            "train": graph.train_op,
+            **more,
+        }
+        try:
+            fetched = self._session.run(fetches, {graph.learning_rate: rate})
+        except tf.errors.OpError as error:
+            if self._batches.faults:
+                raise self._batches.faults[0] from error
+            raise
+        result = StepResult(*map(float, fetched["terms"]))
+        bad = result.first_bad_term()
+        if bad is not None:
+            images = ", ".join(self._samples[index].image for index in fetched["indices"])
+            raise DivergedError(
+                f"the {bad} is not finite at step {step + 1} with learning rate {rate:.6g}: lower --lrn_rate; the last "
+                f"snapshot stays in {self._folder.snapshots}; images of the step: {images}"
+            )
+        return {**fetched, "result": result, "learning_rate": rate}
+
+    def _step_with_summary(self, step: int, writer: SummaryWriter, durations: Sequence[float]) -> None:
+        graph = self._graph
+        more = {
+            "predictions": graph.predictions,
+            "labels": self._batches.labels,
+            "images": self._batches.images[0],
+        }
+        fetched = self._step(step, more)
+        matrix = ConfusionMatrix(self._dataset.num_classes)
+        for labels, predictions in zip(fetched["labels"], fetched["predictions"], strict=True):
+            matrix.process(labels, predictions)
+        result: StepResult = fetched["result"]
+        speed = self._config.total_batch_size / _median(durations) if durations else 0.0
+        values = {
+            "loss": result.loss,
+            "auxiliary_loss": result.auxiliary_loss,
+            "weight_decay": result.weight_decay,
+            "learning_rate": fetched["learning_rate"],
+            "mean_iou": matrix.evaluate().mean_iou,
+            "images_per_second": speed,
+        }
+        picture = self._picture(fetched["images"][0], fetched["labels"][0][0], fetched["predictions"][0][0])
+
+        def write() -> None:
+            writer.scalars(step + 1, values)
+            writer.picture(step + 1, "train/image, truth, prediction", picture)
+
+        self._writing(write)
+        self._latest = f"loss {result.loss:.3f} mIoU {values['mean_iou']:.3f} lr {values['learning_rate']:.2g}"
+
+    _latest = ""
+
+    def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+        """Crop, truth and prediction beside each other, uint8 [h, 3w, 3]; ignored pixels are black in both."""
+        pixels = image[..., ::-1] if self._config.color_switch else image
+        shown = np.clip(pixels + np.asarray(self._dataset.image_mean), 0, 255).astype(np.uint8)
+        colors = [
+            palettes.colorize(np.where(label == IGNORE_LABEL, IGNORE_LABEL, ids), self._dataset.palette)
+            for ids in (label, prediction)
+        ]
+        return np.concatenate([shown, *colors], axis=1)
+
+    def _show_progress(self, progress: tqdm, durations: Sequence[float]) -> None:
+        seconds = _median(durations)
+        left = seconds * (progress.total - progress.n - 1)
+        progress.set_postfix_str(
+            f"{seconds:.2f} s/step, {self._config.total_batch_size / seconds:.2f} img/s, "
+            f"{left / 3600:.2f} h left, {self._latest}",
+            refresh=False,
+        )
+        progress.update()
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values))
+
+
+def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
+    """The prefix of the snapshot to resume from.
+
+    Raises:
+        CheckpointError: there is none of that step, or the run is over.
+    """
+    prefix = folder.snapshot(step)
+    if not os.path.exists(prefix + ".index"):
+        steps = sorted(filter(None, map(checkpoint.checkpoint_step, _snapshot_prefixes(folder))))
+        found = f"there are snapshots of steps {', '.join(map(str, steps))}" if steps else "there is none"
+        raise checkpoint.CheckpointError(f"{prefix}: no snapshot of --resume_step {step} ({found} in its folder)")
+    if step >= max_steps:
+        raise checkpoint.CheckpointError(
+            f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
+        )
+    return prefix
+
+
+def _snapshot_prefixes(folder: RunFolder) -> list[str]:
+    if not os.path.isdir(folder.snapshots):
+        return []
+    return [name[: -len(".index")] for name in os.listdir(folder.snapshots) if name.endswith(".index")]

@@ -1,0 +1,42 @@
+"""Trains a PSPNet, then scores its last snapshot.
+
+    python train.py --database Cityscapes --gpu_num 4 --batch_size 4
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.flags import TrainConfig, parse_flags
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags, trains and validates."""
+    config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
+    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
+    import_tensorflow()
+    from database.datasets import find_samples
+    from tools.preflight import check_labels
+    from tools.run_folder import run_folder
+    from tools.selection import training_dataset
+    from tools.snapshots import snapshot_to_score
+    from tools.training_run import train, validate
+
+    dataset, data_dir = training_dataset(config)
+    folder = run_folder(config)
+    logger.info("run: %s", folder.path)
+    if not config.eval_only:
+        samples = find_samples(dataset, data_dir, config.subsets_for_training)
+        check_labels(samples, config.check_data, dataset.class_names)
+        train(config, dataset, samples, folder)
+    validate(config, dataset, data_dir, snapshot_to_score(config, folder), folder)
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))
