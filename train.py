@@ -21,20 +21,26 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.datasets import find_samples
-    from tools.preflight import check_labels
+    from tools.preflight import check_disjoint, check_labels
     from tools.run_folder import run_folder
     from tools.selection import training_dataset
     from tools.snapshots import snapshot_to_score
-    from tools.training_run import train, validate
+    from tools.tables import text_table
+    from tools.training_run import train, validate, validation_samples
 
     dataset, data_dir = training_dataset(config)
     folder = run_folder(config)
     logger.info("run: %s", folder.path)
+    held_out = validation_samples(config, dataset, data_dir)
     if not config.eval_only:
         samples = find_samples(dataset, data_dir, config.subsets_for_training)
+        if "val" not in config.subsets_for_training:
+            check_disjoint(samples, held_out)
         check_labels(samples, config.check_data, dataset.class_names)
         train(config, dataset, samples, folder)
-    validate(config, dataset, data_dir, snapshot_to_score(config, folder), folder)
+    scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
+    if scores is not None:
+        print(text_table(scores, dataset.class_names))
 
 
 if __name__ == "__main__":

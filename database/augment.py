@@ -114,19 +114,21 @@ def warp(
     """
     transform = tf.concat([affine, [0.0, 0.0]], axis=0)[tf.newaxis]
 
-    def sample(pixels: tf.Tensor, interpolation: str, fill_mode: str, fill_value: float) -> tf.Tensor:
+    def sample(pixels: tf.Tensor, interpolation: str) -> tf.Tensor:
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=pixels[tf.newaxis],
             transforms=transform,
             output_shape=list(crop_size),
             interpolation=interpolation,
-            fill_mode=fill_mode,
-            fill_value=fill_value,
+            fill_mode="NEAREST",
+            fill_value=0.0,
         )[0]
 
-    sampled_label = sample(label[..., tf.newaxis], "NEAREST", "CONSTANT", float(IGNORE_LABEL))[..., 0]
-    sampled_image = sample(image, "BILINEAR", "NEAREST", 0.0)
+    # One mask for both, as the op's own filling rounds edges that fall on a pixel another way.
     inside = _inside_source(affine, tf.shape(image)[:2], crop_size)
+    sampled_image = sample(image, "BILINEAR")
+    sampled_label = sample(label[..., tf.newaxis], "NEAREST")[..., 0]
+    sampled_label = tf.where_v2(inside, sampled_label, tf.constant(IGNORE_LABEL, tf.uint8))
     sampled_image.set_shape([*crop_size, 3])
     sampled_label.set_shape(crop_size)
     return sampled_image, sampled_label, inside

@@ -170,8 +170,11 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
 
 
 def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> list[str]:
-    """The sorted names that occur in both, such as validation images among the training images."""
-    return sorted({sample.name for sample in samples_a} & {sample.name for sample in samples_b})
+    """The sorted image files that are in both, such as validation images among the training images."""
+    images_a, images_b = (
+        {os.path.realpath(sample.image) for sample in samples} for samples in (samples_a, samples_b)
+    )
+    return sorted(images_a & images_b)
 
 
 def label_lookup(label_map: Mapping[int, int]) -> np.ndarray:

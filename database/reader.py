@@ -45,7 +45,9 @@ def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
     Each epoch of `num_samples` consecutive counters visits every sample once.
     """
     epoch, position = counter // num_samples, counter % num_samples
-    return tf.random.experimental.index_shuffle(position, tf.stack([epoch, seed]), num_samples - 1)
+    # index_shuffle looks at the low bits of its key only, 8 of each word for up to 65536 samples, so they are mixed.
+    key = tf.random.stateless_uniform([2], tf.stack([epoch, seed]), minval=None, maxval=None, dtype=tf.int32)
+    return tf.random.experimental.index_shuffle(position, key, num_samples - 1)
 
 
 def training_batches(

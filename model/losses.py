@@ -25,8 +25,10 @@ def focal_loss(gamma: float) -> PixelLoss:
 
     def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         negative_log_likelihood = cross_entropy(logits, labels)
-        # 1 - p through expm1, which keeps its digits where p is close to one.
-        return tf.pow(-tf.math.expm1(-negative_log_likelihood), gamma) * negative_log_likelihood
+        # 1 - p through expm1, which keeps its digits where p is close to one. Where p is one, the floor keeps the
+        # gradient of the power finite, for gamma below one.
+        error = tf.maximum(-tf.math.expm1(-negative_log_likelihood), tf.float32.as_numpy_dtype(2.0**-126))
+        return tf.pow(error, gamma) * negative_log_likelihood
 
     return loss
 

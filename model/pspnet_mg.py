@@ -40,10 +40,17 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Float32 logits at the size of the images, per tower; `auxiliary` is None without the auxiliary head."""
+    """What the network gives.
+
+    Attributes:
+        logits: tower list float32 [N, H, W, classes], at the size of the images.
+        auxiliary: the same of the auxiliary head, None without it.
+        endpoints: tower lists of the encoder's stages by name, and `logits` before upsampling.
+    """
 
     logits: TowerList
     auxiliary: TowerList | None
+    endpoints: dict[str, TowerList]
 
 
 class BatchSizeError(ValueError):
@@ -116,7 +123,9 @@ def pspnet(
             architecture.resize_grid,
             _fold_in(dropout_seed, 0),
         )
-        return Predictions(layers.resize_bilinear(logits, images, architecture.resize_grid), auxiliary)
+        endpoints["logits"] = logits
+        logits = layers.resize_bilinear(logits, images, architecture.resize_grid)
+        return Predictions(logits, auxiliary, endpoints)
 
 
 def _fold_in(seed: tf.Tensor | None, number: int) -> tf.Tensor | None:
@@ -166,6 +175,7 @@ class TrainGraph:
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
         train_op: one step.
         predictions: tower list int32 [N, H, W], training ids.
+        endpoints: tower lists of the network's stages by name, for their shapes.
         decay_report: which variable is decayed how.
         loss_scale: None unless the computation is in float16.
     """
@@ -178,6 +188,7 @@ class TrainGraph:
     total_loss: tf.Tensor
     train_op: tf.Operation
     predictions: TowerList
+    endpoints: dict[str, TowerList]
     decay_report: list[regularizers.DecayedVariable]
     loss_scale: optimizers.LossScale | None
 
@@ -235,7 +246,17 @@ def train_graph(
     train_op = _train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale)
     predictions = layers.map_towers(lambda x: tf.argmax(x, -1, output_type=tf.int32), outputs.logits)
     return TrainGraph(
-        learning_rate, global_step, loss, auxiliary_loss, decay, total_loss, train_op, predictions, report, loss_scale
+        learning_rate,
+        global_step,
+        loss,
+        auxiliary_loss,
+        decay,
+        total_loss,
+        train_op,
+        predictions,
+        outputs.endpoints,
+        report,
+        loss_scale,
     )
 
 

@@ -67,7 +67,9 @@ def newest_snapshot(log_dir: str) -> str:
     folders = {os.path.dirname(index) for index in glob.glob(pattern, recursive=True)}
     newest = [found for found in map(_newest_in, sorted(folders)) if found is not None]
     if not newest:
-        raise CheckpointError(f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt")
+        raise CheckpointError(
+            f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt"
+        )
     return max(newest, key=lambda prefix: os.path.getmtime(prefix + ".index"))
 
 
@@ -173,7 +175,9 @@ class ResNetInitializer:
             CheckpointError: the checkpoint does not fit.
         """
         require_match(
-            prefix, backbone, "give the checkpoint of the same --network, or name its missing layers in --new_layer_names"
+            prefix,
+            backbone,
+            "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
         )
         self.prefix = prefix
         self._assign_backbone = slim.assign_from_checkpoint(prefix, list(backbone))

@@ -148,7 +148,7 @@ def evaluate(
         return load_sample(sample) if sample.label is not None else (read_image(sample.image), None)
 
     loaded = read_ahead(load, samples)
-    for sample, (image, label) in tqdm(zip(samples, loaded), title, len(samples), unit="img"):
+    for sample, (image, label) in tqdm(zip(samples, loaded, strict=True), title, len(samples), unit="img"):
         predicted = predictor.labels(image)
         if label is not None:
             matrix.process(label, predicted)

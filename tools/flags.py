@@ -108,7 +108,7 @@ class TrainConfig(_DataFlags):
 
     lrn_rate: float = _flag(0.01, "initial learning rate", above=0)
     poly_lr: bool = _flag(True, "poly schedule, power 0.9")
-    lr_step: tuple[int, ...] | None = _flag(None, "steps at which the rate falls, by commas; needs --poly_lr 0", _numbers)
+    lr_step: tuple[int, ...] | None = _flag(None, "steps where the rate falls, by commas; needs --poly_lr 0", _numbers)
     step_size: float = _flag(0.1, "factor of the rate at each --lr_step", above=0)
     train_max_iter: int = _flag(30000, "training steps", minimum=1)
     snapshot: int = _flag(15000, "steps between snapshots", minimum=1)
@@ -297,16 +297,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def from_json(config: type[Config], values: dict[str, Any], source: str) -> Config:
-    """The configuration that `dataclasses.asdict` was written from.
-
-    Raises:
-        FlagError: a key that is no flag; `source` names the file.
-    """
-    known = {field.name for field in dataclasses.fields(config)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise FlagError(f"{source}: '{unknown[0]}' is no flag of this version")
-    return config(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

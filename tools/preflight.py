@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.datasets import overlapping
 from database.images import image_size, read_label
 from database.layouts import Sample
 from database.loading import to_train_ids
@@ -45,6 +46,20 @@ def _id_counts(sample: Sample) -> Counter[int]:
     return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
+def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> None:
+    """Scores of images that were trained on say nothing.
+
+    Raises:
+        PreflightError: an image is in both.
+    """
+    shared = overlapping(training, held_out)
+    if shared:
+        raise PreflightError(
+            f"{shared[0]} and {len(shared) - 1} more validation images are among the training images: take them out "
+            "of the training list, or add val to --subsets_for_training if that is meant"
+        )
+
+
 def check_labels(samples: Sequence[Sample], how: str, class_names: Sequence[str], workers: int = 4) -> Counter[int]:
     """Reads label files and logs the histogram of their ids.
 
@@ -66,18 +81,18 @@ def check_labels(samples: Sequence[Sample], how: str, class_names: Sequence[str]
     if not chosen:
         return Counter()
     total: Counter[int] = Counter()
-    label_maps = {}
+    label_map: dict[int, int] = {}
     with ThreadPoolExecutor(workers) as executor:
         for sample, counts in zip(chosen, executor.map(_id_counts, chosen), strict=True):
             total += counts
-            label_maps.update(sample.label_map)
+            label_map.update(sample.label_map)
     logger.info("label ids in %d of %d files:", len(chosen), len(samples))
     pixels = sum(total.values())
     for file_id, count in sorted(total.items()):
-        train_id = label_maps[file_id]
+        train_id = label_map[file_id]
         meaning = "ignored" if train_id == IGNORE_LABEL else class_names[train_id]
         logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, meaning)
-    if all(label_maps[file_id] == IGNORE_LABEL for file_id in total):
+    if all(label_map[file_id] == IGNORE_LABEL for file_id in total):
         raise PreflightError(
             f"{chosen[0].label}: every pixel of this and of {len(chosen) - 1} more label files is ignored: check "
             "--data_dir, --label_map and --ignore_label"

@@ -13,7 +13,7 @@ from model import resnet
 from model.pspnet_mg import Architecture
 from tools import checkpoint
 from tools.checkpoint import CheckpointError
-from tools.flags import FlagError, PredictConfig, InferenceConfig, TrainConfig
+from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
 from tools.run_folder import ModelRecord
 
 logger = logging.getLogger(__name__)
@@ -46,10 +46,8 @@ def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
     """
-    if config.database == "custom":
-        dataset = _custom_from(dataclasses.asdict(config))
-    else:
-        dataset = get_dataset(config.database)
+    custom = config.database == "custom"
+    dataset = _custom_from(dataclasses.asdict(config)) if custom else get_dataset(config.database)
     return dataset, existing_folder(dataset, config.data_dir)
 
 

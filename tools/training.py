@@ -86,6 +86,8 @@ class Trainer:
         self._folder = folder
         self._saver = saver
         self._record = record
+        self._latest = ""
+        self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
 
     def run(self, first_step: int) -> None:
         """Trains from a step to `train_max_iter`, the last step being followed by a snapshot.
@@ -101,18 +103,18 @@ class Trainer:
         writer = self._writing(
             lambda: SummaryWriter(self._folder.path, self._folder.csv, self._session.graph, first_step)
         )
-        durations: deque[float] = deque(maxlen=_RECENT_STEPS)
         progress = tqdm(total=config.train_max_iter, initial=first_step, unit="step", desc="train")
         try:
             for step in range(first_step, config.train_max_iter):
                 started = time.perf_counter()
                 done = step + 1
                 if done % config.show_period == 0 or done == config.train_max_iter:
-                    self._step_with_summary(step, writer, durations)
+                    self._step_with_summary(step, writer)
                 else:
                     self._step(step, {})
-                durations.append(time.perf_counter() - started)
-                self._show_progress(progress, durations)
+                if step > first_step:  # the first step also builds kernels and fills the pipeline
+                    self._durations.append(time.perf_counter() - started)
+                self._show_progress(progress)
                 if done % config.snapshot == 0 or done == config.train_max_iter:
                     self.save(done)
         finally:
@@ -134,7 +136,9 @@ class Trainer:
             return action()
         except (OSError, tf.errors.OpError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise OutputError(f"{self._folder.path}: cannot write ({reason}): free space or change --log_dir") from error
+            raise OutputError(
+                f"{self._folder.path}: cannot write ({reason}): free space or change --log_dir"
+            ) from error
 
     def _step(self, step: int, more: dict) -> dict:
         """One step; fetches `more` with it. Stops on NaN and Inf."""
@@ -162,7 +166,7 @@ class Trainer:
             )
         return {**fetched, "result": result, "learning_rate": rate}
 
-    def _step_with_summary(self, step: int, writer: SummaryWriter, durations: Sequence[float]) -> None:
+    def _step_with_summary(self, step: int, writer: SummaryWriter) -> None:
         graph = self._graph
         more = {
             "predictions": graph.predictions,
@@ -174,14 +178,13 @@ class Trainer:
         for labels, predictions in zip(fetched["labels"], fetched["predictions"], strict=True):
             matrix.process(labels, predictions)
         result: StepResult = fetched["result"]
-        speed = self._config.total_batch_size / _median(durations) if durations else 0.0
         values = {
             "loss": result.loss,
             "auxiliary_loss": result.auxiliary_loss,
             "weight_decay": result.weight_decay,
             "learning_rate": fetched["learning_rate"],
             "mean_iou": matrix.evaluate().mean_iou,
-            "images_per_second": speed,
+            "images_per_second": self._config.total_batch_size / self._seconds_per_step(),
         }
         picture = self._picture(fetched["images"][0], fetched["labels"][0][0], fetched["predictions"][0][0])
 
@@ -191,8 +194,6 @@ class Trainer:
 
         self._writing(write)
         self._latest = f"loss {result.loss:.3f} mIoU {values['mean_iou']:.3f} lr {values['learning_rate']:.2g}"
-
-    _latest = ""
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Crop, truth and prediction beside each other, uint8 [h, 3w, 3]; ignored pixels are black in both."""
@@ -204,19 +205,21 @@ class Trainer:
         ]
         return np.concatenate([shown, *colors], axis=1)
 
-    def _show_progress(self, progress: tqdm, durations: Sequence[float]) -> None:
-        seconds = _median(durations)
-        left = seconds * (progress.total - progress.n - 1)
+    def _seconds_per_step(self) -> float:
+        """Mean over the recent steps; infinite before there is one."""
+        return float(np.mean(self._durations)) if self._durations else math.inf
+
+    def _show_progress(self, progress: tqdm) -> None:
+        progress.update()
+        if not self._durations:
+            return
+        seconds = self._seconds_per_step()
+        hours_left = seconds * (self._config.train_max_iter - progress.n) / 3600
         progress.set_postfix_str(
             f"{seconds:.2f} s/step, {self._config.total_batch_size / seconds:.2f} img/s, "
-            f"{left / 3600:.2f} h left, {self._latest}",
+            f"{hours_left:.2f} h left, {self._latest}",
             refresh=False,
         )
-        progress.update()
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values))
 
 
 def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:

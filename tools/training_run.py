@@ -78,7 +78,9 @@ class _Built:
     initializers: list[tf.Operation]
 
 
-def _build(config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: int) -> _Built:
+def _build(
+    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: int
+) -> _Built:
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
         batches = training_batches(
@@ -152,6 +154,8 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
 
 
 def _report(config: TrainConfig, built: _Built, samples: Sequence[Sample], devices: list[str]) -> None:
+    for name, towers in built.train.endpoints.items():
+        logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
     for line in built.train.decay_report:
         logger.info("  %-28s rate %-8g %s", line.mode, line.rate, line.name)
     source = built.resnet.prefix if built.resnet is not None else "random weights"
@@ -163,21 +167,32 @@ def _report(config: TrainConfig, built: _Built, samples: Sequence[Sample], devic
     )
 
 
-def validate(config: TrainConfig, dataset: Dataset, data_dir: str, prefix: str, folder: RunFolder) -> Scores | None:
+def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
+    """The validation split; empty for own data in lists of which none is for validation.
+
+    Raises:
+        DatasetError: the split is missing or incomplete.
+    """
+    if config.train_list is not None and config.val_list is None:
+        logger.info("no --val_list: this run is not scored")
+        return []
+    return find_samples(dataset, data_dir, ["val"])
+
+
+def validate(
+    config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], prefix: str, folder: RunFolder
+) -> Scores | None:
     """Scores a snapshot on the validation split and writes the tables beside the run.
 
     Returns:
-        The scores; None for own data without a validation list or folder.
+        The scores, None if there are no samples.
     """
     record = ModelRecord.of_run(config, dataset)
-    samples = find_samples(dataset, data_dir, ["val"])[: config.test_max_iter]
     with Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type) as predictor:
-        scores = evaluate(predictor, samples, dataset.num_classes, title="validate")
+        scores = evaluate(predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate")
     if scores is not None:
         step = checkpoint.checkpoint_step(prefix)
         header = {"checkpoint": prefix, "step": step, "split": "val", "mirror": int(config.mirror)}
         paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}", header)
-        logger.info("%s\nwritten to %s", tables.text_table(scores, dataset.class_names), ", ".join(paths))
+        logger.info("scores written to %s", ", ".join(paths))
     return scores
-
-

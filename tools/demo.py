@@ -1,0 +1,99 @@
+"""The whole way on generated data, in minutes on two CPU cores: write a dataset, train, validate, predict, draw.
+
+    python -m tools.demo
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from database import palettes
+from database.datasets import find_samples, get_dataset
+from database.images import read_image, read_label, write_image
+from database.layouts import Sample
+from database.loading import load_label, to_train_ids
+from database.synthetic import write_dataset
+from tools.console import run_script, set_up_logging
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = "./demo"
+_SHOWN_IMAGE = 0
+_PICTURE_SCALE = 2
+
+_TRAIN_FLAGS = {
+    "database": "Toy",
+    "network": "resnet_v1_18",
+    "gpu_num": 2,
+    "batch_size": 4,
+    "train_image_size": 96,
+    "test_image_size": 128,
+    "train_max_iter": 220,
+    "snapshot": 110,
+    "lrn_rate": 0.05,
+    "weight_decay_mode": 0,
+    "fine_tune_filename": "none",
+    "random_rotate": 0,
+    "scale_min": 0.75,
+    "scale_max": 1.5,
+}
+
+
+def _run_script(name: str, flags: dict[str, object]) -> None:
+    """Runs a script as a user would, in a process of its own; ends with its exit code if it fails."""
+    command = [sys.executable, str(ROOT / name)]
+    command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
+    shown = " ".join(["python", name, *command[2:]])
+    logger.info("\n$ %s", shown)
+    exit_code = subprocess.run(command, check=False).returncode
+    if exit_code:
+        sys.exit(exit_code)
+
+
+def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
+    """Image, truth and prediction beside each other over a legend, uint8 [H, W, 3]."""
+    dataset = get_dataset("Toy")
+    truth = load_label(sample)
+    predicted = to_train_ids(read_label(prediction_path), dataset.label_map, prediction_path)
+    panels = [
+        ("image", read_image(sample.image)),
+        ("truth", palettes.colorize(truth, dataset.palette)),
+        ("prediction", palettes.colorize(predicted, dataset.palette)),
+    ]
+    panels = [(title, picture.repeat(_PICTURE_SCALE, 0).repeat(_PICTURE_SCALE, 1)) for title, picture in panels]
+    present = sorted({*np.unique(truth), *np.unique(predicted)} - {255})
+    legend = palettes.legend(dataset.class_names, dataset.palette, palettes.panels_width(panels), present)
+    return palettes.side_by_side(panels, legend)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the demo; takes no flags."""
+    del arguments
+    data_dir, log_dir = os.path.join(FOLDER, "toy"), os.path.join(FOLDER, "log")
+    output_dir = os.path.join(FOLDER, "predictions")
+    logger.info("writing generated street scenes to %s", data_dir)
+    write_dataset(data_dir)
+    _run_script("train.py", {**_TRAIN_FLAGS, "data_dir": data_dir, "log_dir": log_dir})
+    _run_script("predict.py", {"log_dir": log_dir, "output_dir": output_dir, "coloring": 1})
+
+    sample = find_samples(get_dataset("Toy"), data_dir, ["val"])[_SHOWN_IMAGE]
+    picture_path = os.path.join(FOLDER, "demo.png")
+    write_image(picture_path, _picture(sample, os.path.join(output_dir, "prediction", f"{sample.name}_prediction.png")))
+    with open(os.path.join(output_dir, "scores.json"), encoding="utf-8") as file:
+        mean_iou = json.load(file)["mean_iou"]
+    print(f"picture: {picture_path}")
+    print(f"mIoU on the validation split: {mean_iou:.4f}")
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))
