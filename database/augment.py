@@ -1,8 +1,8 @@
 """Augmentations as pure operations on one (image, label) pair.
 
-Mirror, scale, rotation and crop are one affine map from crop to source coordinates, so every pixel is read once and
-image and label are sampled on the same grid by construction. Nothing here draws random numbers of its own: the
-caller hands in uniform numbers, which makes a sample a function of its seed.
+Mirror, scale, rotation and crop are one affine map from crop to source coordinates, so every pixel is read
+once and image and label are sampled on the same grid by construction. Nothing here draws random numbers of
+its own: the caller hands in uniform numbers, which makes a sample a function of its seed.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _between(draw: tf.Tensor, low: float, high: float) -> tf.Tensor:
 def draw_affine(draws: tf.Tensor, source_size: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
     """The map from crop pixels to source pixels that a sample's draws choose.
 
-    The source is scaled, rotated about its centre inside its own (scaled) frame, cropped at a random place, and
-    mirrored. A frame smaller than the crop stands in its middle.
+    The source is scaled, rotated about its centre inside its own (scaled) frame, cropped at a random place,
+    and mirrored. A frame smaller than the crop stands in its middle.
 
     Args:
         draws: float32 [5], uniform in [0, 1): scale, rotation, row, column, mirror.
@@ -109,8 +109,8 @@ def warp(
         crop_size: (height, width) of the output.
 
     Returns:
-        `(image, label, inside)`: float32 [h, w, 3] with the edge repeated outside the source, uint8 [h, w] with
-        255 outside, bool [h, w].
+        `(image, label, inside)`: float32 [h, w, 3] with the edge repeated outside the source, uint8 [h, w]
+        with 255 outside, bool [h, w].
     """
     transform = tf.concat([affine, [0.0, 0.0]], axis=0)[tf.newaxis]
 
@@ -135,7 +135,7 @@ def warp(
 
 
 def _inside_source(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """bool [h, w]: does the pixel show a point of the source, which ends half a pixel beyond its outer centres?"""
+    """bool [h, w]: whether the pixel shows the source, which ends half a pixel beyond its outer centres."""
     x = tf.range(crop_size[1], dtype=tf.float32)[tf.newaxis, :]
     y = tf.range(crop_size[0], dtype=tf.float32)[:, tf.newaxis]
     height, width = tf.unstack(tf.cast(source_size, tf.float32))
@@ -166,7 +166,7 @@ def jitter_colors(image: tf.Tensor, inside: tf.Tensor, draws: tf.Tensor) -> tf.T
 
 
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    """Separable Gaussian blur with the edge repeated: float32 [h, w, 3], sigma in pixels -> float32 [h, w, 3]."""
+    """Separable Gaussian blur, the edge repeated: float32 [h, w, 3], sigma in pixels -> float32 [h, w, 3]."""
     positions = tf.range(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=tf.float32)
     kernel = tf.exp(-0.5 * tf.square(positions / sigma))
     kernel /= tf.reduce_sum(kernel)
@@ -197,7 +197,8 @@ def augment(
         image_mean: RGB, 0..255.
 
     Returns:
-        `(image, label)`: float32 [h, w, 3], RGB less the mean and 0 outside the source; int32 [h, w], 255 there.
+        `(image, label)`: float32 [h, w, 3], RGB less the mean and 0 outside the source; int32 [h, w],
+        255 there.
     """
     affine = draw_affine(draws[:5], tf.shape(image)[:2], augmentation)
     crop, crop_label, inside = warp(tf.cast(image, tf.float32), label, affine, augmentation.crop_size)

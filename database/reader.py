@@ -1,8 +1,9 @@
 """tf.data pipeline from samples on disk to batches per tower.
 
-The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N; its place in that epoch's order is
-a pseudo-random permutation of the position n % N, keyed by the epoch and the seed; and its augmentation is drawn
-from (n, seed). So a run that resumes at step s continues with sample s * batch and needs no saved iterator.
+The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N; its place in that epoch's
+order is a pseudo-random permutation of the position n % N, keyed by the epoch and the seed; and its
+augmentation is drawn from (n, seed). So a run that resumes at step s continues with sample s * batch and
+needs no saved iterator.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Batches:
     Attributes:
         images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255 less the mean.
         labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
-        sample_indices: int64 [towers * batch_size], positions in the list of samples, in the order of the towers.
+        sample_indices: int64 [towers * batch_size], positions in the list of samples, in tower order.
         initializer: run once per session before the first batch.
         faults: what loading raised, first first; look here when a batch fails with a TensorFlow error.
     """
@@ -45,7 +46,7 @@ def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
     Each epoch of `num_samples` consecutive counters visits every sample once.
     """
     epoch, position = counter // num_samples, counter % num_samples
-    # index_shuffle looks at the low bits of its key only, 8 of each word for up to 65536 samples, so they are mixed.
+    # index_shuffle uses only the low bits of its key, 8 of each word up to 65536 samples: mix the rest in.
     key = tf.random.stateless_uniform([2], tf.stack([epoch, seed]), minval=None, maxval=None, dtype=tf.int32)
     return tf.random.experimental.index_shuffle(position, key, num_samples - 1)
 

@@ -96,11 +96,14 @@ def test_find_samples_keeps_the_order_of_the_splits(tmp_path):
     assert [sample.name for sample in samples] == ["b", "a"]
 
 
-def test_overlapping():
-    def samples(*names: str) -> list[Sample]:
-        return [Sample(name, f"{name}.png", None, {}) for name in names]
+def test_overlapping_compares_files_and_not_names(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
 
-    assert datasets.overlapping(samples("c", "a", "b"), samples("b", "d", "c")) == ["b", "c"]
+    def samples(*paths: str) -> list[Sample]:
+        return [Sample("same", str(tmp_path / path), None, {}) for path in paths]
+
+    shared = datasets.overlapping(samples("c", "a", "link/b"), samples("b", "d", "c"))
+    assert shared == [str(tmp_path / "b"), str(tmp_path / "c")]
     assert datasets.overlapping(samples("a"), samples("b")) == []
 
 
