@@ -1,7 +1,7 @@
 """Segments one image, a folder of images, or the paths that are typed in.
 
-    python inference.py --image_path street.png
-    python inference.py                            (asks for paths; an empty line or end of input leaves)
+python inference.py --image_path street.png
+python inference.py                            (asks for paths; an empty line or end of input leaves)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
@@ -38,23 +38,24 @@ def typed_paths() -> Iterator[str]:
         yield os.path.expanduser(path)
 
 
-def segment(path: str, predictor: Predictor, writer: PredictionWriter) -> None:
-    """Segments one image and prints where the results are."""
+def segment(path: str, predictor: Predictor, writer: PredictionWriter, name: str | None = None) -> None:
+    """Segments one image, names the results after it or as told, and prints where they are."""
     from database.images import read_image
 
     started = time.perf_counter()
     image = read_image(path)
-    paths = writer.write(os.path.splitext(os.path.basename(path))[0], image, predictor.labels(image))
+    name = name or os.path.splitext(os.path.basename(path))[0]
+    paths = writer.write(name, image, predictor.labels(image))
     print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(paths)}", flush=True)
 
 
-def segment_each(paths: Sequence[str] | Iterator[str], predictor: Predictor, writer: PredictionWriter) -> None:
-    """Segments many; what is no image gets one line and the next is taken."""
+def segment_each(named_paths: Iterable[tuple[str | None, str]], predictor: Predictor, writer: PredictionWriter) -> None:
+    """Segments many (name of the results, path); what is no image gets one line and the next is taken."""
     from database.images import ImageError
 
-    for path in paths:
+    for name, path in named_paths:
         try:
-            segment(path, predictor, writer)
+            segment(path, predictor, writer, name)
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
 
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str]) -> None:
         elif config.image_path is not None:
             segment(config.image_path, predictor, writer)
         else:
-            segment_each(typed_paths(), predictor, writer)
+            segment_each(((None, path) for path in typed_paths()), predictor, writer)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Predicts a split with sliding windows, writes label ids, colours and overlays, and scores it.
 
-    python predict.py --ms 1 --coloring 1
+python predict.py --ms 1 --coloring 1
 """
 
 from __future__ import annotations

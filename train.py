@@ -1,6 +1,6 @@
 """Trains a PSPNet, then scores its last snapshot.
 
-    python train.py --database Cityscapes --gpu_num 4 --batch_size 4
+python train.py --database Cityscapes --gpu_num 4 --batch_size 4
 """
 
 from __future__ import annotations

@@ -208,7 +208,5 @@ def augment(
         sigma = _between(draws[9], *BLUR_SIGMA_RANGE)
         crop = tf.cond(draws[8] < 0.5, lambda: gaussian_blur(crop, sigma), lambda: crop)
         crop.set_shape([*augmentation.crop_size, 3])
-    centred = tf.where_v2(
-        inside[..., tf.newaxis], crop - tf.constant(image_mean, tf.float32), tf.zeros_like(crop)
-    )
+    centred = tf.where_v2(inside[..., tf.newaxis], crop - tf.constant(image_mean, tf.float32), tf.zeros_like(crop))
     return centred, tf.cast(crop_label, tf.int32)

@@ -171,9 +171,7 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
 
 def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> list[str]:
     """The sorted image files that are in both, such as validation images among the training images."""
-    images_a, images_b = (
-        {os.path.realpath(sample.image) for sample in samples} for samples in (samples_a, samples_b)
-    )
+    images_a, images_b = ({os.path.realpath(sample.image) for sample in samples} for samples in (samples_a, samples_b))
     return sorted(images_a & images_b)
 
 
@@ -264,9 +262,7 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
         if not (file_id.isdecimal() and int(file_id) <= 255):
             raise DatasetError(f"{where}: id '{file_id}' in the label files, expected 0 to 255")
         if not (train_id.isdecimal() and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
-            raise DatasetError(
-                f"{where}: training id '{train_id}', expected 0 to {num_classes - 1}, 255 or 'ignore'"
-            )
+            raise DatasetError(f"{where}: training id '{train_id}', expected 0 to {num_classes - 1}, 255 or 'ignore'")
         if int(file_id) in label_map:
             raise DatasetError(f"{where}: id {file_id} is mapped already")
         label_map[int(file_id)] = int(train_id)

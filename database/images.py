@@ -193,8 +193,7 @@ def write_image(path: str, array: np.ndarray) -> None:
     fits = array.ndim in (2, 3) and array.shape[2:] in ((), (3,)) and array.size > 0
     if array.dtype != np.uint8 or not fits:
         raise ImageError(
-            f"{path}: cannot write {array.dtype} {list(array.shape)} as an image; "
-            "expected uint8 [H, W, 3] or [H, W]"
+            f"{path}: cannot write {array.dtype} {list(array.shape)} as an image; expected uint8 [H, W, 3] or [H, W]"
         )
     folder = os.path.dirname(path) or "."
     partial_path = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")

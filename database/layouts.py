@@ -112,8 +112,7 @@ def kitti(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sampl
     chosen = [sample for index, sample in enumerate(samples) if (index in held_out) == (split == "val")]
     if not chosen:
         raise DatasetError(
-            f"split '{split}' is empty: the only image of {image_folder} is held out for val; "
-            "expected two or more"
+            f"split '{split}' is empty: the only image of {image_folder} is held out for val; expected two or more"
         )
     return chosen
 
@@ -185,9 +184,7 @@ def _unlabelled(images: Mapping[str, str]) -> list[_Entry]:
     return [_Entry(key, path, None) for key, path in images.items()]
 
 
-def _paired(
-    images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str
-) -> list[_Entry]:
+def _paired(images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str) -> list[_Entry]:
     _refuse_lonely(images, labels, f"image without a label in {label_folder}")
     _refuse_lonely(labels, images, f"label without an image in {image_folder}")
     return [_Entry(key, path, labels[key]) for key, path in images.items()]
@@ -219,9 +216,7 @@ def _listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = Fal
         key = os.path.splitext(fields[0].lstrip("/"))[0]
         entries.append(_Entry(key, paths[0], paths[1] if len(paths) == 2 else None))
     if missing:
-        raise DatasetError(
-            f"{list_path}: names {missing[0]}, which is not in {data_dir}{_and_more(len(missing) - 1)}"
-        )
+        raise DatasetError(f"{list_path}: names {missing[0]}, which is not in {data_dir}{_and_more(len(missing) - 1)}")
     return entries
 
 
@@ -231,9 +226,7 @@ def _list_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
         with open(list_path, encoding="utf-8-sig", errors="replace") as file:
             lines = file.read().splitlines()
     except OSError as error:
-        raise DatasetError(
-            f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})"
-        ) from error
+        raise DatasetError(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         fields = [field.strip() for field in text.split("\t")] if "\t" in text else text.split()
@@ -255,9 +248,7 @@ def _resolved(data_dir: str, listed: str, by_last_parts: bool) -> str:
     return next((path for path in candidates if os.path.isfile(path)), "")
 
 
-def _samples(
-    entries: Sequence[_Entry], label_map: Mapping[int, int], split: str, looked_at: str
-) -> list[Sample]:
+def _samples(entries: Sequence[_Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
     """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
     if not entries:
         raise DatasetError(f"split '{split}' is empty: no images by {looked_at}")

@@ -44,9 +44,7 @@ def load_label(sample: Sample) -> np.ndarray:
         DatasetError: the sample has no label, or an id is neither a class nor ignored.
     """
     if sample.label is None:
-        raise DatasetError(
-            f"{sample.image}: this image has no label, so it can neither be trained on nor scored"
-        )
+        raise DatasetError(f"{sample.image}: this image has no label, so it can neither be trained on nor scored")
     return to_train_ids(read_label(sample.label), sample.label_map, sample.label)
 
 

@@ -53,9 +53,7 @@ def voc_palette(num_colors: int) -> Palette:
     return tuple((channel(index, 0), channel(index, 1), channel(index, 2)) for index in range(num_colors))
 
 
-def colorize(
-    train_ids: np.ndarray, palette: Palette, ignore_color: tuple[int, int, int] = _BLACK
-) -> np.ndarray:
+def colorize(train_ids: np.ndarray, palette: Palette, ignore_color: tuple[int, int, int] = _BLACK) -> np.ndarray:
     """Colours a label map.
 
     Args:

@@ -104,9 +104,7 @@ def training_batches(
         dataset = dataset.batch(batch_size * len(tower_devices), drop_remainder=True).prefetch(2)
         iterator = tf.data.make_initializable_iterator(dataset)
         images, labels, indices = iterator.get_next()
-        shares = list(
-            zip(tf.split(images, len(tower_devices)), tf.split(labels, len(tower_devices)), strict=True)
-        )
+        shares = list(zip(tf.split(images, len(tower_devices)), tf.split(labels, len(tower_devices)), strict=True))
     tower_images, tower_labels = [], []
     for device, (image_share, label_share) in zip(tower_devices, shares, strict=True):
         with tf.device(device):

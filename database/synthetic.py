@@ -61,16 +61,12 @@ class _Canvas:
     def _pixels(self, points: _Points) -> list[tuple[int, int]]:
         return [(round(x * self.width), round(y * self.height)) for x, y in points]
 
-    def rectangle(
-        self, left: float, top: float, right: float, bottom: float, label: int, color: _Color
-    ) -> None:
+    def rectangle(self, left: float, top: float, right: float, bottom: float, label: int, color: _Color) -> None:
         corners = self._pixels(((left, top), (right, bottom)))
         self._pens[0].rectangle([*corners[0], *corners[1]], fill=color)
         self._pens[1].rectangle([*corners[0], *corners[1]], fill=label)
 
-    def ellipse(
-        self, left: float, top: float, right: float, bottom: float, label: int, color: _Color
-    ) -> None:
+    def ellipse(self, left: float, top: float, right: float, bottom: float, label: int, color: _Color) -> None:
         corners = self._pixels(((left, top), (right, bottom)))
         self._pens[0].ellipse([*corners[0], *corners[1]], fill=color)
         self._pens[1].ellipse([*corners[0], *corners[1]], fill=label)

@@ -107,9 +107,7 @@ class LossScale:
 
         def variable(name: str, value: float, dtype: tf.DType) -> tf.Variable:
             initializer = tf.constant_initializer(value)
-            return tf.get_variable(
-                name, [], dtype, initializer=initializer, trainable=False, use_resource=True
-            )
+            return tf.get_variable(name, [], dtype, initializer=initializer, trainable=False, use_resource=True)
 
         with tf.variable_scope("loss_scale"):
             return cls(variable("value", cls.INITIAL, tf.float32), variable("finite_steps", 0, tf.int32))

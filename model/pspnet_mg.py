@@ -174,6 +174,7 @@ class TrainGraph:
         weight_decay: float32 scalar.
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
         train_op: one step.
+        weights_finite: bool scalar, whether no variable of the network is NaN or infinite.
         predictions: tower list int32 [N, H, W], training ids.
         endpoints: tower lists of the network's stages by name, for their shapes.
         decay_report: which variable is decayed how.
@@ -187,6 +188,7 @@ class TrainGraph:
     weight_decay: tf.Tensor
     total_loss: tf.Tensor
     train_op: tf.Operation
+    weights_finite: tf.Tensor
     predictions: TowerList
     endpoints: dict[str, TowerList]
     decay_report: list[regularizers.DecayedVariable]
@@ -253,6 +255,7 @@ def train_graph(
         decay,
         total_loss,
         train_op,
+        optimizers.all_finite(tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)),
         predictions,
         outputs.endpoints,
         report,
@@ -294,7 +297,7 @@ def _decay(architecture, options, starting_points) -> tuple[tf.Tensor, list[regu
 def _train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale) -> tf.Operation:
     """Gradients, updates and running averages, then the step count.
 
-    A step that loss scaling skips still moves the running averages: its forward pass was sound.
+    A step that loss scaling skips still moves the running averages, where its forward pass was sound.
     """
     variables = tf.trainable_variables(architecture.network + "/")
     groups = optimizers.group_by_multiplier(

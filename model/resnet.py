@@ -43,19 +43,20 @@ class StrideConvention:
         block_strides: nominal stride of each block, without dilation.
         on_last_unit: the stride is on the last unit of a block, otherwise on the first.
         on_conv1: in a bottleneck, the stride is on the first 1x1 layer, otherwise on the 3x3 layer.
-        dilate_own_unit: a unit whose stride is replaced by dilation is dilated itself, otherwise only those after.
+        dilate_strided_layer: a layer whose stride is replaced by dilation is dilated itself, otherwise only the
+            layers after it are, which makes the output, subsampled, equal to that with the stride.
     """
 
     block_strides: tuple[int, int, int, int]
     on_last_unit: bool
     on_conv1: bool
-    dilate_own_unit: bool
+    dilate_strided_layer: bool
 
 
 STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
-    "reference": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_own_unit=True),
-    "slim": StrideConvention((2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_own_unit=False),
-    "caffe": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=True, dilate_own_unit=True),
+    "reference": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_strided_layer=True),
+    "slim": StrideConvention((2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_strided_layer=False),
+    "caffe": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=True, dilate_strided_layer=False),
 }
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -64,12 +65,21 @@ _STEM_STRIDE = 4
 
 @dataclass(frozen=True)
 class Unit:
-    """One residual unit: its scope, output channels, stride and dilation."""
+    """One residual unit.
+
+    Attributes:
+        scope: variable scope.
+        depth: output channels.
+        stride: of the unit.
+        rate: dilation of the layer that has the stride, or would have it without dilation.
+        next_rate: dilation of the layers after that one.
+    """
 
     scope: str
     depth: int
     stride: int
     rate: int
+    next_rate: int
 
 
 def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[Unit]]:
@@ -93,9 +103,10 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
             stride = strides.block_strides[block] if strided else 1
             dilation = stride if current_stride * stride > output_stride else 1
             stride //= dilation
-            own_rate = rate * dilation if strides.dilate_own_unit else rate
-            units.append(Unit(f"block{block + 1}/unit_{index + 1}", depth, stride, own_rate))
-            rate *= dilation
+            next_rate = rate * dilation
+            own_rate = next_rate if strides.dilate_strided_layer else rate
+            units.append(Unit(f"block{block + 1}/unit_{index + 1}", depth, stride, own_rate, next_rate))
+            rate = next_rate
             current_stride *= stride
         blocks.append(units)
     return blocks
@@ -115,10 +126,11 @@ def _shortcut(xs: TowerList, depth: int, stride: int) -> TowerList:
 def bottleneck_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerList:
     """1x1, 3x3, 1x1 with a shortcut: [N, H, W, C] -> [N, H / stride, W / stride, unit.depth]."""
     first, second = (unit.stride, 1) if stride_on_conv1 else (1, unit.stride)
+    rate = unit.next_rate if stride_on_conv1 else unit.rate
     with tf.variable_scope(f"{unit.scope}/bottleneck_v1"):
         shortcut = _shortcut(xs, unit.depth, unit.stride)
         residual = layers.conv2d_batch_norm(xs, unit.depth // 4, 1, first, scope="conv1")
-        residual = layers.conv2d_batch_norm(residual, unit.depth // 4, 3, second, unit.rate, scope="conv2")
+        residual = layers.conv2d_batch_norm(residual, unit.depth // 4, 3, second, rate, scope="conv2")
         residual = layers.conv2d_batch_norm(residual, unit.depth, 1, activation=False, scope="conv3")
         return layers.relu(layers.add(shortcut, residual))
 
@@ -129,7 +141,7 @@ def basic_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerList:
     with tf.variable_scope(f"{unit.scope}/basic_v1"):
         shortcut = _shortcut(xs, unit.depth, unit.stride)
         residual = layers.conv2d_batch_norm(xs, unit.depth, 3, unit.stride, unit.rate, scope="conv1")
-        residual = layers.conv2d_batch_norm(residual, unit.depth, 3, 1, unit.rate, activation=False, scope="conv2")
+        residual = layers.conv2d_batch_norm(residual, unit.depth, 3, 1, unit.next_rate, activation=False, scope="conv2")
         return layers.relu(layers.add(shortcut, residual))
 
 

@@ -36,7 +36,9 @@ def tower_moments(x: tf.Tensor):
     Returns:
         `(mean, squared_deviations)`, both float32 [C]: mean over N, H and W, and sum of (x - mean)^2.
     """
-    mean = tf.reduce_mean(tf.cast(x, tf.float32), _REDUCED_AXES)
+    first_mean = tf.reduce_mean(tf.cast(x, tf.float32), _REDUCED_AXES)
+    # The sum of many values far from zero has lost digits; the mean of the deviations gives them back.
+    mean = first_mean + tf.reduce_mean(tf.cast(x, tf.float32) - first_mean, _REDUCED_AXES)
     squared_deviations = tf.reduce_sum(tf.math.squared_difference(tf.cast(x, tf.float32), mean), _REDUCED_AXES)
 
     def gradient(d_mean, d_squared_deviations):

@@ -25,8 +25,9 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
 }
 
 INITIALIZERS: dict[str, Callable[[], tf.keras.initializers.Initializer]] = {
-    # He et al. 2015, "Delving Deep into Rectifiers", eq. 14 (the backward form, with the fan-out).
-    "he": lambda: tf.variance_scaling_initializer(2.0, "fan_out", "untruncated_normal"),
+    # He et al. 2015, "Delving Deep into Rectifiers", eq. 10. (The form with the fan-out, eq. 14, would give a
+    # classifier of few classes logits so large that the first steps are spent on shrinking them.)
+    "he": lambda: tf.variance_scaling_initializer(2.0, "fan_in", "untruncated_normal"),
     # Glorot & Bengio 2010, eq. 16.
     "xavier": lambda: tf.variance_scaling_initializer(1.0, "fan_avg", "uniform"),
 }
@@ -88,7 +89,8 @@ def conv2d(
         if not use_bias:
             return outputs
         biases = tf.cast(
-            slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True), dtype
+            slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True),
+            dtype,
         )
         return map_towers(lambda x: tf.nn.bias_add(x, biases), outputs)
 
@@ -123,9 +125,7 @@ def batch_norm(
         channels = [xs[0].shape.as_list()[-1]]
 
         def variable(name: str, initializer, trainable: bool) -> tf.Variable:
-            return slim.model_variable(
-                name, channels, initializer=initializer, trainable=trainable, use_resource=True
-            )
+            return slim.model_variable(name, channels, initializer=initializer, trainable=trainable, use_resource=True)
 
         gamma = variable("gamma", tf.ones_initializer(), trainable=True)
         beta = variable("beta", tf.zeros_initializer(), trainable=True)
@@ -139,6 +139,8 @@ def batch_norm(
                 for average, moment in ((moving_mean, mean), (moving_variance, unbiased)):
                     with tf.device(average.device):
                         step = (1.0 - decay) * (average - tf.stop_gradient(moment))
+                        # A pass that overflows in float16 must not ruin the averages for good.
+                        step = tf.where(tf.math.is_finite(step), step, tf.zeros_like(step))
                         tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, average.assign_sub(step, read_value=False))
         else:
             mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)

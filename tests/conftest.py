@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# The float64 references multiply small matrices, whose threads would mostly wait. NumPy is not imported yet.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _safe_matrix_products(request: pytest.FixtureRequest) -> None:
     """Finds out about a faulty AMX, if any test will run in half precision.
 
-    oneDNN reads its switch once, at the first operation of the process, whatever the precision: a fixture of the
-    half-precision tests alone would come too late.
+    oneDNN reads its switch once, at the first operation of the process, whatever the precision: a fixture of
+    the half-precision tests alone would come too late.
     """
     if any("half_precision" in getattr(item, "fixturenames", ()) for item in request.session.items):
         from tools.cluster import avoid_faulty_amx

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
@@ -123,10 +124,15 @@ def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
     Raises:
         CheckpointError: the data is damaged.
     """
+    with _damage_named(prefix), session.graph.as_default():
+        saver.restore(session, prefix)
+
+
+@contextmanager
+def _damage_named(prefix: str) -> Iterator[None]:
     try:
-        with session.graph.as_default():
-            saver.restore(session, prefix)
-    except (tf.errors.OpError, ValueError) as error:
+        yield
+    except (tf.errors.OpError, ValueError, IndexError) as error:  # IndexError: the data ends too early
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{prefix}: the checkpoint is damaged ({reason})") from error
 
@@ -172,7 +178,7 @@ class ResNetInitializer:
             starting_points: w0 variables by the name of the weight.
 
         Raises:
-            CheckpointError: the checkpoint does not fit.
+            CheckpointError: the checkpoint does not fit or is damaged.
         """
         require_match(
             prefix,
@@ -180,10 +186,11 @@ class ResNetInitializer:
             "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
         )
         self.prefix = prefix
-        self._assign_backbone = slim.assign_from_checkpoint(prefix, list(backbone))
-        self._assign_starts = (
-            slim.assign_from_checkpoint(prefix, dict(starting_points)) if starting_points else None
-        )
+        with _damage_named(prefix):
+            self._assign_backbone = slim.assign_from_checkpoint(prefix, list(backbone))
+            self._assign_starts = (
+                slim.assign_from_checkpoint(prefix, dict(starting_points)) if starting_points else None
+            )
 
     def run(self, session: tf.Session, *, resumed: bool) -> None:
         """Fills the backbone, unless a snapshot was restored already, and w0."""

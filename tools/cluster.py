@@ -59,9 +59,7 @@ def session_config(devices: list[str]) -> tf.ConfigProto:
     if not has_gpus:
         config.device_count["CPU"] = len(devices)
     # Repeatable on the CPU: the memory optimizer would turn sums into accumulations in the order of arrival.
-    config.graph_options.rewrite_options.memory_optimization = (
-        config.graph_options.rewrite_options.NO_MEM_OPT
-    )
+    config.graph_options.rewrite_options.memory_optimization = config.graph_options.rewrite_options.NO_MEM_OPT
     return config
 
 
@@ -83,7 +81,8 @@ def avoid_faulty_amx() -> bool:
     os.environ[_ISA_VARIABLE] = _WITHOUT_AMX
     logger.warning(
         "this machine announces AMX and cannot run it: half precision runs without (%s=%s)",
-        _ISA_VARIABLE, _WITHOUT_AMX,
+        _ISA_VARIABLE,
+        _WITHOUT_AMX,
     )
     return True
 

@@ -1,6 +1,6 @@
 """The whole way on generated data, in minutes on two CPU cores: write a dataset, train, validate, predict, draw.
 
-    python -m tools.demo
+python -m tools.demo
 """
 
 from __future__ import annotations
@@ -87,7 +87,10 @@ def main(arguments: Sequence[str]) -> None:
 
     sample = find_samples(get_dataset("Toy"), data_dir, ["val"])[_SHOWN_IMAGE]
     picture_path = os.path.join(FOLDER, "demo.png")
-    write_image(picture_path, _picture(sample, os.path.join(output_dir, "prediction", f"{sample.name}_prediction.png")))
+    write_image(
+        picture_path,
+        _picture(sample, os.path.join(output_dir, "prediction", f"{sample.name}_prediction.png")),
+    )
     with open(os.path.join(output_dir, "scores.json"), encoding="utf-8") as file:
         mean_iou = json.load(file)["mean_iou"]
     print(f"picture: {picture_path}")

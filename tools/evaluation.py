@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -166,8 +166,10 @@ def run_name(prefix: str) -> str:
     return os.path.basename(folder)
 
 
-def images_in(folder: str) -> list[str]:
-    """Paths of the files directly in a folder that look like images, sorted.
+def images_in(folder: str) -> list[tuple[str, str]]:
+    """(name, path) of the files directly in a folder that look like images, sorted.
+
+    The name is the file's without suffix, or with it where two files differ in nothing else.
 
     Raises:
         ImageError: there is none.
@@ -175,4 +177,10 @@ def images_in(folder: str) -> list[str]:
     names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES))
     if not names:
         raise ImageError(f"{folder}: no image is in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-    return [os.path.join(folder, name) for name in names]
+    stems = Counter(os.path.splitext(name)[0] for name in names)
+
+    def output_name(name: str) -> str:
+        stem, suffix = os.path.splitext(name)
+        return stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"
+
+    return [(output_name(name), os.path.join(folder, name)) for name in names]

@@ -12,6 +12,7 @@ from tools.cluster import DeviceError
 from tools.flags import FlagError
 from tools.preflight import PreflightError
 from tools.run_folder import RecordError
+from tools.tables import TablesError
 from tools.training import DivergedError, OutputError
 
 USER_FAULTS: tuple[type[Exception], ...] = (
@@ -27,4 +28,5 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     PaletteError,
     PreflightError,
     RecordError,
+    TablesError,
 )

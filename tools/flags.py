@@ -49,9 +49,13 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _mean(text: str) -> tuple[float, ...]:
-    values = tuple(float(part) for part in text.split(","))
-    if len(values) != 3:
-        raise ValueError("three numbers, separated by commas")
+    expected = "three numbers in 0..255, separated by commas"
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+        raise ValueError(expected)
     return values
 
 
@@ -170,8 +174,9 @@ class TrainConfig(_DataFlags):
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
                 "--fine_tune_filename none has none: use --weight_decay_mode 0 or give a ResNet checkpoint"
             )
-        if not 0 <= self.momentum < 1:
-            raise FlagError(f"--momentum {self.momentum} is not in [0, 1)")
+        for name in ("momentum", "bn_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
 
     @property
     def starts_from_scratch(self) -> bool:
@@ -187,6 +192,7 @@ class _WeightsFlags(_DataFlags):
     """Flags of predict.py and inference.py; what is None is read from the configuration beside the checkpoint."""
 
     database: str | None = _flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
+    ignore_label: int | None = _flag(None, "custom: id in the label files that is ignored", int, minimum=0)  # type: ignore[assignment]
     network: str | None = _flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
     weights_ckpt: str | None = _flag(None, "checkpoint (default: the newest snapshot under --log_dir)", str)
     log_dir: str = _flag("./log", "folder of all runs")

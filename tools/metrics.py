@@ -54,8 +54,10 @@ class ConfusionMatrix:
           MetricsError: num_classes is below 1.
         """
         if num_classes < 1:
-            raise MetricsError(f"num_classes is {num_classes}: a confusion matrix needs 1 class or more; "
-                               "pass the dataset's number of classes")
+            raise MetricsError(
+                f"num_classes is {num_classes}: a confusion matrix needs 1 class or more; "
+                "pass the dataset's number of classes"
+            )
         self.num_classes = num_classes
         self.ignore_label = ignore_label
         self.reset()
@@ -83,8 +85,10 @@ class ConfusionMatrix:
         """
         label, prediction = np.asarray(label), np.asarray(prediction)
         if label.shape != prediction.shape:
-            raise MetricsError(f"prediction has shape {list(prediction.shape)}, label {list(label.shape)}: "
-                               "expected the same; resize the logits to the label before taking the argmax")
+            raise MetricsError(
+                f"prediction has shape {list(prediction.shape)}, label {list(label.shape)}: "
+                "expected the same; resize the logits to the label before taking the argmax"
+            )
         _check_integers("label", label)
         _check_integers("prediction", prediction)
         valid = label != self.ignore_label
@@ -108,12 +112,16 @@ class ConfusionMatrix:
         """
         matrix = np.asarray(matrix)
         if matrix.shape != self._matrix.shape:
-            raise MetricsError(f"confusion matrix to add has shape {list(matrix.shape)}: expected "
-                               f"{list(self._matrix.shape)}; add only matrices of the same classes")
+            raise MetricsError(
+                f"confusion matrix to add has shape {list(matrix.shape)}: expected "
+                f"{list(self._matrix.shape)}; add only matrices of the same classes"
+            )
         _check_integers("confusion matrix to add", matrix)
         if matrix.min() < 0:
-            raise MetricsError(f"confusion matrix to add holds {matrix.min()}: expected counts of 0 or more; "
-                               "pass the `matrix` of another ConfusionMatrix")
+            raise MetricsError(
+                f"confusion matrix to add holds {matrix.min()}: expected counts of 0 or more; "
+                "pass the `matrix` of another ConfusionMatrix"
+            )
         self._matrix += matrix.astype(np.int64)
         self._images += images
 
@@ -124,8 +132,9 @@ class ConfusionMatrix:
         union = true_pixels + self._matrix.sum(axis=0) - hits
         iou = _ratios(hits, union)
         pixels = int(true_pixels.sum())
-        weighted_iou = sum(int(count) * ratio for count, ratio in zip(true_pixels, iou, strict=True)
-                           if ratio is not None)
+        weighted_iou = sum(
+            int(count) * ratio for count, ratio in zip(true_pixels, iou, strict=True) if ratio is not None
+        )
         accuracy = _ratios(hits, true_pixels)
         return Scores(
             iou=iou,
@@ -144,14 +153,17 @@ class ConfusionMatrix:
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.num_classes:
             found = low if low < 0 else high
-            raise MetricsError(f"{name} holds id {found}: expected 0..{self.num_classes - 1}{also_allowed}; "
-                               "check the label map and the number of classes")
+            raise MetricsError(
+                f"{name} holds id {found}: expected 0..{self.num_classes - 1}{also_allowed}; "
+                "check the label map and the number of classes"
+            )
 
 
 def _check_integers(name: str, array: np.ndarray) -> None:
     if not np.issubdtype(array.dtype, np.integer):
-        raise MetricsError(f"{name} has dtype {array.dtype}: expected integers; convert it first, "
-                           "probabilities and logits with argmax")
+        raise MetricsError(
+            f"{name} has dtype {array.dtype}: expected integers; convert it first, probabilities and logits with argmax"
+        )
 
 
 def _ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:

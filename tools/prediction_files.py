@@ -14,9 +14,9 @@ from tools.run_folder import ModelRecord
 class PredictionWriter:
     """Writes label ids, colours and overlays into folders of their own.
 
-        <folder>/prediction/<name>_prediction.png   ids as the dataset writes them (Cityscapes: labelIds)
-        <folder>/coloring/<name>_coloring.png       the palette's colours
-        <folder>/overlay/<name>_overlay.png         the colours over the image
+    <folder>/prediction/<name>_prediction.png   ids as the dataset writes them (Cityscapes: labelIds)
+    <folder>/coloring/<name>_coloring.png       the palette's colours
+    <folder>/overlay/<name>_overlay.png         the colours over the image
     """
 
     def __init__(self, folder: str, record: ModelRecord, *, save_prediction: bool, coloring: bool) -> None:

@@ -1,10 +1,10 @@
 """Where a run keeps its files, and the record that makes a checkpoint readable without its command line.
 
-    log/<database>/<model id>/config.json           the flags and the model
-    log/<database>/<model id>/training.csv          one line per summary
-    log/<database>/<model id>/events.out.tfevents.* TensorBoard
-    log/<database>/<model id>/scores-<step>.*       validation
-    log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
+log/<database>/<model id>/config.json           the flags and the model
+log/<database>/<model id>/training.csv          one line per summary
+log/<database>/<model id>/events.out.tfevents.* TensorBoard
+log/<database>/<model id>/scores-<step>.*       validation
+log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class RunFolder:
 
     def set_aside_earlier_run(self) -> None:
         """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten."""
-        if not os.path.isdir(self.snapshots) or not os.listdir(self.snapshots):
+        if not os.path.isdir(self.path) or not os.listdir(self.path):
             return
         number = 1
         while os.path.exists(f"{self.path}.earlier-{number}"):
@@ -128,8 +128,15 @@ class ModelRecord:
             three_convs_beginning=config.three_convs_beginning,
         )
         return cls(
-            architecture, dataset.name, dataset.class_names, dataset.palette, dataset.image_mean, dataset.label_map,
-            config.color_switch, config.test_image_size, dataclasses.asdict(config),
+            architecture,
+            dataset.name,
+            dataset.class_names,
+            dataset.palette,
+            dataset.image_mean,
+            dataset.label_map,
+            config.color_switch,
+            config.test_image_size,
+            dataclasses.asdict(config),
         )
 
     def write(self, folder: str) -> None:

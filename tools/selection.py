@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from database.datasets import Dataset, custom_dataset, get_dataset
+from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
 from database.synthetic import write_dataset
 from model import resnet
 from model.pspnet_mg import Architecture
@@ -34,7 +34,7 @@ def _custom_from(values: dict[str, Any]) -> Dataset:
         val_list=values["val_list"],
         test_list=values["test_list"],
         palette_file=values["palette"],
-        ignore_label=values["ignore_label"],
+        ignore_label=IGNORE_LABEL if values["ignore_label"] is None else values["ignore_label"],
         label_map_file=values["label_map"],
         image_mean=values["image_mean"],
     )
@@ -52,9 +52,9 @@ def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
 
 
 def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
-    """The folder of a dataset, written now if it is Toy's and does not exist."""
+    """The folder of a dataset; Toy's own place is filled now if it does not exist."""
     folder = data_dir or dataset.default_dir
-    if dataset.name == "Toy" and not os.path.exists(folder):
+    if dataset.name == "Toy" and data_dir is None and not os.path.exists(folder):
         logger.info("writing the generated street scenes to %s", folder)
         write_dataset(folder)
     return folder
@@ -70,9 +70,14 @@ def prediction_dataset(config: PredictConfig, record: ModelRecord) -> tuple[Data
     trained_on_it = name == record.database
     if name == "custom":
         flags = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-        defaults = {field.name: field.default for field in dataclasses.fields(PredictConfig)}
+        defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
         trained = dict(record.flags) if trained_on_it else {}
         dataset = _custom_from({**defaults, **trained, **flags})
+        if dataset.num_classes != record.architecture.num_classes:
+            raise FlagError(
+                f"--num_classes is {dataset.num_classes} and the checkpoint has {record.architecture.num_classes} "
+                "classes: give the number of the checkpoint, or a checkpoint of these classes"
+            )
     else:
         dataset = get_dataset(name)
     data_dir = config.data_dir or (record.flags.get("data_dir") if trained_on_it else None)
@@ -122,7 +127,10 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         )
     # The mean stays the one the network was trained with.
     return dataclasses.replace(
-        record, database=dataset.name, class_names=dataset.class_names, palette=dataset.palette,
+        record,
+        database=dataset.name,
+        class_names=dataset.class_names,
+        palette=dataset.palette,
         label_map=dataset.label_map,
     )
 
@@ -137,10 +145,16 @@ def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
             f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers) and no configuration "
             "stands beside it: give a snapshot that train.py wrote"
         )
-    dataset = get_dataset(config.database if config.database not in (None, "custom") else "Cityscapes")
+    if config.database == "custom":
+        dataset = _custom_from(dataclasses.asdict(config))
+    else:
+        dataset = get_dataset(config.database or "Cityscapes")
     logger.info(
         "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
-        prefix, network, logits[-1], _REFERENCE_GRID,
+        prefix,
+        network,
+        logits[-1],
+        _REFERENCE_GRID,
     )
     if dataset.num_classes != logits[-1]:
         raise FlagError(
@@ -154,6 +168,12 @@ def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
         three_convs_beginning=f"{network}/conv1_1/weights" in shapes,
     )
     return ModelRecord(
-        architecture, dataset.name, dataset.class_names, dataset.palette, dataset.image_mean, dataset.label_map,
-        color_switch=False, test_image_size=_REFERENCE_WINDOW,
+        architecture,
+        dataset.name,
+        dataset.class_names,
+        dataset.palette,
+        dataset.image_mean,
+        dataset.label_map,
+        color_switch=False,
+        test_image_size=_REFERENCE_WINDOW,
     )

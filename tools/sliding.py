@@ -37,11 +37,11 @@ def resize_bilinear(array: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     array = np.asarray(array, np.float32)
     if array.ndim != 3 or not array.size:
-        raise SlidingError(f"array to resize has shape {list(array.shape)}: expected a non-empty [H, W, C]; "
-                           "resize one image at a time")
+        raise SlidingError(
+            f"array to resize has shape {list(array.shape)}: expected a non-empty [H, W, C]; resize one image at a time"
+        )
     if height < 1 or width < 1:
-        raise SlidingError(f"size to resize to is {height} x {width}: expected 1 x 1 or more; pass a larger "
-                           "one")
+        raise SlidingError(f"size to resize to is {height} x {width}: expected 1 x 1 or more; pass a larger one")
     rows_first = height * array.shape[1] <= array.shape[0] * width  # the order with the smaller intermediate
     for axis in (0, 1) if rows_first else (1, 0):
         array = _interpolate(array, (height, width)[axis], axis)
@@ -78,11 +78,12 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
       SlidingError: an argument is outside its range.
     """
     if length < 1 or window < 1:
-        raise SlidingError(f"length {length} with window {window}: expected 1 or more for both; pass "
-                           "larger ones")
+        raise SlidingError(f"length {length} with window {window}: expected 1 or more for both; pass larger ones")
     if not 1 <= stride <= window:
-        raise SlidingError(f"stride {stride} with window {window}: expected 1..{window}, a longer one leaves "
-                           "pixels uncovered; choose one in that range")
+        raise SlidingError(
+            f"stride {stride} with window {window}: expected 1..{window}, a longer one leaves "
+            "pixels uncovered; choose one in that range"
+        )
     last = max(length - window, 0)
     return [*range(0, last, stride), last]
 
@@ -96,7 +97,7 @@ def _coverage(length: int, window: int, starts: Sequence[int]) -> np.ndarray:
     """int64 [length]: by how many windows each pixel along one axis is covered."""
     counts = np.zeros(length, np.int64)
     for start in starts:
-        counts[start:start + window] += 1
+        counts[start : start + window] += 1
     return counts
 
 
@@ -107,8 +108,14 @@ class _ScaleMap:
     the image and its mirrored copy, whose coverages differ, share one sum.
     """
 
-    def __init__(self, size: tuple[int, int], window_size: tuple[int, int], strides: tuple[int, ...],
-                 copies: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        window_size: tuple[int, int],
+        strides: tuple[int, ...],
+        copies: int,
+        num_classes: int,
+    ) -> None:
         self.starts = [window_starts(*axis) for axis in zip(size, window_size, strides, strict=True)]
         rows, columns = (_coverage(*axis) for axis in zip(size, window_size, self.starts, strict=True))
         self._weights = (1 / (copies * np.outer(rows, columns))).astype(np.float32)[:, :, np.newaxis]
@@ -118,9 +125,9 @@ class _ScaleMap:
     def add(self, window: _Window, probabilities: np.ndarray) -> np.ndarray | None:
         """Adds one window; if it was the last, lets go of the map and returns it, float32 [H, W, C]."""
         sums = self._sum[:, ::-1] if window.mirrored else self._sum
-        target = sums[window.top:, window.left:][:probabilities.shape[0], :probabilities.shape[1]]
+        target = sums[window.top :, window.left :][: probabilities.shape[0], : probabilities.shape[1]]
         height, width = target.shape[:2]
-        weights = self._weights[window.top:window.top + height, window.left:window.left + width]
+        weights = self._weights[window.top : window.top + height, window.left : window.left + width]
         target += probabilities[:height, :width] * weights
         self._missing -= 1
         if self._missing:
@@ -134,7 +141,7 @@ class _ScaleMap:
 class _Window:
     scale_map: _ScaleMap
     mirrored: bool
-    top: int            # in the scaled image, after mirroring
+    top: int  # in the scaled image, after mirroring
     left: int
     pixels: np.ndarray  # float32 [window height, window width, 3]
 
@@ -142,22 +149,22 @@ class _Window:
 def _height_and_width(window_size: int | tuple[int, int]) -> tuple[int, int]:
     size = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
     if len(size) != 2 or min(size) < 1:
-        raise SlidingError(f"window_size is {window_size}: expected a height and a width of 1 or more; use "
-                           "the crop size the network was trained with")
+        raise SlidingError(
+            f"window_size is {window_size}: expected a height and a width of 1 or more; use "
+            "the crop size the network was trained with"
+        )
     return size
 
 
-def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch: int,
-                    overlap: float) -> None:
+def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch: int, overlap: float) -> None:
     if not 1 <= num_classes <= 65536:
-        raise SlidingError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number "
-                           "of classes")
+        raise SlidingError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
     if not len(scales) or not all(scale > 0 and math.isfinite(scale) for scale in scales):
-        raise SlidingError(f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for "
-                           "the image as it is")
+        raise SlidingError(
+            f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for the image as it is"
+        )
     if windows_per_batch < 1:
-        raise SlidingError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory "
-                           "is short")
+        raise SlidingError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")
     if not 0 <= overlap < 1:
         raise SlidingError(f"overlap is {overlap}: expected 0 or more and below 1; use 1/3 if unsure")
 
@@ -165,9 +172,16 @@ def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch
 class SlidingPredictor:
     """Predicts images of any size with a function that takes batches of windows of one size."""
 
-    def __init__(self, predict: Callable[[np.ndarray], np.ndarray], num_classes: int,
-                 window_size: int | tuple[int, int], scales: Sequence[float] = SCALES_SINGLE,
-                 mirror: bool = True, windows_per_batch: int = 4, overlap: float = 1 / 3) -> None:
+    def __init__(
+        self,
+        predict: Callable[[np.ndarray], np.ndarray],
+        num_classes: int,
+        window_size: int | tuple[int, int],
+        scales: Sequence[float] = SCALES_SINGLE,
+        mirror: bool = True,
+        windows_per_batch: int = 4,
+        overlap: float = 1 / 3,
+    ) -> None:
         """Sets how images are cut, scaled and mirrored.
 
         Args:
@@ -210,8 +224,9 @@ class SlidingPredictor:
         """
         image = np.asarray(image, np.float32)
         if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise SlidingError(f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass "
-                               "one colour image at a time")
+            raise SlidingError(
+                f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass one colour image at a time"
+            )
         height, width = image.shape[:2]
         total = np.zeros((height, width, self._num_classes), np.float32)
         windows = self._windows(image)
@@ -237,8 +252,9 @@ class SlidingPredictor:
         for scale in self._scales:
             height, width = (max(1, round(length * scale)) for length in image.shape[:2])
             scaled = resize_bilinear(image, height, width)
-            scale_map = _ScaleMap((height, width), self._window_size, self._strides, len(self._mirrorings),
-                                  self._num_classes)
+            scale_map = _ScaleMap(
+                (height, width), self._window_size, self._strides, len(self._mirrorings), self._num_classes
+            )
             for mirrored in self._mirrorings:
                 source = scaled[:, ::-1] if mirrored else scaled
                 for top, left in product(*scale_map.starts):
@@ -247,14 +263,16 @@ class SlidingPredictor:
     def _crop(self, source: np.ndarray, top: int, left: int) -> np.ndarray:
         height, width = self._window_size
         pixels = np.zeros((height, width, 3), np.float32)
-        part = source[top:top + height, left:left + width]
-        pixels[:part.shape[0], :part.shape[1]] = part
+        part = source[top : top + height, left : left + width]
+        pixels[: part.shape[0], : part.shape[1]] = part
         return pixels
 
     def _predict_windows(self, batch: Sequence[_Window]) -> np.ndarray:
         predicted = np.asarray(self._predict(np.stack([window.pixels for window in batch])))
         expected = (len(batch), *self._window_size, self._num_classes)
         if predicted.shape != expected:
-            raise SlidingError(f"predict returned shape {list(predicted.shape)}: expected {list(expected)}; "
-                               "return the probabilities at the size of the windows, for all classes")
+            raise SlidingError(
+                f"predict returned shape {list(predicted.shape)}: expected {list(expected)}; "
+                "return the probabilities at the size of the windows, for all classes"
+            )
         return predicted

@@ -54,7 +54,10 @@ class SummaryWriter:
         encoded = io.BytesIO()
         Image.fromarray(picture).save(encoded, "PNG")
         image = tf.Summary.Image(
-            height=picture.shape[0], width=picture.shape[1], colorspace=3, encoded_image_string=encoded.getvalue()
+            height=picture.shape[0],
+            width=picture.shape[1],
+            colorspace=3,
+            encoded_image_string=encoded.getvalue(),
         )
         self._events.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]), step)
         self._events.flush()
@@ -69,4 +72,5 @@ def _rows_up_to(csv_path: str, step: int) -> list[dict[str, str]]:
     if not os.path.exists(csv_path):
         return []
     with open(csv_path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row.get("step", "").isdigit() and int(row["step"]) <= step]
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a row cut short
+    return [row for row in rows if row.get("step", "").isdigit() and int(row["step"]) <= step]

@@ -36,8 +36,7 @@ def text_table(scores: Scores, class_names: Sequence[str]) -> str:
     """
     rows = [_COLUMNS, *_class_rows(scores, class_names)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    lines = [f"{name:<{widths[0]}}  {iou:>{widths[1]}}  {accuracy:>{widths[2]}}"
-             for name, iou, accuracy in rows]
+    lines = [f"{name:<{widths[0]}}  {iou:>{widths[1]}}  {accuracy:>{widths[2]}}" for name, iou, accuracy in rows]
     summary = _summary_rows(scores)
     name_width = max(len(name) for name, _ in summary)
     value_width = max(len(value) for _, value in summary)
@@ -80,13 +79,20 @@ def to_json_dict(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
         "frequency_weighted_iou": _json_value(scores.frequency_weighted_iou),
         "pixels": scores.pixels,
         "images": scores.images,
-        "classes": [{"name": name, "iou": iou, "accuracy": accuracy}
-                    for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)],
+        "classes": [
+            {"name": name, "iou": iou, "accuracy": accuracy}
+            for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
+        ],
     }
 
 
-def write_tables(scores: Scores, class_names: Sequence[str], folder: str, stem: str = "scores",
-                 header: Mapping[str, Any] | None = None) -> list[str]:
+def write_tables(
+    scores: Scores,
+    class_names: Sequence[str],
+    folder: str,
+    stem: str = "scores",
+    header: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Writes the scores as stem.txt, stem.json and stem.md; none of them is ever seen half written.
 
     Args:
@@ -109,8 +115,13 @@ def write_tables(scores: Scores, class_names: Sequence[str], folder: str, stem: 
     gap = "\n" if facts else ""
     contents = {
         "txt": text + gap + text_table(scores, class_names),
-        "json": json.dumps({"run": _json_value(facts), **to_json_dict(scores, class_names)}, indent=2,
-                           ensure_ascii=False, allow_nan=False) + "\n",
+        "json": json.dumps(
+            {"run": _json_value(facts), **to_json_dict(scores, class_names)},
+            indent=2,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        + "\n",
         "md": markdown + gap + markdown_table(scores, class_names),
     }
     paths = []
@@ -122,14 +133,18 @@ def write_tables(scores: Scores, class_names: Sequence[str], folder: str, stem: 
 
 def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
     if len(class_names) != len(scores.iou):
-        raise TablesError(f"{len(class_names)} class names for scores of {len(scores.iou)} classes: expected "
-                          "one name per class; pass the names of the dataset that was evaluated")
+        raise TablesError(
+            f"{len(class_names)} class names for scores of {len(scores.iou)} classes: expected "
+            "one name per class; pass the names of the dataset that was evaluated"
+        )
 
 
 def _class_rows(scores: Scores, class_names: Sequence[str]) -> list[tuple[str, str, str]]:
     _check_names(scores, class_names)
-    return [(name, _percent(iou), _percent(accuracy))
-            for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)]
+    return [
+        (name, _percent(iou), _percent(accuracy))
+        for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
+    ]
 
 
 def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
@@ -172,8 +187,10 @@ def _write_in_place(path: str, content: str) -> None:
             file.write(content)
         os.replace(partial_path, path)
     except OSError as error:
-        raise TablesError(f"{path}: table cannot be written ({error.strerror or error}); expected a folder "
-                          "that can be written to, choose another") from error
+        raise TablesError(
+            f"{path}: table cannot be written ({error.strerror or error}); expected a folder "
+            "that can be written to, choose another"
+        ) from error
     finally:
         with suppress(OSError):
             os.unlink(partial_path)

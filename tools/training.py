@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ from database.layouts import Sample
 from database.reader import Batches
 from model import optimizers
 from model.pspnet_mg import TrainGraph
-from tools import checkpoint
 from tools.flags import TrainConfig
 from tools.metrics import ConfusionMatrix
 from tools.run_folder import ModelRecord, RunFolder
@@ -61,6 +60,16 @@ class StepResult:
         return next((name for name, value in terms.items() if not math.isfinite(value)), None)
 
 
+@contextmanager
+def writing_to(folder: RunFolder) -> Iterator[None]:
+    """Raises OutputError where what is done inside cannot write."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OutputError(f"{folder.path}: cannot write ({reason}): free space or change --log_dir") from error
+
+
 class Trainer:
     """Runs a finalized training graph in a session."""
 
@@ -76,7 +85,7 @@ class Trainer:
         saver: tf.train.Saver,
         record: ModelRecord,
     ) -> None:
-        """Takes everything built before; see `tools.session_setup.prepare`."""
+        """Takes what `tools.training_run.train` built: the session holds initialized or restored variables."""
         self._session = session
         self._graph = graph
         self._batches = batches
@@ -100,9 +109,8 @@ class Trainer:
         config = self._config
         if config.save_first_iteration and first_step == 0:
             self.save(0)
-        writer = self._writing(
-            lambda: SummaryWriter(self._folder.path, self._folder.csv, self._session.graph, first_step)
-        )
+        with writing_to(self._folder):
+            writer = SummaryWriter(self._folder.path, self._folder.csv, self._session.graph, first_step)
         progress = tqdm(total=config.train_max_iter, initial=first_step, unit="step", desc="train")
         try:
             for step in range(first_step, config.train_max_iter):
@@ -122,23 +130,21 @@ class Trainer:
             writer.close()
 
     def save(self, step: int) -> None:
-        """Writes the snapshot of a step, with the record beside it."""
+        """Writes the snapshot of a step, with the record beside it.
 
-        def write() -> None:
+        Raises:
+            DivergedError: a weight is NaN or infinite, though the loss was not yet; nothing is written.
+            OutputError: it cannot be written.
+        """
+        if not self._session.run(self._graph.weights_finite):
+            raise DivergedError(
+                f"a weight is not finite after step {step}: lower --lrn_rate; the last snapshot stays in "
+                f"{self._folder.snapshots}"
+            )
+        with writing_to(self._folder):
             self._saver.save(self._session, self._folder.snapshot_prefix, global_step=step, write_meta_graph=False)
             self._record.write(self._folder.snapshots)
-
-        self._writing(write)
         logger.debug("snapshot %s", self._folder.snapshot(step))
-
-    def _writing(self, action: Callable):
-        try:
-            return action()
-        except (OSError, tf.errors.OpError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise OutputError(
-                f"{self._folder.path}: cannot write ({reason}): free space or change --log_dir"
-            ) from error
 
     def _step(self, step: int, more: dict) -> dict:
         """One step; fetches `more` with it. Stops on NaN and Inf."""
@@ -187,12 +193,9 @@ class Trainer:
             "images_per_second": self._config.total_batch_size / self._seconds_per_step(),
         }
         picture = self._picture(fetched["images"][0], fetched["labels"][0][0], fetched["predictions"][0][0])
-
-        def write() -> None:
+        with writing_to(self._folder):
             writer.scalars(step + 1, values)
             writer.picture(step + 1, "train/image, truth, prediction", picture)
-
-        self._writing(write)
         self._latest = f"loss {result.loss:.3f} mIoU {values['mean_iou']:.3f} lr {values['learning_rate']:.2g}"
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -220,27 +223,3 @@ class Trainer:
             f"{hours_left:.2f} h left, {self._latest}",
             refresh=False,
         )
-
-
-def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
-    """The prefix of the snapshot to resume from.
-
-    Raises:
-        CheckpointError: there is none of that step, or the run is over.
-    """
-    prefix = folder.snapshot(step)
-    if not os.path.exists(prefix + ".index"):
-        steps = sorted(filter(None, map(checkpoint.checkpoint_step, _snapshot_prefixes(folder))))
-        found = f"there are snapshots of steps {', '.join(map(str, steps))}" if steps else "there is none"
-        raise checkpoint.CheckpointError(f"{prefix}: no snapshot of --resume_step {step} ({found} in its folder)")
-    if step >= max_steps:
-        raise checkpoint.CheckpointError(
-            f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
-        )
-    return prefix
-
-
-def _snapshot_prefixes(folder: RunFolder) -> list[str]:
-    if not os.path.isdir(folder.snapshots):
-        return []
-    return [name[: -len(".index")] for name in os.listdir(folder.snapshots) if name.endswith(".index")]

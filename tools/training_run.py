@@ -21,7 +21,8 @@ from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
 from tools.metrics import Scores
 from tools.run_folder import ModelRecord, RunFolder
-from tools.training import Trainer, check_resume_step
+from tools.snapshots import check_resume_step, snapshot_steps
+from tools.training import Trainer, writing_to
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,12 @@ class _Built:
 
 
 def _build(
-    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: int
+    config: TrainConfig,
+    record: ModelRecord,
+    samples: Sequence[Sample],
+    devices: list[str],
+    start: int,
+    pretrained: str | None,
 ) -> _Built:
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
@@ -98,14 +104,15 @@ def _build(
             train = pspnet_mg.train_graph(
                 batches.images, batches.labels, record.architecture, options_of(config), starting_points
             )
-        prefix = pretrained_checkpoint(config)
         resnet = None
-        if prefix is not None:
-            resnet = ResNetInitializer(prefix, _backbone_variables(record, config), starting_points.variables)
+        if pretrained is not None:
+            resnet = ResNetInitializer(pretrained, _backbone_variables(record, config), starting_points.variables)
         saved_variables = tf.global_variables()
         saver = tf.train.Saver(saved_variables, max_to_keep=config.keep)
         initializers = [
-            tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer
+            tf.global_variables_initializer(),
+            tf.local_variables_initializer(),
+            batches.initializer,
         ]
         graph.finalize()
     return _Built(graph, train, batches, saved_variables, saver, resnet, initializers)
@@ -137,14 +144,16 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     if config.resume_step is not None:
         resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
     record = ModelRecord.of_run(config, dataset)
-    built = _build(config, record, samples, devices, start)
+    built = _build(config, record, samples, devices, start, pretrained_checkpoint(config))
     _report(config, built, samples, devices)
-    if resumed is None:
-        folder.set_aside_earlier_run()
-    record.write(folder.path)
+    with writing_to(folder):
+        if resumed is None:
+            folder.set_aside_earlier_run()
+        record.write(folder.path)
     with tf.Session(graph=built.graph, config=cluster.session_config(devices)) as session:
         session.run(built.initializers)
         if resumed is not None:
+            built.saver.recover_last_checkpoints([folder.snapshot(step) for step in snapshot_steps(folder)])
             checkpoint.require_match(resumed, built.saved_variables, "resume with the flags of the run")
             checkpoint.restore(session, resumed, built.saver)
             logger.info("resumed %s", resumed)
@@ -163,7 +172,10 @@ def _report(config: TrainConfig, built: _Built, samples: Sequence[Sample], devic
     logger.info("towers: %s", ", ".join(devices))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",
-        config.batch_size, config.gpu_num, config.total_batch_size, len(samples),
+        config.batch_size,
+        config.gpu_num,
+        config.total_batch_size,
+        len(samples),
     )
 
 

@@ -62,9 +62,7 @@ def jitter_colors(image, inside, draws):
 def gaussian_blur(image, sigma):
     """Weights out to 4 pixels; SciPy's radius is int(truncate * sigma + 0.5)."""
     planes = [
-        ndimage.gaussian_filter(
-            image[..., channel].astype(np.float64), sigma, mode="nearest", truncate=4.0 / sigma
-        )
+        ndimage.gaussian_filter(image[..., channel].astype(np.float64), sigma, mode="nearest", truncate=4.0 / sigma)
         for channel in range(3)
     ]
     return np.stack(planes, axis=-1)

@@ -62,9 +62,7 @@ def run_affines(draws, source_size, augmentation):
         return session.run(tf.map_fn(lambda row: draw_affine(row, source_size, augmentation), draws))
 
 
-def draws_for(
-    scale=0.0, rotation=0.5, row=0.0, column=0.0, mirror=0.75, colors=(0.5, 0.5, 0.5), blur=(0.75, 0.5)
-):
+def draws_for(scale=0.0, rotation=0.5, row=0.0, column=0.0, mirror=0.75, colors=(0.5, 0.5, 0.5), blur=(0.75, 0.5)):
     return np.array([scale, rotation, row, column, mirror, *colors, *blur], np.float32)
 
 
@@ -86,9 +84,7 @@ def test_scale_alone_is_scipys_zoom_of_pixel_areas(scale):
 @pytest.mark.parametrize(("draw", "degrees"), [(0.0, -40.0), (0.25, -20.0), (0.625, 10.0), (0.875, 30.0)])
 def test_rotation_alone_is_scipys_rotation(draw, degrees):
     image, label = random_image(), block_label()
-    crop, crop_label, inside = run_warp(
-        image, label, draws_for(rotation=draw), Augmentation(SIZE, max_rotation=40.0)
-    )
+    crop, crop_label, inside = run_warp(image, label, draws_for(rotation=draw), Augmentation(SIZE, max_rotation=40.0))
     expected = ndimage.rotate(image.astype(np.float64), degrees, reshape=False, order=1, mode="nearest")
     np.testing.assert_allclose(crop, expected, atol=0.02)
     expected_label = ndimage.rotate(label, degrees, reshape=False, order=0, cval=255)
@@ -307,9 +303,7 @@ def test_jitter_colors_matches_its_formulas(draws, share):
 def test_jitter_colors_in_the_middle_of_its_ranges_changes_nothing():
     image = random_image().astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        jittered = session.run(
-            jitter_colors(tf.constant(image), tf.ones(SIZE, tf.bool), tf.constant([0.5] * 3))
-        )
+        jittered = session.run(jitter_colors(tf.constant(image), tf.ones(SIZE, tf.bool), tf.constant([0.5] * 3)))
     np.testing.assert_allclose(jittered, image, atol=1e-3)
 
 

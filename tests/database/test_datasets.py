@@ -13,8 +13,7 @@ from database import datasets, palettes
 from database.datasets import DatasetError, Sample
 from database.images import read_image, read_label
 
-CAMVID_DIR = Path(os.environ.get("CAMVID_DIR",
-                                 Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"))
+CAMVID_DIR = Path(os.environ.get("CAMVID_DIR", Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"))
 NUM_CLASSES = {"Cityscapes": 19, "ADE": 150, "SBD": 21, "KITTI": 19, "CamVid": 11, "Toy": 19}
 
 
@@ -36,15 +35,33 @@ def test_unknown_dataset_lists_the_known_ones():
 
 def test_cityscapes_ids_by_class_name():
     # From the table of cityscapesScripts.
-    known = {"road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
-             "traffic light": 19, "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23,
-             "person": 24, "rider": 25, "car": 26, "truck": 27, "bus": 28, "train": 31, "motorcycle": 32,
-             "bicycle": 33}
+    known = {
+        "road": 7,
+        "sidewalk": 8,
+        "building": 11,
+        "wall": 12,
+        "fence": 13,
+        "pole": 17,
+        "traffic light": 19,
+        "traffic sign": 20,
+        "vegetation": 21,
+        "terrain": 22,
+        "sky": 23,
+        "person": 24,
+        "rider": 25,
+        "car": 26,
+        "truck": 27,
+        "bus": 28,
+        "train": 31,
+        "motorcycle": 32,
+        "bicycle": 33,
+    }
     dataset = datasets.get_dataset("Cityscapes")
     assert list(dataset.class_names) == list(known)
     assert dict(dataset.label_map) == {
         file_id: list(known.values()).index(file_id) if file_id in known.values() else 255
-        for file_id in [*range(34), 255]}
+        for file_id in [*range(34), 255]
+    }
 
 
 def test_ade_ids_and_names():
@@ -53,8 +70,18 @@ def test_ade_ids_and_names():
     assert [dataset.label_map[file_id] for file_id in (1, 2, 150)] == [0, 1, 149]
     assert len(dataset.label_map) == 151
     # Spot checks against the numbers of objectInfo150, which counts from 1.
-    known = {1: "wall", 13: "person", 21: "car", 57: "pool table", 77: "boat", 90: "television receiver",
-             104: "ship", 128: "bicycle", 137: "traffic light", 150: "flag"}
+    known = {
+        1: "wall",
+        13: "person",
+        21: "car",
+        57: "pool table",
+        77: "boat",
+        90: "television receiver",
+        104: "ship",
+        128: "bicycle",
+        137: "traffic light",
+        150: "flag",
+    }
     for number, name in known.items():
         assert dataset.class_names[number - 1] == name
     assert dataset.palette[0] == (128, 0, 0)
@@ -119,8 +146,13 @@ def test_custom_dataset_by_default():
 def test_custom_dataset_with_everything(tmp_path):
     (tmp_path / "palette.txt").write_text("1 2 3 crop\n4 5 6 weed\n")
     (tmp_path / "map.txt").write_text("# id, training id\n10 0\n\n20 1  # weeds\n21 1\n30 ignore\n31 255\n")
-    dataset = datasets.custom_dataset(2, palette_file=str(tmp_path / "palette.txt"), ignore_label=9,
-                                      label_map_file=str(tmp_path / "map.txt"), image_mean=(1.0, 2.0, 3.0))
+    dataset = datasets.custom_dataset(
+        2,
+        palette_file=str(tmp_path / "palette.txt"),
+        ignore_label=9,
+        label_map_file=str(tmp_path / "map.txt"),
+        image_mean=(1.0, 2.0, 3.0),
+    )
     assert dataset.class_names == ("crop", "weed")
     assert dataset.palette == ((1, 2, 3), (4, 5, 6))
     assert dict(dataset.label_map) == {9: 255, 10: 0, 20: 1, 21: 1, 30: 255, 31: 255}
@@ -134,29 +166,35 @@ def test_custom_dataset_json_label_map(tmp_path):
     assert dict(label_map) == {255: 255, 10: 0, 20: 1, 0: 255}
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"num_classes": 1}, "num_classes 1: expected 2 to 254"),
-    ({"num_classes": 255}, "num_classes 255: expected 2 to 254"),
-    ({"num_classes": 3, "ignore_label": 256}, "ignore_label 256: expected 0 to 255"),
-    ({"num_classes": 3, "ignore_label": -1}, "ignore_label -1: expected 0 to 255"),
-    ({"num_classes": 3, "ignore_label": 0}, "ignore_label 0 is also one of the 3 classes 0 to 2"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1}, "num_classes 1: expected 2 to 254"),
+        ({"num_classes": 255}, "num_classes 255: expected 2 to 254"),
+        ({"num_classes": 3, "ignore_label": 256}, "ignore_label 256: expected 0 to 255"),
+        ({"num_classes": 3, "ignore_label": -1}, "ignore_label -1: expected 0 to 255"),
+        ({"num_classes": 3, "ignore_label": 0}, "ignore_label 0 is also one of the 3 classes 0 to 2"),
+    ],
+)
 def test_custom_dataset_numbers(options, message):
     with pytest.raises(DatasetError, match=message):
         datasets.custom_dataset(**options)
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("map.txt", "1 0\n2\n", "map.txt, line 2: found '2', expected 'id train_id'"),
-    ("map.txt", "1 0 road\n", "map.txt, line 1: found '1 0 road'"),
-    ("map.txt", "1 0\n256 1\n", "map.txt, line 2: id '256'"),
-    ("map.txt", "x 1\n", "map.txt, line 1: id 'x'"),
-    ("map.txt", "1 2\n", "map.txt, line 1: training id '2', expected 0 to 1"),
-    ("map.txt", "1 0\n1 1\n", "map.txt, line 2: id 1 is mapped already"),
-    ("map.json", '{\n"1": }', "map.json, line 2: not JSON"),
-    ("map.json", "[0, 1]", "map.json: expected a JSON object"),
-    ("map.json", '{"1": 0, "2": 1.5}', "map.json, id 2: training id '1.5'"),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("map.txt", "1 0\n2\n", "map.txt, line 2: found '2', expected 'id train_id'"),
+        ("map.txt", "1 0 road\n", "map.txt, line 1: found '1 0 road'"),
+        ("map.txt", "1 0\n256 1\n", "map.txt, line 2: id '256'"),
+        ("map.txt", "x 1\n", "map.txt, line 1: id 'x'"),
+        ("map.txt", "1 2\n", "map.txt, line 1: training id '2', expected 0 to 1"),
+        ("map.txt", "1 0\n1 1\n", "map.txt, line 2: id 1 is mapped already"),
+        ("map.json", '{\n"1": }', "map.json, line 2: not JSON"),
+        ("map.json", "[0, 1]", "map.json: expected a JSON object"),
+        ("map.json", '{"1": 0, "2": 1.5}', "map.json, id 2: training id '1.5'"),
+    ],
+)
 def test_label_map_file_errors_name_file_and_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(DatasetError, match=message):

@@ -35,14 +35,18 @@ def palette_image(indices: np.ndarray) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize(("image", "expected"), [
-    (Image.fromarray(RGB), RGB),
-    (Image.fromarray(GREY), repeated(GREY)),
-    (Image.fromarray(np.dstack([GREY, 255 - GREY])), repeated(GREY)),
-    (Image.fromarray(np.dstack([RGB, GREY])), RGB),
-    (Image.fromarray(GREY > 127), repeated(np.where(GREY > 127, 255, 0))),
-    (Image.fromarray(GREY.astype(np.uint16) * 256 + 255), repeated(GREY)),
-], ids=["rgb", "grey", "grey_alpha", "rgba", "one_bit", "sixteen_bit"])
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(RGB), RGB),
+        (Image.fromarray(GREY), repeated(GREY)),
+        (Image.fromarray(np.dstack([GREY, 255 - GREY])), repeated(GREY)),
+        (Image.fromarray(np.dstack([RGB, GREY])), RGB),
+        (Image.fromarray(GREY > 127), repeated(np.where(GREY > 127, 255, 0))),
+        (Image.fromarray(GREY.astype(np.uint16) * 256 + 255), repeated(GREY)),
+    ],
+    ids=["rgb", "grey", "grey_alpha", "rgba", "one_bit", "sixteen_bit"],
+)
 def test_read_image_png_modes(tmp_path, image, expected):
     read = images.read_image(save(tmp_path / "image.png", image))
     assert read.dtype == np.uint8
@@ -79,16 +83,19 @@ def test_read_image_converts_cmyk(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
-@pytest.mark.parametrize(("orientation", "upright"), [
-    (1, lambda stored: stored),
-    (2, lambda stored: stored[:, ::-1]),
-    (3, lambda stored: stored[::-1, ::-1]),
-    (4, lambda stored: stored[::-1]),
-    (5, lambda stored: stored.transpose(1, 0, 2)),
-    (6, lambda stored: np.rot90(stored, -1)),
-    (7, lambda stored: stored[::-1, ::-1].transpose(1, 0, 2)),
-    (8, lambda stored: np.rot90(stored, 1)),
-])
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda stored: stored),
+        (2, lambda stored: stored[:, ::-1]),
+        (3, lambda stored: stored[::-1, ::-1]),
+        (4, lambda stored: stored[::-1]),
+        (5, lambda stored: stored.transpose(1, 0, 2)),
+        (6, lambda stored: np.rot90(stored, -1)),
+        (7, lambda stored: stored[::-1, ::-1].transpose(1, 0, 2)),
+        (8, lambda stored: np.rot90(stored, 1)),
+    ],
+)
 def test_exif_orientation(tmp_path, suffix, orientation, upright):
     quadrants = np.kron(np.array([[0, 80], [160, 240]]), np.ones((16, 24))).astype(np.uint8)
     exif = Image.Exif()
@@ -132,7 +139,7 @@ def test_read_label_grey_palette_and_16_bit(tmp_path):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["grey", "palette"])
 def test_read_label_with_few_bits_gives_the_stored_numbers(tmp_path, bits, kind):
-    ids = GREY % 2 ** bits
+    ids = GREY % 2**bits
     if kind == "palette":
         path = save(tmp_path / "label.png", palette_image(ids), bits=bits)
     else:
@@ -142,6 +149,7 @@ def test_read_label_with_few_bits_gives_the_stored_numbers(tmp_path, bits, kind)
 
 def packed_grey_png(path: Path, ids: np.ndarray, bits: int) -> str:
     """A grey PNG of `bits` bits, put together by hand because Pillow writes none."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -185,7 +193,7 @@ def test_damaged_files_raise_nothing_but_image_error(tmp_path, suffix):
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 40, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
     rng = np.random.default_rng(2)
-    path.write_bytes(whole[:len(whole) // 2])
+    path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(images.ImageError, match="image.*not an image that can be read"):
         images.read_image(str(path))
     for _ in range(150):
@@ -242,9 +250,16 @@ def test_write_image_into_the_working_folder(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["image.png"]
 
 
-@pytest.mark.parametrize("array", [
-    RGB.astype(np.float32), RGB[:, :, :2], RGB[0, 0], np.zeros((0, 4), np.uint8),
-], ids=["float", "two_channels", "vector", "empty"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        RGB.astype(np.float32),
+        RGB[:, :, :2],
+        RGB[0, 0],
+        np.zeros((0, 4), np.uint8),
+    ],
+    ids=["float", "two_channels", "vector", "empty"],
+)
 def test_write_image_refuses_other_arrays(tmp_path, array):
     with pytest.raises(images.ImageError, match=r"image.png: cannot write .* expected uint8"):
         images.write_image(str(tmp_path / "image.png"), array)

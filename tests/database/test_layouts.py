@@ -22,8 +22,14 @@ def find(name: str, root: Path, split: str) -> list[layouts.Sample]:
 
 
 def relative(samples: list[layouts.Sample], root: Path) -> list[tuple[str, str, str | None]]:
-    return [(sample.name, str(Path(sample.image).relative_to(root)),
-             sample.label and str(Path(sample.label).relative_to(root))) for sample in samples]
+    return [
+        (
+            sample.name,
+            str(Path(sample.image).relative_to(root)),
+            sample.label and str(Path(sample.label).relative_to(root)),
+        )
+        for sample in samples
+    ]
 
 
 def cityscapes_files(split: str, *frames: str, label: str = "gtFine_labelIds") -> list[str]:
@@ -37,16 +43,23 @@ def cityscapes_files(split: str, *frames: str, label: str = "gtFine_labelIds") -
 
 @pytest.mark.parametrize("name", ["Cityscapes", "Toy"])
 def test_cityscapes_fine_labels(tmp_path, name):
-    touch(tmp_path, *cityscapes_files("train", "bonn_000001_000019", "aachen_000000_000019"),
-          "gtFine/train/bonn/bonn_000001_000019_gtFine_color.png",
-          "gtFine/train/bonn/bonn_000001_000019_gtFine_labelTrainIds.png",
-          "gtFine/train/bonn/bonn_000001_000019_gtFine_polygons.json",
-          "leftImg8bit/train/bonn/._bonn_000001_000019_leftImg8bit.png")
+    touch(
+        tmp_path,
+        *cityscapes_files("train", "bonn_000001_000019", "aachen_000000_000019"),
+        "gtFine/train/bonn/bonn_000001_000019_gtFine_color.png",
+        "gtFine/train/bonn/bonn_000001_000019_gtFine_labelTrainIds.png",
+        "gtFine/train/bonn/bonn_000001_000019_gtFine_polygons.json",
+        "leftImg8bit/train/bonn/._bonn_000001_000019_leftImg8bit.png",
+    )
     samples = find(name, tmp_path, "train")
     assert relative(samples, tmp_path) == [
-        (stem, f"leftImg8bit/train/{city}/{stem}_leftImg8bit.png",
-         f"gtFine/train/{city}/{stem}_gtFine_labelIds.png")
-        for city, stem in (("aachen", "aachen_000000_000019"), ("bonn", "bonn_000001_000019"))]
+        (
+            stem,
+            f"leftImg8bit/train/{city}/{stem}_leftImg8bit.png",
+            f"gtFine/train/{city}/{stem}_gtFine_labelIds.png",
+        )
+        for city, stem in (("aachen", "aachen_000000_000019"), ("bonn", "bonn_000001_000019"))
+    ]
     assert samples[0].label_map[7] == 0
 
 
@@ -83,27 +96,37 @@ def test_images_without_labels_and_labels_without_images_are_named(tmp_path):
         find("Cityscapes", tmp_path, "train")
 
 
-@pytest.mark.parametrize(("name", "split", "looked_at"), [
-    ("Cityscapes", "train", r"leftImg8bit/train/<city>/\*_leftImg8bit.png"),
-    ("Cityscapes", "test", r"leftImg8bit/test/<city>/\*_leftImg8bit.png"),
-    ("ADE", "val", r"images/validation/\*.jpg"),
-    ("ADE", "test", r"images/testing/\*.jpg or .*release_test/testing/\*.jpg"),
-    ("KITTI", "train", r"training/image_2/\*.png"),
-    ("KITTI", "test", r"testing/image_2/\*.png"),
-    ("CamVid", "test", r"test/\*.png"),
-])
+@pytest.mark.parametrize(
+    ("name", "split", "looked_at"),
+    [
+        ("Cityscapes", "train", r"leftImg8bit/train/<city>/\*_leftImg8bit.png"),
+        ("Cityscapes", "test", r"leftImg8bit/test/<city>/\*_leftImg8bit.png"),
+        ("ADE", "val", r"images/validation/\*.jpg"),
+        ("ADE", "test", r"images/testing/\*.jpg or .*release_test/testing/\*.jpg"),
+        ("KITTI", "train", r"training/image_2/\*.png"),
+        ("KITTI", "test", r"testing/image_2/\*.png"),
+        ("CamVid", "test", r"test/\*.png"),
+    ],
+)
 def test_empty_splits_name_where_was_looked(tmp_path, name, split, looked_at):
     with pytest.raises(DatasetError, match=f"split '{split}' is empty: no images by .*{looked_at}"):
         find(name, tmp_path, split)
 
 
 def test_ade(tmp_path):
-    touch(tmp_path, "images/training/ADE_train_00000002.jpg", "annotations/training/ADE_train_00000002.png",
-          "images/training/ADE_train_00000001.jpg", "annotations/training/ADE_train_00000001.png",
-          "images/validation/ADE_val_00000001.jpg", "annotations/validation/ADE_val_00000001.png")
+    touch(
+        tmp_path,
+        "images/training/ADE_train_00000002.jpg",
+        "annotations/training/ADE_train_00000002.png",
+        "images/training/ADE_train_00000001.jpg",
+        "annotations/training/ADE_train_00000001.png",
+        "images/validation/ADE_val_00000001.jpg",
+        "annotations/validation/ADE_val_00000001.png",
+    )
     assert relative(find("ADE", tmp_path, "train"), tmp_path) == [
         (stem, f"images/training/{stem}.jpg", f"annotations/training/{stem}.png")
-        for stem in ("ADE_train_00000001", "ADE_train_00000002")]
+        for stem in ("ADE_train_00000001", "ADE_train_00000002")
+    ]
     (sample,) = find("ADE", tmp_path, "val")
     assert (sample.name, sample.label_map[1]) == ("ADE_val_00000001", 0)
 
@@ -112,7 +135,8 @@ def test_ade(tmp_path):
 def test_ade_test_images(tmp_path, folder):
     touch(tmp_path, f"{folder}/ADE_test_00000001.jpg")
     assert relative(find("ADE", tmp_path, "test"), tmp_path) == [
-        ("ADE_test_00000001", f"{folder}/ADE_test_00000001.jpg", None)]
+        ("ADE_test_00000001", f"{folder}/ADE_test_00000001.jpg", None)
+    ]
 
 
 def sbd_files(root: Path, *stems: str) -> str:
@@ -125,15 +149,14 @@ def sbd_files(root: Path, *stems: str) -> str:
 def test_sbd_lists(tmp_path, split, file_name):
     (tmp_path / file_name).write_text(sbd_files(tmp_path, "2008_000002", "2007_000033") + "\n")
     assert relative(find("SBD", tmp_path, split), tmp_path) == [
-        (stem, f"JPEGImages/{stem}.jpg", f"SegmentationClassAug/{stem}.png")
-        for stem in ("2007_000033", "2008_000002")]
+        (stem, f"JPEGImages/{stem}.jpg", f"SegmentationClassAug/{stem}.png") for stem in ("2007_000033", "2008_000002")
+    ]
 
 
 def test_sbd_test_list_without_labels(tmp_path):
     sbd_files(tmp_path, "2008_000006")
     (tmp_path / "test.txt").write_text("JPEGImages/2008_000006.jpg\r\n")
-    assert relative(find("SBD", tmp_path, "test"), tmp_path) == [
-        ("2008_000006", "JPEGImages/2008_000006.jpg", None)]
+    assert relative(find("SBD", tmp_path, "test"), tmp_path) == [("2008_000006", "JPEGImages/2008_000006.jpg", None)]
 
 
 def test_sbd_list_missing(tmp_path):
@@ -141,15 +164,22 @@ def test_sbd_list_missing(tmp_path):
         find("SBD", tmp_path, "trainaug")
 
 
-@pytest.mark.parametrize(("lines", "message"), [
-    ("/JPEGImages/a.jpg\n", "train.txt, line 1: found 1 paths, expected 'image label'"),
-    ("/JPEGImages/b.jpg /SegmentationClassAug/b.png\na b c\n", "train.txt, line 2: found 3 paths"),
-    ("/JPEGImages/b.jpg /SegmentationClassAug/b.png\n" * 2,
-     "train.txt, line 2: .*b.jpg is listed already in line 1"),
-    ("/JPEGImages/x.jpg /SegmentationClassAug/x.png\n/JPEGImages/b.jpg /SegmentationClassAug/y.png\n",
-     "train.txt: names /JPEGImages/x.jpg, which is not in .*and 2 more"),
-    ("\n", "split 'train' is empty: no images by .*train.txt"),
-])
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("/JPEGImages/a.jpg\n", "train.txt, line 1: found 1 paths, expected 'image label'"),
+        ("/JPEGImages/b.jpg /SegmentationClassAug/b.png\na b c\n", "train.txt, line 2: found 3 paths"),
+        (
+            "/JPEGImages/b.jpg /SegmentationClassAug/b.png\n" * 2,
+            "train.txt, line 2: .*b.jpg is listed already in line 1",
+        ),
+        (
+            "/JPEGImages/x.jpg /SegmentationClassAug/x.png\n/JPEGImages/b.jpg /SegmentationClassAug/y.png\n",
+            "train.txt: names /JPEGImages/x.jpg, which is not in .*and 2 more",
+        ),
+        ("\n", "split 'train' is empty: no images by .*train.txt"),
+    ],
+)
 def test_list_faults_name_file_and_line(tmp_path, lines, message):
     sbd_files(tmp_path, "a", "b")
     (tmp_path / "train.txt").write_text(lines)
@@ -161,10 +191,13 @@ def test_list_faults_name_file_and_line(tmp_path, lines, message):
 def test_kitti_holds_out_a_fifth(tmp_path, archive_folder):
     stems = [f"{index:06d}_10" for index in range(20)]
     for stem in stems:
-        touch(tmp_path, f"{archive_folder}training/image_2/{stem}.png",
-              f"{archive_folder}training/semantic/{stem}.png",
-              f"{archive_folder}training/semantic_rgb/{stem}.png",
-              f"{archive_folder}testing/image_2/{stem}.png")
+        touch(
+            tmp_path,
+            f"{archive_folder}training/image_2/{stem}.png",
+            f"{archive_folder}training/semantic/{stem}.png",
+            f"{archive_folder}training/semantic_rgb/{stem}.png",
+            f"{archive_folder}testing/image_2/{stem}.png",
+        )
     train, val = ([sample.name for sample in find("KITTI", tmp_path, split)] for split in ("train", "val"))
     assert len(val) == 4
     assert sorted(train + val) == stems
@@ -188,33 +221,45 @@ def test_kitti_with_a_single_image_has_nothing_to_train_on(tmp_path):
 def test_camvid_list_names_paths_of_another_root(tmp_path):
     touch(tmp_path, "train/0001TP_006690.png", "trainannot/0001TP_006690.png", "train/unlisted.png")
     (tmp_path / "train.txt").write_text(
-        "/SegNet/CamVid/train/0001TP_006690.png /SegNet/CamVid/trainannot/0001TP_006690.png\n")
+        "/SegNet/CamVid/train/0001TP_006690.png /SegNet/CamVid/trainannot/0001TP_006690.png\n"
+    )
     assert relative(find("CamVid", tmp_path, "train"), tmp_path) == [
-        ("0001TP_006690", "train/0001TP_006690.png", "trainannot/0001TP_006690.png")]
+        ("0001TP_006690", "train/0001TP_006690.png", "trainannot/0001TP_006690.png")
+    ]
 
 
 def test_camvid_list_prefers_the_whole_path(tmp_path):
     touch(tmp_path, "val/a.png", "valannot/a.png", "SegNet/CamVid/val/a.png", "SegNet/CamVid/valannot/a.png")
     (tmp_path / "val.txt").write_text("/SegNet/CamVid/val/a.png /SegNet/CamVid/valannot/a.png\n")
     assert relative(find("CamVid", tmp_path, "val"), tmp_path) == [
-        ("a", "SegNet/CamVid/val/a.png", "SegNet/CamVid/valannot/a.png")]
+        ("a", "SegNet/CamVid/val/a.png", "SegNet/CamVid/valannot/a.png")
+    ]
 
 
 def test_camvid_without_list_pairs_folders(tmp_path):
     touch(tmp_path, "test/b.png", "test/a.png", "testannot/b.png", "testannot/a.png")
     assert relative(find("CamVid", tmp_path, "test"), tmp_path) == [
-        ("a", "test/a.png", "testannot/a.png"), ("b", "test/b.png", "testannot/b.png")]
+        ("a", "test/a.png", "testannot/a.png"),
+        ("b", "test/b.png", "testannot/b.png"),
+    ]
 
 
 def test_custom_folders(tmp_path):
-    touch(tmp_path, "images/train/day/1.JPG", "labels/train/day/1.png", "images/train/2.tiff",
-          "labels/train/2.bmp", "images/train/notes.txt", "images/test/3.webp")
+    touch(
+        tmp_path,
+        "images/train/day/1.JPG",
+        "labels/train/day/1.png",
+        "images/train/2.tiff",
+        "labels/train/2.bmp",
+        "images/train/notes.txt",
+        "images/test/3.webp",
+    )
     dataset = custom_dataset(2)
     assert relative(find_samples(dataset, str(tmp_path), ["train"]), tmp_path) == [
         ("2", "images/train/2.tiff", "labels/train/2.bmp"),
-        ("1", "images/train/day/1.JPG", "labels/train/day/1.png")]
-    assert relative(find_samples(dataset, str(tmp_path), ["test"]), tmp_path) == [
-        ("3", "images/test/3.webp", None)]
+        ("1", "images/train/day/1.JPG", "labels/train/day/1.png"),
+    ]
+    assert relative(find_samples(dataset, str(tmp_path), ["test"]), tmp_path) == [("3", "images/test/3.webp", None)]
 
 
 def test_names_are_whole_relative_paths_where_stems_clash(tmp_path):
@@ -240,11 +285,14 @@ def test_folders_refuse_two_images_of_one_name(tmp_path):
 def test_custom_lists_with_spaces_tabs_and_absolute_paths(tmp_path):
     touch(tmp_path, "data/my images/1.png", "data/my labels/1.png", "elsewhere/2.png", "data/l/2.png")
     train_list = tmp_path / "train.lst"
-    train_list.write_text(f"my images/1.png\tmy labels/1.png\n{tmp_path}/elsewhere/2.png l/2.png\n",
-                          encoding="utf-8-sig")
+    train_list.write_text(
+        f"my images/1.png\tmy labels/1.png\n{tmp_path}/elsewhere/2.png l/2.png\n", encoding="utf-8-sig"
+    )
     dataset = custom_dataset(2, train_list=str(train_list))
     assert relative(find_samples(dataset, str(tmp_path / "data"), ["train"]), tmp_path) == [
-        ("1", "data/my images/1.png", "data/my labels/1.png"), ("2", "elsewhere/2.png", "data/l/2.png")]
+        ("1", "data/my images/1.png", "data/my labels/1.png"),
+        ("2", "elsewhere/2.png", "data/l/2.png"),
+    ]
 
 
 def test_custom_split_without_its_list_names_the_flag(tmp_path):

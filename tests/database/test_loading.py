@@ -34,9 +34,7 @@ def test_ids_become_training_ids(dtype):
 
 def test_cityscapes_ids_become_training_ids():
     # road, sidewalk, license plate, bicycle, unlabeled and rider in cityscapesScripts' labels.py
-    train_ids = to_train_ids(
-        np.array([[7, 8, 255], [33, 0, 25]], np.uint8), CITYSCAPES_LABEL_MAP, "label.png"
-    )
+    train_ids = to_train_ids(np.array([[7, 8, 255], [33, 0, 25]], np.uint8), CITYSCAPES_LABEL_MAP, "label.png")
     np.testing.assert_array_equal(train_ids, [[0, 1, 255], [18, 255, 12]])
 
 
@@ -94,9 +92,7 @@ def test_a_sample_without_a_label_is_refused(tmp_path, load):
 @pytest.mark.parametrize("size", [(3, 2), (2, 4), (4, 6)])
 def test_image_and_label_of_different_sizes_are_refused(tmp_path, size):
     sample = write_sample(tmp_path, ids=np.zeros(size, np.uint8))
-    with pytest.raises(
-        ImageError, match=rf"label\.png: the label is {size[0]}x{size[1]} but .* is 2x3"
-    ) as caught:
+    with pytest.raises(ImageError, match=rf"label\.png: the label is {size[0]}x{size[1]} but .* is 2x3") as caught:
         load_sample(sample)
     assert sample.image in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -12,9 +12,27 @@ from database.classes import CITYSCAPES_CLASSES, CITYSCAPES_LABEL_MAP
 
 # The 21 colours as the PASCAL VOC documentation shows them.
 VOC_21 = (
-    (0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128),
-    (128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0), (192, 128, 0), (64, 0, 128), (192, 0, 128),
-    (64, 128, 128), (192, 128, 128), (0, 64, 0), (128, 64, 0), (0, 192, 0), (128, 192, 0), (0, 64, 128),
+    (0, 0, 0),
+    (128, 0, 0),
+    (0, 128, 0),
+    (128, 128, 0),
+    (0, 0, 128),
+    (128, 0, 128),
+    (0, 128, 128),
+    (128, 128, 128),
+    (64, 0, 0),
+    (192, 0, 0),
+    (64, 128, 0),
+    (192, 128, 0),
+    (64, 0, 128),
+    (192, 0, 128),
+    (64, 128, 128),
+    (192, 128, 128),
+    (0, 64, 0),
+    (128, 64, 0),
+    (0, 192, 0),
+    (128, 192, 0),
+    (0, 64, 128),
 )
 RED_GREEN = ((255, 0, 0), (0, 255, 0))
 
@@ -112,8 +130,8 @@ def test_side_by_side_places_panels_and_legend():
     composed = palettes.side_by_side(panels, strip, gap=4)
     top = composed.shape[0] - 5 - 4 - 20
     assert composed.shape == (top + 20 + 4 + 5, width, 3)
-    np.testing.assert_array_equal(composed[top:top + 20, 4:34], first)
-    np.testing.assert_array_equal(composed[top:top + 12, 38:54], second)
+    np.testing.assert_array_equal(composed[top : top + 20, 4:34], first)
+    np.testing.assert_array_equal(composed[top : top + 12, 38:54], second)
     np.testing.assert_array_equal(composed[-5:], strip)
     assert (composed[top:-5, 34:38] == 255).all()
     assert (composed[:top] < 128).any(), "titles are drawn above the panels"
@@ -144,19 +162,22 @@ def test_read_palette_json(tmp_path):
     assert palettes.read_palette(str(path), 2) == (None, RED_GREEN)
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.txt", "1 2 3\n", "a.txt: found 1 colours, expected 2"),
-    ("a.txt", "1 2 3\n1 2 256 x\n", "a.txt, line 2: found colour .*256.*0..255"),
-    ("a.txt", "1 2 3\n\n-1 2 3\n", "a.txt, line 3: found colour .*-1"),
-    ("a.txt", "1 2\n", "a.txt, line 1: found colour"),
-    ("a.txt", "road 1 2 3\n", "a.txt, line 1: found colour .*road"),
-    ("a.json", "[\n{]", "a.json, line 2: not JSON"),
-    ("a.json", '{"color": [1, 2, 3]}', "a.json: expected a JSON list"),
-    ("a.json", "[[1, 2, 3], [4, 5, 6]]", "a.json: expected a JSON list"),
-    ("a.json", '[{"color": [1, 2, 3]}, {"color": [1, 2, true]}]', "a.json, entry 2: found colour"),
-    ("a.json", '[{"name": "x"}]', "a.json, entry 1: found colour None"),
-    ("a.json", "[]", "a.json: found 0 colours"),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "1 2 3\n", "a.txt: found 1 colours, expected 2"),
+        ("a.txt", "1 2 3\n1 2 256 x\n", "a.txt, line 2: found colour .*256.*0..255"),
+        ("a.txt", "1 2 3\n\n-1 2 3\n", "a.txt, line 3: found colour .*-1"),
+        ("a.txt", "1 2\n", "a.txt, line 1: found colour"),
+        ("a.txt", "road 1 2 3\n", "a.txt, line 1: found colour .*road"),
+        ("a.json", "[\n{]", "a.json, line 2: not JSON"),
+        ("a.json", '{"color": [1, 2, 3]}', "a.json: expected a JSON list"),
+        ("a.json", "[[1, 2, 3], [4, 5, 6]]", "a.json: expected a JSON list"),
+        ("a.json", '[{"color": [1, 2, 3]}, {"color": [1, 2, true]}]', "a.json, entry 2: found colour"),
+        ("a.json", '[{"name": "x"}]', "a.json, entry 1: found colour None"),
+        ("a.json", "[]", "a.json: found 0 colours"),
+    ],
+)
 def test_read_palette_names_file_and_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(palettes.PaletteError, match=message) as caught:

@@ -49,9 +49,7 @@ def run_batches(samples, steps, *, towers=1, **options):
 def orders(num_samples, epochs, seed=0):
     """int [epochs, num_samples]"""
     with tf.Graph().as_default(), tf.Session() as session:
-        counters = tf.concat(
-            [tf.range(num_samples, dtype=tf.int64) + epoch * num_samples for epoch in epochs], 0
-        )
+        counters = tf.concat([tf.range(num_samples, dtype=tf.int64) + epoch * num_samples for epoch in epochs], 0)
         indices = tf.map_fn(lambda counter: sample_index(counter, num_samples, seed), counters)
         return session.run(indices).reshape(len(epochs), num_samples)
 
@@ -149,20 +147,14 @@ def test_towers_share_a_batch_in_order(tmp_path, towers):
 
 
 def tower_graph(samples: list[Sample], devices: list[str]) -> Batches:
-    return training_batches(
-        samples, batch_size=3, tower_devices=devices, augmentation=EVERYTHING, image_mean=NO_MEAN
-    )
+    return training_batches(samples, batch_size=3, tower_devices=devices, augmentation=EVERYTHING, image_mean=NO_MEAN)
 
 
 def test_types_and_static_shapes(tmp_path):
     with tf.Graph().as_default():
         batches = tower_graph(write_samples(tmp_path, 2), ["/cpu:0", "/cpu:1"])
-        assert [(image.dtype, image.shape.as_list()) for image in batches.images] == [
-            (tf.float32, [3, 5, 7, 3])
-        ] * 2
-        assert [(label.dtype, label.shape.as_list()) for label in batches.labels] == [
-            (tf.int32, [3, 5, 7])
-        ] * 2
+        assert [(image.dtype, image.shape.as_list()) for image in batches.images] == [(tf.float32, [3, 5, 7, 3])] * 2
+        assert [(label.dtype, label.shape.as_list()) for label in batches.labels] == [(tf.int32, [3, 5, 7])] * 2
         assert (batches.sample_indices.dtype, batches.sample_indices.shape.as_list()) == (tf.int64, [6])
 
 

@@ -48,7 +48,7 @@ def test_no_class_is_starved():
 def test_poles_are_wide_enough_for_an_output_stride_of_8():
     for _, label_ids in scenes(10):
         widths = (label_ids == 17).sum(axis=1)
-        below_the_sign = widths[widths > 0][4:]     # a round sign covers part of the pole's first rows
+        below_the_sign = widths[widths > 0][4:]  # a round sign covers part of the pole's first rows
         assert below_the_sign.min() >= 6
 
 

@@ -42,8 +42,10 @@ def scores_by_loop(counts):
 def test_matrix_and_scores_match_a_loop_over_pixels(dtype):
     random = np.random.default_rng(1)
     labels = [random.integers(0, 19, (height, 31)).astype(dtype) for height in (17, 23)]
-    predictions = [np.where(random.random(label.shape) < 0.7, label, random.integers(0, 19, label.shape))
-                   .astype(dtype) for label in labels]
+    predictions = [
+        np.where(random.random(label.shape) < 0.7, label, random.integers(0, 19, label.shape)).astype(dtype)
+        for label in labels
+    ]
     for label in labels:
         label[random.random(label.shape) < 0.2] = 255
         label[label == 4] = 5  # class 4 never true
@@ -109,13 +111,16 @@ def test_no_valid_pixel_gives_nan():
     confusion.process(np.full((3, 3), 255, np.uint8), np.zeros((3, 3), np.uint8))
     scores = confusion.evaluate()
     assert scores.iou == scores.accuracy == (None, None)
-    assert all(map(math.isnan, (scores.mean_iou, scores.mean_accuracy, scores.pixel_accuracy,
-                                scores.frequency_weighted_iou)))
+    assert all(
+        map(
+            math.isnan,
+            (scores.mean_iou, scores.mean_accuracy, scores.pixel_accuracy, scores.frequency_weighted_iou),
+        )
+    )
     assert (scores.pixels, scores.images) == (0, 1)
 
 
-@pytest.mark.parametrize(("dtype", "ignore_label"), [(np.int32, -1), (np.uint8, -1), (np.uint8, 11),
-                                                     (np.uint8, 300)])
+@pytest.mark.parametrize(("dtype", "ignore_label"), [(np.int32, -1), (np.uint8, -1), (np.uint8, 11), (np.uint8, 300)])
 def test_other_ignore_labels(dtype, ignore_label):
     label = np.array([[0, 1]], dtype)
     if np.iinfo(dtype).min <= ignore_label <= np.iinfo(dtype).max:
@@ -176,16 +181,23 @@ def test_adding_parts_equals_processing_all(pairs, data):
     assert first.matrix.tolist() == whole.matrix.tolist() == matrix_by_loop([label], [prediction], 4, 4)
 
 
-@pytest.mark.parametrize(("label", "prediction", "message"), [
-    (np.zeros((2, 3), int), np.zeros((3, 2), int), r"shape \[3, 2\], label \[2, 3\]"),
-    (np.zeros((2, 2)), np.zeros((2, 2), int), "label has dtype float64"),
-    (np.zeros((2, 2), int), np.zeros((2, 2), np.float32), "prediction has dtype float32"),
-    (np.array([[0, 3]]), np.array([[0, 0]]), r"label holds id 3: expected 0\.\.2 or 255 \(ignored\)"),
-    (np.array([[0, -1]]), np.array([[0, 0]]), "label holds id -1"),
-    (np.array([[0, 0]]), np.array([[0, 3]]), r"prediction holds id 3: expected 0\.\.2;"),
-    (np.array([[0, 0]]), np.array([[-2, 0]]), "prediction holds id -2"),
-    (np.array([[0, 0]]), np.array([[2**64 - 1, 0]], np.uint64), "prediction holds id 18446744073709551615"),
-])
+@pytest.mark.parametrize(
+    ("label", "prediction", "message"),
+    [
+        (np.zeros((2, 3), int), np.zeros((3, 2), int), r"shape \[3, 2\], label \[2, 3\]"),
+        (np.zeros((2, 2)), np.zeros((2, 2), int), "label has dtype float64"),
+        (np.zeros((2, 2), int), np.zeros((2, 2), np.float32), "prediction has dtype float32"),
+        (np.array([[0, 3]]), np.array([[0, 0]]), r"label holds id 3: expected 0\.\.2 or 255 \(ignored\)"),
+        (np.array([[0, -1]]), np.array([[0, 0]]), "label holds id -1"),
+        (np.array([[0, 0]]), np.array([[0, 3]]), r"prediction holds id 3: expected 0\.\.2;"),
+        (np.array([[0, 0]]), np.array([[-2, 0]]), "prediction holds id -2"),
+        (
+            np.array([[0, 0]]),
+            np.array([[2**64 - 1, 0]], np.uint64),
+            "prediction holds id 18446744073709551615",
+        ),
+    ],
+)
 def test_unfit_arrays_are_refused_and_not_counted(label, prediction, message):
     confusion = ConfusionMatrix(3)
     with pytest.raises(MetricsError, match=message) as caught:
@@ -195,11 +207,14 @@ def test_unfit_arrays_are_refused_and_not_counted(label, prediction, message):
     assert confusion.evaluate().images == 0
 
 
-@pytest.mark.parametrize(("matrix", "message"), [
-    (np.zeros((3, 3), int), r"shape \[3, 3\]: expected \[2, 2\]"),
-    (np.zeros((2, 2)), "dtype float64"),
-    (np.array([[0, -1], [0, 0]]), "holds -1"),
-])
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.zeros((3, 3), int), r"shape \[3, 3\]: expected \[2, 2\]"),
+        (np.zeros((2, 2)), "dtype float64"),
+        (np.array([[0, -1], [0, 0]]), "holds -1"),
+    ],
+)
 def test_unfit_matrices_are_refused(matrix, message):
     with pytest.raises(MetricsError, match=message):
         ConfusionMatrix(2).add(matrix)

@@ -45,8 +45,10 @@ def resize_by_scipy(array, height, width):
     rows = (np.arange(height) + 0.5) * array.shape[0] / height - 0.5
     columns = (np.arange(width) + 0.5) * array.shape[1] / width - 0.5
     grid = np.meshgrid(rows, columns, indexing="ij")
-    channels = [map_coordinates(array[..., channel].astype(np.float64), grid, order=1, mode="nearest")
-                for channel in range(array.shape[2])]
+    channels = [
+        map_coordinates(array[..., channel].astype(np.float64), grid, order=1, mode="nearest")
+        for channel in range(array.shape[2])
+    ]
     return np.stack(channels, axis=-1)
 
 
@@ -62,9 +64,9 @@ def stitch_by_loop(predict, image, window, stride):
         left = 0
         while True:
             left = min(left, padded.shape[1] - window[1])
-            crop = padded[None, top:top + window[0], left:left + window[1]]
-            sums[top:top + window[0], left:left + window[1]] += predict(crop)[0]
-            counts[top:top + window[0], left:left + window[1]] += 1
+            crop = padded[None, top : top + window[0], left : left + window[1]]
+            sums[top : top + window[0], left : left + window[1]] += predict(crop)[0]
+            counts[top : top + window[0], left : left + window[1]] += 1
             if left + window[1] == padded.shape[1]:
                 break
             left += stride[1]
@@ -114,21 +116,36 @@ def test_resize_leaves_its_input_alone():
     np.testing.assert_array_equal(array, random_image(4, 5))
 
 
-@pytest.mark.parametrize(("shape", "size", "message"), [
-    ((4, 4), (2, 2), r"shape \[4, 4\]"), ((0, 4, 3), (2, 2), r"shape \[0, 4, 3\]"),
-    ((1, 4, 4, 3), (2, 2), r"shape \[1, 4, 4, 3\]"),
-    ((4, 4, 3), (0, 2), "0 x 2"), ((4, 4, 3), (2, -1), "2 x -1"),
-])
+@pytest.mark.parametrize(
+    ("shape", "size", "message"),
+    [
+        ((4, 4), (2, 2), r"shape \[4, 4\]"),
+        ((0, 4, 3), (2, 2), r"shape \[0, 4, 3\]"),
+        ((1, 4, 4, 3), (2, 2), r"shape \[1, 4, 4, 3\]"),
+        ((4, 4, 3), (0, 2), "0 x 2"),
+        ((4, 4, 3), (2, -1), "2 x -1"),
+    ],
+)
 def test_resize_refuses(shape, size, message):
     with pytest.raises(SlidingError, match=message):
         resize_bilinear(np.zeros(shape, np.float32), *size)
 
 
-@pytest.mark.parametrize(("length", "window", "starts"), [
-    (3584, 864, [0, 576, 1152, 1728, 2304, 2720]), (1792, 864, [0, 576, 928]), (1024, 864, [0, 160]),
-    (864, 864, [0]), (2048, 720, [0, 480, 960, 1328]), (875, 480, [0, 320, 395]), (800, 480, [0, 320]),
-    (799, 480, [0, 319]), (5, 480, [0]), (1, 1, [0]),
-])
+@pytest.mark.parametrize(
+    ("length", "window", "starts"),
+    [
+        (3584, 864, [0, 576, 1152, 1728, 2304, 2720]),
+        (1792, 864, [0, 576, 928]),
+        (1024, 864, [0, 160]),
+        (864, 864, [0]),
+        (2048, 720, [0, 480, 960, 1328]),
+        (875, 480, [0, 320, 395]),
+        (800, 480, [0, 320]),
+        (799, 480, [0, 319]),
+        (5, 480, [0]),
+        (1, 1, [0]),
+    ],
+)
 def test_window_starts_known(length, window, starts):
     assert window_starts(length, window, max(1, 2 * window // 3)) == starts
 
@@ -149,9 +166,15 @@ def test_window_starts_cover_all_inside_bounds(length, window, data):
         assert starts == [0]
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ((0, 4, 2), "length 0"), ((4, 0, 1), "window 0"), ((9, 4, 0), "stride 0"), ((9, 4, 5), "stride 5"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 4, 2), "length 0"),
+        ((4, 0, 1), "window 0"),
+        ((9, 4, 0), "stride 0"),
+        ((9, 4, 5), "stride 5"),
+    ],
+)
 def test_window_starts_refuses(arguments, message):
     with pytest.raises(SlidingError, match=message):
         window_starts(*arguments)
@@ -177,8 +200,7 @@ def test_position_dependent_prediction_matches_a_loop_over_windows(size, scales,
     np.testing.assert_allclose(predictor.probabilities(image), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize(("overlap", "stride"), [(0.0, 10), (0.5, 5), (0.8, 2), (0.25, 7), (0.99, 1),
-                                                (1 / 3, 6)])
+@pytest.mark.parametrize(("overlap", "stride"), [(0.0, 10), (0.5, 5), (0.8, 2), (0.25, 7), (0.99, 1), (1 / 3, 6)])
 def test_overlap_gives_the_stride(overlap, stride):
     image = random_image(10, 41)
     probabilities = SlidingPredictor(per_position, 4, 10, mirror=False, overlap=overlap).probabilities(image)
@@ -272,9 +294,15 @@ def test_all_windows_run_in_full_batches_but_the_last(windows_per_batch):
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 25), st.integers(1, 25), st.integers(1, 12), st.integers(1, 12),
-       st.lists(st.sampled_from([0.01, 0.3, 0.5, 1.0, 1.7]), min_size=1, max_size=3), st.booleans(),
-       st.integers(1, 5))
+@given(
+    st.integers(1, 25),
+    st.integers(1, 25),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.lists(st.sampled_from([0.01, 0.3, 0.5, 1.0, 1.7]), min_size=1, max_size=3),
+    st.booleans(),
+    st.integers(1, 5),
+)
 def test_probabilities_sum_to_one(height, width, window_height, window_width, scales, mirror, batch):
     predictor = SlidingPredictor(per_position, 4, (window_height, window_width), scales, mirror, batch)
     probabilities = predictor.probabilities(random_image(height, width))
@@ -287,7 +315,7 @@ def test_prediction_kept_and_reused_by_the_caller_is_left_alone():
     kept = np.full((4, 8, 8, 2), 0.5, np.float32)
     kept.flags.writeable = False
     image = random_image(20, 20)
-    SlidingPredictor(lambda windows: kept[:len(windows)], 2, 8).probabilities(image)
+    SlidingPredictor(lambda windows: kept[: len(windows)], 2, 8).probabilities(image)
     np.testing.assert_array_equal(image, random_image(20, 20))
 
 
@@ -303,14 +331,24 @@ def test_labels_are_the_most_probable_classes(num_classes, dtype):
     np.testing.assert_array_equal(labels, np.where(image[..., 0] > 0, num_classes - 1, 0))
 
 
-@pytest.mark.parametrize(("changed", "message"), [
-    ({"window_size": 0}, "window_size is 0"), ({"window_size": (4, -1)}, r"window_size is \(4, -1\)"),
-    ({"window_size": (4, 4, 3)}, "window_size"), ({"scales": ()}, r"scales are \[\]"),
-    ({"scales": (1.0, 0.0)}, "scales"), ({"scales": (-1.0,)}, "scales"), ({"scales": (math.nan,)}, "scales"),
-    ({"scales": (math.inf,)}, "scales"), ({"windows_per_batch": 0}, "windows_per_batch is 0"),
-    ({"overlap": 1.0}, "overlap is 1.0"), ({"overlap": -0.1}, "overlap is -0.1"),
-    ({"num_classes": 0}, "num_classes is 0"), ({"num_classes": 65537}, "num_classes is 65537"),
-])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"window_size": 0}, "window_size is 0"),
+        ({"window_size": (4, -1)}, r"window_size is \(4, -1\)"),
+        ({"window_size": (4, 4, 3)}, "window_size"),
+        ({"scales": ()}, r"scales are \[\]"),
+        ({"scales": (1.0, 0.0)}, "scales"),
+        ({"scales": (-1.0,)}, "scales"),
+        ({"scales": (math.nan,)}, "scales"),
+        ({"scales": (math.inf,)}, "scales"),
+        ({"windows_per_batch": 0}, "windows_per_batch is 0"),
+        ({"overlap": 1.0}, "overlap is 1.0"),
+        ({"overlap": -0.1}, "overlap is -0.1"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"num_classes": 65537}, "num_classes is 65537"),
+    ],
+)
 def test_settings_are_refused(changed, message):
     with pytest.raises(SlidingError, match=message) as caught:
         SlidingPredictor(**{"predict": per_pixel, "num_classes": 4, "window_size": 8, **changed})

@@ -11,10 +11,26 @@ from tools.metrics import Scores
 from tools.tables import TablesError, markdown_table, text_table, to_json_dict, write_tables
 
 NAMES = ("road", "traffic light", "sky|air")
-SCORES = Scores(iou=(0.98765, None, 0.0), accuracy=(1.0, None, None), mean_iou=0.493825, mean_accuracy=1.0,
-                pixel_accuracy=0.987, frequency_weighted_iou=0.98765, pixels=123456, images=7)
-EMPTY = Scores(iou=(None,), accuracy=(None,), mean_iou=math.nan, mean_accuracy=math.nan,
-               pixel_accuracy=math.nan, frequency_weighted_iou=math.nan, pixels=0, images=0)
+SCORES = Scores(
+    iou=(0.98765, None, 0.0),
+    accuracy=(1.0, None, None),
+    mean_iou=0.493825,
+    mean_accuracy=1.0,
+    pixel_accuracy=0.987,
+    frequency_weighted_iou=0.98765,
+    pixels=123456,
+    images=7,
+)
+EMPTY = Scores(
+    iou=(None,),
+    accuracy=(None,),
+    mean_iou=math.nan,
+    mean_accuracy=math.nan,
+    pixel_accuracy=math.nan,
+    frequency_weighted_iou=math.nan,
+    pixels=0,
+    images=0,
+)
 
 TEXT = """\
 class          IoU %  accuracy %
@@ -58,12 +74,17 @@ def test_markdown_table():
 
 def test_json_dict_holds_fractions_and_none():
     assert to_json_dict(SCORES, NAMES) == {
-        "mean_iou": 0.493825, "mean_accuracy": 1.0, "pixel_accuracy": 0.987,
+        "mean_iou": 0.493825,
+        "mean_accuracy": 1.0,
+        "pixel_accuracy": 0.987,
         "frequency_weighted_iou": 0.98765,
-        "pixels": 123456, "images": 7,
-        "classes": [{"name": "road", "iou": 0.98765, "accuracy": 1.0},
-                    {"name": "traffic light", "iou": None, "accuracy": None},
-                    {"name": "sky|air", "iou": 0.0, "accuracy": None}],
+        "pixels": 123456,
+        "images": 7,
+        "classes": [
+            {"name": "road", "iou": 0.98765, "accuracy": 1.0},
+            {"name": "traffic light", "iou": None, "accuracy": None},
+            {"name": "sky|air", "iou": 0.0, "accuracy": None},
+        ],
     }
 
 
@@ -95,13 +116,27 @@ def test_files_without_header(tmp_path):
 
 
 def test_header_of_any_values_becomes_strict_json(tmp_path):
-    header = {"step": np.int64(5), "loss": np.float32("nan"), "scales": (0.5, np.float64(1.5)),
-              "mirror": True, "mean": np.array([1.0, math.inf]), "folder": tmp_path,
-              "nothing": None, "nested": {1: "ü"}}
+    header = {
+        "step": np.int64(5),
+        "loss": np.float32("nan"),
+        "scales": (0.5, np.float64(1.5)),
+        "mirror": True,
+        "mean": np.array([1.0, math.inf]),
+        "folder": tmp_path,
+        "nothing": None,
+        "nested": {1: "ü"},
+    }
     path = write_tables(SCORES, NAMES, str(tmp_path), header=header)[1]
     assert json.loads(open_text(path))["run"] == {
-        "step": 5, "loss": None, "scales": [0.5, 1.5], "mirror": True, "mean": [1.0, None],
-        "folder": str(tmp_path), "nothing": None, "nested": {"1": "ü"}}
+        "step": 5,
+        "loss": None,
+        "scales": [0.5, 1.5],
+        "mirror": True,
+        "mean": [1.0, None],
+        "folder": str(tmp_path),
+        "nothing": None,
+        "nested": {"1": "ü"},
+    }
 
 
 def test_writing_in_the_working_folder(tmp_path, monkeypatch):

@@ -1,0 +1,104 @@
+"""PSPNet on ResNet-18 at output stride 8 in float64 NumPy, layer by layer from the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tests.model import reference
+
+NETWORK = "resnet_v1_18"
+
+# Scope, whether the shortcut is a convolution, stride of the first 3x3 layer, dilation of both.
+UNITS = (
+    ("block1/unit_1", False, 1, 1),
+    ("block1/unit_2", False, 1, 1),
+    ("block2/unit_1", True, 2, 1),
+    ("block2/unit_2", False, 1, 1),
+    ("block3/unit_1", True, 1, 2),
+    ("block3/unit_2", False, 1, 2),
+    ("block4/unit_1", True, 1, 4),
+    ("block4/unit_2", False, 1, 4),
+)
+
+Towers = list[np.ndarray]
+
+
+class ReferenceNetwork:
+    """The network over a tower list.
+
+    Attributes:
+        moments: after a pass, mean and unbiased variance by the scope of every layer the batch normalized.
+    """
+
+    def __init__(self, values: Mapping[str, np.ndarray], is_training: bool = True, bn_frozen: bool = False) -> None:
+        """Takes the variables by name.
+
+        Args:
+            values: the averages among them normalize, unless the batch does.
+            is_training: whether the batch normalizes and there is an auxiliary head.
+            bn_frozen: whether the averages normalize the encoder all the same.
+        """
+        self.values = {name: np.asarray(value, np.float64) for name, value in values.items()}
+        self.is_training = is_training
+        self.bn_frozen = bn_frozen
+        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def _value(self, name: str) -> np.ndarray:
+        return self.values[f"{NETWORK}/{name}"]
+
+    def _layer(self, xs: Towers, scope: str, stride: int = 1, rate: int = 1, activation: bool = True) -> Towers:
+        xs = [reference.conv2d(x, self._value(f"{scope}/weights"), stride, rate) for x in xs]
+        gamma, beta = self._value(f"{scope}/BatchNorm/gamma"), self._value(f"{scope}/BatchNorm/beta")
+        is_frozen = self.bn_frozen and (scope == "conv1" or "/basic_v1/" in scope)
+        if self.is_training and not is_frozen:
+            mean, variance, count = reference.moments(xs)
+            self.moments[scope] = (mean, variance * count / (count - 1))
+            xs = reference.batch_norm(xs, gamma, beta)
+        else:
+            mean = self._value(f"{scope}/BatchNorm/moving_mean")
+            variance = self._value(f"{scope}/BatchNorm/moving_variance")
+            xs = [gamma * (x - mean) / np.sqrt(variance + 1e-5) + beta for x in xs]
+        return [np.maximum(x, 0) for x in xs] if activation else xs
+
+    def _unit(self, xs: Towers, scope: str, has_convolution: bool, stride: int, rate: int) -> Towers:
+        scope += "/basic_v1"
+        shortcut = self._layer(xs, f"{scope}/shortcut", stride, activation=False) if has_convolution else xs
+        xs = self._layer(xs, f"{scope}/conv1", stride, rate)
+        xs = self._layer(xs, f"{scope}/conv2", 1, rate, activation=False)
+        return [np.maximum(x + y, 0) for x, y in zip(xs, shortcut, strict=True)]
+
+    def _classify(self, xs: Towers, scope: str, sizes: Sequence[tuple[int, int]]) -> Towers:
+        weights, biases = self._value(f"{scope}/weights"), self._value(f"{scope}/biases")
+        logits = [reference.conv2d(x, weights) + biases for x in xs]
+        return [reference.resize_bilinear(x, h, w, "half_pixel") for x, (h, w) in zip(logits, sizes, strict=True)]
+
+    def _pyramid(self, features: Towers) -> Towers:
+        levels = [[x] for x in features]
+        for bins in (6, 3, 2, 1):
+            pooled = [reference.adaptive_avg_pool(x, bins) for x in features]
+            for parts, x, feature in zip(levels, self._layer(pooled, f"psp/pool{bins}"), features, strict=True):
+                parts.append(reference.resize_bilinear(x, feature.shape[1], feature.shape[2], "half_pixel"))
+        return [np.concatenate(parts, axis=-1) for parts in levels]
+
+    def logits(self, images: Towers) -> tuple[Towers, Towers]:
+        """Logits of the main head and, in training, the auxiliary head, at the size of the images."""
+        sizes = [(x.shape[1], x.shape[2]) for x in images]
+        xs = [reference.max_pool(x, 3, 2) for x in self._layer(images, "conv1", 2)]
+        auxiliary: Towers = []
+        for unit in UNITS:
+            if unit[0] == "block4/unit_1" and self.is_training:
+                auxiliary = self._classify(self._layer(xs, "block3/unit_3", 1), "aux_logits", sizes)
+            xs = self._unit(xs, *unit)
+        xs = self._layer(self._pyramid(xs), "block4/unit_3")
+        return self._classify(xs, "logits", sizes), auxiliary
+
+    def total_loss(self, images: Towers, labels: Towers, decay_rate: float) -> tuple[float, float, float]:
+        """(loss, auxiliary loss, what is minimized) of a training pass with L2 decay of all convolutions."""
+        losses = []
+        for head in self.logits(images):
+            pixels = [reference.pixel_cross_entropy(x, y) for x, y in zip(head, labels, strict=True)]
+            losses.append(np.concatenate(pixels).mean())
+        decay = sum((value**2).sum() for name, value in self.values.items() if name.endswith("/weights"))
+        return losses[0], losses[1], losses[0] + 0.4 * losses[1] + 0.5 * decay_rate * decay

@@ -1,0 +1,56 @@
+"""Towers on logical CPU devices, and sessions that refuse to move an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+NUM_DEVICES = 4
+
+
+def open_session(rewrite_graph: bool = True) -> tf.Session:
+    """A session on the default graph with four CPU devices and hard placement.
+
+    Args:
+        rewrite_graph: whether Grappler may optimize the graph, which takes longer than a few small steps.
+    """
+    config = tf.ConfigProto(device_count={"CPU": NUM_DEVICES}, allow_soft_placement=False)
+    config.graph_options.rewrite_options.disable_meta_optimizer = not rewrite_graph
+    return tf.Session(config=config)
+
+
+def run(fetches: Any, feed: dict | None = None) -> Any:
+    """Initializes the variables of the default graph and runs `fetches` once."""
+    with open_session() as session:
+        session.run(tf.global_variables_initializer())
+        return session.run(fetches, feed)
+
+
+def towers(
+    arrays: Sequence[np.ndarray], dtype: tf.DType = tf.float32, known: bool = True
+) -> tuple[list[tf.Tensor], dict[tf.Tensor, np.ndarray]]:
+    """Array i as a placeholder on CPU device i, and the feed.
+
+    Args:
+        arrays: one per tower, at most four.
+        dtype: of the tensors; the placeholders are float32 and cast where `dtype` is narrower.
+        known: whether the tensors know their sizes, channels aside.
+    """
+    xs, feed = [], {}
+    for index, array in enumerate(arrays):
+        shape = array.shape if known else (None,) * (array.ndim - 1) + array.shape[-1:]
+        with tf.device(f"/device:CPU:{index}"):
+            fed = tf.placeholder(tf.int32 if array.dtype.kind == "i" else tf.float32, shape)
+            xs.append(fed if array.dtype.kind == "i" else tf.cast(fed, dtype))
+        feed[fed] = array
+    return xs, feed
+
+
+def device_of(tensor: tf.Tensor) -> int:
+    """Index of the CPU device a tensor was placed on, 0 where it was not."""
+    spec = tf.DeviceSpec.from_string(tensor.device)
+    assert spec.device_type in (None, "CPU")
+    return spec.device_index or 0

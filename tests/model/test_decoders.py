@@ -1,0 +1,119 @@
+"""Heads: names in the checkpoint, the order of concatenation, values against float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model import decoders
+from tests.model import reference
+from tests.model.sessions import open_session, run, towers
+
+BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def _shapes() -> dict[str, list[int]]:
+    """Shapes of the convolution variables by name, after a look at batch normalization."""
+    shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+    normalized = {name.split("/BatchNorm/")[0] for name in shapes if "/BatchNorm/" in name}
+    for scope in normalized:
+        depth = shapes[f"{scope}/weights"][-1:]
+        assert [shapes.pop(f"{scope}/BatchNorm/{name}") for name in BATCH_NORM] == [depth] * 4
+    return shapes
+
+
+def test_names_of_the_pyramid_pooling_head():
+    with tf.Graph().as_default():
+        features = [tf.placeholder(tf.float32, [1, None, None, 2048]) for _ in range(2)]
+        logits = decoders.pyramid_pooling_head(features, "resnet_v1_50", 19, "half_pixel", None)
+        assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
+        assert _shapes() == {
+            "psp/pool6/weights": [1, 1, 2048, 512],
+            "psp/pool3/weights": [1, 1, 2048, 512],
+            "psp/pool2/weights": [1, 1, 2048, 512],
+            "psp/pool1/weights": [1, 1, 2048, 512],
+            "block4/unit_4/weights": [3, 3, 4096, 512],
+            "logits/weights": [1, 1, 512, 19],
+            "logits/biases": [19],
+        }
+
+
+@pytest.mark.parametrize(("network", "scope"), [("resnet_v1_50", "unit_7"), ("resnet_v1_101", "unit_24")])
+def test_names_of_the_auxiliary_head(network, scope):
+    with tf.Graph().as_default():
+        logits = decoders.auxiliary_head([tf.placeholder(tf.float32, [1, 5, 5, 1024])], network, 19, None)
+        assert logits[0].shape.as_list() == [1, 5, 5, 19]
+        assert _shapes() == {
+            f"block3/{scope}/weights": [3, 3, 1024, 256],
+            "aux_logits/weights": [1, 1, 256, 19],
+            "aux_logits/biases": [19],
+        }
+
+
+def test_levels_are_concatenated_from_six_to_one():
+    (features,) = (np.random.default_rng(0).normal(size=(2, 7, 8, 16)).astype(np.float32),)
+    with tf.Graph().as_default():
+        xs, feed = towers([features])
+        levels = decoders.pyramid_pooling(xs, "half_pixel")
+        variables = {v.op.name: v for v in tf.global_variables()}
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            for bins in (1, 2, 3, 6):
+                # Without scale the level is its offset, which tells which level it is.
+                variables[f"psp/pool{bins}/BatchNorm/gamma"].load(np.zeros(4), session)
+                variables[f"psp/pool{bins}/BatchNorm/beta"].load(np.full(4, float(bins)), session)
+            (y,) = session.run(levels, feed)
+    assert y.shape == (2, 7, 8, 32)
+    np.testing.assert_array_equal(y[..., :16], features)
+    np.testing.assert_allclose(y[..., 16:], np.broadcast_to(np.repeat([6.0, 3, 2, 1], 4), (2, 7, 8, 16)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
+def test_pyramid_pooling_equals_float64_over_uneven_towers(grid):
+    rng = np.random.default_rng(1)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 8, 16), (1, 5, 9, 16))]
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        levels = decoders.pyramid_pooling(xs, grid)
+        weights = {
+            bins: variable for bins in (1, 2, 3, 6) for variable in tf.global_variables(f"psp/pool{bins}/weights")
+        }
+        outputs, weights = run([levels, weights], feed)
+    expected = [[x] for x in arrays]
+    for bins in (6, 3, 2, 1):
+        pooled = [reference.conv2d(reference.adaptive_avg_pool(x, bins), weights[bins]) for x in arrays]
+        normalized = reference.batch_norm(pooled, np.ones(4), np.zeros(4))
+        for parts, x, y in zip(expected, arrays, normalized, strict=True):
+            parts.append(reference.resize_bilinear(np.maximum(y, 0), *x.shape[1:3], grid))
+    for output, parts in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output, np.concatenate(parts, axis=-1), atol=3e-4)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])
+def test_logits_are_float32(dtype):
+    with tf.Graph().as_default():
+        features = [tf.placeholder(dtype, [2, 6, 6, 16])]
+        for logits in (
+            decoders.pyramid_pooling_head(features, "resnet_v1_18", 3, "half_pixel", None),
+            decoders.auxiliary_head(features, "resnet_v1_18", 3, None),
+        ):
+            assert logits[0].dtype == tf.float32
+        assert {v.dtype.base_dtype for v in tf.global_variables()} == {tf.float32}
+
+
+def test_dropout_in_both_heads_follows_the_seed():
+    features = np.random.default_rng(0).normal(size=(2, 6, 6, 16)).astype(np.float32)
+    with tf.Graph().as_default():
+        xs, feed = towers([features])
+        seed = tf.placeholder(tf.int32, [2])
+        heads = [
+            decoders.pyramid_pooling_head(xs, "resnet_v1_18", 3, "half_pixel", seed),
+            decoders.auxiliary_head(xs, "resnet_v1_18", 3, seed),
+        ]
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            first, again, other = (session.run(heads, feed | {seed: value}) for value in ([0, 1], [0, 1], [0, 2]))
+    for (a,), (b,), (c,) in zip(first, again, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert np.abs(a - c).max() > 1e-2

@@ -1,0 +1,104 @@
+"""Losses against float64 NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model import losses
+from tests.model import reference
+from tests.model.sessions import device_of, run, towers
+
+CLASSES = 5
+
+
+def _batch(*shapes: tuple[int, int, int], ignored: float = 0.3) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    rng = np.random.default_rng(2)
+    logits = [rng.normal(0, 3, (*shape, CLASSES)).astype(np.float32) for shape in shapes]
+    labels = [rng.integers(0, CLASSES, shape).astype(np.int32) for shape in shapes]
+    for y in labels:
+        y[rng.random(y.shape) < ignored] = 255
+    return logits, labels
+
+
+def _mean_loss(logits, labels, loss_type):
+    """The loss over all towers and its gradient in the logits."""
+    with tf.Graph().as_default():
+        xs, feed = towers(logits)
+        ys, more = towers(labels)
+        loss = losses.mean_over_valid_pixels(xs, ys, losses.pixel_loss(loss_type), losses.valid_pixel_count(ys))
+        assert device_of(loss) == 0
+        return run([loss, tf.gradients(loss, xs)], feed | more)
+
+
+def _focal(logits, labels, gamma):
+    negative_log_likelihood = reference.pixel_cross_entropy(logits, labels)
+    return (1 - np.exp(-negative_log_likelihood)) ** gamma * negative_log_likelihood
+
+
+@pytest.mark.parametrize(("loss_type", "gamma"), [("normal", 0), ("focal_2", 2), ("focal_0.5", 0.5), ("focal_0", 0)])
+def test_mean_over_valid_pixels_of_all_towers(loss_type, gamma):
+    logits, labels = _batch((2, 4, 5), (1, 3, 3), (1, 6, 2))
+    labels[1][:] = 255
+    loss, gradients = _mean_loss(logits, labels, loss_type)
+    pixels = np.concatenate([_focal(x, y, gamma) for x, y in zip(logits, labels, strict=True)])
+    assert len(pixels) not in (0, 61)
+    np.testing.assert_allclose(loss, pixels.mean(), rtol=1e-6)
+    for gradient, y in zip(gradients, labels, strict=True):
+        np.testing.assert_array_equal(gradient[y == 255], 0)
+        assert np.all(np.abs(gradient[y != 255]).sum(axis=-1) > 0)
+
+
+@pytest.mark.parametrize(("loss_type", "gamma"), [("normal", 0), ("focal_2", 2)])
+def test_gradient_equals_central_differences(loss_type, gamma):
+    (logits,), (labels,) = _batch((1, 2, 3))
+    _, (gradient,) = _mean_loss([logits], [labels], loss_type)
+    for position in np.ndindex(logits.shape):
+        step = np.zeros(logits.shape)
+        step[position] = 1e-5
+        above, below = (_focal(logits + sign * step, labels, gamma).mean() for sign in (1, -1))
+        np.testing.assert_allclose(gradient[position], (above - below) / 2e-5, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss_type", ["normal", "focal_2"])
+def test_no_valid_pixel_gives_zero(loss_type):
+    logits, labels = _batch((1, 3, 4), (1, 2, 2), ignored=1.1)
+    loss, gradients = _mean_loss(logits, labels, loss_type)
+    assert loss == 0
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("loss_type", ["normal", "focal_0", "focal_0.5", "focal_1", "focal_2"])
+def test_certain_pixels_have_finite_gradients(loss_type):
+    logits = np.zeros((1, 1, 2, CLASSES), np.float32)
+    logits[0, 0, :, 1] = 200
+    loss, (gradient,) = _mean_loss([logits], [np.int32([[[1, 0]]])], loss_type)
+    # The first pixel is right beyond float32's doubt, the second wrong by 200.
+    np.testing.assert_allclose(loss, 100, rtol=1e-6)
+    np.testing.assert_allclose(gradient[0, 0], [[0] * CLASSES, [-0.5, 0.5, 0, 0, 0]], atol=1e-6)
+
+
+def test_focal_loss_keeps_its_digits_where_the_pixel_is_nearly_certain():
+    logits, labels = [np.float32([[[[14.0, 0, 0, 0, 0]]]])], [np.int32([[[0]]])]
+    negative_log_likelihood = np.float64(_mean_loss(logits, labels, "normal")[0])
+    loss, _ = _mean_loss(logits, labels, "focal_2")
+    # 1 - p is 3e-6; as a difference of float32 values it would be wrong by 1 %.
+    expected = (1 - np.exp(-negative_log_likelihood)) ** 2 * negative_log_likelihood
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_valid_pixels_are_counted_over_all_towers():
+    _, labels = _batch((2, 4, 5), (1, 3, 3))
+    with tf.Graph().as_default():
+        ys, feed = towers(labels)
+        count = losses.valid_pixel_count(ys)
+        assert count.dtype == tf.float32
+        assert run(count, feed) == sum(int((y != 255).sum()) for y in labels)
+
+
+@pytest.mark.parametrize("name", ["", "focal", "focal_", "focal_x", "focal_-1", "focal_2 ", "ohem"])
+def test_unknown_loss_type(name):
+    with pytest.raises(ValueError, match=f"loss type '{name}' is unknown: use normal or focal_<gamma>"):
+        losses.pixel_loss(name)

@@ -1,0 +1,186 @@
+"""Schedules, groups, optimizers and loss scaling against arithmetic in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model import optimizers
+from model.optimizers import LossScale
+from tests.model.sessions import open_session, run
+
+RATE, MOMENTUM = 0.05, 0.8
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.01), (500, 0.01 * 0.5**0.9), (1000, 0.0), (1200, 0.0)])
+def test_poly_schedule(step, rate):
+    assert optimizers.poly_learning_rate(0.01, step, 1000) == pytest.approx(rate)
+
+
+def test_poly_schedule_with_another_power():
+    assert optimizers.poly_learning_rate(2.0, 750, 1000, power=2.0) == pytest.approx(2.0 / 16)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 1.0), (9, 1.0), (10, 0.1), (19, 0.1), (20, 0.01), (99, 0.01)])
+def test_step_schedule(step, rate):
+    assert optimizers.step_learning_rate(1.0, step, [10, 20], 0.1) == pytest.approx(rate)
+
+
+def test_step_schedule_without_boundaries():
+    assert optimizers.step_learning_rate(0.3, 10**6, [], 0.1) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "is_new", "like_caffe", "multiplier"),
+    [
+        ("net/logits/biases", True, True, 20),
+        ("net/logits/weights", True, True, 10),
+        ("net/psp/pool1/BatchNorm/beta", True, True, 10),
+        ("net/conv1/weights", False, True, 1),
+        ("net/conv1/biases", False, True, 1),
+        ("net/logits/biases", True, False, 1),
+    ],
+)
+def test_multiplier(name, is_new, like_caffe, multiplier):
+    assert optimizers.learning_rate_multiplier(name, is_new=is_new, like_caffe=like_caffe) == multiplier
+
+
+def _variables() -> list[tf.Variable]:
+    names = ("net/conv1/weights", "net/logits/weights", "net/logits/biases", "net/conv2/weights")
+    return [tf.get_variable(name, initializer=tf.constant([1.0, -2.0, 3.0])) for name in names]
+
+
+def _is_new(name: str) -> bool:
+    return "logits" in name
+
+
+@pytest.mark.parametrize(
+    ("like_caffe", "expected"), [(False, {1.0: [0, 1, 2, 3]}), (True, {1.0: [0, 3], 10.0: [1], 20.0: [2]})]
+)
+def test_groups(like_caffe, expected):
+    with tf.Graph().as_default():
+        variables = _variables()
+        groups = optimizers.group_by_multiplier(variables, _is_new, like_caffe)
+    positions = {id(variable): i for i, variable in enumerate(variables)}
+    assert {k: [positions[id(v)] for v in group] for k, group in groups.items()} == expected
+
+
+def _sgd(gradients, rate):
+    return -rate * sum(gradients)
+
+
+def _momentum(gradients, rate):
+    change, velocity = 0.0, 0.0
+    for gradient in gradients:
+        velocity = MOMENTUM * velocity + gradient
+        change = change - rate * velocity
+    return change
+
+
+def _adam(gradients, rate):
+    # Kingma & Ba 2015, the form of section 2 that folds the corrections into the rate.
+    change, first, second = 0.0, 0.0, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        first = MOMENTUM * first + (1 - MOMENTUM) * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        corrected = rate * np.sqrt(1 - 0.999**step) / (1 - MOMENTUM**step)
+        change = change - corrected * first / (np.sqrt(second) + 1e-8)
+    return change
+
+
+def _rmsprop(gradients, rate):
+    # TensorFlow starts the mean square at one.
+    change, square, velocity = 0.0, 1.0, 0.0
+    for gradient in gradients:
+        square = 0.9 * square + 0.1 * gradient**2
+        velocity = MOMENTUM * velocity + rate * gradient / np.sqrt(square + 1e-10)
+        change = change - velocity
+    return change
+
+
+@pytest.mark.parametrize(("name", "expected"), [("sgd", _sgd), ("mom", _momentum), ("adam", _adam), ("rmsp", _rmsprop)])
+def test_two_steps_of_every_optimizer(name, expected):
+    rng = np.random.default_rng(0)
+    steps = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    with tf.Graph().as_default():
+        variables = _variables()
+        gradient = tf.placeholder(tf.float32, [4, 3])
+        rate = tf.placeholder(tf.float32, [])
+        # The pairs come in another order than the groups.
+        pairs = list(zip(tf.unstack(gradient), variables, strict=True))[::-1]
+        groups = optimizers.group_by_multiplier(variables, _is_new, True)
+        updates = optimizers.apply_gradients(pairs, groups, optimizer=name, learning_rate=rate, momentum=MOMENTUM)
+        assert len(updates) == 3
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            for step in steps:
+                session.run(updates, {gradient: step, rate: RATE})
+            results = session.run(variables)
+    for index, multiplier in enumerate((1, 10, 20, 1)):
+        change = expected(steps[:, index].astype(np.float64), RATE * multiplier)
+        np.testing.assert_allclose(results[index], [1, -2, 3] + change, rtol=1e-4, atol=1e-5)
+
+
+def test_optimizer_names():
+    assert set(optimizers.OPTIMIZERS) == {"sgd", "mom", "adam", "rmsp"}
+
+
+def _scales(finite: list[bool], initial: float | None = None) -> list[tuple[float, int]]:
+    """(value, finite_steps) after each step."""
+    with tf.Graph().as_default():
+        loss_scale = LossScale.create()
+        is_finite = tf.placeholder(tf.bool, [])
+        updates = loss_scale.update(is_finite)
+        assert not tf.trainable_variables()
+        assert [v.op.name for v in tf.global_variables()] == ["loss_scale/value", "loss_scale/finite_steps"]
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            if initial is not None:
+                loss_scale.value.load(initial, session)
+            scales = []
+            for step in finite:
+                session.run(updates, {is_finite: step})
+                scales.append(tuple(session.run([loss_scale.value, loss_scale.finite_steps])))
+            return scales
+
+
+def test_loss_scale_grows_after_an_interval_of_finite_steps(monkeypatch):
+    monkeypatch.setattr(LossScale, "GROWTH_INTERVAL", 3)
+    start = 2.0**15
+    assert _scales([True] * 7) == [
+        (start, 1),
+        (start, 2),
+        (2 * start, 0),
+        (2 * start, 1),
+        (2 * start, 2),
+        (4 * start, 0),
+        (4 * start, 1),
+    ]
+
+
+def test_loss_scale_halves_and_counts_anew(monkeypatch):
+    monkeypatch.setattr(LossScale, "GROWTH_INTERVAL", 3)
+    start = 2.0**15
+    assert _scales([True, True, False, True, False]) == [
+        (start, 1),
+        (start, 2),
+        (start / 2, 0),
+        (start / 2, 1),
+        (start / 4, 0),
+    ]
+
+
+def test_loss_scale_has_limits(monkeypatch):
+    monkeypatch.setattr(LossScale, "GROWTH_INTERVAL", 1)
+    assert _scales([True], initial=2.0**24) == [(2.0**24, 0)]
+    assert _scales([False], initial=1.0) == [(1.0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"), [(0.0, True), (np.inf, False), (-np.inf, False), (np.nan, False), (3e38, True)]
+)
+def test_all_finite(bad, expected):
+    arrays = [np.ones((2, 3), np.float32), np.float32([1, bad]), np.zeros((0,), np.float32)]
+    with tf.Graph().as_default():
+        assert run(optimizers.all_finite([tf.constant(a) for a in arrays])) == expected

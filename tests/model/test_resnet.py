@@ -1,0 +1,211 @@
+"""Encoders: unit plans by hand, the checkpoint's names, and dense output against strided output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model import resnet
+from tests.model.sessions import open_session, towers
+
+BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+UNITS = {"resnet_v1_50": (3, 4, 6, 3), "resnet_v1_101": (3, 4, 23, 3)}
+
+# (stride, dilation of the 3x3 layer) of the first, the middle and the last unit of each block.
+PLAIN, STRIDED, BY_2, BY_4 = (1, 1), (2, 1), (1, 2), (1, 4)
+STRIDE_FIRST = {
+    8: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [BY_2] * 3, [BY_4] * 3],
+    16: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [STRIDED, PLAIN, PLAIN], [BY_2] * 3],
+    32: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [STRIDED, PLAIN, PLAIN], [STRIDED, PLAIN, PLAIN]],
+}
+STRIDE_LAST = {
+    8: [[PLAIN, PLAIN, STRIDED], [PLAIN] * 3, [BY_2] * 3, [BY_4] * 3],
+    16: [[PLAIN, PLAIN, STRIDED], [PLAIN, PLAIN, STRIDED], [PLAIN] * 3, [BY_2] * 3],
+    32: [[PLAIN, PLAIN, STRIDED], [PLAIN, PLAIN, STRIDED], [PLAIN, PLAIN, STRIDED], [PLAIN] * 3],
+}
+PLANS = {"reference": STRIDE_FIRST, "caffe": STRIDE_FIRST, "slim": STRIDE_LAST}
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("convention", ["reference", "slim", "caffe"])
+@pytest.mark.parametrize("network", ["resnet_v1_50", "resnet_v1_101"])
+def test_plan(network, convention, output_stride):
+    blocks = resnet.plan_blocks(network, convention, output_stride)
+    for block, (units, count) in enumerate(zip(blocks, UNITS[network], strict=True)):
+        first, middle, last = PLANS[convention][output_stride][block]
+        # In the `caffe` convention the 3x3 layer comes after the one with the stride.
+        rates = [unit.next_rate if convention == "caffe" else unit.rate for unit in units]
+        strides = [unit.stride for unit in units]
+        assert list(zip(strides, rates, strict=True)) == [first, *[middle] * (count - 2), last]
+        assert [unit.scope for unit in units] == [f"block{block + 1}/unit_{i}" for i in range(1, count + 1)]
+        assert {unit.depth for unit in units} == {256 * 2**block}
+
+
+@pytest.mark.parametrize(
+    ("network", "block", "scope"),
+    [
+        ("resnet_v1_50", 4, "block4/unit_4"),
+        ("resnet_v1_50", 3, "block3/unit_7"),
+        ("resnet_v1_101", 4, "block4/unit_4"),
+        ("resnet_v1_101", 3, "block3/unit_24"),
+        ("resnet_v1_18", 3, "block3/unit_3"),
+    ],
+)
+def test_scope_of_the_layer_after_a_block(network, block, scope):
+    assert resnet.extra_unit_scope(network, block) == scope
+
+
+def _with_batch_norm(weights: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Shapes by name of convolutions without biases and their batch normalization."""
+    shapes = {}
+    for scope, shape in weights.items():
+        shapes[f"{scope}/weights"] = shape
+        shapes |= {f"{scope}/BatchNorm/{name}": shape[-1:] for name in BATCH_NORM}
+    return shapes
+
+
+def _bottleneck_weights(units: tuple[int, ...]) -> dict[str, list[int]]:
+    weights, channels = {"conv1": [7, 7, 3, 64]}, 64
+    for block, count in enumerate(units, start=1):
+        width = 32 * 2**block
+        for unit in range(1, count + 1):
+            scope = f"block{block}/unit_{unit}/bottleneck_v1"
+            if unit == 1:
+                weights[f"{scope}/shortcut"] = [1, 1, channels, 4 * width]
+            weights[f"{scope}/conv1"] = [1, 1, channels, width]
+            weights[f"{scope}/conv2"] = [3, 3, width, width]
+            weights[f"{scope}/conv3"] = [1, 1, width, 4 * width]
+            channels = 4 * width
+    return weights
+
+
+def _basic_weights(units: tuple[int, ...]) -> dict[str, list[int]]:
+    weights, channels = {"conv1": [7, 7, 3, 64]}, 64
+    for block, count in enumerate(units, start=1):
+        width = 32 * 2**block
+        for unit in range(1, count + 1):
+            scope = f"block{block}/unit_{unit}/basic_v1"
+            if channels != width:
+                weights[f"{scope}/shortcut"] = [1, 1, channels, width]
+            weights[f"{scope}/conv1"] = [3, 3, channels, width]
+            weights[f"{scope}/conv2"] = [3, 3, width, width]
+            channels = width
+    return weights
+
+
+def _variable_shapes(network: str, *, three_convs: bool = False):
+    with tf.Graph().as_default():
+        with tf.variable_scope(network):
+            resnet.resnet_v1(
+                [tf.placeholder(tf.float32, [1, 33, 33, 3])] * 2,
+                network,
+                convention="reference",
+                output_stride=8,
+                three_convs_beginning=three_convs,
+            )
+        variables = tf.global_variables()
+        assert tf.model_variables() == variables
+        return {v.op.name.removeprefix(f"{network}/"): v.shape.as_list() for v in variables}
+
+
+def test_names_of_resnet_50_are_those_of_slim():
+    shapes = _variable_shapes("resnet_v1_50")
+    assert shapes == _with_batch_norm(_bottleneck_weights((3, 4, 6, 3)))
+    # What slim's own resnet_v1_50 builds without its classifier, and a sample from its published checkpoint.
+    assert len(shapes) == 265
+    assert shapes["block4/unit_1/bottleneck_v1/shortcut/weights"] == [1, 1, 1024, 2048]
+    assert shapes["block2/unit_4/bottleneck_v1/conv2/weights"] == [3, 3, 128, 128]
+    assert shapes["block1/unit_3/bottleneck_v1/conv3/BatchNorm/moving_variance"] == [256]
+
+
+@pytest.mark.parametrize(
+    ("network", "units", "count"),
+    [
+        ("resnet_v1_18", (2, 2, 2, 2), 100),
+        ("resnet_v1_34", (3, 4, 6, 3), 180),
+    ],
+)
+def test_names_of_basic_networks(network, units, count):
+    shapes = _variable_shapes(network)
+    assert shapes == _with_batch_norm(_basic_weights(units))
+    assert len(shapes) == count
+
+
+def test_names_of_the_three_convolution_stem():
+    shapes = _variable_shapes("resnet_v1_18", three_convs=True)
+    expected = _basic_weights((2, 2, 2, 2))
+    del expected["conv1"]
+    expected |= {"conv1_1": [3, 3, 3, 64], "conv1_2": [3, 3, 64, 64], "conv1_3": [3, 3, 64, 128]}
+    expected["block1/unit_1/basic_v1/shortcut"] = [1, 1, 128, 64]
+    expected["block1/unit_1/basic_v1/conv1"] = [3, 3, 128, 64]
+    assert shapes == _with_batch_norm(expected)
+
+
+def _encode(images, network, convention, output_strides, known=True):
+    """Endpoints of one set of weights at several output strides; averages normalize."""
+    with tf.Graph().as_default():
+        tf.set_random_seed(3)
+        xs, feed = towers(images, known=known)
+        outputs = []
+        for output_stride in output_strides:
+            with tf.variable_scope(network, reuse=bool(outputs)):
+                outputs.append(
+                    resnet.resnet_v1(
+                        xs,
+                        network,
+                        convention=convention,
+                        output_stride=output_stride,
+                        three_convs_beginning=False,
+                    )
+                )
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            return session.run(outputs, feed)
+
+
+def _frozen_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Batch moments of a subsampled map are others: the algebra holds for a fixed normalization.
+    batch_norm = resnet.layers.batch_norm
+    monkeypatch.setattr(resnet.layers, "batch_norm", lambda xs: batch_norm(xs, is_training=False))
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 50, (1, 65, 49, 3)).astype(np.float32)
+
+
+# In the `reference` convention the first dilated 3x3 layer has the dilation of those after it: by design
+# the equality is lost.
+@pytest.mark.parametrize("convention", ["slim", "caffe"])
+@pytest.mark.parametrize(("network", "depth"), [("resnet_v1_50", 2048), ("resnet_v1_18", 512)])
+def test_subsampled_dense_output_is_the_output_at_nominal_stride(network, depth, convention, image, monkeypatch):
+    _frozen_batch_norm(monkeypatch)
+    dense, middle, nominal = _encode([image], network, convention, (8, 16, 32))
+    expected = nominal["block4"][0]
+    assert [e["block4"][0].shape for e in (dense, middle, nominal)] == [
+        (1, 9, 7, depth),
+        (1, 5, 4, depth),
+        (1, 3, 2, depth),
+    ]
+    tolerance = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(dense["block4"][0][:, ::4, ::4], expected, rtol=1e-4, atol=tolerance)
+    np.testing.assert_allclose(middle["block4"][0][:, ::2, ::2], expected, rtol=1e-4, atol=tolerance)
+
+
+def test_unknown_size_gives_the_values_of_the_static_graph(image, monkeypatch):
+    _frozen_batch_norm(monkeypatch)
+    images = [image, image[:, :40, :33]]
+    (known,) = _encode(images, "resnet_v1_18", "reference", (8,))
+    (unknown,) = _encode(images, "resnet_v1_18", "reference", (8,), known=False)
+    assert list(known) == ["conv1", "pool1", "block1", "block2", "block3", "block4"]
+    assert [x.shape for x in known["block4"]] == [(1, 9, 7, 512), (1, 5, 5, 512)]
+    assert [known[name][0].shape[1:3] for name in ("conv1", "pool1", "block1", "block3")] == [
+        (33, 25),
+        (17, 13),
+        (17, 13),
+        (9, 7),
+    ]
+    for name, outputs in known.items():
+        for x, y in zip(outputs, unknown[name], strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * np.abs(x).max())

@@ -1,0 +1,276 @@
+"""Layers over tower lists against float64 NumPy, SciPy and algebra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from scipy import ndimage
+
+from model import utils_mg as layers
+from tests.model import reference
+from tests.model.sessions import device_of, open_session, run, towers
+
+
+def _images(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def _convolve(arrays, known=True, **arguments):
+    """Outputs of a convolution, and its weights and biases by name."""
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        xs, feed = towers(arrays, known=known)
+        return run(
+            [layers.conv2d(xs, scope="layer", **arguments), {v.op.name: v for v in tf.global_variables()}],
+            feed,
+        )
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "rate"),
+    [(1, 1, 1), (3, 1, 1), (3, 1, 4), (1, 2, 1), (3, 2, 1), (3, 2, 2), (7, 2, 1)],
+)
+def test_conv2d_equals_float64(kernel_size, stride, rate, known):
+    arrays = _images((2, 9, 12, 3), (1, 8, 7, 3))
+    ys, variables = _convolve(arrays, known, filters=4, kernel_size=kernel_size, stride=stride, rate=rate)
+    assert list(variables) == ["layer/weights"]
+    weights = variables["layer/weights"]
+    assert weights.shape == (kernel_size, kernel_size, 3, 4)
+    for x, y in zip(arrays, ys, strict=True):
+        np.testing.assert_allclose(y, reference.conv2d(x, weights, stride, rate), atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_reference_convolution_equals_scipy(size):
+    x, kernel = _images((1, size, size, 2), (3, 3, 2, 1))
+    expected = sum(
+        ndimage.correlate(x[0, :, :, c].astype(np.float64), kernel[:, :, c, 0], mode="constant") for c in range(2)
+    )
+    np.testing.assert_allclose(reference.conv2d(x, kernel)[0, :, :, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kernel_size", "rate"), [(1, 1), (3, 1), (3, 2), (7, 1)])
+@pytest.mark.parametrize("size", [8, 9])
+def test_strided_output_is_subsampled_dense_output(size, kernel_size, rate):
+    arrays = _images((2, size, size + 3, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        strided = layers.conv2d(xs, 4, kernel_size, 2, rate, scope="layer")
+        with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+            dense = layers.subsample(layers.conv2d(xs, 4, kernel_size, 1, rate, scope="layer"), 2)
+        (strided,), (dense,) = run([strided, dense], feed)
+    np.testing.assert_allclose(strided, dense, atol=1e-5)
+
+
+def test_biases_are_added_after_the_convolution():
+    arrays = _images((1, 4, 5, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        ys = layers.conv2d(xs, 2, 1, use_bias=True, scope="layer")
+        weights, biases = tf.global_variables()
+        assert [v.op.name for v in (weights, biases)] == ["layer/weights", "layer/biases"]
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            np.testing.assert_array_equal(session.run(biases), [0, 0])
+            biases.load([3.0, -1.0], session)
+            (y,), kernel = session.run([ys, weights], feed)
+    np.testing.assert_allclose(y, reference.conv2d(arrays[0], kernel) + [3, -1], atol=1e-5)
+
+
+def test_weights_are_created_once_and_layers_stay_on_their_device():
+    arrays = _images((1, 4, 4, 3), (2, 5, 5, 3), (1, 6, 4, 3))
+    with tf.Graph().as_default():
+        xs, _ = towers(arrays)
+        ys = layers.conv2d_batch_norm(xs, 4, 3, 2, scope="layer")
+        pooled = layers.adaptive_avg_pool(layers.max_pool(ys, 3, 2), 2)
+        resized = layers.resize_bilinear(layers.add(pooled, pooled), xs, "half_pixel")
+        dropped = layers.dropout(layers.concat([resized, layers.cast(resized, tf.float32)]), 0.1, tf.constant([1, 2]))
+        names = {v.op.name for v in tf.global_variables()}
+        for outputs in (ys, pooled, resized, dropped, layers.subsample(resized, 2)):
+            assert [device_of(y) for y in outputs] == [0, 1, 2]
+        assert [device_of(op.outputs[0]) for op in tf.get_default_graph().get_operations() if op.type == "Conv2D"] == [
+            0,
+            1,
+            2,
+        ]
+    batch_norm = {f"layer/BatchNorm/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")}
+    assert names == {"layer/weights"} | batch_norm
+
+
+@pytest.mark.parametrize("activation", [True, False])
+def test_conv2d_batch_norm(activation):
+    arrays = _images((2, 5, 6, 3), (1, 4, 4, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        ys = layers.conv2d_batch_norm(xs, 4, 3, activation=activation, scope="layer")
+        ys, weights = run([ys, tf.global_variables()[0]], feed)
+    expected = reference.batch_norm([reference.conv2d(x, weights) for x in arrays], np.ones(4), np.zeros(4))
+    for y, answer in zip(ys, expected, strict=True):
+        np.testing.assert_allclose(y, np.maximum(answer, 0) if activation else answer, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "deviation", "is_uniform"),
+    [("he", (2 / (9 * 128)) ** 0.5, False), ("xavier", (2 / (9 * (64 + 128))) ** 0.5, True)],
+)
+def test_initializers(initializer, deviation, is_uniform):
+    _, variables = _convolve(_images((1, 3, 3, 64)), filters=128, kernel_size=3, initializer=initializer)
+    weights = variables["layer/weights"]
+    np.testing.assert_allclose(weights.std(), deviation, rtol=0.02)
+    np.testing.assert_allclose(weights.mean(), 0, atol=deviation / 100)
+    # A uniform distribution ends at sqrt(3) deviations; 73728 normal values reach beyond 3.5.
+    assert (abs(weights).max() <= 3**0.5 * deviation * 1.001) == is_uniform
+    assert is_uniform or abs(weights).max() > 3.5 * deviation
+
+
+def test_map_towers_refuses_lists_of_different_length():
+    with tf.Graph().as_default():
+        xs, _ = towers(_images((1, 2), (1, 2)))
+        with pytest.raises(ValueError, match="shorter"):
+            layers.map_towers(tf.add, xs, xs[:1])
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize("shape", [(2, 12, 18), (1, 13, 7), (2, 4, 5), (1, 1, 2)])
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+def test_adaptive_avg_pool_equals_float64(bins, shape, known):
+    arrays = _images((*shape, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays, known=known)
+        pooled = layers.adaptive_avg_pool(xs, bins)
+        assert pooled[0].shape.as_list() == [shape[0] if known else None, bins, bins, 3]
+        (y,) = run(pooled, feed)
+    np.testing.assert_allclose(y, reference.adaptive_avg_pool(arrays[0], bins), atol=1e-6)
+
+
+@pytest.mark.parametrize(("bins", "height", "width"), [(6, 12, 18), (3, 9, 3), (1, 7, 5)])
+def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height, width):
+    arrays = _images((2, height, width, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        window = [height // bins, width // bins]
+        pooled, plain = (
+            layers.adaptive_avg_pool(xs, bins)[0],
+            tf.nn.avg_pool2d(xs[0], window, window, "VALID"),
+        )
+        # Away from zero, the sum of gradients differs too if a pixel is missed or counted twice.
+        results = run([pooled, plain, tf.gradients(pooled**2, xs), tf.gradients(plain**2, xs)], feed)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-6)
+    np.testing.assert_allclose(results[2], results[3], atol=1e-6)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
+@pytest.mark.parametrize(
+    ("size", "new_size"), [((5, 7), (17, 25)), ((9, 6), (4, 6)), ((1, 1), (3, 2)), ((3, 3), (1, 1))]
+)
+def test_resize_equals_float64(size, new_size, grid, known):
+    (x, like) = _images((2, *size, 3), (2, *new_size, 1))
+    with tf.Graph().as_default():
+        xs, feed = towers([x], known=known)
+        targets, more = towers([like], known=known)
+        resized = layers.resize_bilinear(xs, targets, grid)
+        assert resized[0].shape.as_list()[1:] == ([*new_size, 3] if known else [None, None, 3])
+        (y,) = run(resized, feed | more)
+    np.testing.assert_allclose(y, reference.resize_bilinear(x, *new_size, grid), atol=1e-5)
+
+
+def test_half_pixel_grid_equals_scipy():
+    (x, like) = _images((1, 5, 6, 1), (1, 13, 9, 1))
+    with tf.Graph().as_default():
+        xs, feed = towers([x])
+        targets, more = towers([like])
+        (y,) = run(layers.resize_bilinear(xs, targets, "half_pixel"), feed | more)
+    rows, columns = (np.arange(13) + 0.5) * 5 / 13 - 0.5, (np.arange(9) + 0.5) * 6 / 9 - 0.5
+    expected = ndimage.map_coordinates(
+        x[0, :, :, 0].astype(np.float64), np.meshgrid(rows, columns, indexing="ij"), order=1, mode="nearest"
+    )
+    np.testing.assert_allclose(y[0, :, :, 0], expected, atol=1e-6)
+
+
+def test_align_corners_grid_keeps_the_corners():
+    (x, like) = _images((1, 4, 5, 2), (1, 11, 8, 1))
+    with tf.Graph().as_default():
+        xs, feed = towers([x])
+        targets, more = towers([like])
+        (y,) = run(layers.resize_bilinear(xs, targets, "align_corners"), feed | more)
+    np.testing.assert_allclose(y[:, [0, 0, -1, -1], [0, -1, 0, -1]], x[:, [0, 0, -1, -1], [0, -1, 0, -1]], atol=1e-6)
+
+
+@pytest.mark.usefixtures("half_precision")
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_pooling_and_resizing_keep_the_dtype_and_sum_in_float32(dtype):
+    # The sum of 64 x 64 values of 100 lies beyond float16's 65504.
+    arrays = [np.full((1, 64, 64, 2), 100, np.float32)]
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays, dtype)
+        pooled = layers.adaptive_avg_pool(xs, 1)
+        resized = layers.resize_bilinear(pooled, xs, "half_pixel")
+        assert pooled[0].dtype == resized[0].dtype == dtype
+        for y in run([layers.cast(pooled, tf.float32), layers.cast(resized, tf.float32)], feed):
+            np.testing.assert_array_equal(y[0], np.full_like(y[0], 100))
+
+
+def test_no_seed_no_dropout():
+    with tf.Graph().as_default():
+        xs, _ = towers(_images((1, 2, 2, 1), (1, 2, 2, 1)))
+        assert all(y is x for x, y in zip(xs, layers.dropout(xs, 0.5, None), strict=True))
+
+
+def test_dropout_is_a_function_of_seed_and_tower():
+    arrays = [np.ones((2, 40, 50, 3), np.float32)] * 2
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        seed = tf.placeholder(tf.int32, [2])
+        ys = layers.dropout(xs, 0.1, seed)
+        with open_session() as session:
+            first, again, later, other = (
+                session.run(ys, feed | {seed: value}) for value in ([7, 100], [7, 100], [7, 101], [8, 100])
+            )
+    np.testing.assert_array_equal(first, again)
+    kept = np.unique(np.asarray(first))
+    np.testing.assert_allclose(kept, [0, 1 / 0.9], rtol=1e-6)
+    # Of 12000 values, the share kept deviates by 0.0027; two independent masks disagree in 18 %.
+    for y in (*first, *later, *other):
+        assert abs(np.mean(y > 0) - 0.9) < 0.014
+    for a, b in ((first[0], first[1]), (first[0], later[0]), (first[0], other[0]), (later[0], later[1])):
+        assert abs(np.mean(a != b) - 0.18) < 0.02
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4)])
+def test_max_pool_equals_float64(height, width):
+    arrays = _images((2, height, width, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        (y,) = run(layers.max_pool(xs, 3, 2), feed)
+    np.testing.assert_array_equal(y, reference.max_pool(arrays[0], 3, 2))
+
+
+def test_elementwise_layers():
+    a, b = _images((1, 3, 5, 2), (1, 3, 5, 2))
+    with tf.Graph().as_default():
+        (xs, feed), (ys, more) = towers([a]), towers([b])
+        assert layers.subsample(xs, 1) is xs
+        results = run(
+            [layers.relu(xs), layers.add(xs, ys), layers.concat([ys, xs, ys]), layers.subsample(xs, 2)],
+            feed | more,
+        )
+    expected = [
+        np.where(a > 0, a, 0),
+        a + b,
+        np.concatenate([b, a, b], axis=-1),
+        a[:, [0, 2]][:, :, [0, 2, 4]],
+    ]
+    for (actual,), answer in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(actual, answer)
+
+
+def test_dynamic_shape_is_static_where_it_can_be():
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [None, 4, None, 3])
+        batch, height, width, channels = layers.dynamic_shape(x)
+        assert (height, channels) == (4, 3)
+        assert run([batch, width], {x: np.zeros((2, 4, 5, 3))}) == [2, 5]

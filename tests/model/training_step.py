@@ -1,0 +1,99 @@
+"""One training step of a small network from given values, with every gradient brought to light."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import tf_slim as slim
+
+from model import pspnet_mg
+from model.pspnet_mg import Architecture, TrainingOptions
+from tests.model.sessions import device_of, open_session, towers
+
+CLASSES = 3
+ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
+OPTIONS = TrainingOptions(dropout=False)
+
+
+def batch(*shapes: tuple[int, int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Images float32 [N, H, W, 3] and labels int32 [N, H, W] with ignored pixels, per tower of `shapes`."""
+    rng = np.random.default_rng(4)
+    images = [rng.normal(0, 60, (*shape, 3)).astype(np.float32) for shape in shapes]
+    labels = [rng.integers(0, CLASSES, shape).astype(np.int32) for shape in shapes]
+    for index, y in enumerate(labels):
+        y[rng.random(y.shape) < 0.1 + 0.2 * index] = 255
+    return images, labels
+
+
+def _values(name: str, shape: Sequence[int]) -> np.ndarray:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if name.endswith("/weights"):
+        return rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape)
+    if name.endswith(("/gamma", "/moving_variance")):
+        return rng.uniform(0.5, 1.5, shape)
+    return rng.normal(0, 0.1, shape)
+
+
+def model_values() -> dict[str, np.ndarray]:
+    """A float32 value for every model variable of the default graph, a function of its name."""
+    return {v.op.name: _values(v.op.name, v.shape.as_list()).astype(np.float32) for v in tf.model_variables()}
+
+
+def initialize(session: tf.Session) -> dict[str, np.ndarray]:
+    """Gives the model variables `model_values`, the others their initial values; returns the former."""
+    values = model_values()
+    assign, feed = slim.assign_from_values(values)
+    session.run(tf.global_variables_initializer())
+    session.run(assign, feed)
+    return values
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step from `values` gave; gradients and running averages by the variable's name.
+
+    `devices` has, by type of convolution kernel, the device index of every operation of that type.
+    """
+
+    values: dict[str, np.ndarray]
+    loss: float
+    auxiliary_loss: float
+    weight_decay: float
+    total_loss: float
+    gradients: dict[str, np.ndarray]
+    averages: dict[str, np.ndarray]
+    predictions: list[np.ndarray]
+    devices: dict[str, list[int]]
+
+
+def take_step(
+    images: list[np.ndarray],
+    labels: list[np.ndarray],
+    options: TrainingOptions = OPTIONS,
+    known: bool = True,
+) -> Step:
+    """Runs `train_op` once, at rate 0 and with momentum: the accumulators then hold the gradients."""
+    with tf.Graph().as_default():
+        (xs, feed), (ys, more) = towers(images, known=known), towers(labels)
+        graph = pspnet_mg.train_graph(xs, ys, ARCHITECTURE, replace(options, optimizer="mom"))
+        variables = {v.op.name: v for v in tf.global_variables()}
+        accumulators = {
+            name.removesuffix("/Momentum"): v for name, v in variables.items() if name.endswith("/Momentum")
+        }
+        averages = {v.op.name: v for v in tf.model_variables() if "/moving_" in v.op.name}
+        with open_session(rewrite_graph=False) as session:
+            values = initialize(session)
+            names = ("loss", "auxiliary_loss", "weight_decay", "total_loss", "predictions")
+            fetches = {name: getattr(graph, name) for name in names}
+            outputs, _ = session.run([fetches, graph.train_op], feed | more | {graph.learning_rate: 0.0})
+            gradients, moved = session.run([accumulators, averages])
+            assert session.run(graph.global_step) == 1
+        devices: dict[str, list[int]] = {}
+        for op in tf.get_default_graph().get_operations():
+            if op.type.startswith("Conv2D"):
+                devices.setdefault(op.type, []).append(device_of(op.outputs[0]))
+    return Step(values=values, gradients=gradients, averages=moved, devices=devices, **outputs)

@@ -1,0 +1,54 @@
+"""One small training run, shared by the tests that look at its files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from database.synthetic import write_dataset
+from model import resnet
+from tests.tools.runs import NARROW, NETWORK, tiny_config, train_with
+from tools.flags import TrainConfig
+from tools.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A finished run: its flags and its folder."""
+
+    config: TrainConfig
+    folder: RunFolder
+
+
+@pytest.fixture(scope="session")
+def toy_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with 6 training, 2 validation and 1 test scenes."""
+    folder = str(tmp_path_factory.mktemp("toy"))
+    write_dataset(folder, train=6, val=2, test=1, height=48, width=96)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(toy_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRun]:
+    """ResNet-18, 2 towers, 4 steps with the full augmentation, snapshots after steps 2 and 4."""
+    log_dir = tmp_path_factory.mktemp("tiny-run")
+    config = tiny_config(toy_dir, str(log_dir), gpu_num=2, batch_size=1, train_max_iter=4, snapshot=2, seed=3)
+    yield TinyRun(config, train_with(config))
+    shutil.rmtree(log_dir)
+
+
+@pytest.fixture
+def narrow_resnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces ResNet-18 by a network of a tenth of its size, for tests that train once more."""
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+
+
+@pytest.fixture
+def log_dir(tmp_path: Path) -> Iterator[str]:
+    """A folder for runs, emptied after the test: snapshots are large."""
+    yield str(tmp_path / "log")
+    shutil.rmtree(tmp_path / "log", ignore_errors=True)

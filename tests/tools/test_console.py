@@ -1,0 +1,123 @@
+"""Exit codes, one line for a user's fault, and TensorFlow's noise."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import pkgutil
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+import database
+import model
+import tools
+from tools import console
+from tools.console import run_script, set_up_logging
+from tools.faults import USER_FAULTS
+from tools.flags import FlagError
+
+
+def raising(error):
+    def main(arguments):
+        raise error
+
+    return main
+
+
+def test_success_passes_the_arguments_on(capsys):
+    seen = []
+    assert run_script(seen.append, ["--a", "1"]) == 0
+    assert seen == [["--a", "1"]]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("fault", USER_FAULTS)
+def test_users_fault_is_one_line_and_exit_code_2(fault, capsys):
+    assert run_script(raising(fault("file.png: broken,\n  try   another")), []) == 2
+    assert capsys.readouterr() == ("", "error: file.png: broken, try another\n")
+
+
+def test_derived_faults_count():
+    class SpecialError(FlagError):
+        pass
+
+    assert run_script(raising(SpecialError("x")), []) == 2
+
+
+def test_interrupted(capsys):
+    assert run_script(raising(KeyboardInterrupt()), []) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("x"), ValueError("x"), KeyError("x"), OSError("x"), AssertionError("x")])
+def test_bugs_are_not_hidden(bug):
+    with pytest.raises(type(bug)):
+        run_script(raising(bug), [])
+
+
+def test_help_leaves_by_itself():
+    with pytest.raises(SystemExit):
+        run_script(raising(SystemExit(0)), [])
+
+
+# What only a wrong call can raise: a bug of this project, whose traceback is wanted.
+BUGS = {"MetricsError", "SlidingError"}
+
+
+def test_every_exception_of_this_project_is_a_users_fault_or_a_bug():
+    defined = set()
+    for package in (model, database, tools):
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            members = vars(importlib.import_module(module.name)).values()
+            defined |= {x for x in members if isinstance(x, type) and issubclass(x, Exception)
+                        and x.__module__ == module.name}  # fmt: skip
+    assert {error.__name__ for error in defined} == {fault.__name__ for fault in USER_FAULTS} | BUGS
+
+
+def test_import_passes_on_warnings_but_no_information(monkeypatch, capsys):
+    lines = [
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
+        "I0000 00:00:1 cpu_feature_guard.cc:227] optimized\n",
+        "W0000 00:00:1 something.cc:1] worth knowing\n",
+    ]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: os.write(2, "".join(lines).encode()))
+    console.import_tensorflow()
+    assert capsys.readouterr().err == lines[2]
+
+
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_missing_cuda_is_told_where_there_is_a_driver(has_driver, monkeypatch, capsys):
+    line = "E0000 00:00:1 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\n"
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda: os.write(2, line.encode()))
+    monkeypatch.setattr(console.os.path, "exists", lambda path: has_driver and path == "/dev/nvidiactl")
+    console.import_tensorflow()
+    assert capsys.readouterr().err == (line if has_driver else "")
+
+
+def test_standard_error_is_given_back_after_a_failure(monkeypatch, capfd):
+    def fail():
+        os.write(2, b"W0000 before\n")
+        raise RuntimeError("no devices")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", fail)
+    with pytest.raises(RuntimeError, match="no devices"):
+        console.import_tensorflow()
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "W0000 before\nafter\n"
+
+
+def test_logging(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # the user's own
+    levels = {name: logging.getLogger(name).level for name in ("tensorflow", "absl")}
+    try:
+        set_up_logging()
+        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+        monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+        set_up_logging()
+        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2"
+        assert logging.getLogger("tensorflow").level == logging.ERROR
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

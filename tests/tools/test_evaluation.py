@@ -1,0 +1,258 @@
+"""Reading ahead, a checkpoint as a predict function, and scores of a split."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from database.images import ImageError, write_image
+from database.layouts import Sample
+from model import pspnet_mg, resnet
+from model.pspnet_mg import Architecture
+from tests.tools.runs import NARROW, SIZE, tiny_config, toy_record, write_random_pspnet
+from tools.checkpoint import CheckpointError
+from tools.evaluation import Predictor, evaluate, images_in, read_ahead, run_name
+
+CLASSES = 3
+ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
+
+
+def test_read_ahead_keeps_the_order():
+    def slowest_first(item):
+        time.sleep(0.02 / (1 + item))
+        return item * item
+
+    assert list(read_ahead(slowest_first, range(9), depth=3)) == [item * item for item in range(9)]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_read_ahead_takes_no_more_than_needed(depth):
+    taken = []
+
+    def items():
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = read_ahead(str, items(), depth=depth)
+    assert taken == []
+    for asked in range(1, 6):
+        assert next(results) == str(asked - 1)
+        assert len(taken) <= asked + depth
+    results.close()
+
+
+def test_read_ahead_works_in_the_background():
+    second_started = threading.Event()
+
+    def function(item):
+        if item == 1:
+            second_started.set()
+        return item
+
+    results = read_ahead(function, [0, 1, 2, 3])
+    assert next(results) == 0
+    assert second_started.wait(timeout=10)
+    results.close()
+
+
+def test_read_ahead_raises_where_the_result_is_due():
+    def refuse_two(item):
+        if item == 2:
+            raise ImageError("2")
+        return item
+
+    results = read_ahead(refuse_two, range(4))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ImageError):
+        next(results)
+    assert list(read_ahead(str, [])) == []
+
+
+def tiny_record(color_switch=False):
+    """The record of a network with 3 classes for windows of 32x32."""
+    record = toy_record(tiny_config("toy", "log", color_switch=color_switch))
+    return dataclasses.replace(record, architecture=ARCHITECTURE, image_mean=(10.0, 20.0, 30.0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _narrow_resnet():
+    """Every network of this module is small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, ARCHITECTURE.network, NARROW)
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("random-pspnet")
+    yield write_random_pspnet(str(folder / "model.ckpt-1"), ARCHITECTURE)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def probabilities(checkpoint):
+    """A function that runs the network of the checkpoint on one window, mean already taken off."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [1, SIZE, SIZE, 3])
+        [output] = pspnet_mg.forward_graph([images], ARCHITECTURE)
+        tf.train.Saver().restore(session, checkpoint)
+        yield lambda window: session.run(output, {images: window[np.newaxis]})[0]
+
+
+def random_image(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def assert_labels_are_most_probable(labels, probabilities):
+    """Equal to the argmax, but for pixels where float32 cannot tell the two best apart."""
+    best = np.sort(probabilities, axis=-1)
+    clear = best[..., -1] - best[..., -2] > 1e-5
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(labels[clear], probabilities.argmax(axis=-1)[clear])
+    assert len(np.unique(labels)) > 1
+
+
+def test_predictor_equals_the_graph(checkpoint, probabilities):
+    image = random_image(SIZE, SIZE)
+    centred = image.astype(np.float32) - np.float32([10, 20, 30])
+    plain = probabilities(centred)
+    mirrored = probabilities(centred[:, ::-1])[:, ::-1]
+    with Predictor(checkpoint, tiny_record(), mirror=False) as predictor:
+        labels = predictor.labels(image)
+        assert labels.shape == (SIZE, SIZE)
+        assert_labels_are_most_probable(labels, plain)
+    with Predictor(checkpoint, tiny_record(), mirror=True) as predictor:
+        assert_labels_are_most_probable(predictor.labels(image), plain + mirrored)
+
+
+def test_predictor_feeds_bgr_where_the_network_saw_bgr(checkpoint, probabilities):
+    image = random_image(SIZE, SIZE, seed=1)
+    centred = image.astype(np.float32) - np.float32([10, 20, 30])
+    with Predictor(checkpoint, tiny_record(color_switch=True), mirror=False) as predictor:
+        assert_labels_are_most_probable(predictor.labels(image), probabilities(centred[..., ::-1]))
+
+
+@pytest.mark.parametrize("multi_scale", [False, True])
+def test_predictor_takes_images_of_any_size(checkpoint, multi_scale):
+    with Predictor(checkpoint, tiny_record(), multi_scale=multi_scale) as predictor:
+        graph = predictor._session.graph
+        operations = len(graph.get_operations())
+        for height, width in ((1, 1), (7, 40), (33, 32)):
+            labels = predictor.labels(random_image(height, width))
+            assert labels.shape == (height, width)
+            assert labels.max() < CLASSES
+        assert graph.finalized
+        assert len(graph.get_operations()) == operations
+    with pytest.raises(RuntimeError, match="closed"):
+        predictor.labels(random_image(SIZE, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        (
+            Architecture("resnet_v1_18", 4),
+            r"resnet_v1_18/logits/\w+' has the shape .* is needed: .*--database",
+        ),
+        (Architecture("resnet_v1_34", 3), "missing .it holds resnet_v1_18.: .*--network"),
+        (Architecture("resnet_v1_18", 3, three_convs_beginning=True), "conv1_1/.*--three_convs_beginning"),
+    ],
+)
+def test_checkpoint_of_another_network(checkpoint, architecture, words):
+    record = dataclasses.replace(tiny_record(), architecture=architecture)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        Predictor(checkpoint, record)
+    assert "\n" not in str(caught.value)
+
+
+class FakePredictor:
+    """Predicts the red channel."""
+
+    def labels(self, image):
+        return image[..., 0]
+
+
+def write_sample(folder, name, red, ids=None):
+    """A sample whose prediction will be `red` and whose truth is `ids`; None for no label."""
+    image = np.zeros((*np.shape(red), 3), np.uint8)
+    image[..., 0] = red
+    path, label = os.path.join(str(folder), f"{name}.png"), os.path.join(str(folder), f"{name}_label.png")
+    write_image(path, image)
+    if ids is not None:
+        write_image(label, np.asarray(ids, np.uint8))
+    return Sample(name, path, None if ids is None else label, {0: 0, 1: 1, 2: 2, 3: 3, 255: 255})
+
+
+def test_scores_by_hand(tmp_path):
+    samples = [
+        write_sample(tmp_path, "a", red=[[0, 0, 1]], ids=[[0, 0, 0]]),
+        write_sample(tmp_path, "b", red=[[1, 2], [1, 0]], ids=[[1, 255], [2, 255]]),
+        write_sample(tmp_path, "unlabelled", red=[[2, 2]]),
+    ]
+    visited = []
+    scores = evaluate(
+        FakePredictor(),
+        samples,
+        4,
+        visit=lambda *seen: visited.append((seen[0].name, seen[1].shape, seen[2].tolist())),
+    )
+    # 0: 2 of 3 found, none else called so. 1: 1 found, 2 others called so. 2: none of 1 found. 3: nowhere.
+    assert scores.iou == (pytest.approx(2 / 3), pytest.approx(1 / 3), 0.0, None)
+    assert scores.mean_iou == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
+    assert scores.pixel_accuracy == pytest.approx(3 / 5)
+    assert (scores.images, scores.pixels) == (2, 5)
+    assert visited == [
+        ("a", (1, 3, 3), [[0, 0, 1]]), ("b", (2, 2, 3), [[1, 2], [1, 0]]), ("unlabelled", (1, 2, 3), [[2, 2]])
+    ]  # fmt: skip
+
+
+def test_no_scores_without_labels(tmp_path):
+    assert evaluate(FakePredictor(), [write_sample(tmp_path, "a", red=[[0]])], 4) is None
+    assert evaluate(FakePredictor(), [], 4) is None
+
+
+def test_file_that_cannot_be_read(tmp_path):
+    samples = [write_sample(tmp_path, name, red=[[0]], ids=[[0]]) for name in "abc"]
+    (tmp_path / "b.png").write_bytes(b"not an image")
+    visited = []
+    with pytest.raises(ImageError, match=r"b\.png: not an image"):
+        evaluate(FakePredictor(), samples, 4, visit=lambda sample, *more: visited.append(sample.name))
+    assert visited == ["a"]
+
+
+def test_images_in_a_folder(tmp_path):
+    for name in ("b.PNG", "a.jpg", "c.tiff", "notes.txt", "png"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "d.png").write_text("")
+    assert images_in(str(tmp_path)) == [
+        (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff")
+    ]
+    (tmp_path / "a.png").write_text("")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ImageError, match=r"none: no image is in this folder \(looked for .png, "):
+        images_in(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("log/Toy/run-1/snapshot/model.ckpt-3", "run-1"), ("weights/pspnet50/model.ckpt-3", "pspnet50")],
+)
+def test_name_of_the_run(prefix, name):
+    assert run_name(prefix) == name
+    assert run_name(os.path.abspath(prefix)) == name
+
+
+def test_name_of_the_run_in_its_own_folder(tmp_path, monkeypatch):
+    (tmp_path / "run-2" / "snapshot").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run-2" / "snapshot")
+    assert run_name("model.ckpt-3") == "run-2"

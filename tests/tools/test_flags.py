@@ -1,0 +1,306 @@
+"""Command lines, defaults, choices and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from database.datasets import DatasetError, get_dataset
+from model import optimizers, pspnet_mg, regularizers, resnet, utils_mg
+from tools import flags
+from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, parse_flags
+
+# Of the reference implementation's parser, but for database (ADE) and fine_tune_filename (a path).
+REFERENCE_DEFAULTS = {
+    "gpu_num": 1,
+    "consider_dilated": False,
+    "network": "resnet_v1_50",
+    "subsets_for_training": ("train",),
+    "batch_size": 1,
+    "weight_decay_mode": 1,
+    "weight_decay_rate": 0.0001,
+    "weight_decay_rate2": 0.0001,
+    "train_image_size": 480,
+    "lrn_rate": 0.01,
+    "random_rotate": True,
+    "random_scale": True,
+    "train_max_iter": 30000,
+    "snapshot": 15000,
+    "scale_min": 0.5,
+    "scale_max": 2.0,
+    "color_switch": False,
+    "loss_type": "normal",
+    "three_convs_beginning": False,
+    "train_like_in_caffe": False,
+    "bn_frozen": False,
+    "random_blur": True,
+    "initializer": "he",
+    "optimizer": "mom",
+    "momentum": 0.9,
+    "float_type": "32",
+    "has_aux_loss": True,
+    "poly_lr": True,
+    "new_layer_names": None,
+    "resume_step": None,
+    "lr_step": None,
+    "step_size": 0.1,
+    "save_first_iteration": False,
+    "eval_only": False,
+    "test_max_iter": None,
+    "test_image_size": 480,
+    "mirror": True,
+    "random_mirror": True,
+}
+PREDICT_DEFAULTS = {
+    "mode": "val",
+    "color_switch": None,
+    "test_max_iter": None,
+    "mirror": True,
+    "ms": False,
+    "save_prediction": True,
+    "float_type": "32",
+    "network": None,
+    "database": None,
+    "weights_ckpt": None,
+    "three_convs_beginning": None,
+}
+TWO_IMAGES = ("--batch_size", "2")
+
+
+def parse(line: str, config=TrainConfig):
+    return parse_flags(config, line.split(), "test")
+
+
+def test_reference_command_for_cityscapes():
+    config = parse(
+        "--batch_size 4 --gpu_num 4 --consider_dilated 1 --weight_decay_rate 0.0001 --weight_decay_rate2 0.001 "
+        "--random_rotate 0 --database Cityscapes --train_image_size 816 --test_image_size 816"
+    )
+    expected = {
+        **REFERENCE_DEFAULTS,
+        "batch_size": 4,
+        "gpu_num": 4,
+        "consider_dilated": True,
+        "weight_decay_rate2": 0.001,
+        "random_rotate": False,
+        "train_image_size": 816,
+        "test_image_size": 816,
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert config.database == "Cityscapes"
+    assert config.total_batch_size == 16
+
+
+def test_reference_command_for_ade():
+    config = parse(
+        "--batch_size 8 --gpu_num 2 --weight_decay_mode 0 --weight_decay_rate 0.0001 --weight_decay_rate2 0.0001 "
+        "--train_max_iter 60000 --snapshot 30000 --random_rotate 0 --database ADE --train_image_size 480 "
+        "--test_image_size 480"
+    )
+    expected = {
+        **REFERENCE_DEFAULTS,
+        "batch_size": 8,
+        "gpu_num": 2,
+        "weight_decay_mode": 0,
+        "train_max_iter": 60000,
+        "snapshot": 30000,
+        "random_rotate": False,
+    }
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert config.database == "ADE"
+
+
+def test_reference_commands_for_prediction():
+    snapshot = "./log/run/model.ckpt-30000"
+    predict = parse(f"--coloring 1 --ms 1 --network resnet_v1_50 --weights_ckpt {snapshot}", PredictConfig)
+    assert (predict.coloring, predict.ms, predict.network, predict.weights_ckpt) == (
+        True,
+        True,
+        "resnet_v1_50",
+        snapshot,
+    )
+    infer = parse(
+        f"--coloring 1 --ms 0 --network resnet_v1_50 --weights_ckpt {snapshot} --image_path a.png",
+        InferenceConfig,
+    )
+    assert (infer.ms, infer.image_path) == (False, "a.png")
+    assert parse("", InferenceConfig).image_path is None
+
+
+def test_defaults_are_the_reference_ones():
+    config = parse(" ".join(TWO_IMAGES))
+    expected = {**REFERENCE_DEFAULTS, "batch_size": 2}
+    assert {name: getattr(config, name) for name in expected} == expected
+    field_defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    assert field_defaults["batch_size"] == 1
+    predict = parse("", PredictConfig)
+    assert {name: getattr(predict, name) for name in PREDICT_DEFAULTS} == PREDICT_DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("listed", "table"),
+    [
+        (flags.NETWORKS, resnet.NETWORKS),
+        (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
+        (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
+        (flags.RESIZE_GRIDS, utils_mg.RESIZE_GRIDS),
+        (flags.INITIALIZERS, utils_mg.INITIALIZERS),
+        (flags.OPTIMIZERS, optimizers.OPTIMIZERS),
+        (flags.FLOAT_TYPES, pspnet_mg.FLOAT_TYPES),
+    ],
+)
+def test_choices_are_those_of_the_model(listed, table):
+    assert sorted(listed, key=str) == sorted(table, key=str)
+
+
+def test_decay_modes_are_those_of_the_model():
+    [field] = [field for field in dataclasses.fields(TrainConfig) if field.name == "weight_decay_mode"]
+    assert set(field.metadata["choices"]) == set(regularizers.DECAY_MODES)
+
+
+def test_databases_are_those_of_the_database_package():
+    known = [name for name in flags.DATABASES if name != "custom"]
+    assert [get_dataset(name).name for name in known] == known
+    with pytest.raises(DatasetError) as caught:
+        get_dataset("none such")
+    assert str(caught.value).endswith(", ".join(known))
+
+
+def test_training_options_take_their_defaults_from_flags():
+    """Where the library's default differs from the flag's, a caller would train something else unawares."""
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    options = {field.name: field.default for field in dataclasses.fields(pspnet_mg.TrainingOptions)}
+    differing = {name for name in options if name in defaults and options[name] != defaults[name]}
+    assert differing == {"weight_decay_mode"}  # L2-SP needs starting points, which only a caller can give
+
+
+@pytest.mark.parametrize(
+    ("alias", "field", "config"),
+    [
+        ("train_like_in_paper", "train_like_in_caffe", TrainConfig),
+        ("structure_in_paper", "three_convs_beginning", TrainConfig),
+        ("structure_in_paper", "three_convs_beginning", PredictConfig),
+        ("structure_in_paper", "three_convs_beginning", InferenceConfig),
+    ],
+)
+def test_reference_names_are_aliases(alias, field, config):
+    more = " --batch_size 2" if config is TrainConfig else ""
+    assert getattr(parse(f"--{alias} 1{more}", config), field) is True
+
+
+def test_more_aliases():
+    assert parse("--blur 0 --batch_size 2").random_blur is False
+    assert parse("--test_subset test", PredictConfig).mode == "test"
+
+
+def test_lists_and_numbers():
+    config = parse(
+        "--batch_size 2 --poly_lr 0 --lr_step 10,20,30 --subsets_for_training train,val --new_layer_names psp,logits "
+        "--loss_type focal_1.5 --float_type bf16 --resume_step 0"
+    )
+    assert config.lr_step == (10, 20, 30)
+    assert config.subsets_for_training == ("train", "val")
+    assert config.new_layer_names == ("psp", "logits")
+    assert (config.loss_type, config.float_type, config.resume_step) == ("focal_1.5", "bf16", 0)
+
+
+def test_custom_data_flags():
+    config = parse("--batch_size 2 --database custom --num_classes 3 --ignore_label 9 --image_mean 1,2.5,3")
+    assert (config.num_classes, config.ignore_label, config.image_mean) == (3, 9, (1.0, 2.5, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("batch_size", "0"), ("batch_size", "two"), ("batch_size", "1.5"), ("gpu_num", "-1"),
+        ("network", "resnet50"), ("database", "cityscapes"), ("weight_decay_mode", "4"), ("weight_decay_rate", "-1"),
+        ("weight_decay_rate2", "inf"), ("train_image_size", "7"), ("random_mirror", "2"), ("random_mirror", "True"),
+        ("lrn_rate", "0"), ("lrn_rate", "nan"), ("lrn_rate", "inf"), ("lrn_rate", "-1"), ("lr_step", "1,x"),
+        ("step_size", "0"), ("subsets_for_training", ","), ("new_layer_names", " "), ("optimizer", "lion"),
+        ("initializer", "zeros"), ("float_type", "64"), ("output_stride", "4"), ("stride_convention", "mine"),
+        ("resize_grid", "nearest"), ("resume_step", "-1"), ("num_classes", "1"), ("image_mean", "1,2"),
+        ("check_data", "some"), ("keep", "0"), ("seed", "-1"), ("scale_min", "0"),
+        ("bn_decay", "-0.1"), ("bn_decay", "1"), ("momentum", "-0.1"), ("momentum", "1"), ("loss_type", "focal"),
+        ("loss_type", "focal_-1"), ("test_max_iter", "0"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_named_in_one_line(flag, value):
+    with pytest.raises(FlagError) as caught:
+        parse_flags(TrainConfig, [*TWO_IMAGES, f"--{flag}={value}"], "test")
+    assert f"--{flag}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "words"),
+    [
+        ("--scale_min 2 --scale_max 1 --batch_size 2", TrainConfig, "--scale_min 2.0 is above --scale_max 1.0"),
+        ("", TrainConfig, "--batch_size 1 with --gpu_num 1 is a batch of 1 image"),
+        ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
+        (
+            "--batch_size 2 --fine_tune_filename none", TrainConfig,
+            "--weight_decay_mode 1 pulls .* --fine_tune_filename none has none",
+        ),
+        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list is for --database custom"),
+        ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
+        ("--database ADE --num_classes 3", PredictConfig, "--num_classes is for --database custom"),
+        ("--database ADE --palette p.txt", InferenceConfig, "--palette is for --database custom"),
+        ("--batchsize 2", TrainConfig, "unrecognized arguments: --batchsize 2 .*--help"),
+        ("--batch 2", TrainConfig, "unrecognized arguments: --batch 2"),
+        ("--batch_size", TrainConfig, "--batch_size: expected one argument"),
+        ("--mode all", PredictConfig, "--mode"),
+        ("--windows_per_batch 0", InferenceConfig, "--windows_per_batch: 0 is below 1"),
+    ],
+)  # fmt: skip
+def test_contradictions_and_unknown_flags(line, config, words):
+    with pytest.raises(FlagError, match=words) as caught:
+        parse(line, config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan,0,0", "0,256,0", "-1,0,0", "1,2,3,4", "a,b,c"])
+def test_mean_colour_is_three_numbers_of_a_byte(value):
+    line = f"--batch_size 2 --database custom --num_classes 3 --image_mean={value}"
+    with pytest.raises(FlagError, match=f"--image_mean: '{value}' is not three numbers in 0..255"):
+        parse(line)
+
+
+def test_what_the_checks_let_through():
+    assert parse("--eval_only 1").total_batch_size == 1
+    assert parse("--gpu_num 2").total_batch_size == 2
+    assert parse("--batch_size 2 --fine_tune_filename None --weight_decay_mode 0").starts_from_scratch
+    assert not parse("--batch_size 2").starts_from_scratch
+    assert parse("--num_classes 3", PredictConfig).num_classes == 3
+
+
+@pytest.mark.parametrize("config", [TrainConfig, PredictConfig, InferenceConfig])
+def test_help_shows_every_flag_with_its_default(config, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--help", config)
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(config):
+        assert f"--{field.name}" in shown
+    assert "(default: 1)" in shown  # --mirror
+
+
+def test_configurations_are_frozen():
+    config = parse("--batch_size 2")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.batch_size = 3
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        parse("", PredictConfig).ms = True
+
+
+def test_defaults_are_finite_and_within_their_ranges():
+    for config in (TrainConfig, PredictConfig, InferenceConfig):
+        for field in dataclasses.fields(config):
+            minimum, above, choices = (field.metadata[name] for name in ("minimum", "above", "choices"))
+            if field.default is None:
+                continue
+            assert minimum is None or field.default >= minimum
+            assert above is None or field.default > above
+            assert choices is None or field.default in choices
+            assert not isinstance(field.default, float) or math.isfinite(field.default)

@@ -1,0 +1,69 @@
+"""The files written for each predicted image."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from database.datasets import get_dataset
+from database.images import ImageError
+from tests.tools.runs import tiny_config, toy_record
+from tools.prediction_files import PredictionWriter
+
+IDS = np.array([[0, 1, 10], [18, 0, 255]], np.uint8)
+IMAGE = np.full((2, 3, 3), (10, 20, 31), np.uint8)
+# cityscapesScripts: road 7 (128, 64, 128), sidewalk 8, sky 23, bicycle 33; ignored is 0.
+LABEL_IDS = [[7, 8, 23], [33, 7, 0]]
+COLORS = [[(128, 64, 128), (244, 35, 232), (70, 130, 180)], [(119, 11, 32), (128, 64, 128), (0, 0, 0)]]
+
+
+@pytest.fixture(scope="module")
+def record():
+    return toy_record(tiny_config("toy", "log"))
+
+
+def read(path):
+    return np.array(Image.open(path))
+
+
+def test_all_three_files(tmp_path, record):
+    writer = PredictionWriter(str(tmp_path), record, save_prediction=True, coloring=True)
+    assert os.listdir(tmp_path) == []
+    paths = writer.write("street", IMAGE, IDS)
+    assert [os.path.relpath(path, tmp_path) for path in paths] == [
+        "prediction/street_prediction.png", "coloring/street_coloring.png", "overlay/street_overlay.png"
+    ]  # fmt: skip
+    prediction, coloring, overlay = map(read, paths)
+    np.testing.assert_array_equal(prediction, LABEL_IDS)
+    np.testing.assert_array_equal(coloring, COLORS)
+    assert np.abs(overlay - (IMAGE / 2 + np.array(COLORS) / 2)).max() <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("save_prediction", "coloring", "kinds"),
+    [(True, False, ["prediction"]), (False, True, ["coloring", "overlay"]), (False, False, [])],
+)
+def test_what_is_asked_for(tmp_path, record, save_prediction, coloring, kinds):
+    writer = PredictionWriter(str(tmp_path), record, save_prediction=save_prediction, coloring=coloring)
+    paths = writer.write("street", IMAGE, IDS)
+    assert [os.path.basename(os.path.dirname(path)) for path in paths] == kinds
+    assert sorted(os.listdir(tmp_path)) == sorted(kinds)
+
+
+def test_ids_of_ade_count_from_one(tmp_path, record):
+    ade = get_dataset("ADE")
+    record = dataclasses.replace(record, label_map=ade.label_map, palette=ade.palette)
+    writer = PredictionWriter(str(tmp_path), record, save_prediction=True, coloring=False)
+    [path] = writer.write("room", IMAGE, np.array([[0, 149, 5], [0, 0, 0]], np.uint8))
+    np.testing.assert_array_equal(read(path), [[1, 150, 6], [1, 1, 1]])
+
+
+def test_folder_that_is_a_file(tmp_path, record):
+    (tmp_path / "taken").write_text("")
+    writer = PredictionWriter(str(tmp_path / "taken"), record, save_prediction=True, coloring=True)
+    with pytest.raises(ImageError, match="street_prediction.png: image cannot be written"):
+        writer.write("street", IMAGE, IDS)

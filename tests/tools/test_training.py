@@ -1,0 +1,248 @@
+"""The loop: what a run leaves behind, and how it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import io
+import json
+import os
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from database.datasets import DatasetError, find_samples, get_dataset
+from database.images import ImageError
+from tests.tools.runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
+from tools.checkpoint import CheckpointError
+from tools.flags import TrainConfig
+from tools.run_folder import ModelRecord, RunFolder, run_folder
+from tools.snapshots import check_resume_step
+from tools.training import DivergedError, OutputError, StepResult, Trainer, learning_rate_at
+
+
+@pytest.mark.parametrize("step", [0, 1, 15000, 29999, 30000])
+def test_poly_learning_rate(step):
+    expected = 0.01 * (1 - step / 30000) ** 0.9
+    assert learning_rate_at(TrainConfig(batch_size=2), step) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.2), (9, 0.2), (10, 0.1), (19, 0.1), (20, 0.05), (500, 0.05)])
+def test_stepped_learning_rate(step, rate):
+    config = TrainConfig(batch_size=2, lrn_rate=0.2, poly_lr=False, lr_step=(10, 20), step_size=0.5)
+    assert learning_rate_at(config, step) == pytest.approx(rate, rel=1e-12)
+
+
+def test_constant_learning_rate():
+    config = TrainConfig(batch_size=2, poly_lr=False)
+    assert {learning_rate_at(config, step) for step in (0, 100, 30000)} == {0.01}
+
+
+@pytest.mark.parametrize(
+    ("terms", "name"),
+    [((1, 2, 3), None), ((float("nan"), 2, 3), "loss"), ((1, float("inf"), float("nan")), "auxiliary loss"),
+     ((1, 2, -float("inf")), "weight decay")],
+)  # fmt: skip
+def test_first_term_that_is_not_finite(terms, name):
+    assert StepResult(*terms).first_bad_term() == name
+
+
+def test_files_of_a_run(tiny_run):
+    names = set(os.listdir(tiny_run.folder.path))
+    assert {"config.json", "training.csv", "snapshot"} <= names
+    assert any(name.startswith("events.out.tfevents.") for name in names)
+    snapshots = {name for name in os.listdir(tiny_run.folder.snapshots) if name.endswith(".index")}
+    assert snapshots == {"model.ckpt-2.index", "model.ckpt-4.index"}
+
+
+def test_record_of_a_run(tiny_run):
+    for folder in (tiny_run.folder.path, tiny_run.folder.snapshots):
+        assert ModelRecord.read(folder).architecture == toy_record(tiny_run.config).architecture
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+            flags = json.load(file)["flags"]
+        assert (flags["gpu_num"], flags["train_max_iter"], flags["seed"]) == (2, 4, 3)
+
+
+def test_curves_of_a_run(tiny_run):
+    rows = csv_rows(tiny_run.folder)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [0.01 * (1 - step / 4) ** 0.9 for step in range(4)], rel=1e-5
+    )
+    for row in rows:
+        assert row["loss"] > 0
+        assert row["auxiliary_loss"] > 0
+        assert 0 <= row["mean_iou"] <= 1
+    assert rows[0]["images_per_second"] == 0  # of the steps before
+    assert rows[-1]["images_per_second"] > 0
+
+
+def test_weight_decay_is_that_of_the_snapshot_before(tiny_run):
+    weights = [x for name, x in tensors_in(tiny_run.folder.snapshot(2)).items() if name.endswith("/weights")]
+    expected = 0.5 * 0.0001 * sum(np.square(x.astype(np.float64)).sum() for x in weights)
+    assert csv_rows(tiny_run.folder)[2]["weight_decay"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_events_of_a_run(tiny_run):
+    [path] = glob.glob(os.path.join(tiny_run.folder.path, "events.out.tfevents.*"))
+    values = [(event.step, value) for event in tf.train.summary_iterator(path) for value in event.summary.value]
+    scalars = {(step, value.tag): value.simple_value for step, value in values if not value.HasField("image")}
+    for row in csv_rows(tiny_run.folder):
+        for name in set(row) - {"step"}:
+            assert scalars[row["step"], f"train/{name}"] == pytest.approx(row[name], rel=1e-5)
+    pictures = [value.image for _, value in values if value.HasField("image")]
+    assert [(picture.height, picture.width) for picture in pictures] == [(SIZE, 3 * SIZE)] * 4
+    pixels = np.array(Image.open(io.BytesIO(pictures[0].encoded_image_string)))
+    colors = {*get_dataset("Toy").palette, (0, 0, 0)}
+    assert {tuple(color) for color in pixels[:, SIZE:].reshape(-1, 3).tolist()} <= colors
+
+
+def test_snapshot_of_a_run(tiny_run):
+    tensors = tensors_in(tiny_run.folder.snapshot(2))
+    assert tensors["global_step"] == 2
+    trained = [name for name in tensors if name.endswith(("/weights", "/biases", "/gamma", "/beta"))]
+    assert {
+        "resnet_v1_18/conv1/weights",
+        "resnet_v1_18/aux_logits/biases",
+        "resnet_v1_18/logits/weights",
+    } <= {*trained}
+    slots = [name for name in tensors if "Momentum" in name]
+    assert sorted(slots) == sorted(f"{name}/Momentum" for name in trained)
+    assert sum(np.abs(tensors[name]).max() > 0 for name in slots) > len(slots) / 2
+    assert not any(name.endswith("/start") for name in tensors)
+    assert np.abs(tensors["resnet_v1_18/conv1/BatchNorm/moving_mean"]).max() > 0
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_diverging_run_stops_and_keeps_the_snapshot_before(toy_dir, log_dir):
+    config = tiny_config(toy_dir, log_dir, lrn_rate=1e30, train_max_iter=4, snapshot=100, save_first_iteration=True)
+    with pytest.raises(DivergedError) as caught:
+        train_with(config)
+    message = str(caught.value)
+    rate = 1e30 * (1 - 1 / 4) ** 0.9
+    [term] = re.findall(r"^the (loss|weight decay) is not finite at step 2 with learning rate ", message)
+    assert f"{term} is not finite at step 2 with learning rate {rate:.6g}: lower --lrn_rate" in message
+    assert "\n" not in message
+    folder = run_folder(config)
+    assert folder.snapshots in message
+    images = re.search("images of the step: (.*)", message).group(1).split(", ")
+    assert len(set(images)) == 2
+    assert set(images) <= {sample.image for sample in find_samples(get_dataset("Toy"), toy_dir, ["train"])}
+    assert {name for name in os.listdir(folder.snapshots) if name.endswith(".index")} == {"model.ckpt-0.index"}
+    assert all(np.isfinite(x).all() for x in tensors_in(folder.snapshot(0)).values())
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_damaged_image_is_named(toy_dir, log_dir, tmp_path, caplog):
+    data_dir = str(tmp_path / "toy")
+    shutil.copytree(toy_dir, data_dir)
+    damaged = find_samples(get_dataset("Toy"), data_dir, ["train"])[3].image
+    os.truncate(damaged, os.path.getsize(damaged) // 2)
+    caplog.set_level("INFO")
+    with pytest.raises(ImageError) as caught:
+        train_with(tiny_config(data_dir, log_dir, train_max_iter=4, snapshot=100, show_period=100))
+    assert str(caught.value).startswith(f"{damaged}: not an image that can be read")
+    assert "batch: 2 images per tower x 1 towers = 2; 6 training images" in caplog.text
+    assert "towers: /device:CPU:0" in caplog.text
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_log_folder_that_is_a_file(toy_dir, tmp_path):
+    (tmp_path / "log").write_text("")
+    with pytest.raises(OutputError, match=r"log.*: cannot write \(.*\): free space or change --log_dir") as caught:
+        train_with(tiny_config(toy_dir, str(tmp_path / "log")))
+    assert "\n" not in str(caught.value)
+
+
+class FailingTrainer:
+    """A trainer whose session or saver raises, without a network."""
+
+    def __init__(self, path, *, step_error=None, save_error=None, faults=(), weights_finite=True):
+        def run(fetches, feed=None):
+            if fetches == "weights_finite":
+                return weights_finite
+            raise step_error
+
+        def save(*arguments, **options):
+            raise save_error
+
+        graph = dict.fromkeys(("loss", "auxiliary_loss", "weight_decay", "train_op", "learning_rate", "predictions"))
+        config = tiny_config("toy", "log", save_first_iteration=step_error is None)
+        self.folder = RunFolder(str(path))
+        self.trainer = Trainer(
+            SimpleNamespace(graph=tf.get_default_graph(), run=run),
+            SimpleNamespace(**graph, weights_finite="weights_finite"),
+            SimpleNamespace(faults=list(faults), sample_indices=None, labels=[], images=[None]),
+            [], get_dataset("Toy"), config, self.folder, SimpleNamespace(save=save), toy_record(config),
+        )  # fmt: skip
+
+
+def out_of_memory():
+    return tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+
+def test_failed_step_raises_what_loading_raised(tmp_path):
+    with tf.Graph().as_default():
+        failing = FailingTrainer(tmp_path, step_error=out_of_memory(), faults=[DatasetError("a.png: id 77")])
+        with pytest.raises(DatasetError, match="a.png: id 77"):
+            failing.trainer.run(0)
+
+
+def test_failed_step_for_another_reason_is_not_hidden(tmp_path):
+    with tf.Graph().as_default():
+        failing = FailingTrainer(tmp_path, step_error=out_of_memory())
+        with pytest.raises(tf.errors.ResourceExhaustedError):
+            failing.trainer.run(0)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), out_of_memory()])
+def test_snapshot_that_cannot_be_written(tmp_path, error):
+    with tf.Graph().as_default():
+        failing = FailingTrainer(tmp_path, save_error=error)
+        with pytest.raises(OutputError, match=r"cannot write \(.*(space|memory).*\): free space or change --log_dir"):
+            failing.trainer.run(0)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    with tf.Graph().as_default():
+        failing = FailingTrainer(tmp_path, save_error=AssertionError("saved"), weights_finite=False)
+        with pytest.raises(DivergedError, match="a weight is not finite after step 0: lower --lrn_rate"):
+            failing.trainer.run(0)
+
+
+def test_summary_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "run").write_text("")
+    with tf.Graph().as_default():
+        failing = FailingTrainer(tmp_path / "run", step_error=out_of_memory())
+        with pytest.raises(OutputError, match="cannot write"):
+            failing.trainer.run(0)
+
+
+def test_resume_from_a_step_that_exists(tiny_run):
+    assert check_resume_step(tiny_run.folder, 2, 4) == tiny_run.folder.snapshot(2)
+
+
+@pytest.mark.parametrize(
+    ("step", "max_steps", "words"),
+    [(3, 4, r"no snapshot of --resume_step 3 \(there are snapshots of steps 2, 4 in its folder\)"),
+     (4, 4, "--resume_step 4 is not before --train_max_iter 4: nothing is left"),
+     (4, 3, "--resume_step 4 is not before --train_max_iter 3")],
+)  # fmt: skip
+def test_resume_from_another_step(tiny_run, step, max_steps, words):
+    with pytest.raises(CheckpointError, match=words):
+        check_resume_step(tiny_run.folder, step, max_steps)
+
+
+def test_resume_of_a_run_that_does_not_exist(toy_dir, log_dir):
+    config = tiny_config(toy_dir, log_dir, resume_step=5)
+    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 5 \(there is none in its folder\)"):
+        train_with(config)
+    assert not os.path.exists(log_dir)
+    os.makedirs(run_folder(dataclasses.replace(config, resume_step=0)).snapshots)
+    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 0 \(there is none in its folder\)"):
+        train_with(dataclasses.replace(config, resume_step=0))

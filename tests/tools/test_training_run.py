@@ -1,0 +1,304 @@
+"""Whole runs: resuming, L2-SP from a ResNet checkpoint, validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import os
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from database.augment import Augmentation
+from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
+from database.loading import load_sample
+from model import resnet
+from model.pspnet_mg import TrainingOptions
+from tests.tools.runs import (
+    NARROW,
+    NETWORK,
+    csv_rows,
+    resnet_values,
+    tensors_in,
+    tiny_config,
+    toy_record,
+    train_with,
+    write_checkpoint,
+)
+from tools.checkpoint import CheckpointError
+from tools.evaluation import Predictor
+from tools.flags import TrainConfig
+from tools.run_folder import RunFolder, run_folder
+from tools.snapshots import snapshot_steps, snapshot_to_score
+from tools.training_run import (
+    augmentation_of,
+    options_of,
+    pretrained_checkpoint,
+    validate,
+    validation_samples,
+)
+
+
+def test_augmentation_by_flags():
+    config = TrainConfig(batch_size=2, train_image_size=713)
+    assert augmentation_of(config) == Augmentation(
+        (713, 713),
+        scale_range=(0.5, 2.0),
+        max_rotation=10.0,
+        mirror=True,
+        jitter_colors=True,
+        gaussian_blur=False,
+    )
+    config = TrainConfig(
+        batch_size=2, train_image_size=713, random_scale=False, random_rotate=False, random_mirror=False,
+        random_blur=False, gaussian_blur=True,
+    )  # fmt: skip
+    assert augmentation_of(config) == Augmentation(
+        (713, 713),
+        scale_range=(1.0, 1.0),
+        max_rotation=0.0,
+        mirror=False,
+        jitter_colors=False,
+        gaussian_blur=True,
+    )
+    assert augmentation_of(TrainConfig(batch_size=2, scale_min=0.7, scale_max=0.9)).scale_range == (0.7, 0.9)
+
+
+def test_training_options_by_flags():
+    changes = {
+        "loss_type": "focal_2", "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
+        "weight_decay_rate2": 0.25, "consider_dilated": True, "new_layer_names": ("psp",), "bn_frozen": True,
+        "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,
+        "float_type": "bf16", "seed": 9,
+    }  # fmt: skip
+    assert options_of(TrainConfig(batch_size=2, **changes)) == TrainingOptions(**changes)
+
+
+def test_pretrained_checkpoint_by_flags(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = {"a": np.zeros(1, np.float32)}
+    default = write_checkpoint("./z_pretrained_weights/resnet_v1_101.ckpt", values)
+    other = write_checkpoint(str(tmp_path / "other.ckpt"), values)
+    assert pretrained_checkpoint(TrainConfig(batch_size=2, network="resnet_v1_101")) == default
+    assert pretrained_checkpoint(TrainConfig(batch_size=2, fine_tune_filename=other)) == other
+    for name in ("none", "None"):
+        config = TrainConfig(batch_size=2, fine_tune_filename=name, weight_decay_mode=0)
+        assert pretrained_checkpoint(config) is None
+
+
+@pytest.mark.parametrize(("filename", "named"), [(None, "resnet_v1_50.ckpt"), ("mine.ckpt", "mine.ckpt")])
+def test_missing_pretrained_checkpoint(tmp_path, monkeypatch, filename, named):
+    monkeypatch.chdir(tmp_path)
+    words = f"{named}: there is no such checkpoint: give .* --fine_tune_filename, or .*--fine_tune_filename none"
+    with pytest.raises(CheckpointError, match=words) as caught:
+        pretrained_checkpoint(TrainConfig(batch_size=2, fine_tune_filename=filename))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def resumed(tiny_run, tmp_path_factory):
+    """The tiny run from its snapshot of step 2 on, in a folder of its own: (config, folder)."""
+    log_dir = tmp_path_factory.mktemp("resumed")
+    config = dataclasses.replace(tiny_run.config, log_dir=str(log_dir), resume_step=2)
+    folder = run_folder(config)
+    os.makedirs(folder.snapshots)
+    for path in glob.glob(tiny_run.folder.snapshot(2) + ".*"):
+        shutil.copy(path, folder.snapshots)
+    shutil.copy(tiny_run.folder.csv, folder.csv)
+    yield config, train_with(config)
+    shutil.rmtree(log_dir)
+
+
+def test_resumed_run_ends_where_the_uninterrupted_run_ended(tiny_run, resumed):
+    """Weights, momentum and running statistics, to 1e-5 of the largest value of each; measured: to the last bit."""
+    straight, continued = tensors_in(tiny_run.folder.snapshot(4)), tensors_in(resumed[1].snapshot(4))
+    before = tensors_in(tiny_run.folder.snapshot(2))
+    assert straight.keys() == continued.keys()
+    assert straight["global_step"] == continued["global_step"] == 4
+    moved = 0
+    for name, value in straight.items():
+        bound = 1e-5 * max(np.abs(value).max(), 1e-3)
+        np.testing.assert_allclose(continued[name], value, rtol=0, atol=bound, err_msg=name)
+        moved += np.abs(value - before[name]).max() > 10 * bound
+    assert moved > 0.9 * len(straight)  # or the comparison would show nothing
+
+
+def test_resumed_run_continues_the_curves(tiny_run, resumed):
+    straight, continued = csv_rows(tiny_run.folder), csv_rows(resumed[1])
+    assert [row["step"] for row in continued] == [1, 2, 3, 4]
+    for name in ("learning_rate", "loss", "auxiliary_loss", "weight_decay", "mean_iou"):
+        assert [row[name] for row in continued] == pytest.approx([row[name] for row in straight], rel=1e-4)
+
+
+def test_resumed_run_is_not_set_aside(resumed):
+    config, folder = resumed
+    assert os.listdir(os.path.dirname(folder.path)) == [os.path.basename(folder.path)]
+    assert {name for name in os.listdir(folder.snapshots) if name.endswith(".index")} == {
+        "model.ckpt-2.index", "model.ckpt-4.index"
+    }  # fmt: skip
+
+
+ALPHA, BETA = 100.0, 0.02
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A run from a ResNet checkpoint with L2-SP, over what an earlier run with the same id had left."""
+
+    folder: RunFolder
+    start: dict[str, np.ndarray]  # of the ResNet checkpoint
+
+    def snapshot(self, step: int) -> dict[str, np.ndarray]:
+        return tensors_in(self.folder.snapshot(step))
+
+    def weights(self, step: int) -> dict[str, np.ndarray]:
+        """Convolution weights in a snapshot, as float64."""
+        return {n: x.astype(np.float64) for n, x in self.snapshot(step).items() if n.endswith("/weights")}
+
+    def is_new(self, name: str) -> bool:
+        return name not in self.start or "/logits/" in name
+
+    def decay_curve(self) -> dict[int, float]:
+        """Weight decay by step, as TensorBoard shows it."""
+        [path] = glob.glob(os.path.join(self.folder.path, "events.out.tfevents.*"))
+        return {
+            event.step: value.simple_value
+            for event in tf.train.summary_iterator(path)
+            for value in event.summary.value
+            if value.tag == "train/weight_decay"
+        }
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(toy_dir, tmp_path_factory):
+    folder, start = tmp_path_factory.mktemp("fine-tuned"), resnet_values()
+    prefix = write_checkpoint(str(folder / "pretrained" / "resnet_v1_18.ckpt"), start)
+    config = tiny_config(
+        toy_dir, str(folder / "log"), weight_decay_mode=1, weight_decay_rate=ALPHA, weight_decay_rate2=BETA,
+        fine_tune_filename=prefix, save_first_iteration=True,
+    )  # fmt: skip
+    earlier = run_folder(config)
+    os.makedirs(earlier.snapshots)
+    with open(earlier.snapshot(9) + ".index", "w", encoding="utf-8") as file:
+        file.write("earlier")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+        run = train_with(config)
+    yield FineTuned(run, start)
+    shutil.rmtree(folder)
+
+
+def test_run_starts_from_the_resnet(fine_tuned):
+    first = fine_tuned.snapshot(0)
+    backbone = [name for name in fine_tuned.start if "/logits/" not in name]
+    for name in backbone:
+        np.testing.assert_array_equal(first[name], fine_tuned.start[name], err_msg=name)
+    assert first["resnet_v1_18/logits/weights"].shape == (1, 1, 512, 19)
+    assert np.abs(first["resnet_v1_18/logits/weights"]).max() > 0
+
+
+def test_first_decay_is_of_the_new_layers_alone(fine_tuned):
+    """w equals w0, so what is left of L2-SP is beta/2 * |w_new|^2."""
+    new = [x for name, x in fine_tuned.weights(0).items() if fine_tuned.is_new(name)]
+    assert len(new) == 8  # 4 pyramid levels, the 3x3 layers of both heads, both classifiers
+    expected = BETA / 2 * sum(np.square(x).sum() for x in new)
+    assert fine_tuned.decay_curve()[1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_second_decay_pulls_towards_the_resnet(fine_tuned):
+    weights = fine_tuned.weights(1)
+    new = BETA / 2 * sum(np.square(x).sum() for name, x in weights.items() if fine_tuned.is_new(name))
+    pull = ALPHA / 2 * sum(np.square(x - fine_tuned.start[name].astype(np.float64)).sum()
+                           for name, x in weights.items() if not fine_tuned.is_new(name))  # fmt: skip
+    assert pull > 0.01 * new
+    assert fine_tuned.decay_curve()[2] == pytest.approx(new + pull, rel=1e-6)
+
+
+def test_earlier_run_is_set_aside(fine_tuned):
+    kept = os.path.join(f"{fine_tuned.folder.path}.earlier-1", "snapshot", "model.ckpt-9.index")
+    with open(kept, encoding="utf-8") as file:
+        assert file.read() == "earlier"
+    assert not os.path.exists(fine_tuned.folder.snapshot(9) + ".index")
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_resnet_of_another_network_is_refused_before_anything_is_moved(toy_dir, log_dir, tmp_path):
+    prefix = write_checkpoint(str(tmp_path / "r.ckpt"), resnet_values("resnet_v1_34"))
+    config = tiny_config(toy_dir, log_dir, weight_decay_mode=1, fine_tune_filename=prefix)
+    earlier = run_folder(config)
+    os.makedirs(earlier.snapshot(9))
+    with pytest.raises(CheckpointError, match=r"r.ckpt: .*it holds resnet_v1_34.*--network"):
+        train_with(config)
+    assert os.path.exists(earlier.snapshot(9))
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_a_resumed_run_prunes_the_snapshots_from_before(toy_dir, log_dir):
+    config = tiny_config(toy_dir, log_dir, keep=1)
+    folder = train_with(config)
+    assert snapshot_steps(folder) == [2]
+    train_with(dataclasses.replace(config, resume_step=2, train_max_iter=3))
+    assert snapshot_steps(folder) == [3]
+
+
+def test_snapshot_to_score(tiny_run):
+    config, folder = tiny_run.config, tiny_run.folder
+    assert snapshot_to_score(config, folder) == folder.snapshot(4)
+    only = dataclasses.replace(config, eval_only=True)
+    assert snapshot_to_score(only, folder) == folder.snapshot(4)
+    assert snapshot_to_score(dataclasses.replace(only, resume_step=2), folder) == folder.snapshot(2)
+    assert snapshot_to_score(dataclasses.replace(config, resume_step=2), folder) == folder.snapshot(4)
+    with pytest.raises(CheckpointError, match="there is no such checkpoint; the newest in its folder is .*ckpt-4"):
+        snapshot_to_score(dataclasses.replace(only, resume_step=3), folder)
+
+
+def test_validation_samples(toy_dir):
+    toy, config = get_dataset("Toy"), tiny_config(toy_dir, "log")
+    assert validation_samples(config, toy, toy_dir) == find_samples(toy, toy_dir, ["val"])
+
+
+def test_own_data_without_validation_list(tmp_path):
+    values = {"batch_size": 2, "database": "custom", "num_classes": 3}
+    lists = {"train_list": str(tmp_path / "train.txt")}
+    dataset = custom_dataset(3, **lists)
+    assert validation_samples(TrainConfig(**values, **lists), dataset, str(tmp_path)) == []
+    with pytest.raises(DatasetError, match="split 'val' is empty"):
+        validation_samples(TrainConfig(**values), custom_dataset(3), str(tmp_path))
+
+
+def test_scores_of_a_snapshot(tiny_run, toy_dir):
+    dataset = get_dataset("Toy")
+    samples = find_samples(dataset, toy_dir, ["val"])
+    config = dataclasses.replace(tiny_run.config, mirror=False)
+    prefix = tiny_run.folder.snapshot(2)
+    scores = validate(config, dataset, samples, prefix, tiny_run.folder)
+
+    pairs = []
+    with Predictor(prefix, toy_record(config), mirror=False) as predictor:
+        for image, label in map(load_sample, samples):
+            predicted = predictor.labels(image)
+            pairs.append((label[label != 255], predicted[label != 255]))
+    truth, predicted = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    ious = [np.sum((truth == c) & (predicted == c)) / np.sum((truth == c) | (predicted == c))
+            for c in np.union1d(truth, predicted)]  # fmt: skip
+    assert scores.mean_iou == pytest.approx(np.mean(ious))
+    assert scores.pixel_accuracy == pytest.approx(np.mean(truth == predicted))
+
+    with open(os.path.join(tiny_run.folder.path, "scores-2.json"), encoding="utf-8") as file:
+        written = json.load(file)
+    assert written["mean_iou"] == pytest.approx(np.mean(ious))
+    assert written["run"] == {"checkpoint": prefix, "step": 2, "split": "val", "mirror": 0}
+    assert {"scores-2.txt", "scores-2.md"} <= set(os.listdir(tiny_run.folder.path))
+
+
+def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
+    dataset, folder = get_dataset("Toy"), RunFolder(str(tmp_path))
+    samples = find_samples(dataset, toy_dir, ["val"])
+    config = dataclasses.replace(tiny_run.config, test_max_iter=1)
+    assert validate(config, dataset, samples, tiny_run.folder.snapshot(4), folder).images == 1
+    assert len(os.listdir(tmp_path)) == 3
+    assert validate(config, dataset, [], tiny_run.folder.snapshot(4), folder) is None
