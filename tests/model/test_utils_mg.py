@@ -114,7 +114,7 @@ def test_conv2d_batch_norm(activation):
 
 @pytest.mark.parametrize(
     ("initializer", "deviation", "is_uniform"),
-    [("he", (2 / (9 * 128)) ** 0.5, False), ("xavier", (2 / (9 * (64 + 128))) ** 0.5, True)],
+    [("he", (2 / (9 * 64)) ** 0.5, False), ("xavier", (2 / (9 * (64 + 128))) ** 0.5, True)],
 )
 def test_initializers(initializer, deviation, is_uniform):
     _, variables = _convolve(_images((1, 3, 3, 64)), filters=128, kernel_size=3, initializer=initializer)
