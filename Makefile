@@ -2,12 +2,16 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS ?= dev
+comma := ,
 
 .PHONY: setup test lint demo clean
 
-setup: $(VENV)/installed
+# One stamp per choice of extras, so that asking for others installs them.
+INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-$(VENV)/installed: pyproject.toml
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
