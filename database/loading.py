@@ -29,11 +29,27 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
     unknown = (train_ids == UNKNOWN_LABEL) | (ids < 0) | (ids > 255)
     if unknown.any():
         found = int(ids[unknown][0])
-        raise DatasetError(
-            f"{path}: id {found} ({np.count_nonzero(ids == found)} pixels) is neither a class nor ignored: "
-            "correct the file, or say what the id means with --label_map"
-        )
+        raise unknown_id(path, found, int(np.count_nonzero(ids == found)))
     return train_ids
+
+
+def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
+    """The error to raise where a label file holds an id that is neither a class nor ignored."""
+    return DatasetError(
+        f"{path}: id {found} ({pixels} pixels) is neither a class nor ignored: correct the file, or say what the id "
+        "means with --label_map"
+    )
+
+
+def label_path(sample: Sample) -> str:
+    """The path of a sample's label.
+
+    Raises:
+        DatasetError: the sample has none.
+    """
+    if sample.label is None:
+        raise DatasetError(f"{sample.image}: this image has no label, so it can neither be trained on nor scored")
+    return sample.label
 
 
 def load_label(sample: Sample) -> np.ndarray:
@@ -43,9 +59,21 @@ def load_label(sample: Sample) -> np.ndarray:
         ImageError: the file cannot be read.
         DatasetError: the sample has no label, or an id is neither a class nor ignored.
     """
-    if sample.label is None:
-        raise DatasetError(f"{sample.image}: this image has no label, so it can neither be trained on nor scored")
-    return to_train_ids(read_label(sample.label), sample.label_map, sample.label)
+    path = label_path(sample)
+    return to_train_ids(read_label(path), sample.label_map, path)
+
+
+def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
+    """Holds (height, width) of a sample's image and label against each other.
+
+    Raises:
+        ImageError: they differ.
+    """
+    if image_size != label_size:
+        raise ImageError(
+            f"{sample.label}: the label is {label_size[0]}x{label_size[1]} but its image {sample.image} is "
+            f"{image_size[0]}x{image_size[1]} (height x width): the two must be of one size"
+        )
 
 
 def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
@@ -56,9 +84,5 @@ def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         DatasetError: see `load_label`.
     """
     image, label = read_image(sample.image), load_label(sample)
-    if image.shape[:2] != label.shape:
-        raise ImageError(
-            f"{sample.label}: the label is {label.shape[0]}x{label.shape[1]} but its image {sample.image} is "
-            f"{image.shape[0]}x{image.shape[1]} (height x width): the two must be of one size"
-        )
+    check_same_size(sample, image.shape[:2], label.shape)
     return image, label

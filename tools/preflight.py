@@ -13,7 +13,7 @@ from database.classes import IGNORE_LABEL
 from database.datasets import overlapping
 from database.images import image_size, read_label
 from database.layouts import Sample
-from database.loading import to_train_ids
+from database.loading import check_same_size, label_path, unknown_id
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +32,9 @@ def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
 
 
 def _id_counts(sample: Sample) -> Counter[int]:
-    """Pixels by id of one label file, checked against its label map and its image."""
-    assert sample.label is not None
-    ids = read_label(sample.label)
-    to_train_ids(ids, sample.label_map, sample.label)
-    size = image_size(sample.image)
-    if size != ids.shape:
-        raise PreflightError(
-            f"{sample.label}: the label is {ids.shape[0]}x{ids.shape[1]} but its image {sample.image} is "
-            f"{size[0]}x{size[1]} (height x width): the two must be of one size"
-        )
+    """Pixels by id of one label file, whose size is checked against its image's."""
+    ids = read_label(label_path(sample))
+    check_same_size(sample, image_size(sample.image), ids.shape)
     values, counts = np.unique(ids, return_counts=True)
     return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
@@ -73,28 +66,38 @@ def check_labels(samples: Sequence[Sample], how: str, class_names: Sequence[str]
         Pixels by id.
 
     Raises:
-        DatasetError: a file holds an id that is neither a class nor ignored.
-        ImageError: a file cannot be read.
-        PreflightError: a label is of another size than its image, or no pixel of any file is of a class.
+        DatasetError: a sample has no label, or a file holds an id that is neither a class nor ignored.
+        ImageError: a file cannot be read, or a label is of another size than its image.
+        PreflightError: no pixel of any file is of a class.
     """
+    for sample in samples:
+        label_path(sample)
     chosen = choose_samples(samples, how)
-    if not chosen:
-        return Counter()
     total: Counter[int] = Counter()
     label_map: dict[int, int] = {}
+    unknown: list[tuple[str, int, int]] = []
     with ThreadPoolExecutor(workers) as executor:
         for sample, counts in zip(chosen, executor.map(_id_counts, chosen), strict=True):
             total += counts
             label_map.update(sample.label_map)
-    logger.info("label ids in %d of %d files:", len(chosen), len(samples))
+            unknown += [(label_path(sample), i, n) for i, n in counts.items() if i not in sample.label_map]
+    if chosen:
+        logger.info("label ids in %d of %d files:", len(chosen), len(samples))
     pixels = sum(total.values())
     for file_id, count in sorted(total.items()):
-        train_id = label_map[file_id]
-        meaning = "ignored" if train_id == IGNORE_LABEL else class_names[train_id]
-        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, meaning)
-    if all(label_map[file_id] == IGNORE_LABEL for file_id in total):
+        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, _meaning(file_id, label_map, class_names))
+    if unknown:
+        raise unknown_id(*unknown[0])
+    if total and all(label_map[file_id] == IGNORE_LABEL for file_id in total):
         raise PreflightError(
             f"{chosen[0].label}: every pixel of this and of {len(chosen) - 1} more label files is ignored: check "
             "--data_dir, --label_map and --ignore_label"
         )
     return total
+
+
+def _meaning(file_id: int, label_map: dict[int, int], class_names: Sequence[str]) -> str:
+    train_id = label_map.get(file_id)
+    if train_id is None:
+        return "UNKNOWN"
+    return "ignored" if train_id == IGNORE_LABEL else class_names[train_id]

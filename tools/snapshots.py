@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from tools import checkpoint
-from tools.flags import TrainConfig
-from tools.run_folder import RunFolder
+from tools.flags import FlagError, TrainConfig
+from tools.run_folder import ModelRecord, RunFolder
+
+# Flags that change neither what a run computes nor what its snapshots mean.
+_FREE_ON_RESUME = frozenset(
+    {
+        "data_dir",
+        "log_dir",
+        "fine_tune_filename",
+        "train_max_iter",
+        "snapshot",
+        "keep",
+        "save_first_iteration",
+        "resume_step",
+        "test_image_size",
+        "test_max_iter",
+        "mirror",
+        "eval_only",
+        "check_data",
+        "show_period",
+    }
+)
 
 
 def snapshot_to_score(config: TrainConfig, folder: RunFolder) -> str:
@@ -36,6 +57,25 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
             f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
         )
     return prefix
+
+
+def check_same_run(folder: RunFolder, config: TrainConfig) -> None:
+    """Holds the flags of a run that is continued against those it was started with.
+
+    Raises:
+        FlagError: one that matters has changed.
+        RecordError: the record beside the snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    if record is None:
+        return
+    for name, now in dataclasses.asdict(config).items():
+        then = record.flags.get(name, now)
+        then = tuple(then) if isinstance(then, list) else then
+        if name not in _FREE_ON_RESUME and then != now:
+            raise FlagError(
+                f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"
+            )
 
 
 def snapshot_steps(folder: RunFolder) -> list[int]:

@@ -15,13 +15,14 @@ from database.layouts import Sample
 from database.reader import Batches, training_batches
 from model import pspnet_mg
 from model.pspnet_mg import TrainGraph, TrainingOptions
+from model.regularizers import DECAY_MODES
 from tools import checkpoint, cluster, tables
 from tools.checkpoint import CheckpointError, ResNetInitializer, StartingPoints
 from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
 from tools.metrics import Scores
 from tools.run_folder import ModelRecord, RunFolder
-from tools.snapshots import check_resume_step, snapshot_steps
+from tools.snapshots import check_resume_step, check_same_run, snapshot_steps
 from tools.training import Trainer, writing_to
 
 logger = logging.getLogger(__name__)
@@ -143,9 +144,15 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     resumed = None
     if config.resume_step is not None:
         resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
+        check_same_run(folder, config)
     record = ModelRecord.of_run(config, dataset)
-    built = _build(config, record, samples, devices, start, pretrained_checkpoint(config))
+    needs_resnet = resumed is None or DECAY_MODES[config.weight_decay_mode].needs_start
+    pretrained = pretrained_checkpoint(config) if needs_resnet else None
+    built = _build(config, record, samples, devices, start, pretrained)
+    if resumed is not None:
+        checkpoint.require_match(resumed, built.saved_variables, "resume with the flags of the run")
     _report(config, built, samples, devices)
+    logger.info("weights start from: %s", resumed or pretrained or "random weights")
     with writing_to(folder):
         if resumed is None:
             folder.set_aside_earlier_run()
@@ -154,9 +161,7 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
         session.run(built.initializers)
         if resumed is not None:
             built.saver.recover_last_checkpoints([folder.snapshot(step) for step in snapshot_steps(folder)])
-            checkpoint.require_match(resumed, built.saved_variables, "resume with the flags of the run")
             checkpoint.restore(session, resumed, built.saver)
-            logger.info("resumed %s", resumed)
         if built.resnet is not None:
             built.resnet.run(session, resumed=resumed is not None)
         Trainer(session, built.train, built.batches, samples, dataset, config, folder, built.saver, record).run(start)
@@ -167,8 +172,6 @@ def _report(config: TrainConfig, built: _Built, samples: Sequence[Sample], devic
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
     for line in built.train.decay_report:
         logger.info("  %-28s rate %-8g %s", line.mode, line.rate, line.name)
-    source = built.resnet.prefix if built.resnet is not None else "random weights"
-    logger.info("weights start from: %s", source)
     logger.info("towers: %s", ", ".join(devices))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",
@@ -196,10 +199,15 @@ def validate(
 ) -> Scores | None:
     """Scores a snapshot on the validation split and writes the tables beside the run.
 
+    The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags.
+
     Returns:
         The scores, None if there are no samples.
     """
-    record = ModelRecord.of_run(config, dataset)
+    if not samples:
+        return None
+    record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
+    record = dataclasses.replace(record, test_image_size=config.test_image_size)
     with Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type) as predictor:
         scores = evaluate(predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate")
     if scores is not None:

@@ -44,7 +44,7 @@ def test_unknown_id_is_named_with_its_file(tmp_path):
 
 def test_sizes_that_differ(tmp_path):
     sample = write_sample(tmp_path, "a", np.ones((4, 6)), image_size=(6, 4))
-    with pytest.raises(PreflightError, match=r"a_label.png: the label is 4x6 but its image .*a_image.png is 6x4"):
+    with pytest.raises(ImageError, match=r"a_label.png: the label is 4x6 but its image .*a_image.png is 6x4"):
         check_labels([sample], "sample", NAMES)
 
 

@@ -20,9 +20,9 @@ from database.datasets import DatasetError, find_samples, get_dataset
 from database.images import ImageError
 from tests.tools.runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
 from tools.checkpoint import CheckpointError
-from tools.flags import TrainConfig
+from tools.flags import FlagError, TrainConfig
 from tools.run_folder import ModelRecord, RunFolder, run_folder
-from tools.snapshots import check_resume_step
+from tools.snapshots import check_resume_step, check_same_run
 from tools.training import DivergedError, OutputError, StepResult, Trainer, learning_rate_at
 
 
@@ -246,3 +246,10 @@ def test_resume_of_a_run_that_does_not_exist(toy_dir, log_dir):
     os.makedirs(run_folder(dataclasses.replace(config, resume_step=0)).snapshots)
     with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 0 \(there is none in its folder\)"):
         train_with(dataclasses.replace(config, resume_step=0))
+
+
+@pytest.mark.parametrize(("name", "now"), [("resize_grid", "legacy"), ("seed", 9), ("subsets_for_training", ("val",))])
+def test_resume_with_other_flags_is_refused(tiny_run, name, now):
+    check_same_run(tiny_run.folder, dataclasses.replace(tiny_run.config, train_max_iter=9, keep=1))
+    with pytest.raises(FlagError, match=f"--{name} is .* was started with .*: resume with the flags of the run"):
+        check_same_run(tiny_run.folder, dataclasses.replace(tiny_run.config, **{name: now}))
