@@ -153,8 +153,9 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
       splits: names of splits, such as ("train", "val").
 
     Raises:
-      DatasetError: data_dir is no folder; a split is unknown or empty; an image lacks its label or a label
-        its image; a list file is missing or malformed or names a file that does not exist.
+      DatasetError: data_dir is no folder; a split is unknown or empty; a folder cannot be read or has the name of
+        an image; an image lacks its label or a label its image; a list file is missing or malformed or names a
+        file that does not exist.
     """
     if not os.path.isdir(data_dir):
         raise DatasetError(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
-import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
+
+from database.atomic import written_atomically
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
 _DECODE_ERRORS = (
@@ -195,14 +195,8 @@ def write_image(path: str, array: np.ndarray) -> None:
         raise ImageError(
             f"{path}: cannot write {array.dtype} {list(array.shape)} as an image; expected uint8 [H, W, 3] or [H, W]"
         )
-    folder = os.path.dirname(path) or "."
-    partial_path = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
     try:
-        os.makedirs(folder, exist_ok=True)
-        Image.fromarray(array).save(partial_path, format="PNG")
-        os.replace(partial_path, path)
+        with written_atomically(path) as partial_path:
+            Image.fromarray(array).save(partial_path, format="PNG")
     except OSError as error:
         raise ImageError(f"{path}: image cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            os.unlink(partial_path)

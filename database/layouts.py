@@ -167,17 +167,25 @@ def _folder_pair(
 def _files_below(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
     """Relative path without suffix -> path, of the visible files below a folder with one of the suffixes."""
     found: dict[str, str] = {}
-    for parent, _, names in os.walk(folder, followlinks=True):
-        for name in sorted(names):
+    for parent, folder_names, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+        for name in sorted([*names, *folder_names]):
             suffix = next((end for end in suffixes if name.lower().endswith(end.lower())), None)
             if suffix is None or name.startswith("."):
                 continue
             path = os.path.join(parent, name)
+            if name in folder_names:
+                raise DatasetError(f"{path}: a folder, by its name expected to be a file; rename or remove it")
             key = os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")
             if key in found:
                 raise DatasetError(f"{path}: the same name as {found[key]} but for the suffix; keep one")
             found[key] = path
     return found
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Called by `os.walk`, which by itself passes over such folders; one that does not exist holds no files."""
+    if not isinstance(error, FileNotFoundError):
+        raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
 
 
 def _unlabelled(images: Mapping[str, str]) -> list[_Entry]:
@@ -216,7 +224,9 @@ def _listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = Fal
         key = os.path.splitext(fields[0].lstrip("/"))[0]
         entries.append(_Entry(key, paths[0], paths[1] if len(paths) == 2 else None))
     if missing:
-        raise DatasetError(f"{list_path}: names {missing[0]}, which is not in {data_dir}{_and_more(len(missing) - 1)}")
+        raise DatasetError(
+            f"{list_path}: names {missing[0]}, which is no file in {data_dir}{_and_more(len(missing) - 1)}"
+        )
     return entries
 
 

@@ -51,6 +51,35 @@ def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(position, key, num_samples - 1)
 
 
+@dataclass(frozen=True)
+class _SampleMaker:
+    """Maps the counter of a draw to its image, its label and the index of the sample that they are from."""
+
+    samples: Sequence[Sample]
+    augmentation: Augmentation
+    image_mean: tuple[float, float, float]
+    color_switch: bool
+    seed: int
+    faults: list[Exception]
+
+    def _load(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            return load_sample(self.samples[int(index)])
+        except Exception as error:
+            self.faults.append(error)
+            raise
+
+    def make(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """int64 scalar -> float32 [h, w, 3], int32 [h, w], int64 scalar."""
+        index = sample_index(counter, len(self.samples), self.seed)
+        image, label = tf.numpy_function(self._load, [index], [tf.uint8, tf.uint8], stateful=False)
+        image.set_shape([None, None, 3])
+        label.set_shape([None, None])
+        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, self.seed]))
+        crop, crop_label = augment(image, label, draws, self.augmentation, self.image_mean)
+        return (crop[..., ::-1] if self.color_switch else crop), crop_label, index
+
+
 def training_batches(
     samples: Sequence[Sample],
     *,
@@ -79,35 +108,25 @@ def training_batches(
     Returns:
         Batches without end.
     """
-    faults: list[Exception] = []
-
-    def load(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            return load_sample(samples[int(index)])
-        except Exception as error:
-            faults.append(error)
-            raise
-
-    @tf.autograph.experimental.do_not_convert
-    def make_sample(counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        index = sample_index(counter, len(samples), seed)
-        image, label = tf.numpy_function(load, [index], [tf.uint8, tf.uint8], stateful=False)
-        image.set_shape([None, None, 3])
-        label.set_shape([None, None])
-        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, seed]))
-        crop, crop_label = augment(image, label, draws, augmentation, image_mean)
-        return (crop[..., ::-1] if color_switch else crop), crop_label, index
-
+    maker = _SampleMaker(samples, augmentation, image_mean, color_switch, seed, faults=[])
+    make_sample = tf.autograph.experimental.do_not_convert(maker.make)
     with tf.device("/CPU:0"):
         dataset = tf.data.Dataset.range(first_sample, _ENDLESS)
         dataset = dataset.map(make_sample, num_parallel_calls=parallel_calls, deterministic=True)
         dataset = dataset.batch(batch_size * len(tower_devices), drop_remainder=True).prefetch(2)
         iterator = tf.data.make_initializable_iterator(dataset)
         images, labels, indices = iterator.get_next()
-        shares = list(zip(tf.split(images, len(tower_devices)), tf.split(labels, len(tower_devices)), strict=True))
-    tower_images, tower_labels = [], []
-    for device, (image_share, label_share) in zip(tower_devices, shares, strict=True):
+    tower_images = _share_out(images, tower_devices, "images")
+    tower_labels = _share_out(labels, tower_devices, "labels")
+    return Batches(tower_images, tower_labels, indices, iterator.initializer, maker.faults)
+
+
+def _share_out(batch: tf.Tensor, tower_devices: Sequence[str], name: str) -> list[tf.Tensor]:
+    """Splits a batch in order and puts each part on its device."""
+    with tf.device("/CPU:0"):
+        shares = tf.split(batch, len(tower_devices))
+    placed = []
+    for device, share in zip(tower_devices, shares, strict=True):
         with tf.device(device):
-            tower_images.append(tf.identity(image_share, "images"))
-            tower_labels.append(tf.identity(label_share, "labels"))
-    return Batches(tower_images, tower_labels, indices, iterator.initializer, faults)
+            placed.append(tf.identity(share, name))
+    return placed

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from database.images import write_image
+from database.atomic import folder_written_atomically
+from database.images import ImageError, write_image
 
 # Cityscapes labelIds.
 _EGO_VEHICLE, _DYNAMIC = 1, 5
@@ -273,7 +274,7 @@ def write_dataset(
     """Writes leftImg8bit/ and, except for test, gtFine/ with labelIds, by Cityscapes' folder and file names.
 
     Each scene depends on seed, split and its number only: asking for more leaves the first ones as they
-    are, and writing again changes nothing.
+    are, and writing again changes nothing. A new dataset is there when it is whole, not before.
 
     Args:
       root: the dataset's folder.
@@ -282,15 +283,21 @@ def write_dataset(
       seed: not negative.
 
     Raises:
-      database.images.ImageError: a file cannot be written.
+      database.images.ImageError: a file or the folder cannot be written.
     """
-    for split_number, (split, count) in enumerate((("train", train), ("val", val), ("test", test))):
-        city = _CITIES[split]
-        for index in range(count):
-            rng = np.random.default_rng((seed, split_number, index))
-            image, label_ids = render_scene(rng, height, width)
-            stem = f"{city}_{index:06d}_000019"
-            write_image(os.path.join(root, "leftImg8bit", split, city, f"{stem}_leftImg8bit.png"), image)
-            if split != "test":
-                label_path = os.path.join(root, "gtFine", split, city, f"{stem}_gtFine_labelIds.png")
-                write_image(label_path, label_ids)
+    try:
+        with folder_written_atomically(root) as folder:
+            for split_number, (split, count) in enumerate((("train", train), ("val", val), ("test", test))):
+                for index in range(count):
+                    rng = np.random.default_rng((seed, split_number, index))
+                    _write_scene(folder, split, index, *render_scene(rng, height, width))
+    except OSError as error:
+        raise ImageError(f"{root}: dataset cannot be written ({error.strerror or error})") from error
+
+
+def _write_scene(folder: str, split: str, index: int, image: np.ndarray, label_ids: np.ndarray) -> None:
+    city = _CITIES[split]
+    stem = f"{city}_{index:06d}_000019"
+    write_image(os.path.join(folder, "leftImg8bit", split, city, f"{stem}_leftImg8bit.png"), image)
+    if split != "test":
+        write_image(os.path.join(folder, "gtFine", split, city, f"{stem}_gtFine_labelIds.png"), label_ids)

@@ -2,6 +2,10 @@
 
 The protocol of Zhao et al., "Pyramid Scene Parsing Network" (CVPR 2017): the probabilities of neighbouring
 windows are averaged where they overlap, those of the scales and mirrored copies everywhere.
+
+Both averages and the resizing between them are linear, so that every window is added to the result by itself, through
+one small matrix per axis. The windows of all scales come in the order of the rows they reach in the image, and rows
+that no window reaches any more are handed out and forgotten: a full [H, W, classes] need never exist.
 """
 
 from __future__ import annotations
@@ -9,141 +13,73 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice
 
 import numpy as np
+from scipy.sparse import csr_array
+
+from tools.interpolation import along_columns, along_rows
+from tools.windows import Placement, ScaledAxis, SlidingError, window_stride
 
 SCALES_SINGLE = (1.0,)
 SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
-
-class SlidingError(ValueError):
-    """Windows, scales, images or predictions that do not fit together."""
-
-
-def resize_bilinear(array: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes on the half-pixel grid without antialiasing, as OpenCV's INTER_LINEAR does.
-
-    Args:
-      array: float32 [H, W, C].
-      height: rows of the result, 1 or more.
-      width: columns of the result, 1 or more.
-
-    Returns:
-      float32 [height, width, C]; the array itself where the size is already right.
-
-    Raises:
-      SlidingError: the array is not [H, W, C] or empty, or height or width is below 1.
-    """
-    array = np.asarray(array, np.float32)
-    if array.ndim != 3 or not array.size:
-        raise SlidingError(
-            f"array to resize has shape {list(array.shape)}: expected a non-empty [H, W, C]; resize one image at a time"
-        )
-    if height < 1 or width < 1:
-        raise SlidingError(f"size to resize to is {height} x {width}: expected 1 x 1 or more; pass a larger one")
-    rows_first = height * array.shape[1] <= array.shape[0] * width  # the order with the smaller intermediate
-    for axis in (0, 1) if rows_first else (1, 0):
-        array = _interpolate(array, (height, width)[axis], axis)
-    return array
+# Rows of the result that are finished together: few enough that what a window adds to them stays in the cache.
+_BAND_ROWS = 16
 
 
-def _interpolate(array: np.ndarray, size: int, axis: int) -> np.ndarray:
-    length = array.shape[axis]
-    if size == length:
-        return array
-    positions = np.clip((np.arange(size) + 0.5) * (length / size) - 0.5, 0, length - 1)
-    lower = np.floor(positions).astype(np.intp)
-    fractions = (positions - lower).astype(np.float32)
-    resized = np.take(array, lower, axis)
-    difference = np.take(array, np.minimum(lower + 1, length - 1), axis)
-    difference -= resized
-    difference *= np.expand_dims(fractions, tuple(other for other in range(array.ndim) if other != axis))
-    resized += difference
-    return resized
+@dataclass(frozen=True)
+class _Strip:
+    """All windows of one scale at one height."""
 
-
-def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Places windows along one axis so that every pixel is covered and none lies outside.
-
-    Args:
-      length: pixels along the axis, 1 or more.
-      window: pixels in a window, 1 or more.
-      stride: pixels from one window's start to the next, 1..window.
-
-    Returns:
-      0, stride, 2 * stride and so on, the last moved back to length - window; [0] if one window is enough.
-
-    Raises:
-      SlidingError: an argument is outside its range.
-    """
-    if length < 1 or window < 1:
-        raise SlidingError(f"length {length} with window {window}: expected 1 or more for both; pass larger ones")
-    if not 1 <= stride <= window:
-        raise SlidingError(
-            f"stride {stride} with window {window}: expected 1..{window}, a longer one leaves "
-            "pixels uncovered; choose one in that range"
-        )
-    last = max(length - window, 0)
-    return [*range(0, last, stride), last]
-
-
-def _window_stride(window: int, overlap: float) -> int:
-    # 1e-9 makes up for products such as 10 * (1 - 0.8), which lie a rounding error below a whole number.
-    return max(1, math.floor(window * (1 - overlap) + 1e-9))
-
-
-def _coverage(length: int, window: int, starts: Sequence[int]) -> np.ndarray:
-    """int64 [length]: by how many windows each pixel along one axis is covered."""
-    counts = np.zeros(length, np.int64)
-    for start in starts:
-        counts[start : start + window] += 1
-    return counts
-
-
-class _ScaleMap:
-    """The probabilities of one scale, growing window by window into their average.
-
-    How often a pixel will be covered is known beforehand, so each window is divided by it as it comes in, and
-    the image and its mirrored copy, whose coverages differ, share one sum.
-    """
-
-    def __init__(
-        self,
-        size: tuple[int, int],
-        window_size: tuple[int, int],
-        strides: tuple[int, ...],
-        copies: int,
-        num_classes: int,
-    ) -> None:
-        self.starts = [window_starts(*axis) for axis in zip(size, window_size, strides, strict=True)]
-        rows, columns = (_coverage(*axis) for axis in zip(size, window_size, self.starts, strict=True))
-        self._weights = (1 / (copies * np.outer(rows, columns))).astype(np.float32)[:, :, np.newaxis]
-        self._missing = copies * len(self.starts[0]) * len(self.starts[1])
-        self._sum = np.zeros((*size, num_classes), np.float32)
-
-    def add(self, window: _Window, probabilities: np.ndarray) -> np.ndarray | None:
-        """Adds one window; if it was the last, lets go of the map and returns it, float32 [H, W, C]."""
-        sums = self._sum[:, ::-1] if window.mirrored else self._sum
-        target = sums[window.top :, window.left :][: probabilities.shape[0], : probabilities.shape[1]]
-        height, width = target.shape[:2]
-        weights = self._weights[window.top : window.top + height, window.left : window.left + width]
-        target += probabilities[:height, :width] * weights
-        self._missing -= 1
-        if self._missing:
-            return None
-        finished = self._sum
-        del self._sum
-        return finished
+    from_image: csr_array  # the part of its scale's `from_image` for the rows of the strip
+    rows: list[Placement]  # from the top, each within one band
+    columns: ScaledAxis
 
 
 @dataclass(frozen=True)
 class _Window:
-    scale_map: _ScaleMap
-    mirrored: bool
-    top: int  # in the scaled image, after mirroring
-    left: int
-    pixels: np.ndarray  # float32 [window height, window width, 3]
+    pixels: np.ndarray  # float32 [height, width, 3], smaller than a window where the scaled image is
+    rows: list[Placement]  # as its strip's
+    columns: Placement
+
+    @property
+    def first_row(self) -> int:
+        """The first row of the image that it reaches."""
+        return self.rows[0].reached.start
+
+
+class _OpenBands:
+    """The bands of the result that windows have reached and others still will.
+
+    A band is float32 [W, rows, C], the order of axes in which a product along the columns gives its result.
+    """
+
+    def __init__(self, height: int, width: int, num_classes: int) -> None:
+        self._size, self._num_classes = (height, width), num_classes
+        self._bands: dict[int, np.ndarray] = {}  # by first row
+        self._next = 0  # first row of the band to hand out next
+
+    def add(self, window: _Window, probabilities: np.ndarray) -> None:
+        """Adds one window's probabilities, float32 [h, w, C]."""
+        columns = window.columns
+        for rows in window.rows:
+            part = along_rows(rows.weights, probabilities[rows.pixels, columns.pixels])
+            top = rows.reached.start // _BAND_ROWS * _BAND_ROWS
+            within = slice(rows.reached.start - top, rows.reached.stop - top)
+            self._band(top)[columns.reached, within] += along_columns(columns.weights, part)
+
+    def _band(self, top: int) -> np.ndarray:
+        if top not in self._bands:
+            height, width = self._size
+            self._bands[top] = np.zeros((width, min(_BAND_ROWS, height - top), self._num_classes), np.float32)
+        return self._bands[top]
+
+    def hand_out(self, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Lets go of the bands above row `end`, from the top: the first row and the sum of each."""
+        while self._next < end and min(self._next + _BAND_ROWS, self._size[0]) <= end:
+            yield self._next, self._bands.pop(self._next)
+            self._next += _BAND_ROWS
 
 
 def _height_and_width(window_size: int | tuple[int, int]) -> tuple[int, int]:
@@ -167,6 +103,15 @@ def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch
         raise SlidingError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")
     if not 0 <= overlap < 1:
         raise SlidingError(f"overlap is {overlap}: expected 0 or more and below 1; use 1/3 if unsure")
+
+
+def _checked_image(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image, np.float32)
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise SlidingError(
+            f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass one colour image at a time"
+        )
+    return image
 
 
 class SlidingPredictor:
@@ -202,7 +147,7 @@ class SlidingPredictor:
         self._predict = predict
         self._num_classes = num_classes
         self._window_size = _height_and_width(window_size)
-        self._strides = tuple(_window_stride(length, overlap) for length in self._window_size)
+        self._strides = tuple(window_stride(length, overlap) for length in self._window_size)
         self._scales = tuple(scales)
         self._mirrorings = (False, True) if mirror else (False,)
         self._windows_per_batch = windows_per_batch
@@ -222,53 +167,64 @@ class SlidingPredictor:
         Raises:
           SlidingError: the image is not [H, W, 3] or is empty, or `predict` returns an unexpected shape.
         """
-        image = np.asarray(image, np.float32)
-        if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise SlidingError(
-                f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass one colour image at a time"
-            )
-        height, width = image.shape[:2]
-        total = np.zeros((height, width, self._num_classes), np.float32)
-        windows = self._windows(image)
-        while batch := list(islice(windows, self._windows_per_batch)):
-            for window, predicted in zip(batch, self._predict_windows(batch), strict=True):
-                finished = window.scale_map.add(window, predicted)
-                if finished is not None:
-                    total += resize_bilinear(finished, height, width)
-        total /= len(self._scales)
-        return total
+        image = _checked_image(image)
+        probabilities = np.empty((*image.shape[:2], self._num_classes), np.float32)
+        for top, band in self._bands(image):
+            probabilities[top : top + band.shape[1]] = band.transpose(1, 0, 2)
+        probabilities /= len(self._scales) * len(self._mirrorings)
+        return probabilities
 
     def labels(self, image: np.ndarray) -> np.ndarray:
         """Predicts the most probable class of each pixel; arguments and errors are those of `probabilities`.
 
+        Needs the memory of probabilities for as many rows as the largest window reaches, not for the whole image.
+
         Returns:
           [H, W], 0..num_classes-1: uint8, or uint16 for more than 256 classes.
         """
-        dtype = np.uint8 if self._num_classes <= 256 else np.uint16
-        return self.probabilities(image).argmax(axis=2).astype(dtype)
+        image = _checked_image(image)
+        labels = np.empty(image.shape[:2], np.uint8 if self._num_classes <= 256 else np.uint16)
+        for top, band in self._bands(image):
+            labels[top : top + band.shape[1]] = band.argmax(axis=2).T
+        return labels
+
+    def _bands(self, image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """From the top, each band's first row and its sum over scales and copies, float32 [W, rows, num_classes]."""
+        height, width = image.shape[:2]
+        bands = _OpenBands(height, width, self._num_classes)
+        windows = self._windows(image)
+        while batch := list(islice(windows, self._windows_per_batch)):
+            for window, predicted in zip(batch, self._predict_windows(batch), strict=True):
+                yield from bands.hand_out(window.first_row)
+                bands.add(window, predicted)
+        yield from bands.hand_out(height)
 
     def _windows(self, image: np.ndarray) -> Iterator[_Window]:
-        """The windows of all scales and mirrored copies, one after the other."""
-        for scale in self._scales:
-            height, width = (max(1, round(length * scale)) for length in image.shape[:2])
-            scaled = resize_bilinear(image, height, width)
-            scale_map = _ScaleMap(
-                (height, width), self._window_size, self._strides, len(self._mirrorings), self._num_classes
-            )
+        """The windows of all scales and mirrored copies, by the first row of the image that they reach."""
+        strips = [strip for scale in self._scales for strip in self._strips(image.shape[:2], scale)]
+        for strip in sorted(strips, key=lambda strip: strip.rows[0].reached.start):
+            resized = along_columns(strip.columns.from_image, along_rows(strip.from_image, image))
             for mirrored in self._mirrorings:
-                source = scaled[:, ::-1] if mirrored else scaled
-                for top, left in product(*scale_map.starts):
-                    yield _Window(scale_map, mirrored, top, left, self._crop(source, top, left))
+                pixels = np.ascontiguousarray((resized[::-1] if mirrored else resized).transpose(1, 0, 2))
+                for left, columns in strip.columns.placements(mirrored):
+                    yield _Window(pixels[:, left : left + strip.columns.window], strip.rows, columns)
 
-    def _crop(self, source: np.ndarray, top: int, left: int) -> np.ndarray:
-        height, width = self._window_size
-        pixels = np.zeros((height, width, 3), np.float32)
-        part = source[top : top + height, left : left + width]
-        pixels[: part.shape[0], : part.shape[1]] = part
-        return pixels
+    def _strips(self, size: tuple[int, int], scale: float) -> list[_Strip]:
+        rows, columns = (
+            ScaledAxis(length, scale, window, stride)
+            for length, window, stride in zip(size, self._window_size, self._strides, strict=True)
+        )
+        return [
+            _Strip(rows.from_image[top : top + rows.window], placements, columns)
+            for top, placements in rows.placements_by_band(_BAND_ROWS)
+        ]
 
     def _predict_windows(self, batch: Sequence[_Window]) -> np.ndarray:
-        predicted = np.asarray(self._predict(np.stack([window.pixels for window in batch])))
+        windows = np.zeros((len(batch), *self._window_size, 3), np.float32)
+        for padded, window in zip(windows, batch, strict=True):
+            height, width = window.pixels.shape[:2]
+            padded[:height, :width] = window.pixels
+        predicted = np.asarray(self._predict(windows))
         expected = (len(batch), *self._window_size, self._num_classes)
         if predicted.shape != expected:
             raise SlidingError(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from database.atomic import written_atomically
 from tools.metrics import Scores
 
 _COLUMNS = ("class", "IoU %", "accuracy %")
@@ -180,17 +179,11 @@ def _json_value(value: Any) -> Any:
 
 
 def _write_in_place(path: str, content: str) -> None:
-    partial_path = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.tmp")
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(partial_path, "w", encoding="utf-8", newline="\n") as file:
+        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8", newline="\n") as file:
             file.write(content)
-        os.replace(partial_path, path)
     except OSError as error:
         raise TablesError(
             f"{path}: table cannot be written ({error.strerror or error}); expected a folder "
             "that can be written to, choose another"
         ) from error
-    finally:
-        with suppress(OSError):
-            os.unlink(partial_path)

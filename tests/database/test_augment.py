@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from database.augment import NUM_DRAWS, Augmentation, augment, draw_affine, gaussian_blur, jitter_colors, warp
 from tests.database import reference
+from tests.differences import relative_difference
 
 NEARLY_ONE = float(np.nextafter(np.float32(1.0), np.float32(0.0)))
 SIZE = (37, 46)
@@ -67,7 +68,7 @@ def draws_for(scale=0.0, rotation=0.5, row=0.0, column=0.0, mirror=0.75, colors=
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.73, 1.37, 2.0])
-def test_scale_alone_is_scipys_zoom_of_pixel_areas(scale):
+def test_scale_alone_is_scipys_zoom_of_pixel_areas(scale, record_property):
     image, label = random_image(), block_label()
     frame = (round(SIZE[0] * scale), round(SIZE[1] * scale))
     augmentation = Augmentation(frame, (scale, scale))
@@ -75,18 +76,20 @@ def test_scale_alone_is_scipys_zoom_of_pixel_areas(scale):
     options = {"mode": "nearest", "grid_mode": True}
     factors = np.array(frame) / SIZE
     expected = ndimage.zoom(image.astype(np.float64), (*factors, 1.0), order=1, **options)
-    np.testing.assert_allclose(crop, expected, atol=0.02)
+    record_property("image", relative_difference(crop, expected))
+    assert relative_difference(crop, expected) < 1e-4
     clear = reference.warp(image, label, draws_for(), augmentation)[3]
     np.testing.assert_array_equal(crop_label[clear], ndimage.zoom(label, factors, order=0, **options)[clear])
     assert inside.all()
 
 
 @pytest.mark.parametrize(("draw", "degrees"), [(0.0, -40.0), (0.25, -20.0), (0.625, 10.0), (0.875, 30.0)])
-def test_rotation_alone_is_scipys_rotation(draw, degrees):
+def test_rotation_alone_is_scipys_rotation(draw, degrees, record_property):
     image, label = random_image(), block_label()
     crop, crop_label, inside = run_warp(image, label, draws_for(rotation=draw), Augmentation(SIZE, max_rotation=40.0))
     expected = ndimage.rotate(image.astype(np.float64), degrees, reshape=False, order=1, mode="nearest")
-    np.testing.assert_allclose(crop, expected, atol=0.02)
+    record_property("image", relative_difference(crop, expected))
+    assert relative_difference(crop, expected) < 1e-4
     expected_label = ndimage.rotate(label, degrees, reshape=False, order=0, cval=255)
     # SciPy's outside begins at the outer pixel centres, half a pixel before ours.
     away_from_edge = ndimage.binary_erosion(inside) | ~inside
@@ -159,7 +162,7 @@ def test_a_mirrored_crop_is_the_flip_of_the_unmirrored_one():
         assert (mirrored[1] == np.flip(plain[1], 1)).mean() > 0.999
 
 
-def test_image_and_label_move_together():
+def test_image_and_label_move_together(record_property):
     label = block_label((60, 80), block=15)
     painted = np.repeat(label[..., np.newaxis], 3, axis=-1)
     border = ndimage.maximum_filter(label, 3) != ndimage.minimum_filter(label, 3)
@@ -170,7 +173,9 @@ def test_image_and_label_move_together():
     for draws, (crop, crop_label, inside) in zip(many_draws, crops, strict=True):
         interior = inside & (reference.warp(borders, label, draws, augmentation)[0][..., 0] == 0)
         assert interior.sum() > 0.5 * inside.sum()
-        np.testing.assert_allclose(crop[..., 0][interior], crop_label[interior], atol=1e-3)
+        difference = relative_difference(crop[..., 0][interior], crop_label[interior])
+        record_property("label painted as an image", difference)
+        assert difference < 1e-5
 
 
 def test_a_source_smaller_than_the_crop_stands_in_its_middle():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 
 from database import datasets, palettes
 from database.datasets import DatasetError, Sample
@@ -33,35 +34,15 @@ def test_unknown_dataset_lists_the_known_ones():
         datasets.get_dataset("Cityscape")
 
 
-def test_cityscapes_ids_by_class_name():
-    # From the table of cityscapesScripts.
-    known = {
-        "road": 7,
-        "sidewalk": 8,
-        "building": 11,
-        "wall": 12,
-        "fence": 13,
-        "pole": 17,
-        "traffic light": 19,
-        "traffic sign": 20,
-        "vegetation": 21,
-        "terrain": 22,
-        "sky": 23,
-        "person": 24,
-        "rider": 25,
-        "car": 26,
-        "truck": 27,
-        "bus": 28,
-        "train": 31,
-        "motorcycle": 32,
-        "bicycle": 33,
-    }
-    dataset = datasets.get_dataset("Cityscapes")
-    assert list(dataset.class_names) == list(known)
-    assert dict(dataset.label_map) == {
-        file_id: list(known.values()).index(file_id) if file_id in known.values() else 255
-        for file_id in [*range(34), 255]
-    }
+@pytest.mark.parametrize("name", ["Cityscapes", "KITTI"])
+def test_ids_names_and_colours_are_those_of_cityscapesscripts(name):
+    dataset = datasets.get_dataset(name)
+    evaluated = sorted((label for label in cityscapes_labels if not label.ignoreInEval), key=lambda x: x.trainId)
+    assert list(dataset.class_names) == [label.name for label in evaluated]
+    assert list(dataset.palette) == [label.color for label in evaluated]
+    # The license plate's id -1 is 255 in a file of bytes.
+    stored = {label.id % 256: 255 if label.ignoreInEval else label.trainId for label in cityscapes_labels}
+    assert dict(dataset.label_map) == stored
 
 
 def test_ade_ids_and_names():

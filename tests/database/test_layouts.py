@@ -7,18 +7,9 @@ from pathlib import Path
 import pytest
 
 from database import layouts
-from database.datasets import custom_dataset, find_samples, get_dataset
+from database.datasets import custom_dataset, find_samples
 from database.layouts import DatasetError
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-
-
-def find(name: str, root: Path, split: str) -> list[layouts.Sample]:
-    return find_samples(get_dataset(name), str(root), [split])
+from tests.database.dataset_files import cityscapes_files, find, touch
 
 
 def relative(samples: list[layouts.Sample], root: Path) -> list[tuple[str, str, str | None]]:
@@ -30,15 +21,6 @@ def relative(samples: list[layouts.Sample], root: Path) -> list[tuple[str, str, 
         )
         for sample in samples
     ]
-
-
-def cityscapes_files(split: str, *frames: str, label: str = "gtFine_labelIds") -> list[str]:
-    names = []
-    for frame in frames:
-        city = frame.split("_")[0]
-        names.append(f"leftImg8bit/{split}/{city}/{frame}_leftImg8bit.png")
-        names.append(f"{label.split('_')[0]}/{split}/{city}/{frame}_{label}.png")
-    return names
 
 
 @pytest.mark.parametrize("name", ["Cityscapes", "Toy"])
@@ -175,7 +157,7 @@ def test_sbd_list_missing(tmp_path):
         ),
         (
             "/JPEGImages/x.jpg /SegmentationClassAug/x.png\n/JPEGImages/b.jpg /SegmentationClassAug/y.png\n",
-            "train.txt: names /JPEGImages/x.jpg, which is not in .*and 2 more",
+            "train.txt: names /JPEGImages/x.jpg, which is no file in .*and 2 more",
         ),
         ("\n", "split 'train' is empty: no images by .*train.txt"),
     ],

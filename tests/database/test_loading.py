@@ -98,6 +98,38 @@ def test_image_and_label_of_different_sizes_are_refused(tmp_path, size):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_file_that_is_gone_since_it_was_listed_is_named(tmp_path, name):
+    sample = write_sample(tmp_path)
+    (tmp_path / f"{name}.png").unlink()
+    with pytest.raises(ImageError, match=rf"{name}\.png: not an image that can be read \(No such file or dir"):
+        load_sample(sample)
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_folder_in_place_of_a_file_is_named(tmp_path, name):
+    sample = write_sample(tmp_path)
+    (tmp_path / f"{name}.png").unlink()
+    (tmp_path / f"{name}.png").mkdir()
+    with pytest.raises(ImageError, match=rf"{name}\.png: not an image that can be read \(Is a directory\)$"):
+        load_sample(sample)
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, name):
+    sample = write_sample(tmp_path)
+    open_image = Image.open
+
+    def refuse(path):
+        if path == str(tmp_path / f"{name}.png"):
+            raise PermissionError(13, "Permission denied", path)
+        return open_image(path)
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(ImageError, match=rf"{name}\.png: not an image that can be read \(Permission denied\)$"):
+        load_sample(sample)
+
+
 @pytest.mark.parametrize("damaged", ["image", "label"])
 def test_a_damaged_file_is_named(tmp_path, damaged):
     sample = write_sample(tmp_path)

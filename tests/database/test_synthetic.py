@@ -9,7 +9,7 @@ import pytest
 
 from database import synthetic
 from database.datasets import UNKNOWN_LABEL, find_samples, get_dataset, label_lookup
-from database.images import image_size, read_image, read_label
+from database.images import ImageError, image_size, read_image, read_label, write_image
 
 # labelIds of Cityscapes: road, sidewalk, building, pole, traffic sign, vegetation, terrain, sky, person, car.
 CLASSES = (7, 8, 11, 17, 20, 21, 22, 23, 24, 26)
@@ -95,6 +95,34 @@ def test_write_dataset_is_deterministic_and_grows_without_change(tmp_path):
     grown = contents(tmp_path)
     assert len(grown) == len(first) + 4
     assert first.items() <= grown.items()
+
+
+def test_an_interrupted_dataset_is_not_there(tmp_path, monkeypatch):
+    root, written = tmp_path / "toy", []
+    numbers = {"train": 4, "val": 1, "test": 0, "height": 64, "width": 128}
+
+    def interrupted(path, array):
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_image(path, array)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "write_image", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            synthetic.write_dataset(str(root), **numbers)
+    assert len(written) == 5
+    assert list(tmp_path.iterdir()) == []
+    synthetic.write_dataset(str(root), **numbers)
+    assert len(contents(root)) == 2 * 5
+    assert list(tmp_path.iterdir()) == [root]
+
+
+def test_a_dataset_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImageError, match="file/toy: dataset cannot be written .File exists") as caught:
+        synthetic.write_dataset(str(tmp_path / "file" / "toy"))
+    assert "\n" not in str(caught.value)
 
 
 def test_seeds_and_splits_give_other_scenes(tmp_path):

@@ -1,22 +1,16 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import map_coordinates
 from scipy.special import softmax
 
-from tools.sliding import (
-    SCALES_MULTI,
-    SCALES_SINGLE,
-    SlidingError,
-    SlidingPredictor,
-    resize_bilinear,
-    window_starts,
-)
+from tests.tools.reference import resize_by_scipy
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingError, SlidingPredictor
 
 COLOUR_TO_LOGITS = np.array([[0.02, -0.01, 0.03, 0.0], [0.01, 0.02, -0.02, 0.01], [-0.03, 0.0, 0.01, 0.02]])
 
@@ -39,17 +33,6 @@ def per_position(windows):
 
 def random_image(height, width, seed=3):
     return np.random.default_rng(seed).uniform(-120, 130, (height, width, 3)).astype(np.float32)
-
-
-def resize_by_scipy(array, height, width):
-    rows = (np.arange(height) + 0.5) * array.shape[0] / height - 0.5
-    columns = (np.arange(width) + 0.5) * array.shape[1] / width - 0.5
-    grid = np.meshgrid(rows, columns, indexing="ij")
-    channels = [
-        map_coordinates(array[..., channel].astype(np.float64), grid, order=1, mode="nearest")
-        for channel in range(array.shape[2])
-    ]
-    return np.stack(channels, axis=-1)
 
 
 def stitch_by_loop(predict, image, window, stride):
@@ -89,97 +72,6 @@ def evaluate_by_loop(predict, image, window, stride, scales, mirror):
     return np.mean(maps, axis=0)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 11), (14, 22), (5, 30), (30, 5), (1, 40), (13, 1)])
-@pytest.mark.parametrize("source", [(7, 11), (1, 1), (1, 6), (16, 2)])
-def test_resize_matches_scipy(source, size):
-    array = np.random.default_rng(0).normal(size=(*source, 4)).astype(np.float32)
-    resized = resize_bilinear(array, *size)
-    assert resized.dtype == np.float32
-    assert resized.shape == (*size, 4)
-    np.testing.assert_allclose(resized, resize_by_scipy(array, *size), atol=3e-6)
-
-
-def test_resize_by_hand():
-    array = np.array([[[0.0], [4.0]]], np.float32)
-    assert resize_bilinear(array, 1, 4).ravel().tolist() == [0.0, 1.0, 3.0, 4.0]
-    assert resize_bilinear(array, 2, 1).ravel().tolist() == [2.0, 2.0]
-
-
-def test_resize_to_the_same_size_changes_nothing():
-    array = random_image(4, 5)
-    np.testing.assert_array_equal(resize_bilinear(array, 4, 5), random_image(4, 5))
-
-
-def test_resize_leaves_its_input_alone():
-    array = random_image(4, 5)
-    resize_bilinear(array, 9, 3)
-    np.testing.assert_array_equal(array, random_image(4, 5))
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "message"),
-    [
-        ((4, 4), (2, 2), r"shape \[4, 4\]"),
-        ((0, 4, 3), (2, 2), r"shape \[0, 4, 3\]"),
-        ((1, 4, 4, 3), (2, 2), r"shape \[1, 4, 4, 3\]"),
-        ((4, 4, 3), (0, 2), "0 x 2"),
-        ((4, 4, 3), (2, -1), "2 x -1"),
-    ],
-)
-def test_resize_refuses(shape, size, message):
-    with pytest.raises(SlidingError, match=message):
-        resize_bilinear(np.zeros(shape, np.float32), *size)
-
-
-@pytest.mark.parametrize(
-    ("length", "window", "starts"),
-    [
-        (3584, 864, [0, 576, 1152, 1728, 2304, 2720]),
-        (1792, 864, [0, 576, 928]),
-        (1024, 864, [0, 160]),
-        (864, 864, [0]),
-        (2048, 720, [0, 480, 960, 1328]),
-        (875, 480, [0, 320, 395]),
-        (800, 480, [0, 320]),
-        (799, 480, [0, 319]),
-        (5, 480, [0]),
-        (1, 1, [0]),
-    ],
-)
-def test_window_starts_known(length, window, starts):
-    assert window_starts(length, window, max(1, 2 * window // 3)) == starts
-
-
-@given(st.integers(1, 500), st.integers(1, 200), st.data())
-def test_window_starts_cover_all_inside_bounds(length, window, data):
-    stride = data.draw(st.integers(1, window))
-    starts = window_starts(length, window, stride)
-    assert starts == sorted(set(starts))
-    assert starts[0] == 0
-    covered = {pixel for start in starts for pixel in range(start, min(start + window, length))}
-    assert covered == set(range(length))
-    if length > window:
-        assert starts[-1] + window == length
-        assert all(after - before <= stride for before, after in zip(starts, starts[1:], strict=False))
-        assert len(starts) == math.ceil((length - window) / stride) + 1
-    else:
-        assert starts == [0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((0, 4, 2), "length 0"),
-        ((4, 0, 1), "window 0"),
-        ((9, 4, 0), "stride 0"),
-        ((9, 4, 5), "stride 5"),
-    ],
-)
-def test_window_starts_refuses(arguments, message):
-    with pytest.raises(SlidingError, match=message):
-        window_starts(*arguments)
-
-
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("size", [(20, 33), (9, 12), (5, 7), (1, 1), (1, 30), (30, 1), (9, 40)])
 def test_per_pixel_prediction_is_stitched_to_itself(size, mirror):
@@ -192,7 +84,7 @@ def test_per_pixel_prediction_is_stitched_to_itself(size, mirror):
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("scales", [SCALES_SINGLE, (0.5, 1.3), SCALES_MULTI])
-@pytest.mark.parametrize("size", [(20, 33), (6, 25), (4, 5), (1, 1), (1, 17)])
+@pytest.mark.parametrize("size", [(20, 33), (6, 25), (4, 5), (1, 1), (1, 17), (64, 13)])
 def test_position_dependent_prediction_matches_a_loop_over_windows(size, scales, mirror):
     image = random_image(*size)
     predictor = SlidingPredictor(per_position, 4, (9, 11), scales, mirror, windows_per_batch=3)
@@ -311,6 +203,35 @@ def test_probabilities_sum_to_one(height, width, window_height, window_width, sc
     np.testing.assert_allclose(probabilities.sum(axis=2), 1, atol=2e-6)
 
 
+def test_windows_that_no_pixel_needs_are_not_predicted():
+    predicted = []
+
+    def record(windows):
+        predicted.append(len(windows))
+        return per_position(windows)
+
+    image = random_image(4, 6)
+    probabilities = SlidingPredictor(record, 4, 1, scales=(5.0,), mirror=True).probabilities(image)
+    # Of the 20 x 30 pixels of the scaled image, which are as many windows, resizing back takes every fifth.
+    assert sum(predicted) == 2 * 4 * 6
+    expected = evaluate_by_loop(per_position, image, (1, 1), (1, 1), (5.0,), True)
+    np.testing.assert_allclose(probabilities, expected, atol=2e-5)
+
+
+def test_labels_need_memory_for_the_rows_that_a_window_reaches_only():
+    num_classes, window, height = 128, 32, 400
+    kept = np.full((4, window, window, num_classes), 1 / num_classes, np.float32)
+    image = random_image(height, window)
+    predictor = SlidingPredictor(lambda windows: kept[: len(windows)], num_classes, window, SCALES_MULTI)
+    tracemalloc.start()
+    labels = predictor.labels(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels.shape == (height, window)
+    # A window at scale 0.5 reaches 64 of the 400 rows; beside them there are image, windows and matrices.
+    assert peak < 0.6 * height * window * num_classes * 4
+
+
 def test_prediction_kept_and_reused_by_the_caller_is_left_alone():
     kept = np.full((4, 8, 8, 2), 0.5, np.float32)
     kept.flags.writeable = False
@@ -329,6 +250,17 @@ def test_labels_are_the_most_probable_classes(num_classes, dtype):
     labels = SlidingPredictor(last_class_where_bright, num_classes, 8).labels(image)
     assert labels.dtype == dtype
     np.testing.assert_array_equal(labels, np.where(image[..., 0] > 0, num_classes - 1, 0))
+
+
+def test_labels_are_those_of_the_probabilities():
+    image = random_image(50, 31)
+    predictor = SlidingPredictor(per_position, 4, (9, 11), SCALES_MULTI)
+    best = np.sort(predictor.probabilities(image), axis=2)
+    clear = best[..., -1] - best[..., -2] > 1e-6
+    assert clear.mean() > 0.99
+    labels = predictor.labels(image)
+    np.testing.assert_array_equal(labels[clear], predictor.probabilities(image).argmax(axis=2)[clear])
+    assert len(np.unique(labels)) > 1
 
 
 @pytest.mark.parametrize(

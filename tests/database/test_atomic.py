@@ -1,0 +1,139 @@
+"""Files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+
+import pytest
+
+from database.atomic import folder_written_atomically, written_atomically
+
+
+def write(path: str, text: str, error: BaseException | None = None) -> None:
+    with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        file.write(text)
+        if error is not None:
+            raise error
+
+
+def write_folder(path: str, *names: str, error: BaseException | None = None) -> None:
+    with folder_written_atomically(path) as folder:
+        for name in names:
+            write(os.path.join(folder, name), name)
+        if error is not None:
+            raise error
+
+
+def test_a_file_appears_in_a_new_folder_and_is_replaced(tmp_path):
+    path = tmp_path / "a" / "b" / "file.txt"
+    for text in ("old", "new"):
+        write(str(path), text)
+        assert path.read_text() == text
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+def test_a_name_alone_means_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("file.txt", "text")
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_the_file_is_unseen_until_the_block_ends(tmp_path):
+    path = tmp_path / "file.txt"
+    with written_atomically(str(path)) as partial_path:
+        with open(partial_path, "w", encoding="utf-8") as file:
+            file.write("half")
+        assert os.path.dirname(partial_path) == str(tmp_path)
+        assert not path.exists()
+    assert path.read_text() == "half"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("bug"), KeyboardInterrupt()])
+def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(type(error)):
+        write(str(path), "half", error)
+    assert os.listdir(tmp_path) == ["file.txt"]
+    assert path.read_text() == "old"
+
+
+def test_a_file_that_cannot_be_put_in_place_is_an_os_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write(str(tmp_path / "taken"), "text")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_a_folder_that_cannot_be_created_is_an_os_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write(str(tmp_path / "file" / "deeper.txt"), "text")
+
+
+def test_a_folder_is_unseen_until_the_block_ends(tmp_path):
+    path = tmp_path / "parent" / "data"
+    with folder_written_atomically(str(path)) as folder:
+        write(os.path.join(folder, "deeper", "1.txt"), "1")
+        assert not path.exists()
+    assert (path / "deeper" / "1.txt").read_text() == "1"
+    assert os.listdir(path.parent) == ["data"]
+
+
+def test_an_empty_folder_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    write_folder("data", "1.txt")
+    assert os.listdir(tmp_path) == ["data"]
+    assert os.listdir(tmp_path / "data") == ["1.txt"]
+
+
+def test_a_folder_with_files_is_written_into(tmp_path):
+    for name in ("1.txt", "2.txt"):
+        write_folder(str(tmp_path / "data"), name)
+    assert os.listdir(tmp_path) == ["data"]
+    assert sorted(os.listdir(tmp_path / "data")) == ["1.txt", "2.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_block_that_raises_leaves_no_folder(tmp_path, error):
+    with pytest.raises(type(error)):
+        write_folder(str(tmp_path / "data"), "1.txt", error=error)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_not_taken_over(tmp_path):
+    (tmp_path / "data.partial").mkdir()
+    (tmp_path / "data.partial" / "0.txt").write_text("half")
+    write_folder(str(tmp_path / "data"), "1.txt")
+    assert os.listdir(tmp_path) == ["data"]
+    assert os.listdir(tmp_path / "data") == ["1.txt"]
+
+
+def test_a_folder_is_written_by_one_at_a_time(tmp_path):
+    second = threading.Thread(target=write_folder, args=(str(tmp_path / "data"), "2.txt"))
+    with folder_written_atomically(str(tmp_path / "data")) as folder:
+        write(os.path.join(folder, "1.txt"), "1")
+        second.start()
+        second.join(timeout=0.2)
+        assert os.listdir(tmp_path) == ["data.partial"]
+        assert os.listdir(folder) == ["1.txt"]
+    second.join()
+    assert sorted(os.listdir(tmp_path / "data")) == ["1.txt", "2.txt"]
+
+
+def test_a_folder_is_written_where_there_are_no_locks(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write_folder(str(tmp_path / "data"), "1.txt")
+    assert os.listdir(tmp_path / "data") == ["1.txt"]
+
+
+def test_a_folder_below_a_file_is_an_os_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write_folder(str(tmp_path / "file" / "data"))
