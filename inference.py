@@ -10,13 +10,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flags import InferenceConfig, parse_flags
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tools.evaluation import Predictor
     from tools.prediction_files import PredictionWriter
 
@@ -38,26 +40,59 @@ def typed_paths() -> Iterator[str]:
         yield os.path.expanduser(path)
 
 
-def segment(path: str, predictor: Predictor, writer: PredictionWriter, name: str | None = None) -> None:
-    """Segments one image, names the results after it or as told, and prints where they are."""
-    from database.images import read_image
+def read_or_tell(path: str) -> np.ndarray | None:
+    """The image of a file; None, and one line that says why, if it cannot be read."""
+    from database.images import ImageError, read_image
 
+    try:
+        return read_image(path)
+    except ImageError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return None
+
+
+def segment(image: np.ndarray, path: str, name: str, predictor: Predictor, writer: PredictionWriter) -> None:
+    """Segments the image of a path and prints where the results are."""
     started = time.perf_counter()
-    image = read_image(path)
-    name = name or os.path.splitext(os.path.basename(path))[0]
     paths = writer.write(name, image, predictor.labels(image))
     print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(paths)}", flush=True)
 
 
-def segment_each(named_paths: Iterable[tuple[str | None, str]], predictor: Predictor, writer: PredictionWriter) -> None:
-    """Segments many (name of the results, path); what is no image gets one line and the next is taken."""
+def segment_folder(
+    folder: str, named_paths: Sequence[tuple[str, str]], predictor: Predictor, writer: PredictionWriter
+) -> None:
+    """Segments every (name of the results, path) whose image can be read; afterwards, it is an error if some could not.
+
+    Raises:
+        ImageError: how many could not be read, or at once where a result cannot be written.
+    """
     from database.images import ImageError
 
+    unread = 0
     for name, path in named_paths:
-        try:
-            segment(path, predictor, writer, name)
-        except ImageError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+        image = read_or_tell(path)
+        if image is None:
+            unread += 1
+        else:
+            segment(image, path, name, predictor, writer)
+    if unread:
+        count = len(named_paths)
+        raise ImageError(f"{folder}: {unread} of {count} images could not be read, {count - unread} were segmented")
+
+
+def segment_typed(predictor: Predictor, writer: PredictionWriter) -> None:
+    """Asks for paths and segments them; after a path that is no image it asks for the next.
+
+    Raises:
+        ImageError: a result cannot be written.
+    """
+    from tools.input_images import ResultNames
+
+    names = ResultNames()
+    for path in typed_paths():
+        image = read_or_tell(path)
+        if image is not None:
+            segment(image, path, names.name(path), predictor, writer)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -65,33 +100,30 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
-    from tools.evaluation import Predictor, images_in, run_name
-    from tools.prediction_files import PredictionWriter
-    from tools.selection import choose_checkpoint, record_of_checkpoint
+    from database.images import read_image
+    from tools.input_images import ResultNames, images_in
+    from tools.prediction_files import PredictionWriter, results_folder
+    from tools.selection import build_predictor, choose_checkpoint, inference_record, record_of_checkpoint
 
-    in_folder = config.image_path is not None and os.path.isdir(config.image_path)
-    paths = images_in(config.image_path) if in_folder else None
+    path = config.image_path
+    named_paths = images_in(path) if path is not None and os.path.isdir(path) else None
     prefix = choose_checkpoint(config)
-    record = record_of_checkpoint(prefix, config)
-    output_dir = config.output_dir or os.path.join("./inference_set", run_name(prefix))
-    writer = PredictionWriter(output_dir, record, save_prediction=True, coloring=config.coloring)
-    with Predictor(
-        prefix,
-        record,
-        multi_scale=config.ms,
-        mirror=config.mirror,
-        float_type=config.float_type,
-        windows_per_batch=config.windows_per_batch,
-    ) as predictor:
+    trained = record_of_checkpoint(prefix, config)
+    record = inference_record(config, trained)
+    folder = config.output_dir or results_folder("./inference_set", config, prefix, trained, record.database)
+    writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring)
+    with build_predictor(prefix, record, config) as predictor:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
-        if paths is not None:
-            segment_each(paths, predictor, writer)
-        elif config.image_path is not None:
-            segment(config.image_path, predictor, writer)
+        if named_paths is not None:
+            segment_folder(str(path), named_paths, predictor, writer)
+        elif path is not None:
+            segment(read_image(path), path, ResultNames().name(path), predictor, writer)
         else:
-            segment_each(((None, path) for path in typed_paths()), predictor, writer)
+            segment_typed(predictor, writer)
 
 
 if __name__ == "__main__":
     set_up_logging()
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(errors="surrogateescape")  # names of files are bytes, not always text
     sys.exit(run_script(main, sys.argv[1:]))

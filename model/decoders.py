@@ -49,7 +49,7 @@ def pyramid_pooling_head(
         network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
         num_classes: channels of the logits.
         resize_grid: key of `utils_mg.RESIZE_GRIDS`.
-        seed: int32 [2] for dropout, None for none.
+        seed: int32 or int64 [2] for dropout, None for none.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
@@ -59,7 +59,12 @@ def pyramid_pooling_head(
     return _classifier(xs, num_classes, seed, "logits")
 
 
-def auxiliary_head(features: TowerList, network: str, num_classes: int, seed: tf.Tensor | None) -> TowerList:
-    """A 3x3 layer, dropout and a classifier on block 3, used in training only; arguments as for the main head."""
-    xs = layers.conv2d_batch_norm(features, AUXILIARY_DEPTH, 3, scope=extra_unit_scope(network, 3))
+def auxiliary_head(
+    features: TowerList, network: str, num_classes: int, seed: tf.Tensor | None, depth: int = AUXILIARY_DEPTH
+) -> TowerList:
+    """A 3x3 layer of `depth` channels, dropout and a classifier on block 3, used in training only.
+
+    The other arguments are those of the main head.
+    """
+    xs = layers.conv2d_batch_norm(features, depth, 3, scope=extra_unit_scope(network, 3))
     return _classifier(xs, num_classes, seed, "aux_logits")

@@ -1,7 +1,7 @@
 """ResNet-v1 encoders (He et al. 2015, "Deep Residual Learning") over tower lists, with dilation.
 
-Variable names follow the slim ResNet-v1 checkpoints. Where a block's stride sits, and which dilation the first
-unit of a dilated block has, differs between the projects that publish weights; both are data here.
+Variable names follow the slim ResNet-v1 checkpoints. The first layers, where a block's stride sits, and which
+layers of a dilated block are dilated differ between the projects that publish weights; all of it is data here.
 """
 
 from __future__ import annotations
@@ -36,8 +36,30 @@ NETWORKS: dict[str, ResNet] = {
 
 
 @dataclass(frozen=True)
+class StemLayer:
+    """One layer before the first block: 'SAME'-sized convolution with batch normalization."""
+
+    scope: str
+    depth: int
+    kernel_size: int
+    stride: int
+
+
+# The layers before the first pooling: He et al.'s, those of the PSPNet authors, those of mmsegmentation's ResNetV1c.
+STEMS: dict[str, tuple[StemLayer, ...]] = {
+    "conv7": (StemLayer("conv1", 64, 7, 2),),
+    "deep_128": (StemLayer("conv1_1", 64, 3, 2), StemLayer("conv1_2", 64, 3, 1), StemLayer("conv1_3", 128, 3, 1)),
+    "deep_64": (StemLayer("conv1_1", 32, 3, 2), StemLayer("conv1_2", 32, 3, 1), StemLayer("conv1_3", 64, 3, 1)),
+}
+
+
+# What the reference's flag --three_convs_beginning means.
+STEM_OF_SWITCH = {False: "conv7", True: "deep_128"}
+
+
+@dataclass(frozen=True)
 class StrideConvention:
-    """Where strides sit.
+    """Where strides and dilation sit.
 
     Attributes:
         block_strides: nominal stride of each block, without dilation.
@@ -45,18 +67,28 @@ class StrideConvention:
         on_conv1: in a bottleneck, the stride is on the first 1x1 layer, otherwise on the 3x3 layer.
         dilate_strided_layer: a layer whose stride is replaced by dilation is dilated itself, otherwise only the
             layers after it are, which makes the output, subsampled, equal to that with the stride.
+        dilate_second_basic_layer: a basic unit dilates both of its 3x3 layers, otherwise the first only.
     """
 
     block_strides: tuple[int, int, int, int]
     on_last_unit: bool
     on_conv1: bool
     dilate_strided_layer: bool
+    dilate_second_basic_layer: bool = True
 
 
 STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
     "reference": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_strided_layer=True),
     "slim": StrideConvention((2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_strided_layer=False),
     "caffe": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=True, dilate_strided_layer=False),
+    "contracted": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_strided_layer=False),
+    "mmseg": StrideConvention(
+        (1, 2, 2, 2),
+        on_last_unit=False,
+        on_conv1=False,
+        dilate_strided_layer=False,
+        dilate_second_basic_layer=False,
+    ),
 }
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -123,10 +155,10 @@ def _shortcut(xs: TowerList, depth: int, stride: int) -> TowerList:
     return layers.conv2d_batch_norm(xs, depth, 1, stride, activation=False, scope="shortcut")
 
 
-def bottleneck_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerList:
+def bottleneck_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> TowerList:
     """1x1, 3x3, 1x1 with a shortcut: [N, H, W, C] -> [N, H / stride, W / stride, unit.depth]."""
-    first, second = (unit.stride, 1) if stride_on_conv1 else (1, unit.stride)
-    rate = unit.next_rate if stride_on_conv1 else unit.rate
+    first, second = (unit.stride, 1) if convention.on_conv1 else (1, unit.stride)
+    rate = unit.next_rate if convention.on_conv1 else unit.rate
     with tf.variable_scope(f"{unit.scope}/bottleneck_v1"):
         shortcut = _shortcut(xs, unit.depth, unit.stride)
         residual = layers.conv2d_batch_norm(xs, unit.depth // 4, 1, first, scope="conv1")
@@ -135,32 +167,24 @@ def bottleneck_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerLi
         return layers.relu(layers.add(shortcut, residual))
 
 
-def basic_unit(xs: TowerList, unit: Unit, stride_on_conv1: bool) -> TowerList:
+def basic_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> TowerList:
     """3x3, 3x3 with a shortcut; the stride is always on the first layer."""
-    del stride_on_conv1
+    second_rate = unit.next_rate if convention.dilate_second_basic_layer else 1
     with tf.variable_scope(f"{unit.scope}/basic_v1"):
         shortcut = _shortcut(xs, unit.depth, unit.stride)
         residual = layers.conv2d_batch_norm(xs, unit.depth, 3, unit.stride, unit.rate, scope="conv1")
-        residual = layers.conv2d_batch_norm(residual, unit.depth, 3, 1, unit.next_rate, activation=False, scope="conv2")
+        residual = layers.conv2d_batch_norm(residual, unit.depth, 3, 1, second_rate, activation=False, scope="conv2")
         return layers.relu(layers.add(shortcut, residual))
 
 
-def stem(images: TowerList, three_convs: bool) -> TowerList:
-    """The layers before the first block, without the pooling: [N, H, W, 3] -> [N, H / 2, W / 2, 64 or 128].
-
-    Args:
-        images: tower list of the computation's dtype.
-        three_convs: three 3x3 layers of 64, 64 and 128 channels (the PSPNet authors') instead of one 7x7 of 64.
-    """
-    if not three_convs:
-        return layers.conv2d_batch_norm(images, 64, 7, 2, scope="conv1")
-    xs = layers.conv2d_batch_norm(images, 64, 3, 2, scope="conv1_1")
-    xs = layers.conv2d_batch_norm(xs, 64, 3, scope="conv1_2")
-    return layers.conv2d_batch_norm(xs, 128, 3, scope="conv1_3")
-
-
 def resnet_v1(
-    images: TowerList, network: str, *, convention: str, output_stride: int, three_convs_beginning: bool
+    images: TowerList,
+    network: str,
+    *,
+    convention: str,
+    output_stride: int,
+    stem: str = "conv7",
+    pool_padding: str = "same",
 ) -> dict[str, TowerList]:
     """Builds the encoder in the current variable scope.
 
@@ -169,19 +193,22 @@ def resnet_v1(
         network: key of `NETWORKS`.
         convention: key of `STRIDE_CONVENTIONS`.
         output_stride: 8, 16 or 32.
-        three_convs_beginning: see `stem`.
+        stem: key of `STEMS`.
+        pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
 
     Returns:
         Tower lists by name: `conv1` at stride 2, `pool1` at stride 4, `block1` to `block4`; the last has
         [N, ceil(H / output_stride), ceil(W / output_stride), channels].
     """
     build_unit = bottleneck_unit if NETWORKS[network].bottleneck else basic_unit
-    xs = stem(images, three_convs_beginning)
+    xs = images
+    for layer in STEMS[stem]:
+        xs = layers.conv2d_batch_norm(xs, layer.depth, layer.kernel_size, layer.stride, scope=layer.scope)
     endpoints = {"conv1": xs}
-    xs = layers.max_pool(xs, 3, 2)
+    xs = layers.max_pool(xs, 3, 2, pool_padding)
     endpoints["pool1"] = xs
     for number, units in enumerate(plan_blocks(network, convention, output_stride), start=1):
         for unit in units:
-            xs = build_unit(xs, unit, STRIDE_CONVENTIONS[convention].on_conv1)
+            xs = build_unit(xs, unit, STRIDE_CONVENTIONS[convention])
         endpoints[f"block{number}"] = xs
     return endpoints

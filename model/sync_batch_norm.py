@@ -64,7 +64,8 @@ def combine_moments(
         `(mean, variance, count)`: float32 [C], float32 [C] (biased: divided by the count), float32 scalar.
     """
     count = tf.add_n(list(counts))
-    mean = tf.add_n([m * (n / count) for m, n in zip(means, counts, strict=True)])
+    # Relative to the first mean: weights of sum one would each be rounded, and so much of a large mean lost.
+    mean = means[0] + tf.add_n([(m - means[0]) * (n / count) for m, n in zip(means, counts, strict=True)])
     within = tf.add_n(list(squared_deviations))
     between = tf.add_n([n * tf.square(m - mean) for m, n in zip(means, counts, strict=True)])
     return mean, (within + between) / count, count

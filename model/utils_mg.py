@@ -7,6 +7,9 @@ device scope of the caller, and are shared. Only `batch_norm` lets the towers se
 
 from __future__ import annotations
 
+import functools
+import math
+import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +17,7 @@ import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from model import sync_batch_norm
+from model.dilated_convolution import dilated_conv2d
 
 TowerList = list[tf.Tensor]
 
@@ -24,12 +28,18 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
     "legacy": {"align_corners": False, "half_pixel_centers": False},
 }
 
-INITIALIZERS: dict[str, Callable[[], tf.keras.initializers.Initializer]] = {
+# Padding of max pooling by kernel size: TensorFlow's, most of it below and to the right, and that of PyTorch and Caffe.
+POOL_PADDINGS: dict[str, Callable[[int], str | list[list[int]]]] = {
+    "same": lambda kernel_size: "SAME",
+    "symmetric": lambda kernel_size: [[0, 0], *[[kernel_size // 2, kernel_size // 2]] * 2, [0, 0]],
+}
+
+INITIALIZERS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
     # He et al. 2015, "Delving Deep into Rectifiers", eq. 10. (The form with the fan-out, eq. 14, would give a
     # classifier of few classes logits so large that the first steps are spent on shrinking them.)
-    "he": lambda: tf.variance_scaling_initializer(2.0, "fan_in", "untruncated_normal"),
+    "he": lambda seed: tf.variance_scaling_initializer(2.0, "fan_in", "untruncated_normal", seed=seed),
     # Glorot & Bengio 2010, eq. 16.
-    "xavier": lambda: tf.variance_scaling_initializer(1.0, "fan_avg", "uniform"),
+    "xavier": lambda seed: tf.variance_scaling_initializer(1.0, "fan_avg", "uniform", seed=seed),
 }
 
 
@@ -64,7 +74,8 @@ def conv2d(
         kernel_size: odd, height and width of the kernel.
         stride: output stride.
         rate: dilation.
-        initializer: key of `INITIALIZERS`.
+        initializer: key of `INITIALIZERS`. Initial weights depend on the graph's seed and the variable's name,
+            not on what else was built before, such as the number of towers.
         use_bias: whether to add `biases`.
         scope: variable scope; holds `weights` [k, k, C, filters] and perhaps `biases` [filters].
 
@@ -74,25 +85,26 @@ def conv2d(
     with tf.variable_scope(scope, "conv2d", xs):
         dtype = xs[0].dtype
         shape = [kernel_size, kernel_size, xs[0].shape.as_list()[-1], filters]
-        weights = slim.model_variable("weights", shape, initializer=INITIALIZERS[initializer](), use_resource=True)
+        seed = zlib.crc32(tf.get_variable_scope().name.encode())
+        weights = slim.model_variable("weights", shape, initializer=INITIALIZERS[initializer](seed), use_resource=True)
         kernel = tf.cast(weights, dtype)
 
-        def convolve(x: tf.Tensor) -> tf.Tensor:
-            if stride == 1:
-                return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=rate)
-            before = rate * (kernel_size - 1) // 2
-            after = rate * (kernel_size - 1) - before
-            padded = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
-            return tf.nn.conv2d(padded, kernel, strides=stride, padding="VALID", dilations=rate)
-
-        outputs = map_towers(convolve, xs)
+        outputs = map_towers(lambda x: _convolve(x, kernel, stride, rate), xs)
         if not use_bias:
             return outputs
-        biases = tf.cast(
-            slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True),
-            dtype,
-        )
+        variable = slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True)
+        biases = tf.cast(variable, dtype)
         return map_towers(lambda x: tf.nn.bias_add(x, biases), outputs)
+
+
+def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, rate: int) -> tf.Tensor:
+    """One tower of `conv2d`, without biases."""
+    if stride == 1:
+        return dilated_conv2d(x, kernel, rate) if rate > 1 else tf.nn.conv2d(x, kernel, 1, "SAME")
+    reach = rate * (kernel.shape.as_list()[0] - 1)
+    before, after = reach // 2, reach - reach // 2
+    padded = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
+    return tf.nn.conv2d(padded, kernel, strides=stride, padding="VALID", dilations=rate)
 
 
 @slim.add_arg_scope
@@ -135,17 +147,21 @@ def batch_norm(
         if is_training:
             mean, variance, count = sync_batch_norm.synchronized_moments(xs)
             if update_averages:
-                unbiased = sync_batch_norm.unbiased(variance, count)
-                for average, moment in ((moving_mean, mean), (moving_variance, unbiased)):
-                    with tf.device(average.device):
-                        step = (1.0 - decay) * (average - tf.stop_gradient(moment))
-                        # A pass that overflows in float16 must not ruin the averages for good.
-                        step = tf.where(tf.math.is_finite(step), step, tf.zeros_like(step))
-                        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, average.assign_sub(step, read_value=False))
+                _move_average(moving_mean, mean, decay)
+                _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
         else:
             mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
         scale, offset = tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
         return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean, variance, epsilon), xs)
+
+
+def _move_average(average: tf.Variable, moment: tf.Tensor, decay: float) -> None:
+    """Adds `average += (1 - decay) * (moment - average)` to UPDATE_OPS, which leaves out what is not finite."""
+    with tf.device(average.device):
+        step = (1.0 - decay) * (average - tf.stop_gradient(moment))
+        # A pass that overflows in float16 must not ruin the averages for good.
+        step = tf.where(tf.math.is_finite(step), step, tf.zeros_like(step))
+        tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, average.assign_sub(step, read_value=False))
 
 
 def relu(xs: TowerList) -> TowerList:
@@ -173,9 +189,16 @@ def conv2d_batch_norm(
         return relu(outputs) if activation else outputs
 
 
-def max_pool(xs: TowerList, kernel_size: int, stride: int) -> TowerList:
-    """Maximum over windows, 'SAME' padding: [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), C]."""
-    return map_towers(lambda x: tf.nn.max_pool2d(x, kernel_size, stride, "SAME"), xs)
+def max_pool(xs: TowerList, kernel_size: int, stride: int, padding: str = "same") -> TowerList:
+    """Maximum over windows: [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), C].
+
+    Args:
+        xs: tower list.
+        kernel_size: odd, height and width of a window.
+        stride: between windows.
+        padding: key of `POOL_PADDINGS`; the two differ where the size is a multiple of the stride.
+    """
+    return map_towers(lambda x: tf.nn.max_pool2d(x, kernel_size, stride, POOL_PADDINGS[padding](kernel_size)), xs)
 
 
 def subsample(xs: TowerList, stride: int) -> TowerList:
@@ -255,22 +278,54 @@ def resize_bilinear(xs: TowerList, like: TowerList, grid: str) -> TowerList:
 def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     """Zeroes values with probability `rate` and scales the others by 1 / (1 - rate).
 
+    The masks of all towers are one stream of random numbers, laid over the images of the synchronized batch in
+    their order: an image's mask depends on the seed and on the image's place in the whole batch, not on how the
+    batch is shared out. Each tower draws its own part on its own device, by starting the counter of the generator
+    (Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") where the towers before it end.
+
     Args:
-        xs: tower list.
-        rate: probability to drop.
-        seed: int32 [2], or None for no dropout. The mask is a function of the seed and the tower's position
-            alone, so that a resumed run draws what the uninterrupted one would have drawn.
+        xs: tower list [N, ...], all sizes known or not.
+        rate: probability to drop, in [0, 1).
+        seed: int32 or int64 [2], or None for no dropout.
+
+    Returns:
+        Tower list with the shapes and dtypes of `xs`; the mask is the same in every dtype.
     """
     if seed is None:
         return list(xs)
-    towers = tf.range(len(xs))
-    return map_towers(
-        lambda x, tower: tf.nn.experimental.stateless_dropout(
-            x, rate, tf.random.experimental.stateless_fold_in(seed, tower)
-        ),
-        xs,
-        tf.unstack(towers),
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    blocks_before: int | tf.Tensor = 0
+    outputs = []
+    for x in xs:
+        count, *sizes = dynamic_shape(x)
+        with tf.device(x.device):
+            draw = functools.partial(_uniform_from_block, key, counter, blocks_before)
+            outputs.append(tf.nn.experimental.general_dropout(x, rate, draw))
+        blocks_before += count * _philox_blocks(sizes)
+    return outputs
+
+
+def _philox_blocks(sizes: Sequence[int | tf.Tensor]) -> int | tf.Tensor:
+    """Steps of the counter for an array of these sizes: each gives four float32 numbers."""
+    return -(-math.prod(sizes) // 4)
+
+
+def _uniform_from_block(
+    key: tf.Tensor, counter: tf.Tensor, first_block: int | tf.Tensor, shape: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    """float32 of `shape` in [0, 1), each image beginning a block; `dtype` would be too coarse in half precision."""
+    del dtype
+    count, *sizes = tf.unstack(shape)
+    blocks = _philox_blocks(sizes)
+    offset = tf.cast(tf.stack([first_block, 0]), tf.uint64)
+    uniform = tf.raw_ops.StatelessRandomUniformV2(
+        shape=tf.stack([count, 4 * blocks]),
+        key=key,
+        counter=counter + offset,
+        alg=tf.random.Algorithm.PHILOX.value,
+        dtype=tf.float32,
     )
+    return tf.reshape(uniform[:, : math.prod(sizes)], shape)
 
 
 def concat(tower_lists: Sequence[TowerList]) -> TowerList:

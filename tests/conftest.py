@@ -26,3 +26,16 @@ def _safe_matrix_products(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def half_precision() -> None:
     """Requested by every test that runs float16 or bfloat16 operations; see `_safe_matrix_products`."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the largest difference from a reference that each test recorded: the figures of the README's table."""
+    worst: dict[str, float] = {}
+    for report in terminalreporter.getreports("passed"):
+        for name, difference in report.user_properties:
+            key = f"{report.nodeid.partition('[')[0]}: {name}"
+            worst[key] = max(difference, worst.get(key, 0.0))
+    if worst:
+        terminalreporter.section("largest differences from references")
+        for key, difference in worst.items():
+            terminalreporter.line(f"{difference:8.1e}  {key}")

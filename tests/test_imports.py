@@ -18,14 +18,16 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("sync_batch_norm", "optimizers", "regularizers"),
+        ("sync_batch_norm", "dilated_convolution", "optimizers", "regularizers"),
         ("utils_mg",),
         ("memory", "losses", "resnet"),
         ("decoders",),
         ("pspnet_mg",),
+        ("training_graph",),
     ),
     "database": (
-        ("classes", "images"),
+        ("atomic", "classes"),
+        ("images",),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),
         ("loading", "tfrecord"),
@@ -104,7 +106,7 @@ def _refuse(offending: list[Import]) -> None:
 def test_the_walk_sees_what_is_there():
     seen = {(found.importer, _module_of(found.imported)): found.at_start for found in IMPORTS}
     assert seen["model.utils_mg", "model.sync_batch_norm"] is True
-    assert seen["tools.training", "model.pspnet_mg"] is True
+    assert seen["tools.training", "model.training_graph"] is True
     assert seen["train", "tools.training_run"] is False  # inside main
     assert set(SCRIPTS) < set(TREES)
 
@@ -120,10 +122,19 @@ def test_nothing_imports_a_script():
     _refuse([found for found in IMPORTS if _package(found.imported) in SCRIPTS])
 
 
+def _imports_of_tests() -> list[Import]:
+    trees = {_module_name(path): ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("*.py")}
+    return [found for name, tree in trees.items() for found in _imports_below(tree, name, True)]
+
+
 def test_tests_do_not_import_scripts():
-    trees = {str(path): ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("*.py")}
-    found = [found for name, tree in trees.items() for found in _imports_below(tree, name, True)]
-    _refuse([one for one in found if _package(one.imported) in SCRIPTS])
+    _refuse([found for found in _imports_of_tests() if _package(found.imported) in SCRIPTS])
+
+
+def test_only_tests_of_parity_need_pytorch():
+    optional = ("torch", "transformers", "safetensors", "tests.parity")
+    outside = [found for found in _imports_of_tests() if not found.importer.startswith("tests.parity")]
+    _refuse([found for found in outside if f"{found.imported}.".startswith(tuple(f"{name}." for name in optional))])
 
 
 @pytest.mark.parametrize("package", LAYERS)

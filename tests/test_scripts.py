@@ -74,7 +74,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def start(script: str, *flags: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess:
     """Runs a script in a process of its own."""
     command = [sys.executable, str(ROOT / f"{script}.py"), *flags]
-    return subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        encoding="utf-8",
+        errors="surrogateescape",
+        env=environment,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -193,7 +203,8 @@ def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys
         (["--log_dir", "empty"], "empty: no snapshot was found below this folder: train first, or give --weights_ckpt"),
         (["--weights_ckpt", "no/model.ckpt-3"], "no/model.ckpt-3: there is no such checkpoint"),
         (["--network", "resnet_v1_34"], r"model.ckpt-7: .* missing \(it holds resnet_v1_18\): .*--network"),
-        (["--database", "ADE"], "--database ADE has 150 classes and the checkpoint .* has 19"),
+        (["--database", "ADE"], "--database ADE has 150 classes and the checkpoint, trained on Toy, has 19"),
+        (["--val_list", "v.txt"], "--val_list is for --database custom, and the checkpoint was trained on Toy"),
         (["--database", "KITTI", "--data_dir", "no/such"], "--data_dir no/such: no such folder; KITTI is expected"),
         (["--mode", "test", "--data_dir", "."], "split 'test' is empty: no images by"),
         (["--output_dir", "taken", "--test_max_iter", "1"], r"taken/prediction/.*\.png: image cannot be written"),
@@ -215,7 +226,7 @@ def test_faults_of_predict(main, place, monkeypatch, tmp_path, capsys, changes, 
 def test_predict_writes_pictures_and_scores(place, tmp_path):
     done = start("predict", "--log_dir", place.log_dir, "--coloring", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "val_set" / "some-run"
+    folder = tmp_path / "val_set" / "Toy" / "some-run" / "step7-ms0"
     dataset = get_dataset("Toy")
     samples = find_samples(dataset, place.data_dir, ["val"])
     assert sorted(os.listdir(folder)) == [
@@ -246,11 +257,33 @@ def test_predict_writes_pictures_and_scores(place, tmp_path):
 def test_predict_on_images_without_labels(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     assert main("predict", "--weights_ckpt", place.snapshot, "--mode", "test", "--coloring", "0") == 0
-    folder = tmp_path / "test_set" / "some-run"
+    folder = tmp_path / "test_set" / "Toy" / "some-run" / "step7-ms0"
     assert os.listdir(folder) == ["prediction"]
     [path] = (folder / "prediction").iterdir()
     assert Image.open(path).size == (96, 48)
     assert capsys.readouterr().out == ""
+
+
+def test_predict_on_own_data_with_a_network_of_another_dataset(main, place, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for kind in ("images", "labels"):
+        (tmp_path / "mine" / kind / "val").mkdir(parents=True)
+    Image.fromarray(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)).save("mine/images/val/a.png")
+    Image.fromarray(rng.integers(100, 119, (20, 30)).astype(np.uint8)).save("mine/labels/val/a.png")
+    colors = [(i, 100 + i, 200 + i) for i in range(19)]
+    Path("colours.txt").write_text("".join(f"{r} {g} {b} thing {r}\n" for r, g, b in colors))
+    Path("ids.txt").write_text("".join(f"{100 + i} {i}\n" for i in range(19)))
+    flags = ["--database", "custom", "--data_dir", "mine", "--num_classes", "19", "--palette", "colours.txt"]
+    assert main("predict", "--log_dir", place.log_dir, *flags, "--label_map", "ids.txt", "--ignore_label", "7") == 0
+    folder = tmp_path / "val_set" / "custom-mine" / "Toy-some-run" / "step7-ms0"
+    ids = np.array(Image.open(folder / "prediction" / "a_prediction.png"))
+    assert set(np.unique(ids)) <= set(range(100, 119))
+    coloring = np.array(Image.open(folder / "coloring" / "a_coloring.png"))
+    np.testing.assert_array_equal(coloring, np.stack([ids - 100, ids, ids + 100], axis=-1))
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["run"]["dataset"] == "custom"
+    assert [row["name"] for row in scores["classes"]] == [f"thing {i}" for i in range(19)]
 
 
 def write_images(folder: Path) -> dict[str, tuple[int, int]]:
@@ -270,7 +303,8 @@ def write_images(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_inference_asks_for_paths(place, tmp_path):
-    sizes = write_images(tmp_path / "images")
+    sizes = {**write_images(tmp_path / "images"), "\udcff.png": (30, 20)}  # a name that is no text
+    shutil.copy(tmp_path / "images" / "rgba.png", tmp_path / "images" / "\udcff.png")
     (tmp_path / "not_an_image.txt").write_text("words")
     paths = ["no/such/file", "not_an_image.txt", "images", *(f"images/{name}" for name in sizes)]
     done = start("inference", "--log_dir", place.log_dir, cwd=tmp_path, stdin="\n".join(paths) + "\n")
@@ -278,7 +312,7 @@ def test_inference_asks_for_paths(place, tmp_path):
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert [line.split(": ")[1] for line in errors] == paths[:3]
-    results = tmp_path / "inference_set" / "some-run"
+    results = tmp_path / "inference_set" / "Toy" / "some-run" / "step7-ms0"
     for name, size in sizes.items():
         stem = os.path.splitext(name)[0]
         assert f"images/{name}: " in done.stdout
@@ -299,16 +333,63 @@ def test_inference_leaves_at_an_empty_line(main, place, monkeypatch, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_inference_of_images_of_one_name(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder, grey in (("a", 0), ("b", 255)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((9, 9), grey, np.uint8)).save(tmp_path / folder / "street.png")
+    lines = iter(["a/street.png", "b/street.png", "a/../a/street.png", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    assert main("inference", "--log_dir", place.log_dir, "--output_dir", "out") == 0
+    told = [line.split(", ")[-1] for line in capsys.readouterr().out.splitlines()]
+    assert told == [f"out/overlay/{name}_overlay.png" for name in ("street", "street-2", "street")]
+    for name, grey in (("street", 0), ("street-2", 255)):
+        overlay, coloring = (
+            np.array(Image.open(f"out/{kind}/{name}_{kind}.png")).astype(int) for kind in ("overlay", "coloring")
+        )
+        assert np.abs(2 * overlay - coloring - grey).max() <= 1
+
+
+FOLDER_FLAGS = ("--image_path", "images", "--output_dir", "out", "--coloring", "0")
+
+
 def test_inference_of_a_folder_passes_over_what_is_no_image(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "images")
+    assert main("inference", "--log_dir", place.log_dir, *FOLDER_FLAGS) == 0
+    assert capsys.readouterr().out.count(" s -> out/prediction/") == 6
     (tmp_path / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    flags = ["--log_dir", place.log_dir, "--image_path", "images", "--output_dir", "out", "--coloring", "0"]
-    assert main("inference", *flags) == 0
+    assert main("inference", "--log_dir", place.log_dir, *FOLDER_FLAGS) == 2
     output = capsys.readouterr()
-    assert "error: images/broken.png: not an image" in output.err
+    errors = [line for line in output.err.splitlines() if line.startswith("error: ")]
+    assert errors[0].startswith("error: images/broken.png: not an image")
+    assert errors[1:] == ["error: images: 1 of 7 images could not be read, 6 were segmented"]
     assert output.out.count(" s -> out/prediction/") == 6
     assert sorted(os.listdir("out")) == ["prediction"]
+
+
+def test_inference_of_a_folder_without_any_sound_image(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for name in "ab":
+        (tmp_path / "images" / f"{name}.png").write_text("words")
+    assert main("inference", "--log_dir", place.log_dir, *FOLDER_FLAGS) == 2
+    output = capsys.readouterr()
+    assert output.err.splitlines()[-1] == "error: images: 2 of 2 images could not be read, 0 were segmented"
+    assert output.out == ""
+    assert os.listdir(tmp_path) == ["images"]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_inference_ends_where_results_cannot_be_written(main, place, monkeypatch, tmp_path, capsys, typed):
+    monkeypatch.chdir(tmp_path)
+    sizes = write_images(tmp_path / "images")
+    (tmp_path / "out").write_text("")
+    paths = iter([f"images/{name}" for name in sizes])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(paths))
+    flags = FOLDER_FLAGS[2:] if typed else FOLDER_FLAGS
+    assert main("inference", "--log_dir", place.log_dir, *flags) == 2
+    assert re.search(r"out/prediction/\w+\.png: image cannot be written", the_error(capsys.readouterr().err))
 
 
 def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
@@ -323,3 +404,33 @@ def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
     assert "absent.png: not an image that can be read" in the_error(capsys.readouterr().err)
     assert main("inference", *flags, "--image_path", "none") == 2
     assert "none: no image is in this folder" in the_error(capsys.readouterr().err)
+
+
+def test_inference_in_own_colours(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images")
+    colors = [(i, 100 + i, 200 + i) for i in range(19)]
+    Path("colours.txt").write_text("".join(f"{r} {g} {b}\n" for r, g, b in colors))
+    flags = ["--weights_ckpt", place.snapshot, "--output_dir", "out", "--image_path", "images/rgb.jpg"]
+    assert main("inference", *flags, "--palette", "colours.txt") == 0
+    dataset = get_dataset("Toy")
+    ids = np.array(Image.open("out/prediction/rgb_prediction.png"))
+    expected = [colors[dataset.label_map[i]] for i in ids.ravel()]
+    np.testing.assert_array_equal(np.array(Image.open("out/coloring/rgb_coloring.png")).reshape(-1, 3), expected)
+    capsys.readouterr()
+    Path("colours.txt").write_text("0 0 0\n")
+    assert main("inference", *flags, "--palette", "colours.txt") == 2
+    assert "colours.txt: found 1 colours, expected 19" in the_error(capsys.readouterr().err)
+
+
+def test_record_with_an_unknown_network(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in os.listdir(os.path.dirname(place.snapshot)):
+        os.link(os.path.join(os.path.dirname(place.snapshot), name), tmp_path / "run" / name)
+    text = (tmp_path / "run" / "config.json").read_text()
+    (tmp_path / "run" / "config.json").unlink()
+    (tmp_path / "run" / "config.json").write_text(text.replace(NETWORK, "resnet_v9"))
+    assert main("inference", "--weights_ckpt", "run") == 2
+    words = r"run/config.json: 'architecture.network' is \"resnet_v9\", expected one of .*resnet_v1_50"
+    assert re.search(words, the_error(capsys.readouterr().err))

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from tools.run_folder import SNAPSHOT_NAME
+from tools.session_errors import reason
 
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d+)$")
@@ -31,7 +32,7 @@ def resolve_checkpoint(path: str) -> str:
         CheckpointError: there is none.
     """
     if os.path.isdir(path):
-        found = _newest_in(path) or _newest_in(os.path.join(path, "snapshot"))
+        found = _newest_in(path) or _newest_in(os.path.join(path, "snapshot")) or _old_format_in(path)
         if found is None:
             raise CheckpointError(f"{path}: this folder holds no checkpoint ({SNAPSHOT_NAME}-<step>.index)")
         return found
@@ -56,6 +57,12 @@ def _newest_in(folder: str) -> str | None:
         return os.path.getmtime(index), checkpoint_step(index[: -len(".index")]) or 0
 
     return max(indices, key=age)[: -len(".index")]
+
+
+def _old_format_in(folder: str) -> str | None:
+    """The one file `*.ckpt` of the format before TensorFlow 0.12, as slim's ResNets are unpacked."""
+    files = glob.glob(os.path.join(glob.escape(folder), "*.ckpt"))
+    return files[0] if len(files) == 1 else None
 
 
 def newest_snapshot(log_dir: str) -> str:
@@ -91,8 +98,7 @@ def variable_shapes(prefix: str) -> dict[str, list[int]]:
     try:
         return dict(tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map())
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({reason})") from error
+        raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({reason(error)})") from error
 
 
 def require_match(prefix: str, variables: Sequence[tf.Variable], advice: str) -> None:
@@ -133,8 +139,7 @@ def _damage_named(prefix: str) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, ValueError, IndexError) as error:  # IndexError: the data ends too early
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{prefix}: the checkpoint is damaged ({reason})") from error
+        raise CheckpointError(f"{prefix}: the checkpoint is damaged ({reason(error)})") from error
 
 
 class StartingPoints:

@@ -48,19 +48,43 @@ def tower_devices(num_towers: int) -> list[str]:
 
 
 def session_config(devices: list[str]) -> tf.ConfigProto:
-    """A configuration under which an operation runs where it was placed.
+    """A configuration under which an operation runs where it was placed, and on the CPU to the same bits every time.
 
-    Soft placement is on with GPUs only, whose presence `tower_devices` has checked: it moves to the CPU the few
+    Soft placement is on with GPUs only, whose presence `open_session` checks: it moves to the CPU the few
     operations that have no GPU kernel. Without GPUs it would move a tower silently, and is off.
+
+    The memory optimizer is off on any device, because it turns sums of gradients into accumulations in the order of
+    arrival. On GPUs that alone does not make runs equal: cuDNN's gradients of filters add in any order too.
     """
     has_gpus = any("GPU" in device for device in devices)
     config = tf.ConfigProto(allow_soft_placement=has_gpus)
     config.gpu_options.allow_growth = True
     if not has_gpus:
         config.device_count["CPU"] = len(devices)
-    # Repeatable on the CPU: the memory optimizer would turn sums into accumulations in the order of arrival.
     config.graph_options.rewrite_options.memory_optimization = config.graph_options.rewrite_options.NO_MEM_OPT
     return config
+
+
+def open_session(graph: tf.Graph, devices: list[str]) -> tf.Session:
+    """A session on a graph, with every device that its towers were placed on; close it after use.
+
+    Args:
+        graph: to run.
+        devices: of the towers, from `tower_devices`.
+
+    Raises:
+        DeviceError: TensorFlow could not set up one of the devices.
+    """
+    session = tf.Session(graph=graph, config=session_config(devices))
+    found = [device.name[device.name.index("/device:") :] for device in session.list_devices()]
+    missing = [device for device in devices if device not in found]
+    if missing:
+        session.close()
+        raise DeviceError(
+            f"{missing[0]} was asked for and the session has only {', '.join(found)}: lower --gpu_num, or find out "
+            "why TensorFlow cannot use the device (its driver, CUDA_VISIBLE_DEVICES)"
+        )
+    return session
 
 
 def avoid_faulty_amx() -> bool:

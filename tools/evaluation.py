@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -13,13 +12,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from database.images import ImageError, read_image
-from database.layouts import IMAGE_SUFFIXES, Sample
+from database.images import read_image
+from database.layouts import Sample
 from database.loading import load_sample
 from model import pspnet_mg
 from tools import checkpoint, cluster
 from tools.metrics import ConfusionMatrix, Scores
-from tools.run_folder import ModelRecord
+from tools.model_record import ModelRecord
+from tools.session_errors import memory_limits_named
 from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Predictor:
 
         Raises:
             CheckpointError: the checkpoint is of another network or has another number of classes.
+            DeviceError: TensorFlow could not set up the device.
         """
         if float_type != "32":
             cluster.avoid_faulty_amx()
@@ -89,7 +90,7 @@ class Predictor:
             )
             saver = tf.train.Saver(variables)
             graph.finalize()
-        self._session = tf.Session(graph=graph, config=cluster.session_config(devices))
+        self._session = cluster.open_session(graph, devices)
         checkpoint.restore(self._session, prefix, saver)
         self._sliding = SlidingPredictor(
             self._run,
@@ -101,12 +102,26 @@ class Predictor:
         )
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
-        return self._session.run(self._probabilities, {self._windows: windows})
+        with memory_limits_named(
+            f"{len(windows)} windows of {windows.shape[1]}x{windows.shape[2]}",
+            "lower --test_image_size, or in predict.py and inference.py --windows_per_batch",
+        ):
+            return self._session.run(self._probabilities, {self._windows: windows})
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] RGB -> training ids [H, W]."""
-        centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
-        return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+        """uint8 [H, W, 3] RGB -> training ids [H, W].
+
+        Raises:
+            OutOfMemoryError: the windows the network sees at a time do not fit, or the rows of the image that they
+                reach.
+        """
+        height, width = image.shape[:2]
+        with memory_limits_named(
+            f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
+            "lower --test_image_size, give --ms 0, or make the image smaller",
+        ):
+            centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
+            return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
 
     def close(self) -> None:
         """Frees the session."""
@@ -156,31 +171,3 @@ def evaluate(
             visit(sample, image, predicted)
     has_labels = any(sample.label is not None for sample in samples)
     return matrix.evaluate() if has_labels else None
-
-
-def run_name(prefix: str) -> str:
-    """The name of the run a checkpoint is from: its folder, or the one above where that is `snapshot`."""
-    folder = os.path.dirname(os.path.abspath(prefix))
-    if os.path.basename(folder) == "snapshot":
-        folder = os.path.dirname(folder)
-    return os.path.basename(folder)
-
-
-def images_in(folder: str) -> list[tuple[str, str]]:
-    """(name, path) of the files directly in a folder that look like images, sorted.
-
-    The name is the file's without suffix, or with it where two files differ in nothing else.
-
-    Raises:
-        ImageError: there is none.
-    """
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(IMAGE_SUFFIXES))
-    if not names:
-        raise ImageError(f"{folder}: no image is in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
-    stems = Counter(os.path.splitext(name)[0] for name in names)
-
-    def output_name(name: str) -> str:
-        stem, suffix = os.path.splitext(name)
-        return stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"
-
-    return [(output_name(name), os.path.join(folder, name)) for name in names]

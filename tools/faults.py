@@ -5,13 +5,14 @@ from __future__ import annotations
 from database.datasets import DatasetError
 from database.images import ImageError
 from database.palettes import PaletteError
-from model.pspnet_mg import BatchSizeError
 from model.regularizers import MissingStartingPointError
+from model.training_graph import BatchSizeError
 from tools.checkpoint import CheckpointError
 from tools.cluster import DeviceError
 from tools.flags import FlagError
+from tools.model_record import RecordError
 from tools.preflight import PreflightError
-from tools.run_folder import RecordError
+from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
 from tools.training import DivergedError, OutputError
 
@@ -24,6 +25,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     FlagError,
     ImageError,
     MissingStartingPointError,
+    OutOfMemoryError,
     OutputError,
     PaletteError,
     PreflightError,

@@ -60,11 +60,7 @@ class ConfusionMatrix:
             )
         self.num_classes = num_classes
         self.ignore_label = ignore_label
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets all pixels and images."""
-        self._matrix = np.zeros((self.num_classes, self.num_classes), np.int64)
+        self._matrix = np.zeros((num_classes, num_classes), np.int64)
         self._images = 0
 
     @property
@@ -100,33 +96,8 @@ class ConfusionMatrix:
         self._matrix += np.bincount(pairs, minlength=self.num_classes**2).reshape(self._matrix.shape)
         self._images += label.shape[0] if label.ndim == 3 else 1
 
-    def add(self, matrix: np.ndarray, images: int = 0) -> None:
-        """Adds the counts of another confusion matrix, such as one from another worker.
-
-        Args:
-          matrix: integers [num_classes, num_classes], 0 or more, laid out as `matrix`.
-          images: number of images that were counted in it.
-
-        Raises:
-          MetricsError: the matrix has another shape, is not of integers or holds a negative number.
-        """
-        matrix = np.asarray(matrix)
-        if matrix.shape != self._matrix.shape:
-            raise MetricsError(
-                f"confusion matrix to add has shape {list(matrix.shape)}: expected "
-                f"{list(self._matrix.shape)}; add only matrices of the same classes"
-            )
-        _check_integers("confusion matrix to add", matrix)
-        if matrix.min() < 0:
-            raise MetricsError(
-                f"confusion matrix to add holds {matrix.min()}: expected counts of 0 or more; "
-                "pass the `matrix` of another ConfusionMatrix"
-            )
-        self._matrix += matrix.astype(np.int64)
-        self._images += images
-
     def evaluate(self) -> Scores:
-        """Computes the scores of all pixels counted since the last reset."""
+        """Computes the scores of all pixels counted so far."""
         hits = np.diag(self._matrix)
         true_pixels = self._matrix.sum(axis=1)
         union = true_pixels + self._matrix.sum(axis=0) - hits

@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
 
 from database import palettes
 from database.images import write_image
-from tools.run_folder import ModelRecord
+from tools.checkpoint import checkpoint_step
+from tools.flags import WeightsConfig
+from tools.model_record import ModelRecord
+from tools.run_folder import run_name
+
+# Flags that change results; a value other than the default is told in the name of their folder.
+_TOLD_FLAGS = (
+    "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
+)  # fmt: skip
+
+
+def results_folder(
+    root: str, config: WeightsConfig, prefix: str, trained: ModelRecord, database: str, data_dir: str | None = None
+) -> str:
+    """Where results go unless flags say otherwise: <root>/<dataset>/<run>/step<step>-ms<0 or 1>.
+
+    So the results of other datasets, runs, snapshots and flags stay where they are.
+
+    Args:
+        root: e.g. `./val_set`.
+        config: flags; those that change results and are not at their defaults are added to the last part.
+        prefix: of the checkpoint; without a step, its own name stands for `step<step>`.
+        trained: the record of the checkpoint; its dataset is put before the run where the results are of another.
+        database: of the results.
+        data_dir: folder of own data, whose name tells one such dataset from another; None for that of the training.
+    """
+    trained_on = _dataset_part(trained.database, trained.flags.get("data_dir"))
+    in_training = data_dir is None and database == trained.database
+    dataset = trained_on if in_training else _dataset_part(database, data_dir)
+    run = run_name(prefix) if dataset == trained_on else f"{trained_on}-{run_name(prefix)}"
+    step = checkpoint_step(prefix)
+    parts = [os.path.basename(prefix) if step is None else f"step{step}", f"ms{int(config.ms)}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _TOLD_FLAGS and value != field.default:
+            parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
+    return os.path.join(root, dataset, run, "-".join(parts))
+
+
+def _dataset_part(database: str, data_dir: str | None) -> str:
+    return f"custom-{os.path.basename(os.path.abspath(data_dir or '.'))}" if database == "custom" else database
 
 
 class PredictionWriter:

@@ -1,4 +1,4 @@
-"""Where a run keeps its files, and the record that makes a checkpoint readable without its command line.
+"""Where a run keeps its files.
 
 log/<database>/<model id>/config.json           the flags and the model
 log/<database>/<model id>/training.csv          one line per summary
@@ -9,29 +9,18 @@ log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from database.datasets import Dataset
-from model.pspnet_mg import Architecture
 from tools.flags import TrainConfig
 
 logger = logging.getLogger(__name__)
 
-CONFIG_NAME = "config.json"
 SNAPSHOT_NAME = "model.ckpt"
 
 _ID_MODES = {0: "L2", 1: "L2-SP", 2: "L2-SP-mode2", 3: "L2-SP-mode3"}
 _ID_FLAGS = ("lrn_rate", "consider_dilated", "random_rotate", "random_scale")
-
-
-class RecordError(ValueError):
-    """A configuration beside a checkpoint that cannot be read."""
 
 
 def model_id(config: TrainConfig) -> str:
@@ -93,84 +82,9 @@ def run_folder(config: TrainConfig) -> RunFolder:
     return RunFolder(os.path.join(config.log_dir, config.database, model_id(config)))
 
 
-@dataclass(frozen=True)
-class ModelRecord:
-    """What must be known of a training run to use its checkpoints.
-
-    Attributes:
-        architecture: the network.
-        database: name of the dataset.
-        class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
-        color_switch: whether the network was fed BGR.
-        test_image_size: height and width of windows, pixels.
-        flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
-    """
-
-    architecture: Architecture
-    database: str
-    class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    image_mean: tuple[float, float, float]
-    label_map: Mapping[int, int]
-    color_switch: bool
-    test_image_size: int
-    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def of_run(cls, config: TrainConfig, dataset: Dataset) -> ModelRecord:
-        """The record of a run about to start."""
-        architecture = Architecture(
-            config.network,
-            dataset.num_classes,
-            output_stride=config.output_stride,
-            stride_convention=config.stride_convention,
-            resize_grid=config.resize_grid,
-            three_convs_beginning=config.three_convs_beginning,
-        )
-        return cls(
-            architecture,
-            dataset.name,
-            dataset.class_names,
-            dataset.palette,
-            dataset.image_mean,
-            dataset.label_map,
-            config.color_switch,
-            config.test_image_size,
-            dataclasses.asdict(config),
-        )
-
-    def write(self, folder: str) -> None:
-        """Writes `config.json` into a folder, whole or not at all."""
-        values = dataclasses.asdict(self)
-        values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
-        path = os.path.join(folder, CONFIG_NAME)
-        os.makedirs(folder, exist_ok=True)
-        with open(path + ".part", "w", encoding="utf-8") as file:
-            json.dump(values, file, indent=2)
-        os.replace(path + ".part", path)
-
-    @classmethod
-    def read(cls, folder: str) -> ModelRecord | None:
-        """The record in a folder, None where there is none.
-
-        Raises:
-            RecordError: it is no such record, or has keys this version does not know.
-        """
-        path = os.path.join(folder, CONFIG_NAME)
-        if not os.path.exists(path):
-            return None
-        try:
-            with open(path, encoding="utf-8") as file:
-                values = json.load(file)
-            architecture = Architecture(**values.pop("architecture"))
-            return cls(
-                architecture=architecture,
-                class_names=tuple(values.pop("class_names")),
-                palette=tuple(tuple(color) for color in values.pop("palette")),
-                image_mean=tuple(values.pop("image_mean")),
-                label_map={int(file_id): train_id for file_id, train_id in values.pop("label_map").items()},
-                **values,
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise RecordError(f"{path}: not the configuration of a checkpoint ({reason})") from error
+def run_name(prefix: str) -> str:
+    """The name of the run a checkpoint is from: its folder, or the one above where that is `snapshot`."""
+    folder = os.path.dirname(os.path.abspath(prefix))
+    if os.path.basename(folder) == "snapshot":
+        folder = os.path.dirname(folder)
+    return os.path.basename(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
@@ -13,31 +14,35 @@ from model import resnet
 from model.pspnet_mg import Architecture
 from tools import checkpoint
 from tools.checkpoint import CheckpointError
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
-from tools.run_folder import ModelRecord
+from tools.evaluation import Predictor
+from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig, check_own_data_flags
+from tools.model_record import ModelRecord
 
 logger = logging.getLogger(__name__)
-
-WeightsConfig = PredictConfig | InferenceConfig
 
 # A checkpoint without a record is taken to be the reference implementation's.
 _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
 
 
-def _custom_from(values: dict[str, Any]) -> Dataset:
-    if values["num_classes"] is None:
+def _own_dataset(flags: Mapping[str, Any]) -> Dataset:
+    if flags.get("num_classes") is None:
         raise FlagError("--database custom needs --num_classes")
+    ignore_label = flags.get("ignore_label")
     return custom_dataset(
-        values["num_classes"],
-        train_list=values["train_list"],
-        val_list=values["val_list"],
-        test_list=values["test_list"],
-        palette_file=values["palette"],
-        ignore_label=IGNORE_LABEL if values["ignore_label"] is None else values["ignore_label"],
-        label_map_file=values["label_map"],
-        image_mean=values["image_mean"],
+        flags["num_classes"],
+        train_list=flags.get("train_list"),
+        val_list=flags.get("val_list"),
+        test_list=flags.get("test_list"),
+        palette_file=flags.get("palette"),
+        ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
+        label_map_file=flags.get("label_map"),
+        image_mean=flags.get("image_mean"),
     )
+
+
+def _dataset_of_flags(database: str, config: TrainConfig | WeightsConfig) -> Dataset:
+    return _own_dataset(dataclasses.asdict(config)) if database == "custom" else get_dataset(database)
 
 
 def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
@@ -46,8 +51,7 @@ def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
     """
-    custom = config.database == "custom"
-    dataset = _custom_from(dataclasses.asdict(config)) if custom else get_dataset(config.database)
+    dataset = _dataset_of_flags(config.database, config)
     return dataset, existing_folder(dataset, config.data_dir)
 
 
@@ -58,30 +62,6 @@ def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
         logger.info("writing the generated street scenes to %s", folder)
         write_dataset(folder)
     return folder
-
-
-def prediction_dataset(config: PredictConfig, record: ModelRecord) -> tuple[Dataset, str]:
-    """The dataset to predict and its folder: as flags say, otherwise as in training.
-
-    Raises:
-        DatasetError, PaletteError, FlagError: see `database.datasets`.
-    """
-    name = config.database or record.database
-    trained_on_it = name == record.database
-    if name == "custom":
-        flags = {k: v for k, v in dataclasses.asdict(config).items() if v is not None}
-        defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-        trained = dict(record.flags) if trained_on_it else {}
-        dataset = _custom_from({**defaults, **trained, **flags})
-        if dataset.num_classes != record.architecture.num_classes:
-            raise FlagError(
-                f"--num_classes is {dataset.num_classes} and the checkpoint has {record.architecture.num_classes} "
-                "classes: give the number of the checkpoint, or a checkpoint of these classes"
-            )
-    else:
-        dataset = get_dataset(name)
-    data_dir = config.data_dir or (record.flags.get("data_dir") if trained_on_it else None)
-    return dataset, existing_folder(dataset, data_dir)
 
 
 def choose_checkpoint(config: WeightsConfig) -> str:
@@ -98,82 +78,155 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 
 
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
-    """The record beside a checkpoint, or the reference's conventions where there is none, changed by the flags.
+    """The record beside a checkpoint, or the reference's conventions where there is none.
+
+    What flags say of the network and its input is changed; dataset and classes are those of the training.
 
     Raises:
         RecordError: the record is damaged.
         CheckpointError: no record, and the checkpoint is no PSPNet's.
-        FlagError: the dataset named by --database has another number of classes.
+        FlagError: no record, and the dataset of the flags has another number of classes.
     """
     record = ModelRecord.read(os.path.dirname(prefix)) or _foreign_record(prefix, config)
     changes = {
         name: getattr(config, name)
-        for name in ("network", "three_convs_beginning", "stride_convention", "resize_grid")
+        for name in ("network", "stride_convention", "resize_grid")
         if getattr(config, name) is not None
     }
-    record = dataclasses.replace(
+    if config.three_convs_beginning is not None:
+        changes["stem"] = resnet.STEM_OF_SWITCH[config.three_convs_beginning]
+    return dataclasses.replace(
         record,
         architecture=dataclasses.replace(record.architecture, **changes),
         color_switch=record.color_switch if config.color_switch is None else config.color_switch,
         test_image_size=config.test_image_size or record.test_image_size,
+        image_mean=config.image_mean or record.image_mean,
     )
-    if config.database in (None, "custom", record.database):
-        return record
-    dataset = get_dataset(config.database)
-    if dataset.num_classes != record.architecture.num_classes:
+
+
+def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dataset, str]:
+    """The dataset to predict and its folder: as flags say, otherwise as in training.
+
+    Args:
+        config: flags.
+        trained: the record of the checkpoint, see `record_of_checkpoint`.
+
+    Raises:
+        DatasetError, PaletteError: see `database.datasets`.
+        FlagError: a flag for own data and a known dataset, or a dataset with other classes than the checkpoint.
+    """
+    database = _predicted_database(config, trained)
+    in_training = database == trained.database
+    if in_training and database == "custom":
+        given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+        dataset = _own_dataset({**trained.flags, **given})
+    else:
+        dataset = _dataset_of_flags(database, config)
+    _require_same_classes(dataset, trained)
+    data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
+    return dataset, existing_folder(dataset, data_dir)
+
+
+def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelRecord:
+    """The record that names, colours and numbers the classes for inference: as flags say, otherwise as in training.
+
+    Args:
+        config: flags; --palette and --label_map stand in for those of any dataset.
+        trained: the record of the checkpoint, see `record_of_checkpoint`.
+
+    Raises:
+        DatasetError, PaletteError: see `database.datasets`.
+        FlagError: as `prediction_dataset`, or a label map without an id for some class.
+    """
+    database, record = _predicted_database(config, trained), trained
+    if database != trained.database:
+        dataset = _dataset_of_flags(database, config)
+        _require_same_classes(dataset, trained)
+        record = trained.for_dataset(dataset)
+    num_classes = trained.architecture.num_classes
+    if config.palette is not None:
+        record = dataclasses.replace(record, palette=custom_dataset(num_classes, palette_file=config.palette).palette)
+    if config.label_map is not None:
+        label_map = custom_dataset(num_classes, label_map_file=config.label_map).label_map
+        missing = sorted(set(range(num_classes)) - set(label_map.values()))
+        if missing:
+            raise FlagError(
+                f"--label_map {config.label_map} has no id for training id {missing[0]}, and the checkpoint has "
+                f"{num_classes} classes: add a line '<id> {missing[0]}'"
+            )
+        record = dataclasses.replace(record, label_map=label_map)
+    return record
+
+
+def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
+    """The dataset of the results; flags must suit it."""
+    database = config.database or trained.database
+    check_own_data_flags(config, database, "the checkpoint was trained on")
+    num_classes = trained.architecture.num_classes
+    if config.num_classes not in (None, num_classes):
         raise FlagError(
-            f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint {prefix} has "
-            f"{record.architecture.num_classes} ({record.database}): give a checkpoint that was trained on it"
+            f"--num_classes is {config.num_classes} and the checkpoint has {num_classes} classes: give the number of "
+            "the checkpoint, or a checkpoint of these classes"
         )
-    # The mean stays the one the network was trained with.
-    return dataclasses.replace(
+    return database
+
+
+def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:
+    if dataset.num_classes != trained.architecture.num_classes:
+        raise FlagError(
+            f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint, trained on "
+            f"{trained.database}, has {trained.architecture.num_classes}: give a checkpoint that was trained on it"
+        )
+
+
+def build_predictor(prefix: str, record: ModelRecord, config: WeightsConfig) -> Predictor:
+    """The network of a checkpoint as the flags want it run.
+
+    Raises:
+        CheckpointError: see `Predictor`.
+    """
+    return Predictor(
+        prefix,
         record,
-        database=dataset.name,
-        class_names=dataset.class_names,
-        palette=dataset.palette,
-        label_map=dataset.label_map,
+        multi_scale=config.ms,
+        mirror=config.mirror,
+        float_type=config.float_type,
+        windows_per_batch=config.windows_per_batch,
     )
 
 
 def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
+    """The record that the reference implementation would have written."""
+    network, num_classes, stem = _foreign_network(prefix, config.network)
+    dataset = _dataset_of_flags(config.database or "Cityscapes", config)
+    logger.info(
+        "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
+        prefix,
+        network,
+        num_classes,
+        _REFERENCE_GRID,
+    )
+    if dataset.num_classes != num_classes:
+        raise FlagError(
+            f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint {prefix} has "
+            f"{num_classes}: say with --database what it was trained on"
+        )
+    return ModelRecord.of_dataset(
+        Architecture(network, num_classes, resize_grid=_REFERENCE_GRID, stem=stem),
+        dataset,
+        color_switch=False,
+        test_image_size=_REFERENCE_WINDOW,
+    )
+
+
+def _foreign_network(prefix: str, wanted: str | None) -> tuple[str, int, str]:
+    """The network, number of classes and stem that a checkpoint's variables tell of."""
     shapes = checkpoint.variable_shapes(prefix)
-    networks = [network for network in resnet.NETWORKS if f"{network}/logits/weights" in shapes]
-    network = networks[0] if networks else config.network
+    network = next((name for name in resnet.NETWORKS if f"{name}/logits/weights" in shapes), str(wanted))
     logits = shapes.get(f"{network}/logits/weights")
     if logits is None or f"{network}/psp/pool1/weights" not in shapes:
         raise CheckpointError(
             f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers) and no configuration "
             "stands beside it: give a snapshot that train.py wrote"
         )
-    if config.database == "custom":
-        dataset = _custom_from(dataclasses.asdict(config))
-    else:
-        dataset = get_dataset(config.database or "Cityscapes")
-    logger.info(
-        "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
-        prefix,
-        network,
-        logits[-1],
-        _REFERENCE_GRID,
-    )
-    if dataset.num_classes != logits[-1]:
-        raise FlagError(
-            f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint {prefix} has "
-            f"{logits[-1]}: say with --database what it was trained on"
-        )
-    architecture = Architecture(
-        str(network),
-        dataset.num_classes,
-        resize_grid=_REFERENCE_GRID,
-        three_convs_beginning=f"{network}/conv1_1/weights" in shapes,
-    )
-    return ModelRecord(
-        architecture,
-        dataset.name,
-        dataset.class_names,
-        dataset.palette,
-        dataset.image_mean,
-        dataset.label_map,
-        color_switch=False,
-        test_image_size=_REFERENCE_WINDOW,
-    )
+    return network, logits[-1], resnet.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]

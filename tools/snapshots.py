@@ -7,7 +7,8 @@ import os
 
 from tools import checkpoint
 from tools.flags import FlagError, TrainConfig
-from tools.run_folder import ModelRecord, RunFolder
+from tools.model_record import ModelRecord
+from tools.run_folder import RunFolder
 
 # Flags that change neither what a run computes nor what its snapshots mean.
 _FREE_ON_RESUME = frozenset(

@@ -5,48 +5,45 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from database.atomic import written_atomically
+from tools.metrics import Scores
+
 COLUMNS = ("step", "loss", "auxiliary_loss", "weight_decay", "learning_rate", "mean_iou", "images_per_second")
 
 
 class SummaryWriter:
-    """Writes scalars to both places and pictures to TensorBoard; a resumed run appends."""
+    """Writes the scalars of training to both places and pictures to TensorBoard; a resumed run appends."""
 
     def __init__(self, folder: str, csv_path: str, graph: tf.Graph | None, first_step: int = 0) -> None:
-        """Opens the files.
+        """Opens the files; of steps after `first_step`, which a resumed run repeats, both places forget what they had.
 
         Args:
             folder: of the TensorBoard events.
-            csv_path: of the CSV file; rows of steps after `first_step`, from a run that is now resumed, are dropped.
+            csv_path: of the CSV file.
             graph: shown in TensorBoard.
             first_step: steps done already.
+
+        Raises:
+            OSError: a file cannot be read or written.
         """
         self._events = tf.summary.FileWriter(folder, graph)
-        rows = _rows_up_to(csv_path, first_step)
-        self._file = open(csv_path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        # At this event TensorBoard drops what earlier files say of its step and later ones.
+        self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step + 1)
+        _keep_rows_up_to(csv_path, first_step)
+        self._file = open(csv_path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._csv = csv.DictWriter(self._file, COLUMNS)
-        self._csv.writeheader()
-        self._csv.writerows(rows)
-        self._file.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds one row; keys are those of `COLUMNS` less the step."""
         self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in values.items()}})
         self._file.flush()
-        summary = tf.Summary(value=[tf.Summary.Value(tag=f"train/{k}", simple_value=v) for k, v in values.items()])
-        self._events.add_summary(summary, step)
-        self._events.flush()
-
-    def validation(self, step: int, mean_iou: float, pixel_accuracy: float) -> None:
-        """Adds validation scores to TensorBoard."""
-        values = {"validation/mean_iou": mean_iou, "validation/pixel_accuracy": pixel_accuracy}
-        summary = tf.Summary(value=[tf.Summary.Value(tag=k, simple_value=v) for k, v in values.items()])
-        self._events.add_summary(summary, step)
+        self._events.add_summary(_scalar_summary({f"train/{name}": value for name, value in values.items()}), step)
         self._events.flush()
 
     def picture(self, step: int, tag: str, picture: np.ndarray) -> None:
@@ -68,9 +65,39 @@ class SummaryWriter:
         self._events.close()
 
 
-def _rows_up_to(csv_path: str, step: int) -> list[dict[str, str]]:
-    if not os.path.exists(csv_path):
-        return []
-    with open(csv_path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a row cut short
-    return [row for row in rows if row.get("step", "").isdigit() and int(row["step"]) <= step]
+def write_validation(folder: str, step: int, scores: Scores, class_names: Sequence[str]) -> None:
+    """Adds the scores of a snapshot to the TensorBoard events of its run.
+
+    Args:
+        folder: of the TensorBoard events.
+        step: of the snapshot.
+        scores: fractions 0..1; classes without an IoU are left out.
+        class_names: in the order of the class ids.
+
+    Raises:
+        OSError: the events cannot be written.
+    """
+    values = {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
+    ious = zip(class_names, scores.iou, strict=True)
+    values |= {f"validation/iou/{name}": iou for name, iou in ious if iou is not None}
+    # Files are named by the second: the suffix keeps this one apart from that of a training that has just ended.
+    with tf.Graph().as_default():  # the class refuses to work outside graph mode
+        events = tf.summary.FileWriter(folder, filename_suffix=".validation")
+    events.add_summary(_scalar_summary(values), step)
+    events.close()
+
+
+def _scalar_summary(values: Mapping[str, float]) -> tf.Summary:
+    return tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def _keep_rows_up_to(csv_path: str, step: int) -> None:
+    """Leaves the header and the whole rows of steps up to `step` in a CSV file, which may not exist yet."""
+    rows: list[dict[str, str]] = []
+    if os.path.exists(csv_path):
+        with open(csv_path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a row cut short
+    with written_atomically(csv_path) as path, open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row.get("step", "").isdigit() and int(row["step"]) <= step)

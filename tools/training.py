@@ -20,10 +20,13 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from database.reader import Batches
 from model import optimizers
-from model.pspnet_mg import TrainGraph
+from model.training_graph import TrainGraph
 from tools.flags import TrainConfig
 from tools.metrics import ConfusionMatrix
-from tools.run_folder import ModelRecord, RunFolder
+from tools.model_record import ModelRecord
+from tools.run_folder import RunFolder
+from tools.session_errors import reason
+from tools.snapshots import snapshot_steps
 from tools.summaries import SummaryWriter
 
 logger = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ _RECENT_STEPS = 50
 
 
 class DivergedError(ArithmeticError):
-    """A loss is NaN or infinite."""
+    """A loss or a weight is NaN or infinite."""
 
 
 class OutputError(OSError):
@@ -60,14 +63,28 @@ class StepResult:
         return next((name for name, value in terms.items() if not math.isfinite(value)), None)
 
 
+@dataclass(frozen=True)
+class _StepTaken:
+    """What a step was taken with.
+
+    Attributes:
+        number: counted from 1.
+        learning_rate: of the step.
+        images: paths of its images, in tower order.
+    """
+
+    number: int
+    learning_rate: float
+    images: tuple[str, ...]
+
+
 @contextmanager
 def writing_to(folder: RunFolder) -> Iterator[None]:
     """Raises OutputError where what is done inside cannot write."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OutputError(f"{folder.path}: cannot write ({reason}): free space or change --log_dir") from error
+        raise OutputError(f"{folder.path}: cannot write ({reason(error)}): free space or change --log_dir") from error
 
 
 class Trainer:
@@ -95,6 +112,7 @@ class Trainer:
         self._folder = folder
         self._saver = saver
         self._record = record
+        self._taken: _StepTaken | None = None
         self._latest = ""
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
 
@@ -136,11 +154,11 @@ class Trainer:
             DivergedError: a weight is NaN or infinite, though the loss was not yet; nothing is written.
             OutputError: it cannot be written.
         """
-        if not self._session.run(self._graph.weights_finite):
-            raise DivergedError(
-                f"a weight is not finite after step {step}: lower --lrn_rate; the last snapshot stays in "
-                f"{self._folder.snapshots}"
-            )
+        is_finite = self._session.run(self._graph.finite_weights)
+        bad = sorted(name for name, finite in is_finite.items() if not finite)
+        if bad:
+            others = f" and {len(bad) - 1} more of {len(is_finite)}" if len(bad) > 1 else ""
+            raise self._diverged(f"a weight is not finite ('{bad[0]}'{others})")
         with writing_to(self._folder):
             self._saver.save(self._session, self._folder.snapshot_prefix, global_step=step, write_meta_graph=False)
             self._record.write(self._folder.snapshots)
@@ -162,15 +180,25 @@ class Trainer:
             if self._batches.faults:
                 raise self._batches.faults[0] from error
             raise
+        images = tuple(self._samples[index].image for index in fetched["indices"])
+        self._taken = _StepTaken(step + 1, rate, images)
         result = StepResult(*map(float, fetched["terms"]))
         bad = result.first_bad_term()
         if bad is not None:
-            images = ", ".join(self._samples[index].image for index in fetched["indices"])
-            raise DivergedError(
-                f"the {bad} is not finite at step {step + 1} with learning rate {rate:.6g}: lower --lrn_rate; the last "
-                f"snapshot stays in {self._folder.snapshots}; images of the step: {images}"
-            )
+            raise self._diverged(f"the {bad} is not finite")
         return {**fetched, "result": result, "learning_rate": rate}
+
+    def _diverged(self, fault: str) -> DivergedError:
+        """The error that says what is wrong after the step taken last, and what that step was taken with."""
+        if self._taken is None:
+            return DivergedError(f"{fault} before the first step: give a sound checkpoint with --fine_tune_filename")
+        kept = f"the last snapshot stays in {self._folder.snapshots}"
+        if not snapshot_steps(self._folder):
+            kept = "there is no snapshot yet"
+        return DivergedError(
+            f"{fault} at step {self._taken.number} with learning rate {self._taken.learning_rate:.6g}: lower "
+            f"--lrn_rate; {kept}; images of the step: {', '.join(self._taken.images)}"
+        )
 
     def _step_with_summary(self, step: int, writer: SummaryWriter) -> None:
         graph = self._graph
@@ -200,8 +228,8 @@ class Trainer:
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Crop, truth and prediction beside each other, uint8 [h, 3w, 3]; ignored pixels are black in both."""
-        pixels = image[..., ::-1] if self._config.color_switch else image
-        shown = np.clip(pixels + np.asarray(self._dataset.image_mean), 0, 255).astype(np.uint8)
+        pixels = image[..., ::-1] if self._record.color_switch else image
+        shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
         colors = [
             palettes.colorize(np.where(label == IGNORE_LABEL, IGNORE_LABEL, ids), self._dataset.palette)
             for ids in (label, prediction)

@@ -13,16 +13,18 @@ from database.augment import Augmentation
 from database.datasets import Dataset, find_samples
 from database.layouts import Sample
 from database.reader import Batches, training_batches
-from model import pspnet_mg
-from model.pspnet_mg import TrainGraph, TrainingOptions
 from model.regularizers import DECAY_MODES
+from model.training_graph import TrainGraph, TrainingOptions, new_layer_predicate, train_graph
 from tools import checkpoint, cluster, tables
 from tools.checkpoint import CheckpointError, ResNetInitializer, StartingPoints
 from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
 from tools.metrics import Scores
-from tools.run_folder import ModelRecord, RunFolder
+from tools.model_record import BackboneRecord, ModelRecord
+from tools.run_folder import RunFolder
+from tools.session_errors import memory_limits_named
 from tools.snapshots import check_resume_step, check_same_run, snapshot_steps
+from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,46 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Start:
+    """What a run starts from.
+
+    Attributes:
+        step: steps done already.
+        resumed: prefix of the snapshot that is continued, None for a new run.
+        pretrained: prefix of the ResNet checkpoint for the backbone of a new run and for L2-SP, None without.
+    """
+
+    step: int
+    resumed: str | None
+    pretrained: str | None
+
+    @classmethod
+    def of(cls, config: TrainConfig, folder: RunFolder) -> _Start:
+        """What the flags ask for.
+
+        Raises:
+            CheckpointError: there is no such snapshot or no ResNet checkpoint.
+            FlagError: the run was started with other flags.
+            RecordError: the record beside the snapshots is damaged.
+        """
+        if config.resume_step is None:
+            return cls(0, None, pretrained_checkpoint(config))
+        resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
+        check_same_run(folder, config)
+        needs_resnet = DECAY_MODES[config.weight_decay_mode].needs_start
+        return cls(config.resume_step, resumed, pretrained_checkpoint(config) if needs_resnet else None)
+
+    def backbone(self) -> BackboneRecord | None:
+        """How the ResNet was made, if a record stands beside the checkpoint.
+
+        Raises:
+            RecordError: the record is damaged.
+        """
+        prefix = self.resumed or self.pretrained
+        return None if prefix is None else BackboneRecord.read(os.path.dirname(prefix))
+
+
+@dataclasses.dataclass(frozen=True)
 class _Built:
     """A finalized training graph with what a session needs."""
 
@@ -81,48 +123,45 @@ class _Built:
 
 
 def _build(
-    config: TrainConfig,
-    record: ModelRecord,
-    samples: Sequence[Sample],
-    devices: list[str],
-    start: int,
-    pretrained: str | None,
+    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: _Start
 ) -> _Built:
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
-        batches = training_batches(
-            samples,
-            batch_size=config.batch_size,
-            tower_devices=devices,
-            augmentation=augmentation_of(config),
-            image_mean=record.image_mean,
-            color_switch=config.color_switch,
-            seed=config.seed,
-            first_sample=start * config.total_batch_size,
-        )
+        batches = _batches(config, record, samples, devices, start.step)
         starting_points = StartingPoints()
         with tf.device(devices[0]):
-            train = pspnet_mg.train_graph(
+            train = train_graph(
                 batches.images, batches.labels, record.architecture, options_of(config), starting_points
             )
         resnet = None
-        if pretrained is not None:
-            resnet = ResNetInitializer(pretrained, _backbone_variables(record, config), starting_points.variables)
+        if start.pretrained is not None:
+            backbone = _backbone_variables(record, config)
+            resnet = ResNetInitializer(start.pretrained, backbone, starting_points.variables)
         saved_variables = tf.global_variables()
         saver = tf.train.Saver(saved_variables, max_to_keep=config.keep)
-        initializers = [
-            tf.global_variables_initializer(),
-            tf.local_variables_initializer(),
-            batches.initializer,
-        ]
+        initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
         graph.finalize()
     return _Built(graph, train, batches, saved_variables, saver, resnet, initializers)
 
 
+def _batches(
+    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], first_step: int
+) -> Batches:
+    return training_batches(
+        samples,
+        batch_size=config.batch_size,
+        tower_devices=devices,
+        augmentation=augmentation_of(config),
+        image_mean=record.image_mean,
+        color_switch=record.color_switch,
+        seed=config.seed,
+        first_sample=first_step * config.total_batch_size,
+    )
+
+
 def _backbone_variables(record: ModelRecord, config: TrainConfig) -> list[tf.Variable]:
-    is_new = pspnet_mg.new_layer_predicate(record.architecture, options_of(config))
-    model_variables = tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)
-    return [variable for variable in model_variables if not is_new(variable.op.name)]
+    is_new = new_layer_predicate(record.architecture, options_of(config))
+    return [variable for variable in tf.model_variables() if not is_new(variable.op.name)]
 
 
 def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], folder: RunFolder) -> None:
@@ -140,34 +179,44 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     if config.float_type != "32":
         cluster.avoid_faulty_amx()
     devices = cluster.tower_devices(config.gpu_num)
-    start = config.resume_step or 0
-    resumed = None
-    if config.resume_step is not None:
-        resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
-        check_same_run(folder, config)
-    record = ModelRecord.of_run(config, dataset)
-    needs_resnet = resumed is None or DECAY_MODES[config.weight_decay_mode].needs_start
-    pretrained = pretrained_checkpoint(config) if needs_resnet else None
-    built = _build(config, record, samples, devices, start, pretrained)
-    if resumed is not None:
-        checkpoint.require_match(resumed, built.saved_variables, "resume with the flags of the run")
-    _report(config, built, samples, devices)
-    logger.info("weights start from: %s", resumed or pretrained or "random weights")
-    with writing_to(folder):
-        if resumed is None:
-            folder.set_aside_earlier_run()
-        record.write(folder.path)
-    with tf.Session(graph=built.graph, config=cluster.session_config(devices)) as session:
-        session.run(built.initializers)
-        if resumed is not None:
-            built.saver.recover_last_checkpoints([folder.snapshot(step) for step in snapshot_steps(folder)])
-            checkpoint.restore(session, resumed, built.saver)
-        if built.resnet is not None:
-            built.resnet.run(session, resumed=resumed is not None)
-        Trainer(session, built.train, built.batches, samples, dataset, config, folder, built.saver, record).run(start)
+    start = _Start.of(config, folder)
+    record = ModelRecord.of_run(config, dataset, start.backbone())
+    built = _build(config, record, samples, devices, start)
+    if start.resumed is not None:
+        checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
+    _report(config, record, built, samples, devices)
+    logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
+    crop = f"{config.train_image_size}x{config.train_image_size}"
+    with (
+        memory_limits_named(
+            f"{config.batch_size} crops of {crop} per tower", "lower --batch_size or --train_image_size"
+        ),
+        cluster.open_session(built.graph, devices) as session,
+    ):
+        with writing_to(folder):
+            if start.resumed is None:
+                folder.set_aside_earlier_run()
+            record.write(folder.path)
+        _initialize(session, built, start, folder)
+        trainer = Trainer(session, built.train, built.batches, samples, dataset, config, folder, built.saver, record)
+        trainer.run(start.step)
 
 
-def _report(config: TrainConfig, built: _Built, samples: Sequence[Sample], devices: list[str]) -> None:
+def _initialize(session: tf.Session, built: _Built, start: _Start, folder: RunFolder) -> None:
+    """Gives every variable its value, and the saver the snapshots that it is to prune."""
+    session.run(built.initializers)
+    if start.resumed is not None:
+        built.saver.recover_last_checkpoints([folder.snapshot(step) for step in snapshot_steps(folder)])
+        checkpoint.restore(session, start.resumed, built.saver)
+    if built.resnet is not None:
+        built.resnet.run(session, resumed=start.resumed is not None)
+
+
+def _report(
+    config: TrainConfig, record: ModelRecord, built: _Built, samples: Sequence[Sample], devices: list[str]
+) -> None:
+    logger.info("network: %s", record.architecture)
+    logger.info("images: %s less %s", "BGR" if record.color_switch else "RGB", record.image_mean)
     for name, towers in built.train.endpoints.items():
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
     for line in built.train.decay_report:
@@ -197,12 +246,15 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
 def validate(
     config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], prefix: str, folder: RunFolder
 ) -> Scores | None:
-    """Scores a snapshot on the validation split and writes the tables beside the run.
+    """Scores a snapshot on the validation split; tables and TensorBoard show the scores beside the run.
 
     The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags.
 
     Returns:
         The scores, None if there are no samples.
+
+    Raises:
+        What `tools.faults.USER_FAULTS` lists.
     """
     if not samples:
         return None
@@ -210,9 +262,12 @@ def validate(
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
     with Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type) as predictor:
         scores = evaluate(predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate")
-    if scores is not None:
-        step = checkpoint.checkpoint_step(prefix)
-        header = {"checkpoint": prefix, "step": step, "split": "val", "mirror": int(config.mirror)}
-        paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}", header)
-        logger.info("scores written to %s", ", ".join(paths))
+    if scores is None:
+        return None
+    step = checkpoint.checkpoint_step(prefix)
+    header = {"checkpoint": prefix, "step": step, "split": "val", "mirror": int(config.mirror)}
+    paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}", header)
+    logger.info("scores written to %s", ", ".join(paths))
+    with writing_to(folder):
+        write_validation(folder.path, step or 0, scores, dataset.class_names)
     return scores

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-NUM_DEVICES = 4
+NUM_DEVICES = 8
 
 
 def open_session(rewrite_graph: bool = True) -> tf.Session:
-    """A session on the default graph with four CPU devices and hard placement.
+    """A session on the default graph with eight CPU devices and hard placement.
 
     Args:
         rewrite_graph: whether Grappler may optimize the graph, which takes longer than a few small steps.
@@ -35,7 +35,7 @@ def towers(
     """Array i as a placeholder on CPU device i, and the feed.
 
     Args:
-        arrays: one per tower, at most four.
+        arrays: one per tower, at most eight.
         dtype: of the tensors; the placeholders are float32 and cast where `dtype` is narrower.
         known: whether the tensors know their sizes, channels aside.
     """

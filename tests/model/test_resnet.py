@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import resnet
+from tests.differences import relative_difference
 from tests.model.sessions import open_session, towers
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -24,11 +25,22 @@ STRIDE_LAST = {
     16: [[PLAIN, PLAIN, STRIDED], [PLAIN, PLAIN, STRIDED], [PLAIN] * 3, [BY_2] * 3],
     32: [[PLAIN, PLAIN, STRIDED], [PLAIN, PLAIN, STRIDED], [PLAIN, PLAIN, STRIDED], [PLAIN] * 3],
 }
-PLANS = {"reference": STRIDE_FIRST, "caffe": STRIDE_FIRST, "slim": STRIDE_LAST}
+HALF_FIRST = {
+    8: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [PLAIN, BY_2, BY_2], [BY_2, BY_4, BY_4]],
+    16: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [STRIDED, PLAIN, PLAIN], [PLAIN, BY_2, BY_2]],
+    32: STRIDE_FIRST[32],
+}
+PLANS = {
+    "reference": STRIDE_FIRST,
+    "caffe": STRIDE_FIRST,
+    "slim": STRIDE_LAST,
+    "contracted": HALF_FIRST,
+    "mmseg": HALF_FIRST,
+}
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("convention", ["reference", "slim", "caffe"])
+@pytest.mark.parametrize("convention", list(PLANS))
 @pytest.mark.parametrize("network", ["resnet_v1_50", "resnet_v1_101"])
 def test_plan(network, convention, output_stride):
     blocks = resnet.plan_blocks(network, convention, output_stride)
@@ -94,7 +106,7 @@ def _basic_weights(units: tuple[int, ...]) -> dict[str, list[int]]:
     return weights
 
 
-def _variable_shapes(network: str, *, three_convs: bool = False):
+def _variable_shapes(network: str, *, stem: str = "conv7"):
     with tf.Graph().as_default():
         with tf.variable_scope(network):
             resnet.resnet_v1(
@@ -102,7 +114,7 @@ def _variable_shapes(network: str, *, three_convs: bool = False):
                 network,
                 convention="reference",
                 output_stride=8,
-                three_convs_beginning=three_convs,
+                stem=stem,
             )
         variables = tf.global_variables()
         assert tf.model_variables() == variables
@@ -132,13 +144,15 @@ def test_names_of_basic_networks(network, units, count):
     assert len(shapes) == count
 
 
-def test_names_of_the_three_convolution_stem():
-    shapes = _variable_shapes("resnet_v1_18", three_convs=True)
+@pytest.mark.parametrize(("stem", "narrow", "wide"), [("deep_128", 64, 128), ("deep_64", 32, 64)])
+def test_names_of_the_three_convolution_stems(stem, narrow, wide):
+    shapes = _variable_shapes("resnet_v1_18", stem=stem)
     expected = _basic_weights((2, 2, 2, 2))
     del expected["conv1"]
-    expected |= {"conv1_1": [3, 3, 3, 64], "conv1_2": [3, 3, 64, 64], "conv1_3": [3, 3, 64, 128]}
-    expected["block1/unit_1/basic_v1/shortcut"] = [1, 1, 128, 64]
-    expected["block1/unit_1/basic_v1/conv1"] = [3, 3, 128, 64]
+    expected |= {"conv1_1": [3, 3, 3, narrow], "conv1_2": [3, 3, narrow, narrow], "conv1_3": [3, 3, narrow, wide]}
+    if wide != 64:
+        expected["block1/unit_1/basic_v1/shortcut"] = [1, 1, wide, 64]
+        expected["block1/unit_1/basic_v1/conv1"] = [3, 3, wide, 64]
     assert shapes == _with_batch_norm(expected)
 
 
@@ -156,7 +170,6 @@ def _encode(images, network, convention, output_strides, known=True):
                         network,
                         convention=convention,
                         output_stride=output_stride,
-                        three_convs_beginning=False,
                     )
                 )
         with open_session() as session:
@@ -177,9 +190,11 @@ def image() -> np.ndarray:
 
 # In the `reference` convention the first dilated 3x3 layer has the dilation of those after it: by design
 # the equality is lost.
-@pytest.mark.parametrize("convention", ["slim", "caffe"])
+@pytest.mark.parametrize("convention", ["slim", "caffe", "contracted"])
 @pytest.mark.parametrize(("network", "depth"), [("resnet_v1_50", 2048), ("resnet_v1_18", 512)])
-def test_subsampled_dense_output_is_the_output_at_nominal_stride(network, depth, convention, image, monkeypatch):
+def test_subsampled_dense_output_is_the_output_at_nominal_stride(
+    network, depth, convention, image, monkeypatch, record_property
+):
     _frozen_batch_norm(monkeypatch)
     dense, middle, nominal = _encode([image], network, convention, (8, 16, 32))
     expected = nominal["block4"][0]
@@ -188,9 +203,10 @@ def test_subsampled_dense_output_is_the_output_at_nominal_stride(network, depth,
         (1, 5, 4, depth),
         (1, 3, 2, depth),
     ]
-    tolerance = 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(dense["block4"][0][:, ::4, ::4], expected, rtol=1e-4, atol=tolerance)
-    np.testing.assert_allclose(middle["block4"][0][:, ::2, ::2], expected, rtol=1e-4, atol=tolerance)
+    for subsampled in (dense["block4"][0][:, ::4, ::4], middle["block4"][0][:, ::2, ::2]):
+        difference = relative_difference(subsampled, expected)
+        record_property("block4", difference)
+        assert difference < 1e-5
 
 
 def test_unknown_size_gives_the_values_of_the_static_graph(image, monkeypatch):
@@ -209,3 +225,12 @@ def test_unknown_size_gives_the_values_of_the_static_graph(image, monkeypatch):
     for name, outputs in known.items():
         for x, y in zip(outputs, unknown[name], strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5 * np.abs(x).max())
+
+
+@pytest.mark.parametrize(("convention", "rates"), [("contracted", [1, 2, 2, 2]), ("mmseg", [1, 1, 2, 1])])
+def test_dilation_of_basic_units(convention, rates):
+    with tf.Graph().as_default() as graph:
+        image = tf.placeholder(tf.float32, [1, 33, 33, 3])
+        resnet.resnet_v1([image], "resnet_v1_18", convention=convention, output_stride=8)
+        layers = [op for op in graph.get_operations() if op.type == "Conv2D" and "block3/" in op.name]
+        assert [op.get_attr("dilations")[1] for op in layers if op.inputs[1].shape[0] == 3] == rates

@@ -112,6 +112,22 @@ def test_conv2d_batch_norm(activation):
         np.testing.assert_allclose(y, np.maximum(answer, 0) if activation else answer, atol=2e-5)
 
 
+def _initial_weights(graph_seed, num_towers):
+    with tf.Graph().as_default():
+        tf.set_random_seed(graph_seed)
+        xs, _ = towers(_images((1, 3, 3, 2)) * num_towers)
+        for scope in ("first", "second"):
+            xs = layers.conv2d(xs, 2, 3, scope=scope)
+        return run(tf.global_variables())
+
+
+def test_initial_weights_depend_on_seed_and_name_alone():
+    one, three, other = _initial_weights(5, 1), _initial_weights(5, 3), _initial_weights(6, 1)
+    np.testing.assert_array_equal(one, three)
+    assert not np.array_equal(one[0], one[1])
+    assert not np.array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("initializer", "deviation", "is_uniform"),
     [("he", (2 / (9 * 64)) ** 0.5, False), ("xavier", (2 / (9 * (64 + 128))) ** 0.5, True)],
@@ -220,24 +236,91 @@ def test_no_seed_no_dropout():
         assert all(y is x for x, y in zip(xs, layers.dropout(xs, 0.5, None), strict=True))
 
 
-def test_dropout_is_a_function_of_seed_and_tower():
-    arrays = [np.ones((2, 40, 50, 3), np.float32)] * 2
+def test_dropout_is_a_function_of_the_seed():
     with tf.Graph().as_default():
-        xs, feed = towers(arrays)
-        seed = tf.placeholder(tf.int32, [2])
+        xs, feed = towers([np.ones((4, 40, 50, 3), np.float32)])
+        seed = tf.placeholder(tf.int64, [2])
         ys = layers.dropout(xs, 0.1, seed)
         with open_session() as session:
-            first, again, later, other = (
-                session.run(ys, feed | {seed: value}) for value in ([7, 100], [7, 100], [7, 101], [8, 100])
+            (first,), (again,), (later,), (other,) = (
+                session.run(ys, feed | {seed: value}) for value in ([7, 100], [7, 100], [7, 101], [2**40 + 7, 100])
             )
     np.testing.assert_array_equal(first, again)
-    kept = np.unique(np.asarray(first))
-    np.testing.assert_allclose(kept, [0, 1 / 0.9], rtol=1e-6)
-    # Of 12000 values, the share kept deviates by 0.0027; two independent masks disagree in 18 %.
-    for y in (*first, *later, *other):
-        assert abs(np.mean(y > 0) - 0.9) < 0.014
-    for a, b in ((first[0], first[1]), (first[0], later[0]), (first[0], other[0]), (later[0], later[1])):
-        assert abs(np.mean(a != b) - 0.18) < 0.02
+    np.testing.assert_allclose(np.unique(first), [0, 1 / 0.9], rtol=1e-6)
+    # Of 6000 values, the share kept deviates by 0.0039; two independent masks disagree in 18 %, deviating by 0.005.
+    masks = [image for y in (first, later, other) for image in y > 0]
+    for index, mask in enumerate(masks):
+        assert abs(mask.mean() - 0.9) < 0.02
+        for earlier in masks[:index]:
+            assert abs(np.mean(mask != earlier) - 0.18) < 0.025
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize("shape", [(4, 6, 7, 8), (4, 5, 7, 3)], ids=["whole blocks", "blocks cut short"])
+@pytest.mark.parametrize("counts", [(3, 1), (1, 2, 1), (1, 1, 1, 1), (2, 0, 2)], ids=str)
+def test_dropout_of_an_image_is_that_of_its_place_in_the_whole_batch(counts, shape, known):
+    (images,) = _images(shape)
+    with tf.Graph().as_default():
+        seed = tf.constant([3, 5], tf.int64)
+        (one, feed), (several, more) = (
+            towers([images], known=known), towers(np.split(images, np.cumsum(counts)[:-1]), known=known)
+        )  # fmt: skip
+        (whole,), parts = run([layers.dropout(one, 0.5, seed), layers.dropout(several, 0.5, seed)], feed | more)
+    assert [len(part) for part in parts] == list(counts)
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert 0.3 < np.mean(whole == 0) < 0.7
+
+
+def test_dropout_of_towers_of_different_sizes():
+    """The stream goes on where the tower before ended, whatever its size."""
+    first, second, long = _images((2, 3, 5, 8), (1, 7, 4, 8), (1, 2 * 3 * 5 + 7 * 4, 8))
+    with tf.Graph().as_default():
+        seed = tf.constant([3, 5], tf.int64)
+        (xs, feed), (whole, more) = towers([first, second], known=False), towers([long])
+        parts, (expected,) = run([layers.dropout(xs, 0.5, seed), layers.dropout(whole, 0.5, seed)], feed | more)
+    mask = np.concatenate([part.ravel() != 0 for part in parts])
+    np.testing.assert_array_equal(mask, expected.ravel() != 0)
+
+
+def test_dropout_drops_where_tensorflows_generator_is_below_the_rate():
+    (x,) = _images((2, 6, 7, 8))
+    with tf.Graph().as_default():
+        xs, feed = towers([x])
+        seed = tf.constant([3, 5], tf.int64)
+        (y,), uniform = run([layers.dropout(xs, 0.25, seed), tf.random.stateless_uniform(x.shape, seed)], feed)
+    np.testing.assert_allclose(y, np.where(uniform < 0.25, 0, x / 0.75), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("half_precision")
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_dropout_mask_is_the_same_in_half_precision(dtype):
+    arrays = [np.ones((2, 20, 20, 8), np.float32)]
+    with tf.Graph().as_default():
+        seed = tf.constant([3, 5])
+        (xs, feed), (halves, more) = towers(arrays), towers(arrays, dtype)
+        dropped = layers.dropout(halves, 0.1, seed)
+        assert dropped[0].dtype == dtype
+        (y,), (half,) = run([layers.dropout(xs, 0.1, seed), layers.cast(dropped, tf.float32)], feed | more)
+    np.testing.assert_array_equal(half > 0, y > 0)
+
+
+def test_every_tower_draws_its_mask_on_its_own_device():
+    with tf.Graph().as_default() as graph:
+        xs, _ = towers(_images((2, 3, 4, 8), (1, 3, 4, 8), (1, 3, 4, 8)), known=False)
+        ys = layers.dropout(xs, 0.1, tf.constant([0, 1]))
+        draws = [op.outputs[0] for op in graph.get_operations() if op.type == "StatelessRandomUniformV2"]
+    assert [device_of(y) for y in ys] == [device_of(draw) for draw in draws] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4), (1, 2)])
+def test_max_pool_with_symmetric_padding(height, width):
+    arrays = _images((2, height, width, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays, known=False)
+        (y,) = run(layers.max_pool(xs, 3, 2, "symmetric"), feed)
+    padded = np.pad(arrays[0], [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    np.testing.assert_array_equal(y, windows.max(axis=(-2, -1)))
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4)])

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import pspnet_mg
-from model.pspnet_mg import Architecture, TrainingOptions
+from model import training_graph
+from model.pspnet_mg import Architecture
+from model.training_graph import TrainingOptions
 from tests.model.sessions import device_of, open_session, towers
 
 CLASSES = 3
@@ -79,7 +80,7 @@ def take_step(
     """Runs `train_op` once, at rate 0 and with momentum: the accumulators then hold the gradients."""
     with tf.Graph().as_default():
         (xs, feed), (ys, more) = towers(images, known=known), towers(labels)
-        graph = pspnet_mg.train_graph(xs, ys, ARCHITECTURE, replace(options, optimizer="mom"))
+        graph = training_graph.train_graph(xs, ys, ARCHITECTURE, replace(options, optimizer="mom"))
         variables = {v.op.name: v for v in tf.global_variables()}
         accumulators = {
             name.removesuffix("/Momentum"): v for name, v in variables.items() if name.endswith("/Momentum")

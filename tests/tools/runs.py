@@ -13,7 +13,8 @@ from database.datasets import find_samples, get_dataset
 from model import resnet
 from model.pspnet_mg import Architecture, forward_graph
 from tools.flags import TrainConfig
-from tools.run_folder import ModelRecord, RunFolder, run_folder
+from tools.model_record import ModelRecord
+from tools.run_folder import RunFolder, run_folder
 from tools.training_run import train
 
 SIZE = 32

@@ -67,6 +67,30 @@ def test_session_has_the_devices_and_runs_operations_where_they_were_placed():
     assert {"device:CPU:0", "device:CPU:1", "device:CPU:2"} <= used
 
 
+def test_session_has_a_device_for_every_tower():
+    devices = cluster.tower_devices(2)
+    with tf.Graph().as_default() as graph:
+        with tf.device(devices[1]):
+            x = tf.add(tf.random.uniform([]), 1.0)
+        with cluster.open_session(graph, devices) as session:
+            assert session.run(x) >= 1
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="needs a machine without GPUs")
+@pytest.mark.parametrize("devices", [["/device:GPU:0"], ["/device:CPU:0", "/device:GPU:3"]])
+def test_device_that_tensorflow_cannot_set_up_is_named(devices):
+    words = rf"^{devices[-1]} was asked for and the session has only /device:CPU:0: lower --gpu_num"
+    with pytest.raises(DeviceError, match=words) as caught:
+        cluster.open_session(tf.Graph(), devices)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["/device:CPU:0", "/device:GPU:0"])
+def test_sums_are_not_rearranged_on_any_device(device):
+    rewriting = cluster.session_config([device]).graph_options.rewrite_options
+    assert rewriting.memory_optimization == rewriting.NO_MEM_OPT
+
+
 def test_operation_on_a_missing_device_is_refused():
     devices = ["/device:CPU:0", "/device:CPU:1"]
     with tf.Graph().as_default():

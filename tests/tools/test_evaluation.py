@@ -18,7 +18,8 @@ from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NARROW, SIZE, tiny_config, toy_record, write_random_pspnet
 from tools.checkpoint import CheckpointError
-from tools.evaluation import Predictor, evaluate, images_in, read_ahead, run_name
+from tools.evaluation import Predictor, evaluate, read_ahead
+from tools.session_errors import OutOfMemoryError
 
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
@@ -108,7 +109,10 @@ def probabilities(checkpoint):
 
 
 def random_image(height, width, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    """Noise, darker in the upper half, so that more than one class is found in it."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    image[: height // 2] //= 8
+    return image
 
 
 def assert_labels_are_most_probable(labels, probabilities):
@@ -163,7 +167,7 @@ def test_predictor_takes_images_of_any_size(checkpoint, multi_scale):
             r"resnet_v1_18/logits/\w+' has the shape .* is needed: .*--database",
         ),
         (Architecture("resnet_v1_34", 3), "missing .it holds resnet_v1_18.: .*--network"),
-        (Architecture("resnet_v1_18", 3, three_convs_beginning=True), "conv1_1/.*--three_convs_beginning"),
+        (Architecture("resnet_v1_18", 3, stem="deep_128"), "conv1_1/.*--three_convs_beginning"),
     ],
 )
 def test_checkpoint_of_another_network(checkpoint, architecture, words):
@@ -171,6 +175,33 @@ def test_checkpoint_of_another_network(checkpoint, architecture, words):
     with pytest.raises(CheckpointError, match=words) as caught:
         Predictor(checkpoint, record)
     assert "\n" not in str(caught.value)
+
+
+def test_windows_that_do_not_fit_into_memory(checkpoint, monkeypatch):
+    def run(self, fetches, feed):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "OOM when allocating tensor with shape[2,8] and type float on x"
+        )
+
+    with Predictor(checkpoint, tiny_record(), mirror=False) as predictor:
+        monkeypatch.setattr(tf.Session, "run", run)
+        words = (
+            r"^out of memory with 1 windows of 32x32 \(tensor with shape\[2,8\] and type float on x\): lower "
+            "--test_image_size, or in predict.py and inference.py --windows_per_batch$"
+        )
+        with pytest.raises(OutOfMemoryError, match=words):
+            predictor.labels(random_image(SIZE, SIZE))
+
+
+def test_image_that_does_not_fit_into_memory(checkpoint):
+    image = np.broadcast_to(np.uint8(7), (2**24, 2**24, 3))
+    with Predictor(checkpoint, tiny_record()) as predictor:
+        words = (
+            r"^out of memory with an image of 16777216x16777216 and 3 classes \(Unable to allocate .*\): lower "
+            "--test_image_size, give --ms 0, or make the image smaller$"
+        )
+        with pytest.raises(OutOfMemoryError, match=words):
+            predictor.labels(image)
 
 
 class FakePredictor:
@@ -226,33 +257,3 @@ def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ImageError, match=r"b\.png: not an image"):
         evaluate(FakePredictor(), samples, 4, visit=lambda sample, *more: visited.append(sample.name))
     assert visited == ["a"]
-
-
-def test_images_in_a_folder(tmp_path):
-    for name in ("b.PNG", "a.jpg", "c.tiff", "notes.txt", "png"):
-        (tmp_path / name).write_text("")
-    (tmp_path / "deeper").mkdir()
-    (tmp_path / "deeper" / "d.png").write_text("")
-    assert images_in(str(tmp_path)) == [
-        (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff")
-    ]
-    (tmp_path / "a.png").write_text("")
-    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c"]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(ImageError, match=r"none: no image is in this folder \(looked for .png, "):
-        images_in(str(tmp_path / "none"))
-
-
-@pytest.mark.parametrize(
-    ("prefix", "name"),
-    [("log/Toy/run-1/snapshot/model.ckpt-3", "run-1"), ("weights/pspnet50/model.ckpt-3", "pspnet50")],
-)
-def test_name_of_the_run(prefix, name):
-    assert run_name(prefix) == name
-    assert run_name(os.path.abspath(prefix)) == name
-
-
-def test_name_of_the_run_in_its_own_folder(tmp_path, monkeypatch):
-    (tmp_path / "run-2" / "snapshot").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "run-2" / "snapshot")
-    assert run_name("model.ckpt-3") == "run-2"

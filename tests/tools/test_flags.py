@@ -8,7 +8,7 @@ import math
 import pytest
 
 from database.datasets import DatasetError, get_dataset
-from model import optimizers, pspnet_mg, regularizers, resnet, utils_mg
+from model import optimizers, pspnet_mg, regularizers, resnet, training_graph, utils_mg
 from tools import flags
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, parse_flags
 
@@ -30,9 +30,9 @@ REFERENCE_DEFAULTS = {
     "snapshot": 15000,
     "scale_min": 0.5,
     "scale_max": 2.0,
-    "color_switch": False,
+    "color_switch": None,  # None: not switched, unless the ResNet's record says so
     "loss_type": "normal",
-    "three_convs_beginning": False,
+    "three_convs_beginning": None,  # likewise
     "train_like_in_caffe": False,
     "bn_frozen": False,
     "random_blur": True,
@@ -145,6 +145,7 @@ def test_defaults_are_the_reference_ones():
         (flags.NETWORKS, resnet.NETWORKS),
         (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
         (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
+        (flags.POOL_PADDINGS, utils_mg.POOL_PADDINGS),
         (flags.RESIZE_GRIDS, utils_mg.RESIZE_GRIDS),
         (flags.INITIALIZERS, utils_mg.INITIALIZERS),
         (flags.OPTIMIZERS, optimizers.OPTIMIZERS),
@@ -171,7 +172,7 @@ def test_databases_are_those_of_the_database_package():
 def test_training_options_take_their_defaults_from_flags():
     """Where the library's default differs from the flag's, a caller would train something else unawares."""
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    options = {field.name: field.default for field in dataclasses.fields(pspnet_mg.TrainingOptions)}
+    options = {field.name: field.default for field in dataclasses.fields(training_graph.TrainingOptions)}
     differing = {name for name in options if name in defaults and options[name] != defaults[name]}
     assert differing == {"weight_decay_mode"}  # L2-SP needs starting points, which only a caller can give
 
@@ -238,6 +239,13 @@ def test_wrong_value_is_named_in_one_line(flag, value):
     [
         ("--scale_min 2 --scale_max 1 --batch_size 2", TrainConfig, "--scale_min 2.0 is above --scale_max 1.0"),
         ("", TrainConfig, "--batch_size 1 with --gpu_num 1 is a batch of 1 image"),
+        ("--batch_size 2 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect without steps: add --poly_lr 0"),
+        ("--batch_size 2 --poly_lr 0 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect .* --lr_step, or"),
+        ("--batch_size 2 --seed 9223372036854775808", TrainConfig, "--seed 9223372036854775808 does not fit into 64"),
+        ("--batch_size 2 --momentum 1", TrainConfig, r"--momentum 1.0 is not in \[0, 1\): 0.9 is usual"),
+        ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
+        ("--batch_size two", TrainConfig, "--batch_size: 'two' is not a whole number"),
+        ("--batch_size 2 --lrn_rate fast", TrainConfig, "--lrn_rate: 'fast' is not a number"),
         ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
@@ -246,7 +254,8 @@ def test_wrong_value_is_named_in_one_line(flag, value):
         ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list is for --database custom"),
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
         ("--database ADE --num_classes 3", PredictConfig, "--num_classes is for --database custom"),
-        ("--database ADE --palette p.txt", InferenceConfig, "--palette is for --database custom"),
+        ("--database ADE --num_classes 3", InferenceConfig, "--num_classes is for --database custom"),
+        ("--val_list v.txt", InferenceConfig, "unrecognized arguments: --val_list v.txt"),
         ("--batchsize 2", TrainConfig, "unrecognized arguments: --batchsize 2 .*--help"),
         ("--batch 2", TrainConfig, "unrecognized arguments: --batch 2"),
         ("--batch_size", TrainConfig, "--batch_size: expected one argument"),
@@ -260,6 +269,36 @@ def test_contradictions_and_unknown_flags(line, config, words):
     assert "\n" not in str(caught.value)
 
 
+OWN_DATA_VALUES = {
+    "train_list": "a.txt", "val_list": "a.txt", "test_list": "a.txt", "num_classes": "3", "palette": "p.txt",
+    "ignore_label": "0", "label_map": "m.txt", "image_mean": "1,2,3",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [TrainConfig, PredictConfig])
+@pytest.mark.parametrize("flag", OWN_DATA_VALUES)
+def test_flag_for_own_data_without_own_data(flag, config):
+    more = " --batch_size 2" if config is TrainConfig else ""
+    with pytest.raises(FlagError) as caught:
+        parse(f"--database CamVid --{flag} {OWN_DATA_VALUES[flag]}{more}", config)
+    assert str(caught.value) == (
+        f"--{flag} is for --database custom, and --database is CamVid: give --database custom or drop --{flag}"
+    )
+    classes = "" if flag == "num_classes" else " --num_classes 3"
+    own = parse(f"--database custom --{flag} {OWN_DATA_VALUES[flag]}{classes}{more}", config)
+    assert getattr(own, flag) is not None
+
+
+def test_flags_that_say_custom_are_the_checked_ones():
+    named = {field.name for field in dataclasses.fields(TrainConfig) if field.metadata["help"].startswith("custom")}
+    assert named == set(OWN_DATA_VALUES) == set(TrainConfig.own_data_flags)
+
+
+def test_inference_takes_colours_and_ids_for_any_dataset():
+    config = parse("--database ADE --palette p.txt --label_map m.txt --image_mean 1,2,3", InferenceConfig)
+    assert (config.palette, config.label_map, config.image_mean) == ("p.txt", "m.txt", (1.0, 2.0, 3.0))
+
+
 @pytest.mark.parametrize("value", ["nan,0,0", "0,256,0", "-1,0,0", "1,2,3,4", "a,b,c"])
 def test_mean_colour_is_three_numbers_of_a_byte(value):
     line = f"--batch_size 2 --database custom --num_classes 3 --image_mean={value}"
@@ -267,7 +306,16 @@ def test_mean_colour_is_three_numbers_of_a_byte(value):
         parse(line)
 
 
+@pytest.mark.parametrize("value", ["a", "1,x", "-5", "0", "0,10", "20,10", "10,10", "10,-5", "", "1.5"])
+def test_steps_where_the_rate_falls_are_positive_and_rise(value):
+    with pytest.raises(FlagError, match=f"--lr_step: '{value}' is not steps above 0 that rise, separated by commas"):
+        parse(f"--batch_size 2 --poly_lr 0 --lr_step={value}")
+
+
 def test_what_the_checks_let_through():
+    assert parse("--batch_size 2 --step_size 0.1").step_size == 0.1
+    assert parse("--batch_size 2 --poly_lr 0 --lr_step 7 --step_size 0.5").lr_step == (7,)
+    assert parse("--batch_size 2 --momentum 0 --bn_decay 0 --seed 9223372036854775807").momentum == 0
     assert parse("--eval_only 1").total_batch_size == 1
     assert parse("--gpu_num 2").total_batch_size == 2
     assert parse("--batch_size 2 --fine_tune_filename None --weight_decay_mode 0").starts_from_scratch

@@ -12,7 +12,8 @@ from PIL import Image
 from database.datasets import get_dataset
 from database.images import ImageError
 from tests.tools.runs import tiny_config, toy_record
-from tools.prediction_files import PredictionWriter
+from tools.flags import InferenceConfig, PredictConfig
+from tools.prediction_files import PredictionWriter, results_folder
 
 IDS = np.array([[0, 1, 10], [18, 0, 255]], np.uint8)
 IMAGE = np.full((2, 3, 3), (10, 20, 31), np.uint8)
@@ -67,3 +68,51 @@ def test_folder_that_is_a_file(tmp_path, record):
     writer = PredictionWriter(str(tmp_path / "taken"), record, save_prediction=True, coloring=True)
     with pytest.raises(ImageError, match="street_prediction.png: image cannot be written"):
         writer.write("street", IMAGE, IDS)
+
+
+SNAPSHOT = "log/Toy/some-run/snapshot/model.ckpt-600"
+
+
+def folder_of(record, prefix=SNAPSHOT, database="Toy", data_dir=None, config=PredictConfig):
+    """The folder of results by the flags that follow."""
+    return lambda **flags: results_folder("./val_set", config(**flags), prefix, record, database, data_dir)
+
+
+def test_folder_names_dataset_run_step_and_scales(record):
+    assert folder_of(record)() == "./val_set/Toy/some-run/step600-ms0"
+    assert folder_of(record)(ms=True) == "./val_set/Toy/some-run/step600-ms1"
+    assert folder_of(record, SNAPSHOT + "0")() == "./val_set/Toy/some-run/step6000-ms0"
+    assert folder_of(record, "weights/pspnet50/model.ckpt")() == "./val_set/Toy/pspnet50/model.ckpt-ms0"
+    assert folder_of(record, config=InferenceConfig)(ms=True) == "./val_set/Toy/some-run/step600-ms1"
+
+
+def test_folder_names_flags_that_change_results(record):
+    flags = {"mirror": False, "test_image_size": 320, "float_type": "bf16", "test_max_iter": 5, "color_switch": False}
+    folders = {folder_of(record)(**{name: value}) for name, value in flags.items()}
+    assert {folder.removeprefix("./val_set/Toy/some-run/step600-ms0-") for folder in folders} == {
+        "mirror0", "test_image_size320", "float_typebf16", "test_max_iter5", "color_switch0"
+    }  # fmt: skip
+    assert folder_of(record)(coloring=False, windows_per_batch=1, log_dir="elsewhere") == folder_of(record)()
+
+
+def test_folder_of_another_dataset_names_both(record):
+    assert folder_of(record, database="KITTI")() == "./val_set/KITTI/Toy-some-run/step600-ms0"
+    kitti = dataclasses.replace(record, database="KITTI")
+    assert folder_of(kitti, database="KITTI")() == "./val_set/KITTI/some-run/step600-ms0"
+
+
+def test_folder_of_own_data_names_its_folder(record, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = dataclasses.replace(record, database="custom", flags={"data_dir": "data/mine"})
+    assert folder_of(own, database="custom", data_dir="data/mine/")().startswith("./val_set/custom-mine/some-run/")
+    assert folder_of(own, database="custom")().startswith("./val_set/custom-mine/some-run/")
+    assert folder_of(own, database="custom", data_dir="theirs")().startswith(
+        "./val_set/custom-theirs/custom-mine-some-run/"
+    )
+    assert folder_of(record, database="custom", data_dir=".")().startswith(
+        f"./val_set/custom-{tmp_path.name}/Toy-some-run/"
+    )
+    foreign = dataclasses.replace(record, database="custom", flags={})
+    for data_dir in (None, "."):
+        folder = folder_of(foreign, database="custom", data_dir=data_dir)()
+        assert folder.startswith(f"./val_set/custom-{tmp_path.name}/some-run/")

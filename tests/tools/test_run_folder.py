@@ -1,15 +1,13 @@
-"""Names of runs, their folders and the record beside a checkpoint."""
+"""Names of runs and their folders."""
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
 
-from database.datasets import custom_dataset, get_dataset
 from tools.flags import TrainConfig, parse_flags
-from tools.run_folder import ModelRecord, RecordError, RunFolder, model_id, run_folder
+from tools.run_folder import RunFolder, model_id, run_folder, run_name
 
 REFERENCE_LINE = (
     "--batch_size 4 --gpu_num 4 --consider_dilated 1 --weight_decay_rate 0.0001 --weight_decay_rate2 0.001 "
@@ -71,76 +69,21 @@ def test_a_run_without_snapshots_is_set_aside_if_it_left_anything(tmp_path):
     assert os.listdir(tmp_path) == ["run.earlier-1"]
 
 
-@pytest.mark.parametrize("name", ["Cityscapes", "ADE"])
-def test_record_comes_back_as_written(tmp_path, name):
-    config = TrainConfig(
-        batch_size=2, database=name, network="resnet_v1_34", resize_grid="align_corners", stride_convention="caffe",
-        output_stride=16, three_convs_beginning=True, color_switch=True, test_image_size=713,
-    )  # fmt: skip
-    record = ModelRecord.of_run(config, get_dataset(name))
-    record.write(str(tmp_path / "new" / "folder"))
-    assert os.listdir(tmp_path / "new" / "folder") == ["config.json"]
-    read = ModelRecord.read(str(tmp_path / "new" / "folder"))
-    assert read is not None
-    assert read.architecture == record.architecture
-    assert (read.architecture.network, read.architecture.resize_grid) == ("resnet_v1_34", "align_corners")
-    assert (read.architecture.stride_convention, read.architecture.output_stride) == ("caffe", 16)
-    assert read.architecture.three_convs_beginning is True
-    for attribute in ("database", "class_names", "palette", "image_mean", "color_switch", "test_image_size"):
-        assert getattr(read, attribute) == getattr(record, attribute)
-    assert read.label_map == dict(record.label_map)
-    assert read.flags["batch_size"] == 2
-
-
-def test_record_of_own_data_comes_back(tmp_path):
-    dataset = custom_dataset(3, image_mean=(1.5, 2.5, 3.5), ignore_label=9)
-    config = TrainConfig(batch_size=2, database="custom", num_classes=3, ignore_label=9, image_mean=(1.5, 2.5, 3.5))
-    ModelRecord.of_run(config, dataset).write(str(tmp_path))
-    read = ModelRecord.read(str(tmp_path))
-    assert read is not None
-    assert read.class_names == ("class_0", "class_1", "class_2")
-    assert read.image_mean == (1.5, 2.5, 3.5)
-    assert read.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
-
-
-def test_no_record(tmp_path):
-    assert ModelRecord.read(str(tmp_path)) is None
-
-
-def _not_json(text: str) -> str:
-    return text[: len(text) // 2]
-
-
-def _unknown_key(text: str) -> str:
-    return json.dumps({**json.loads(text), "colour": 1})
-
-
-def _unknown_architecture_key(text: str) -> str:
-    values = json.loads(text)
-    values["architecture"]["depth"] = 50
-    return json.dumps(values)
-
-
-def _missing_key(text: str) -> str:
-    values = json.loads(text)
-    del values["palette"]
-    return json.dumps(values)
-
-
 @pytest.mark.parametrize(
-    "damage",
-    [_not_json, _unknown_key, _unknown_architecture_key, _missing_key, lambda text: "[]", lambda text: "{}"],
+    ("prefix", "name"),
+    [("log/Toy/run-1/snapshot/model.ckpt-3", "run-1"), ("weights/pspnet50/model.ckpt-3", "pspnet50")],
 )
-def test_damaged_record_is_named_in_one_line(tmp_path, damage):
-    ModelRecord.of_run(TrainConfig(batch_size=2), get_dataset("Cityscapes")).write(str(tmp_path))
-    path = tmp_path / "config.json"
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(RecordError, match="config.json: not the configuration of a checkpoint") as caught:
-        ModelRecord.read(str(tmp_path))
-    assert "\n" not in str(caught.value)
+def test_name_of_the_run(prefix, name):
+    assert run_name(prefix) == name
+    assert run_name(os.path.abspath(prefix)) == name
 
 
-def test_record_that_is_a_folder(tmp_path):
-    (tmp_path / "config.json").mkdir()
-    with pytest.raises(RecordError, match="config.json: not the configuration"):
-        ModelRecord.read(str(tmp_path))
+def test_name_of_the_run_in_its_own_folder(tmp_path, monkeypatch):
+    (tmp_path / "run-2" / "snapshot").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run-2" / "snapshot")
+    assert run_name("model.ckpt-3") == "run-2"
+
+
+def test_a_snapshot_of_a_run_bears_its_name():
+    config = TrainConfig(batch_size=2)
+    assert run_name(run_folder(config).snapshot(3)) == model_id(config)

@@ -8,13 +8,14 @@ import os
 import numpy as np
 import pytest
 
-from database.datasets import custom_dataset, get_dataset
+from database.datasets import DatasetError, custom_dataset, get_dataset
+from database.palettes import PaletteError
 from model.pspnet_mg import Architecture
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
 from tools import selection
 from tools.checkpoint import CheckpointError
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
-from tools.run_folder import ModelRecord
+from tools.model_record import ModelRecord
 
 REFERENCE_WINDOW = 864
 
@@ -48,30 +49,21 @@ def test_flags_change_the_record(tmp_path):
     )  # fmt: skip
     record = selection.record_of_checkpoint(record_with(tmp_path, color_switch=True), config)
     assert record.architecture == Architecture(
-        "resnet_v1_34", 19, resize_grid="align_corners", stride_convention="caffe", three_convs_beginning=True
+        "resnet_v1_34", 19, resize_grid="align_corners", stride_convention="caffe", stem="deep_128"
     )
     assert (record.color_switch, record.test_image_size) == (False, 64)
 
 
 def test_switch_off_by_flag(tmp_path):
-    architecture = Architecture("resnet_v1_18", 19, three_convs_beginning=True)
+    architecture = Architecture("resnet_v1_18", 19, stem="deep_128")
     prefix = record_with(tmp_path, architecture=architecture)
     config = PredictConfig(three_convs_beginning=False)
-    assert selection.record_of_checkpoint(prefix, config).architecture.three_convs_beginning is False
+    assert selection.record_of_checkpoint(prefix, config).architecture.stem == "conv7"
 
 
-def test_other_dataset_of_the_same_classes_keeps_the_mean(tmp_path):
-    mean = (1.0, 2.0, 3.0)
-    prefix = record_with(tmp_path, image_mean=mean)
-    record = selection.record_of_checkpoint(prefix, PredictConfig(database="KITTI"))
-    assert record.database == "KITTI"
-    assert record.class_names == get_dataset("KITTI").class_names
-    assert record.image_mean == mean
-
-
-def test_other_dataset_of_other_classes_is_refused(tmp_path):
-    with pytest.raises(FlagError, match=r"--database ADE has 150 classes and the checkpoint .* has 19 \(Toy\)"):
-        selection.record_of_checkpoint(record_with(tmp_path), PredictConfig(database="ADE"))
+def test_mean_by_flag(tmp_path):
+    config = InferenceConfig(image_mean=(1.0, 2.0, 3.0))
+    assert selection.record_of_checkpoint(record_with(tmp_path), config).image_mean == (1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize("three_convs", [False, True])
@@ -82,9 +74,8 @@ def test_other_dataset_of_other_classes_is_refused(tmp_path):
 def test_reference_checkpoint_is_recognized(tmp_path, network, database, num_classes, three_convs):
     prefix = write_foreign(tmp_path, network, num_classes, three_convs)
     record = selection.record_of_checkpoint(prefix, PredictConfig(database=database))
-    assert record.architecture == Architecture(
-        network, num_classes, resize_grid="legacy", three_convs_beginning=three_convs
-    )
+    stem = "deep_128" if three_convs else "conv7"
+    assert record.architecture == Architecture(network, num_classes, resize_grid="legacy", stem=stem)
     dataset = get_dataset(database or "Cityscapes")
     assert (record.database, record.class_names) == (dataset.name, dataset.class_names)
     assert (record.image_mean, record.label_map) == (dataset.image_mean, dataset.label_map)
@@ -184,10 +175,13 @@ def test_prediction_on_what_was_trained_on(toy_dir):
     )
 
 
-def test_prediction_on_another_dataset_uses_its_own_folder(toy_dir):
-    record = toy_record(tiny_config(toy_dir, "log"))
-    dataset, folder = selection.prediction_dataset(PredictConfig(database="KITTI"), record)
+def test_prediction_on_another_dataset_uses_its_own_folder_and_the_mean_of_the_training(toy_dir, tmp_path):
+    config = PredictConfig(database="KITTI")
+    trained = selection.record_of_checkpoint(record_with(tmp_path, image_mean=(1.0, 2.0, 3.0)), config)
+    assert trained.database == "Toy"
+    dataset, folder = selection.prediction_dataset(config, trained)
     assert (dataset.name, folder) == ("KITTI", "./database/kitti_semantics")
+    assert trained.for_dataset(dataset).image_mean == (1.0, 2.0, 3.0)
 
 
 def own_record(**changes):
@@ -206,17 +200,131 @@ def test_prediction_on_own_data_as_in_training(tmp_path):
     assert dataset.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
 
 
+def write_palette(folder, colors):
+    """A palette file with names; returns its path."""
+    path = os.path.join(str(folder), "colours.txt")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{red} {green} {blue} thing {red}\n" for red, green, blue in colors)
+    return path
+
+
+def write_label_map(folder, label_map):
+    """A label map file; returns its path."""
+    path = os.path.join(str(folder), "ids.txt")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{file_id} {train_id}\n" for file_id, train_id in label_map.items())
+    return path
+
+
 def test_prediction_on_own_data_by_other_flags(tmp_path):
-    config = PredictConfig(ignore_label=255, data_dir="new")
-    dataset, folder = selection.prediction_dataset(config, own_record())
+    colors = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+    config = PredictConfig(ignore_label=255, data_dir="new", palette=write_palette(tmp_path, colors))
+    trained = own_record()
+    dataset, folder = selection.prediction_dataset(config, trained)
     assert (dataset.label_map, folder) == ({0: 0, 1: 1, 2: 2, 255: 255}, "new")
+    record = trained.for_dataset(dataset)
+    assert (record.palette, record.class_names) == (colors, ("thing 1", "thing 4", "thing 7"))
+    assert record.label_map == dataset.label_map
 
 
-def test_own_data_for_a_network_of_a_known_dataset():
-    record = toy_record(tiny_config("toy", "log"))
-    dataset, _ = selection.prediction_dataset(PredictConfig(database="custom", num_classes=19), record)
-    assert dataset.label_map[255] == 255
+def test_own_data_for_a_network_of_a_known_dataset(tmp_path):
+    trained = toy_record(tiny_config("toy", "log"))
+    colors = tuple((i, 2 * i, 3 * i) for i in range(19))
+    own = {"database": "custom", "num_classes": 19, "data_dir": "mine"}
+    config = PredictConfig(
+        **own,
+        palette=write_palette(tmp_path, colors),
+        label_map=write_label_map(tmp_path, {i + 100: i for i in range(19)}),
+    )
+    dataset, folder = selection.prediction_dataset(config, trained)
+    record = trained.for_dataset(dataset)
+    assert (record.database, folder) == ("custom", "mine")
+    assert (record.palette, record.class_names[18]) == (colors, "thing 18")
+    assert record.label_map == {255: 255, **{i + 100: i for i in range(19)}}
+    assert record.image_mean == get_dataset("Toy").image_mean
     with pytest.raises(FlagError, match="--database custom needs --num_classes"):
-        selection.prediction_dataset(PredictConfig(database="custom"), record)
-    with pytest.raises(FlagError, match="--num_classes is 5 and the checkpoint has 19 classes"):
-        selection.prediction_dataset(PredictConfig(database="custom", num_classes=5), record)
+        selection.prediction_dataset(PredictConfig(database="custom"), trained)
+
+
+@pytest.mark.parametrize(
+    ("select", "config_type"),
+    [(selection.prediction_dataset, PredictConfig), (selection.inference_record, InferenceConfig)],
+)
+def test_classes_of_flags_must_be_those_of_the_checkpoint(select, config_type):
+    trained = toy_record(tiny_config("toy", "log"))
+    words = "--database ADE has 150 classes and the checkpoint, trained on Toy, has 19: give a checkpoint"
+    with pytest.raises(FlagError, match=words):
+        select(config_type(database="ADE"), trained)
+    with pytest.raises(FlagError, match="--num_classes is 5 and the checkpoint has 19 classes: give"):
+        select(config_type(database="custom", num_classes=5), trained)
+    with pytest.raises(FlagError, match="--num_classes is 5 and the checkpoint has 3 classes: give"):
+        select(config_type(num_classes=5), own_record())
+
+
+OWN_DATA_FLAGS = {
+    "train_list": "a.txt", "val_list": "a.txt", "test_list": "a.txt", "num_classes": 19, "palette": "p.txt",
+    "ignore_label": 0, "label_map": "m.txt", "image_mean": (1.0, 2.0, 3.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", OWN_DATA_FLAGS)
+def test_flags_for_own_data_on_a_checkpoint_of_a_known_dataset(flag):
+    trained = toy_record(tiny_config("toy", "log"))
+    with pytest.raises(FlagError) as caught:
+        selection.prediction_dataset(PredictConfig(**{flag: OWN_DATA_FLAGS[flag]}), trained)
+    assert str(caught.value) == (
+        f"--{flag} is for --database custom, and the checkpoint was trained on Toy: give --database custom "
+        f"or drop --{flag}"
+    )
+
+
+def test_number_of_classes_for_inference_with_a_known_dataset():
+    trained = toy_record(tiny_config("toy", "log"))
+    with pytest.raises(FlagError, match="--num_classes is for --database custom, and the checkpoint was trained on"):
+        selection.inference_record(InferenceConfig(num_classes=19), trained)
+
+
+def test_inference_as_in_training_needs_no_files():
+    trained = own_record(palette="no/longer/here.txt", label_map="gone.txt")
+    assert selection.inference_record(InferenceConfig(), trained) == trained
+
+
+def test_inference_in_other_colours_and_ids(tmp_path):
+    trained = toy_record(tiny_config("toy", "log"))
+    colors = tuple((i, 2 * i, 3 * i) for i in range(19))
+    palette = write_palette(tmp_path, colors)
+    record = selection.inference_record(InferenceConfig(palette=palette), trained)
+    assert record == dataclasses.replace(trained, palette=colors)
+    label_map = write_label_map(tmp_path, {i + 100: i for i in range(19)})
+    record = selection.inference_record(InferenceConfig(label_map=label_map), trained)
+    assert (record.palette, record.label_map[118]) == (trained.palette, 18)
+
+
+def test_inference_with_colours_or_ids_for_other_classes(tmp_path):
+    trained = toy_record(tiny_config("toy", "log"))
+    palette = write_palette(tmp_path, [(1, 2, 3)] * 18)
+    with pytest.raises(PaletteError, match=r"colours.txt: found 18 colours, expected 19"):
+        selection.inference_record(InferenceConfig(palette=palette), trained)
+    label_map = write_label_map(tmp_path, {i: i for i in range(19) if i != 7})
+    with pytest.raises(FlagError, match=r"--label_map .*ids.txt has no id for training id 7, .* add a line '<id> 7'"):
+        selection.inference_record(InferenceConfig(label_map=label_map), trained)
+    label_map = write_label_map(tmp_path, {i: i for i in range(20)})
+    with pytest.raises(DatasetError, match="training id '19', expected 0 to 18"):
+        selection.inference_record(InferenceConfig(label_map=label_map), trained)
+
+
+def test_inference_as_another_dataset():
+    trained = toy_record(tiny_config("toy", "log"))
+    kitti = selection.inference_record(InferenceConfig(database="KITTI"), trained)
+    assert kitti == trained.for_dataset(get_dataset("KITTI"))
+    own = selection.inference_record(InferenceConfig(database="custom", num_classes=19), trained)
+    assert own.label_map == {**{i: i for i in range(19)}, 255: 255}
+
+
+def test_predictor_is_run_as_flags_say(monkeypatch):
+    monkeypatch.setattr(selection, "Predictor", lambda *arguments, **options: (arguments, options))
+    config = PredictConfig(ms=True, mirror=False, float_type="bf16", windows_per_batch=7)
+    record = toy_record(tiny_config("toy", "log"))
+    arguments, options = selection.build_predictor("model.ckpt-3", record, config)
+    assert arguments == ("model.ckpt-3", record)
+    assert options == {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}

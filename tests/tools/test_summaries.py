@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tools.summaries import COLUMNS, SummaryWriter
+from tools.metrics import ConfusionMatrix
+from tools.summaries import COLUMNS, SummaryWriter, write_validation
 
 VALUES = {
     "loss": 1.5, "auxiliary_loss": 2.25, "weight_decay": 0.125, "learning_rate": 0.01, "mean_iou": 0.5,
@@ -47,6 +49,12 @@ def events(folder):
     ]
 
 
+def in_tensorboard(folder):
+    """A function from a tag to the (step, value) that TensorBoard itself shows of it."""
+    accumulator = EventAccumulator(str(folder)).Reload()
+    return lambda tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+
+
 def test_scalars_go_to_both_places(tmp_path):
     writer = open_writer(tmp_path)
     writer.scalars(20, VALUES)
@@ -62,14 +70,32 @@ def test_scalars_go_to_both_places(tmp_path):
     assert {tag for _, tag in written} == {f"train/{name}" for name in VALUES}
 
 
+def scores_of_three_classes():
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]))
+    return matrix.evaluate()
+
+
 def test_validation_scores(tmp_path):
+    write_validation(str(tmp_path), 100, scores_of_three_classes(), ["road", "sky", "absent"])
+    written = {(step, value.tag): value.simple_value for step, value in events(tmp_path)}
+    assert written == pytest.approx({
+        (100, "validation/mean_iou"): (1 / 2 + 2 / 3) / 2,
+        (100, "validation/pixel_accuracy"): 3 / 4,
+        (100, "validation/iou/road"): 1 / 2,
+        (100, "validation/iou/sky"): 2 / 3,
+    })  # fmt: skip
+
+
+def test_validation_leaves_the_files_of_training_alone(tmp_path):
+    """A short run is trained and scored within the second that names the files."""
     writer = open_writer(tmp_path)
-    writer.validation(100, 0.25, 0.75)
+    writer.scalars(100, VALUES)
     writer.close()
-    assert [(step, value.tag, value.simple_value) for step, value in events(tmp_path)] == [
-        (100, "validation/mean_iou", 0.25),
-        (100, "validation/pixel_accuracy", 0.75),
-    ]
+    write_validation(str(tmp_path), 100, scores_of_three_classes(), ["road", "sky", "absent"])
+    shown = in_tensorboard(tmp_path)
+    assert shown("train/loss") == [(100, 1.5)]
+    assert shown("validation/pixel_accuracy") == [(100, 0.75)]
 
 
 def test_picture(tmp_path):
@@ -95,19 +121,39 @@ def test_graph_is_shown(tmp_path):
 
 def test_resumed_run_appends_and_drops_what_it_repeats(tmp_path):
     writer = open_writer(tmp_path)
-    for step in (20, 40, 60):
+    for step in (20, 40, 60, 80):
         writer.scalars(step, VALUES)
     writer.close()
+    name_by_an_earlier_second(tmp_path)
     with open(tmp_path / "training.csv", "a", encoding="utf-8") as file:
         file.write("7,1.")  # of step 780: the disk was full
     writer = open_writer(tmp_path, first_step=40)
-    writer.scalars(60, {**VALUES, "loss": 0.5})
+    writer.scalars(50, {**VALUES, "loss": 0.5})
     writer.close()
-    assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [
-        ("20", "1.5"),
-        ("40", "1.5"),
-        ("60", "0.5"),
-    ]
+    curve = [(20, 1.5), (40, 1.5), (50, 0.5)]
+    assert [(int(row["step"]), float(row["loss"])) for row in rows(tmp_path)] == curve
+    assert in_tensorboard(tmp_path)("train/loss") == curve
+    assert len(os.listdir(tmp_path)) == 3  # two files of events, and nothing beside the CSV file
+
+
+def name_by_an_earlier_second(folder):
+    [path] = glob.glob(str(folder / "events.out.tfevents.*"))
+    second = path.split(".")[3]
+    os.rename(path, path.replace(second, f"{int(second) - 60:010d}"))
+
+
+def test_resuming_keeps_the_curves_where_the_file_cannot_be_replaced(tmp_path, monkeypatch):
+    writer = open_writer(tmp_path)
+    writer.scalars(20, VALUES)
+    writer.close()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        open_writer(tmp_path, first_step=20)
+    assert [row["step"] for row in rows(tmp_path)] == ["20"]
 
 
 def test_new_run_starts_an_empty_file(tmp_path):

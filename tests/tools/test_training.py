@@ -18,10 +18,12 @@ from PIL import Image
 
 from database.datasets import DatasetError, find_samples, get_dataset
 from database.images import ImageError
+from database.layouts import Sample
 from tests.tools.runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
 from tools.checkpoint import CheckpointError
 from tools.flags import FlagError, TrainConfig
-from tools.run_folder import ModelRecord, RunFolder, run_folder
+from tools.model_record import ModelRecord
+from tools.run_folder import RunFolder, run_folder
 from tools.snapshots import check_resume_step, check_same_run
 from tools.training import DivergedError, OutputError, StepResult, Trainer, learning_rate_at
 
@@ -162,10 +164,13 @@ def test_log_folder_that_is_a_file(toy_dir, tmp_path):
 class FailingTrainer:
     """A trainer whose session or saver raises, without a network."""
 
-    def __init__(self, path, *, step_error=None, save_error=None, faults=(), weights_finite=True):
+    def __init__(self, path, *, step_error=None, save_error=None, faults=(), finite_weights=None):
+        """Every step fails with `step_error`; without it, there is a snapshot before the first step."""
+        finite_weights = finite_weights or {"a": True}
+
         def run(fetches, feed=None):
-            if fetches == "weights_finite":
-                return weights_finite
+            if fetches is finite_weights:
+                return finite_weights
             raise step_error
 
         def save(*arguments, **options):
@@ -176,7 +181,7 @@ class FailingTrainer:
         self.folder = RunFolder(str(path))
         self.trainer = Trainer(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
-            SimpleNamespace(**graph, weights_finite="weights_finite"),
+            SimpleNamespace(**graph, finite_weights=finite_weights),
             SimpleNamespace(faults=list(faults), sample_indices=None, labels=[], images=[None]),
             [], get_dataset("Toy"), config, self.folder, SimpleNamespace(save=save), toy_record(config),
         )  # fmt: skip
@@ -195,8 +200,8 @@ def test_failed_step_raises_what_loading_raised(tmp_path):
 
 def test_failed_step_for_another_reason_is_not_hidden(tmp_path):
     with tf.Graph().as_default():
-        failing = FailingTrainer(tmp_path, step_error=out_of_memory())
-        with pytest.raises(tf.errors.ResourceExhaustedError):
+        failing = FailingTrainer(tmp_path, step_error=tf.errors.InternalError(None, None, "broken"))
+        with pytest.raises(tf.errors.InternalError, match="broken"):
             failing.trainer.run(0)
 
 
@@ -208,11 +213,51 @@ def test_snapshot_that_cannot_be_written(tmp_path, error):
             failing.trainer.run(0)
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+@pytest.mark.parametrize(
+    ("finite", "named"),
+    [({"a": True, "b": False}, "'b'"), ({"c": False, "b": False, "a": True}, "'b' and 1 more of 3")],
+)
+def test_weights_that_are_not_finite_before_the_first_step(tmp_path, finite, named):
     with tf.Graph().as_default():
-        failing = FailingTrainer(tmp_path, save_error=AssertionError("saved"), weights_finite=False)
-        with pytest.raises(DivergedError, match="a weight is not finite after step 0: lower --lrn_rate"):
+        failing = FailingTrainer(tmp_path, save_error=AssertionError("saved"), finite_weights=finite)
+        with pytest.raises(DivergedError) as caught:
             failing.trainer.run(0)
+    assert str(caught.value) == (
+        f"a weight is not finite ({named}) before the first step: give a sound checkpoint with --fine_tune_filename"
+    )
+
+
+class DivergingTrainer:
+    """A trainer whose losses stay finite while a weight does not, without a network."""
+
+    def __init__(self, path):
+        terms, finite_weights = object(), {"net/conv1/weights": False, "net/logits/biases": True}
+
+        def run(fetches, feed=None):
+            return finite_weights if fetches is finite_weights else {"terms": (1.0, 2.0, 3.0), "indices": [2, 0]}
+
+        config = tiny_config("toy", "log", show_period=100)
+        self.folder = RunFolder(str(path))
+        self.trainer = Trainer(
+            SimpleNamespace(graph=tf.get_default_graph(), run=run),
+            SimpleNamespace(loss=terms, auxiliary_loss=terms, weight_decay=terms, train_op=None, learning_rate=None,
+                            finite_weights=finite_weights),
+            SimpleNamespace(faults=[], sample_indices=None),
+            [Sample(name, f"{name}.png", None, {}) for name in "abc"],
+            get_dataset("Toy"), config, self.folder, None, toy_record(config),
+        )  # fmt: skip
+
+
+def test_weights_that_are_not_finite_are_told_like_losses(tmp_path):
+    with tf.Graph().as_default():
+        diverging = DivergingTrainer(tmp_path)
+        with pytest.raises(DivergedError) as caught:
+            diverging.trainer.run(0)
+    assert str(caught.value) == (
+        "a weight is not finite ('net/conv1/weights') at step 1 with learning rate 0.01: lower --lrn_rate; there "
+        "is no snapshot yet; images of the step: c.png, a.png"
+    )
+    assert not os.path.exists(diverging.folder.snapshots)
 
 
 def test_summary_folder_that_cannot_be_written(tmp_path):

@@ -17,7 +17,7 @@ from database.augment import Augmentation
 from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
 from database.loading import load_sample
 from model import resnet
-from model.pspnet_mg import TrainingOptions
+from model.training_graph import TrainingOptions
 from tests.tools.runs import (
     NARROW,
     NETWORK,
@@ -33,7 +33,9 @@ from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor
 from tools.flags import TrainConfig
 from tools.run_folder import RunFolder, run_folder
+from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps, snapshot_to_score
+from tools.training import Trainer
 from tools.training_run import (
     augmentation_of,
     options_of,
@@ -245,6 +247,22 @@ def test_a_resumed_run_prunes_the_snapshots_from_before(toy_dir, log_dir):
     assert snapshot_steps(folder) == [3]
 
 
+@pytest.mark.usefixtures("narrow_resnet")
+def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
+    def run(self, first_step):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "OOM when allocating tensor with shape[2,8] and type float on x"
+        )
+
+    monkeypatch.setattr(Trainer, "run", run)
+    words = (
+        r"^out of memory with 2 crops of 32x32 per tower \(tensor with shape\[2,8\] and type float on x\): "
+        "lower --batch_size or --train_image_size$"
+    )
+    with pytest.raises(OutOfMemoryError, match=words):
+        train_with(tiny_config(toy_dir, log_dir))
+
+
 def test_snapshot_to_score(tiny_run):
     config, folder = tiny_run.config, tiny_run.folder
     assert snapshot_to_score(config, folder) == folder.snapshot(4)
@@ -270,12 +288,12 @@ def test_own_data_without_validation_list(tmp_path):
         validation_samples(TrainConfig(**values), custom_dataset(3), str(tmp_path))
 
 
-def test_scores_of_a_snapshot(tiny_run, toy_dir):
+def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     dataset = get_dataset("Toy")
     samples = find_samples(dataset, toy_dir, ["val"])
     config = dataclasses.replace(tiny_run.config, mirror=False)
-    prefix = tiny_run.folder.snapshot(2)
-    scores = validate(config, dataset, samples, prefix, tiny_run.folder)
+    prefix, folder = tiny_run.folder.snapshot(2), RunFolder(str(tmp_path))
+    scores = validate(config, dataset, samples, prefix, folder)
 
     pairs = []
     with Predictor(prefix, toy_record(config), mirror=False) as predictor:
@@ -288,11 +306,25 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir):
     assert scores.mean_iou == pytest.approx(np.mean(ious))
     assert scores.pixel_accuracy == pytest.approx(np.mean(truth == predicted))
 
-    with open(os.path.join(tiny_run.folder.path, "scores-2.json"), encoding="utf-8") as file:
+    with open(tmp_path / "scores-2.json", encoding="utf-8") as file:
         written = json.load(file)
     assert written["mean_iou"] == pytest.approx(np.mean(ious))
     assert written["run"] == {"checkpoint": prefix, "step": 2, "split": "val", "mirror": 0}
-    assert {"scores-2.txt", "scores-2.md"} <= set(os.listdir(tiny_run.folder.path))
+    names = set(os.listdir(tmp_path))
+    assert {"scores-2.txt", "scores-2.md"} <= names
+
+    [events] = [name for name in names if "tfevents" in name]
+    shown = {
+        (event.step, value.tag): value.simple_value
+        for event in tf.train.summary_iterator(str(tmp_path / events))
+        for value in event.summary.value
+    }
+    assert shown[2, "validation/mean_iou"] == pytest.approx(np.mean(ious))
+    assert shown[2, "validation/pixel_accuracy"] == pytest.approx(np.mean(truth == predicted))
+    per_class = {name: iou for (_, tag), iou in shown.items() for name in [tag.removeprefix("validation/iou/")]
+                 if name != tag}  # fmt: skip
+    assert set(per_class) == {dataset.class_names[c] for c in np.union1d(truth, predicted)}
+    assert np.mean(list(per_class.values())) == pytest.approx(np.mean(ious))
 
 
 def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
@@ -300,5 +332,5 @@ def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
     samples = find_samples(dataset, toy_dir, ["val"])
     config = dataclasses.replace(tiny_run.config, test_max_iter=1)
     assert validate(config, dataset, samples, tiny_run.folder.snapshot(4), folder).images == 1
-    assert len(os.listdir(tmp_path)) == 3
+    assert len(os.listdir(tmp_path)) == 4  # three tables and the events
     assert validate(config, dataset, [], tiny_run.folder.snapshot(4), folder) is None

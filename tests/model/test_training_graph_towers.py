@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.differences import relative_difference
 from tests.model.reference_network import NETWORK, ReferenceNetwork
 from tests.model.training_step import OPTIONS, Step, batch, take_step
+
+DROPOUT = replace(OPTIONS, dropout=True)
 
 NUM_IMAGES = 4
 DECAY_RATE = OPTIONS.weight_decay_rate
@@ -21,35 +26,54 @@ def whole_batch() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def one_tower(whole_batch) -> Step:
+    """All four images on one tower, with dropout in both heads."""
+    images, labels = whole_batch
+    return take_step([images], [labels], DROPOUT)
+
+
+@pytest.fixture(scope="module")
+def without_dropout(whole_batch) -> Step:
     images, labels = whole_batch
     return take_step([images], [labels])
 
 
 @pytest.fixture(scope="module", params=[(3, 1), (1, 2, 1), (1, 1, 1, 1)], ids=str)
 def several_towers(request, whole_batch) -> tuple[int, Step]:
-    """The number of towers, and a step in which they share out the four images."""
+    """The number of towers, and a step in which they share out the four images; the graph of three knows no sizes."""
     images, labels = whole_batch
-    ends = np.cumsum(request.param)[:-1]
-    return len(request.param), take_step(np.split(images, ends), np.split(labels, ends))
+    counts = request.param
+    ends = np.cumsum(counts)[:-1]
+    step = take_step(np.split(images, ends), np.split(labels, ends), DROPOUT, known=len(counts) != 3)
+    return len(counts), step
 
 
 def _relative_errors(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, float]:
     """Largest difference by name, relative to the largest value of the variable."""
     assert set(actual) == set(expected)
-    return {name: float(np.abs(actual[name] - e).max() / np.abs(e).max()) for name, e in expected.items()}
+    return {name: relative_difference(actual[name], e) for name, e in expected.items()}
 
 
-def test_losses_are_those_of_one_tower(several_towers, one_tower):
+def test_losses_are_those_of_one_tower(several_towers, one_tower, record_property):
     _, step = several_towers
     for name in ("loss", "auxiliary_loss", "weight_decay", "total_loss"):
-        np.testing.assert_allclose(getattr(step, name), getattr(one_tower, name), rtol=2e-6)
+        difference = relative_difference(getattr(step, name), getattr(one_tower, name))
+        record_property("losses", difference)
+        assert difference < 2e-6
 
 
-def test_gradients_are_those_of_one_tower(several_towers, one_tower):
+def test_dropout_is_on_in_both_heads(one_tower, without_dropout):
+    for name in ("loss", "auxiliary_loss"):
+        with_it, without = getattr(one_tower, name), getattr(without_dropout, name)
+        assert 1e-3 * without < abs(with_it - without) < 0.2 * without
+
+
+def test_gradients_are_those_of_one_tower(several_towers, one_tower, record_property):
     _, step = several_towers
     assert len(one_tower.gradients) == 82
     assert all(np.abs(gradient).max() > 0 for gradient in one_tower.gradients.values())
-    assert max(_relative_errors(step.gradients, one_tower.gradients).values()) < 2e-4
+    difference = max(_relative_errors(step.gradients, one_tower.gradients).values())
+    record_property("gradients of every variable", difference)
+    assert difference < 2e-4
 
 
 def test_running_averages_are_those_of_one_tower(several_towers, one_tower):
@@ -59,11 +83,12 @@ def test_running_averages_are_those_of_one_tower(several_towers, one_tower):
 
 
 def test_every_tower_convolves_on_its_own_device(several_towers, one_tower):
-    # 20 convolutions of the encoder, 4 of the pyramid, 2 of the head and 2 of the auxiliary head.
+    # 20 convolutions of the encoder, 4 of the pyramid, 2 of the head and 2 of the auxiliary head. The gradients of
+    # the 8 dilated ones are convolutions and matrix products.
+    expected = {"Conv2D": 28 + 8, "Conv2DBackpropFilter": 28 - 8, "Conv2DBackpropInput": 28 - 8}
     for num_towers, step in ((1, one_tower), several_towers):
-        assert set(step.devices) == {"Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput"}
-        for devices in step.devices.values():
-            assert np.bincount(devices).tolist() == [28] * num_towers
+        counts = {kind: np.bincount(devices).tolist() for kind, devices in step.devices.items()}
+        assert counts == {kind: [count] * num_towers for kind, count in expected.items()}
 
 
 def test_predictions_are_those_of_one_tower(several_towers, one_tower):
@@ -73,10 +98,10 @@ def test_predictions_are_those_of_one_tower(several_towers, one_tower):
     assert np.mean(predictions != one_tower.predictions[0]) < 1e-3
 
 
-def test_one_tower_equals_float64(whole_batch, one_tower):
+def test_one_tower_equals_float64(whole_batch, without_dropout):
     images, labels = whole_batch
-    losses = ReferenceNetwork(one_tower.values).total_loss([images], [labels], DECAY_RATE)
-    actual = (one_tower.loss, one_tower.auxiliary_loss, one_tower.total_loss)
+    losses = ReferenceNetwork(without_dropout.values).total_loss([images], [labels], DECAY_RATE)
+    actual = (without_dropout.loss, without_dropout.auxiliary_loss, without_dropout.total_loss)
     np.testing.assert_allclose(actual, losses, rtol=2e-6)
 
 

@@ -1,0 +1,59 @@
+"""Dilated convolution whose gradient every CPU computes.
+
+TensorFlow's own gradient kernels refuse a dilation on CPUs without oneDNN, and in half precision on many with it.
+On a CPU the gradient is therefore written in operations that run everywhere and are as fast as oneDNN's kernels
+where these exist: the gradient of the input is again a dilated convolution, that of the filter one matrix
+product per tap of the kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import tensorflow.compat.v1 as tf
+
+_GRADIENT = "PSPNetDilatedConv2D"
+
+
+def dilated_conv2d(x: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
+    """Convolution with holes, stride 1 and 'SAME' padding.
+
+    Args:
+        x: [N, H, W, C] of any floating-point dtype. Placed on a GPU, it keeps TensorFlow's own gradient.
+        kernel: [k, k, C, filters] of the same dtype, k odd and known.
+        rate: distance in pixels between neighbouring taps.
+
+    Returns:
+        [N, H, W, filters].
+    """
+    if tf.DeviceSpec.from_string(x.device).device_type == "GPU":
+        return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=rate)
+    with tf.get_default_graph().gradient_override_map({"Conv2D": _GRADIENT}):
+        return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=rate)
+
+
+@tf.RegisterGradient(_GRADIENT)
+def _dilated_conv2d_gradient(op: tf.Operation, dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    x, kernel = op.inputs
+    rate = op.get_attr("dilations")[1]
+    return _input_gradient(kernel, dy, rate), _filter_gradient(x, kernel, dy, rate)
+
+
+def _input_gradient(kernel: tf.Tensor, dy: tf.Tensor, rate: int) -> tf.Tensor:
+    turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+    return tf.nn.conv2d(dy, turned, strides=1, padding="SAME", dilations=rate)
+
+
+def _filter_gradient(x: tf.Tensor, kernel: tf.Tensor, dy: tf.Tensor, rate: int) -> tf.Tensor:
+    kernel_size, _, channels, filters = kernel.shape.as_list()
+    border = rate * (kernel_size // 2)
+    padded = tf.pad(x, [[0, 0], [border, border], [border, border], [0, 0]])
+    height, width = tf.unstack(tf.shape(x)[1:3])
+    pixels_dy = tf.reshape(dy, [-1, filters])
+
+    def tap_gradient(row: int, column: int) -> tf.Tensor:
+        seen = padded[:, row * rate : row * rate + height, column * rate : column * rate + width]
+        return tf.matmul(tf.reshape(seen, [-1, channels]), pixels_dy, transpose_a=True)
+
+    taps = [tap_gradient(*tap) for tap in itertools.product(range(kernel_size), repeat=2)]
+    return tf.reshape(tf.stack(taps), [kernel_size, kernel_size, channels, filters])

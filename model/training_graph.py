@@ -1,0 +1,240 @@
+"""One training step over a list of towers: losses, weight decay, gradients, updates and running averages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import tensorflow.compat.v1 as tf
+
+from model import losses, optimizers, regularizers
+from model import utils_mg as layers
+from model.optimizers import LossScale
+from model.pspnet_mg import FLOAT_TYPES, Architecture, Predictions, in_scopes, new_layer_scopes, pspnet
+from model.utils_mg import TowerList
+
+AUXILIARY_WEIGHT = 0.4
+
+# Gives the pre-trained values of backbone weights, by the name of the weight.
+StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
+
+
+class BatchSizeError(ValueError):
+    """The synchronized batch is too small to normalize."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train: loss, decay, normalization, optimizer. Names are those of the command-line flags."""
+
+    loss_type: str = "normal"
+    has_aux_loss: bool = True
+    weight_decay_mode: int = 0
+    weight_decay_rate: float = 0.0001
+    weight_decay_rate2: float = 0.0001
+    consider_dilated: bool = False
+    new_layer_names: tuple[str, ...] | None = None
+    bn_frozen: bool = False
+    bn_decay: float = 0.9
+    initializer: str = "he"
+    optimizer: str = "mom"
+    momentum: float = 0.9
+    train_like_in_caffe: bool = False
+    float_type: str = "32"
+    seed: int = 0
+    dropout: bool = True
+
+
+@dataclass(frozen=True)
+class TrainGraph:
+    """Tensors and operations of a training step.
+
+    Attributes:
+        learning_rate: float32 scalar placeholder.
+        global_step: int64 variable, steps done.
+        loss: mean cross entropy over the valid pixels of all towers, float32 scalar.
+        auxiliary_loss: the same of the auxiliary head, unweighted; 0 without it.
+        weight_decay: float32 scalar.
+        total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
+        train_op: one step.
+        finite_weights: bool scalar by the name of every variable of the network: whether it holds no NaN or Inf.
+        predictions: tower list int32 [N, H, W], training ids.
+        endpoints: tower lists of the network's stages by name, for their shapes.
+        decay_report: which variable is decayed how.
+        loss_scale: None unless the computation is in float16.
+    """
+
+    learning_rate: tf.Tensor
+    global_step: tf.Variable
+    loss: tf.Tensor
+    auxiliary_loss: tf.Tensor
+    weight_decay: tf.Tensor
+    total_loss: tf.Tensor
+    train_op: tf.Operation
+    finite_weights: dict[str, tf.Tensor]
+    predictions: TowerList
+    endpoints: dict[str, TowerList]
+    decay_report: list[regularizers.DecayedVariable]
+    loss_scale: LossScale | None
+
+
+def new_layer_predicate(architecture: Architecture, options: TrainingOptions) -> Callable[[str], bool]:
+    """Whether a variable, by its name, is new: not in the ResNet checkpoint."""
+    scopes = options.new_layer_names or new_layer_scopes(architecture.network)
+    return in_scopes(architecture.network, scopes)
+
+
+def train_graph(
+    images: TowerList,
+    labels: TowerList,
+    architecture: Architecture,
+    options: TrainingOptions,
+    starting_points: StartingPointsOf | None = None,
+) -> TrainGraph:
+    """Builds one training step over all towers, with the variables on the device scope of the caller.
+
+    Args:
+        images: tower list float32 [N, H, W, 3], RGB 0..255 less the mean.
+        labels: tower list int32 [N, H, W], training ids, 255 ignored.
+        architecture: the network.
+        options: how to train it.
+        starting_points: maps backbone weights to their pre-trained values, by name; used by L2-SP.
+
+    Raises:
+        BatchSizeError: one image in the whole batch, which leaves `psp/pool1` one value per channel.
+        MissingStartingPointError: L2-SP, and a backbone weight has no pre-trained value.
+        ValueError: the loss type is unknown.
+    """
+    _require_two_images(images)
+    global_step = tf.train.get_or_create_global_step()
+    learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
+    outputs = _network(images, architecture, options, global_step)
+    loss, auxiliary_loss = _losses(outputs, labels, options.loss_type)
+    decay, report = _decay(architecture, options, starting_points)
+    total_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss + decay
+    loss_scale = LossScale.create() if options.float_type == "16" else None
+    return TrainGraph(
+        learning_rate=learning_rate,
+        global_step=global_step,
+        loss=loss,
+        auxiliary_loss=auxiliary_loss,
+        weight_decay=decay,
+        total_loss=total_loss,
+        train_op=_train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale),
+        finite_weights={v.op.name: tf.reduce_all(tf.math.is_finite(v)) for v in tf.model_variables()},
+        predictions=layers.map_towers(lambda x: tf.argmax(x, -1, output_type=tf.int32), outputs.logits),
+        endpoints=outputs.endpoints,
+        decay_report=report,
+        loss_scale=loss_scale,
+    )
+
+
+def _require_two_images(images: TowerList) -> None:
+    sizes = [x.shape.as_list()[0] for x in images]
+    if None not in sizes and sum(sizes) < 2:
+        raise BatchSizeError(
+            "the whole batch is 1 image, which leaves psp/pool1 a single value per channel to normalize: "
+            "raise --batch_size or --gpu_num so that their product is at least 2"
+        )
+
+
+def _network(
+    images: TowerList, architecture: Architecture, options: TrainingOptions, global_step: tf.Variable
+) -> Predictions:
+    """The network in training; its dropout follows the seed and the step, so that a resumed run goes on alike."""
+    return pspnet(
+        images,
+        architecture,
+        is_training=True,
+        has_auxiliary=options.has_aux_loss,
+        bn_frozen=options.bn_frozen,
+        bn_decay=options.bn_decay,
+        initializer=options.initializer,
+        dropout_seed=tf.stack([options.seed, global_step]) if options.dropout else None,
+        dtype=FLOAT_TYPES[options.float_type],
+    )
+
+
+def _losses(outputs: Predictions, labels: TowerList, loss_type: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """The loss of the main and of the auxiliary head, 0 without it: float32 scalars."""
+    pixel_loss = losses.pixel_loss(loss_type)
+    valid = losses.valid_pixel_count(labels)
+    loss = losses.mean_over_valid_pixels(outputs.logits, labels, pixel_loss, valid)
+    if outputs.auxiliary is None:
+        return loss, tf.zeros([], tf.float32)
+    return loss, losses.mean_over_valid_pixels(outputs.auxiliary, labels, pixel_loss, valid)
+
+
+def _decay(
+    architecture: Architecture, options: TrainingOptions, starting_points: StartingPointsOf | None
+) -> tuple[tf.Tensor, list[regularizers.DecayedVariable]]:
+    """The weight decay, float32 scalar, and what it does to each variable."""
+    is_new = new_layer_predicate(architecture, options)
+    dilated = in_scopes(architecture.network, ("block3", "block4") if options.consider_dilated else ())
+    variables = tf.trainable_variables(architecture.network + "/")
+
+    def decays_as_new(name: str) -> bool:
+        return is_new(name) or dilated(name)
+
+    starts: Mapping[str, tf.Tensor] = {}
+    if starting_points is not None and regularizers.DECAY_MODES[options.weight_decay_mode].needs_start:
+        backbone = [v for v in variables if regularizers.is_decayed(v) and not decays_as_new(v.op.name)]
+        starts = starting_points(backbone)
+    return regularizers.weight_decay(
+        variables,
+        mode=options.weight_decay_mode,
+        rate=options.weight_decay_rate,
+        new_rate=options.weight_decay_rate2,
+        is_new=decays_as_new,
+        starting_points=starts,
+    )
+
+
+def _train_op(
+    total_loss: tf.Tensor,
+    architecture: Architecture,
+    options: TrainingOptions,
+    learning_rate: tf.Tensor,
+    global_step: tf.Variable,
+    loss_scale: LossScale | None,
+) -> tf.Operation:
+    """Gradients, updates and running averages, then the step count.
+
+    A step that loss scaling skips still moves the running averages, where its forward pass was sound.
+    """
+    variables = tf.trainable_variables(architecture.network + "/")
+    groups = optimizers.group_by_multiplier(
+        variables, new_layer_predicate(architecture, options), options.train_like_in_caffe
+    )
+    gradients = _gradients(total_loss, variables, loss_scale)
+
+    def update() -> tf.Operation:
+        return tf.group(
+            *optimizers.apply_gradients(
+                list(zip(gradients, variables, strict=True)),
+                groups,
+                optimizer=options.optimizer,
+                learning_rate=learning_rate,
+                momentum=options.momentum,
+            )
+        )
+
+    if loss_scale is None:
+        updates = [update()]
+    else:
+        is_finite = optimizers.all_finite(gradients)
+        updates = [tf.cond(is_finite, update, tf.no_op), *loss_scale.update(is_finite)]
+    averages = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.control_dependencies([*updates, *averages]):
+        return global_step.assign_add(1, read_value=False)
+
+
+def _gradients(
+    total_loss: tf.Tensor, variables: Sequence[tf.Variable], loss_scale: LossScale | None
+) -> list[tf.Tensor]:
+    """d total_loss / d variable; float16 carries it scaled, so that small ones do not vanish."""
+    if loss_scale is None:
+        return tf.gradients(total_loss, variables, colocate_gradients_with_ops=True)
+    scale = tf.convert_to_tensor(loss_scale.value)
+    scaled = tf.gradients(total_loss * scale, variables, colocate_gradients_with_ops=True)
+    return [gradient / scale for gradient in scaled]

@@ -1,0 +1,83 @@
+"""The dilated convolution against a float64 loop over taps, and its gradient against that loop's transpose."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model.dilated_convolution import dilated_conv2d
+from tests.model.sessions import run
+
+CASES = [((2, 7, 9, 3), 3, 2), ((1, 5, 4, 2), 3, 4), ((2, 6, 6, 4), 5, 3), ((1, 1, 1, 2), 3, 2), ((2, 9, 5, 3), 1, 2)]
+
+
+def _taps(x, kernel_size, rate):
+    """(row, column, the input each output pixel sees through that tap)."""
+    border = rate * (kernel_size // 2)
+    padded = np.pad(x, [(0, 0), (border, border), (border, border), (0, 0)])
+    for row, column in itertools.product(range(kernel_size), repeat=2):
+        yield row, column, padded[:, row * rate :, column * rate :][:, : x.shape[1], : x.shape[2]]
+
+
+def _reference(x, kernel, dy, rate):
+    """y, dx and dkernel in float64."""
+    size = kernel.shape[0]
+    border = rate * (size // 2)
+    y = np.zeros(dy.shape)
+    dx = np.zeros((x.shape[0], x.shape[1] + 2 * border, x.shape[2] + 2 * border, x.shape[3]))
+    dkernel = np.zeros(kernel.shape)
+    for row, column, seen in _taps(x, size, rate):
+        y += seen @ kernel[row, column]
+        dkernel[row, column] = np.einsum("nhwc,nhwd->cd", seen, dy)
+        shifted = dx[:, row * rate :, column * rate :][:, : x.shape[1], : x.shape[2]]
+        shifted += dy @ kernel[row, column].T
+    return y, dx[:, border:, border:][:, : x.shape[1], : x.shape[2]], dkernel
+
+
+def _random_case(shape, kernel_size, rate):
+    generator = np.random.default_rng(rate)
+    x = generator.normal(size=shape)
+    kernel = generator.normal(size=(kernel_size, kernel_size, shape[-1], 4))
+    return x, kernel, generator.normal(size=(*shape[:3], 4))
+
+
+@pytest.mark.parametrize(("shape", "kernel_size", "rate"), CASES)
+@pytest.mark.parametrize("known", [True, False])
+def test_output_and_gradients(shape, kernel_size, rate, known):
+    x, kernel, dy = _random_case(shape, kernel_size, rate)
+    with tf.Graph().as_default():
+        fed = tf.placeholder(tf.float64, shape if known else [None, None, None, shape[-1]])
+        weights = tf.constant(kernel)
+        y = dilated_conv2d(fed, weights, rate)
+        results = run([y, *tf.gradients(y, [fed, weights], tf.constant(dy))], {fed: x})
+    for result, expected in zip(results, _reference(x, kernel, dy, rate), strict=True):
+        np.testing.assert_allclose(result, expected, atol=1e-12 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(("dtype", "epsilon"), [("float32", 2**-23), ("float16", 2**-10), ("bfloat16", 2**-7)])
+def test_every_precision_has_a_gradient(half_precision, dtype, epsilon):
+    x, kernel, dy = (array.astype(np.float32) for array in _random_case((2, 8, 8, 6), 3, 2))
+    with tf.Graph().as_default():
+        inputs = [tf.cast(tf.constant(array), dtype) for array in (x, kernel, dy)]
+        y = dilated_conv2d(*inputs[:2], 2)
+        gradients = tf.gradients(y, inputs[:2], inputs[2])
+        assert {tensor.dtype.base_dtype.name for tensor in (y, *gradients)} == {dtype}
+        results = run([tf.cast(tensor, tf.float32) for tensor in (y, *gradients)])
+    for result, expected in zip(results, _reference(x, kernel, dy, 2), strict=True):
+        # Inputs are rounded once; the sum has at most 128 terms, which some CPUs add up in the narrow format.
+        np.testing.assert_allclose(result, expected, atol=8 * epsilon * np.abs(expected).max())
+
+
+def test_a_gpu_keeps_its_own_gradient():
+    with tf.Graph().as_default() as graph:
+        for device in ("/device:GPU:0", "/device:CPU:0"):
+            with tf.device(device):
+                x = tf.placeholder(tf.float32, [1, 4, 4, 2])
+                y = dilated_conv2d(x, tf.ones([3, 3, 2, 2]), 2)
+                tf.gradients(y, x)
+        kinds = {(op.type, tf.DeviceSpec.from_string(op.device).device_type) for op in graph.get_operations()}
+    assert ("Conv2DBackpropInput", "GPU") in kinds
+    assert ("Conv2DBackpropInput", "CPU") not in kinds

@@ -1,0 +1,139 @@
+"""The encoders against tf_slim's ResNet-v1, every endpoint, from a checkpoint that slim's graph wrote.
+
+tf_slim's batch normalization needs a Keras that TensorFlow no longer ships; tf-keras has it. So the normalization is
+not this package's, and its fused kernel is fed by Keras.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+import tf_keras.src.legacy_tf_layers.normalization as keras_normalization
+import tf_slim as slim
+from tensorflow.python.layers import normalization as missing_normalization
+from tf_slim.nets import resnet_v1 as slim_resnet_v1
+
+from model import pspnet_mg
+from model import utils_mg as layers
+from model.pspnet_mg import Architecture
+from tests.differences import relative_difference
+from tests.model.sessions import open_session
+from tests.model.training_step import initialize
+
+OUTPUT_STRIDES = (8, 16, 32)
+# conv1, three layers and the sum of each unit, four shortcuts, four blocks.
+NUM_ENDPOINTS = {
+    "resnet_v1_50": 1 + 4 * 16 + 4 + 4,
+    "resnet_v1_101": 1 + 4 * 33 + 4 + 4,
+    "resnet_v1_152": 1 + 4 * 50 + 4 + 4,
+}
+IMAGE = np.random.default_rng(0).normal(0, 50, (1, 66, 49, 3)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class SlimNetwork:
+    """A network of tf_slim: its name, its checkpoint, and its endpoints by output stride and name."""
+
+    name: str
+    prefix: str
+    endpoints: dict[int, dict[str, np.ndarray]]
+
+
+def _slim_endpoints(network: str, prefix: str) -> dict[int, dict[str, np.ndarray]]:
+    """Builds slim's graph at every output stride, draws its variables, writes them and runs it."""
+    with tf.Graph().as_default():
+        endpoints = {}
+        for output_stride in OUTPUT_STRIDES:
+            with slim.arg_scope(slim_resnet_v1.resnet_arg_scope(weight_decay=0.0)):
+                _, endpoints[output_stride] = getattr(slim_resnet_v1, network)(
+                    tf.constant(IMAGE),
+                    is_training=False,
+                    global_pool=False,
+                    output_stride=output_stride,
+                    reuse=bool(endpoints),
+                )
+        with open_session(rewrite_graph=False) as session:
+            initialize(session)
+            tf.train.Saver(slim.get_model_variables()).save(session, prefix, write_meta_graph=False)
+            return session.run(endpoints)
+
+
+@contextmanager
+def _working_slim() -> Iterator[None]:
+    """Gives tf_slim back the layer that its batch normalization looks for where TensorFlow once had it."""
+    # Each layer searches the set of all variables, and their hashing is ten times faster without tensor equality.
+    tf.disable_tensor_equality()
+    try:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`layer.apply` is deprecated")
+            patch.setattr(missing_normalization, "normalization", keras_normalization, raising=False)
+            yield
+    finally:
+        tf.enable_tensor_equality()
+
+
+@pytest.fixture(scope="module", params=list(NUM_ENDPOINTS))
+def slim_network(request) -> Iterator[SlimNetwork]:
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = str(Path(folder) / "slim.ckpt")
+        with _working_slim():
+            endpoints = _slim_endpoints(request.param, prefix)
+        yield SlimNetwork(request.param, prefix, endpoints)
+
+
+def _record_endpoints(patch: pytest.MonkeyPatch) -> dict[str, tf.Tensor]:
+    """The last result of a normalization or ReLU by variable scope, filled while a graph is built."""
+    recorded = {}
+
+    def recording(layer):
+        @slim.add_arg_scope
+        def recorded_layer(xs, **options):
+            ys = layer(xs, **options)
+            recorded[tf.get_variable_scope().name] = ys[0]
+            return ys
+
+        return recorded_layer
+
+    for name in ("batch_norm", "relu"):
+        patch.setattr(layers, name, recording(getattr(layers, name)))
+    return recorded
+
+
+def _own_endpoints(network: SlimNetwork, output_stride: int, patch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    architecture = Architecture(network.name, 2, output_stride, stride_convention="slim")
+    endpoints = _record_endpoints(patch)
+    with tf.Graph().as_default():
+        stages = pspnet_mg.pspnet([tf.constant(IMAGE)], architecture, is_training=False).endpoints
+        is_new = pspnet_mg.in_scopes(network.name, pspnet_mg.new_layer_scopes(network.name))
+        endpoints = {name: x for name, x in endpoints.items() if not is_new(f"{name}/")}
+        endpoints |= {f"{network.name}/block{i}": stages[f"block{i}"][0] for i in range(1, 5)}
+        with open_session(rewrite_graph=False) as session:
+            tf.train.Saver([v for v in tf.model_variables() if not is_new(v.op.name)]).restore(session, network.prefix)
+            return session.run(endpoints)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output_stride", OUTPUT_STRIDES)
+def test_every_endpoint_is_that_of_slim(slim_network, output_stride, monkeypatch, record_property):
+    expected = slim_network.endpoints[output_stride]
+    endpoints = _own_endpoints(slim_network, output_stride, monkeypatch)
+    block4 = f"{slim_network.name}/block4"
+    assert len(expected) == NUM_ENDPOINTS[slim_network.name]
+    assert set(endpoints) == set(expected)
+    height, width = (-(-size // output_stride) for size in IMAGE.shape[1:3])
+    assert endpoints[block4].shape == (1, height, width, 2048)
+    differences = {name: relative_difference(endpoints[name], expected[name]) for name in expected}
+    record_property(f"{slim_network.name}, every endpoint", max(differences.values()))
+    assert max(differences.values()) < 2e-5, max(differences, key=differences.get)
+    step = 32 // output_stride
+    difference = relative_difference(endpoints[block4][:, ::step, ::step], slim_network.endpoints[32][block4])
+    record_property("block4, dense and subsampled, and slim's at nominal stride", difference)
+    assert difference < 2e-5

@@ -1,0 +1,213 @@
+"""The graph of a training step: what each option does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model import training_graph
+from model.training_graph import BatchSizeError
+from tests.model import reference
+from tests.model.reference_network import NETWORK, ReferenceNetwork
+from tests.model.sessions import open_session, towers
+from tests.model.training_step import ARCHITECTURE, CLASSES, OPTIONS, Step, batch, initialize, take_step
+
+NEW_PARTS = ("/psp/", "/block4/unit_3/", "/block3/unit_3/", "/logits/", "/aux_logits/")
+
+
+def _is_new(name: str) -> bool:
+    return any(part in name for part in NEW_PARTS)
+
+
+@pytest.fixture(scope="module")
+def small_batch() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    return batch((2, 33, 33))
+
+
+@pytest.fixture(scope="module")
+def plain_step(small_batch) -> Step:
+    return take_step(*small_batch)
+
+
+def _build(arrays, options=OPTIONS, **arguments):
+    """The training graph in the default graph, and its feed."""
+    (xs, feed), (ys, more) = towers(arrays[0]), towers(arrays[1])
+    graph = training_graph.train_graph(xs, ys, ARCHITECTURE, options, **arguments)
+    return graph, feed | more
+
+
+def test_training_lowers_the_loss_of_a_finalized_graph(small_batch):
+    with tf.Graph().as_default() as default:
+        graph, feed = _build(small_batch)
+        assert graph.loss_scale is None
+        with open_session() as session:
+            initialize(session)
+            default.finalize()
+            num_operations = len(default.get_operations())
+            feed[graph.learning_rate] = 0.005
+            losses = [session.run([graph.loss, graph.train_op], feed)[0] for _ in range(6)]
+            assert session.run(graph.global_step) == 6
+        assert len(default.get_operations()) == num_operations
+    # Labels are drawn at random, so that log 3 = 1.1 is the loss of who knows nothing.
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_weights_that_are_not_finite_are_told_apart(small_batch):
+    broken = {f"{NETWORK}/logits/biases": np.nan, f"{NETWORK}/conv1/BatchNorm/moving_variance": np.inf}
+    with tf.Graph().as_default():
+        graph, _ = _build(small_batch)
+        variables = {v.op.name: v for v in tf.model_variables()}
+        with open_session(rewrite_graph=False) as session:
+            initialize(session)
+            for name, value in broken.items():
+                variables[name].load(np.append(value, np.ones(variables[name].shape[0] - 1)), session)
+            is_finite = session.run(graph.finite_weights)
+    assert set(is_finite) == set(variables)
+    assert {name for name, finite in is_finite.items() if not finite} == set(broken)
+
+
+def test_frozen_batch_norm(small_batch, plain_step):
+    step = take_step(*small_batch, replace(OPTIONS, bn_frozen=True))
+    network = ReferenceNetwork(step.values, bn_frozen=True)
+    losses = network.total_loss(*small_batch, OPTIONS.weight_decay_rate)
+    np.testing.assert_allclose((step.loss, step.auxiliary_loss, step.total_loss), losses, rtol=1e-5)
+    for name, average in step.averages.items():
+        assert np.array_equal(average, step.values[name]) == (not _is_new(name))
+        assert not np.array_equal(plain_step.averages[name], step.values[name])
+    assert set(step.gradients) == set(plain_step.gradients)
+
+
+def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step):
+    options = replace(OPTIONS, optimizer="sgd", train_like_in_caffe=True)
+    with tf.Graph().as_default():
+        graph, feed = _build(small_batch, options)
+        with open_session(rewrite_graph=False) as session:
+            values = initialize(session)
+            session.run(graph.train_op, feed | {graph.learning_rate: 0.5})
+            changed = session.run({v.op.name: v for v in tf.trainable_variables()})
+    assert set(changed) == set(plain_step.gradients)
+    for name, gradient in plain_step.gradients.items():
+        multiplier = 1 if not _is_new(name) else 20 if name.endswith("/biases") else 10
+        expected = -0.5 * multiplier * gradient
+        tolerance = 2e-4 * np.abs(expected).max() + 2e-7
+        np.testing.assert_allclose(changed[name] - values[name], expected, atol=tolerance, rtol=1e-3)
+
+
+def _decay_report(small_batch, **options):
+    """(mode, rate) by name of variable, and the names whose starting points were asked for."""
+    asked = []
+
+    def starting_points(variables):
+        asked.extend(v.op.name for v in variables)
+        return {v.op.name: tf.zeros(v.shape) for v in variables}
+
+    rates = {"weight_decay_rate": 0.1, "weight_decay_rate2": 0.2, "weight_decay_mode": 1}
+    with tf.Graph().as_default():
+        graph, _ = _build(small_batch, replace(OPTIONS, **rates, **options), starting_points=starting_points)
+        weights = {v.op.name for v in tf.trainable_variables() if v.op.name.endswith("/weights")}
+    report = {line.name: (line.mode, line.rate) for line in graph.decay_report}
+    assert len(graph.decay_report) == len(report)
+    assert set(report) == weights
+    assert set(asked) == {name for name, (mode, _) in report.items() if mode == "L2-SP"}
+    return report
+
+
+def test_dilated_blocks_decay_as_new_layers(small_batch):
+    report = _decay_report(small_batch, consider_dilated=True, has_aux_loss=False)
+    for name, line in report.items():
+        as_new = _is_new(name) or "/block3/" in name or "/block4/" in name
+        assert line == (("L2", 0.2) if as_new else ("L2-SP", 0.1))
+
+
+def test_new_layers_can_be_named(small_batch):
+    report = _decay_report(small_batch, new_layer_names=("logits", "conv1/"), has_aux_loss=False)
+    new = {name for name, (mode, _) in report.items() if mode == "L2"}
+    assert new == {f"{NETWORK}/logits/weights", f"{NETWORK}/conv1/weights"}
+
+
+@pytest.mark.parametrize("sizes", [(1,), (0, 1)])
+def test_one_image_is_refused(sizes):
+    images, labels = batch(*[(size, 33, 33) for size in sizes])
+    with tf.Graph().as_default(), pytest.raises(BatchSizeError) as caught:
+        _build((images, labels))
+    message = str(caught.value)
+    assert "psp/pool1" in message
+    assert "--batch_size or --gpu_num" in message
+    assert "\n" not in message
+
+
+@pytest.mark.usefixtures("half_precision")
+def test_bfloat16_step(small_batch, plain_step):
+    step = take_step(*small_batch, replace(OPTIONS, float_type="bf16"))
+    np.testing.assert_allclose(step.loss, plain_step.loss, rtol=0.03)
+    np.testing.assert_allclose(step.weight_decay, plain_step.weight_decay, rtol=1e-5)
+    for name in (f"{NETWORK}/logits/weights", f"{NETWORK}/block4/unit_3/weights"):
+        cosine = np.corrcoef(step.gradients[name].ravel(), plain_step.gradients[name].ravel())[0, 1]
+        assert cosine > 0.95
+
+
+# Convolutions in float16 have no fast kernel on most processors.
+@pytest.mark.slow
+@pytest.mark.usefixtures("half_precision")
+def test_float16_skips_a_step_whose_gradients_overflow():
+    images, labels = batch((2, 17, 17))
+    with tf.Graph().as_default():
+        graph, feed = _build((images, labels), replace(OPTIONS, float_type="16"))
+        variables = {v.op.name: v for v in tf.global_variables()}
+        trainable = [v.op.name for v in tf.trainable_variables()]
+        feed[graph.learning_rate] = 0.01
+        with open_session(rewrite_graph=False) as session:
+            values = initialize(session)
+            states = []
+            for scale in (2.0**120, 2.0**10):
+                graph.loss_scale.value.load(scale, session)
+                loss, _ = session.run([graph.loss, graph.train_op], feed)
+                states.append(session.run(variables))
+    skipped, stepped = states
+    assert (skipped["loss_scale/value"], stepped["loss_scale/value"]) == (2.0**119, 2.0**10)
+    assert (skipped["global_step"], stepped["global_step"]) == (1, 2)
+    for name in trainable:
+        # The first step is left out, optimizer and all.
+        np.testing.assert_array_equal(skipped[name], values[name])
+        np.testing.assert_array_equal(skipped[f"{name}/Momentum"], 0)
+        assert np.isfinite(stepped[name]).all()
+        assert np.abs(stepped[name] - values[name]).max() > 0
+    logits, _ = ReferenceNetwork(values).logits(images)
+    valid = labels[0] != 255
+    np.testing.assert_allclose(loss, reference.pixel_cross_entropy(logits[0], labels[0]).mean(), rtol=0.01)
+    # A bias reaches every pixel unchanged: its gradient is the mean of probability less truth.
+    errors = np.exp(reference.log_softmax(logits[0]))[valid] - np.eye(CLASSES)[labels[0][valid]]
+    gradient = stepped[f"{NETWORK}/logits/biases/Momentum"]
+    np.testing.assert_allclose(gradient, errors.mean(axis=0), atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def dropout_losses(small_batch) -> list[list[dict[str, float]]]:
+    """The losses of the first two steps at rate 0, in each of two sessions; without the auxiliary head."""
+    with tf.Graph().as_default():
+        graph, feed = _build(small_batch, replace(OPTIONS, dropout=True, has_aux_loss=False))
+        assert not [v for v in tf.model_variables() if "aux_logits" in v.op.name or "block3/unit_3" in v.op.name]
+        feed[graph.learning_rate] = 0.0
+        fetches = {name: getattr(graph, name) for name in ("loss", "auxiliary_loss", "weight_decay", "total_loss")}
+        runs = []
+        for _ in range(2):
+            with open_session(rewrite_graph=False) as session:
+                initialize(session)
+                runs.append([session.run([fetches, graph.train_op], feed)[0] for _ in range(2)])
+    return runs
+
+
+def test_dropout_follows_seed_and_step(dropout_losses, plain_step):
+    first, again = ([step["loss"] for step in run] for run in dropout_losses)
+    np.testing.assert_allclose(first, again, rtol=1e-6)
+    assert abs(first[0] - first[1]) > 1e-3 * first[0]
+    np.testing.assert_allclose(first, plain_step.loss, rtol=0.2)
+
+
+def test_without_auxiliary_head(dropout_losses):
+    for step in dropout_losses[0]:
+        assert step["auxiliary_loss"] == 0
+        np.testing.assert_allclose(step["total_loss"], step["loss"] + step["weight_decay"], rtol=1e-6)

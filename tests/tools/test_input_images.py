@@ -1,0 +1,54 @@
+"""The images of a folder, and names for results that no two images share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from database.images import ImageError
+from tools.input_images import ResultNames, images_in
+
+
+def test_images_in_a_folder(tmp_path):
+    for name in ("b.PNG", "a.jpg", "c.tiff", "notes.txt", "png"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "deeper.png").mkdir()
+    (tmp_path / "deeper.png" / "d.png").write_text("")
+    assert images_in(str(tmp_path)) == [
+        (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff")
+    ]
+    (tmp_path / "a.png").write_text("")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c"]
+    (tmp_path / "a_png.png").write_text("")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "a_png-2", "b", "c"]
+
+
+def test_folder_without_images(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(ImageError, match=r": no image is in this folder \(looked for .png, "):
+        images_in(str(tmp_path))
+
+
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(ImageError, match=r"absent: the folder cannot be read \(No such file or directory\)"):
+        images_in(str(tmp_path / "absent"))
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the one who runs the tests may be allowed to read everything
+    with pytest.raises(ImageError, match=r"closed: the folder cannot be read \(Permission denied\)"):
+        images_in("closed")
+
+
+def test_images_of_one_name_get_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ResultNames()
+    assert names.name("a/street.png") == "street"
+    assert names.name("b/street.png") == "street-2"
+    assert names.name("c/street.jpg") == "street-3"
+    assert names.name("street-2.png") == "street-2-2"
+    assert names.name("b/../a/street.png") == "street"
+    assert names.name(str(tmp_path / "b" / "street.png")) == "street-2"
+    assert names.name("d/other.png", "street") == "street-4"

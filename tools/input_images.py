@@ -1,0 +1,57 @@
+"""The images that inference.py is given, and names for their results."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from database.images import ImageError
+from database.layouts import IMAGE_SUFFIXES
+
+
+class ResultNames:
+    """Names for the results of images, such that no two images share one."""
+
+    def __init__(self) -> None:
+        self._image_of: dict[str, str] = {}
+
+    def name(self, path: str, wanted: str | None = None) -> str:
+        """The name for the results of an image: the same whenever it comes again.
+
+        Args:
+            path: of the image.
+            wanted: by default the file's name without suffix; `-2`, `-3` and so on is added if another image has it.
+        """
+        image = os.path.realpath(path)
+        wanted = wanted or os.path.splitext(os.path.basename(path))[0]
+        name, number = wanted, 1
+        while self._image_of.setdefault(name, image) != image:
+            number += 1
+            name = f"{wanted}-{number}"
+        return name
+
+
+def images_in(folder: str) -> list[tuple[str, str]]:
+    """(name of the results, path) of the files directly in a folder that look like images, sorted.
+
+    The name is the file's without suffix, or with it where two files differ in nothing else.
+
+    Raises:
+        ImageError: the folder cannot be read, or holds none.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            files = [entry.name for entry in entries if not entry.is_dir()]
+    except OSError as error:
+        raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
+    files = sorted(name for name in files if name.lower().endswith(IMAGE_SUFFIXES))
+    if not files:
+        raise ImageError(f"{folder}: no image is in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+    stems = Counter(os.path.splitext(name)[0] for name in files)
+    names = ResultNames()
+
+    def named(file: str) -> tuple[str, str]:
+        path, (stem, suffix) = os.path.join(folder, file), os.path.splitext(file)
+        return names.name(path, stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"), path
+
+    return [named(file) for file in files]

@@ -1,0 +1,313 @@
+"""The records beside checkpoints, which make them readable without the command line that trained them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from database.atomic import written_atomically
+from database.datasets import IGNORE_LABEL, Dataset
+from model import resnet, utils_mg
+from model.pspnet_mg import Architecture
+from tools.flags import DATABASES, TrainConfig
+
+CONFIG_NAME = "config.json"
+_BACKBONE = "backbone"
+
+
+class RecordError(ValueError):
+    """A configuration beside a checkpoint that cannot be read."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What must be known of a training run to use its checkpoints.
+
+    Attributes:
+        architecture: the network.
+        database: name of the dataset.
+        class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
+        color_switch: whether the network was fed BGR.
+        test_image_size: height and width of windows, pixels.
+        flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
+    """
+
+    architecture: Architecture
+    database: str
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    image_mean: tuple[float, float, float]
+    label_map: Mapping[int, int]
+    color_switch: bool
+    test_image_size: int
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of_dataset(
+        cls,
+        architecture: Architecture,
+        dataset: Dataset,
+        *,
+        color_switch: bool,
+        test_image_size: int,
+        flags: Mapping[str, Any] | None = None,
+    ) -> ModelRecord:
+        """The record of a network that was trained on a dataset."""
+        return cls(
+            architecture=architecture,
+            **_classes_of(dataset),
+            image_mean=dataset.image_mean,
+            color_switch=color_switch,
+            test_image_size=test_image_size,
+            flags=flags or {},
+        )
+
+    @classmethod
+    def of_run(cls, config: TrainConfig, dataset: Dataset, backbone: BackboneRecord | None = None) -> ModelRecord:
+        """The record of a run about to start: as flags say, otherwise as the ResNet it starts from was made."""
+        backbone = backbone or BackboneRecord(config.network)
+        three_convs, color_switch = config.three_convs_beginning, config.color_switch
+        architecture = Architecture(
+            config.network,
+            dataset.num_classes,
+            output_stride=config.output_stride,
+            stride_convention=config.stride_convention or backbone.stride_convention,
+            resize_grid=config.resize_grid,
+            stem=backbone.stem if three_convs is None else resnet.STEM_OF_SWITCH[three_convs],
+            pool_padding=config.pool_padding or backbone.pool_padding,
+        )
+        record = cls.of_dataset(
+            architecture,
+            dataset,
+            color_switch=backbone.color_switch if color_switch is None else color_switch,
+            test_image_size=config.test_image_size,
+            flags=dataclasses.asdict(config),
+        )
+        mean = config.image_mean or backbone.image_mean
+        return record if mean is None else dataclasses.replace(record, image_mean=mean)
+
+    def for_dataset(self, dataset: Dataset) -> ModelRecord:
+        """The record with the names, colours and ids of a dataset; the mean stays the one of the training."""
+        return dataclasses.replace(self, **_classes_of(dataset))
+
+    def write(self, folder: str) -> None:
+        """Writes `config.json` into a folder, whole or not at all."""
+        values = dataclasses.asdict(self)
+        values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
+        _write_object(os.path.join(folder, CONFIG_NAME), values)
+
+    @classmethod
+    def read(cls, folder: str) -> ModelRecord | None:
+        """The record in a folder, None where there is none.
+
+        Raises:
+            RecordError: it is no such record; a key is missing, unknown to this version or has a wrong value.
+        """
+        path = os.path.join(folder, CONFIG_NAME)
+        values = _read_object(path)
+        if values is None:
+            return None
+        _check_record(path, values)
+        return cls(
+            architecture=Architecture(**values.pop("architecture")),
+            class_names=tuple(values.pop("class_names")),
+            palette=tuple(tuple(color) for color in values.pop("palette")),
+            image_mean=tuple(values.pop("image_mean")),
+            label_map={int(file_id): train_id for file_id, train_id in values.pop("label_map").items()},
+            **values,
+        )
+
+
+@dataclass(frozen=True)
+class BackboneRecord:
+    """What must be known of a ResNet to train a PSPNet from its checkpoint.
+
+    Attributes:
+        network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
+        image_mean: RGB, 0..255, that it was trained with; None if that is the mean of the dataset at hand.
+        color_switch: whether it was fed BGR.
+    """
+
+    network: str
+    stem: str = Architecture.stem
+    pool_padding: str = Architecture.pool_padding
+    stride_convention: str = Architecture.stride_convention
+    image_mean: tuple[float, float, float] | None = None
+    color_switch: bool = False
+
+    @classmethod
+    def of_model(cls, record: ModelRecord) -> BackboneRecord:
+        """The record of the ResNet inside a PSPNet."""
+        architecture = record.architecture
+        return cls(
+            network=architecture.network,
+            stem=architecture.stem,
+            pool_padding=architecture.pool_padding,
+            stride_convention=architecture.stride_convention,
+            image_mean=record.image_mean,
+            color_switch=record.color_switch,
+        )
+
+    def write(self, folder: str) -> None:
+        """Writes `config.json` into a folder, whole or not at all."""
+        _write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: dataclasses.asdict(self)})
+
+    @classmethod
+    def read(cls, folder: str) -> BackboneRecord | None:
+        """The record in a folder, be it a ResNet's or a PSPNet's; None where there is none.
+
+        Raises:
+            RecordError: as `ModelRecord.read`.
+        """
+        path = os.path.join(folder, CONFIG_NAME)
+        values = _read_object(path)
+        if values is None or _BACKBONE not in values:
+            record = ModelRecord.read(folder)
+            return None if record is None else cls.of_model(record)
+        _check_backbone(path, values)
+        mean = values[_BACKBONE].pop("image_mean", None)
+        return cls(image_mean=mean and tuple(mean), **values[_BACKBONE])
+
+
+def _read_object(path: str) -> dict[str, Any] | None:
+    """The JSON object in a file, None where there is no file."""
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecordError(f"{path}: not the configuration of a checkpoint ({reason})") from error
+    if not isinstance(values, dict):
+        raise RecordError(f"{path}: not the configuration of a checkpoint (no object)")
+    return values
+
+
+def _write_object(path: str, values: Mapping[str, Any]) -> None:
+    with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+
+
+def _classes_of(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "database": dataset.name,
+        "class_names": dataset.class_names,
+        "palette": dataset.palette,
+        "label_map": dataset.label_map,
+    }
+
+
+class _Rule(NamedTuple):
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def _one_of(choices: Iterable[Any]) -> _Rule:
+    # By type too: JSON's true equals 1 and its 8.0 equals 8.
+    known = [(type(choice), choice) for choice in choices]
+    return _Rule(f"one of {', '.join(str(choice) for _, choice in known)}", lambda value: (type(value), value) in known)
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) == length and all(map(holds, value))
+
+
+def _is_color(value: Any) -> bool:
+    return _is_list(value, 3, lambda channel: _is_whole(channel, 0, 255))
+
+
+def _is_mean(value: Any) -> bool:
+    return _is_list(value, 3, lambda channel: type(channel) in (int, float) and 0 <= channel <= 255)
+
+
+def _is_label_map(value: Any, num_classes: int) -> bool:
+    return isinstance(value, dict) and all(
+        file_id in _FILE_IDS
+        and (_is_whole(train_id, 0, num_classes - 1) or _is_whole(train_id, IGNORE_LABEL, IGNORE_LABEL))
+        for file_id, train_id in value.items()
+    )
+
+
+_FILE_IDS = frozenset(map(str, range(256)))
+_SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
+_OBJECT = _Rule("an object", lambda value: isinstance(value, dict))
+_MEAN_OR_NONE = _Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
+
+_ARCHITECTURE_RULES = {
+    "network": _one_of(resnet.NETWORKS),
+    "num_classes": _Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
+    "output_stride": _one_of(resnet.OUTPUT_STRIDES),
+    "stride_convention": _one_of(resnet.STRIDE_CONVENTIONS),
+    "resize_grid": _one_of(utils_mg.RESIZE_GRIDS),
+    "stem": _one_of(resnet.STEMS),
+    "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
+    "auxiliary_depth": _Rule("a whole number from 1 on", lambda value: _is_whole(value, 1, 1 << 16)),
+}
+
+
+def _record_rules(classes: int) -> dict[str, _Rule]:
+    return {
+        "database": _one_of(DATABASES),
+        "class_names": _Rule(
+            f"{classes} names, one for a class",
+            lambda value: _is_list(value, classes, lambda name: isinstance(name, str)),
+        ),
+        "palette": _Rule(
+            f"{classes} colours [R, G, B] in 0..255, one for a class", lambda value: _is_list(value, classes, _is_color)
+        ),
+        "image_mean": _Rule("three numbers in 0..255", _is_mean),
+        "label_map": _Rule(
+            f"ids 0..255 to training ids 0..{classes - 1} or {IGNORE_LABEL}",
+            lambda value: _is_label_map(value, classes),
+        ),
+        "color_switch": _SWITCH,
+        "test_image_size": _Rule("a whole number from 8 on", lambda value: _is_whole(value, 8, 1 << 30)),
+        "flags": _OBJECT,
+    }
+
+
+def _check_record(path: str, values: Mapping[str, Any]) -> None:
+    if _BACKBONE in values:
+        raise RecordError(f"{path}: a ResNet without a PSPNet's heads: train from it with --fine_tune_filename")
+    _check_keys(path, values, ModelRecord, {"architecture": _OBJECT})
+    architecture = values["architecture"]
+    _check_keys(path, architecture, Architecture, _ARCHITECTURE_RULES, "architecture.")
+    _check_keys(path, values, ModelRecord, _record_rules(architecture["num_classes"]))
+
+
+def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
+    rules = {**_ARCHITECTURE_RULES, "color_switch": _SWITCH, "image_mean": _MEAN_OR_NONE}
+    if list(values) != [_BACKBONE] or not isinstance(values[_BACKBONE], dict):
+        raise RecordError(f"{path}: not the configuration of a checkpoint ('{_BACKBONE}' alone is expected, an object)")
+    _check_keys(path, values[_BACKBONE], BackboneRecord, rules, f"{_BACKBONE}.")
+
+
+def _check_keys(path: str, values: Mapping[str, Any], kind: type, rules: Mapping[str, _Rule], inside: str = "") -> None:
+    """Holds a JSON object against the fields of a dataclass and the rules for their values."""
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for name, field in known.items():
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if name not in values and not has_default:
+            raise RecordError(f"{path}: '{inside}{name}' is missing: put back the file that train.py wrote")
+    for name, value in values.items():
+        if name not in known:
+            raise RecordError(f"{path}: '{inside}{name}' is unknown, expected {', '.join(known)}")
+        if name in rules and not rules[name].holds(value):
+            raise RecordError(
+                f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: "
+                "put back the file that train.py wrote"
+            )
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
