@@ -15,10 +15,13 @@ from tools.preflight import PreflightError
 from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
 from tools.training import DivergedError, OutputError
+from tools.weight_conversion import ConversionError
+from tools.weight_files import WeightFileError
 
 USER_FAULTS: tuple[type[Exception], ...] = (
     BatchSizeError,
     CheckpointError,
+    ConversionError,
     DatasetError,
     DeviceError,
     DivergedError,
@@ -31,4 +34,5 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     PreflightError,
     RecordError,
     TablesError,
+    WeightFileError,
 )

@@ -116,7 +116,15 @@ def test_format_before_index_files(tmp_path):
     prefix = write_checkpoint(str(tmp_path / "old" / "resnet.ckpt"), VALUES, tf.train.SaverDef.V1)
     assert not os.path.exists(prefix + ".index")
     assert checkpoint.resolve_checkpoint(prefix) == prefix
+    assert checkpoint.resolve_checkpoint(str(tmp_path / "old")) == prefix
     assert checkpoint.variable_shapes(prefix) == {"resnet_v1_50/a": [2, 3], "resnet_v1_50/b": [4]}
+
+
+def test_folder_of_several_in_the_old_format(tmp_path):
+    for name in ("a.ckpt", "b.ckpt"):
+        write_checkpoint(str(tmp_path / name), VALUES, tf.train.SaverDef.V1)
+    with pytest.raises(CheckpointError, match="this folder holds no checkpoint"):
+        checkpoint.resolve_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["weights.npy", "weights.pth", "weights.safetensors"])

@@ -1,0 +1,71 @@
+"""Converts files and runs the checkpoints from their folders alone, as predict.py does."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import torch
+
+from model import pspnet_mg
+from model.pspnet_mg import Architecture
+from tools import checkpoint, convert
+from tools.model_record import BackboneRecord, ModelRecord
+
+
+def random_images(size: tuple[int, int], seed: int) -> np.ndarray:
+    """uint8 [1, height, width, 3]: blocks of colours under noise."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    blocks = np.kron(rng.integers(0, 200, (-(-height // 16), -(-width // 16), 3)), np.ones((16, 16, 1), int))
+    noise = rng.integers(0, 56, (height, width, 3))
+    return (blocks[:height, :width] + noise).astype(np.uint8)[np.newaxis]
+
+
+def as_torch(images: np.ndarray) -> torch.Tensor:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]."""
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def run_convert(*arguments: object) -> None:
+    """python -m tools.convert ..."""
+    convert.main([str(argument) for argument in arguments])
+
+
+def prepared(images: np.ndarray, record: ModelRecord | BackboneRecord) -> np.ndarray:
+    """What a network is fed of uint8 images [N, H, W, 3]: float32, less the mean, in its order of channels."""
+    centred = images.astype(np.float32) - np.asarray(record.image_mean, np.float32)
+    return centred[..., ::-1] if record.color_switch else centred
+
+
+class ConvertedPSPNet:
+    """The PSPNet in a folder, built as its record says, for inputs of any size."""
+
+    def __init__(self, folder: object, *, has_auxiliary: bool, **changes: object) -> None:
+        """Builds the graph and restores the checkpoint.
+
+        Args:
+            folder: that the converter wrote.
+            has_auxiliary: whether to build the auxiliary head.
+            changes: to the recorded architecture.
+        """
+        record = ModelRecord.read(str(folder))
+        assert record is not None
+        self.record = record
+        architecture = Architecture(**{**vars(record.architecture), **changes})
+        with tf.Graph().as_default() as graph:
+            self._images = tf.placeholder(tf.float32, [None, None, None, 3])
+            outputs = pspnet_mg.pspnet([self._images], architecture, is_training=False, has_auxiliary=has_auxiliary)
+            self._logits = [outputs.logits[0], *(outputs.auxiliary or [])]
+            saver = tf.train.Saver()
+        self._session = tf.Session(graph=graph)
+        checkpoint.restore(self._session, checkpoint.resolve_checkpoint(str(folder)), saver)
+
+    def logits(self, images: np.ndarray) -> list[np.ndarray]:
+        """Logits [N, H, W, classes], and those of the auxiliary head, of uint8 images [N, H, W, 3]."""
+        return self._session.run(self._logits, {self._images: prepared(images, self.record)})
+
+    def __enter__(self) -> ConvertedPSPNet:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session.close()

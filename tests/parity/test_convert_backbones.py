@@ -1,0 +1,86 @@
+"""Converted ResNets give the features of their sources, the modules of `torch_networks` with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+import tf_slim as slim
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from model import resnet
+from model import utils_mg as layers
+from tests.differences import relative_difference
+from tests.parity import torch_networks as sources
+from tests.parity.converted_networks import as_torch, prepared, random_images, run_convert
+from tests.parity.memory_order import from_torch
+from tools import checkpoint
+from tools.model_record import BackboneRecord
+
+TOLERANCE = 1e-4  # of the largest feature
+SIZES = ((64, 64), (49, 71))
+
+
+def converted_features(folder: Path, images: Sequence[np.ndarray], output_stride: int) -> list[np.ndarray]:
+    """Block 4 of the ResNet in a folder, built and fed as its record says."""
+    record = BackboneRecord.read(str(folder))
+    assert record is not None
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, None, None, 3])
+        with tf.variable_scope(record.network), slim.arg_scope([layers.batch_norm], is_training=False):
+            endpoints = resnet.resnet_v1(
+                [inputs],
+                record.network,
+                convention=record.stride_convention,
+                output_stride=output_stride,
+                stem=record.stem,
+                pool_padding=record.pool_padding,
+            )
+        checkpoint.restore(session, checkpoint.resolve_checkpoint(str(folder)), tf.train.Saver())
+        return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]
+
+
+def features_difference(network: nn.Module, folder: Path, output_stride: int = 32) -> float:
+    """The largest difference of block 4 at every size."""
+    images = [random_images(size, seed) for seed, size in enumerate(SIZES)]
+    with torch.no_grad():
+        expected = [from_torch(network(as_torch(batch))) for batch in images]
+    return relative_difference(converted_features(folder, images, output_stride), expected)
+
+
+def drawn(network: nn.Module) -> nn.Module:
+    return sources.drawn_at_random(network, as_torch(random_images((64, 64), seed=99)), seed=0)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, pytest.param(152, marks=pytest.mark.slow)])
+def test_torchvision(record_property, tmp_path, depth):
+    network = drawn(sources.TorchvisionResNet(depth))
+    torch.save(network.state_dict(), tmp_path / f"resnet{depth}.pth")
+    run_convert(tmp_path / f"resnet{depth}.pth", "--out", tmp_path / "converted")
+    difference = features_difference(network, tmp_path / "converted")
+    record_property("block 4", difference)
+    assert difference < TOLERANCE
+
+
+def test_semseg(record_property, tmp_path):
+    network = drawn(sources.DeepResNet(18))
+    save_file(network.state_dict(), tmp_path / "resnet18_v2.safetensors")
+    run_convert(tmp_path / "resnet18_v2.safetensors", "--out", tmp_path / "converted")
+    difference = features_difference(network, tmp_path / "converted")
+    record_property("block 4", difference)
+    assert difference < TOLERANCE
+
+
+def test_semseg_dilated_as_in_its_pspnet(record_property, tmp_path):
+    """At output stride 8, with the dilation of the recorded convention."""
+    network = drawn(sources.DeepResNet(50, sources.semseg))
+    torch.save(network.state_dict(), tmp_path / "resnet50_v2.pth")
+    run_convert(tmp_path / "resnet50_v2.pth", "--out", tmp_path / "converted")
+    difference = features_difference(network, tmp_path / "converted", output_stride=8)
+    record_property("block 4", difference)
+    assert difference < TOLERANCE

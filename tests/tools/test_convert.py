@@ -1,0 +1,238 @@
+"""`python -m tools.convert`: from a file to a checkpoint with its record; equal outputs are shown in tests/parity."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model.pspnet_mg import Architecture
+from tests.tools.runs import NETWORK, resnet_values, tensors_in, write_random_pspnet
+from tests.tools.source_weights import CLASSES, semseg_weights, torchvision_weights
+from tools import convert
+from tools.checkpoint import resolve_checkpoint
+from tools.console import run_script
+from tools.evaluation import Predictor
+from tools.flags import FlagError, InferenceConfig
+from tools.model_record import BackboneRecord, ModelRecord, RecordError
+from tools.selection import record_of_checkpoint
+from tools.weight_conversion import ConversionError
+from tools.weight_files import WeightFileError
+
+pytestmark = pytest.mark.usefixtures("narrow_resnet")
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes a dictionary of arrays, by whatever names, into a .npy file."""
+
+    def write(weights, name="weights.npy") -> str:
+        np.save(tmp_path / name, weights, allow_pickle=True)
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def out(tmp_path) -> str:
+    return str(tmp_path / "converted")
+
+
+def record_in(folder) -> ModelRecord:
+    record = ModelRecord.read(folder)
+    assert record is not None
+    return record
+
+
+def test_pspnet(save, out):
+    convert.main([save(semseg_weights()), "--out", out])
+    record = record_in(out)
+    architecture = record.architecture
+    assert (architecture.network, architecture.num_classes, architecture.output_stride) == (NETWORK, CLASSES, 8)
+    assert (architecture.stem, architecture.pool_padding) == ("deep_128", "symmetric")
+    assert (architecture.stride_convention, architecture.resize_grid) == ("reference", "align_corners")
+    assert architecture.auxiliary_depth == 256
+    assert (record.database, record.class_names) == ("custom", ("class_0", "class_1", "class_2"))
+    assert (record.image_mean, record.color_switch, record.test_image_size) == (IMAGENET_MEAN, False, 473)
+    names = set(tensors_in(resolve_checkpoint(out)))
+    assert {f"{NETWORK}/psp/pool6/weights", f"{NETWORK}/aux_logits/biases"} < names
+
+
+def test_predict_and_inference_need_no_flags(save, out):
+    convert.main([save(semseg_weights()), "--out", out, "--test_image_size", "41"])
+    config = InferenceConfig(weights_ckpt=out)
+    prefix = resolve_checkpoint(out)
+    record = record_of_checkpoint(prefix, config)
+    assert record == record_in(out)
+    with Predictor(prefix, record) as predictor:
+        labels = predictor.labels(np.random.default_rng(0).integers(0, 255, (41, 50, 3)).astype(np.uint8))
+    assert labels.shape == (41, 50)
+    assert set(np.unique(labels)) <= set(range(CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("classes", "flags", "database", "window"),
+    [
+        (19, (), "Cityscapes", 713),
+        (150, (), "ADE", 473),
+        (21, (), "SBD", 473),
+        (5, (), "custom", 473),
+        (19, ("--database", "KITTI"), "KITTI", 473),
+        (19, ("--database", "custom"), "custom", 473),
+        (19, ("--test_image_size", "769"), "Cityscapes", 769),
+    ],
+)
+def test_dataset_of_the_classes(save, out, classes, flags, database, window):
+    weights = semseg_weights()
+    for head, depth in (("cls", 512), ("aux", 256)):
+        weights[f"{head}.4.weight"] = np.zeros((classes, depth, 1, 1), np.float32)
+        weights[f"{head}.4.bias"] = np.zeros(classes, np.float32)
+    convert.main([save(weights), "--out", out, *flags])
+    record = record_in(out)
+    assert (record.database, len(record.class_names), record.test_image_size) == (database, classes, window)
+    assert record.flags.get("num_classes") == (classes if database == "custom" else None)
+
+
+def test_dataset_with_other_classes(save, out):
+    words = "--database ADE has 150 classes and the weights have 3: name the dataset"
+    with pytest.raises(ConversionError, match=words):
+        convert.main([save(semseg_weights()), "--out", out, "--database", "ADE"])
+    assert not os.path.exists(out)
+
+
+def test_resnet_alone(save, out):
+    convert.main([save(torchvision_weights()), "--out", out])
+    assert BackboneRecord.read(out) == BackboneRecord(
+        network=NETWORK,
+        stem="conv7",
+        pool_padding="symmetric",
+        stride_convention="reference",
+        image_mean=IMAGENET_MEAN,
+        color_switch=False,
+    )
+    names = set(tensors_in(resolve_checkpoint(out)))
+    assert f"{NETWORK}/block4/unit_1/basic_v1/conv2/BatchNorm/moving_variance" in names
+    assert not [name for name in names if "logits" in name or "psp" in name or "unit_2" in name]
+    with pytest.raises(RecordError, match="a ResNet without a PSPNet's heads: train from it with --fine_tune_filename"):
+        ModelRecord.read(out)
+
+
+def test_what_was_used_and_left_is_written_and_told(save, out, caplog):
+    caplog.set_level("INFO")
+    convert.main([save(torchvision_weights()), "--out", out])
+    with open(os.path.join(out, "conversion.txt"), encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    assert lines[0] == "used"
+    assert f"{NETWORK}/block2/unit_1/basic_v1/shortcut/weights <- layer2.0.downsample.0.weight" in lines
+    assert "fc.weight: the classifier of ImageNet's classes" in lines[lines.index("left") :]
+    told = "\n".join(caplog.messages)
+    assert "torchvision's ResNet, resnet_v1_18" in told
+    assert "left fc.bias and 1 more: the classifier of ImageNet's classes" in told
+
+
+def with_optimizer(values):
+    """Adds what a training of the reference leaves in its files."""
+    more = {f"{name}/Momentum": np.zeros_like(value) for name, value in values.items() if name.endswith("/weights")}
+    return {**values, **more, "global_step": np.int64(9)}
+
+
+@pytest.mark.parametrize("stem", ["conv7", "deep_128"])
+def test_tensorflow_names(save, out, tmp_path, stem):
+    """As the reference reads them: same names, same values, its grid; the network gives what the original gives."""
+    architecture = Architecture(NETWORK, 19, resize_grid="legacy", stem=stem)
+    prefix = write_random_pspnet(str(tmp_path / "own" / "model.ckpt-9"), architecture)
+    values = tensors_in(prefix)
+    convert.main([save(with_optimizer(values)), "--out", out])
+    found = tensors_in(resolve_checkpoint(out))
+    assert set(found) == set(values)
+    for name, value in values.items():
+        np.testing.assert_array_equal(found[name], value)
+    # Without a record the original is taken for the reference's.
+    original = record_of_checkpoint(prefix, InferenceConfig())
+    assert record_in(out) == original
+    assert original.architecture == architecture
+
+
+def test_tensorflow_names_of_a_resnet(save, out):
+    values = resnet_values()
+    convert.main([save(values), "--out", out])
+    found = tensors_in(resolve_checkpoint(out))
+    assert set(found) == {name for name in values if "/logits/" not in name}
+    np.testing.assert_array_equal(found[f"{NETWORK}/conv1/weights"], values[f"{NETWORK}/conv1/weights"])
+    record = BackboneRecord.read(out)
+    assert record is not None
+    assert (record.stem, record.pool_padding, record.image_mean) == ("conv7", "same", None)
+
+
+def test_named_layout(save, out):
+    weights = semseg_weights()
+    del weights["layer0.0.weight"]  # by which the layout is recognized
+    with pytest.raises(ConversionError, match="of no known layout"):
+        convert.main([save(weights), "--out", out])
+    with pytest.raises(ConversionError, match=r"'layer0.0.weight' is missing: \[64, 3, 3, 3\] is expected"):
+        convert.main([save(weights), "--out", out, "--format", "semseg"])
+    assert not os.path.exists(out)
+
+
+def test_nothing_is_overwritten(save, out):
+    path = save(torchvision_weights())
+    convert.main([path, "--out", out])
+    with pytest.raises(ConversionError, match="holds a checkpoint already: give another folder with --out"):
+        convert.main([path, "--out", out])
+
+
+def test_folder_that_cannot_be_written_to(save, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConversionError, match=r"file/below cannot be written to \(.*\): change --out"):
+        convert.main([save(torchvision_weights()), "--out", str(tmp_path / "file" / "below")])
+
+
+def test_decoder_that_is_an_encoder(save, out):
+    encoder, decoder = save({"conv1.weight": np.ones(1)}), save({"conv1.weight": np.ones(1)}, "decoder.npy")
+    words = r"decoder.npy: 'conv1.weight' is in .*weights.npy too, expected the decoder alone"
+    with pytest.raises(WeightFileError, match=words):
+        convert.main([encoder, "--decoder", decoder, "--out", out])
+
+
+def test_encoder_and_decoder_are_put_together(save):
+    encoder, decoder = save({"conv1.weight": np.ones(1)}), save({"ppm.0.1.weight": np.zeros(2)}, "decoder.npy")
+    assert set(convert.read_source(encoder, decoder)) == {"conv1.weight", "ppm.0.1.weight"}
+    assert set(convert.read_source(encoder, None)) == {"conv1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--test_image_size", "7"], "--test_image_size 7 is below 8"),
+        (["--test_image_size", "x"], "--test_image_size: invalid int value"),
+        (["--format", "keras"], "--format: invalid choice"),
+        (["--database", "Oxford"], "--database: invalid choice"),
+        (["more.npy"], "unrecognized arguments: more.npy"),
+    ],
+)
+def test_command_lines_that_cannot_be_followed(save, out, flags, words):
+    with pytest.raises(FlagError, match=words):
+        convert.main([save({"a": np.ones(1)}), "--out", out, *flags])
+
+
+@pytest.mark.parametrize("arguments", [[], ["weights.npy"], ["--out", "folder"]])
+def test_what_must_be_given(arguments):
+    with pytest.raises(FlagError, match="the following arguments are required"):
+        convert.main(arguments)
+
+
+def test_faults_are_told_in_one_line(save, out, capfd):
+    for arguments in ([save({"a": np.ones(1)}), "--out", out], ["nowhere.pth", "--out", out], ["--help-me"]):
+        assert run_script(convert.main, arguments) == 2
+        told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(told) == 1
+
+
+def test_the_session_leaves_no_graph_behind(save, out):
+    before = len(tf.get_default_graph().get_operations())
+    convert.main([save(torchvision_weights()), "--out", out])
+    assert len(tf.get_default_graph().get_operations()) == before
