@@ -19,17 +19,18 @@ def _classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: 
     return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
 
 
-def pyramid_pooling(features: TowerList, resize_grid: str) -> TowerList:
+def pyramid_pooling(features: TowerList, resize_grid: str, depth: int | None = None) -> TowerList:
     """The features beside their averages over 6x6, 3x3, 2x2 and 1x1 regions.
 
     Args:
         features: tower list [N, h, w, C].
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way back to h x w.
+        depth: channels of each level of averages, None for C / 4.
 
     Returns:
-        Tower list [N, h, w, 2C], in the order features, pool6, pool3, pool2, pool1.
+        Tower list [N, h, w, C + 4 depth], in the order features, pool6, pool3, pool2, pool1.
     """
-    depth = features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
+    depth = depth or features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
     levels = [features]
     with tf.variable_scope("psp"):
         for bins in PYRAMID_BINS:
@@ -40,7 +41,13 @@ def pyramid_pooling(features: TowerList, resize_grid: str) -> TowerList:
 
 
 def pyramid_pooling_head(
-    features: TowerList, network: str, num_classes: int, resize_grid: str, seed: tf.Tensor | None
+    features: TowerList,
+    network: str,
+    num_classes: int,
+    resize_grid: str,
+    seed: tf.Tensor | None,
+    pyramid_depth: int | None = None,
+    depth: int = HEAD_DEPTH,
 ) -> TowerList:
     """Pyramid pooling, a 3x3 layer, dropout and the classifier.
 
@@ -50,12 +57,14 @@ def pyramid_pooling_head(
         num_classes: channels of the logits.
         resize_grid: key of `utils_mg.RESIZE_GRIDS`.
         seed: int32 or int64 [2] for dropout, None for none.
+        pyramid_depth: see `pyramid_pooling`.
+        depth: channels of the 3x3 layer.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
     """
-    xs = pyramid_pooling(features, resize_grid)
-    xs = layers.conv2d_batch_norm(xs, HEAD_DEPTH, 3, scope=extra_unit_scope(network, 4))
+    xs = pyramid_pooling(features, resize_grid, pyramid_depth)
+    xs = layers.conv2d_batch_norm(xs, depth, 3, scope=extra_unit_scope(network, 4))
     return _classifier(xs, num_classes, seed, "logits")
 
 

@@ -27,6 +27,8 @@ class Architecture:
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
         stem: key of `resnet.STEMS`.
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
+        pyramid_depth: channels of each level of the pyramid, None for a quarter of the features'.
+        head_depth: channels of the 3x3 layer after the pyramid.
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
     """
 
@@ -37,6 +39,8 @@ class Architecture:
     resize_grid: str = "half_pixel"
     stem: str = "conv7"
     pool_padding: str = "same"
+    pyramid_depth: int | None = None
+    head_depth: int = decoders.HEAD_DEPTH
     auxiliary_depth: int = decoders.AUXILIARY_DEPTH
 
 
@@ -47,7 +51,8 @@ class Predictions:
     Attributes:
         logits: tower list float32 [N, H, W, classes], at the size of the images.
         auxiliary: the same of the auxiliary head, None without it.
-        endpoints: tower lists of the encoder's stages by name, and `logits` before upsampling.
+        endpoints: tower lists of the encoder's stages by name, and `logits` and perhaps `auxiliary_logits` before
+            upsampling.
     """
 
     logits: TowerList
@@ -104,8 +109,9 @@ def pspnet(
             endpoints = _encode(layers.cast(images, dtype), architecture)
         auxiliary = None
         if has_auxiliary:
-            auxiliary = _auxiliary_logits(endpoints["block3"], architecture, _fold_in(dropout_seed, 1))
-            auxiliary = layers.resize_bilinear(auxiliary, images, architecture.resize_grid)
+            small = _auxiliary_logits(endpoints["block3"], architecture, _fold_in(dropout_seed, 1))
+            endpoints["auxiliary_logits"] = small
+            auxiliary = layers.resize_bilinear(small, images, architecture.resize_grid)
         endpoints["logits"] = _main_logits(endpoints["block4"], architecture, _fold_in(dropout_seed, 0))
         logits = layers.resize_bilinear(endpoints["logits"], images, architecture.resize_grid)
         return Predictions(logits, auxiliary, endpoints)
@@ -130,7 +136,13 @@ def _auxiliary_logits(features: TowerList, architecture: Architecture, seed: tf.
 
 def _main_logits(features: TowerList, architecture: Architecture, seed: tf.Tensor | None) -> TowerList:
     return decoders.pyramid_pooling_head(
-        features, architecture.network, architecture.num_classes, architecture.resize_grid, seed
+        features,
+        architecture.network,
+        architecture.num_classes,
+        architecture.resize_grid,
+        seed,
+        architecture.pyramid_depth,
+        architecture.head_depth,
     )
 
 

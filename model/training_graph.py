@@ -29,6 +29,7 @@ class TrainingOptions:
 
     loss_type: str = "normal"
     has_aux_loss: bool = True
+    upsample_logits: bool = True
     weight_decay_mode: int = 0
     weight_decay_rate: float = 0.0001
     weight_decay_rate2: float = 0.0001
@@ -109,7 +110,7 @@ def train_graph(
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     outputs = _network(images, architecture, options, global_step)
-    loss, auxiliary_loss = _losses(outputs, labels, options.loss_type)
+    loss, auxiliary_loss = _losses(outputs, labels, architecture.resize_grid, options)
     decay, report = _decay(architecture, options, starting_points)
     total_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss + decay
     loss_scale = LossScale.create() if options.float_type == "16" else None
@@ -155,14 +156,24 @@ def _network(
     )
 
 
-def _losses(outputs: Predictions, labels: TowerList, loss_type: str) -> tuple[tf.Tensor, tf.Tensor]:
+def _losses(
+    outputs: Predictions, labels: TowerList, grid: str, options: TrainingOptions
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The loss of the main and of the auxiliary head, 0 without it: float32 scalars."""
-    pixel_loss = losses.pixel_loss(loss_type)
-    valid = losses.valid_pixel_count(labels)
-    loss = losses.mean_over_valid_pixels(outputs.logits, labels, pixel_loss, valid)
-    if outputs.auxiliary is None:
-        return loss, tf.zeros([], tf.float32)
-    return loss, losses.mean_over_valid_pixels(outputs.auxiliary, labels, pixel_loss, valid)
+    if options.upsample_logits:
+        heads = (outputs.logits, outputs.auxiliary)
+    else:
+        heads = (outputs.endpoints["logits"], outputs.endpoints.get("auxiliary_logits"))
+
+    def loss(logits: TowerList | None) -> tf.Tensor:
+        if logits is None:
+            return tf.zeros([], tf.float32)
+        targets = labels if options.upsample_logits else layers.resize_nearest(labels, logits, grid)
+        valid = losses.valid_pixel_count(targets)
+        return losses.mean_over_valid_pixels(logits, targets, losses.pixel_loss(options.loss_type), valid)
+
+    main, auxiliary = map(loss, heads)
+    return main, auxiliary
 
 
 def _decay(

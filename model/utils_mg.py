@@ -275,6 +275,28 @@ def resize_bilinear(xs: TowerList, like: TowerList, grid: str) -> TowerList:
     return map_towers(resize, xs, like)
 
 
+def resize_nearest(xs: TowerList, like: TowerList, grid: str) -> TowerList:
+    """Nearest-neighbour resize of each tower to the height and width of the same tower of `like`.
+
+    Args:
+        xs: tower list [N, H, W] of any dtype, such as labels.
+        like: tower list [N, h, w, anything], gives the sizes.
+        grid: key of `RESIZE_GRIDS`.
+
+    Returns:
+        Tower list [N, h, w] of the dtype of `xs`.
+    """
+
+    def resize(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        _, height, width, _ = dynamic_shape(target)
+        pixels = tf.expand_dims(x, -1)
+        size = tf.stack([height, width])
+        resized = tf.raw_ops.ResizeNearestNeighbor(images=pixels, size=size, **RESIZE_GRIDS[grid])
+        return tf.ensure_shape(resized[..., 0], [x.shape[0], *target.shape[1:3]])
+
+    return map_towers(resize, xs, like)
+
+
 def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     """Zeroes values with probability `rate` and scales the others by 1 / (1 - rate).
 

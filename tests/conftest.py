@@ -8,6 +8,8 @@ import pytest
 
 # The float64 references multiply small matrices, whose threads would mostly wait. NumPy is not imported yet.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# As in the scripts, see tools.console.import_tensorflow.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,8 @@ import tf_slim as slim
 
 from tools.run_folder import SNAPSHOT_NAME
 from tools.session_errors import reason
+
+logger = logging.getLogger(__name__)
 
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d+)$")
@@ -145,7 +148,7 @@ def _damage_named(prefix: str) -> Iterator[None]:
 class StartingPoints:
     """w0 of L2-SP: one untrained local variable per backbone weight, which no snapshot holds.
 
-    Call it while the graph is built; `ResNetInitializer` fills the variables.
+    Call it while the graph is built; `PretrainedInitializer` fills the variables.
     """
 
     def __init__(self) -> None:
@@ -166,21 +169,27 @@ class StartingPoints:
         return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
 
 
-class ResNetInitializer:
-    """Reads the backbone, and w0 of L2-SP, from a ResNet checkpoint.
+class PretrainedInitializer:
+    """Reads the backbone, w0 of L2-SP, and the head where there is one, from a ResNet or PSPNet checkpoint.
 
     Build it with the graph, before the graph is finalized; run it in the session.
     """
 
     def __init__(
-        self, prefix: str, backbone: Sequence[tf.Variable], starting_points: Mapping[str, tf.Variable]
+        self,
+        prefix: str,
+        backbone: Sequence[tf.Variable],
+        starting_points: Mapping[str, tf.Variable],
+        head: Sequence[tf.Variable] = (),
     ) -> None:
         """Compares the checkpoint with the graph.
 
         Args:
             prefix: of the checkpoint.
-            backbone: every variable the ResNet must bring, running statistics included.
+            backbone: every variable the checkpoint must bring, running statistics included.
             starting_points: w0 variables by the name of the weight.
+            head: variables that are taken where the checkpoint has them in the same shape, as that of an earlier
+                stage of training does; the others keep their random values.
 
         Raises:
             CheckpointError: the checkpoint does not fit or is damaged.
@@ -191,15 +200,21 @@ class ResNetInitializer:
             "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
         )
         self.prefix = prefix
+        shapes = variable_shapes(prefix)
+        taken = [v for v in head if shapes.get(v.op.name) == v.shape.as_list()]
+        left = [v.op.name for v in head if shapes.get(v.op.name) != v.shape.as_list()]
+        logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
+        if taken and left:
+            logger.info("not there in this shape, so left random: %s", ", ".join(left))
         with _damage_named(prefix):
-            self._assign_backbone = slim.assign_from_checkpoint(prefix, list(backbone))
+            self._assign_weights = slim.assign_from_checkpoint(prefix, [*backbone, *taken])
             self._assign_starts = (
                 slim.assign_from_checkpoint(prefix, dict(starting_points)) if starting_points else None
             )
 
     def run(self, session: tf.Session, *, resumed: bool) -> None:
-        """Fills the backbone, unless a snapshot was restored already, and w0."""
+        """Fills backbone and head, unless a snapshot was restored already, and w0."""
         if not resumed:
-            session.run(*self._assign_backbone)
+            session.run(*self._assign_weights)
         if self._assign_starts is not None:
             session.run(*self._assign_starts)

@@ -11,6 +11,7 @@ from tools.checkpoint import CheckpointError
 from tools.cluster import DeviceError
 from tools.flags import FlagError
 from tools.model_record import RecordError
+from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
 from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
@@ -28,6 +29,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     FlagError,
     ImageError,
     MissingStartingPointError,
+    NpyDictionaryError,
     OutOfMemoryError,
     OutputError,
     PaletteError,

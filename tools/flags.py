@@ -167,6 +167,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
 
     initializer: str = _flag("he", "initializer of new weights", choices=INITIALIZERS)
     has_aux_loss: bool = _flag(True, "auxiliary head on block 3, weight 0.4")
+    upsample_logits: bool = _flag(True, "compare at the size of the labels; 0 shrinks labels to that of the logits")
     bn_frozen: bool = _flag(False, "freeze the statistics of pre-trained batch normalization")
     bn_decay: float = _flag(0.9, "decay of the running statistics")
     three_convs_beginning: bool | None = _flag(

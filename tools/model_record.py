@@ -217,6 +217,10 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
     return type(value) is int and low <= value <= high
 
 
+def _is_depth(value: Any) -> bool:
+    return _is_whole(value, 1, 1 << 16)
+
+
 def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and len(value) == length and all(map(holds, value))
 
@@ -239,6 +243,7 @@ def _is_label_map(value: Any, num_classes: int) -> bool:
 
 _FILE_IDS = frozenset(map(str, range(256)))
 _SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
+_DEPTH = _Rule("a whole number from 1 on", _is_depth)
 _OBJECT = _Rule("an object", lambda value: isinstance(value, dict))
 _MEAN_OR_NONE = _Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
 
@@ -250,7 +255,9 @@ _ARCHITECTURE_RULES = {
     "resize_grid": _one_of(utils_mg.RESIZE_GRIDS),
     "stem": _one_of(resnet.STEMS),
     "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
-    "auxiliary_depth": _Rule("a whole number from 1 on", lambda value: _is_whole(value, 1, 1 << 16)),
+    "pyramid_depth": _Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),
+    "head_depth": _DEPTH,
+    "auxiliary_depth": _DEPTH,
 }
 
 

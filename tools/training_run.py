@@ -16,7 +16,7 @@ from database.reader import Batches, training_batches
 from model.regularizers import DECAY_MODES
 from model.training_graph import TrainGraph, TrainingOptions, new_layer_predicate, train_graph
 from tools import checkpoint, cluster, tables
-from tools.checkpoint import CheckpointError, ResNetInitializer, StartingPoints
+from tools.checkpoint import CheckpointError, PretrainedInitializer, StartingPoints
 from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
 from tools.metrics import Scores
@@ -118,7 +118,7 @@ class _Built:
     batches: Batches
     saved_variables: list[tf.Variable]
     saver: tf.train.Saver
-    resnet: ResNetInitializer | None
+    pretrained: PretrainedInitializer | None
     initializers: list[tf.Operation]
 
 
@@ -133,15 +133,14 @@ def _build(
             train = train_graph(
                 batches.images, batches.labels, record.architecture, options_of(config), starting_points
             )
-        resnet = None
+        pretrained = None
         if start.pretrained is not None:
-            backbone = _backbone_variables(record, config)
-            resnet = ResNetInitializer(start.pretrained, backbone, starting_points.variables)
+            pretrained = _pretrained_initializer(start.pretrained, record, config, starting_points)
         saved_variables = tf.global_variables()
         saver = tf.train.Saver(saved_variables, max_to_keep=config.keep)
         initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
         graph.finalize()
-    return _Built(graph, train, batches, saved_variables, saver, resnet, initializers)
+    return _Built(graph, train, batches, saved_variables, saver, pretrained, initializers)
 
 
 def _batches(
@@ -159,9 +158,15 @@ def _batches(
     )
 
 
-def _backbone_variables(record: ModelRecord, config: TrainConfig) -> list[tf.Variable]:
+def _pretrained_initializer(
+    prefix: str, record: ModelRecord, config: TrainConfig, starting_points: StartingPoints
+) -> PretrainedInitializer:
+    """Takes the backbone, and the head of a PSPNet unless --new_layer_names says what is to be new."""
     is_new = new_layer_predicate(record.architecture, options_of(config))
-    return [variable for variable in tf.model_variables() if not is_new(variable.op.name)]
+    backbone = [variable for variable in tf.model_variables() if not is_new(variable.op.name)]
+    new = [variable for variable in tf.model_variables() if is_new(variable.op.name)]
+    head = new if config.new_layer_names is None else []
+    return PretrainedInitializer(prefix, backbone, starting_points.variables, head)
 
 
 def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], folder: RunFolder) -> None:
@@ -208,8 +213,8 @@ def _initialize(session: tf.Session, built: _Built, start: _Start, folder: RunFo
     if start.resumed is not None:
         built.saver.recover_last_checkpoints([folder.snapshot(step) for step in snapshot_steps(folder)])
         checkpoint.restore(session, start.resumed, built.saver)
-    if built.resnet is not None:
-        built.resnet.run(session, resumed=start.resumed is not None)
+    if built.pretrained is not None:
+        built.pretrained.run(session, resumed=start.resumed is not None)
 
 
 def _report(

@@ -90,6 +90,11 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     sizes = {"num_classes": 2}
     if has_heads:
         sizes["num_classes"] = _output_channels(weights, weight_map, names.tensors("logits")["weights"])
+        head_scope = resnet.extra_unit_scope(network, 4)
+        sizes["head_depth"] = _output_channels(weights, weight_map, names.tensors(head_scope)["weights"])
+        pyramid_depth = _output_channels(weights, weight_map, names.tensors(_POOL_SCOPES[0])["weights"])
+        if pyramid_depth * len(_POOL_SCOPES) != resnet.NETWORKS[network].depths[3]:
+            sizes["pyramid_depth"] = pyramid_depth
     if has_auxiliary:
         sizes["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
     architecture = Architecture(

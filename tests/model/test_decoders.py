@@ -39,6 +39,18 @@ def test_names_of_the_pyramid_pooling_head():
         }
 
 
+def test_depths_of_the_heads():
+    with tf.Graph().as_default():
+        features = [tf.placeholder(tf.float32, [1, None, None, 512])]
+        decoders.pyramid_pooling_head(features, "resnet_v1_18", 19, "half_pixel", None, pyramid_depth=200, depth=96)
+        decoders.auxiliary_head(features, "resnet_v1_18", 19, None, depth=40)
+        shapes = _shapes()
+    assert shapes["psp/pool6/weights"] == shapes["psp/pool1/weights"] == [1, 1, 512, 200]
+    assert shapes["block4/unit_3/weights"] == [3, 3, 512 + 4 * 200, 96]
+    assert shapes["logits/weights"] == [1, 1, 96, 19]
+    assert shapes["block3/unit_3/weights"] == [3, 3, 512, 40]
+
+
 @pytest.mark.parametrize(("network", "scope"), [("resnet_v1_50", "unit_7"), ("resnet_v1_101", "unit_24")])
 def test_names_of_the_auxiliary_head(network, scope):
     with tf.Graph().as_default():

@@ -58,5 +58,5 @@ def test_forward_graph_of_unknown_sizes_equals_float64():
 
 
 def test_architecture_defaults_are_those_of_the_reference():
-    defaults = Architecture("resnet_v1_50", 19, 8, "reference", "half_pixel", "conv7", "same", 256)
+    defaults = Architecture("resnet_v1_50", 19, 8, "reference", "half_pixel", "conv7", "same", None, 512, 256)
     assert Architecture("resnet_v1_50", 19) == defaults

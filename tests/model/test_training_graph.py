@@ -69,6 +69,20 @@ def test_weights_that_are_not_finite_are_told_apart(small_batch):
     assert {name for name, finite in is_finite.items() if not finite} == set(broken)
 
 
+def test_labels_shrunk_to_the_logits(small_batch):
+    with tf.Graph().as_default():
+        graph, feed = _build(small_batch, replace(OPTIONS, upsample_logits=False))
+        with open_session(rewrite_graph=False) as session:
+            initialize(session)
+            small = [graph.endpoints[name][0] for name in ("logits", "auxiliary_logits")]
+            (*logits, loss, auxiliary_loss) = session.run([*small, graph.loss, graph.auxiliary_loss], feed)
+    positions = np.floor((np.arange(5) + 0.5) * 33 / 5).astype(int)
+    labels = small_batch[1][0][:, positions][:, :, positions]
+    for head, actual in zip(logits, (loss, auxiliary_loss), strict=True):
+        assert head.shape == (2, 5, 5, CLASSES)
+        np.testing.assert_allclose(actual, reference.pixel_cross_entropy(head, labels).mean(), rtol=1e-5)
+
+
 def test_frozen_batch_norm(small_batch, plain_step):
     step = take_step(*small_batch, replace(OPTIONS, bn_frozen=True))
     network = ReferenceNetwork(step.values, bn_frozen=True)

@@ -194,6 +194,28 @@ def test_resize_equals_float64(size, new_size, grid, known):
     np.testing.assert_allclose(y, reference.resize_bilinear(x, *new_size, grid), atol=1e-5)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize(
+    ("grid", "position"),
+    [
+        ("half_pixel", lambda i, old, new: np.floor((i + 0.5) * old / new)),
+        ("align_corners", lambda i, old, new: np.round(i * (old - 1) / (new - 1))),
+        ("legacy", lambda i, old, new: np.floor(i * old / new)),
+    ],
+)
+def test_resize_nearest_takes_the_pixels_of_the_grid(grid, position, known):
+    labels = np.random.default_rng(0).integers(0, 256, (2, 33, 25)).astype(np.int32)
+    like = np.zeros((2, 5, 4, 1), np.float32)
+    with tf.Graph().as_default():
+        (xs, feed), (targets, more) = towers([labels]), towers([like], known=known)
+        resized = layers.resize_nearest(xs, targets, grid)
+        assert resized[0].shape.as_list() == ([2, 5, 4] if known else [2, None, None])
+        assert resized[0].dtype == tf.int32
+        (y,) = run(resized, feed | more)
+    rows, columns = (position(np.arange(new), old, new).astype(int) for old, new in ((33, 5), (25, 4)))
+    np.testing.assert_array_equal(y, labels[:, rows][:, :, columns])
+
+
 def test_half_pixel_grid_equals_scipy():
     (x, like) = _images((1, 5, 6, 1), (1, 13, 9, 1))
     with tf.Graph().as_default():

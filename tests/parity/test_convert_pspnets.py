@@ -86,6 +86,30 @@ def test_csail(record_property, folder):
     assert difference_with(network, folder / "converted", (48, 48), pool_padding="same") > 100 * TOLERANCE
 
 
+def test_csail_of_basic_units_without_deep_supervision(record_property, folder):
+    network = drawn(sources.CsailNetwork(18, CLASSES, deep_supervision=False))
+    encoder, decoder = folder / "encoder_epoch_20.pth", folder / "decoder_epoch_20.pth"
+    torch.save(network.encoder.state_dict(), encoder)
+    torch.save(network.decoder.state_dict(), decoder)
+    run_convert(encoder, "--decoder", decoder, "--out", folder / "converted")
+    difference = logits_difference(network, folder / "converted", ANY_SIZES, has_auxiliary=False)
+    record_property("logits", difference)
+    assert difference < TOLERANCE
+    for change in ({"stride_convention": "mmseg"}, {"resize_grid": "align_corners"}, {"pool_padding": "same"}):
+        assert difference_with(network, folder / "converted", (48, 48), **change) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("deep_stem", [True, False])
+def test_mmseg_of_basic_units(record_property, folder, deep_stem):
+    network = drawn(sources.MmsegPSPNet(18, CLASSES, deep_stem))
+    save_file(network.state_dict(), folder / "model.safetensors")
+    run_convert(folder / "model.safetensors", "--out", folder / "converted")
+    difference = logits_difference(network, folder / "converted", ANY_SIZES)
+    record_property("logits", difference)
+    assert difference < TOLERANCE
+    assert difference_with(network, folder / "converted", (48, 48), stride_convention="contracted") > 100 * TOLERANCE
+
+
 @pytest.mark.parametrize("deep_stem", [True, False])
 def test_mmseg(record_property, folder, deep_stem):
     network = drawn(sources.MmsegPSPNet(50, CLASSES, deep_stem))

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.tools.runs import NETWORK, resnet_values, write_checkpoint
 from tools import checkpoint
-from tools.checkpoint import CheckpointError, ResNetInitializer, StartingPoints
+from tools.checkpoint import CheckpointError, PretrainedInitializer, StartingPoints
 
 VALUES = {
     "resnet_v1_50/a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -227,7 +227,7 @@ class ResNetGraph:
         [self.logits] = graph_with({self.LOGITS: [1, 1, 512, 3]})
         self.starts = StartingPoints()
         self.start = self.starts([self.weights])[self.WEIGHTS]
-        self.initializer = ResNetInitializer(prefix, [self.weights, self.mean], self.starts.variables)
+        self.initializer = PretrainedInitializer(prefix, [self.weights, self.mean], self.starts.variables)
 
     def run(self, session, resumed):
         session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
@@ -253,6 +253,25 @@ def test_resnet_fills_backbone_and_starting_points(resnet_checkpoint):
     np.testing.assert_array_equal(logits, 0)
 
 
+def test_head_of_an_earlier_stage_is_taken_where_it_fits(tmp_path, caplog):
+    values = {"net/conv1": np.full(2, 3.0), "net/psp": np.full([2, 4], 5.0), "net/logits": np.full([4, 19], 7.0)}
+    prefix = write_checkpoint(str(tmp_path / "stage.ckpt"), {k: v.astype(np.float32) for k, v in values.items()})
+    with tf.Graph().as_default(), tf.Session() as session, caplog.at_level("INFO"):
+        backbone, psp, logits, aux = graph_with(
+            {"net/conv1": [2], "net/psp": [2, 4], "net/logits": [4, 11], "net/aux": [3]}
+        )
+        initializer = PretrainedInitializer(prefix, [backbone], {}, [psp, logits, aux])
+        session.run(tf.global_variables_initializer())
+        before = session.run([logits, aux])
+        initializer.run(session, resumed=False)
+        np.testing.assert_array_equal(session.run(psp), values["net/psp"])
+        np.testing.assert_array_equal(session.run(backbone), values["net/conv1"])
+        for untouched, value in zip((logits, aux), before, strict=True):
+            np.testing.assert_array_equal(session.run(untouched), value)
+    assert "1 variables of the backbone, 1 of the head" in caplog.text
+    assert "left random: net/logits, net/aux" in caplog.text
+
+
 def test_resumed_run_fills_only_the_starting_points(resnet_checkpoint):
     prefix, values = resnet_checkpoint
     with tf.Graph().as_default(), tf.Session() as session:
@@ -267,7 +286,7 @@ def test_without_starting_points(resnet_checkpoint):
     prefix, values = resnet_checkpoint
     with tf.Graph().as_default(), tf.Session() as session:
         [mean] = graph_with({ResNetGraph.MEAN: [64]})
-        initializer = ResNetInitializer(prefix, [mean], {})
+        initializer = PretrainedInitializer(prefix, [mean], {})
         session.run(tf.global_variables_initializer())
         initializer.run(session, resumed=True)
         np.testing.assert_array_equal(session.run(mean), 0)

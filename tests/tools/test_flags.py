@@ -41,6 +41,7 @@ REFERENCE_DEFAULTS = {
     "momentum": 0.9,
     "float_type": "32",
     "has_aux_loss": True,
+    "upsample_logits": True,
     "poly_lr": True,
     "new_layer_names": None,
     "resume_step": None,

@@ -120,6 +120,8 @@ def change(path, key, value) -> None:
         ("architecture.stem", "conv5", "one of conv7, deep_128, deep_64"),
         ("architecture.pool_padding", 1, "one of same, symmetric"),
         ("architecture.auxiliary_depth", 0, "a whole number from 1 on"),
+        ("architecture.head_depth", None, "a whole number from 1 on"),
+        ("architecture.pyramid_depth", 0, "a whole number from 1 on or null"),
         ("database", "CIFAR", "one of Cityscapes, ADE, SBD, KITTI, CamVid, Toy, custom"),
         ("class_names", ["a", "b"], "3 names, one for a class"),
         ("class_names", ["a", "b", 3], "3 names, one for a class"),

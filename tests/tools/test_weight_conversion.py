@@ -66,6 +66,16 @@ def test_a_pspnet_is_found():
     assert (architecture.stem, architecture.resize_grid) == ("deep_128", "align_corners")
 
 
+def test_depths_of_other_projects():
+    weights = semseg_weights()
+    assert examine(weights, WEIGHT_MAPS["semseg"]).architecture.pyramid_depth is None  # a quarter
+    weights["ppm.features.3.1.weight"] = np.zeros((40, 128, 1, 1), np.float32)
+    weights["cls.0.weight"] = np.zeros((96, 288, 3, 3), np.float32)
+    weights["aux.0.weight"] = np.zeros((24, 64, 3, 3), np.float32)
+    architecture = examine(weights, WEIGHT_MAPS["semseg"]).architecture
+    assert (architecture.pyramid_depth, architecture.head_depth, architecture.auxiliary_depth) == (40, 96, 24)
+
+
 def test_a_pspnet_without_auxiliary_head():
     weights = {name: array for name, array in semseg_weights().items() if not name.startswith("aux.")}
     assert examine(weights, WEIGHT_MAPS["semseg"]).has_auxiliary is False
@@ -171,7 +181,7 @@ def test_units_of_no_known_resnet():
         examine(weights, WEIGHT_MAPS["caffe"])
 
 
-@pytest.mark.parametrize("name", ["cls.4.weight", "aux.0.weight"])
+@pytest.mark.parametrize("name", ["cls.4.weight", "cls.0.weight", "aux.0.weight", "ppm.features.3.1.weight"])
 def test_missing_kernel_that_tells_a_size(name):
     weights = semseg_weights()
     del weights[name]
