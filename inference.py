@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flags import InferenceConfig, parse_flags
+from tools.flag_parsing import parse_flags
+from tools.flags import InferenceConfig
 
 if TYPE_CHECKING:
     import numpy as np

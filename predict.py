@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flags import PredictConfig, parse_flags
+from tools.flag_parsing import parse_flags
+from tools.flags import PredictConfig
 
 if TYPE_CHECKING:
     from database.datasets import Sample

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flags import TrainConfig, parse_flags
+from tools.flag_parsing import parse_flags
+from tools.flags import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ device scope of the caller, and are shared. Only `batch_norm` lets the towers se
 from __future__ import annotations
 
 import functools
-import math
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -18,6 +17,7 @@ import tf_slim as slim
 
 from model import sync_batch_norm
 from model.dilated_convolution import dilated_conv2d
+from model.random_stream import philox_blocks, uniform_from_block
 
 TowerList = list[tf.Tensor]
 
@@ -321,33 +321,10 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     for x in xs:
         count, *sizes = dynamic_shape(x)
         with tf.device(x.device):
-            draw = functools.partial(_uniform_from_block, key, counter, blocks_before)
+            draw = functools.partial(uniform_from_block, key, counter, blocks_before)
             outputs.append(tf.nn.experimental.general_dropout(x, rate, draw))
-        blocks_before += count * _philox_blocks(sizes)
+        blocks_before += count * philox_blocks(sizes)
     return outputs
-
-
-def _philox_blocks(sizes: Sequence[int | tf.Tensor]) -> int | tf.Tensor:
-    """Steps of the counter for an array of these sizes: each gives four float32 numbers."""
-    return -(-math.prod(sizes) // 4)
-
-
-def _uniform_from_block(
-    key: tf.Tensor, counter: tf.Tensor, first_block: int | tf.Tensor, shape: tf.Tensor, dtype: tf.DType
-) -> tf.Tensor:
-    """float32 of `shape` in [0, 1), each image beginning a block; `dtype` would be too coarse in half precision."""
-    del dtype
-    count, *sizes = tf.unstack(shape)
-    blocks = _philox_blocks(sizes)
-    offset = tf.cast(tf.stack([first_block, 0]), tf.uint64)
-    uniform = tf.raw_ops.StatelessRandomUniformV2(
-        shape=tf.stack([count, 4 * blocks]),
-        key=key,
-        counter=counter + offset,
-        alg=tf.random.Algorithm.PHILOX.value,
-        dtype=tf.float32,
-    )
-    return tf.reshape(uniform[:, : math.prod(sizes)], shape)
 
 
 def concat(tower_lists: Sequence[TowerList]) -> TowerList:

@@ -18,7 +18,7 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("sync_batch_norm", "dilated_convolution", "optimizers", "regularizers"),
+        ("sync_batch_norm", "dilated_convolution", "random_stream", "optimizers", "regularizers"),
         ("utils_mg",),
         ("memory", "losses", "resnet"),
         ("decoders",),

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flags import DATABASES, OneLineParser
+from tools.flag_parsing import OneLineParser
+from tools.flags import DATABASES
 from tools.weight_files import WeightFileError, Weights, read_weights
 from tools.weight_maps import WEIGHT_MAPS
 

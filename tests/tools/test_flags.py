@@ -10,7 +10,8 @@ import pytest
 from database.datasets import DatasetError, get_dataset
 from model import optimizers, pspnet_mg, regularizers, resnet, training_graph, utils_mg
 from tools import flags
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, parse_flags
+from tools.flag_parsing import parse_flags
+from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
 
 # Of the reference implementation's parser, but for database (ADE) and fine_tune_filename (a path).
 REFERENCE_DEFAULTS = {

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from tools.flags import TrainConfig, parse_flags
+from tools.flag_parsing import parse_flags
+from tools.flags import TrainConfig
 from tools.run_folder import RunFolder, model_id, run_folder, run_name
 
 REFERENCE_LINE = (
