@@ -23,6 +23,10 @@ class BatchSizeError(ValueError):
     """The synchronized batch is too small to normalize."""
 
 
+class LayerNameError(ValueError):
+    """A scope that is to be new is not in the network."""
+
+
 @dataclass(frozen=True)
 class TrainingOptions:
     """How to train: loss, decay, normalization, optimizer. Names are those of the command-line flags."""
@@ -53,7 +57,7 @@ class TrainGraph:
     Attributes:
         learning_rate: float32 scalar placeholder.
         global_step: int64 variable, steps done.
-        loss: mean cross entropy over the valid pixels of all towers, float32 scalar.
+        loss: the mean, over the valid pixels of all towers, of the loss chosen; float32 scalar.
         auxiliary_loss: the same of the auxiliary head, unweighted; 0 without it.
         weight_decay: float32 scalar.
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
@@ -103,6 +107,7 @@ def train_graph(
 
     Raises:
         BatchSizeError: one image in the whole batch, which leaves `psp/pool1` one value per channel.
+        LayerNameError: a scope of `new_layer_names` holds no variable.
         MissingStartingPointError: L2-SP, and a backbone weight has no pre-trained value.
         ValueError: the loss type is unknown.
     """
@@ -110,6 +115,7 @@ def train_graph(
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     outputs = _network(images, architecture, options, global_step)
+    _require_known_layers(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture.resize_grid, options)
     decay, report = _decay(architecture, options, starting_points)
     total_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss + decay
@@ -137,6 +143,16 @@ def _require_two_images(images: TowerList) -> None:
             "the whole batch is 1 image, which leaves psp/pool1 a single value per channel to normalize: "
             "raise --batch_size or --gpu_num so that their product is at least 2"
         )
+
+
+def _require_known_layers(architecture: Architecture, options: TrainingOptions) -> None:
+    variables = [variable.op.name for variable in tf.model_variables(architecture.network + "/")]
+    for scope in options.new_layer_names or ():
+        if not any(map(in_scopes(architecture.network, [scope]), variables)):
+            known = sorted({name.split("/")[1] for name in variables})
+            raise LayerNameError(
+                f"--new_layer_names: '{scope}' is no layer of {architecture.network}; it has {', '.join(known)}"
+            )
 
 
 def _network(

@@ -6,7 +6,7 @@ from database.datasets import DatasetError
 from database.images import ImageError
 from database.palettes import PaletteError
 from model.regularizers import MissingStartingPointError
-from model.training_graph import BatchSizeError
+from model.training_graph import BatchSizeError, LayerNameError
 from tools.checkpoint import CheckpointError
 from tools.cluster import DeviceError
 from tools.flags import FlagError
@@ -28,6 +28,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     DivergedError,
     FlagError,
     ImageError,
+    LayerNameError,
     MissingStartingPointError,
     NpyDictionaryError,
     OutOfMemoryError,

@@ -123,8 +123,12 @@ class TrainConfig(_ClassFlags, _FileFlags):
     pool_padding: str | None = flag(
         None, f"padding of the first pooling {_recorded_or('same')}", str, choices=POOL_PADDINGS
     )
-    output_stride: int = flag(8, "input size over feature size", choices=OUTPUT_STRIDES)
-    resize_grid: str = flag("half_pixel", "grid of bilinear upsampling", choices=RESIZE_GRIDS)
+    output_stride: int | None = flag(
+        None, f"input size over feature size {_recorded_or(8)}", int, choices=OUTPUT_STRIDES
+    )
+    resize_grid: str | None = flag(
+        None, f"grid of bilinear upsampling {_recorded_or('half_pixel')}", str, choices=RESIZE_GRIDS
+    )
     loss_type: str = flag("normal", "normal or focal_<gamma>")
     float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
 
@@ -150,9 +154,13 @@ class TrainConfig(_ClassFlags, _FileFlags):
             )
         if self.lr_step is not None and self.poly_lr:
             raise FlagError("--lr_step has no effect on the poly schedule: add --poly_lr 0")
-        if self.lr_step is None and self.step_size != type(self).step_size:
+        self._refuse_without_effect("step_size", self.lr_step is None, "steps: add --poly_lr 0 and --lr_step")
+        self._refuse_without_effect("momentum", self.optimizer == "sgd", "momentum: take --optimizer mom")
+        for name in ("scale_min", "scale_max"):
+            self._refuse_without_effect(name, not self.random_scale, "scaling: drop --random_scale 0")
+        if self.bn_frozen and self.starts_from_scratch:
             raise FlagError(
-                f"--step_size {self.step_size} has no effect without steps: add --poly_lr 0 and --lr_step, or drop it"
+                "--bn_frozen 1 keeps pre-trained statistics, and --fine_tune_filename none has none: drop one of them"
             )
         if not LOSS_TYPES.fullmatch(self.loss_type):
             raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal or focal_<gamma>, e.g. focal_2")
@@ -166,6 +174,11 @@ class TrainConfig(_ClassFlags, _FileFlags):
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
         if self.seed >= 2**63:
             raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
+
+    def _refuse_without_effect(self, name: str, is_without: bool, missing: str) -> None:
+        value = getattr(self, name)
+        if is_without and value != getattr(type(self), name):
+            raise FlagError(f"--{name} {value} has no effect without {missing}, or drop --{name}")
 
     @property
     def starts_from_scratch(self) -> bool:

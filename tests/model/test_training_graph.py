@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import training_graph
-from model.training_graph import BatchSizeError
+from model.training_graph import BatchSizeError, LayerNameError
 from tests.model import reference
 from tests.model.reference_network import NETWORK, ReferenceNetwork
 from tests.model.sessions import open_session, towers
@@ -81,6 +81,12 @@ def test_labels_shrunk_to_the_logits(small_batch):
     for head, actual in zip(logits, (loss, auxiliary_loss), strict=True):
         assert head.shape == (2, 5, 5, CLASSES)
         np.testing.assert_allclose(actual, reference.pixel_cross_entropy(head, labels).mean(), rtol=1e-5)
+
+
+def test_unknown_new_layer_is_refused(small_batch):
+    options = replace(OPTIONS, new_layer_names=("logits", "block4/unit_9"))
+    with tf.Graph().as_default(), pytest.raises(LayerNameError, match="'block4/unit_9' is no layer .* psp"):
+        _build(small_batch, options)
 
 
 def test_frozen_batch_norm(small_batch, plain_step):

@@ -243,6 +243,12 @@ def test_wrong_value_is_named_in_one_line(flag, value):
         ("", TrainConfig, "--batch_size 1 with --gpu_num 1 is a batch of 1 image"),
         ("--batch_size 2 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect without steps: add --poly_lr 0"),
         ("--batch_size 2 --poly_lr 0 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect .* --lr_step, or"),
+        ("--batch_size 2 --optimizer sgd --momentum 0.8", TrainConfig, "--momentum 0.8 has no effect .* mom, or drop"),
+        ("--batch_size 2 --random_scale 0 --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect without scaling"),
+        (
+            "--batch_size 2 --weight_decay_mode 0 --bn_frozen 1 --fine_tune_filename none", TrainConfig,
+            "--bn_frozen 1 keeps pre-trained statistics",
+        ),
         ("--batch_size 2 --seed 9223372036854775808", TrainConfig, "--seed 9223372036854775808 does not fit into 64"),
         ("--batch_size 2 --momentum 1", TrainConfig, r"--momentum 1.0 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
