@@ -49,6 +49,12 @@ def towers(
     return xs, feed
 
 
+def random_arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    """Standard normal float32 arrays, the same in every call."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
 def device_of(tensor: tf.Tensor) -> int:
     """Index of the CPU device a tensor was placed on, 0 where it was not."""
     spec = tf.DeviceSpec.from_string(tensor.device)

@@ -9,12 +9,7 @@ from scipy import ndimage
 
 from model import utils_mg as layers
 from tests.model import reference
-from tests.model.sessions import device_of, open_session, run, towers
-
-
-def _images(*shapes: tuple[int, ...]) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+from tests.model.sessions import device_of, open_session, random_arrays, run, towers
 
 
 def _convolve(arrays, known=True, **arguments):
@@ -34,7 +29,7 @@ def _convolve(arrays, known=True, **arguments):
     [(1, 1, 1), (3, 1, 1), (3, 1, 4), (1, 2, 1), (3, 2, 1), (3, 2, 2), (7, 2, 1)],
 )
 def test_conv2d_equals_float64(kernel_size, stride, rate, known):
-    arrays = _images((2, 9, 12, 3), (1, 8, 7, 3))
+    arrays = random_arrays((2, 9, 12, 3), (1, 8, 7, 3))
     ys, variables = _convolve(arrays, known, filters=4, kernel_size=kernel_size, stride=stride, rate=rate)
     assert list(variables) == ["layer/weights"]
     weights = variables["layer/weights"]
@@ -45,7 +40,7 @@ def test_conv2d_equals_float64(kernel_size, stride, rate, known):
 
 @pytest.mark.parametrize("size", [8, 9])
 def test_reference_convolution_equals_scipy(size):
-    x, kernel = _images((1, size, size, 2), (3, 3, 2, 1))
+    x, kernel = random_arrays((1, size, size, 2), (3, 3, 2, 1))
     expected = sum(
         ndimage.correlate(x[0, :, :, c].astype(np.float64), kernel[:, :, c, 0], mode="constant") for c in range(2)
     )
@@ -55,7 +50,7 @@ def test_reference_convolution_equals_scipy(size):
 @pytest.mark.parametrize(("kernel_size", "rate"), [(1, 1), (3, 1), (3, 2), (7, 1)])
 @pytest.mark.parametrize("size", [8, 9])
 def test_strided_output_is_subsampled_dense_output(size, kernel_size, rate):
-    arrays = _images((2, size, size + 3, 3))
+    arrays = random_arrays((2, size, size + 3, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
         strided = layers.conv2d(xs, 4, kernel_size, 2, rate, scope="layer")
@@ -66,7 +61,7 @@ def test_strided_output_is_subsampled_dense_output(size, kernel_size, rate):
 
 
 def test_biases_are_added_after_the_convolution():
-    arrays = _images((1, 4, 5, 3))
+    arrays = random_arrays((1, 4, 5, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
         ys = layers.conv2d(xs, 2, 1, use_bias=True, scope="layer")
@@ -81,7 +76,7 @@ def test_biases_are_added_after_the_convolution():
 
 
 def test_weights_are_created_once_and_layers_stay_on_their_device():
-    arrays = _images((1, 4, 4, 3), (2, 5, 5, 3), (1, 6, 4, 3))
+    arrays = random_arrays((1, 4, 4, 3), (2, 5, 5, 3), (1, 6, 4, 3))
     with tf.Graph().as_default():
         xs, _ = towers(arrays)
         ys = layers.conv2d_batch_norm(xs, 4, 3, 2, scope="layer")
@@ -102,7 +97,7 @@ def test_weights_are_created_once_and_layers_stay_on_their_device():
 
 @pytest.mark.parametrize("activation", [True, False])
 def test_conv2d_batch_norm(activation):
-    arrays = _images((2, 5, 6, 3), (1, 4, 4, 3))
+    arrays = random_arrays((2, 5, 6, 3), (1, 4, 4, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
         ys = layers.conv2d_batch_norm(xs, 4, 3, activation=activation, scope="layer")
@@ -115,7 +110,7 @@ def test_conv2d_batch_norm(activation):
 def _initial_weights(graph_seed, num_towers):
     with tf.Graph().as_default():
         tf.set_random_seed(graph_seed)
-        xs, _ = towers(_images((1, 3, 3, 2)) * num_towers)
+        xs, _ = towers(random_arrays((1, 3, 3, 2)) * num_towers)
         for scope in ("first", "second"):
             xs = layers.conv2d(xs, 2, 3, scope=scope)
         return run(tf.global_variables())
@@ -133,7 +128,7 @@ def test_initial_weights_depend_on_seed_and_name_alone():
     [("he", (2 / (9 * 64)) ** 0.5, False), ("xavier", (2 / (9 * (64 + 128))) ** 0.5, True)],
 )
 def test_initializers(initializer, deviation, is_uniform):
-    _, variables = _convolve(_images((1, 3, 3, 64)), filters=128, kernel_size=3, initializer=initializer)
+    _, variables = _convolve(random_arrays((1, 3, 3, 64)), filters=128, kernel_size=3, initializer=initializer)
     weights = variables["layer/weights"]
     np.testing.assert_allclose(weights.std(), deviation, rtol=0.02)
     np.testing.assert_allclose(weights.mean(), 0, atol=deviation / 100)
@@ -144,7 +139,7 @@ def test_initializers(initializer, deviation, is_uniform):
 
 def test_map_towers_refuses_lists_of_different_length():
     with tf.Graph().as_default():
-        xs, _ = towers(_images((1, 2), (1, 2)))
+        xs, _ = towers(random_arrays((1, 2), (1, 2)))
         with pytest.raises(ValueError, match="shorter"):
             layers.map_towers(tf.add, xs, xs[:1])
 
@@ -153,7 +148,7 @@ def test_map_towers_refuses_lists_of_different_length():
 @pytest.mark.parametrize("shape", [(2, 12, 18), (1, 13, 7), (2, 4, 5), (1, 1, 2)])
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
 def test_adaptive_avg_pool_equals_float64(bins, shape, known):
-    arrays = _images((*shape, 3))
+    arrays = random_arrays((*shape, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays, known=known)
         pooled = layers.adaptive_avg_pool(xs, bins)
@@ -164,7 +159,7 @@ def test_adaptive_avg_pool_equals_float64(bins, shape, known):
 
 @pytest.mark.parametrize(("bins", "height", "width"), [(6, 12, 18), (3, 9, 3), (1, 7, 5)])
 def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height, width):
-    arrays = _images((2, height, width, 3))
+    arrays = random_arrays((2, height, width, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
         window = [height // bins, width // bins]
@@ -184,7 +179,7 @@ def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height,
     ("size", "new_size"), [((5, 7), (17, 25)), ((9, 6), (4, 6)), ((1, 1), (3, 2)), ((3, 3), (1, 1))]
 )
 def test_resize_equals_float64(size, new_size, grid, known):
-    (x, like) = _images((2, *size, 3), (2, *new_size, 1))
+    (x, like) = random_arrays((2, *size, 3), (2, *new_size, 1))
     with tf.Graph().as_default():
         xs, feed = towers([x], known=known)
         targets, more = towers([like], known=known)
@@ -217,7 +212,7 @@ def test_resize_nearest_takes_the_pixels_of_the_grid(grid, position, known):
 
 
 def test_half_pixel_grid_equals_scipy():
-    (x, like) = _images((1, 5, 6, 1), (1, 13, 9, 1))
+    (x, like) = random_arrays((1, 5, 6, 1), (1, 13, 9, 1))
     with tf.Graph().as_default():
         xs, feed = towers([x])
         targets, more = towers([like])
@@ -230,7 +225,7 @@ def test_half_pixel_grid_equals_scipy():
 
 
 def test_align_corners_grid_keeps_the_corners():
-    (x, like) = _images((1, 4, 5, 2), (1, 11, 8, 1))
+    (x, like) = random_arrays((1, 4, 5, 2), (1, 11, 8, 1))
     with tf.Graph().as_default():
         xs, feed = towers([x])
         targets, more = towers([like])
@@ -252,91 +247,9 @@ def test_pooling_and_resizing_keep_the_dtype_and_sum_in_float32(dtype):
             np.testing.assert_array_equal(y[0], np.full_like(y[0], 100))
 
 
-def test_no_seed_no_dropout():
-    with tf.Graph().as_default():
-        xs, _ = towers(_images((1, 2, 2, 1), (1, 2, 2, 1)))
-        assert all(y is x for x, y in zip(xs, layers.dropout(xs, 0.5, None), strict=True))
-
-
-def test_dropout_is_a_function_of_the_seed():
-    with tf.Graph().as_default():
-        xs, feed = towers([np.ones((4, 40, 50, 3), np.float32)])
-        seed = tf.placeholder(tf.int64, [2])
-        ys = layers.dropout(xs, 0.1, seed)
-        with open_session() as session:
-            (first,), (again,), (later,), (other,) = (
-                session.run(ys, feed | {seed: value}) for value in ([7, 100], [7, 100], [7, 101], [2**40 + 7, 100])
-            )
-    np.testing.assert_array_equal(first, again)
-    np.testing.assert_allclose(np.unique(first), [0, 1 / 0.9], rtol=1e-6)
-    # Of 6000 values, the share kept deviates by 0.0039; two independent masks disagree in 18 %, deviating by 0.005.
-    masks = [image for y in (first, later, other) for image in y > 0]
-    for index, mask in enumerate(masks):
-        assert abs(mask.mean() - 0.9) < 0.02
-        for earlier in masks[:index]:
-            assert abs(np.mean(mask != earlier) - 0.18) < 0.025
-
-
-@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
-@pytest.mark.parametrize("shape", [(4, 6, 7, 8), (4, 5, 7, 3)], ids=["whole blocks", "blocks cut short"])
-@pytest.mark.parametrize("counts", [(3, 1), (1, 2, 1), (1, 1, 1, 1), (2, 0, 2)], ids=str)
-def test_dropout_of_an_image_is_that_of_its_place_in_the_whole_batch(counts, shape, known):
-    (images,) = _images(shape)
-    with tf.Graph().as_default():
-        seed = tf.constant([3, 5], tf.int64)
-        (one, feed), (several, more) = (
-            towers([images], known=known), towers(np.split(images, np.cumsum(counts)[:-1]), known=known)
-        )  # fmt: skip
-        (whole,), parts = run([layers.dropout(one, 0.5, seed), layers.dropout(several, 0.5, seed)], feed | more)
-    assert [len(part) for part in parts] == list(counts)
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert 0.3 < np.mean(whole == 0) < 0.7
-
-
-def test_dropout_of_towers_of_different_sizes():
-    """The stream goes on where the tower before ended, whatever its size."""
-    first, second, long = _images((2, 3, 5, 8), (1, 7, 4, 8), (1, 2 * 3 * 5 + 7 * 4, 8))
-    with tf.Graph().as_default():
-        seed = tf.constant([3, 5], tf.int64)
-        (xs, feed), (whole, more) = towers([first, second], known=False), towers([long])
-        parts, (expected,) = run([layers.dropout(xs, 0.5, seed), layers.dropout(whole, 0.5, seed)], feed | more)
-    mask = np.concatenate([part.ravel() != 0 for part in parts])
-    np.testing.assert_array_equal(mask, expected.ravel() != 0)
-
-
-def test_dropout_drops_where_tensorflows_generator_is_below_the_rate():
-    (x,) = _images((2, 6, 7, 8))
-    with tf.Graph().as_default():
-        xs, feed = towers([x])
-        seed = tf.constant([3, 5], tf.int64)
-        (y,), uniform = run([layers.dropout(xs, 0.25, seed), tf.random.stateless_uniform(x.shape, seed)], feed)
-    np.testing.assert_allclose(y, np.where(uniform < 0.25, 0, x / 0.75), rtol=1e-6)
-
-
-@pytest.mark.usefixtures("half_precision")
-@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
-def test_dropout_mask_is_the_same_in_half_precision(dtype):
-    arrays = [np.ones((2, 20, 20, 8), np.float32)]
-    with tf.Graph().as_default():
-        seed = tf.constant([3, 5])
-        (xs, feed), (halves, more) = towers(arrays), towers(arrays, dtype)
-        dropped = layers.dropout(halves, 0.1, seed)
-        assert dropped[0].dtype == dtype
-        (y,), (half,) = run([layers.dropout(xs, 0.1, seed), layers.cast(dropped, tf.float32)], feed | more)
-    np.testing.assert_array_equal(half > 0, y > 0)
-
-
-def test_every_tower_draws_its_mask_on_its_own_device():
-    with tf.Graph().as_default() as graph:
-        xs, _ = towers(_images((2, 3, 4, 8), (1, 3, 4, 8), (1, 3, 4, 8)), known=False)
-        ys = layers.dropout(xs, 0.1, tf.constant([0, 1]))
-        draws = [op.outputs[0] for op in graph.get_operations() if op.type == "StatelessRandomUniformV2"]
-    assert [device_of(y) for y in ys] == [device_of(draw) for draw in draws] == [0, 1, 2]
-
-
 @pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4), (1, 2)])
 def test_max_pool_with_symmetric_padding(height, width):
-    arrays = _images((2, height, width, 3))
+    arrays = random_arrays((2, height, width, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays, known=False)
         (y,) = run(layers.max_pool(xs, 3, 2, "symmetric"), feed)
@@ -347,7 +260,7 @@ def test_max_pool_with_symmetric_padding(height, width):
 
 @pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4)])
 def test_max_pool_equals_float64(height, width):
-    arrays = _images((2, height, width, 3))
+    arrays = random_arrays((2, height, width, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
         (y,) = run(layers.max_pool(xs, 3, 2), feed)
@@ -355,7 +268,7 @@ def test_max_pool_equals_float64(height, width):
 
 
 def test_elementwise_layers():
-    a, b = _images((1, 3, 5, 2), (1, 3, 5, 2))
+    a, b = random_arrays((1, 3, 5, 2), (1, 3, 5, 2))
     with tf.Graph().as_default():
         (xs, feed), (ys, more) = towers([a]), towers([b])
         assert layers.subsample(xs, 1) is xs
