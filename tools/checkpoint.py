@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import logging
 import os
 import re
@@ -88,6 +89,22 @@ def checkpoint_step(prefix: str) -> int | None:
     """The step in a checkpoint's name, None without one."""
     match = _STEP.search(prefix)
     return int(match.group(1)) if match else None
+
+
+def checksum(prefix: str) -> str:
+    """SHA-256 that tells one checkpoint from another, hexadecimal.
+
+    It is that of the `.index`, where a checksum of each tensor stands, or of the one file of the old format.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    index = prefix + ".index"
+    try:
+        with open(index if os.path.exists(index) else prefix, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{prefix}: the checkpoint cannot be read ({reason(error)})") from error
 
 
 def variable_shapes(prefix: str) -> dict[str, list[int]]:
@@ -206,6 +223,8 @@ class PretrainedInitializer:
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
         if taken and left:
             logger.info("not there in this shape, so left random: %s", ", ".join(left))
+        if starting_points:
+            logger.info("w0 of L2-SP from %s", prefix)
         with _damage_named(prefix):
             self._assign_weights = slim.assign_from_checkpoint(prefix, [*backbone, *taken])
             self._assign_starts = (

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import OneLineParser
+from tools.flag_parsing import FlagError, OneLineParser
 from tools.flags import DATABASES
 from tools.weight_files import WeightFileError, Weights, read_weights
 from tools.weight_maps import WEIGHT_MAPS
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str]) -> None:
     weight_map = WEIGHT_MAPS[options.format] if options.format else recognize(weights)
     source = examine(weights, weight_map)
     logger.info("%s: %s, %s", options.source, weight_map.project, source.architecture.network)
+    if not source.has_heads:
+        _refuse_flags_of_heads(options)
     record = (
         model_record(source, dataset_of(source, options.database), options.test_image_size)
         if source.has_heads
@@ -75,6 +77,16 @@ def main(arguments: Sequence[str]) -> None:
     logger.info("used %d of %d tensors", len(conversion.used), len(weights))
     _tell_left(conversion.left)
     logger.info("written to %s; conversion.txt there names every tensor", options.out)
+
+
+def _refuse_flags_of_heads(options: argparse.Namespace) -> None:
+    for name in ("database", "test_image_size"):
+        value = getattr(options, name)
+        if value is not None:
+            raise FlagError(
+                f"--{name} {value} is for a PSPNet, and {options.source} is a ResNet without heads: drop --{name}, "
+                "train.py has it"
+            )
 
 
 def _tell_left(left: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Mapping
 
@@ -11,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from database.atomic import written_atomically
 from database.datasets import Dataset, custom_dataset, get_dataset
 from model import pspnet_mg
-from tools.model_record import BackboneRecord, ModelRecord
+from tools.model_record import CONFIG_NAME, BackboneRecord, ModelRecord
 from tools.session_errors import reason
 from tools.weight_conversion import Conversion, ConversionError, Source, convert
 
@@ -72,14 +73,11 @@ def model_record(source: Source, dataset: Dataset, test_image_size: int | None =
 
 def backbone_record(source: Source) -> BackboneRecord:
     """The record of a ResNet that another project trained."""
-    architecture, weight_map = source.architecture, source.weight_map
-    return BackboneRecord(
-        network=architecture.network,
-        stem=architecture.stem,
-        pool_padding=architecture.pool_padding,
-        stride_convention=architecture.stride_convention,
-        image_mean=weight_map.image_mean,
-        color_switch=weight_map.feeds_bgr,
+    return BackboneRecord.of_architecture(
+        source.architecture,
+        image_mean=source.weight_map.image_mean,
+        color_switch=source.weight_map.feeds_bgr,
+        checkpoint=CHECKPOINT_NAME,
     )
 
 
@@ -92,23 +90,29 @@ def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder
         folder: for the files; made where it does not exist.
 
     Raises:
-        ConversionError: see `weight_conversion.convert`; or the folder holds a checkpoint already or cannot be
-            written to.
+        ConversionError: see `weight_conversion.convert`; or the folder holds a checkpoint or a record already, or
+            cannot be written to.
     """
-    prefix = os.path.join(folder, CHECKPOINT_NAME)
-    if os.path.exists(f"{prefix}.index"):
-        raise ConversionError(f"{folder} holds a checkpoint already: give another folder with --out")
+    _refuse_folder_in_use(folder)
     with tf.Graph().as_default():
         variables = _build(source)
         conversion = convert(source, {variable.op.name: variable.shape.as_list() for variable in variables})
         try:
             os.makedirs(folder, exist_ok=True)
-            _save(variables, conversion.values, prefix)
+            _save(variables, conversion.values, os.path.join(folder, CHECKPOINT_NAME))
             record.write(folder)
             _write_report(conversion, os.path.join(folder, REPORT_NAME))
         except (OSError, tf.errors.OpError) as error:
             raise ConversionError(f"{folder} cannot be written to ({reason(error)}): change --out") from error
     return conversion
+
+
+def _refuse_folder_in_use(folder: str) -> None:
+    """Refuses a folder with a record, which would be overwritten, or checkpoints, for which a new one would stand."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in names:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in (CONFIG_NAME, "*.index", "*.ckpt*")):
+            raise ConversionError(f"{folder} holds {name} already: give another folder with --out")
 
 
 def _build(source: Source) -> list[tf.Variable]:

@@ -20,7 +20,7 @@ _BACKBONE = "backbone"
 
 
 class RecordError(ValueError):
-    """A configuration beside a checkpoint that cannot be read."""
+    """A configuration beside a checkpoint that cannot be read, or is of another network than the flags ask for."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,29 @@ class ModelRecord:
 
     @classmethod
     def of_run(cls, config: TrainConfig, dataset: Dataset, backbone: BackboneRecord | None = None) -> ModelRecord:
-        """The record of a run about to start: as flags say, otherwise as the ResNet it starts from was made."""
+        """The record of a run about to start: as flags say, otherwise as the network it starts from was made.
+
+        Raises:
+            RecordError: it starts from another network.
+        """
         backbone = backbone or BackboneRecord(config.network)
+        if backbone.network != config.network:
+            raise RecordError(
+                f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
+                f"--network {backbone.network} or another checkpoint"
+            )
         three_convs, color_switch = config.three_convs_beginning, config.color_switch
         architecture = Architecture(
             config.network,
             dataset.num_classes,
-            output_stride=config.output_stride,
+            output_stride=config.output_stride or backbone.output_stride,
             stride_convention=config.stride_convention or backbone.stride_convention,
-            resize_grid=config.resize_grid,
+            resize_grid=config.resize_grid or backbone.resize_grid,
             stem=backbone.stem if three_convs is None else resnet.STEM_OF_SWITCH[three_convs],
             pool_padding=config.pool_padding or backbone.pool_padding,
+            pyramid_depth=backbone.pyramid_depth,
+            head_depth=backbone.head_depth,
+            auxiliary_depth=backbone.auxiliary_depth,
         )
         record = cls.of_dataset(
             architecture,
@@ -124,12 +136,15 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """What must be known of a ResNet to train a PSPNet from its checkpoint.
+    """What must be known of a ResNet, or of a PSPNet whose head is taken too, to train a PSPNet from its checkpoint.
 
     Attributes:
         network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
         image_mean: RGB, 0..255, that it was trained with; None if that is the mean of the dataset at hand.
         color_switch: whether it was fed BGR.
+        output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth: see `pspnet_mg.Architecture`; those of
+            a ResNet alone are the defaults.
+        checkpoint: name of the checkpoint in the record's folder that is meant; None for all that are there.
     """
 
     network: str
@@ -138,19 +153,26 @@ class BackboneRecord:
     stride_convention: str = Architecture.stride_convention
     image_mean: tuple[float, float, float] | None = None
     color_switch: bool = False
+    output_stride: int = Architecture.output_stride
+    resize_grid: str = Architecture.resize_grid
+    pyramid_depth: int | None = Architecture.pyramid_depth
+    head_depth: int = Architecture.head_depth
+    auxiliary_depth: int = Architecture.auxiliary_depth
+    checkpoint: str | None = None
 
     @classmethod
-    def of_model(cls, record: ModelRecord) -> BackboneRecord:
-        """The record of the ResNet inside a PSPNet."""
-        architecture = record.architecture
-        return cls(
-            network=architecture.network,
-            stem=architecture.stem,
-            pool_padding=architecture.pool_padding,
-            stride_convention=architecture.stride_convention,
-            image_mean=record.image_mean,
-            color_switch=record.color_switch,
-        )
+    def of_architecture(
+        cls,
+        architecture: Architecture,
+        *,
+        image_mean: tuple[float, float, float] | None,
+        color_switch: bool,
+        checkpoint: str | None = None,
+    ) -> BackboneRecord:
+        """The record of a network: all of its architecture but the classes."""
+        values = dataclasses.asdict(architecture)
+        del values["num_classes"]
+        return cls(**values, image_mean=image_mean, color_switch=color_switch, checkpoint=checkpoint)
 
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, whole or not at all."""
@@ -167,10 +189,25 @@ class BackboneRecord:
         values = _read_object(path)
         if values is None or _BACKBONE not in values:
             record = ModelRecord.read(folder)
-            return None if record is None else cls.of_model(record)
+            if record is None:
+                return None
+            return cls.of_architecture(
+                record.architecture, image_mean=record.image_mean, color_switch=record.color_switch
+            )
         _check_backbone(path, values)
         mean = values[_BACKBONE].pop("image_mean", None)
         return cls(image_mean=mean and tuple(mean), **values[_BACKBONE])
+
+    @classmethod
+    def of_checkpoint(cls, prefix: str) -> BackboneRecord | None:
+        """The record beside a checkpoint, None where there is none or it is of another checkpoint in the folder.
+
+        Raises:
+            RecordError: as `ModelRecord.read`.
+        """
+        record = cls.read(os.path.dirname(prefix))
+        is_other = record is not None and record.checkpoint not in (None, os.path.basename(prefix))
+        return None if is_other else record
 
 
 def _read_object(path: str) -> dict[str, Any] | None:
@@ -245,6 +282,7 @@ _FILE_IDS = frozenset(map(str, range(256)))
 _SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
 _DEPTH = _Rule("a whole number from 1 on", _is_depth)
 _OBJECT = _Rule("an object", lambda value: isinstance(value, dict))
+_NAME_OR_NONE = _Rule("a name or null", lambda value: value is None or isinstance(value, str))
 _MEAN_OR_NONE = _Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
 
 _ARCHITECTURE_RULES = {
@@ -292,7 +330,12 @@ def _check_record(path: str, values: Mapping[str, Any]) -> None:
 
 
 def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
-    rules = {**_ARCHITECTURE_RULES, "color_switch": _SWITCH, "image_mean": _MEAN_OR_NONE}
+    rules = {
+        **_ARCHITECTURE_RULES,
+        "color_switch": _SWITCH,
+        "image_mean": _MEAN_OR_NONE,
+        "checkpoint": _NAME_OR_NONE,
+    }
     if list(values) != [_BACKBONE] or not isinstance(values[_BACKBONE], dict):
         raise RecordError(f"{path}: not the configuration of a checkpoint ('{_BACKBONE}' alone is expected, an object)")
     _check_keys(path, values[_BACKBONE], BackboneRecord, rules, f"{_BACKBONE}.")

@@ -160,8 +160,8 @@ class Trainer:
             others = f" and {len(bad) - 1} more of {len(is_finite)}" if len(bad) > 1 else ""
             raise self._diverged(f"a weight is not finite ('{bad[0]}'{others})")
         with writing_to(self._folder):
+            self._record.write(self._folder.snapshots)  # first: a snapshot alone is taken for the reference's
             self._saver.save(self._session, self._folder.snapshot_prefix, global_step=step, write_meta_graph=False)
-            self._record.write(self._folder.snapshots)
         logger.debug("snapshot %s", self._folder.snapshot(step))
 
     def _step(self, step: int, more: dict) -> dict:

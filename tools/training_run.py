@@ -23,7 +23,15 @@ from tools.metrics import Scores
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.run_folder import RunFolder
 from tools.session_errors import memory_limits_named
-from tools.snapshots import check_resume_step, check_same_run, snapshot_steps
+from tools.snapshots import (
+    check_resume_step,
+    check_same_classes,
+    check_same_run,
+    check_same_starting_points,
+    snapshot_steps,
+    with_pretrained,
+    with_pretrained_of,
+)
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 
@@ -89,15 +97,19 @@ class _Start:
 
         Raises:
             CheckpointError: there is no such snapshot or no ResNet checkpoint.
-            FlagError: the run was started with other flags.
+            FlagError: the run was started with other flags, or from another ResNet checkpoint than w0 is read from.
             RecordError: the record beside the snapshots is damaged.
         """
         if config.resume_step is None:
             return cls(0, None, pretrained_checkpoint(config))
         resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
         check_same_run(folder, config)
-        needs_resnet = DECAY_MODES[config.weight_decay_mode].needs_start
-        return cls(config.resume_step, resumed, pretrained_checkpoint(config) if needs_resnet else None)
+        if not DECAY_MODES[config.weight_decay_mode].needs_start:
+            return cls(config.resume_step, resumed, None)
+        pretrained = pretrained_checkpoint(config)
+        if pretrained is not None:
+            check_same_starting_points(folder, pretrained)
+        return cls(config.resume_step, resumed, pretrained)
 
     def backbone(self) -> BackboneRecord | None:
         """How the ResNet was made, if a record stands beside the checkpoint.
@@ -106,7 +118,18 @@ class _Start:
             RecordError: the record is damaged.
         """
         prefix = self.resumed or self.pretrained
-        return None if prefix is None else BackboneRecord.read(os.path.dirname(prefix))
+        return None if prefix is None else BackboneRecord.of_checkpoint(prefix)
+
+    def named_in(self, record: ModelRecord, folder: RunFolder) -> ModelRecord:
+        """The record that also says which checkpoint the run began with.
+
+        Raises:
+            CheckpointError: the ResNet checkpoint cannot be read.
+            RecordError: the record beside the snapshots is damaged.
+        """
+        if self.pretrained is not None:
+            return with_pretrained(record, self.pretrained)
+        return record if self.resumed is None else with_pretrained_of(record, folder)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +150,7 @@ def _build(
 ) -> _Built:
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
-        batches = _batches(config, record, samples, devices, start.step)
+        batches = batches_of(config, record, samples, devices, start.step)
         starting_points = StartingPoints()
         with tf.device(devices[0]):
             train = train_graph(
@@ -143,9 +166,10 @@ def _build(
     return _Built(graph, train, batches, saved_variables, saver, pretrained, initializers)
 
 
-def _batches(
+def batches_of(
     config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], first_step: int
 ) -> Batches:
+    """The batches of a run from a step on, augmented as the flags say and fed as the record says."""
     return training_batches(
         samples,
         batch_size=config.batch_size,
@@ -185,7 +209,7 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
         cluster.avoid_faulty_amx()
     devices = cluster.tower_devices(config.gpu_num)
     start = _Start.of(config, folder)
-    record = ModelRecord.of_run(config, dataset, start.backbone())
+    record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
     built = _build(config, record, samples, devices, start)
     if start.resumed is not None:
         checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
@@ -264,6 +288,7 @@ def validate(
     if not samples:
         return None
     record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
+    check_same_classes(record, config, dataset, prefix)
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
     with Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type) as predictor:
         scores = evaluate(predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate")

@@ -29,7 +29,7 @@ class Source:
     Attributes:
         weights: arrays by the project's names.
         weight_map: the project's layout.
-        architecture: the network; of a ResNet alone, its number of classes means nothing.
+        architecture: the network; of a ResNet alone, what is about the heads is by default and means nothing.
         has_heads: whether the weights are a PSPNet's, not a ResNet's alone.
         has_auxiliary: whether an auxiliary head is among them.
     """
@@ -80,7 +80,8 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     """Finds out which network the weights are of.
 
     Raises:
-        ConversionError: its residual units are those of no known ResNet, or a kernel that tells a size is missing.
+        ConversionError: its residual units are those of no known ResNet, or a kernel that tells a size is missing or
+            has not four axes.
     """
     network = _network(weights, weight_map)
     names = SourceNames(weight_map, network)
@@ -102,7 +103,7 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
         stem=weight_map.stem,
         pool_padding=weight_map.pool_padding,
         stride_convention=weight_map.stride_convention,
-        resize_grid=weight_map.resize_grid,
+        resize_grid=weight_map.resize_grid if has_heads else Architecture.resize_grid,
         **sizes,
     )
     return Source(weights, weight_map, architecture, has_heads, has_auxiliary)
@@ -148,7 +149,10 @@ def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
 def _output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> int:
     if kernel not in weights:
         raise ConversionError(f"'{kernel}' is missing from {weight_map.project}")
-    return weights[kernel].shape[weight_map.tensors.kernel_axes[3]]
+    shape, axes = weights[kernel].shape, weight_map.tensors.kernel_axes
+    if len(shape) != len(axes):
+        raise ConversionError(f"'{kernel}' has the shape {list(shape)} and a kernel of {len(axes)} axes is expected")
+    return shape[axes[3]]
 
 
 def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) -> np.ndarray:

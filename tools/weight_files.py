@@ -59,7 +59,7 @@ def _read_pytorch(path: str) -> Weights:
     try:
         import torch
     except ImportError as error:
-        raise _missing_package(path, "torch") from error
+        raise _missing_package(path, error) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch passes on what its unpickler and the archive raise
@@ -85,11 +85,12 @@ def _arrays(tensors: Mapping[str, Any]) -> Weights:
 
 
 def _read_safetensors(path: str) -> Weights:
+    # Through PyTorch, as NumPy has no bfloat16.
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise _missing_package(path, "safetensors") from error
+        raise _missing_package(path, error) from error
     try:
         return _arrays(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
@@ -123,7 +124,8 @@ _READERS: dict[str, Callable[[str], Weights]] = {
 }
 
 
-def _missing_package(path: str, package: str) -> WeightFileError:
+def _missing_package(path: str, error: ImportError) -> WeightFileError:
+    package = error.name or _first_line(error)
     return WeightFileError(f"{path}: reading it needs the package {package}: install the extra `convert`")
 
 

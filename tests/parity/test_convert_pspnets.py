@@ -107,7 +107,8 @@ def test_mmseg_of_basic_units(record_property, folder, deep_stem):
     difference = logits_difference(network, folder / "converted", ANY_SIZES)
     record_property("logits", difference)
     assert difference < TOLERANCE
-    assert difference_with(network, folder / "converted", (48, 48), stride_convention="contracted") > 100 * TOLERANCE
+    for change in ({"stride_convention": "contracted"}, {"resize_grid": "align_corners"}, {"pool_padding": "same"}):
+        assert difference_with(network, folder / "converted", (48, 48), **change) > 100 * TOLERANCE
 
 
 @pytest.mark.parametrize("deep_stem", [True, False])
@@ -123,6 +124,8 @@ def test_mmseg(record_property, folder, deep_stem):
     difference = logits_difference(network, folder / "converted", ANY_SIZES)
     record_property("logits", difference)
     assert difference < TOLERANCE
+    # Of bottleneck units, `contracted` is the same network; grid and padding are those of the test above.
+    assert difference_with(network, folder / "converted", (48, 48), stride_convention="reference") > 100 * TOLERANCE
 
 
 def caffe_dictionary(network: sources.CaffePSPNet) -> dict[str, dict[str, np.ndarray]]:
@@ -147,6 +150,9 @@ def test_caffe(record_property, folder):
     difference = logits_difference(network, folder / "converted", DIVISIBLE_SIZES, has_auxiliary=False)
     record_property("logits", difference)
     assert difference < TOLERANCE
+    # The paddings of the pooling are equal at every size that the source admits.
+    for change in ({"stride_convention": "reference"}, {"resize_grid": "half_pixel"}):
+        assert difference_with(network, folder / "converted", (41, 41), **change) > 100 * TOLERANCE
     record = ModelRecord.read(str(folder / "converted"))
     assert record is not None
     images = random_images((41, 41), seed=5)

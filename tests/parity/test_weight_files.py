@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import OrderedDict
 
 import numpy as np
@@ -56,6 +57,14 @@ def test_parameters_keep_no_graph(tmp_path):
 def test_safetensors(tmp_path):
     save_file(TENSORS, tmp_path / "model.safetensors")
     assert_same(read_weights(str(tmp_path / "model.safetensors")))
+
+
+def test_safetensors_without_pytorch(tmp_path, monkeypatch):
+    save_file(TENSORS, tmp_path / "model.safetensors")
+    monkeypatch.delitem(sys.modules, "safetensors.torch")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(WeightFileError, match="model.safetensors: reading it needs the package torch: install the"):
+        read_weights(str(tmp_path / "model.safetensors"))
 
 
 class _Calls:

@@ -321,3 +321,8 @@ def test_damaged_resnet_is_told_in_one_line(tmp_path, damage):
     with tf.Graph().as_default(), pytest.raises(CheckpointError, match="r.ckpt: .*damaged") as caught:
         ResNetGraph(prefix)
     assert "\n" not in str(caught.value)
+
+
+def test_checksum_of_a_checkpoint_that_cannot_be_read(tmp_path):
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: the checkpoint cannot be read "):
+        checkpoint.checksum(str(tmp_path))

@@ -113,12 +113,21 @@ def test_resnet_alone(save, out):
         stride_convention="reference",
         image_mean=IMAGENET_MEAN,
         color_switch=False,
+        checkpoint="model.ckpt",
     )
     names = set(tensors_in(resolve_checkpoint(out)))
     assert f"{NETWORK}/block4/unit_1/basic_v1/conv2/BatchNorm/moving_variance" in names
     assert not [name for name in names if "logits" in name or "psp" in name or "unit_2" in name]
     with pytest.raises(RecordError, match="a ResNet without a PSPNet's heads: train from it with --fine_tune_filename"):
         ModelRecord.read(out)
+
+
+@pytest.mark.parametrize(("name", "value"), [("database", "Cityscapes"), ("test_image_size", "713")])
+def test_flags_that_mean_nothing_for_a_resnet(save, out, name, value):
+    words = rf"--{name} {value} is for a PSPNet, and .*weights.npy is a ResNet without heads: drop --{name}"
+    with pytest.raises(FlagError, match=words):
+        convert.main([save(torchvision_weights()), "--out", out, f"--{name}", value])
+    assert not os.path.exists(out)
 
 
 def test_what_was_used_and_left_is_written_and_told(save, out, caplog):
@@ -166,6 +175,7 @@ def test_tensorflow_names_of_a_resnet(save, out):
     record = BackboneRecord.read(out)
     assert record is not None
     assert (record.stem, record.pool_padding, record.image_mean) == ("conv7", "same", None)
+    assert record.resize_grid == "half_pixel"  # the layout's grid is of heads, and there are none
 
 
 def test_named_layout(save, out):
@@ -181,8 +191,24 @@ def test_named_layout(save, out):
 def test_nothing_is_overwritten(save, out):
     path = save(torchvision_weights())
     convert.main([path, "--out", out])
-    with pytest.raises(ConversionError, match="holds a checkpoint already: give another folder with --out"):
+    with pytest.raises(ConversionError, match="converted holds config.json already: give another folder with --out"):
         convert.main([path, "--out", out])
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.index", "model.ckpt-7.data-00000-of-00001", "slim.ckpt"])
+def test_folder_of_another_checkpoint(save, tmp_path, name):
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    (folder / name).touch()
+    with pytest.raises(ConversionError, match=f"snapshot holds {name} already: give another folder with --out"):
+        convert.main([save(torchvision_weights()), "--out", str(folder)])
+    assert os.listdir(folder) == [name]
+
+
+def test_folder_with_other_files(save, tmp_path):
+    """The folder of the weights themselves will do."""
+    convert.main([save(torchvision_weights()), "--out", str(tmp_path)])
+    assert resolve_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt")
 
 
 def test_folder_that_cannot_be_written_to(save, tmp_path):

@@ -213,6 +213,15 @@ def test_snapshot_that_cannot_be_written(tmp_path, error):
             failing.trainer.run(0)
 
 
+def test_record_is_there_before_the_snapshot(tmp_path):
+    """A run that is killed in between leaves no snapshot without a record."""
+    with tf.Graph().as_default():
+        failing = FailingTrainer(tmp_path, save_error=KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            failing.trainer.save(0)
+    assert ModelRecord.read(failing.folder.snapshots) is not None
+
+
 @pytest.mark.parametrize(
     ("finite", "named"),
     [({"a": True, "b": False}, "'b'"), ({"c": False, "b": False, "a": True}, "'b' and 1 more of 3")],

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from database.augment import Augmentation
 from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
+from database.layouts import Sample
 from database.loading import load_sample
 from model import resnet
 from model.training_graph import TrainingOptions
 from tests.tools.runs import (
     NARROW,
     NETWORK,
+    SIZE,
     csv_rows,
     resnet_values,
     tensors_in,
@@ -38,6 +41,7 @@ from tools.snapshots import snapshot_steps, snapshot_to_score
 from tools.training import Trainer
 from tools.training_run import (
     augmentation_of,
+    batches_of,
     options_of,
     pretrained_checkpoint,
     validate,
@@ -68,6 +72,36 @@ def test_augmentation_by_flags():
         gaussian_blur=True,
     )
     assert augmentation_of(TrainConfig(batch_size=2, scale_min=0.7, scale_max=0.9)).scale_range == (0.7, 0.9)
+
+
+@pytest.mark.parametrize("color_switch", [False, True])
+def test_batches_are_fed_as_recorded(tmp_path, color_switch):
+    """From the second step on: each image less the mean, RGB or BGR."""
+    mean = np.array((10.5, 20.25, 30.0))
+    samples, pixels = [], np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        image_path, label_path = (str(tmp_path / f"{kind}-{index}.png") for kind in ("image", "label"))
+        Image.fromarray(image).save(image_path)
+        Image.fromarray(np.full((SIZE, SIZE), index, np.uint8)).save(label_path)
+        samples.append(Sample(str(index), image_path, label_path, {0: 2, 1: 0, 2: 1}))
+    config = tiny_config(
+        str(tmp_path), str(tmp_path / "log"), color_switch=color_switch, random_scale=False, random_rotate=False,
+        random_mirror=False, random_blur=False, seed=4,
+    )  # fmt: skip
+    record = dataclasses.replace(toy_record(config), image_mean=tuple(mean))
+    drawn = []
+    for first_step in (0, 1):
+        with tf.Graph().as_default(), tf.Session() as session:
+            batches = batches_of(config, record, samples, ["/cpu:0"], first_step)
+            session.run(batches.initializer)
+            for _ in range(2 - first_step):
+                indices, [images], [labels] = session.run([batches.sample_indices, batches.images, batches.labels])
+                drawn.append(indices.tolist())
+                fed = (pixels[indices] - mean)[..., :: -1 if color_switch else 1]
+                np.testing.assert_allclose(images, fed, rtol=0, atol=1e-4)
+                np.testing.assert_array_equal(labels[:, 0, 0], np.array([2, 0, 1])[indices])
+    assert drawn[1] == drawn[2]
+    assert drawn[0] != drawn[1]
 
 
 def test_training_options_by_flags():

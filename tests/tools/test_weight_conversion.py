@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,18 @@ def test_deviation_goes_into_the_first_kernel():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_deviation_of_a_network_that_is_fed_bgr():
+    """As above, with the deviation by RGB and the kernel's channels by BGR."""
+    weights = torchvision_weights()
+    deviation = np.array([50.0, 60.0, 90.0])
+    weight_map = replace(WEIGHT_MAPS["torchvision"], feeds_bgr=True, image_std=tuple(deviation))
+    values = convert(examine(weights, weight_map), {f"{NETWORK}/conv1/weights": (7, 7, 3, 64)}).values
+    centred = np.array([10.0, 100.0, 200.0]) - 128
+    theirs = weights["conv1.weight"].sum(axis=(2, 3), dtype=np.float64) @ (centred / deviation)[::-1]
+    ours = centred[::-1] @ values[f"{NETWORK}/conv1/weights"].sum(axis=(0, 1), dtype=np.float64)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_pooled_levels_change_places():
     """Sources concatenate features, pool1, pool2, pool3, pool6; we features, pool6, pool3, pool2, pool1."""
     weights = semseg_weights()
@@ -187,6 +201,23 @@ def test_missing_kernel_that_tells_a_size(name):
     del weights[name]
     with pytest.raises(ConversionError, match=f"'{name}' is missing from hszhao/semseg's PSPNet"):
         examine(weights, WEIGHT_MAPS["semseg"])
+
+
+@pytest.mark.parametrize("name", ["cls.4.weight", "cls.0.weight", "aux.0.weight", "ppm.features.3.1.weight"])
+def test_matrix_in_the_place_of_a_kernel(name):
+    weights = {**semseg_weights(), name: np.zeros((512, 19), np.float32)}
+    words = rf"'{name}' has the shape \[512, 19\] and a kernel of 4 axes is expected"
+    with pytest.raises(ConversionError, match=words):
+        examine(weights, WEIGHT_MAPS["semseg"])
+
+
+def test_matrix_in_the_place_of_a_kernel_of_caffe():
+    """Its channels of the output are the last axis, which a matrix does not have."""
+    pool, head = np.zeros((1, 1, 2048, 512), np.float32), np.zeros((3, 3, 4096, 512), np.float32)
+    weights = {**caffe_layer((64,)), "conv5_3_pool6_conv/weights": pool, "conv5_4/weights": head}
+    weights["conv6/weights"] = np.zeros((512, 19), np.float32)
+    with pytest.raises(ConversionError, match=r"'conv6/weights' has the shape \[512, 19\] and a kernel of 4 axes"):
+        examine(weights, WEIGHT_MAPS["caffe"])
 
 
 def caffe_layer(shape):
