@@ -193,27 +193,14 @@ def _draw_car(canvas: _Canvas, left: float, bottom: float, wide: float, high: fl
     roof, waist, right = bottom - high, bottom - 0.6 * high, left + wide
     for x in (left + 0.06 * wide, right - 0.26 * wide):
         canvas.rectangle(x, bottom - 0.2 * high, x + 0.2 * wide, bottom, _CAR, canvas.color(_TYRE, shift=4))
-    canvas.polygon(
-        (
-            (left + 0.2 * wide, roof),
-            (right - 0.2 * wide, roof),
-            (right - 0.04 * wide, waist),
-            (left + 0.04 * wide, waist),
-        ),
-        _CAR,
-        color,
-    )
-    window = roof + 0.08 * high
-    canvas.polygon(
-        (
-            (left + 0.26 * wide, window),
-            (right - 0.26 * wide, window),
-            (right - 0.14 * wide, waist),
-            (left + 0.14 * wide, waist),
-        ),
-        _CAR,
-        canvas.color(_GLASS, 6),
-    )
+
+    def cabin(top: float, inset_above: float, inset_below: float) -> _Points:
+        """Corners of a trapezoid that stands on the waist, its insets in widths of the car."""
+        above, below = inset_above * wide, inset_below * wide
+        return (left + above, top), (right - above, top), (right - below, waist), (left + below, waist)
+
+    canvas.polygon(cabin(roof, 0.2, 0.04), _CAR, color)
+    canvas.polygon(cabin(roof + 0.08 * high, 0.26, 0.14), _CAR, canvas.color(_GLASS, 6))
     canvas.rectangle(left, waist, right, bottom - 0.12 * high, _CAR, color)
 
 
@@ -228,8 +215,8 @@ def _draw_roadside(canvas: _Canvas, ground: _Ground) -> None:
 
 def _draw_sign(canvas: _Canvas, x: float, foot: float) -> None:
     rng = canvas.rng
-    top, size = rng.uniform(0.14, 0.24), rng.uniform(0.07, 0.085)
-    canvas.rectangle(x - 0.016, top, x + 0.016, foot, _POLE, canvas.color(_BASE_COLORS[_POLE], shift=8))
+    top, size = rng.uniform(0.14, 0.22), rng.uniform(0.09, 0.11)
+    canvas.rectangle(x - 0.02, top, x + 0.02, foot, _POLE, canvas.color(_BASE_COLORS[_POLE], shift=8))
     color = canvas.color(_SIGN_COLORS[rng.integers(len(_SIGN_COLORS))])
     box = (x - size / 2, top - 0.06, x + size / 2, top - 0.06 + 2 * size)
     if rng.random() < 0.5:
@@ -240,8 +227,8 @@ def _draw_sign(canvas: _Canvas, x: float, foot: float) -> None:
 
 def _draw_person(canvas: _Canvas, x: float, foot: float) -> None:
     rng = canvas.rng
-    high = 0.26 + 0.3 * (foot - 0.6)
-    half = 0.11 * high
+    high = 0.32 + 0.3 * (foot - 0.6)
+    half = 0.13 * high
     hip, shoulder = foot - 0.45 * high, foot - 0.82 * high
     coat = canvas.color(_COAT_COLORS[rng.integers(len(_COAT_COLORS))])
     canvas.rectangle(x - 0.7 * half, hip, x + 0.7 * half, foot, _PERSON, canvas.color(_TROUSERS))
