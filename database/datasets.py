@@ -221,24 +221,12 @@ def custom_dataset(
     """
     if not 2 <= num_classes <= 254:
         raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")
-    if not 0 <= ignore_label <= 255:
-        raise DatasetError(f"ignore_label {ignore_label}: expected 0 to 255")
-    if label_map_file is not None:
-        label_map = {ignore_label: IGNORE_LABEL, **_read_label_map(label_map_file, num_classes)}
-    elif ignore_label < num_classes:
-        raise DatasetError(
-            f"ignore_label {ignore_label} is also one of the {num_classes} classes 0 to "
-            f"{num_classes - 1}: give the ids of the classes in a label map file"
-        )
-    else:
-        label_map = classes.identity_map(num_classes, ignore_label)
-    class_names, palette = None, palettes.voc_palette(num_classes + 1)[1:]
-    if palette_file is not None:
-        class_names, palette = palettes.read_palette(palette_file, num_classes)
+    label_map = _custom_label_map(num_classes, ignore_label, label_map_file)
+    class_names, palette = _custom_classes(num_classes, palette_file)
     list_paths = {"train": train_list, "val": val_list, "test": test_list}
     return Dataset(
         name="custom",
-        class_names=class_names or tuple(f"class_{index}" for index in range(num_classes)),
+        class_names=class_names,
         palette=palette,
         image_mean=_IMAGENET_MEAN if image_mean is None else image_mean,
         default_dir=".",
@@ -247,6 +235,28 @@ def custom_dataset(
         find=partial(layouts.custom, label_map=label_map, list_paths=list_paths),
         layout=layouts.CUSTOM_LAYOUT,
     )
+
+
+def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[str, ...], Palette]:
+    """Names and colours by the file, or without one `class_<index>` and the VOC colours from the second on."""
+    class_names, palette = None, palettes.voc_palette(num_classes + 1)[1:]
+    if palette_file is not None:
+        class_names, palette = palettes.read_palette(palette_file, num_classes)
+    return class_names or tuple(f"class_{index}" for index in range(num_classes)), palette
+
+
+def _custom_label_map(num_classes: int, ignore_label: int, path: str | None) -> Mapping[int, int]:
+    """The ids of a file, or without one those of the classes themselves, and the ignored id."""
+    if not 0 <= ignore_label <= 255:
+        raise DatasetError(f"ignore_label {ignore_label}: expected 0 to 255")
+    if path is not None:
+        return {ignore_label: IGNORE_LABEL, **_read_label_map(path, num_classes)}
+    if ignore_label < num_classes:
+        raise DatasetError(
+            f"ignore_label {ignore_label} is also one of the {num_classes} classes 0 to "
+            f"{num_classes - 1}: give the ids of the classes in a label map file"
+        )
+    return classes.identity_map(num_classes, ignore_label)
 
 
 def _read_label_map(path: str, num_classes: int) -> dict[int, int]:

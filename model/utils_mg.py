@@ -73,7 +73,7 @@ def conv2d(
         filters: output channels.
         kernel_size: odd, height and width of the kernel.
         stride: output stride.
-        rate: dilation.
+        rate: dilation; 1 where the stride is not.
         initializer: key of `INITIALIZERS`. Initial weights depend on the graph's seed and the variable's name,
             not on what else was built before, such as the number of towers.
         use_bias: whether to add `biases`.
@@ -81,6 +81,9 @@ def conv2d(
 
     Returns:
         Tower list [N, ceil(H / stride), ceil(W / stride), filters] of the dtype of `xs`.
+
+    Raises:
+        ValueError: both a stride and a dilation.
     """
     with tf.variable_scope(scope, "conv2d", xs):
         dtype = xs[0].dtype
@@ -101,10 +104,14 @@ def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, rate: int) -> tf.Ten
     """One tower of `conv2d`, without biases."""
     if stride == 1:
         return dilated_conv2d(x, kernel, rate) if rate > 1 else tf.nn.conv2d(x, kernel, 1, "SAME")
-    reach = rate * (kernel.shape.as_list()[0] - 1)
-    before, after = reach // 2, reach - reach // 2
-    padded = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
-    return tf.nn.conv2d(padded, kernel, strides=stride, padding="VALID", dilations=rate)
+    if rate > 1:
+        raise ValueError(
+            f"{tf.get_variable_scope().name}: stride {stride} together with rate {rate}, whose gradient CPUs do not "
+            "compute: give one of them as 1, or subsample the output of stride 1"
+        )
+    border = kernel.shape.as_list()[0] // 2
+    padded = tf.pad(x, [[0, 0], [border, border], [border, border], [0, 0]])
+    return tf.nn.conv2d(padded, kernel, stride, "VALID")
 
 
 @slim.add_arg_scope

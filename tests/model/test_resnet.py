@@ -77,32 +77,21 @@ def _with_batch_norm(weights: dict[str, list[int]]) -> dict[str, list[int]]:
     return shapes
 
 
-def _bottleneck_weights(units: tuple[int, ...]) -> dict[str, list[int]]:
+def _weights(units: tuple[int, ...], bottleneck: bool) -> dict[str, list[int]]:
     weights, channels = {"conv1": [7, 7, 3, 64]}, 64
     for block, count in enumerate(units, start=1):
         width = 32 * 2**block
+        depth = 4 * width if bottleneck else width
         for unit in range(1, count + 1):
-            scope = f"block{block}/unit_{unit}/bottleneck_v1"
-            if unit == 1:
-                weights[f"{scope}/shortcut"] = [1, 1, channels, 4 * width]
-            weights[f"{scope}/conv1"] = [1, 1, channels, width]
-            weights[f"{scope}/conv2"] = [3, 3, width, width]
-            weights[f"{scope}/conv3"] = [1, 1, width, 4 * width]
-            channels = 4 * width
-    return weights
-
-
-def _basic_weights(units: tuple[int, ...]) -> dict[str, list[int]]:
-    weights, channels = {"conv1": [7, 7, 3, 64]}, 64
-    for block, count in enumerate(units, start=1):
-        width = 32 * 2**block
-        for unit in range(1, count + 1):
-            scope = f"block{block}/unit_{unit}/basic_v1"
-            if channels != width:
-                weights[f"{scope}/shortcut"] = [1, 1, channels, width]
-            weights[f"{scope}/conv1"] = [3, 3, channels, width]
-            weights[f"{scope}/conv2"] = [3, 3, width, width]
-            channels = width
+            size = 1 if bottleneck else 3
+            layers = {"conv1": [size, size, channels, width], "conv2": [3, 3, width, width]}
+            if bottleneck:
+                layers["conv3"] = [1, 1, width, depth]
+            if channels != depth:
+                layers["shortcut"] = [1, 1, channels, depth]
+            scope = f"block{block}/unit_{unit}/{'bottleneck_v1' if bottleneck else 'basic_v1'}"
+            weights |= {f"{scope}/{name}": shape for name, shape in layers.items()}
+            channels = depth
     return weights
 
 
@@ -123,7 +112,7 @@ def _variable_shapes(network: str, *, stem: str = "conv7"):
 
 def test_names_of_resnet_50_are_those_of_slim():
     shapes = _variable_shapes("resnet_v1_50")
-    assert shapes == _with_batch_norm(_bottleneck_weights((3, 4, 6, 3)))
+    assert shapes == _with_batch_norm(_weights((3, 4, 6, 3), bottleneck=True))
     # What slim's own resnet_v1_50 builds without its classifier, and a sample from its published checkpoint.
     assert len(shapes) == 265
     assert shapes["block4/unit_1/bottleneck_v1/shortcut/weights"] == [1, 1, 1024, 2048]
@@ -140,14 +129,14 @@ def test_names_of_resnet_50_are_those_of_slim():
 )
 def test_names_of_basic_networks(network, units, count):
     shapes = _variable_shapes(network)
-    assert shapes == _with_batch_norm(_basic_weights(units))
+    assert shapes == _with_batch_norm(_weights(units, bottleneck=False))
     assert len(shapes) == count
 
 
 @pytest.mark.parametrize(("stem", "narrow", "wide"), [("deep_128", 64, 128), ("deep_64", 32, 64)])
 def test_names_of_the_three_convolution_stems(stem, narrow, wide):
     shapes = _variable_shapes("resnet_v1_18", stem=stem)
-    expected = _basic_weights((2, 2, 2, 2))
+    expected = _weights((2, 2, 2, 2), bottleneck=False)
     del expected["conv1"]
     expected |= {"conv1_1": [3, 3, 3, narrow], "conv1_2": [3, 3, narrow, narrow], "conv1_3": [3, 3, narrow, wide]}
     if wide != 64:

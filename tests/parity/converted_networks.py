@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-import torch
 
 from model import pspnet_mg
 from model.pspnet_mg import Architecture
@@ -19,11 +18,6 @@ def random_images(size: tuple[int, int], seed: int) -> np.ndarray:
     blocks = np.kron(rng.integers(0, 200, (-(-height // 16), -(-width // 16), 3)), np.ones((16, 16, 1), int))
     noise = rng.integers(0, 56, (height, width, 3))
     return (blocks[:height, :width] + noise).astype(np.uint8)[np.newaxis]
-
-
-def as_torch(images: np.ndarray) -> torch.Tensor:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]."""
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32))
 
 
 def run_convert(*arguments: object) -> None:

@@ -7,8 +7,8 @@ import torch
 
 
 def to_torch(array: np.ndarray) -> torch.Tensor:
-    """[N, H, W, C] -> [N, C, H, W], as a leaf that asks for its gradient."""
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2))).requires_grad_()
+    """[N, H, W, C] -> float32 [N, C, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2), np.float32))
 
 
 def from_torch(tensor: torch.Tensor) -> np.ndarray:

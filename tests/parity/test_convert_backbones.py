@@ -1,4 +1,4 @@
-"""Converted ResNets give the features of their sources, the modules of `torch_networks` with random weights."""
+"""Converted ResNets give the features of their sources, the modules of `torch_resnets` with random weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from torch import nn
 from model import resnet
 from model import utils_mg as layers
 from tests.differences import relative_difference
-from tests.parity import torch_networks as sources
-from tests.parity.converted_networks import as_torch, prepared, random_images, run_convert
-from tests.parity.memory_order import from_torch
+from tests.parity.converted_networks import prepared, random_images, run_convert
+from tests.parity.memory_order import from_torch, to_torch
+from tests.parity.torch_resnets import DeepResNet, TorchvisionResNet, semseg
+from tests.parity.torch_weights import drawn_at_random
 from tools import checkpoint
 from tools.model_record import BackboneRecord
 
@@ -49,17 +50,17 @@ def features_difference(network: nn.Module, folder: Path, output_stride: int = 3
     """The largest difference of block 4 at every size."""
     images = [random_images(size, seed) for seed, size in enumerate(SIZES)]
     with torch.no_grad():
-        expected = [from_torch(network(as_torch(batch))) for batch in images]
+        expected = [from_torch(network(to_torch(batch))) for batch in images]
     return relative_difference(converted_features(folder, images, output_stride), expected)
 
 
 def drawn(network: nn.Module) -> nn.Module:
-    return sources.drawn_at_random(network, as_torch(random_images((64, 64), seed=99)), seed=0)
+    return drawn_at_random(network, to_torch(random_images((64, 64), seed=99)), seed=0)
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, pytest.param(152, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [18, 34, 50, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (101, 152))])
 def test_torchvision(record_property, tmp_path, depth):
-    network = drawn(sources.TorchvisionResNet(depth))
+    network = drawn(TorchvisionResNet(depth))
     torch.save(network.state_dict(), tmp_path / f"resnet{depth}.pth")
     run_convert(tmp_path / f"resnet{depth}.pth", "--out", tmp_path / "converted")
     difference = features_difference(network, tmp_path / "converted")
@@ -68,7 +69,7 @@ def test_torchvision(record_property, tmp_path, depth):
 
 
 def test_semseg(record_property, tmp_path):
-    network = drawn(sources.DeepResNet(18))
+    network = drawn(DeepResNet(18))
     save_file(network.state_dict(), tmp_path / "resnet18_v2.safetensors")
     run_convert(tmp_path / "resnet18_v2.safetensors", "--out", tmp_path / "converted")
     difference = features_difference(network, tmp_path / "converted")
@@ -78,7 +79,7 @@ def test_semseg(record_property, tmp_path):
 
 def test_semseg_dilated_as_in_its_pspnet(record_property, tmp_path):
     """At output stride 8, with the dilation of the recorded convention."""
-    network = drawn(sources.DeepResNet(50, sources.semseg))
+    network = drawn(DeepResNet(50, semseg))
     torch.save(network.state_dict(), tmp_path / "resnet50_v2.pth")
     run_convert(tmp_path / "resnet50_v2.pth", "--out", tmp_path / "converted")
     difference = features_difference(network, tmp_path / "converted", output_stride=8)

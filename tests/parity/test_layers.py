@@ -32,7 +32,7 @@ def _value_and_gradient(layer: Callable, x: np.ndarray, dy: np.ndarray, known: b
 
 
 def _torch_value_and_gradient(layer: Callable, x: np.ndarray, dy: np.ndarray) -> list[np.ndarray]:
-    tensor = to_torch(x)
+    tensor = to_torch(x).requires_grad_()
     y = layer(tensor)
     y.backward(to_torch(dy))
     return [from_torch(y), from_torch(tensor.grad)]

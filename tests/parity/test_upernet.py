@@ -78,7 +78,7 @@ def test_pyramid_pooling_head(upernet, size, record_property):
     rng = np.random.default_rng(0)
     x = np.maximum(rng.normal(size=(2, *size, FEATURES)), 0).astype(np.float32)
     dy = rng.normal(size=(2, *size, CLASSES)).astype(np.float32)
-    features = to_torch(x)
+    features = to_torch(x).requires_grad_()
     logits = upernet.classifier(upernet.psp_forward([features]))
     logits.backward(to_torch(dy))
     difference = relative_difference(

@@ -242,13 +242,15 @@ def resnet_checkpoint(tmp_path_factory):
     return write_checkpoint(str(tmp_path_factory.mktemp("resnet") / "resnet_v1_18.ckpt"), values), values
 
 
-def test_resnet_fills_backbone_and_starting_points(resnet_checkpoint):
+@pytest.mark.parametrize("resumed", [False, True])
+def test_resnet_fills_backbone_and_starting_points(resnet_checkpoint, resumed):
+    """Of a resumed run only the starting points: its own snapshot has the rest."""
     prefix, values = resnet_checkpoint
     with tf.Graph().as_default(), tf.Session() as session:
         graph = ResNetGraph(prefix)
-        weights, mean, logits, start = graph.run(session, resumed=False)
-    np.testing.assert_array_equal(weights, values[graph.WEIGHTS])
-    np.testing.assert_array_equal(mean, values[graph.MEAN])
+        weights, mean, logits, start = graph.run(session, resumed)
+    np.testing.assert_array_equal(weights, 0 if resumed else values[graph.WEIGHTS])
+    np.testing.assert_array_equal(mean, 0 if resumed else values[graph.MEAN])
     np.testing.assert_array_equal(start, values[graph.WEIGHTS])
     np.testing.assert_array_equal(logits, 0)
 
@@ -270,16 +272,6 @@ def test_head_of_an_earlier_stage_is_taken_where_it_fits(tmp_path, caplog):
             np.testing.assert_array_equal(session.run(untouched), value)
     assert "1 variables of the backbone, 1 of the head" in caplog.text
     assert "left random: net/logits, net/aux" in caplog.text
-
-
-def test_resumed_run_fills_only_the_starting_points(resnet_checkpoint):
-    prefix, values = resnet_checkpoint
-    with tf.Graph().as_default(), tf.Session() as session:
-        graph = ResNetGraph(prefix)
-        weights, mean, logits, start = graph.run(session, resumed=True)
-    np.testing.assert_array_equal(start, values[graph.WEIGHTS])
-    for untouched in (weights, mean, logits):
-        np.testing.assert_array_equal(untouched, 0)
 
 
 def test_without_starting_points(resnet_checkpoint):

@@ -16,7 +16,8 @@ from tools.checkpoint import resolve_checkpoint
 from tools.console import run_script
 from tools.evaluation import Predictor
 from tools.flags import FlagError, InferenceConfig
-from tools.model_record import BackboneRecord, ModelRecord, RecordError
+from tools.model_record import BackboneRecord, ModelRecord
+from tools.record_rules import RecordError
 from tools.selection import record_of_checkpoint
 from tools.weight_conversion import ConversionError
 from tools.weight_files import WeightFileError

@@ -1,0 +1,157 @@
+"""ResNets of other projects as PyTorch modules, with those projects' names of weights, strides and dilation.
+
+Every network takes float32 images [N, 3, H, W], RGB in 0..255, and prepares them as its project does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+# Units of the four blocks; three layers a unit from ResNet-50 on.
+UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+class Spacing(NamedTuple):
+    """Stride of the first 3x3 layer of a unit, its dilation, and that of the second 3x3 layer of a basic unit."""
+
+    stride: int = 1
+    dilation: int = 1
+    second_dilation: int = 1
+
+
+# Of the unit of a block: (block from 1, whether it is the block's first) -> Spacing.
+Pattern = Callable[[int, bool], Spacing]
+
+
+def strided(block: int, first: bool) -> Spacing:
+    """torchvision's, for classification: output stride 32."""
+    return Spacing(2 if first and block > 1 else 1)
+
+
+def semseg(block: int, first: bool) -> Spacing:
+    """hszhao/semseg's PSPNet: every 3x3 layer of blocks 3 and 4 has dilation 2 and 4."""
+    if block < 3:
+        return strided(block, first)
+    return Spacing(1, *((2, 2) if block == 3 else (4, 4)))
+
+
+def csail(block: int, first: bool) -> Spacing:
+    """CSAILVision's ResnetDilated: the layer that had the stride keeps half the dilation of the others."""
+    if block < 3:
+        return strided(block, first)
+    dilation = 2 if block == 3 else 4
+    return Spacing(1, dilation // 2 if first else dilation, dilation)
+
+
+def mmseg(block: int, first: bool) -> Spacing:
+    """mmsegmentation's with contract_dilation: as CSAILVision's, and a basic unit's second layer is not dilated."""
+    return csail(block, first)._replace(second_dilation=1)
+
+
+def convolution(channels: int, filters: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the size but for its stride."""
+    return nn.Conv2d(channels, filters, size, stride, dilation * (size // 2), dilation, bias=False)
+
+
+def layer(channels: int, filters: int, size: int, stride: int = 1) -> list[nn.Module]:
+    """Convolution, batch normalization and ReLU."""
+    return [convolution(channels, filters, size, stride), nn.BatchNorm2d(filters), nn.ReLU()]
+
+
+class Unit(nn.Module):
+    """A residual unit: conv1, bn1, conv2, bn2, perhaps conv3, bn3, and downsample.0, downsample.1."""
+
+    def __init__(self, channels: int, width: int, spacing: Spacing, bottleneck: bool) -> None:
+        super().__init__()
+        stride, dilation, second_dilation = spacing
+        depth = 4 * width if bottleneck else width
+        if bottleneck:
+            self.conv1 = convolution(channels, width, 1)
+            self.conv2 = convolution(width, width, 3, stride, dilation)
+            self.conv3 = convolution(width, depth, 1)
+            self.bn3 = nn.BatchNorm2d(depth)
+        else:
+            self.conv1 = convolution(channels, width, 3, stride, dilation)
+            self.conv2 = convolution(width, width, 3, 1, second_dilation)
+        self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.bottleneck = bottleneck
+        self.downsample = None
+        if stride != 1 or channels != depth:
+            self.downsample = nn.Sequential(convolution(channels, depth, 1, stride), nn.BatchNorm2d(depth))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        if self.bottleneck:
+            x = self.bn3(self.conv3(functional.relu(x)))
+        return functional.relu(x + shortcut)
+
+
+class Blocks(nn.Module):
+    """layer1 to layer4."""
+
+    def add_blocks(self, depth: int, channels: int, pattern: Pattern) -> None:
+        """Adds the residual units of a ResNet after a stem of so many channels."""
+        bottleneck = depth >= 50
+        for block, (units, width) in enumerate(zip(UNITS[depth], (64, 128, 256, 512), strict=True), start=1):
+            modules = []
+            for index in range(units):
+                modules.append(Unit(channels, width, pattern(block, index == 0), bottleneck))
+                channels = 4 * width if bottleneck else width
+            self.add_module(f"layer{block}", nn.Sequential(*modules))
+
+    def run_blocks(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The outputs of blocks 3 and 4."""
+        block3 = self.layer3(self.layer2(self.layer1(x)))
+        return block3, self.layer4(block3)
+
+
+def pool(x: torch.Tensor) -> torch.Tensor:
+    return functional.max_pool2d(x, 3, 2, padding=1)
+
+
+def normalized(images: torch.Tensor) -> torch.Tensor:
+    """As torchvision's: scaled to 0..1, less ImageNet's mean, over its deviation."""
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[:, None, :, None, None]
+    return (images / 255 - mean) / deviation
+
+
+class TorchvisionResNet(Blocks):
+    """torchvision's ResNet, v1.5: conv1, bn1, layer1 to layer4, fc. Gives the output of block 4."""
+
+    def __init__(self, depth: int, pattern: Pattern = strided, classes: int = 1000) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = convolution(3, 64, 7, 2), nn.BatchNorm2d(64)
+        self.add_blocks(depth, 64, pattern)
+        self.fc = nn.Linear(2048 if depth >= 50 else 512, classes)
+
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.run_blocks(pool(functional.relu(self.bn1(self.conv1(normalized(images))))))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images)[1]
+
+
+class DeepResNet(Blocks):
+    """hszhao/semseg's ResNet and CSAILVision's: three layers conv1, bn1 to conv3, bn3 in the stem."""
+
+    def __init__(self, depth: int, pattern: Pattern = strided) -> None:
+        super().__init__()
+        for number, (channels, filters, stride) in enumerate([(3, 64, 2), (64, 64, 1), (64, 128, 1)], start=1):
+            self.add_module(f"conv{number}", convolution(channels, filters, 3, stride))
+            self.add_module(f"bn{number}", nn.BatchNorm2d(filters))
+        self.add_blocks(depth, 128, pattern)
+
+    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = normalized(images)
+        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
+            x = functional.relu(norm(conv(x)))
+        return self.run_blocks(pool(x))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.features(images)[1]
