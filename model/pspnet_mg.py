@@ -12,6 +12,9 @@ from model import decoders, resnet
 from model import utils_mg as layers
 from model.utils_mg import TowerList
 
+# Scopes of the layers whose channels are the classes.
+CLASSIFIER_SCOPES = ("logits", "aux_logits")
+
 FLOAT_TYPES: dict[str, tf.DType] = {"32": tf.float32, "16": tf.float16, "bf16": tf.bfloat16}
 
 
@@ -63,7 +66,7 @@ class Predictions:
 def new_layer_scopes(network: str) -> tuple[str, ...]:
     """Scopes, below the network's, of the layers that a ResNet checkpoint does not hold."""
     head, auxiliary = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
-    return (head, auxiliary, "logits", "aux_logits", "psp")
+    return (head, auxiliary, *CLASSIFIER_SCOPES, "psp")
 
 
 def in_scopes(network: str, scopes: Sequence[str]) -> Callable[[str], bool]:

@@ -73,14 +73,23 @@ class Predictor:
         if float_type != "32":
             cluster.avoid_faulty_amx()
         self._record = record
-        size = record.test_image_size
-        devices = cluster.tower_devices(1)
+        self._session = self._restored_session(prefix, pspnet_mg.FLOAT_TYPES[float_type])
+        self._sliding = SlidingPredictor(
+            self._run,
+            record.architecture.num_classes,
+            record.test_image_size,
+            scales=SCALES_MULTI if multi_scale else SCALES_SINGLE,
+            mirror=mirror,
+            windows_per_batch=windows_per_batch,
+        )
+
+    def _restored_session(self, prefix: str, dtype: tf.DType) -> tf.Session:
+        """Builds the graph, from windows to probabilities, and gives it the variables of the checkpoint."""
+        size, devices = self._record.test_image_size, cluster.tower_devices(1)
         with tf.Graph().as_default() as graph:
             with tf.device(devices[0]):
                 self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
-                [self._probabilities] = pspnet_mg.forward_graph(
-                    [self._windows], record.architecture, dtype=pspnet_mg.FLOAT_TYPES[float_type]
-                )
+                [self._probabilities] = pspnet_mg.forward_graph([self._windows], self._record.architecture, dtype=dtype)
             variables = tf.global_variables()
             checkpoint.require_match(
                 prefix,
@@ -90,16 +99,9 @@ class Predictor:
             )
             saver = tf.train.Saver(variables)
             graph.finalize()
-        self._session = cluster.open_session(graph, devices)
-        checkpoint.restore(self._session, prefix, saver)
-        self._sliding = SlidingPredictor(
-            self._run,
-            record.architecture.num_classes,
-            size,
-            scales=SCALES_MULTI if multi_scale else SCALES_SINGLE,
-            mirror=mirror,
-            windows_per_batch=windows_per_batch,
-        )
+        session = cluster.open_session(graph, devices)
+        checkpoint.restore(session, prefix, saver)
+        return session
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
         with memory_limits_named(

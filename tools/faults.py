@@ -10,9 +10,9 @@ from model.training_graph import BatchSizeError, LayerNameError
 from tools.checkpoint import CheckpointError
 from tools.cluster import DeviceError
 from tools.flags import FlagError
-from tools.model_record import RecordError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
+from tools.record_rules import RecordError
 from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
 from tools.training import DivergedError, OutputError

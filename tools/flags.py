@@ -154,10 +154,13 @@ class TrainConfig(_ClassFlags, _FileFlags):
             )
         if self.lr_step is not None and self.poly_lr:
             raise FlagError("--lr_step has no effect on the poly schedule: add --poly_lr 0")
-        self._refuse_without_effect("step_size", self.lr_step is None, "steps: add --poly_lr 0 and --lr_step")
-        self._refuse_without_effect("momentum", self.optimizer == "sgd", "momentum: take --optimizer mom")
-        for name in ("scale_min", "scale_max"):
-            self._refuse_without_effect(name, not self.random_scale, "scaling: drop --random_scale 0")
+        if self.lr_step is None:
+            refuse_without_effect(self, "step_size", "without steps: add --poly_lr 0 and --lr_step")
+        if self.optimizer == "sgd":
+            refuse_without_effect(self, "momentum", "without momentum: take --optimizer mom")
+        if not self.random_scale:
+            for name in ("scale_min", "scale_max"):
+                refuse_without_effect(self, name, "without scaling: drop --random_scale 0")
         if self.bn_frozen and self.starts_from_scratch:
             raise FlagError(
                 "--bn_frozen 1 keeps pre-trained statistics, and --fine_tune_filename none has none: drop one of them"
@@ -174,11 +177,6 @@ class TrainConfig(_ClassFlags, _FileFlags):
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
         if self.seed >= 2**63:
             raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
-
-    def _refuse_without_effect(self, name: str, is_without: bool, missing: str) -> None:
-        value = getattr(self, name)
-        if is_without and value != getattr(type(self), name):
-            raise FlagError(f"--{name} {value} has no effect without {missing}, or drop --{name}")
 
     @property
     def starts_from_scratch(self) -> bool:
@@ -214,6 +212,8 @@ class WeightsConfig(_ClassFlags):
     def __post_init__(self) -> None:
         if self.database is not None:
             check_own_data_flags(self, self.database, "--database is")
+        if self.weights_ckpt is not None:
+            refuse_without_effect(self, "log_dir", "beside --weights_ckpt, which says where the snapshot is: drop that")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,3 +251,19 @@ def check_own_data_flags(config: _ClassFlags, database: str, told: str) -> None:
         raise FlagError(
             f"{name} is for --database custom, and {told} {database}: give --database custom or drop {name}"
         )
+
+
+def refuse_without_effect(config: _ClassFlags, name: str, why: str) -> None:
+    """Refuses a flag that is not at its default and would do nothing.
+
+    Args:
+        config: the flags.
+        name: of the flag.
+        why: with what it does nothing, and after a colon what to do unless the flag is dropped.
+
+    Raises:
+        FlagError: the flag is not at its default.
+    """
+    value = getattr(config, name)
+    if value != getattr(type(config), name):
+        raise FlagError(f"--{name} {value} has no effect {why}, or drop --{name}")

@@ -5,22 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from database.atomic import written_atomically
-from database.datasets import IGNORE_LABEL, Dataset
-from model import resnet, utils_mg
+from database.datasets import Dataset
+from model import resnet
 from model.pspnet_mg import Architecture
-from tools.flags import DATABASES, TrainConfig
+from tools.flags import TrainConfig
+from tools.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, RecordError, check_fields, model_rules
 
 CONFIG_NAME = "config.json"
 _BACKBONE = "backbone"
-
-
-class RecordError(ValueError):
-    """A configuration beside a checkpoint that cannot be read, or is of another network than the flags ask for."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +141,7 @@ class BackboneRecord:
         color_switch: whether it was fed BGR.
         output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth: see `pspnet_mg.Architecture`; those of
             a ResNet alone are the defaults.
+        class_names: of the classes that its head tells apart, by training id; None for a ResNet alone.
         checkpoint: name of the checkpoint in the record's folder that is meant; None for all that are there.
     """
 
@@ -158,6 +156,7 @@ class BackboneRecord:
     pyramid_depth: int | None = Architecture.pyramid_depth
     head_depth: int = Architecture.head_depth
     auxiliary_depth: int = Architecture.auxiliary_depth
+    class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
     @classmethod
@@ -167,12 +166,19 @@ class BackboneRecord:
         *,
         image_mean: tuple[float, float, float] | None,
         color_switch: bool,
+        class_names: tuple[str, ...] | None = None,
         checkpoint: str | None = None,
     ) -> BackboneRecord:
-        """The record of a network: all of its architecture but the classes."""
+        """The record of a network: all of its architecture but the number of classes."""
         values = dataclasses.asdict(architecture)
         del values["num_classes"]
-        return cls(**values, image_mean=image_mean, color_switch=color_switch, checkpoint=checkpoint)
+        return cls(
+            **values,
+            image_mean=image_mean,
+            color_switch=color_switch,
+            class_names=class_names,
+            checkpoint=checkpoint,
+        )
 
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, whole or not at all."""
@@ -192,11 +198,14 @@ class BackboneRecord:
             if record is None:
                 return None
             return cls.of_architecture(
-                record.architecture, image_mean=record.image_mean, color_switch=record.color_switch
+                record.architecture,
+                image_mean=record.image_mean,
+                color_switch=record.color_switch,
+                class_names=record.class_names,
             )
         _check_backbone(path, values)
-        mean = values[_BACKBONE].pop("image_mean", None)
-        return cls(image_mean=mean and tuple(mean), **values[_BACKBONE])
+        lists = {name: tuple(value) for name, value in values[_BACKBONE].items() if isinstance(value, list)}
+        return cls(**{**values[_BACKBONE], **lists})
 
     @classmethod
     def of_checkpoint(cls, prefix: str) -> BackboneRecord | None:
@@ -239,125 +248,16 @@ def _classes_of(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-class _Rule(NamedTuple):
-    expected: str
-    holds: Callable[[Any], bool]
-
-
-def _one_of(choices: Iterable[Any]) -> _Rule:
-    # By type too: JSON's true equals 1 and its 8.0 equals 8.
-    known = [(type(choice), choice) for choice in choices]
-    return _Rule(f"one of {', '.join(str(choice) for _, choice in known)}", lambda value: (type(value), value) in known)
-
-
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
-
-
-def _is_depth(value: Any) -> bool:
-    return _is_whole(value, 1, 1 << 16)
-
-
-def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and len(value) == length and all(map(holds, value))
-
-
-def _is_color(value: Any) -> bool:
-    return _is_list(value, 3, lambda channel: _is_whole(channel, 0, 255))
-
-
-def _is_mean(value: Any) -> bool:
-    return _is_list(value, 3, lambda channel: type(channel) in (int, float) and 0 <= channel <= 255)
-
-
-def _is_label_map(value: Any, num_classes: int) -> bool:
-    return isinstance(value, dict) and all(
-        file_id in _FILE_IDS
-        and (_is_whole(train_id, 0, num_classes - 1) or _is_whole(train_id, IGNORE_LABEL, IGNORE_LABEL))
-        for file_id, train_id in value.items()
-    )
-
-
-_FILE_IDS = frozenset(map(str, range(256)))
-_SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
-_DEPTH = _Rule("a whole number from 1 on", _is_depth)
-_OBJECT = _Rule("an object", lambda value: isinstance(value, dict))
-_NAME_OR_NONE = _Rule("a name or null", lambda value: value is None or isinstance(value, str))
-_MEAN_OR_NONE = _Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
-
-_ARCHITECTURE_RULES = {
-    "network": _one_of(resnet.NETWORKS),
-    "num_classes": _Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
-    "output_stride": _one_of(resnet.OUTPUT_STRIDES),
-    "stride_convention": _one_of(resnet.STRIDE_CONVENTIONS),
-    "resize_grid": _one_of(utils_mg.RESIZE_GRIDS),
-    "stem": _one_of(resnet.STEMS),
-    "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
-    "pyramid_depth": _Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),
-    "head_depth": _DEPTH,
-    "auxiliary_depth": _DEPTH,
-}
-
-
-def _record_rules(classes: int) -> dict[str, _Rule]:
-    return {
-        "database": _one_of(DATABASES),
-        "class_names": _Rule(
-            f"{classes} names, one for a class",
-            lambda value: _is_list(value, classes, lambda name: isinstance(name, str)),
-        ),
-        "palette": _Rule(
-            f"{classes} colours [R, G, B] in 0..255, one for a class", lambda value: _is_list(value, classes, _is_color)
-        ),
-        "image_mean": _Rule("three numbers in 0..255", _is_mean),
-        "label_map": _Rule(
-            f"ids 0..255 to training ids 0..{classes - 1} or {IGNORE_LABEL}",
-            lambda value: _is_label_map(value, classes),
-        ),
-        "color_switch": _SWITCH,
-        "test_image_size": _Rule("a whole number from 8 on", lambda value: _is_whole(value, 8, 1 << 30)),
-        "flags": _OBJECT,
-    }
-
-
 def _check_record(path: str, values: Mapping[str, Any]) -> None:
     if _BACKBONE in values:
         raise RecordError(f"{path}: a ResNet without a PSPNet's heads: train from it with --fine_tune_filename")
-    _check_keys(path, values, ModelRecord, {"architecture": _OBJECT})
+    check_fields(path, values, ModelRecord, {"architecture": OBJECT})
     architecture = values["architecture"]
-    _check_keys(path, architecture, Architecture, _ARCHITECTURE_RULES, "architecture.")
-    _check_keys(path, values, ModelRecord, _record_rules(architecture["num_classes"]))
+    check_fields(path, architecture, Architecture, ARCHITECTURE_RULES, "architecture.")
+    check_fields(path, values, ModelRecord, model_rules(architecture["num_classes"]))
 
 
 def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
-    rules = {
-        **_ARCHITECTURE_RULES,
-        "color_switch": _SWITCH,
-        "image_mean": _MEAN_OR_NONE,
-        "checkpoint": _NAME_OR_NONE,
-    }
     if list(values) != [_BACKBONE] or not isinstance(values[_BACKBONE], dict):
         raise RecordError(f"{path}: not the configuration of a checkpoint ('{_BACKBONE}' alone is expected, an object)")
-    _check_keys(path, values[_BACKBONE], BackboneRecord, rules, f"{_BACKBONE}.")
-
-
-def _check_keys(path: str, values: Mapping[str, Any], kind: type, rules: Mapping[str, _Rule], inside: str = "") -> None:
-    """Holds a JSON object against the fields of a dataclass and the rules for their values."""
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    for name, field in known.items():
-        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-        if name not in values and not has_default:
-            raise RecordError(f"{path}: '{inside}{name}' is missing: put back the file that train.py wrote")
-    for name, value in values.items():
-        if name not in known:
-            raise RecordError(f"{path}: '{inside}{name}' is unknown, expected {', '.join(known)}")
-        if name in rules and not rules[name].holds(value):
-            raise RecordError(
-                f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: "
-                "put back the file that train.py wrote"
-            )
-
-
-def _shortened(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    check_fields(path, values[_BACKBONE], BackboneRecord, BACKBONE_RULES, f"{_BACKBONE}.")

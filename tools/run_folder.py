@@ -66,15 +66,21 @@ class RunFolder:
         """Prefix of the snapshot of a step."""
         return f"{self.snapshot_prefix}-{step}"
 
-    def set_aside_earlier_run(self) -> None:
-        """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten."""
+    def set_aside_earlier_run(self) -> str:
+        """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten.
+
+        Returns:
+            Where it is now; the run's own path if there was nothing.
+        """
         if not os.path.isdir(self.path) or not os.listdir(self.path):
-            return
+            return self.path
         number = 1
         while os.path.exists(f"{self.path}.earlier-{number}"):
             number += 1
-        os.rename(self.path, f"{self.path}.earlier-{number}")
-        logger.info("an earlier run of this id was set aside: %s.earlier-%d", self.path, number)
+        moved_to = f"{self.path}.earlier-{number}"
+        os.rename(self.path, moved_to)
+        logger.info("an earlier run of this id was set aside: %s", moved_to)
+        return moved_to
 
 
 def run_folder(config: TrainConfig) -> RunFolder:

@@ -16,13 +16,18 @@ from tools import checkpoint
 from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig, check_own_data_flags
+from tools.grid_sizes import warn_of_misaligned_size
 from tools.model_record import ModelRecord
+from tools.run_agreement import check_same_network
 
 logger = logging.getLogger(__name__)
 
 # A checkpoint without a record is taken to be the reference implementation's.
 _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
+
+# Flags that say what variables there are: a checkpoint can be read as it was trained alone.
+_FLAGS_ON_VARIABLES = ("network", "three_convs_beginning")
 
 
 def _own_dataset(flags: Mapping[str, Any]) -> Dataset:
@@ -80,28 +85,27 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record beside a checkpoint, or the reference's conventions where there is none.
 
-    What flags say of the network and its input is changed; dataset and classes are those of the training.
+    Where flags say otherwise, strides, grid, order of channels, mean and size of windows are changed; dataset and
+    classes are those of the training. Sizes that do not suit the grid are warned of.
 
     Raises:
         RecordError: the record is damaged.
         CheckpointError: no record, and the checkpoint is no PSPNet's.
-        FlagError: no record, and the dataset of the flags has another number of classes.
+        FlagError: the checkpoint is of another network than the flags say; or no record, and the dataset of the flags
+            has another number of classes.
     """
     record = ModelRecord.read(os.path.dirname(prefix)) or _foreign_record(prefix, config)
-    changes = {
-        name: getattr(config, name)
-        for name in ("network", "stride_convention", "resize_grid")
-        if getattr(config, name) is not None
-    }
-    if config.three_convs_beginning is not None:
-        changes["stem"] = resnet.STEM_OF_SWITCH[config.three_convs_beginning]
-    return dataclasses.replace(
+    check_same_network(record, config, prefix, _FLAGS_ON_VARIABLES)
+    changes = {name: getattr(config, name) for name in ("stride_convention", "resize_grid") if getattr(config, name)}
+    record = dataclasses.replace(
         record,
         architecture=dataclasses.replace(record.architecture, **changes),
         color_switch=record.color_switch if config.color_switch is None else config.color_switch,
         test_image_size=config.test_image_size or record.test_image_size,
         image_mean=config.image_mean or record.image_mean,
     )
+    warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
+    return record
 
 
 def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dataset, str]:

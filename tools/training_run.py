@@ -13,32 +13,26 @@ from database.augment import Augmentation
 from database.datasets import Dataset, find_samples
 from database.layouts import Sample
 from database.reader import Batches, training_batches
-from model.regularizers import DECAY_MODES
-from model.training_graph import TrainGraph, TrainingOptions, new_layer_predicate, train_graph
+from model.training_graph import TrainGraph, TrainingOptions, train_graph
 from tools import checkpoint, cluster, tables
-from tools.checkpoint import CheckpointError, PretrainedInitializer, StartingPoints
+from tools.checkpoint import PretrainedInitializer, StartingPoints
 from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
+from tools.grid_sizes import warn_of_misaligned_size
 from tools.metrics import Scores
-from tools.model_record import BackboneRecord, ModelRecord
+from tools.model_record import ModelRecord
+from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
+from tools.run_origin import with_moved_pretrained, with_samples
 from tools.session_errors import memory_limits_named
-from tools.snapshots import (
-    check_resume_step,
-    check_same_classes,
-    check_same_run,
-    check_same_starting_points,
-    snapshot_steps,
-    with_pretrained,
-    with_pretrained_of,
-)
+from tools.snapshots import snapshot_steps
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
+from tools.training_start import TrainingStart
 
 logger = logging.getLogger(__name__)
 
 MAX_ROTATION = 10.0
-PRETRAINED_DIR = "./z_pretrained_weights"
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
@@ -59,79 +53,6 @@ def options_of(config: TrainConfig) -> TrainingOptions:
     return TrainingOptions(**{name: getattr(config, name) for name in names})
 
 
-def pretrained_checkpoint(config: TrainConfig) -> str | None:
-    """The prefix of the ResNet checkpoint to start from, None for random weights.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if config.starts_from_scratch:
-        return None
-    path = config.fine_tune_filename or os.path.join(PRETRAINED_DIR, f"{config.network}.ckpt")
-    try:
-        return checkpoint.resolve_checkpoint(path)
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"{error}: give the ResNet checkpoint with --fine_tune_filename, or start from random weights with "
-            "--fine_tune_filename none --weight_decay_mode 0"
-        ) from error
-
-
-@dataclasses.dataclass(frozen=True)
-class _Start:
-    """What a run starts from.
-
-    Attributes:
-        step: steps done already.
-        resumed: prefix of the snapshot that is continued, None for a new run.
-        pretrained: prefix of the ResNet checkpoint for the backbone of a new run and for L2-SP, None without.
-    """
-
-    step: int
-    resumed: str | None
-    pretrained: str | None
-
-    @classmethod
-    def of(cls, config: TrainConfig, folder: RunFolder) -> _Start:
-        """What the flags ask for.
-
-        Raises:
-            CheckpointError: there is no such snapshot or no ResNet checkpoint.
-            FlagError: the run was started with other flags, or from another ResNet checkpoint than w0 is read from.
-            RecordError: the record beside the snapshots is damaged.
-        """
-        if config.resume_step is None:
-            return cls(0, None, pretrained_checkpoint(config))
-        resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
-        check_same_run(folder, config)
-        if not DECAY_MODES[config.weight_decay_mode].needs_start:
-            return cls(config.resume_step, resumed, None)
-        pretrained = pretrained_checkpoint(config)
-        if pretrained is not None:
-            check_same_starting_points(folder, pretrained)
-        return cls(config.resume_step, resumed, pretrained)
-
-    def backbone(self) -> BackboneRecord | None:
-        """How the ResNet was made, if a record stands beside the checkpoint.
-
-        Raises:
-            RecordError: the record is damaged.
-        """
-        prefix = self.resumed or self.pretrained
-        return None if prefix is None else BackboneRecord.of_checkpoint(prefix)
-
-    def named_in(self, record: ModelRecord, folder: RunFolder) -> ModelRecord:
-        """The record that also says which checkpoint the run began with.
-
-        Raises:
-            CheckpointError: the ResNet checkpoint cannot be read.
-            RecordError: the record beside the snapshots is damaged.
-        """
-        if self.pretrained is not None:
-            return with_pretrained(record, self.pretrained)
-        return record if self.resumed is None else with_pretrained_of(record, folder)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Built:
     """A finalized training graph with what a session needs."""
@@ -146,7 +67,7 @@ class _Built:
 
 
 def _build(
-    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: _Start
+    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: TrainingStart
 ) -> _Built:
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
@@ -156,9 +77,7 @@ def _build(
             train = train_graph(
                 batches.images, batches.labels, record.architecture, options_of(config), starting_points
             )
-        pretrained = None
-        if start.pretrained is not None:
-            pretrained = _pretrained_initializer(start.pretrained, record, config, starting_points)
+        pretrained = start.initializer(record, options_of(config), starting_points)
         saved_variables = tf.global_variables()
         saver = tf.train.Saver(saved_variables, max_to_keep=config.keep)
         initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
@@ -182,17 +101,6 @@ def batches_of(
     )
 
 
-def _pretrained_initializer(
-    prefix: str, record: ModelRecord, config: TrainConfig, starting_points: StartingPoints
-) -> PretrainedInitializer:
-    """Takes the backbone, and the head of a PSPNet unless --new_layer_names says what is to be new."""
-    is_new = new_layer_predicate(record.architecture, options_of(config))
-    backbone = [variable for variable in tf.model_variables() if not is_new(variable.op.name)]
-    new = [variable for variable in tf.model_variables() if is_new(variable.op.name)]
-    head = new if config.new_layer_names is None else []
-    return PretrainedInitializer(prefix, backbone, starting_points.variables, head)
-
-
 def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], folder: RunFolder) -> None:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
@@ -208,13 +116,14 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     if config.float_type != "32":
         cluster.avoid_faulty_amx()
     devices = cluster.tower_devices(config.gpu_num)
-    start = _Start.of(config, folder)
+    data_dir = config.data_dir or dataset.default_dir
+    start = TrainingStart.of(config, folder, dataset, samples, data_dir)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
+    record = with_samples(record, samples, data_dir)
     built = _build(config, record, samples, devices, start)
     if start.resumed is not None:
         checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
-    _report(config, record, built, samples, devices)
-    logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
+    _report(config, record, built, samples, devices, start)
     crop = f"{config.train_image_size}x{config.train_image_size}"
     with (
         memory_limits_named(
@@ -224,14 +133,14 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     ):
         with writing_to(folder):
             if start.resumed is None:
-                folder.set_aside_earlier_run()
+                record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
             record.write(folder.path)
         _initialize(session, built, start, folder)
         trainer = Trainer(session, built.train, built.batches, samples, dataset, config, folder, built.saver, record)
         trainer.run(start.step)
 
 
-def _initialize(session: tf.Session, built: _Built, start: _Start, folder: RunFolder) -> None:
+def _initialize(session: tf.Session, built: _Built, start: TrainingStart, folder: RunFolder) -> None:
     """Gives every variable its value, and the saver the snapshots that it is to prune."""
     session.run(built.initializers)
     if start.resumed is not None:
@@ -242,9 +151,16 @@ def _initialize(session: tf.Session, built: _Built, start: _Start, folder: RunFo
 
 
 def _report(
-    config: TrainConfig, record: ModelRecord, built: _Built, samples: Sequence[Sample], devices: list[str]
+    config: TrainConfig,
+    record: ModelRecord,
+    built: _Built,
+    samples: Sequence[Sample],
+    devices: list[str],
+    start: TrainingStart,
 ) -> None:
     logger.info("network: %s", record.architecture)
+    for flag in ("train_image_size", "test_image_size"):
+        warn_of_misaligned_size(flag, getattr(config, flag), record.architecture)
     logger.info("images: %s less %s", "BGR" if record.color_switch else "RGB", record.image_mean)
     for name, towers in built.train.endpoints.items():
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
@@ -258,6 +174,7 @@ def _report(
         config.total_batch_size,
         len(samples),
     )
+    logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
 
 
 def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
@@ -288,8 +205,11 @@ def validate(
     if not samples:
         return None
     record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
+    check_same_network(record, config, prefix)
     check_same_classes(record, config, dataset, prefix)
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
+    if config.eval_only:  # otherwise `train` has done so
+        warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     with Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type) as predictor:
         scores = evaluate(predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate")
     if scores is None:

@@ -1,17 +1,18 @@
-"""Command lines, defaults, choices and what is refused."""
+"""The flags of the scripts: defaults, choices, and which of them contradict each other."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
 
 from database.datasets import DatasetError, get_dataset
 from model import optimizers, pspnet_mg, regularizers, resnet, training_graph, utils_mg
+from tests.tools.command_lines import parse, refusal
 from tools import flags
-from tools.flag_parsing import parse_flags
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
+from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 
 # Of the reference implementation's parser, but for database (ADE) and fine_tune_filename (a path).
 REFERENCE_DEFAULTS = {
@@ -68,11 +69,6 @@ PREDICT_DEFAULTS = {
     "weights_ckpt": None,
     "three_convs_beginning": None,
 }
-TWO_IMAGES = ("--batch_size", "2")
-
-
-def parse(line: str, config=TrainConfig):
-    return parse_flags(config, line.split(), "test")
 
 
 def test_reference_command_for_cityscapes():
@@ -132,7 +128,7 @@ def test_reference_commands_for_prediction():
 
 
 def test_defaults_are_the_reference_ones():
-    config = parse(" ".join(TWO_IMAGES))
+    config = parse("--batch_size 2")
     expected = {**REFERENCE_DEFAULTS, "batch_size": 2}
     assert {name: getattr(config, name) for name in expected} == expected
     field_defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
@@ -198,42 +194,9 @@ def test_more_aliases():
     assert parse("--test_subset test", PredictConfig).mode == "test"
 
 
-def test_lists_and_numbers():
-    config = parse(
-        "--batch_size 2 --poly_lr 0 --lr_step 10,20,30 --subsets_for_training train,val --new_layer_names psp,logits "
-        "--loss_type focal_1.5 --float_type bf16 --resume_step 0"
-    )
-    assert config.lr_step == (10, 20, 30)
-    assert config.subsets_for_training == ("train", "val")
-    assert config.new_layer_names == ("psp", "logits")
-    assert (config.loss_type, config.float_type, config.resume_step) == ("focal_1.5", "bf16", 0)
-
-
 def test_custom_data_flags():
     config = parse("--batch_size 2 --database custom --num_classes 3 --ignore_label 9 --image_mean 1,2.5,3")
     assert (config.num_classes, config.ignore_label, config.image_mean) == (3, 9, (1.0, 2.5, 3.0))
-
-
-@pytest.mark.parametrize(
-    ("flag", "value"),
-    [
-        ("batch_size", "0"), ("batch_size", "two"), ("batch_size", "1.5"), ("gpu_num", "-1"),
-        ("network", "resnet50"), ("database", "cityscapes"), ("weight_decay_mode", "4"), ("weight_decay_rate", "-1"),
-        ("weight_decay_rate2", "inf"), ("train_image_size", "7"), ("random_mirror", "2"), ("random_mirror", "True"),
-        ("lrn_rate", "0"), ("lrn_rate", "nan"), ("lrn_rate", "inf"), ("lrn_rate", "-1"), ("lr_step", "1,x"),
-        ("step_size", "0"), ("subsets_for_training", ","), ("new_layer_names", " "), ("optimizer", "lion"),
-        ("initializer", "zeros"), ("float_type", "64"), ("output_stride", "4"), ("stride_convention", "mine"),
-        ("resize_grid", "nearest"), ("resume_step", "-1"), ("num_classes", "1"), ("image_mean", "1,2"),
-        ("check_data", "some"), ("keep", "0"), ("seed", "-1"), ("scale_min", "0"),
-        ("bn_decay", "-0.1"), ("bn_decay", "1"), ("momentum", "-0.1"), ("momentum", "1"), ("loss_type", "focal"),
-        ("loss_type", "focal_-1"), ("test_max_iter", "0"),
-    ],
-)  # fmt: skip
-def test_wrong_value_is_named_in_one_line(flag, value):
-    with pytest.raises(FlagError) as caught:
-        parse_flags(TrainConfig, [*TWO_IMAGES, f"--{flag}={value}"], "test")
-    assert f"--{flag}" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +215,8 @@ def test_wrong_value_is_named_in_one_line(flag, value):
         ("--batch_size 2 --seed 9223372036854775808", TrainConfig, "--seed 9223372036854775808 does not fit into 64"),
         ("--batch_size 2 --momentum 1", TrainConfig, r"--momentum 1.0 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
-        ("--batch_size two", TrainConfig, "--batch_size: 'two' is not a whole number"),
-        ("--batch_size 2 --lrn_rate fast", TrainConfig, "--lrn_rate: 'fast' is not a number"),
+        ("--weights_ckpt a --log_dir b", PredictConfig, "--log_dir b has no effect beside --weights_ckpt, which"),
+        ("--weights_ckpt a --log_dir b", InferenceConfig, "--log_dir b has no effect beside .*, or drop --log_dir"),
         ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
@@ -264,17 +227,10 @@ def test_wrong_value_is_named_in_one_line(flag, value):
         ("--database ADE --num_classes 3", PredictConfig, "--num_classes is for --database custom"),
         ("--database ADE --num_classes 3", InferenceConfig, "--num_classes is for --database custom"),
         ("--val_list v.txt", InferenceConfig, "unrecognized arguments: --val_list v.txt"),
-        ("--batchsize 2", TrainConfig, "unrecognized arguments: --batchsize 2 .*--help"),
-        ("--batch 2", TrainConfig, "unrecognized arguments: --batch 2"),
-        ("--batch_size", TrainConfig, "--batch_size: expected one argument"),
-        ("--mode all", PredictConfig, "--mode"),
-        ("--windows_per_batch 0", InferenceConfig, "--windows_per_batch: 0 is below 1"),
     ],
 )  # fmt: skip
-def test_contradictions_and_unknown_flags(line, config, words):
-    with pytest.raises(FlagError, match=words) as caught:
-        parse(line, config)
-    assert "\n" not in str(caught.value)
+def test_contradictions(line, config, words):
+    assert re.search(words, refusal(line, config))
 
 
 OWN_DATA_VALUES = {
@@ -287,9 +243,7 @@ OWN_DATA_VALUES = {
 @pytest.mark.parametrize("flag", OWN_DATA_VALUES)
 def test_flag_for_own_data_without_own_data(flag, config):
     more = " --batch_size 2" if config is TrainConfig else ""
-    with pytest.raises(FlagError) as caught:
-        parse(f"--database CamVid --{flag} {OWN_DATA_VALUES[flag]}{more}", config)
-    assert str(caught.value) == (
+    assert refusal(f"--database CamVid --{flag} {OWN_DATA_VALUES[flag]}{more}", config) == (
         f"--{flag} is for --database custom, and --database is CamVid: give --database custom or drop --{flag}"
     )
     classes = "" if flag == "num_classes" else " --num_classes 3"
@@ -307,19 +261,6 @@ def test_inference_takes_colours_and_ids_for_any_dataset():
     assert (config.palette, config.label_map, config.image_mean) == ("p.txt", "m.txt", (1.0, 2.0, 3.0))
 
 
-@pytest.mark.parametrize("value", ["nan,0,0", "0,256,0", "-1,0,0", "1,2,3,4", "a,b,c"])
-def test_mean_colour_is_three_numbers_of_a_byte(value):
-    line = f"--batch_size 2 --database custom --num_classes 3 --image_mean={value}"
-    with pytest.raises(FlagError, match=f"--image_mean: '{value}' is not three numbers in 0..255"):
-        parse(line)
-
-
-@pytest.mark.parametrize("value", ["a", "1,x", "-5", "0", "0,10", "20,10", "10,10", "10,-5", "", "1.5"])
-def test_steps_where_the_rate_falls_are_positive_and_rise(value):
-    with pytest.raises(FlagError, match=f"--lr_step: '{value}' is not steps above 0 that rise, separated by commas"):
-        parse(f"--batch_size 2 --poly_lr 0 --lr_step={value}")
-
-
 def test_what_the_checks_let_through():
     assert parse("--batch_size 2 --step_size 0.1").step_size == 0.1
     assert parse("--batch_size 2 --poly_lr 0 --lr_step 7 --step_size 0.5").lr_step == (7,)
@@ -329,17 +270,6 @@ def test_what_the_checks_let_through():
     assert parse("--batch_size 2 --fine_tune_filename None --weight_decay_mode 0").starts_from_scratch
     assert not parse("--batch_size 2").starts_from_scratch
     assert parse("--num_classes 3", PredictConfig).num_classes == 3
-
-
-@pytest.mark.parametrize("config", [TrainConfig, PredictConfig, InferenceConfig])
-def test_help_shows_every_flag_with_its_default(config, capsys):
-    with pytest.raises(SystemExit) as caught:
-        parse("--help", config)
-    assert caught.value.code == 0
-    shown = " ".join(capsys.readouterr().out.split())
-    for field in dataclasses.fields(config):
-        assert f"--{field.name}" in shown
-    assert "(default: 1)" in shown  # --mirror
 
 
 def test_configurations_are_frozen():

@@ -10,9 +10,10 @@ import pytest
 
 from database.datasets import custom_dataset, get_dataset
 from model.pspnet_mg import Architecture
-from tools import model_record
+from tools import record_rules
 from tools.flags import TrainConfig
-from tools.model_record import ModelRecord, RecordError
+from tools.model_record import BackboneRecord, ModelRecord
+from tools.record_rules import RecordError
 
 
 @pytest.mark.parametrize("name", ["Cityscapes", "ADE"])
@@ -182,6 +183,8 @@ def test_keys_with_defaults_may_be_missing(config_path):
 
 
 def test_every_value_is_checked():
-    assert set(model_record._ARCHITECTURE_RULES) == {field.name for field in dataclasses.fields(Architecture)}
-    names = {field.name for field in dataclasses.fields(ModelRecord)}
-    assert set(model_record._record_rules(3)) == names - {"architecture"}
+    names = {kind: {field.name for field in dataclasses.fields(kind)}
+             for kind in (Architecture, ModelRecord, BackboneRecord)}  # fmt: skip
+    assert set(record_rules.ARCHITECTURE_RULES) == names[Architecture]
+    assert set(record_rules.model_rules(3)) == names[ModelRecord] - {"architecture"}
+    assert set(record_rules.BACKBONE_RULES) == names[BackboneRecord]

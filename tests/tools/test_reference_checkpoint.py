@@ -21,7 +21,7 @@ from tools import checkpoint
 from tools.evaluation import Predictor
 from tools.flags import InferenceConfig, TrainConfig
 from tools.selection import choose_checkpoint, record_of_checkpoint
-from tools.training_run import pretrained_checkpoint
+from tools.training_start import pretrained_checkpoint
 
 NETWORK = "resnet_v1_50"
 SMALL = resnet.ResNet((2, 2, 2, 2), (64, 128, 256, 512), bottleneck=True)

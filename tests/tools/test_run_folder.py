@@ -48,12 +48,12 @@ def test_paths():
 
 def test_earlier_runs_are_numbered(tmp_path):
     folder = RunFolder(str(tmp_path / "run"))
-    folder.set_aside_earlier_run()
+    assert folder.set_aside_earlier_run() == folder.path
     assert os.listdir(tmp_path) == []
     for number in (1, 2):
         os.makedirs(folder.snapshots)
         (tmp_path / "run" / "snapshot" / "model.ckpt-5.index").write_text(str(number))
-        folder.set_aside_earlier_run()
+        assert folder.set_aside_earlier_run() == f"{folder.path}.earlier-{number}"
     assert sorted(os.listdir(tmp_path)) == ["run.earlier-1", "run.earlier-2"]
     for number in (1, 2):
         kept = tmp_path / f"run.earlier-{number}" / "snapshot" / "model.ckpt-5.index"

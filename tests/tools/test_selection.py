@@ -44,21 +44,46 @@ def test_record_beside_the_checkpoint(tmp_path):
 
 def test_flags_change_the_record(tmp_path):
     config = InferenceConfig(
-        network="resnet_v1_34", resize_grid="align_corners", stride_convention="caffe", three_convs_beginning=True,
-        color_switch=False, test_image_size=64,
+        network="resnet_v1_18", resize_grid="align_corners", stride_convention="caffe", three_convs_beginning=False,
+        color_switch=False, test_image_size=65,
     )  # fmt: skip
     record = selection.record_of_checkpoint(record_with(tmp_path, color_switch=True), config)
     assert record.architecture == Architecture(
-        "resnet_v1_34", 19, resize_grid="align_corners", stride_convention="caffe", stem="deep_128"
+        "resnet_v1_18", 19, resize_grid="align_corners", stride_convention="caffe"
     )
-    assert (record.color_switch, record.test_image_size) == (False, 64)
+    assert (record.color_switch, record.test_image_size) == (False, 65)
 
 
-def test_switch_off_by_flag(tmp_path):
-    architecture = Architecture("resnet_v1_18", 19, stem="deep_128")
-    prefix = record_with(tmp_path, architecture=architecture)
-    config = PredictConfig(three_convs_beginning=False)
-    assert selection.record_of_checkpoint(prefix, config).architecture.stem == "conv7"
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (PredictConfig(network="resnet_v1_34"), "--network is resnet_v1_34 and .* was trained with resnet_v1_18: give"),
+        (InferenceConfig(three_convs_beginning=True), "--three_convs_beginning is 1 and .* was trained with 0: give"),
+    ],
+)
+@pytest.mark.parametrize("write", [record_with, lambda folder: write_foreign(folder, "resnet_v1_18")])
+def test_flags_on_another_network_than_the_checkpoint_holds(tmp_path, config, words, write):
+    with pytest.raises(FlagError, match=words):
+        selection.record_of_checkpoint(write(tmp_path), config)
+
+
+@pytest.mark.parametrize(
+    ("grid", "flags", "lines"),
+    [
+        ("align_corners", {}, ["--test_image_size 480 does not suit --resize_grid align_corners, "]),
+        ("align_corners", {"test_image_size": 473}, []),
+        ("half_pixel", {}, []),
+        ("half_pixel", {"resize_grid": "align_corners", "test_image_size": 57}, []),
+        ("half_pixel", {"resize_grid": "align_corners", "test_image_size": 64}, ["--test_image_size 64 does not suit"]),
+    ],
+)
+def test_windows_that_do_not_suit_the_grid_are_warned_of(tmp_path, caplog, grid, flags, lines):
+    architecture = Architecture("resnet_v1_18", 19, resize_grid=grid)
+    prefix = record_with(tmp_path, architecture=architecture, test_image_size=480)
+    selection.record_of_checkpoint(prefix, PredictConfig(**flags))
+    assert len(caplog.messages) == len(lines)
+    for line, start in zip(caplog.messages, lines, strict=True):
+        assert line.startswith(start)
 
 
 def test_mean_by_flag(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import io
 import json
@@ -20,11 +19,9 @@ from database.datasets import DatasetError, find_samples, get_dataset
 from database.images import ImageError
 from database.layouts import Sample
 from tests.tools.runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
-from tools.checkpoint import CheckpointError
-from tools.flags import FlagError, TrainConfig
+from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder, run_folder
-from tools.snapshots import check_resume_step, check_same_run
 from tools.training import DivergedError, OutputError, StepResult, Trainer, learning_rate_at
 
 
@@ -275,35 +272,3 @@ def test_summary_folder_that_cannot_be_written(tmp_path):
         failing = FailingTrainer(tmp_path / "run", step_error=out_of_memory())
         with pytest.raises(OutputError, match="cannot write"):
             failing.trainer.run(0)
-
-
-def test_resume_from_a_step_that_exists(tiny_run):
-    assert check_resume_step(tiny_run.folder, 2, 4) == tiny_run.folder.snapshot(2)
-
-
-@pytest.mark.parametrize(
-    ("step", "max_steps", "words"),
-    [(3, 4, r"no snapshot of --resume_step 3 \(there are snapshots of steps 2, 4 in its folder\)"),
-     (4, 4, "--resume_step 4 is not before --train_max_iter 4: nothing is left"),
-     (4, 3, "--resume_step 4 is not before --train_max_iter 3")],
-)  # fmt: skip
-def test_resume_from_another_step(tiny_run, step, max_steps, words):
-    with pytest.raises(CheckpointError, match=words):
-        check_resume_step(tiny_run.folder, step, max_steps)
-
-
-def test_resume_of_a_run_that_does_not_exist(toy_dir, log_dir):
-    config = tiny_config(toy_dir, log_dir, resume_step=5)
-    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 5 \(there is none in its folder\)"):
-        train_with(config)
-    assert not os.path.exists(log_dir)
-    os.makedirs(run_folder(dataclasses.replace(config, resume_step=0)).snapshots)
-    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 0 \(there is none in its folder\)"):
-        train_with(dataclasses.replace(config, resume_step=0))
-
-
-@pytest.mark.parametrize(("name", "now"), [("resize_grid", "legacy"), ("seed", 9), ("subsets_for_training", ("val",))])
-def test_resume_with_other_flags_is_refused(tiny_run, name, now):
-    check_same_run(tiny_run.folder, dataclasses.replace(tiny_run.config, train_max_iter=9, keep=1))
-    with pytest.raises(FlagError, match=f"--{name} is .* was started with .*: resume with the flags of the run"):
-        check_same_run(tiny_run.folder, dataclasses.replace(tiny_run.config, **{name: now}))

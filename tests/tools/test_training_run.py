@@ -37,13 +37,12 @@ from tools.evaluation import Predictor
 from tools.flags import TrainConfig
 from tools.run_folder import RunFolder, run_folder
 from tools.session_errors import OutOfMemoryError
-from tools.snapshots import snapshot_steps, snapshot_to_score
+from tools.snapshots import snapshot_steps
 from tools.training import Trainer
 from tools.training_run import (
     augmentation_of,
     batches_of,
     options_of,
-    pretrained_checkpoint,
     validate,
     validation_samples,
 )
@@ -51,25 +50,16 @@ from tools.training_run import (
 
 def test_augmentation_by_flags():
     config = TrainConfig(batch_size=2, train_image_size=713)
-    assert augmentation_of(config) == Augmentation(
-        (713, 713),
-        scale_range=(0.5, 2.0),
-        max_rotation=10.0,
-        mirror=True,
-        jitter_colors=True,
-        gaussian_blur=False,
+    by_default = Augmentation(
+        (713, 713), scale_range=(0.5, 2.0), max_rotation=10.0, mirror=True, jitter_colors=True, gaussian_blur=False
     )
+    assert augmentation_of(config) == by_default
     config = TrainConfig(
         batch_size=2, train_image_size=713, random_scale=False, random_rotate=False, random_mirror=False,
         random_blur=False, gaussian_blur=True,
     )  # fmt: skip
-    assert augmentation_of(config) == Augmentation(
-        (713, 713),
-        scale_range=(1.0, 1.0),
-        max_rotation=0.0,
-        mirror=False,
-        jitter_colors=False,
-        gaussian_blur=True,
+    assert augmentation_of(config) == dataclasses.replace(
+        by_default, scale_range=(1.0, 1.0), max_rotation=0.0, mirror=False, jitter_colors=False, gaussian_blur=True
     )
     assert augmentation_of(TrainConfig(batch_size=2, scale_min=0.7, scale_max=0.9)).scale_range == (0.7, 0.9)
 
@@ -112,27 +102,6 @@ def test_training_options_by_flags():
         "float_type": "bf16", "seed": 9,
     }  # fmt: skip
     assert options_of(TrainConfig(batch_size=2, **changes)) == TrainingOptions(**changes)
-
-
-def test_pretrained_checkpoint_by_flags(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    values = {"a": np.zeros(1, np.float32)}
-    default = write_checkpoint("./z_pretrained_weights/resnet_v1_101.ckpt", values)
-    other = write_checkpoint(str(tmp_path / "other.ckpt"), values)
-    assert pretrained_checkpoint(TrainConfig(batch_size=2, network="resnet_v1_101")) == default
-    assert pretrained_checkpoint(TrainConfig(batch_size=2, fine_tune_filename=other)) == other
-    for name in ("none", "None"):
-        config = TrainConfig(batch_size=2, fine_tune_filename=name, weight_decay_mode=0)
-        assert pretrained_checkpoint(config) is None
-
-
-@pytest.mark.parametrize(("filename", "named"), [(None, "resnet_v1_50.ckpt"), ("mine.ckpt", "mine.ckpt")])
-def test_missing_pretrained_checkpoint(tmp_path, monkeypatch, filename, named):
-    monkeypatch.chdir(tmp_path)
-    words = f"{named}: there is no such checkpoint: give .* --fine_tune_filename, or .*--fine_tune_filename none"
-    with pytest.raises(CheckpointError, match=words) as caught:
-        pretrained_checkpoint(TrainConfig(batch_size=2, fine_tune_filename=filename))
-    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
@@ -295,17 +264,6 @@ def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
     )
     with pytest.raises(OutOfMemoryError, match=words):
         train_with(tiny_config(toy_dir, log_dir))
-
-
-def test_snapshot_to_score(tiny_run):
-    config, folder = tiny_run.config, tiny_run.folder
-    assert snapshot_to_score(config, folder) == folder.snapshot(4)
-    only = dataclasses.replace(config, eval_only=True)
-    assert snapshot_to_score(only, folder) == folder.snapshot(4)
-    assert snapshot_to_score(dataclasses.replace(only, resume_step=2), folder) == folder.snapshot(2)
-    assert snapshot_to_score(dataclasses.replace(config, resume_step=2), folder) == folder.snapshot(4)
-    with pytest.raises(CheckpointError, match="there is no such checkpoint; the newest in its folder is .*ckpt-4"):
-        snapshot_to_score(dataclasses.replace(only, resume_step=3), folder)
 
 
 def test_validation_samples(toy_dir):

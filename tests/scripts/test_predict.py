@@ -1,0 +1,104 @@
+"""predict.py, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from database.datasets import find_samples, get_dataset
+from tests.scripts.starting import LABEL_IDS, start, the_error
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--log_dir", "empty"], "empty: no snapshot was found below this folder: train first, or give --weights_ckpt"),
+        (["--weights_ckpt", "no/model.ckpt-3"], "no/model.ckpt-3: there is no such checkpoint"),
+        (["--network", "resnet_v1_34"], "--network is resnet_v1_34 and .*model.ckpt-7 was trained with resnet_v1_18"),
+        (["--database", "ADE"], "--database ADE has 150 classes and the checkpoint, trained on Toy, has 19"),
+        (["--val_list", "v.txt"], "--val_list is for --database custom, and the checkpoint was trained on Toy"),
+        (["--database", "KITTI", "--data_dir", "no/such"], "--data_dir no/such: no such folder; KITTI is expected"),
+        (["--mode", "test", "--data_dir", "."], "split 'test' is empty: no images by"),
+        (["--output_dir", "taken", "--test_max_iter", "1"], r"taken/prediction/.*\.png: image cannot be written"),
+        (
+            ["--output_dir", "taken", "--test_max_iter", "1", "--save_prediction", "0", "--coloring", "0"],
+            r"taken/scores\.txt: table cannot be written",
+        ),
+    ],
+)  # fmt: skip
+def test_faults_of_predict(main, place, monkeypatch, tmp_path, capsys, changes, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    flags = [] if {"--log_dir", "--weights_ckpt"} & set(changes) else ["--log_dir", place.log_dir]
+    assert main("predict", *flags, *changes) == 2
+    assert re.search(words, the_error(capsys.readouterr().err))
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_predict_writes_pictures_and_scores(place, tmp_path):
+    done = start("predict", "--log_dir", place.log_dir, "--coloring", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "val_set" / "Toy" / "some-run" / "step7-ms0"
+    dataset = get_dataset("Toy")
+    samples = find_samples(dataset, place.data_dir, ["val"])
+    assert sorted(os.listdir(folder)) == [
+        "coloring", "overlay", "prediction", "scores.json", "scores.md", "scores.txt"
+    ]  # fmt: skip
+    matrix = np.zeros((256, 256), int)
+    for sample in samples:
+        pictures = {kind: np.array(Image.open(folder / kind / f"{sample.name}_{kind}.png"))
+                    for kind in ("prediction", "coloring", "overlay")}  # fmt: skip
+        ids = pictures["prediction"]
+        assert set(np.unique(ids)) <= LABEL_IDS
+        colors = np.array([dataset.palette[dataset.label_map[i]] for i in ids.ravel()]).reshape(*ids.shape, 3)
+        np.testing.assert_array_equal(pictures["coloring"], colors)
+        blended = np.array(Image.open(sample.image)) / 2 + colors / 2
+        assert np.abs(pictures["overlay"] - blended).max() <= 0.5
+        np.add.at(matrix, (np.array(Image.open(sample.label)), ids), 1)
+    matrix = matrix[sorted(LABEL_IDS)][:, sorted(LABEL_IDS)]
+    union = matrix.sum(axis=0) + matrix.sum(axis=1) - np.diag(matrix)
+    mean_iou = np.mean(np.diag(matrix)[union > 0] / union[union > 0])
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["mean_iou"] == pytest.approx(mean_iou)
+    assert scores["run"]["checkpoint"] == place.snapshot
+    assert (scores["run"]["step"], scores["run"]["split"], scores["images"]) == (7, "val", 2)
+    assert f"{100 * mean_iou:.2f}" in re.search("mIoU.*", done.stdout).group(0)
+    assert (folder / "scores.txt").read_text().endswith(done.stdout.rstrip("\n") + "\n")
+
+
+def test_predict_on_images_without_labels(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main("predict", "--weights_ckpt", place.snapshot, "--mode", "test", "--coloring", "0") == 0
+    folder = tmp_path / "test_set" / "Toy" / "some-run" / "step7-ms0"
+    assert os.listdir(folder) == ["prediction"]
+    [path] = (folder / "prediction").iterdir()
+    assert Image.open(path).size == (96, 48)
+    assert capsys.readouterr().out == ""
+
+
+def test_predict_on_own_data_with_a_network_of_another_dataset(main, place, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for kind in ("images", "labels"):
+        (tmp_path / "mine" / kind / "val").mkdir(parents=True)
+    Image.fromarray(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8)).save("mine/images/val/a.png")
+    Image.fromarray(rng.integers(100, 119, (20, 30)).astype(np.uint8)).save("mine/labels/val/a.png")
+    colors = [(i, 100 + i, 200 + i) for i in range(19)]
+    Path("colours.txt").write_text("".join(f"{r} {g} {b} thing {r}\n" for r, g, b in colors))
+    Path("ids.txt").write_text("".join(f"{100 + i} {i}\n" for i in range(19)))
+    flags = ["--database", "custom", "--data_dir", "mine", "--num_classes", "19", "--palette", "colours.txt"]
+    assert main("predict", "--log_dir", place.log_dir, *flags, "--label_map", "ids.txt", "--ignore_label", "7") == 0
+    folder = tmp_path / "val_set" / "custom-mine" / "Toy-some-run" / "step7-ms0"
+    ids = np.array(Image.open(folder / "prediction" / "a_prediction.png"))
+    assert set(np.unique(ids)) <= set(range(100, 119))
+    coloring = np.array(Image.open(folder / "coloring" / "a_coloring.png"))
+    np.testing.assert_array_equal(coloring, np.stack([ids - 100, ids, ids + 100], axis=-1))
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores["run"]["dataset"] == "custom"
+    assert [row["name"] for row in scores["classes"]] == [f"thing {i}" for i in range(19)]

@@ -1,0 +1,92 @@
+"""train.py, as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+
+from model import resnet
+from tests.scripts.starting import start, the_error
+from tests.tools.runs import NARROW, NETWORK, resnet_values, write_checkpoint
+
+TRAIN_FLAGS = (
+    "--database Toy --network resnet_v1_18 --batch_size 2 --train_image_size 32 --test_image_size 32 "
+    "--train_max_iter 2 --snapshot 2 --show_period 1 --weight_decay_mode 0 --fine_tune_filename none"
+)
+
+
+def test_missing_data_is_one_line(tmp_path):
+    done = start("train", "--batch_size", "2", "--data_dir", "no/such/folder", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--data_dir no/such/folder: no such folder; Cityscapes is expected there" in the_error(done.stderr)
+    assert not re.search("^(I0000|WARNING: All log)", done.stderr, re.MULTILINE)  # TensorFlow's start
+    assert done.stdout == ""
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--subsets_for_training", "train,dev"], "Toy has no split 'dev', only train, val, test"),
+        (
+            ["--fine_tune_filename", "mine.ckpt"],
+            "mine.ckpt: there is no such checkpoint: give the ResNet checkpoint",
+        ),
+        (
+            ["--resume_step", "1"],
+            r"model.ckpt-1: no snapshot of --resume_step 1 \(there is none in its folder\)",
+        ),
+        (["--eval_only", "1"], "snapshot: there is no such checkpoint"),
+    ],
+)
+def test_faults_of_train(main, place, monkeypatch, tmp_path, capsys, changes, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    assert main("train", *TRAIN_FLAGS.split(), "--data_dir", place.data_dir, *changes) == 2
+    assert re.search(words, the_error(capsys.readouterr().err))
+    assert os.listdir(tmp_path) == []
+
+
+def test_train_refuses_a_resnet_of_another_depth(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    write_checkpoint(str(tmp_path / "resnet.ckpt"), resnet_values("resnet_v1_34"))
+    assert main("train", *TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--fine_tune_filename", "resnet.ckpt") == 2
+    assert re.search("resnet.ckpt: .*it holds resnet_v1_34.*--network", the_error(capsys.readouterr().err))
+    assert not os.path.exists("log")
+
+
+def test_validation_images_may_not_be_trained_on(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    data_dir = tmp_path / "toy"
+    shutil.copytree(place.data_dir, data_dir)
+    shutil.rmtree(data_dir / "leftImg8bit" / "val")
+    shutil.rmtree(data_dir / "gtFine" / "val")
+    for kind in ("leftImg8bit", "gtFine"):
+        os.symlink(data_dir / kind / "train", data_dir / kind / "val")
+    assert main("train", *TRAIN_FLAGS.split(), "--data_dir", str(data_dir)) == 2
+    assert "3 more validation images are among the training images" in the_error(capsys.readouterr().err)
+
+
+def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    flags = [*TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--log_dir", str(tmp_path / "log")]
+    assert main("train", *flags) == 0
+    table = capsys.readouterr().out
+    [folder] = (tmp_path / "log" / "Toy").iterdir()
+    assert (folder / "snapshot" / "model.ckpt-2.index").exists()
+    scores = json.loads((folder / "scores-2.json").read_text())
+    assert scores["images"] == 2
+    assert f"mIoU %{100 * scores['mean_iou']:25.2f}".split() == re.search("mIoU.*", table).group(0).split()
+    assert (folder / "scores-2.txt").read_text().endswith(table.rstrip("\n") + "\n")
+
+    for path in folder.glob("scores-2.*"):
+        path.unlink()
+    assert main("train", *flags, "--eval_only", "1") == 0
+    assert capsys.readouterr().out == table
+    assert json.loads((folder / "scores-2.json").read_text())["mean_iou"] == scores["mean_iou"]

@@ -1,0 +1,21 @@
+"""Command lines as a user types them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.flag_parsing import Config, FlagError, parse_flags
+from tools.flags import TrainConfig
+
+
+def parse(line: str, config: type[Config] = TrainConfig) -> Config:
+    """The flags of a line without quotes."""
+    return parse_flags(config, line.split(), "test")
+
+
+def refusal(line: str, config: type = TrainConfig) -> str:
+    """The one line that a command line is refused with."""
+    with pytest.raises(FlagError) as caught:
+        parse(line, config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

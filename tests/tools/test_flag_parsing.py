@@ -1,0 +1,84 @@
+"""Command lines parsed into flags: kinds of values, ranges, spellings, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+
+from tests.tools.command_lines import parse, refusal
+from tools.flag_parsing import parse_flags
+from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
+
+
+def test_lists_and_numbers():
+    config = parse(
+        "--batch_size 2 --poly_lr 0 --lr_step 10,20,30 --subsets_for_training train,val --new_layer_names psp,logits "
+        "--loss_type focal_1.5 --float_type bf16 --resume_step 0"
+    )
+    assert config.lr_step == (10, 20, 30)
+    assert config.subsets_for_training == ("train", "val")
+    assert config.new_layer_names == ("psp", "logits")
+    assert (config.loss_type, config.float_type, config.resume_step) == ("focal_1.5", "bf16", 0)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("batch_size", "0"), ("batch_size", "two"), ("batch_size", "1.5"), ("gpu_num", "-1"),
+        ("network", "resnet50"), ("database", "cityscapes"), ("weight_decay_mode", "4"), ("weight_decay_rate", "-1"),
+        ("weight_decay_rate2", "inf"), ("train_image_size", "7"), ("random_mirror", "2"), ("random_mirror", "True"),
+        ("lrn_rate", "0"), ("lrn_rate", "nan"), ("lrn_rate", "inf"), ("lrn_rate", "-1"), ("lr_step", "1,x"),
+        ("step_size", "0"), ("subsets_for_training", ","), ("new_layer_names", " "), ("optimizer", "lion"),
+        ("initializer", "zeros"), ("float_type", "64"), ("output_stride", "4"), ("stride_convention", "mine"),
+        ("resize_grid", "nearest"), ("resume_step", "-1"), ("num_classes", "1"), ("image_mean", "1,2"),
+        ("check_data", "some"), ("keep", "0"), ("seed", "-1"), ("scale_min", "0"),
+        ("bn_decay", "-0.1"), ("bn_decay", "1"), ("momentum", "-0.1"), ("momentum", "1"), ("loss_type", "focal"),
+        ("loss_type", "focal_-1"), ("test_max_iter", "0"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_named_in_one_line(flag, value):
+    with pytest.raises(FlagError) as caught:
+        parse_flags(TrainConfig, ["--batch_size", "2", f"--{flag}={value}"], "test")
+    assert f"--{flag}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan,0,0", "0,256,0", "-1,0,0", "1,2,3,4", "a,b,c"])
+def test_mean_colour_is_three_numbers_of_a_byte(value):
+    line = f"--batch_size 2 --database custom --num_classes 3 --image_mean={value}"
+    assert f"--image_mean: '{value}' is not three numbers in 0..255" in refusal(line)
+
+
+@pytest.mark.parametrize("value", ["a", "1,x", "-5", "0", "0,10", "20,10", "10,10", "10,-5", "", "1.5"])
+def test_steps_where_the_rate_falls_are_positive_and_rise(value):
+    told = refusal(f"--batch_size 2 --poly_lr 0 --lr_step={value}")
+    assert f"--lr_step: '{value}' is not steps above 0 that rise, separated by commas" in told
+
+
+@pytest.mark.parametrize("config", [TrainConfig, PredictConfig, InferenceConfig])
+def test_help_shows_every_flag_with_its_default(config, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse("--help", config)
+    assert caught.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(config):
+        assert f"--{field.name}" in shown
+    assert "(default: 1)" in shown  # --mirror
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "words"),
+    [
+        ("--batch_size two", TrainConfig, "--batch_size: 'two' is not a whole number"),
+        ("--batch_size 2 --lrn_rate fast", TrainConfig, "--lrn_rate: 'fast' is not a number"),
+        ("--batchsize 2", TrainConfig, "unrecognized arguments: --batchsize 2 .*--help"),
+        ("--batch 2", TrainConfig, "unrecognized arguments: --batch 2"),
+        ("--batch_size", TrainConfig, "--batch_size: expected one argument"),
+        ("--mode all", PredictConfig, "--mode"),
+        ("--windows_per_batch 0", InferenceConfig, "--windows_per_batch: 0 is below 1"),
+    ],
+)  # fmt: skip
+def test_unknown_flags_and_values_that_are_none(line, config, words):
+    assert re.search(words, refusal(line, config))
