@@ -104,8 +104,15 @@ def main(arguments: Sequence[str]) -> None:
     from database.images import read_image
     from tools.input_images import ResultNames, images_in
     from tools.prediction_files import PredictionWriter, results_folder
-    from tools.selection import build_predictor, choose_checkpoint, inference_record, record_of_checkpoint
+    from tools.selection import (
+        build_predictor,
+        choose_checkpoint,
+        inference_record,
+        record_of_checkpoint,
+        with_chosen_precision,
+    )
 
+    config = with_chosen_precision(config)
     path = config.image_path
     named_paths = images_in(path) if path is not None and os.path.isdir(path) else None
     prefix = choose_checkpoint(config)

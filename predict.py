@@ -55,6 +55,7 @@ def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scor
         "multi_scale": int(config.ms),
         "mirror": int(config.mirror),
         "window": record.test_image_size,
+        "float_type": config.float_type,
     }
     tables.write_tables(scores, record.class_names, folder, header=header)
     print(tables.text_table(scores, record.class_names))
@@ -67,8 +68,9 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from database.datasets import find_samples
     from tools.prediction_files import results_folder
-    from tools.selection import choose_checkpoint, prediction_dataset, record_of_checkpoint
+    from tools.selection import choose_checkpoint, prediction_dataset, record_of_checkpoint, with_chosen_precision
 
+    config = with_chosen_precision(config)
     prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     dataset, data_dir = prediction_dataset(config, trained)

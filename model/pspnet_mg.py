@@ -154,8 +154,17 @@ def _fold_in(seed: tf.Tensor | None, number: int) -> tf.Tensor | None:
 
 
 def forward_graph(
-    images: TowerList, architecture: Architecture, *, dtype: tf.DType = tf.float32, reuse: bool | None = None
+    images: TowerList,
+    architecture: Architecture,
+    *,
+    dtype: tf.DType = tf.float32,
+    folded: bool = False,
+    reuse: bool | None = None,
 ) -> TowerList:
-    """Class probabilities for prediction: tower list float32 [N, H, W, classes] that sum to one."""
-    predictions = pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse)
+    """Class probabilities for prediction: tower list float32 [N, H, W, classes] that sum to one.
+
+    `folded`, every batch normalization is already part of the weights before it; see `utils_mg.conv2d_batch_norm`.
+    """
+    with slim.arg_scope([layers.conv2d_batch_norm], folded=folded):
+        predictions = pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse)
     return layers.map_towers(tf.nn.softmax, predictions.logits)

@@ -43,6 +43,9 @@ INITIALIZERS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
 }
 
 
+BATCH_NORM_EPSILON = 1e-5
+
+
 def map_towers(function: Callable[..., tf.Tensor], *tower_lists: Sequence[tf.Tensor]) -> TowerList:
     """Applies `function` to element i of every list, on the device of element i of the first list."""
     outputs = []
@@ -119,7 +122,7 @@ def batch_norm(
     xs: TowerList,
     is_training: bool = True,
     decay: float = 0.9,
-    epsilon: float = 1e-5,
+    epsilon: float = BATCH_NORM_EPSILON,
     update_averages: bool = True,
     scope: str = "BatchNorm",
 ) -> TowerList:
@@ -181,6 +184,7 @@ def add(xs: TowerList, ys: TowerList) -> TowerList:
     return map_towers(tf.add, xs, ys)
 
 
+@slim.add_arg_scope
 def conv2d_batch_norm(
     xs: TowerList,
     filters: int,
@@ -188,11 +192,17 @@ def conv2d_batch_norm(
     stride: int = 1,
     rate: int = 1,
     activation: bool = True,
+    folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """Convolution, batch normalization and, if asked, ReLU: `scope/weights` and `scope/BatchNorm/...`."""
+    """Convolution, batch normalization and, if asked, ReLU: `scope/weights` and `scope/BatchNorm/...`.
+
+    `folded`, the normalization is already part of the weights: `scope/weights` and `scope/biases`.
+    """
     with tf.variable_scope(scope, "conv2d", xs) as variable_scope:
-        outputs = batch_norm(conv2d(xs, filters, kernel_size, stride, rate, scope=variable_scope))
+        outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, scope=variable_scope)
+        if not folded:
+            outputs = batch_norm(outputs)
         return relu(outputs) if activation else outputs
 
 

@@ -127,21 +127,33 @@ def require_match(prefix: str, variables: Sequence[tf.Variable], advice: str) ->
     Raises:
         CheckpointError: naming the first variable that is missing or has another shape, and what the file holds.
     """
-    shapes = variable_shapes(prefix)
-    missing = [v.op.name for v in variables if v.op.name not in shapes]
+    needed = {variable.op.name: variable.shape.as_list() for variable in variables}
+    require_shapes(prefix, variable_shapes(prefix), needed, advice)
+
+
+def require_shapes(prefix: str, found: Mapping[str, list[int]], needed: Mapping[str, list[int]], advice: str) -> None:
+    """Checks that what was found in a checkpoint has everything needed, in its shape.
+
+    Args:
+        prefix: of the checkpoint, for the message.
+        found: shapes by name.
+        needed: shapes by name.
+        advice: what to do, for the message.
+
+    Raises:
+        CheckpointError: naming the first that is missing or has another shape, and what the file holds.
+    """
+    missing = [name for name in needed if name not in found]
     if missing:
-        networks = sorted({name.split("/")[0] for name in shapes if name.startswith("resnet_v1_")})
+        networks = sorted({name.split("/")[0] for name in found if name.startswith("resnet_v1_")})
         holds = f"it holds {', '.join(networks)}" if networks else "it holds no ResNet-v1"
         raise CheckpointError(
-            f"{prefix}: '{missing[0]}' and {len(missing) - 1} more of {len(variables)} variables are missing "
+            f"{prefix}: '{missing[0]}' and {len(missing) - 1} more of {len(needed)} variables are missing "
             f"({holds}): {advice}"
         )
-    for variable in variables:
-        expected, found = variable.shape.as_list(), shapes[variable.op.name]
-        if expected != found:
-            raise CheckpointError(
-                f"{prefix}: '{variable.op.name}' has the shape {found} and {expected} is needed: {advice}"
-            )
+    for name, shape in needed.items():
+        if found[name] != shape:
+            raise CheckpointError(f"{prefix}: '{name}' has the shape {found[name]} and {shape} is needed: {advice}")
 
 
 def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
@@ -150,12 +162,13 @@ def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
     Raises:
         CheckpointError: the data is damaged.
     """
-    with _damage_named(prefix), session.graph.as_default():
+    with damage_named(prefix), session.graph.as_default():
         saver.restore(session, prefix)
 
 
 @contextmanager
-def _damage_named(prefix: str) -> Iterator[None]:
+def damage_named(prefix: str) -> Iterator[None]:
+    """Raises CheckpointError where what is done inside finds the checkpoint damaged."""
     try:
         yield
     except (tf.errors.OpError, ValueError, IndexError) as error:  # IndexError: the data ends too early
@@ -225,7 +238,7 @@ class PretrainedInitializer:
             logger.info("not there in this shape, so left random: %s", ", ".join(left))
         if starting_points:
             logger.info("w0 of L2-SP from %s", prefix)
-        with _damage_named(prefix):
+        with damage_named(prefix):
             self._assign_weights = slim.assign_from_checkpoint(prefix, [*backbone, *taken])
             self._assign_starts = (
                 slim.assign_from_checkpoint(prefix, dict(starting_points)) if starting_points else None

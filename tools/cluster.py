@@ -1,28 +1,14 @@
-"""Tower devices, session configuration, and whether the processor's fast paths can be trusted."""
+"""Tower devices, and sessions that have them."""
 
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 
 import tensorflow.compat.v1 as tf
 
 logger = logging.getLogger(__name__)
 
 CPU = "/device:CPU:0"
-
-# oneDNN's own switch, and the widest instruction set without AMX tiles.
-_ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
-_WITHOUT_AMX = "AVX512_CORE_FP16"
-_AMX_FLAG = "amx_bf16"
-_PROBE = (
-    "import tensorflow.compat.v1 as tf\n"
-    "with tf.Graph().as_default(), tf.Session() as session:\n"
-    "    x = tf.cast(tf.random.normal([64, 64]), tf.bfloat16)\n"
-    "    session.run(tf.matmul(x, x))\n"
-)
 
 
 class DeviceError(ValueError):
@@ -47,7 +33,21 @@ def tower_devices(num_towers: int) -> list[str]:
     return [f"/device:CPU:{index}" for index in range(num_towers)]
 
 
-def session_config(devices: list[str]) -> tf.ConfigProto:
+# Rewrites of a graph that do nothing for one whose weights are constants but copy them, hundreds of megabytes, again
+# and again. Fusing convolutions with what follows them and laying them out for the device stay.
+_REWRITES_OF_NO_USE_TO_CONSTANTS = (
+    "arithmetic_optimization",
+    "common_subgraph_elimination",
+    "constant_folding",
+    "dependency_optimization",
+    "function_optimization",
+    "implementation_selector",
+    "loop_optimization",
+    "shape_optimization",
+)
+
+
+def session_config(devices: list[str], *, weights_are_constants: bool = False) -> tf.ConfigProto:
     """A configuration under which an operation runs where it was placed, and on the CPU to the same bits every time.
 
     Soft placement is on with GPUs only, whose presence `open_session` checks: it moves to the CPU the few
@@ -55,27 +55,38 @@ def session_config(devices: list[str]) -> tf.ConfigProto:
 
     The memory optimizer is off on any device, because it turns sums of gradients into accumulations in the order of
     arrival. On GPUs that alone does not make runs equal: cuDNN's gradients of filters add in any order too.
+
+    Args:
+        devices: of the towers, from `tower_devices`.
+        weights_are_constants: rewrite the graph only where that is worth a copy of all weights.
     """
     has_gpus = any("GPU" in device for device in devices)
     config = tf.ConfigProto(allow_soft_placement=has_gpus)
     config.gpu_options.allow_growth = True
     if not has_gpus:
         config.device_count["CPU"] = len(devices)
-    config.graph_options.rewrite_options.memory_optimization = config.graph_options.rewrite_options.NO_MEM_OPT
+    rewriting = config.graph_options.rewrite_options
+    rewriting.memory_optimization = rewriting.NO_MEM_OPT
+    if weights_are_constants:
+        rewriting.meta_optimizer_iterations = rewriting.ONE
+        config.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+        for rewrite in _REWRITES_OF_NO_USE_TO_CONSTANTS:
+            setattr(rewriting, rewrite, rewriting.OFF)
     return config
 
 
-def open_session(graph: tf.Graph, devices: list[str]) -> tf.Session:
+def open_session(graph: tf.Graph, devices: list[str], *, weights_are_constants: bool = False) -> tf.Session:
     """A session on a graph, with every device that its towers were placed on; close it after use.
 
     Args:
         graph: to run.
         devices: of the towers, from `tower_devices`.
+        weights_are_constants: see `session_config`.
 
     Raises:
         DeviceError: TensorFlow could not set up one of the devices.
     """
-    session = tf.Session(graph=graph, config=session_config(devices))
+    session = tf.Session(graph=graph, config=session_config(devices, weights_are_constants=weights_are_constants))
     found = [device.name[device.name.index("/device:") :] for device in session.list_devices()]
     missing = [device for device in devices if device not in found]
     if missing:
@@ -85,35 +96,3 @@ def open_session(graph: tf.Graph, devices: list[str]) -> tf.Session:
             "why TensorFlow cannot use the device (its driver, CUDA_VISIBLE_DEVICES)"
         )
     return session
-
-
-def avoid_faulty_amx() -> bool:
-    """Turns AMX off in this process where the processor announces it but cannot run it.
-
-    Some virtual machines pass the AMX feature bits on and hide the tile sizes; oneDNN's half-precision matrix
-    products then end the process with SIGILL. A child process finds out. Call before the first operation runs
-    in half precision.
-
-    Returns:
-        Whether AMX was turned off.
-    """
-    if _ISA_VARIABLE in os.environ or not _announces_amx():
-        return False
-    probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
-    if probe.returncode >= 0:
-        return False
-    os.environ[_ISA_VARIABLE] = _WITHOUT_AMX
-    logger.warning(
-        "this machine announces AMX and cannot run it: half precision runs without (%s=%s)",
-        _ISA_VARIABLE,
-        _WITHOUT_AMX,
-    )
-    return True
-
-
-def _announces_amx() -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
-            return _AMX_FLAG in cpuinfo.read()
-    except OSError:
-        return False

@@ -16,7 +16,9 @@ from database.images import read_image
 from database.layouts import Sample
 from database.loading import load_sample
 from model import pspnet_mg
-from tools import checkpoint, cluster
+from tools import cluster
+from tools.frozen_weights import FrozenWeights
+from tools.half_precision import avoid_faulty_amx
 from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
 from tools.session_errors import memory_limits_named
@@ -56,7 +58,7 @@ class Predictor:
         float_type: str = "32",
         windows_per_batch: int = 4,
     ) -> None:
-        """Builds the graph and restores the checkpoint.
+        """Builds the graph with the weights of the checkpoint.
 
         Args:
             prefix: of the checkpoint.
@@ -71,9 +73,9 @@ class Predictor:
             DeviceError: TensorFlow could not set up the device.
         """
         if float_type != "32":
-            cluster.avoid_faulty_amx()
+            avoid_faulty_amx()
         self._record = record
-        self._session = self._restored_session(prefix, pspnet_mg.FLOAT_TYPES[float_type])
+        self._session = self._frozen_session(prefix, pspnet_mg.FLOAT_TYPES[float_type])
         self._sliding = SlidingPredictor(
             self._run,
             record.architecture.num_classes,
@@ -83,25 +85,23 @@ class Predictor:
             windows_per_batch=windows_per_batch,
         )
 
-    def _restored_session(self, prefix: str, dtype: tf.DType) -> tf.Session:
-        """Builds the graph, from windows to probabilities, and gives it the variables of the checkpoint."""
+    def _frozen_session(self, prefix: str, dtype: tf.DType) -> tf.Session:
+        """Builds the graph, from windows to probabilities, with the weights of the checkpoint as constants."""
         size, devices = self._record.test_image_size, cluster.tower_devices(1)
+        frozen = FrozenWeights(prefix, dtype)
         with tf.Graph().as_default() as graph:
             with tf.device(devices[0]):
                 self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
-                [self._probabilities] = pspnet_mg.forward_graph([self._windows], self._record.architecture, dtype=dtype)
-            variables = tf.global_variables()
-            checkpoint.require_match(
-                prefix,
-                variables,
+                with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
+                    [self._probabilities] = pspnet_mg.forward_graph(
+                        [self._windows], self._record.architecture, dtype=dtype, folded=True
+                    )
+            frozen.require_match(
                 "give a checkpoint of this network (--network, --three_convs_beginning) and with these classes "
-                "(--database, --num_classes)",
+                "(--database, --num_classes)"
             )
-            saver = tf.train.Saver(variables)
             graph.finalize()
-        session = cluster.open_session(graph, devices)
-        checkpoint.restore(session, prefix, saver)
-        return session
+        return cluster.open_session(graph, devices, weights_are_constants=True)
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
         with memory_limits_named(

@@ -202,7 +202,11 @@ class WeightsConfig(_ClassFlags):
     )
     stride_convention: str | None = flag(None, "where strides sit", str, choices=STRIDE_CONVENTIONS)
     resize_grid: str | None = flag(None, "grid of bilinear upsampling", str, choices=RESIZE_GRIDS)
-    float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
+    float_type: str = flag(
+        "auto",
+        "activations: float32, float16 or bfloat16; auto: bfloat16 where the hardware multiplies it, else float32",
+        choices=("auto", *FLOAT_TYPES),
+    )
     mirror: bool = flag(True, "add the results from mirrored images")
     ms: bool = flag(False, "multi-scale: 0.5 to 1.75 instead of 1")
     coloring: bool = flag(True, "write colours and overlays")

@@ -14,10 +14,14 @@ from tools.flags import WeightsConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import run_name
 
-# Flags that change results; a value other than the default is told in the name of their folder.
+# Flags that change results; a value other than the usual is told in the name of their folder.
 _TOLD_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
 )  # fmt: skip
+
+
+# Where the default leaves the choice to the machine, what is usual.
+_CHOSEN_BY_DEFAULT = {"float_type": "32"}
 
 
 def results_folder(
@@ -29,7 +33,7 @@ def results_folder(
 
     Args:
         root: e.g. `./val_set`.
-        config: flags; those that change results and are not at their defaults are added to the last part.
+        config: flags; those that change results and are not as usual are added to the last part.
         prefix: of the checkpoint; without a step, its own name stands for `step<step>`.
         trained: the record of the checkpoint; its dataset is put before the run where the results are of another.
         database: of the results.
@@ -43,7 +47,8 @@ def results_folder(
     parts = [os.path.basename(prefix) if step is None else f"step{step}", f"ms{int(config.ms)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in _TOLD_FLAGS and value != field.default:
+        usual = _CHOSEN_BY_DEFAULT.get(field.name, field.default)
+        if field.name in _TOLD_FLAGS and value != usual:
             parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
     return os.path.join(root, dataset, run, "-".join(parts))
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
 from database.synthetic import write_dataset
@@ -17,10 +17,13 @@ from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig, check_own_data_flags
 from tools.grid_sizes import warn_of_misaligned_size
+from tools.half_precision import chosen_float_type
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_network
 
 logger = logging.getLogger(__name__)
+
+Weights = TypeVar("Weights", bound=WeightsConfig)
 
 # A checkpoint without a record is taken to be the reference implementation's.
 _REFERENCE_GRID = "legacy"
@@ -181,6 +184,11 @@ def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:
             f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint, trained on "
             f"{trained.database}, has {trained.architecture.num_classes}: give a checkpoint that was trained on it"
         )
+
+
+def with_chosen_precision(config: Weights) -> Weights:
+    """The flags with the precision that `auto` stands for on this machine; see `tools.half_precision`."""
+    return dataclasses.replace(config, float_type=chosen_float_type(config.float_type))
 
 
 def build_predictor(prefix: str, record: ModelRecord, config: WeightsConfig) -> Predictor:

@@ -19,6 +19,7 @@ from tools.checkpoint import PretrainedInitializer, StartingPoints
 from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
+from tools.half_precision import avoid_faulty_amx
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network
@@ -114,7 +115,7 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
         What `tools.faults.USER_FAULTS` lists.
     """
     if config.float_type != "32":
-        cluster.avoid_faulty_amx()
+        avoid_faulty_amx()
     devices = cluster.tower_devices(config.gpu_num)
     data_dir = config.data_dir or dataset.default_dir
     start = TrainingStart.of(config, folder, dataset, samples, data_dir)

@@ -1,11 +1,7 @@
-"""Devices of the towers, sessions that keep to them, and the check of AMX."""
+"""Devices of the towers, and sessions that keep to them."""
 
 from __future__ import annotations
 
-import io
-import os
-import signal
-import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +9,6 @@ import tensorflow.compat.v1 as tf
 
 from tools import cluster
 from tools.cluster import DeviceError
-
-ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 
 
 @pytest.fixture
@@ -111,62 +105,12 @@ def test_soft_placement_is_for_gpus_alone():
     assert dict(config.device_count) == {}
 
 
-@pytest.fixture
-def probe(monkeypatch):
-    """A function that sets what the processor announces and how the probing process ends; collects its calls."""
-    monkeypatch.setenv(ISA_VARIABLE, "")  # recorded, so that whatever the test sets is undone
-    monkeypatch.delenv(ISA_VARIABLE)
-    calls = []
-
-    def prepare(cpuinfo, return_code):
-        def run(command, **options):
-            calls.append(command)
-            return subprocess.CompletedProcess(command, return_code)
-
-        def read_cpuinfo(path, **options):
-            assert path == "/proc/cpuinfo"
-            if isinstance(cpuinfo, Exception):
-                raise cpuinfo
-            return io.StringIO(cpuinfo)
-
-        monkeypatch.setattr(cluster.subprocess, "run", run)
-        monkeypatch.setattr(cluster, "open", read_cpuinfo, raising=False)
-        return calls
-
-    return prepare
-
-
-ANNOUNCED = "flags : fpu sse2 avx512f amx_bf16 amx_tile\n"
-NOT_ANNOUNCED = "flags : fpu sse2 avx512f\n"
-
-
-def test_faulty_amx_is_turned_off(probe):
-    calls = probe(ANNOUNCED, -signal.SIGILL)
-    assert cluster.avoid_faulty_amx() is True
-    assert os.environ[ISA_VARIABLE] == "AVX512_CORE_FP16"
-    assert cluster.avoid_faulty_amx() is False
-    assert len(calls) == 1  # known from then on
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "return_code", "probes"),
-    [
-        (ANNOUNCED, 0, 1),
-        (ANNOUNCED, 1, 1),  # failed for another reason than the processor
-        (NOT_ANNOUNCED, -signal.SIGILL, 0),
-        (OSError("no /proc"), -signal.SIGILL, 0),
-    ],
-)
-def test_amx_is_left_alone(probe, cpuinfo, return_code, probes):
-    calls = probe(cpuinfo, return_code)
-    assert cluster.avoid_faulty_amx() is False
-    assert ISA_VARIABLE not in os.environ
-    assert len(calls) == probes
-
-
-def test_the_users_own_setting_stays(probe, monkeypatch):
-    calls = probe(ANNOUNCED, -signal.SIGILL)
-    monkeypatch.setenv(ISA_VARIABLE, "AVX2")
-    assert cluster.avoid_faulty_amx() is False
-    assert os.environ[ISA_VARIABLE] == "AVX2"
-    assert calls == []
+def test_weights_that_are_constants_are_not_copied_again_and_again():
+    graph_options = cluster.session_config(["/device:CPU:0"], weights_are_constants=True).graph_options
+    rewriting = graph_options.rewrite_options
+    assert rewriting.constant_folding == rewriting.OFF
+    assert rewriting.memory_optimization == rewriting.NO_MEM_OPT
+    assert rewriting.remapping != rewriting.OFF  # fuses convolution, bias and ReLU
+    assert graph_options.optimizer_options.opt_level == tf.OptimizerOptions.L0
+    ordinary = cluster.session_config(["/device:CPU:0"]).graph_options.rewrite_options
+    assert ordinary.constant_folding == ordinary.DEFAULT

@@ -63,7 +63,7 @@ PREDICT_DEFAULTS = {
     "mirror": True,
     "ms": False,
     "save_prediction": True,
-    "float_type": "32",
+    "float_type": "auto",
     "network": None,
     "database": None,
     "weights_ckpt": None,

@@ -92,6 +92,7 @@ def test_folder_names_flags_that_change_results(record):
     assert {folder.removeprefix("./val_set/Toy/some-run/step600-ms0-") for folder in folders} == {
         "mirror0", "test_image_size320", "float_typebf16", "test_max_iter5", "color_switch0"
     }  # fmt: skip
+    assert folder_of(record)(float_type="32") == folder_of(record)()
     assert folder_of(record)(coloring=False, windows_per_batch=1, log_dir="elsewhere") == folder_of(record)()
 
 

@@ -353,3 +353,9 @@ def test_predictor_is_run_as_flags_say(monkeypatch):
     arguments, options = selection.build_predictor("model.ckpt-3", record, config)
     assert arguments == ("model.ckpt-3", record)
     assert options == {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}
+
+
+def test_precision_left_to_the_machine_is_chosen(monkeypatch):
+    monkeypatch.setattr(selection, "chosen_float_type", {"auto": "bf16", "16": "16"}.get)
+    assert selection.with_chosen_precision(InferenceConfig(ms=True)) == InferenceConfig(ms=True, float_type="bf16")
+    assert selection.with_chosen_precision(PredictConfig(float_type="16")).float_type == "16"

@@ -1,0 +1,102 @@
+"""The variables of a checkpoint as constants, each batch normalization folded into the convolution before it.
+
+With the running averages, batch normalization is `scale * x + offset` per channel, so that a convolution followed by
+it is a convolution with other weights and a bias. As constants, the weights are laid out for the processor once, and
+convolution, bias and ReLU become a single kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from model.utils_mg import BATCH_NORM_EPSILON
+from tools import checkpoint
+
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def fold_batch_norm(
+    weights: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and biases of one convolution that equals convolution and batch normalization.
+
+    Args:
+        weights: float32 [k, k, C, filters].
+        gamma, beta, mean, variance: float32 [filters].
+
+    Returns:
+        `(weights, biases)`, float32 [k, k, C, filters] and [filters].
+    """
+    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPSILON)
+    biases = beta - mean * scale
+    return (weights * scale).astype(np.float32), biases.astype(np.float32)
+
+
+class FrozenWeights:
+    """Stands in for the variables of a network that is built with `folded` batch normalization.
+
+    Build it under `tf.variable_scope(..., custom_getter=frozen.constant)`, then call `require_match`.
+    """
+
+    def __init__(self, prefix: str, dtype: tf.DType) -> None:
+        """Opens the checkpoint.
+
+        Args:
+            prefix: of the checkpoint.
+            dtype: of the constants, that of the computation.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        self._prefix = prefix
+        self._dtype = dtype
+        self._found = checkpoint.variable_shapes(prefix)
+        self._reader = tf.train.NewCheckpointReader(prefix)
+        self._biases: dict[str, np.ndarray] = {}  # of the normalizations folded so far
+        self._needed: dict[str, list[int]] = {}
+
+    def constant(self, getter: Callable, name: str, shape: Sequence[int], **options: Any) -> tf.Tensor:
+        """The value of a variable, as `custom_getter` of a variable scope.
+
+        Zeros stand in for what is missing or has another shape, until `require_match` tells.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged.
+        """
+        del getter, options
+        self._needed[name] = list(shape)
+        with checkpoint.damage_named(self._prefix):
+            array = self._array(name)
+        if array is None or array.shape != tuple(shape):
+            array = np.zeros(shape)
+        return tf.constant(array.astype(self._dtype.as_numpy_dtype), name=name.rpartition("/")[2])
+
+    def require_match(self, advice: str) -> None:
+        """Checks that the checkpoint had all that the network asked for.
+
+        Raises:
+            CheckpointError: see `checkpoint.require_shapes`.
+        """
+        biases = {name: list(array.shape) for name, array in self._biases.items()}
+        checkpoint.require_shapes(self._prefix, {**self._found, **biases}, self._needed, advice)
+
+    def _array(self, name: str) -> np.ndarray | None:
+        if name in self._biases:
+            return self._biases[name]
+        if name not in self._found:
+            return None
+        array = self._reader.get_tensor(name)
+        scope, _, kind = name.rpartition("/")
+        moments = [f"{scope}/BatchNorm/{part}" for part in _BATCH_NORM]
+        if kind == "weights" and moments[0] in self._found:
+            array, self._biases[f"{scope}/biases"] = self._folded(array, moments)
+        return array
+
+    def _folded(self, weights: np.ndarray, moments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        needed = {name: list(weights.shape[-1:]) for name in moments}
+        checkpoint.require_shapes(self._prefix, self._found, needed, "give a snapshot that train.py wrote")
+        return fold_batch_norm(weights, *map(self._reader.get_tensor, moments))
