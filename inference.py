@@ -1,7 +1,7 @@
 """Segments one image, a folder of images, or the paths that are typed in.
 
 python inference.py --image_path street.png
-python inference.py                            (asks for paths; an empty line or end of input leaves)
+python inference.py                            (asks for paths; Ctrl-D or Ctrl-C leaves)
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PROMPT = "Enter the image filename: "
+PROMPT = "Enter the image filename (Ctrl-D leaves): "
 
 
 def typed_paths() -> Iterator[str]:
-    """Paths from standard input until its end, an empty line or Ctrl-C."""
+    """Paths from standard input until its end or Ctrl-C; empty lines are passed over."""
     while True:
         try:
             path = input(PROMPT).strip().strip("'\"")
         except (EOFError, KeyboardInterrupt):
             print()
             return
-        if not path:
-            return
-        yield os.path.expanduser(path)
+        if path:
+            yield os.path.expanduser(path)
 
 
 def read_or_tell(path: str) -> np.ndarray | None:
@@ -114,6 +113,7 @@ def main(arguments: Sequence[str]) -> None:
 
     config = with_chosen_precision(config)
     path = config.image_path
+    image = read_image(path) if path is not None and not os.path.isdir(path) else None
     named_paths = images_in(path) if path is not None and os.path.isdir(path) else None
     prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
@@ -124,8 +124,8 @@ def main(arguments: Sequence[str]) -> None:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         if named_paths is not None:
             segment_folder(str(path), named_paths, predictor, writer)
-        elif path is not None:
-            segment(read_image(path), path, ResultNames().name(path), predictor, writer)
+        elif path is not None and image is not None:
+            segment(image, path, ResultNames().name(path), predictor, writer)
         else:
             segment_typed(predictor, writer)
 

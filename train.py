@@ -27,9 +27,11 @@ def main(arguments: Sequence[str]) -> None:
     from tools.selection import training_dataset
     from tools.snapshots import snapshot_to_score
     from tools.tables import text_table
+    from tools.training import check_log_dir
     from tools.training_run import train, validate, validation_samples
 
     dataset, data_dir = training_dataset(config)
+    check_log_dir(config.log_dir)
     folder = run_folder(config)
     logger.info("run: %s", folder.path)
     held_out = validation_samples(config, dataset, data_dir)
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str]) -> None:
         if "val" not in config.subsets_for_training:
             check_disjoint(samples, held_out)
         check_labels(samples, config.check_data, dataset.class_names)
+        labelled = [sample for sample in held_out if sample.label is not None]
+        check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
         train(config, dataset, samples, folder)
     scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
     if scores is not None:

@@ -261,7 +261,9 @@ def _resolved(data_dir: str, listed: str, by_last_parts: bool) -> str:
 def _samples(entries: Sequence[_Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
     """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
     if not entries:
-        raise DatasetError(f"split '{split}' is empty: no images by {looked_at}")
+        raise DatasetError(
+            f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"
+        )
     ordered = sorted(entries, key=lambda entry: entry.image)
     stems = Counter(os.path.basename(entry.key) for entry in ordered)
     whole = Counter(entry.key for entry in ordered)

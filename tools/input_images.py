@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 
+from PIL import Image
+
 from database.images import ImageError
-from database.layouts import IMAGE_SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 
 class ResultNames:
@@ -32,7 +36,9 @@ class ResultNames:
 
 
 def images_in(folder: str) -> list[tuple[str, str]]:
-    """(name of the results, path) of the files directly in a folder that look like images, sorted.
+    """(name of the results, path) of the files directly in a folder with a suffix that Pillow reads, sorted.
+
+    Files whose name begins with a dot are left out, and how many others are is logged.
 
     The name is the file's without suffix, or with it where two files differ in nothing else.
 
@@ -41,12 +47,15 @@ def images_in(folder: str) -> list[tuple[str, str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            files = [entry.name for entry in entries if not entry.is_dir()]
+            found = [entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
         raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
-    files = sorted(name for name in files if name.lower().endswith(IMAGE_SUFFIXES))
+    suffixes = tuple(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    files = sorted(name for name in found if name.lower().endswith(suffixes))
     if not files:
-        raise ImageError(f"{folder}: no image is in this folder (looked for {', '.join(IMAGE_SUFFIXES)})")
+        raise ImageError(f"{folder}: no image is in this folder, by the suffix of its {len(found)} files")
+    if len(files) < len(found):
+        logger.info("%s: %d of %d files are no images by their suffix", folder, len(found) - len(files), len(found))
     stems = Counter(os.path.splitext(name)[0] for name in files)
     names = ResultNames()
 

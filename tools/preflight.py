@@ -53,13 +53,16 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
         )
 
 
-def check_labels(samples: Sequence[Sample], how: str, class_names: Sequence[str], workers: int = 4) -> Counter[int]:
+def check_labels(
+    samples: Sequence[Sample], how: str, class_names: Sequence[str], *, title: str = "label ids", workers: int = 4
+) -> Counter[int]:
     """Reads label files and logs the histogram of their ids.
 
     Args:
         samples: with labels.
         how: `sample`, `all` or `none`.
         class_names: by training id.
+        title: of the histogram.
         workers: files read at a time.
 
     Returns:
@@ -82,7 +85,7 @@ def check_labels(samples: Sequence[Sample], how: str, class_names: Sequence[str]
             label_map.update(sample.label_map)
             unknown += [(label_path(sample), i, n) for i, n in counts.items() if i not in sample.label_map]
     if chosen:
-        logger.info("label ids in %d of %d files:", len(chosen), len(samples))
+        logger.info("%s in %d of %d files:", title, len(chosen), len(samples))
     pixels = sum(total.values())
     for file_id, count in sorted(total.items()):
         logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, _meaning(file_id, label_map, class_names))

@@ -38,6 +38,16 @@ def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
     return _with(record, {name: known[name] for name in (_PRETRAINED_PREFIX, _PRETRAINED_CHECKSUM) if name in known})
 
 
+def recorded_pretrained(folder: RunFolder) -> str | None:
+    """The prefix of the checkpoint that a run began with, by its record; None if that is not known.
+
+    Raises:
+        RecordError: the record beside the snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    return None if record is None else record.flags.get(_PRETRAINED_PREFIX)
+
+
 def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> ModelRecord:
     """The record that names the checkpoint of the start where it is after its folder, or one above, was moved.
 

@@ -29,6 +29,9 @@ Weights = TypeVar("Weights", bound=WeightsConfig)
 _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
 
+# Flags for own data that name files, which prediction needs again.
+_FILES_OF_OWN_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
+
 # Flags that say what variables there are: a checkpoint can be read as it was trained alone.
 _FLAGS_ON_VARIABLES = ("network", "three_convs_beginning")
 
@@ -126,6 +129,10 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     in_training = database == trained.database
     if in_training and database == "custom":
         given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+        recorded = {name: trained.flags[name] for name in _FILES_OF_OWN_DATA if trained.flags.get(name)}
+        taken = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
+        if taken:
+            logger.info("as in training: %s (paths begin in the current folder)", " ".join(taken))
         dataset = _own_dataset({**trained.flags, **given})
     else:
         dataset = _dataset_of_flags(database, config)

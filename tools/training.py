@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -84,7 +86,27 @@ def writing_to(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        raise OutputError(f"{folder.path}: cannot write ({reason(error)}): free space or change --log_dir") from error
+        advice = "free space, or change --log_dir" if _is_about_space(error) else "change --log_dir"
+        raise OutputError(f"{folder.path}: cannot write ({reason(error)}): {advice}") from error
+
+
+def _is_about_space(error: OSError | tf.errors.OpError) -> bool:
+    return isinstance(error, tf.errors.ResourceExhaustedError) or getattr(error, "errno", 0) in (ENOSPC, EDQUOT)
+
+
+def check_log_dir(log_dir: str) -> None:
+    """Tells before anything is computed that results could not be written.
+
+    Raises:
+        OutputError: the folder, or the last one above it that exists, is a file or may not be written to.
+    """
+    existing = os.path.abspath(log_dir)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise OutputError(f"--log_dir {log_dir}: {existing} is no folder: give another --log_dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"--log_dir {log_dir}: {existing} may not be written to: give another --log_dir")
 
 
 class Trainer:

@@ -216,8 +216,15 @@ def validate(
     if scores is None:
         return None
     step = checkpoint.checkpoint_step(prefix)
-    header = {"checkpoint": prefix, "step": step, "split": "val", "mirror": int(config.mirror)}
-    paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}", header)
+    header = {
+        "checkpoint": prefix,
+        "step": step,
+        "split": "val",
+        "mirror": int(config.mirror),
+        "window": config.test_image_size,
+    }
+    part = "" if config.test_max_iter is None else f"-test_max_iter{config.test_max_iter}"
+    paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}{part}", header)
     logger.info("scores written to %s", ", ".join(paths))
     with writing_to(folder):
         write_validation(folder.path, step or 0, scores, dataset.class_names)

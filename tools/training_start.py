@@ -20,12 +20,17 @@ from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.run_agreement import check_same_run
 from tools.run_folder import RunFolder
-from tools.run_origin import check_same_starting_points, with_pretrained, with_pretrained_of
+from tools.run_origin import check_same_starting_points, recorded_pretrained, with_pretrained, with_pretrained_of
 from tools.snapshots import check_resume_step
 
 logger = logging.getLogger(__name__)
 
 PRETRAINED_DIR = "./z_pretrained_weights"
+
+
+def default_checkpoint(config: TrainConfig) -> str:
+    """Where the ResNet checkpoint is looked for unless flags say otherwise."""
+    return os.path.join(PRETRAINED_DIR, f"{config.network}.ckpt")
 
 
 def pretrained_checkpoint(config: TrainConfig) -> str | None:
@@ -36,13 +41,32 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
     """
     if config.starts_from_scratch:
         return None
-    path = config.fine_tune_filename or os.path.join(PRETRAINED_DIR, f"{config.network}.ckpt")
+    path = config.fine_tune_filename or default_checkpoint(config)
     try:
         return checkpoint.resolve_checkpoint(path)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}: give the ResNet checkpoint with --fine_tune_filename, or start from random weights with "
             "--fine_tune_filename none --weight_decay_mode 0"
+        ) from error
+
+
+def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:
+    """The prefix of the checkpoint that a continued run reads w0 of L2-SP from.
+
+    Raises:
+        CheckpointError: it is not where the flags say.
+        RecordError: the record beside the snapshots is damaged.
+    """
+    path = config.fine_tune_filename or default_checkpoint(config)
+    try:
+        return checkpoint.resolve_checkpoint(path)
+    except CheckpointError as error:
+        recorded = recorded_pretrained(folder)
+        began = "" if recorded is None else f", which was {recorded}"
+        raise CheckpointError(
+            f"{error}: give with --fine_tune_filename the checkpoint that the run began with{began}; L2-SP pulls "
+            "towards it"
         ) from error
 
 
@@ -82,9 +106,8 @@ class TrainingStart:
         check_same_run(folder, config, dataset, samples, data_dir)
         if not DECAY_MODES[config.weight_decay_mode].needs_start:
             return cls(config.resume_step, resumed, None)
-        pretrained = pretrained_checkpoint(config)
-        if pretrained is not None:
-            check_same_starting_points(folder, pretrained)
+        pretrained = _checkpoint_of_w0(config, folder)
+        check_same_starting_points(folder, pretrained)
         return cls(config.resume_step, resumed, pretrained)
 
     def backbone(self) -> BackboneRecord | None:

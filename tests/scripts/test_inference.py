@@ -54,12 +54,25 @@ def test_inference_asks_for_paths(place, tmp_path):
     assert len(os.listdir(results / "prediction")) == len(sizes)
 
 
-def test_inference_leaves_at_an_empty_line(main, place, monkeypatch, tmp_path):
+def type_lines(monkeypatch, lines, end=EOFError):
+    """Answers the prompt with lines, then with the end of input or Ctrl-C."""
+    waiting = iter(lines)
+
+    def typed(prompt):
+        line = next(waiting, None)
+        if line is None:
+            raise end
+        return line
+
+    monkeypatch.setattr("builtins.input", typed)
+
+
+@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
+def test_inference_asks_on_after_an_empty_line(main, place, monkeypatch, tmp_path, capsys, end):
     monkeypatch.chdir(tmp_path)
-    lines = iter(["", "never read"])
-    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    type_lines(monkeypatch, ["", "  ", "absent.png"], end)
     assert main("inference", "--log_dir", place.log_dir) == 0
-    assert next(lines) == "never read"
+    assert "absent.png: not an image" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
@@ -68,10 +81,9 @@ def test_inference_of_images_of_one_name(main, place, monkeypatch, tmp_path, cap
     for folder, grey in (("a", 0), ("b", 255)):
         (tmp_path / folder).mkdir()
         Image.fromarray(np.full((9, 9), grey, np.uint8)).save(tmp_path / folder / "street.png")
-    lines = iter(["a/street.png", "b/street.png", "a/../a/street.png", ""])
-    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    type_lines(monkeypatch, ["a/street.png", "b/street.png", "a/../a/street.png"])
     assert main("inference", "--log_dir", place.log_dir, "--output_dir", "out") == 0
-    told = [line.split(", ")[-1] for line in capsys.readouterr().out.splitlines()]
+    told = [line.split(", ")[-1] for line in capsys.readouterr().out.split("\n") if line]
     assert told == [f"out/overlay/{name}_overlay.png" for name in ("street", "street-2", "street")]
     for name, grey in (("street", 0), ("street-2", 255)):
         overlay, coloring = (

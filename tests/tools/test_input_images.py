@@ -10,23 +10,25 @@ from database.images import ImageError
 from tools.input_images import ResultNames, images_in
 
 
-def test_images_in_a_folder(tmp_path):
-    for name in ("b.PNG", "a.jpg", "c.tiff", "notes.txt", "png"):
+def test_images_in_a_folder(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("b.PNG", "a.jpg", "c.tiff", "d.gif", "e.ppm", "notes.txt", "png", ".hidden.png"):
         (tmp_path / name).write_text("")
     (tmp_path / "deeper.png").mkdir()
     (tmp_path / "deeper.png" / "d.png").write_text("")
     assert images_in(str(tmp_path)) == [
-        (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff")
+        (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff", "d.gif", "e.ppm")
     ]
+    assert caplog.messages == [f"{tmp_path}: 2 of 7 files are no images by their suffix"]
     (tmp_path / "a.png").write_text("")
-    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c"]
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c", "d", "e"]
     (tmp_path / "a_png.png").write_text("")
-    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "a_png-2", "b", "c"]
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "a_png-2", "b", "c", "d", "e"]
 
 
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ImageError, match=r": no image is in this folder \(looked for .png, "):
+    with pytest.raises(ImageError, match=": no image is in this folder, by the suffix of its 1 files$"):
         images_in(str(tmp_path))
 
 

@@ -36,6 +36,12 @@ def test_histogram(tmp_path, caplog):
     ]  # fmt: skip
 
 
+def test_histogram_has_a_title(tmp_path, caplog):
+    caplog.set_level("INFO")
+    check_labels([write_sample(tmp_path, "a", [[1]])], "all", NAMES, title="validation label ids")
+    assert caplog.messages[0] == "validation label ids in 1 of 1 files:"
+
+
 def test_unknown_id_is_named_with_its_file(tmp_path):
     samples = [write_sample(tmp_path, "good", [[1]]), write_sample(tmp_path, "bad", [[1, 7, 7]])]
     with pytest.raises(DatasetError, match=r"bad_label.png: id 7 \(2 pixels\)"):

@@ -217,12 +217,17 @@ def own_record(**changes):
     return ModelRecord.of_run(config, dataset)
 
 
-def test_prediction_on_own_data_as_in_training(tmp_path):
+def test_prediction_on_own_data_as_in_training(tmp_path, caplog):
+    caplog.set_level("INFO")
     own_record().write(str(tmp_path))
     record = selection.record_of_checkpoint(str(tmp_path / "model.ckpt-1"), PredictConfig())
     dataset, folder = selection.prediction_dataset(PredictConfig(), record)
     assert (dataset.name, dataset.num_classes, folder) == ("custom", 3, "own")
     assert dataset.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
+    assert "as in training: --data_dir own --val_list val.txt (paths begin in the current folder)" in caplog.messages
+    caplog.clear()
+    selection.prediction_dataset(PredictConfig(data_dir="other", val_list="other.txt"), record)
+    assert caplog.messages == []
 
 
 def write_palette(folder, colors):

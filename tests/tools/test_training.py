@@ -22,7 +22,7 @@ from tests.tools.runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record
 from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder, run_folder
-from tools.training import DivergedError, OutputError, StepResult, Trainer, learning_rate_at
+from tools.training import DivergedError, OutputError, StepResult, Trainer, check_log_dir, learning_rate_at
 
 
 @pytest.mark.parametrize("step", [0, 1, 15000, 29999, 30000])
@@ -153,9 +153,22 @@ def test_damaged_image_is_named(toy_dir, log_dir, tmp_path, caplog):
 @pytest.mark.usefixtures("narrow_resnet")
 def test_log_folder_that_is_a_file(toy_dir, tmp_path):
     (tmp_path / "log").write_text("")
-    with pytest.raises(OutputError, match=r"log.*: cannot write \(.*\): free space or change --log_dir") as caught:
+    with pytest.raises(OutputError, match=r"log.*: cannot write \(.*\): change --log_dir") as caught:
         train_with(tiny_config(toy_dir, str(tmp_path / "log")))
     assert "\n" not in str(caught.value)
+
+
+def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    check_log_dir(str(tmp_path))
+    check_log_dir(str(tmp_path / "not" / "yet"))
+    check_log_dir("relative")
+    for path in ("file", "file/log"):
+        with pytest.raises(OutputError, match=rf"^--log_dir \S+{path}: \S+file is no folder: give another --log_dir$"):
+            check_log_dir(str(tmp_path / path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the one who runs the tests may be allowed everything
+    with pytest.raises(OutputError, match=rf"log: {tmp_path} may not be written to: give another --log_dir$"):
+        check_log_dir(str(tmp_path / "log"))
 
 
 class FailingTrainer:
@@ -206,7 +219,7 @@ def test_failed_step_for_another_reason_is_not_hidden(tmp_path):
 def test_snapshot_that_cannot_be_written(tmp_path, error):
     with tf.Graph().as_default():
         failing = FailingTrainer(tmp_path, save_error=error)
-        with pytest.raises(OutputError, match=r"cannot write \(.*(space|memory).*\): free space or change --log_dir"):
+        with pytest.raises(OutputError, match=r"cannot write \(.*(space|memory).*\): free space, or change --log_dir"):
             failing.trainer.run(0)
 
 

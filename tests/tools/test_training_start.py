@@ -144,6 +144,9 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
     with pytest.raises(FlagError, match=f"model.ckpt-2 is not the checkpoint .* was started from, {aside}, and"):
         train_with(resume)
     decay = [row["weight_decay"] for row in csv_rows(folder)]
+    words = f"absent: there is no such .* --fine_tune_filename the checkpoint .* began with, which was {aside};"
+    with pytest.raises(CheckpointError, match=words):
+        train_with(dataclasses.replace(resume, fine_tune_filename="absent"))
     train_with(dataclasses.replace(resume, fine_tune_filename=aside))
     assert [row["weight_decay"] for row in csv_rows(folder)] == pytest.approx(decay, rel=1e-5)
     assert ModelRecord.read(folder.path).flags["pretrained_prefix"] == aside
