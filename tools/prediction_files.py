@@ -20,8 +20,8 @@ _TOLD_FLAGS = (
 )  # fmt: skip
 
 
-# Where the default leaves the choice to the machine, what is usual.
-_CHOSEN_BY_DEFAULT = {"float_type": "32"}
+# What is usual beside the default, which leaves the choice to the machine.
+_ALSO_USUAL = {"float_type": "32"}
 
 
 def results_folder(
@@ -47,8 +47,7 @@ def results_folder(
     parts = [os.path.basename(prefix) if step is None else f"step{step}", f"ms{int(config.ms)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        usual = _CHOSEN_BY_DEFAULT.get(field.name, field.default)
-        if field.name in _TOLD_FLAGS and value != usual:
+        if field.name in _TOLD_FLAGS and value not in (field.default, _ALSO_USUAL.get(field.name, field.default)):
             parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
     return os.path.join(root, dataset, run, "-".join(parts))
 
