@@ -15,9 +15,9 @@ from tqdm import tqdm
 from database.images import read_image
 from database.layouts import Sample
 from database.loading import load_sample
-from model import pspnet_mg
+from model.pspnet_mg import FLOAT_TYPES
 from tools import cluster
-from tools.frozen_weights import FrozenWeights
+from tools.frozen_weights import frozen_forward_graph
 from tools.half_precision import avoid_faulty_amx
 from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
@@ -25,6 +25,12 @@ from tools.session_errors import memory_limits_named
 from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 
 logger = logging.getLogger(__name__)
+
+# About a checkpoint that is not of the network.
+_ADVICE = (
+    "give a checkpoint of this network (--network, --three_convs_beginning) and with these classes (--database, "
+    "--num_classes)"
+)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -75,7 +81,7 @@ class Predictor:
         if float_type != "32":
             avoid_faulty_amx()
         self._record = record
-        self._session = self._frozen_session(prefix, pspnet_mg.FLOAT_TYPES[float_type])
+        self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type])
         self._sliding = SlidingPredictor(
             self._run,
             record.architecture.num_classes,
@@ -88,18 +94,12 @@ class Predictor:
     def _frozen_session(self, prefix: str, dtype: tf.DType) -> tf.Session:
         """Builds the graph, from windows to probabilities, with the weights of the checkpoint as constants."""
         size, devices = self._record.test_image_size, cluster.tower_devices(1)
-        frozen = FrozenWeights(prefix, dtype)
         with tf.Graph().as_default() as graph:
             with tf.device(devices[0]):
                 self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
-                with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
-                    [self._probabilities] = pspnet_mg.forward_graph(
-                        [self._windows], self._record.architecture, dtype=dtype, folded=True
-                    )
-            frozen.require_match(
-                "give a checkpoint of this network (--network, --three_convs_beginning) and with these classes "
-                "(--database, --num_classes)"
-            )
+                [self._probabilities] = frozen_forward_graph(
+                    [self._windows], self._record.architecture, prefix, dtype=dtype, advice=_ADVICE
+                )
             graph.finalize()
         return cluster.open_session(graph, devices, weights_are_constants=True)
 

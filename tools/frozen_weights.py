@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.utils_mg import BATCH_NORM_EPSILON
+from model.pspnet_mg import Architecture, forward_graph
+from model.utils_mg import BATCH_NORM_EPSILON, TowerList
 from tools import checkpoint
 
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -100,3 +101,23 @@ class FrozenWeights:
         needed = {name: list(weights.shape[-1:]) for name in moments}
         checkpoint.require_shapes(self._prefix, self._found, needed, "give a snapshot that train.py wrote")
         return fold_batch_norm(weights, *map(self._reader.get_tensor, moments))
+
+
+def frozen_forward_graph(
+    images: TowerList, architecture: Architecture, prefix: str, *, dtype: tf.DType, advice: str
+) -> TowerList:
+    """`pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
+
+    Args:
+        images, architecture, dtype: see there.
+        prefix: of the checkpoint.
+        advice: what to do about a checkpoint that does not fit, for the message.
+
+    Raises:
+        CheckpointError: it cannot be read, is damaged, or does not fit.
+    """
+    frozen = FrozenWeights(prefix, dtype)
+    with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
+        probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)
+    frozen.require_match(advice)
+    return probabilities

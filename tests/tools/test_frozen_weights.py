@@ -10,7 +10,7 @@ from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NARROW, SIZE, write_random_pspnet
 from tools.checkpoint import CheckpointError
-from tools.frozen_weights import FrozenWeights, fold_batch_norm
+from tools.frozen_weights import fold_batch_norm, frozen_forward_graph
 
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
@@ -29,10 +29,7 @@ def checkpoint(tmp_path):
 
 
 def frozen_probabilities(prefix, images, architecture=ARCHITECTURE, dtype=tf.float32):
-    frozen = FrozenWeights(prefix, dtype)
-    with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
-        [probabilities] = pspnet_mg.forward_graph([images], architecture, dtype=dtype, folded=True)
-    frozen.require_match("try another")
+    [probabilities] = frozen_forward_graph([images], architecture, prefix, dtype=dtype, advice="try another")
     return probabilities
 
 
