@@ -17,12 +17,12 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --ignore tests/parity
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/parity
 
 # Comparisons with PyTorch, a large download.
 test-parity:
 	$(MAKE) setup EXTRAS=dev,parity
-	$(BIN)/python -m pytest -n 2 tests/parity
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/parity
 
 lint: setup
 	$(BIN)/ruff check .
