@@ -10,6 +10,7 @@ import tf_slim as slim
 
 from model import decoders, resnet
 from model import utils_mg as layers
+from model.memory import Recomputation
 from model.utils_mg import TowerList
 
 # Scopes of the layers whose channels are the classes.
@@ -87,6 +88,7 @@ def pspnet(
     dropout_seed: tf.Tensor | None = None,
     dtype: tf.DType = tf.float32,
     reuse: bool | None = None,
+    recomputation: Recomputation | None = None,
 ) -> Predictions:
     """Builds the network; variables stand under the name of the encoder, on the device scope of the caller.
 
@@ -102,6 +104,8 @@ def pspnet(
         dropout_seed: int32 or int64 [2], None for no dropout.
         dtype: of activations; variables, moments and logits are float32.
         reuse: whether variables exist already.
+        recomputation: makes segments of the encoder's units, and then computes the gradients; None keeps all
+            activations.
     """
     with (
         tf.variable_scope(architecture.network, reuse=reuse),
@@ -109,7 +113,7 @@ def pspnet(
         slim.arg_scope([layers.batch_norm], is_training=is_training, decay=bn_decay),
     ):
         with slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen):
-            endpoints = _encode(layers.cast(images, dtype), architecture)
+            endpoints = _encode(layers.cast(images, dtype), architecture, recomputation)
         auxiliary = None
         if has_auxiliary:
             small = _auxiliary_logits(endpoints["block3"], architecture, _fold_in(dropout_seed, 1))
@@ -120,7 +124,7 @@ def pspnet(
         return Predictions(logits, auxiliary, endpoints)
 
 
-def _encode(images: TowerList, architecture: Architecture) -> dict[str, TowerList]:
+def _encode(images: TowerList, architecture: Architecture, recomputation: Recomputation | None) -> dict[str, TowerList]:
     return resnet.resnet_v1(
         images,
         architecture.network,
@@ -128,6 +132,7 @@ def _encode(images: TowerList, architecture: Architecture) -> dict[str, TowerLis
         output_stride=architecture.output_stride,
         stem=architecture.stem,
         pool_padding=architecture.pool_padding,
+        recomputation=recomputation,
     )
 
 

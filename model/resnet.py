@@ -6,11 +6,14 @@ layers of a dilated block are dilated differ between the projects that publish w
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
 from model import utils_mg as layers
+from model.memory import Recomputation
 from model.utils_mg import TowerList
 
 
@@ -177,6 +180,23 @@ def basic_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> Tower
         return layers.relu(layers.add(shortcut, residual))
 
 
+def _build_units(xs: TowerList, units: Sequence[Unit], network: str, convention: StrideConvention) -> TowerList:
+    build_unit = bottleneck_unit if NETWORKS[network].bottleneck else basic_unit
+    for unit in units:
+        xs = build_unit(xs, unit, convention)
+    return xs
+
+
+def _build_segments(
+    xs: TowerList, units: Sequence[Unit], build: Callable[..., TowerList], recomputation: Recomputation
+) -> TowerList:
+    """The units of a block in segments, the last of which may be shorter."""
+    length = recomputation.units_per_segment
+    for first in range(0, len(units), length):
+        xs = recomputation.run(functools.partial(build, units=units[first : first + length]), xs)
+    return xs
+
+
 def resnet_v1(
     images: TowerList,
     network: str,
@@ -185,6 +205,7 @@ def resnet_v1(
     output_stride: int,
     stem: str = "conv7",
     pool_padding: str = "same",
+    recomputation: Recomputation | None = None,
 ) -> dict[str, TowerList]:
     """Builds the encoder in the current variable scope.
 
@@ -195,12 +216,12 @@ def resnet_v1(
         output_stride: 8, 16 or 32.
         stem: key of `STEMS`.
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
+        recomputation: makes segments of the residual units, whose activations it does not keep; None keeps all.
 
     Returns:
         Tower lists by name: `conv1` at stride 2, `pool1` at stride 4, `block1` to `block4`; the last has
         [N, ceil(H / output_stride), ceil(W / output_stride), channels].
     """
-    build_unit = bottleneck_unit if NETWORKS[network].bottleneck else basic_unit
     xs = images
     for layer in STEMS[stem]:
         xs = layers.conv2d_batch_norm(xs, layer.depth, layer.kernel_size, layer.stride, scope=layer.scope)
@@ -208,7 +229,7 @@ def resnet_v1(
     xs = layers.max_pool(xs, 3, 2, pool_padding)
     endpoints["pool1"] = xs
     for number, units in enumerate(plan_blocks(network, convention, output_stride), start=1):
-        for unit in units:
-            xs = build_unit(xs, unit, STRIDE_CONVENTIONS[convention])
+        build = functools.partial(_build_units, network=network, convention=STRIDE_CONVENTIONS[convention])
+        xs = build(xs, units) if recomputation is None else _build_segments(xs, units, build, recomputation)
         endpoints[f"block{number}"] = xs
     return endpoints

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from model import losses, optimizers, regularizers
 from model import utils_mg as layers
+from model.memory import Recomputation
 from model.optimizers import LossScale
 from model.pspnet_mg import FLOAT_TYPES, Architecture, Predictions, in_scopes, new_layer_scopes, pspnet
 from model.utils_mg import TowerList
@@ -48,6 +49,8 @@ class TrainingOptions:
     float_type: str = "32"
     seed: int = 0
     dropout: bool = True
+    save_memory: bool = False
+    checkpoint_units: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def train_graph(
     _require_two_images(images)
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
-    outputs = _network(images, architecture, options, global_step)
+    recomputation = Recomputation(options.checkpoint_units)
+    outputs = _network(images, architecture, options, global_step, recomputation)
     _require_known_layers(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture.resize_grid, options)
     decay, report = _decay(architecture, options, starting_points)
@@ -127,7 +131,7 @@ def train_graph(
         auxiliary_loss=auxiliary_loss,
         weight_decay=decay,
         total_loss=total_loss,
-        train_op=_train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale),
+        train_op=_train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale, recomputation),
         finite_weights={v.op.name: tf.reduce_all(tf.math.is_finite(v)) for v in tf.model_variables()},
         predictions=layers.map_towers(lambda x: tf.argmax(x, -1, output_type=tf.int32), outputs.logits),
         endpoints=outputs.endpoints,
@@ -156,7 +160,11 @@ def _require_known_layers(architecture: Architecture, options: TrainingOptions) 
 
 
 def _network(
-    images: TowerList, architecture: Architecture, options: TrainingOptions, global_step: tf.Variable
+    images: TowerList,
+    architecture: Architecture,
+    options: TrainingOptions,
+    global_step: tf.Variable,
+    recomputation: Recomputation,
 ) -> Predictions:
     """The network in training; its dropout follows the seed and the step, so that a resumed run goes on alike."""
     return pspnet(
@@ -169,6 +177,7 @@ def _network(
         initializer=options.initializer,
         dropout_seed=tf.stack([options.seed, global_step]) if options.dropout else None,
         dtype=FLOAT_TYPES[options.float_type],
+        recomputation=recomputation if options.save_memory else None,
     )
 
 
@@ -224,6 +233,7 @@ def _train_op(
     learning_rate: tf.Tensor,
     global_step: tf.Variable,
     loss_scale: LossScale | None,
+    recomputation: Recomputation,
 ) -> tf.Operation:
     """Gradients, updates and running averages, then the step count.
 
@@ -233,7 +243,7 @@ def _train_op(
     groups = optimizers.group_by_multiplier(
         variables, new_layer_predicate(architecture, options), options.train_like_in_caffe
     )
-    gradients = _gradients(total_loss, variables, loss_scale)
+    gradients = _gradients(total_loss, variables, loss_scale, recomputation)
 
     def update() -> tf.Operation:
         return tf.group(
@@ -257,11 +267,14 @@ def _train_op(
 
 
 def _gradients(
-    total_loss: tf.Tensor, variables: Sequence[tf.Variable], loss_scale: LossScale | None
+    total_loss: tf.Tensor,
+    variables: Sequence[tf.Variable],
+    loss_scale: LossScale | None,
+    recomputation: Recomputation,
 ) -> list[tf.Tensor]:
     """d total_loss / d variable; float16 carries it scaled, so that small ones do not vanish."""
     if loss_scale is None:
-        return tf.gradients(total_loss, variables, colocate_gradients_with_ops=True)
+        return recomputation.gradients(total_loss, variables)
     scale = tf.convert_to_tensor(loss_scale.value)
-    scaled = tf.gradients(total_loss * scale, variables, colocate_gradients_with_ops=True)
+    scaled = recomputation.gradients(total_loss * scale, variables)
     return [gradient / scale for gradient in scaled]

@@ -20,7 +20,8 @@ LAYERS = {
     "model": (
         ("sync_batch_norm", "dilated_convolution", "random_stream", "optimizers", "regularizers"),
         ("utils_mg",),
-        ("memory", "losses", "resnet"),
+        ("memory", "losses"),
+        ("resnet",),
         ("decoders",),
         ("pspnet_mg",),
         ("training_graph",),

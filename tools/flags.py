@@ -132,6 +132,9 @@ class TrainConfig(_ClassFlags, _FileFlags):
     loss_type: str = flag("normal", "normal or focal_<gamma>")
     float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
 
+    save_memory: bool = flag(False, "compute the encoder's activations a second time instead of keeping them")
+    checkpoint_units: int = flag(1, "save_memory: residual units between activations that are kept", minimum=1)
+
     eval_only: bool = flag(False, "only score this run's last (or --resume_step's) snapshot")
     mirror: bool = flag(True, "add mirrored images when scoring")
     test_max_iter: int | None = flag(None, "score that many images only", int, minimum=1)
@@ -158,6 +161,8 @@ class TrainConfig(_ClassFlags, _FileFlags):
             refuse_without_effect(self, "step_size", "without steps: add --poly_lr 0 and --lr_step")
         if self.optimizer == "sgd":
             refuse_without_effect(self, "momentum", "without momentum: take --optimizer mom")
+        if not self.save_memory:
+            refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
         if not self.random_scale:
             for name in ("scale_min", "scale_max"):
                 refuse_without_effect(self, name, "without scaling: drop --random_scale 0")

@@ -33,6 +33,8 @@ _FREE_ON_RESUME = frozenset(
         "eval_only",
         "check_data",
         "show_period",
+        "save_memory",
+        "checkpoint_units",
         "val_list",
         "test_list",
     }

@@ -128,7 +128,8 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     crop = f"{config.train_image_size}x{config.train_image_size}"
     with (
         memory_limits_named(
-            f"{config.batch_size} crops of {crop} per tower", "lower --batch_size or --train_image_size"
+            f"{config.batch_size} crops of {crop} per tower",
+            "lower --batch_size or --train_image_size" + ("" if config.save_memory else ", or add --save_memory 1"),
         ),
         cluster.open_session(built.graph, devices) as session,
     ):

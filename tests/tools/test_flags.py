@@ -217,6 +217,7 @@ def test_custom_data_flags():
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
         ("--weights_ckpt a --log_dir b", PredictConfig, "--log_dir b has no effect beside --weights_ckpt, which"),
         ("--weights_ckpt a --log_dir b", InferenceConfig, "--log_dir b has no effect beside .*, or drop --log_dir"),
+        ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
         ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
@@ -264,6 +265,7 @@ def test_inference_takes_colours_and_ids_for_any_dataset():
 def test_what_the_checks_let_through():
     assert parse("--batch_size 2 --step_size 0.1").step_size == 0.1
     assert parse("--batch_size 2 --poly_lr 0 --lr_step 7 --step_size 0.5").lr_step == (7,)
+    assert parse("--batch_size 2 --save_memory 1 --checkpoint_units 3").checkpoint_units == 3
     assert parse("--batch_size 2 --momentum 0 --bn_decay 0 --seed 9223372036854775807").momentum == 0
     assert parse("--eval_only 1").total_batch_size == 1
     assert parse("--gpu_num 2").total_batch_size == 2

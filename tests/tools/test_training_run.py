@@ -251,7 +251,8 @@ def test_a_resumed_run_prunes_the_snapshots_from_before(toy_dir, log_dir):
 
 
 @pytest.mark.usefixtures("narrow_resnet")
-def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
+@pytest.mark.parametrize(("save_memory", "more"), [(False, ", or add --save_memory 1"), (True, "")])
+def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch, save_memory, more):
     def run(self, first_step):
         raise tf.errors.ResourceExhaustedError(
             None, None, "OOM when allocating tensor with shape[2,8] and type float on x"
@@ -260,10 +261,10 @@ def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
     monkeypatch.setattr(Trainer, "run", run)
     words = (
         r"^out of memory with 2 crops of 32x32 per tower \(tensor with shape\[2,8\] and type float on x\): "
-        "lower --batch_size or --train_image_size$"
+        f"lower --batch_size or --train_image_size{more}$"
     )
     with pytest.raises(OutOfMemoryError, match=words):
-        train_with(tiny_config(toy_dir, log_dir))
+        train_with(tiny_config(toy_dir, log_dir, save_memory=save_memory))
 
 
 def test_validation_samples(toy_dir):

@@ -1,0 +1,236 @@
+"""Gradient checkpointing: the numbers of the ordinary run, without its activations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from model import resnet, training_graph
+from model.memory import Recomputation
+from tests.differences import relative_difference
+from tests.model.reference_network import NETWORK
+from tests.model.sessions import open_session, run, towers
+from tests.model.training_step import ARCHITECTURE, OPTIONS, Step, batch, initialize, take_step
+
+SMALL = resnet.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
+BATCHES = {
+    "one tower": [(3, 17, 17)],
+    "two towers": [(2, 17, 17), (1, 17, 17)],
+    "three uneven towers": [(1, 17, 17), (2, 17, 25), (1, 25, 17)],
+}
+SAVING = replace(OPTIONS, save_memory=True)
+
+UNIT = re.compile(rf"{NETWORK}/(block\d)/unit_(\d)/basic_v1/")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_resnet() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(resnet.NETWORKS, NETWORK, SMALL)
+        yield
+
+
+@pytest.fixture(scope="module", params=BATCHES.values(), ids=list(BATCHES))
+def ordinary(request) -> tuple[tuple, Step]:
+    """Images and labels per tower, and an ordinary step with them."""
+    arrays = batch(*request.param)
+    return arrays, take_step(*arrays)
+
+
+def _require_same(actual: Step, expected: Step) -> None:
+    """Losses, running averages, and gradients to 1e-5 of the largest."""
+    for name in ("loss", "auxiliary_loss", "weight_decay", "total_loss"):
+        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-6)
+    for actual_by_name, expected_by_name in (
+        (actual.averages, expected.averages),
+        (actual.gradients, expected.gradients),
+    ):
+        assert set(actual_by_name) == set(expected_by_name)
+        names = sorted(expected_by_name)
+        largest = max(np.abs(value).max() for value in expected_by_name.values())
+        assert largest > 0
+        for name in names:
+            np.testing.assert_allclose(actual_by_name[name], expected_by_name[name], rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_step_is_the_ordinary_one(ordinary, units):
+    arrays, expected = ordinary
+    actual = take_step(*arrays, replace(SAVING, checkpoint_units=units))
+    _require_same(actual, expected)
+    assert any(not np.array_equal(average, expected.values[name]) for name, average in actual.averages.items())
+    # Every convolution of a unit twice on its tower, and no gradient twice.
+    num_towers, layers_in_units = len(arrays[0]), 2 * sum(SMALL.units) + len(SMALL.units)
+    for kind, indices in expected.devices.items():
+        more = layers_in_units if kind == "Conv2D" else 0
+        for index in range(num_towers):
+            assert actual.devices[kind].count(index) == indices.count(index) + more
+
+
+def test_frozen_batch_norm():
+    arrays = batch(*BATCHES["two towers"])
+    expected, actual = (take_step(*arrays, replace(options, bn_frozen=True)) for options in (OPTIONS, SAVING))
+    _require_same(actual, expected)
+    frozen = f"{NETWORK}/block1/unit_1/basic_v1/conv1/BatchNorm/moving_mean"
+    assert np.array_equal(actual.averages[frozen], actual.values[frozen])
+
+
+@pytest.mark.usefixtures("half_precision")
+def test_bfloat16():
+    arrays = batch(*BATCHES["one tower"])
+    expected, actual = (take_step(*arrays, replace(options, float_type="bf16")) for options in (OPTIONS, SAVING))
+    np.testing.assert_allclose(actual.loss, expected.loss, rtol=1e-5)
+    for name, gradient in expected.gradients.items():
+        assert np.corrcoef(actual.gradients[name].ravel(), gradient.ravel())[0, 1] > 0.999, name
+
+
+def _build(options, shapes=((1, 17, 17), (2, 17, 17))):
+    """The training graph in the default graph, and its feed."""
+    images, labels = batch(*shapes)
+    (xs, feed), (ys, more) = towers(images), towers(labels)
+    return training_graph.train_graph(xs, ys, ARCHITECTURE, options), feed | more
+
+
+def test_weights_move_alike_for_three_steps_with_graph_rewriting():
+    courses = []
+    for options in (OPTIONS, SAVING):
+        with tf.Graph().as_default():
+            graph, feed = _build(options, BATCHES["one tower"])
+            with open_session() as session:
+                initialize(session)
+                feed[graph.learning_rate] = 0.001
+                courses.append([session.run([graph.loss, graph.train_op], feed)[0] for _ in range(3)])
+    np.testing.assert_allclose(courses[1], courses[0], rtol=1e-4)
+    assert min(np.abs(np.diff(courses[0]))) > 1e-3
+
+
+def test_running_averages_have_one_update_each():
+    counts = []
+    for options in (OPTIONS, SAVING):
+        with tf.Graph().as_default():
+            _build(options, BATCHES["one tower"])
+            averages = [v for v in tf.model_variables() if "/moving_" in v.op.name]
+            counts.append((len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), len(averages)))
+    assert counts[0] == counts[1]
+    assert counts[0][0] == counts[0][1]
+
+
+def _needed_for(operation: tf.Operation) -> set[tf.Operation]:
+    """The operation and all that run before it."""
+    found: set[tf.Operation] = set()
+    waiting = [operation]
+    while waiting:
+        op = waiting.pop()
+        if op not in found:
+            found.add(op)
+            waiting += [*(x.op for x in op.inputs), *op.control_inputs]
+    return found
+
+
+def _segment(op: tf.Operation, units: int) -> str | None:
+    """The segment in which an operation of the first pass lies."""
+    match = UNIT.match(op.name)
+    return f"{match[1]}/{(int(match[2]) - 1) // units}" if match else None
+
+
+def _kept_inside_segments(options) -> set[str]:
+    """Activations of the first pass that only their own segment uses there, and something outside it later on."""
+    with tf.Graph().as_default():
+        graph, _ = _build(options)
+        first_pass, step = _needed_for(graph.total_loss.op), _needed_for(graph.train_op)
+        kept = set()
+        for op in first_pass:
+            segment = _segment(op, options.checkpoint_units)
+            consumers = [consumer for y in op.outputs if y.shape.ndims == 4
+                         for consumer in y.consumers() if consumer in step]  # fmt: skip
+            is_inside = {segment} == {_segment(op, options.checkpoint_units) for op in consumers if op in first_pass}
+            if segment is not None and is_inside and not first_pass.issuperset(consumers):
+                kept.add(op.name)
+    return kept
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_activations_inside_a_segment_are_not_kept(units):
+    assert _kept_inside_segments(replace(SAVING, checkpoint_units=units)) == set()
+    assert len(_kept_inside_segments(replace(OPTIONS, checkpoint_units=units))) > 2 * 2 * sum(SMALL.units)
+
+
+def test_the_second_pass_waits_for_the_gradients():
+    with tf.Graph().as_default() as default:
+        graph, _ = _build(SAVING)
+        first_pass = _needed_for(graph.total_loss.op)
+        copies = [op for op in default.get_operations() if re.search(r"recomputed(_\d+)?/Identity(_\d+)?$", op.name)]
+        assert len(copies) == 2 * sum(SMALL.units)
+        for op in copies:
+            assert op.inputs[0].op in first_pass
+            assert op.control_inputs
+            assert first_pass.isdisjoint(op.control_inputs)
+
+
+def _variable(name: str, value: float) -> tf.Variable:
+    return tf.get_variable(name, initializer=np.float32(value), use_resource=True)
+
+
+def _times(name: str, value: float):
+    """A segment that multiplies every tower by a variable."""
+
+    def segment(xs):
+        factor = _variable(name, value)
+        return [factor * x for x in xs]
+
+    return segment
+
+
+def test_gradients_are_those_of_algebra():
+    """Of z = (a x)^2 through two segments, beside b z outside them, for two towers."""
+    x, a, b = np.array([2.0, -3.0]), 1.5, 0.5
+    with tf.Graph().as_default():
+        recomputation = Recomputation()
+        towers_of_x = [tf.constant(value, tf.float32) for value in x]
+        scaled = recomputation.run(_times("a", a), towers_of_x)
+        squared = recomputation.run(lambda xs: [tf.square(x) for x in xs], [tf.identity(y) for y in scaled])
+        outside, unused = _variable("b", b), _variable("unused", 1.0)
+        loss = tf.add_n(squared) * outside + tf.square(outside) + scaled[1]
+        inside = next(v for v in tf.global_variables() if v.op.name == "a")
+        *gradients, nothing = recomputation.gradients(loss, [inside, outside, unused])
+        assert nothing is None
+        actual = run(gradients)
+    expected = (2 * a * b * (x**2).sum() + x[1], (a * x) ** 2 @ np.ones(2) + 2 * b)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_segments_that_the_loss_needs_in_part_or_not_at_all():
+    with tf.Graph().as_default():
+        recomputation = Recomputation()
+        xs = [tf.constant(2.0), tf.constant(3.0)]
+        ys = recomputation.run(_times("a", 5.0), xs)
+        recomputation.run(_times("b", 7.0), ys)
+        of_a, of_b = recomputation.gradients(tf.square(ys[1]), tf.trainable_variables())
+        assert of_b is None
+        assert run(of_a) == 2 * 5 * 3**2
+
+
+def test_without_segments_it_is_plain_differentiation():
+    with tf.Graph().as_default():
+        a, b = _variable("a", 3.0), _variable("b", 2.0)
+        of_a, of_b, nothing = Recomputation().gradients(tf.square(a * b), [a, b, _variable("unused", 1.0)])
+        assert nothing is None
+        assert run([of_a, of_b]) == [2 * 3 * 2**2, 2 * 2 * 3**2]
+
+
+def test_no_variable_changes_before_the_second_pass_has_read_it():
+    """A segment whose gradient needs no output of its own: d(w x)/dw = x."""
+    with tf.Graph().as_default() as default:
+        recomputation = Recomputation()
+        [y] = recomputation.run(_times("w", 3.0), [tf.constant(2.0)])
+        [weight] = tf.trainable_variables()
+        [gradient] = recomputation.gradients(tf.square(y), [weight])
+        reads = [op for op in default.get_operations() if op.type == "ReadVariableOp" and "recomputed" in op.name]
+        assert reads
+        assert _needed_for(gradient.op).issuperset(reads)
+        assert relative_difference(run(gradient), 2 * 3 * 2 * 2) < 1e-6
