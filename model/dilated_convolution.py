@@ -1,13 +1,13 @@
 """Dilated convolution whose gradient every CPU computes.
 
 TensorFlow's own gradient kernels refuse a dilation on CPUs without oneDNN, and in half precision on many with it.
-On a CPU the gradient is therefore written in operations that run everywhere and are as fast as oneDNN's kernels
-where these exist: the gradient of the input is again a dilated convolution, that of the filter one matrix
-product per tap of the kernel.
+Where they do, the gradient is written in operations that run everywhere: that of the input is again a dilated
+convolution, that of the filter one matrix product per tap of the kernel.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import tensorflow.compat.v1 as tf
@@ -19,17 +19,38 @@ def dilated_conv2d(x: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
     """Convolution with holes, stride 1 and 'SAME' padding.
 
     Args:
-        x: [N, H, W, C] of any floating-point dtype. Placed on a GPU, it keeps TensorFlow's own gradient.
+        x: [N, H, W, C] of any floating-point dtype.
         kernel: [k, k, C, filters] of the same dtype, k odd and known.
         rate: distance in pixels between neighbouring taps.
 
     Returns:
         [N, H, W, filters].
     """
-    if tf.DeviceSpec.from_string(x.device).device_type == "GPU":
+    if _has_kernels_of_gradient(tf.DeviceSpec.from_string(x.device).device_type, x.dtype):
         return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=rate)
     with tf.get_default_graph().gradient_override_map({"Conv2D": _GRADIENT}):
         return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=rate)
+
+
+def _has_kernels_of_gradient(device_type: str | None, dtype: tf.DType) -> bool:
+    """Whether TensorFlow's own gradient runs there; half precision on CPUs is not tried."""
+    return device_type == "GPU" or (dtype == tf.float32 and _cpu_has_float32_kernels())
+
+
+@functools.cache
+def _cpu_has_float32_kernels() -> bool:
+    """Tries the gradient of the filter, the one that is missing where any is."""
+    with tf.Graph().as_default() as graph, tf.device("/device:CPU:0"):
+        x = tf.zeros([1, 2, 2, 1])
+        gradient = tf.raw_ops.Conv2DBackpropFilter(
+            input=x, filter_sizes=[3, 3, 1, 1], out_backprop=x, strides=[1] * 4, padding="SAME", dilations=[1, 2, 2, 1]
+        )
+    with tf.Session(graph=graph, config=tf.ConfigProto(device_count={"GPU": 0})) as session:
+        try:
+            session.run(gradient)
+        except tf.errors.OpError:
+            return False
+    return True
 
 
 @tf.RegisterGradient(_GRADIENT)
@@ -48,11 +69,11 @@ def _filter_gradient(x: tf.Tensor, kernel: tf.Tensor, dy: tf.Tensor, rate: int) 
     kernel_size, _, channels, filters = kernel.shape.as_list()
     border = rate * (kernel_size // 2)
     padded = tf.pad(x, [[0, 0], [border, border], [border, border], [0, 0]])
-    height, width = tf.unstack(tf.shape(x)[1:3])
+    size = x.shape.as_list() if x.shape.is_fully_defined() else tf.shape(x)
     pixels_dy = tf.reshape(dy, [-1, filters])
 
     def tap_gradient(row: int, column: int) -> tf.Tensor:
-        seen = padded[:, row * rate : row * rate + height, column * rate : column * rate + width]
+        seen = tf.slice(padded, [0, row * rate, column * rate, 0], size)
         return tf.matmul(tf.reshape(seen, [-1, channels]), pixels_dy, transpose_a=True)
 
     taps = [tap_gradient(*tap) for tap in itertools.product(range(kernel_size), repeat=2)]

@@ -17,18 +17,18 @@ class MissingStartingPointError(ValueError):
     """A backbone weight has no pre-trained value to be pulled towards."""
 
 
-def squared_norm(weights: tf.Tensor) -> tf.Tensor:
-    """sum(w^2)."""
-    return tf.reduce_sum(tf.square(weights))
+def half_squared_norm(weights: tf.Tensor) -> tf.Tensor:
+    """sum(w^2) / 2."""
+    return tf.nn.l2_loss(weights)
 
 
-def squared_distance(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """sum((w - w0)^2)."""
-    return tf.reduce_sum(tf.math.squared_difference(weights, start))
+def half_squared_distance(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """sum((w - w0)^2) / 2."""
+    return tf.nn.l2_loss(weights - start)
 
 
-def squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """sum over output channels c of |w_c - w0_c (w_c . w0_c) / |w0_c|^2|^2, the part of w_c perpendicular to w0_c.
+def half_squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """1/2 sum over output channels c of |w_c - w0_c (w_c . w0_c) / |w0_c|^2|^2, the part of w_c perpendicular to w0_c.
 
     It leaves the length of a filter free, which batch normalization after it cancels. Where w0_c is zero, all of
     w_c counts.
@@ -36,13 +36,13 @@ def squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     axes = [0, 1, 2]
     dot = tf.reduce_sum(weights * start, axes, keepdims=True)
     projection = start * tf.math.divide_no_nan(dot, tf.reduce_sum(tf.square(start), axes, keepdims=True))
-    return squared_norm(weights - projection)
+    return tf.nn.l2_loss(weights - projection)
 
 
-def scaled_squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """`squared_perpendicular`, weighted by sqrt(kernel height * kernel width * input channels) of the layer."""
+def scaled_half_squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """`half_squared_perpendicular`, weighted by sqrt(kernel height * kernel width * input channels) of the layer."""
     height, width, channels, _ = weights.shape.as_list()
-    return (height * width * channels) ** 0.5 * squared_perpendicular(weights, start)
+    return (height * width * channels) ** 0.5 * half_squared_perpendicular(weights, start)
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class DecayMode:
 
 
 DECAY_MODES: dict[int, DecayMode] = {
-    0: DecayMode("L2", squared_norm, needs_start=False),
-    1: DecayMode("L2-SP", squared_distance, needs_start=True),
-    2: DecayMode("L2-SP-perpendicular-scaled", scaled_squared_perpendicular, needs_start=True),
-    3: DecayMode("L2-SP-perpendicular", squared_perpendicular, needs_start=True),
+    0: DecayMode("L2", half_squared_norm, needs_start=False),
+    1: DecayMode("L2-SP", half_squared_distance, needs_start=True),
+    2: DecayMode("L2-SP-perpendicular-scaled", scaled_half_squared_perpendicular, needs_start=True),
+    3: DecayMode("L2-SP-perpendicular", half_squared_perpendicular, needs_start=True),
 }
 
 
@@ -115,8 +115,8 @@ def weight_decay(
         start = (starting_points[variable.op.name],) if chosen.needs_start else ()
         return chosen.penalty(tf.convert_to_tensor(variable), *start)
 
-    decay = 0.5 * rate * sum_of([backbone_penalty(v) for v in backbone])
-    decay += 0.5 * new_rate * sum_of([squared_norm(tf.convert_to_tensor(v)) for v in new])
+    decay = rate * sum_of([backbone_penalty(v) for v in backbone])
+    decay += new_rate * sum_of([half_squared_norm(tf.convert_to_tensor(v)) for v in new])
     report = [DecayedVariable(v.op.name, chosen.name, rate) for v in backbone]
     report += [DecayedVariable(v.op.name, DECAY_MODES[0].name, new_rate) for v in new]
     return decay, report

@@ -1,117 +1,183 @@
 """Batch normalization whose moments are those of all towers together.
 
-Each tower reduces its own activations to a mean and a sum of squared deviations; these 2C numbers are gathered
-on the device of the first tower, combined by Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm
-for Computing Sample Variances" (1979), and sent back. Neither E[x^2] - E[x]^2 nor an average of variances is
-formed, so the result does not degrade with the distance of the mean from zero, and towers may differ in size.
+Each tower reduces its own activations to a mean and a variance; these 2C numbers are gathered on the device of the
+first tower, combined by Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
+Variances" (1979), and sent back. Neither E[x^2] - E[x]^2 nor an average of variances is formed, so the result does not
+degrade with the distance of the mean from zero, and towers may differ in size.
 
-The two passes over the activations have hand-written gradients; the combination of the 2C numbers between them
-is left to ordinary differentiation, which thereby sums the gradients across towers.
+The gradients are written by hand, each as one pass of a fused kernel over the activations: on the way back every tower
+reduces to 2C numbers too, which are summed over towers before they reach the activations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+
+_MOMENTS_GRADIENT = "PSPNetTowerMoments"
+_COMBINATION_GRADIENT = "PSPNetCombinedMoments"
+_NORMALIZATION_GRADIENT = "PSPNetNormalize"
 
 _REDUCED_AXES = [0, 1, 2]
 
+# Of the fused kernels, where it is no part of the result: 1 - 2^-16 and 2^-16 add up to 1 exactly.
+_KERNEL_EPSILON = 2.0**-16
 
-def _element_count(x: tf.Tensor) -> tf.Tensor:
-    """Number of values per channel of `x` [N, H, W, C], as a float32 scalar."""
+# Number of values per channel: known when the graph is built, or a float32 scalar.
+Count: TypeAlias = "float | tf.Tensor"
+
+
+def element_count(x: tf.Tensor) -> Count:
+    """Number of values per channel of `x` [N, H, W, C]."""
     static = x.shape[:3].num_elements()
     if static is not None:
-        return tf.constant(static, tf.float32)
+        return float(static)
     return tf.cast(tf.reduce_prod(tf.shape(x, out_type=tf.int64)[:3]), tf.float32)
 
 
-@tf.custom_gradient
-def tower_moments(x: tf.Tensor):
-    """Mean and sum of squared deviations of one tower.
+def _affine(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    """scale * (x - mean) + offset in one pass over `x`, in float32 whatever its dtype."""
+    one_less_epsilon = _constant_per_channel(x, 1.0 - _KERNEL_EPSILON)
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=scale,
+        offset=offset,
+        mean=mean,
+        variance=one_less_epsilon,
+        epsilon=_KERNEL_EPSILON,
+        is_training=False,
+    ).y
+
+
+def _constant_per_channel(x: tf.Tensor, value: float) -> tf.Tensor:
+    return tf.constant(np.full(x.shape.as_list()[-1], value, np.float32))
+
+
+def tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and biased variance of one tower.
 
     Args:
         x: float32, float16 or bfloat16 [N, H, W, C].
 
     Returns:
-        `(mean, squared_deviations)`, both float32 [C]: mean over N, H and W, and sum of (x - mean)^2.
+        `(mean, variance)`, both float32 [C], over N, H and W.
     """
-    first_mean = tf.reduce_mean(tf.cast(x, tf.float32), _REDUCED_AXES)
-    # The sum of many values far from zero has lost digits; the mean of the deviations gives them back.
-    mean = first_mean + tf.reduce_mean(tf.cast(x, tf.float32) - first_mean, _REDUCED_AXES)
-    squared_deviations = tf.reduce_sum(tf.math.squared_difference(tf.cast(x, tf.float32), mean), _REDUCED_AXES)
+    none = tf.constant(np.zeros(0, np.float32))
+    normalized, mean, unbiased_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=_constant_per_channel(x, 1.0),
+        offset=_constant_per_channel(x, 0.0),
+        mean=none,
+        variance=none,
+        epsilon=_KERNEL_EPSILON,
+        is_training=True,
+    )
+    count = element_count(x)
+    variance = unbiased_variance * (_at_least_one(count - 1.0) / count)
+    if x.dtype == tf.float32:
+        # The sum of many values far from zero has lost digits; the mean of the deviations gives them back.
+        deviation = tf.sqrt(variance + _KERNEL_EPSILON)
+        mean += tf.reduce_mean(normalized, _REDUCED_AXES) * deviation
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _MOMENTS_GRADIENT}):
+        _, mean, variance = tf.identity_n([x, mean, variance])
+    return mean, variance
 
-    def gradient(d_mean, d_squared_deviations):
-        # d squared_deviations / d mean is zero, because deviations from the mean sum to zero.
-        deviations = tf.cast(x, tf.float32) - mean
-        dx = d_mean / _element_count(x) + 2.0 * d_squared_deviations * deviations
-        return tf.cast(dx, x.dtype)
 
-    return (mean, squared_deviations), gradient
+@tf.RegisterGradient(_MOMENTS_GRADIENT)
+def _tower_moments_gradient(
+    op: tf.Operation, _dx: tf.Tensor, d_mean: tf.Tensor, d_variance: tf.Tensor
+) -> tuple[tf.Tensor, None, None]:
+    x, mean, _ = op.inputs
+    count = element_count(x)
+    # d variance / d mean is zero, because deviations from the mean sum to zero.
+    return _affine(x, d_variance * (2.0 / count), d_mean * (1.0 / count), mean), None, None
 
 
 def combine_moments(
-    means: Sequence[tf.Tensor], squared_deviations: Sequence[tf.Tensor], counts: Sequence[tf.Tensor]
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    means: Sequence[tf.Tensor], variances: Sequence[tf.Tensor], counts: Sequence[Count]
+) -> tuple[tf.Tensor, tf.Tensor, Count]:
     """Moments of the union of several sets of values (Chan et al. 1979, eq. 2.1, for any number of sets).
 
     Args:
         means: per tower, float32 [C].
-        squared_deviations: per tower, float32 [C], sums of squared deviations from the tower's own mean.
-        counts: per tower, float32 scalar, values per channel.
+        variances: per tower, float32 [C], biased: divided by the tower's count.
+        counts: per tower, values per channel.
 
     Returns:
-        `(mean, variance, count)`: float32 [C], float32 [C] (biased: divided by the count), float32 scalar.
+        `(mean, variance, count)`: float32 [C], float32 [C] (biased), number of values per channel.
     """
-    count = tf.add_n(list(counts))
+    count = sum(counts[1:], start=counts[0])
+    if len(means) == 1:
+        return means[0], variances[0], count
+    weights = _column([each / count for each in counts])
+    all_means, all_variances = tf.stack(means), tf.stack(variances)
     # Relative to the first mean: weights of sum one would each be rounded, and so much of a large mean lost.
-    mean = means[0] + tf.add_n([(m - means[0]) * (n / count) for m, n in zip(means, counts, strict=True)])
-    within = tf.add_n(list(squared_deviations))
-    between = tf.add_n([n * tf.square(m - mean) for m, n in zip(means, counts, strict=True)])
-    return mean, (within + between) / count, count
+    mean = means[0] + tf.reduce_sum(weights * (all_means - means[0]), 0)
+    variance = tf.reduce_sum(weights * (all_variances + tf.square(all_means - mean)), 0)
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _COMBINATION_GRADIENT}):
+        mean, variance, *_ = tf.identity_n([mean, variance, all_means, all_variances, weights])
+    return mean, variance, count
 
 
-def normalize(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float
-) -> tf.Tensor:
-    """gamma * (x - mean) / sqrt(variance + epsilon) + beta, differentiable in the moments too.
+def _column(values: Sequence[Count]) -> tf.Tensor:
+    """float32 [towers, 1]."""
+    if all(isinstance(value, float) for value in values):
+        return tf.constant(np.array(values, np.float32)[:, np.newaxis])
+    return tf.stack(values)[:, tf.newaxis]
+
+
+@tf.RegisterGradient(_COMBINATION_GRADIENT)
+def _combined_moments_gradient(
+    op: tf.Operation, d_mean: tf.Tensor, d_variance: tf.Tensor, *_others: tf.Tensor
+) -> tuple[None, None, tf.Tensor, tf.Tensor, None]:
+    mean, _, all_means, _, weights = op.inputs
+    weighted = weights * d_variance
+    # d variance / d mean is zero here too.
+    return None, None, weights * d_mean + 2.0 * weighted * (all_means - mean), weighted, None
+
+
+def normalization_scale(gamma: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """gamma / sqrt(variance + epsilon), float32 [C]: computed once for all towers."""
+    return gamma * tf.math.rsqrt(variance + epsilon)
+
+
+def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    """scale * (x - mean) + offset, differentiable in all of them, with one pass over the activations each way.
 
     Args:
         x: float32, float16 or bfloat16 [N, H, W, C].
-        gamma, beta, mean, variance: float32 [C].
-        epsilon: added to the variance.
+        scale: float32 [C], see `normalization_scale`.
+        offset, mean: float32 [C].
 
     Returns:
         A tensor with the shape and dtype of `x`.
     """
-
-    @tf.custom_gradient
-    def fused(x, gamma, beta, mean, variance):
-        y, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
-        )
-
-        def gradient(dy):
-            dx, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=dy,
-                x=x,
-                scale=gamma,
-                reserve_space_1=mean,
-                reserve_space_2=variance,
-                reserve_space_3=tf.zeros([0], tf.float32),
-                epsilon=epsilon,
-                is_training=False,
-            )
-            inverse_deviation = tf.math.rsqrt(variance + epsilon)
-            scale = gamma * inverse_deviation
-            return dx, d_gamma, d_beta, -scale * d_beta, -0.5 * scale * inverse_deviation * d_gamma
-
-        return y, gradient
-
-    return fused(x, gamma, beta, mean, variance)
+    with tf.get_default_graph().gradient_override_map({"FusedBatchNormV3": _NORMALIZATION_GRADIENT}):
+        return _affine(x, scale, offset, mean)
 
 
-def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+@tf.RegisterGradient(_NORMALIZATION_GRADIENT)
+def _normalization_gradient(
+    op: tf.Operation, dy: tf.Tensor, *_others: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, None]:
+    x, scale, _, mean, variance = op.inputs
+    dx, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=dy,
+        x=x,
+        scale=scale,
+        reserve_space_1=mean,
+        reserve_space_2=variance,
+        reserve_space_3=tf.constant(np.zeros(0, np.float32)),
+        epsilon=_KERNEL_EPSILON,
+        is_training=False,
+    )
+    return dx, d_scale, d_offset, -(scale * d_offset), None
+
+
+def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, Count]:
     """Moments over all towers, on the device of the first.
 
     Args:
@@ -120,17 +186,21 @@ def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor,
     Returns:
         `(mean, variance, count)` as `combine_moments` gives them.
     """
-    means, squared_deviations, counts = [], [], []
+    means, variances, counts = [], [], []
     for x in xs:
         with tf.device(x.device):
-            mean, deviations = tower_moments(x)
+            mean, variance = tower_moments(x)
             means.append(mean)
-            squared_deviations.append(deviations)
-            counts.append(_element_count(x))
+            variances.append(variance)
+            counts.append(element_count(x))
     with tf.device(xs[0].device):
-        return combine_moments(means, squared_deviations, counts)
+        return combine_moments(means, variances, counts)
 
 
-def unbiased(variance: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def unbiased(variance: tf.Tensor, count: Count) -> tf.Tensor:
     """Bessel's correction: variance * n / (n - 1), with n = 1 left as it is."""
-    return variance * (count / tf.maximum(count - 1.0, 1.0))
+    return variance * (count / _at_least_one(count - 1.0))
+
+
+def _at_least_one(count: Count) -> Count:
+    return max(count, 1.0) if isinstance(count, float) else tf.maximum(count, 1.0)

@@ -65,7 +65,7 @@ class TrainGraph:
         weight_decay: float32 scalar.
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
         train_op: one step.
-        finite_weights: bool scalar by the name of every variable of the network: whether it holds no NaN or Inf.
+        weights: every variable of the network by its name.
         predictions: tower list int32 [N, H, W], training ids.
         endpoints: tower lists of the network's stages by name, for their shapes.
         decay_report: which variable is decayed how.
@@ -79,7 +79,7 @@ class TrainGraph:
     weight_decay: tf.Tensor
     total_loss: tf.Tensor
     train_op: tf.Operation
-    finite_weights: dict[str, tf.Tensor]
+    weights: dict[str, tf.Variable]
     predictions: TowerList
     endpoints: dict[str, TowerList]
     decay_report: list[regularizers.DecayedVariable]
@@ -132,7 +132,7 @@ def train_graph(
         weight_decay=decay,
         total_loss=total_loss,
         train_op=_train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale, recomputation),
-        finite_weights={v.op.name: tf.reduce_all(tf.math.is_finite(v)) for v in tf.model_variables()},
+        weights={v.op.name: v for v in tf.model_variables()},
         predictions=layers.map_towers(lambda x: tf.argmax(x, -1, output_type=tf.int32), outputs.logits),
         endpoints=outputs.endpoints,
         decay_report=report,

@@ -161,16 +161,18 @@ def batch_norm(
                 _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
         else:
             mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
-        scale, offset = tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
-        return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean, variance, epsilon), xs)
+        with tf.device(xs[0].device):
+            scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
+        offset = tf.convert_to_tensor(beta)
+        return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
 
 
 def _move_average(average: tf.Variable, moment: tf.Tensor, decay: float) -> None:
     """Adds `average += (1 - decay) * (moment - average)` to UPDATE_OPS, which leaves out what is not finite."""
     with tf.device(average.device):
-        step = (1.0 - decay) * (average - tf.stop_gradient(moment))
+        step = (1.0 - decay) * (average - moment)
         # A pass that overflows in float16 must not ruin the averages for good.
-        step = tf.where(tf.math.is_finite(step), step, tf.zeros_like(step))
+        step = tf.where_v2(tf.math.is_finite(step), step, 0.0)
         tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, average.assign_sub(step, read_value=False))
 
 

@@ -176,10 +176,10 @@ class Trainer:
             DivergedError: a weight is NaN or infinite, though the loss was not yet; nothing is written.
             OutputError: it cannot be written.
         """
-        is_finite = self._session.run(self._graph.finite_weights)
-        bad = sorted(name for name, finite in is_finite.items() if not finite)
+        weights = self._session.run(self._graph.weights)
+        bad = sorted(name for name, values in weights.items() if not np.isfinite(values).all())
         if bad:
-            others = f" and {len(bad) - 1} more of {len(is_finite)}" if len(bad) > 1 else ""
+            others = f" and {len(bad) - 1} more of {len(weights)}" if len(bad) > 1 else ""
             raise self._diverged(f"a weight is not finite ('{bad[0]}'{others})")
         with writing_to(self._folder):
             self._record.write(self._folder.snapshots)  # first: a snapshot alone is taken for the reference's

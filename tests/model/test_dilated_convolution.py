@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from model import dilated_convolution
 from model.dilated_convolution import dilated_conv2d
 from tests.model.sessions import run
 
@@ -57,8 +58,11 @@ def test_output_and_gradients(shape, kernel_size, rate, known):
         np.testing.assert_allclose(result, expected, atol=1e-12 * max(1, np.abs(expected).max()))
 
 
+@pytest.mark.parametrize("own_kernels", [True, False])
 @pytest.mark.parametrize(("dtype", "epsilon"), [("float32", 2**-23), ("float16", 2**-10), ("bfloat16", 2**-7)])
-def test_every_precision_has_a_gradient(half_precision, dtype, epsilon):
+def test_every_precision_has_a_gradient(half_precision, monkeypatch, dtype, epsilon, own_kernels):
+    if not own_kernels:
+        monkeypatch.setattr(dilated_convolution, "_cpu_has_float32_kernels", lambda: False)
     x, kernel, dy = (array.astype(np.float32) for array in _random_case((2, 8, 8, 6), 3, 2))
     with tf.Graph().as_default():
         inputs = [tf.cast(tf.constant(array), dtype) for array in (x, kernel, dy)]
@@ -71,13 +75,28 @@ def test_every_precision_has_a_gradient(half_precision, dtype, epsilon):
         np.testing.assert_allclose(result, expected, atol=8 * epsilon * np.abs(expected).max())
 
 
-def test_a_gpu_keeps_its_own_gradient():
-    with tf.Graph().as_default() as graph:
-        for device in ("/device:GPU:0", "/device:CPU:0"):
-            with tf.device(device):
-                x = tf.placeholder(tf.float32, [1, 4, 4, 2])
-                y = dilated_conv2d(x, tf.ones([3, 3, 2, 2]), 2)
-                tf.gradients(y, x)
-        kinds = {(op.type, tf.DeviceSpec.from_string(op.device).device_type) for op in graph.get_operations()}
-    assert ("Conv2DBackpropInput", "GPU") in kinds
-    assert ("Conv2DBackpropInput", "CPU") not in kinds
+def _gradient_kernels(device, dtype):
+    with tf.Graph().as_default() as graph, tf.device(device):
+        x = tf.placeholder(dtype, [1, 4, 4, 2])
+        tf.gradients(dilated_conv2d(x, tf.ones([3, 3, 2, 2], dtype), 2), x)
+        return [op.type for op in graph.get_operations() if op.type.startswith("Conv2DBackprop")]
+
+
+@pytest.mark.parametrize("cpu_has_kernels", [True, False])
+def test_tensorflows_own_gradient_is_kept_where_it_runs(monkeypatch, cpu_has_kernels):
+    monkeypatch.setattr(dilated_convolution, "_cpu_has_float32_kernels", lambda: cpu_has_kernels)
+    own = ["Conv2DBackpropInput", "Conv2DBackpropFilter"]
+    assert _gradient_kernels("/device:GPU:0", tf.float32) == own
+    assert _gradient_kernels("/device:GPU:0", tf.float16) == own
+    assert _gradient_kernels("/device:CPU:0", tf.float32) == (own if cpu_has_kernels else [])
+    assert _gradient_kernels("/device:CPU:0", tf.bfloat16) == []
+
+
+def test_what_a_cpu_lacks_is_found_out(monkeypatch):
+    def refuse(self, fetches):
+        raise tf.errors.UnimplementedError(None, None, "dilation rates larger than 1")
+
+    monkeypatch.setattr(tf.Session, "run", refuse)
+    assert dilated_convolution._cpu_has_float32_kernels.__wrapped__() is False
+    monkeypatch.setattr(tf.Session, "run", lambda self, fetches: None)
+    assert dilated_convolution._cpu_has_float32_kernels.__wrapped__() is True

@@ -18,11 +18,8 @@ from tests.model.sessions import open_session, run, towers
 from tests.model.training_step import ARCHITECTURE, OPTIONS, Step, batch, initialize, take_step
 
 SMALL = resnet.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
-BATCHES = {
-    "one tower": [(3, 17, 17)],
-    "two towers": [(2, 17, 17), (1, 17, 17)],
-    "three uneven towers": [(1, 17, 17), (2, 17, 25), (1, 25, 17)],
-}
+ONE_TOWER = [(3, 17, 17)]
+UNEVEN_TOWERS = [(2, 17, 17), (1, 17, 25)]
 SAVING = replace(OPTIONS, save_memory=True)
 
 UNIT = re.compile(rf"{NETWORK}/(block\d)/unit_(\d)/basic_v1/")
@@ -33,13 +30,6 @@ def _small_resnet() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(resnet.NETWORKS, NETWORK, SMALL)
         yield
-
-
-@pytest.fixture(scope="module", params=BATCHES.values(), ids=list(BATCHES))
-def ordinary(request) -> tuple[tuple, Step]:
-    """Images and labels per tower, and an ordinary step with them."""
-    arrays = batch(*request.param)
-    return arrays, take_step(*arrays)
 
 
 def _require_same(actual: Step, expected: Step) -> None:
@@ -58,10 +48,10 @@ def _require_same(actual: Step, expected: Step) -> None:
             np.testing.assert_allclose(actual_by_name[name], expected_by_name[name], rtol=0, atol=1e-5 * largest)
 
 
-@pytest.mark.parametrize("units", [1, 2])
-def test_a_step_is_the_ordinary_one(ordinary, units):
-    arrays, expected = ordinary
-    actual = take_step(*arrays, replace(SAVING, checkpoint_units=units))
+@pytest.mark.parametrize(("shapes", "units"), [(ONE_TOWER, 2), (UNEVEN_TOWERS, 1)], ids=["one tower", "two towers"])
+def test_a_step_is_the_ordinary_one(shapes, units):
+    arrays = batch(*shapes)
+    expected, actual = take_step(*arrays), take_step(*arrays, replace(SAVING, checkpoint_units=units))
     _require_same(actual, expected)
     assert any(not np.array_equal(average, expected.values[name]) for name, average in actual.averages.items())
     # Every convolution of a unit twice on its tower, and no gradient twice.
@@ -73,7 +63,7 @@ def test_a_step_is_the_ordinary_one(ordinary, units):
 
 
 def test_frozen_batch_norm():
-    arrays = batch(*BATCHES["two towers"])
+    arrays = batch(*UNEVEN_TOWERS)
     expected, actual = (take_step(*arrays, replace(options, bn_frozen=True)) for options in (OPTIONS, SAVING))
     _require_same(actual, expected)
     frozen = f"{NETWORK}/block1/unit_1/basic_v1/conv1/BatchNorm/moving_mean"
@@ -82,14 +72,14 @@ def test_frozen_batch_norm():
 
 @pytest.mark.usefixtures("half_precision")
 def test_bfloat16():
-    arrays = batch(*BATCHES["one tower"])
+    arrays = batch(*ONE_TOWER)
     expected, actual = (take_step(*arrays, replace(options, float_type="bf16")) for options in (OPTIONS, SAVING))
     np.testing.assert_allclose(actual.loss, expected.loss, rtol=1e-5)
     for name, gradient in expected.gradients.items():
         assert np.corrcoef(actual.gradients[name].ravel(), gradient.ravel())[0, 1] > 0.999, name
 
 
-def _build(options, shapes=((1, 17, 17), (2, 17, 17))):
+def _build(options, shapes=UNEVEN_TOWERS):
     """The training graph in the default graph, and its feed."""
     images, labels = batch(*shapes)
     (xs, feed), (ys, more) = towers(images), towers(labels)
@@ -100,7 +90,7 @@ def test_weights_move_alike_for_three_steps_with_graph_rewriting():
     courses = []
     for options in (OPTIONS, SAVING):
         with tf.Graph().as_default():
-            graph, feed = _build(options, BATCHES["one tower"])
+            graph, feed = _build(options, ONE_TOWER)
             with open_session() as session:
                 initialize(session)
                 feed[graph.learning_rate] = 0.001
@@ -113,7 +103,7 @@ def test_running_averages_have_one_update_each():
     counts = []
     for options in (OPTIONS, SAVING):
         with tf.Graph().as_default():
-            _build(options, BATCHES["one tower"])
+            _build(options, ONE_TOWER)
             averages = [v for v in tf.model_variables() if "/moving_" in v.op.name]
             counts.append((len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), len(averages)))
     assert counts[0] == counts[1]
@@ -154,10 +144,9 @@ def _kept_inside_segments(options) -> set[str]:
     return kept
 
 
-@pytest.mark.parametrize("units", [1, 2])
-def test_activations_inside_a_segment_are_not_kept(units):
-    assert _kept_inside_segments(replace(SAVING, checkpoint_units=units)) == set()
-    assert len(_kept_inside_segments(replace(OPTIONS, checkpoint_units=units))) > 2 * 2 * sum(SMALL.units)
+def test_activations_inside_a_segment_are_not_kept():
+    assert _kept_inside_segments(replace(SAVING, checkpoint_units=2)) == set()
+    assert len(_kept_inside_segments(replace(OPTIONS, checkpoint_units=2))) > 2 * 2 * sum(SMALL.units)
 
 
 def test_the_second_pass_waits_for_the_gradients():

@@ -183,9 +183,10 @@ def test_operations_run_on_the_device_of_their_tower():
         dxs = tf.gradients(ys, xs, colocate_gradients_with_ops=True)
         assert [device_of(y) for y in ys] == [0, 1, 2, 3]
         assert [device_of(dx) for dx in dxs] == [0, 1, 2, 3]
-        for kind in ("SquaredDifference", "FusedBatchNormV3", "FusedBatchNormGradV3"):
+        # Moments, normalization and the gradient of the moments; the gradient of normalization.
+        for kind, per_tower in (("FusedBatchNormV3", 3), ("FusedBatchNormGradV3", 1)):
             kernels = [op for op in graph.get_operations() if op.type == kind]
-            assert sorted(device_of(op.outputs[0]) for op in kernels) == [0, 1, 2, 3]
+            assert sorted(device_of(op.outputs[0]) for op in kernels) == sorted([0, 1, 2, 3] * per_tower)
         metadata = tf.RunMetadata()
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
         with open_session() as session:
@@ -206,7 +207,7 @@ def test_combined_moments_are_those_of_the_union():
     with tf.Graph().as_default():
         combined = sync_batch_norm.combine_moments(
             [tf.constant(s.mean(axis=0), tf.float32) for s in sets],
-            [tf.constant(((s - s.mean(axis=0)) ** 2).sum(axis=0), tf.float32) for s in sets],
+            [tf.constant(s.var(axis=0), tf.float32) for s in sets],
             [tf.constant(len(s), tf.float32) for s in sets],
         )
         mean, variance, count = run(combined)
@@ -216,14 +217,15 @@ def test_combined_moments_are_those_of_the_union():
     assert count == 18
 
 
-def test_gradient_of_normalize_in_its_moments():
+def test_gradient_of_normalization_in_all_that_goes_in():
     rng = np.random.default_rng(6)
     x, dy = rng.normal(size=(2, 2, 3, 4, CHANNELS))
     gamma, beta, mean = rng.normal(size=(3, CHANNELS))
     variance = rng.uniform(0.5, 2, CHANNELS)
     with tf.Graph().as_default():
         inputs = [tf.constant(a, tf.float32) for a in (x, gamma, beta, mean, variance)]
-        y = sync_batch_norm.normalize(*inputs, 1e-3)
+        scale = sync_batch_norm.normalization_scale(inputs[1], inputs[4], 1e-3)
+        y = sync_batch_norm.normalize(inputs[0], scale, inputs[2], inputs[3])
         gradients = run(tf.gradients(y, inputs, tf.constant(dy, tf.float32)))
 
     def loss(*arguments):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model import dilated_convolution
 from tests.differences import relative_difference
 from tests.model.reference_network import NETWORK, ReferenceNetwork
 from tests.model.training_step import OPTIONS, Step, batch, take_step
@@ -84,8 +85,9 @@ def test_running_averages_are_those_of_one_tower(several_towers, one_tower):
 
 def test_every_tower_convolves_on_its_own_device(several_towers, one_tower):
     # 20 convolutions of the encoder, 4 of the pyramid, 2 of the head and 2 of the auxiliary head. The gradients of
-    # the 8 dilated ones are convolutions and matrix products.
-    expected = {"Conv2D": 28 + 8, "Conv2DBackpropFilter": 28 - 8, "Conv2DBackpropInput": 28 - 8}
+    # the 8 dilated ones are convolutions and matrix products where the processor lacks kernels for them.
+    lacking = 0 if dilated_convolution._cpu_has_float32_kernels() else 8
+    expected = {"Conv2D": 28 + lacking, "Conv2DBackpropFilter": 28 - lacking, "Conv2DBackpropInput": 28 - lacking}
     for num_towers, step in ((1, one_tower), several_towers):
         counts = {kind: np.bincount(devices).tolist() for kind, devices in step.devices.items()}
         assert counts == {kind: [count] * num_towers for kind, count in expected.items()}

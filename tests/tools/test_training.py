@@ -174,13 +174,13 @@ def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
 class FailingTrainer:
     """A trainer whose session or saver raises, without a network."""
 
-    def __init__(self, path, *, step_error=None, save_error=None, faults=(), finite_weights=None):
+    def __init__(self, path, *, step_error=None, save_error=None, faults=(), weights=None):
         """Every step fails with `step_error`; without it, there is a snapshot before the first step."""
-        finite_weights = finite_weights or {"a": True}
+        weights = weights or {"a": np.ones(2)}
 
         def run(fetches, feed=None):
-            if fetches is finite_weights:
-                return finite_weights
+            if fetches is weights:
+                return weights
             raise step_error
 
         def save(*arguments, **options):
@@ -191,7 +191,7 @@ class FailingTrainer:
         self.folder = RunFolder(str(path))
         self.trainer = Trainer(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
-            SimpleNamespace(**graph, finite_weights=finite_weights),
+            SimpleNamespace(**graph, weights=weights),
             SimpleNamespace(faults=list(faults), sample_indices=None, labels=[], images=[None]),
             [], get_dataset("Toy"), config, self.folder, SimpleNamespace(save=save), toy_record(config),
         )  # fmt: skip
@@ -233,12 +233,15 @@ def test_record_is_there_before_the_snapshot(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("finite", "named"),
-    [({"a": True, "b": False}, "'b'"), ({"c": False, "b": False, "a": True}, "'b' and 1 more of 3")],
+    ("weights", "named"),
+    [
+        ({"a": np.ones(2), "b": np.array([1, np.nan])}, "'b'"),
+        ({"c": np.array([[np.inf], [0]]), "b": np.full(3, -np.inf), "a": np.zeros(1)}, "'b' and 1 more of 3"),
+    ],
 )
-def test_weights_that_are_not_finite_before_the_first_step(tmp_path, finite, named):
+def test_weights_that_are_not_finite_before_the_first_step(tmp_path, weights, named):
     with tf.Graph().as_default():
-        failing = FailingTrainer(tmp_path, save_error=AssertionError("saved"), finite_weights=finite)
+        failing = FailingTrainer(tmp_path, save_error=AssertionError("saved"), weights=weights)
         with pytest.raises(DivergedError) as caught:
             failing.trainer.run(0)
     assert str(caught.value) == (
@@ -250,17 +253,17 @@ class DivergingTrainer:
     """A trainer whose losses stay finite while a weight does not, without a network."""
 
     def __init__(self, path):
-        terms, finite_weights = object(), {"net/conv1/weights": False, "net/logits/biases": True}
+        terms, weights = object(), {"net/conv1/weights": np.array([1, np.nan]), "net/logits/biases": np.ones(3)}
 
         def run(fetches, feed=None):
-            return finite_weights if fetches is finite_weights else {"terms": (1.0, 2.0, 3.0), "indices": [2, 0]}
+            return weights if fetches is weights else {"terms": (1.0, 2.0, 3.0), "indices": [2, 0]}
 
         config = tiny_config("toy", "log", show_period=100)
         self.folder = RunFolder(str(path))
         self.trainer = Trainer(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
             SimpleNamespace(loss=terms, auxiliary_loss=terms, weight_decay=terms, train_op=None, learning_rate=None,
-                            finite_weights=finite_weights),
+                            weights=weights),
             SimpleNamespace(faults=[], sample_indices=None),
             [Sample(name, f"{name}.png", None, {}) for name in "abc"],
             get_dataset("Toy"), config, self.folder, None, toy_record(config),
