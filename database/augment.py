@@ -1,8 +1,9 @@
 """Augmentations as pure operations on one (image, label) pair.
 
 Mirror, scale, rotation and crop are one affine map from crop to source coordinates, so every pixel is read
-once and image and label are sampled on the same grid by construction. Nothing here draws random numbers of
-its own: the caller hands in uniform numbers, which makes a sample a function of its seed.
+once and image and label are sampled on the same grid by construction. All changes of colours are one affine map too.
+Only the part of the source that the crop shows is looked at. Nothing here draws random numbers of its own: the caller
+hands in uniform numbers, which makes a sample a function of its seed.
 """
 
 from __future__ import annotations
@@ -97,45 +98,83 @@ def draw_affine(draws: tf.Tensor, source_size: tf.Tensor, augmentation: Augmenta
     )
 
 
-def warp(
-    image: tf.Tensor, label: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int]
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Samples image (bilinear) and label (nearest) through one affine map.
+def _corners(affine: tf.Tensor, crop_size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Columns and rows of the source, float32 [4] each, that the corners of a crop show."""
+    x = tf.constant([0.0, crop_size[1] - 1.0, 0.0, crop_size[1] - 1.0])
+    y = tf.constant([0.0, 0.0, crop_size[0] - 1.0, crop_size[0] - 1.0])
+    return affine[0] * x + affine[1] * y + affine[2], affine[3] * x + affine[4] * y + affine[5]
+
+
+def part_shown(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """The part of the source that a crop is interpolated from.
 
     Args:
-        image: float32 [H, W, 3].
+        affine: float32 [6], see `draw_affine`.
+        source_size: int32 [2].
+        crop_size: (height, width).
+
+    Returns:
+        `(first, size)`: int32 [2] each, its first row and column, its height and width; 1x1 or more.
+    """
+    columns, rows = _corners(affine, crop_size)
+    lowest = tf.stack([tf.reduce_min(rows), tf.reduce_min(columns)])
+    highest = tf.stack([tf.reduce_max(rows), tf.reduce_max(columns)])
+    # One pixel more on either side than interpolation needs, for what rounding does.
+    first = tf.clip_by_value(tf.cast(tf.floor(lowest), tf.int32) - 1, 0, source_size - 1)
+    end = tf.clip_by_value(tf.cast(tf.floor(highest), tf.int32) + 3, first + 1, source_size)
+    return first, end - first
+
+
+def shows_source_alone(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
+    """Whether no pixel of a crop lies outside the source: a bool scalar, False where that is too close to tell."""
+    columns, rows = _corners(affine, crop_size)
+    height, width = tf.unstack(tf.cast(source_size, tf.float32))
+    columns_inside = tf.logical_and(columns >= -0.25, columns <= width - 0.75)
+    return tf.reduce_all(tf.logical_and(columns_inside, tf.logical_and(rows >= -0.25, rows <= height - 0.75)))
+
+
+def warp(
+    image: tf.Tensor, label: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Samples image (bilinear) and label (nearest) through one affine map, the edge repeated outside the source.
+
+    Args:
+        image: uint8 [H, W, 3].
         label: uint8 [H, W].
         affine: float32 [6], see `draw_affine`.
         crop_size: (height, width) of the output.
 
     Returns:
-        `(image, label, inside)`: float32 [h, w, 3] with the edge repeated outside the source, uint8 [h, w]
-        with 255 outside, bool [h, w].
+        `(image, label)`: float32 [h, w, 3] and uint8 [h, w].
     """
-    transform = tf.concat([affine, [0.0, 0.0]], axis=0)[tf.newaxis]
+    first, size = part_shown(affine, tf.shape(image)[:2], crop_size)
+    image = tf.cast(tf.slice(image, tf.pad(first, [[0, 1]]), tf.concat([size, [3]], 0)), tf.float32)
+    label = tf.slice(label, first, size)
+    row, column = tf.unstack(tf.cast(first, tf.float32))
+    transform = tf.concat([affine, [0.0, 0.0]], axis=0) - tf.stack([0.0, 0.0, column, 0.0, 0.0, row, 0.0, 0.0])
 
     def sample(pixels: tf.Tensor, interpolation: str) -> tf.Tensor:
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=pixels[tf.newaxis],
-            transforms=transform,
+            transforms=transform[tf.newaxis],
             output_shape=list(crop_size),
             interpolation=interpolation,
             fill_mode="NEAREST",
             fill_value=0.0,
         )[0]
 
-    # One mask for both, as the op's own filling rounds edges that fall on a pixel another way.
-    inside = _inside_source(affine, tf.shape(image)[:2], crop_size)
-    sampled_image = sample(image, "BILINEAR")
-    sampled_label = sample(label[..., tf.newaxis], "NEAREST")[..., 0]
-    sampled_label = tf.where_v2(inside, sampled_label, tf.constant(IGNORE_LABEL, tf.uint8))
+    sampled_image, sampled_label = sample(image, "BILINEAR"), sample(label[..., tf.newaxis], "NEAREST")[..., 0]
     sampled_image.set_shape([*crop_size, 3])
     sampled_label.set_shape(crop_size)
-    return sampled_image, sampled_label, inside
+    return sampled_image, sampled_label
 
 
-def _inside_source(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """bool [h, w]: whether the pixel shows the source, which ends half a pixel beyond its outer centres."""
+def inside_source(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
+    """bool [h, w]: whether the pixel shows the source, which ends half a pixel beyond its outer centres.
+
+    One mask for image and label, as the filling of the sampling operation rounds edges that fall on a pixel another
+    way.
+    """
     x = tf.range(crop_size[1], dtype=tf.float32)[tf.newaxis, :]
     y = tf.range(crop_size[0], dtype=tf.float32)[:, tf.newaxis]
     height, width = tf.unstack(tf.cast(source_size, tf.float32))
@@ -145,24 +184,37 @@ def _inside_source(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[i
     return tf.logical_and(inside_x, tf.logical_and(source_y >= -0.5, source_y < height - 0.5))
 
 
-def jitter_colors(image: tf.Tensor, inside: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    """Brightness, then saturation, then contrast.
+def jitter_colors(image: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor) -> tf.Tensor:
+    """Brightness, then saturation, then contrast, in one affine map of colours.
+
+    With brightness b, saturation s and contrast c, x + b becomes S x + b, where S = s I + (1 - s) 1 luma^T keeps grey;
+    its mean is S mean + b, and moving away from that by c gives c S x + (1 - c) S mean + b.
 
     Args:
         image: float32 [h, w, 3], RGB 0..255.
-        inside: bool [h, w], pixels that count for the mean around which contrast is changed.
+        inside: bool [h, w], pixels that count for the mean around which contrast is changed; None for all.
         draws: float32 [3], uniform in [0, 1).
 
     Returns:
         float32 [h, w, 3], clipped to 0..255.
     """
-    image += _between(draws[0], -BRIGHTNESS_DELTA, BRIGHTNESS_DELTA)
-    grey = tf.reduce_sum(image * _LUMA, axis=-1, keepdims=True)
-    image = grey + _between(draws[1], *SATURATION_RANGE) * (image - grey)
+    brightness = _between(draws[0], -BRIGHTNESS_DELTA, BRIGHTNESS_DELTA)
+    saturation = _between(draws[1], *SATURATION_RANGE)
+    contrast = _between(draws[2], *CONTRAST_RANGE)
+    # Colours are rows here, so that matrices stand on the right.
+    saturate = saturation * tf.eye(3) + (1.0 - saturation) * tf.constant(_LUMA)[:, tf.newaxis]
+    mean = _mean_color(image, inside)[tf.newaxis]
+    offset = (1.0 - contrast) * tf.matmul(mean, saturate) + brightness
+    changed = tf.matmul(tf.reshape(image, [-1, 3]), contrast * saturate) + offset
+    return tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), tf.shape(image))
+
+
+def _mean_color(image: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
+    """float32 [3]; 0 where no pixel counts."""
+    if inside is None:
+        return tf.reduce_mean(image, [0, 1])
     weights = tf.cast(inside, tf.float32)[..., tf.newaxis]
-    mean = tf.reduce_sum(image * weights, [0, 1]) / tf.maximum(tf.reduce_sum(weights), 1.0)
-    image = mean + _between(draws[2], *CONTRAST_RANGE) * (image - mean)
-    return tf.clip_by_value(image, 0.0, 255.0)
+    return tf.reduce_sum(image * weights, [0, 1]) / tf.maximum(tf.reduce_sum(weights), 1.0)
 
 
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
@@ -200,13 +252,33 @@ def augment(
         `(image, label)`: float32 [h, w, 3], RGB less the mean and 0 outside the source; int32 [h, w],
         255 there.
     """
-    affine = draw_affine(draws[:5], tf.shape(image)[:2], augmentation)
-    crop, crop_label, inside = warp(tf.cast(image, tf.float32), label, affine, augmentation.crop_size)
+    size, crop_size = tf.shape(image)[:2], augmentation.crop_size
+    affine = draw_affine(draws[:5], size, augmentation)
+    crop, crop_label = warp(image, label, affine, crop_size)
+    mean = tf.constant(image_mean, tf.float32)
+
+    def inside_alone() -> tuple[tf.Tensor, tf.Tensor]:
+        return _recolored(crop, None, draws, augmentation) - mean, crop_label
+
+    def with_outside() -> tuple[tf.Tensor, tf.Tensor]:
+        inside = inside_source(affine, size, crop_size)
+        recolored = _recolored(crop, inside, draws, augmentation)
+        return (
+            tf.where_v2(inside[..., tf.newaxis], recolored - mean, 0.0),
+            tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8)),
+        )
+
+    # Most crops show the source alone, and need no mask.
+    complete = shows_source_alone(affine, size, crop_size)
+    centred, ids = tf.cond(complete, inside_alone, with_outside)
+    return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)
+
+
+def _recolored(crop: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
+    """The crop with its colours changed and blurred, as far as asked for."""
     if augmentation.jitter_colors:
         crop = jitter_colors(crop, inside, draws[5:8])
-    if augmentation.gaussian_blur:
-        sigma = _between(draws[9], *BLUR_SIGMA_RANGE)
-        crop = tf.cond(draws[8] < 0.5, lambda: gaussian_blur(crop, sigma), lambda: crop)
-        crop.set_shape([*augmentation.crop_size, 3])
-    centred = tf.where_v2(inside[..., tf.newaxis], crop - tf.constant(image_mean, tf.float32), tf.zeros_like(crop))
-    return centred, tf.cast(crop_label, tf.int32)
+    if not augmentation.gaussian_blur:
+        return crop
+    sigma = _between(draws[9], *BLUR_SIGMA_RANGE)
+    return tf.cond(draws[8] < 0.5, lambda: gaussian_blur(crop, sigma), lambda: crop)

@@ -25,8 +25,13 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
     Raises:
         DatasetError: an id is neither a class nor ignored.
     """
-    train_ids = label_lookup(label_map)[np.clip(ids, 0, 255)]
-    unknown = (train_ids == UNKNOWN_LABEL) | (ids < 0) | (ids > 255)
+    table = label_lookup(label_map)
+    if ids.dtype == np.uint8:
+        # On millions of bytes this is several times as fast as indexing.
+        train_ids = np.frombuffer(ids.tobytes().translate(table.tobytes()), np.uint8).reshape(ids.shape)
+    else:
+        train_ids = np.where((ids < 0) | (ids > 255), np.uint8(UNKNOWN_LABEL), table[np.clip(ids, 0, 255)])
+    unknown = train_ids == UNKNOWN_LABEL
     if unknown.any():
         found = int(ids[unknown][0])
         raise unknown_id(path, found, int(np.count_nonzero(ids == found)))

@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from database.augment import NUM_DRAWS, Augmentation, augment, draw_affine, gaussian_blur, jitter_colors, warp
+from database.augment import (
+    NUM_DRAWS,
+    Augmentation,
+    augment,
+    draw_affine,
+    gaussian_blur,
+    inside_source,
+    jitter_colors,
+    part_shown,
+    shows_source_alone,
+    warp,
+)
 from tests.database import reference
 from tests.differences import relative_difference
 
@@ -32,12 +43,14 @@ def block_label(size=SIZE, block=9):
 
 
 def run_warps(image, label, draws, augmentation):
-    """One (image, label, inside) for each row of draws."""
+    """One (image, label with 255 outside, inside) for each row of draws."""
     with tf.Graph().as_default(), tf.Session() as session:
         row = tf.placeholder(tf.float32, [5])
         affine = draw_affine(row, tf.constant(label.shape), augmentation)
-        crop = warp(tf.constant(image, tf.float32), tf.constant(label), affine, augmentation.crop_size)
-        return [session.run(crop, {row: values[:5]}) for values in draws]
+        crop, crop_label = warp(tf.constant(image), tf.constant(label), affine, augmentation.crop_size)
+        inside = inside_source(affine, tf.constant(label.shape), augmentation.crop_size)
+        fetches = crop, tf.where_v2(inside, crop_label, np.uint8(255)), inside
+        return [session.run(fetches, {row: values[:5]}) for values in draws]
 
 
 def run_warp(image, label, draws, augmentation):
@@ -294,15 +307,61 @@ def test_types_and_shapes_are_static():
 @pytest.mark.parametrize(
     "draws", [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.9, 0.1, 0.3), (0.1, 0.999, 0.999), (0.999, 0.5, 0.999)]
 )
-@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("share", [None, 1.0, 0.5])
 def test_jitter_colors_matches_its_formulas(draws, share):
     image = random_image().astype(np.float32)
-    inside = np.random.default_rng(6).random(SIZE) < share
+    inside = np.random.default_rng(6).random(SIZE) < (1.0 if share is None else share)
     with tf.Graph().as_default(), tf.Session() as session:
-        jittered = session.run(jitter_colors(tf.constant(image), tf.constant(inside), tf.constant(draws)))
+        mask = None if share is None else tf.constant(inside)
+        jittered = session.run(jitter_colors(tf.constant(image), mask, tf.constant(draws)))
     np.testing.assert_allclose(jittered, reference.jitter_colors(image, inside, draws), atol=2e-3)
     assert jittered.min() >= 0.0
     assert jittered.max() <= 255.0
+
+
+def test_jitter_colors_where_no_pixel_counts():
+    image = random_image().astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        nowhere = tf.zeros(SIZE, tf.bool)
+        jittered = session.run(jitter_colors(tf.constant(image), nowhere, tf.constant([0.1, 0.9, 0.3])))
+    assert np.isfinite(jittered).all()
+
+
+def test_the_part_shown_is_all_that_a_crop_reads():
+    """Whatever stands in the rest of the source, the crop is the same; and the rest is most of it."""
+    size, augmentation = (90, 120), replace(EVERYTHING, crop_size=(20, 30), scale_range=(1.0, 2.0))
+    image, label = random_image(size), block_label(size)
+    shares = []
+    with tf.Graph().as_default(), tf.Session() as session:
+        draws = tf.placeholder(tf.float32, [NUM_DRAWS])
+        part = part_shown(draw_affine(draws[:5], tf.constant(size), augmentation), tf.constant(size), (20, 30))
+        source, ids = tf.placeholder(tf.uint8, image.shape), tf.placeholder(tf.uint8, size)
+        crops = augment(source, ids, draws, augmentation, NO_MEAN)
+        for values in np.random.default_rng(8).random((12, NUM_DRAWS), dtype=np.float32):
+            (row, column), (height, width) = session.run(part, {draws: values})
+            shown = np.s_[row : row + height, column : column + width]
+            other_image, other_label = 255 - image, np.full_like(label, 99)
+            other_image[shown], other_label[shown] = image[shown], label[shown]
+            expected = session.run(crops, {draws: values, source: image, ids: label})
+            actual = session.run(crops, {draws: values, source: other_image, ids: other_label})
+            np.testing.assert_array_equal(actual[0], expected[0])
+            np.testing.assert_array_equal(actual[1], expected[1])
+            shares.append(height * width / label.size)
+    assert np.mean(shares) < 0.2
+
+
+@pytest.mark.parametrize("max_rotation", [0.0, 30.0])
+def test_a_crop_is_said_to_show_the_source_alone_only_where_it_does(max_rotation):
+    augmentation = replace(EVERYTHING, crop_size=(30, 38), max_rotation=max_rotation)
+    with tf.Graph().as_default(), tf.Session() as session:
+        row = tf.placeholder(tf.float32, [5])
+        affine = draw_affine(row, tf.constant(SIZE), augmentation)
+        fetches = [check(affine, tf.constant(SIZE), (30, 38)) for check in (shows_source_alone, inside_source)]
+        found = [session.run(fetches, {row: values}) for values in np.random.default_rng(9).random((60, 5))]
+    complete = [alone for alone, inside in found if inside.all()]
+    assert not any(alone for alone, inside in found if not inside.all())
+    assert np.mean(complete) > 0.9
+    assert 5 < len(complete) < 55
 
 
 def test_jitter_colors_in_the_middle_of_its_ranges_changes_nothing():

@@ -52,6 +52,18 @@ def test_the_first_of_several_unknown_ids_is_named():
         to_train_ids(np.array([[7, 300, 9, 9]], np.int32), LABEL_MAP, "label.png")
 
 
+@pytest.mark.parametrize("unknown", [9, 254])
+def test_an_unknown_id_of_one_byte_is_named(unknown):
+    ids = IDS.copy()
+    ids[1, 1:] = unknown
+    with pytest.raises(DatasetError, match=rf"^/data/x\.png: id {unknown} \(2 pixels\) is neither"):
+        to_train_ids(ids, LABEL_MAP, "/data/x.png")
+
+
+def test_training_ids_of_a_part_of_a_larger_array():
+    np.testing.assert_array_equal(to_train_ids(np.repeat(IDS, 2, axis=1)[:, ::2], LABEL_MAP, "x"), TRAIN_IDS)
+
+
 def test_load_sample_gives_rgb_and_training_ids(tmp_path):
     image, label = load_sample(write_sample(tmp_path))
     assert (image.dtype, label.dtype) == (np.uint8, np.uint8)
