@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -17,7 +15,9 @@ from database.layouts import Sample
 from database.loading import load_sample
 from model.pspnet_mg import FLOAT_TYPES
 from tools import cluster
+from tools.background import WriteBehind, read_ahead
 from tools.frozen_weights import frozen_forward_graph
+from tools.grid_sizes import whole_sizes
 from tools.half_precision import avoid_faulty_amx
 from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
@@ -32,26 +32,14 @@ _ADVICE = (
     "--num_classes)"
 )
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Iterator[Result]:
-    """`map`, with up to `depth` results computed in the background ahead of the one that is asked for."""
-    with ThreadPoolExecutor(depth) as executor:
-        waiting: deque = deque()
-        for item in items:
-            waiting.append(executor.submit(function, item))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
 
 class Predictor:
     """A checkpoint's network in a session of its own, for images of any size.
 
     The graph is built once and finalized; every image runs through it. Use as a context manager, or close.
+
+    Attributes:
+        engine_seconds: how long TensorFlow has worked, in all.
     """
 
     def __init__(
@@ -81,19 +69,21 @@ class Predictor:
         if float_type != "32":
             avoid_faulty_amx()
         self._record = record
+        self.engine_seconds = 0.0
         self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type])
         self._sliding = SlidingPredictor(
             self._run,
             record.architecture.num_classes,
-            record.test_image_size,
+            record.test_image_size or None,
             scales=SCALES_MULTI if multi_scale else SCALES_SINGLE,
             mirror=mirror,
             windows_per_batch=windows_per_batch,
+            whole_sizes=whole_sizes(record.architecture),
         )
 
     def _frozen_session(self, prefix: str, dtype: tf.DType) -> tf.Session:
         """Builds the graph, from windows to probabilities, with the weights of the checkpoint as constants."""
-        size, devices = self._record.test_image_size, cluster.tower_devices(1)
+        size, devices = self._record.test_image_size or None, cluster.tower_devices(1)
         with tf.Graph().as_default() as graph:
             with tf.device(devices[0]):
                 self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
@@ -106,9 +96,16 @@ class Predictor:
     def _run(self, windows: np.ndarray) -> np.ndarray:
         with memory_limits_named(
             f"{len(windows)} windows of {windows.shape[1]}x{windows.shape[2]}",
-            "lower --test_image_size, or in predict.py and inference.py --windows_per_batch",
+            f"{self._smaller_windows}, or in predict.py and inference.py lower --windows_per_batch",
         ):
-            return self._session.run(self._probabilities, {self._windows: windows})
+            started = time.perf_counter()
+            probabilities = self._session.run(self._probabilities, {self._windows: windows})
+            self.engine_seconds += time.perf_counter() - started
+            return probabilities
+
+    @property
+    def _smaller_windows(self) -> str:
+        return "lower --test_image_size" if self._record.test_image_size else "give --test_image_size 480"
 
     def labels(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] RGB -> training ids [H, W].
@@ -120,7 +117,7 @@ class Predictor:
         height, width = image.shape[:2]
         with memory_limits_named(
             f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
-            "lower --test_image_size, give --ms 0, or make the image smaller",
+            f"{self._smaller_windows}, give --ms 0, or make the image smaller",
         ):
             centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
             return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
@@ -141,7 +138,7 @@ def evaluate(
     samples: Sequence[Sample],
     num_classes: int,
     *,
-    visit: Callable[[Sample, np.ndarray, np.ndarray], None] | None = None,
+    visit: Callable[[Sample, np.ndarray, np.ndarray], object] | None = None,
     title: str = "predict",
 ) -> Scores | None:
     """Predicts samples and scores those that have labels.
@@ -150,7 +147,8 @@ def evaluate(
         predictor: of the network.
         samples: of one split.
         num_classes: of the dataset.
-        visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]).
+        visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]), in
+            their order, by a thread in the background.
         title: of the progress bar.
 
     Returns:
@@ -164,12 +162,15 @@ def evaluate(
     def load(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
         return load_sample(sample) if sample.label is not None else (read_image(sample.image), None)
 
-    loaded = read_ahead(load, samples)
-    for sample, (image, label) in tqdm(zip(samples, loaded, strict=True), title, len(samples), unit="img"):
-        predicted = predictor.labels(image)
+    def leave(sample: Sample, image: np.ndarray, label: np.ndarray | None, predicted: np.ndarray) -> None:
         if label is not None:
             matrix.process(label, predicted)
         if visit is not None:
             visit(sample, image, predicted)
+
+    loaded = read_ahead(load, samples)
+    with WriteBehind() as behind:
+        for sample, (image, label) in tqdm(zip(samples, loaded, strict=True), title, len(samples), unit="img"):
+            behind.call(leave, sample, image, label, predictor.labels(image))
     has_labels = any(sample.label is not None for sample in samples)
     return matrix.evaluate() if has_labels else None

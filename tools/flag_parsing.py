@@ -33,6 +33,18 @@ def rising_steps(text: str) -> tuple[int, ...]:
     return steps
 
 
+def window_size(text: str) -> int:
+    """A height and width of 8 or more, or 0."""
+    expected = "a size of 8 or more, or 0 for whole images"
+    try:
+        size = int(text)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if size != 0 and size < 8:
+        raise ValueError(expected)
+    return size
+
+
 def comma_separated(text: str) -> tuple[str, ...]:
     """One or more names, separated by commas."""
     names = tuple(part.strip() for part in text.split(",") if part.strip())

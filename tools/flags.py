@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tools.flag_parsing import FlagError, comma_separated, flag, mean_color, rising_steps, switch
+from tools.flag_parsing import FlagError, comma_separated, flag, mean_color, rising_steps, switch, window_size
 
 # Known to the model, listed here so that flags are parsed without TensorFlow; a test holds the two equal.
 NETWORKS = ("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_18", "resnet_v1_34")
@@ -69,7 +69,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
-    test_image_size: int = flag(480, "height and width of validation windows", minimum=8)
+    test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
 
     weight_decay_mode: int = flag(1, "0: L2, 1: L2-SP, 2 and 3: norm-aware L2-SP", choices=(0, 1, 2, 3))
     weight_decay_rate: float = flag(0.0001, "decay rate of pre-trained layers", minimum=0)
@@ -200,7 +200,7 @@ class WeightsConfig(_ClassFlags):
     network: str | None = flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
     weights_ckpt: str | None = flag(None, "checkpoint (default: the newest snapshot under --log_dir)", str)
     log_dir: str = flag("./log", "folder of all runs")
-    test_image_size: int | None = flag(None, "height and width of windows", int, minimum=8)
+    test_image_size: int | None = flag(None, "height and width of windows; 0 for whole images", window_size)
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch)
     three_convs_beginning: bool | None = flag(
         None, "three 3x3 layers at the beginning", switch, aliases=["structure_in_paper"]

@@ -36,16 +36,21 @@ def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
     return below, below + output_stride
 
 
+def whole_sizes(architecture: Architecture) -> tuple[int, int]:
+    """(step, rest) of the heights and widths, step * n + rest, that suit a network best."""
+    return architecture.output_stride, int(architecture.resize_grid == "align_corners")
+
+
 def warn_of_misaligned_size(name: str, size: int, architecture: Architecture) -> None:
     """Logs a warning where the network's grid aligns corners and a size is not made for that.
 
     Args:
         name: of the flag, without dashes.
-        size: height and width in pixels.
+        size: height and width in pixels; 0 for whole images, which suit any grid.
         architecture: of the network.
     """
     stride = architecture.output_stride
-    if architecture.resize_grid != "align_corners" or aligns_corners(size, stride):
+    if size == 0 or architecture.resize_grid != "align_corners" or aligns_corners(size, stride):
         return
     below, above = nearest_aligned_sizes(size, stride)
     logger.warning(

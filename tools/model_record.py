@@ -29,7 +29,7 @@ class ModelRecord:
         database: name of the dataset.
         class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
         color_switch: whether the network was fed BGR.
-        test_image_size: height and width of windows, pixels.
+        test_image_size: height and width of windows, pixels; 0 for windows of whole images.
         flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
     """
 

@@ -112,7 +112,9 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
             lambda value: _is_label_map(value, num_classes),
         ),
         "color_switch": _SWITCH,
-        "test_image_size": Rule("a whole number from 8 on", lambda value: _is_whole(value, 8, 1 << 30)),
+        "test_image_size": Rule(
+            "a whole number from 8 on, or 0", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
+        ),
         "flags": OBJECT,
     }
 

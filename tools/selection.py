@@ -107,7 +107,7 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         record,
         architecture=dataclasses.replace(record.architecture, **changes),
         color_switch=record.color_switch if config.color_switch is None else config.color_switch,
-        test_image_size=config.test_image_size or record.test_image_size,
+        test_image_size=record.test_image_size if config.test_image_size is None else config.test_image_size,
         image_mean=config.image_mean or record.image_mean,
     )
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)

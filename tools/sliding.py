@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from tools.background import read_ahead
 from tools.interpolation import along_columns, along_rows
-from tools.windows import Placement, ScaledAxis, SlidingError, window_stride
+from tools.windows import Placement, ScaledAxis, SlidingError, scaled_length, whole_window, window_stride
 
 SCALES_SINGLE = (1.0,)
 SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -32,6 +33,7 @@ _BAND_ROWS = 16
 class _Strip:
     """All windows of one scale at one height."""
 
+    window: int  # height of a window
     from_image: csr_array  # the part of its scale's `from_image` for the rows of the strip
     rows: list[Placement]  # from the top, each within one band
     columns: ScaledAxis
@@ -40,6 +42,7 @@ class _Strip:
 @dataclass(frozen=True)
 class _Window:
     pixels: np.ndarray  # float32 [height, width, 3], smaller than a window where the scaled image is
+    size: tuple[int, int]  # height and width of the window
     rows: list[Placement]  # as its strip's
     columns: Placement
 
@@ -121,24 +124,28 @@ class SlidingPredictor:
         self,
         predict: Callable[[np.ndarray], np.ndarray],
         num_classes: int,
-        window_size: int | tuple[int, int],
+        window_size: int | tuple[int, int] | None,
         scales: Sequence[float] = SCALES_SINGLE,
         mirror: bool = True,
         windows_per_batch: int = 4,
         overlap: float = 1 / 3,
+        whole_sizes: tuple[int, int] = (1, 0),
     ) -> None:
         """Sets how images are cut, scaled and mirrored.
 
         Args:
           predict: takes float32 [N, h, w, 3], less the mean, with N in 1..windows_per_batch and h, w the
-            window size, and returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel.
+            window size, and returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel. It is
+            called by a thread in the background, one call at a time, and leaves alone what it has returned.
           num_classes: number of classes, 1..65536.
-          window_size: height and width of a window in pixels, or one number for both.
+          window_size: height and width of a window in pixels, or one number for both; None for one window per
+            scale that holds the whole image.
           scales: factors by which the image is resized; all weigh alike.
           mirror: whether to average with the prediction of the image mirrored left to right.
           windows_per_batch: the most windows in one call of `predict`.
           overlap: the part that neighbouring windows share, 0 or more and below 1. The stride is the window
             less that part, rounded down, and 1 or more: window * 2 // 3 for an overlap of 1/3.
+          whole_sizes: (step, rest) of the heights and widths that windows of whole images may have: step * n + rest.
 
         Raises:
           SlidingError: an argument is outside its range.
@@ -146,8 +153,9 @@ class SlidingPredictor:
         _check_settings(num_classes, scales, windows_per_batch, overlap)
         self._predict = predict
         self._num_classes = num_classes
-        self._window_size = _height_and_width(window_size)
-        self._strides = tuple(window_stride(length, overlap) for length in self._window_size)
+        self._window_size = None if window_size is None else _height_and_width(window_size)
+        self._whole_sizes = whole_sizes
+        self._overlap = overlap
         self._scales = tuple(scales)
         self._mirrorings = (False, True) if mirror else (False,)
         self._windows_per_batch = windows_per_batch
@@ -192,12 +200,18 @@ class SlidingPredictor:
         """From the top, each band's first row and its sum over scales and copies, float32 [W, rows, num_classes]."""
         height, width = image.shape[:2]
         bands = _OpenBands(height, width, self._num_classes)
-        windows = self._windows(image)
-        while batch := list(islice(windows, self._windows_per_batch)):
-            for window, predicted in zip(batch, self._predict_windows(batch), strict=True):
+        # The next batch is predicted while this one is added to the bands.
+        for batch, predictions in read_ahead(self._predict_windows, self._batches(image), depth=1):
+            for window, predicted in zip(batch, predictions, strict=True):
                 yield from bands.hand_out(window.first_row)
                 bands.add(window, predicted)
         yield from bands.hand_out(height)
+
+    def _batches(self, image: np.ndarray) -> Iterator[list[_Window]]:
+        """The windows in batches of one size."""
+        for _, windows in groupby(self._windows(image), key=lambda window: window.size):
+            while batch := list(islice(windows, self._windows_per_batch)):
+                yield batch
 
     def _windows(self, image: np.ndarray) -> Iterator[_Window]:
         """The windows of all scales and mirrored copies, by the first row of the image that they reach."""
@@ -207,28 +221,38 @@ class SlidingPredictor:
             for mirrored in self._mirrorings:
                 pixels = np.ascontiguousarray((resized[::-1] if mirrored else resized).transpose(1, 0, 2))
                 for left, columns in strip.columns.placements(mirrored):
-                    yield _Window(pixels[:, left : left + strip.columns.window], strip.rows, columns)
+                    cut = pixels[:, left : left + strip.columns.window]
+                    yield _Window(cut, (strip.window, strip.columns.window), strip.rows, columns)
 
     def _strips(self, size: tuple[int, int], scale: float) -> list[_Strip]:
         rows, columns = (
-            ScaledAxis(length, scale, window, stride)
-            for length, window, stride in zip(size, self._window_size, self._strides, strict=True)
+            ScaledAxis(length, scale, window, window_stride(window, self._overlap))
+            for length, window in zip(size, self._window_size_at(size, scale), strict=True)
         )
         return [
-            _Strip(rows.from_image[top : top + rows.window], placements, columns)
+            _Strip(rows.window, rows.from_image[top : top + rows.window], placements, columns)
             for top, placements in rows.placements_by_band(_BAND_ROWS)
         ]
 
-    def _predict_windows(self, batch: Sequence[_Window]) -> np.ndarray:
-        windows = np.zeros((len(batch), *self._window_size, 3), np.float32)
+    def _window_size_at(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Height and width of the windows of an image of some size at some scale."""
+        if self._window_size is not None:
+            return self._window_size
+        height, width = (whole_window(scaled_length(length, scale), *self._whole_sizes) for length in size)
+        return height, width
+
+    def _predict_windows(self, batch: list[_Window]) -> tuple[list[_Window], np.ndarray]:
+        """The windows, and their probabilities."""
+        size = batch[0].size
+        windows = np.zeros((len(batch), *size, 3), np.float32)
         for padded, window in zip(windows, batch, strict=True):
             height, width = window.pixels.shape[:2]
             padded[:height, :width] = window.pixels
         predicted = np.asarray(self._predict(windows))
-        expected = (len(batch), *self._window_size, self._num_classes)
+        expected = (len(batch), *size, self._num_classes)
         if predicted.shape != expected:
             raise SlidingError(
                 f"predict returned shape {list(predicted.shape)}: expected {list(expected)}; "
                 "return the probabilities at the size of the windows, for all classes"
             )
-        return predicted
+        return batch, predicted

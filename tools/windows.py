@@ -46,6 +46,16 @@ def window_stride(window: int, overlap: float) -> int:
     return max(1, math.floor(window * (1 - overlap) + 1e-9))
 
 
+def scaled_length(length: int, scale: float) -> int:
+    """Pixels along an axis of `length` pixels that is scaled, 1 or more."""
+    return max(1, round(length * scale))
+
+
+def whole_window(length: int, step: int, rest: int) -> int:
+    """The smallest step * n + rest, n of 1 or more, that holds `length` pixels."""
+    return step * max(1, math.ceil((length - rest) / step)) + rest
+
+
 @dataclass(frozen=True)
 class Placement:
     """What pixels of a window contribute to an axis of the image.
@@ -80,13 +90,13 @@ class ScaledAxis:
     """
 
     def __init__(self, length: int, scale: float, window: int, stride: int) -> None:
-        """Scales an axis of `length` pixels to max(1, round(length * scale)) and places windows along it."""
-        scaled_length = max(1, round(length * scale))
+        """Scales an axis of `length` pixels and places windows along it."""
+        scaled = scaled_length(length, scale)
         self.window = window
-        self.starts = window_starts(scaled_length, window, stride)
-        self.from_image = interpolation_matrix(length, scaled_length).astype(np.float32)
-        self._to_image = interpolation_matrix(scaled_length, length)
-        coverage = np.zeros(scaled_length)
+        self.starts = window_starts(scaled, window, stride)
+        self.from_image = interpolation_matrix(length, scaled).astype(np.float32)
+        self._to_image = interpolation_matrix(scaled, length)
+        coverage = np.zeros(scaled)
         for start in self.starts:
             coverage[start : start + window] += 1
         self._average = diags_array(1 / coverage)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -18,63 +16,11 @@ from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NARROW, SIZE, tiny_config, toy_record, write_random_pspnet
 from tools.checkpoint import CheckpointError
-from tools.evaluation import Predictor, evaluate, read_ahead
+from tools.evaluation import Predictor, evaluate
 from tools.session_errors import OutOfMemoryError
 
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
-
-
-def test_read_ahead_keeps_the_order():
-    def slowest_first(item):
-        time.sleep(0.02 / (1 + item))
-        return item * item
-
-    assert list(read_ahead(slowest_first, range(9), depth=3)) == [item * item for item in range(9)]
-
-
-@pytest.mark.parametrize("depth", [1, 2, 4])
-def test_read_ahead_takes_no_more_than_needed(depth):
-    taken = []
-
-    def items():
-        for item in range(100):
-            taken.append(item)
-            yield item
-
-    results = read_ahead(str, items(), depth=depth)
-    assert taken == []
-    for asked in range(1, 6):
-        assert next(results) == str(asked - 1)
-        assert len(taken) <= asked + depth
-    results.close()
-
-
-def test_read_ahead_works_in_the_background():
-    second_started = threading.Event()
-
-    def function(item):
-        if item == 1:
-            second_started.set()
-        return item
-
-    results = read_ahead(function, [0, 1, 2, 3])
-    assert next(results) == 0
-    assert second_started.wait(timeout=10)
-    results.close()
-
-
-def test_read_ahead_raises_where_the_result_is_due():
-    def refuse_two(item):
-        if item == 2:
-            raise ImageError("2")
-        return item
-
-    results = read_ahead(refuse_two, range(4))
-    assert [next(results), next(results)] == [0, 1]
-    with pytest.raises(ImageError):
-        next(results)
-    assert list(read_ahead(str, [])) == []
 
 
 def tiny_record(color_switch=False):
@@ -144,9 +90,26 @@ def test_predictor_feeds_bgr_where_the_network_saw_bgr(checkpoint, probabilities
         assert_labels_are_most_probable(predictor.labels(image), probabilities(centred[..., ::-1]))
 
 
-@pytest.mark.parametrize("multi_scale", [False, True])
-def test_predictor_takes_images_of_any_size(checkpoint, multi_scale):
-    with Predictor(checkpoint, tiny_record(), multi_scale=multi_scale) as predictor:
+def test_whole_images(checkpoint):
+    """Without windows, an image is padded to a multiple of the output stride and seen once."""
+    image = random_image(45, 61, seed=2)
+    padded = np.zeros((1, 48, 64, 3), np.float32)
+    padded[0, :45, :61] = image.astype(np.float32) - np.float32([10, 20, 30])
+    with tf.Graph().as_default(), tf.Session() as session:
+        [output] = pspnet_mg.forward_graph([tf.constant(padded)], ARCHITECTURE)
+        tf.train.Saver().restore(session, checkpoint)
+        expected = session.run(output)[0, :45, :61]
+    record = dataclasses.replace(tiny_record(), test_image_size=0)
+    with Predictor(checkpoint, record, mirror=False) as predictor:
+        assert predictor.engine_seconds == 0
+        assert_labels_are_most_probable(predictor.labels(image), expected)
+        assert predictor.engine_seconds > 0
+
+
+@pytest.mark.parametrize(("window", "multi_scale"), [(SIZE, False), (SIZE, True), (0, True)])
+def test_predictor_takes_images_of_any_size(checkpoint, window, multi_scale):
+    record = dataclasses.replace(tiny_record(), test_image_size=window)
+    with Predictor(checkpoint, record, multi_scale=multi_scale) as predictor:
         graph = predictor._session.graph
         operations = len(graph.get_operations())
         for height, width in ((1, 1), (7, 40), (33, 32)):
@@ -187,7 +150,7 @@ def test_windows_that_do_not_fit_into_memory(checkpoint, monkeypatch):
         monkeypatch.setattr(tf.Session, "run", run)
         words = (
             r"^out of memory with 1 windows of 32x32 \(tensor with shape\[2,8\] and type float on x\): lower "
-            "--test_image_size, or in predict.py and inference.py --windows_per_batch$"
+            "--test_image_size, or in predict.py and inference.py lower --windows_per_batch$"
         )
         with pytest.raises(OutOfMemoryError, match=words):
             predictor.labels(random_image(SIZE, SIZE))

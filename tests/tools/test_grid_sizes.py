@@ -7,8 +7,15 @@ import re
 import pytest
 
 from model.pspnet_mg import Architecture
+from tools.flag_parsing import window_size
 from tools.flags import TrainConfig
-from tools.grid_sizes import SMALLEST_SIZE, aligns_corners, nearest_aligned_sizes, warn_of_misaligned_size
+from tools.grid_sizes import (
+    SMALLEST_SIZE,
+    aligns_corners,
+    nearest_aligned_sizes,
+    warn_of_misaligned_size,
+    whole_sizes,
+)
 
 
 def features_end_on_the_last_pixel(size, output_stride):
@@ -30,8 +37,16 @@ def test_sizes_whose_last_feature_lies_on_the_last_pixel(output_stride):
 
 
 def test_smallest_size_is_that_of_the_flags():
-    fields = {name: TrainConfig.__dataclass_fields__[name] for name in ("train_image_size", "test_image_size")}
-    assert {field.metadata["minimum"] for field in fields.values()} == {SMALLEST_SIZE}
+    assert TrainConfig.__dataclass_fields__["train_image_size"].metadata["minimum"] == SMALLEST_SIZE
+    assert [window_size(text) for text in ("0", str(SMALLEST_SIZE))] == [0, SMALLEST_SIZE]
+    for refused in (str(SMALLEST_SIZE - 1), "-8", "x"):
+        with pytest.raises(ValueError, match="^a size of 8 or more, or 0 for whole images$"):
+            window_size(refused)
+
+
+@pytest.mark.parametrize(("grid", "sizes"), [("half_pixel", (16, 0)), ("align_corners", (16, 1)), ("legacy", (16, 0))])
+def test_sizes_of_whole_images(grid, sizes):
+    assert whole_sizes(Architecture("resnet_v1_18", 3, output_stride=16, resize_grid=grid)) == sizes
 
 
 @pytest.mark.parametrize(

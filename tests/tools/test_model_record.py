@@ -138,8 +138,8 @@ def change(path, key, value) -> None:
         ("label_map", {"road": 0}, "ids 0..255 to training ids 0..2 or 255"),
         ("label_map", [0, 1], "ids 0..255 to training ids 0..2 or 255"),
         ("color_switch", "no", "true or false"),
-        ("test_image_size", 0, "a whole number from 8 on"),
-        ("test_image_size", True, "a whole number from 8 on"),
+        ("test_image_size", 7, "a whole number from 8 on, or 0"),
+        ("test_image_size", False, "a whole number from 8 on, or 0"),
         ("flags", None, "an object"),
     ],
 )

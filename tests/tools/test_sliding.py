@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import tracemalloc
 
 import numpy as np
@@ -201,6 +202,46 @@ def test_probabilities_sum_to_one(height, width, window_height, window_width, sc
     assert probabilities.shape == (height, width, 4)
     assert probabilities.min() >= 0
     np.testing.assert_allclose(probabilities.sum(axis=2), 1, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("whole_sizes", "windows"),
+    [
+        ((8, 0), {0.5: (16, 16), 1.0: (24, 40), 1.6: (32, 56)}),
+        ((8, 1), {0.5: (17, 17), 1.0: (25, 33), 1.6: (33, 57)}),
+    ],
+)
+@pytest.mark.parametrize("mirror", [False, True])
+def test_whole_images_are_seen_once_per_scale(whole_sizes, windows, mirror):
+    seen = []
+
+    def record(batch):
+        seen.append((len(batch), *batch.shape[1:3]))
+        return per_position(batch)
+
+    image = random_image(20, 33)  # 10 x 16 and 32 x 53 at the other scales
+    predictor = SlidingPredictor(record, 4, None, tuple(windows), mirror, whole_sizes=whole_sizes)
+    probabilities = predictor.probabilities(image)
+    assert sorted(seen) == sorted((1 + mirror, *size) for size in windows.values())
+    by_scale = [evaluate_by_loop(per_position, image, size, size, (scale,), mirror) for scale, size in windows.items()]
+    np.testing.assert_allclose(probabilities, np.mean(by_scale, axis=0), atol=2e-5)
+
+
+def test_the_next_batch_is_predicted_while_the_last_is_added():
+    started = [threading.Event() for _ in range(20)]
+    numbers = iter(range(20))
+
+    def record(batch):
+        started[next(numbers)].set()
+        return per_pixel(batch)
+
+    image = random_image(60, 9)
+    predictor = SlidingPredictor(record, 4, 9, mirror=False, windows_per_batch=1)
+    bands = predictor._bands(image)
+    next(bands)  # 16 rows, which three windows reach
+    assert started[3].wait(timeout=10)
+    bands.close()
+    assert not started[6].is_set()
 
 
 def test_windows_that_no_pixel_needs_are_not_predicted():
