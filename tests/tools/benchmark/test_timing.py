@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.timing import interleaved_medians, processor_seconds
+from tools.benchmark.timing import interleaved_medians, processor_seconds
 
 
 class Clock:

@@ -16,7 +16,7 @@ from database.images import write_image
 from database.layouts import Sample
 from database.reader import training_batches
 from database.synthetic import render_scene
-from tools.timing import Row, processor_seconds
+from tools.benchmark.timing import Row, processor_seconds
 
 _FRAME = (1024, 2048)
 _SCALES = (0.5, 2.0)

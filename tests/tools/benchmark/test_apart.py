@@ -1,0 +1,34 @@
+"""Functions in processes of their own."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tools import memory_use
+from tools.benchmark.apart import EndedError, run_apart
+
+
+def test_another_process_gives_the_result_and_the_environment_is_as_before():
+    before = dict(os.environ)
+    assert run_apart(os.getenv, "MALLOC_MMAP_THRESHOLD_", exact_memory=True) == str(128 * 1024)
+    assert dict(os.environ) == before
+
+
+def test_what_the_function_raises_is_raised():
+    with pytest.raises(ZeroDivisionError):
+        run_apart(divmod, 1, 0)
+
+
+def test_a_process_that_ends_is_told():
+    with pytest.raises(EndedError, match=r"^_exit: its process ended, perhaps for want of memory$"):
+        run_apart(os._exit, 1)
+
+
+def test_the_peak_is_what_was_needed_since_it_was_forgotten():
+    before = memory_use.forget_peak()
+    block = b"x" * 200_000_000
+    del block
+    assert 190e6 < memory_use.peak_resident_bytes() - before < 300e6
+    assert memory_use.forget_peak() < before + 100e6

@@ -1,0 +1,213 @@
+"""Measures speed and memory: this package beside other ways of writing it and other engines, side by side in one run.
+
+python -m tools.benchmark --parts inference,input --json figures.json
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.flag_parsing import FlagError, comma_separated, flag, parse_flags
+from tools.flags import FLOAT_TYPES, NETWORKS
+
+if TYPE_CHECKING:
+    from tools.benchmark.timing import Row
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "frames", "startup", "growth")
+_DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers above 0, separated by commas."""
+    expected = "whole numbers above 0, separated by commas"
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if min(numbers) < 1:
+        raise ValueError(expected)
+    return numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Flags of the benchmark."""
+
+    parts: tuple[str, ...] = flag(_DEFAULT_PARTS, f"what to measure, by commas: {', '.join(PARTS)}", comma_separated)
+    network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
+    deep_network: str = flag("resnet_v1_101", "encoder of the parts checkpointing and startup", choices=NETWORKS)
+    num_classes: int = flag(19, "classes of the network", minimum=2)
+    float_types: tuple[str, ...] = flag(("32",), "precisions, by commas: 32, 16, bf16", comma_separated)
+    crop_size: int = flag(240, "height and width of crops, and of windows in the part inference", minimum=8)
+    crop_sizes: tuple[int, ...] = flag((240, 480, 720), "those of the part growth, by commas", whole_numbers)
+    towers: tuple[int, ...] = flag((1, 2, 4, 8), "numbers of towers of the part growth, by commas", whole_numbers)
+    batch_size: int = flag(2, "windows at a time in inference", minimum=1)
+    total_batch_size: int = flag(4, "images of a training step over all towers", minimum=2)
+    frame_size: tuple[int, ...] = flag((1024, 2048), "height and width of whole frames, by a comma", whole_numbers)
+    window_size: int = flag(816, "height and width of the windows of whole frames", minimum=8)
+    frames: int = flag(1, "whole frames that are timed", minimum=1)
+    ms: bool = flag(False, "whole frames at the scales 0.5 to 1.75")
+    warm_up: int = flag(2, "calls of each candidate that are not timed", minimum=1)
+    repeats: int = flag(7, "calls of each candidate that are timed; the median counts", minimum=1)
+    json: str | None = flag(None, "file for the figures", str)
+
+    def __post_init__(self) -> None:
+        for name, known in (("parts", PARTS), ("float_types", FLOAT_TYPES)):
+            unknown = [value for value in getattr(self, name) if value not in known]
+            if unknown:
+                raise FlagError(f"--{name} {unknown[0]} is unknown: use {', '.join(known)}")
+        if len(self.frame_size) != 2:
+            raise FlagError(f"--frame_size has {len(self.frame_size)} numbers: give a height and a width")
+
+
+def _inference(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from tools.benchmark.inference import InferencePlan, measure_inference
+
+    architecture = Architecture(config.network, config.num_classes)
+    for float_type in config.float_types:
+        plan = InferencePlan(architecture, float_type, config.crop_size, config.batch_size)
+        yield from measure_inference(plan, warm_up=config.warm_up, repeats=config.repeats)
+
+
+def _training(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from model.training_graph import TrainingOptions
+    from tools.benchmark.steps import StepPlan
+    from tools.benchmark.training import measure_training
+
+    architecture = Architecture(config.network, config.num_classes)
+    for float_type in config.float_types:
+        options = TrainingOptions(float_type=float_type)
+        plan = StepPlan(architecture, options, 1, config.total_batch_size, config.crop_size)
+        yield from measure_training(plan, warm_up=config.warm_up, repeats=config.repeats)
+
+
+def _syncbn(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from tools.benchmark.training import measure_towers
+
+    yield from measure_towers(
+        Architecture(config.network, config.num_classes),
+        float_type=config.float_types[0],
+        towers=(1, 2, 4),
+        crop_size=config.crop_size,
+        total_batch_size=config.total_batch_size,
+        warm_up=config.warm_up,
+        repeats=config.repeats,
+    )
+
+
+def _checkpointing(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from model.training_graph import TrainingOptions
+    from tools.benchmark.steps import StepPlan
+    from tools.benchmark.training import measure_checkpointing
+
+    architecture = Architecture(config.deep_network, config.num_classes)
+    options = TrainingOptions(float_type=config.float_types[0])
+    plan = StepPlan(architecture, options, 1, config.total_batch_size, config.crop_size)
+    yield from measure_checkpointing(plan, warm_up=config.warm_up, repeats=config.repeats)
+
+
+def _input(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.input import measure_input
+
+    yield from measure_input(crop_size=config.crop_size, repeats=4 * config.repeats)
+
+
+def _frames(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from tools.benchmark.frames import measure_frames
+
+    height, width = config.frame_size
+    for float_type in config.float_types:
+        yield from measure_frames(
+            Architecture(config.network, config.num_classes),
+            float_type=float_type,
+            frame_size=(height, width),
+            window_size=config.window_size,
+            multi_scale=config.ms,
+            frames=config.frames,
+        )
+
+
+def _startup(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from model.training_graph import TrainingOptions
+    from tools.benchmark.startup import measure_startup
+    from tools.benchmark.steps import StepPlan
+
+    architecture = Architecture(config.deep_network, config.num_classes)
+    plan = StepPlan(architecture, TrainingOptions(), 4, 1, config.crop_size)
+    yield from measure_startup(plan, repeats=min(3, config.repeats))
+
+
+def _growth(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from tools.benchmark.training import measure_growth
+
+    yield from measure_growth(
+        Architecture(config.network, config.num_classes),
+        towers=config.towers,
+        crop_sizes=config.crop_sizes,
+        repeats=config.repeats,
+    )
+
+
+_MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
+    "inference": _inference,
+    "training": _training,
+    "syncbn": _syncbn,
+    "checkpointing": _checkpointing,
+    "input": _input,
+    "frames": _frames,
+    "startup": _startup,
+    "growth": _growth,
+}
+
+
+def measure(config: BenchmarkConfig) -> Iterator[Row]:
+    """The rows that the flags ask for, as they are measured."""
+    for part in config.parts:
+        yield from _MEASURE[part](config)
+
+
+def write_json(rows: Sequence[Row], path: str) -> None:
+    """Writes `{row: {"value": number, "unit": text}}`.
+
+    Raises:
+        FlagError: the file cannot be written.
+    """
+    figures = {row.name: {"value": row.value, "unit": row.unit} for row in rows}
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise FlagError(f"--json {path} cannot be written ({error.strerror}): give another file") from error
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags, measures and prints."""
+    config = parse_flags(BenchmarkConfig, arguments, "Measure speed.")
+    import_tensorflow()
+    rows = []
+    for row in measure(config):
+        print(f"{row.name:<32} {row.value:10.3f} {row.unit}", flush=True)
+        rows.append(row)
+    if config.json is not None:
+        write_json(rows, config.json)
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))

@@ -1,0 +1,50 @@
+"""Floating-point operations of a graph's convolutions, and how many of them the machine does in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tools import cluster
+
+_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
+# Output size, kernel, channels in and out of layers of PSPNet-50 at 240x240; the fastest sets the ceiling.
+_CEILING_SHAPES = ((30, 3, 512, 512), (30, 3, 256, 256), (60, 3, 256, 256), (30, 1, 2048, 512), (30, 1, 1024, 256))
+_CALLS_PER_RUN = 8
+
+
+def convolution_flops(graph: tf.Graph) -> int:
+    """Multiplications and additions of one run of all convolutions, whose shapes must be known."""
+    total = 0
+    for op in graph.get_operations():
+        if op.type in _CONVOLUTIONS:
+            height, width, channels, _ = op.inputs[1].shape.as_list()
+            total += 2 * height * width * channels * op.outputs[0].shape.num_elements()
+    return total
+
+
+def ceiling_candidates(stack: ExitStack, dtype: tf.DType, batch_size: int) -> dict[tuple, tuple[Callable, int]]:
+    """By shape, runs of nothing but convolutions with constant weights, and the operations that each run does."""
+    return {shape: _repeated_convolution(stack, dtype, batch_size, *shape) for shape in _CEILING_SHAPES}
+
+
+def _repeated_convolution(
+    stack: ExitStack, dtype: tf.DType, batch_size: int, size: int, kernel_size: int, channels: int, filters: int
+) -> tuple[Callable[[], object], int]:
+    rng = np.random.default_rng(0)
+    devices = cluster.tower_devices(1)
+    with tf.Graph().as_default() as graph, tf.device(devices[0]):
+        x = tf.constant(rng.normal(size=(batch_size, size, size, channels)), tf.float32)
+        x = tf.Variable(tf.cast(x, dtype), use_resource=True, trainable=False)
+        outputs = []
+        for _ in range(_CALLS_PER_RUN):
+            kernel = tf.constant(rng.normal(size=(kernel_size, kernel_size, channels, filters)), tf.float32)
+            outputs.append(tf.nn.conv2d(x, tf.cast(kernel, dtype), 1, "SAME")[0, 0, 0, 0])
+        initializer = tf.global_variables_initializer()
+        flops = convolution_flops(graph)
+    session = stack.enter_context(cluster.open_session(graph, devices))
+    session.run(initializer)
+    return lambda: session.run(outputs), flops

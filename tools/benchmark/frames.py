@@ -1,0 +1,137 @@
+"""How long whole frames take, from file to file, and how much of that the engine works."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from database.classes import identity_map
+from database.images import write_image
+from database.layouts import Sample
+from database.synthetic import render_scene
+from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
+from tools import cluster
+from tools.benchmark import flops
+from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
+from tools.evaluation import Predictor, evaluate
+from tools.model_record import ModelRecord
+from tools.prediction_files import PredictionWriter
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE
+from tools.windows import scaled_length, window_starts, window_stride
+
+_OVERLAP = 1 / 3
+_COPIES = 2  # each window and its mirrored copy
+
+
+def measure_frames(
+    architecture: Architecture,
+    *,
+    float_type: str,
+    frame_size: tuple[int, int],
+    window_size: int,
+    multi_scale: bool,
+    frames: int,
+) -> Iterator[Row]:
+    """Seconds per frame of what predict.py does, the least the convolutions need, the engine's share.
+
+    `windows` slides, `whole` makes one pass over the image per scale.
+
+    Args:
+        architecture: of the network, whose weights are random.
+        float_type: key of `pspnet_mg.FLOAT_TYPES`.
+        frame_size: height and width of the frames.
+        window_size: height and width of the windows.
+        multi_scale: as the flag `--ms`.
+        frames: how many are timed, after one that is not.
+    """
+    kind = f"{SHORT_NAMES[float_type]}{'.ms' if multi_scale else ''}"
+    with tempfile.TemporaryDirectory() as folder:
+        record, prefix = _random_checkpoint(architecture, window_size, folder)
+        samples = [_write_frame(folder, number, frame_size) for number in range(frames)]
+        for name, size in (("windows", window_size), ("whole", 0)):
+            sized = ModelRecord(**{**vars(record), "test_image_size": size})
+            with Predictor(prefix, sized, multi_scale=multi_scale, float_type=float_type) as predictor:
+                seconds, share = _timed(predictor, sized, samples, folder)
+            yield Row(f"frames.{kind}.{name}.seconds", seconds, "s per frame")
+            yield Row(f"frames.{kind}.{name}.engine_share", share, "of 1")
+    scales = SCALES_MULTI if multi_scale else SCALES_SINGLE
+    operations = _window_count(frame_size, window_size, scales) * _window_flops(architecture, window_size)
+    yield Row(f"frames.{kind}.windows.floor_seconds", operations / _ceiling(float_type), "s per frame")
+
+
+def _random_checkpoint(architecture: Architecture, window_size: int, folder: str) -> tuple[ModelRecord, str]:
+    devices = cluster.tower_devices(1)
+    with tf.Graph().as_default() as graph, tf.device(devices[0]):
+        forward_graph([tf.placeholder(tf.float32, [None, window_size, window_size, 3])], architecture)
+        with tf.device(cluster.CPU):
+            saver, initializer = tf.train.Saver(), tf.global_variables_initializer()
+        with cluster.open_session(graph, devices) as session:
+            session.run(initializer)
+            prefix = saver.save(session, os.path.join(folder, "model.ckpt"), write_meta_graph=False)
+    classes = range(architecture.num_classes)
+    record = ModelRecord(
+        architecture=architecture,
+        database="custom",
+        class_names=tuple(f"class {number}" for number in classes),
+        palette=tuple((number, 2 * number % 256, 255 - number) for number in classes),
+        image_mean=(120.0, 115.0, 110.0),
+        label_map=identity_map(architecture.num_classes),
+        color_switch=False,
+        test_image_size=window_size,
+    )
+    return record, prefix
+
+
+def _write_frame(folder: str, number: int, frame_size: tuple[int, int]) -> Sample:
+    image, _ = render_scene(np.random.default_rng(number), *frame_size)
+    path = os.path.join(folder, f"frame{number}.png")
+    write_image(path, image)
+    return Sample(f"frame{number}", path, None, {})
+
+
+def _timed(predictor: Predictor, record: ModelRecord, samples: Sequence[Sample], folder: str) -> tuple[float, float]:
+    """Seconds per frame, and the share of them in which TensorFlow works."""
+    writer = PredictionWriter(os.path.join(folder, "results"), record, save_prediction=True, coloring=True)
+
+    def predict(samples: Sequence[Sample]) -> None:
+        evaluate(
+            predictor,
+            samples,
+            record.architecture.num_classes,
+            visit=lambda sample, image, predicted: writer.write(sample.name, image, predicted),
+        )
+
+    predict(samples[:1])
+    before, started = predictor.engine_seconds, time.perf_counter()
+    predict(samples)
+    seconds = time.perf_counter() - started
+    return seconds / len(samples), (predictor.engine_seconds - before) / seconds
+
+
+def _window_count(frame_size: tuple[int, int], window_size: int, scales: Sequence[float]) -> int:
+    stride = window_stride(window_size, _OVERLAP)
+    counts = [
+        [len(window_starts(scaled_length(length, scale), window_size, stride)) for length in frame_size]
+        for scale in scales
+    ]
+    return _COPIES * sum(rows * columns for rows, columns in counts)
+
+
+def _window_flops(architecture: Architecture, window_size: int) -> int:
+    with tf.Graph().as_default() as graph:
+        forward_graph([tf.placeholder(tf.float32, [1, window_size, window_size, 3])], architecture)
+        return flops.convolution_flops(graph)
+
+
+def _ceiling(float_type: str) -> float:
+    """Operations per second of the fastest convolution."""
+    with ExitStack() as stack:
+        candidates = flops.ceiling_candidates(stack, FLOAT_TYPES[float_type], batch_size=4)
+        seconds = interleaved_medians({shape: run for shape, (run, _) in candidates.items()}, warm_up=1, repeats=3)
+    return max(operations / seconds[shape] for shape, (_, operations) in candidates.items())

@@ -1,0 +1,145 @@
+"""How fast windows become probabilities: the frozen network beside other forms of it and other engines."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
+from tools import cluster
+from tools.benchmark import engines, flops
+from tools.benchmark.plain_network import STYLES, PlainNetwork
+from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
+from tools.frozen_weights import frozen_forward_graph
+from tools.half_precision import avoid_faulty_amx
+
+
+@dataclass(frozen=True)
+class InferencePlan:
+    """What is run.
+
+    Attributes:
+        architecture: of the network, whose weights are random.
+        float_type: key of `pspnet_mg.FLOAT_TYPES`.
+        crop_size: height and width of the images.
+        batch_size: images at a time.
+    """
+
+    architecture: Architecture
+    float_type: str
+    crop_size: int
+    batch_size: int
+
+    @property
+    def dtype(self) -> tf.DType:
+        """Of the computation."""
+        return FLOAT_TYPES[self.float_type]
+
+    def images(self) -> np.ndarray:
+        """float32 [N, H, W, 3], random."""
+        shape = (self.batch_size, self.crop_size, self.crop_size, 3)
+        return np.random.default_rng(0).uniform(-120, 130, shape).astype(np.float32)
+
+
+def measure_inference(plan: InferencePlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
+    """Images per second of one precision, and the share of the convolutions' ceiling that ours reaches.
+
+    `ours` is frozen; `variables` normalizes as in training; `reference` has the reference's operations; `openvino`
+    runs the graph of `ours`; `pytorch` is eager. The last two come where they are installed.
+
+    Args:
+        plan: what to run.
+        warm_up, repeats: see `timing.interleaved_medians`.
+    """
+    if plan.float_type != "32":
+        avoid_faulty_amx()
+    kind = SHORT_NAMES[plan.float_type]
+    with ExitStack() as stack:
+        candidates, network_flops = _candidates(stack, plan)
+        ceilings = flops.ceiling_candidates(stack, plan.dtype, plan.batch_size)
+        runs: dict = {**candidates, **{shape: run for shape, (run, _) in ceilings.items()}}
+        seconds = interleaved_medians(runs, warm_up=warm_up, repeats=repeats)
+    for name in candidates:
+        yield Row(f"inference.{kind}.{name}", plan.batch_size / seconds[name], "images/s")
+    ceiling = max(operations / seconds[shape] for shape, (_, operations) in ceilings.items())
+    yield Row(f"ceiling.{kind}.convolution", ceiling / 1e9, "GFLOP/s")
+    yield Row(f"inference.{kind}.share_of_ceiling", network_flops / seconds["ours"] / ceiling, "of 1")
+
+
+def _candidates(stack: ExitStack, plan: InferencePlan) -> tuple[dict[str, Callable[[], object]], int]:
+    """What is timed, by name, and the operations of the convolutions of `ours`."""
+    images = plan.images()
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    variables, prefix = _with_variables(stack, plan, images, folder)
+    graph, ours = _frozen(stack, prefix, plan, images)
+    candidates = {"ours": ours, "variables": variables, "reference": _reference(stack, plan, images)}
+    if engines.is_installed("openvino"):
+        candidates["openvino"] = engines.openvino_inference(graph, plan.float_type, images, folder)
+    if engines.is_installed("torch"):
+        from tools.benchmark.torch_pspnet import torch_inference
+
+        candidates["pytorch"] = torch_inference(plan.architecture, plan.float_type, images)
+    return candidates, flops.convolution_flops(graph)
+
+
+def _with_variables(
+    stack: ExitStack, plan: InferencePlan, images: np.ndarray, folder: str
+) -> tuple[Callable[[], object], str]:
+    """A run of the network with random variables, and the prefix of the checkpoint they were saved to."""
+    devices = cluster.tower_devices(1)
+    with tf.Graph().as_default() as graph:
+        with tf.device(devices[0]):
+            fed = tf.placeholder(tf.float32, images.shape)
+            [probabilities] = forward_graph([fed], plan.architecture, dtype=plan.dtype)
+        saver, initializer = tf.train.Saver(), tf.global_variables_initializer()
+        graph.finalize()
+    session = stack.enter_context(cluster.open_session(graph, devices))
+    session.run(initializer)
+    with graph.as_default():
+        prefix = saver.save(session, os.path.join(folder, "model.ckpt"), write_meta_graph=False)
+    return lambda: session.run(probabilities, {fed: images}), prefix
+
+
+def _frozen(
+    stack: ExitStack, prefix: str, plan: InferencePlan, images: np.ndarray
+) -> tuple[tf.Graph, Callable[[], object]]:
+    """The frozen network of a checkpoint, and a run of it."""
+    devices = cluster.tower_devices(1)
+    with tf.Graph().as_default() as graph:
+        with tf.device(devices[0]):
+            fed = tf.placeholder(tf.float32, images.shape)
+            [probabilities] = frozen_forward_graph([fed], plan.architecture, prefix, dtype=plan.dtype, advice="")
+        graph.finalize()
+    session = stack.enter_context(cluster.open_session(graph, devices, weights_are_constants=True))
+    return graph, lambda: session.run(probabilities, {fed: images})
+
+
+def _reference(stack: ExitStack, plan: InferencePlan, images: np.ndarray) -> Callable[[], object]:
+    """A run of the reference's operations, in half precision through TensorFlow's graph rewriter."""
+    devices = cluster.tower_devices(1)
+    with tf.Graph().as_default() as graph:
+        with tf.device(devices[0]):
+            fed = tf.placeholder(tf.float32, images.shape)
+            network = PlainNetwork(STYLES["reference"], plan.architecture, is_training=False)
+            probabilities = tf.nn.softmax(network.logits([fed])[0][0])
+        initializer = tf.global_variables_initializer()
+    session = stack.enter_context(tf.Session(graph=graph, config=rewritten_to(plan.float_type)))
+    session.run(initializer)
+    return lambda: session.run(probabilities, {fed: images})
+
+
+def rewritten_to(float_type: str, num_devices: int = 1) -> tf.ConfigProto:
+    """A plain configuration with TensorFlow's own rewriting of float32 graphs to half precision."""
+    config = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": num_devices})
+    rewriting = config.graph_options.rewrite_options
+    if float_type == "bf16":
+        rewriting.auto_mixed_precision_onednn_bfloat16 = rewriting.ON
+    elif float_type == "16":
+        rewriting.auto_mixed_precision = rewriting.ON
+    return config

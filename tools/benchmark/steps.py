@@ -1,0 +1,88 @@
+"""A training step as the other parts of the benchmark time it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from model.pspnet_mg import Architecture
+from model.training_graph import TrainingOptions, train_graph
+from tools import cluster
+from tools.half_precision import avoid_faulty_amx
+from tools.memory_use import forget_peak, peak_resident_bytes
+
+LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What a step is of.
+
+    Attributes:
+        architecture: of the network, whose weights are random.
+        options: how to train it.
+        num_towers: that share the batch.
+        batch_size: images per tower.
+        crop_size: height and width of the images.
+    """
+
+    architecture: Architecture
+    options: TrainingOptions
+    num_towers: int
+    batch_size: int
+    crop_size: int
+
+    @property
+    def total_batch_size(self) -> int:
+        """Images of all towers."""
+        return self.num_towers * self.batch_size
+
+
+def random_arrays(plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
+    """Images, float32 [N, H, W, 3], less the mean, and labels, int32 [N, H, W], of all towers."""
+    rng = np.random.default_rng(0)
+    shape = (plan.total_batch_size, plan.crop_size, plan.crop_size)
+    images = rng.uniform(-120, 130, (*shape, 3)).astype(np.float32)
+    return images, rng.integers(0, plan.architecture.num_classes, shape, np.int32)
+
+
+def random_batch(plan: StepPlan, devices: list[str]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """Images and labels of every tower as constants of the graph, so that feeding them is not timed."""
+    images, labels = [], []
+    arrays = [np.split(array, plan.num_towers) for array in random_arrays(plan)]
+    for device, tower_images, tower_labels in zip(devices, *arrays, strict=True):
+        with tf.device(device):
+            images.append(tf.constant(tower_images))
+            labels.append(tf.constant(tower_labels))
+    return images, labels
+
+
+def open_step(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
+    """Builds a step and initializes its variables; every call of what is returned takes one."""
+    if plan.options.float_type != "32":
+        avoid_faulty_amx()
+    devices = cluster.tower_devices(plan.num_towers)
+    with tf.Graph().as_default() as graph:
+        images, labels = random_batch(plan, devices)
+        with tf.device(cluster.CPU):
+            built = train_graph(images, labels, plan.architecture, plan.options)
+        initializer = tf.global_variables_initializer()
+        graph.finalize()
+    session = stack.enter_context(cluster.open_session(graph, devices))
+    session.run(initializer)
+    fetches = [built.train_op, built.total_loss]
+    return lambda: session.run(fetches, {built.learning_rate: LEARNING_RATE})
+
+
+def peak_bytes_of_step(plan: StepPlan) -> int:
+    """Memory that a step needs above the variables and the program. To be called in a process of its own."""
+    with ExitStack() as stack:
+        step = open_step(stack, plan)
+        before = forget_peak()
+        for _ in range(2):
+            step()
+        return peak_resident_bytes() - before

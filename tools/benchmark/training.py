@@ -1,0 +1,142 @@
+"""How long a training step takes beside other ways, and what more towers and saved memory cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import tensorflow.compat.v1 as tf
+
+from model.pspnet_mg import Architecture
+from model.training_graph import TrainingOptions
+from tools import cluster
+from tools.benchmark import engines
+from tools.benchmark.apart import EndedError, run_apart
+from tools.benchmark.inference import rewritten_to
+from tools.benchmark.plain_network import plain_train_op
+from tools.benchmark.steps import LEARNING_RATE, StepPlan, open_step, peak_bytes_of_step, random_arrays, random_batch
+from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
+
+_MEGABYTE = 1e6
+
+
+def measure_training(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
+    """Images per second on one tower: `ours`, the plain styles of `plain_network`, and `pytorch` where installed."""
+    kind = SHORT_NAMES[plan.options.float_type]
+    with ExitStack() as stack:
+        candidates = {"ours": open_step(stack, plan)}
+        candidates |= {style: _plain_step(stack, style, plan) for style in ("bare", "reference")}
+        if engines.is_installed("torch"):
+            from tools.benchmark.torch_pspnet import torch_training
+
+            candidates["pytorch"] = torch_training(
+                plan.architecture, plan.options.float_type, *random_arrays(plan), LEARNING_RATE
+            )
+        seconds = interleaved_medians(candidates, warm_up=warm_up, repeats=repeats)
+    for name, taken in seconds.items():
+        yield Row(f"training.{kind}.{name}", plan.total_batch_size / taken, "images/s")
+
+
+def _plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[], object]:
+    devices = cluster.tower_devices(plan.num_towers)
+    with tf.Graph().as_default() as graph:
+        images, labels = random_batch(plan, devices)
+        train_op = plain_train_op(style, plan.architecture, images, labels, LEARNING_RATE)
+        initializer = tf.global_variables_initializer()
+    config = rewritten_to(plan.options.float_type, plan.num_towers)
+    session = stack.enter_context(tf.Session(graph=graph, config=config))
+    session.run(initializer)
+    return lambda: session.run(train_op)
+
+
+def measure_towers(
+    architecture: Architecture,
+    *,
+    float_type: str,
+    towers: Sequence[int],
+    crop_size: int,
+    total_batch_size: int,
+    warm_up: int,
+    repeats: int,
+) -> Iterator[Row]:
+    """Seconds and peak memory of a step of the same images on each number of towers, and the ratios to one tower.
+
+    Args:
+        architecture: of the network, whose weights are random.
+        float_type: key of `pspnet_mg.FLOAT_TYPES`.
+        towers: numbers of towers, 1 first; those that do not divide the batch are left out.
+        crop_size: height and width of the images.
+        total_batch_size: images of a step over all towers.
+        warm_up, repeats: see `timing.interleaved_medians`.
+    """
+    options = TrainingOptions(float_type=float_type)
+    plans = {
+        count: StepPlan(architecture, options, count, total_batch_size // count, crop_size)
+        for count in towers
+        if total_batch_size % count == 0
+    }
+    with ExitStack() as stack:
+        steps = {f"towers{count}": open_step(stack, plan) for count, plan in plans.items()}
+        if 2 in plans:
+            steps["towers2.reference"] = _plain_step(stack, "reference", plans[2])
+            steps["towers1.reference"] = _plain_step(stack, "reference", plans[1])
+        seconds = interleaved_medians(steps, warm_up=warm_up, repeats=repeats)
+    for name, taken in seconds.items():
+        yield Row(f"syncbn.{name}.seconds", taken, "s")
+    peaks = {f"towers{count}": run_apart(peak_bytes_of_step, plan, exact_memory=True) for count, plan in plans.items()}
+    for name, peak in peaks.items():
+        yield Row(f"syncbn.{name}.memory", peak / _MEGABYTE, "MB")
+    for name in peaks:
+        if name != "towers1":
+            yield Row(f"syncbn.{name}.time_ratio", seconds[name] / seconds["towers1"], "of one tower")
+            yield Row(f"syncbn.{name}.memory_ratio", peaks[name] / peaks["towers1"], "of one tower")
+
+
+def measure_checkpointing(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
+    """What computing activations a second time costs and saves, as ratios to a step that keeps them."""
+    plans = {
+        "ordinary": plan,
+        "saving": replace(plan, options=replace(plan.options, save_memory=True)),
+    }
+    with ExitStack() as stack:
+        steps = {name: open_step(stack, each) for name, each in plans.items()}
+        seconds = interleaved_medians(steps, warm_up=warm_up, repeats=repeats)
+    peaks = {name: run_apart(peak_bytes_of_step, each, exact_memory=True) for name, each in plans.items()}
+    for name in plans:
+        yield Row(f"checkpointing.{name}.seconds", seconds[name], "s")
+        yield Row(f"checkpointing.{name}.memory", peaks[name] / _MEGABYTE, "MB")
+    yield Row("checkpointing.time_ratio", seconds["saving"] / seconds["ordinary"], "of the ordinary step")
+    yield Row("checkpointing.memory_ratio", peaks["saving"] / peaks["ordinary"], "of the ordinary step")
+
+
+@dataclass(frozen=True)
+class _Growth:
+    seconds: float
+    peak: int
+
+
+def measure_growth(
+    architecture: Architecture, *, towers: Sequence[int], crop_sizes: Sequence[int], repeats: int
+) -> Iterator[Row]:
+    """Seconds and peak memory of a step, two images per tower, for numbers of towers and sizes of crops.
+
+    What does not fit into memory is left out.
+    """
+    for crop_size in crop_sizes:
+        for count in towers:
+            plan = StepPlan(architecture, TrainingOptions(), count, 2, crop_size)
+            try:
+                grown = run_apart(_growth, plan, repeats, exact_memory=True)
+            except EndedError:
+                continue
+            name = f"growth.towers{count}.crop{crop_size}"
+            yield Row(f"{name}.seconds", grown.seconds, "s")
+            yield Row(f"{name}.memory", grown.peak / _MEGABYTE, "MB")
+
+
+def _growth(plan: StepPlan, repeats: int) -> _Growth:
+    peak = peak_bytes_of_step(plan)
+    with ExitStack() as stack:
+        seconds = interleaved_medians({"step": open_step(stack, plan)}, warm_up=1, repeats=repeats)
+    return _Growth(seconds["step"], peak)
