@@ -102,7 +102,7 @@ def _decode(path: str) -> _Decoded:
         # The TIFF reader looks at more metadata here; the others decode in parallel.
         with _warnings_silenced() if image.format == "TIFF" else nullcontext():
             image.load()
-        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image.copy()
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
     return _Decoded(upright, image.format, str(raw_mode))
 
 
@@ -118,7 +118,7 @@ def _to_rgb(decoded: _Decoded) -> np.ndarray:
         grey = np.clip(grey, 0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
     image.info.pop("transparency", None)  # transparency is dropped, and Pillow warns about some kinds of it
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_image(path: str) -> np.ndarray:
@@ -131,7 +131,7 @@ def read_image(path: str) -> np.ndarray:
       path: a file in any format that Pillow reads.
 
     Returns:
-      uint8 [height, width, 3], 0..255.
+      uint8 [height, width, 3], 0..255, read-only.
 
     Raises:
       ImageError: the path is missing, a folder, no image, truncated, damaged or absurdly large.
@@ -149,7 +149,7 @@ def read_label(path: str) -> np.ndarray:
       path: a single-channel image file.
 
     Returns:
-      [height, width]: uint8, or int32 where the file stores more than 8 bits.
+      [height, width]: uint8, or int32 where the file stores more than 8 bits; read-only.
 
     Raises:
       ImageError: as `read_image`, and where the file holds colours or fractions in place of ids.
@@ -163,8 +163,9 @@ def read_label(path: str) -> np.ndarray:
                 f"{path}: labels must be single-channel class ids, this file has mode "
                 f"{image.mode}; convert its colours to ids, in 8-bit grey or a palette PNG"
             )
-        ids = np.array(image, dtype=np.uint8)
-        return ids // _PACKED_GREY_STEPS.get(raw_mode, 1)
+        ids = np.asarray(image, dtype=np.uint8)
+        step = _PACKED_GREY_STEPS.get(raw_mode, 1)
+        return ids if step == 1 else ids // step
 
 
 def image_size(path: str) -> tuple[int, int]:

@@ -47,7 +47,12 @@ def run_warps(image, label, draws, augmentation):
     with tf.Graph().as_default(), tf.Session() as session:
         row = tf.placeholder(tf.float32, [5])
         affine = draw_affine(row, tf.constant(label.shape), augmentation)
-        crop, crop_label = warp(tf.constant(image), tf.constant(label), affine, augmentation.crop_size)
+        arguments = tf.constant(image), tf.constant(label), affine, augmentation.crop_size
+        crop, crop_label = tf.cond(
+            shows_source_alone(affine, tf.constant(label.shape), augmentation.crop_size),
+            lambda: warp(*arguments, upright=augmentation.is_upright),
+            lambda: warp(*arguments),
+        )
         inside = inside_source(affine, tf.constant(label.shape), augmentation.crop_size)
         fetches = crop, tf.where_v2(inside, crop_label, np.uint8(255)), inside
         return [session.run(fetches, {row: values[:5]}) for values in draws]
@@ -150,37 +155,45 @@ def test_no_mirror_unless_asked_for():
     np.testing.assert_array_equal(crop, random_image())
 
 
-@pytest.mark.parametrize("crop_size", [(20, 25), (37, 46), (61, 30), (90, 120)])
-def test_all_together_matches_scipy(crop_size):
+# Without rotation, another kernel samples.
+ROTATIONS = pytest.mark.parametrize("max_rotation", [0.0, 30.0])
+
+
+@ROTATIONS
+@pytest.mark.parametrize("crop_size", [(20, 25), (37, 46), (61, 30), (90, 120), (1, 1)])
+def test_all_together_matches_scipy(crop_size, max_rotation):
     image, label = random_image(), block_label()
-    augmentation = replace(EVERYTHING, crop_size=crop_size)
+    augmentation = replace(EVERYTHING, crop_size=crop_size, max_rotation=max_rotation)
     many_draws = np.random.default_rng(2).random((8, 5), dtype=np.float32)
     crops = run_warps(image, label, many_draws, augmentation)
     for draws, (crop, crop_label, inside) in zip(many_draws, crops, strict=True):
         expected, expected_label, expected_inside, clear = reference.warp(image, label, draws, augmentation)
-        assert clear.mean() > 0.98
+        # Without rotation, all of a row or column lies where rounding decides.
+        assert clear.mean() > (0.98 if max_rotation else 0.95) or clear.size == 1
         np.testing.assert_allclose(crop, expected, atol=0.05)
         np.testing.assert_array_equal(crop_label[clear], expected_label[clear])
         np.testing.assert_array_equal(inside[clear], expected_inside[clear])
 
 
-def test_a_mirrored_crop_is_the_flip_of_the_unmirrored_one():
+@ROTATIONS
+def test_a_mirrored_crop_is_the_flip_of_the_unmirrored_one(max_rotation):
     image, label = random_image(), block_label()
     draws = np.random.default_rng(3).random((8, 5), dtype=np.float32)
     draws[:, 4] = [0.9, 0.1] * 4
     draws[1::2, :4] = draws[::2, :4]
-    crops = run_warps(image, label, draws, EVERYTHING)
+    crops = run_warps(image, label, draws, replace(EVERYTHING, max_rotation=max_rotation))
     for plain, mirrored in zip(crops[::2], crops[1::2], strict=True):
         np.testing.assert_allclose(mirrored[0], np.flip(plain[0], 1), atol=0.05)
         assert (mirrored[1] == np.flip(plain[1], 1)).mean() > 0.999
 
 
-def test_image_and_label_move_together(record_property):
+@ROTATIONS
+def test_image_and_label_move_together(record_property, max_rotation):
     label = block_label((60, 80), block=15)
     painted = np.repeat(label[..., np.newaxis], 3, axis=-1)
     border = ndimage.maximum_filter(label, 3) != ndimage.minimum_filter(label, 3)
     borders = np.repeat(border[..., np.newaxis], 3, axis=-1)
-    augmentation = replace(EVERYTHING, crop_size=(50, 70))
+    augmentation = replace(EVERYTHING, crop_size=(50, 70), max_rotation=max_rotation)
     many_draws = np.random.default_rng(4).random((8, 5), dtype=np.float32)
     crops = run_warps(painted, label, many_draws, augmentation)
     for draws, (crop, crop_label, inside) in zip(many_draws, crops, strict=True):
@@ -327,9 +340,11 @@ def test_jitter_colors_where_no_pixel_counts():
     assert np.isfinite(jittered).all()
 
 
-def test_the_part_shown_is_all_that_a_crop_reads():
+@ROTATIONS
+def test_the_part_shown_is_all_that_a_crop_reads(max_rotation):
     """Whatever stands in the rest of the source, the crop is the same; and the rest is most of it."""
-    size, augmentation = (90, 120), replace(EVERYTHING, crop_size=(20, 30), scale_range=(1.0, 2.0))
+    size = (90, 120)
+    augmentation = replace(EVERYTHING, crop_size=(20, 30), scale_range=(1.0, 2.0), max_rotation=max_rotation)
     image, label = random_image(size), block_label(size)
     shares = []
     with tf.Graph().as_default(), tf.Session() as session:
@@ -350,7 +365,7 @@ def test_the_part_shown_is_all_that_a_crop_reads():
     assert np.mean(shares) < 0.2
 
 
-@pytest.mark.parametrize("max_rotation", [0.0, 30.0])
+@ROTATIONS
 def test_a_crop_is_said_to_show_the_source_alone_only_where_it_does(max_rotation):
     augmentation = replace(EVERYTHING, crop_size=(30, 38), max_rotation=max_rotation)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -388,12 +403,14 @@ def test_half_of_the_draws_blur(draw, blurs):
     np.testing.assert_allclose(crop, expected, atol=1e-3)
 
 
-def test_the_whole_chain_matches_scipy_and_numpy():
+@ROTATIONS
+def test_the_whole_chain_matches_scipy_and_numpy(max_rotation):
     image, label, mean = random_image(), block_label(), (72.0, 83.0, 73.0)
     many_draws = np.random.default_rng(7).random((6, NUM_DRAWS), dtype=np.float32)
-    crops = run_augments(image, label, many_draws, EVERYTHING, mean)
+    augmentation = replace(EVERYTHING, max_rotation=max_rotation)
+    crops = run_augments(image, label, many_draws, augmentation, mean)
     for draws, (crop, crop_label) in zip(many_draws, crops, strict=True):
-        expected, expected_label, inside, clear = reference.warp(image, label, draws, EVERYTHING)
+        expected, expected_label, inside, clear = reference.warp(image, label, draws, augmentation)
         expected = reference.jitter_colors(expected, inside, draws[5:8].astype(np.float64))
         if draws[8] < 0.5:
             expected = reference.gaussian_blur(expected, 0.2 + 1.3 * float(draws[9]))
