@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from model import utils_mg as layers
+from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.resnet import extra_unit_scope
 from model.utils_mg import TowerList
 
@@ -19,25 +20,22 @@ def _classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: 
     return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
 
 
-def pyramid_pooling(features: TowerList, resize_grid: str, depth: int | None = None) -> TowerList:
-    """The features beside their averages over 6x6, 3x3, 2x2 and 1x1 regions.
+def pyramid_levels(features: TowerList, depth: int | None = None) -> list[TowerList]:
+    """Averages of the features over 6x6, 3x3, 2x2 and 1x1 regions, each through a 1x1 layer.
 
     Args:
         features: tower list [N, h, w, C].
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way back to h x w.
-        depth: channels of each level of averages, None for C / 4.
+        depth: channels of each level, None for C / 4.
 
     Returns:
-        Tower list [N, h, w, C + 4 depth], in the order features, pool6, pool3, pool2, pool1.
+        Tower lists [N, b, b, depth] with b = 6, 3, 2, 1.
     """
     depth = depth or features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
-    levels = [features]
     with tf.variable_scope("psp"):
-        for bins in PYRAMID_BINS:
-            pooled = layers.adaptive_avg_pool(features, bins)
-            pooled = layers.conv2d_batch_norm(pooled, depth, 1, scope=f"pool{bins}")
-            levels.append(layers.resize_bilinear(pooled, features, resize_grid))
-    return layers.concat(levels)
+        return [
+            layers.conv2d_batch_norm(layers.adaptive_avg_pool(features, bins), depth, 1, scope=f"pool{bins}")
+            for bins in PYRAMID_BINS
+        ]
 
 
 def pyramid_pooling_head(
@@ -49,22 +47,22 @@ def pyramid_pooling_head(
     pyramid_depth: int | None = None,
     depth: int = HEAD_DEPTH,
 ) -> TowerList:
-    """Pyramid pooling, a 3x3 layer, dropout and the classifier.
+    """Pyramid pooling, a 3x3 layer over features, pool6, pool3, pool2 and pool1, dropout and the classifier.
 
     Args:
         features: tower list [N, h, w, C], the last block of the encoder.
         network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
         num_classes: channels of the logits.
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`.
+        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way of the levels back to h x w.
         seed: int32 or int64 [2] for dropout, None for none.
-        pyramid_depth: see `pyramid_pooling`.
+        pyramid_depth: see `pyramid_levels`.
         depth: channels of the 3x3 layer.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
     """
-    xs = pyramid_pooling(features, resize_grid, pyramid_depth)
-    xs = layers.conv2d_batch_norm(xs, depth, 3, scope=extra_unit_scope(network, 4))
+    levels = pyramid_levels(features, pyramid_depth)
+    xs = pyramid_conv2d_batch_norm(features, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
     return _classifier(xs, num_classes, seed, "logits")
 
 

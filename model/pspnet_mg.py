@@ -11,6 +11,7 @@ import tf_slim as slim
 from model import decoders, resnet
 from model import utils_mg as layers
 from model.memory import Recomputation
+from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.utils_mg import TowerList
 
 # Scopes of the layers whose channels are the classes.
@@ -109,7 +110,7 @@ def pspnet(
     """
     with (
         tf.variable_scope(architecture.network, reuse=reuse),
-        slim.arg_scope([layers.conv2d], initializer=initializer),
+        slim.arg_scope([layers.conv2d, pyramid_conv2d_batch_norm], initializer=initializer),
         slim.arg_scope([layers.batch_norm], is_training=is_training, decay=bn_decay),
     ):
         with slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen):
@@ -170,6 +171,6 @@ def forward_graph(
 
     `folded`, every batch normalization is already part of the weights before it; see `utils_mg.conv2d_batch_norm`.
     """
-    with slim.arg_scope([layers.conv2d_batch_norm], folded=folded):
+    with slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], folded=folded):
         predictions = pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse)
     return layers.map_towers(tf.nn.softmax, predictions.logits)

@@ -89,18 +89,23 @@ def conv2d(
         ValueError: both a stride and a dilation.
     """
     with tf.variable_scope(scope, "conv2d", xs):
-        dtype = xs[0].dtype
-        shape = [kernel_size, kernel_size, xs[0].shape.as_list()[-1], filters]
-        seed = zlib.crc32(tf.get_variable_scope().name.encode())
-        weights = slim.model_variable("weights", shape, initializer=INITIALIZERS[initializer](seed), use_resource=True)
-        kernel = tf.cast(weights, dtype)
-
+        weights = convolution_weights([kernel_size, kernel_size, xs[0].shape.as_list()[-1], filters], initializer)
+        kernel = tf.cast(weights, xs[0].dtype)
         outputs = map_towers(lambda x: _convolve(x, kernel, stride, rate), xs)
-        if not use_bias:
-            return outputs
-        variable = slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True)
-        biases = tf.cast(variable, dtype)
-        return map_towers(lambda x: tf.nn.bias_add(x, biases), outputs)
+        return add_biases(outputs, filters) if use_bias else outputs
+
+
+def convolution_weights(shape: Sequence[int], initializer: str) -> tf.Variable:
+    """The variable `weights` of the current scope, float32; `initializer` is a key of `INITIALIZERS`."""
+    seed = zlib.crc32(tf.get_variable_scope().name.encode())
+    return slim.model_variable("weights", shape, initializer=INITIALIZERS[initializer](seed), use_resource=True)
+
+
+def add_biases(xs: TowerList, filters: int) -> TowerList:
+    """Adds the variable `biases` [filters] of the current scope."""
+    variable = slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True)
+    biases = tf.cast(variable, xs[0].dtype)
+    return map_towers(lambda x: tf.nn.bias_add(x, biases), xs)
 
 
 def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, rate: int) -> tf.Tensor:
@@ -344,11 +349,6 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
             outputs.append(tf.nn.experimental.general_dropout(x, rate, draw))
         blocks_before += count * philox_blocks(sizes)
     return outputs
-
-
-def concat(tower_lists: Sequence[TowerList]) -> TowerList:
-    """Concatenation along channels, tower by tower."""
-    return map_towers(lambda *elements: tf.concat(elements, axis=-1), *tower_lists)
 
 
 def cast(xs: TowerList, dtype: tf.DType) -> TowerList:

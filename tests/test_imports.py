@@ -20,7 +20,7 @@ LAYERS = {
     "model": (
         ("sync_batch_norm", "dilated_convolution", "random_stream", "optimizers", "regularizers"),
         ("utils_mg",),
-        ("memory", "losses"),
+        ("memory", "losses", "pyramid_convolution"),
         ("resnet",),
         ("decoders",),
         ("pspnet_mg",),

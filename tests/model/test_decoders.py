@@ -63,43 +63,39 @@ def test_names_of_the_auxiliary_head(network, scope):
         }
 
 
-def test_levels_are_concatenated_from_six_to_one():
-    (features,) = (np.random.default_rng(0).normal(size=(2, 7, 8, 16)).astype(np.float32),)
-    with tf.Graph().as_default():
-        xs, feed = towers([features])
-        levels = decoders.pyramid_pooling(xs, "half_pixel")
-        variables = {v.op.name: v for v in tf.global_variables()}
-        with open_session() as session:
-            session.run(tf.global_variables_initializer())
-            for bins in (1, 2, 3, 6):
-                # Without scale the level is its offset, which tells which level it is.
-                variables[f"psp/pool{bins}/BatchNorm/gamma"].load(np.zeros(4), session)
-                variables[f"psp/pool{bins}/BatchNorm/beta"].load(np.full(4, float(bins)), session)
-            (y,) = session.run(levels, feed)
-    assert y.shape == (2, 7, 8, 32)
-    np.testing.assert_array_equal(y[..., :16], features)
-    np.testing.assert_allclose(y[..., 16:], np.broadcast_to(np.repeat([6.0, 3, 2, 1], 4), (2, 7, 8, 16)), rtol=1e-6)
-
-
-@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
-def test_pyramid_pooling_equals_float64_over_uneven_towers(grid):
+def test_pyramid_levels_equal_float64_over_uneven_towers():
     rng = np.random.default_rng(1)
     arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 8, 16), (1, 5, 9, 16))]
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
-        levels = decoders.pyramid_pooling(xs, grid)
-        weights = {
-            bins: variable for bins in (1, 2, 3, 6) for variable in tf.global_variables(f"psp/pool{bins}/weights")
-        }
+        levels = decoders.pyramid_levels(xs)
+        weights = [variable for bins in (6, 3, 2, 1) for variable in tf.global_variables(f"psp/pool{bins}/weights")]
         outputs, weights = run([levels, weights], feed)
-    expected = [[x] for x in arrays]
-    for bins in (6, 3, 2, 1):
-        pooled = [reference.conv2d(reference.adaptive_avg_pool(x, bins), weights[bins]) for x in arrays]
+    for level, kernel, bins in zip(outputs, weights, (6, 3, 2, 1), strict=True):
+        pooled = [reference.conv2d(reference.adaptive_avg_pool(x, bins), kernel) for x in arrays]
         normalized = reference.batch_norm(pooled, np.ones(4), np.zeros(4))
-        for parts, x, y in zip(expected, arrays, normalized, strict=True):
-            parts.append(reference.resize_bilinear(np.maximum(y, 0), *x.shape[1:3], grid))
-    for output, parts in zip(outputs, expected, strict=True):
-        np.testing.assert_allclose(output, np.concatenate(parts, axis=-1), atol=3e-4)
+        for output, expected in zip(level, normalized, strict=True):
+            np.testing.assert_allclose(output, np.maximum(expected, 0), atol=3e-4)
+
+
+@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
+def test_head_sees_features_and_levels_from_six_to_one(grid):
+    """The whole head in float64: levels upsampled, concatenated after the features, 3x3 layer, classifier."""
+    features = np.random.default_rng(2).normal(size=(2, 7, 8, 16)).astype(np.float32)
+    with tf.Graph().as_default():
+        xs, feed = towers([features])
+        logits = decoders.pyramid_pooling_head(xs, "resnet_v1_18", 3, grid, None, depth=12)
+        weights = {v.op.name.removesuffix("/weights"): v for v in tf.trainable_variables() if v.shape.ndims == 4}
+        (actual,), weights = run([logits, weights], feed)
+    parts = [features]
+    for bins in (6, 3, 2, 1):
+        pooled = reference.conv2d(reference.adaptive_avg_pool(features, bins), weights[f"psp/pool{bins}"])
+        (normalized,) = reference.batch_norm([pooled], np.ones(4), np.zeros(4))
+        parts.append(reference.resize_bilinear(np.maximum(normalized, 0), 7, 8, grid))
+    hidden = reference.conv2d(np.concatenate(parts, axis=-1), weights["block4/unit_3"])
+    (hidden,) = reference.batch_norm([hidden], np.ones(12), np.zeros(12))
+    expected = reference.conv2d(np.maximum(hidden, 0), weights["logits"])
+    np.testing.assert_allclose(actual, expected, atol=1e-3 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])

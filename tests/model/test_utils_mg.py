@@ -90,7 +90,7 @@ def test_weights_are_created_once_and_layers_stay_on_their_device():
         ys = layers.conv2d_batch_norm(xs, 4, 3, 2, scope="layer")
         pooled = layers.adaptive_avg_pool(layers.max_pool(ys, 3, 2), 2)
         resized = layers.resize_bilinear(layers.add(pooled, pooled), xs, "half_pixel")
-        dropped = layers.dropout(layers.concat([resized, layers.cast(resized, tf.float32)]), 0.1, tf.constant([1, 2]))
+        dropped = layers.dropout(layers.cast(resized, tf.float32), 0.1, tf.constant([1, 2]))
         names = {v.op.name for v in tf.global_variables()}
         for outputs in (ys, pooled, resized, dropped, layers.subsample(resized, 2)):
             assert [device_of(y) for y in outputs] == [0, 1, 2]
@@ -281,13 +281,12 @@ def test_elementwise_layers():
         (xs, feed), (ys, more) = towers([a]), towers([b])
         assert layers.subsample(xs, 1) is xs
         results = run(
-            [layers.relu(xs), layers.add(xs, ys), layers.concat([ys, xs, ys]), layers.subsample(xs, 2)],
+            [layers.relu(xs), layers.add(xs, ys), layers.subsample(xs, 2)],
             feed | more,
         )
     expected = [
         np.where(a > 0, a, 0),
         a + b,
-        np.concatenate([b, a, b], axis=-1),
         a[:, [0, 2]][:, :, [0, 2, 4]],
     ]
     for (actual,), answer in zip(results, expected, strict=True):

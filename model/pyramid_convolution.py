@@ -1,0 +1,134 @@
+"""The 3x3 convolution after pyramid pooling, without upsampling the pyramid.
+
+It sees the features beside their averages over few regions, each upsampled to the size of the features. Upsampling is
+linear, and so is the convolution: the taps of the kernel are applied to the few averages first, and what they give is
+upsampled to the pixel that each tap belongs to. That half of the layer, a fifth of a PSPNet-50, then costs next to
+nothing, and the concatenation is never formed. The result is the same but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import tf_slim as slim
+
+from model import utils_mg as layers
+from model.utils_mg import TowerList
+
+_KERNEL_SIZE = 3
+
+# Where pixel i of `size` lies among `bins` pixels, by the keys of `utils_mg.RESIZE_GRIDS`.
+_POSITIONS: dict[str, Callable] = {
+    "half_pixel": lambda i, size, bins: (i + 0.5) * (bins / size) - 0.5,
+    "align_corners": lambda i, size, bins: i * ((bins - 1) / (size - 1 + 1e-9)),  # of one pixel, the first
+    "legacy": lambda i, size, bins: i * (bins / size),
+}
+
+
+@slim.add_arg_scope
+def pyramid_conv2d_batch_norm(
+    features: TowerList,
+    levels: Sequence[TowerList],
+    filters: int,
+    grid: str,
+    initializer: str = "he",
+    folded: bool = False,
+    scope: str | None = None,
+) -> TowerList:
+    """3x3 convolution of features and upsampled levels, batch normalization and ReLU.
+
+    Equals `utils_mg.conv2d_batch_norm` of `concat([features, *levels upsampled with resize_bilinear])`, with the same
+    variables.
+
+    Args:
+        features: tower list [N, H, W, C].
+        levels: tower lists [N, b, b, D], b known.
+        filters: output channels.
+        grid: key of `utils_mg.RESIZE_GRIDS`.
+        initializer: key of `utils_mg.INITIALIZERS`.
+        folded: see `utils_mg.conv2d_batch_norm`.
+        scope: variable scope.
+
+    Returns:
+        Tower list [N, H, W, filters].
+    """
+    with tf.variable_scope(scope, "conv2d", features):
+        channels = [xs[0].shape.as_list()[-1] for xs in (features, *levels)]
+        kernel = layers.convolution_weights([_KERNEL_SIZE] * 2 + [sum(channels), filters], initializer)
+        kernels = _split(tf.cast(kernel, features[0].dtype), channels)
+
+        def convolve(x: tf.Tensor, *averages: tf.Tensor) -> tf.Tensor:
+            return tf.nn.conv2d(x, kernels[0], 1, "SAME") + convolve_upsampled(averages, kernels[1:], x, grid)
+
+        outputs = layers.map_towers(convolve, features, *levels)
+        outputs = layers.add_biases(outputs, filters) if folded else layers.batch_norm(outputs)
+        return layers.relu(outputs)
+
+
+def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:
+    """Parts of a kernel by input channels; of a constant, constants."""
+    value = tf.get_static_value(kernel)
+    if value is None:
+        return tf.split(kernel, channels, axis=2)
+    ends = [sum(channels[: i + 1]) for i in range(len(channels))]
+    return [
+        tf.constant(value[:, :, end - count : end], kernel.dtype) for end, count in zip(ends, channels, strict=True)
+    ]
+
+
+def convolve_upsampled(
+    levels: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], like: tf.Tensor, grid: str
+) -> tf.Tensor:
+    """Sum over levels of the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
+
+    Args:
+        levels: [N, b, b, D] each, b known.
+        kernels: [3, 3, D, filters] each.
+        like: [N, H, W, anything] of the same dtype.
+        grid: key of `utils_mg.RESIZE_GRIDS`.
+
+    Returns:
+        [N, H, W, filters] of the dtype of `like`; interpolation is float32.
+    """
+    _, height, width, _ = layers.dynamic_shape(like)
+    filters = kernels[0].shape.as_list()[-1]
+    rows, columns = [], []
+    for level, kernel in zip(levels, kernels, strict=True):
+        bins = level.shape.as_list()[1]
+        rows.append(_interpolation_of_taps(height, bins, grid))
+        taps = _apply_taps(level, kernel)
+        columns.append(tf.matmul(_interpolation_of_taps(width, bins, grid), taps))  # [N, 3 b, W, filters]
+    stacked = tf.concat([tf.reshape(x, [-1, x.shape[1], width * filters]) for x in columns], axis=1)
+    upsampled = tf.matmul(tf.concat(rows, axis=1), stacked)
+    result = tf.reshape(upsampled, tf.stack([-1, height, width, filters]))
+    return tf.cast(tf.ensure_shape(result, [*like.shape[:3], filters]), like.dtype)
+
+
+def _apply_taps(level: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Every tap of a kernel on every average: float32 [N, 3 b, 3 b, filters], by (row of tap, row), columns alike."""
+    bins, depth = level.shape.as_list()[2:]
+    filters = kernel.shape.as_list()[-1]
+    averages = tf.reshape(level, [1, -1, depth])
+    taps = tf.matmul(averages, tf.reshape(kernel, [_KERNEL_SIZE**2, depth, filters]))
+    taps = tf.cast(tf.reshape(taps, [_KERNEL_SIZE, _KERNEL_SIZE, -1, bins, bins, filters]), tf.float32)
+    by_image = tf.transpose(taps, [2, 0, 3, 1, 4, 5])
+    return tf.reshape(by_image, [-1, _KERNEL_SIZE * bins, _KERNEL_SIZE * bins, filters])
+
+
+def _interpolation_of_taps(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:
+    """float32 [size, 3 bins]: what a pixel takes from each average through the taps before, on and after it."""
+    padded = tf.pad(interpolation_matrix(size, bins, grid), [[1, 1], [0, 0]])  # nothing lies beyond the border
+    return tf.concat([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+
+
+def interpolation_matrix(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:
+    """float32 [size, bins]: the weights with which `utils_mg.resize_bilinear` upsamples an axis of `bins` pixels."""
+    position = _POSITIONS[grid]
+    if isinstance(size, int):
+        at = np.clip(position(np.arange(size), size, bins), 0, bins - 1)
+        return tf.constant(np.maximum(0, 1 - np.abs(at[:, np.newaxis] - np.arange(bins))), tf.float32)
+    length = tf.cast(size, tf.float32)
+    at = tf.clip_by_value(position(tf.range(length), length, bins), 0.0, bins - 1.0)
+    return tf.nn.relu(1.0 - tf.abs(at[:, tf.newaxis] - tf.range(bins, dtype=tf.float32)))
