@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from model import utils_mg as layers
+from model.convolution import convolve
 from model.utils_mg import TowerList
 
 _KERNEL_SIZE = 3
@@ -59,10 +60,10 @@ def pyramid_conv2d_batch_norm(
         kernel = layers.convolution_weights([_KERNEL_SIZE] * 2 + [sum(channels), filters], initializer)
         kernels = _split(tf.cast(kernel, features[0].dtype), channels)
 
-        def convolve(x: tf.Tensor, *averages: tf.Tensor) -> tf.Tensor:
-            return tf.nn.conv2d(x, kernels[0], 1, "SAME") + convolve_upsampled(averages, kernels[1:], x, grid)
+        def convolve_both(x: tf.Tensor, *averages: tf.Tensor) -> tf.Tensor:
+            return convolve(x, kernels[0]) + convolve_upsampled(averages, kernels[1:], x, grid)
 
-        outputs = layers.map_towers(convolve, features, *levels)
+        outputs = layers.map_towers(convolve_both, features, *levels)
         outputs = layers.add_biases(outputs, filters) if folded else layers.batch_norm(outputs)
         return layers.relu(outputs)
 

@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from model import sync_batch_norm
-from model.dilated_convolution import dilated_conv2d
+from model.convolution import convolve
 from model.random_stream import philox_blocks, uniform_from_block
 
 TowerList = list[tf.Tensor]
@@ -91,7 +91,7 @@ def conv2d(
     with tf.variable_scope(scope, "conv2d", xs):
         weights = convolution_weights([kernel_size, kernel_size, xs[0].shape.as_list()[-1], filters], initializer)
         kernel = tf.cast(weights, xs[0].dtype)
-        outputs = map_towers(lambda x: _convolve(x, kernel, stride, rate), xs)
+        outputs = map_towers(lambda x: convolve(x, kernel, stride, rate), xs)
         return add_biases(outputs, filters) if use_bias else outputs
 
 
@@ -106,20 +106,6 @@ def add_biases(xs: TowerList, filters: int) -> TowerList:
     variable = slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True)
     biases = tf.cast(variable, xs[0].dtype)
     return map_towers(lambda x: tf.nn.bias_add(x, biases), xs)
-
-
-def _convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int, rate: int) -> tf.Tensor:
-    """One tower of `conv2d`, without biases."""
-    if stride == 1:
-        return dilated_conv2d(x, kernel, rate) if rate > 1 else tf.nn.conv2d(x, kernel, 1, "SAME")
-    if rate > 1:
-        raise ValueError(
-            f"{tf.get_variable_scope().name}: stride {stride} together with rate {rate}, whose gradient CPUs do not "
-            "compute: give one of them as 1, or subsample the output of stride 1"
-        )
-    border = kernel.shape.as_list()[0] // 2
-    padded = tf.pad(x, [[0, 0], [border, border], [border, border], [0, 0]])
-    return tf.nn.conv2d(padded, kernel, stride, "VALID")
 
 
 @slim.add_arg_scope

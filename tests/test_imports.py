@@ -19,6 +19,7 @@ SCRIPTS = ("train", "predict", "inference")
 LAYERS = {
     "model": (
         ("sync_batch_norm", "dilated_convolution", "random_stream", "optimizers", "regularizers"),
+        ("convolution",),
         ("utils_mg",),
         ("memory", "losses", "pyramid_convolution"),
         ("resnet",),

@@ -133,6 +133,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
     float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
 
     save_memory: bool = flag(False, "compute the encoder's activations a second time instead of keeping them")
+    log_memory: bool = flag(False, "log the peak of memory after two steps and at the end")
     checkpoint_units: int = flag(1, "save_memory: residual units between activations that are kept", minimum=1)
 
     eval_only: bool = flag(False, "only score this run's last (or --resume_step's) snapshot")

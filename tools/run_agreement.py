@@ -35,6 +35,7 @@ _FREE_ON_RESUME = frozenset(
         "show_period",
         "save_memory",
         "checkpoint_units",
+        "log_memory",
         "val_list",
         "test_list",
     }

@@ -24,6 +24,7 @@ from database.reader import Batches
 from model import optimizers
 from model.training_graph import TrainGraph
 from tools.flags import TrainConfig
+from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -163,6 +164,8 @@ class Trainer:
                 if step > first_step:  # the first step also builds kernels and fills the pipeline
                     self._durations.append(time.perf_counter() - started)
                 self._show_progress(progress)
+                if config.log_memory and (done == first_step + 2 or done == config.train_max_iter):
+                    self._log_memory(done)
                 if done % config.snapshot == 0 or done == config.train_max_iter:
                     self.save(done)
         finally:
@@ -185,6 +188,11 @@ class Trainer:
             self._record.write(self._folder.snapshots)  # first: a snapshot alone is taken for the reference's
             self._saver.save(self._session, self._folder.snapshot_prefix, global_step=step, write_meta_graph=False)
         logger.debug("snapshot %s", self._folder.snapshot(step))
+
+    def _log_memory(self, step: int) -> None:
+        peaks = peak_memory([device.name for device in self._session.list_devices()])
+        told = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in peaks.items())
+        logger.info("peak of memory by step %d: %s", step, told)
 
     def _step(self, step: int, more: dict) -> dict:
         """One step; fetches `more` with it. Stops on NaN and Inf."""

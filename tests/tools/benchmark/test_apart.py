@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from tools import memory_use
 from tools.benchmark.apart import EndedError, run_apart
 
 
@@ -24,11 +23,3 @@ def test_what_the_function_raises_is_raised():
 def test_a_process_that_ends_is_told():
     with pytest.raises(EndedError, match=r"^_exit: its process ended, perhaps for want of memory$"):
         run_apart(os._exit, 1)
-
-
-def test_the_peak_is_what_was_needed_since_it_was_forgotten():
-    before = memory_use.forget_peak()
-    block = b"x" * 200_000_000
-    del block
-    assert 190e6 < memory_use.peak_resident_bytes() - before < 300e6
-    assert memory_use.forget_peak() < before + 100e6
