@@ -282,6 +282,26 @@ def test_weights_that_are_not_finite_are_told_like_losses(tmp_path):
     assert not os.path.exists(diverging.folder.snapshots)
 
 
+def test_peak_of_memory_is_logged_after_two_steps_and_at_the_end(tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = tiny_config("toy", "log", show_period=100, snapshot=100, train_max_iter=5, log_memory=True)
+    terms, steps = {"terms": (1.0, 2.0, 3.0), "indices": [0]}, []
+    devices = [SimpleNamespace(name="/job:localhost/replica:0/task:0/device:CPU:0")]
+    with tf.Graph().as_default() as graph:
+        trainer = Trainer(
+            SimpleNamespace(graph=graph, run=lambda *arguments: terms, list_devices=lambda: devices),
+            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
+            SimpleNamespace(faults=[], sample_indices=None),
+            [Sample("a", "a.png", None, {})], get_dataset("Toy"), config, RunFolder(str(tmp_path)), None, None,
+        )  # fmt: skip
+        trainer._step_with_summary = lambda step, writer: steps.append(step)
+        trainer.save = steps.append
+        trainer.run(1)
+    assert steps == [4, 5]
+    peaks = [message for message in caplog.messages if message.startswith("peak of memory")]
+    assert [re.fullmatch(r"peak of memory by step (\d): host \d+\.\d\d GB", line)[1] for line in peaks] == ["3", "5"]
+
+
 def test_summary_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "run").write_text("")
     with tf.Graph().as_default():
