@@ -21,13 +21,27 @@ def switch(text: str) -> bool:
     return text == "1"
 
 
+def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any, ...]:
+    """Numbers separated by commas; ValueError with what was expected where one is none."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(expected) from error
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers above 0, separated by commas."""
+    expected = "whole numbers above 0, separated by commas"
+    numbers = _numbers(text, int, expected)
+    if min(numbers) < 1:
+        raise ValueError(expected)
+    return numbers
+
+
 def rising_steps(text: str) -> tuple[int, ...]:
     """Step numbers above 0 that rise, separated by commas."""
     expected = "steps above 0 that rise, separated by commas"
-    try:
-        steps = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(expected) from error
+    steps = _numbers(text, int, expected)
     if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
         raise ValueError(expected)
     return steps
@@ -56,10 +70,7 @@ def comma_separated(text: str) -> tuple[str, ...]:
 def mean_color(text: str) -> tuple[float, float, float]:
     """Red, green and blue in 0..255, separated by commas."""
     expected = "three numbers in 0..255, separated by commas"
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(expected) from error
+    values = _numbers(text, float, expected)
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
         raise ValueError(expected)
     return values[0], values[1], values[2]

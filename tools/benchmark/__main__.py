@@ -6,35 +6,20 @@ python -m tools.benchmark --parts inference,input --json figures.json
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import FlagError, comma_separated, flag, parse_flags
+from tools.flag_parsing import FlagError, comma_separated, flag, parse_flags, whole_numbers
 from tools.flags import FLOAT_TYPES, NETWORKS
 
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row
 
-logger = logging.getLogger(__name__)
-
 PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "frames", "startup", "growth")
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers above 0, separated by commas."""
-    expected = "whole numbers above 0, separated by commas"
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(expected) from error
-    if min(numbers) < 1:
-        raise ValueError(expected)
-    return numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tools import cluster
 
-_CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 # Output size, kernel, channels in and out of layers of PSPNet-50 at 240x240; the fastest sets the ceiling.
 _CEILING_SHAPES = ((30, 3, 512, 512), (30, 3, 256, 256), (60, 3, 256, 256), (30, 1, 2048, 512), (30, 1, 1024, 256))
 _CALLS_PER_RUN = 8
@@ -20,7 +20,7 @@ def convolution_flops(graph: tf.Graph) -> int:
     """Multiplications and additions of one run of all convolutions, whose shapes must be known."""
     total = 0
     for op in graph.get_operations():
-        if op.type in _CONVOLUTIONS:
+        if op.type == "Conv2D":
             height, width, channels, _ = op.inputs[1].shape.as_list()
             total += 2 * height * width * channels * op.outputs[0].shape.num_elements()
     return total
@@ -29,6 +29,11 @@ def convolution_flops(graph: tf.Graph) -> int:
 def ceiling_candidates(stack: ExitStack, dtype: tf.DType, batch_size: int) -> dict[tuple, tuple[Callable, int]]:
     """By shape, runs of nothing but convolutions with constant weights, and the operations that each run does."""
     return {shape: _repeated_convolution(stack, dtype, batch_size, *shape) for shape in _CEILING_SHAPES}
+
+
+def highest_rate(candidates: Mapping[tuple, tuple[Callable, int]], seconds: Mapping[Any, float]) -> float:
+    """Operations per second of the fastest of `ceiling_candidates`, given the seconds of a run by shape."""
+    return max(operations / seconds[shape] for shape, (_, operations) in candidates.items())
 
 
 def _repeated_convolution(

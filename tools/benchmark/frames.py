@@ -7,17 +7,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database.classes import identity_map
-from database.images import write_image
 from database.layouts import Sample
-from database.synthetic import render_scene
 from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
 from tools import cluster
 from tools.benchmark import flops
+from tools.benchmark.input import write_frame
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.evaluation import Predictor, evaluate
 from tools.model_record import ModelRecord
@@ -53,9 +52,10 @@ def measure_frames(
     kind = f"{SHORT_NAMES[float_type]}{'.ms' if multi_scale else ''}"
     with tempfile.TemporaryDirectory() as folder:
         record, prefix = _random_checkpoint(architecture, window_size, folder)
-        samples = [_write_frame(folder, number, frame_size) for number in range(frames)]
+        # Without labels, so that nothing is scored.
+        samples = [replace(write_frame(folder, frame_size, number), label=None) for number in range(frames)]
         for name, size in (("windows", window_size), ("whole", 0)):
-            sized = ModelRecord(**{**vars(record), "test_image_size": size})
+            sized = replace(record, test_image_size=size)
             with Predictor(prefix, sized, multi_scale=multi_scale, float_type=float_type) as predictor:
                 seconds, share = _timed(predictor, sized, samples, folder)
             yield Row(f"frames.{kind}.{name}.seconds", seconds, "s per frame")
@@ -86,13 +86,6 @@ def _random_checkpoint(architecture: Architecture, window_size: int, folder: str
         test_image_size=window_size,
     )
     return record, prefix
-
-
-def _write_frame(folder: str, number: int, frame_size: tuple[int, int]) -> Sample:
-    image, _ = render_scene(np.random.default_rng(number), *frame_size)
-    path = os.path.join(folder, f"frame{number}.png")
-    write_image(path, image)
-    return Sample(f"frame{number}", path, None, {})
 
 
 def _timed(predictor: Predictor, record: ModelRecord, samples: Sequence[Sample], folder: str) -> tuple[float, float]:
@@ -134,4 +127,4 @@ def _ceiling(float_type: str) -> float:
     with ExitStack() as stack:
         candidates = flops.ceiling_candidates(stack, FLOAT_TYPES[float_type], batch_size=4)
         seconds = interleaved_medians({shape: run for shape, (run, _) in candidates.items()}, warm_up=1, repeats=3)
-    return max(operations / seconds[shape] for shape, (_, operations) in candidates.items())
+    return flops.highest_rate(candidates, seconds)

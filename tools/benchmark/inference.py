@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
 from tools import cluster
 from tools.benchmark import engines, flops
-from tools.benchmark.plain_network import STYLES, PlainNetwork
+from tools.benchmark.plain_network import STYLES, PlainNetwork, rewritten_to
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.frozen_weights import frozen_forward_graph
 from tools.half_precision import avoid_faulty_amx
@@ -67,7 +67,7 @@ def measure_inference(plan: InferencePlan, *, warm_up: int, repeats: int) -> Ite
         seconds = interleaved_medians(runs, warm_up=warm_up, repeats=repeats)
     for name in candidates:
         yield Row(f"inference.{kind}.{name}", plan.batch_size / seconds[name], "images/s")
-    ceiling = max(operations / seconds[shape] for shape, (_, operations) in ceilings.items())
+    ceiling = flops.highest_rate(ceilings, seconds)
     yield Row(f"ceiling.{kind}.convolution", ceiling / 1e9, "GFLOP/s")
     yield Row(f"inference.{kind}.share_of_ceiling", network_flops / seconds["ours"] / ceiling, "of 1")
 
@@ -132,14 +132,3 @@ def _reference(stack: ExitStack, plan: InferencePlan, images: np.ndarray) -> Cal
     session = stack.enter_context(tf.Session(graph=graph, config=rewritten_to(plan.float_type)))
     session.run(initializer)
     return lambda: session.run(probabilities, {fed: images})
-
-
-def rewritten_to(float_type: str, num_devices: int = 1) -> tf.ConfigProto:
-    """A plain configuration with TensorFlow's own rewriting of float32 graphs to half precision."""
-    config = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": num_devices})
-    rewriting = config.graph_options.rewrite_options
-    if float_type == "bf16":
-        rewriting.auto_mixed_precision_onednn_bfloat16 = rewriting.ON
-    elif float_type == "16":
-        rewriting.auto_mixed_precision = rewriting.ON
-    return config

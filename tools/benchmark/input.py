@@ -37,19 +37,21 @@ def measure_input(*, crop_size: int, repeats: int) -> list[Row]:
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        sample = _write_frame(folder)
+        sample = write_frame(folder, _FRAME)
         for name, build in (("ours", _ours), ("reference_order", _reference_order)):
             seconds = _seconds_per_crop(partial(build, sample, crop_size), repeats)
             rows.append(Row(f"input.{name}", 1 / seconds, "images/s per core"))
     return rows
 
 
-def _write_frame(folder: str) -> Sample:
-    image, label = render_scene(np.random.default_rng(0), *_FRAME)
-    image_path, label_path = os.path.join(folder, "image.png"), os.path.join(folder, "label.png")
+def write_frame(folder: str, size: tuple[int, int], number: int = 0) -> Sample:
+    """Writes a street scene of height and width `size`, a function of the number, and its label as PNG files."""
+    image, label = render_scene(np.random.default_rng(number), *size)
+    name = f"frame{number}"
+    image_path, label_path = (os.path.join(folder, f"{name}-{kind}.png") for kind in ("image", "label"))
     write_image(image_path, image)
     write_image(label_path, label)
-    return Sample("frame", image_path, label_path, identity_map(255))
+    return Sample(name, image_path, label_path, identity_map(255))
 
 
 def _seconds_per_crop(build: Callable[[], tuple[list[tf.Tensor], tf.Operation]], repeats: int) -> float:

@@ -193,3 +193,14 @@ def plain_train_op(
     optimizer = tf.train.MomentumOptimizer(learning_rate, 0.9)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         return optimizer.minimize(total, colocate_gradients_with_ops=True)
+
+
+def rewritten_to(float_type: str, num_devices: int = 1) -> tf.ConfigProto:
+    """A plain configuration with TensorFlow's own rewriting of float32 graphs to half precision."""
+    config = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": num_devices})
+    rewriting = config.graph_options.rewrite_options
+    if float_type == "bf16":
+        rewriting.auto_mixed_precision_onednn_bfloat16 = rewriting.ON
+    elif float_type == "16":
+        rewriting.auto_mixed_precision = rewriting.ON
+    return config

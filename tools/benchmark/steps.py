@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions, train_graph
 from tools import cluster
+from tools.benchmark.plain_network import plain_train_op, rewritten_to
 from tools.half_precision import avoid_faulty_amx
 from tools.memory_use import forget_peak, peak_resident_bytes
 
@@ -78,11 +79,28 @@ def open_step(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
     return lambda: session.run(fetches, {built.learning_rate: LEARNING_RATE})
 
 
+def open_plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[], object]:
+    """As `open_step`, of the network in a style of `plain_network`."""
+    devices = cluster.tower_devices(plan.num_towers)
+    with tf.Graph().as_default() as graph:
+        images, labels = random_batch(plan, devices)
+        train_op = plain_train_op(style, plan.architecture, images, labels, LEARNING_RATE)
+        initializer = tf.global_variables_initializer()
+    config = rewritten_to(plan.options.float_type, plan.num_towers)
+    session = stack.enter_context(tf.Session(graph=graph, config=config))
+    session.run(initializer)
+    return lambda: session.run(train_op)
+
+
 def peak_bytes_of_step(plan: StepPlan) -> int:
     """Memory that a step needs above the variables and the program. To be called in a process of its own."""
     with ExitStack() as stack:
-        step = open_step(stack, plan)
-        before = forget_peak()
-        for _ in range(2):
-            step()
-        return peak_resident_bytes() - before
+        return peak_bytes(open_step(stack, plan))
+
+
+def peak_bytes(step: Callable[[], object]) -> int:
+    """Memory that two calls need above what the process has."""
+    before = forget_peak()
+    for _ in range(2):
+        step()
+    return peak_resident_bytes() - before

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-import tensorflow.compat.v1 as tf
-
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions
-from tools import cluster
 from tools.benchmark import engines
 from tools.benchmark.apart import EndedError, run_apart
-from tools.benchmark.inference import rewritten_to
-from tools.benchmark.plain_network import plain_train_op
-from tools.benchmark.steps import LEARNING_RATE, StepPlan, open_step, peak_bytes_of_step, random_arrays, random_batch
+from tools.benchmark.steps import (
+    LEARNING_RATE,
+    StepPlan,
+    open_plain_step,
+    open_step,
+    peak_bytes,
+    peak_bytes_of_step,
+    random_arrays,
+)
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 
 _MEGABYTE = 1e6
@@ -26,7 +29,7 @@ def measure_training(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[
     kind = SHORT_NAMES[plan.options.float_type]
     with ExitStack() as stack:
         candidates = {"ours": open_step(stack, plan)}
-        candidates |= {style: _plain_step(stack, style, plan) for style in ("bare", "reference")}
+        candidates |= {style: open_plain_step(stack, style, plan) for style in ("bare", "reference")}
         if engines.is_installed("torch"):
             from tools.benchmark.torch_pspnet import torch_training
 
@@ -36,18 +39,6 @@ def measure_training(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[
         seconds = interleaved_medians(candidates, warm_up=warm_up, repeats=repeats)
     for name, taken in seconds.items():
         yield Row(f"training.{kind}.{name}", plan.total_batch_size / taken, "images/s")
-
-
-def _plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[], object]:
-    devices = cluster.tower_devices(plan.num_towers)
-    with tf.Graph().as_default() as graph:
-        images, labels = random_batch(plan, devices)
-        train_op = plain_train_op(style, plan.architecture, images, labels, LEARNING_RATE)
-        initializer = tf.global_variables_initializer()
-    config = rewritten_to(plan.options.float_type, plan.num_towers)
-    session = stack.enter_context(tf.Session(graph=graph, config=config))
-    session.run(initializer)
-    return lambda: session.run(train_op)
 
 
 def measure_towers(
@@ -79,8 +70,8 @@ def measure_towers(
     with ExitStack() as stack:
         steps = {f"towers{count}": open_step(stack, plan) for count, plan in plans.items()}
         if 2 in plans:
-            steps["towers2.reference"] = _plain_step(stack, "reference", plans[2])
-            steps["towers1.reference"] = _plain_step(stack, "reference", plans[1])
+            steps["towers2.reference"] = open_plain_step(stack, "reference", plans[2])
+            steps["towers1.reference"] = open_plain_step(stack, "reference", plans[1])
         seconds = interleaved_medians(steps, warm_up=warm_up, repeats=repeats)
     for name, taken in seconds.items():
         yield Row(f"syncbn.{name}.seconds", taken, "s")
@@ -136,7 +127,8 @@ def measure_growth(
 
 
 def _growth(plan: StepPlan, repeats: int) -> _Growth:
-    peak = peak_bytes_of_step(plan)
     with ExitStack() as stack:
-        seconds = interleaved_medians({"step": open_step(stack, plan)}, warm_up=1, repeats=repeats)
+        step = open_step(stack, plan)
+        peak = peak_bytes(step)
+        seconds = interleaved_medians({"step": step}, warm_up=1, repeats=repeats)
     return _Growth(seconds["step"], peak)

@@ -44,8 +44,9 @@ def steps_of_nothing(monkeypatch):
     for module in (startup, training):
         monkeypatch.setattr(module, "open_step", open_step)
     monkeypatch.setattr(training, "peak_bytes_of_step", lambda plan: 5_000_000)
+    monkeypatch.setattr(training, "peak_bytes", lambda step: 5_000_000)
+    monkeypatch.setattr(steps, "plain_train_op", lambda *arguments: tf.no_op())
     for module in (startup, training):
-        monkeypatch.setattr(module, "plain_train_op", lambda *arguments: tf.no_op())
         monkeypatch.setattr(module, "run_apart", lambda function, *arguments, **options: function(*arguments))
     return plans
 
@@ -166,7 +167,7 @@ def test_the_peak_of_a_step_is_above_what_was_there_before(monkeypatch):
 
 @pytest.mark.parametrize("build", [input._ours, input._reference_order])
 def test_both_orders_of_work_give_the_same_kind_of_crop(tmp_path, build):
-    sample = input._write_frame(str(tmp_path))
+    sample = input.write_frame(str(tmp_path), (48, 96))
     _, label = synthetic.render_scene(np.random.default_rng(0), 48, 96)
     with tf.Graph().as_default(), tf.Session() as session:
         fetches, initializer = build(sample, 40)
