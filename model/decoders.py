@@ -31,10 +31,11 @@ def pyramid_levels(features: TowerList, depth: int | None = None) -> list[TowerL
         Tower lists [N, b, b, depth] with b = 6, 3, 2, 1.
     """
     depth = depth or features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
+    averages = layers.adaptive_avg_pool(features, PYRAMID_BINS)
     with tf.variable_scope("psp"):
         return [
-            layers.conv2d_batch_norm(layers.adaptive_avg_pool(features, bins), depth, 1, scope=f"pool{bins}")
-            for bins in PYRAMID_BINS
+            layers.conv2d_batch_norm(level, depth, 1, scope=f"pool{bins}")
+            for level, bins in zip(averages, PYRAMID_BINS, strict=True)
         ]
 
 

@@ -88,7 +88,7 @@ class _GradientSums:
 class Recomputation:
     """The segments of one network whose activations are computed twice instead of kept."""
 
-    def __init__(self, units_per_segment: int = 1) -> None:
+    def __init__(self, units_per_segment: int = 2) -> None:
         """Starts without segments.
 
         Args:

@@ -7,6 +7,7 @@ convolution weights only: to no gamma, no beta and no bias.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,11 +65,66 @@ DECAY_MODES: dict[int, DecayMode] = {
 
 @dataclass(frozen=True)
 class DecayedVariable:
-    """One line of the report printed at the start: which variable is decayed how, at which rate."""
+    """Which variable is decayed how.
 
-    name: str
+    Attributes:
+        variable: convolution weights.
+        mode: name of a mode.
+        rate: of the penalty.
+        penalty: maps the value of the variable to its penalty, a float32 scalar.
+        value: rate * penalty.
+    """
+
+    variable: tf.Variable
     mode: str
     rate: float
+    penalty: Callable[[tf.Tensor], tf.Tensor]
+    value: tf.Tensor
+
+
+class WeightDecay:
+    """The decay of all variables: its value, and its gradient apart from that of the loss.
+
+    The gradient of the decay of a variable is as large as the variable and needs nothing but it. Were it part of what
+    `tf.gradients` differentiates, the gradients for all variables would be computed as a step begins, and wait in
+    memory for those of the loss.
+    """
+
+    def __init__(self, variables: Sequence[DecayedVariable]) -> None:
+        self.variables = list(variables)
+
+    def value(self) -> tf.Tensor:
+        """The sum over the variables: a float32 scalar."""
+        return tf.add_n([decayed.value for decayed in self.variables] or [tf.zeros([], tf.float32)])
+
+    def add_gradients(
+        self, gradients: Sequence[tf.Tensor | None], variables: Sequence[tf.Variable]
+    ) -> list[tf.Tensor | None]:
+        """The gradients of the loss and the decay, from those of the loss.
+
+        Args:
+            gradients: of the loss, by `variables`; None where it does not depend on one.
+            variables: all that are trained.
+
+        Returns:
+            As `gradients`. That of a decayed variable is the sum; its second term waits for the first.
+        """
+        of_loss = {variable.op.name: gradient for gradient, variable in zip(gradients, variables, strict=True)}
+        weights = [self._read_after(decayed, of_loss[decayed.variable.op.name]) for decayed in self.variables]
+        penalties = [decayed.penalty(read) for decayed, read in zip(self.variables, weights, strict=True)]
+        rates = [tf.constant(decayed.rate, tf.float32) for decayed in self.variables]
+        of_decay = tf.gradients(penalties, weights, grad_ys=rates, colocate_gradients_with_ops=True)
+        for decayed, gradient in zip(self.variables, of_decay, strict=True):
+            name = decayed.variable.op.name
+            with tf.device(decayed.variable.device):
+                of_loss[name] = gradient if of_loss[name] is None else of_loss[name] + gradient
+        return list(of_loss.values())
+
+    @staticmethod
+    def _read_after(decayed: DecayedVariable, gradient: tf.Tensor | None) -> tf.Tensor:
+        """The variable's value, once the gradient is there, and `decayed.value`, which must not see the update."""
+        with tf.control_dependencies([decayed.value] if gradient is None else [decayed.value, gradient]):
+            return decayed.variable.read_value()
 
 
 def is_decayed(variable: tf.Variable) -> bool:
@@ -84,7 +140,7 @@ def weight_decay(
     new_rate: float,
     is_new: Callable[[str], bool],
     starting_points: Mapping[str, tf.Tensor],
-) -> tuple[tf.Tensor, list[DecayedVariable]]:
+) -> WeightDecay:
     """rate/2 * sum of backbone penalties + new_rate/2 * sum of squared new weights.
 
     Args:
@@ -95,31 +151,25 @@ def weight_decay(
         is_new: tells by a variable's name whether it belongs to the new group.
         starting_points: w0 by variable name, float32, of the variable's shape.
 
-    Returns:
-        `(decay, report)`: float32 scalar, and what was done to each variable.
-
     Raises:
         MissingStartingPointError: naming the backbone weights without w0.
     """
-    chosen = DECAY_MODES[mode]
+    chosen, of_new = DECAY_MODES[mode], DECAY_MODES[0]
     decayed = [v for v in variables if is_decayed(v)]
     backbone = [v for v in decayed if not is_new(v.op.name)]
     new = [v for v in decayed if is_new(v.op.name)]
     if chosen.needs_start:
         _require_starting_points([v.op.name for v in backbone], starting_points, chosen.name)
 
-    def sum_of(penalties: list[tf.Tensor]) -> tf.Tensor:
-        return tf.add_n(penalties) if penalties else tf.zeros([], tf.float32)
+    def decay(variable: tf.Variable, mode: DecayMode, rate: float) -> DecayedVariable:
+        penalty = mode.penalty
+        if mode.needs_start:
+            penalty = functools.partial(penalty, start=starting_points[variable.op.name])
+        with tf.device(variable.device):
+            value = rate * penalty(variable.read_value())
+        return DecayedVariable(variable, mode.name, rate, penalty, value)
 
-    def backbone_penalty(variable: tf.Variable) -> tf.Tensor:
-        start = (starting_points[variable.op.name],) if chosen.needs_start else ()
-        return chosen.penalty(tf.convert_to_tensor(variable), *start)
-
-    decay = rate * sum_of([backbone_penalty(v) for v in backbone])
-    decay += new_rate * sum_of([half_squared_norm(tf.convert_to_tensor(v)) for v in new])
-    report = [DecayedVariable(v.op.name, chosen.name, rate) for v in backbone]
-    report += [DecayedVariable(v.op.name, DECAY_MODES[0].name, new_rate) for v in new]
-    return decay, report
+    return WeightDecay([*(decay(v, chosen, rate) for v in backbone), *(decay(v, of_new, new_rate) for v in new)])
 
 
 def _require_starting_points(names: Sequence[str], starting_points: Mapping[str, tf.Tensor], mode: str) -> None:

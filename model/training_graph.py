@@ -50,7 +50,7 @@ class TrainingOptions:
     seed: int = 0
     dropout: bool = True
     save_memory: bool = False
-    checkpoint_units: int = 1
+    checkpoint_units: int = 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TrainGraph:
         weights: every variable of the network by its name.
         predictions: tower list int32 [N, H, W], training ids.
         endpoints: tower lists of the network's stages by name, for their shapes.
-        decay_report: which variable is decayed how.
+        decayed: which variable is decayed how.
         loss_scale: None unless the computation is in float16.
     """
 
@@ -82,7 +82,7 @@ class TrainGraph:
     weights: dict[str, tf.Variable]
     predictions: TowerList
     endpoints: dict[str, TowerList]
-    decay_report: list[regularizers.DecayedVariable]
+    decayed: list[regularizers.DecayedVariable]
     loss_scale: LossScale | None
 
 
@@ -121,21 +121,24 @@ def train_graph(
     outputs = _network(images, architecture, options, global_step, recomputation)
     _require_known_layers(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture.resize_grid, options)
-    decay, report = _decay(architecture, options, starting_points)
-    total_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss + decay
+    data_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss
+    decay = _decay(architecture, options, starting_points)
+    weight_decay = decay.value()
     loss_scale = LossScale.create() if options.float_type == "16" else None
+    variables = tf.trainable_variables(architecture.network + "/")
+    gradients = decay.add_gradients(_gradients(data_loss, variables, loss_scale, recomputation), variables)
     return TrainGraph(
         learning_rate=learning_rate,
         global_step=global_step,
         loss=loss,
         auxiliary_loss=auxiliary_loss,
-        weight_decay=decay,
-        total_loss=total_loss,
-        train_op=_train_op(total_loss, architecture, options, learning_rate, global_step, loss_scale, recomputation),
+        weight_decay=weight_decay,
+        total_loss=data_loss + weight_decay,
+        train_op=_train_op(gradients, variables, architecture, options, learning_rate, global_step, loss_scale),
         weights={v.op.name: v for v in tf.model_variables()},
         predictions=layers.map_towers(lambda x: tf.argmax(x, -1, output_type=tf.int32), outputs.logits),
         endpoints=outputs.endpoints,
-        decay_report=report,
+        decayed=decay.variables,
         loss_scale=loss_scale,
     )
 
@@ -203,8 +206,7 @@ def _losses(
 
 def _decay(
     architecture: Architecture, options: TrainingOptions, starting_points: StartingPointsOf | None
-) -> tuple[tf.Tensor, list[regularizers.DecayedVariable]]:
-    """The weight decay, float32 scalar, and what it does to each variable."""
+) -> regularizers.WeightDecay:
     is_new = new_layer_predicate(architecture, options)
     dilated = in_scopes(architecture.network, ("block3", "block4") if options.consider_dilated else ())
     variables = tf.trainable_variables(architecture.network + "/")
@@ -227,23 +229,21 @@ def _decay(
 
 
 def _train_op(
-    total_loss: tf.Tensor,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[tf.Variable],
     architecture: Architecture,
     options: TrainingOptions,
     learning_rate: tf.Tensor,
     global_step: tf.Variable,
     loss_scale: LossScale | None,
-    recomputation: Recomputation,
 ) -> tf.Operation:
-    """Gradients, updates and running averages, then the step count.
+    """Updates and running averages, then the step count.
 
     A step that loss scaling skips still moves the running averages, where its forward pass was sound.
     """
-    variables = tf.trainable_variables(architecture.network + "/")
     groups = optimizers.group_by_multiplier(
         variables, new_layer_predicate(architecture, options), options.train_like_in_caffe
     )
-    gradients = _gradients(total_loss, variables, loss_scale, recomputation)
 
     def update() -> tf.Operation:
         return tf.group(
@@ -267,14 +267,14 @@ def _train_op(
 
 
 def _gradients(
-    total_loss: tf.Tensor,
+    loss: tf.Tensor,
     variables: Sequence[tf.Variable],
     loss_scale: LossScale | None,
     recomputation: Recomputation,
 ) -> list[tf.Tensor]:
-    """d total_loss / d variable; float16 carries it scaled, so that small ones do not vanish."""
+    """d loss / d variable; float16 carries it scaled, so that small ones do not vanish."""
     if loss_scale is None:
-        return recomputation.gradients(total_loss, variables)
+        return recomputation.gradients(loss, variables)
     scale = tf.convert_to_tensor(loss_scale.value)
-    scaled = recomputation.gradients(total_loss * scale, variables)
+    scaled = recomputation.gradients(loss * scale, variables)
     return [gradient / scale for gradient in scaled]

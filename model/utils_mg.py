@@ -229,33 +229,45 @@ def _averaging_matrix(length: tf.Tensor | int, bins: int) -> tf.Tensor:
     return inside / tf.cast(end - start, tf.float32)
 
 
-def adaptive_avg_pool(xs: TowerList, bins: int) -> TowerList:
+def _region_matrix(height: tf.Tensor | int, width: tf.Tensor | int, bins: int) -> tf.Tensor:
+    """float32 [bins * bins, height * width]: row (i, j) averages the pixels of region (i, j)."""
+    rows, columns = _averaging_matrix(height, bins), _averaging_matrix(width, bins)
+    return tf.reshape(tf.einsum("iy,jx->ijyx", rows, columns), tf.stack([bins * bins, height * width]))
+
+
+def adaptive_avg_pool(xs: TowerList, bins: Sequence[int]) -> list[TowerList]:
     """Adaptive average pooling: bin (i, j) is the mean over rows floor(iH/bins) to ceil((i+1)H/bins), columns alike.
 
     Bins overlap by a pixel where the size does not divide, and are those of plain pooling where it does, so any
     input size works; smaller inputs than `bins` repeat pixels. (The same bins as PyTorch's AdaptiveAvgPool2d.)
-    Written as two matrix products, which leave the layout of the activations alone.
+    Written as one matrix product for all numbers of bins, whose gradient is one tensor of the size of the input, and
+    which leaves the layout of the activations alone.
 
     Args:
         xs: tower list [N, H, W, C], H and W known or not.
-        bins: output height and width.
+        bins: output heights and widths.
 
     Returns:
-        Tower list [N, bins, bins, C] of the dtype of `xs`; sums are float32.
+        For each number of bins a tower list [N, bins, bins, C] of the dtype of `xs`; sums are float32.
     """
 
-    def pool(x: tf.Tensor) -> tf.Tensor:
-        batch, height, width, _ = dynamic_shape(x)
-        channels = x.shape.as_list()[-1]
-        columns = tf.matmul(_averaging_matrix(width, bins), tf.cast(x, tf.float32))
-        rows = tf.matmul(
-            _averaging_matrix(height, bins), tf.reshape(columns, tf.stack([batch, height, bins * channels]))
-        )
-        pooled = tf.reshape(rows, tf.stack([batch, bins, bins, channels]))
-        pooled.set_shape([x.shape[0], bins, bins, channels])
-        return tf.cast(pooled, x.dtype)
+    def averages(x: tf.Tensor) -> tf.Tensor:
+        batch, height, width, channels = dynamic_shape(x)
+        matrix = tf.concat([_region_matrix(height, width, b) for b in bins], axis=0)
+        pixels = tf.reshape(tf.cast(x, tf.float32), tf.stack([batch, height * width, channels]))
+        return tf.cast(tf.matmul(matrix, pixels), x.dtype)
 
-    return map_towers(pool, xs)
+    def level(regions: tf.Tensor, first: int, bins: int) -> tf.Tensor:
+        batch, _, channels = dynamic_shape(regions)
+        pooled = tf.reshape(regions[:, first : first + bins**2], tf.stack([batch, bins, bins, channels]))
+        return tf.ensure_shape(pooled, [regions.shape[0], bins, bins, regions.shape[2]])
+
+    regions = map_towers(averages, xs)
+    firsts = [sum(b**2 for b in bins[:i]) for i in range(len(bins))]
+    return [
+        map_towers(functools.partial(level, first=first, bins=b), regions)
+        for first, b in zip(firsts, bins, strict=True)
+    ]
 
 
 def dynamic_shape(x: tf.Tensor) -> list[int | tf.Tensor]:

@@ -134,7 +134,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
 
     save_memory: bool = flag(False, "compute the encoder's activations a second time instead of keeping them")
     log_memory: bool = flag(False, "log the peak of memory after two steps and at the end")
-    checkpoint_units: int = flag(1, "save_memory: residual units between activations that are kept", minimum=1)
+    checkpoint_units: int = flag(2, "save_memory: residual units between activations that are kept", minimum=1)
 
     eval_only: bool = flag(False, "only score this run's last (or --resume_step's) snapshot")
     mirror: bool = flag(True, "add mirrored images when scoring")

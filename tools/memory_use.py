@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
 _STATUS = "/proc/self/status"
 _CLEAR = "/proc/self/clear_refs"
 _CLEAR_PEAK = "5"
+_HOST = "CPU:0"
 
 
 def _status(key: str) -> int | None:
@@ -33,7 +34,7 @@ def peak_resident_bytes() -> int:
 
 
 def forget_peak() -> int:
-    """Lets the account of the peak begin anew, where the system can.
+    """Lets the account of the process's peak begin anew, where the system can.
 
     Returns:
         Bytes: the peak from now on.
@@ -46,15 +47,51 @@ def forget_peak() -> int:
     return peak_resident_bytes()
 
 
-def peak_memory(devices: Sequence[str]) -> dict[str, int]:
-    """Bytes at the peak: of the process as `host`, and of each GPU among the devices by its name.
+def tensor_bytes(device: str) -> dict[str, int] | None:
+    """Bytes of tensors by the account of a device's allocator: `current`, and `peak` since it was last forgotten.
+
+    Logical CPU devices share an allocator. None where it keeps no account, as that of CPUs without oneDNN.
 
     Args:
-        devices: of the towers, e.g. `/device:GPU:0`.
+        device: e.g. `GPU:0`.
     """
-    peaks = {"host": peak_resident_bytes()}
+    try:
+        return tf.config.experimental.get_memory_info(device)
+    except ValueError:
+        return None
+
+
+def peak_bytes_of_call(function: Callable[[], object]) -> int:
+    """Memory that a call needs on the host while it runs, above what is in use before and after.
+
+    Counts tensors; where there is no account of them, all memory of the process.
+
+    Args:
+        function: has been called before, so that what a first call leaves behind is there.
+    """
+    if tensor_bytes(_HOST) is None:
+        before = forget_peak()
+        function()
+        return peak_resident_bytes() - before
+    tf.config.experimental.reset_memory_stats(_HOST)
+    before = tf.config.experimental.get_memory_info(_HOST)["current"]
+    function()
+    return tf.config.experimental.get_memory_info(_HOST)["peak"] - before
+
+
+def peak_memory(devices: Sequence[str]) -> dict[str, int]:
+    """Bytes at the peak: of the process as `process`, and of the tensors on `CPU:0` and each GPU among the devices.
+
+    Devices whose allocator keeps no account are left out.
+
+    Args:
+        devices: of a session, e.g. `/device:GPU:0`.
+    """
+    peaks = {"process": peak_resident_bytes()}
     for device in devices:
-        if ":GPU:" in device:
-            name = device.rpartition("device:")[2]
-            peaks[name] = tf.config.experimental.get_memory_info(name)["peak"]
+        name = device.rpartition("device:")[2]
+        if name == _HOST or name.startswith("GPU:"):
+            account = tensor_bytes(name)
+            if account is not None:
+                peaks[name] = account["peak"]
     return peaks

@@ -166,8 +166,8 @@ def _report(
     logger.info("images: %s less %s", "BGR" if record.color_switch else "RGB", record.image_mean)
     for name, towers in built.train.endpoints.items():
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
-    for line in built.train.decay_report:
-        logger.info("  %-28s rate %-8g %s", line.mode, line.rate, line.name)
+    for decayed in built.train.decayed:
+        logger.info("  %-28s rate %-8g %s", decayed.mode, decayed.rate, decayed.variable.op.name)
     logger.info("towers: %s", ", ".join(devices))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",

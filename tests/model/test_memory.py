@@ -20,7 +20,7 @@ from tests.model.training_step import ARCHITECTURE, OPTIONS, Step, batch, initia
 SMALL = resnet.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
 ONE_TOWER = [(3, 17, 17)]
 UNEVEN_TOWERS = [(2, 17, 17), (1, 17, 25)]
-SAVING = replace(OPTIONS, save_memory=True)
+SAVING = replace(OPTIONS, save_memory=True, checkpoint_units=1)
 
 UNIT = re.compile(rf"{NETWORK}/(block\d)/unit_(\d)/basic_v1/")
 

@@ -7,7 +7,6 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import regularizers
-from model.regularizers import DecayedVariable
 from tests.differences import relative_difference
 from tests.model.sessions import run
 
@@ -55,21 +54,26 @@ def _penalty(mode: int, weights: np.ndarray, start: np.ndarray) -> float:
     return total * (weights[..., 0].size ** 0.5 if mode == 2 else 1.0)
 
 
+def _build(values, mode, starting_points):
+    variables = [tf.get_variable(name, initializer=value, use_resource=True) for name, value in values.items()]
+    decay = regularizers.weight_decay(
+        variables,
+        mode=mode,
+        rate=ALPHA,
+        new_rate=BETA,
+        is_new=_is_new,
+        starting_points={name: tf.constant(value) for name, value in starting_points.items()},
+    )
+    return variables, decay
+
+
 def _decay(values, mode, starting_points):
-    """The decay, the report, and the gradient in every variable; None where there is none."""
+    """The decay, and its gradient in every variable that has one."""
     with tf.Graph().as_default():
-        variables = [tf.get_variable(name, initializer=value) for name, value in values.items()]
-        decay, report = regularizers.weight_decay(
-            variables,
-            mode=mode,
-            rate=ALPHA,
-            new_rate=BETA,
-            is_new=_is_new,
-            starting_points={name: tf.constant(value) for name, value in starting_points.items()},
-        )
-        gradients = dict(zip(values, tf.gradients(decay, variables), strict=True))
+        variables, decay = _build(values, mode, starting_points)
+        gradients = dict(zip(values, decay.add_gradients([None] * len(variables), variables), strict=True))
         present = {name: gradient for name, gradient in gradients.items() if gradient is not None}
-        return (*run([decay, present]), report)
+        return run([decay.value(), present])
 
 
 def _central_differences(function, weights: np.ndarray, step: float = 1e-3) -> np.ndarray:
@@ -85,7 +89,7 @@ def _central_differences(function, weights: np.ndarray, step: float = 1e-3) -> n
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
 def test_value_and_gradient(mode, record_property):
     values, starts = _values(0), _starting_points()
-    decay, gradients, _ = _decay(values, mode, starts)
+    decay, gradients = _decay(values, mode, starts)
 
     def total(name: str, weights: np.ndarray) -> float:
         current = values | {name: weights}
@@ -106,7 +110,7 @@ def test_value_and_gradient(mode, record_property):
 @pytest.mark.parametrize("mode", [2, 3])
 def test_filter_without_starting_point_decays_towards_zero(mode):
     values = _values(0)
-    _, gradients, _ = _decay(values, mode, _starting_points())
+    _, gradients = _decay(values, mode, _starting_points())
     factor = 18**0.5 if mode == 2 else 1.0
     expected = ALPHA * factor * values["net/conv1/weights"][..., 2]
     np.testing.assert_allclose(gradients["net/conv1/weights"][..., 2], expected, rtol=1e-5)
@@ -116,18 +120,54 @@ def test_filter_without_starting_point_decays_towards_zero(mode):
 def test_backbone_costs_nothing_at_its_starting_point(mode, length):
     starts = {name: _values(1)[name] for name in BACKBONE}
     values = _values(0) | {name: np.float32(length) * start for name, start in starts.items()}
-    decay, *_ = _decay(values, mode, starts)
+    decay, _ = _decay(values, mode, starts)
     np.testing.assert_allclose(decay, 0.5 * BETA * (values[NEW] ** 2).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
-def test_report_names_every_decayed_variable(mode):
-    *_, report = _decay(_values(0), mode, _starting_points())
-    assert report == [
-        DecayedVariable("net/conv1/weights", MODE_NAMES[mode], ALPHA),
-        DecayedVariable("net/block1/weights", MODE_NAMES[mode], ALPHA),
-        DecayedVariable("net/logits/weights", "L2", BETA),
+def test_every_decayed_variable_is_named(mode):
+    with tf.Graph().as_default():
+        _, decay = _build(_values(0), mode, _starting_points())
+    assert [(decayed.variable.op.name, decayed.mode, decayed.rate) for decayed in decay.variables] == [
+        ("net/conv1/weights", MODE_NAMES[mode], ALPHA),
+        ("net/block1/weights", MODE_NAMES[mode], ALPHA),
+        ("net/logits/weights", "L2", BETA),
     ]
+
+
+def test_gradient_is_added_to_that_of_the_loss():
+    values = _values(0)
+    with tf.Graph().as_default():
+        variables, decay = _build(values, 0, {})
+        factors = [2.0 + i for i in range(len(variables))]
+        loss = tf.add_n([k * tf.reduce_sum(v) for k, v in zip(factors, variables, strict=True)])
+        gradients = run(decay.add_gradients(tf.gradients(loss, variables), variables))
+    rates = {name: ALPHA for name in BACKBONE} | {NEW: BETA}
+    for (name, value), factor, gradient in zip(values.items(), factors, gradients, strict=True):
+        np.testing.assert_allclose(gradient, factor + rates.get(name, 0.0) * value, rtol=1e-6)
+
+
+def _needed_by(operation: tf.Operation) -> set[tf.Operation]:
+    """All operations that run before it, itself among them."""
+    found, waiting = set(), [operation]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting += [*operation.control_inputs, *(x.op for x in operation.inputs)]
+    return found
+
+
+def test_gradient_of_the_decay_waits_for_that_of_the_loss_and_for_the_value():
+    with tf.Graph().as_default():
+        variables, decay = _build(_values(0), 3, _starting_points())
+        of_loss = [tf.ones(v.shape) + 1.0 for v in variables]
+        gradients = decay.add_gradients(of_loss, variables)
+        for decayed in decay.variables:
+            place = variables.index(decayed.variable)
+            first, second = gradients[place].op.inputs
+            assert first is of_loss[place]
+            assert {first.op, decayed.value.op} <= _needed_by(second.op)
 
 
 @pytest.mark.parametrize("mode", [1, 2, 3])
@@ -147,16 +187,13 @@ def test_missing_starting_point_is_named(mode, present, found):
 
 
 def test_plain_decay_needs_no_starting_point():
-    decay, *_ = _decay(_values(0), 0, {})
+    decay, _ = _decay(_values(0), 0, {})
     assert decay > 0
 
 
 def test_nothing_to_decay_gives_zero():
     values = {name: value for name, value in _values(0).items() if not name.endswith("/weights")}
     with tf.Graph().as_default():
-        variables = [tf.get_variable(name, initializer=value) for name, value in values.items()]
-        decay, report = regularizers.weight_decay(
-            variables, mode=1, rate=ALPHA, new_rate=BETA, is_new=_is_new, starting_points={}
-        )
-        assert run(decay) == 0
-        assert report == []
+        variables, decay = _build(values, 1, {})
+        assert run(decay.value()) == 0
+        assert decay.add_gradients([None] * len(variables), variables) == [None] * len(variables)

@@ -88,7 +88,7 @@ def test_weights_are_created_once_and_layers_stay_on_their_device():
     with tf.Graph().as_default():
         xs, _ = towers(arrays)
         ys = layers.conv2d_batch_norm(xs, 4, 3, 2, scope="layer")
-        pooled = layers.adaptive_avg_pool(layers.max_pool(ys, 3, 2), 2)
+        pooled = layers.adaptive_avg_pool(layers.max_pool(ys, 3, 2), [2])[0]
         resized = layers.resize_bilinear(layers.add(pooled, pooled), xs, "half_pixel")
         dropped = layers.dropout(layers.cast(resized, tf.float32), 0.1, tf.constant([1, 2]))
         names = {v.op.name for v in tf.global_variables()}
@@ -159,7 +159,7 @@ def test_adaptive_avg_pool_equals_float64(bins, shape, known):
     arrays = random_arrays((*shape, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays, known=known)
-        pooled = layers.adaptive_avg_pool(xs, bins)
+        pooled = layers.adaptive_avg_pool(xs, [bins])[0]
         assert pooled[0].shape.as_list() == [shape[0] if known else None, bins, bins, 3]
         (y,) = run(pooled, feed)
     np.testing.assert_allclose(y, reference.adaptive_avg_pool(arrays[0], bins), atol=1e-6)
@@ -172,7 +172,7 @@ def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height,
         xs, feed = towers(arrays)
         window = [height // bins, width // bins]
         pooled, plain = (
-            layers.adaptive_avg_pool(xs, bins)[0],
+            layers.adaptive_avg_pool(xs, [bins])[0][0],
             tf.nn.avg_pool2d(xs[0], window, window, "VALID"),
         )
         # Away from zero, the sum of gradients differs too if a pixel is missed or counted twice.
@@ -248,7 +248,7 @@ def test_pooling_and_resizing_keep_the_dtype_and_sum_in_float32(dtype):
     arrays = [np.full((1, 64, 64, 2), 100, np.float32)]
     with tf.Graph().as_default():
         xs, feed = towers(arrays, dtype)
-        pooled = layers.adaptive_avg_pool(xs, 1)
+        pooled = layers.adaptive_avg_pool(xs, [1])[0]
         resized = layers.resize_bilinear(pooled, xs, "half_pixel")
         assert pooled[0].dtype == resized[0].dtype == dtype
         for y in run([layers.cast(pooled, tf.float32), layers.cast(resized, tf.float32)], feed):

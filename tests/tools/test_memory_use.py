@@ -33,11 +33,37 @@ def test_elsewhere_it_is_that_of_the_process(monkeypatch, platform, unit):
     assert memory_use.forget_peak() == memory_use.peak_resident_bytes() == pytest.approx(expected, rel=0.1)
 
 
-def test_gpus_are_listed_beside_the_host(monkeypatch):
-    monkeypatch.setattr(
-        tf.config.experimental, "get_memory_info", lambda name: {"peak": {"GPU:1": 5, "GPU:3": 7}[name]}
-    )
+def test_devices_are_listed_beside_the_process(monkeypatch):
+    accounts = {"CPU:0": 3, "GPU:1": 5, "GPU:3": 7}
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda name: {"peak": accounts[name]})
     job = "/job:localhost/replica:0/task:0/device:"
-    peaks = memory_use.peak_memory([f"{job}CPU:0", f"{job}GPU:1", "/device:GPU:3"])
-    assert peaks.pop("host") > 1e7
-    assert peaks == {"GPU:1": 5, "GPU:3": 7}
+    peaks = memory_use.peak_memory([f"{job}CPU:0", f"{job}CPU:1", f"{job}GPU:1", "/device:GPU:3"])
+    assert peaks.pop("process") > 1e7
+    assert peaks == accounts
+
+
+def _without_account(name: str) -> dict[str, int]:
+    raise ValueError(f"Allocator stats not available for device '{name}'")
+
+
+def test_devices_without_an_account_are_left_out(monkeypatch):
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", _without_account)
+    assert list(memory_use.peak_memory(["/device:CPU:0", "/device:GPU:0"])) == ["process"]
+
+
+@pytest.mark.skipif(memory_use.tensor_bytes("CPU:0") is None, reason="TensorFlow without oneDNN")
+def test_a_call_needs_its_tensors():
+    with tf.Graph().as_default(), tf.Session() as session:
+        variable = tf.get_variable("kept", [10_000_000], initializer=tf.zeros_initializer())
+        size = tf.placeholder(tf.int32, [])
+        total = tf.reduce_sum(tf.random.stateless_uniform(tf.stack([size]), [1, 2]))
+        session.run(variable.initializer)
+        for elements in (5_000_000, 20_000_000):
+            needed = memory_use.peak_bytes_of_call(lambda n=elements: session.run(total, {size: n}))
+            assert 4 * elements <= needed < 2 * 4 * elements  # the allocator rounds
+
+
+def test_a_call_without_an_account_needs_what_the_process_takes(monkeypatch):
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", _without_account)
+    kept = b"x" * 50_000_000
+    assert 95e6 < memory_use.peak_bytes_of_call(lambda: len(kept + kept)) < 160e6

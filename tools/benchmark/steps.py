@@ -14,7 +14,7 @@ from model.training_graph import TrainingOptions, train_graph
 from tools import cluster
 from tools.benchmark.plain_network import plain_train_op, rewritten_to
 from tools.half_precision import avoid_faulty_amx
-from tools.memory_use import forget_peak, peak_resident_bytes
+from tools.memory_use import peak_bytes_of_call
 
 LEARNING_RATE = 1e-4
 
@@ -93,14 +93,8 @@ def open_plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[]
 
 
 def peak_bytes_of_step(plan: StepPlan) -> int:
-    """Memory that a step needs above the variables and the program. To be called in a process of its own."""
+    """Memory that a step needs beside what is there between steps. To be called in a process of its own."""
     with ExitStack() as stack:
-        return peak_bytes(open_step(stack, plan))
-
-
-def peak_bytes(step: Callable[[], object]) -> int:
-    """Memory that two calls need above what the process has."""
-    before = forget_peak()
-    for _ in range(2):
+        step = open_step(stack, plan)
         step()
-    return peak_resident_bytes() - before
+        return peak_bytes_of_call(step)

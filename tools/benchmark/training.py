@@ -15,11 +15,11 @@ from tools.benchmark.steps import (
     StepPlan,
     open_plain_step,
     open_step,
-    peak_bytes,
     peak_bytes_of_step,
     random_arrays,
 )
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
+from tools.memory_use import peak_bytes_of_call
 
 _MEGABYTE = 1e6
 
@@ -75,7 +75,7 @@ def measure_towers(
         seconds = interleaved_medians(steps, warm_up=warm_up, repeats=repeats)
     for name, taken in seconds.items():
         yield Row(f"syncbn.{name}.seconds", taken, "s")
-    peaks = {f"towers{count}": run_apart(peak_bytes_of_step, plan, exact_memory=True) for count, plan in plans.items()}
+    peaks = {f"towers{count}": run_apart(peak_bytes_of_step, plan) for count, plan in plans.items()}
     for name, peak in peaks.items():
         yield Row(f"syncbn.{name}.memory", peak / _MEGABYTE, "MB")
     for name in peaks:
@@ -93,7 +93,7 @@ def measure_checkpointing(plan: StepPlan, *, warm_up: int, repeats: int) -> Iter
     with ExitStack() as stack:
         steps = {name: open_step(stack, each) for name, each in plans.items()}
         seconds = interleaved_medians(steps, warm_up=warm_up, repeats=repeats)
-    peaks = {name: run_apart(peak_bytes_of_step, each, exact_memory=True) for name, each in plans.items()}
+    peaks = {name: run_apart(peak_bytes_of_step, each) for name, each in plans.items()}
     for name in plans:
         yield Row(f"checkpointing.{name}.seconds", seconds[name], "s")
         yield Row(f"checkpointing.{name}.memory", peaks[name] / _MEGABYTE, "MB")
@@ -118,7 +118,7 @@ def measure_growth(
         for count in towers:
             plan = StepPlan(architecture, TrainingOptions(), count, 2, crop_size)
             try:
-                grown = run_apart(_growth, plan, repeats, exact_memory=True)
+                grown = run_apart(_growth, plan, repeats)
             except EndedError:
                 continue
             name = f"growth.towers{count}.crop{crop_size}"
@@ -129,6 +129,6 @@ def measure_growth(
 def _growth(plan: StepPlan, repeats: int) -> _Growth:
     with ExitStack() as stack:
         step = open_step(stack, plan)
-        peak = peak_bytes(step)
         seconds = interleaved_medians({"step": step}, warm_up=1, repeats=repeats)
+        peak = peak_bytes_of_call(step)
     return _Growth(seconds["step"], peak)

@@ -9,10 +9,8 @@ import pytest
 from tools.benchmark.apart import EndedError, run_apart
 
 
-def test_another_process_gives_the_result_and_the_environment_is_as_before():
-    before = dict(os.environ)
-    assert run_apart(os.getenv, "MALLOC_MMAP_THRESHOLD_", exact_memory=True) == str(128 * 1024)
-    assert dict(os.environ) == before
+def test_another_process_gives_the_result():
+    assert run_apart(os.getpid) != os.getpid()
 
 
 def test_what_the_function_raises_is_raised():
