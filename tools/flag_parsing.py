@@ -7,11 +7,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from tools.config_file import FlagError, config_arguments
+
 Config = TypeVar("Config")
-
-
-class FlagError(ValueError):
-    """A command line that cannot be followed."""
 
 
 def switch(text: str) -> bool:
@@ -100,6 +98,8 @@ class OneLineParser(argparse.ArgumentParser):
         raise FlagError(f"{message} (see --help)")
 
 
+_CONFIG = "config"
+
 # What Python's own parse functions expect; those above say it themselves.
 _KINDS: dict[Callable[[str], Any], str] = {int: "a whole number", float: "a number"}
 
@@ -127,7 +127,7 @@ def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
 
 
 def parse_flags(config: type[Config], arguments: Sequence[str], description: str) -> Config:
-    """Parses a command line.
+    """Parses a command line, and the file of flags that it may name with `--config`; the line wins.
 
     Args:
         config: dataclass whose fields are made with `flag`.
@@ -138,8 +138,23 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         FlagError: an unknown flag, a value of the wrong kind or out of range, or flags that contradict each other.
         SystemExit: after --help.
     """
+    parser = _parser(config, description)
+    path = vars(parser.parse_args(list(arguments)))[_CONFIG]
+    from_file = [] if path is None else config_arguments(path)
+    try:
+        if vars(parser.parse_args(from_file))[_CONFIG] is not None:
+            raise FlagError("a file names no other: drop 'config'")
+    except FlagError as error:
+        raise FlagError(f"--config {path}: {error}") from error
+    values = vars(parser.parse_args([*from_file, *arguments]))
+    del values[_CONFIG]
+    return config(**values)
+
+
+def _parser(config: type, description: str) -> OneLineParser:
     parser = OneLineParser(description=description, allow_abbrev=False)
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+    parser.add_argument(f"--{_CONFIG}", metavar="X", help="YAML or JSON file of flags; those given beside it win")
+    for field in dataclasses.fields(config):
         names = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
         shown = "" if field.default is None else f" (default: {_shown(field.default)})"
         parser.add_argument(
@@ -151,7 +166,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
             help=field.metadata["help"] + shown,
             metavar="{" + ",".join(map(str, field.metadata["choices"])) + "}" if field.metadata["choices"] else "X",
         )
-    return config(**vars(parser.parse_args(list(arguments))))
+    return parser
 
 
 def _shown(value: Any) -> str:
