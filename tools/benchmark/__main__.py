@@ -18,7 +18,8 @@ from tools.flags import FLOAT_TYPES, NETWORKS
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row
 
-PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "frames", "startup", "growth")
+PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "waiting", "frames", "startup", "growth")
+_WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
 
 
@@ -42,6 +43,7 @@ class BenchmarkConfig:
     ms: bool = flag(False, "whole frames at the scales 0.5 to 1.75")
     warm_up: int = flag(2, "calls of each candidate that are not timed", minimum=1)
     repeats: int = flag(7, "calls of each candidate that are timed; the median counts", minimum=1)
+    train_flags: str = flag(_WAITING_RUN, "flags of train.py, of the part waiting, in quotes", str)
     json: str | None = flag(None, "file for the figures", str)
 
     def __post_init__(self) -> None:
@@ -109,6 +111,12 @@ def _input(config: BenchmarkConfig) -> Iterator[Row]:
     yield from measure_input(crop_size=config.crop_size, repeats=4 * config.repeats)
 
 
+def _waiting(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.waiting import measure_waiting
+
+    yield from measure_waiting(config.train_flags, warm_up=config.warm_up, repeats=4 * config.repeats)
+
+
 def _frames(config: BenchmarkConfig) -> Iterator[Row]:
     from model.pspnet_mg import Architecture
     from tools.benchmark.frames import measure_frames
@@ -154,6 +162,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "syncbn": _syncbn,
     "checkpointing": _checkpointing,
     "input": _input,
+    "waiting": _waiting,
     "frames": _frames,
     "startup": _startup,
     "growth": _growth,

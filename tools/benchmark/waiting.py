@@ -1,0 +1,89 @@
+"""What share of a training run's time its steps wait for their input."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+
+import tensorflow.compat.v1 as tf
+
+from database.datasets import find_samples
+from model.training_graph import train_graph
+from tools import cluster
+from tools.benchmark.steps import LEARNING_RATE
+from tools.benchmark.timing import Row
+from tools.flag_parsing import parse_flags
+from tools.flags import TrainConfig
+from tools.half_precision import avoid_faulty_amx
+from tools.model_record import ModelRecord
+from tools.selection import training_dataset
+from tools.training_run import batches_of, options_of
+
+_NEXT_BATCH = "IteratorGetNext"
+_MICROSECONDS = 1e-6
+
+
+def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator[Row]:
+    """Seconds of a step of `train.py` with these flags, and the share of them that passes until its batch is there.
+
+    Weights are random, whatever the flags say.
+
+    Args:
+        train_flags: as given to `train.py`, on one line.
+        warm_up: steps that are not timed.
+        repeats: steps that are.
+
+    Raises:
+        FlagError, DatasetError: as `train.py`.
+    """
+    config = parse_flags(TrainConfig, shlex.split(train_flags), "Flags of train.py.")
+    if config.float_type != "32":
+        avoid_faulty_amx()
+    dataset, data_dir = training_dataset(config)
+    samples = find_samples(dataset, data_dir, config.subsets_for_training)
+    record = ModelRecord.of_run(config, dataset)
+    devices = cluster.tower_devices(config.gpu_num)
+    with tf.Graph().as_default() as graph:
+        batches = batches_of(config, record, samples, devices, 0)
+        with tf.device(cluster.CPU):
+            train = train_graph(batches.images, batches.labels, record.architecture, options_of(config))
+        initializers = [tf.global_variables_initializer(), batches.initializer]
+        graph.finalize()
+    with cluster.open_session(graph, devices) as session:
+        session.run(initializers)
+        options = tf.RunOptions(trace_level=tf.RunOptions.SOFTWARE_TRACE)
+
+        def step() -> tf.RunMetadata:
+            trace = tf.RunMetadata()
+            session.run([train.train_op, train.total_loss], {train.learning_rate: LEARNING_RATE}, options, trace)
+            return trace
+
+        seconds, waited = seconds_and_waited(step, warm_up=warm_up, repeats=repeats)
+    yield Row("waiting.step_seconds", seconds / repeats, "s")
+    yield Row("waiting.share", waited / seconds, "of 1")
+
+
+def seconds_and_waited(step: Callable[[], tf.RunMetadata], *, warm_up: int, repeats: int) -> tuple[float, float]:
+    """Seconds that calls of a step take, and of these, until their batch was there.
+
+    Args:
+        step: takes one, and gives its trace.
+        warm_up: calls that are not timed.
+        repeats: calls that are.
+    """
+    for _ in range(warm_up):
+        step()
+    started = time.perf_counter()
+    traces = [step() for _ in range(repeats)]
+    return time.perf_counter() - started, sum(map(_waited, traces))
+
+
+def _waited(trace: tf.RunMetadata) -> float:
+    durations = [
+        node.all_end_rel_micros
+        for device in trace.step_stats.dev_stats
+        for node in device.node_stats
+        if _NEXT_BATCH in node.node_name
+    ]
+    return max(durations, default=0) * _MICROSECONDS
