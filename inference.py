@@ -20,7 +20,7 @@ from tools.flags import InferenceConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from tools.evaluation import Predictor
+    from tools.latency import LabelsOfImages
     from tools.prediction_files import PredictionWriter
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def read_or_tell(path: str) -> np.ndarray | None:
         return None
 
 
-def segment(image: np.ndarray, path: str, name: str, predictor: Predictor, writer: PredictionWriter) -> None:
+def segment(image: np.ndarray, path: str, name: str, predictor: LabelsOfImages, writer: PredictionWriter) -> None:
     """Segments the image of a path and prints where the results are."""
     started = time.perf_counter()
     paths = writer.write(name, image, predictor.labels(image))
@@ -59,7 +59,7 @@ def segment(image: np.ndarray, path: str, name: str, predictor: Predictor, write
 
 
 def segment_folder(
-    folder: str, named_paths: Sequence[tuple[str, str]], predictor: Predictor, writer: PredictionWriter
+    folder: str, named_paths: Sequence[tuple[str, str]], predictor: LabelsOfImages, writer: PredictionWriter
 ) -> None:
     """Segments every (name of the results, path) whose image can be read; afterwards, it is an error if some could not.
 
@@ -80,7 +80,7 @@ def segment_folder(
         raise ImageError(f"{folder}: {unread} of {count} images could not be read, {count - unread} were segmented")
 
 
-def segment_typed(predictor: Predictor, writer: PredictionWriter) -> None:
+def segment_typed(predictor: LabelsOfImages, writer: PredictionWriter) -> None:
     """Asks for paths and segments them; after a path that is no image it asks for the next.
 
     Raises:
@@ -102,6 +102,7 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from database.images import read_image
     from tools.input_images import ResultNames, images_in
+    from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter, results_folder
     from tools.selection import (
         build_predictor,
@@ -120,7 +121,8 @@ def main(arguments: Sequence[str]) -> None:
     record = inference_record(config, trained)
     folder = config.output_dir or results_folder("./inference_set", config, prefix, trained, record.database)
     writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring)
-    with build_predictor(prefix, record, config) as predictor:
+    with build_predictor(prefix, record, config) as untimed:
+        predictor = TimedPredictor(untimed)
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         if named_paths is not None:
             segment_folder(str(path), named_paths, predictor, writer)
@@ -128,6 +130,8 @@ def main(arguments: Sequence[str]) -> None:
             segment(image, path, ResultNames().name(path), predictor, writer)
         else:
             segment_typed(predictor, writer)
+        if config.measure_time:
+            predictor.report(folder)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ python predict.py --ms 1 --coloring 1
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -27,17 +29,22 @@ def predict(
 ) -> Scores | None:
     """Writes the pictures of every sample; returns the scores, None where no sample has a label."""
     from tools.evaluation import evaluate
+    from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter
     from tools.selection import build_predictor
 
     writer = PredictionWriter(folder, record, save_prediction=config.save_prediction, coloring=config.coloring)
-    with build_predictor(prefix, record, config) as predictor:
+    with build_predictor(prefix, record, config, config.gpu_num) as predictor:
+        timed = TimedPredictor(predictor, warm_up=config.gpu_num)
         scores = evaluate(
-            predictor,
+            timed,
             samples,
             record.architecture.num_classes,
             visit=lambda sample, image, predicted: writer.write(sample.name, image, predicted),
+            towers=config.gpu_num,
         )
+    if config.measure_time:
+        timed.report(folder)
     logger.info("written to %s", folder)
     return scores
 
@@ -61,17 +68,16 @@ def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scor
     print(tables.text_table(scores, record.class_names))
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Parses flags, predicts and scores."""
-    config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
-    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
-    import_tensorflow()
+def predict_checkpoint(config: PredictConfig, prefix: str) -> Scores | None:
+    """Predicts the split with one checkpoint, and reports the scores if there are labels.
+
+    Returns:
+        The scores, None where no sample has a label, or where a run that is followed has been scored before.
+    """
     from database.datasets import find_samples
     from tools.prediction_files import results_folder
-    from tools.selection import choose_checkpoint, prediction_dataset, record_of_checkpoint, with_chosen_precision
+    from tools.selection import prediction_dataset, record_of_checkpoint
 
-    config = with_chosen_precision(config)
-    prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     dataset, data_dir = prediction_dataset(config, trained)
     record = trained.for_dataset(dataset)
@@ -79,10 +85,51 @@ def main(arguments: Sequence[str]) -> None:
     folder = config.output_dir or results_folder(
         f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir
     )
+    if config.follow is not None and os.path.exists(os.path.join(folder, "scores.json")):
+        logger.info("%s is scored in %s", prefix, folder)
+        return None
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
     scores = predict(config, prefix, record, samples, folder)
     if scores is not None:
         report(config, prefix, record, scores, folder)
+    return scores
+
+
+def follow(config: PredictConfig) -> None:
+    """Predicts with every snapshot of a run as it appears, and writes its scores beside the run's losses."""
+    from tools.checkpoint import CheckpointError
+    from tools.following import appearing_snapshots, followed_run
+    from tools.selection import record_of_checkpoint
+    from tools.summaries import write_validation
+    from tools.training import writing_to
+
+    folder = followed_run(str(config.follow))
+    for step, prefix in appearing_snapshots(folder):
+        output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
+        try:
+            scores = predict_checkpoint(dataclasses.replace(config, output_dir=output), prefix)
+        except CheckpointError:
+            if os.path.exists(prefix + ".index"):
+                raise
+            logger.warning("%s was removed before it could be read", prefix)
+            continue
+        if scores is not None:
+            with writing_to(folder):
+                write_validation(folder.path, step, scores, record_of_checkpoint(prefix, config).class_names)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags, predicts and scores."""
+    config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
+    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
+    import_tensorflow()
+    from tools.selection import choose_checkpoint, with_chosen_precision
+
+    config = with_chosen_precision(config)
+    if config.follow is not None:
+        follow(config)
+    else:
+        predict_checkpoint(config, choose_checkpoint(config))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         check_labels(samples, config.check_data, dataset.class_names)
         labelled = [sample for sample in held_out if sample.label is not None]
         check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
-        train(config, dataset, samples, folder)
+        train(config, dataset, samples, folder, held_out)
     scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
     if scores is not None:
         print(text_table(scores, dataset.class_names))

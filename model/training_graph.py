@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model import losses, optimizers, regularizers
+from model import optimizers, regularizers
 from model import utils_mg as layers
+from model.losses import LossOptions, mean_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
 from model.pspnet_mg import FLOAT_TYPES, Architecture, Predictions, in_scopes, new_layer_scopes, pspnet
@@ -33,6 +34,9 @@ class TrainingOptions:
     """How to train: loss, decay, normalization, optimizer. Names are those of the command-line flags."""
 
     loss_type: str = "normal"
+    class_weights: tuple[float, ...] | None = None
+    ohem_threshold: float = 0.7
+    ohem_min_kept: int = 100_000
     has_aux_loss: bool = True
     upsample_logits: bool = True
     weight_decay_mode: int = 0
@@ -60,7 +64,7 @@ class TrainGraph:
     Attributes:
         learning_rate: float32 scalar placeholder.
         global_step: int64 variable, steps done.
-        loss: the mean, over the valid pixels of all towers, of the loss chosen; float32 scalar.
+        loss: the weighted mean, over the valid pixels of all towers, of the loss chosen; float32 scalar.
         auxiliary_loss: the same of the auxiliary head, unweighted; 0 without it.
         weight_decay: float32 scalar.
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
@@ -193,12 +197,13 @@ def _losses(
     else:
         heads = (outputs.endpoints["logits"], outputs.endpoints.get("auxiliary_logits"))
 
+    how = LossOptions(options.loss_type, options.class_weights, options.ohem_threshold, options.ohem_min_kept)
+
     def loss(logits: TowerList | None) -> tf.Tensor:
         if logits is None:
             return tf.zeros([], tf.float32)
         targets = labels if options.upsample_logits else layers.resize_nearest(labels, logits, grid)
-        valid = losses.valid_pixel_count(targets)
-        return losses.mean_over_valid_pixels(logits, targets, losses.pixel_loss(options.loss_type), valid)
+        return mean_loss(logits, targets, how)
 
     main, auxiliary = map(loss, heads)
     return main, auxiliary

@@ -33,6 +33,15 @@ def tower_devices(num_towers: int) -> list[str]:
     return [f"/device:CPU:{index}" for index in range(num_towers)]
 
 
+def evaluation_devices(num_towers: int) -> list[str]:
+    """The devices on which a run with so many towers scores its snapshots: its GPUs, or one CPU, which has all cores.
+
+    Raises:
+        DeviceError: see `tower_devices`.
+    """
+    return tower_devices(num_towers if tf.config.list_physical_devices("GPU") else 1)
+
+
 # Rewrites of a graph that do nothing for one whose weights are constants but copy them, hundreds of megabytes, again
 # and again. Fusing convolutions with what follows them and laying them out for the device stay.
 _REWRITES_OF_NO_USE_TO_CONSTANTS = (
@@ -64,7 +73,7 @@ def session_config(devices: list[str], *, weights_are_constants: bool = False) -
     config = tf.ConfigProto(allow_soft_placement=has_gpus)
     config.gpu_options.allow_growth = True
     if not has_gpus:
-        config.device_count["CPU"] = len(devices)
+        config.device_count["CPU"] = 1 + max(tf.DeviceSpec.from_string(device).device_index for device in devices)
     rewriting = config.graph_options.rewrite_options
     rewriting.memory_optimization = rewriting.NO_MEM_OPT
     if weights_are_constants:

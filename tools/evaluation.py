@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,7 @@ from tools.background import WriteBehind, read_ahead
 from tools.frozen_weights import frozen_forward_graph
 from tools.grid_sizes import whole_sizes
 from tools.half_precision import avoid_faulty_amx
+from tools.latency import LabelsOfImages
 from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
 from tools.session_errors import memory_limits_named
@@ -51,6 +53,7 @@ class Predictor:
         mirror: bool = True,
         float_type: str = "32",
         windows_per_batch: int = 4,
+        device: str | None = None,
     ) -> None:
         """Builds the graph with the weights of the checkpoint.
 
@@ -61,6 +64,7 @@ class Predictor:
             mirror: add the prediction of the mirrored image.
             float_type: key of `pspnet_mg.FLOAT_TYPES`.
             windows_per_batch: windows the network sees at a time.
+            device: from `cluster.tower_devices`; None for that of one tower.
 
         Raises:
             CheckpointError: the checkpoint is of another network or has another number of classes.
@@ -70,7 +74,7 @@ class Predictor:
             avoid_faulty_amx()
         self._record = record
         self.engine_seconds = 0.0
-        self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type])
+        self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type], device or cluster.tower_devices(1)[0])
         self._sliding = SlidingPredictor(
             self._run,
             record.architecture.num_classes,
@@ -81,17 +85,17 @@ class Predictor:
             whole_sizes=whole_sizes(record.architecture),
         )
 
-    def _frozen_session(self, prefix: str, dtype: tf.DType) -> tf.Session:
+    def _frozen_session(self, prefix: str, dtype: tf.DType, device: str) -> tf.Session:
         """Builds the graph, from windows to probabilities, with the weights of the checkpoint as constants."""
-        size, devices = self._record.test_image_size or None, cluster.tower_devices(1)
+        size = self._record.test_image_size or None
         with tf.Graph().as_default() as graph:
-            with tf.device(devices[0]):
+            with tf.device(device):
                 self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
                 [self._probabilities] = frozen_forward_graph(
                     [self._windows], self._record.architecture, prefix, dtype=dtype, advice=_ADVICE
                 )
             graph.finalize()
-        return cluster.open_session(graph, devices, weights_are_constants=True)
+        return cluster.open_session(graph, [device], weights_are_constants=True)
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
         with memory_limits_named(
@@ -133,13 +137,52 @@ class Predictor:
         self.close()
 
 
+class TowerPredictor:
+    """A predictor on each of several devices; as many threads as there are may ask for labels at a time.
+
+    Use as a context manager, or close.
+    """
+
+    def __init__(self, predictors: Sequence[Predictor]) -> None:
+        self._predictors = list(predictors)
+        self._free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
+        for predictor in self._predictors:
+            self._free.put(predictor)
+
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """As `Predictor.labels`, on a device that is free; waits for one."""
+        predictor = self._free.get()
+        try:
+            return predictor.labels(image)
+        finally:
+            self._free.put(predictor)
+
+    def close(self) -> None:
+        """Frees the sessions."""
+        for predictor in self._predictors:
+            predictor.close()
+
+    def __enter__(self) -> TowerPredictor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def predictor_on(devices: Sequence[str], build: Callable[[str], Predictor]) -> Predictor | TowerPredictor:
+    """A predictor that works on all devices, from a function that builds the one of a device."""
+    predictors = [build(device) for device in devices]
+    return predictors[0] if len(predictors) == 1 else TowerPredictor(predictors)
+
+
 def evaluate(
-    predictor: Predictor,
+    predictor: LabelsOfImages,
     samples: Sequence[Sample],
     num_classes: int,
     *,
     visit: Callable[[Sample, np.ndarray, np.ndarray], object] | None = None,
     title: str = "predict",
+    towers: int = 1,
 ) -> Scores | None:
     """Predicts samples and scores those that have labels.
 
@@ -150,6 +193,8 @@ def evaluate(
         visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]), in
             their order, by a thread in the background.
         title: of the progress bar.
+        towers: images that are predicted at a time, by threads of their own; the results are those of one after the
+            other.
 
     Returns:
         The scores over all labelled samples, None if there are none.
@@ -168,9 +213,14 @@ def evaluate(
         if visit is not None:
             visit(sample, image, predicted)
 
-    loaded = read_ahead(load, samples)
+    def predict(loaded: tuple[np.ndarray, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        image, label = loaded
+        return image, label, predictor.labels(image)
+
+    loaded = read_ahead(load, samples, max(2, towers))
+    predictions = map(predict, loaded) if towers == 1 else read_ahead(predict, loaded, towers)
     with WriteBehind() as behind:
-        for sample, (image, label) in tqdm(zip(samples, loaded, strict=True), title, len(samples), unit="img"):
-            behind.call(leave, sample, image, label, predictor.labels(image))
+        for sample, results in tqdm(zip(samples, predictions, strict=True), title, len(samples), unit="img"):
+            behind.call(leave, sample, *results)
     has_labels = any(sample.label is not None for sample in samples)
     return matrix.evaluate() if has_labels else None

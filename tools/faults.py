@@ -8,6 +8,7 @@ from database.palettes import PaletteError
 from model.regularizers import MissingStartingPointError
 from model.training_graph import BatchSizeError, LayerNameError
 from tools.checkpoint import CheckpointError
+from tools.class_weights import ClassWeightsError
 from tools.cluster import DeviceError
 from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
@@ -22,6 +23,7 @@ from tools.weight_files import WeightFileError
 USER_FAULTS: tuple[type[Exception], ...] = (
     BatchSizeError,
     CheckpointError,
+    ClassWeightsError,
     ConversionError,
     DatasetError,
     DeviceError,

@@ -22,7 +22,7 @@ INITIALIZERS = ("he", "xavier")
 OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 FLOAT_TYPES = ("32", "16", "bf16")
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
-LOSS_TYPES = re.compile(r"normal|focal_\d+(\.\d+)?")
+LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 
 def _recorded_or(default: str | int) -> str:
@@ -88,6 +88,9 @@ class TrainConfig(_ClassFlags, _FileFlags):
     step_size: float = flag(0.1, "factor of the rate at each --lr_step", above=0)
     train_max_iter: int = flag(30000, "training steps", minimum=1)
     snapshot: int = flag(15000, "steps between snapshots", minimum=1)
+    val_every: int | None = flag(
+        None, "steps between snapshots that are scored; the best is kept apart in the run's folder best", int, minimum=1
+    )
     keep: int = flag(5, "newest snapshots that are kept", minimum=1)
     save_first_iteration: bool = flag(False, "snapshot before the first step")
     resume_step: int | None = flag(None, "continue this run's snapshot of that step", int, minimum=0)
@@ -129,7 +132,12 @@ class TrainConfig(_ClassFlags, _FileFlags):
     resize_grid: str | None = flag(
         None, f"grid of bilinear upsampling {_recorded_or('half_pixel')}", str, choices=RESIZE_GRIDS
     )
-    loss_type: str = flag("normal", "normal or focal_<gamma>")
+    loss_type: str = flag("normal", "normal, focal_<gamma>, or ohem: hard pixels alone")
+    ohem_threshold: float = flag(0.7, "ohem: pixels whose label has a probability up to this are hard", above=0)
+    ohem_min_kept: int = flag(100_000, "ohem: pixels of a batch that count at least", minimum=1)
+    class_weights: str | None = flag(
+        None, "weights of classes in the loss: a file with a number per class, or median_freq", str
+    )
     float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
 
     save_memory: bool = flag(False, "compute the encoder's activations a second time instead of keeping them")
@@ -172,7 +180,8 @@ class TrainConfig(_ClassFlags, _FileFlags):
                 "--bn_frozen 1 keeps pre-trained statistics, and --fine_tune_filename none has none: drop one of them"
             )
         if not LOSS_TYPES.fullmatch(self.loss_type):
-            raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal or focal_<gamma>, e.g. focal_2")
+            raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
+        self._check_hard_pixels()
         if self.weight_decay_mode != 0 and self.starts_from_scratch:
             raise FlagError(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
@@ -183,6 +192,13 @@ class TrainConfig(_ClassFlags, _FileFlags):
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
         if self.seed >= 2**63:
             raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
+
+    def _check_hard_pixels(self) -> None:
+        if self.loss_type != "ohem":
+            for name in ("ohem_threshold", "ohem_min_kept"):
+                refuse_without_effect(self, name, "where all pixels count: add --loss_type ohem")
+        if self.ohem_threshold > 1:
+            raise FlagError(f"--ohem_threshold {self.ohem_threshold} is no probability: 0.7 is usual")
 
     @property
     def starts_from_scratch(self) -> bool:
@@ -217,6 +233,7 @@ class WeightsConfig(_ClassFlags):
     ms: bool = flag(False, "multi-scale: 0.5 to 1.75 instead of 1")
     coloring: bool = flag(True, "write colours and overlays")
     windows_per_batch: int = flag(4, "windows the network sees at a time", minimum=1)
+    measure_time: bool = flag(False, "tell and write how long images take, the first left out")
     output_dir: str | None = flag(None, "where results go", str)
 
     def __post_init__(self) -> None:
@@ -233,6 +250,15 @@ class PredictConfig(WeightsConfig, _FileFlags):
     mode: str = flag("val", "split to predict", choices=("val", "test", "train"), aliases=["test_subset"])
     save_prediction: bool = flag(True, "write label ids")
     test_max_iter: int | None = flag(None, "predict that many images only", int, minimum=1)
+    gpu_num: int = flag(1, "devices that share out the images", minimum=1)
+    follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", str)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.follow is not None and self.weights_ckpt is not None:
+            raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
+        if self.follow is not None:
+            refuse_without_effect(self, "log_dir", "beside --follow, which says where the snapshots are: drop that")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +268,11 @@ class InferenceConfig(WeightsConfig):
     image_path: str | None = flag(None, "image or folder of images; asks for paths without it", str)
 
     own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.measure_time and self.image_path is None:
+            raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")
 
 
 def check_own_data_flags(config: _ClassFlags, database: str, told: str) -> None:

@@ -24,6 +24,7 @@ _FREE_ON_RESUME = frozenset(
         "fine_tune_filename",
         "train_max_iter",
         "snapshot",
+        "val_every",
         "keep",
         "save_first_iteration",
         "resume_step",
@@ -41,8 +42,8 @@ _FREE_ON_RESUME = frozenset(
     }
 )
 
-# Flags of which a continued run must share what they lead to: training images, class names, colours and label ids.
-_HELD_BY_CONTENT = frozenset({"data_dir", "train_list", "palette", "label_map", "ignore_label"})
+# Flags of which a continued run must share what they lead to: images, names, colours, ids and weights of classes.
+_HELD_BY_CONTENT = frozenset({"data_dir", "train_list", "palette", "label_map", "ignore_label", "class_weights"})
 
 # What the flags on network and input are in a record.
 _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {

@@ -5,6 +5,7 @@ log/<database>/<model id>/training.csv          one line per summary
 log/<database>/<model id>/events.out.tfevents.* TensorBoard
 log/<database>/<model id>/scores-<step>.*       validation
 log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
+log/<database>/<model id>/best/model.ckpt-*     the one with the highest score, likewise
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ class RunFolder:
     @property
     def snapshots(self) -> str:
         return os.path.join(self.path, "snapshot")
+
+    @property
+    def best(self) -> str:
+        return os.path.join(self.path, "best")
 
     @property
     def snapshot_prefix(self) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from database.layouts import Sample
 from tools import checkpoint
@@ -16,6 +17,7 @@ from tools.run_folder import RunFolder
 _PRETRAINED_PREFIX = "pretrained_prefix"
 _PRETRAINED_CHECKSUM = "pretrained_sha256"
 _SAMPLES_CHECKSUM = "training_samples_sha256"
+_CLASS_WEIGHTS = "class_weight_values"
 
 
 def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
@@ -90,6 +92,26 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence
         )
 
 
+def with_class_weights(record: ModelRecord, weights: Sequence[float] | None) -> ModelRecord:
+    """The record that also says, among the flags, how much each class counts in the loss; None for alike."""
+    return record if weights is None else _with(record, {_CLASS_WEIGHTS: list(weights)})
+
+
+def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None) -> None:
+    """Holds the weights of classes against those of the run that is continued.
+
+    Raises:
+        FlagError: they differ.
+        RecordError: the record beside the snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    then = None if record is None else record.flags.get(_CLASS_WEIGHTS)
+    if record is not None and then != (None if weights is None else list(weights)):
+        raise FlagError(
+            f"the classes weighed otherwise when {folder.path} was started: resume with its --class_weights, unchanged"
+        )
+
+
 def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
     """Holds the checkpoint that a continued run reads w0 from against the one it was started from.
 
@@ -110,7 +132,7 @@ def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
         )
 
 
-def _with(record: ModelRecord, entries: dict[str, str]) -> ModelRecord:
+def _with(record: ModelRecord, entries: dict[str, Any]) -> ModelRecord:
     return dataclasses.replace(record, flags={**record.flags, **entries})
 
 

@@ -12,9 +12,9 @@ from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
 from database.synthetic import write_dataset
 from model import resnet
 from model.pspnet_mg import Architecture
-from tools import checkpoint
+from tools import checkpoint, cluster
 from tools.checkpoint import CheckpointError
-from tools.evaluation import Predictor
+from tools.evaluation import Predictor, TowerPredictor, predictor_on
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig, check_own_data_flags
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
@@ -198,20 +198,28 @@ def with_chosen_precision(config: Weights) -> Weights:
     return dataclasses.replace(config, float_type=chosen_float_type(config.float_type))
 
 
-def build_predictor(prefix: str, record: ModelRecord, config: WeightsConfig) -> Predictor:
-    """The network of a checkpoint as the flags want it run.
+def build_predictor(
+    prefix: str, record: ModelRecord, config: WeightsConfig, gpu_num: int = 1
+) -> Predictor | TowerPredictor:
+    """The network of a checkpoint as the flags want it run, on one device or several.
 
     Raises:
         CheckpointError: see `Predictor`.
+        DeviceError: there are fewer devices.
     """
-    return Predictor(
-        prefix,
-        record,
-        multi_scale=config.ms,
-        mirror=config.mirror,
-        float_type=config.float_type,
-        windows_per_batch=config.windows_per_batch,
-    )
+
+    def build(device: str) -> Predictor:
+        return Predictor(
+            prefix,
+            record,
+            multi_scale=config.ms,
+            mirror=config.mirror,
+            float_type=config.float_type,
+            windows_per_batch=config.windows_per_batch,
+            device=device,
+        )
+
+    return predictor_on(cluster.tower_devices(gpu_num), build)
 
 
 def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
@@ -124,8 +124,12 @@ class Trainer:
         folder: RunFolder,
         saver: tf.train.Saver,
         record: ModelRecord,
+        score: Callable[[int], object] | None = None,
     ) -> None:
-        """Takes what `tools.training_run.train` built: the session holds initialized or restored variables."""
+        """Takes what `tools.training_run.train` built: the session holds initialized or restored variables.
+
+        `score` is called every `val_every` steps, but not after the last, with the step of a snapshot just written.
+        """
         self._session = session
         self._graph = graph
         self._batches = batches
@@ -135,6 +139,7 @@ class Trainer:
         self._folder = folder
         self._saver = saver
         self._record = record
+        self._score = score
         self._taken: _StepTaken | None = None
         self._latest = ""
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
@@ -166,11 +171,20 @@ class Trainer:
                 self._show_progress(progress)
                 if config.log_memory and (done == first_step + 2 or done == config.train_max_iter):
                     self._log_memory(done)
-                if done % config.snapshot == 0 or done == config.train_max_iter:
-                    self.save(done)
+                self._save_and_score(done)
         finally:
             progress.close()
             writer.close()
+
+    def _save_and_score(self, step: int) -> None:
+        """Writes a snapshot and has it scored, where the step is one for that."""
+        config = self._config
+        is_last = step == config.train_max_iter
+        is_scored = config.val_every is not None and step % config.val_every == 0 and not is_last
+        if step % config.snapshot == 0 or is_last or is_scored:
+            self.save(step)
+        if is_scored and self._score is not None:
+            self._score(step)
 
     def save(self, step: int) -> None:
         """Writes the snapshot of a step, with the record beside it.

@@ -15,8 +15,10 @@ from database.layouts import Sample
 from database.reader import Batches, training_batches
 from model.training_graph import TrainGraph, TrainingOptions, train_graph
 from tools import checkpoint, cluster, tables
+from tools.best_snapshot import keep_if_best
 from tools.checkpoint import PretrainedInitializer, StartingPoints
-from tools.evaluation import Predictor, evaluate
+from tools.class_weights import class_weights, log_class_weights
+from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import avoid_faulty_amx
@@ -24,7 +26,12 @@ from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
-from tools.run_origin import with_moved_pretrained, with_samples
+from tools.run_origin import (
+    check_same_class_weights,
+    with_class_weights,
+    with_moved_pretrained,
+    with_samples,
+)
 from tools.session_errors import memory_limits_named
 from tools.snapshots import snapshot_steps
 from tools.summaries import write_validation
@@ -48,10 +55,10 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
     )
 
 
-def options_of(config: TrainConfig) -> TrainingOptions:
-    """The training options among the flags: those of the same name."""
+def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = None) -> TrainingOptions:
+    """The training options among the flags, those of the same name, with the weights that a flag stands for."""
     names = [field.name for field in dataclasses.fields(TrainingOptions) if hasattr(config, field.name)]
-    return TrainingOptions(**{name: getattr(config, name) for name in names})
+    return TrainingOptions(**{name: getattr(config, name) for name in names} | {"class_weights": class_weights})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,17 +75,20 @@ class _Built:
 
 
 def _build(
-    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], start: TrainingStart
+    config: TrainConfig,
+    options: TrainingOptions,
+    record: ModelRecord,
+    samples: Sequence[Sample],
+    devices: list[str],
+    start: TrainingStart,
 ) -> _Built:
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
         batches = batches_of(config, record, samples, devices, start.step)
         starting_points = StartingPoints()
         with tf.device(devices[0]):
-            train = train_graph(
-                batches.images, batches.labels, record.architecture, options_of(config), starting_points
-            )
-        pretrained = start.initializer(record, options_of(config), starting_points)
+            train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)
+        pretrained = start.initializer(record, options, starting_points)
         saved_variables = tf.global_variables()
         saver = tf.train.Saver(saved_variables, max_to_keep=config.keep)
         initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
@@ -102,7 +112,13 @@ def batches_of(
     )
 
 
-def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], folder: RunFolder) -> None:
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    folder: RunFolder,
+    held_out: Sequence[Sample] = (),
+) -> None:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
     Args:
@@ -110,6 +126,7 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
         dataset: to train on.
         samples: of the training splits.
         folder: where results go; an earlier run there is set aside, unless it is continued.
+        held_out: of the validation split, for `--val_every`.
 
     Raises:
         What `tools.faults.USER_FAULTS` lists.
@@ -121,7 +138,11 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
     start = TrainingStart.of(config, folder, dataset, samples, data_dir)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
     record = with_samples(record, samples, data_dir)
-    built = _build(config, record, samples, devices, start)
+    weights = _class_weights(config, dataset, samples)
+    if start.resumed is not None:
+        check_same_class_weights(folder, weights)
+    record = with_class_weights(record, weights)
+    built = _build(config, options_of(config, weights), record, samples, devices, start)
     if start.resumed is not None:
         checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
     _report(config, record, built, samples, devices, start)
@@ -138,8 +159,22 @@ def train(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], fold
                 record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
             record.write(folder.path)
         _initialize(session, built, start, folder)
-        trainer = Trainer(session, built.train, built.batches, samples, dataset, config, folder, built.saver, record)
+
+        def score(step: int) -> None:
+            validate(config, dataset, held_out, folder.snapshot(step), folder)
+
+        trainer = Trainer(
+            session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score
+        )
         trainer.run(start.step)
+
+
+def _class_weights(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample]) -> tuple[float, ...] | None:
+    if config.class_weights is None:
+        return None
+    weights = class_weights(config.class_weights, samples, dataset.num_classes)
+    log_class_weights(weights, dataset.class_names)
+    return weights
 
 
 def _initialize(session: tf.Session, built: _Built, start: TrainingStart, folder: RunFolder) -> None:
@@ -196,7 +231,8 @@ def validate(
 ) -> Scores | None:
     """Scores a snapshot on the validation split; tables and TensorBoard show the scores beside the run.
 
-    The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags.
+    The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags. With
+    `--val_every` the snapshot is kept apart if it is the best of the run.
 
     Returns:
         The scores, None if there are no samples.
@@ -212,8 +248,15 @@ def validate(
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
     if config.eval_only:  # otherwise `train` has done so
         warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
-    with Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type) as predictor:
-        scores = evaluate(predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate")
+
+    def build(device: str) -> Predictor:
+        return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
+
+    devices = cluster.evaluation_devices(config.gpu_num)
+    with predictor_on(devices, build) as predictor:
+        scores = evaluate(
+            predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)
+        )
     if scores is None:
         return None
     step = checkpoint.checkpoint_step(prefix)
@@ -229,4 +272,6 @@ def validate(
     logger.info("scores written to %s", ", ".join(paths))
     with writing_to(folder):
         write_validation(folder.path, step or 0, scores, dataset.class_names)
+    if config.val_every is not None and not config.eval_only and step is not None:
+        keep_if_best(folder, step, scores)
     return scores

@@ -22,12 +22,12 @@ def _batch(*shapes: tuple[int, int, int], ignored: float = 0.3) -> tuple[list[np
     return logits, labels
 
 
-def _mean_loss(logits, labels, loss_type):
+def _mean_loss(logits, labels, loss_type, **options):
     """The loss over all towers and its gradient in the logits."""
     with tf.Graph().as_default():
         xs, feed = towers(logits)
         ys, more = towers(labels)
-        loss = losses.mean_over_valid_pixels(xs, ys, losses.pixel_loss(loss_type), losses.valid_pixel_count(ys))
+        loss = losses.mean_loss(xs, ys, losses.LossOptions(loss_type, **options))
         assert device_of(loss) == 0
         return run([loss, tf.gradients(loss, xs)], feed | more)
 
@@ -61,7 +61,7 @@ def test_gradient_equals_central_differences(loss_type, gamma):
         np.testing.assert_allclose(gradient[position], (above - below) / 2e-5, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss_type", ["normal", "focal_2"])
+@pytest.mark.parametrize("loss_type", ["normal", "focal_2", "ohem"])
 def test_no_valid_pixel_gives_zero(loss_type):
     logits, labels = _batch((1, 3, 4), (1, 2, 2), ignored=1.1)
     loss, gradients = _mean_loss(logits, labels, loss_type)
@@ -89,16 +89,56 @@ def test_focal_loss_keeps_its_digits_where_the_pixel_is_nearly_certain():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_valid_pixels_are_counted_over_all_towers():
-    _, labels = _batch((2, 4, 5), (1, 3, 3))
-    with tf.Graph().as_default():
-        ys, feed = towers(labels)
-        count = losses.valid_pixel_count(ys)
-        assert count.dtype == tf.float32
-        assert run(count, feed) == sum(int((y != 255).sum()) for y in labels)
+WEIGHTS = (0.5, 2.0, 0.0, 1.0, 3.5)
 
 
-@pytest.mark.parametrize("name", ["", "focal", "focal_", "focal_x", "focal_-1", "focal_2 ", "ohem"])
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_class_weights_weigh_the_mean(gamma):
+    logits, labels = _batch((2, 4, 5), (1, 3, 3))
+    loss, gradients = _mean_loss(logits, labels, f"focal_{gamma}", class_weights=WEIGHTS)
+    pixels = np.concatenate([_focal(x, y, gamma) for x, y in zip(logits, labels, strict=True)])
+    weights = np.concatenate([np.take(WEIGHTS, y[y != 255]) for y in labels])
+    np.testing.assert_allclose(loss, (weights * pixels).sum() / weights.sum(), rtol=1e-6)
+    for gradient, y in zip(gradients, labels, strict=True):
+        np.testing.assert_array_equal(gradient[(y == 255) | (y == 2)], 0)
+
+
+def test_classes_that_do_not_count_alone_give_zero():
+    logits, labels = _batch((1, 3, 4))
+    loss, (gradient,) = _mean_loss(logits, [np.where(labels[0] == 255, 255, 2).astype(np.int32)], "normal",
+                                   class_weights=WEIGHTS)  # fmt: skip
+    assert loss == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def _hard(pixel_losses: np.ndarray, threshold: float, min_kept: int) -> np.ndarray:
+    """Which pixels are hard, by their probabilities one after the other."""
+    order = np.argsort(-pixel_losses)
+    probabilities = np.exp(-pixel_losses[order])
+    hard = np.zeros(len(pixel_losses), bool)
+    hard[order[(probabilities <= threshold) | (np.arange(len(order)) < min_kept)]] = True
+    return hard
+
+
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS], ids=["equal", "weighted"])
+@pytest.mark.parametrize(("threshold", "min_kept"), [(0.3, 1), (0.3, 20), (0.01, 1), (1.0, 1), (0.3, 10_000)])
+def test_hard_pixels_alone_count(threshold, min_kept, class_weights):
+    logits, labels = _batch((2, 4, 5), (1, 3, 3))
+    loss, gradients = _mean_loss(
+        logits, labels, "ohem", ohem_threshold=threshold, ohem_min_kept=min_kept, class_weights=class_weights
+    )
+    valid = [y != 255 for y in labels]
+    weights = np.concatenate([np.take(class_weights or [1.0] * 5, y[v]) for y, v in zip(labels, valid, strict=True)])
+    pixels = np.concatenate([_focal(x, y, 0) for x, y in zip(logits, labels, strict=True)])
+    counted = weights > 0
+    kept = np.zeros(len(pixels), bool)
+    kept[counted] = _hard(pixels[counted], threshold, min_kept)
+    np.testing.assert_allclose(loss, (weights * pixels)[kept].sum() / weights[kept].sum(), rtol=1e-6)
+    reached = np.concatenate([np.abs(g[v]).sum(axis=-1) > 0 for g, v in zip(gradients, valid, strict=True)])
+    np.testing.assert_array_equal(reached, kept)
+
+
+@pytest.mark.parametrize("name", ["", "focal", "focal_", "focal_x", "focal_-1", "focal_2 ", "ohem_"])
 def test_unknown_loss_type(name):
-    with pytest.raises(ValueError, match=f"loss type '{name}' is unknown: use normal or focal_<gamma>"):
+    with pytest.raises(ValueError, match=f"loss type '{name}' is unknown: use normal, ohem or focal_<gamma>"):
         losses.pixel_loss(name)

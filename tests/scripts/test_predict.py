@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import glob
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from database.datasets import find_samples, get_dataset
 from tests.scripts.starting import LABEL_IDS, start, the_error
+from tools.model_record import ModelRecord
 
 
 @pytest.mark.parametrize(
@@ -102,3 +107,34 @@ def test_predict_on_own_data_with_a_network_of_another_dataset(main, place, monk
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["run"]["dataset"] == "custom"
     assert [row["name"] for row in scores["classes"]] == [f"thing {i}" for i in range(19)]
+
+
+def test_a_run_is_followed_to_its_last_snapshot(main, place, monkeypatch, tmp_path, capsys, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(Path(place.snapshot).parents[1], tmp_path / "run")
+    record = ModelRecord.read(str(run / "snapshot"))
+    dataclasses.replace(record, flags={**record.flags, "train_max_iter": 7}).write(str(run / "snapshot"))
+    flags = ("--follow", str(run), "--test_max_iter", "1", "--coloring", "0", "--output_dir", "results")
+    assert main("predict", *flags) == 0
+    scores = json.loads((tmp_path / "results" / "step7" / "scores.json").read_text())
+    [events] = glob.glob(str(run / "events.out.tfevents.*.validation"))
+    values = {value.tag: (event.step, value.simple_value) for event in tf.train.summary_iterator(events)
+              for value in event.summary.value}  # fmt: skip
+    assert values["validation/mean_iou"] == (7, pytest.approx(scores["mean_iou"]))
+    capsys.readouterr()
+    assert main("predict", *flags) == 0
+    assert capsys.readouterr().out == ""
+    assert "model.ckpt-7 is scored in results/step7" in caplog.text
+
+
+def test_towers_and_times(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    outputs = []
+    for flags in ((), ("--gpu_num", "2"), ("--measure_time", "1")):
+        assert main("predict", "--log_dir", place.log_dir, "--output_dir", "results", *flags) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] == outputs[2]
+    latency = json.loads((tmp_path / "results" / "latency.json").read_text())
+    assert latency["images"] == 1
+    assert 0 < latency["median_seconds"] == latency["percentile_95_seconds"]

@@ -90,3 +90,21 @@ def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys
     assert main("train", *flags, "--eval_only", "1") == 0
     assert capsys.readouterr().out == table
     assert json.loads((folder / "scores-2.json").read_text())["mean_iou"] == scores["mean_iou"]
+
+
+def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    flags = [*TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--log_dir", str(tmp_path / "log")]
+    changes = ["--train_max_iter", "5", "--snapshot", "3", "--val_every", "2", "--keep", "1"]
+    assert main("train", *flags, *changes) == 0
+    [folder] = (tmp_path / "log" / "Toy").iterdir()
+    scores = {step: json.loads(path.read_text())["mean_iou"] for step in range(6)
+              if (path := folder / f"scores-{step}.json").exists()}  # fmt: skip
+    assert list(scores) == [2, 4, 5]
+    best = max(scores, key=scores.get)
+    assert json.loads((folder / "best" / "best.json").read_text()) == {
+        "step": best, "mean_iou": scores[best], "pixel_accuracy": pytest.approx(0.5, abs=0.5),
+    }  # fmt: skip
+    assert [path.name for path in (folder / "best").glob("*.index")] == [f"model.ckpt-{best}.index"]
+    assert [path.name for path in (folder / "snapshot").glob("*.index")] == ["model.ckpt-5.index"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,8 +18,9 @@ from database.layouts import Sample
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NARROW, SIZE, tiny_config, toy_record, write_random_pspnet
+from tools import cluster
 from tools.checkpoint import CheckpointError
-from tools.evaluation import Predictor, evaluate
+from tools.evaluation import Predictor, TowerPredictor, evaluate, predictor_on
 from tools.session_errors import OutOfMemoryError
 
 CLASSES = 3
@@ -206,6 +210,59 @@ def test_scores_by_hand(tmp_path):
     assert visited == [
         ("a", (1, 3, 3), [[0, 0, 1]]), ("b", (2, 2, 3), [[1, 2], [1, 0]]), ("unlabelled", (1, 2, 3), [[2, 2]])
     ]  # fmt: skip
+
+
+class SlowFakePredictor(FakePredictor):
+    """Takes longer for the first images, and counts how many it works on at a time."""
+
+    def __init__(self):
+        self.lock, self.working, self.most = threading.Lock(), 0, 0
+
+    def labels(self, image):
+        with self.lock:
+            self.working += 1
+            self.most = max(self.most, self.working)
+        time.sleep(0.2 / (1 + image[0, 0, 0]))
+        with self.lock:
+            self.working -= 1
+        return super().labels(image)
+
+
+def test_towers_share_out_the_images(tmp_path):
+    samples = [write_sample(tmp_path, str(i), red=[[i, (i + 1) % 4]], ids=[[i, 0]]) for i in [0, 1, 2, 3] * 3]
+    results = []
+    for towers in (1, 3):
+        visited, predictor = [], SlowFakePredictor()
+        scores = evaluate(
+            predictor, samples, 4, visit=lambda *seen, v=visited: v.append((seen[0].name, seen[2].tolist())),
+            towers=towers,
+        )  # fmt: skip
+        assert predictor.most == towers
+        results.append((scores, visited))
+    assert results[0] == results[1]
+
+
+def test_predictors_of_towers_give_what_one_gives(checkpoint):
+    images = [random_image(SIZE + 5 * i, SIZE, seed=i) for i in range(5)]
+    with Predictor(checkpoint, tiny_record()) as predictor:
+        expected = [predictor.labels(image) for image in images]
+
+    def build(device):
+        return Predictor(checkpoint, tiny_record(), device=device)
+
+    with predictor_on(cluster.tower_devices(2), build) as predictor, ThreadPoolExecutor(4) as executor:
+        assert isinstance(predictor, TowerPredictor)
+        for labels, image, alone in zip(executor.map(predictor.labels, images), images, expected, strict=True):
+            assert labels.shape == image.shape[:2]
+            np.testing.assert_array_equal(labels, alone)
+
+
+def test_a_predictor_of_a_tower_is_free_again_after_a_fault(checkpoint):
+    with predictor_on(cluster.tower_devices(2), lambda d: Predictor(checkpoint, tiny_record(), device=d)) as predictor:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="not enough values to unpack"):
+                predictor.labels(np.zeros([], np.uint8))
+        assert predictor.labels(random_image(SIZE, SIZE)).shape == (SIZE, SIZE)
 
 
 def test_no_scores_without_labels(tmp_path):

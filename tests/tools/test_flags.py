@@ -218,6 +218,9 @@ def test_custom_data_flags():
         ("--weights_ckpt a --log_dir b", PredictConfig, "--log_dir b has no effect beside --weights_ckpt, which"),
         ("--weights_ckpt a --log_dir b", InferenceConfig, "--log_dir b has no effect beside .*, or drop --log_dir"),
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
+        ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
+        ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect where all pixels count"),
+        ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is no probability"),
         ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
@@ -227,6 +230,9 @@ def test_custom_data_flags():
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
         ("--database ADE --num_classes 3", PredictConfig, "--num_classes is for --database custom"),
         ("--database ADE --num_classes 3", InferenceConfig, "--num_classes is for --database custom"),
+        ("--follow run --weights_ckpt a", PredictConfig, "--follow looks for snapshots itself: drop --weights_ckpt"),
+        ("--follow run --log_dir b", PredictConfig, "--log_dir b has no effect beside --follow, which"),
+        ("--measure_time 1", InferenceConfig, "--measure_time 1 would time the typing too: .* --image_path"),
         ("--val_list v.txt", InferenceConfig, "unrecognized arguments: --val_list v.txt"),
     ],
 )  # fmt: skip
@@ -266,6 +272,7 @@ def test_what_the_checks_let_through():
     assert parse("--batch_size 2 --step_size 0.1").step_size == 0.1
     assert parse("--batch_size 2 --poly_lr 0 --lr_step 7 --step_size 0.5").lr_step == (7,)
     assert parse("--batch_size 2 --save_memory 1 --checkpoint_units 3").checkpoint_units == 3
+    assert parse("--batch_size 2 --loss_type ohem --ohem_threshold 1 --ohem_min_kept 7").ohem_min_kept == 7
     assert parse("--batch_size 2 --momentum 0 --bn_decay 0 --seed 9223372036854775807").momentum == 0
     assert parse("--eval_only 1").total_batch_size == 1
     assert parse("--gpu_num 2").total_batch_size == 2

@@ -14,6 +14,7 @@ from model.pspnet_mg import Architecture
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
 from tools import selection
 from tools.checkpoint import CheckpointError
+from tools.evaluation import TowerPredictor
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
 from tools.model_record import ModelRecord
 
@@ -352,12 +353,17 @@ def test_inference_as_another_dataset():
 
 
 def test_predictor_is_run_as_flags_say(monkeypatch):
-    monkeypatch.setattr(selection, "Predictor", lambda *arguments, **options: (arguments, options))
+    built = []
+    monkeypatch.setattr(selection, "Predictor", lambda *arguments, **options: built.append((arguments, options)))
     config = PredictConfig(ms=True, mirror=False, float_type="bf16", windows_per_batch=7)
     record = toy_record(tiny_config("toy", "log"))
-    arguments, options = selection.build_predictor("model.ckpt-3", record, config)
-    assert arguments == ("model.ckpt-3", record)
-    assert options == {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}
+    told = {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}
+    for towers in (1, 2):
+        built.clear()
+        predictor = selection.build_predictor("model.ckpt-3", record, config, towers)
+        assert isinstance(predictor, TowerPredictor) == (towers == 2)
+        devices = [f"/device:CPU:{index}" for index in range(towers)]
+        assert built == [(("model.ckpt-3", record), {**told, "device": device}) for device in devices]
 
 
 def test_precision_left_to_the_machine_is_chosen(monkeypatch):

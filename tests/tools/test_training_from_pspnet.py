@@ -110,9 +110,8 @@ def losses_of_the_first_step(trained, architecture=ARCHITECTURE, image_mean=IMAG
             batches.images, architecture, is_training=True, has_auxiliary=True,
             dropout_seed=tf.constant([config.seed, 0], tf.int64),
         )  # fmt: skip
-        valid = losses.valid_pixel_count(batches.labels)
         both = [
-            losses.mean_over_valid_pixels(logits, batches.labels, losses.pixel_loss("normal"), valid)
+            losses.mean_loss(logits, batches.labels, losses.LossOptions())
             for logits in (outputs.logits, outputs.auxiliary)
         ]
         session.run(batches.initializer)

@@ -34,7 +34,8 @@ from tests.tools.runs import (
 )
 from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor
-from tools.flags import TrainConfig
+from tools.flags import FlagError, TrainConfig
+from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder, run_folder
 from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
@@ -96,12 +97,32 @@ def test_batches_are_fed_as_recorded(tmp_path, color_switch):
 
 def test_training_options_by_flags():
     changes = {
-        "loss_type": "focal_2", "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
+        "loss_type": "ohem", "ohem_threshold": 0.5, "ohem_min_kept": 77,
+        "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
         "weight_decay_rate2": 0.25, "consider_dilated": True, "new_layer_names": ("psp",), "bn_frozen": True,
         "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,
         "float_type": "bf16", "seed": 9,
     }  # fmt: skip
-    assert options_of(TrainConfig(batch_size=2, **changes)) == TrainingOptions(**changes)
+    weights = (1.0, 2.0)
+    config = TrainConfig(batch_size=2, class_weights="weights.txt", **changes)
+    assert options_of(config, weights) == TrainingOptions(class_weights=weights, **changes)
+
+
+def test_weights_of_classes_reach_the_loss_and_the_record(tmp_path, toy_dir):
+    path = tmp_path / "weights.txt"
+    losses, classes = [], get_dataset("Toy").num_classes
+    for weights in ([1.0] * classes, [3.0] + [0.5] * (classes - 1)):
+        path.write_text(" ".join(map(str, weights)))
+        folder = train_with(tiny_config(toy_dir, str(tmp_path / "log"), class_weights=str(path), train_max_iter=1))
+        assert ModelRecord.read(folder.snapshots).flags["class_weight_values"] == weights
+        losses.append(csv_rows(folder)[0]["loss"])
+    plain = train_with(tiny_config(toy_dir, str(tmp_path / "plain"), train_max_iter=1))
+    assert losses[0] == pytest.approx(csv_rows(plain)[0]["loss"], rel=1e-5)
+    assert abs(losses[1] - losses[0]) > 1e-3
+    path.write_text("1 " * classes)
+    resumed = tiny_config(toy_dir, str(tmp_path / "log"), class_weights=str(path), train_max_iter=2, resume_step=1)
+    with pytest.raises(FlagError, match="the classes weighed otherwise when .* was started: resume with its"):
+        train_with(resumed)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,52 @@
+"""Snapshots of a run that goes on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.tools.runs import tiny_config, toy_record
+from tools import following
+from tools.checkpoint import CheckpointError
+from tools.run_folder import RunFolder
+
+
+def _snapshot(folder: RunFolder, step: int) -> None:
+    os.makedirs(folder.snapshots, exist_ok=True)
+    with open(folder.snapshot(step) + ".index", "w"):
+        pass
+
+
+def test_snapshots_are_given_as_they_appear(tmp_path):
+    folder = RunFolder(str(tmp_path))
+    later = [lambda: None, lambda: _snapshot(folder, 20), lambda: None, lambda: (_snapshot(folder, 40), end())]
+
+    def end() -> None:
+        toy_record(tiny_config("toy", "log", train_max_iter=40)).write(folder.snapshots)
+
+    def wait(seconds: float) -> None:
+        assert seconds == 10
+        later.pop(0)()
+
+    _snapshot(folder, 10)
+    _snapshot(folder, 5)
+    found = [(step, os.path.basename(prefix)) for step, prefix in following.appearing_snapshots(folder, wait)]
+    assert found == [(step, f"model.ckpt-{step}") for step in (5, 10, 20, 40)]
+    assert later == []
+
+
+def test_a_run_that_is_over_is_not_waited_for(tmp_path):
+    folder = RunFolder(str(tmp_path))
+    toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    _snapshot(folder, 7)
+    assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [7]
+
+
+def test_the_folder_of_the_run_or_of_its_snapshots(tmp_path, monkeypatch):
+    (tmp_path / "run" / "snapshot").mkdir(parents=True)
+    for path in ("run", "run/", "run/snapshot", "run/snapshot/"):
+        monkeypatch.chdir(tmp_path)
+        assert following.followed_run(path).path == str(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="--follow none: no such folder"):
+        following.followed_run("none")

@@ -1,0 +1,105 @@
+"""How much each class counts in the loss: numbers from a file, or by how rare a class is."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from tqdm import tqdm
+
+from database.classes import IGNORE_LABEL
+from database.layouts import Sample
+from database.loading import load_label
+
+logger = logging.getLogger(__name__)
+
+MEDIAN_FREQUENCY = "median_freq"
+
+
+class ClassWeightsError(ValueError):
+    """Weights of classes that cannot be used."""
+
+
+def class_weights(choice: str, samples: Sequence[Sample], num_classes: int) -> tuple[float, ...]:
+    """The weight of each class, by training id.
+
+    Args:
+        choice: `median_freq`, or a text file with one number per class, separated by white space or commas.
+        samples: with labels, to count pixels in.
+        num_classes: of the dataset.
+
+    Raises:
+        ClassWeightsError: the file is no such file, or no pixel is of a class.
+        DatasetError, ImageError: see `database.loading.load_label`.
+    """
+    if choice == MEDIAN_FREQUENCY:
+        return median_frequency_weights(samples, num_classes)
+    return read_class_weights(choice, num_classes)
+
+
+def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
+    """The weights in a text file.
+
+    Raises:
+        ClassWeightsError: it cannot be read or holds other than `num_classes` numbers of 0 or more, one above 0.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            words = file.read().replace(",", " ").split()
+        weights = tuple(float(word) for word in words)
+    except OSError as error:
+        raise ClassWeightsError(
+            f"--class_weights {path} cannot be read ({error.strerror}): give a text file"
+        ) from error
+    except ValueError as error:
+        raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({error})") from error
+    if len(weights) != num_classes:
+        raise ClassWeightsError(
+            f"--class_weights {path} holds {len(weights)} numbers, and there are {num_classes} classes: give one each"
+        )
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise ClassWeightsError(f"--class_weights {path}: weights are finite, 0 or more, and one of them is above 0")
+    return weights
+
+
+def median_frequency_weights(samples: Sequence[Sample], num_classes: int, workers: int = 4) -> tuple[float, ...]:
+    """The median frequency of the classes over that of the class (Eigen & Fergus 2015, section 6.3.2).
+
+    A class's frequency is its share of the valid pixels of the images that show it. One that no image shows weighs 1.
+
+    Args:
+        samples: with labels, all of which are read.
+        num_classes: of the dataset.
+        workers: files read at a time.
+
+    Raises:
+        ClassWeightsError: no pixel is of a class.
+        DatasetError, ImageError: see `database.loading.load_label`.
+    """
+
+    def counts(sample: Sample) -> np.ndarray:
+        label = load_label(sample)
+        return np.bincount(label[label != IGNORE_LABEL], minlength=num_classes)
+
+    pixels, seen_among = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    with ThreadPoolExecutor(workers) as executor:
+        for found in tqdm(executor.map(counts, samples), "class weights", len(samples), unit="img"):
+            pixels += found
+            seen_among += np.where(found > 0, found.sum(), 0)
+    present = pixels > 0
+    if not present.any():
+        raise ClassWeightsError("--class_weights median_freq: no pixel of the training labels is of a class")
+    frequencies = pixels[present] / seen_among[present]
+    weights = np.ones(num_classes)
+    weights[present] = np.median(frequencies) / frequencies
+    return tuple(weights.tolist())
+
+
+def log_class_weights(weights: Sequence[float], class_names: Sequence[str]) -> None:
+    """Logs the weight of each class by its name."""
+    logger.info("weights of classes:")
+    for weight, name in zip(weights, class_names, strict=True):
+        logger.info("  %8.4f  %s", weight, name)

@@ -1,0 +1,58 @@
+"""The snapshots of a run that is going on, as they appear."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from tools.checkpoint import CheckpointError
+from tools.model_record import ModelRecord
+from tools.run_folder import RunFolder
+from tools.snapshots import snapshot_steps
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 10.0
+
+
+def followed_run(path: str) -> RunFolder:
+    """The run whose folder, or folder of snapshots, a path is.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    if not os.path.isdir(path):
+        raise CheckpointError(f"--follow {path}: no such folder: give that of a run or of its snapshots")
+    absolute = os.path.abspath(path)
+    is_snapshots = os.path.basename(absolute) == os.path.basename(RunFolder("").snapshots)
+    return RunFolder(os.path.dirname(absolute) if is_snapshots else absolute)
+
+
+def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = time.sleep) -> Iterator[tuple[int, str]]:
+    """(step, prefix) of the snapshots of a run, by step: those that are there, then each as it appears.
+
+    Ends after that of the run's last step. Looks every ten seconds.
+
+    Args:
+        folder: of the run; its snapshots and their record may not be there yet.
+        wait: sleeps.
+
+    Raises:
+        RecordError: the record beside the snapshots is damaged.
+    """
+    seen: set[int] = set()
+    while True:
+        new = [step for step in snapshot_steps(folder) if step not in seen]
+        for step in new:
+            seen.add(step)
+            yield step, folder.snapshot(step)
+        record = ModelRecord.read(folder.snapshots)
+        last = None if record is None else record.flags.get("train_max_iter")
+        if last is not None and seen and max(seen) >= last:
+            return
+        if not new:
+            logger.info("waiting for the next snapshot in %s", folder.snapshots)
+            while [step for step in snapshot_steps(folder) if step not in seen] == []:
+                wait(_SECONDS_BETWEEN_LOOKS)
