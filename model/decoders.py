@@ -1,6 +1,10 @@
-"""Heads: pyramid pooling (Zhao et al. 2017, "Pyramid Scene Parsing Network") and its auxiliary classifier."""
+"""Heads: pyramid pooling (Zhao et al. 2017, "Pyramid Scene Parsing Network"), one convolution, and UPerNet (Xiao et al.
+2018, "Unified Perceptual Parsing for Scene Understanding"); and the auxiliary classifier.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -65,6 +69,57 @@ def pyramid_pooling_head(
     levels = pyramid_levels(features, pyramid_depth)
     xs = pyramid_conv2d_batch_norm(features, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
     return _classifier(xs, num_classes, seed, "logits")
+
+
+def c1_head(features: TowerList, network: str, num_classes: int, depth: int = HEAD_DEPTH) -> TowerList:
+    """A 3x3 layer and the classifier: CSAILVision's decoder `c1`.
+
+    Args:
+        features: tower list [N, h, w, C], the last block of the encoder.
+        network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
+        num_classes: channels of the logits.
+        depth: channels of the 3x3 layer.
+
+    Returns:
+        Tower list of logits, float32 [N, h, w, num_classes].
+    """
+    xs = layers.conv2d_batch_norm(features, depth, 3, scope=extra_unit_scope(network, 4))
+    return _classifier(xs, num_classes, None, "logits")
+
+
+def upernet_head(
+    features: Sequence[TowerList],
+    network: str,
+    num_classes: int,
+    resize_grid: str,
+    seed: tf.Tensor | None,
+    depth: int = HEAD_DEPTH,
+) -> TowerList:
+    """Pyramid pooling on the last block, a feature pyramid down to the first, all levels fused there, the classifier.
+
+    Args:
+        features: tower lists [N, h_i, w_i, C_i], blocks 1 to 4 of the encoder, from large to small.
+        network: key of `resnet.NETWORKS`; gives the layer after the pooling its name in the checkpoint.
+        num_classes: channels of the logits.
+        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
+        seed: int32 or int64 [2] for dropout, None for none.
+        depth: channels of every layer.
+
+    Returns:
+        Tower list of logits, float32 [N, h_1, w_1, num_classes].
+    """
+    *lower, last = features
+    levels = pyramid_levels(last, depth)
+    top = pyramid_conv2d_batch_norm(last, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
+    with tf.variable_scope("fpn"):
+        outputs = [top]
+        for number in range(len(lower), 0, -1):
+            lateral = layers.conv2d_batch_norm(lower[number - 1], depth, 1, scope=f"lateral{number}")
+            top = layers.add(lateral, layers.resize_bilinear(top, lateral, resize_grid))
+            outputs.insert(0, layers.conv2d_batch_norm(top, depth, 3, scope=f"output{number}"))
+        largest = [layers.resize_bilinear(xs, outputs[0], resize_grid) for xs in outputs[1:]]
+        fused = layers.conv2d_batch_norm(layers.concat([outputs[0], *largest]), depth, 3, scope="fusion")
+    return _classifier(fused, num_classes, seed, "logits")
 
 
 def auxiliary_head(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
@@ -32,9 +32,10 @@ class Architecture:
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
         stem: key of `resnet.STEMS`.
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
-        pyramid_depth: channels of each level of the pyramid, None for a quarter of the features'.
-        head_depth: channels of the 3x3 layer after the pyramid.
+        pyramid_depth: of `ppm`, channels of each level of the pyramid, None for a quarter of the features'.
+        head_depth: channels of the 3x3 layer before the classifier; of all layers of `upernet`.
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
+        decoder: key of `HEADS`.
     """
 
     network: str
@@ -47,6 +48,7 @@ class Architecture:
     pyramid_depth: int | None = None
     head_depth: int = decoders.HEAD_DEPTH
     auxiliary_depth: int = decoders.AUXILIARY_DEPTH
+    decoder: str = "ppm"
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,28 @@ class Predictions:
     endpoints: dict[str, TowerList]
 
 
+# Builds the logits from the encoder's endpoints.
+Head = Callable[[Mapping[str, TowerList], Architecture, tf.Tensor | None], TowerList]
+
+HEADS: dict[str, Head] = {
+    "ppm": lambda endpoints, of, seed: decoders.pyramid_pooling_head(
+        endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth
+    ),
+    "c1": lambda endpoints, of, seed: decoders.c1_head(endpoints["block4"], of.network, of.num_classes, of.head_depth),
+    "upernet": lambda endpoints, of, seed: decoders.upernet_head(
+        [endpoints[f"block{number}"] for number in (1, 2, 3, 4)],
+        of.network, of.num_classes, of.resize_grid, seed, of.head_depth,
+    ),
+}  # fmt: skip
+
+# UPerNet gets its resolution from the lower blocks, and needs no dilation.
+OUTPUT_STRIDES = {"ppm": 8, "c1": 8, "upernet": 32}
+
+
 def new_layer_scopes(network: str) -> tuple[str, ...]:
-    """Scopes, below the network's, of the layers that a ResNet checkpoint does not hold."""
+    """Scopes, below the network's, of the layers that a ResNet checkpoint does not hold, with any decoder."""
     head, auxiliary = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
-    return (head, auxiliary, *CLASSIFIER_SCOPES, "psp")
+    return (head, auxiliary, *CLASSIFIER_SCOPES, "psp", "fpn")
 
 
 def in_scopes(network: str, scopes: Sequence[str]) -> Callable[[str], bool]:
@@ -120,7 +140,7 @@ def pspnet(
             small = _auxiliary_logits(endpoints["block3"], architecture, _fold_in(dropout_seed, 1))
             endpoints["auxiliary_logits"] = small
             auxiliary = layers.resize_bilinear(small, images, architecture.resize_grid)
-        endpoints["logits"] = _main_logits(endpoints["block4"], architecture, _fold_in(dropout_seed, 0))
+        endpoints["logits"] = HEADS[architecture.decoder](endpoints, architecture, _fold_in(dropout_seed, 0))
         logits = layers.resize_bilinear(endpoints["logits"], images, architecture.resize_grid)
         return Predictions(logits, auxiliary, endpoints)
 
@@ -140,18 +160,6 @@ def _encode(images: TowerList, architecture: Architecture, recomputation: Recomp
 def _auxiliary_logits(features: TowerList, architecture: Architecture, seed: tf.Tensor | None) -> TowerList:
     return decoders.auxiliary_head(
         features, architecture.network, architecture.num_classes, seed, architecture.auxiliary_depth
-    )
-
-
-def _main_logits(features: TowerList, architecture: Architecture, seed: tf.Tensor | None) -> TowerList:
-    return decoders.pyramid_pooling_head(
-        features,
-        architecture.network,
-        architecture.num_classes,
-        architecture.resize_grid,
-        seed,
-        architecture.pyramid_depth,
-        architecture.head_depth,
     )
 
 

@@ -11,13 +11,13 @@ import functools
 import zlib
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from model import sync_batch_norm
 from model.convolution import convolve
 from model.random_stream import philox_blocks, uniform_from_block
+from model.region_averages import region_averages
 
 TowerList = list[tf.Tensor]
 
@@ -177,6 +177,11 @@ def add(xs: TowerList, ys: TowerList) -> TowerList:
     return map_towers(tf.add, xs, ys)
 
 
+def concat(tower_lists: Sequence[TowerList]) -> TowerList:
+    """Concatenation along the channels, tower by tower."""
+    return map_towers(lambda *xs: tf.concat(xs, axis=-1), *tower_lists)
+
+
 @slim.add_arg_scope
 def conv2d_batch_norm(
     xs: TowerList,
@@ -216,25 +221,6 @@ def subsample(xs: TowerList, stride: int) -> TowerList:
     return xs if stride == 1 else map_towers(lambda x: x[:, ::stride, ::stride, :], xs)
 
 
-def _averaging_matrix(length: tf.Tensor | int, bins: int) -> tf.Tensor:
-    """float32 [bins, length]: row i holds 1/n over the n positions from floor(i L / bins) to ceil((i+1) L / bins)."""
-    if isinstance(length, int):
-        position, index = np.arange(length), np.arange(bins)[:, None]
-        inside = (position >= index * length // bins) & (position < -(-(index + 1) * length // bins))
-        return tf.constant(inside / inside.sum(axis=1, keepdims=True), tf.float32)
-    position, index = tf.range(length), tf.range(bins)[:, tf.newaxis]
-    start = index * length // bins
-    end = ((index + 1) * length + bins - 1) // bins
-    inside = tf.cast((position >= start) & (position < end), tf.float32)
-    return inside / tf.cast(end - start, tf.float32)
-
-
-def _region_matrix(height: tf.Tensor | int, width: tf.Tensor | int, bins: int) -> tf.Tensor:
-    """float32 [bins * bins, height * width]: row (i, j) averages the pixels of region (i, j)."""
-    rows, columns = _averaging_matrix(height, bins), _averaging_matrix(width, bins)
-    return tf.reshape(tf.einsum("iy,jx->ijyx", rows, columns), tf.stack([bins * bins, height * width]))
-
-
 def adaptive_avg_pool(xs: TowerList, bins: Sequence[int]) -> list[TowerList]:
     """Adaptive average pooling: bin (i, j) is the mean over rows floor(iH/bins) to ceil((i+1)H/bins), columns alike.
 
@@ -253,7 +239,7 @@ def adaptive_avg_pool(xs: TowerList, bins: Sequence[int]) -> list[TowerList]:
 
     def averages(x: tf.Tensor) -> tf.Tensor:
         batch, height, width, channels = dynamic_shape(x)
-        matrix = tf.concat([_region_matrix(height, width, b) for b in bins], axis=0)
+        matrix = tf.concat([region_averages(height, width, b) for b in bins], axis=0)
         pixels = tf.reshape(tf.cast(x, tf.float32), tf.stack([batch, height * width, channels]))
         return tf.cast(tf.matmul(matrix, pixels), x.dtype)
 

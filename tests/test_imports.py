@@ -18,7 +18,14 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("sync_batch_norm", "dilated_convolution", "random_stream", "optimizers", "regularizers"),
+        (
+            "sync_batch_norm",
+            "dilated_convolution",
+            "random_stream",
+            "region_averages",
+            "optimizers",
+            "regularizers",
+        ),
         ("convolution",),
         ("utils_mg",),
         ("memory", "losses", "pyramid_convolution"),

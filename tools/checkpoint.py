@@ -199,6 +199,11 @@ class StartingPoints:
         return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
 
 
+def _layer(variable: tf.Variable) -> str:
+    """The scope of the layer that a variable, be it of its batch normalization, belongs to."""
+    return variable.op.name.partition("/BatchNorm/")[0].removesuffix("/weights").removesuffix("/biases")
+
+
 class PretrainedInitializer:
     """Reads the backbone, w0 of L2-SP, and the head where there is one, from a ResNet or PSPNet checkpoint.
 
@@ -218,8 +223,8 @@ class PretrainedInitializer:
             prefix: of the checkpoint.
             backbone: every variable the checkpoint must bring, running statistics included.
             starting_points: w0 variables by the name of the weight.
-            head: variables that are taken where the checkpoint has them in the same shape, as that of an earlier
-                stage of training does; the others keep their random values.
+            head: variables that are taken where the checkpoint has all of their layer in the same shape, as that of
+                an earlier stage of training does; the others keep their random values.
 
         Raises:
             CheckpointError: the checkpoint does not fit or is damaged.
@@ -231,8 +236,9 @@ class PretrainedInitializer:
         )
         self.prefix = prefix
         shapes = variable_shapes(prefix)
-        taken = [v for v in head if shapes.get(v.op.name) == v.shape.as_list()]
-        left = [v.op.name for v in head if shapes.get(v.op.name) != v.shape.as_list()]
+        other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
+        taken = [v for v in head if _layer(v) not in other]
+        left = [v.op.name for v in head if _layer(v) in other]
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
         if taken and left:
             logger.info("not there in this shape, so left random: %s", ", ".join(left))

@@ -157,12 +157,14 @@ def _parser(config: type, description: str) -> OneLineParser:
     for field in dataclasses.fields(config):
         names = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
         shown = "" if field.default is None else f" (default: {_shown(field.default)})"
+        alone: dict[str, Any] = {"nargs": "?", "const": True} if field.metadata["parse"] is switch else {}
         parser.add_argument(
             *names,
             dest=field.name,
             type=_checked(field),
             default=field.default,
             choices=field.metadata["choices"],
+            **alone,  # `--ms` is `--ms 1`
             help=field.metadata["help"] + shown,
             metavar="{" + ",".join(map(str, field.metadata["choices"])) + "}" if field.metadata["choices"] else "X",
         )

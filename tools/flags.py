@@ -14,6 +14,7 @@ from tools.flag_parsing import FlagError, comma_separated, flag, mean_color, ris
 
 # Known to the model, listed here so that flags are parsed without TensorFlow; a test holds the two equal.
 NETWORKS = ("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_18", "resnet_v1_34")
+DECODERS = ("ppm", "c1", "upernet")
 STRIDE_CONVENTIONS = ("reference", "slim", "caffe", "contracted", "mmseg")
 POOL_PADDINGS = ("same", "symmetric")
 RESIZE_GRIDS = ("half_pixel", "align_corners", "legacy")
@@ -67,6 +68,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
     batch_size: int = flag(1, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
+    decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
     subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
     test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
@@ -127,7 +129,10 @@ class TrainConfig(_ClassFlags, _FileFlags):
         None, f"padding of the first pooling {_recorded_or('same')}", str, choices=POOL_PADDINGS
     )
     output_stride: int | None = flag(
-        None, f"input size over feature size {_recorded_or(8)}", int, choices=OUTPUT_STRIDES
+        None,
+        f"input size over feature size {_recorded_or('8, 32 with --decoder upernet')}",
+        int,
+        choices=OUTPUT_STRIDES,
     )
     resize_grid: str | None = flag(
         None, f"grid of bilinear upsampling {_recorded_or('half_pixel')}", str, choices=RESIZE_GRIDS
@@ -215,6 +220,7 @@ class WeightsConfig(_ClassFlags):
 
     database: str | None = flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
     network: str | None = flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
+    decoder: str | None = flag(None, "head (default: the checkpoint's)", str, choices=DECODERS)
     weights_ckpt: str | None = flag(None, "checkpoint (default: the newest snapshot under --log_dir)", str)
     log_dir: str = flag("./log", "folder of all runs")
     test_image_size: int | None = flag(None, "height and width of windows; 0 for whole images", window_size)

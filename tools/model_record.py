@@ -12,7 +12,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.datasets import Dataset
 from model import resnet
-from model.pspnet_mg import Architecture
+from model.pspnet_mg import OUTPUT_STRIDES, Architecture
 from tools.flags import TrainConfig
 from tools.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, RecordError, check_fields, model_rules
 
@@ -76,11 +76,13 @@ class ModelRecord:
                 f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
                 f"--network {backbone.network} or another checkpoint"
             )
+        decoder = config.decoder or backbone.decoder
         three_convs, color_switch = config.three_convs_beginning, config.color_switch
         architecture = Architecture(
             config.network,
             dataset.num_classes,
-            output_stride=config.output_stride or backbone.output_stride,
+            decoder=decoder,
+            output_stride=config.output_stride or _output_stride(backbone, decoder),
             stride_convention=config.stride_convention or backbone.stride_convention,
             resize_grid=config.resize_grid or backbone.resize_grid,
             stem=backbone.stem if three_convs is None else resnet.STEM_OF_SWITCH[three_convs],
@@ -139,8 +141,8 @@ class BackboneRecord:
         network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
         image_mean: RGB, 0..255, that it was trained with; None if that is the mean of the dataset at hand.
         color_switch: whether it was fed BGR.
-        output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth: see `pspnet_mg.Architecture`; those of
-            a ResNet alone are the defaults.
+        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth: see `pspnet_mg.Architecture`;
+            those of a ResNet alone are the defaults.
         class_names: of the classes that its head tells apart, by training id; None for a ResNet alone.
         checkpoint: name of the checkpoint in the record's folder that is meant; None for all that are there.
     """
@@ -156,6 +158,7 @@ class BackboneRecord:
     pyramid_depth: int | None = Architecture.pyramid_depth
     head_depth: int = Architecture.head_depth
     auxiliary_depth: int = Architecture.auxiliary_depth
+    decoder: str = Architecture.decoder
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
@@ -217,6 +220,11 @@ class BackboneRecord:
         record = cls.read(os.path.dirname(prefix))
         is_other = record is not None and record.checkpoint not in (None, os.path.basename(prefix))
         return None if is_other else record
+
+
+def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
+    """The one a checkpoint was trained with, unless it was of another decoder."""
+    return backbone.output_stride if decoder == backbone.decoder else OUTPUT_STRIDES[decoder]
 
 
 def _read_object(path: str) -> dict[str, Any] | None:

@@ -48,6 +48,7 @@ _HELD_BY_CONTENT = frozenset({"data_dir", "train_list", "palette", "label_map", 
 # What the flags on network and input are in a record.
 _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
     "network": lambda record: record.architecture.network,
+    "decoder": lambda record: record.architecture.decoder,
     "three_convs_beginning": lambda record: int(record.architecture.stem != resnet.STEM_OF_SWITCH[False]),
     "pool_padding": lambda record: record.architecture.pool_padding,
     "stride_convention": lambda record: record.architecture.stride_convention,

@@ -33,7 +33,7 @@ _REFERENCE_WINDOW = 864
 _FILES_OF_OWN_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
 
 # Flags that say what variables there are: a checkpoint can be read as it was trained alone.
-_FLAGS_ON_VARIABLES = ("network", "three_convs_beginning")
+_FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
 
 
 def _own_dataset(flags: Mapping[str, Any]) -> Dataset:

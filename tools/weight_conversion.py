@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     auxiliary_scope = resnet.extra_unit_scope(network, 3)
     has_heads = any(names.has_any(scope, weights) for scope in _POOL_SCOPES)
     has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
-    sizes = {"num_classes": 2}
+    sizes: dict[str, Any] = {"num_classes": 2}
     if has_heads:
         sizes["num_classes"] = _output_channels(weights, weight_map, names.tensors("logits")["weights"])
         head_scope = resnet.extra_unit_scope(network, 4)

@@ -39,6 +39,59 @@ def test_names_of_the_pyramid_pooling_head():
         }
 
 
+def test_names_of_the_head_of_one_convolution():
+    with tf.Graph().as_default():
+        features = [tf.placeholder(tf.float32, [1, None, None, 2048]) for _ in range(2)]
+        logits = decoders.c1_head(features, "resnet_v1_101", 19)
+        assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
+        assert _shapes() == {
+            "block4/unit_4/weights": [3, 3, 2048, 512],
+            "logits/weights": [1, 1, 512, 19],
+            "logits/biases": [19],
+        }
+
+
+def test_names_of_upernet():
+    with tf.Graph().as_default():
+        features = [
+            [tf.placeholder(tf.float32, [1, None, None, depth]) for _ in range(2)] for depth in (256, 512, 1024, 2048)
+        ]
+        logits = decoders.upernet_head(features, "resnet_v1_50", 19, "half_pixel", None)
+        assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
+        assert _shapes() == {
+            "psp/pool6/weights": [1, 1, 2048, 512],
+            "psp/pool3/weights": [1, 1, 2048, 512],
+            "psp/pool2/weights": [1, 1, 2048, 512],
+            "psp/pool1/weights": [1, 1, 2048, 512],
+            "block4/unit_4/weights": [3, 3, 4096, 512],
+            "fpn/lateral3/weights": [1, 1, 1024, 512],
+            "fpn/lateral2/weights": [1, 1, 512, 512],
+            "fpn/lateral1/weights": [1, 1, 256, 512],
+            "fpn/output3/weights": [3, 3, 512, 512],
+            "fpn/output2/weights": [3, 3, 512, 512],
+            "fpn/output1/weights": [3, 3, 512, 512],
+            "fpn/fusion/weights": [3, 3, 2048, 512],
+            "logits/weights": [1, 1, 512, 19],
+            "logits/biases": [19],
+        }
+
+
+def test_head_of_one_convolution_equals_float64():
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 8, 16), (1, 5, 9, 16))]
+    with tf.Graph().as_default():
+        xs, feed = towers(arrays)
+        logits = decoders.c1_head(xs, "resnet_v1_18", 3, depth=8)
+        weights = {v.op.name: v for v in tf.global_variables()}
+        outputs, weights = run([logits, weights], feed)
+    hidden = reference.batch_norm(
+        [reference.conv2d(x, weights["block4/unit_3/weights"]) for x in arrays], np.ones(8), np.zeros(8)
+    )
+    for output, h in zip(outputs, hidden, strict=True):
+        expected = reference.conv2d(np.maximum(h, 0), weights["logits/weights"]) + weights["logits/biases"]
+        np.testing.assert_allclose(output, expected, atol=1e-4)
+
+
 def test_depths_of_the_heads():
     with tf.Graph().as_default():
         features = [tf.placeholder(tf.float32, [1, None, None, 512])]

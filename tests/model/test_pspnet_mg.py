@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -17,8 +19,8 @@ from tests.model.training_step import ARCHITECTURE, CLASSES, batch, initialize
 @pytest.mark.parametrize(
     ("network", "scopes"),
     [
-        ("resnet_v1_50", {"block4/unit_4", "block3/unit_7", "logits", "aux_logits", "psp"}),
-        ("resnet_v1_101", {"block4/unit_4", "block3/unit_24", "logits", "aux_logits", "psp"}),
+        ("resnet_v1_50", {"block4/unit_4", "block3/unit_7", "logits", "aux_logits", "psp", "fpn"}),
+        ("resnet_v1_101", {"block4/unit_4", "block3/unit_24", "logits", "aux_logits", "psp", "fpn"}),
     ],
 )
 def test_scopes_of_new_layers(network, scopes):
@@ -58,5 +60,49 @@ def test_forward_graph_of_unknown_sizes_equals_float64():
 
 
 def test_architecture_defaults_are_those_of_the_reference():
-    defaults = Architecture("resnet_v1_50", 19, 8, "reference", "half_pixel", "conv7", "same", None, 512, 256)
+    defaults = Architecture("resnet_v1_50", 19, 8, "reference", "half_pixel", "conv7", "same", None, 512, 256, "ppm")
     assert Architecture("resnet_v1_50", 19) == defaults
+
+
+def _training_logits(images, architecture, known=True):
+    """Logits and those of the auxiliary head in training, by tower, and the gradient of their squares by variable."""
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        xs, feed = towers(images, known=known)
+        outputs = pspnet_mg.pspnet(xs, architecture, is_training=True, has_auxiliary=True)
+        squares = tf.add_n([tf.reduce_sum(tf.square(y)) for y in (*outputs.logits, *outputs.auxiliary)])
+        variables = tf.trainable_variables()
+        gradients = tf.gradients(squares, variables)
+        assert None not in gradients
+        assert {v.op.name.split("/")[0] for v in variables} == {architecture.network}
+        with open_session(rewrite_graph=False) as session:
+            initialize(session)
+            return session.run([outputs.logits, outputs.auxiliary, gradients], feed)
+
+
+@pytest.mark.parametrize(("decoder", "output_stride"), [("c1", 8), ("upernet", 32), ("upernet", 16)])
+def test_towers_of_other_decoders_are_one_tower(decoder, output_stride):
+    architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride)
+    (images,) = batch((3, 49, 41))[0]
+    alone = _training_logits([images], architecture)
+    shared = _training_logits([images[:1], images[1:]], architecture, known=False)
+    for one, several in zip(alone[:2], shared[:2], strict=True):
+        joined = np.concatenate(several)
+        assert joined.shape == (*images.shape[:3], CLASSES)
+        np.testing.assert_allclose(joined, one[0], atol=1e-4 * np.abs(one[0]).max())
+    # By length: where rounding decides on which side of zero an activation lies, single values differ by much.
+    differences = [np.linalg.norm(several - one) for one, several in zip(alone[2], shared[2], strict=True)]
+    assert np.linalg.norm(differences) < 1e-2 * np.linalg.norm([np.linalg.norm(one) for one in alone[2]])
+
+
+def test_upernet_predicts_at_the_size_of_the_image():
+    architecture = dataclasses.replace(ARCHITECTURE, decoder="upernet", output_stride=32)
+    images = batch((1, 40, 33))[0]
+    with tf.Graph().as_default():
+        xs, feed = towers(images, known=False)
+        (probabilities,) = pspnet_mg.forward_graph(xs, architecture)
+        with open_session(rewrite_graph=False) as session:
+            initialize(session)
+            output = session.run(probabilities, feed)
+    assert output.shape == (1, 40, 33, CLASSES)
+    np.testing.assert_allclose(output.sum(axis=-1), 1, atol=1e-5)

@@ -82,3 +82,8 @@ def test_help_shows_every_flag_with_its_default(config, capsys):
 )  # fmt: skip
 def test_unknown_flags_and_values_that_are_none(line, config, words):
     assert re.search(words, refusal(line, config))
+
+
+def test_a_switch_alone_is_on():
+    assert parse("--ms --coloring 0", PredictConfig) == parse("--ms 1 --coloring 0", PredictConfig)
+    assert parse("--gpu_num 2 --color_switch --poly_lr 0").color_switch is True

@@ -103,11 +103,11 @@ def test_validation_looks_at_the_record(tiny_run, toy_dir, tmp_path, config, wor
 
 
 RECORDED = {
-    "network": "resnet_v1_101", "three_convs_beginning": True, "pool_padding": "symmetric",
+    "network": "resnet_v1_101", "decoder": "upernet", "three_convs_beginning": True, "pool_padding": "symmetric",
     "stride_convention": "caffe", "output_stride": 16, "resize_grid": "align_corners", "color_switch": True,
 }  # fmt: skip
 OTHER = {
-    "network": "resnet_v1_50", "three_convs_beginning": False, "pool_padding": "same",
+    "network": "resnet_v1_50", "decoder": "ppm", "three_convs_beginning": False, "pool_padding": "same",
     "stride_convention": "slim", "output_stride": 8, "resize_grid": "legacy", "color_switch": False,
 }  # fmt: skip
 

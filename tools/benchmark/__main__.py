@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flag_parsing import FlagError, comma_separated, flag, parse_flags, whole_numbers
-from tools.flags import FLOAT_TYPES, NETWORKS
+from tools.flags import DECODERS, FLOAT_TYPES, NETWORKS
 
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row
 
-PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "waiting", "frames", "startup", "growth")
+PARTS = (
+    "inference",
+    "training",
+    "syncbn",
+    "checkpointing",
+    "input",
+    "waiting",
+    "frames",
+    "startup",
+    "growth",
+    "models",
+    "agreement",
+)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
 
@@ -43,14 +55,23 @@ class BenchmarkConfig:
     ms: bool = flag(False, "whole frames at the scales 0.5 to 1.75")
     warm_up: int = flag(2, "calls of each candidate that are not timed", minimum=1)
     repeats: int = flag(7, "calls of each candidate that are timed; the median counts", minimum=1)
+    models: bool = flag(False, "the part models alone")
+    networks: tuple[str, ...] = flag(NETWORKS, "encoders of the part models, by commas", comma_separated)
+    decoders: tuple[str, ...] = flag(DECODERS, "decoders of the part models, by commas", comma_separated)
+    weights_ckpt: str | None = flag(None, "snapshot of a trained network, for the part agreement", str)
+    data_dir: str | None = flag(None, "folder of its dataset (default: as recorded)", str)
+    images: int = flag(100, "images of its validation split at most", minimum=1)
     train_flags: str = flag(_WAITING_RUN, "flags of train.py, of the part waiting, in quotes", str)
     json: str | None = flag(None, "file for the figures", str)
 
     def __post_init__(self) -> None:
-        for name, known in (("parts", PARTS), ("float_types", FLOAT_TYPES)):
+        choices = {"parts": PARTS, "float_types": FLOAT_TYPES, "networks": NETWORKS, "decoders": DECODERS}
+        for name, known in choices.items():
             unknown = [value for value in getattr(self, name) if value not in known]
             if unknown:
                 raise FlagError(f"--{name} {unknown[0]} is unknown: use {', '.join(known)}")
+        if "agreement" in self.parts and self.weights_ckpt is None:
+            raise FlagError("--parts agreement compares what a trained network says: give one with --weights_ckpt")
         if len(self.frame_size) != 2:
             raise FlagError(f"--frame_size has {len(self.frame_size)} numbers: give a height and a width")
 
@@ -156,6 +177,28 @@ def _growth(config: BenchmarkConfig) -> Iterator[Row]:
     )
 
 
+def _models(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.models import measure_models
+
+    yield from measure_models(
+        config.networks,
+        config.decoders,
+        num_classes=config.num_classes,
+        crop_size=config.crop_size,
+        batch_size=config.batch_size,
+        warm_up=config.warm_up,
+        repeats=config.repeats,
+    )
+
+
+def _agreement(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.agreement import measure_agreement
+
+    yield from measure_agreement(
+        str(config.weights_ckpt), config.data_dir, float_types=config.float_types, images=config.images
+    )
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -166,12 +209,14 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "frames": _frames,
     "startup": _startup,
     "growth": _growth,
+    "models": _models,
+    "agreement": _agreement,
 }
 
 
 def measure(config: BenchmarkConfig) -> Iterator[Row]:
     """The rows that the flags ask for, as they are measured."""
-    for part in config.parts:
+    for part in ("models",) if config.models else config.parts:
         yield from _MEASURE[part](config)
 
 

@@ -76,7 +76,7 @@ def _candidates(stack: ExitStack, plan: InferencePlan) -> tuple[dict[str, Callab
     """What is timed, by name, and the operations of the convolutions of `ours`."""
     images = plan.images()
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    variables, prefix = _with_variables(stack, plan, images, folder)
+    _, variables, prefix = _with_variables(stack, plan, images, folder)
     graph, ours = _frozen(stack, prefix, plan, images)
     candidates = {"ours": ours, "variables": variables, "reference": _reference(stack, plan, images)}
     if engines.is_installed("openvino"):
@@ -88,10 +88,25 @@ def _candidates(stack: ExitStack, plan: InferencePlan) -> tuple[dict[str, Callab
     return candidates, flops.convolution_flops(graph)
 
 
+def frozen_run(stack: ExitStack, plan: InferencePlan, folder: str) -> tuple[tf.Graph, tf.Graph, Callable[[], object]]:
+    """The frozen network, the one with variables that it was made from, and a run of the first.
+
+    Args:
+        stack: holds the session.
+        plan: what to run.
+        folder: for the checkpoint.
+    """
+    images = plan.images()
+    with ExitStack() as first:
+        variables, _, prefix = _with_variables(first, plan, images, folder)
+    graph, run = _frozen(stack, prefix, plan, images)
+    return graph, variables, run
+
+
 def _with_variables(
     stack: ExitStack, plan: InferencePlan, images: np.ndarray, folder: str
-) -> tuple[Callable[[], object], str]:
-    """A run of the network with random variables, and the prefix of the checkpoint they were saved to."""
+) -> tuple[tf.Graph, Callable[[], object], str]:
+    """The network with random variables, a run of it, and the prefix of the checkpoint they were saved to."""
     devices = cluster.tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):
@@ -103,7 +118,7 @@ def _with_variables(
     session.run(initializer)
     with graph.as_default():
         prefix = saver.save(session, os.path.join(folder, "model.ckpt"), write_meta_graph=False)
-    return lambda: session.run(probabilities, {fed: images}), prefix
+    return graph, lambda: session.run(probabilities, {fed: images}), prefix
 
 
 def _frozen(

@@ -13,7 +13,7 @@ from database import synthetic
 from model import resnet
 from tests.tools.runs import NARROW, NETWORK
 from tools.benchmark import __main__ as benchmark
-from tools.benchmark import engines, flops, input, startup, steps, training
+from tools.benchmark import engines, flops, input, models, startup, steps, training
 from tools.benchmark.apart import EndedError
 from tools.benchmark.timing import Row
 from tools.flag_parsing import FlagError, parse_flags
@@ -162,6 +162,22 @@ def test_a_step_is_taken_before_the_one_whose_memory_is_measured(monkeypatch):
     assert steps.peak_bytes_of_step("plan") == 2
 
 
+def test_rows_of_models(capsys, monkeypatch):
+    monkeypatch.setattr(models, "run_apart", lambda function, *arguments: function(*arguments))
+    rows = rows_of(capsys, "--models", "--networks", NETWORK, "--decoders", "ppm,c1,upernet")
+    units = {"parameters": "million", "flops": "GFLOP per image", "inference": "images/s", "training": "images/s",
+             "memory": "MB"}  # fmt: skip
+    decoders = ("ppm", "c1", "upernet")
+    assert units_of(rows) == {
+        f"models.{NETWORK}.{decoder}.{name}": unit for decoder in decoders for name, unit in units.items()
+    }
+    parameters = {name.split(".")[2]: float(value) for name, value, _ in rows if name.endswith("parameters")}
+    # Beside the encoder: the 3x3 layer with its two vectors, and the classifier with its biases.
+    narrow = 1e6 * parameters["c1"] - (9 * 128 * 512 + 2 * 512 + 512 * 3 + 3)
+    pyramid = 4 * (128 * 32 + 2 * 32) + (9 * 256 * 512 + 2 * 512 + 512 * 3 + 3)
+    assert 1e6 * parameters["ppm"] == pytest.approx(narrow + pyramid, abs=2e3)
+
+
 @pytest.mark.parametrize("build", [input._ours, input._reference_order])
 def test_both_orders_of_work_give_the_same_kind_of_crop(tmp_path, build):
     sample = input.write_frame(str(tmp_path), (48, 96))
@@ -191,6 +207,7 @@ def test_packages_that_are_not_installed_are_logged(caplog, monkeypatch):
     [
         ("--parts speed", "--parts speed is unknown: use inference, "),
         ("--float_types 32,64", "--float_types 64 is unknown: use 32"),
+        ("--parts agreement", "--parts agreement compares what a trained network says: give one with --weights_ckpt"),
         ("--frame_size 512", "--frame_size has 1 numbers: give a height and a width"),
         ("--towers 1,x", "'1,x' is not whole numbers above 0, separated by commas"),
         ("--crop_sizes 240,0", "'240,0' is not whole numbers above 0, separated by commas"),

@@ -1,0 +1,56 @@
+"""How many pixels a trained network gives the same class in half precision as in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from tqdm import tqdm
+
+from database.datasets import find_samples
+from database.images import read_image
+from tools import checkpoint
+from tools.benchmark.timing import SHORT_NAMES, Row
+from tools.evaluation import Predictor
+from tools.flags import PredictConfig
+from tools.half_precision import avoid_faulty_amx
+from tools.selection import prediction_dataset, record_of_checkpoint
+
+_EXACT = "32"
+
+
+def measure_agreement(
+    weights_ckpt: str, data_dir: str | None, *, float_types: Sequence[str], images: int
+) -> Iterator[Row]:
+    """The share of equal pixels over the validation split, single scale with mirror.
+
+    Args:
+        weights_ckpt: snapshot, or a folder of them, with its record.
+        data_dir: of the dataset; None for where the record says.
+        float_types: keys of `pspnet_mg.FLOAT_TYPES`; float32 is what they are compared with.
+        images: at most so many of the split.
+
+    Raises:
+        CheckpointError, DatasetError, ImageError, RecordError: as `predict.py`.
+    """
+    avoid_faulty_amx()
+    config = PredictConfig(weights_ckpt=weights_ckpt, data_dir=data_dir)
+    prefix = checkpoint.resolve_checkpoint(weights_ckpt)
+    record = record_of_checkpoint(prefix, config)
+    dataset, folder = prediction_dataset(config, record)
+    samples = find_samples(dataset, folder, ["val"])[:images]
+    kinds = [kind for kind in float_types if kind != _EXACT]
+    equal, pixels = dict.fromkeys(kinds, 0), 0
+    with ExitStack() as stack:
+        predictors = {
+            kind: stack.enter_context(Predictor(prefix, record, float_type=kind)) for kind in (_EXACT, *kinds)
+        }
+        for sample in tqdm(samples, "agreement", unit="img"):
+            image = read_image(sample.image)
+            exact = predictors[_EXACT].labels(image)
+            pixels += exact.size
+            for kind in kinds:
+                equal[kind] += int(np.count_nonzero(predictors[kind].labels(image) == exact))
+    for kind in kinds:
+        yield Row(f"agreement.{SHORT_NAMES[kind]}", equal[kind] / pixels, "of pixels")

@@ -1,0 +1,97 @@
+"""The networks beside each other: parameters, operations, memory and speed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import tensorflow.compat.v1 as tf
+
+from model.pspnet_mg import OUTPUT_STRIDES, Architecture
+from model.training_graph import TrainingOptions
+from tools.benchmark import flops
+from tools.benchmark.apart import run_apart
+from tools.benchmark.inference import InferencePlan, frozen_run
+from tools.benchmark.steps import StepPlan, open_step
+from tools.benchmark.timing import Row, interleaved_medians
+from tools.memory_use import peak_bytes_of_call
+
+_MILLION, _BILLION = 1e6, 1e9
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """What there is to say of a network.
+
+    Attributes:
+        parameters: trained values, without those of the auxiliary head.
+        flops: multiplications and additions of the convolutions, of one image, in prediction.
+        inference_seconds, training_seconds: of a batch, frozen, and of a step with the auxiliary head.
+        training_bytes: memory that a step needs beside what is there between steps.
+    """
+
+    parameters: int
+    flops: int
+    inference_seconds: float
+    training_seconds: float
+    training_bytes: int
+
+
+def measure_models(
+    networks: Sequence[str],
+    decoders: Sequence[str],
+    *,
+    num_classes: int,
+    crop_size: int,
+    batch_size: int,
+    warm_up: int,
+    repeats: int,
+) -> Iterator[Row]:
+    """Rows of every encoder with every decoder, in float32 on one tower, each in a process of its own.
+
+    Args:
+        networks: keys of `resnet.NETWORKS`.
+        decoders: keys of `pspnet_mg.HEADS`.
+        num_classes: of each network.
+        crop_size: height and width of the images.
+        batch_size: images at a time.
+        warm_up, repeats: see `timing.interleaved_medians`.
+    """
+    for network in networks:
+        for decoder in decoders:
+            architecture = Architecture(network, num_classes, OUTPUT_STRIDES[decoder], decoder=decoder)
+            figures = run_apart(model_figures, architecture, crop_size, batch_size, warm_up, repeats)
+            name = f"models.{network}.{decoder}"
+            yield Row(f"{name}.parameters", figures.parameters / _MILLION, "million")
+            yield Row(f"{name}.flops", figures.flops / _BILLION, "GFLOP per image")
+            yield Row(f"{name}.inference", batch_size / figures.inference_seconds, "images/s")
+            yield Row(f"{name}.training", batch_size / figures.training_seconds, "images/s")
+            yield Row(f"{name}.memory", figures.training_bytes / _MILLION, "MB")
+
+
+def model_figures(
+    architecture: Architecture, crop_size: int, batch_size: int, warm_up: int, repeats: int
+) -> ModelFigures:
+    """Builds the network for prediction and for training, and measures both; arguments as `measure_models`."""
+    plan = InferencePlan(architecture, "32", crop_size, batch_size)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        graph, variables, run = frozen_run(stack, plan, folder)
+        inference = interleaved_medians({"run": run}, warm_up=warm_up, repeats=repeats)["run"]
+    with ExitStack() as stack:
+        step = open_step(stack, StepPlan(architecture, TrainingOptions(), 1, batch_size, crop_size))
+        training = interleaved_medians({"step": step}, warm_up=warm_up, repeats=repeats)["step"]
+        peak = peak_bytes_of_call(step)
+    return ModelFigures(
+        parameters=_parameters(variables),
+        flops=flops.convolution_flops(graph) // batch_size,
+        inference_seconds=inference,
+        training_seconds=training,
+        training_bytes=peak,
+    )
+
+
+def _parameters(graph: tf.Graph) -> int:
+    return sum(variable.shape.num_elements() for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES))
