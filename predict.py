@@ -50,13 +50,17 @@ def predict(
 
 
 def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, folder: str) -> None:
-    """Writes the tables beside the pictures and prints the one in text."""
+    """Writes the tables beside the pictures and prints the one in text; a followed run gets the scores too."""
     from tools import tables
     from tools.checkpoint import checkpoint_step
+    from tools.following import followed_run
+    from tools.summaries import write_validation
+    from tools.training import writing_to
 
+    step = checkpoint_step(prefix)
     header = {
         "checkpoint": prefix,
-        "step": checkpoint_step(prefix),
+        "step": step,
         "dataset": record.database,
         "split": config.mode,
         "multi_scale": int(config.ms),
@@ -66,13 +70,16 @@ def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scor
     }
     tables.write_tables(scores, record.class_names, folder, header=header)
     print(tables.text_table(scores, record.class_names))
+    if config.follow is not None:
+        run = followed_run(config.follow)
+        with writing_to(run):
+            write_validation(run.path, step or 0, scores, record.class_names)
 
 
-def predict_checkpoint(config: PredictConfig, prefix: str) -> Scores | None:
+def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     """Predicts the split with one checkpoint, and reports the scores if there are labels.
 
-    Returns:
-        The scores, None where no sample has a label, or where a run that is followed has been scored before.
+    Does nothing where a run is followed and this snapshot of it has been scored before.
     """
     from database.datasets import find_samples
     from tools.prediction_files import results_folder
@@ -87,35 +94,26 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> Scores | None:
     )
     if config.follow is not None and os.path.exists(os.path.join(folder, "scores.json")):
         logger.info("%s is scored in %s", prefix, folder)
-        return None
+        return
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
     scores = predict(config, prefix, record, samples, folder)
     if scores is not None:
         report(config, prefix, record, scores, folder)
-    return scores
 
 
 def follow(config: PredictConfig) -> None:
-    """Predicts with every snapshot of a run as it appears, and writes its scores beside the run's losses."""
+    """Predicts with every snapshot of a run as it appears."""
     from tools.checkpoint import CheckpointError
     from tools.following import appearing_snapshots, followed_run
-    from tools.selection import record_of_checkpoint
-    from tools.summaries import write_validation
-    from tools.training import writing_to
 
-    folder = followed_run(str(config.follow))
-    for step, prefix in appearing_snapshots(folder):
+    for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
         try:
-            scores = predict_checkpoint(dataclasses.replace(config, output_dir=output), prefix)
+            predict_checkpoint(dataclasses.replace(config, output_dir=output), prefix)
         except CheckpointError:
             if os.path.exists(prefix + ".index"):
                 raise
             logger.warning("%s was removed before it could be read", prefix)
-            continue
-        if scores is not None:
-            with writing_to(folder):
-                write_validation(folder.path, step, scores, record_of_checkpoint(prefix, config).class_names)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -82,7 +82,7 @@ HEADS: dict[str, Head] = {
 }  # fmt: skip
 
 # UPerNet gets its resolution from the lower blocks, and needs no dilation.
-OUTPUT_STRIDES = {"ppm": 8, "c1": 8, "upernet": 32}
+DEFAULT_OUTPUT_STRIDES = {"ppm": 8, "c1": 8, "upernet": 32}
 
 
 def new_layer_scopes(network: str) -> tuple[str, ...]:

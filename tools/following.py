@@ -43,8 +43,12 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
         RecordError: the record beside the snapshots is damaged.
     """
     seen: set[int] = set()
+
+    def unseen() -> list[int]:
+        return [step for step in snapshot_steps(folder) if step not in seen]
+
     while True:
-        new = [step for step in snapshot_steps(folder) if step not in seen]
+        new = unseen()
         for step in new:
             seen.add(step)
             yield step, folder.snapshot(step)
@@ -54,5 +58,5 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
             return
         if not new:
             logger.info("waiting for the next snapshot in %s", folder.snapshots)
-            while [step for step in snapshot_steps(folder) if step not in seen] == []:
+            while not unseen():
                 wait(_SECONDS_BETWEEN_LOOKS)

@@ -19,6 +19,7 @@ from typing import Any
 from database.atomic import written_atomically
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import FlagError, flag, parse_flags
+from tools.tables import percent
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def text_of(runs: Sequence[Run]) -> str:
             lines.append("    " + "  ".join(f"{name} {_shown(run.flags.get(name))}" for name in names))
         width = max((len(score.of) for score in run.scores), default=0)
         for score in run.scores:
-            iou, accuracy = _percent(score.mean_iou), _percent(score.pixel_accuracy)
+            iou, accuracy = percent(score.mean_iou), percent(score.pixel_accuracy)
             lines.append(f"    {score.of:<{width}}  mIoU {iou:>6}  pixel accuracy {accuracy:>6}")
         if not run.scores:
             lines.append("    no scores")
@@ -154,10 +155,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return ",".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
-
-
-def _percent(fraction: float | None) -> str:
-    return "n/a" if fraction is None else f"{100 * fraction:.2f}"
 
 
 def _write_json(runs: Sequence[Run], path: str) -> None:

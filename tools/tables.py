@@ -141,23 +141,24 @@ def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
 def _class_rows(scores: Scores, class_names: Sequence[str]) -> list[tuple[str, str, str]]:
     _check_names(scores, class_names)
     return [
-        (name, _percent(iou), _percent(accuracy))
+        (name, percent(iou), percent(accuracy))
         for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
     ]
 
 
 def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
     return [
-        ("mIoU %", _percent(scores.mean_iou)),
-        ("mean accuracy %", _percent(scores.mean_accuracy)),
-        ("pixel accuracy %", _percent(scores.pixel_accuracy)),
-        ("frequency weighted IoU %", _percent(scores.frequency_weighted_iou)),
+        ("mIoU %", percent(scores.mean_iou)),
+        ("mean accuracy %", percent(scores.mean_accuracy)),
+        ("pixel accuracy %", percent(scores.pixel_accuracy)),
+        ("frequency weighted IoU %", percent(scores.frequency_weighted_iou)),
         ("images", str(scores.images)),
         ("valid pixels", str(scores.pixels)),
     ]
 
 
-def _percent(fraction: float | None) -> str:
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with 2 decimals, `n/a` for None and nan."""
     return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
 
 

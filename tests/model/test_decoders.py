@@ -12,6 +12,19 @@ from tests.model.sessions import open_session, run, towers
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
+# Shapes of convolution variables in heads of ResNet-50 and deeper.
+PYRAMID = {
+    "psp/pool6/weights": [1, 1, 2048, 512],
+    "psp/pool3/weights": [1, 1, 2048, 512],
+    "psp/pool2/weights": [1, 1, 2048, 512],
+    "psp/pool1/weights": [1, 1, 2048, 512],
+    "block4/unit_4/weights": [3, 3, 4096, 512],
+}
+CLASSIFIER = {
+    "logits/weights": [1, 1, 512, 19],
+    "logits/biases": [19],
+}
+
 
 def _shapes() -> dict[str, list[int]]:
     """Shapes of the convolution variables by name, after a look at batch normalization."""
@@ -28,15 +41,7 @@ def test_names_of_the_pyramid_pooling_head():
         features = [tf.placeholder(tf.float32, [1, None, None, 2048]) for _ in range(2)]
         logits = decoders.pyramid_pooling_head(features, "resnet_v1_50", 19, "half_pixel", None)
         assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
-        assert _shapes() == {
-            "psp/pool6/weights": [1, 1, 2048, 512],
-            "psp/pool3/weights": [1, 1, 2048, 512],
-            "psp/pool2/weights": [1, 1, 2048, 512],
-            "psp/pool1/weights": [1, 1, 2048, 512],
-            "block4/unit_4/weights": [3, 3, 4096, 512],
-            "logits/weights": [1, 1, 512, 19],
-            "logits/biases": [19],
-        }
+        assert _shapes() == PYRAMID | CLASSIFIER
 
 
 def test_names_of_the_head_of_one_convolution():
@@ -44,11 +49,7 @@ def test_names_of_the_head_of_one_convolution():
         features = [tf.placeholder(tf.float32, [1, None, None, 2048]) for _ in range(2)]
         logits = decoders.c1_head(features, "resnet_v1_101", 19)
         assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
-        assert _shapes() == {
-            "block4/unit_4/weights": [3, 3, 2048, 512],
-            "logits/weights": [1, 1, 512, 19],
-            "logits/biases": [19],
-        }
+        assert _shapes() == CLASSIFIER | {"block4/unit_4/weights": [3, 3, 2048, 512]}
 
 
 def test_names_of_upernet():
@@ -58,12 +59,7 @@ def test_names_of_upernet():
         ]
         logits = decoders.upernet_head(features, "resnet_v1_50", 19, "half_pixel", None)
         assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
-        assert _shapes() == {
-            "psp/pool6/weights": [1, 1, 2048, 512],
-            "psp/pool3/weights": [1, 1, 2048, 512],
-            "psp/pool2/weights": [1, 1, 2048, 512],
-            "psp/pool1/weights": [1, 1, 2048, 512],
-            "block4/unit_4/weights": [3, 3, 4096, 512],
+        assert _shapes() == PYRAMID | CLASSIFIER | {
             "fpn/lateral3/weights": [1, 1, 1024, 512],
             "fpn/lateral2/weights": [1, 1, 512, 512],
             "fpn/lateral1/weights": [1, 1, 256, 512],
@@ -71,8 +67,6 @@ def test_names_of_upernet():
             "fpn/output2/weights": [3, 3, 512, 512],
             "fpn/output1/weights": [3, 3, 512, 512],
             "fpn/fusion/weights": [3, 3, 2048, 512],
-            "logits/weights": [1, 1, 512, 19],
-            "logits/biases": [19],
         }
 
 

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from model import resnet, training_graph
 from model.memory import Recomputation
 from tests.differences import relative_difference
+from tests.model.operations import needed_for
 from tests.model.reference_network import NETWORK
 from tests.model.sessions import open_session, run, towers
 from tests.model.training_step import ARCHITECTURE, OPTIONS, Step, batch, initialize, take_step
@@ -110,18 +111,6 @@ def test_running_averages_have_one_update_each():
     assert counts[0][0] == counts[0][1]
 
 
-def _needed_for(operation: tf.Operation) -> set[tf.Operation]:
-    """The operation and all that run before it."""
-    found: set[tf.Operation] = set()
-    waiting = [operation]
-    while waiting:
-        op = waiting.pop()
-        if op not in found:
-            found.add(op)
-            waiting += [*(x.op for x in op.inputs), *op.control_inputs]
-    return found
-
-
 def _segment(op: tf.Operation, units: int) -> str | None:
     """The segment in which an operation of the first pass lies."""
     match = UNIT.match(op.name)
@@ -132,7 +121,7 @@ def _kept_inside_segments(options) -> set[str]:
     """Activations of the first pass that only their own segment uses there, and something outside it later on."""
     with tf.Graph().as_default():
         graph, _ = _build(options)
-        first_pass, step = _needed_for(graph.total_loss.op), _needed_for(graph.train_op)
+        first_pass, step = needed_for(graph.total_loss.op), needed_for(graph.train_op)
         kept = set()
         for op in first_pass:
             segment = _segment(op, options.checkpoint_units)
@@ -152,7 +141,7 @@ def test_activations_inside_a_segment_are_not_kept():
 def test_the_second_pass_waits_for_the_gradients():
     with tf.Graph().as_default() as default:
         graph, _ = _build(SAVING)
-        first_pass = _needed_for(graph.total_loss.op)
+        first_pass = needed_for(graph.total_loss.op)
         copies = [op for op in default.get_operations() if re.search(r"recomputed(_\d+)?/Identity(_\d+)?$", op.name)]
         assert len(copies) == 2 * sum(SMALL.units)
         for op in copies:
@@ -221,5 +210,5 @@ def test_no_variable_changes_before_the_second_pass_has_read_it():
         [gradient] = recomputation.gradients(tf.square(y), [weight])
         reads = [op for op in default.get_operations() if op.type == "ReadVariableOp" and "recomputed" in op.name]
         assert reads
-        assert _needed_for(gradient.op).issuperset(reads)
+        assert needed_for(gradient.op).issuperset(reads)
         assert relative_difference(run(gradient), 2 * 3 * 2 * 2) < 1e-6

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from model import regularizers
 from tests.differences import relative_difference
+from tests.model.operations import needed_for
 from tests.model.sessions import run
 
 ALPHA, BETA = 0.3, 0.07
@@ -147,17 +148,6 @@ def test_gradient_is_added_to_that_of_the_loss():
         np.testing.assert_allclose(gradient, factor + rates.get(name, 0.0) * value, rtol=1e-6)
 
 
-def _needed_by(operation: tf.Operation) -> set[tf.Operation]:
-    """All operations that run before it, itself among them."""
-    found, waiting = set(), [operation]
-    while waiting:
-        operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
-            waiting += [*operation.control_inputs, *(x.op for x in operation.inputs)]
-    return found
-
-
 def test_gradient_of_the_decay_waits_for_that_of_the_loss_and_for_the_value():
     with tf.Graph().as_default():
         variables, decay = _build(_values(0), 3, _starting_points())
@@ -167,7 +157,7 @@ def test_gradient_of_the_decay_waits_for_that_of_the_loss_and_for_the_value():
             place = variables.index(decayed.variable)
             first, second = gradients[place].op.inputs
             assert first is of_loss[place]
-            assert {first.op, decayed.value.op} <= _needed_by(second.op)
+            assert {first.op, decayed.value.op} <= needed_for(second.op)
 
 
 @pytest.mark.parametrize("mode", [1, 2, 3])

@@ -141,6 +141,7 @@ def test_defaults_are_the_reference_ones():
     ("listed", "table"),
     [
         (flags.NETWORKS, resnet.NETWORKS),
+        (flags.DECODERS, pspnet_mg.HEADS),
         (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
         (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
         (flags.POOL_PADDINGS, utils_mg.POOL_PADDINGS),
