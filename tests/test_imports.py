@@ -36,7 +36,7 @@ LAYERS = {
     ),
     "database": (
         ("atomic", "classes"),
-        ("images",),
+        ("images", "lists"),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),
         ("loading", "tfrecord"),

@@ -15,7 +15,8 @@ from model.pspnet_mg import Architecture
 from tools import checkpoint, cluster
 from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor, TowerPredictor, predictor_on
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig, check_own_data_flags
+from tools.flag_checks import check_own_data_flags
+from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
 from tools.model_record import ModelRecord
@@ -29,8 +30,9 @@ Weights = TypeVar("Weights", bound=WeightsConfig)
 _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
 
-# Flags for own data that name files, which prediction needs again.
-_FILES_OF_OWN_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
+# Flags that name files, which prediction needs again.
+_FILES_OF_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
+_LISTS = {"train": "train_list", "val": "val_list", "test": "test_list"}
 
 # Flags that say what variables there are: a checkpoint can be read as it was trained alone.
 _FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
@@ -45,6 +47,7 @@ def _own_dataset(flags: Mapping[str, Any]) -> Dataset:
         train_list=flags.get("train_list"),
         val_list=flags.get("val_list"),
         test_list=flags.get("test_list"),
+        holdout=flags.get("holdout"),
         palette_file=flags.get("palette"),
         ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
         label_map_file=flags.get("label_map"),
@@ -52,8 +55,11 @@ def _own_dataset(flags: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _dataset_of_flags(database: str, config: TrainConfig | WeightsConfig) -> Dataset:
-    return _own_dataset(dataclasses.asdict(config)) if database == "custom" else get_dataset(database)
+def _dataset_of_flags(database: str, flags: Mapping[str, Any]) -> Dataset:
+    if database == "custom":
+        return _own_dataset(flags)
+    list_paths = {split: flags.get(name) for split, name in _LISTS.items()}
+    return get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
 
 
 def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
@@ -62,7 +68,7 @@ def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
     """
-    dataset = _dataset_of_flags(config.database, config)
+    dataset = _dataset_of_flags(config.database, dataclasses.asdict(config))
     return dataset, existing_folder(dataset, config.data_dir)
 
 
@@ -91,8 +97,8 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record beside a checkpoint, or the reference's conventions where there is none.
 
-    Where flags say otherwise, strides, grid, order of channels, mean and size of windows are changed; dataset and
-    classes are those of the training. Sizes that do not suit the grid are warned of.
+    Where flags say otherwise, strides, grid, order of channels, mean, enlargement and size of windows are changed;
+    dataset and classes are those of the training. Sizes that do not suit the grid are warned of.
 
     Raises:
         RecordError: the record is damaged.
@@ -108,6 +114,7 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         architecture=dataclasses.replace(record.architecture, **changes),
         color_switch=record.color_switch if config.color_switch is None else config.color_switch,
         test_image_size=record.test_image_size if config.test_image_size is None else config.test_image_size,
+        upsample_input=config.upsample_input or record.upsample_input,
         image_mean=config.image_mean or record.image_mean,
     )
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
@@ -127,15 +134,16 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     """
     database = _predicted_database(config, trained)
     in_training = database == trained.database
-    if in_training and database == "custom":
-        given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-        recorded = {name: trained.flags[name] for name in _FILES_OF_OWN_DATA if trained.flags.get(name)}
+    given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    if in_training:
+        recorded = {name: trained.flags[name] for name in _FILES_OF_DATA if trained.flags.get(name)}
         taken = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
         if taken:
             logger.info("as in training: %s (paths begin in the current folder)", " ".join(taken))
-        dataset = _own_dataset({**trained.flags, **given})
+        held_out = {"holdout": None} if config.val_list is not None else {}
+        dataset = _dataset_of_flags(database, {**trained.flags, **held_out, **given})
     else:
-        dataset = _dataset_of_flags(database, config)
+        dataset = _dataset_of_flags(database, given)
     _require_same_classes(dataset, trained)
     data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
     return dataset, existing_folder(dataset, data_dir)
@@ -154,7 +162,7 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
     """
     database, record = _predicted_database(config, trained), trained
     if database != trained.database:
-        dataset = _dataset_of_flags(database, config)
+        dataset = _dataset_of_flags(database, dataclasses.asdict(config))
         _require_same_classes(dataset, trained)
         record = trained.for_dataset(dataset)
     num_classes = trained.architecture.num_classes
@@ -225,7 +233,7 @@ def build_predictor(
 def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record that the reference implementation would have written."""
     network, num_classes, stem = _foreign_network(prefix, config.network)
-    dataset = _dataset_of_flags(config.database or "Cityscapes", config)
+    dataset = _dataset_of_flags(config.database or "Cityscapes", dataclasses.asdict(config))
     logger.info(
         "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
         prefix,
