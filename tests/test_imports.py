@@ -39,8 +39,9 @@ LAYERS = {
         ("images",),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),
-        ("loading", "tfrecord"),
+        ("loading", "dynamic_sizes", "tfrecord"),
         ("reader",),
+        ("dynamic_batches",),
     ),
 }
 PLAIN_PYTHON = (

@@ -222,6 +222,20 @@ def test_custom_data_flags():
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect where all pixels count"),
         ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is no probability"),
+        ("--batch_size 2 --dynamic_max_size 600", TrainConfig, "--dynamic_max_size 600 has no effect on crops"),
+        ("--batch_size 2 --dynamic_short_sides 9", TrainConfig, "--dynamic_short_sides .* has no effect on crops"),
+        ("--batch_size 2 --dynamic_size --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect beside .* its own"),
+        ("--batch_size 2 --dynamic_size --train_image_size 9", TrainConfig, "--train_image_size 9 has no effect"),
+        (
+            "--batch_size 2 --dynamic_size --dynamic_short_sides 7,400 --dynamic_max_size 500",
+            TrainConfig,
+            "--dynamic_short_sides 7 to 400 are not within 8 and --dynamic_max_size 500: change one",
+        ),
+        (
+            "--batch_size 2 --dynamic_size --dynamic_max_size 500",
+            TrainConfig,
+            "--dynamic_short_sides 300 to 600 are not within 8 and --dynamic_max_size 500: change one",
+        ),
         ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
