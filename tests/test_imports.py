@@ -31,6 +31,7 @@ LAYERS = {
         ("memory", "losses", "pyramid_convolution"),
         ("resnet",),
         ("decoders",),
+        ("icnet",),
         ("pspnet_mg",),
         ("training_graph",),
     ),

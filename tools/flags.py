@@ -23,7 +23,7 @@ from tools.flag_parsing import (
 
 # Known to the model, listed here so that flags are parsed without TensorFlow; a test holds the two equal.
 NETWORKS = ("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_18", "resnet_v1_34")
-DECODERS = ("ppm", "c1", "upernet")
+DECODERS = ("ppm", "c1", "upernet", "icnet")
 STRIDE_CONVENTIONS = ("reference", "slim", "caffe", "contracted", "mmseg")
 POOL_PADDINGS = ("same", "symmetric")
 RESIZE_GRIDS = ("half_pixel", "align_corners", "legacy")
@@ -128,8 +128,12 @@ class TrainConfig(_ClassFlags, _FileFlags):
     color_switch: bool | None = flag(None, f"feed BGR, for weights from Caffe {_recorded_or(0)}", switch)
 
     initializer: str = flag("he", "initializer of new weights", choices=INITIALIZERS)
-    has_aux_loss: bool = flag(True, "auxiliary head on block 3, weight 0.4")
-    upsample_logits: bool = flag(True, "compare at the size of the labels; 0 shrinks labels to that of the logits")
+    has_aux_loss: bool = flag(True, "auxiliary head on block 3, weight 0.4; of icnet at 1/8 and 1/16, 0.4 and 0.16")
+    upsample_logits: bool | None = flag(
+        None,
+        "compare at the size of the labels; 0 shrinks labels to that of the logits (default: 1, with icnet 0)",
+        switch,
+    )
     bn_frozen: bool = flag(False, "freeze the statistics of pre-trained batch normalization")
     bn_decay: float = flag(0.9, "decay of the running statistics")
     three_convs_beginning: bool | None = flag(

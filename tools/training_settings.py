@@ -36,7 +36,7 @@ def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> Dynamic
     return DynamicSizes(
         short_sides=config.dynamic_short_sides,
         max_size=config.dynamic_max_size,
-        multiple=architecture.output_stride,
+        multiple=architecture.smallest_stride,
         mirror=config.random_mirror,
         jitter_colors=config.random_blur,
         gaussian_blur=config.gaussian_blur,

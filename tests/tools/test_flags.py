@@ -43,7 +43,7 @@ REFERENCE_DEFAULTS = {
     "momentum": 0.9,
     "float_type": "32",
     "has_aux_loss": True,
-    "upsample_logits": True,
+    "upsample_logits": None,  # True, unless the decoder is not of the reference
     "poly_lr": True,
     "new_layer_names": None,
     "resume_step": None,
@@ -141,7 +141,7 @@ def test_defaults_are_the_reference_ones():
     ("listed", "table"),
     [
         (flags.NETWORKS, resnet.NETWORKS),
-        (flags.DECODERS, pspnet_mg.HEADS),
+        (flags.DECODERS, pspnet_mg.DECODERS),
         (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
         (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
         (flags.POOL_PADDINGS, utils_mg.POOL_PADDINGS),

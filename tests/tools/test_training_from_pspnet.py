@@ -113,7 +113,7 @@ def losses_of_the_first_step(trained, architecture=ARCHITECTURE, image_mean=IMAG
         )  # fmt: skip
         both = [
             losses.mean_loss(logits, batches.labels, losses.LossOptions())
-            for logits in (outputs.logits, outputs.auxiliary)
+            for logits in (outputs.logits, *outputs.auxiliary)
         ]
         session.run(batches.initializer)
         tf.train.Saver().restore(session, trained.folder.snapshot(0))
