@@ -10,6 +10,7 @@ from model.training_graph import BatchSizeError, LayerNameError
 from tools.checkpoint import CheckpointError
 from tools.class_weights import ClassWeightsError
 from tools.cluster import DeviceError
+from tools.download import ArchiveError, DownloadError
 from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
@@ -21,6 +22,7 @@ from tools.weight_conversion import ConversionError
 from tools.weight_files import WeightFileError
 
 USER_FAULTS: tuple[type[Exception], ...] = (
+    ArchiveError,
     BatchSizeError,
     CheckpointError,
     ClassWeightsError,
@@ -28,6 +30,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     DatasetError,
     DeviceError,
     DivergedError,
+    DownloadError,
     FlagError,
     ImageError,
     LayerNameError,
