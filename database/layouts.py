@@ -32,6 +32,10 @@ class DatasetError(ValueError):
     """A dataset that is unknown, incomplete or not laid out as expected."""
 
 
+class AbsentSplitError(DatasetError):
+    """A split of which nothing is there."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image and, except in test splits, its label.
@@ -133,7 +137,7 @@ def custom(
     if any(list_paths.values()):
         list_path = list_paths[split]
         if not list_path:
-            raise DatasetError(f"split '{split}' has no list file: give one with --{split}_list")
+            raise AbsentSplitError(f"split '{split}' has no list file: give one with --{split}_list")
         return _samples(_listed(list_path, data_dir, split), label_map, split, list_path)
     label_folder = os.path.join(data_dir, "labels", split)
     return _folder_pair(
@@ -236,7 +240,8 @@ def _list_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
         with open(list_path, encoding="utf-8-sig", errors="replace") as file:
             lines = file.read().splitlines()
     except OSError as error:
-        raise DatasetError(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
+        kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
+        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         fields = [field.strip() for field in text.split("\t")] if "\t" in text else text.split()
@@ -261,7 +266,7 @@ def _resolved(data_dir: str, listed: str, by_last_parts: bool) -> str:
 def _samples(entries: Sequence[_Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
     """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
     if not entries:
-        raise DatasetError(
+        raise AbsentSplitError(
             f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)

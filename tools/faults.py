@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from database.datasets import DatasetError
 from database.images import ImageError
+from database.layouts import AbsentSplitError
 from database.palettes import PaletteError
 from model.regularizers import MissingStartingPointError
 from model.training_graph import BatchSizeError, LayerNameError
@@ -22,6 +23,7 @@ from tools.weight_conversion import ConversionError
 from tools.weight_files import WeightFileError
 
 USER_FAULTS: tuple[type[Exception], ...] = (
+    AbsentSplitError,
     ArchiveError,
     BatchSizeError,
     CheckpointError,

@@ -71,7 +71,17 @@ class _FileFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_ClassFlags, _FileFlags):
+class DatasetFlags(_ClassFlags, _FileFlags):
+    """Which dataset is meant, and where it is."""
+
+    def __post_init__(self) -> None:
+        check_own_data_flags(self, self.database, "--database is")
+        if self.database == "custom" and self.num_classes is None:
+            raise FlagError("--database custom needs --num_classes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(DatasetFlags):
     """Flags of train.py."""
 
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
@@ -179,9 +189,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
     def __post_init__(self) -> None:
-        check_own_data_flags(self, self.database, "--database is")
-        if self.database == "custom" and self.num_classes is None:
-            raise FlagError("--database custom needs --num_classes")
+        super().__post_init__()
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
         if self.total_batch_size < 2 and not self.eval_only:

@@ -54,8 +54,7 @@ class PartialFile:
         Raises:
             OSError: a file cannot be written.
         """
-        self.discard()  # so that the note is never of other bytes
-        with open(self.path, "wb"):
+        with open(self.path, "wb"):  # emptied first, so that the note is never of other bytes
             pass
         with written_atomically(self._version_path) as path, open(path, "w", encoding="utf-8") as file:
             json.dump(dataclasses.asdict(version), file)
