@@ -47,7 +47,7 @@ LAYERS = {
 }
 PLAIN_PYTHON = (
     "tools.flags", "tools.metrics", "tools.sliding", "tools.tables", "database.palettes", "database.synthetic",
-    "database.datasets", "tools.download.__main__",
+    "database.datasets", "tools.download.__main__", "tools.check_dataset",
 )  # fmt: skip
 
 
