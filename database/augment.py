@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import tensorflow.compat.v1 as tf
 
@@ -24,6 +25,18 @@ _BLUR_RADIUS = 4
 _LUMA = (0.299, 0.587, 0.114)
 
 NUM_DRAWS = 10
+
+
+class ColorAugmentation(Protocol):
+    """What to do to the colours of a training sample."""
+
+    @property
+    def jitter_colors(self) -> bool:
+        """Draw brightness, saturation and contrast."""
+
+    @property
+    def gaussian_blur(self) -> bool:
+        """Blur, half of the time."""
 
 
 @dataclass(frozen=True)
@@ -231,15 +244,20 @@ def jitter_colors(image: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor) 
     saturate = saturation * tf.eye(3) + (1.0 - saturation) * tf.constant(_LUMA)[:, tf.newaxis]
     mean = _mean_color(image, inside)[tf.newaxis]
     offset = (1.0 - contrast) * tf.matmul(mean, saturate)[0] + brightness
-    mixed = tf.reshape(tf.matmul(tf.reshape(image, [-1, 3]), contrast * saturate), image.shape)
+    mixed = tf.reshape(tf.matmul(tf.reshape(image, [-1, 3]), contrast * saturate), _shape(image))
     return tf.clip_by_value(_plus_color(mixed, offset), 0.0, 255.0)
 
 
 def _plus_color(image: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
     """[h, w, 3] + [3], by whole rows: to broadcast three values takes five times as long."""
-    height, width, _ = image.shape.as_list()
+    height, width, _ = _shape(image)
     rows = tf.reshape(image, [height, 3 * width]) + tf.tile(color, [width])
-    return tf.reshape(rows, image.shape)
+    return tf.ensure_shape(tf.reshape(rows, _shape(image)), image.shape)
+
+
+def _shape(x: tf.Tensor) -> list[int | tf.Tensor]:
+    """The sizes of `x`, each an int where it is known."""
+    return [tf.shape(x)[i] if size is None else size for i, size in enumerate(x.shape.as_list())]
 
 
 def _mean_color(image: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
@@ -287,20 +305,16 @@ def augment(
     """
     size, crop_size = tf.shape(image)[:2], augmentation.crop_size
     affine = draw_affine(draws[:5], size, augmentation)
-    mean = tf.constant(image_mean, tf.float32)
 
     def inside_alone() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, crop_size, upright=augmentation.is_upright)
-        return _plus_color(_recolored(crop, None, draws, augmentation), -mean), crop_label
+        return finished(crop, None, draws, augmentation, image_mean), crop_label
 
     def with_outside() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, crop_size)
         inside = inside_source(affine, size, crop_size)
-        recolored = _recolored(crop, inside, draws, augmentation)
-        return (
-            tf.where_v2(inside[..., tf.newaxis], _plus_color(recolored, -mean), 0.0),
-            tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8)),
-        )
+        centred = finished(crop, inside, draws, augmentation, image_mean)
+        return centred, tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
 
     # Most crops show the source alone, and need no mask.
     complete = shows_source_alone(affine, size, crop_size)
@@ -308,12 +322,30 @@ def augment(
     return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)
 
 
-def _recolored(crop: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """The crop with its colours changed and blurred, as far as asked for."""
+def finished(
+    crop: tf.Tensor,
+    inside: tf.Tensor | None,
+    draws: tf.Tensor,
+    augmentation: ColorAugmentation,
+    image_mean: tuple[float, ...],
+) -> tf.Tensor:
+    """An image with its colours changed and blurred, as far as asked for, less the mean, and 0 outside the source.
+
+    Args:
+        crop: float32 [h, w, 3], RGB 0..255.
+        inside: bool [h, w], pixels of the source; None for all.
+        draws: float32 [NUM_DRAWS], uniform in [0, 1).
+        augmentation: what to do.
+        image_mean: RGB, 0..255.
+
+    Returns:
+        float32 [h, w, 3].
+    """
     if augmentation.jitter_colors:
         crop = jitter_colors(crop, inside, draws[5:8])
-    if not augmentation.gaussian_blur:
-        return crop
-    sigma = _between(draws[9], *BLUR_SIGMA_RANGE)
-    blurred = tf.cond(draws[8] < 0.5, lambda: gaussian_blur(crop, sigma), lambda: crop)
-    return tf.ensure_shape(blurred, crop.shape)
+    if augmentation.gaussian_blur:
+        sigma = _between(draws[9], *BLUR_SIGMA_RANGE)
+        blurred = tf.cond(draws[8] < 0.5, lambda: gaussian_blur(crop, sigma), lambda: crop)
+        crop = tf.ensure_shape(blurred, crop.shape)
+    centred = _plus_color(crop, -tf.constant(image_mean, tf.float32))
+    return centred if inside is None else tf.where_v2(inside[..., tf.newaxis], centred, 0.0)

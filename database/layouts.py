@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from database.classes import identity_map
-from database.lists import DatasetError, Entry, and_more, listed
+from database.lists import AbsentSplitError, DatasetError, Entry, and_more, listed
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -175,7 +175,7 @@ def _custom_split(
     if any(list_paths.values()):
         list_path = list_paths.get(split)
         if not list_path:
-            raise DatasetError(f"split '{split}' has no list file: give one with --{split}_list")
+            raise AbsentSplitError(f"split '{split}' has no list file: give one with --{split}_list")
         return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
     label_folder = os.path.join(data_dir, "labels", split)
     return _folder_pair(
@@ -249,7 +249,7 @@ def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault:
 def _samples(entries: Sequence[Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
     """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
     if not entries:
-        raise DatasetError(
+        raise AbsentSplitError(
             f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)

@@ -14,6 +14,10 @@ class DatasetError(ValueError):
     """A dataset that is unknown, incomplete or not laid out as expected."""
 
 
+class AbsentSplitError(DatasetError):
+    """A split of which nothing is there."""
+
+
 class Entry(NamedTuple):
     """An image and its label.
 
@@ -41,6 +45,7 @@ def listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = Fals
       by_last_parts: whether the last two parts of a path are enough.
 
     Raises:
+      AbsentSplitError: there is no such file.
       DatasetError: the file is unreadable or malformed, lists an image twice, or names a file that does not exist.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
@@ -78,7 +83,8 @@ def _lines(list_path: str, split: str) -> Iterator[tuple[int, str]]:
         with open(list_path, encoding="utf-8-sig", errors="replace") as file:
             lines = file.read().splitlines()
     except OSError as error:
-        raise DatasetError(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
+        kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
+        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield number, line.strip()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from database.datasets import UNKNOWN_LABEL, DatasetError, label_lookup
-from database.images import ImageError, read_image, read_label
+from database.images import ImageError, image_size, read_image, read_label
 from database.layouts import Sample
 
 
@@ -79,6 +80,16 @@ def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tup
             f"{sample.label}: the label is {label_size[0]}x{label_size[1]} but its image {sample.image} is "
             f"{image_size[0]}x{image_size[1]} (height x width): the two must be of one size"
         )
+
+
+def sample_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
+    """(height, width) in pixels of every sample's image, from the headers of the files.
+
+    Raises:
+        ImageError: one cannot be read.
+    """
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(image_size, [sample.image for sample in samples]))
 
 
 def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

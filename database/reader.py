@@ -18,7 +18,7 @@ from database.augment import NUM_DRAWS, Augmentation, augment
 from database.layouts import Sample
 from database.loading import load_sample
 
-_ENDLESS = 2**62
+ENDLESS = 2**62  # counters; tf.data has no other range without end
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Batches:
     """One batch, shared out over the towers.
 
     Attributes:
-        images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255 less the mean.
+        images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255 less the mean; with dynamic sizes h and w
+            differ between towers and steps.
         labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
         sample_indices: int64 [towers * batch_size], positions in the list of samples, in tower order.
         initializer: run once per session before the first batch.
@@ -111,20 +112,19 @@ def training_batches(
     maker = _SampleMaker(samples, augmentation, image_mean, color_switch, seed, faults=[])
     make_sample = tf.autograph.experimental.do_not_convert(maker.make)
     with tf.device("/CPU:0"):
-        dataset = tf.data.Dataset.range(first_sample, _ENDLESS)
+        dataset = tf.data.Dataset.range(first_sample, ENDLESS)
         dataset = dataset.map(make_sample, num_parallel_calls=parallel_calls, deterministic=True)
         dataset = dataset.batch(batch_size * len(tower_devices), drop_remainder=True).prefetch(2)
         iterator = tf.data.make_initializable_iterator(dataset)
         images, labels, indices = iterator.get_next()
-    tower_images = _share_out(images, tower_devices, "images")
-    tower_labels = _share_out(labels, tower_devices, "labels")
+        image_shares, label_shares = (tf.split(batch, len(tower_devices)) for batch in (images, labels))
+    tower_images = on_towers(image_shares, tower_devices, "images")
+    tower_labels = on_towers(label_shares, tower_devices, "labels")
     return Batches(tower_images, tower_labels, indices, iterator.initializer, maker.faults)
 
 
-def _share_out(batch: tf.Tensor, tower_devices: Sequence[str], name: str) -> list[tf.Tensor]:
-    """Splits a batch in order and puts each part on its device."""
-    with tf.device("/CPU:0"):
-        shares = tf.split(batch, len(tower_devices))
+def on_towers(shares: Sequence[tf.Tensor], tower_devices: Sequence[str], name: str) -> list[tf.Tensor]:
+    """Puts each tower's share of a batch on its device."""
     placed = []
     for device, share in zip(tower_devices, shares, strict=True):
         with tf.device(device):

@@ -19,7 +19,8 @@ AUXILIARY_DEPTH = 256
 DROPOUT_RATE = 0.1
 
 
-def _classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: str) -> TowerList:
+def classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: str) -> TowerList:
+    """Dropout, unless the seed is None, and a 1x1 layer: tower list of logits, float32 [N, h, w, num_classes]."""
     xs = layers.dropout(xs, DROPOUT_RATE, seed)
     return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
 
@@ -43,6 +44,25 @@ def pyramid_levels(features: TowerList, depth: int | None = None) -> list[TowerL
         ]
 
 
+def pyramid_features(
+    features: TowerList, network: str, resize_grid: str, pyramid_depth: int | None = None, depth: int = HEAD_DEPTH
+) -> TowerList:
+    """Pyramid pooling and a 3x3 layer over features, pool6, pool3, pool2 and pool1.
+
+    Args:
+        features: tower list [N, h, w, C], the last block of the encoder.
+        network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
+        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way of the levels back to h x w.
+        pyramid_depth: see `pyramid_levels`.
+        depth: channels of the 3x3 layer.
+
+    Returns:
+        Tower list [N, h, w, depth].
+    """
+    levels = pyramid_levels(features, pyramid_depth)
+    return pyramid_conv2d_batch_norm(features, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
+
+
 def pyramid_pooling_head(
     features: TowerList,
     network: str,
@@ -52,23 +72,17 @@ def pyramid_pooling_head(
     pyramid_depth: int | None = None,
     depth: int = HEAD_DEPTH,
 ) -> TowerList:
-    """Pyramid pooling, a 3x3 layer over features, pool6, pool3, pool2 and pool1, dropout and the classifier.
+    """`pyramid_features`, whose arguments it takes, dropout and the classifier.
 
     Args:
-        features: tower list [N, h, w, C], the last block of the encoder.
-        network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
         num_classes: channels of the logits.
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way of the levels back to h x w.
         seed: int32 or int64 [2] for dropout, None for none.
-        pyramid_depth: see `pyramid_levels`.
-        depth: channels of the 3x3 layer.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
     """
-    levels = pyramid_levels(features, pyramid_depth)
-    xs = pyramid_conv2d_batch_norm(features, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
-    return _classifier(xs, num_classes, seed, "logits")
+    xs = pyramid_features(features, network, resize_grid, pyramid_depth, depth)
+    return classifier(xs, num_classes, seed, "logits")
 
 
 def c1_head(features: TowerList, network: str, num_classes: int, depth: int = HEAD_DEPTH) -> TowerList:
@@ -84,7 +98,7 @@ def c1_head(features: TowerList, network: str, num_classes: int, depth: int = HE
         Tower list of logits, float32 [N, h, w, num_classes].
     """
     xs = layers.conv2d_batch_norm(features, depth, 3, scope=extra_unit_scope(network, 4))
-    return _classifier(xs, num_classes, None, "logits")
+    return classifier(xs, num_classes, None, "logits")
 
 
 def upernet_head(
@@ -109,8 +123,7 @@ def upernet_head(
         Tower list of logits, float32 [N, h_1, w_1, num_classes].
     """
     *lower, last = features
-    levels = pyramid_levels(last, depth)
-    top = pyramid_conv2d_batch_norm(last, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
+    top = pyramid_features(last, network, resize_grid, depth, depth)
     with tf.variable_scope("fpn"):
         outputs = [top]
         for number in range(len(lower), 0, -1):
@@ -119,7 +132,7 @@ def upernet_head(
             outputs.insert(0, layers.conv2d_batch_norm(top, depth, 3, scope=f"output{number}"))
         largest = [layers.resize_bilinear(xs, outputs[0], resize_grid) for xs in outputs[1:]]
         fused = layers.conv2d_batch_norm(layers.concat([outputs[0], *largest]), depth, 3, scope="fusion")
-    return _classifier(fused, num_classes, seed, "logits")
+    return classifier(fused, num_classes, seed, "logits")
 
 
 def auxiliary_head(
@@ -130,4 +143,4 @@ def auxiliary_head(
     The other arguments are those of the main head.
     """
     xs = layers.conv2d_batch_norm(features, depth, 3, scope=extra_unit_scope(network, 3))
-    return _classifier(xs, num_classes, seed, "aux_logits")
+    return classifier(xs, num_classes, seed, "aux_logits")

@@ -1,21 +1,24 @@
-"""PSPNet over a list of towers: encoder and heads, and the graph for prediction."""
+"""PSPNet and its relatives over a list of towers: encoder and heads, and the graph for prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import decoders, resnet
+from model import decoders, icnet, resnet
 from model import utils_mg as layers
 from model.memory import Recomputation
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.utils_mg import TowerList
 
 # Scopes of the layers whose channels are the classes.
-CLASSIFIER_SCOPES = ("logits", "aux_logits")
+CLASSIFIER_SCOPES = ("logits", "aux_logits", "icnet/logits8", "icnet/logits16")
+
+# What the endpoints of auxiliary heads are called before upsampling, in their order.
+AUXILIARY_ENDPOINTS = ("auxiliary_logits", "auxiliary_logits_2")
 
 FLOAT_TYPES: dict[str, tf.DType] = {"32": tf.float32, "16": tf.float16, "bf16": tf.bfloat16}
 
@@ -35,7 +38,7 @@ class Architecture:
         pyramid_depth: of `ppm`, channels of each level of the pyramid, None for a quarter of the features'.
         head_depth: channels of the 3x3 layer before the classifier; of all layers of `upernet`.
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
-        decoder: key of `HEADS`.
+        decoder: key of `DECODERS`.
     """
 
     network: str
@@ -50,6 +53,11 @@ class Architecture:
     auxiliary_depth: int = decoders.AUXILIARY_DEPTH
     decoder: str = "ppm"
 
+    @property
+    def smallest_stride(self) -> int:
+        """Height and width of images over those of the smallest features; images that it divides suit best."""
+        return self.output_stride * (4 if DECODERS[self.decoder].is_cascade else 1)
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -57,38 +65,77 @@ class Predictions:
 
     Attributes:
         logits: tower list float32 [N, H, W, classes], at the size of the images.
-        auxiliary: the same of the auxiliary head, None without it.
-        endpoints: tower lists of the encoder's stages by name, and `logits` and perhaps `auxiliary_logits` before
-            upsampling.
+        auxiliary: the same of each auxiliary head.
+        endpoints: tower lists of the encoder's stages by name, `logits` before upsampling, and those of the auxiliary
+            heads under `AUXILIARY_ENDPOINTS`.
     """
 
     logits: TowerList
-    auxiliary: TowerList | None
+    auxiliary: list[TowerList]
     endpoints: dict[str, TowerList]
 
 
-# Builds the logits from the encoder's endpoints.
-Head = Callable[[Mapping[str, TowerList], Architecture, tf.Tensor | None], TowerList]
+Endpoints = dict[str, TowerList]
 
-HEADS: dict[str, Head] = {
-    "ppm": lambda endpoints, of, seed: decoders.pyramid_pooling_head(
-        endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth
+
+@dataclass(frozen=True)
+class Decoder:
+    """What follows an encoder.
+
+    Attributes:
+        head: (endpoints, architecture, seed of dropout) -> logits; may add endpoints, for the auxiliary heads.
+        auxiliary: likewise -> logits of the auxiliary heads; each counts less than the one before it.
+        output_stride: of the encoder, unless told otherwise.
+        is_cascade: the encoder sees images at half size, and after its first layers at a quarter.
+        upsamples_logits: whether the loss is taken at the size of the labels, unless told otherwise.
+    """
+
+    head: Callable[[Endpoints, Architecture, tf.Tensor | None], TowerList]
+    auxiliary: Callable[[Endpoints, Architecture, tf.Tensor | None], list[TowerList]]
+    output_stride: int = 8
+    is_cascade: bool = False
+    upsamples_logits: bool = True
+
+
+def _block3_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | None) -> list[TowerList]:
+    return [decoders.auxiliary_head(endpoints["block3"], of.network, of.num_classes, seed, of.auxiliary_depth)]
+
+
+DECODERS: dict[str, Decoder] = {
+    "ppm": Decoder(
+        lambda endpoints, of, seed: decoders.pyramid_pooling_head(
+            endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth
+        ),
+        _block3_head,
     ),
-    "c1": lambda endpoints, of, seed: decoders.c1_head(endpoints["block4"], of.network, of.num_classes, of.head_depth),
-    "upernet": lambda endpoints, of, seed: decoders.upernet_head(
-        [endpoints[f"block{number}"] for number in (1, 2, 3, 4)],
-        of.network, of.num_classes, of.resize_grid, seed, of.head_depth,
+    "c1": Decoder(
+        lambda endpoints, of, seed: decoders.c1_head(endpoints["block4"], of.network, of.num_classes, of.head_depth),
+        _block3_head,
+    ),
+    # UPerNet gets its resolution from the lower blocks, and needs no dilation.
+    "upernet": Decoder(
+        lambda endpoints, of, seed: decoders.upernet_head(
+            [endpoints[f"block{number}"] for number in (1, 2, 3, 4)],
+            of.network, of.num_classes, of.resize_grid, seed, of.head_depth,
+        ),
+        _block3_head,
+        output_stride=32,
+    ),
+    "icnet": Decoder(
+        lambda endpoints, of, seed: icnet.cascade_head(
+            endpoints, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth
+        ),
+        lambda endpoints, of, seed: icnet.cascade_guidance(endpoints, of.num_classes),
+        is_cascade=True,
+        upsamples_logits=False,
     ),
 }  # fmt: skip
-
-# UPerNet gets its resolution from the lower blocks, and needs no dilation.
-DEFAULT_OUTPUT_STRIDES = {"ppm": 8, "c1": 8, "upernet": 32}
 
 
 def new_layer_scopes(network: str) -> tuple[str, ...]:
     """Scopes, below the network's, of the layers that a ResNet checkpoint does not hold, with any decoder."""
     head, auxiliary = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
-    return (head, auxiliary, *CLASSIFIER_SCOPES, "psp", "fpn")
+    return (head, auxiliary, *CLASSIFIER_SCOPES, "psp", "fpn", "icnet")
 
 
 def in_scopes(network: str, scopes: Sequence[str]) -> Callable[[str], bool]:
@@ -118,7 +165,7 @@ def pspnet(
             differ between towers. The device of each element is the device of its tower.
         architecture: what the checkpoint depends on.
         is_training: normalize with the moments of the synchronized batch and collect their running averages.
-        has_auxiliary: whether to build the auxiliary head.
+        has_auxiliary: whether to build the auxiliary heads.
         bn_frozen: normalize the encoder with its running averages, and leave these alone, in training too.
         bn_decay: of the running averages.
         initializer: key of `utils_mg.INITIALIZERS`.
@@ -135,32 +182,29 @@ def pspnet(
     ):
         with slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen):
             endpoints = _encode(layers.cast(images, dtype), architecture, recomputation)
-        auxiliary = None
-        if has_auxiliary:
-            small = _auxiliary_logits(endpoints["block3"], architecture, _fold_in(dropout_seed, 1))
-            endpoints["auxiliary_logits"] = small
-            auxiliary = layers.resize_bilinear(small, images, architecture.resize_grid)
-        endpoints["logits"] = HEADS[architecture.decoder](endpoints, architecture, _fold_in(dropout_seed, 0))
-        logits = layers.resize_bilinear(endpoints["logits"], images, architecture.resize_grid)
+        decoder = DECODERS[architecture.decoder]
+        endpoints["logits"] = decoder.head(endpoints, architecture, _fold_in(dropout_seed, 0))
+        small = decoder.auxiliary(endpoints, architecture, _fold_in(dropout_seed, 1)) if has_auxiliary else []
+        endpoints |= dict(zip(AUXILIARY_ENDPOINTS, small, strict=False))
+        logits, *auxiliary = (
+            layers.resize_bilinear(xs, images, architecture.resize_grid) for xs in (endpoints["logits"], *small)
+        )
         return Predictions(logits, auxiliary, endpoints)
 
 
-def _encode(images: TowerList, architecture: Architecture, recomputation: Recomputation | None) -> dict[str, TowerList]:
-    return resnet.resnet_v1(
-        images,
+def _encode(images: TowerList, architecture: Architecture, recomputation: Recomputation | None) -> Endpoints:
+    is_cascade, grid = DECODERS[architecture.decoder].is_cascade, architecture.resize_grid
+    endpoints = resnet.resnet_v1(
+        layers.halve(images, grid) if is_cascade else images,
         architecture.network,
         convention=architecture.stride_convention,
         output_stride=architecture.output_stride,
         stem=architecture.stem,
         pool_padding=architecture.pool_padding,
         recomputation=recomputation,
+        halved_after=(icnet.SHARED_UNTIL, grid) if is_cascade else None,
     )
-
-
-def _auxiliary_logits(features: TowerList, architecture: Architecture, seed: tf.Tensor | None) -> TowerList:
-    return decoders.auxiliary_head(
-        features, architecture.network, architecture.num_classes, seed, architecture.auxiliary_depth
-    )
+    return {"images": images, **endpoints}
 
 
 def _fold_in(seed: tf.Tensor | None, number: int) -> tf.Tensor | None:

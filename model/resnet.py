@@ -197,6 +197,12 @@ def _build_segments(
     return xs
 
 
+def _parted_after(units: Sequence[Unit], scope: str | None) -> list[Sequence[Unit]]:
+    """The units in two parts, the first of which ends with the unit of that scope; in one where there is none."""
+    end = next((index for index, unit in enumerate(units, start=1) if unit.scope == scope), len(units))
+    return [part for part in (units[:end], units[end:]) if part]
+
+
 def resnet_v1(
     images: TowerList,
     network: str,
@@ -206,6 +212,7 @@ def resnet_v1(
     stem: str = "conv7",
     pool_padding: str = "same",
     recomputation: Recomputation | None = None,
+    halved_after: tuple[str, str] | None = None,
 ) -> dict[str, TowerList]:
     """Builds the encoder in the current variable scope.
 
@@ -217,11 +224,15 @@ def resnet_v1(
         stem: key of `STEMS`.
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
         recomputation: makes segments of the residual units, whose activations it does not keep; None keeps all.
+        halved_after: scope of a unit whose output is halved before the next, and the grid, a key of
+            `utils_mg.RESIZE_GRIDS`; None for none.
 
     Returns:
         Tower lists by name: `conv1` at stride 2, `pool1` at stride 4, `block1` to `block4`; the last has
-        [N, ceil(H / output_stride), ceil(W / output_stride), channels].
+        [N, ceil(H / output_stride), ceil(W / output_stride), channels]. With `halved_after` also the output of that
+        unit, and what follows it has half the height and width.
     """
+    halved_scope, grid = halved_after or (None, "")
     xs = images
     for layer in STEMS[stem]:
         xs = layers.conv2d_batch_norm(xs, layer.depth, layer.kernel_size, layer.stride, scope=layer.scope)
@@ -230,6 +241,10 @@ def resnet_v1(
     endpoints["pool1"] = xs
     for number, units in enumerate(plan_blocks(network, convention, output_stride), start=1):
         build = functools.partial(_build_units, network=network, convention=STRIDE_CONVENTIONS[convention])
-        xs = build(xs, units) if recomputation is None else _build_segments(xs, units, build, recomputation)
+        for part in _parted_after(units, halved_scope):
+            xs = build(xs, part) if recomputation is None else _build_segments(xs, part, build, recomputation)
+            if part[-1].scope == halved_scope:
+                endpoints[halved_scope] = xs
+                xs = layers.halve(xs, grid)
         endpoints[f"block{number}"] = xs
     return endpoints

@@ -12,7 +12,16 @@ from model import utils_mg as layers
 from model.losses import LossOptions, mean_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
-from model.pspnet_mg import FLOAT_TYPES, Architecture, Predictions, in_scopes, new_layer_scopes, pspnet
+from model.pspnet_mg import (
+    AUXILIARY_ENDPOINTS,
+    DECODERS,
+    FLOAT_TYPES,
+    Architecture,
+    Predictions,
+    in_scopes,
+    new_layer_scopes,
+    pspnet,
+)
 from model.utils_mg import TowerList
 
 AUXILIARY_WEIGHT = 0.4
@@ -31,14 +40,17 @@ class LayerNameError(ValueError):
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train: loss, decay, normalization, optimizer. Names are those of the command-line flags."""
+    """How to train: loss, decay, normalization, optimizer. Names are those of the command-line flags.
+
+    `upsample_logits` None is what suits the decoder.
+    """
 
     loss_type: str = "normal"
     class_weights: tuple[float, ...] | None = None
     ohem_threshold: float = 0.7
     ohem_min_kept: int = 100_000
     has_aux_loss: bool = True
-    upsample_logits: bool = True
+    upsample_logits: bool | None = None
     weight_decay_mode: int = 0
     weight_decay_rate: float = 0.0001
     weight_decay_rate2: float = 0.0001
@@ -65,7 +77,8 @@ class TrainGraph:
         learning_rate: float32 scalar placeholder.
         global_step: int64 variable, steps done.
         loss: the weighted mean, over the valid pixels of all towers, of the loss chosen; float32 scalar.
-        auxiliary_loss: the same of the auxiliary head, unweighted; 0 without it.
+        auxiliary_loss: the same of the auxiliary head, 0 without it; of two heads, that of the first plus 0.4 times
+            that of the second.
         weight_decay: float32 scalar.
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
         train_op: one step.
@@ -124,7 +137,7 @@ def train_graph(
     recomputation = Recomputation(options.checkpoint_units)
     outputs = _network(images, architecture, options, global_step, recomputation)
     _require_known_layers(architecture, options)
-    loss, auxiliary_loss = _losses(outputs, labels, architecture.resize_grid, options)
+    loss, auxiliary_loss = _losses(outputs, labels, architecture, options)
     data_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss
     decay = _decay(architecture, options, starting_points)
     weight_decay = decay.value()
@@ -189,23 +202,27 @@ def _network(
 
 
 def _losses(
-    outputs: Predictions, labels: TowerList, grid: str, options: TrainingOptions
+    outputs: Predictions, labels: TowerList, architecture: Architecture, options: TrainingOptions
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The loss of the main and of the auxiliary head, 0 without it: float32 scalars."""
-    if options.upsample_logits:
-        heads = (outputs.logits, outputs.auxiliary)
+    """The loss of the main head, and those of the auxiliary heads as `TrainGraph` has them: float32 scalars."""
+    upsampled = options.upsample_logits
+    if upsampled is None:
+        upsampled = DECODERS[architecture.decoder].upsamples_logits
+    if upsampled:
+        heads = [outputs.logits, *outputs.auxiliary]
     else:
-        heads = (outputs.endpoints["logits"], outputs.endpoints.get("auxiliary_logits"))
-
+        names = ("logits", *AUXILIARY_ENDPOINTS)
+        heads = [outputs.endpoints[name] for name in names if name in outputs.endpoints]
     how = LossOptions(options.loss_type, options.class_weights, options.ohem_threshold, options.ohem_min_kept)
 
-    def loss(logits: TowerList | None) -> tf.Tensor:
-        if logits is None:
-            return tf.zeros([], tf.float32)
-        targets = labels if options.upsample_logits else layers.resize_nearest(labels, logits, grid)
+    def loss(logits: TowerList) -> tf.Tensor:
+        targets = labels if upsampled else layers.resize_nearest(labels, logits, architecture.resize_grid)
         return mean_loss(logits, targets, how)
 
-    main, auxiliary = map(loss, heads)
+    main, *others = map(loss, heads)
+    auxiliary = tf.zeros([], tf.float32)
+    for other in reversed(others):
+        auxiliary = other + AUXILIARY_WEIGHT * auxiliary
     return main, auxiliary
 
 

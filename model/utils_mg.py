@@ -276,11 +276,34 @@ def resize_bilinear(xs: TowerList, like: TowerList, grid: str) -> TowerList:
 
     def resize(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         _, height, width, _ = dynamic_shape(target)
-        resized = tf.raw_ops.ResizeBilinear(images=x, size=tf.stack([height, width]), **RESIZE_GRIDS[grid])
-        resized.set_shape([x.shape[0], target.shape[1], target.shape[2], x.shape[3]])
-        return tf.cast(resized, x.dtype)
+        return _resized(x, height, width, grid)
 
     return map_towers(resize, xs, like)
+
+
+def halve(xs: TowerList, grid: str) -> TowerList:
+    """Bilinear resize to half the height and width, rounded up; on the half-pixel grid the mean of 2x2 pixels.
+
+    Args:
+        xs: tower list [N, H, W, C].
+        grid: key of `RESIZE_GRIDS`.
+
+    Returns:
+        Tower list [N, ceil(H / 2), ceil(W / 2), C] of the dtype of `xs`.
+    """
+
+    def halved(x: tf.Tensor) -> tf.Tensor:
+        _, height, width, _ = dynamic_shape(x)
+        return _resized(x, (height + 1) // 2, (width + 1) // 2, grid)
+
+    return map_towers(halved, xs)
+
+
+def _resized(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor, grid: str) -> tf.Tensor:
+    """[N, h, w, C] -> [N, height, width, C] of the same dtype; interpolation is float32."""
+    resized = tf.raw_ops.ResizeBilinear(images=x, size=tf.stack([height, width]), **RESIZE_GRIDS[grid])
+    known = [size if isinstance(size, int) else None for size in (height, width)]
+    return tf.cast(tf.ensure_shape(resized, [x.shape[0], *known, x.shape[3]]), x.dtype)
 
 
 def resize_nearest(xs: TowerList, like: TowerList, grid: str) -> TowerList:

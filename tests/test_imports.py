@@ -31,6 +31,7 @@ LAYERS = {
         ("memory", "losses", "pyramid_convolution"),
         ("resnet",),
         ("decoders",),
+        ("icnet",),
         ("pspnet_mg",),
         ("training_graph",),
     ),
@@ -39,13 +40,14 @@ LAYERS = {
         ("images", "lists"),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),
-        ("loading", "tfrecord"),
+        ("loading", "dynamic_sizes", "tfrecord"),
         ("reader",),
+        ("dynamic_batches",),
     ),
 }
 PLAIN_PYTHON = (
     "tools.flags", "tools.metrics", "tools.sliding", "tools.tables", "database.palettes", "database.synthetic",
-    "database.datasets",
+    "database.datasets", "tools.download.__main__", "tools.check_dataset",
 )  # fmt: skip
 
 

@@ -238,10 +238,11 @@ class PretrainedInitializer:
         shapes = variable_shapes(prefix)
         other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
         taken = [v for v in head if _layer(v) not in other]
-        left = [v.op.name for v in head if _layer(v) in other]
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
-        if taken and left:
-            logger.info("not there in this shape, so left random: %s", ", ".join(left))
+        if taken:
+            logger.info("layers of the head from there: %s", ", ".join(sorted({_layer(v) for v in taken})))
+        if taken and other:
+            logger.info("not there in this shape, so left random: %s", ", ".join(sorted(other)))
         if starting_points:
             logger.info("w0 of L2-SP from %s", prefix)
         with damage_named(prefix):

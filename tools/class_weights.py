@@ -89,11 +89,24 @@ def median_frequency_weights(samples: Sequence[Sample], num_classes: int, worker
         for found in tqdm(executor.map(counts, samples), "class weights", len(samples), unit="img"):
             pixels += found
             seen_among += np.where(found > 0, found.sum(), 0)
+    return weights_of_counts(pixels, seen_among)
+
+
+def weights_of_counts(pixels: np.ndarray, seen_among: np.ndarray) -> tuple[float, ...]:
+    """As `median_frequency_weights`, from what was counted.
+
+    Args:
+        pixels: int64 [classes], of each class.
+        seen_among: int64 [classes], valid pixels of the images that show it.
+
+    Raises:
+        ClassWeightsError: no pixel is of a class.
+    """
     present = pixels > 0
     if not present.any():
         raise ClassWeightsError("--class_weights median_freq: no pixel of the training labels is of a class")
     frequencies = pixels[present] / seen_among[present]
-    weights = np.ones(num_classes)
+    weights = np.ones(len(pixels))
     weights[present] = np.median(frequencies) / frequencies
     return tuple(weights.tolist())
 

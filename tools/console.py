@@ -50,12 +50,18 @@ def _is_noise(line: str) -> bool:
     return line.startswith(("I0000", "WARNING: All log messages before absl"))
 
 
-def run_script(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int:
+def run_script(
+    main: Callable[[Sequence[str]], None],
+    arguments: Sequence[str],
+    faults: tuple[type[Exception], ...] | None = None,
+) -> int:
     """Runs a script's main function.
 
     Args:
         main: takes the command line.
         arguments: without the program's name.
+        faults: the user's faults that it raises beside FlagError; by default those of `tools.faults`, whose import
+            takes TensorFlow's.
 
     Returns:
         The exit code: 0, 2 after one line that names a user's fault, or 130 after Ctrl-C.
@@ -66,16 +72,18 @@ def run_script(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) 
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        if not _is_user_fault(error):
+        if not _is_user_fault(error, faults):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER_FAULT
     return 0
 
 
-def _is_user_fault(error: Exception) -> bool:
+def _is_user_fault(error: Exception, faults: tuple[type[Exception], ...] | None) -> bool:
     if isinstance(error, FlagError):
         return True
+    if faults is not None:
+        return isinstance(error, faults)
     from tools.faults import USER_FAULTS
 
     return isinstance(error, USER_FAULTS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from database.datasets import DatasetError
 from database.images import ImageError
+from database.layouts import AbsentSplitError
 from database.palettes import PaletteError
 from model.regularizers import MissingStartingPointError
 from model.training_graph import BatchSizeError, LayerNameError
 from tools.checkpoint import CheckpointError
 from tools.class_weights import ClassWeightsError
 from tools.cluster import DeviceError
+from tools.download import ArchiveError, DownloadError
 from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
@@ -22,6 +24,8 @@ from tools.weight_conversion import ConversionError
 from tools.weight_files import WeightFileError
 
 USER_FAULTS: tuple[type[Exception], ...] = (
+    AbsentSplitError,
+    ArchiveError,
     BatchSizeError,
     CheckpointError,
     ClassWeightsError,
@@ -29,6 +33,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     DatasetError,
     DeviceError,
     DivergedError,
+    DownloadError,
     FlagError,
     ImageError,
     LayerNameError,

@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
-from tools.flag_parsing import FlagError, comma_separated, flag, mean_color, rising_steps, switch, window_size
+from tools.flag_parsing import (
+    FlagError,
+    comma_separated,
+    flag,
+    mean_color,
+    rising_steps,
+    switch,
+    whole_numbers,
+    window_size,
+)
 
 # Known to the model, listed here so that flags are parsed without TensorFlow; a test holds the two equal.
 NETWORKS = ("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_18", "resnet_v1_34")
-DECODERS = ("ppm", "c1", "upernet")
+DECODERS = ("ppm", "c1", "upernet", "icnet")
 STRIDE_CONVENTIONS = ("reference", "slim", "caffe", "contracted", "mmseg")
 POOL_PADDINGS = ("same", "symmetric")
 RESIZE_GRIDS = ("half_pixel", "align_corners", "legacy")
@@ -64,7 +73,17 @@ class _FileFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(_ClassFlags, _FileFlags):
+class DatasetFlags(_ClassFlags, _FileFlags):
+    """Which dataset is meant, and where it is."""
+
+    def __post_init__(self) -> None:
+        check_own_data_flags(self, self.database, "--database is")
+        if self.database == "custom" and self.num_classes is None:
+            raise FlagError("--database custom needs --num_classes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(DatasetFlags):
     """Flags of train.py."""
 
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
@@ -108,6 +127,13 @@ class TrainConfig(_ClassFlags, _FileFlags):
         False, "new layers learn at 10x, their biases at 20x", aliases=["train_like_in_paper"]
     )
 
+    dynamic_size: bool = flag(
+        False, "whole images in place of crops: short sides drawn from a list, each tower padded to a size of its own"
+    )
+    dynamic_short_sides: tuple[int, ...] = flag(
+        (300, 375, 450, 525, 600), "dynamic_size: short sides in pixels, by commas", whole_numbers
+    )
+    dynamic_max_size: int = flag(1000, "dynamic_size: longest side in pixels", minimum=8)
     random_scale: bool = flag(True, "scale images")
     scale_min: float = flag(0.5, "smallest scale", above=0)
     scale_max: float = flag(2.0, "largest scale", above=0)
@@ -121,8 +147,12 @@ class TrainConfig(_ClassFlags, _FileFlags):
     color_switch: bool | None = flag(None, f"feed BGR, for weights from Caffe {_recorded_or(0)}", switch)
 
     initializer: str = flag("he", "initializer of new weights", choices=INITIALIZERS)
-    has_aux_loss: bool = flag(True, "auxiliary head on block 3, weight 0.4")
-    upsample_logits: bool = flag(True, "compare at the size of the labels; 0 shrinks labels to that of the logits")
+    has_aux_loss: bool = flag(True, "auxiliary head on block 3, weight 0.4; of icnet at 1/8 and 1/16, 0.4 and 0.16")
+    upsample_logits: bool | None = flag(
+        None,
+        "compare at the size of the labels; 0 shrinks labels to that of the logits (default: 1, with icnet 0)",
+        switch,
+    )
     bn_frozen: bool = flag(False, "freeze the statistics of pre-trained batch normalization")
     bn_decay: float = flag(0.9, "decay of the running statistics")
     three_convs_beginning: bool | None = flag(
@@ -170,9 +200,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
     own_data_flags: ClassVar[tuple[str, ...]] = (*_ClassFlags.own_data_flags, "holdout")
 
     def __post_init__(self) -> None:
-        check_own_data_flags(self, self.database, "--database is")
-        if self.database == "custom" and self.num_classes is None:
-            raise FlagError("--database custom needs --num_classes")
+        super().__post_init__()
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
         if self.total_batch_size < 2 and not self.eval_only:
@@ -188,6 +216,7 @@ class TrainConfig(_ClassFlags, _FileFlags):
             refuse_without_effect(self, "momentum", "without momentum: take --optimizer mom")
         if not self.save_memory:
             refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
+        self._check_dynamic_size()
         if not self.random_scale:
             for name in ("scale_min", "scale_max"):
                 refuse_without_effect(self, name, "without scaling: drop --random_scale 0")
@@ -209,6 +238,20 @@ class TrainConfig(_ClassFlags, _FileFlags):
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
         if self.seed >= 2**63:
             raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
+
+    def _check_dynamic_size(self) -> None:
+        if not self.dynamic_size:
+            for name in ("dynamic_short_sides", "dynamic_max_size"):
+                refuse_without_effect(self, name, "on crops of one size: add --dynamic_size 1")
+            return
+        for name in ("train_image_size", "scale_min", "scale_max", "upsample_input"):
+            refuse_without_effect(self, name, "beside --dynamic_size 1, which has sizes of its own: drop that")
+        shortest, longest = min(self.dynamic_short_sides), max(self.dynamic_short_sides)
+        if shortest < 8 or longest > self.dynamic_max_size:
+            raise FlagError(
+                f"--dynamic_short_sides {shortest} to {longest} are not within 8 and --dynamic_max_size "
+                f"{self.dynamic_max_size}: change one of them"
+            )
 
     def _check_hard_pixels(self) -> None:
         if self.loss_type != "ohem":

@@ -38,7 +38,7 @@ def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
 
 def whole_sizes(architecture: Architecture) -> tuple[int, int]:
     """(step, rest) of the heights and widths, step * n + rest, that suit a network best."""
-    return architecture.output_stride, int(architecture.resize_grid == "align_corners")
+    return architecture.smallest_stride, int(architecture.resize_grid == "align_corners")
 
 
 def warn_of_misaligned_size(name: str, size: int, architecture: Architecture) -> None:
@@ -49,12 +49,12 @@ def warn_of_misaligned_size(name: str, size: int, architecture: Architecture) ->
         size: height and width in pixels; 0 for whole images, which suit any grid.
         architecture: of the network.
     """
-    stride = architecture.output_stride
+    stride = architecture.smallest_stride
     if size == 0 or architecture.resize_grid != "align_corners" or aligns_corners(size, stride):
         return
     below, above = nearest_aligned_sizes(size, stride)
     logger.warning(
-        "--%s %d does not suit --resize_grid align_corners, which at output stride %d is made for sizes %dn+1: the "
+        "--%s %d does not suit --resize_grid align_corners, which at stride %d is made for sizes %dn+1: the "
         "nearest are %d and %d",
         name,
         size,

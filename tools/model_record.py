@@ -12,7 +12,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.datasets import Dataset
 from model import resnet
-from model.pspnet_mg import DEFAULT_OUTPUT_STRIDES, Architecture
+from model.pspnet_mg import DECODERS, Architecture
 from tools.flags import TrainConfig
 from tools.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, RecordError, check_fields, model_rules
 
@@ -229,7 +229,7 @@ class BackboneRecord:
 
 def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
     """The one a checkpoint was trained with, unless it was of another decoder."""
-    return backbone.output_stride if decoder == backbone.decoder else DEFAULT_OUTPUT_STRIDES[decoder]
+    return backbone.output_stride if decoder == backbone.decoder else DECODERS[decoder].output_stride
 
 
 def _read_object(path: str) -> dict[str, Any] | None:

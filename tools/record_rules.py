@@ -75,7 +75,7 @@ _MEAN_OR_NONE = Rule("three numbers in 0..255 or null", lambda value: value is N
 ARCHITECTURE_RULES = {
     "network": _one_of(resnet.NETWORKS),
     "num_classes": Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
-    "decoder": _one_of(pspnet_mg.HEADS),
+    "decoder": _one_of(pspnet_mg.DECODERS),
     "output_stride": _one_of(resnet.OUTPUT_STRIDES),
     "stride_convention": _one_of(resnet.STRIDE_CONVENTIONS),
     "resize_grid": _one_of(utils_mg.RESIZE_GRIDS),

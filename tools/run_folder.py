@@ -32,7 +32,7 @@ def model_id(config: TrainConfig) -> str:
     """
     parts = [
         config.network,
-        str(config.train_image_size),
+        _sizes(config),
         ",".join(config.subsets_for_training),
         _ID_MODES[config.weight_decay_mode],
         f"wd_alpha{config.weight_decay_rate}",
@@ -43,6 +43,13 @@ def model_id(config: TrainConfig) -> str:
         value = getattr(config, name)
         parts.append(f"{name}{int(value) if isinstance(value, bool) else value}")
     return "-".join(parts)
+
+
+def _sizes(config: TrainConfig) -> str:
+    """What the network sees in training, in pixels."""
+    if config.dynamic_size:
+        return f"dynamic{','.join(map(str, config.dynamic_short_sides))}"
+    return str(config.train_image_size)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
-from database.synthetic import write_dataset
+from database.datasets import Dataset, custom_dataset
 from model import resnet
 from model.pspnet_mg import Architecture
 from tools import checkpoint, cluster
 from tools.checkpoint import CheckpointError
+from tools.dataset_choice import dataset_of_flags, described_dataset, existing_folder
 from tools.evaluation import Predictor, TowerPredictor, predictor_on
 from tools.flag_checks import check_own_data_flags
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig, WeightsConfig
+from tools.flags import DatasetFlags, FlagError, InferenceConfig, PredictConfig, WeightsConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
 from tools.model_record import ModelRecord
@@ -32,53 +31,19 @@ _REFERENCE_WINDOW = 864
 
 # Flags that name files, which prediction needs again.
 _FILES_OF_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
-_LISTS = {"train": "train_list", "val": "val_list", "test": "test_list"}
 
 # Flags that say what variables there are: a checkpoint can be read as it was trained alone.
 _FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
 
 
-def _own_dataset(flags: Mapping[str, Any]) -> Dataset:
-    if flags.get("num_classes") is None:
-        raise FlagError("--database custom needs --num_classes")
-    ignore_label = flags.get("ignore_label")
-    return custom_dataset(
-        flags["num_classes"],
-        train_list=flags.get("train_list"),
-        val_list=flags.get("val_list"),
-        test_list=flags.get("test_list"),
-        holdout=flags.get("holdout"),
-        palette_file=flags.get("palette"),
-        ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
-        label_map_file=flags.get("label_map"),
-        image_mean=flags.get("image_mean"),
-    )
-
-
-def _dataset_of_flags(database: str, flags: Mapping[str, Any]) -> Dataset:
-    if database == "custom":
-        return _own_dataset(flags)
-    list_paths = {split: flags.get(name) for split, name in _LISTS.items()}
-    return get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
-
-
-def training_dataset(config: TrainConfig) -> tuple[Dataset, str]:
-    """The dataset to train on and its folder; the Toy dataset is written where it does not exist yet.
+def training_dataset(config: DatasetFlags) -> tuple[Dataset, str]:
+    """The dataset that flags describe and its folder; the Toy dataset is written where it does not exist yet.
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
     """
-    dataset = _dataset_of_flags(config.database, dataclasses.asdict(config))
+    dataset = dataset_of_flags(config.database, config)
     return dataset, existing_folder(dataset, config.data_dir)
-
-
-def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
-    """The folder of a dataset; Toy's own place is filled now if it does not exist."""
-    folder = data_dir or dataset.default_dir
-    if dataset.name == "Toy" and data_dir is None and not os.path.exists(folder):
-        logger.info("writing the generated street scenes to %s", folder)
-        write_dataset(folder)
-    return folder
 
 
 def choose_checkpoint(config: WeightsConfig) -> str:
@@ -141,9 +106,9 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
         if taken:
             logger.info("as in training: %s (paths begin in the current folder)", " ".join(taken))
         held_out = {"holdout": None} if config.val_list is not None else {}
-        dataset = _dataset_of_flags(database, {**trained.flags, **held_out, **given})
+        dataset = described_dataset(database, {**trained.flags, **held_out, **given})
     else:
-        dataset = _dataset_of_flags(database, given)
+        dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)
     data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
     return dataset, existing_folder(dataset, data_dir)
@@ -162,7 +127,7 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
     """
     database, record = _predicted_database(config, trained), trained
     if database != trained.database:
-        dataset = _dataset_of_flags(database, dataclasses.asdict(config))
+        dataset = dataset_of_flags(database, config)
         _require_same_classes(dataset, trained)
         record = trained.for_dataset(dataset)
     num_classes = trained.architecture.num_classes
@@ -233,7 +198,7 @@ def build_predictor(
 def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record that the reference implementation would have written."""
     network, num_classes, stem = _foreign_network(prefix, config.network)
-    dataset = _dataset_of_flags(config.database or "Cityscapes", dataclasses.asdict(config))
+    dataset = dataset_of_flags(config.database or "Cityscapes", config)
     logger.info(
         "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
         prefix,

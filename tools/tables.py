@@ -48,10 +48,10 @@ def markdown_table(scores: Scores, class_names: Sequence[str]) -> str:
 
     Arguments, percentages and errors are those of `text_table`.
     """
-    lines = [_markdown_row(_COLUMNS), "| :--- | ---: | ---: |"]
-    lines += [_markdown_row(row) for row in _class_rows(scores, class_names)]
-    lines += ["", _markdown_row(("whole set", "value")), "| :--- | ---: |"]
-    lines += [_markdown_row(row) for row in _summary_rows(scores)]
+    lines = [markdown_row(_COLUMNS), "| :--- | ---: | ---: |"]
+    lines += [markdown_row(row) for row in _class_rows(scores, class_names)]
+    lines += ["", markdown_row(("whole set", "value")), "| :--- | ---: |"]
+    lines += [markdown_row(row) for row in _summary_rows(scores)]
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +126,7 @@ def write_tables(
     paths = []
     for ending, content in contents.items():
         paths.append(os.path.join(folder, f"{stem}.{ending}"))
-        _write_in_place(paths[-1], content)
+        write_text(paths[-1], content)
     return paths
 
 
@@ -162,7 +162,8 @@ def percent(fraction: float | None) -> str:
     return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -179,7 +180,12 @@ def _json_value(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _write_in_place(path: str, content: str) -> None:
+def write_text(path: str, content: str) -> None:
+    """Writes a text file, creating its folder where needed; it is never seen half written.
+
+    Raises:
+      TablesError: it cannot be written.
+    """
     try:
         with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8", newline="\n") as file:
             file.write(content)

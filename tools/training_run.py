@@ -6,13 +6,13 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import tensorflow.compat.v1 as tf
 
-from database.augment import Augmentation
 from database.datasets import Dataset, find_samples
 from database.layouts import Sample
-from database.reader import Batches, training_batches
+from database.reader import Batches
 from model.training_graph import TrainGraph, TrainingOptions, train_graph
 from tools import checkpoint, cluster, tables
 from tools.best_snapshot import keep_if_best
@@ -37,34 +37,10 @@ from tools.session_errors import memory_limits_named
 from tools.snapshots import snapshot_steps
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
+from tools.training_settings import batches_of, options_of
 from tools.training_start import TrainingStart
 
 logger = logging.getLogger(__name__)
-
-MAX_ROTATION = 10.0
-
-
-def augmentation_of(config: TrainConfig) -> Augmentation:
-    """The augmentation that the flags describe.
-
-    Images are enlarged (`--upsample_input`) and scaled in one: frames, crops and labels are those of enlarged images
-    that are scaled, and pixels are interpolated once instead of twice.
-    """
-    low, high = (config.scale_min, config.scale_max) if config.random_scale else (1.0, 1.0)
-    return Augmentation(
-        crop_size=(config.train_image_size, config.train_image_size),
-        scale_range=(low * config.upsample_input, high * config.upsample_input),
-        max_rotation=MAX_ROTATION if config.random_rotate else 0.0,
-        mirror=config.random_mirror,
-        jitter_colors=config.random_blur,
-        gaussian_blur=config.gaussian_blur,
-    )
-
-
-def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = None) -> TrainingOptions:
-    """The training options among the flags, those of the same name, with the weights that a flag stands for."""
-    names = [field.name for field in dataclasses.fields(TrainingOptions) if hasattr(config, field.name)]
-    return TrainingOptions(**{name: getattr(config, name) for name in names} | {"class_weights": class_weights})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,22 +78,6 @@ def _build(
     return _Built(graph, train, batches, saved_variables, saver, pretrained, initializers)
 
 
-def batches_of(
-    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], first_step: int
-) -> Batches:
-    """The batches of a run from a step on, augmented as the flags say and fed as the record says."""
-    return training_batches(
-        samples,
-        batch_size=config.batch_size,
-        tower_devices=devices,
-        augmentation=augmentation_of(config),
-        image_mean=record.image_mean,
-        color_switch=record.color_switch,
-        seed=config.seed,
-        first_sample=first_step * config.total_batch_size,
-    )
-
-
 def train(
     config: TrainConfig,
     dataset: Dataset,
@@ -152,12 +112,8 @@ def train(
     if start.resumed is not None:
         checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
     _report(config, record, built, samples, devices, start)
-    crop = f"{config.train_image_size}x{config.train_image_size}"
     with (
-        memory_limits_named(
-            f"{config.batch_size} crops of {crop} per tower",
-            "lower --batch_size or --train_image_size" + ("" if config.save_memory else ", or add --save_memory 1"),
-        ),
+        _memory_limits_named(config),
         cluster.open_session(built.graph, devices) as session,
     ):
         with writing_to(folder):
@@ -175,6 +131,16 @@ def train(
             session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score
         )
         trainer.run(start.step)
+
+
+def _memory_limits_named(config: TrainConfig) -> AbstractContextManager[None]:
+    what, flag = f"crops of {config.train_image_size}x{config.train_image_size}", "--train_image_size"
+    if config.dynamic_size:
+        what, flag = f"images of up to {config.dynamic_max_size} pixels", "--dynamic_short_sides"
+    return memory_limits_named(
+        f"{config.batch_size} {what} per tower",
+        f"lower --batch_size or {flag}" + ("" if config.save_memory else ", or add --save_memory 1"),
+    )
 
 
 def _class_weights(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample]) -> tuple[float, ...] | None:
@@ -204,7 +170,7 @@ def _report(
     start: TrainingStart,
 ) -> None:
     logger.info("network: %s", record.architecture)
-    for flag in ("train_image_size", "test_image_size"):
+    for flag in ("test_image_size",) if config.dynamic_size else ("train_image_size", "test_image_size"):
         warn_of_misaligned_size(flag, getattr(config, flag), record.architecture)
     logger.info("images: %s less %s", "BGR" if record.color_switch else "RGB", record.image_mean)
     for name, towers in built.train.endpoints.items():

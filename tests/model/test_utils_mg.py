@@ -219,6 +219,26 @@ def test_resize_nearest_takes_the_pixels_of_the_grid(grid, position, known):
     np.testing.assert_array_equal(y, labels[:, rows][:, :, columns])
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
+def test_halve_equals_float64(grid, known):
+    (x,) = random_arrays((2, 7, 10, 3))
+    with tf.Graph().as_default():
+        xs, feed = towers([x], known=known)
+        halves = layers.halve(xs, grid)
+        assert halves[0].shape.as_list() == ([2, 4, 5, 3] if known else [None, None, None, 3])
+        (y,) = run(halves, feed)
+    np.testing.assert_allclose(y, reference.resize_bilinear(x, 4, 5, grid), atol=1e-5)
+
+
+def test_half_of_an_even_size_is_the_mean_of_squares():
+    (x,) = random_arrays((1, 6, 8, 2))
+    with tf.Graph().as_default():
+        xs, feed = towers([x])
+        (y,) = run(layers.halve(xs, "half_pixel"), feed)
+    np.testing.assert_allclose(y, x.reshape(1, 3, 2, 4, 2, 2).mean(axis=(2, 4)), atol=1e-6)
+
+
 def test_half_pixel_grid_equals_scipy():
     (x, like) = random_arrays((1, 5, 6, 1), (1, 13, 9, 1))
     with tf.Graph().as_default():

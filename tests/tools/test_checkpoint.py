@@ -271,7 +271,8 @@ def test_head_of_an_earlier_stage_is_taken_where_it_fits(tmp_path, caplog):
         for untouched, value in zip((logits, aux), before, strict=True):
             np.testing.assert_array_equal(session.run(untouched), value)
     assert "1 variables of the backbone, 1 of the head" in caplog.text
-    assert "left random: net/logits, net/aux" in caplog.text
+    assert "layers of the head from there: net/psp" in caplog.text
+    assert "left random: net/aux, net/logits" in caplog.text
 
 
 def test_without_starting_points(resnet_checkpoint):

@@ -39,6 +39,14 @@ def test_users_fault_is_one_line_and_exit_code_2(fault, capsys):
     assert capsys.readouterr() == ("", "error: file.png: broken, try another\n")
 
 
+def test_script_with_faults_of_its_own(capsys):
+    assert run_script(raising(KeyError("x")), [], (KeyError,)) == 2
+    assert run_script(raising(FlagError("y")), [], ()) == 2
+    assert capsys.readouterr().err == "error: 'x'\nerror: y\n"
+    with pytest.raises(KeyError):
+        run_script(raising(KeyError("x")), [], ())
+
+
 def test_derived_faults_count():
     class SpecialError(FlagError):
         pass

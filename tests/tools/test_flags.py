@@ -43,7 +43,7 @@ REFERENCE_DEFAULTS = {
     "momentum": 0.9,
     "float_type": "32",
     "has_aux_loss": True,
-    "upsample_logits": True,
+    "upsample_logits": None,  # True, unless the decoder is not of the reference
     "poly_lr": True,
     "new_layer_names": None,
     "resume_step": None,
@@ -141,7 +141,7 @@ def test_defaults_are_the_reference_ones():
     ("listed", "table"),
     [
         (flags.NETWORKS, resnet.NETWORKS),
-        (flags.DECODERS, pspnet_mg.HEADS),
+        (flags.DECODERS, pspnet_mg.DECODERS),
         (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
         (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
         (flags.POOL_PADDINGS, utils_mg.POOL_PADDINGS),
@@ -222,6 +222,20 @@ def test_custom_data_flags():
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect where all pixels count"),
         ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is no probability"),
+        ("--batch_size 2 --dynamic_max_size 600", TrainConfig, "--dynamic_max_size 600 has no effect on crops"),
+        ("--batch_size 2 --dynamic_short_sides 9", TrainConfig, "--dynamic_short_sides .* has no effect on crops"),
+        ("--batch_size 2 --dynamic_size --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect beside .* its own"),
+        ("--batch_size 2 --dynamic_size --train_image_size 9", TrainConfig, "--train_image_size 9 has no effect"),
+        (
+            "--batch_size 2 --dynamic_size --dynamic_short_sides 7,400 --dynamic_max_size 500",
+            TrainConfig,
+            "--dynamic_short_sides 7 to 400 are not within 8 and --dynamic_max_size 500: change one",
+        ),
+        (
+            "--batch_size 2 --dynamic_size --dynamic_max_size 500",
+            TrainConfig,
+            "--dynamic_short_sides 300 to 600 are not within 8 and --dynamic_max_size 500: change one",
+        ),
         ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
@@ -236,6 +250,10 @@ def test_custom_data_flags():
             "--holdout 0.2 has no effect beside --val_list, which names the validation images: drop that, or drop",
         ),
         ("--database KITTI --holdout 0.2", PredictConfig, "unrecognized arguments: --holdout 0.2"),
+        (
+            "--batch_size 2 --dynamic_size 1 --upsample_input 2", TrainConfig,
+            "--upsample_input 2 has no effect beside --dynamic_size 1, which has sizes of its own: drop that, or drop",
+        ),
         ("--batch_size 2 --upsample_input 5", TrainConfig, "argument --upsample_input: invalid choice: 5"),
         ("--server_zip 1 --save_prediction 0", PredictConfig, "--server_zip 1 packs the label ids that"),
         ("--server_zip 1 --test_max_iter 3", PredictConfig, "--server_zip 1 needs the whole split: drop"),

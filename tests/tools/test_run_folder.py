@@ -34,6 +34,11 @@ def test_id_of_plain_decay_and_two_subsets():
     )
 
 
+def test_id_of_dynamic_sizes():
+    config = TrainConfig(batch_size=2, dynamic_size=True, dynamic_short_sides=(300, 450))
+    assert model_id(config).startswith("resnet_v1_50-dynamic300,450-train-L2-SP-")
+
+
 def test_ids_of_the_decay_modes_differ():
     ids = {model_id(TrainConfig(batch_size=2, weight_decay_mode=mode)) for mode in range(4)}
     assert len(ids) == 4

@@ -178,22 +178,6 @@ def test_training_on_own_data(tmp_path):
     assert dataset.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
 
 
-def test_generated_scenes_are_written_once_and_to_their_own_place_only(tmp_path, monkeypatch):
-    written = []
-    monkeypatch.setattr(selection, "write_dataset", written.append)
-    monkeypatch.chdir(tmp_path)
-    toy = get_dataset("Toy")
-    assert selection.existing_folder(toy, "mistyped") == "mistyped"
-    assert written == []
-    assert selection.existing_folder(toy, None) == "./database/toy"
-    (tmp_path / "database" / "toy").mkdir(parents=True)
-    assert selection.existing_folder(toy, None) == "./database/toy"
-    assert written == ["./database/toy"]
-    assert selection.existing_folder(get_dataset("KITTI"), str(tmp_path / "absent")) == str(tmp_path / "absent")
-    assert selection.existing_folder(get_dataset("KITTI"), None) == "./database/kitti_semantics"
-    assert written == ["./database/toy"]
-
-
 def test_prediction_on_what_was_trained_on(toy_dir):
     record = toy_record(tiny_config(toy_dir, "log"))
     assert selection.prediction_dataset(PredictConfig(), record) == (get_dataset("Toy"), toy_dir)

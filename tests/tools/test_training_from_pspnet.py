@@ -29,7 +29,8 @@ from tests.tools.runs import (
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
-from tools.training_run import augmentation_of, validate
+from tools.training_run import validate
+from tools.training_settings import augmentation_of
 
 # Nothing of it is by default.
 ARCHITECTURE = Architecture(
@@ -112,7 +113,7 @@ def losses_of_the_first_step(trained, architecture=ARCHITECTURE, image_mean=IMAG
         )  # fmt: skip
         both = [
             losses.mean_loss(logits, batches.labels, losses.LossOptions())
-            for logits in (outputs.logits, outputs.auxiliary)
+            for logits in (outputs.logits, *outputs.auxiliary)
         ]
         session.run(batches.initializer)
         tf.train.Saver().restore(session, trained.folder.snapshot(0))

@@ -12,14 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from PIL import Image
 
-from database.augment import Augmentation
 from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
-from database.layouts import Sample
 from database.loading import load_sample
 from model import resnet
-from model.training_graph import TrainingOptions
 from tests.tools.runs import (
     NARROW,
     NETWORK,
@@ -41,71 +37,22 @@ from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
 from tools.training_run import (
-    augmentation_of,
-    batches_of,
-    options_of,
     validate,
     validation_samples,
 )
 
 
-def test_augmentation_by_flags():
-    config = TrainConfig(batch_size=2, train_image_size=713)
-    by_default = Augmentation(
-        (713, 713), scale_range=(0.5, 2.0), max_rotation=10.0, mirror=True, jitter_colors=True, gaussian_blur=False
-    )
-    assert augmentation_of(config) == by_default
-    config = TrainConfig(
-        batch_size=2, train_image_size=713, random_scale=False, random_rotate=False, random_mirror=False,
-        random_blur=False, gaussian_blur=True,
-    )  # fmt: skip
-    assert augmentation_of(config) == dataclasses.replace(
-        by_default, scale_range=(1.0, 1.0), max_rotation=0.0, mirror=False, jitter_colors=False, gaussian_blur=True
-    )
-    assert augmentation_of(TrainConfig(batch_size=2, scale_min=0.7, scale_max=0.9)).scale_range == (0.7, 0.9)
-
-
-@pytest.mark.parametrize("color_switch", [False, True])
-def test_batches_are_fed_as_recorded(tmp_path, color_switch):
-    """From the second step on: each image less the mean, RGB or BGR."""
-    mean = np.array((10.5, 20.25, 30.0))
-    samples, pixels = [], np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-    for index, image in enumerate(pixels):
-        image_path, label_path = (str(tmp_path / f"{kind}-{index}.png") for kind in ("image", "label"))
-        Image.fromarray(image).save(image_path)
-        Image.fromarray(np.full((SIZE, SIZE), index, np.uint8)).save(label_path)
-        samples.append(Sample(str(index), image_path, label_path, {0: 2, 1: 0, 2: 1}))
+def test_training_on_dynamic_sizes(tmp_path, toy_dir, monkeypatch):
+    """Two towers, whose batches are of two sizes."""
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     config = tiny_config(
-        str(tmp_path), str(tmp_path / "log"), color_switch=color_switch, random_scale=False, random_rotate=False,
-        random_mirror=False, random_blur=False, seed=4,
+        toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,
+        train_image_size=TrainConfig.train_image_size,
     )  # fmt: skip
-    record = dataclasses.replace(toy_record(config), image_mean=tuple(mean))
-    drawn = []
-    for first_step in (0, 1):
-        with tf.Graph().as_default(), tf.Session() as session:
-            batches = batches_of(config, record, samples, ["/cpu:0"], first_step)
-            session.run(batches.initializer)
-            for _ in range(2 - first_step):
-                indices, [images], [labels] = session.run([batches.sample_indices, batches.images, batches.labels])
-                drawn.append(indices.tolist())
-                fed = (pixels[indices] - mean)[..., :: -1 if color_switch else 1]
-                np.testing.assert_allclose(images, fed, rtol=0, atol=1e-4)
-                np.testing.assert_array_equal(labels[:, 0, 0], np.array([2, 0, 1])[indices])
-    assert drawn[1] == drawn[2]
-    assert drawn[0] != drawn[1]
-
-
-def test_training_options_by_flags():
-    changes = {
-        "loss_type": "ohem", "ohem_threshold": 0.5, "ohem_min_kept": 77,
-        "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
-        "weight_decay_rate2": 0.25, "consider_dilated": True, "new_layer_names": ("psp",), "bn_frozen": True,
-        "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,
-        "float_type": "bf16", "seed": 9,
-    }  # fmt: skip
-    weights = (1.0, 2.0)
-    config = TrainConfig(batch_size=2, class_weights="weights.txt", **changes)
-    assert options_of(config, weights) == TrainingOptions(class_weights=weights, **changes)
+    folder = train_with(config)
+    assert [row["step"] for row in csv_rows(folder)] == [1, 2]
+    assert all(0 < row["loss"] < 10 for row in csv_rows(folder))
+    assert np.all(np.isfinite(tensors_in(folder.snapshot(2))[f"{NETWORK}/conv1/BatchNorm/moving_variance"]))
 
 
 def test_weights_of_classes_reach_the_loss_and_the_record(tmp_path, toy_dir):

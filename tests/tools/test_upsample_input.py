@@ -22,7 +22,7 @@ from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.sliding import SlidingPredictor
-from tools.training_run import augmentation_of
+from tools.training_settings import augmentation_of
 
 SIZE = (37, 46)
 CROP = (33, 40)

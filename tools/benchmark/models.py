@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import DEFAULT_OUTPUT_STRIDES, Architecture
+from model.pspnet_mg import DECODERS, Architecture
 from model.training_graph import TrainingOptions
 from tools.benchmark import flops
 from tools.benchmark.apart import run_apart
@@ -53,7 +53,7 @@ def measure_models(
 
     Args:
         networks: keys of `resnet.NETWORKS`.
-        decoders: keys of `pspnet_mg.HEADS`.
+        decoders: keys of `pspnet_mg.DECODERS`.
         num_classes: of each network.
         crop_size: height and width of the images.
         batch_size: images at a time.
@@ -61,7 +61,7 @@ def measure_models(
     """
     for network in networks:
         for decoder in decoders:
-            architecture = Architecture(network, num_classes, DEFAULT_OUTPUT_STRIDES[decoder], decoder=decoder)
+            architecture = Architecture(network, num_classes, DECODERS[decoder].output_stride, decoder=decoder)
             figures = run_apart(model_figures, architecture, crop_size, batch_size, warm_up, repeats)
             name = f"models.{network}.{decoder}"
             yield Row(f"{name}.parameters", figures.parameters / _MILLION, "million")

@@ -18,7 +18,7 @@ from tools.flags import TrainConfig
 from tools.half_precision import avoid_faulty_amx
 from tools.model_record import ModelRecord
 from tools.selection import training_dataset
-from tools.training_run import batches_of, options_of
+from tools.training_settings import batches_of, options_of
 
 _NEXT_BATCH = "IteratorGetNext"
 _MICROSECONDS = 1e-6

@@ -42,7 +42,7 @@ def test_plain_logits_are_those_of_the_package(monkeypatch, style, network):
 
     def ours(xs):
         predictions = pspnet(xs, ARCHITECTURE, is_training=True, has_auxiliary=True)
-        return [predictions.logits[0], predictions.auxiliary[0]]
+        return [predictions.logits[0], predictions.auxiliary[0][0]]
 
     def plain(xs):
         return [head[0] for head in PlainNetwork(STYLES[style], ARCHITECTURE, is_training=True).logits(xs)]

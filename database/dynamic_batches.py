@@ -1,0 +1,130 @@
+"""tf.data pipeline of batches whose size differs from step to step and from tower to tower.
+
+As in `database.reader`, all that is random is a function of counters: tower t of T draws at step s its batch s * T + t,
+so that a run which resumes needs no saved iterator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from database.augment import NUM_DRAWS, finished
+from database.dynamic_sizes import DynamicSizes, GroupedOrder, fitted, fitted_size, padded_batch
+from database.layouts import Sample
+from database.loading import load_sample, sample_sizes
+from database.reader import ENDLESS, Batches, on_towers
+
+
+@dataclass(frozen=True)
+class _BatchMaker:
+    """Maps the number of a tower's batch to its images, its labels and the indices of the samples they are from."""
+
+    samples: Sequence[Sample]
+    order: GroupedOrder
+    batch_size: int
+    sizes: DynamicSizes
+    image_mean: tuple[float, float, float]
+    color_switch: bool
+    seed: int
+    faults: list[Exception]
+
+    def _load(self, number: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Images uint8 [N, H, W, 3], labels uint8 [N, H, W], sizes without padding int32 [N, 2], indices int64 [N]."""
+        try:
+            return self._loaded(int(number), draws)
+        except Exception as error:
+            self.faults.append(error)
+            raise
+
+    def _loaded(self, number: int, draws: np.ndarray) -> tuple[np.ndarray, ...]:
+        indices = self.order.batch(number)
+        choices = self.sizes.short_sides
+        short_side = choices[int(draws[0, 0] * len(choices))]
+        pairs = []
+        for index, of_sample in zip(indices, draws, strict=True):
+            image, label = load_sample(self.samples[index])
+            size = fitted_size(label.shape, short_side, self.sizes.max_size)
+            pairs.append(fitted(image, label, size, mirrored=self.sizes.mirror and of_sample[4] < 0.5))
+        images, labels = padded_batch(pairs, self.sizes.multiple)
+        return images, labels, np.array([label.shape for _, label in pairs], np.int32), indices
+
+    def make(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """int64 scalar -> float32 [N, H, W, 3], int32 [N, H, W], int64 [N]."""
+        counters = [number * self.batch_size + i for i in range(self.batch_size)]
+        draws = tf.stack([tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([n, self.seed])) for n in counters])
+        images, labels, sizes, indices = tf.numpy_function(
+            self._load, [number, draws], [tf.uint8, tf.uint8, tf.int32, tf.int64], stateful=False
+        )
+        images.set_shape([self.batch_size, None, None, 3])
+        labels.set_shape([self.batch_size, None, None])
+        sizes.set_shape([self.batch_size, 2])
+        indices.set_shape([self.batch_size])
+        finished_images = [self._finished(images[i], sizes[i], draws[i]) for i in range(self.batch_size)]
+        return tf.stack(finished_images), tf.cast(labels, tf.int32), indices
+
+    def _finished(self, image: tf.Tensor, size: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        """One image, recoloured as its draws say, less the mean, and 0 where it is padded."""
+        height, width = tf.unstack(tf.shape(image)[:2])
+        inside = tf.logical_and(tf.range(height)[:, tf.newaxis] < size[0], tf.range(width)[tf.newaxis] < size[1])
+        pixels = finished(tf.cast(image, tf.float32), inside, draws, self.sizes, self.image_mean)
+        return pixels[..., ::-1] if self.color_switch else pixels
+
+
+def dynamic_batches(
+    samples: Sequence[Sample],
+    *,
+    batch_size: int,
+    tower_devices: Sequence[str],
+    sizes: DynamicSizes,
+    image_mean: tuple[float, float, float],
+    color_switch: bool = False,
+    seed: int = 0,
+    first_step: int = 0,
+    parallel_calls: int = tf.data.AUTOTUNE,
+) -> Batches:
+    """Builds the input of a training graph whose towers each see a size of their own, another one in every step.
+
+    Args:
+        samples: with labels; the headers of all images are read, for their shapes.
+        batch_size: images per tower.
+        tower_devices: device of each tower.
+        sizes: how images are sized and changed.
+        image_mean: RGB, 0..255.
+        color_switch: whether to hand out BGR, which weights from Caffe expect.
+        seed: of the order, the sizes and the changes.
+        first_step: to start from, steps done.
+        parallel_calls: steps prepared at a time.
+
+    Returns:
+        Batches without end; heights and widths are not known beforehand.
+
+    Raises:
+        ImageError: the header of an image cannot be read.
+        DatasetError: see `GroupedOrder`.
+    """
+    order = GroupedOrder(sample_sizes(samples), batch_size, seed)
+    maker = _BatchMaker(samples, order, batch_size, sizes, image_mean, color_switch, seed, faults=[])
+    towers = len(tower_devices)
+
+    def make_step(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
+        return tuple(zip(*(maker.make(step * towers + tower) for tower in range(towers)), strict=True))
+
+    with tf.device("/CPU:0"):
+        dataset = tf.data.Dataset.range(first_step, ENDLESS)
+        dataset = dataset.map(
+            tf.autograph.experimental.do_not_convert(make_step), num_parallel_calls=parallel_calls, deterministic=True
+        )
+        iterator = tf.data.make_initializable_iterator(dataset.prefetch(2))
+        images, labels, indices = iterator.get_next()
+        sample_indices = tf.concat(indices, axis=0)
+    return Batches(
+        on_towers(images, tower_devices, "images"),
+        on_towers(labels, tower_devices, "labels"),
+        sample_indices,
+        iterator.initializer,
+        maker.faults,
+    )

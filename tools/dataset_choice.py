@@ -1,0 +1,64 @@
+"""Which dataset flags mean, and where it is; without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
+from database.synthetic import write_dataset
+from tools.flags import DatasetFlags, FlagError, WeightsConfig
+
+logger = logging.getLogger(__name__)
+
+
+def own_dataset(flags: Mapping[str, Any]) -> Dataset:
+    """The record of a user's own data, as flags by their names describe it.
+
+    Raises:
+        FlagError: the number of classes is missing.
+        DatasetError, PaletteError: see `database.datasets.custom_dataset`.
+    """
+    if flags.get("num_classes") is None:
+        raise FlagError("--database custom needs --num_classes")
+    ignore_label = flags.get("ignore_label")
+    return custom_dataset(
+        flags["num_classes"],
+        train_list=flags.get("train_list"),
+        val_list=flags.get("val_list"),
+        test_list=flags.get("test_list"),
+        holdout=flags.get("holdout"),
+        palette_file=flags.get("palette"),
+        ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
+        label_map_file=flags.get("label_map"),
+        image_mean=flags.get("image_mean"),
+    )
+
+
+def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
+    """The record of a dataset, with the choices that flags by their names make.
+
+    Raises:
+        FlagError, DatasetError, PaletteError: see `own_dataset` and `database.datasets.get_dataset`.
+    """
+    if database == "custom":
+        return own_dataset(flags)
+    list_paths = {split: flags.get(f"{split}_list") for split in ("train", "val", "test")}
+    return get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
+
+
+def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dataset:
+    """As `described_dataset`, by a script's flags."""
+    return described_dataset(database, dataclasses.asdict(config))
+
+
+def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
+    """The folder of a dataset; Toy's own place is filled now if it does not exist."""
+    folder = data_dir or dataset.default_dir
+    if dataset.name == "Toy" and data_dir is None and not os.path.exists(folder):
+        logger.info("writing the generated street scenes to %s", folder)
+        write_dataset(folder)
+    return folder

@@ -1,0 +1,125 @@
+"""Fetches public weights and datasets and unpacks them where the scripts look for them.
+
+python -m tools.download --list
+python -m tools.download resnet_v1_50
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from tools.console import run_script, set_up_logging
+from tools.download import ArchiveError, DownloadError
+from tools.download.archives import unpack
+from tools.download.fetch import difference, fetch
+from tools.download.sources import LoginSource, Source, all_sources, find_source
+from tools.flag_parsing import FlagError, OneLineParser
+
+logger = logging.getLogger(__name__)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = OneLineParser(
+        prog="python -m tools.download", description="Download public weights and datasets.", allow_abbrev=False
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="what to download, see --list")
+    parser.add_argument("--out", help="folder for it (default: where the scripts look)")
+    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--keep_archive", action="store_true", help="keep the archive after unpacking")
+    options = parser.parse_args(list(arguments))
+    if (options.name is None) != options.list:
+        raise FlagError("give one name, or --list, which says what there is")
+    return options
+
+
+def _size(source: Source) -> str:
+    return "" if source.size is None else f"{source.size / 1e9:.1f} GB"
+
+
+def listing() -> str:
+    """What there is, a line each."""
+    rows = [
+        (source.name, _size(source) if isinstance(source, Source) else "", source.place, source.about)
+        for source in all_sources()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {size:>{widths[1]}}  {place:<{widths[2]}}  {about}" for name, size, place, about in rows
+    )
+
+
+def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False) -> str:
+    """Fetches, compares and unpacks; what is there already is kept.
+
+    Args:
+        source: what to fetch.
+        out: folder for it, None for where the scripts look.
+        keep_archive: whether to keep an archive that was fetched; one that was there before is kept in any case.
+
+    Returns:
+        The folder or file that it became.
+
+    Raises:
+        DownloadError: see `fetch`; or the archive is not the one that is published.
+        ArchiveError: see `unpack`.
+    """
+    place = source.place_in(out)
+    if os.path.isfile(place) or (os.path.isdir(place) and os.listdir(place)):
+        logger.info("%s is there already and was kept: remove it first, or give another folder with --out", place)
+        return place
+    archive = os.path.join(os.path.dirname(os.path.abspath(place)), source.archive)
+    was_there = os.path.exists(archive)
+    if was_there:
+        logger.info("%s is there already and is unpacked", archive)
+    else:
+        if source.note:
+            logger.info("%s: %s", source.name, source.note)
+        logger.info("%s, described at %s", source.url, source.page)
+        _fetch(source, archive)
+    _compare(source, archive, keep=was_there)
+    unpack(archive, source.root, place)
+    if not (was_there or keep_archive):
+        os.unlink(archive)
+    return place
+
+
+def _fetch(source: Source, archive: str) -> None:
+    try:
+        fetch(source.url, archive, source.size)
+    except DownloadError as error:
+        raise DownloadError(f"{error} (it is described at {source.page})") from error
+
+
+def _compare(source: Source, archive: str, *, keep: bool) -> None:
+    """Holds the archive against what is published, and removes it if it differs and was fetched now."""
+    found = difference(archive, source.size, source.md5)
+    if found is None:
+        return
+    if source.made_on_demand:
+        logger.warning("%s: %s; the server packs it anew, so this alone is no fault", archive, found)
+        return
+    if not keep:
+        os.unlink(archive)
+    raise DownloadError(f"{archive}: {found}: {'remove it' if keep else 'it was removed'}, and download it again")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Downloads one thing, says what steps lead to it, or lists what there is."""
+    options = _parse(arguments)
+    if options.list:
+        print(listing())
+        return
+    source = find_source(options.name)
+    if isinstance(source, LoginSource):
+        print("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
+        return
+    print(obtain(source, options.out, keep_archive=options.keep_archive))
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:], (DownloadError, ArchiveError)))

@@ -1,0 +1,189 @@
+"""Unpacking of archives from elsewhere: what would be written is looked at before anything is."""
+
+from __future__ import annotations
+
+import logging
+import lzma
+import os
+import posixpath
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
+
+from tqdm import tqdm
+
+from database.atomic import folder_written_atomically, written_atomically
+from tools.download import ArchiveError
+
+logger = logging.getLogger(__name__)
+
+# Images hardly shrink, and weights by a tenth: an archive that unpacks to more than this is none of either.
+MAX_RATIO = 20
+# Up to here the ratio does not matter: small files may shrink to nearly nothing.
+HARMLESS_SIZE = 16 << 20
+
+_LONGEST_TARGET = 4096  # of a link, in bytes
+
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+
+
+class _Member(NamedTuple):
+    name: str  # as in the archive, without ./ before and / behind
+    size: int
+    kind: str  # file, folder, link, or what else it is in words
+    target: str  # of a link, from the root of the archive; what begins with / or .. is outside
+    entry: tarfile.TarInfo | zipfile.ZipInfo
+
+
+class _Archive(Protocol):
+    def members(self) -> Iterator[_Member]: ...
+
+    def write(self, member: _Member, folder: str, name: str) -> None: ...
+
+
+class _Tar:
+    """A tar archive, compressed or not."""
+
+    def __init__(self, file: tarfile.TarFile) -> None:
+        self._file = file
+
+    def members(self) -> Iterator[_Member]:
+        for entry in self._file:
+            name, target = _plain(entry.name), ""
+            kind = "file" if entry.isreg() else "folder" if entry.isdir() else "no file"
+            if entry.issym() or entry.islnk():
+                # A symbolic link begins at its own folder, a hard link at the archive's root.
+                start = posixpath.dirname(name) if entry.issym() else ""
+                kind, target = "link", posixpath.normpath(posixpath.join(start, entry.linkname))
+            yield _Member(name, entry.size, kind, target, entry)
+
+    def write(self, member: _Member, folder: str, name: str) -> None:
+        assert isinstance(member.entry, tarfile.TarInfo)
+        self._file.extract(member.entry.replace(name=name, deep=False), folder, filter="data")
+
+
+class _Zip:
+    """A zip archive."""
+
+    def __init__(self, file: zipfile.ZipFile) -> None:
+        self._file = file
+
+    def members(self) -> Iterator[_Member]:
+        for entry in self._file.infolist():
+            name, kind, target = _plain(entry.filename), "folder" if entry.is_dir() else "file", ""
+            if entry.flag_bits & 1:
+                kind = "encrypted"
+            elif stat.S_ISLNK(entry.external_attr >> 16):
+                with self._file.open(entry) as link:
+                    text = link.read(_LONGEST_TARGET).decode(errors="replace")
+                kind, target = "link", posixpath.normpath(posixpath.join(posixpath.dirname(name), text))
+            yield _Member(name, entry.file_size, kind, target, entry)
+
+    def write(self, member: _Member, folder: str, name: str) -> None:
+        assert isinstance(member.entry, zipfile.ZipInfo)
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with self._file.open(member.entry) as source, open(path, "xb") as target:
+            shutil.copyfileobj(source, target)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[_Archive]:
+    if path.endswith(".zip"):
+        with zipfile.ZipFile(path) as zip_file:
+            yield _Zip(zip_file)
+    else:
+        with tarfile.open(path) as tar_file:
+            yield _Tar(tar_file)
+
+
+def unpack(path: str, root: str, place: str) -> None:
+    """Unpacks one folder or one file of an archive, whole or not at all.
+
+    Links are never written: those that stay inside are left out, others make the archive refused.
+
+    Args:
+        path: the archive, .zip or a .tar that may be compressed.
+        root: path in the archive of what is wanted; "" for all of it.
+        place: the new folder, or the file, that it becomes; a folder must not exist yet or be empty.
+
+    Raises:
+        ArchiveError: the archive is damaged or encrypted, lacks `root`, has a member or a link that leads outside,
+            a device, or unpacks to more than it should or there is room for; or the place cannot be written.
+    """
+    if os.path.isdir(place) and os.listdir(place):
+        raise ArchiveError(f"{place}: this folder holds files already: remove it, or give another with --out")
+    try:
+        with _opened(path) as archive:
+            members = _checked(path, archive.members(), root, place)
+            _write(archive, members, root, place)
+    except _DAMAGED as error:
+        raise ArchiveError(
+            f"{path}: no archive, or a damaged one ({' '.join(str(error).split())}): remove it and download it again"
+        ) from error
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be unpacked to {place} ({error.strerror or error})") from error
+
+
+def _plain(name: str) -> str:
+    """The name of a member without ./ before and / behind it."""
+    while name.startswith("./"):
+        name = name[2:]
+    return name.rstrip("/") if name.strip("/.") else name
+
+
+def _leads_outside(name: str) -> bool:
+    """Whether a path is absolute, on Windows too, or climbs out of the folder that it begins in."""
+    parts = re.split(r"[/\\]", name)
+    return name.startswith(("/", "\\")) or ".." in parts or bool(re.match(r"[A-Za-z]:", name)) or "\0" in name
+
+
+def _checked(path: str, members: Iterable[_Member], root: str, place: str) -> list[_Member]:
+    """The files that are wanted, after a look at every member of the archive."""
+    most = max(MAX_RATIO * os.path.getsize(path), HARMLESS_SIZE)
+    wanted: list[_Member] = []
+    unpacked = links = 0
+    for member in members:
+        unpacked += member.size
+        if unpacked > most:
+            raise ArchiveError(
+                f"{path}: unpacks to more than {most} bytes, which is not what such an archive holds: refused"
+            )
+        if _leads_outside(member.name) or (member.kind == "link" and _leads_outside(member.target)):
+            leads = f" -> {member.target}" if member.kind == "link" else ""
+            raise ArchiveError(f"{path}: its member {member.name}{leads} leads outside the folder: refused")
+        if member.kind not in ("file", "folder", "link"):
+            raise ArchiveError(f"{path}: its member {member.name} is {member.kind}: refused")
+        if not root or member.name == root or member.name.startswith(f"{root}/"):
+            links += member.kind == "link"
+            wanted += [member] if member.kind == "file" else []
+    if links:
+        logger.warning("%s: %d links are left out", path, links)
+    if not wanted:
+        raise ArchiveError(f"{path}: holds no {root or 'file'}: it is another archive than expected")
+    _require_space(path, sum(member.size for member in wanted), place)
+    return wanted
+
+
+def _require_space(path: str, needed: int, place: str) -> None:
+    parent = os.path.dirname(os.path.abspath(place))
+    os.makedirs(parent, exist_ok=True)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise ArchiveError(f"{path}: unpacks to {needed} bytes and {free} are free on the disk of {place}: make room")
+
+
+def _write(archive: _Archive, members: list[_Member], root: str, place: str) -> None:
+    if members[0].name == root:
+        with written_atomically(os.path.abspath(place)) as partial:
+            archive.write(members[0], os.path.dirname(partial), os.path.basename(partial))
+        return
+    with folder_written_atomically(place) as folder:
+        for member in tqdm(members, "unpacking", unit="file"):
+            archive.write(member, folder, member.name[len(root) :].lstrip("/"))

@@ -1,0 +1,235 @@
+"""Fetching one file by http or https: continued where it was cut off, begun anew where the server's file changed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import logging
+import os
+import re
+import shutil
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from tools.download import DownloadError
+from tools.download.partial import PartialFile, Version
+
+logger = logging.getLogger(__name__)
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+TIMEOUT = 30.0
+
+_SCHEMES = ("http", "https")
+_CHUNK = 1 << 18
+# What a server answers when it may answer otherwise a little later.
+_PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class _PassingFaultError(Exception):
+    """What may go well at another attempt."""
+
+
+class _HttpOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https; urllib's own refuses file: and the like, but not ftp:."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urllib.parse.urlparse(newurl).scheme not in _SCHEMES:
+            raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def fetch(
+    url: str, path: str, size: int | None = None, *, pauses: Sequence[float] = PAUSES, timeout: float = TIMEOUT
+) -> None:
+    """Fetches a file to `<path>.part`, continues what is there of it, and renames it when it is whole.
+
+    The rest of a file is asked for with Range and If-Range (RFC 9110, 14.2 and 13.1.5).
+
+    Args:
+        url: http or https.
+        path: where the file goes; its folder is created where needed.
+        size: bytes that are published, None where none are.
+        pauses: seconds before each further attempt; they begin anew whenever more has arrived
+            than ever before.
+        timeout: seconds without a byte.
+
+    Raises:
+        DownloadError: the address is refused, not found or leads to another scheme, the size is another than is
+            published, the disk is full, or no attempt went well.
+    """
+    if urllib.parse.urlparse(url).scheme not in _SCHEMES:
+        raise DownloadError(f"{url}: only http and https are fetched")
+    partial = PartialFile(path)
+    with _writing_to(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    failed, furthest = 0, partial.arrived(url)[0]
+    while True:
+        try:
+            _attempt(url, partial, size, timeout)
+            break
+        except _PassingFaultError as fault:
+            arrived = partial.arrived(url)[0]
+            failed, furthest = (0, arrived) if arrived > furthest else (failed + 1, furthest)
+            if failed > len(pauses):
+                raise DownloadError(
+                    f"{url}: {fault}, {failed} times in a row: what arrived is kept in {partial.path}, the same "
+                    "command continues it"
+                ) from fault
+            pause = pauses[max(failed - 1, 0)] if pauses else 0.0
+            logger.warning("%s: %s; trying again in %g s", url, fault, pause)
+            time.sleep(pause)
+    with _writing_to(path):
+        partial.finish(path)
+
+
+def _attempt(url: str, partial: PartialFile, published_size: int | None, timeout: float) -> None:
+    """One request, for the whole file or for the rest of it; returns when the file is whole."""
+    offset, version = partial.arrived(url)
+    if version is not None and version.size == offset:
+        return
+    request = urllib.request.Request(url, headers={"User-Agent": "pspnet-tf-graph", "Accept-Encoding": "identity"})
+    if version is not None:
+        request.add_header("Range", f"bytes={offset}-")
+        request.add_header("If-Range", str(version.condition))
+    with _answered(request, partial, timeout) as response:
+        offset, total = _offset_and_total(response, offset, version, partial)
+        if None not in (total, published_size) and total != published_size:
+            raise DownloadError(f"{url}: the server's file has {total} bytes, and {published_size} are published")
+        _require_space(partial.path, total, offset)
+        with _writing_to(partial.path):
+            if offset == 0:
+                partial.begin(Version.of_response(url, response.headers, total))
+            _receive(response, partial.path, offset, total)
+
+
+@contextmanager
+def _answered(request: urllib.request.Request, partial: PartialFile, timeout: float) -> Iterator[Any]:
+    """The response to a request; whatever goes wrong on the way is told as one of this module's exceptions."""
+    url = request.full_url
+    try:
+        response = urllib.request.build_opener(_HttpOnly).open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            _refused(url, error, partial)
+    except urllib.error.URLError as error:
+        reason = error.reason
+        if isinstance(reason, socket.gaierror):
+            raise DownloadError(f"{url}: no such host, or no way to it ({reason.strerror})") from error
+        if isinstance(reason, ConnectionRefusedError):
+            raise DownloadError(f"{url}: the host refuses connections") from error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise DownloadError(f"{url}: the host's certificate is not valid ({reason.verify_message})") from error
+        raise _PassingFaultError(f"no connection ({reason})") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _PassingFaultError(f"no answer ({error or type(error).__name__})") from error
+    with response:
+        yield response
+
+
+def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> NoReturn:
+    """Raises what a status other than success stands for."""
+    if error.code == 416:
+        partial.discard()
+        raise _PassingFaultError("the server's file is not the one that was begun") from error
+    if error.code in _PASSING_STATUS:
+        raise _PassingFaultError(f"HTTP {error.code} {error.reason}") from error
+    if 300 <= error.code < 400:
+        target = (error.headers.get("Location") if error.headers else None) or error.url
+        raise DownloadError(
+            f"{url}: HTTP {error.code} leads to {target}: followed are http and https alone, and no circles"
+        ) from error
+    raise DownloadError(f"{url}: HTTP {error.code} {error.reason}") from error
+
+
+def _offset_and_total(
+    response: Any, offset: int, version: Version | None, partial: PartialFile
+) -> tuple[int, int | None]:
+    """Where the body of a response begins in the file, and how long the whole file is."""
+    length = response.headers.get("Content-Length", "")
+    if response.status == 206 and version is not None:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        total = int(found[2]) if found and found[2] != "*" else version.size
+        now = Version.of_response(version.url, response.headers, total)
+        changed = total != version.size or now.condition not in (None, version.condition)
+        if found is None or int(found[1]) != offset or changed:
+            partial.discard()
+            raise _PassingFaultError("the server continues another file than the one that was begun")
+        logger.info("continued after %d of %s bytes", offset, total)
+        return offset, total
+    if response.status != 200:
+        raise DownloadError(f"{response.url}: HTTP {response.status} where the file was expected")
+    if version is not None:
+        logger.info("begun anew: the server's file changed, or the server cannot continue")
+    return 0, int(length) if length.isdecimal() else None
+
+
+def _require_space(path: str, total: int | None, offset: int) -> None:
+    free = shutil.disk_usage(os.path.dirname(path) or ".").free
+    if total is not None and total - offset > free:
+        raise DownloadError(f"{path}: {total - offset} bytes are to come and {free} are free on this disk: make room")
+
+
+def _receive(response: Any, path: str, offset: int, total: int | None) -> None:
+    """Appends the body to a file and shows how far it is."""
+    name = os.path.basename(path).removesuffix(".part")
+    bar = tqdm(total=total, initial=offset, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
+    with open(path, "ab") as file, bar:
+        while chunk := _next_chunk(response):
+            file.write(chunk)
+            bar.update(len(chunk))
+    arrived = os.path.getsize(path)
+    if total is not None and arrived < total:
+        raise _PassingFaultError(f"the connection ended after {arrived} of {total} bytes")
+
+
+def _next_chunk(response: Any) -> bytes:
+    try:
+        return response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _PassingFaultError(f"the connection broke ({error or type(error).__name__})") from error
+
+
+@contextmanager
+def _writing_to(path: str) -> Iterator[None]:
+    """Tells a fault of the disk."""
+    try:
+        yield
+    except OSError as error:
+        full = "the disk is full: make room, and the same command continues" if error.errno == errno.ENOSPC else None
+        raise DownloadError(f"{path}: cannot be written ({full or error.strerror or error})") from error
+
+
+def difference(path: str, size: int | None, md5: str | None) -> str | None:
+    """In what a file differs from what is published, in words; None where it does not.
+
+    Args:
+        path: the file.
+        size: bytes, None to leave them aside.
+        md5: hexadecimal, None to leave it aside.
+
+    Raises:
+        DownloadError: the file cannot be read.
+    """
+    try:
+        found_size = os.path.getsize(path)
+        if size is not None and found_size != size:
+            return f"it has {found_size} bytes, and {size} are published"
+        if md5 is not None:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "md5").hexdigest()
+            if found != md5:
+                return f"its MD5 is {found}, and {md5} is published"
+    except OSError as error:
+        raise DownloadError(f"{path}: cannot be read ({error.strerror})") from error
+    return None
