@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -25,27 +25,54 @@ def classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: s
     return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
 
 
-def pyramid_levels(features: TowerList, depth: int | None = None) -> list[TowerList]:
+def pyramid_levels(
+    features: TowerList, depth: int | None = None, resize: Callable[[TowerList], TowerList] | None = None
+) -> list[TowerList]:
     """Averages of the features over 6x6, 3x3, 2x2 and 1x1 regions, each through a 1x1 layer.
 
     Args:
         features: tower list [N, h, w, C].
         depth: channels of each level, None for C / 4.
+        resize: what the averages go through before the 1x1 layer, see `utils_mg.conv2d_batch_norm`.
 
     Returns:
-        Tower lists [N, b, b, depth] with b = 6, 3, 2, 1.
+        Tower lists [N, b, b, depth] with b = 6, 3, 2, 1, or of the size that `resize` gives them.
     """
     depth = depth or features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
     averages = layers.adaptive_avg_pool(features, PYRAMID_BINS)
     with tf.variable_scope("psp"):
         return [
-            layers.conv2d_batch_norm(level, depth, 1, scope=f"pool{bins}")
+            layers.conv2d_batch_norm(level, depth, 1, resize=resize, scope=f"pool{bins}")
             for level, bins in zip(averages, PYRAMID_BINS, strict=True)
         ]
 
 
+def _reduce_first(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
+    return pyramid_conv2d_batch_norm(features, pyramid_levels(features, pyramid_depth), depth, grid, scope=scope)
+
+
+def _upsample_first(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
+    levels = pyramid_levels(features, pyramid_depth, lambda xs: layers.resize_bilinear(xs, features, grid))
+    return layers.conv2d_batch_norm(layers.concat([features, *levels]), depth, 3, scope=scope)
+
+
+# The 3x3 layer over features, pool6, pool3, pool2 and pool1, by when the pooled averages are upsampled: after their 1x1
+# layer, as in PSPNet, or before it, as in CSAILVision's UPerNet. The ReLU of the 1x1 layer tells the two apart, and in
+# training the pixels that its normalization counts. The arguments are the features, the channels of a level, those of
+# the 3x3 layer, key of `utils_mg.RESIZE_GRIDS`, and the scope.
+PYRAMID_ORDERS: dict[str, Callable[[TowerList, int | None, int, str, str], TowerList]] = {
+    "reduce_first": _reduce_first,
+    "upsample_first": _upsample_first,
+}
+
+
 def pyramid_features(
-    features: TowerList, network: str, resize_grid: str, pyramid_depth: int | None = None, depth: int = HEAD_DEPTH
+    features: TowerList,
+    network: str,
+    resize_grid: str,
+    pyramid_depth: int | None = None,
+    depth: int = HEAD_DEPTH,
+    pyramid_order: str = "reduce_first",
 ) -> TowerList:
     """Pyramid pooling and a 3x3 layer over features, pool6, pool3, pool2 and pool1.
 
@@ -55,12 +82,13 @@ def pyramid_features(
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way of the levels back to h x w.
         pyramid_depth: see `pyramid_levels`.
         depth: channels of the 3x3 layer.
+        pyramid_order: key of `PYRAMID_ORDERS`.
 
     Returns:
         Tower list [N, h, w, depth].
     """
-    levels = pyramid_levels(features, pyramid_depth)
-    return pyramid_conv2d_batch_norm(features, levels, depth, resize_grid, scope=extra_unit_scope(network, 4))
+    build = PYRAMID_ORDERS[pyramid_order]
+    return build(features, pyramid_depth, depth, resize_grid, extra_unit_scope(network, 4))
 
 
 def pyramid_pooling_head(
@@ -71,6 +99,7 @@ def pyramid_pooling_head(
     seed: tf.Tensor | None,
     pyramid_depth: int | None = None,
     depth: int = HEAD_DEPTH,
+    pyramid_order: str = "reduce_first",
 ) -> TowerList:
     """`pyramid_features`, whose arguments it takes, dropout and the classifier.
 
@@ -81,7 +110,7 @@ def pyramid_pooling_head(
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
     """
-    xs = pyramid_features(features, network, resize_grid, pyramid_depth, depth)
+    xs = pyramid_features(features, network, resize_grid, pyramid_depth, depth, pyramid_order)
     return classifier(xs, num_classes, seed, "logits")
 
 
@@ -108,6 +137,8 @@ def upernet_head(
     resize_grid: str,
     seed: tf.Tensor | None,
     depth: int = HEAD_DEPTH,
+    pyramid_depth: int | None = None,
+    pyramid_order: str = "reduce_first",
 ) -> TowerList:
     """Pyramid pooling on the last block, a feature pyramid down to the first, all levels fused there, the classifier.
 
@@ -117,13 +148,15 @@ def upernet_head(
         num_classes: channels of the logits.
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
         seed: int32 or int64 [2] for dropout, None for none.
-        depth: channels of every layer.
+        depth: channels of every layer but those of the pooled levels.
+        pyramid_depth: channels of each pooled level, None for `depth`.
+        pyramid_order: key of `PYRAMID_ORDERS`.
 
     Returns:
         Tower list of logits, float32 [N, h_1, w_1, num_classes].
     """
     *lower, last = features
-    top = pyramid_features(last, network, resize_grid, depth, depth)
+    top = pyramid_features(last, network, resize_grid, pyramid_depth or depth, depth, pyramid_order)
     with tf.variable_scope("fpn"):
         outputs = [top]
         for number in range(len(lower), 0, -1):

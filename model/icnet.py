@@ -60,6 +60,7 @@ def cascade_head(
     resize_grid: str,
     pyramid_depth: int | None = None,
     depth: int = decoders.HEAD_DEPTH,
+    pyramid_order: str = "reduce_first",
 ) -> TowerList:
     """Pyramid pooling at a quarter size, two fusion units, and the classifier at 1/4 of the image.
 
@@ -69,12 +70,12 @@ def cascade_head(
         network: key of `resnet.NETWORKS`.
         num_classes: channels of the logits.
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
-        pyramid_depth, depth: see `decoders.pyramid_features`.
+        pyramid_depth, depth, pyramid_order: see `decoders.pyramid_features`.
 
     Returns:
         Tower list of logits, float32 [N, ceil(H / 4), ceil(W / 4), num_classes].
     """
-    context = decoders.pyramid_features(endpoints["block4"], network, resize_grid, pyramid_depth, depth)
+    context = decoders.pyramid_features(endpoints["block4"], network, resize_grid, pyramid_depth, depth, pyramid_order)
     with tf.variable_scope("icnet"):
         shared = endpoints[SHARED_UNTIL]
         endpoints["fusion16"] = layers.resize_bilinear(context, shared, resize_grid)

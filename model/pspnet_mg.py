@@ -35,10 +35,12 @@ class Architecture:
         resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
         stem: key of `resnet.STEMS`.
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
-        pyramid_depth: of `ppm`, channels of each level of the pyramid, None for a quarter of the features'.
-        head_depth: channels of the 3x3 layer before the classifier; of all layers of `upernet`.
+        pyramid_depth: channels of each pooled level, None for a quarter of the features'; in `upernet`, for
+            `head_depth`.
+        head_depth: channels of the 3x3 layer before the classifier; of all other layers of `upernet`.
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
         decoder: key of `DECODERS`.
+        pyramid_order: key of `decoders.PYRAMID_ORDERS`, for the pooled levels.
     """
 
     network: str
@@ -52,6 +54,7 @@ class Architecture:
     head_depth: int = decoders.HEAD_DEPTH
     auxiliary_depth: int = decoders.AUXILIARY_DEPTH
     decoder: str = "ppm"
+    pyramid_order: str = "reduce_first"
 
     @property
     def smallest_stride(self) -> int:
@@ -104,7 +107,8 @@ def _block3_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | None)
 DECODERS: dict[str, Decoder] = {
     "ppm": Decoder(
         lambda endpoints, of, seed: decoders.pyramid_pooling_head(
-            endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth
+            endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth,
+            of.pyramid_order,
         ),
         _block3_head,
     ),
@@ -116,14 +120,14 @@ DECODERS: dict[str, Decoder] = {
     "upernet": Decoder(
         lambda endpoints, of, seed: decoders.upernet_head(
             [endpoints[f"block{number}"] for number in (1, 2, 3, 4)],
-            of.network, of.num_classes, of.resize_grid, seed, of.head_depth,
+            of.network, of.num_classes, of.resize_grid, seed, of.head_depth, of.pyramid_depth, of.pyramid_order,
         ),
         _block3_head,
         output_stride=32,
     ),
     "icnet": Decoder(
         lambda endpoints, of, seed: icnet.cascade_head(
-            endpoints, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth
+            endpoints, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth, of.pyramid_order
         ),
         lambda endpoints, of, seed: icnet.cascade_guidance(endpoints, of.num_classes),
         is_cascade=True,

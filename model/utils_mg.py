@@ -190,15 +190,20 @@ def conv2d_batch_norm(
     stride: int = 1,
     rate: int = 1,
     activation: bool = True,
+    resize: Callable[[TowerList], TowerList] | None = None,
     folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
     """Convolution, batch normalization and, if asked, ReLU: `scope/weights` and `scope/BatchNorm/...`.
 
+    `resize` is applied to what is then normalized. With a 1x1 kernel, resizing by weights that sum to one commutes
+    with convolution and bias: the result is that of the layer on resized inputs, the moments included.
     `folded`, the normalization is already part of the weights: `scope/weights` and `scope/biases`.
     """
     with tf.variable_scope(scope, "conv2d", xs) as variable_scope:
         outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, scope=variable_scope)
+        if resize is not None:
+            outputs = resize(outputs)
         if not folded:
             outputs = batch_norm(outputs)
         return relu(outputs) if activation else outputs

@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tools.dataset_flags import DATABASES, ClassFlags, DatasetFlags, FileFlags
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
     flag,
-    mean_color,
     rising_steps,
     switch,
     whole_numbers,
@@ -32,54 +32,12 @@ OUTPUT_STRIDES = (8, 16, 32)
 INITIALIZERS = ("he", "xavier")
 OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 FLOAT_TYPES = ("32", "16", "bf16")
-DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 UPSAMPLINGS = (1, 2, 3, 4)
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 
 def _recorded_or(default: str | int) -> str:
     return f"(default: as recorded beside --fine_tune_filename, otherwise {default})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ClassFlags:
-    """Which classes there are, and what stands for them."""
-
-    database: str = flag("Cityscapes", "dataset", choices=DATABASES)
-    num_classes: int | None = flag(None, "custom: number of classes", int, minimum=2)
-    palette: str | None = flag(None, "custom, or any in inference: file with a line 'R G B name' per class", str)
-    label_map: str | None = flag(None, "custom, or any in inference: file with lines 'id training_id'", str)
-    image_mean: tuple[float, float, float] | None = flag(
-        None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
-    )
-
-    # Those that mean something with --database custom, see `check_own_data_flags`.
-    own_data_flags: ClassVar[tuple[str, ...]] = (
-        "train_list", "val_list", "test_list", "num_classes", "palette", "ignore_label", "label_map", "image_mean",
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class _FileFlags:
-    """Where images and labels are."""
-
-    data_dir: str | None = flag(None, "folder of the dataset (default: the dataset's place under ./database)", str)
-    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
-    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
-    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", str)
-    ignore_label: int | None = flag(
-        None, "custom: id in the label files that is ignored (default: 255)", int, minimum=0
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetFlags(_ClassFlags, _FileFlags):
-    """Which dataset is meant, and where it is."""
-
-    def __post_init__(self) -> None:
-        check_own_data_flags(self, self.database, "--database is")
-        if self.database == "custom" and self.num_classes is None:
-            raise FlagError("--database custom needs --num_classes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +155,7 @@ class TrainConfig(DatasetFlags):
     show_period: int = flag(20, "steps between summaries", minimum=1)
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
-    own_data_flags: ClassVar[tuple[str, ...]] = (*_ClassFlags.own_data_flags, "holdout")
+    own_data_flags: ClassVar[tuple[str, ...]] = (*ClassFlags.own_data_flags, "holdout")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -276,7 +234,7 @@ class TrainConfig(DatasetFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsConfig(_ClassFlags):
+class WeightsConfig(ClassFlags):
     """Flags that predict.py and inference.py share; what is None is read from the record beside the checkpoint."""
 
     database: str | None = flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
@@ -317,7 +275,7 @@ class WeightsConfig(_ClassFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(WeightsConfig, _FileFlags):
+class PredictConfig(WeightsConfig, FileFlags):
     """Flags of predict.py."""
 
     mode: str = flag("val", "split to predict", choices=("val", "test", "train"), aliases=["test_subset"])

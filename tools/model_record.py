@@ -94,6 +94,7 @@ class ModelRecord:
             pyramid_depth=backbone.pyramid_depth,
             head_depth=backbone.head_depth,
             auxiliary_depth=backbone.auxiliary_depth,
+            pyramid_order=backbone.pyramid_order,
         )
         record = cls.of_dataset(
             architecture,
@@ -146,8 +147,8 @@ class BackboneRecord:
         network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
         image_mean: RGB, 0..255, that it was trained with; None if that is the mean of the dataset at hand.
         color_switch: whether it was fed BGR.
-        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth: see `pspnet_mg.Architecture`;
-            those of a ResNet alone are the defaults.
+        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order: see
+            `pspnet_mg.Architecture`; those of a ResNet alone are the defaults.
         class_names: of the classes that its head tells apart, by training id; None for a ResNet alone.
         checkpoint: name of the checkpoint in the record's folder that is meant; None for all that are there.
     """
@@ -164,6 +165,7 @@ class BackboneRecord:
     head_depth: int = Architecture.head_depth
     auxiliary_depth: int = Architecture.auxiliary_depth
     decoder: str = Architecture.decoder
+    pyramid_order: str = Architecture.pyramid_order
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from database.datasets import IGNORE_LABEL
-from model import pspnet_mg, resnet, utils_mg
+from model import decoders, pspnet_mg, resnet, utils_mg
 from tools.flags import DATABASES, UPSAMPLINGS
 
 
@@ -82,6 +82,7 @@ ARCHITECTURE_RULES = {
     "stem": _one_of(resnet.STEMS),
     "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
     "pyramid_depth": Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),
+    "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
 }

@@ -109,8 +109,7 @@ def read_splits(sbd: str, voc: str) -> Splits:
 
 
 def read_segmentation(path: str) -> np.ndarray:
-    """The label in one of SBD's files cls/*.mat, which hold a struct GTcls of Boundaries, Segmentation and
-    CategoriesPresent.
+    """The label in one of SBD's files cls/*.mat: Segmentation of the struct GTcls.
 
     Returns:
       uint8 [height, width]: 0 to 20, or 255 for ignored pixels.
@@ -142,7 +141,7 @@ def convert(source: str, target: str) -> None:
 
 
 def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
-    """Calls `convert` for (source, target), in processes of their own: some damaged files crash MATLAB's readers.
+    """Calls `convert` for (source, target), in processes of their own: some damaged files crash the reader.
 
     Raises:
       DatasetError, ImageError: see `convert`; or a process crashed.

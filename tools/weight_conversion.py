@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model import decoders, resnet
-from model.pspnet_mg import Architecture
+from model.pspnet_mg import DECODERS, Architecture
 from tools.weight_files import Weights
 from tools.weight_maps import WEIGHT_MAPS, WeightMap
 from tools.weight_names import SourceNames, Variable, split_variable, unit_kernels
@@ -86,26 +86,19 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     """
     network = _network(weights, weight_map)
     names = SourceNames(weight_map, network)
-    auxiliary_scope = resnet.extra_unit_scope(network, 3)
-    has_heads = any(names.has_any(scope, weights) for scope in _POOL_SCOPES)
+    head_scope, auxiliary_scope = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
+    telling_scopes = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
+    has_heads = any(names.has_any(scope, weights) for scope in telling_scopes)
     has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
-    sizes: dict[str, Any] = {"num_classes": 2}
-    if has_heads:
-        sizes["num_classes"] = _output_channels(weights, weight_map, names.tensors("logits")["weights"])
-        head_scope = resnet.extra_unit_scope(network, 4)
-        sizes["head_depth"] = _output_channels(weights, weight_map, names.tensors(head_scope)["weights"])
-        pyramid_depth = _output_channels(weights, weight_map, names.tensors(_POOL_SCOPES[0])["weights"])
-        if pyramid_depth * len(_POOL_SCOPES) != resnet.NETWORKS[network].depths[3]:
-            sizes["pyramid_depth"] = pyramid_depth
+    of_heads: dict[str, Any] = _of_head(weights, weight_map, network) if has_heads else {"num_classes": 2}
     if has_auxiliary:
-        sizes["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
+        of_heads["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
     architecture = Architecture(
         network,
         stem=weight_map.stem,
         pool_padding=weight_map.pool_padding,
         stride_convention=weight_map.stride_convention,
-        resize_grid=weight_map.resize_grid if has_heads else Architecture.resize_grid,
-        **sizes,
+        **of_heads,
     )
     return Source(weights, weight_map, architecture, has_heads, has_auxiliary)
 
@@ -147,6 +140,30 @@ def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
     raise ConversionError(f"{weight_map.project}: found {counts} {kind} units in its blocks, expected one of {known}")
 
 
+def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str, Any]:
+    """What `Architecture` says of the head that these weights have; a depth that is the default is left out."""
+    names, decoder = SourceNames(weight_map, network), weight_map.decoder
+
+    def depth(scope: str) -> int:
+        return _output_channels(weights, weight_map, names.tensors(scope)["weights"])
+
+    values: dict[str, Any] = {
+        "num_classes": depth("logits"),
+        "head_depth": depth(resnet.extra_unit_scope(network, 4)),
+        "decoder": decoder,
+        "output_stride": DECODERS[decoder].output_stride,
+        "resize_grid": weight_map.resize_grid,
+        "pyramid_order": weight_map.pyramid_order,
+    }
+    if names.has_layer(_POOL_SCOPES[0]):
+        features = resnet.NETWORKS[network].depths[3]
+        defaults = {"ppm": features // len(_POOL_SCOPES), "upernet": values["head_depth"]}
+        pyramid_depth = depth(_POOL_SCOPES[0])
+        if pyramid_depth != defaults[decoder]:
+            values["pyramid_depth"] = pyramid_depth
+    return values
+
+
 def _output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> int:
     if kernel not in weights:
         raise ConversionError(f"'{kernel}' is missing from {weight_map.project}")
@@ -178,7 +195,8 @@ def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
     if scope == resnet.STEMS[weight_map.stem][0].scope:
         deviation = np.asarray(weight_map.image_std, np.float32)
         return kernel / (deviation[::-1] if weight_map.feeds_bgr else deviation)[:, np.newaxis]
-    if scope == resnet.extra_unit_scope(source.architecture.network, 4):
+    is_head = scope == resnet.extra_unit_scope(source.architecture.network, 4)
+    if is_head and source.names.has_layer(_POOL_SCOPES[0]):
         depth = _output_channels(source.weights, weight_map, source.names.tensors(_POOL_SCOPES[0])["weights"])
         return kernel[:, :, _level_order(kernel.shape[2], depth, weight_map.concatenation), :]
     return kernel

@@ -1,6 +1,7 @@
 """How other projects name and lay out the weights of a ResNet or a PSPNet, and what their networks do with them.
 
-A map tells for each of our layers what the project calls its convolution and its batch normalization. In the names
+A map tells for each of our layers what the project calls its convolution and its batch normalization; the tables of
+these are in `weight_layers`. In the names
 
     {block}  block 1 to 4       {stage}  block + 1, as the paper numbers them
     {unit}   unit, from 1       {index}  unit, from 0
@@ -14,14 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-
-class Layer(NamedTuple):
-    """What a project calls a convolution and the batch normalization after it."""
-
-    convolution: str
-    normalization: str | None = None
+from tools.weight_layers import (
+    CAFFE_HEADS,
+    CAFFE_UNIT,
+    CSAIL_C1_HEADS,
+    CSAIL_PPM_HEADS,
+    CSAIL_UPERNET_HEADS,
+    MMSEG_HEADS,
+    OWN_HEADS,
+    OWN_LAYER,
+    OWN_UNIT,
+    PYTORCH_UNIT,
+    SEMSEG_HEADS,
+    STEM_3X3,
+    Layer,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class WeightMap:
         stem: key of `resnet.STEMS`.
         left: regular expressions of names that are passed over, with the reason.
         concatenation: the order of bins in which the pooled features follow the features.
-        stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
+        decoder, pyramid_order, stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
         image_mean: RGB, of pixels in 0..255, taken off; None stands for the dataset's.
         image_std: RGB, what is divided by after that.
         feeds_bgr: whether the network is fed BGR.
@@ -69,6 +78,8 @@ class WeightMap:
     stem: str
     left: Mapping[str, str]
     concatenation: tuple[int, ...] = (1, 2, 3, 6)
+    decoder: str = "ppm"
+    pyramid_order: str = "reduce_first"
     stride_convention: str = "reference"
     pool_padding: str = "symmetric"
     resize_grid: str = "half_pixel"
@@ -111,71 +122,6 @@ _TENSORFLOW_TENSORS = TensorNames(
     }
 )
 
-_PYTORCH_UNIT = {
-    "conv1": Layer("conv1", "bn1"),
-    "conv2": Layer("conv2", "bn2"),
-    "conv3": Layer("conv3", "bn3"),
-    "shortcut": Layer("downsample.0", "downsample.1"),
-}
-_CAFFE_UNIT = {
-    "conv1": Layer("1x1_reduce", "1x1_reduce_bn"),
-    "conv2": Layer("3x3", "3x3_bn"),
-    "conv3": Layer("1x1_increase", "1x1_increase_bn"),
-    "shortcut": Layer("1x1_proj", "1x1_proj_bn"),
-}
-_OWN_UNIT = {name: Layer(f"/{name}", f"/{name}/BatchNorm") for name in ("conv1", "conv2", "conv3", "shortcut")}
-
-_STEM_3X3 = {
-    "conv1_1": Layer("conv1", "bn1"),
-    "conv1_2": Layer("conv2", "bn2"),
-    "conv1_3": Layer("conv3", "bn3"),
-}
-
-_SEMSEG_HEADS = {
-    "psp/pool1": Layer("ppm.features.0.1", "ppm.features.0.2"),
-    "psp/pool2": Layer("ppm.features.1.1", "ppm.features.1.2"),
-    "psp/pool3": Layer("ppm.features.2.1", "ppm.features.2.2"),
-    "psp/pool6": Layer("ppm.features.3.1", "ppm.features.3.2"),
-    "head": Layer("cls.0", "cls.1"),
-    "logits": Layer("cls.4"),
-    "auxiliary": Layer("aux.0", "aux.1"),
-    "aux_logits": Layer("aux.4"),
-}
-_CSAIL_HEADS = {
-    "psp/pool1": Layer("ppm.0.1", "ppm.0.2"),
-    "psp/pool2": Layer("ppm.1.1", "ppm.1.2"),
-    "psp/pool3": Layer("ppm.2.1", "ppm.2.2"),
-    "psp/pool6": Layer("ppm.3.1", "ppm.3.2"),
-    "head": Layer("conv_last.0", "conv_last.1"),
-    "logits": Layer("conv_last.4"),
-    "auxiliary": Layer("cbr_deepsup.0", "cbr_deepsup.1"),
-    "aux_logits": Layer("conv_last_deepsup"),
-}
-_MMSEG_HEADS = {
-    "psp/pool1": Layer("decode_head.psp_modules.0.1.conv", "decode_head.psp_modules.0.1.bn"),
-    "psp/pool2": Layer("decode_head.psp_modules.1.1.conv", "decode_head.psp_modules.1.1.bn"),
-    "psp/pool3": Layer("decode_head.psp_modules.2.1.conv", "decode_head.psp_modules.2.1.bn"),
-    "psp/pool6": Layer("decode_head.psp_modules.3.1.conv", "decode_head.psp_modules.3.1.bn"),
-    "head": Layer("decode_head.bottleneck.conv", "decode_head.bottleneck.bn"),
-    "logits": Layer("decode_head.conv_seg"),
-    "auxiliary": Layer("auxiliary_head.convs.0.conv", "auxiliary_head.convs.0.bn"),
-    "aux_logits": Layer("auxiliary_head.conv_seg"),
-}
-_CAFFE_HEADS = {
-    "psp/pool1": Layer("conv5_3_pool1_conv", "conv5_3_pool1_conv_bn"),
-    "psp/pool2": Layer("conv5_3_pool2_conv", "conv5_3_pool2_conv_bn"),
-    "psp/pool3": Layer("conv5_3_pool3_conv", "conv5_3_pool3_conv_bn"),
-    "psp/pool6": Layer("conv5_3_pool6_conv", "conv5_3_pool6_conv_bn"),
-    "head": Layer("conv5_4", "conv5_4_bn"),
-    "logits": Layer("conv6"),
-}
-_OWN_LAYER = Layer("{scope}", "{scope}/BatchNorm")
-_OWN_HEADS = {
-    **dict.fromkeys(("psp/pool1", "psp/pool2", "psp/pool3", "psp/pool6", "head", "auxiliary"), _OWN_LAYER),
-    "logits": Layer("{scope}"),
-    "aux_logits": Layer("{scope}"),
-}
-
 _COUNTED_BATCHES = {r".*\.num_batches_tracked": "PyTorch's count of training batches"}
 _IMAGENET_CLASSIFIER = {r"fc\..*": "the classifier of ImageNet's classes"}
 _OPTIMIZER_STATE = {
@@ -189,7 +135,7 @@ _TORCHVISION = WeightMap(
     marks=(r"conv1\.weight", r"bn1\.running_mean", r"layer1\.0\.conv1\.weight"),
     tensors=_PYTORCH,
     unit_prefix="layer{block}.{index}.",
-    unit=_PYTORCH_UNIT,
+    unit=PYTORCH_UNIT,
     layers={"conv1": Layer("conv1", "bn1")},
     stem="conv7",
     left={**_COUNTED_BATCHES, **_IMAGENET_CLASSIFIER},
@@ -198,7 +144,7 @@ _SEMSEG_RESNET = replace(
     _TORCHVISION,
     project="hszhao/semseg's ResNet, or CSAILVision's encoder alone",
     marks=(r"conv3\.weight", r"bn3\.running_mean", r"layer1\.0\.conv1\.weight"),
-    layers=_STEM_3X3,
+    layers=STEM_3X3,
     stem="deep_128",
 )
 _SEMSEG = replace(
@@ -209,7 +155,7 @@ _SEMSEG = replace(
         "conv1_1": Layer("layer0.0", "layer0.1"),
         "conv1_2": Layer("layer0.3", "layer0.4"),
         "conv1_3": Layer("layer0.6", "layer0.7"),
-        **_SEMSEG_HEADS,
+        **SEMSEG_HEADS,
     },
     stem="deep_128",
     left=_COUNTED_BATCHES,
@@ -220,21 +166,36 @@ _CSAIL = replace(
     _SEMSEG_RESNET,
     project="CSAILVision's encoder with its decoder ppm or ppm_deepsup",
     marks=(r"layer4\.0\.conv2\.weight", r"ppm\.\d\.1\.weight", r"conv_last\.4\.weight"),
-    layers={**_STEM_3X3, **_CSAIL_HEADS},
+    layers={**STEM_3X3, **CSAIL_PPM_HEADS},
     stride_convention="contracted",
     window={"other": 512},
+)
+_CSAIL_C1 = replace(
+    _CSAIL,
+    project="CSAILVision's encoder with its decoder c1 or c1_deepsup",
+    marks=(r"layer4\.0\.conv2\.weight", r"cbr\.0\.weight", r"conv_last\.weight"),
+    layers={**STEM_3X3, **CSAIL_C1_HEADS},
+    decoder="c1",
+)
+_CSAIL_UPERNET = replace(
+    _CSAIL,
+    project="CSAILVision's encoder with its decoder upernet or upernet_lite",
+    marks=(r"layer4\.0\.conv2\.weight", r"ppm_conv\.\d\.0\.weight", r"fpn_in\.\d\.0\.weight"),
+    layers={**STEM_3X3, **CSAIL_UPERNET_HEADS},
+    decoder="upernet",
+    pyramid_order="upsample_first",
 )
 _MMSEG = WeightMap(
     project="mmsegmentation's PSPNet on ResNetV1c",
     marks=(r"backbone\.stem\.0\.weight", r"decode_head\.psp_modules\.\d\.1\.conv\.weight"),
     tensors=_PYTORCH,
     unit_prefix="backbone.layer{block}.{index}.",
-    unit=_PYTORCH_UNIT,
+    unit=PYTORCH_UNIT,
     layers={
         "conv1_1": Layer("backbone.stem.0", "backbone.stem.1"),
         "conv1_2": Layer("backbone.stem.3", "backbone.stem.4"),
         "conv1_3": Layer("backbone.stem.6", "backbone.stem.7"),
-        **_MMSEG_HEADS,
+        **MMSEG_HEADS,
     },
     stem="deep_64",
     left=_COUNTED_BATCHES,
@@ -245,7 +206,7 @@ _MMSEG_V1B = replace(
     _MMSEG,
     project="mmsegmentation's PSPNet on torchvision's ResNet",
     marks=(r"backbone\.conv1\.weight", r"decode_head\.psp_modules\.\d\.1\.conv\.weight"),
-    layers={"conv1": Layer("backbone.conv1", "backbone.bn1"), **_MMSEG_HEADS},
+    layers={"conv1": Layer("backbone.conv1", "backbone.bn1"), **MMSEG_HEADS},
     stem="conv7",
 )
 _CAFFE = WeightMap(
@@ -253,12 +214,12 @@ _CAFFE = WeightMap(
     marks=(r"conv1_1_3x3_s2/weights", r"conv5_3_pool\d_conv/weights"),
     tensors=_CAFFE_TENSORS,
     unit_prefix="conv{stage}_{unit}_",
-    unit=_CAFFE_UNIT,
+    unit=CAFFE_UNIT,
     layers={
         "conv1_1": Layer("conv1_1_3x3_s2", "conv1_1_3x3_s2_bn"),
         "conv1_2": Layer("conv1_2_3x3", "conv1_2_3x3_bn"),
         "conv1_3": Layer("conv1_3_3x3", "conv1_3_3x3_bn"),
-        **_CAFFE_HEADS,
+        **CAFFE_HEADS,
     },
     stem="deep_128",
     left={},
@@ -275,8 +236,8 @@ _TENSORFLOW = WeightMap(
     marks=(r"resnet_v1_\d+/conv1/weights",),
     tensors=_TENSORFLOW_TENSORS,
     unit_prefix="{scope}",
-    unit=_OWN_UNIT,
-    layers={"conv1": _OWN_LAYER, **_OWN_HEADS},
+    unit=OWN_UNIT,
+    layers={"conv1": OWN_LAYER, **OWN_HEADS},
     stem="conv7",
     left=_OPTIMIZER_STATE,
     concatenation=(6, 3, 2, 1),
@@ -290,7 +251,7 @@ _TENSORFLOW_DEEP = replace(
     _TENSORFLOW,
     project="the same with three layers at the beginning",
     marks=(r"resnet_v1_\d+/conv1_1/weights",),
-    layers={**dict.fromkeys(("conv1_1", "conv1_2", "conv1_3"), _OWN_LAYER), **_OWN_HEADS},
+    layers={**dict.fromkeys(("conv1_1", "conv1_2", "conv1_3"), OWN_LAYER), **OWN_HEADS},
     stem="deep_128",
 )
 
@@ -298,6 +259,8 @@ _TENSORFLOW_DEEP = replace(
 WEIGHT_MAPS: dict[str, WeightMap] = {
     "semseg": _SEMSEG,
     "csail": _CSAIL,
+    "csail_c1": _CSAIL_C1,
+    "csail_upernet": _CSAIL_UPERNET,
     "mmseg": _MMSEG,
     "mmseg_v1b": _MMSEG_V1B,
     "caffe": _CAFFE,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from model import resnet
-from tools.weight_maps import Layer, WeightMap
+from tools.weight_layers import Layer
+from tools.weight_maps import WeightMap
 
 _UNIT = r"block(?P<block>[1-4])/unit_(?P<unit>\d+)/(?:bottleneck|basic)_v1"
 _UNIT_LAYER = re.compile(rf"(?P<unit_scope>{_UNIT})/(?P<layer>\w+)")
@@ -89,6 +90,10 @@ class SourceNames:
             (ours, layer.normalization if "/" in ours else layer.convolution, suffix) for ours, suffix in suffixes
         )
         return {ours: owner + suffix for ours, owner, suffix in owners if owner is not None}
+
+    def has_layer(self, scope: str) -> bool:
+        """Whether the project has such a layer."""
+        return self._layer(scope) is not None
 
     def has_any(self, scope: str, names: Iterable[str]) -> bool:
         """Whether any tensor of a layer is among `names`."""

@@ -125,24 +125,106 @@ def test_pyramid_levels_equal_float64_over_uneven_towers():
             np.testing.assert_allclose(output, np.maximum(expected, 0), atol=3e-4)
 
 
-@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
-def test_head_sees_features_and_levels_from_six_to_one(grid):
-    """The whole head in float64: levels upsampled, concatenated after the features, 3x3 layer, classifier."""
-    features = np.random.default_rng(2).normal(size=(2, 7, 8, 16)).astype(np.float32)
-    with tf.Graph().as_default():
-        xs, feed = towers([features])
-        logits = decoders.pyramid_pooling_head(xs, "resnet_v1_18", 3, grid, None, depth=12)
-        weights = {v.op.name.removesuffix("/weights"): v for v in tf.trainable_variables() if v.shape.ndims == 4}
-        (actual,), weights = run([logits, weights], feed)
-    parts = [features]
+def _layer(xs: list[np.ndarray], kernel: np.ndarray) -> list[np.ndarray]:
+    """Convolution, batch normalization over all towers and ReLU, in float64."""
+    convolved = [reference.conv2d(x, kernel) for x in xs]
+    return [np.maximum(x, 0) for x in reference.batch_norm(convolved, np.ones(kernel.shape[-1]), np.zeros(1))]
+
+
+def _like(xs: list[np.ndarray], targets: list[np.ndarray], grid: str) -> list[np.ndarray]:
+    return [reference.resize_bilinear(x, *y.shape[1:3], grid) for x, y in zip(xs, targets, strict=True)]
+
+
+def _concatenated(*parts: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)]
+
+
+def _pyramid(features: list[np.ndarray], weights: dict[str, np.ndarray], grid: str, order: str) -> list[np.ndarray]:
+    """Features and levels from six bins to one, concatenated and through the 3x3 layer, in float64."""
+    levels = []
     for bins in (6, 3, 2, 1):
-        pooled = reference.conv2d(reference.adaptive_avg_pool(features, bins), weights[f"psp/pool{bins}"])
-        (normalized,) = reference.batch_norm([pooled], np.ones(4), np.zeros(4))
-        parts.append(reference.resize_bilinear(np.maximum(normalized, 0), 7, 8, grid))
-    hidden = reference.conv2d(np.concatenate(parts, axis=-1), weights["block4/unit_3"])
-    (hidden,) = reference.batch_norm([hidden], np.ones(12), np.zeros(12))
-    expected = reference.conv2d(np.maximum(hidden, 0), weights["logits"])
-    np.testing.assert_allclose(actual, expected, atol=1e-3 * np.abs(expected).max())
+        averages, kernel = [reference.adaptive_avg_pool(x, bins) for x in features], weights[f"psp/pool{bins}"]
+        levels.append({
+            "reduce_first": lambda averages, kernel: _like(_layer(averages, kernel), features, grid),
+            "upsample_first": lambda averages, kernel: _layer(_like(averages, features, grid), kernel),
+        }[order](averages, kernel))  # fmt: skip
+    return _layer(_concatenated(features, *levels), weights["block4/unit_3"])
+
+
+def _outputs_and_kernels(logits, feed):
+    weights = {v.op.name.removesuffix("/weights"): v for v in tf.trainable_variables() if v.shape.ndims == 4}
+    return run([logits, weights], feed)
+
+
+def _assert_classified(actual, hidden, weights):
+    """The logits of each tower are those of what comes before the classifier, whose biases start at zero."""
+    for logits, x in zip(actual, hidden, strict=True):
+        expected = reference.conv2d(x, weights["logits"])
+        np.testing.assert_allclose(logits, expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("order", ["reduce_first", "upsample_first"])
+@pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
+def test_head_sees_features_and_levels_from_six_to_one(grid, order):
+    """The whole head in float64, in training, over towers of different sizes."""
+    rng = np.random.default_rng(2)
+    features = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 8, 16), (1, 5, 9, 16))]
+    with tf.Graph().as_default():
+        xs, feed = towers(features)
+        logits = decoders.pyramid_pooling_head(
+            xs, "resnet_v1_18", 3, grid, None, pyramid_depth=5, depth=12, pyramid_order=order
+        )
+        actual, weights = _outputs_and_kernels(logits, feed)
+    _assert_classified(actual, _pyramid(features, weights, grid, order), weights)
+
+
+@pytest.mark.parametrize("order", ["reduce_first", "upsample_first"])
+def test_upernet_equals_float64(order):
+    """The top-down path and the fusion at the size of block 1, in training, over towers of different sizes."""
+    rng = np.random.default_rng(4)
+    sizes = [[(2, 14, 20), (2, 7, 10), (2, 4, 5), (2, 4, 5)], [(1, 9, 12), (1, 5, 6), (1, 3, 3), (1, 3, 3)]]
+    depths = (3, 5, 6, 8)
+    blocks = [
+        [rng.normal(size=(*tower[number], depth)).astype(np.float32) for tower in sizes]
+        for number, depth in enumerate(depths)
+    ]
+    with tf.Graph().as_default():
+        feed, xs = {}, []
+        for arrays in blocks:
+            tensors, more = towers(arrays)
+            xs.append(tensors)
+            feed |= more
+        logits = decoders.upernet_head(
+            xs, "resnet_v1_18", 4, "half_pixel", None, depth=7, pyramid_depth=9, pyramid_order=order
+        )
+        actual, weights = _outputs_and_kernels(logits, feed)
+    assert weights["psp/pool3"].shape == (1, 1, 8, 9)
+    top = _pyramid(blocks[3], weights, "half_pixel", order)
+    outputs = [top]
+    for number in (3, 2, 1):
+        lateral = _layer(blocks[number - 1], weights[f"fpn/lateral{number}"])
+        top = [x + y for x, y in zip(lateral, _like(top, lateral, "half_pixel"), strict=True)]
+        outputs.insert(0, _layer(top, weights[f"fpn/output{number}"]))
+    fused = _concatenated(*(_like(output, outputs[0], "half_pixel") for output in outputs))
+    _assert_classified(actual, _layer(fused, weights["fpn/fusion"]), weights)
+
+
+def test_orders_of_the_pyramid_share_their_variables():
+    """By name, shape and initial value, and the logits tell them apart."""
+    features = np.random.default_rng(5).normal(size=(2, 7, 8, 16)).astype(np.float32)
+    logits, variables = [], []
+    for order in ("reduce_first", "upsample_first"):
+        with tf.Graph().as_default():
+            xs, feed = towers([features])
+            head = decoders.pyramid_pooling_head(xs, "resnet_v1_18", 3, "half_pixel", None, pyramid_order=order)
+            names = [v.op.name for v in tf.global_variables()]
+            (output,), values = run([head, tf.global_variables()], feed)
+        logits.append(output)
+        variables.append(dict(zip(names, values, strict=True)))
+    assert variables[0].keys() == variables[1].keys()
+    for name, value in variables[0].items():
+        np.testing.assert_array_equal(variables[1][name], value)
+    assert np.abs(logits[1] - logits[0]).max() > 0.05 * np.abs(logits[0]).max()
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16, tf.float16])

@@ -49,7 +49,7 @@ class ConvertedPSPNet:
         with tf.Graph().as_default() as graph:
             self._images = tf.placeholder(tf.float32, [None, None, None, 3])
             outputs = pspnet_mg.pspnet([self._images], architecture, is_training=False, has_auxiliary=has_auxiliary)
-            self._logits = [outputs.logits[0], *(outputs.auxiliary or [])]
+            self._logits = [outputs.logits[0], *(tower for (tower,) in outputs.auxiliary)]
             saver = tf.train.Saver()
         self._session = tf.Session(graph=graph)
         checkpoint.restore(self._session, checkpoint.resolve_checkpoint(str(folder)), saver)

@@ -15,9 +15,7 @@ from torch.nn import functional
 from tests.parity.torch_resnets import (
     UNITS,
     Blocks,
-    DeepResNet,
     convolution,
-    csail,
     layer,
     mmseg,
     normalized,
@@ -55,40 +53,6 @@ class SemsegPSPNet(Blocks):
         levels = [resized(level(block4), block4.shape[2:], align_corners=True) for level in self.ppm.features]
         logits = self.cls(torch.cat([block4, *levels], dim=1))
         return resized(logits, size, align_corners=True), resized(self.aux(block3), size, align_corners=True)
-
-
-class CsailDecoder(nn.Module):
-    """CSAILVision's decoder ppm_deepsup, or ppm without deep supervision; half-pixel grid."""
-
-    def __init__(self, channels: int, classes: int, deep_supervision: bool = True) -> None:
-        super().__init__()
-        self.ppm = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(bins), *layer(channels, 512, 1)) for bins in BINS)
-        self.conv_last = nn.Sequential(
-            *layer(channels + 4 * 512, 512, 3), nn.Dropout2d(0.1), nn.Conv2d(512, classes, 1)
-        )
-        if deep_supervision:
-            self.cbr_deepsup = nn.Sequential(*layer(channels // 2, channels // 4, 3))
-            self.conv_last_deepsup = nn.Conv2d(channels // 4, classes, 1)
-        self.deep_supervision = deep_supervision
-
-    def forward(self, block3: torch.Tensor, block4: torch.Tensor, size: Sequence[int]) -> Sequence[torch.Tensor]:
-        levels = [resized(level(block4), block4.shape[2:], align_corners=False) for level in self.ppm]
-        outputs = [self.conv_last(torch.cat([block4, *levels], dim=1))]
-        if self.deep_supervision:
-            outputs.append(self.conv_last_deepsup(self.cbr_deepsup(block3)))
-        return [resized(logits, size, align_corners=False) for logits in outputs]
-
-
-class CsailNetwork(nn.Module):
-    """An encoder and a decoder, whose weights are in two files."""
-
-    def __init__(self, depth: int, classes: int, deep_supervision: bool = True) -> None:
-        super().__init__()
-        self.encoder = DeepResNet(depth, csail)
-        self.decoder = CsailDecoder(2048 if depth >= 50 else 512, classes, deep_supervision)
-
-    def forward(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        return self.decoder(*self.encoder.features(images), images.shape[2:])
 
 
 class ConvModule(nn.Module):

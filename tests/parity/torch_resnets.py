@@ -105,10 +105,18 @@ class Blocks(nn.Module):
                 channels = 4 * width if bottleneck else width
             self.add_module(f"layer{block}", nn.Sequential(*modules))
 
+    def run_all_blocks(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The outputs of blocks 1 to 4."""
+        outputs = []
+        for block in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = block(x)
+            outputs.append(x)
+        return outputs
+
     def run_blocks(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The outputs of blocks 3 and 4."""
-        block3 = self.layer3(self.layer2(self.layer1(x)))
-        return block3, self.layer4(block3)
+        _, _, block3, block4 = self.run_all_blocks(x)
+        return block3, block4
 
 
 def pool(x: torch.Tensor) -> torch.Tensor:
@@ -147,11 +155,11 @@ class DeepResNet(Blocks):
             self.add_module(f"bn{number}", nn.BatchNorm2d(filters))
         self.add_blocks(depth, 128, pattern)
 
-    def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         x = normalized(images)
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = functional.relu(norm(conv(x)))
-        return self.run_blocks(pool(x))
+        return self.run_all_blocks(pool(x))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.features(images)[1]
+        return self.features(images)[-1]

@@ -1,4 +1,4 @@
-"""Weights in the layouts of other projects, for ResNets of one basic unit per block and PSPNets on them."""
+"""Weights in the layouts of other projects, for ResNets of one basic unit per block and networks on them."""
 
 from __future__ import annotations
 
@@ -67,4 +67,46 @@ def semseg_weights(seed: int = 0) -> dict[str, np.ndarray]:
         layers.convolution(f"{name}.0", filters, channels, 3)
         layers.normalization(f"{name}.1", filters)
         layers.convolution(f"{name}.4", CLASSES, filters, 1, has_bias=True)
+    return layers.weights
+
+
+def _csail_encoder(layers: _Layers) -> None:
+    for number, (filters, channels) in enumerate([(64, 3), (64, 64), (128, 64)], start=1):
+        layers.convolution(f"conv{number}", filters, channels, 3)
+        layers.normalization(f"bn{number}", filters)
+    layers.units(128)
+
+
+def csail_c1_weights(classes: int = CLASSES, seed: int = 0) -> dict[str, np.ndarray]:
+    """CSAILVision's encoder and its decoder c1_deepsup, whose layers have a quarter of the last block's channels."""
+    layers = _Layers(seed)
+    _csail_encoder(layers)
+    depth = NARROW.depths[-1] // 4
+    for suffix, channels in (("", NARROW.depths[-1]), ("_deepsup", NARROW.depths[-2])):
+        layers.convolution(f"cbr{suffix}.0", depth, channels, 3)
+        layers.normalization(f"cbr{suffix}.1", depth)
+        layers.convolution(f"conv_last{suffix}", classes, depth, 1, has_bias=True)
+    return layers.weights
+
+
+def csail_upernet_weights(
+    classes: int = CLASSES, pyramid_depth: int = 48, depth: int = 24, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """CSAILVision's encoder and its decoder upernet, which has 512 channels in every level and 512 or 256 elsewhere."""
+    layers = _Layers(seed)
+    _csail_encoder(layers)
+    *lower, last = NARROW.depths
+    for index in range(4):
+        layers.convolution(f"ppm_conv.{index}.0", pyramid_depth, last, 1)
+        layers.normalization(f"ppm_conv.{index}.1", pyramid_depth)
+    layers.convolution("ppm_last_conv.0", depth, last + 4 * pyramid_depth, 3)
+    layers.normalization("ppm_last_conv.1", depth)
+    for index, channels in enumerate(lower):
+        layers.convolution(f"fpn_in.{index}.0", depth, channels, 1)
+        layers.normalization(f"fpn_in.{index}.1", depth)
+        layers.convolution(f"fpn_out.{index}.0.0", depth, depth, 3)
+        layers.normalization(f"fpn_out.{index}.0.1", depth)
+    layers.convolution("conv_last.0.0", depth, 4 * depth, 3)
+    layers.normalization("conv_last.0.1", depth)
+    layers.convolution("conv_last.1", classes, depth, 1, has_bias=True)
     return layers.weights

@@ -24,8 +24,9 @@ FROM_CAFFE = BackboneRecord(
     color_switch=True,
 )
 PSPNET_FROM_CAFFE = dataclasses.replace(
-    FROM_CAFFE, output_stride=16, resize_grid="align_corners", pyramid_depth=40, head_depth=96, auxiliary_depth=24
-)
+    FROM_CAFFE, output_stride=16, resize_grid="align_corners", pyramid_depth=40, head_depth=96, auxiliary_depth=24,
+    pyramid_order="upsample_first",
+)  # fmt: skip
 
 
 def record_of_run(dataset=None, backbone=FROM_CAFFE, **flags) -> ModelRecord:
@@ -58,6 +59,7 @@ def test_head_as_the_pspnet_was_made():
     architecture = record_of_run(backbone=PSPNET_FROM_CAFFE).architecture
     assert (architecture.output_stride, architecture.resize_grid) == (16, "align_corners")
     assert (architecture.pyramid_depth, architecture.head_depth, architecture.auxiliary_depth) == (40, 96, 24)
+    assert architecture.pyramid_order == "upsample_first"
 
 
 def test_flags_of_the_head_win():

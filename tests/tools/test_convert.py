@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NETWORK, resnet_values, tensors_in, write_random_pspnet
-from tests.tools.source_weights import CLASSES, semseg_weights, torchvision_weights
+from tests.tools.source_weights import (
+    CLASSES,
+    csail_c1_weights,
+    csail_upernet_weights,
+    semseg_weights,
+    torchvision_weights,
+)
 from tools import convert
 from tools.checkpoint import resolve_checkpoint
 from tools.console import run_script
@@ -70,6 +77,36 @@ def test_predict_and_inference_need_no_flags(save, out):
     record = record_of_checkpoint(prefix, config)
     assert record == record_in(out)
     with Predictor(prefix, record) as predictor:
+        labels = predictor.labels(np.random.default_rng(0).integers(0, 255, (41, 50, 3)).astype(np.uint8))
+    assert labels.shape == (41, 50)
+    assert set(np.unique(labels)) <= set(range(CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("weights", "differences"),
+    [
+        (csail_c1_weights(), {"decoder": "c1", "head_depth": 32, "auxiliary_depth": 32}),
+        (csail_upernet_weights(), {"decoder": "upernet", "output_stride": 32, "head_depth": 24, "pyramid_depth": 48,
+                                   "pyramid_order": "upsample_first"}),
+    ],
+    ids=["c1_deepsup", "upernet"],
+)  # fmt: skip
+def test_decoders_of_csail(save, out, weights, differences):
+    """From two files to a folder that predicts without any flag."""
+    is_encoder = re.compile(r"(conv|bn)[123]\.|layer\d")
+    encoder = {name: array for name, array in weights.items() if is_encoder.match(name)}
+    decoder = {name: array for name, array in weights.items() if name not in encoder}
+    convert.main([save(encoder), "--decoder", save(decoder, "decoder.npy"), "--out", out, "--test_image_size", "40"])
+    record = record_in(out)
+    assert record.architecture == Architecture(
+        NETWORK, CLASSES, stem="deep_128", pool_padding="symmetric", stride_convention="contracted", **differences
+    )
+    assert (record.database, record.image_mean, record.color_switch) == ("custom", IMAGENET_MEAN, False)
+    with open(os.path.join(out, "conversion.txt"), encoding="utf-8") as file:
+        used, left = file.read().split("\nleft\n")
+    assert len(used.splitlines()) - 1 == sum("num_batches_tracked" not in name for name in weights)
+    assert all(line.endswith(": PyTorch's count of training batches") for line in left.splitlines())
+    with Predictor(resolve_checkpoint(out), record) as predictor:
         labels = predictor.labels(np.random.default_rng(0).integers(0, 255, (41, 50, 3)).astype(np.uint8))
     assert labels.shape == (41, 50)
     assert set(np.unique(labels)) <= set(range(CLASSES))

@@ -58,9 +58,18 @@ def test_fold_batch_norm_equals_the_definition():
     np.testing.assert_allclose(pixels @ folded[0, 0] + biases, expected, atol=1e-6 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("stem", "contrast"), [("conv7", 1), ("deep_64", 0.01)])
-def test_frozen_network_equals_the_one_with_variables(tmp_path, stem, contrast):
-    architecture = Architecture("resnet_v1_18", CLASSES, stem=stem)
+@pytest.mark.parametrize(
+    ("contrast", "differences"),
+    [
+        (1, {}),
+        (0.01, {"stem": "deep_64"}),
+        (1, {"pyramid_order": "upsample_first"}),
+        (1, {"pyramid_order": "upsample_first", "decoder": "upernet", "head_depth": 24, "pyramid_depth": 40}),
+    ],
+    ids=str,
+)
+def test_frozen_network_equals_the_one_with_variables(tmp_path, contrast, differences):
+    architecture = Architecture("resnet_v1_18", CLASSES, **differences)
     prefix = write_random_pspnet(str(tmp_path / "model.ckpt-1"), architecture)
     images = random_images() * np.float32(contrast)
     with tf.Graph().as_default(), tf.Session() as session:

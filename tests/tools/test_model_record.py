@@ -123,6 +123,7 @@ def change(path, key, value) -> None:
         ("architecture.auxiliary_depth", 0, "a whole number from 1 on"),
         ("architecture.head_depth", None, "a whole number from 1 on"),
         ("architecture.pyramid_depth", 0, "a whole number from 1 on or null"),
+        ("architecture.pyramid_order", "first", "one of reduce_first, upsample_first"),
         ("database", "CIFAR", "one of Cityscapes, ADE, SBD, KITTI, CamVid, Toy, custom"),
         ("class_names", ["a", "b"], "3 names, one for a class"),
         ("class_names", ["a", "b", 3], "3 names, one for a class"),

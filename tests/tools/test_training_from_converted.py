@@ -8,10 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from tests.tools.runs import NETWORK, csv_rows, tensors_in, tiny_config, train_with, write_checkpoint
-from tests.tools.source_weights import semseg_weights, torchvision_weights
+from database.datasets import get_dataset
+from tests.tools.runs import NETWORK, SIZE, csv_rows, tensors_in, tiny_config, train_with, write_checkpoint
+from tests.tools.source_weights import csail_upernet_weights, semseg_weights, torchvision_weights
 from tools import convert
 from tools.checkpoint import resolve_checkpoint
+from tools.evaluation import Predictor
 from tools.flags import FlagError
 from tools.model_record import ModelRecord
 
@@ -69,6 +71,29 @@ def test_training_starts_there_and_resumes(
         other = write_checkpoint(str(tmp_path / "other.ckpt"), {"a": np.zeros(1, np.float32)})
         with pytest.raises(FlagError, match=f"^{other} is not the checkpoint that .* was started from, {prefix}, and"):
             train_with(tiny_config(toy_dir, log_dir, resume_step=1, **{**config, "fine_tune_filename": other}))
+
+
+def test_upernet_of_csail_is_trained_on(narrow_resnet, toy_dir, log_dir, tmp_path):
+    """With its order of the pyramid, its depths and its output stride, every layer taken; its snapshots predict."""
+    weights = csail_upernet_weights(classes=get_dataset("Toy").num_classes)
+    np.save(tmp_path / "weights.npy", weights, allow_pickle=True)
+    pretrained = str(tmp_path / "converted")
+    convert.main([str(tmp_path / "weights.npy"), "--out", pretrained])
+    config = {"fine_tune_filename": pretrained, "has_aux_loss": False, "lrn_rate": 1e-3, "train_max_iter": 1}
+    folder = train_with(tiny_config(toy_dir, log_dir, save_first_iteration=True, **config))
+    converted, record = ModelRecord.read(pretrained), ModelRecord.read(folder.snapshots)
+    assert converted is not None
+    assert record is not None
+    assert (record.architecture, record.image_mean) == (converted.architecture, converted.image_mean)
+    assert (record.architecture.decoder, record.architecture.pyramid_order) == ("upernet", "upsample_first")
+    start, first, trained = map(tensors_in, (resolve_checkpoint(pretrained), folder.snapshot(0), folder.snapshot(1)))
+    for name, value in start.items():
+        np.testing.assert_array_equal(first[name], value, err_msg=name)
+    unmoved = [name for name, value in start.items() if np.array_equal(trained[name], value)]
+    assert not unmoved
+    with Predictor(folder.snapshot(1), record) as predictor:
+        labels = predictor.labels(np.random.default_rng(0).integers(0, 255, (SIZE, 50, 3)).astype(np.uint8))
+    assert labels.shape == (SIZE, 50)
 
 
 def test_a_second_stage_starts_from_every_layer_of_the_first(narrow_resnet, toy_dir, log_dir, tmp_path):

@@ -7,7 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.tools.source_weights import CLASSES, semseg_weights, torchvision_weights
+from tests.tools.source_weights import (
+    CLASSES,
+    csail_c1_weights,
+    csail_upernet_weights,
+    semseg_weights,
+    torchvision_weights,
+)
 from tools.weight_conversion import ConversionError, convert, examine, recognize
 from tools.weight_maps import WEIGHT_MAPS
 
@@ -29,6 +35,9 @@ def converted(weights, layout, shapes):
         (semseg_weights(), "semseg"),
         (["conv1.weight", "conv3.weight", "bn3.running_mean", "layer1.0.conv1.weight"], "semseg_resnet"),
         (["conv1.weight", "layer4.0.conv2.weight", "ppm.0.1.weight", "conv_last.4.weight"], "csail"),
+        (csail_c1_weights(), "csail_c1"),
+        (["conv1.weight", "layer4.0.conv2.weight", "cbr.0.weight", "conv_last.weight"], "csail_c1"),
+        (csail_upernet_weights(), "csail_upernet"),
         (["backbone.stem.0.weight", "decode_head.psp_modules.0.1.conv.weight"], "mmseg"),
         (["backbone.conv1.weight", "decode_head.psp_modules.3.1.conv.weight"], "mmseg_v1b"),
         (["conv1_1_3x3_s2/weights", "conv5_3_pool6_conv/weights"], "caffe"),
@@ -45,7 +54,7 @@ def test_layouts_are_recognized(names, layout):
     [
         ["features.0.weight", "classifier.6.weight"],
         [],
-        ["conv1.weight", "layer4.0.conv2.weight", "cbr.0.weight", "conv_last.weight"],  # CSAILVision's decoder c1
+        ["features.0.0.weight", "features.17.conv.0.weight", "cbr.0.weight", "conv_last.weight"],  # on MobileNetV2
         ["backbone.stem.0.weight", "decode_head.convs.0.conv.weight"],  # another head of mmsegmentation's
     ],
 )

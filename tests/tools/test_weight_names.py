@@ -34,6 +34,24 @@ NAMES = [
     ("csail", "resnet_v1_50", "logits/weights", "conv_last.4.weight"),
     ("csail", "resnet_v1_50", "block3/unit_7/BatchNorm/gamma", "cbr_deepsup.1.weight"),
     ("csail", "resnet_v1_50", "aux_logits/weights", "conv_last_deepsup.weight"),
+    ("csail_c1", "resnet_v1_18", "conv1_3/weights", "conv3.weight"),
+    ("csail_c1", "resnet_v1_18", "block4/unit_3/weights", "cbr.0.weight"),
+    ("csail_c1", "resnet_v1_18", "block4/unit_3/BatchNorm/moving_variance", "cbr.1.running_var"),
+    ("csail_c1", "resnet_v1_18", "logits/biases", "conv_last.bias"),
+    ("csail_c1", "resnet_v1_18", "block3/unit_3/weights", "cbr_deepsup.0.weight"),
+    ("csail_c1", "resnet_v1_18", "aux_logits/weights", "conv_last_deepsup.weight"),
+    ("csail_upernet", "resnet_v1_101", "block3/unit_23/bottleneck_v1/conv3/weights", "layer3.22.conv3.weight"),
+    ("csail_upernet", "resnet_v1_101", "psp/pool1/weights", "ppm_conv.0.0.weight"),
+    ("csail_upernet", "resnet_v1_101", "psp/pool6/BatchNorm/moving_mean", "ppm_conv.3.1.running_mean"),
+    ("csail_upernet", "resnet_v1_101", "block4/unit_4/weights", "ppm_last_conv.0.weight"),
+    ("csail_upernet", "resnet_v1_101", "fpn/lateral1/weights", "fpn_in.0.0.weight"),
+    ("csail_upernet", "resnet_v1_101", "fpn/lateral3/BatchNorm/beta", "fpn_in.2.1.bias"),
+    ("csail_upernet", "resnet_v1_101", "fpn/output2/weights", "fpn_out.1.0.0.weight"),
+    ("csail_upernet", "resnet_v1_101", "fpn/output3/BatchNorm/gamma", "fpn_out.2.0.1.weight"),
+    ("csail_upernet", "resnet_v1_101", "fpn/fusion/weights", "conv_last.0.0.weight"),
+    ("csail_upernet", "resnet_v1_101", "fpn/fusion/BatchNorm/moving_variance", "conv_last.0.1.running_var"),
+    ("csail_upernet", "resnet_v1_101", "logits/weights", "conv_last.1.weight"),
+    ("csail_upernet", "resnet_v1_101", "logits/biases", "conv_last.1.bias"),
     ("mmseg", "resnet_v1_50", "conv1_2/weights", "backbone.stem.3.weight"),
     ("mmseg", "resnet_v1_50", "block1/unit_1/bottleneck_v1/conv1/weights", "backbone.layer1.0.conv1.weight"),
     ("mmseg", "resnet_v1_50", "psp/pool2/weights", "decode_head.psp_modules.1.1.conv.weight"),
@@ -75,10 +93,21 @@ def test_tensorflow_names_are_ours(layout, variable):
     assert SourceNames(WEIGHT_MAPS[layout], "resnet_v1_18").tensors(scope)[tensor] == variable
 
 
-@pytest.mark.parametrize(("layout", "scope"), [("caffe", "aux_logits"), ("torchvision", "psp/pool1"), ("csail", "x")])
+@pytest.mark.parametrize(
+    ("layout", "scope"),
+    [
+        ("caffe", "aux_logits"),
+        ("torchvision", "psp/pool1"),
+        ("csail", "x"),
+        ("csail_c1", "psp/pool1"),
+        ("csail_upernet", "aux_logits"),
+    ],
+)
 def test_layers_that_a_project_has_not(layout, scope):
     names = SourceNames(WEIGHT_MAPS[layout], "resnet_v1_50")
     assert names.tensors(scope) == {}
+    assert not names.has_layer(scope)
+    assert names.has_layer("block1/unit_1/bottleneck_v1/conv1")
     assert not names.has_any(scope, ["conv1.weight"])
 
 

@@ -1,0 +1,52 @@
+"""Flags that say which dataset is meant, which classes it has, and where its files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tools.flag_checks import check_own_data_flags
+from tools.flag_parsing import FlagError, flag, mean_color
+
+DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFlags:
+    """Which classes there are, and what stands for them."""
+
+    database: str = flag("Cityscapes", "dataset", choices=DATABASES)
+    num_classes: int | None = flag(None, "custom: number of classes", int, minimum=2)
+    palette: str | None = flag(None, "custom, or any in inference: file with a line 'R G B name' per class", str)
+    label_map: str | None = flag(None, "custom, or any in inference: file with lines 'id training_id'", str)
+    image_mean: tuple[float, float, float] | None = flag(
+        None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
+    )
+
+    # Those that mean something with --database custom, see `check_own_data_flags`.
+    own_data_flags: ClassVar[tuple[str, ...]] = (
+        "train_list", "val_list", "test_list", "num_classes", "palette", "ignore_label", "label_map", "image_mean",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFlags:
+    """Where images and labels are."""
+
+    data_dir: str | None = flag(None, "folder of the dataset (default: the dataset's place under ./database)", str)
+    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
+    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
+    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", str)
+    ignore_label: int | None = flag(
+        None, "custom: id in the label files that is ignored (default: 255)", int, minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFlags(ClassFlags, FileFlags):
+    """Which dataset is meant, and where it is."""
+
+    def __post_init__(self) -> None:
+        check_own_data_flags(self, self.database, "--database is")
+        if self.database == "custom" and self.num_classes is None:
+            raise FlagError("--database custom needs --num_classes")

@@ -1,0 +1,99 @@
+"""What other projects call the layers of residual units, stems and heads; placeholders are those of `weight_maps`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Layer(NamedTuple):
+    """What a project calls a convolution and the batch normalization after it."""
+
+    convolution: str
+    normalization: str | None = None
+
+
+PYTORCH_UNIT = {
+    "conv1": Layer("conv1", "bn1"),
+    "conv2": Layer("conv2", "bn2"),
+    "conv3": Layer("conv3", "bn3"),
+    "shortcut": Layer("downsample.0", "downsample.1"),
+}
+CAFFE_UNIT = {
+    "conv1": Layer("1x1_reduce", "1x1_reduce_bn"),
+    "conv2": Layer("3x3", "3x3_bn"),
+    "conv3": Layer("1x1_increase", "1x1_increase_bn"),
+    "shortcut": Layer("1x1_proj", "1x1_proj_bn"),
+}
+OWN_UNIT = {name: Layer(f"/{name}", f"/{name}/BatchNorm") for name in ("conv1", "conv2", "conv3", "shortcut")}
+
+STEM_3X3 = {
+    "conv1_1": Layer("conv1", "bn1"),
+    "conv1_2": Layer("conv2", "bn2"),
+    "conv1_3": Layer("conv3", "bn3"),
+}
+
+SEMSEG_HEADS = {
+    "psp/pool1": Layer("ppm.features.0.1", "ppm.features.0.2"),
+    "psp/pool2": Layer("ppm.features.1.1", "ppm.features.1.2"),
+    "psp/pool3": Layer("ppm.features.2.1", "ppm.features.2.2"),
+    "psp/pool6": Layer("ppm.features.3.1", "ppm.features.3.2"),
+    "head": Layer("cls.0", "cls.1"),
+    "logits": Layer("cls.4"),
+    "auxiliary": Layer("aux.0", "aux.1"),
+    "aux_logits": Layer("aux.4"),
+}
+CSAIL_PPM_HEADS = {
+    "psp/pool1": Layer("ppm.0.1", "ppm.0.2"),
+    "psp/pool2": Layer("ppm.1.1", "ppm.1.2"),
+    "psp/pool3": Layer("ppm.2.1", "ppm.2.2"),
+    "psp/pool6": Layer("ppm.3.1", "ppm.3.2"),
+    "head": Layer("conv_last.0", "conv_last.1"),
+    "logits": Layer("conv_last.4"),
+    "auxiliary": Layer("cbr_deepsup.0", "cbr_deepsup.1"),
+    "aux_logits": Layer("conv_last_deepsup"),
+}
+CSAIL_C1_HEADS = {
+    "head": Layer("cbr.0", "cbr.1"),
+    "logits": Layer("conv_last"),
+    "auxiliary": Layer("cbr_deepsup.0", "cbr_deepsup.1"),
+    "aux_logits": Layer("conv_last_deepsup"),
+}
+CSAIL_UPERNET_HEADS = {
+    "psp/pool1": Layer("ppm_conv.0.0", "ppm_conv.0.1"),
+    "psp/pool2": Layer("ppm_conv.1.0", "ppm_conv.1.1"),
+    "psp/pool3": Layer("ppm_conv.2.0", "ppm_conv.2.1"),
+    "psp/pool6": Layer("ppm_conv.3.0", "ppm_conv.3.1"),
+    "head": Layer("ppm_last_conv.0", "ppm_last_conv.1"),
+    "fpn/lateral1": Layer("fpn_in.0.0", "fpn_in.0.1"),
+    "fpn/lateral2": Layer("fpn_in.1.0", "fpn_in.1.1"),
+    "fpn/lateral3": Layer("fpn_in.2.0", "fpn_in.2.1"),
+    "fpn/output1": Layer("fpn_out.0.0.0", "fpn_out.0.0.1"),
+    "fpn/output2": Layer("fpn_out.1.0.0", "fpn_out.1.0.1"),
+    "fpn/output3": Layer("fpn_out.2.0.0", "fpn_out.2.0.1"),
+    "fpn/fusion": Layer("conv_last.0.0", "conv_last.0.1"),
+    "logits": Layer("conv_last.1"),
+}
+MMSEG_HEADS = {
+    "psp/pool1": Layer("decode_head.psp_modules.0.1.conv", "decode_head.psp_modules.0.1.bn"),
+    "psp/pool2": Layer("decode_head.psp_modules.1.1.conv", "decode_head.psp_modules.1.1.bn"),
+    "psp/pool3": Layer("decode_head.psp_modules.2.1.conv", "decode_head.psp_modules.2.1.bn"),
+    "psp/pool6": Layer("decode_head.psp_modules.3.1.conv", "decode_head.psp_modules.3.1.bn"),
+    "head": Layer("decode_head.bottleneck.conv", "decode_head.bottleneck.bn"),
+    "logits": Layer("decode_head.conv_seg"),
+    "auxiliary": Layer("auxiliary_head.convs.0.conv", "auxiliary_head.convs.0.bn"),
+    "aux_logits": Layer("auxiliary_head.conv_seg"),
+}
+CAFFE_HEADS = {
+    "psp/pool1": Layer("conv5_3_pool1_conv", "conv5_3_pool1_conv_bn"),
+    "psp/pool2": Layer("conv5_3_pool2_conv", "conv5_3_pool2_conv_bn"),
+    "psp/pool3": Layer("conv5_3_pool3_conv", "conv5_3_pool3_conv_bn"),
+    "psp/pool6": Layer("conv5_3_pool6_conv", "conv5_3_pool6_conv_bn"),
+    "head": Layer("conv5_4", "conv5_4_bn"),
+    "logits": Layer("conv6"),
+}
+OWN_LAYER = Layer("{scope}", "{scope}/BatchNorm")
+OWN_HEADS = {
+    **dict.fromkeys(("psp/pool1", "psp/pool2", "psp/pool3", "psp/pool6", "head", "auxiliary"), OWN_LAYER),
+    "logits": Layer("{scope}"),
+    "aux_logits": Layer("{scope}"),
+}
