@@ -66,6 +66,7 @@ def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scor
         "multi_scale": int(config.ms),
         "mirror": int(config.mirror),
         "window": record.test_image_size,
+        "upsample_input": record.upsample_input,
         "float_type": config.float_type,
     }
     tables.write_tables(scores, record.class_names, folder, header=header)
@@ -84,6 +85,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     from database.datasets import find_samples
     from tools.prediction_files import results_folder
     from tools.selection import prediction_dataset, record_of_checkpoint
+    from tools.server_zip import check_for_server, write_server_zip
 
     trained = record_of_checkpoint(prefix, config)
     dataset, data_dir = prediction_dataset(config, trained)
@@ -95,8 +97,12 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     if config.follow is not None and os.path.exists(os.path.join(folder, "scores.json")):
         logger.info("%s is scored in %s", prefix, folder)
         return
+    if config.server_zip:
+        check_for_server(dataset.name, samples)
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
     scores = predict(config, prefix, record, samples, folder)
+    if config.server_zip:
+        logger.info("for the server: %s", write_server_zip(folder, samples))
     if scores is not None:
         report(config, prefix, record, scores, folder)
 

@@ -133,15 +133,32 @@ _DATASETS = {
 }
 
 
-def get_dataset(name: str) -> Dataset:
+# Which known datasets leave a choice of their splits.
+_CHOICES = {"ADE": ("list_paths",), "KITTI": ("holdout",)}
+
+
+def get_dataset(
+    name: str, *, list_paths: Mapping[str, str | None] | None = None, holdout: float | None = None
+) -> Dataset:
     """The record of a known dataset.
 
+    Args:
+      name: of the dataset.
+      list_paths: ADE: list file by split, see `lists.listed`; splits without one are found by their folders.
+      holdout: KITTI: the fraction of the training images, above 0 and below 1, that is val; by default a fifth.
+
     Raises:
-      DatasetError: there is none of that name.
+      DatasetError: there is none of that name, or it does not leave that choice.
     """
     if name not in _DATASETS:
         raise DatasetError(f"dataset '{name}' is unknown; the known ones are {', '.join(_DATASETS)}")
-    return _DATASETS[name]
+    choices = {"list_paths": list_paths if any((list_paths or {}).values()) else None, "holdout": holdout}
+    given = {choice: value for choice, value in choices.items() if value is not None}
+    for choice in given:
+        if choice not in _CHOICES.get(name, ()):
+            raise DatasetError(f"{name} has splits of its own: {choice} cannot be chosen")
+    dataset = _DATASETS[name]
+    return replace(dataset, find=partial(dataset.find, **given)) if given else dataset
 
 
 def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list[Sample]:
@@ -196,6 +213,7 @@ def custom_dataset(
     train_list: str | None = None,
     val_list: str | None = None,
     test_list: str | None = None,
+    holdout: float | None = None,
     palette_file: str | None = None,
     ignore_label: int = IGNORE_LABEL,
     label_map_file: str | None = None,
@@ -205,9 +223,9 @@ def custom_dataset(
 
     Args:
       num_classes: 2..254.
-      train_list, val_list, test_list: files with lines `image label`, separated by a tab or by spaces, the
-        paths relative to the data_dir or absolute; test lines may lack the label. Without any list the images
-        lie in <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
+      train_list, val_list, test_list: list files, see `lists.listed`. Without any list the images lie in
+        <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
+      holdout: for data without a val, the fraction of the training images, above 0 and below 1, that is val.
       palette_file: see `palettes.read_palette`; without it the VOC colours from the second on.
       ignore_label: the id (0..255) of ignored pixels in the label files.
       label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is
@@ -232,7 +250,7 @@ def custom_dataset(
         default_dir=".",
         label_map=label_map,
         splits=tuple(list_paths),
-        find=partial(layouts.custom, label_map=label_map, list_paths=list_paths),
+        find=partial(layouts.custom, label_map=label_map, list_paths=list_paths, holdout=holdout),
         layout=layouts.CUSTOM_LAYOUT,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -181,12 +181,13 @@ def image_size(path: str) -> tuple[int, int]:
     return (width, height) if orientation in _SIDEWAYS else (height, width)
 
 
-def write_image(path: str, array: np.ndarray) -> None:
+def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
     """Writes a PNG file, creating its folder where needed; the final name never holds a half-written file.
 
     Args:
       path: the file to write or to replace.
       array: uint8 [height, width, 3] RGB or uint8 [height, width] grey or ids.
+      palette: colours, up to 256, in which programs are to show ids; the file holds these and the ids.
 
     Raises:
       ImageError: the array is of another type or shape, or the file cannot be written.
@@ -198,6 +199,9 @@ def write_image(path: str, array: np.ndarray) -> None:
         )
     try:
         with written_atomically(path) as partial_path:
-            Image.fromarray(array).save(partial_path, format="PNG")
+            image = Image.fromarray(array)
+            if palette is not None:
+                image.putpalette([channel for color in palette for channel in color])
+            image.save(partial_path, format="PNG")
     except OSError as error:
         raise ImageError(f"{path}: image cannot be written ({error.strerror or error})") from error

@@ -1,16 +1,17 @@
-"""Where each dataset keeps its images and labels: walking of folders, reading of list files, pairing."""
+"""Where each dataset keeps its images and labels: walking of folders, pairing, holding out."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from database.classes import identity_map
+from database.lists import AbsentSplitError, DatasetError, Entry, and_more, listed
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -18,7 +19,10 @@ CITYSCAPES_LAYOUT = (
     "leftImg8bit/<split>/<city>/*_leftImg8bit.png with "
     "gtFine/<split>/<city>/*_gtFine_labelIds.png or *_gtFine_labelTrainIds.png"
 )
-ADE_LAYOUT = "images/{training,validation}/*.jpg with annotations/{training,validation}/*.png"
+ADE_LAYOUT = (
+    "images/{training,validation}/*.jpg with annotations/{training,validation}/*.png, or lists by --train_list, "
+    "--val_list, --test_list"
+)
 SBD_LAYOUT = (
     "list files train.txt, val.txt, test.txt with lines "
     "'/JPEGImages/x.jpg /SegmentationClassAug/x.png', and the files they name"
@@ -27,13 +31,8 @@ KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing
 CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
 CUSTOM_LAYOUT = "images/<split>/ with labels/<split>/, or lists by --train_list, --val_list, --test_list"
 
-
-class DatasetError(ValueError):
-    """A dataset that is unknown, incomplete or not laid out as expected."""
-
-
-class AbsentSplitError(DatasetError):
-    """A split of which nothing is there."""
+NO_LISTS: Mapping[str, str | None] = {}
+KITTI_HOLDOUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,6 @@ class Sample:
     image: str
     label: str | None
     label_map: Mapping[int, int]
-
-
-class _Entry(NamedTuple):
-    key: str  # path relative to the split's folder, or as listed, without suffix
-    image: str
-    label: str | None
 
 
 def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
@@ -79,8 +72,16 @@ def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[
     return _samples(entries, label_map, split, f"{image_folder}/<city>/*_leftImg8bit.png")
 
 
-def ade(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
-    """ADEChallengeData2016; the test images lie in images/testing or release_test/testing."""
+def ade(
+    data_dir: str, split: str, label_map: Mapping[int, int], list_paths: Mapping[str, str | None] = NO_LISTS
+) -> list[Sample]:
+    """ADEChallengeData2016: a split by its list file where one is given, else by the folders.
+
+    The test images lie in images/testing or release_test/testing.
+    """
+    list_path = list_paths.get(split)
+    if list_path:
+        return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
     if split == "test":
         folders = [os.path.join(data_dir, parent, "testing") for parent in ("images", "release_test")]
         images = _files_below(folders[0], (".jpg",)) or _files_below(folders[1], (".jpg",))
@@ -96,14 +97,11 @@ def ade(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]
 def sbd(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
     """PASCAL VOC with the labels of SBD, by list files; trainaug is the list train_aug.txt."""
     list_path = os.path.join(data_dir, {"trainaug": "train_aug"}.get(split, split) + ".txt")
-    return _samples(_listed(list_path, data_dir, split), label_map, split, list_path)
+    return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
 
 
-def kitti(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
-    """KITTI semantics, whose archive names no validation images.
-
-    val is a fifth of the training images, by a fixed permutation of their sorted names; train is the rest.
-    """
+def kitti(data_dir: str, split: str, label_map: Mapping[int, int], holdout: float = KITTI_HOLDOUT) -> list[Sample]:
+    """KITTI semantics, whose archive names no validation images: val is held out of the training images."""
     archive_folder = os.path.join(data_dir, "data_semantics")
     root = archive_folder if os.path.isdir(archive_folder) else data_dir
     if split == "test":
@@ -111,12 +109,22 @@ def kitti(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sampl
         return _samples(_unlabelled(_files_below(folder, (".png",))), label_map, split, f"{folder}/*.png")
     image_folder = os.path.join(root, "training", "image_2")
     samples = _folder_pair(image_folder, os.path.join(root, "training", "semantic"), label_map, split)
+    return _held_out_or_rest(samples, holdout, split, image_folder)
+
+
+def _held_out_or_rest(samples: Sequence[Sample], holdout: float, split: str, origin: str) -> list[Sample]:
+    """For val, a fraction of the training images; for train, the others; both in the order of the samples.
+
+    Which are held out is a fixed permutation's choice: the same in every run, whatever its seed, and those of a
+    smaller fraction are among those of a larger one.
+    """
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
-    held_out = set(order[: max(1, len(samples) // 5)])
+    # 1e-9 makes up for products such as 10 * 0.3, which may lie a rounding error below a whole number.
+    held_out = set(order[: max(1, math.floor(len(samples) * holdout + 1e-9))])
     chosen = [sample for index, sample in enumerate(samples) if (index in held_out) == (split == "val")]
     if not chosen:
         raise DatasetError(
-            f"split '{split}' is empty: the only image of {image_folder} is held out for val; expected two or more"
+            f"split '{split}' is empty: the only image of {origin} is held out for val; expected two or more"
         )
     return chosen
 
@@ -125,20 +133,50 @@ def camvid(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Samp
     """CamVid as the SegNet tutorial lays it out: by <split>.txt where there is one, else by the folders."""
     list_path = os.path.join(data_dir, f"{split}.txt")
     if os.path.exists(list_path):
-        return _samples(_listed(list_path, data_dir, split, by_last_parts=True), label_map, split, list_path)
+        return _samples(listed(list_path, data_dir, split, by_last_parts=True), label_map, split, list_path)
     label_folder = os.path.join(data_dir, f"{split}annot")
     return _folder_pair(os.path.join(data_dir, split), label_folder, label_map, split)
 
 
 def custom(
+    data_dir: str,
+    split: str,
+    label_map: Mapping[int, int],
+    list_paths: Mapping[str, str | None],
+    holdout: float | None = None,
+) -> list[Sample]:
+    """A user's own data: by list files where any is given, else by images/<split>/ and labels/<split>/.
+
+    With `holdout`, for data without a val, that is a fraction of the training images, and train is the others.
+    """
+    if holdout is None or split == "test":
+        return _custom_split(data_dir, split, label_map, list_paths)
+    validation = _validation_of_own_data(data_dir, list_paths)
+    if validation is not None:
+        raise DatasetError(
+            f"{validation}: has the validation images, and --holdout {holdout:g} means others: drop one of them"
+        )
+    samples = _custom_split(data_dir, "train", label_map, list_paths)
+    origin = list_paths.get("train") or os.path.join(data_dir, "images", "train")
+    return _held_out_or_rest(samples, holdout, split, origin)
+
+
+def _validation_of_own_data(data_dir: str, list_paths: Mapping[str, str | None]) -> str | None:
+    """The list or the folder of validation images, None if there is none."""
+    if any(list_paths.values()):
+        return list_paths.get("val")
+    image_folder = os.path.join(data_dir, "images", "val")
+    return image_folder if os.path.exists(image_folder) else None
+
+
+def _custom_split(
     data_dir: str, split: str, label_map: Mapping[int, int], list_paths: Mapping[str, str | None]
 ) -> list[Sample]:
-    """A user's own data: by list files where any is given, else by images/<split>/ and labels/<split>/."""
     if any(list_paths.values()):
-        list_path = list_paths[split]
+        list_path = list_paths.get(split)
         if not list_path:
             raise AbsentSplitError(f"split '{split}' has no list file: give one with --{split}_list")
-        return _samples(_listed(list_path, data_dir, split), label_map, split, list_path)
+        return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
     label_folder = os.path.join(data_dir, "labels", split)
     return _folder_pair(
         os.path.join(data_dir, "images", split),
@@ -192,78 +230,23 @@ def _refuse_unreadable(error: OSError) -> None:
         raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
 
 
-def _unlabelled(images: Mapping[str, str]) -> list[_Entry]:
-    return [_Entry(key, path, None) for key, path in images.items()]
+def _unlabelled(images: Mapping[str, str]) -> list[Entry]:
+    return [Entry(key, path, None) for key, path in images.items()]
 
 
-def _paired(images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str) -> list[_Entry]:
+def _paired(images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str) -> list[Entry]:
     _refuse_lonely(images, labels, f"image without a label in {label_folder}")
     _refuse_lonely(labels, images, f"label without an image in {image_folder}")
-    return [_Entry(key, path, labels[key]) for key, path in images.items()]
+    return [Entry(key, path, labels[key]) for key, path in images.items()]
 
 
 def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault: str) -> None:
     lonely = sorted(set(files) - set(partners))
     if lonely:
-        raise DatasetError(f"{files[lonely[0]]}: {fault}{_and_more(len(lonely) - 1)}")
+        raise DatasetError(f"{files[lonely[0]]}: {fault}{and_more(len(lonely) - 1)}")
 
 
-def _and_more(count: int) -> str:
-    return f" (and {count} more)" if count else ""
-
-
-def _listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = False) -> list[_Entry]:
-    """The entries of a list file, all of whose files must exist."""
-    entries: list[_Entry] = []
-    first_lines: dict[str, int] = {}
-    missing: list[str] = []
-    for number, fields in _list_lines(list_path, split):
-        if fields[0] in first_lines:
-            raise DatasetError(
-                f"{list_path}, line {number}: {fields[0]} is listed already in line {first_lines[fields[0]]}"
-            )
-        first_lines[fields[0]] = number
-        paths = [_resolved(data_dir, field, by_last_parts) for field in fields]
-        missing += [field for field, path in zip(fields, paths, strict=True) if not path]
-        key = os.path.splitext(fields[0].lstrip("/"))[0]
-        entries.append(_Entry(key, paths[0], paths[1] if len(paths) == 2 else None))
-    if missing:
-        raise DatasetError(
-            f"{list_path}: names {missing[0]}, which is no file in {data_dir}{_and_more(len(missing) - 1)}"
-        )
-    return entries
-
-
-def _list_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of the lines `image label`; only test lists may leave out the label."""
-    try:
-        with open(list_path, encoding="utf-8-sig", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
-        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        fields = [field.strip() for field in text.split("\t")] if "\t" in text else text.split()
-        if not fields:
-            continue
-        if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
-            raise DatasetError(
-                f"{list_path}, line {number}: found {len(fields)} paths, expected "
-                "'image label' (paths that hold spaces are separated by one tab)"
-            )
-        yield number, fields
-
-
-def _resolved(data_dir: str, listed: str, by_last_parts: bool) -> str:
-    """The file a list means, absolute or below data_dir, perhaps by its last two parts only; "" if none."""
-    candidates = [os.path.join(data_dir, listed), os.path.join(data_dir, listed.lstrip("/"))]
-    if by_last_parts:
-        candidates.append(os.path.join(data_dir, *listed.split("/")[-2:]))
-    return next((path for path in candidates if os.path.isfile(path)), "")
-
-
-def _samples(entries: Sequence[_Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
+def _samples(entries: Sequence[Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
     """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
     if not entries:
         raise AbsentSplitError(

@@ -37,7 +37,7 @@ LAYERS = {
     ),
     "database": (
         ("atomic", "classes"),
-        ("images",),
+        ("images", "lists"),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),
         ("loading", "dynamic_sizes", "tfrecord"),

@@ -30,6 +30,7 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
         train_list=flags.get("train_list"),
         val_list=flags.get("val_list"),
         test_list=flags.get("test_list"),
+        holdout=flags.get("holdout"),
         palette_file=flags.get("palette"),
         ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
         label_map_file=flags.get("label_map"),
@@ -37,9 +38,21 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
     )
 
 
+def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
+    """The record of a dataset, with the choices that flags by their names make.
+
+    Raises:
+        FlagError, DatasetError, PaletteError: see `own_dataset` and `database.datasets.get_dataset`.
+    """
+    if database == "custom":
+        return own_dataset(flags)
+    list_paths = {split: flags.get(f"{split}_list") for split in ("train", "val", "test")}
+    return get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
+
+
 def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dataset:
-    """The record of a dataset, by the flags if it is the user's own."""
-    return own_dataset(dataclasses.asdict(config)) if database == "custom" else get_dataset(database)
+    """As `described_dataset`, by a script's flags."""
+    return described_dataset(database, dataclasses.asdict(config))
 
 
 def existing_folder(dataset: Dataset, data_dir: str | None) -> str:

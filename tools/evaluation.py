@@ -60,7 +60,7 @@ class Predictor:
         Args:
             prefix: of the checkpoint.
             record: of the run that wrote it.
-            multi_scale: scales 0.5 to 1.75 instead of 1.
+            multi_scale: scales 0.5 to 1.75 instead of 1, of images that are enlarged as recorded.
             mirror: add the prediction of the mirrored image.
             float_type: key of `pspnet_mg.FLOAT_TYPES`.
             windows_per_batch: windows the network sees at a time.
@@ -79,7 +79,7 @@ class Predictor:
             self._run,
             record.architecture.num_classes,
             record.test_image_size or None,
-            scales=SCALES_MULTI if multi_scale else SCALES_SINGLE,
+            scales=[scale * record.upsample_input for scale in (SCALES_MULTI if multi_scale else SCALES_SINGLE)],
             mirror=mirror,
             windows_per_batch=windows_per_batch,
             whole_sizes=whole_sizes(record.architecture),

@@ -16,6 +16,7 @@ from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
 from tools.record_rules import RecordError
+from tools.server_zip import ServerZipError
 from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
 from tools.training import DivergedError, OutputError
@@ -43,6 +44,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     PaletteError,
     PreflightError,
     RecordError,
+    ServerZipError,
     TablesError,
     WeightFileError,
 )

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
@@ -32,6 +33,7 @@ INITIALIZERS = ("he", "xavier")
 OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 FLOAT_TYPES = ("32", "16", "bf16")
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
+UPSAMPLINGS = (1, 2, 3, 4)
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 
@@ -51,7 +53,7 @@ class _ClassFlags:
         None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
     )
 
-    # Those that mean something with --database custom alone.
+    # Those that mean something with --database custom, see `check_own_data_flags`.
     own_data_flags: ClassVar[tuple[str, ...]] = (
         "train_list", "val_list", "test_list", "num_classes", "palette", "ignore_label", "label_map", "image_mean",
     )  # fmt: skip
@@ -62,9 +64,9 @@ class _FileFlags:
     """Where images and labels are."""
 
     data_dir: str | None = flag(None, "folder of the dataset (default: the dataset's place under ./database)", str)
-    train_list: str | None = flag(None, "custom: file with lines 'image label'", str)
-    val_list: str | None = flag(None, "custom: file with lines 'image label'", str)
-    test_list: str | None = flag(None, "custom: file with one image a line", str)
+    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
+    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
+    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", str)
     ignore_label: int | None = flag(
         None, "custom: id in the label files that is ignored (default: 255)", int, minimum=0
     )
@@ -89,6 +91,10 @@ class TrainConfig(DatasetFlags):
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
     subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
+    holdout: float | None = flag(
+        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
+        parse=float,
+    )  # fmt: skip
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
     test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
 
@@ -131,6 +137,9 @@ class TrainConfig(DatasetFlags):
     random_scale: bool = flag(True, "scale images")
     scale_min: float = flag(0.5, "smallest scale", above=0)
     scale_max: float = flag(2.0, "largest scale", above=0)
+    upsample_input: int = flag(
+        1, "factor by which images are enlarged before they are cropped or predicted", choices=UPSAMPLINGS
+    )
     random_mirror: bool = flag(True, "mirror images")
     random_rotate: bool = flag(True, "rotate images, -10 to 10 degrees")
     random_blur: bool = flag(True, "change brightness, saturation and contrast", aliases=["blur"])
@@ -188,6 +197,8 @@ class TrainConfig(DatasetFlags):
     show_period: int = flag(20, "steps between summaries", minimum=1)
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
+    own_data_flags: ClassVar[tuple[str, ...]] = (*_ClassFlags.own_data_flags, "holdout")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.scale_min > self.scale_max:
@@ -216,6 +227,7 @@ class TrainConfig(DatasetFlags):
         if not LOSS_TYPES.fullmatch(self.loss_type):
             raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
         self._check_hard_pixels()
+        self._check_holdout()
         if self.weight_decay_mode != 0 and self.starts_from_scratch:
             raise FlagError(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
@@ -232,7 +244,7 @@ class TrainConfig(DatasetFlags):
             for name in ("dynamic_short_sides", "dynamic_max_size"):
                 refuse_without_effect(self, name, "on crops of one size: add --dynamic_size 1")
             return
-        for name in ("train_image_size", "scale_min", "scale_max"):
+        for name in ("train_image_size", "scale_min", "scale_max", "upsample_input"):
             refuse_without_effect(self, name, "beside --dynamic_size 1, which has sizes of its own: drop that")
         shortest, longest = min(self.dynamic_short_sides), max(self.dynamic_short_sides)
         if shortest < 8 or longest > self.dynamic_max_size:
@@ -247,6 +259,12 @@ class TrainConfig(DatasetFlags):
                 refuse_without_effect(self, name, "where all pixels count: add --loss_type ohem")
         if self.ohem_threshold > 1:
             raise FlagError(f"--ohem_threshold {self.ohem_threshold} is no probability: 0.7 is usual")
+
+    def _check_holdout(self) -> None:
+        if self.holdout is not None and self.holdout >= 1:
+            raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
+        if self.val_list is not None:
+            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")
 
     @property
     def starts_from_scratch(self) -> bool:
@@ -270,6 +288,12 @@ class WeightsConfig(_ClassFlags):
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch)
     three_convs_beginning: bool | None = flag(
         None, "three 3x3 layers at the beginning", switch, aliases=["structure_in_paper"]
+    )
+    upsample_input: int | None = flag(
+        None,
+        "factor by which images are enlarged; results keep their size (default: the checkpoint's)",
+        int,
+        choices=UPSAMPLINGS,
     )
     stride_convention: str | None = flag(None, "where strides sit", str, choices=STRIDE_CONVENTIONS)
     resize_grid: str | None = flag(None, "grid of bilinear upsampling", str, choices=RESIZE_GRIDS)
@@ -298,6 +322,7 @@ class PredictConfig(WeightsConfig, _FileFlags):
 
     mode: str = flag("val", "split to predict", choices=("val", "test", "train"), aliases=["test_subset"])
     save_prediction: bool = flag(True, "write label ids")
+    server_zip: bool = flag(False, "Cityscapes: also pack the label ids into a zip for its server")
     test_max_iter: int | None = flag(None, "predict that many images only", int, minimum=1)
     gpu_num: int = flag(1, "devices that share out the images", minimum=1)
     follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", str)
@@ -306,8 +331,16 @@ class PredictConfig(WeightsConfig, _FileFlags):
         super().__post_init__()
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
+        if self.server_zip:
+            self._check_server_zip()
         if self.follow is not None:
             refuse_without_effect(self, "log_dir", "beside --follow, which says where the snapshots are: drop that")
+
+    def _check_server_zip(self) -> None:
+        if not self.save_prediction:
+            raise FlagError("--server_zip 1 packs the label ids that --save_prediction 0 leaves unwritten: drop one")
+        if self.test_max_iter is not None:
+            raise FlagError(f"--server_zip 1 needs the whole split: drop --test_max_iter {self.test_max_iter}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,38 +355,3 @@ class InferenceConfig(WeightsConfig):
         super().__post_init__()
         if self.measure_time and self.image_path is None:
             raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")
-
-
-def check_own_data_flags(config: _ClassFlags, database: str, told: str) -> None:
-    """Refuses flags for own data where the database is another, as they would do nothing.
-
-    Args:
-        config: the flags.
-        database: the one in use.
-        told: who says so, e.g. `--database is`.
-
-    Raises:
-        FlagError: such a flag is given.
-    """
-    given = [name for name in config.own_data_flags if getattr(config, name) is not None]
-    if given and database != "custom":
-        name = f"--{given[0]}"
-        raise FlagError(
-            f"{name} is for --database custom, and {told} {database}: give --database custom or drop {name}"
-        )
-
-
-def refuse_without_effect(config: _ClassFlags, name: str, why: str) -> None:
-    """Refuses a flag that is not at its default and would do nothing.
-
-    Args:
-        config: the flags.
-        name: of the flag.
-        why: with what it does nothing, and after a colon what to do unless the flag is dropped.
-
-    Raises:
-        FlagError: the flag is not at its default.
-    """
-    value = getattr(config, name)
-    if value != getattr(type(config), name):
-        raise FlagError(f"--{name} {value} has no effect {why}, or drop --{name}")

@@ -30,6 +30,7 @@ class ModelRecord:
         class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
         color_switch: whether the network was fed BGR.
         test_image_size: height and width of windows, pixels; 0 for windows of whole images.
+        upsample_input: factor by which images are enlarged before they are cropped or cut into windows.
         flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
     """
 
@@ -41,6 +42,7 @@ class ModelRecord:
     label_map: Mapping[int, int]
     color_switch: bool
     test_image_size: int
+    upsample_input: int = 1
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -51,6 +53,7 @@ class ModelRecord:
         *,
         color_switch: bool,
         test_image_size: int,
+        upsample_input: int = 1,
         flags: Mapping[str, Any] | None = None,
     ) -> ModelRecord:
         """The record of a network that was trained on a dataset."""
@@ -60,6 +63,7 @@ class ModelRecord:
             image_mean=dataset.image_mean,
             color_switch=color_switch,
             test_image_size=test_image_size,
+            upsample_input=upsample_input,
             flags=flags or {},
         )
 
@@ -97,6 +101,7 @@ class ModelRecord:
             dataset,
             color_switch=backbone.color_switch if color_switch is None else color_switch,
             test_image_size=config.test_image_size,
+            upsample_input=config.upsample_input,
             flags=dataclasses.asdict(config),
         )
         mean = config.image_mean or backbone.image_mean

@@ -17,6 +17,7 @@ from tools.run_folder import run_name
 # Flags that change results; a value other than the usual is told in the name of their folder.
 _TOLD_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
+    "upsample_input",
 )  # fmt: skip
 
 
@@ -56,6 +57,11 @@ def _dataset_part(database: str, data_dir: str | None) -> str:
     return f"custom-{os.path.basename(os.path.abspath(data_dir or '.'))}" if database == "custom" else database
 
 
+def picture_path(folder: str, kind: str, name: str) -> str:
+    """Where the picture of a kind (prediction, coloring, overlay) of an image lies in a folder of results."""
+    return os.path.join(folder, kind, f"{name}_{kind}.png")
+
+
 class PredictionWriter:
     """Writes label ids, colours and overlays into folders of their own.
 
@@ -93,6 +99,6 @@ class PredictionWriter:
             pictures["overlay"] = palettes.overlay(image, pictures["coloring"])
         paths = []
         for kind, picture in pictures.items():
-            paths.append(os.path.join(self._folder, kind, f"{name}_{kind}.png"))
+            paths.append(picture_path(self._folder, kind, name))
             write_image(paths[-1], picture)
         return paths

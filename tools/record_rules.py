@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from database.datasets import IGNORE_LABEL
 from model import decoders, pspnet_mg, resnet, utils_mg
-from tools.flags import DATABASES
+from tools.flags import DATABASES, UPSAMPLINGS
 
 
 class RecordError(ValueError):
@@ -117,6 +117,7 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         "test_image_size": Rule(
             "a whole number from 8 on, or 0", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
         ),
+        "upsample_input": _one_of(UPSAMPLINGS),
         "flags": OBJECT,
     }
 

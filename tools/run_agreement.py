@@ -10,6 +10,7 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from model import resnet
 from tools.flags import FlagError, TrainConfig, WeightsConfig
+from tools.holdout import check_same_holdout
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 from tools.run_origin import check_same_samples
@@ -43,7 +44,9 @@ _FREE_ON_RESUME = frozenset(
 )
 
 # Flags of which a continued run must share what they lead to: images, names, colours, ids and weights of classes.
-_HELD_BY_CONTENT = frozenset({"data_dir", "train_list", "palette", "label_map", "ignore_label", "class_weights"})
+_HELD_BY_CONTENT = frozenset(
+    {"data_dir", "train_list", "holdout", "palette", "label_map", "ignore_label", "class_weights"}
+)
 
 # What the flags on network and input are in a record.
 _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
@@ -55,6 +58,7 @@ _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
     "output_stride": lambda record: record.architecture.output_stride,
     "resize_grid": lambda record: record.architecture.resize_grid,
     "color_switch": lambda record: int(record.color_switch),
+    "upsample_input": lambda record: record.upsample_input,
 }
 NETWORK_FLAGS = tuple(_RECORDED)
 
@@ -88,6 +92,7 @@ def check_same_run(
             raise FlagError(
                 f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"
             )
+    check_same_holdout(record, config, folder.path)
     fault = _other_classes(record, config, dataset) or _other_colors(record, dataset)
     if fault is not None:
         raise FlagError(f"{fault} when {folder.path} was started: resume with the flags and files of the run")

@@ -59,7 +59,7 @@ def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> Mo
         moved_to: its new path.
     """
     prefix = record.flags.get(_PRETRAINED_PREFIX)
-    within = None if prefix is None else _path_within(os.path.realpath(prefix), os.path.realpath(folder))
+    within = None if prefix is None else path_within(os.path.realpath(prefix), os.path.realpath(folder))
     return record if within is None else _with(record, {_PRETRAINED_PREFIX: os.path.join(moved_to, within)})
 
 
@@ -139,11 +139,11 @@ def _with(record: ModelRecord, entries: dict[str, Any]) -> ModelRecord:
 def _samples_checksum(samples: Sequence[Sample], data_dir: str) -> str:
     """SHA-256 over the paths of images and labels, hexadecimal."""
     paths = [path for sample in samples for path in (sample.image, sample.label) if path is not None]
-    names = [_path_within(path, data_dir) or path for path in paths]
+    names = [path_within(path, data_dir) or path for path in paths]
     return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
-def _path_within(path: str, folder: str) -> str | None:
+def path_within(path: str, folder: str) -> str | None:
     """A path relative to a folder that it lies in, None if it does not."""
     relative = os.path.relpath(path, folder)
     return None if relative.split(os.sep)[0] == os.pardir else relative

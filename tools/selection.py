@@ -12,9 +12,10 @@ from model import resnet
 from model.pspnet_mg import Architecture
 from tools import checkpoint, cluster
 from tools.checkpoint import CheckpointError
-from tools.dataset_choice import dataset_of_flags, existing_folder, own_dataset
+from tools.dataset_choice import dataset_of_flags, described_dataset, existing_folder
 from tools.evaluation import Predictor, TowerPredictor, predictor_on
-from tools.flags import DatasetFlags, FlagError, InferenceConfig, PredictConfig, WeightsConfig, check_own_data_flags
+from tools.flag_checks import check_own_data_flags
+from tools.flags import DatasetFlags, FlagError, InferenceConfig, PredictConfig, WeightsConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
 from tools.model_record import ModelRecord
@@ -28,8 +29,8 @@ Weights = TypeVar("Weights", bound=WeightsConfig)
 _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
 
-# Flags for own data that name files, which prediction needs again.
-_FILES_OF_OWN_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
+# Flags that name files, which prediction needs again.
+_FILES_OF_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
 
 # Flags that say what variables there are: a checkpoint can be read as it was trained alone.
 _FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
@@ -61,8 +62,8 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record beside a checkpoint, or the reference's conventions where there is none.
 
-    Where flags say otherwise, strides, grid, order of channels, mean and size of windows are changed; dataset and
-    classes are those of the training. Sizes that do not suit the grid are warned of.
+    Where flags say otherwise, strides, grid, order of channels, mean, enlargement and size of windows are changed;
+    dataset and classes are those of the training. Sizes that do not suit the grid are warned of.
 
     Raises:
         RecordError: the record is damaged.
@@ -78,6 +79,7 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         architecture=dataclasses.replace(record.architecture, **changes),
         color_switch=record.color_switch if config.color_switch is None else config.color_switch,
         test_image_size=record.test_image_size if config.test_image_size is None else config.test_image_size,
+        upsample_input=config.upsample_input or record.upsample_input,
         image_mean=config.image_mean or record.image_mean,
     )
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
@@ -97,15 +99,16 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     """
     database = _predicted_database(config, trained)
     in_training = database == trained.database
-    if in_training and database == "custom":
-        given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-        recorded = {name: trained.flags[name] for name in _FILES_OF_OWN_DATA if trained.flags.get(name)}
+    given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    if in_training:
+        recorded = {name: trained.flags[name] for name in _FILES_OF_DATA if trained.flags.get(name)}
         taken = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
         if taken:
             logger.info("as in training: %s (paths begin in the current folder)", " ".join(taken))
-        dataset = own_dataset({**trained.flags, **given})
+        held_out = {"holdout": None} if config.val_list is not None else {}
+        dataset = described_dataset(database, {**trained.flags, **held_out, **given})
     else:
-        dataset = dataset_of_flags(database, config)
+        dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)
     data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
     return dataset, existing_folder(dataset, data_dir)

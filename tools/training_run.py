@@ -22,6 +22,7 @@ from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import avoid_faulty_amx
+from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network
@@ -102,7 +103,7 @@ def train(
     data_dir = config.data_dir or dataset.default_dir
     start = TrainingStart.of(config, folder, dataset, samples, data_dir)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
-    record = with_samples(record, samples, data_dir)
+    record = with_holdout(with_samples(record, samples, data_dir), config)
     weights = _class_weights(config, dataset, samples)
     if start.resumed is not None:
         check_same_class_weights(folder, weights)
@@ -119,6 +120,8 @@ def train(
             if start.resumed is None:
                 record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
             record.write(folder.path)
+            if held_out_fraction(config) is not None:
+                write_held_out(folder, held_out, data_dir)
         _initialize(session, built, start, folder)
 
         def score(step: int) -> None:
@@ -186,12 +189,13 @@ def _report(
 
 
 def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
-    """The validation split; empty for own data in lists of which none is for validation.
+    """The validation split; empty for own data in lists of which none is for validation and nothing is held out.
 
     Raises:
         DatasetError: the split is missing or incomplete.
     """
-    if config.train_list is not None and config.val_list is None:
+    by_lists = config.database == "custom" and config.train_list is not None
+    if by_lists and config.val_list is None and config.holdout is None:
         logger.info("no --val_list: this run is not scored")
         return []
     return find_samples(dataset, data_dir, ["val"])
@@ -216,6 +220,7 @@ def validate(
     record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
     check_same_network(record, config, prefix)
     check_same_classes(record, config, dataset, prefix)
+    check_same_holdout(record, config, prefix)
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
     if config.eval_only:  # otherwise `train` has done so
         warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)

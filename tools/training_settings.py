@@ -20,10 +20,15 @@ MAX_ROTATION = 10.0
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
-    """The augmentation that the flags describe."""
+    """The augmentation that the flags describe.
+
+    Images are enlarged (`--upsample_input`) and scaled in one: frames, crops and labels are those of enlarged images
+    that are scaled, and pixels are interpolated once instead of twice.
+    """
+    low, high = (config.scale_min, config.scale_max) if config.random_scale else (1.0, 1.0)
     return Augmentation(
         crop_size=(config.train_image_size, config.train_image_size),
-        scale_range=(config.scale_min, config.scale_max) if config.random_scale else (1.0, 1.0),
+        scale_range=(low * config.upsample_input, high * config.upsample_input),
         max_rotation=MAX_ROTATION if config.random_rotate else 0.0,
         mirror=config.random_mirror,
         jitter_colors=config.random_blur,

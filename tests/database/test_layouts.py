@@ -157,7 +157,7 @@ def test_sbd_list_missing(tmp_path):
         ),
         (
             "/JPEGImages/x.jpg /SegmentationClassAug/x.png\n/JPEGImages/b.jpg /SegmentationClassAug/y.png\n",
-            "train.txt: names /JPEGImages/x.jpg, which is no file in .*and 2 more",
+            "train.txt, line 1: names /JPEGImages/x.jpg, which is no file in .*and 2 more",
         ),
         ("\n", "split 'train' is empty: no images by .*train.txt"),
     ],

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from database import layouts
+from database import lists
 from database.layouts import DatasetError
 from tests.database.dataset_files import cityscapes_files, find, touch
 
@@ -49,7 +49,7 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path, folder):
 def test_a_list_that_names_a_folder(tmp_path):
     touch(tmp_path, "a.png", "labels/b.png/c")
     (tmp_path / "train.txt").write_text("a.png labels/b.png\n")
-    with pytest.raises(DatasetError, match=r"train\.txt: names labels/b\.png, which is no file in"):
+    with pytest.raises(DatasetError, match=r"train\.txt, line 1: names labels/b\.png, which is no file in"):
         find("SBD", tmp_path, "train")
 
 
@@ -57,6 +57,6 @@ def test_a_list_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(path, *arguments, **options):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(layouts, "open", refuse, raising=False)
+    monkeypatch.setattr(lists, "open", refuse, raising=False)
     with pytest.raises(DatasetError, match=r"train\.txt: list file of split 'train' cannot be read \(Permission den"):
         find("SBD", tmp_path, "train")

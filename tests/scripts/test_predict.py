@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from database.datasets import find_samples, get_dataset
 from tests.scripts.starting import LABEL_IDS, start, the_error
+from tools import server_zip
 from tools.model_record import ModelRecord
 
 
@@ -27,8 +29,9 @@ from tools.model_record import ModelRecord
         (["--weights_ckpt", "no/model.ckpt-3"], "no/model.ckpt-3: there is no such checkpoint"),
         (["--network", "resnet_v1_34"], "--network is resnet_v1_34 and .*model.ckpt-7 was trained with resnet_v1_18"),
         (["--database", "ADE"], "--database ADE has 150 classes and the checkpoint, trained on Toy, has 19"),
-        (["--val_list", "v.txt"], "--val_list is for --database custom, and the checkpoint was trained on Toy"),
+        (["--val_list", "v.txt"], "--val_list is for --database custom or ADE, and the checkpoint was trained on Toy"),
         (["--database", "KITTI", "--data_dir", "no/such"], "--data_dir no/such: no such folder; KITTI is expected"),
+        (["--server_zip", "1"], "--server_zip 1 is for the server of Cityscapes, and these are results of Toy: drop"),
         (["--mode", "test", "--data_dir", "."], "split 'test' is empty: no images by"),
         (["--output_dir", "taken", "--test_max_iter", "1"], r"taken/prediction/.*\.png: image cannot be written"),
         (
@@ -85,6 +88,19 @@ def test_predict_on_images_without_labels(main, place, monkeypatch, tmp_path, ca
     [path] = (folder / "prediction").iterdir()
     assert Image.open(path).size == (96, 48)
     assert capsys.readouterr().out == ""
+
+
+def test_zip_for_the_server_of_enlarged_images(main, place, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(server_zip, "_SIZE", (48, 96))  # of the generated scenes, in the layout of Cityscapes
+    flags = ["--database", "Cityscapes", "--data_dir", place.data_dir, "--mode", "test", "--coloring", "0"]
+    assert main("predict", "--log_dir", place.log_dir, *flags, "--server_zip", "1", "--upsample_input", "2") == 0
+    folder = tmp_path / "test_set" / "Cityscapes" / "Toy-some-run" / "step7-ms0-upsample_input2"
+    [path] = (folder / "prediction").iterdir()
+    with zipfile.ZipFile(folder / "server.zip") as archive:
+        assert archive.namelist() == [path.name]
+        assert archive.read(path.name) == path.read_bytes()
+    assert Image.open(path).size == (96, 48)
 
 
 def test_predict_on_own_data_with_a_network_of_another_dataset(main, place, monkeypatch, tmp_path):

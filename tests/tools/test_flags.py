@@ -241,7 +241,22 @@ def test_custom_data_flags():
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
             "--weight_decay_mode 1 pulls .* --fine_tune_filename none has none",
         ),
-        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list is for --database custom"),
+        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list is for --database custom or ADE, and"),
+        ("--batch_size 2 --holdout 0.2", TrainConfig, "--holdout is for --database custom or KITTI, and"),
+        ("--batch_size 2 --database KITTI --holdout 1", TrainConfig, "--holdout 1 leaves no image to train on"),
+        ("--batch_size 2 --database KITTI --holdout 0", TrainConfig, "argument --holdout: 0 is not above 0.0?"),
+        (
+            "--batch_size 2 --database custom --num_classes 3 --train_list a --val_list b --holdout 0.2", TrainConfig,
+            "--holdout 0.2 has no effect beside --val_list, which names the validation images: drop that, or drop",
+        ),
+        ("--database KITTI --holdout 0.2", PredictConfig, "unrecognized arguments: --holdout 0.2"),
+        (
+            "--batch_size 2 --dynamic_size 1 --upsample_input 2", TrainConfig,
+            "--upsample_input 2 has no effect beside --dynamic_size 1, which has sizes of its own: drop that, or drop",
+        ),
+        ("--batch_size 2 --upsample_input 5", TrainConfig, "argument --upsample_input: invalid choice: 5"),
+        ("--server_zip 1 --save_prediction 0", PredictConfig, "--server_zip 1 packs the label ids that"),
+        ("--server_zip 1 --test_max_iter 3", PredictConfig, "--server_zip 1 needs the whole split: drop"),
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
         ("--database ADE --num_classes 3", PredictConfig, "--num_classes is for --database custom"),
         ("--database ADE --num_classes 3", InferenceConfig, "--num_classes is for --database custom"),
@@ -257,17 +272,27 @@ def test_contradictions(line, config, words):
 
 OWN_DATA_VALUES = {
     "train_list": "a.txt", "val_list": "a.txt", "test_list": "a.txt", "num_classes": "3", "palette": "p.txt",
-    "ignore_label": "0", "label_map": "m.txt", "image_mean": "1,2,3",
+    "ignore_label": "0", "label_map": "m.txt", "image_mean": "1,2,3", "holdout": "0.3",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [TrainConfig, PredictConfig])
-@pytest.mark.parametrize("flag", OWN_DATA_VALUES)
+# Flags for own data that mean something with one more dataset.
+ALSO_FOR = {"train_list": "ADE", "val_list": "ADE", "test_list": "ADE", "holdout": "KITTI"}
+
+
+@pytest.mark.parametrize(
+    ("config", "flag"),
+    [(config, flag) for config in (TrainConfig, PredictConfig) for flag in OWN_DATA_VALUES
+     if flag in config.own_data_flags],
+)  # fmt: skip
 def test_flag_for_own_data_without_own_data(flag, config):
     more = " --batch_size 2" if config is TrainConfig else ""
+    fitting = f"custom or {ALSO_FOR[flag]}" if flag in ALSO_FOR else "custom"
     assert refusal(f"--database CamVid --{flag} {OWN_DATA_VALUES[flag]}{more}", config) == (
-        f"--{flag} is for --database custom, and --database is CamVid: give --database custom or drop --{flag}"
+        f"--{flag} is for --database {fitting}, and --database is CamVid: give --database {fitting} or drop --{flag}"
     )
+    if flag in ALSO_FOR:
+        assert getattr(parse(f"--database {ALSO_FOR[flag]} --{flag} {OWN_DATA_VALUES[flag]}{more}", config), flag)
     classes = "" if flag == "num_classes" else " --num_classes 3"
     own = parse(f"--database custom --{flag} {OWN_DATA_VALUES[flag]}{classes}{more}", config)
     assert getattr(own, flag) is not None

@@ -141,6 +141,8 @@ def change(path, key, value) -> None:
         ("color_switch", "no", "true or false"),
         ("test_image_size", 7, "a whole number from 8 on, or 0"),
         ("test_image_size", False, "a whole number from 8 on, or 0"),
+        ("upsample_input", 2.0, "one of 1, 2, 3, 4"),
+        ("upsample_input", 0, "one of 1, 2, 3, 4"),
         ("flags", None, "an object"),
     ],
 )
@@ -176,11 +178,12 @@ def test_unknown_key_is_named(config_path, key):
 def test_keys_with_defaults_may_be_missing(config_path):
     values = json.loads(config_path.read_text())
     values["architecture"] = {"network": "resnet_v1_34", "num_classes": 3}
-    del values["flags"]
+    del values["flags"], values["upsample_input"]
     config_path.write_text(json.dumps(values))
     read = ModelRecord.read(str(config_path.parent))
     assert read is not None
     assert (read.architecture, read.flags) == (Architecture("resnet_v1_34", 3), {})
+    assert read.upsample_input == 1
 
 
 def test_every_value_is_checked():

@@ -87,10 +87,12 @@ def test_folder_names_dataset_run_step_and_scales(record):
 
 
 def test_folder_names_flags_that_change_results(record):
-    flags = {"mirror": False, "test_image_size": 320, "float_type": "bf16", "test_max_iter": 5, "color_switch": False}
+    flags = {"mirror": False, "test_image_size": 320, "float_type": "bf16", "test_max_iter": 5, "color_switch": False,
+             "upsample_input": 2}  # fmt: skip
     folders = {folder_of(record)(**{name: value}) for name, value in flags.items()}
     assert {folder.removeprefix("./val_set/Toy/some-run/step600-ms0-") for folder in folders} == {
-        "mirror0", "test_image_size320", "float_typebf16", "test_max_iter5", "color_switch0"
+        "mirror0", "test_image_size320", "float_typebf16", "test_max_iter5", "color_switch0",
+        "upsample_input2",
     }  # fmt: skip
     assert folder_of(record)(float_type="32") == folder_of(record)()
     assert folder_of(record)(coloring=False, windows_per_batch=1, log_dir="elsewhere") == folder_of(record)()

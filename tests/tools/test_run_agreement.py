@@ -105,10 +105,12 @@ def test_validation_looks_at_the_record(tiny_run, toy_dir, tmp_path, config, wor
 RECORDED = {
     "network": "resnet_v1_101", "decoder": "upernet", "three_convs_beginning": True, "pool_padding": "symmetric",
     "stride_convention": "caffe", "output_stride": 16, "resize_grid": "align_corners", "color_switch": True,
+    "upsample_input": 1,
 }  # fmt: skip
 OTHER = {
     "network": "resnet_v1_50", "decoder": "ppm", "three_convs_beginning": False, "pool_padding": "same",
     "stride_convention": "slim", "output_stride": 8, "resize_grid": "legacy", "color_switch": False,
+    "upsample_input": 2,
 }  # fmt: skip
 
 
@@ -116,7 +118,7 @@ OTHER = {
 def test_network_of_the_flags_is_that_of_the_checkpoint(name):
     trained = ModelRecord.of_run(TrainConfig(batch_size=2, **RECORDED), get_dataset("Cityscapes"))
     same = TrainConfig(batch_size=2, **RECORDED)
-    silent = TrainConfig(batch_size=2, network="resnet_v1_101")  # the only one that has a default
+    silent = TrainConfig(batch_size=2, network="resnet_v1_101")  # of the others, upsample_input alone has a default
     for config in (same, silent):
         check_same_network(trained, config, "log/model.ckpt-3")
     with pytest.raises(FlagError) as caught:

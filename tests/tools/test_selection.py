@@ -8,14 +8,16 @@ import os
 import numpy as np
 import pytest
 
-from database.datasets import DatasetError, custom_dataset, get_dataset
+from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
 from database.palettes import PaletteError
 from model.pspnet_mg import Architecture
+from tests.database.dataset_files import touch
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
 from tools import selection
 from tools.checkpoint import CheckpointError
 from tools.evaluation import TowerPredictor
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
+from tools.holdout import with_holdout
 from tools.model_record import ModelRecord
 
 REFERENCE_WINDOW = 864
@@ -215,6 +217,52 @@ def test_prediction_on_own_data_as_in_training(tmp_path, caplog):
     assert caplog.messages == []
 
 
+def val_names(dataset, folder):
+    return [sample.name for sample in find_samples(dataset, folder, ["val"])]
+
+
+def test_ade_by_lists_in_training_and_prediction(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for stem in "abc":
+        touch(tmp_path, f"images/validation/{stem}.jpg", f"annotations/validation/{stem}.png")
+        (tmp_path / f"{stem}.txt").write_text(f"images/validation/{stem}.jpg annotations/validation/{stem}.png\n")
+    given = {"database": "ADE", "data_dir": str(tmp_path)}
+    config = TrainConfig(batch_size=2, val_list=str(tmp_path / "a.txt"), **given)
+    dataset, folder = selection.training_dataset(config)
+    assert val_names(dataset, folder) == ["a"]
+    trained = ModelRecord.of_run(config, dataset)
+    assert val_names(*selection.prediction_dataset(PredictConfig(), trained)) == ["a"]
+    assert f"as in training: --data_dir {tmp_path} --val_list {tmp_path}/a.txt (paths begin in" in caplog.text
+    assert val_names(*selection.prediction_dataset(PredictConfig(val_list=str(tmp_path / "b.txt")), trained)) == ["b"]
+    without = ModelRecord.of_run(TrainConfig(batch_size=2, **given), dataset)
+    assert val_names(*selection.prediction_dataset(PredictConfig(), without)) == ["a", "b", "c"]
+
+
+def test_held_out_images_are_those_of_the_training(tmp_path):
+    for index in range(10):
+        touch(tmp_path, f"training/image_2/{index:06d}_10.png", f"training/semantic/{index:06d}_10.png")
+        touch(tmp_path, f"images/train/{index}.png", f"labels/train/{index}.png")
+    for changes, share in (({"database": "KITTI"}, 2), ({"database": "custom", "num_classes": 19}, 0)):
+        for fraction, count in ((None, share), (0.5, 5)):
+            config = TrainConfig(batch_size=2, data_dir=str(tmp_path), holdout=fraction, **changes)
+            trained = with_holdout(ModelRecord.of_run(config, selection.training_dataset(config)[0]), config)
+            if count:
+                held_out = val_names(*selection.training_dataset(config))
+                assert len(held_out) == count
+                assert val_names(*selection.prediction_dataset(PredictConfig(), trained)) == held_out
+    (tmp_path / "val.txt").write_text("images/train/3.png labels/train/3.png\n")
+    config = PredictConfig(val_list=str(tmp_path / "val.txt"))
+    assert val_names(*selection.prediction_dataset(config, trained)) == ["3"]
+
+
+@pytest.mark.parametrize(("given", "factor"), [(None, 3), (1, 1), (2, 2)])
+def test_enlargement_is_that_of_the_training_unless_told(tmp_path, given, factor):
+    prefix = record_with(tmp_path, upsample_input=3)
+    for config in (PredictConfig(upsample_input=given), InferenceConfig(upsample_input=given)):
+        assert selection.record_of_checkpoint(prefix, config).upsample_input == factor
+    assert toy_record(tiny_config("toy", "log", upsample_input=2)).upsample_input == 2
+
+
 def write_palette(folder, colors):
     """A palette file with names; returns its path."""
     path = os.path.join(str(folder), "colours.txt")
@@ -287,8 +335,9 @@ def test_flags_for_own_data_on_a_checkpoint_of_a_known_dataset(flag):
     trained = toy_record(tiny_config("toy", "log"))
     with pytest.raises(FlagError) as caught:
         selection.prediction_dataset(PredictConfig(**{flag: OWN_DATA_FLAGS[flag]}), trained)
+    fitting = "custom or ADE" if flag.endswith("_list") else "custom"
     assert str(caught.value) == (
-        f"--{flag} is for --database custom, and the checkpoint was trained on Toy: give --database custom "
+        f"--{flag} is for --database {fitting}, and the checkpoint was trained on Toy: give --database {fitting} "
         f"or drop --{flag}"
     )
 

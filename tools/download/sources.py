@@ -141,8 +141,8 @@ _SOURCES: dict[str, Source | LoginSource] = {
             place="./database/benchmark_RELEASE",
             size=1_419_539_633,
             md5="82b4d87ceb2ed10f6038a1cba92111cb",
-            note="its labels are .mat files, and VOC2012 has the validation split: --database SBD wants both as list "
-            "files and PNGs, see the README's table",
+            note="its labels are .mat files, and VOC2012 has the validation split: python -m tools.sbd makes of both "
+            "what --database SBD reads",
         ),
         # Address and checksum: torchvision, datasets/voc.py; size: tensorflow_datasets, url_checksums/voc.txt.
         Source(

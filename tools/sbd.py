@@ -1,0 +1,266 @@
+"""PASCAL VOC 2012 with the labels of the Semantic Boundaries Dataset (SBD), as `--database SBD` reads it.
+
+python -m tools.sbd --sbd benchmark_RELEASE/dataset --voc VOCdevkit/VOC2012 --out ./database/SBD_all
+
+On the whole data train_aug.txt names the 10582 images that others train on. SBD's train.txt (8498) and val.txt (2857)
+are 11355 images; with those of VOC's train.txt (1464), of which SBD lacks 330, that is 11685; without those of VOC's
+val.txt (1449), of which SBD has 1103, it is 10582. Where both have labels of an image, VOC's are taken, which are
+finer: so do others, such as https://github.com/martinkersner/train-DeepLab and mmsegmentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+from tqdm import tqdm
+
+from database.atomic import written_atomically
+from database.classes import VOC_CLASSES
+from database.images import write_image
+from database.lists import DatasetError, and_more
+from database.palettes import voc_palette
+from tools.console import run_script, set_up_logging
+from tools.flag_parsing import OneLineParser
+
+logger = logging.getLogger(__name__)
+
+IMAGES, LABELS = "JPEGImages", "SegmentationClassAug"
+_VOC_LABELS = "SegmentationClass"
+_IDS = (*range(len(VOC_CLASSES)), 255)
+_PALETTE = voc_palette(256)
+
+# What loadmat raises on damaged files and on those of another kind. It knows numbers, text, cells and structs, and runs
+# nothing that stands in a file.
+_READ_ERRORS = (
+    ArithmeticError, LookupError, MatReadError, MemoryError, NameError, NotImplementedError, OSError, TypeError,
+    ValueError, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Names of images, without folder and suffix.
+
+    Attributes:
+      train, val: VOC's, in the order of its lists.
+      train_aug: sorted; those of SBD and of VOC's train that are not among VOC's val.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    train_aug: tuple[str, ...]
+
+    @property
+    def of_voc(self) -> tuple[str, ...]:
+        """Those with labels by VOC."""
+        return self.train + self.val
+
+    @property
+    def of_sbd_alone(self) -> tuple[str, ...]:
+        """Those of train_aug without labels by VOC."""
+        return tuple(sorted(set(self.train_aug) - set(self.train)))
+
+
+def read_names(path: str) -> tuple[str, ...]:
+    """The names in a list file, one a line.
+
+    Raises:
+      DatasetError: the file cannot be read, or a line is no name of a file.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise DatasetError(f"{path}: list file cannot be read ({reason})") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    for name in names:
+        if len(name.split()) > 1 or os.path.basename(name) != name:
+            raise DatasetError(f"{path}: found '{name}', expected names such as 2008_000008, one a line")
+    return names
+
+
+def read_splits(sbd: str, voc: str) -> Splits:
+    """The splits of the two datasets in their folders, put together.
+
+    Raises:
+      DatasetError: a list is missing or malformed.
+    """
+    by_sbd = [name for split in ("train", "val") for name in read_names(os.path.join(sbd, f"{split}.txt"))]
+    train, val = (
+        read_names(os.path.join(voc, "ImageSets", "Segmentation", f"{split}.txt")) for split in ("train", "val")
+    )
+    return Splits(train, val, tuple(sorted({*by_sbd, *train} - {*val})))
+
+
+def read_segmentation(path: str) -> np.ndarray:
+    """The label in one of SBD's files cls/*.mat, which hold a struct GTcls of Boundaries, Segmentation and
+    CategoriesPresent.
+
+    Returns:
+      uint8 [height, width]: 0 to 20, or 255 for ignored pixels.
+
+    Raises:
+      DatasetError: the file is damaged or of another kind, or an id is another.
+    """
+    try:
+        ids = np.asarray(loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"])
+    except _READ_ERRORS as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise DatasetError(f"{path}: not a label of SBD, a MATLAB file with GTcls.Segmentation ({reason})") from error
+    if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "ui":
+        raise DatasetError(f"{path}: GTcls.Segmentation is {ids.dtype} {list(ids.shape)}, expected ids [height, width]")
+    unknown = np.setdiff1d(ids, _IDS)
+    if unknown.size:
+        raise DatasetError(f"{path}: GTcls.Segmentation holds the id {unknown[0]}, expected 0 to 20 or 255")
+    return ids.astype(np.uint8)
+
+
+def convert(source: str, target: str) -> None:
+    """Writes one of SBD's files cls/*.mat as a PNG of ids in VOC's colours.
+
+    Raises:
+      DatasetError: see `read_segmentation`.
+      ImageError: the PNG cannot be written.
+    """
+    write_image(target, read_segmentation(source), _PALETTE)
+
+
+def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
+    """Calls `convert` for (source, target), in processes of their own: some damaged files crash MATLAB's readers.
+
+    Raises:
+      DatasetError, ImageError: see `convert`; or a process crashed.
+    """
+    with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as executor:
+        waiting = [executor.submit(convert, *pair) for pair in pairs]
+        try:
+            for future, (source, _) in tqdm(zip(waiting, pairs, strict=True), "labels", len(pairs), unit="img"):
+                try:
+                    future.result()
+                except BrokenProcessPool as error:
+                    others = "" if jobs == 1 else f" (or one of the next {jobs}: --jobs 1 tells which)"
+                    raise DatasetError(f"{source}{others}: damaged, it crashes the reader") from error
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+def link_or_copy(source: str, target: str) -> str:
+    """Makes a hard link to a file where the file system can, else a copy, which appears whole or not at all.
+
+    Returns:
+      "linked", "copied", or "kept" where the target is there already.
+
+    Raises:
+      DatasetError: the target cannot be written.
+    """
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.link(source, target)
+            return "linked"
+        except FileExistsError:
+            return "kept"
+        except OSError:
+            with written_atomically(target) as partial_path:
+                shutil.copyfile(source, partial_path)
+            return "copied"
+    except OSError as error:
+        raise DatasetError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+def write_list(path: str, names: Iterable[str]) -> None:
+    """Writes lines `/JPEGImages/x.jpg /SegmentationClassAug/x.png`.
+
+    Raises:
+      DatasetError: the file cannot be written.
+    """
+    try:
+        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+            file.writelines(f"/{IMAGES}/{name}.jpg /{LABELS}/{name}.png\n" for name in names)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _require_files(paths: Iterable[str]) -> None:
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise DatasetError(
+            f"{missing[0]}: no such file, and the lists name it{and_more(len(missing) - 1)}: unpack the whole archive"
+        )
+
+
+def merge(sbd: str, voc: str, out: str, jobs: int) -> Splits:
+    """Writes images, labels and, last, the lists; files that are there already are kept.
+
+    Args:
+      sbd: folder with img, cls, train.txt and val.txt.
+      voc: folder with JPEGImages, SegmentationClass and ImageSets.
+      out: folder to write; delete it to begin anew.
+      jobs: processes that convert labels.
+
+    Raises:
+      DatasetError: a list or a file is missing or malformed, or a file cannot be written.
+      ImageError: a label cannot be written.
+    """
+    splits = read_splits(sbd, voc)
+    as_they_are = {}
+    for name in splits.of_voc:
+        as_they_are[os.path.join(voc, IMAGES, f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
+        as_they_are[os.path.join(voc, _VOC_LABELS, f"{name}.png")] = os.path.join(out, LABELS, f"{name}.png")
+    converted = {}
+    for name in splits.of_sbd_alone:
+        as_they_are[os.path.join(sbd, "img", f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
+        converted[os.path.join(sbd, "cls", f"{name}.mat")] = os.path.join(out, LABELS, f"{name}.png")
+    _require_files([*as_they_are, *converted])
+    done = Counter(link_or_copy(*pair) for pair in tqdm(as_they_are.items(), "images", unit="file"))
+    logger.info("images, and labels of VOC: %s", ", ".join(f"{count} {how}" for how, count in done.items()))
+    convert_all([pair for pair in converted.items() if not os.path.exists(pair[1])], jobs)
+    for name, names in (("train", splits.train), ("val", splits.val), ("train_aug", splits.train_aug)):
+        write_list(os.path.join(out, f"{name}.txt"), names)
+    return splits
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = OneLineParser(prog="python -m tools.sbd", description="Put SBD and VOC 2012 together.", allow_abbrev=False)
+    parser.add_argument("--sbd", required=True, help="SBD's folder benchmark_RELEASE/dataset")
+    parser.add_argument("--voc", required=True, help="VOC's folder VOCdevkit/VOC2012")
+    parser.add_argument("--out", default="./database/SBD_all", help="folder to write (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    options = parser.parse_args(list(arguments))
+    if options.jobs < 1:
+        parser.error(f"--jobs {options.jobs} is below 1")
+    return options
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Puts the two datasets together."""
+    options = _parse(arguments)
+    splits = merge(options.sbd, options.voc, options.out, options.jobs)
+    logger.info(
+        "%s: train %d, val %d, train_aug %d images; the whole data have 1464, 1449 and 10582",
+        options.out,
+        len(splits.train),
+        len(splits.val),
+        len(splits.train_aug),
+    )
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))
