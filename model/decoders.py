@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from model import resizing
 from model import utils_mg as layers
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.resnet import extra_unit_scope
@@ -52,14 +53,14 @@ def _reduce_first(features: TowerList, pyramid_depth: int | None, depth: int, gr
 
 
 def _upsample_first(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
-    levels = pyramid_levels(features, pyramid_depth, lambda xs: layers.resize_bilinear(xs, features, grid))
+    levels = pyramid_levels(features, pyramid_depth, lambda xs: resizing.resize_bilinear(xs, features, grid))
     return layers.conv2d_batch_norm(layers.concat([features, *levels]), depth, 3, scope=scope)
 
 
 # The 3x3 layer over features, pool6, pool3, pool2 and pool1, by when the pooled averages are upsampled: after their 1x1
 # layer, as in PSPNet, or before it, as in CSAILVision's UPerNet. The ReLU of the 1x1 layer tells the two apart, and in
 # training the pixels that its normalization counts. The arguments are the features, the channels of a level, those of
-# the 3x3 layer, key of `utils_mg.RESIZE_GRIDS`, and the scope.
+# the 3x3 layer, key of `resizing.RESIZE_GRIDS`, and the scope.
 PYRAMID_ORDERS: dict[str, Callable[[TowerList, int | None, int, str, str], TowerList]] = {
     "reduce_first": _reduce_first,
     "upsample_first": _upsample_first,
@@ -79,7 +80,7 @@ def pyramid_features(
     Args:
         features: tower list [N, h, w, C], the last block of the encoder.
         network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for the way of the levels back to h x w.
+        resize_grid: key of `resizing.RESIZE_GRIDS`, for the way of the levels back to h x w.
         pyramid_depth: see `pyramid_levels`.
         depth: channels of the 3x3 layer.
         pyramid_order: key of `PYRAMID_ORDERS`.
@@ -146,7 +147,7 @@ def upernet_head(
         features: tower lists [N, h_i, w_i, C_i], blocks 1 to 4 of the encoder, from large to small.
         network: key of `resnet.NETWORKS`; gives the layer after the pooling its name in the checkpoint.
         num_classes: channels of the logits.
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
+        resize_grid: key of `resizing.RESIZE_GRIDS`, for all upsampling.
         seed: int32 or int64 [2] for dropout, None for none.
         depth: channels of every layer but those of the pooled levels.
         pyramid_depth: channels of each pooled level, None for `depth`.
@@ -161,9 +162,9 @@ def upernet_head(
         outputs = [top]
         for number in range(len(lower), 0, -1):
             lateral = layers.conv2d_batch_norm(lower[number - 1], depth, 1, scope=f"lateral{number}")
-            top = layers.add(lateral, layers.resize_bilinear(top, lateral, resize_grid))
+            top = layers.add(lateral, resizing.resize_bilinear(top, lateral, resize_grid))
             outputs.insert(0, layers.conv2d_batch_norm(top, depth, 3, scope=f"output{number}"))
-        largest = [layers.resize_bilinear(xs, outputs[0], resize_grid) for xs in outputs[1:]]
+        largest = [resizing.resize_bilinear(xs, outputs[0], resize_grid) for xs in outputs[1:]]
         fused = layers.conv2d_batch_norm(layers.concat([outputs[0], *largest]), depth, 3, scope="fusion")
     return classifier(fused, num_classes, seed, "logits")
 

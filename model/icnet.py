@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import tensorflow.compat.v1 as tf
 
-from model import decoders
+from model import decoders, resizing
 from model import utils_mg as layers
 from model.utils_mg import TowerList
 
@@ -69,7 +69,7 @@ def cascade_head(
             what is upsampled to 1/16 and 1/8 before it is fused.
         network: key of `resnet.NETWORKS`.
         num_classes: channels of the logits.
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
+        resize_grid: key of `resizing.RESIZE_GRIDS`, for all upsampling.
         pyramid_depth, depth, pyramid_order: see `decoders.pyramid_features`.
 
     Returns:
@@ -78,12 +78,12 @@ def cascade_head(
     context = decoders.pyramid_features(endpoints["block4"], network, resize_grid, pyramid_depth, depth, pyramid_order)
     with tf.variable_scope("icnet"):
         shared = endpoints[SHARED_UNTIL]
-        endpoints["fusion16"] = layers.resize_bilinear(context, shared, resize_grid)
+        endpoints["fusion16"] = resizing.resize_bilinear(context, shared, resize_grid)
         fused = _fused(endpoints["fusion16"], shared, "fusion16")
         _, quarter, eighth = _detail(endpoints["images"])
-        endpoints["fusion8"] = layers.resize_bilinear(fused, eighth, resize_grid)
+        endpoints["fusion8"] = resizing.resize_bilinear(fused, eighth, resize_grid)
         fused = _fused(endpoints["fusion8"], eighth, "fusion8")
-    features = layers.resize_bilinear(fused, quarter, resize_grid)
+    features = resizing.resize_bilinear(fused, quarter, resize_grid)
     return decoders.classifier(features, num_classes, None, "logits")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import decoders, icnet, resnet
+from model import decoders, icnet, resizing, resnet
 from model import utils_mg as layers
 from model.memory import Recomputation
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
@@ -32,7 +32,7 @@ class Architecture:
         num_classes: channels of the logits.
         output_stride: 8, 16 or 32.
         stride_convention: key of `resnet.STRIDE_CONVENTIONS`.
-        resize_grid: key of `utils_mg.RESIZE_GRIDS`, for all upsampling.
+        resize_grid: key of `resizing.RESIZE_GRIDS`, for all upsampling.
         stem: key of `resnet.STEMS`.
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
         pyramid_depth: channels of each pooled level, None for a quarter of the features'; in `upernet`, for
@@ -191,7 +191,7 @@ def pspnet(
         small = decoder.auxiliary(endpoints, architecture, _fold_in(dropout_seed, 1)) if has_auxiliary else []
         endpoints |= dict(zip(AUXILIARY_ENDPOINTS, small, strict=False))
         logits, *auxiliary = (
-            layers.resize_bilinear(xs, images, architecture.resize_grid) for xs in (endpoints["logits"], *small)
+            resizing.resize_bilinear(xs, images, architecture.resize_grid) for xs in (endpoints["logits"], *small)
         )
         return Predictions(logits, auxiliary, endpoints)
 
@@ -199,7 +199,7 @@ def pspnet(
 def _encode(images: TowerList, architecture: Architecture, recomputation: Recomputation | None) -> Endpoints:
     is_cascade, grid = DECODERS[architecture.decoder].is_cascade, architecture.resize_grid
     endpoints = resnet.resnet_v1(
-        layers.halve(images, grid) if is_cascade else images,
+        resizing.halve(images, grid) if is_cascade else images,
         architecture.network,
         convention=architecture.stride_convention,
         output_stride=architecture.output_stride,

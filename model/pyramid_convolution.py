@@ -20,7 +20,7 @@ from model.utils_mg import TowerList
 
 _KERNEL_SIZE = 3
 
-# Where pixel i of `size` lies among `bins` pixels, by the keys of `utils_mg.RESIZE_GRIDS`.
+# Where pixel i of `size` lies among `bins` pixels, by the keys of `resizing.RESIZE_GRIDS`.
 _POSITIONS: dict[str, Callable] = {
     "half_pixel": lambda i, size, bins: (i + 0.5) * (bins / size) - 0.5,
     "align_corners": lambda i, size, bins: i * ((bins - 1) / (size - 1 + 1e-9)),  # of one pixel, the first
@@ -47,7 +47,7 @@ def pyramid_conv2d_batch_norm(
         features: tower list [N, H, W, C].
         levels: tower lists [N, b, b, D], b known.
         filters: output channels.
-        grid: key of `utils_mg.RESIZE_GRIDS`.
+        grid: key of `resizing.RESIZE_GRIDS`.
         initializer: key of `utils_mg.INITIALIZERS`.
         folded: see `utils_mg.conv2d_batch_norm`.
         scope: variable scope.
@@ -88,7 +88,7 @@ def convolve_upsampled(
         levels: [N, b, b, D] each, b known.
         kernels: [3, 3, D, filters] each.
         like: [N, H, W, anything] of the same dtype.
-        grid: key of `utils_mg.RESIZE_GRIDS`.
+        grid: key of `resizing.RESIZE_GRIDS`.
 
     Returns:
         [N, H, W, filters] of the dtype of `like`; interpolation is float32.
@@ -125,7 +125,7 @@ def _interpolation_of_taps(size: tf.Tensor | int, bins: int, grid: str) -> tf.Te
 
 
 def interpolation_matrix(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:
-    """float32 [size, bins]: the weights with which `utils_mg.resize_bilinear` upsamples an axis of `bins` pixels."""
+    """float32 [size, bins]: the weights with which `resizing.resize_bilinear` upsamples an axis of `bins` pixels."""
     position = _POSITIONS[grid]
     if isinstance(size, int):
         at = np.clip(position(np.arange(size), size, bins), 0, bins - 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
+from model import resizing
 from model import utils_mg as layers
 from model.memory import Recomputation
 from model.utils_mg import TowerList
@@ -225,7 +226,7 @@ def resnet_v1(
         pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
         recomputation: makes segments of the residual units, whose activations it does not keep; None keeps all.
         halved_after: scope of a unit whose output is halved before the next, and the grid, a key of
-            `utils_mg.RESIZE_GRIDS`; None for none.
+            `resizing.RESIZE_GRIDS`; None for none.
 
     Returns:
         Tower lists by name: `conv1` at stride 2, `pool1` at stride 4, `block1` to `block4`; the last has
@@ -245,6 +246,6 @@ def resnet_v1(
             xs = build(xs, part) if recomputation is None else _build_segments(xs, part, build, recomputation)
             if part[-1].scope == halved_scope:
                 endpoints[halved_scope] = xs
-                xs = layers.halve(xs, grid)
+                xs = resizing.halve(xs, grid)
         endpoints[f"block{number}"] = xs
     return endpoints

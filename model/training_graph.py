@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model import optimizers, regularizers
+from model import optimizers, regularizers, resizing
 from model import utils_mg as layers
 from model.losses import LossOptions, mean_loss
 from model.memory import Recomputation
@@ -216,7 +216,7 @@ def _losses(
     how = LossOptions(options.loss_type, options.class_weights, options.ohem_threshold, options.ohem_min_kept)
 
     def loss(logits: TowerList) -> tf.Tensor:
-        targets = labels if upsampled else layers.resize_nearest(labels, logits, architecture.resize_grid)
+        targets = labels if upsampled else resizing.resize_nearest(labels, logits, architecture.resize_grid)
         return mean_loss(logits, targets, how)
 
     main, *others = map(loss, heads)

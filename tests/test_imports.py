@@ -28,7 +28,7 @@ LAYERS = {
         ),
         ("convolution",),
         ("utils_mg",),
-        ("memory", "losses", "pyramid_convolution"),
+        ("memory", "losses", "pyramid_convolution", "resizing"),
         ("resnet",),
         ("decoders",),
         ("icnet",),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from database.datasets import IGNORE_LABEL
-from model import decoders, pspnet_mg, resnet, utils_mg
+from model import decoders, pspnet_mg, resizing, resnet, utils_mg
 from tools.flags import DATABASES, UPSAMPLINGS
 
 
@@ -78,7 +78,7 @@ ARCHITECTURE_RULES = {
     "decoder": _one_of(pspnet_mg.DECODERS),
     "output_stride": _one_of(resnet.OUTPUT_STRIDES),
     "stride_convention": _one_of(resnet.STRIDE_CONVENTIONS),
-    "resize_grid": _one_of(utils_mg.RESIZE_GRIDS),
+    "resize_grid": _one_of(resizing.RESIZE_GRIDS),
     "stem": _one_of(resnet.STEMS),
     "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
     "pyramid_depth": Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),

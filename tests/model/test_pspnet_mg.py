@@ -61,8 +61,23 @@ def test_forward_graph_of_unknown_sizes_equals_float64():
         np.testing.assert_allclose(output, np.exp(reference.log_softmax(answer)), atol=1e-4)
 
 
+@pytest.mark.parametrize("decoder", ["ppm", "upernet", "icnet"])
+@pytest.mark.parametrize(("order", "is_inside"), [("reduce_first", False), ("upsample_first", True)])
+def test_order_of_the_pyramid_with_every_decoder_that_has_one(decoder, order, is_inside):
+    """Between the layer's convolution and its normalization there is, or is not, an upsampling."""
+    architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, pyramid_order=order)
+    with tf.Graph().as_default() as graph:
+        pspnet_mg.forward_graph([tf.placeholder(tf.float32, [1, 64, 64, 3])], architecture)
+        resizing = [op.name for op in graph.get_operations() if op.type == "ResizeBilinear"]
+    assert resizing
+    levels = {level for level in ("pool6", "pool3", "pool2", "pool1") if any(f"/psp/{level}/" in x for x in resizing)}
+    assert levels == ({"pool6", "pool3", "pool2", "pool1"} if is_inside else set())
+
+
 def test_architecture_defaults_are_those_of_the_reference():
-    defaults = Architecture("resnet_v1_50", 19, 8, "reference", "half_pixel", "conv7", "same", None, 512, 256, "ppm")
+    defaults = Architecture(
+        "resnet_v1_50", 19, 8, "reference", "half_pixel", "conv7", "same", None, 512, 256, "ppm", "reduce_first",
+    )  # fmt: skip
     assert Architecture("resnet_v1_50", 19) == defaults
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
+from model import resizing
 from model import utils_mg as layers
 from model.pyramid_convolution import convolve_upsampled, interpolation_matrix, pyramid_conv2d_batch_norm
 from tests.differences import relative_difference
@@ -52,7 +53,7 @@ def test_interpolation_matrix_is_that_of_tensorflows_kernel(grid, known):
         for bins in BINS:
             with tf.Graph().as_default():
                 basis = tf.constant(np.eye(bins, dtype=np.float32)[np.newaxis, :, np.newaxis])
-                [expected] = layers.resize_bilinear([basis], [tf.zeros([1, size, 1, 1])], grid)
+                [expected] = resizing.resize_bilinear([basis], [tf.zeros([1, size, 1, 1])], grid)
                 matrix = interpolation_matrix(size if known else tf.constant(size), bins, grid)
                 actual, expected = run([matrix, expected[0, :, 0]])
             np.testing.assert_allclose(actual, expected, atol=2e-6)
@@ -83,7 +84,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_layer(grid, known):
     """Variables have the same names and, at the start, the same values."""
 
     def plain(xs, levels):
-        upsampled = [layers.resize_bilinear(level, xs, grid) for level in levels]
+        upsampled = [resizing.resize_bilinear(level, xs, grid) for level in levels]
         together = layers.map_towers(lambda *parts: tf.concat(parts, -1), xs, *upsampled)
         return layers.conv2d_batch_norm(together, FILTERS, 3, scope="head")
 

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import torch
 from torch import nn
 
+from model import resizing
 from model import utils_mg as layers
 from tests.differences import relative_difference
 from tests.model.sessions import open_session, run, towers
@@ -61,7 +62,7 @@ def test_bilinear_resize(grid, size, new_size, known, record_property):
     x, dy = _arrays((2, *size, 3), (2, *new_size, 3))
 
     def resize(xs):
-        return layers.resize_bilinear(xs, [tf.constant(dy)], grid)
+        return resizing.resize_bilinear(xs, [tf.constant(dy)], grid)
 
     torch_resize = nn.Upsample(new_size, mode="bilinear", align_corners=GRIDS[grid])
     results = _value_and_gradient(resize, x, dy, known)

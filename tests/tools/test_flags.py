@@ -9,7 +9,7 @@ import re
 import pytest
 
 from database.datasets import DatasetError, get_dataset
-from model import optimizers, pspnet_mg, regularizers, resnet, training_graph, utils_mg
+from model import optimizers, pspnet_mg, regularizers, resizing, resnet, training_graph, utils_mg
 from tests.tools.command_lines import parse, refusal
 from tools import flags
 from tools.flags import InferenceConfig, PredictConfig, TrainConfig
@@ -145,7 +145,7 @@ def test_defaults_are_the_reference_ones():
         (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
         (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
         (flags.POOL_PADDINGS, utils_mg.POOL_PADDINGS),
-        (flags.RESIZE_GRIDS, utils_mg.RESIZE_GRIDS),
+        (flags.RESIZE_GRIDS, resizing.RESIZE_GRIDS),
         (flags.INITIALIZERS, utils_mg.INITIALIZERS),
         (flags.OPTIMIZERS, optimizers.OPTIMIZERS),
         (flags.FLOAT_TYPES, pspnet_mg.FLOAT_TYPES),
