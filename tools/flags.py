@@ -86,6 +86,9 @@ class DatasetFlags(_ClassFlags, _FileFlags):
 class TrainConfig(DatasetFlags):
     """Flags of train.py."""
 
+    data_format: str = flag(
+        "files", "read images and labels, or the records that tools.make_tfrecord made", choices=("files", "tfrecord")
+    )
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
     batch_size: int = flag(1, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
@@ -201,6 +204,8 @@ class TrainConfig(DatasetFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data_format == "tfrecord":
+            refuse_without_effect(self, "train_list", "on records, which were made from a list: drop that")
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
         if self.total_batch_size < 2 and not self.eval_only:
