@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,6 +50,7 @@ def write_records(
         DatasetError, ImageError: a sample is faulty, see `loading.load_sample`.
     """
     refuse_other_shards(folder, split, shards)
+    _tell_leftovers(folder)
     names = shard_names(split, shards)
     bounds = [number * len(samples) // shards for number in range(shards + 1)]
     shares = [samples[first:end] for first, end in zip(bounds, bounds[1:], strict=False)]
@@ -61,6 +63,12 @@ def write_records(
     index = RecordIndex(dataset.name, split, from_list, dataset.label_map, samples[0].label_map, parts)
     index.write(folder)
     return index
+
+
+def _tell_leftovers(folder: str) -> None:
+    """Warns of what killed processes left: as large as a shard, and not to be told from what others write now."""
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), ".*.tmp"))):
+        logger.warning("%s was left by a process that was killed: remove it, unless another one writes here", path)
 
 
 def _write_shards(

@@ -174,6 +174,16 @@ def test_a_faulty_file_stops_the_writing_and_the_rest_follows(data_dir, tmp_path
     assert content_of(folder) == content_of(tmp_path / "at once")
 
 
+def test_what_a_killed_process_left_is_told(data_dir, tmp_path, caplog):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    (folder / ".0123.tmp").write_text("part of a shard")
+    write(data_dir, str(folder))
+    assert caplog.messages == [
+        f"{folder}/.0123.tmp was left by a process that was killed: remove it, unless another one writes here"
+    ]
+
+
 def test_another_number_of_shards_is_told(data_dir, tmp_path):
     write(data_dir, str(tmp_path / "records"))
     before = content_of(tmp_path / "records")
