@@ -63,6 +63,10 @@ class Sample:
         """Image and label, where they are kept in another place than files of their own."""
         return Contents()
 
+    def known_size(self) -> tuple[int, int] | None:
+        """(height, width) of the image in pixels, where that is known without its header."""
+        return None
+
 
 def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
     """Cityscapes: labelIds where the split has any, else labelTrainIds; train_extra is coarse, test has none.

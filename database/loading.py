@@ -87,13 +87,13 @@ def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tup
 
 
 def sample_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """(height, width) in pixels of every sample's image, from the headers of the files.
+    """(height, width) in pixels of every sample's image, from the headers of the files where it is not known.
 
     Raises:
         ImageError: one cannot be read.
     """
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(image_size, [sample.image for sample in samples]))
+        return list(threads.map(lambda sample: sample.known_size() or image_size(sample.image), samples))
 
 
 def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from database.atomic import written_atomically
 from database.datasets import Dataset
+from database.images import image_size
 from database.layouts import Sample
 from database.loading import label_path
 from database.tfrecord import Place, RecordSample, TFRecordError, path_in_records
@@ -61,18 +62,26 @@ def _index_path(folder: str, split: str) -> str:
 
 
 class IndexedSample(NamedTuple):
-    """A sample as the index holds it; the paths are those of `tfrecord.path_in_records`."""
+    """A sample as the index holds it.
+
+    Attributes:
+        name: of the sample.
+        image, label: see `tfrecord.path_in_records`.
+        size: (height, width) of both, pixels.
+        place: of the record in its shard.
+    """
 
     name: str
     image: str
     label: str
+    size: tuple[int, int]
     place: Place
 
     @classmethod
     def of(cls, sample: Sample, data_dir: str, place: Place) -> IndexedSample:
         """A sample of files that lie in `data_dir`, with its place in the shard."""
         image, label = (path_in_records(path, data_dir) for path in (sample.image, label_path(sample)))
-        return cls(sample.name, image, label, place)
+        return cls(sample.name, image, label, image_size(sample.image), place)
 
 
 class Shard(NamedTuple):
@@ -120,9 +129,12 @@ class RecordIndex:
             "num_shards": len(self.shards),
             "dataset_label_map": self.dataset_label_map,
             "label_map": self.label_map,
-            "columns": ["name", "image", "label", *Place._fields],
+            "columns": ["name", "image", "label", "height", "width", *Place._fields],
             "shards": [
-                {"file": shard.file, "samples": [[*sample[:3], *sample.place] for sample in shard.samples]}
+                {
+                    "file": shard.file,
+                    "samples": [[*sample[:3], *sample.size, *sample.place] for sample in shard.samples],
+                }
                 for shard in self.shards
             ],
         }
@@ -171,8 +183,8 @@ class RecordIndex:
         shards = []
         for shard in values["shards"]:
             rows = [
-                IndexedSample(name, image, label, Place(int(offset), int(length), int(checksum)))
-                for name, image, label, offset, length, checksum in shard["samples"]
+                IndexedSample(name, image, label, (int(height), int(width)), Place(*map(int, place)))
+                for name, image, label, height, width, *place in shard["samples"]
             ]
             shards.append(Shard(str(shard["file"]), rows))
         dataset_label_map, label_map = (
@@ -222,9 +234,9 @@ class RecordIndex:
         for shard in self.shards:
             path = os.path.join(folder, shard.file)
             _check_length(path, shard.samples[-1].place.end if shard.samples else 0)
-            for number, (name, *paths, place) in enumerate(shard.samples):
-                image, label = (os.path.join(data_dir, file) for file in paths)
-                samples.append(RecordSample(name, image, label, self.label_map, path, number, place))
+            for number, (name, *files, size, place) in enumerate(shard.samples):
+                image, label = (os.path.join(data_dir, file) for file in files)
+                samples.append(RecordSample(name, image, label, self.label_map, size, path, number, place))
         return samples
 
 

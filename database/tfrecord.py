@@ -74,14 +74,20 @@ class RecordSample(Sample):
     """A sample whose files are in a record; `image` and `label` are the paths that they had, and need not exist.
 
     Attributes:
+        size: (height, width) of the image, pixels.
         shard: path of the file of records.
         number: of the record in it, from 0.
         place: of the record.
     """
 
+    size: tuple[int, int]
     shard: str
     number: int
     place: Place
+
+    def known_size(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        return self.size
 
     def contents(self) -> Contents:
         """The bytes of both files.

@@ -12,7 +12,7 @@ import pytest
 from database.classes import identity_map
 from database.datasets import custom_dataset, get_dataset
 from database.layouts import Sample
-from database.loading import load_sample
+from database.loading import load_sample, sample_sizes
 from database.record_index import (
     RecordIndex,
     find_records,
@@ -66,9 +66,9 @@ def test_what_stands_in_the_file(index, tmp_path):
         "version": 1, "database": "custom", "split": "train", "num_samples": 5, "num_shards": 2,
     }  # fmt: skip
     assert values["label_map"]["3"] == 2
-    assert values["columns"] == ["name", "image", "label", "offset", "length", "checksum"]
+    assert values["columns"] == ["name", "image", "label", "height", "width", "offset", "length", "checksum"]
     assert values["shards"][1]["file"] == "train-00001-of-00002.tfrecord"
-    assert values["shards"][1]["samples"][0][:4] == ["2", "images/2.png", "images/2_label.png", 0]
+    assert values["shards"][1]["samples"][0][:6] == ["2", "images/2.png", "images/2_label.png", 6, 8, 0]
 
 
 def test_records_are_found_in_a_folder_of_the_data_or_in_the_data_folder(tmp_path):
@@ -85,6 +85,13 @@ def test_samples_of_splits_one_after_the_other(index, samples, tmp_path):
         assert load_sample(sample)[0].tobytes() == load_sample(source)[0].tobytes()
     assert has_index(str(tmp_path / "tfrecord"), "val")
     assert not has_index(str(tmp_path / "tfrecord"), "test")
+
+
+def test_sizes_are_known_without_reading_records(index, tmp_path):
+    for path in (tmp_path / "tfrecord").glob("*.tfrecord"):
+        path.write_bytes(bytes(path.stat().st_size))
+    os.rename(tmp_path / "images", tmp_path / "gone")
+    assert sample_sizes(find_records(DATASET, str(tmp_path), ["train"])) == [(6, 8)] * 5
 
 
 def test_records_alone_in_another_place(index, tmp_path):
@@ -119,7 +126,7 @@ def test_a_damaged_index(index, tmp_path):
     folder = tmp_path / "tfrecord"
     path = change(folder, label_map=None)
     assert f"{path}: the index is damaged (AttributeError" in refusal(folder)
-    change(folder, label_map={"0": 1}, shards=[{"file": "x", "samples": [["0", "a", "b", 0]]}])
+    change(folder, label_map={"0": 1}, shards=[{"file": "x", "samples": [["0", "a", "b", 6]]}])
     assert "the index is damaged (ValueError" in refusal(folder)
     change(folder, shards=[{"samples": []}])
     assert "the index is damaged (KeyError('file'))" in refusal(folder)

@@ -15,6 +15,8 @@ from PIL import Image
 
 from database import tfrecord
 from database.augment import Augmentation
+from database.dynamic_batches import dynamic_batches
+from database.dynamic_sizes import DynamicSizes
 from database.images import ImageError
 from database.layouts import DatasetError, Sample
 from database.loading import load_label, load_sample
@@ -326,6 +328,23 @@ def test_batches_are_those_of_files_bit_for_bit(tmp_path):
         assert values.tobytes() == expected.tobytes()
     for values, expected in zip(batches(stored, 3, first_sample=3 * 4), whole, strict=True):
         assert values.tobytes() == expected[3:].tobytes()
+
+
+def test_batches_of_changing_size_are_those_of_files(tmp_path):
+    samples = write_samples(tmp_path / "data", 3) + write_samples(tmp_path / "tall", 3, size=(9, 5))
+    stored = in_a_shard(samples, tmp_path)
+    found = []
+    for source in (samples, stored):
+        with tf.Graph().as_default(), tf.Session() as session:
+            sizes = DynamicSizes((8, 11), 20, mirror=True, jitter_colors=True)
+            built = dynamic_batches(
+                source, batch_size=2, tower_devices=["/cpu:0"], sizes=sizes, image_mean=(1.0, 2.0, 3.0), first_step=1
+            )
+            session.run(built.initializer)
+            steps = [session.run([*built.images, *built.labels, built.sample_indices]) for _ in range(5)]
+            found.append([values.tobytes() for step in steps for values in step])
+    assert found[0] == found[1]
+    assert len(set(found[0])) > 5
 
 
 def test_a_damaged_record_stops_the_pipeline_and_is_told(tmp_path):
