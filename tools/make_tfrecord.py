@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from database.datasets import find_samples
 from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.flag_parsing import FlagError, flag, parse_flags
 from tools.flags import DatasetFlags, refuse_without_effect
 
@@ -60,15 +62,15 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
 def main(arguments: Sequence[str]) -> None:
     """Parses flags and writes the records."""
     config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
-    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
+    dataset = dataset_of_flags(config.database, config)
+    data_dir = existing_folder(dataset, config.data_dir)
+    samples = find_samples(dataset, data_dir, [config.split])
+    shards = _number_of_shards(config, len(samples))
+    # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
     import_tensorflow()
-    from database.datasets import find_samples
     from database.record_index import RECORDS_FOLDER
     from tools.record_writing import write_records
-    from tools.selection import training_dataset
 
-    dataset, data_dir = training_dataset(config)
-    samples = find_samples(dataset, data_dir, [config.split])
     folder = config.out or os.path.join(data_dir, RECORDS_FOLDER)
     index = write_records(
         dataset,
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
         data_dir,
         folder,
         split=config.split,
-        shards=_number_of_shards(config, len(samples)),
+        shards=shards,
         workers=config.workers or os.cpu_count() or 1,
         from_list=getattr(config, config.list_flag, None) is not None,
     )
