@@ -98,6 +98,7 @@ class RecordIndex:
     Attributes:
         database, split: what the records are of.
         from_list: whether the split was told by a list file.
+        holdout: the fraction of the training images that is val, None where nothing is held out.
         dataset_label_map: of the dataset's record, see `datasets.Dataset`.
         label_map: of the samples; another one where the files hold training ids already.
         shards: in order, with their samples in the order of the dataset.
@@ -106,6 +107,7 @@ class RecordIndex:
     database: str
     split: str
     from_list: bool
+    holdout: float | None
     dataset_label_map: Mapping[int, int]
     label_map: Mapping[int, int]
     shards: Sequence[Shard]
@@ -125,6 +127,7 @@ class RecordIndex:
             "database": self.database,
             "split": self.split,
             "from_list": self.from_list,
+            "holdout": self.holdout,
             "num_samples": self.num_samples,
             "num_shards": len(self.shards),
             "dataset_label_map": self.dataset_label_map,
@@ -192,17 +195,19 @@ class RecordIndex:
             for name in ("dataset_label_map", "label_map")
         )
         split, from_list = str(values["split"]), bool(values["from_list"])
-        return cls(str(values["database"]), split, from_list, dataset_label_map, label_map, shards)
+        holdout = None if values["holdout"] is None else float(values["holdout"])
+        return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards)
 
-    def check_dataset(self, dataset: Dataset, folder: str) -> None:
+    def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
         """Holds the dataset that the records were made from against the one that flags describe.
 
         Args:
             dataset: that the flags describe.
+            holdout: the fraction of its training images that is val, by the flags.
             folder: of the records, for the message.
 
         Raises:
-            TFRecordError: it is another one, or has another label map.
+            TFRecordError: it is another one, has another label map, or others of its images are held out.
         """
         path = _index_path(folder, self.split)
         if self.database != dataset.name:
@@ -218,6 +223,13 @@ class RecordIndex:
                 f"{path}: label id {file_id} has the training id {now.get(file_id, 'unknown')} by --num_classes, "
                 f"--label_map and --ignore_label and had {then.get(file_id, 'unknown')} when the records were written: "
                 "give the flags of then, or write them again"
+            )
+
+        if self.holdout != holdout:
+            advice = "drop --holdout" if self.holdout is None else f"give --holdout {self.holdout:g}"
+            raise TFRecordError(
+                f"{path}: --holdout is {_shown(holdout)} and was {_shown(self.holdout)} when the records were written: "
+                f"{advice}, or write them again"
             )
 
     def samples(self, folder: str, data_dir: str) -> list[Sample]:
@@ -243,6 +255,10 @@ class RecordIndex:
 _WRITE_AGAIN = "remove it and run tools.make_tfrecord again, which keeps the shards"
 
 
+def _shown(fraction: float | None) -> str:
+    return "none" if fraction is None else f"{fraction:g}"
+
+
 def _check_length(path: str, expected: int) -> None:
     try:
         found = os.path.getsize(path)
@@ -257,13 +273,14 @@ def _check_length(path: str, expected: int) -> None:
         )
 
 
-def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list[Sample]:
+def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None) -> list[Sample]:
     """The samples of the given splits from their records, one split after the other; see `datasets.find_samples`.
 
     Args:
         dataset: that the flags describe.
         data_dir: see `records_folder`; where the samples' paths begin.
         splits: names of splits.
+        holdout: the fraction of the training images that is val, by the flags.
 
     Raises:
         TFRecordError: see `RecordIndex`.
@@ -272,6 +289,6 @@ def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
     samples: list[Sample] = []
     for split in splits:
         index = RecordIndex.read(folder, split)
-        index.check_dataset(dataset, folder)
+        index.check_dataset(dataset, holdout, folder)
         samples.extend(index.samples(folder, data_dir))
     return samples

@@ -83,7 +83,26 @@ class DatasetFlags(_ClassFlags, _FileFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(DatasetFlags):
+class SplitFlags(DatasetFlags):
+    """Also, which of its images are for validation."""
+
+    holdout: float | None = flag(
+        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
+        parse=float,
+    )  # fmt: skip
+
+    own_data_flags: ClassVar[tuple[str, ...]] = (*_ClassFlags.own_data_flags, "holdout")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.holdout is not None and self.holdout >= 1:
+            raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
+        if self.val_list is not None:
+            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(SplitFlags):
     """Flags of train.py."""
 
     data_format: str = flag(
@@ -94,10 +113,6 @@ class TrainConfig(DatasetFlags):
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
     subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
-    holdout: float | None = flag(
-        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
-        parse=float,
-    )  # fmt: skip
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
     test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
 
@@ -200,8 +215,6 @@ class TrainConfig(DatasetFlags):
     show_period: int = flag(20, "steps between summaries", minimum=1)
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
-    own_data_flags: ClassVar[tuple[str, ...]] = (*_ClassFlags.own_data_flags, "holdout")
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data_format == "tfrecord":
@@ -232,7 +245,6 @@ class TrainConfig(DatasetFlags):
         if not LOSS_TYPES.fullmatch(self.loss_type):
             raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
         self._check_hard_pixels()
-        self._check_holdout()
         if self.weight_decay_mode != 0 and self.starts_from_scratch:
             raise FlagError(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
@@ -264,12 +276,6 @@ class TrainConfig(DatasetFlags):
                 refuse_without_effect(self, name, "where all pixels count: add --loss_type ohem")
         if self.ohem_threshold > 1:
             raise FlagError(f"--ohem_threshold {self.ohem_threshold} is no probability: 0.7 is usual")
-
-    def _check_holdout(self) -> None:
-        if self.holdout is not None and self.holdout >= 1:
-            raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
-        if self.val_list is not None:
-            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")
 
     @property
     def starts_from_scratch(self) -> bool:

@@ -15,7 +15,7 @@ from database.datasets import find_samples
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.flag_parsing import FlagError, flag, parse_flags
-from tools.flags import DatasetFlags, refuse_without_effect
+from tools.flags import SplitFlags, refuse_without_effect
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _LISTS = ("train_list", "val_list", "test_list")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeTFRecordConfig(DatasetFlags):
+class MakeTFRecordConfig(SplitFlags):
     """Flags of the making of records."""
 
     split: str = flag("train", "split to write")
@@ -47,8 +47,8 @@ class MakeTFRecordConfig(DatasetFlags):
 
     @property
     def list_flag(self) -> str:
-        """The name of the flag that tells the split by a list."""
-        return f"{self.split}_list"
+        """The name of the flag that tells the split by a list; what is held out is in that of the training images."""
+        return "train_list" if self.holdout is not None and self.split == "val" else f"{self.split}_list"
 
 
 def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
     import_tensorflow()
     from database.record_index import RECORDS_FOLDER
+    from tools.holdout import held_out_fraction
     from tools.record_writing import write_records
 
     folder = config.out or os.path.join(data_dir, RECORDS_FOLDER)
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str]) -> None:
         shards=shards,
         workers=config.workers or os.cpu_count() or 1,
         from_list=getattr(config, config.list_flag, None) is not None,
+        holdout=held_out_fraction(config),
     )
     logger.info("%d samples in %d shards and their index are in %s", index.num_samples, len(index.shards), folder)
 

@@ -29,6 +29,7 @@ def write_records(
     shards: int,
     workers: int,
     from_list: bool = False,
+    holdout: float | None = None,
 ) -> RecordIndex:
     """Writes shards and index of a split; shards that are there already are compared with the files and kept.
 
@@ -41,6 +42,7 @@ def write_records(
         shards: number of files, at most one per sample.
         workers: samples that are read and checked at a time.
         from_list: whether a list told the samples.
+        holdout: the fraction of the training images that is val, None where nothing is held out.
 
     Returns:
         The index that was written.
@@ -60,7 +62,7 @@ def write_records(
         Shard(name, [IndexedSample.of(sample, data_dir, place) for sample, place in zip(share, found, strict=True)])
         for name, share, found in zip(names, shares, places, strict=True)
     ]
-    index = RecordIndex(dataset.name, split, from_list, dataset.label_map, samples[0].label_map, parts)
+    index = RecordIndex(dataset.name, split, from_list, holdout, dataset.label_map, samples[0].label_map, parts)
     index.write(folder)
     return index
 

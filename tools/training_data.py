@@ -8,8 +8,11 @@ from database.datasets import Dataset, DatasetError, find_samples
 from database.layouts import Sample
 from database.record_index import RecordIndex, find_records, has_index, records_folder
 from tools.flags import TrainConfig
+from tools.holdout import held_out_fraction
 
 logger = logging.getLogger(__name__)
+
+_NOT_SCORED = "no --val_list: this run is not scored"
 
 
 def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
@@ -19,8 +22,9 @@ def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> li
         DatasetError: see `datasets.find_samples`.
         TFRecordError: see `record_index.find_records`.
     """
-    find = find_records if _from_records(config) else find_samples
-    return find(dataset, data_dir, config.subsets_for_training)
+    if _from_records(config):
+        return find_records(dataset, data_dir, config.subsets_for_training, held_out_fraction(config))
+    return find_samples(dataset, data_dir, config.subsets_for_training)
 
 
 def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
@@ -32,28 +36,34 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
         DatasetError: the split is missing or incomplete.
         TFRecordError: see `record_index.find_records`.
     """
-    folder = records_folder(data_dir)
-    if _from_records(config) and config.val_list is None and has_index(folder, "val"):
-        return find_records(dataset, data_dir, ["val"])
-    is_listed = config.database == "custom" and _trains_on_a_list(config, folder)
-    if is_listed and config.val_list is None and config.holdout is None:
-        logger.info("no --val_list: this run is not scored")
+    if _from_records(config) and config.val_list is None:
+        return _validation_beside_records(config, dataset, data_dir)
+    by_lists = config.database == "custom" and config.train_list is not None
+    if by_lists and config.val_list is None and config.holdout is None:
+        logger.info(_NOT_SCORED)
         return []
-    if not _from_records(config):
-        return find_samples(dataset, data_dir, ["val"])
-    try:
-        samples = find_samples(dataset, data_dir, ["val"])
-    except DatasetError as error:
-        raise DatasetError(f"{error}; or write records of it with python -m tools.make_tfrecord --split val") from error
-    logger.info("validation reads images and labels, not records")
-    return samples
+    return find_samples(dataset, data_dir, ["val"])
 
 
 def _from_records(config: TrainConfig) -> bool:
     return config.data_format == "tfrecord"
 
 
-def _trains_on_a_list(config: TrainConfig, folder: str) -> bool:
-    if not _from_records(config):
-        return config.train_list is not None
-    return any(RecordIndex.read(folder, split).from_list for split in config.subsets_for_training)
+def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
+    """Records of val, else its files, else none where the records of own data were made from a list."""
+    folder = records_folder(data_dir)
+    if has_index(folder, "val"):
+        return find_records(dataset, data_dir, ["val"], held_out_fraction(config))
+    by_lists = any(RecordIndex.read(folder, split).from_list for split in config.subsets_for_training)
+    if config.database == "custom" and by_lists:
+        if config.holdout is None:
+            logger.info(_NOT_SCORED)
+            return []
+        # The files that are held out cannot be told without the list.
+        return find_records(dataset, data_dir, ["val"], config.holdout)
+    try:
+        samples = find_samples(dataset, data_dir, ["val"])
+    except DatasetError as error:
+        raise DatasetError(f"{error}; or write records of it with python -m tools.make_tfrecord --split val") from error
+    logger.info("validation reads images and labels, not records")
+    return samples

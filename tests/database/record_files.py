@@ -35,4 +35,4 @@ def index_of(shares: Sequence[Sequence[Sample]], data_dir: Path, folder: Path, s
         places = write_shard(str(folder / name), (record_of(sample, str(data_dir)) for sample in share))
         pairs = zip(share, places, strict=True)
         shards.append(Shard(name, [IndexedSample.of(sample, str(data_dir), place) for sample, place in pairs]))
-    return RecordIndex("custom", split, False, LABEL_MAP, LABEL_MAP, shards)
+    return RecordIndex("custom", split, False, None, LABEL_MAP, LABEL_MAP, shards)

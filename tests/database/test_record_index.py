@@ -181,6 +181,30 @@ def test_records_with_another_label_map(index, tmp_path):
         find_records(fewer, str(tmp_path), ["train"])
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        (None, 0.3, "--holdout is 0.3 and was none when the records were written: drop --holdout, or write them again"),
+        (
+            0.2,
+            None,
+            "--holdout is none and was 0.2 when the records were written: give --holdout 0.2, or write them again",
+        ),
+        (
+            0.2,
+            0.3,
+            "--holdout is 0.3 and was 0.2 when the records were written: give --holdout 0.2, or write them again",
+        ),
+    ],
+)
+def test_records_with_another_share_held_out(index, tmp_path, then, now, words):
+    path = change(tmp_path / "tfrecord", holdout=then)
+    assert len(find_records(DATASET, str(tmp_path), ["train"], then)) == 5
+    with pytest.raises(TFRecordError) as caught:
+        find_records(DATASET, str(tmp_path), ["train"], now)
+    assert str(caught.value) == f"{path}: {words}"
+
+
 def test_a_missing_shard(index, tmp_path):
     path = tmp_path / "tfrecord" / "train-00001-of-00002.tfrecord"
     os.remove(path)

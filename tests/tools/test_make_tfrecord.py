@@ -19,9 +19,10 @@ from database.record_index import find_records
 from database.synthetic import write_dataset
 from database.tfrecord import TFRecordError
 from tests.tools.command_lines import parse, refusal
-from tools.flags import FlagError
+from tools.flags import FlagError, TrainConfig
 from tools.make_tfrecord import MakeTFRecordConfig, main
 from tools.record_writing import write_records
+from tools.training_data import training_samples, validation_samples
 
 TOY = get_dataset("Toy")
 
@@ -137,6 +138,24 @@ def test_own_data_with_a_list_and_a_label_map(own_flags, tmp_path):
         main([*own_flags, "--shards", "2"])
 
 
+def test_held_out_images_of_a_list(own_flags, tmp_path):
+    for split in ("train", "val"):
+        main([*own_flags, "--holdout", "0.4", "--split", split])
+    label_map_file, data_dir = str(tmp_path / "ids.txt"), str(tmp_path / "data")
+    listed = custom_dataset(2, train_list=str(tmp_path / "train.txt"), label_map_file=label_map_file, holdout=0.4)
+    held_out = find_samples(listed, data_dir, ["val"])
+    assert len(held_out) == 1
+    config = TrainConfig(
+        batch_size=2, database="custom", num_classes=2, label_map=label_map_file, holdout=0.4, data_format="tfrecord"
+    )
+    dataset = custom_dataset(2, label_map_file=label_map_file, holdout=0.4)
+    assert are_equal(validation_samples(config, dataset, data_dir), held_out)
+    assert are_equal(training_samples(config, dataset, data_dir), find_samples(listed, data_dir, ["train"]))
+    os.remove(tmp_path / "data" / "tfrecord" / "val.index.json")
+    with pytest.raises(TFRecordError, match="val.index.json: there is no such index"):
+        validation_samples(config, dataset, data_dir)
+
+
 def test_any_number_of_workers_writes_the_same(data_dir, tmp_path):
     for workers in (1, 3):
         write(data_dir, str(tmp_path / str(workers)), workers=workers)
@@ -227,6 +246,12 @@ def test_nothing_is_written_beside_shards_of_other_files(data_dir, tmp_path):
             "--val_list b.txt has no effect on records of the split train: give the list of that, or drop --val_list",
         ),
         ("--split val --database custom --num_classes 3 --train_list a.txt", "--train_list a.txt has no effect on rec"),
+        (
+            "--split val --database custom --num_classes 3 --holdout 0.2 --val_list b.txt",
+            "--holdout 0.2 has no effect beside --val_list",
+        ),
+        ("--database KITTI --holdout 1", "--holdout 1 leaves no image to train on"),
+        ("--database CamVid --holdout 0.3", "--holdout is for --database custom or KITTI, and --database is CamVid"),
         ("--shards 0", "argument --shards: 0 is below 1"),
         ("--workers 0", "argument --workers: 0 is below 1"),
     ],
