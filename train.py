@@ -21,14 +21,14 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
-    from database.datasets import find_samples
     from tools.preflight import check_disjoint, check_labels
     from tools.run_folder import run_folder
     from tools.selection import training_dataset
     from tools.snapshots import snapshot_to_score
     from tools.tables import text_table
     from tools.training import check_log_dir
-    from tools.training_run import train, validate, validation_samples
+    from tools.training_data import training_samples, validation_samples
+    from tools.training_run import train, validate
 
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     logger.info("run: %s", folder.path)
     held_out = validation_samples(config, dataset, data_dir)
     if not config.eval_only:
-        samples = find_samples(dataset, data_dir, config.subsets_for_training)
+        samples = training_samples(config, dataset, data_dir)
         if "val" not in config.subsets_for_training:
             check_disjoint(samples, held_out)
         check_labels(samples, config.check_data, dataset.class_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -74,17 +75,26 @@ def _warnings_silenced() -> Iterator[None]:
         yield
 
 
-def _open_header(path: str) -> tuple[Image.Image, int]:
+@contextmanager
+def _opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]]:
     """The image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
-    with _warnings_silenced():
-        image = Image.open(path)
-        if image.format == "TIFF":  # Pillow turns these itself, in `size` and when it decodes
-            return image, 1
-        try:
-            # The base class's method: the PNG reader's own decodes the pixels to find metadata after them.
-            return image, Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-        except _DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
-            return image, 1
+    # Not by its path, as Pillow would then map grey TIFFs into memory, and those that are to be turned wrongly.
+    with open(path, "rb") if content is None else io.BytesIO(content) as file:
+        with _warnings_silenced():
+            image = Image.open(file)
+            orientation = _orientation(image)
+        with image:
+            yield image, orientation
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns these itself, in `size` and when it decodes
+        return 1
+    try:
+        # The base class's method: the PNG reader's own decodes the pixels to find metadata after them.
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except _DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
+        return 1
 
 
 class _Decoded(NamedTuple):
@@ -93,9 +103,8 @@ class _Decoded(NamedTuple):
     raw_mode: str  # how the file packs its pixels; "" where Pillow does not say
 
 
-def _decode(path: str) -> _Decoded:
-    image, orientation = _open_header(path)
-    with image:
+def _decode(path: str, content: bytes | None) -> _Decoded:
+    with _opened(path, content) as (image, orientation):
         tiles = getattr(image, "tile", None)
         arguments = tiles[0][3] if tiles else ""
         raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -121,7 +130,7 @@ def _to_rgb(decoded: _Decoded) -> np.ndarray:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str, content: bytes | None = None) -> np.ndarray:
     """Reads an image file as RGB, upright by its EXIF orientation.
 
     Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, other integer and floating-point
@@ -129,6 +138,7 @@ def read_image(path: str) -> np.ndarray:
 
     Args:
       path: a file in any format that Pillow reads.
+      content: the file's bytes, where they are at hand; the path then names them in messages and is not opened.
 
     Returns:
       uint8 [height, width, 3], 0..255, read-only.
@@ -137,16 +147,17 @@ def read_image(path: str) -> np.ndarray:
       ImageError: the path is missing, a folder, no image, truncated, damaged or absurdly large.
     """
     with _decode_errors_named(path):
-        return _to_rgb(_decode(path))
+        return _to_rgb(_decode(path, content))
 
 
-def read_label(path: str) -> np.ndarray:
+def read_label(path: str, content: bytes | None = None) -> np.ndarray:
     """Reads a label file as the ids stored in it, upright by its EXIF orientation.
 
     A palette image gives its palette indices, never its colours; 1-, 2- and 4-bit grey the stored numbers.
 
     Args:
       path: a single-channel image file.
+      content: see `read_image`.
 
     Returns:
       [height, width]: uint8, or int32 where the file stores more than 8 bits; read-only.
@@ -155,7 +166,7 @@ def read_label(path: str) -> np.ndarray:
       ImageError: as `read_image`, and where the file holds colours or fractions in place of ids.
     """
     with _decode_errors_named(path):
-        image, _, raw_mode = _decode(path)
+        image, _, raw_mode = _decode(path, content)
         if image.mode == "I" or image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.int32)
         if image.mode not in ("1", "L", "P"):
@@ -168,17 +179,41 @@ def read_label(path: str) -> np.ndarray:
         return ids if step == 1 else ids // step
 
 
-def image_size(path: str) -> tuple[int, int]:
+def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
     """Reads (height, width) in pixels from a file's header, as `read_image` and `read_label` would return it.
+
+    Args:
+      path, content: see `read_image`.
 
     Raises:
       ImageError: the path is missing, a folder or no image; the pixels are not looked at.
     """
-    with _decode_errors_named(path):
-        image, orientation = _open_header(path)
-        with image:
-            width, height = image.size
+    with _decode_errors_named(path), _opened(path, content) as (image, orientation):
+        width, height = image.size
     return (width, height) if orientation in _SIDEWAYS else (height, width)
+
+
+def file_format(path: str, content: bytes | None = None) -> str:
+    """The format of a file by its header, in Pillow's words and lower case: `png`, `jpeg`, `tiff`.
+
+    Args:
+      path, content: see `read_image`.
+
+    Raises:
+      ImageError: as `image_size`.
+    """
+    with _decode_errors_named(path), _opened(path, content) as (image, _):
+        return str(image.format).lower()
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of an image or label file, as they are.
+
+    Raises:
+      ImageError: the path is missing, a folder or cannot be read.
+    """
+    with _decode_errors_named(path), open(path, "rb") as file:
+        return file.read()
 
 
 def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None = None) -> None:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,13 @@ NO_LISTS: Mapping[str, str | None] = {}
 KITTI_HOLDOUT = 0.2
 
 
+class Contents(NamedTuple):
+    """The bytes of a sample's files; None for a file that is to be opened by its path, or that the sample lacks."""
+
+    image: bytes | None = None
+    label: bytes | None = None
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image and, except in test splits, its label.
@@ -50,6 +58,14 @@ class Sample:
     image: str
     label: str | None
     label_map: Mapping[int, int]
+
+    def contents(self) -> Contents:
+        """Image and label, where they are kept in another place than files of their own."""
+        return Contents()
+
+    def known_size(self) -> tuple[int, int] | None:
+        """(height, width) of the image in pixels, where that is known without its header."""
+        return None
 
 
 def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:

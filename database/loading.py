@@ -9,7 +9,7 @@ import numpy as np
 
 from database.datasets import UNKNOWN_LABEL, DatasetError, label_lookup
 from database.images import ImageError, image_size, read_image, read_label
-from database.layouts import Sample
+from database.layouts import Contents, Sample
 
 
 def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np.ndarray:
@@ -65,8 +65,12 @@ def load_label(sample: Sample) -> np.ndarray:
         ImageError: the file cannot be read.
         DatasetError: the sample has no label, or an id is neither a class nor ignored.
     """
+    return _decode_label(sample, sample.contents().label)
+
+
+def _decode_label(sample: Sample, content: bytes | None) -> np.ndarray:
     path = label_path(sample)
-    return to_train_ids(read_label(path), sample.label_map, path)
+    return to_train_ids(read_label(path, content), sample.label_map, path)
 
 
 def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
@@ -83,13 +87,13 @@ def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tup
 
 
 def sample_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """(height, width) in pixels of every sample's image, from the headers of the files.
+    """(height, width) in pixels of every sample's image, from the headers of the files where it is not known.
 
     Raises:
         ImageError: one cannot be read.
     """
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(image_size, [sample.image for sample in samples]))
+        return list(threads.map(lambda sample: sample.known_size() or image_size(sample.image), samples))
 
 
 def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +103,11 @@ def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         ImageError: a file cannot be read, or image and label differ in size.
         DatasetError: see `load_label`.
     """
-    image, label = read_image(sample.image), load_label(sample)
+    return decode_sample(sample, sample.contents())
+
+
+def decode_sample(sample: Sample, contents: Contents) -> tuple[np.ndarray, np.ndarray]:
+    """As `load_sample`, from bytes that were read already."""
+    image, label = read_image(sample.image, contents.image), _decode_label(sample, contents.label)
     check_same_size(sample, image.shape[:2], label.shape)
     return image, label

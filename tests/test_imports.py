@@ -40,8 +40,9 @@ LAYERS = {
         ("images", "lists"),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),
-        ("loading", "dynamic_sizes", "tfrecord"),
-        ("reader",),
+        ("loading", "dynamic_sizes"),
+        ("tfrecord",),
+        ("record_index", "reader"),
         ("dynamic_batches",),
     ),
 }

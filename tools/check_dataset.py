@@ -23,10 +23,10 @@ from tools.background import read_ahead
 from tools.console import run_script, set_up_logging
 from tools.contact_sheet import contact_sheet, sheet_width, thumbnail
 from tools.dataset_choice import dataset_of_flags, existing_folder
+from tools.dataset_flags import DatasetFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
 from tools.flag_parsing import flag, parse_flags
-from tools.flags import DatasetFlags
 from tools.tables import TablesError, write_text
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 
 from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
 from database.synthetic import write_dataset
-from tools.flags import DatasetFlags, FlagError, WeightsConfig
+from tools.dataset_flags import DatasetFlags
+from tools.flags import FlagError, WeightsConfig
 
 logger = logging.getLogger(__name__)
 

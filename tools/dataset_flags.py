@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tools.flag_checks import check_own_data_flags
+from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flag_parsing import FlagError, flag, mean_color
 
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
@@ -50,3 +50,22 @@ class DatasetFlags(ClassFlags, FileFlags):
         check_own_data_flags(self, self.database, "--database is")
         if self.database == "custom" and self.num_classes is None:
             raise FlagError("--database custom needs --num_classes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFlags(DatasetFlags):
+    """Also, which of its images are for validation."""
+
+    holdout: float | None = flag(
+        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
+        parse=float,
+    )  # fmt: skip
+
+    own_data_flags: ClassVar[tuple[str, ...]] = (*ClassFlags.own_data_flags, "holdout")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.holdout is not None and self.holdout >= 1:
+            raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
+        if self.val_list is not None:
+            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")

@@ -6,6 +6,7 @@ from database.datasets import DatasetError
 from database.images import ImageError
 from database.layouts import AbsentSplitError
 from database.palettes import PaletteError
+from database.tfrecord import TFRecordError
 from model.regularizers import MissingStartingPointError
 from model.training_graph import BatchSizeError, LayerNameError
 from tools.checkpoint import CheckpointError
@@ -45,6 +46,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     PreflightError,
     RecordError,
     ServerZipError,
+    TFRecordError,
     TablesError,
     WeightFileError,
 )

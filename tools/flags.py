@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tools.dataset_flags import DATABASES, ClassFlags, DatasetFlags, FileFlags
+from tools.dataset_flags import DATABASES, ClassFlags, FileFlags, SplitFlags
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flag_parsing import (
     FlagError,
@@ -41,18 +41,17 @@ def _recorded_or(default: str | int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(DatasetFlags):
+class TrainConfig(SplitFlags):
     """Flags of train.py."""
 
+    data_format: str = flag(
+        "files", "read images and labels, or the records that tools.make_tfrecord made", choices=("files", "tfrecord")
+    )
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
     batch_size: int = flag(1, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
     subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
-    holdout: float | None = flag(
-        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
-        parse=float,
-    )  # fmt: skip
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
     test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
 
@@ -155,10 +154,10 @@ class TrainConfig(DatasetFlags):
     show_period: int = flag(20, "steps between summaries", minimum=1)
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
-    own_data_flags: ClassVar[tuple[str, ...]] = (*ClassFlags.own_data_flags, "holdout")
-
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data_format == "tfrecord":
+            refuse_without_effect(self, "train_list", "on records, which were made from a list: drop that")
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
         if self.total_batch_size < 2 and not self.eval_only:
@@ -185,7 +184,6 @@ class TrainConfig(DatasetFlags):
         if not LOSS_TYPES.fullmatch(self.loss_type):
             raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
         self._check_hard_pixels()
-        self._check_holdout()
         if self.weight_decay_mode != 0 and self.starts_from_scratch:
             raise FlagError(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
@@ -217,12 +215,6 @@ class TrainConfig(DatasetFlags):
                 refuse_without_effect(self, name, "where all pixels count: add --loss_type ohem")
         if self.ohem_threshold > 1:
             raise FlagError(f"--ohem_threshold {self.ohem_threshold} is no probability: 0.7 is usual")
-
-    def _check_holdout(self) -> None:
-        if self.holdout is not None and self.holdout >= 1:
-            raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
-        if self.val_list is not None:
-            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")
 
     @property
     def starts_from_scratch(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from database.atomic import written_atomically
 from database.layouts import KITTI_HOLDOUT, Sample
+from tools.dataset_flags import SplitFlags
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -21,7 +22,7 @@ _HOLDOUT = "holdout"
 _DEFAULTS = {"KITTI": KITTI_HOLDOUT}
 
 
-def held_out_fraction(config: TrainConfig) -> float | None:
+def held_out_fraction(config: SplitFlags) -> float | None:
     """The fraction of the training images that is held out, None where the data have validation images or none."""
     return _DEFAULTS.get(config.database) if config.holdout is None else config.holdout
 

@@ -45,7 +45,7 @@ _FREE_ON_RESUME = frozenset(
 
 # Flags of which a continued run must share what they lead to: images, names, colours, ids and weights of classes.
 _HELD_BY_CONTENT = frozenset(
-    {"data_dir", "train_list", "holdout", "palette", "label_map", "ignore_label", "class_weights"}
+    {"data_dir", "data_format", "train_list", "holdout", "palette", "label_map", "ignore_label", "class_weights"}
 )
 
 # What the flags on network and input are in a record.

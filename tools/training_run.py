@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 import tensorflow.compat.v1 as tf
 
-from database.datasets import Dataset, find_samples
+from database.datasets import Dataset
 from database.layouts import Sample
 from database.reader import Batches
 from model.training_graph import TrainGraph, TrainingOptions, train_graph
@@ -186,19 +186,6 @@ def _report(
         len(samples),
     )
     logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
-
-
-def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
-    """The validation split; empty for own data in lists of which none is for validation and nothing is held out.
-
-    Raises:
-        DatasetError: the split is missing or incomplete.
-    """
-    by_lists = config.database == "custom" and config.train_list is not None
-    if by_lists and config.val_list is None and config.holdout is None:
-        logger.info("no --val_list: this run is not scored")
-        return []
-    return find_samples(dataset, data_dir, ["val"])
 
 
 def validate(

@@ -162,6 +162,42 @@ def packed_grey_png(path: Path, ids: np.ndarray, bits: int) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize("grey", [GREY, GREY.astype(np.uint16)], ids=["8 bits", "16 bits"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_exif_orientation_turns_tiffs_that_are_not_compressed(tmp_path, grey, compression):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "label.tif", Image.fromarray(grey), exif=exif, compression=compression)
+    np.testing.assert_array_equal(images.read_label(path), np.rot90(grey, -1))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".webp"])
+def test_bytes_are_read_as_their_file(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / f"image{suffix}", Image.fromarray(GREY), exif=exif)
+    content = images.read_bytes(path)
+    assert content == Path(path).read_bytes()
+    assert images.file_format(path) == images.file_format("gone", content)
+    assert images.image_size("gone", content) == images.image_size(path)
+    np.testing.assert_array_equal(images.read_image("gone", content), images.read_image(path))
+    if suffix != ".webp":  # which knows colours alone
+        np.testing.assert_array_equal(images.read_label("gone", content), images.read_label(path))
+
+
+def test_formats_go_by_the_header(tmp_path):
+    path = tmp_path / "image.png"
+    for name in ("png", "jpeg", "tiff"):
+        Image.fromarray(RGB).save(path, format=name)
+        assert images.file_format(str(path)) == name
+
+
+def test_faulty_bytes_bear_the_name_of_their_file():
+    for read in (images.read_image, images.read_label, images.image_size, images.file_format):
+        with pytest.raises(images.ImageError, match=r"^a/b.png: not an image that can be read \(cannot identify"):
+            read("a/b.png", b"no image")
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_read_label_refuses_colours(tmp_path, mode):
     path = save(tmp_path / "label.png", Image.fromarray(RGB).convert(mode))
@@ -175,7 +211,7 @@ def test_read_label_refuses_fractions(tmp_path):
         images.read_label(path)
 
 
-@pytest.mark.parametrize("read", [images.read_image, images.read_label, images.image_size])
+@pytest.mark.parametrize("read", [images.read_image, images.read_label, images.image_size, images.file_format])
 def test_missing_folder_and_foreign_files_are_named(tmp_path, read):
     (tmp_path / "notes.png").write_text("not an image")
     reasons = {"absent.png": "No such file", "": "s a directory", "notes.png": "cannot identify"}
@@ -184,6 +220,13 @@ def test_missing_folder_and_foreign_files_are_named(tmp_path, read):
             read(str(tmp_path / path))
         assert str(tmp_path / path) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_cannot_be_read_are_named(tmp_path):
+    for path, reason in {"absent.png": "No such file", "": "s a directory"}.items():
+        with pytest.raises(images.ImageError, match=f"not an image that can be read .*{reason}") as caught:
+            images.read_bytes(str(tmp_path / path))
+        assert str(tmp_path / path) in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".gif", ".webp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from pathlib import Path
 
 import numpy as np
@@ -130,14 +131,14 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path, name):
 @pytest.mark.parametrize("name", ["image", "label"])
 def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch, name):
     sample = write_sample(tmp_path)
-    open_image = Image.open
+    open_file = builtins.open
 
-    def refuse(path):
+    def refuse(path, *arguments, **options):
         if path == str(tmp_path / f"{name}.png"):
             raise PermissionError(13, "Permission denied", path)
-        return open_image(path)
+        return open_file(path, *arguments, **options)
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(builtins, "open", refuse)
     with pytest.raises(ImageError, match=rf"{name}\.png: not an image that can be read \(Permission denied\)$"):
         load_sample(sample)
 

@@ -41,6 +41,7 @@ def test_missing_data_is_one_line(tmp_path):
             r"model.ckpt-1: no snapshot of --resume_step 1 \(there is none in its folder\)",
         ),
         (["--eval_only", "1"], "snapshot: there is no such checkpoint"),
+        (["--data_format", "tfrecord"], "toy/train.index.json: there is no such index, so the records of split"),
     ],
 )
 def test_faults_of_train(main, place, monkeypatch, tmp_path, capsys, changes, words):

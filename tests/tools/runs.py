@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from database.datasets import find_samples, get_dataset
+from database.datasets import get_dataset
 from model import resnet
 from model.pspnet_mg import Architecture, forward_graph
 from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder, run_folder
+from tools.training_data import training_samples
 from tools.training_run import train
 
 SIZE = 32
@@ -46,7 +47,7 @@ def tiny_config(data_dir: str, log_dir: str, **changes) -> TrainConfig:
 def train_with(config: TrainConfig) -> RunFolder:
     """Trains on the generated scenes and returns the run's folder."""
     dataset, folder = get_dataset("Toy"), run_folder(config)
-    train(config, dataset, find_samples(dataset, config.data_dir, config.subsets_for_training), folder)
+    train(config, dataset, training_samples(config, dataset, str(config.data_dir)), folder)
     return folder
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from database.datasets import get_dataset
 from tools import dataset_choice
-from tools.flags import DatasetFlags, FlagError
+from tools.dataset_flags import DatasetFlags
+from tools.flags import FlagError
 
 
 def test_generated_scenes_are_written_once_and_to_their_own_place_only(tmp_path, monkeypatch):

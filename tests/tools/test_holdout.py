@@ -17,7 +17,7 @@ from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_run
 from tools.run_folder import RunFolder
 from tools.run_origin import with_samples
-from tools.training_run import validation_samples
+from tools.training_data import validation_samples
 
 
 def config_of(database, **changes):

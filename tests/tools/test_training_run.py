@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
+from database.datasets import find_samples, get_dataset
 from database.loading import load_sample
 from model import resnet
 from tests.tools.runs import (
@@ -38,7 +38,6 @@ from tools.snapshots import snapshot_steps
 from tools.training import Trainer
 from tools.training_run import (
     validate,
-    validation_samples,
 )
 
 
@@ -233,20 +232,6 @@ def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch, save_m
     )
     with pytest.raises(OutOfMemoryError, match=words):
         train_with(tiny_config(toy_dir, log_dir, save_memory=save_memory))
-
-
-def test_validation_samples(toy_dir):
-    toy, config = get_dataset("Toy"), tiny_config(toy_dir, "log")
-    assert validation_samples(config, toy, toy_dir) == find_samples(toy, toy_dir, ["val"])
-
-
-def test_own_data_without_validation_list(tmp_path):
-    values = {"batch_size": 2, "database": "custom", "num_classes": 3}
-    lists = {"train_list": str(tmp_path / "train.txt")}
-    dataset = custom_dataset(3, **lists)
-    assert validation_samples(TrainConfig(**values, **lists), dataset, str(tmp_path)) == []
-    with pytest.raises(DatasetError, match="split 'val' is empty"):
-        validation_samples(TrainConfig(**values), custom_dataset(3), str(tmp_path))
 
 
 def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import tensorflow.compat.v1 as tf
 
-from database.datasets import find_samples
 from model.training_graph import train_graph
 from tools import cluster
 from tools.benchmark.steps import LEARNING_RATE
@@ -18,6 +17,7 @@ from tools.flags import TrainConfig
 from tools.half_precision import avoid_faulty_amx
 from tools.model_record import ModelRecord
 from tools.selection import training_dataset
+from tools.training_data import training_samples
 from tools.training_settings import batches_of, options_of
 
 _NEXT_BATCH = "IteratorGetNext"
@@ -41,7 +41,7 @@ def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator
     if config.float_type != "32":
         avoid_faulty_amx()
     dataset, data_dir = training_dataset(config)
-    samples = find_samples(dataset, data_dir, config.subsets_for_training)
+    samples = training_samples(config, dataset, data_dir)
     record = ModelRecord.of_run(config, dataset)
     devices = cluster.tower_devices(config.gpu_num)
     with tf.Graph().as_default() as graph:

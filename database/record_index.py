@@ -1,0 +1,294 @@
+"""The index of a split's records: what they were made from, and where in which shard each of them is.
+
+<folder>/train-00000-of-00016.tfrecord ...   the shards, see `database.tfrecord`
+<folder>/train.index.json                    written when all shards are there
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from database.atomic import written_atomically
+from database.datasets import Dataset
+from database.images import image_size
+from database.layouts import Sample
+from database.loading import label_path
+from database.tfrecord import Place, RecordSample, TFRecordError, path_in_records
+
+RECORDS_FOLDER = "tfrecord"
+_VERSION = 1
+
+
+def records_folder(data_dir: str) -> str:
+    """Where the records of a dataset are looked for: in its folder `tfrecord`, or if it has none in itself."""
+    inside = os.path.join(data_dir, RECORDS_FOLDER)
+    return inside if os.path.isdir(inside) else data_dir
+
+
+def shard_names(split: str, count: int) -> list[str]:
+    """File names of a split's shards."""
+    return [f"{split}-{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
+
+
+def refuse_other_shards(folder: str, split: str, count: int) -> None:
+    """Refuses a folder that holds shards of a split which are not among `count`.
+
+    Raises:
+        TFRecordError: there is one.
+    """
+    pattern = re.compile(rf"{re.escape(split)}-\d+-of-(\d+)\.tfrecord")
+    planned = set(shard_names(split, count))
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        match = pattern.fullmatch(name)
+        if match and name not in planned:
+            raise TFRecordError(
+                f"{os.path.join(folder, name)}: a shard of {int(match[1])}, and {count} are to be written: give "
+                f"--shards {int(match[1])}, remove the shards of this split or write to another folder with --out"
+            )
+
+
+def has_index(folder: str, split: str) -> bool:
+    """Whether the records of a split are there, and all of them."""
+    return os.path.exists(_index_path(folder, split))
+
+
+def _index_path(folder: str, split: str) -> str:
+    return os.path.join(folder, f"{split}.index.json")
+
+
+class IndexedSample(NamedTuple):
+    """A sample as the index holds it.
+
+    Attributes:
+        name: of the sample.
+        image, label: see `tfrecord.path_in_records`.
+        size: (height, width) of both, pixels.
+        place: of the record in its shard.
+    """
+
+    name: str
+    image: str
+    label: str
+    size: tuple[int, int]
+    place: Place
+
+    @classmethod
+    def of(cls, sample: Sample, data_dir: str, place: Place) -> IndexedSample:
+        """A sample of files that lie in `data_dir`, with its place in the shard."""
+        image, label = (path_in_records(path, data_dir) for path in (sample.image, label_path(sample)))
+        return cls(sample.name, image, label, image_size(sample.image), place)
+
+
+class Shard(NamedTuple):
+    """One file of records."""
+
+    file: str
+    samples: list[IndexedSample]
+
+
+@dataclass(frozen=True)
+class RecordIndex:
+    """The index of a split.
+
+    Attributes:
+        database, split: what the records are of.
+        from_list: whether the split was told by a list file.
+        holdout: the fraction of the training images that is val, None where nothing is held out.
+        dataset_label_map: of the dataset's record, see `datasets.Dataset`.
+        label_map: of the samples; another one where the files hold training ids already.
+        shards: in order, with their samples in the order of the dataset.
+    """
+
+    database: str
+    split: str
+    from_list: bool
+    holdout: float | None
+    dataset_label_map: Mapping[int, int]
+    label_map: Mapping[int, int]
+    shards: Sequence[Shard]
+
+    @property
+    def num_samples(self) -> int:
+        return sum(len(shard.samples) for shard in self.shards)
+
+    def write(self, folder: str) -> None:
+        """Writes the index into the folder of the records, whole or not at all.
+
+        Raises:
+            TFRecordError: it cannot be written.
+        """
+        values = {
+            "version": _VERSION,
+            "database": self.database,
+            "split": self.split,
+            "from_list": self.from_list,
+            "holdout": self.holdout,
+            "num_samples": self.num_samples,
+            "num_shards": len(self.shards),
+            "dataset_label_map": self.dataset_label_map,
+            "label_map": self.label_map,
+            "columns": ["name", "image", "label", "height", "width", *Place._fields],
+            "shards": [
+                {
+                    "file": shard.file,
+                    "samples": [[*sample[:3], *sample.size, *sample.place] for sample in shard.samples],
+                }
+                for shard in self.shards
+            ],
+        }
+        path = _index_path(folder, self.split)
+        try:
+            with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+                json.dump(values, file)
+        except OSError as error:
+            raise TFRecordError(f"{path}: the index cannot be written ({error.strerror})") from error
+
+    @classmethod
+    def read(cls, folder: str, split: str) -> RecordIndex:
+        """The index of a split.
+
+        Raises:
+            TFRecordError: there is none; it is damaged, of another version or of another split.
+        """
+        path = _index_path(folder, split)
+        try:
+            with open(path, encoding="utf-8") as file:
+                values = json.load(file)
+        except FileNotFoundError as error:
+            raise TFRecordError(
+                f"{path}: there is no such index, so the records of split '{split}' are not there or not complete: "
+                f"write them with python -m tools.make_tfrecord --split {split}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise TFRecordError(f"{path}: the index cannot be read ({error}): {_WRITE_AGAIN}") from error
+        version = values.get("version") if isinstance(values, dict) else None
+        if version != _VERSION:
+            raise TFRecordError(f"{path}: an index of version {version}, expected {_VERSION}: {_WRITE_AGAIN}")
+        try:
+            index = cls._of_values(values)
+            fits = (index.split, index.num_samples) == (split, values["num_samples"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TFRecordError(f"{path}: the index is damaged ({error!r}): {_WRITE_AGAIN}") from error
+        if not fits:
+            raise TFRecordError(
+                f"{path}: the index holds {index.num_samples} samples of split '{index.split}', expected "
+                f"{values['num_samples']} of '{split}': {_WRITE_AGAIN}"
+            )
+        return index
+
+    @classmethod
+    def _of_values(cls, values: Mapping[str, Any]) -> RecordIndex:
+        shards = []
+        for shard in values["shards"]:
+            rows = [
+                IndexedSample(name, image, label, (int(height), int(width)), Place(*map(int, place)))
+                for name, image, label, height, width, *place in shard["samples"]
+            ]
+            shards.append(Shard(str(shard["file"]), rows))
+        dataset_label_map, label_map = (
+            {int(file_id): int(train_id) for file_id, train_id in values[name].items()}
+            for name in ("dataset_label_map", "label_map")
+        )
+        split, from_list = str(values["split"]), bool(values["from_list"])
+        holdout = None if values["holdout"] is None else float(values["holdout"])
+        return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards)
+
+    def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
+        """Holds the dataset that the records were made from against the one that flags describe.
+
+        Args:
+            dataset: that the flags describe.
+            holdout: the fraction of its training images that is val, by the flags.
+            folder: of the records, for the message.
+
+        Raises:
+            TFRecordError: it is another one, has another label map, or others of its images are held out.
+        """
+        path = _index_path(folder, self.split)
+        if self.database != dataset.name:
+            raise TFRecordError(
+                f"{path}: records of {self.database}, and --database is {dataset.name}: give --database "
+                f"{self.database} or the --data_dir of other records"
+            )
+        then, now = self.dataset_label_map, dataset.label_map
+        changed = sorted(i for i in then.keys() | now.keys() if then.get(i) != now.get(i))
+        if changed:
+            file_id = changed[0]
+            raise TFRecordError(
+                f"{path}: label id {file_id} has the training id {now.get(file_id, 'unknown')} by --num_classes, "
+                f"--label_map and --ignore_label and had {then.get(file_id, 'unknown')} when the records were written: "
+                "give the flags of then, or write them again"
+            )
+
+        if self.holdout != holdout:
+            advice = "drop --holdout" if self.holdout is None else f"give --holdout {self.holdout:g}"
+            raise TFRecordError(
+                f"{path}: --holdout is {_shown(holdout)} and was {_shown(self.holdout)} when the records were written: "
+                f"{advice}, or write them again"
+            )
+
+    def samples(self, folder: str, data_dir: str) -> list[Sample]:
+        """The samples, in the order that the dataset has.
+
+        Args:
+            folder: of the records.
+            data_dir: where the samples' paths begin.
+
+        Raises:
+            TFRecordError: a shard is missing or of another length.
+        """
+        samples: list[Sample] = []
+        for shard in self.shards:
+            path = os.path.join(folder, shard.file)
+            _check_length(path, shard.samples[-1].place.end if shard.samples else 0)
+            for number, (name, *files, size, place) in enumerate(shard.samples):
+                image, label = (os.path.join(data_dir, file) for file in files)
+                samples.append(RecordSample(name, image, label, self.label_map, size, path, number, place))
+        return samples
+
+
+_WRITE_AGAIN = "remove it and run tools.make_tfrecord again, which keeps the shards"
+
+
+def _shown(fraction: float | None) -> str:
+    return "none" if fraction is None else f"{fraction:g}"
+
+
+def _check_length(path: str, expected: int) -> None:
+    try:
+        found = os.path.getsize(path)
+    except OSError as error:
+        raise TFRecordError(
+            f"{path}: shard cannot be read ({error.strerror}): run tools.make_tfrecord again, which writes it anew"
+        ) from error
+    if found != expected:
+        raise TFRecordError(
+            f"{path}: shard of {found} bytes, expected {expected}: remove it and run tools.make_tfrecord again, which "
+            "writes it anew"
+        )
+
+
+def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None) -> list[Sample]:
+    """The samples of the given splits from their records, one split after the other; see `datasets.find_samples`.
+
+    Args:
+        dataset: that the flags describe.
+        data_dir: see `records_folder`; where the samples' paths begin.
+        splits: names of splits.
+        holdout: the fraction of the training images that is val, by the flags.
+
+    Raises:
+        TFRecordError: see `RecordIndex`.
+    """
+    folder = records_folder(data_dir)
+    samples: list[Sample] = []
+    for split in splits:
+        index = RecordIndex.read(folder, split)
+        index.check_dataset(dataset, holdout, folder)
+        samples.extend(index.samples(folder, data_dir))
+    return samples

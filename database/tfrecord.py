@@ -1,0 +1,220 @@
+"""Samples as TFRecord files: a `tf.train.Example` each, with the bytes of its image and label file as they are.
+
+Any reader of TFRecords reads them, see `FEATURES`. This package reads single records, wherever they are in a file, as
+the order of training asks for them: an index tells where each begins. TensorFlow checks their CRC-32C only where it
+reads a file from its beginning, and in Python that is slow, so the index holds a CRC-32 too, which zlib computes in
+milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from database.atomic import written_atomically
+from database.images import file_format, image_size, read_bytes
+from database.layouts import Contents, Sample
+from database.loading import decode_sample, label_path
+
+# The names are those of DeepLab's records, as far as these have such a feature:
+# https://github.com/tensorflow/models/blob/master/research/deeplab/datasets/build_data.py
+_IMAGE, _LABEL = "image", "image/segmentation/class"
+_ENCODED, _FORMAT, _PATH = "encoded", "format", "filename"
+
+# For `tf.io.parse_single_example`. Height and width are those of the upright image; the two lists of ids are the
+# label map: what stands in the label file, and the training id, 255 where ignored.
+FEATURES = {
+    "sample/name": tf.io.FixedLenFeature([], tf.string),
+    **{
+        f"{file}/{part}": tf.io.FixedLenFeature([], tf.string)
+        for file in (_IMAGE, _LABEL)
+        for part in (_ENCODED, _FORMAT, _PATH)
+    },
+    f"{_IMAGE}/height": tf.io.FixedLenFeature([], tf.int64),
+    f"{_IMAGE}/width": tf.io.FixedLenFeature([], tf.int64),
+    f"{_LABEL}/file_ids": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    f"{_LABEL}/train_ids": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+}
+
+# A record is framed by its length and that number's CRC before it, and its own CRC behind it.
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4
+
+
+class TFRecordError(ValueError):
+    """Records that are missing, damaged, of another version or of other data."""
+
+
+class Place(NamedTuple):
+    """Where a record is in its shard.
+
+    Attributes:
+        offset: bytes before its frame.
+        length: bytes of the record without its frame.
+        checksum: CRC-32 of these.
+    """
+
+    offset: int
+    length: int
+    checksum: int
+
+    @property
+    def end(self) -> int:
+        """Bytes up to the next record's frame."""
+        return self.offset + _HEADER_BYTES + self.length + _FOOTER_BYTES
+
+
+@dataclass(frozen=True)
+class RecordSample(Sample):
+    """A sample whose files are in a record; `image` and `label` are the paths that they had, and need not exist.
+
+    Attributes:
+        size: (height, width) of the image, pixels.
+        shard: path of the file of records.
+        number: of the record in it, from 0.
+        place: of the record.
+    """
+
+    size: tuple[int, int]
+    shard: str
+    number: int
+    place: Place
+
+    def known_size(self) -> tuple[int, int]:
+        """(height, width) of the image in pixels."""
+        return self.size
+
+    def contents(self) -> Contents:
+        """The bytes of both files.
+
+        Raises:
+            TFRecordError: the record cannot be read or is damaged.
+        """
+        features = tf.train.Example.FromString(read_record(self.shard, self.number, self.place)).features.feature
+        return Contents(*(features[f"{file}/{_ENCODED}"].bytes_list.value[0] for file in (_IMAGE, _LABEL)))
+
+
+def path_in_records(path: str, data_dir: str) -> str:
+    """A path from the data's folder on, so that both may move; an absolute one outside of it stays as it is."""
+    relative = os.path.relpath(path, data_dir)
+    is_outside = relative.split(os.sep)[0] == os.pardir
+    return path if is_outside and os.path.isabs(path) else relative
+
+
+def record_of(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
+    """Reads a sample's files as they are and makes a record of them, the same one each time.
+
+    Args:
+        sample: with a label.
+        data_dir: the folder from which the record tells their paths.
+        check: whether to decode both, to see that they fit together and to the label map.
+
+    Raises:
+        ImageError: a file cannot be read, or image and label differ in size.
+        DatasetError: the sample has no label, or an id is neither a class nor ignored.
+    """
+    label = label_path(sample)
+    contents = Contents(read_bytes(sample.image), read_bytes(label))
+    if check:
+        decode_sample(sample, contents)
+    features = {"sample/name": [os.fsencode(sample.name)]}
+    for file, path, content in ((_IMAGE, sample.image, contents.image), (_LABEL, label, contents.label)):
+        features[f"{file}/{_ENCODED}"] = [content or b""]
+        features[f"{file}/{_FORMAT}"] = [file_format(path, content).encode()]
+        features[f"{file}/{_PATH}"] = [os.fsencode(path_in_records(path, data_dir))]
+    height, width = image_size(sample.image, contents.image)
+    numbers = {
+        f"{_IMAGE}/height": [height],
+        f"{_IMAGE}/width": [width],
+        f"{_LABEL}/file_ids": sample.label_map.keys(),
+        f"{_LABEL}/train_ids": sample.label_map.values(),
+    }
+    example = tf.train.Example()
+    for name, texts in features.items():
+        example.features.feature[name].bytes_list.value.extend(texts)
+    for name, values in numbers.items():
+        example.features.feature[name].int64_list.value.extend(values)
+    return example.SerializeToString(deterministic=True)
+
+
+def write_shard(path: str, records: Iterable[bytes]) -> list[Place]:
+    """Writes a file of records, whole or not at all; its folder is created where needed.
+
+    Returns:
+        Where each record is.
+
+    Raises:
+        TFRecordError: the file cannot be written.
+    """
+    places: list[Place] = []
+    try:
+        with written_atomically(path) as partial_path, tf.io.TFRecordWriter(partial_path) as writer:
+            for record in records:
+                writer.write(record)
+                places.append(_next_place(places, record))
+    except (OSError, tf.errors.OpError) as error:
+        raise TFRecordError(f"{path}: records cannot be written ({error})") from error
+    return places
+
+
+def _next_place(places: Sequence[Place], record: bytes) -> Place:
+    return Place(places[-1].end if places else 0, len(record), zlib.crc32(record))
+
+
+def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
+    """Holds a file of records, each byte of it, against what it would be written with now.
+
+    Returns:
+        Where each record is.
+
+    Raises:
+        TFRecordError: it holds other records, is damaged or cannot be read.
+    """
+    places: list[Place] = []
+    try:
+        for found, expected in zip_longest(tf.io.tf_record_iterator(path), records):
+            if found != expected:
+                raise TFRecordError(
+                    f"{path}: record {len(places)} {_difference(found, expected)}: it was made from other files or "
+                    "with another label map; remove the shards of this split or write to another folder with --out"
+                )
+            places.append(_next_place(places, found))
+    except tf.errors.OpError as error:
+        raise TFRecordError(f"{path}: {_damaged(len(places))}") from error
+    return places
+
+
+def _difference(found: bytes | None, expected: bytes | None) -> str:
+    if found is None or expected is None:
+        return "is missing" if found is None else "is one too many"
+    was, now = (
+        os.fsdecode(tf.train.Example.FromString(record).features.feature[f"{_IMAGE}/{_PATH}"].bytes_list.value[0])
+        for record in (found, expected)
+    )
+    return f"is of {was} and has changed" if was == now else f"is of {was}, expected {now}"
+
+
+def read_record(path: str, number: int, place: Place) -> bytes:
+    """Reads one record of a file.
+
+    Raises:
+        TFRecordError: it cannot be read or is damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(place.offset + _HEADER_BYTES)
+            record = file.read(place.length)
+    except OSError as error:
+        raise TFRecordError(f"{path}: record {number} cannot be read ({error.strerror})") from error
+    if len(record) != place.length or zlib.crc32(record) != place.checksum:
+        raise TFRecordError(f"{path}: {_damaged(number)}")
+    return record
+
+
+def _damaged(number: int) -> str:
+    return f"record {number} is damaged: remove this file and run tools.make_tfrecord again, which writes it anew"

@@ -1,0 +1,38 @@
+"""Samples in files and in records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from database.layouts import Sample
+from database.record_index import IndexedSample, RecordIndex, Shard, shard_names
+from database.tfrecord import record_of, write_shard
+
+LABEL_MAP = {0: 255, **{index + 1: index for index in range(20)}, 255: 255}
+
+
+def write_samples(folder: Path, count: int, size: tuple[int, int] = (6, 8)) -> list[Sample]:
+    """Noise images with noise labels of the ids 0 to 20."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    samples = []
+    for index in range(count):
+        image, label = folder / f"{index}.png", folder / f"{index}_label.png"
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(image)
+        Image.fromarray(rng.integers(0, 21, size, dtype=np.uint8)).save(label)
+        samples.append(Sample(str(index), str(image), str(label), LABEL_MAP))
+    return samples
+
+
+def index_of(shares: Sequence[Sequence[Sample]], data_dir: Path, folder: Path, split: str = "train") -> RecordIndex:
+    """Writes one shard per share, and returns their index."""
+    shards = []
+    for name, share in zip(shard_names(split, len(shares)), shares, strict=True):
+        places = write_shard(str(folder / name), (record_of(sample, str(data_dir)) for sample in share))
+        pairs = zip(share, places, strict=True)
+        shards.append(Shard(name, [IndexedSample.of(sample, str(data_dir), place) for sample, place in pairs]))
+    return RecordIndex("custom", split, False, None, LABEL_MAP, LABEL_MAP, shards)

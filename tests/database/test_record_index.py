@@ -1,0 +1,247 @@
+"""The index of records: what it says, what it is held against, and how faults are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from database.classes import identity_map
+from database.datasets import custom_dataset, get_dataset
+from database.layouts import Sample
+from database.loading import load_sample, sample_sizes
+from database.record_index import (
+    RecordIndex,
+    find_records,
+    has_index,
+    records_folder,
+    refuse_other_shards,
+    shard_names,
+)
+from database.tfrecord import TFRecordError
+from tests.database.record_files import LABEL_MAP, index_of, write_samples
+
+DATASET = dataclasses.replace(custom_dataset(20), label_map=LABEL_MAP)
+
+
+@pytest.fixture
+def samples(tmp_path) -> list[Sample]:
+    """Five samples in files."""
+    return write_samples(tmp_path / "images", 5)
+
+
+@pytest.fixture
+def index(samples, tmp_path) -> RecordIndex:
+    """Their index, with two shards; written into the folder `tfrecord`."""
+    index = index_of([samples[:2], samples[2:]], tmp_path, tmp_path / "tfrecord")
+    index.write(str(tmp_path / "tfrecord"))
+    return index
+
+
+def change(folder: Path, **values) -> Path:
+    """Changes what stands in the index; returns its path."""
+    path = folder / "train.index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return path
+
+
+def refusal(folder: Path, split: str = "train") -> str:
+    with pytest.raises(TFRecordError) as caught:
+        RecordIndex.read(str(folder), split)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_written_is_read(index, tmp_path):
+    assert RecordIndex.read(str(tmp_path / "tfrecord"), "train") == index
+    assert index.num_samples == 5
+
+
+def test_what_stands_in_the_file(index, tmp_path):
+    values = json.loads((tmp_path / "tfrecord" / "train.index.json").read_text())
+    assert {name: values[name] for name in ("version", "database", "split", "num_samples", "num_shards")} == {
+        "version": 1, "database": "custom", "split": "train", "num_samples": 5, "num_shards": 2,
+    }  # fmt: skip
+    assert values["label_map"]["3"] == 2
+    assert values["columns"] == ["name", "image", "label", "height", "width", "offset", "length", "checksum"]
+    assert values["shards"][1]["file"] == "train-00001-of-00002.tfrecord"
+    assert values["shards"][1]["samples"][0][:6] == ["2", "images/2.png", "images/2_label.png", 6, 8, 0]
+
+
+def test_records_are_found_in_a_folder_of_the_data_or_in_the_data_folder(tmp_path):
+    assert records_folder(str(tmp_path)) == str(tmp_path)
+    (tmp_path / "tfrecord").mkdir()
+    assert records_folder(str(tmp_path)) == str(tmp_path / "tfrecord")
+
+
+def test_samples_of_splits_one_after_the_other(index, samples, tmp_path):
+    index_of([samples[3:]], tmp_path, tmp_path / "tfrecord", "val").write(str(tmp_path / "tfrecord"))
+    found = find_records(DATASET, str(tmp_path), ["val", "train"])
+    assert [sample.name for sample in found] == ["3", "4", "0", "1", "2", "3", "4"]
+    for sample, source in zip(found, [*samples[3:], *samples], strict=True):
+        assert load_sample(sample)[0].tobytes() == load_sample(source)[0].tobytes()
+    assert has_index(str(tmp_path / "tfrecord"), "val")
+    assert not has_index(str(tmp_path / "tfrecord"), "test")
+
+
+def test_sizes_are_known_without_reading_records(index, tmp_path):
+    for path in (tmp_path / "tfrecord").glob("*.tfrecord"):
+        path.write_bytes(bytes(path.stat().st_size))
+    os.rename(tmp_path / "images", tmp_path / "gone")
+    assert sample_sizes(find_records(DATASET, str(tmp_path), ["train"])) == [(6, 8)] * 5
+
+
+def test_records_alone_in_another_place(index, tmp_path):
+    """The paths of the samples move along; no file is there any more."""
+    moved = tmp_path / "moved"
+    os.rename(tmp_path / "tfrecord", moved)
+    os.rename(tmp_path / "images", tmp_path / "gone")
+    found = find_records(DATASET, str(moved), ["train"])
+    assert found[4].image == str(moved / "images" / "4.png")
+    expected = write_samples(tmp_path / "again", 5)[4]
+    assert load_sample(found[4])[0].tobytes() == load_sample(expected)[0].tobytes()
+
+
+def test_names_that_are_no_text(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/im\xff"))
+    samples = write_samples(folder, 1)
+    index_of([samples], tmp_path, tmp_path / "tfrecord").write(str(tmp_path / "tfrecord"))
+    [found] = find_records(DATASET, str(tmp_path), ["train"])
+    assert (found.image, found.label) == (samples[0].image, samples[0].label)
+
+
+def test_no_index(index, tmp_path):
+    assert refusal(tmp_path / "tfrecord", "val") == (
+        f"{tmp_path}/tfrecord/val.index.json: there is no such index, so the records of split 'val' are not there or "
+        "not complete: write them with python -m tools.make_tfrecord --split val"
+    )
+    with pytest.raises(TFRecordError, match="none/train.index.json: there is no such index"):
+        find_records(DATASET, str(tmp_path / "none"), ["train"])
+
+
+def test_a_damaged_index(index, tmp_path):
+    folder = tmp_path / "tfrecord"
+    path = change(folder, label_map=None)
+    assert f"{path}: the index is damaged (AttributeError" in refusal(folder)
+    change(folder, label_map={"0": 1}, shards=[{"file": "x", "samples": [["0", "a", "b", 6]]}])
+    assert "the index is damaged (ValueError" in refusal(folder)
+    change(folder, shards=[{"samples": []}])
+    assert "the index is damaged (KeyError('file'))" in refusal(folder)
+    change(folder, shards=3)
+    assert "the index is damaged (TypeError" in refusal(folder)
+    path.write_text(path.read_text()[:-9])
+    assert "train.index.json: the index cannot be read (" in refusal(folder)
+
+
+def test_an_index_that_is_a_folder(tmp_path):
+    (tmp_path / "train.index.json").mkdir()
+    assert "train.index.json: the index cannot be read ([Errno 21] Is a directory" in refusal(tmp_path)
+
+
+def test_another_version(index, tmp_path):
+    folder = tmp_path / "tfrecord"
+    path = change(folder, version=2)
+    again = "remove it and run tools.make_tfrecord again, which keeps the shards"
+    assert refusal(folder) == f"{path}: an index of version 2, expected 1: {again}"
+    path.write_text("[1]")
+    assert refusal(folder) == f"{path}: an index of version None, expected 1: {again}"
+
+
+def test_an_index_of_another_split_or_length(index, tmp_path):
+    folder = tmp_path / "tfrecord"
+    os.rename(folder / "train.index.json", folder / "val.index.json")
+    assert "val.index.json: the index holds 5 samples of split 'train', expected 5 of 'val'" in refusal(folder, "val")
+    os.rename(folder / "val.index.json", folder / "train.index.json")
+    change(folder, num_samples=6)
+    assert "the index holds 5 samples of split 'train', expected 6 of 'train'" in refusal(folder)
+
+
+def test_records_of_another_dataset(index, tmp_path):
+    with pytest.raises(TFRecordError) as caught:
+        find_records(get_dataset("Cityscapes"), str(tmp_path), ["train"])
+    assert str(caught.value) == (
+        f"{tmp_path}/tfrecord/train.index.json: records of custom, and --database is Cityscapes: give --database "
+        "custom or the --data_dir of other records"
+    )
+
+
+def test_records_with_another_label_map(index, tmp_path):
+    other = dataclasses.replace(DATASET, label_map=identity_map(20))
+    with pytest.raises(TFRecordError) as caught:
+        find_records(other, str(tmp_path), ["train"])
+    assert str(caught.value) == (
+        f"{tmp_path}/tfrecord/train.index.json: label id 0 has the training id 0 by --num_classes, --label_map and "
+        "--ignore_label and had 255 when the records were written: give the flags of then, or write them again"
+    )
+    fewer = dataclasses.replace(DATASET, label_map={i: t for i, t in LABEL_MAP.items() if i != 7})
+    with pytest.raises(TFRecordError, match="label id 7 has the training id unknown by .* and had 6 when"):
+        find_records(fewer, str(tmp_path), ["train"])
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        (None, 0.3, "--holdout is 0.3 and was none when the records were written: drop --holdout, or write them again"),
+        (
+            0.2,
+            None,
+            "--holdout is none and was 0.2 when the records were written: give --holdout 0.2, or write them again",
+        ),
+        (
+            0.2,
+            0.3,
+            "--holdout is 0.3 and was 0.2 when the records were written: give --holdout 0.2, or write them again",
+        ),
+    ],
+)
+def test_records_with_another_share_held_out(index, tmp_path, then, now, words):
+    path = change(tmp_path / "tfrecord", holdout=then)
+    assert len(find_records(DATASET, str(tmp_path), ["train"], then)) == 5
+    with pytest.raises(TFRecordError) as caught:
+        find_records(DATASET, str(tmp_path), ["train"], now)
+    assert str(caught.value) == f"{path}: {words}"
+
+
+def test_a_missing_shard(index, tmp_path):
+    path = tmp_path / "tfrecord" / "train-00001-of-00002.tfrecord"
+    os.remove(path)
+    with pytest.raises(TFRecordError) as caught:
+        find_records(DATASET, str(tmp_path), ["train"])
+    assert str(caught.value) == (
+        f"{path}: shard cannot be read (No such file or directory): run tools.make_tfrecord again, which writes it anew"
+    )
+
+
+def test_a_shard_of_another_length(index, tmp_path):
+    path = tmp_path / "tfrecord" / "train-00001-of-00002.tfrecord"
+    size = path.stat().st_size
+    os.truncate(path, 100)
+    with pytest.raises(TFRecordError, match=f"shard of 100 bytes, expected {size}: remove it"):
+        find_records(DATASET, str(tmp_path), ["train"])
+
+
+def test_shards_of_another_number(index, tmp_path):
+    folder = str(tmp_path / "tfrecord")
+    refuse_other_shards(folder, "train", 2)
+    refuse_other_shards(folder, "train_extra", 3)
+    refuse_other_shards(str(tmp_path / "none"), "train", 3)
+    with pytest.raises(TFRecordError) as caught:
+        refuse_other_shards(folder, "train", 3)
+    assert str(caught.value) == (
+        f"{folder}/train-00000-of-00002.tfrecord: a shard of 2, and 3 are to be written: give --shards 2, remove the "
+        "shards of this split or write to another folder with --out"
+    )
+
+
+def test_names_of_shards():
+    assert shard_names("train", 16)[:2] == ["train-00000-of-00016.tfrecord", "train-00001-of-00016.tfrecord"]
+    assert len(shard_names("train", 16)) == 16
+
+
+def test_an_index_that_cannot_be_written(index, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TFRecordError, match=r"train.index.json: the index cannot be written \(Not a directory\)"):
+        index.write(str(tmp_path / "file" / "records"))

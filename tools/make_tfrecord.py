@@ -1,0 +1,93 @@
+"""Writes a split of a dataset as TFRecord files, which train.py reads with --data_format tfrecord.
+
+python -m tools.make_tfrecord --database Cityscapes --data_dir <cityscapes> --split train
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from database.datasets import find_samples
+from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.dataset_choice import dataset_of_flags, existing_folder
+from tools.dataset_flags import SplitFlags
+from tools.flag_checks import refuse_without_effect
+from tools.flag_parsing import FlagError, flag, parse_flags
+
+logger = logging.getLogger(__name__)
+
+_MOST_SHARDS_BY_DEFAULT = 16
+_LISTS = ("train_list", "val_list", "test_list")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeTFRecordConfig(SplitFlags):
+    """Flags of the making of records."""
+
+    split: str = flag("train", "split to write")
+    out: str | None = flag(None, "folder for the records (default: tfrecord in the dataset's folder)", str)
+    shards: int | None = flag(
+        None,
+        f"number of files (default: {_MOST_SHARDS_BY_DEFAULT}, or one per image if these are fewer)",
+        int,
+        minimum=1,
+    )
+    workers: int | None = flag(None, "images read and checked at a time (default: one per processor)", int, minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("palette", "image_mean"):
+            refuse_without_effect(self, name, "on records, which hold the files as they are: give it to train.py")
+        for name in _LISTS:
+            if name != self.list_flag:
+                refuse_without_effect(self, name, f"on records of the split {self.split}: give the list of that")
+
+    @property
+    def list_flag(self) -> str:
+        """The name of the flag that tells the split by a list; what is held out is in that of the training images."""
+        return "train_list" if self.holdout is not None and self.split == "val" else f"{self.split}_list"
+
+
+def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
+    if config.shards is None:
+        return min(_MOST_SHARDS_BY_DEFAULT, num_samples)
+    if config.shards > num_samples:
+        raise FlagError(f"--shards {config.shards} is above the number of images, {num_samples}: give fewer")
+    return config.shards
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags and writes the records."""
+    config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
+    dataset = dataset_of_flags(config.database, config)
+    data_dir = existing_folder(dataset, config.data_dir)
+    samples = find_samples(dataset, data_dir, [config.split])
+    shards = _number_of_shards(config, len(samples))
+    # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
+    import_tensorflow()
+    from database.record_index import RECORDS_FOLDER
+    from tools.holdout import held_out_fraction
+    from tools.record_writing import write_records
+
+    folder = config.out or os.path.join(data_dir, RECORDS_FOLDER)
+    index = write_records(
+        dataset,
+        samples,
+        data_dir,
+        folder,
+        split=config.split,
+        shards=shards,
+        workers=config.workers or os.cpu_count() or 1,
+        from_list=getattr(config, config.list_flag, None) is not None,
+        holdout=held_out_fraction(config),
+    )
+    logger.info("%d samples in %d shards and their index are in %s", index.num_samples, len(index.shards), folder)
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))
