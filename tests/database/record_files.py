@@ -10,7 +10,7 @@ from PIL import Image
 
 from database.layouts import Sample
 from database.record_index import IndexedSample, RecordIndex, Shard, shard_names
-from database.tfrecord import record_of, write_shard
+from database.tfrecord import RecordSample, record_of, write_shard
 
 LABEL_MAP = {0: 255, **{index + 1: index for index in range(20)}, 255: 255}
 
@@ -36,3 +36,15 @@ def index_of(shares: Sequence[Sequence[Sample]], data_dir: Path, folder: Path, s
         pairs = zip(share, places, strict=True)
         shards.append(Shard(name, [IndexedSample.of(sample, str(data_dir), place) for sample, place in pairs]))
     return RecordIndex("custom", split, False, None, LABEL_MAP, LABEL_MAP, shards)
+
+
+def in_a_shard(samples: list[Sample], folder: Path) -> list[RecordSample]:
+    """The samples in one shard beside their files."""
+    return index_of([samples], folder, folder).samples(str(folder), str(folder))
+
+
+def flip_a_bit(path: str, position: int) -> None:
+    """Changes a bit of one byte of a file."""
+    content = bytearray(Path(path).read_bytes())
+    content[position] ^= 4
+    Path(path).write_bytes(content)
