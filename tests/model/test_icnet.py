@@ -111,7 +111,7 @@ def test_heads_equal_float64(step, record_property):
     for head, expected in zip(outputs["heads"], ReferenceICNet(values).heads(images), strict=True):
         for actual, answer in zip(head, expected, strict=True):
             assert actual.shape == answer.shape
-            difference = np.abs(actual - answer).max() / np.abs(answer).max()
+            difference = float(np.abs(actual - answer).max() / np.abs(answer).max())
             record_property("logits", difference)
             assert difference < 1e-3
     sizes = [[x.shape[1:3] for x in head] for head in outputs["heads"]]
