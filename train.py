@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         samples = training_samples(config, dataset, data_dir)
         if "val" not in config.subsets_for_training:
             check_disjoint(samples, held_out)
-        check_labels(samples, config.check_data, dataset.class_names)
+        check_labels(samples, config.check_data, dataset.class_names, max_bad_files=config.max_bad_files)
         labelled = [sample for sample in held_out if sample.label is not None]
         check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
         train(config, dataset, samples, folder, held_out)

@@ -15,42 +15,35 @@ import tensorflow.compat.v1 as tf
 from database.augment import NUM_DRAWS, finished
 from database.dynamic_sizes import DynamicSizes, GroupedOrder, fitted, fitted_size, padded_batch
 from database.layouts import Sample
-from database.loading import load_sample, sample_sizes
+from database.loading import sample_sizes
 from database.reader import ENDLESS, Batches, on_towers
+from database.sample_loader import SampleLoader
 
 
 @dataclass(frozen=True)
 class _BatchMaker:
     """Maps the number of a tower's batch to its images, its labels and the indices of the samples they are from."""
 
-    samples: Sequence[Sample]
+    loader: SampleLoader
     order: GroupedOrder
     batch_size: int
     sizes: DynamicSizes
     image_mean: tuple[float, float, float]
     color_switch: bool
     seed: int
-    faults: list[Exception]
 
     def _load(self, number: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
         """Images uint8 [N, H, W, 3], labels uint8 [N, H, W], sizes without padding int32 [N, 2], indices int64 [N]."""
-        try:
-            return self._loaded(int(number), draws)
-        except Exception as error:
-            self.faults.append(error)
-            raise
-
-    def _loaded(self, number: int, draws: np.ndarray) -> tuple[np.ndarray, ...]:
-        indices = self.order.batch(number)
         choices = self.sizes.short_sides
         short_side = choices[int(draws[0, 0] * len(choices))]
-        pairs = []
-        for index, of_sample in zip(indices, draws, strict=True):
-            image, label = load_sample(self.samples[index])
+        pairs, indices = [], []
+        for planned, of_sample in zip(self.order.batch(int(number)), draws, strict=True):
+            image, label, index = self.loader.load(int(planned))
+            indices.append(index)
             size = fitted_size(label.shape, short_side, self.sizes.max_size)
             pairs.append(fitted(image, label, size, mirrored=self.sizes.mirror and of_sample[4] < 0.5))
         images, labels = padded_batch(pairs, self.sizes.multiple)
-        return images, labels, np.array([label.shape for _, label in pairs], np.int32), indices
+        return images, labels, np.array([label.shape for _, label in pairs], np.int32), np.array(indices, np.int64)
 
     def make(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """int64 scalar -> float32 [N, H, W, 3], int32 [N, H, W], int64 [N]."""
@@ -84,6 +77,7 @@ def dynamic_batches(
     color_switch: bool = False,
     seed: int = 0,
     first_step: int = 0,
+    max_bad_files: int = 0,
     parallel_calls: int = tf.data.AUTOTUNE,
 ) -> Batches:
     """Builds the input of a training graph whose towers each see a size of their own, another one in every step.
@@ -97,6 +91,7 @@ def dynamic_batches(
         color_switch: whether to hand out BGR, which weights from Caffe expect.
         seed: of the order, the sizes and the changes.
         first_step: to start from, steps done.
+        max_bad_files: samples that may be unreadable, once the headers of all images have been read.
         parallel_calls: steps prepared at a time.
 
     Returns:
@@ -107,7 +102,8 @@ def dynamic_batches(
         DatasetError: see `GroupedOrder`.
     """
     order = GroupedOrder(sample_sizes(samples), batch_size, seed)
-    maker = _BatchMaker(samples, order, batch_size, sizes, image_mean, color_switch, seed, faults=[])
+    loader = SampleLoader(samples, max_bad_files)
+    maker = _BatchMaker(loader, order, batch_size, sizes, image_mean, color_switch, seed)
     towers = len(tower_devices)
 
     def make_step(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
@@ -126,5 +122,5 @@ def dynamic_batches(
         on_towers(labels, tower_devices, "labels"),
         sample_indices,
         iterator.initializer,
-        maker.faults,
+        loader,
     )

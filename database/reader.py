@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from database.augment import NUM_DRAWS, Augmentation, augment
 from database.layouts import Sample
-from database.loading import load_sample
+from database.sample_loader import SampleLoader
 
 ENDLESS = 2**62  # counters; tf.data has no other range without end
 
@@ -31,14 +31,14 @@ class Batches:
         labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
         sample_indices: int64 [towers * batch_size], positions in the list of samples, in tower order.
         initializer: run once per session before the first batch.
-        faults: what loading raised, first first; look here when a batch fails with a TensorFlow error.
+        loader: what reads the samples; its `faults` say why where a batch fails with a TensorFlow error.
     """
 
     images: list[tf.Tensor]
     labels: list[tf.Tensor]
     sample_indices: tf.Tensor
     initializer: tf.Operation
-    faults: list[Exception]
+    loader: SampleLoader
 
 
 def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
@@ -56,26 +56,24 @@ def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
 class _SampleMaker:
     """Maps the counter of a draw to its image, its label and the index of the sample that they are from."""
 
-    samples: Sequence[Sample]
+    loader: SampleLoader
+    num_samples: int
     augmentation: Augmentation
     image_mean: tuple[float, float, float]
     color_switch: bool
     seed: int
-    faults: list[Exception]
 
-    def _load(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            return load_sample(self.samples[int(index)])
-        except Exception as error:
-            self.faults.append(error)
-            raise
+    def _load(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.int64]:
+        image, label, place = self.loader.load(int(index))
+        return image, label, np.int64(place)
 
     def make(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """int64 scalar -> float32 [h, w, 3], int32 [h, w], int64 scalar."""
-        index = sample_index(counter, len(self.samples), self.seed)
-        image, label = tf.numpy_function(self._load, [index], [tf.uint8, tf.uint8], stateful=False)
+        index = sample_index(counter, self.num_samples, self.seed)
+        image, label, index = tf.numpy_function(self._load, [index], [tf.uint8, tf.uint8, tf.int64], stateful=False)
         image.set_shape([None, None, 3])
         label.set_shape([None, None])
+        index.set_shape([])
         draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, self.seed]))
         crop, crop_label = augment(image, label, draws, self.augmentation, self.image_mean)
         return (crop[..., ::-1] if self.color_switch else crop), crop_label, index
@@ -91,6 +89,7 @@ def training_batches(
     color_switch: bool = False,
     seed: int = 0,
     first_sample: int = 0,
+    max_bad_files: int = 0,
     parallel_calls: int = tf.data.AUTOTUNE,
 ) -> Batches:
     """Builds the input of a training graph; reading and augmentation run on the host, ahead of the towers.
@@ -104,12 +103,14 @@ def training_batches(
         color_switch: whether to hand out BGR, which weights from Caffe expect.
         seed: of the order and of the augmentation.
         first_sample: counter to start from, steps done * batch_size * towers.
+        max_bad_files: samples that may be unreadable; see `SampleLoader`.
         parallel_calls: samples read at a time.
 
     Returns:
         Batches without end.
     """
-    maker = _SampleMaker(samples, augmentation, image_mean, color_switch, seed, faults=[])
+    loader = SampleLoader(samples, max_bad_files)
+    maker = _SampleMaker(loader, len(samples), augmentation, image_mean, color_switch, seed)
     make_sample = tf.autograph.experimental.do_not_convert(maker.make)
     with tf.device("/CPU:0"):
         dataset = tf.data.Dataset.range(first_sample, ENDLESS)
@@ -120,7 +121,7 @@ def training_batches(
         image_shares, label_shares = (tf.split(batch, len(tower_devices)) for batch in (images, labels))
     tower_images = on_towers(image_shares, tower_devices, "images")
     tower_labels = on_towers(label_shares, tower_devices, "labels")
-    return Batches(tower_images, tower_labels, indices, iterator.initializer, maker.faults)
+    return Batches(tower_images, tower_labels, indices, iterator.initializer, loader)
 
 
 def on_towers(shares: Sequence[tf.Tensor], tower_devices: Sequence[str], name: str) -> list[tf.Tensor]:

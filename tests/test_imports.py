@@ -42,7 +42,8 @@ LAYERS = {
         ("datasets",),
         ("loading", "dynamic_sizes"),
         ("tfrecord",),
-        ("record_index", "reader"),
+        ("record_index", "sample_loader"),
+        ("reader",),
         ("dynamic_batches",),
     ),
 }

@@ -151,6 +151,7 @@ class TrainConfig(SplitFlags):
 
     log_dir: str = flag("./log", "folder of all runs")
     check_data: str = flag("sample", "label files read before step 0", choices=("sample", "all", "none"))
+    max_bad_files: int = flag(0, "training images that may be unreadable; others take their place", minimum=0)
     show_period: int = flag(20, "steps between summaries", minimum=1)
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +14,7 @@ from database.datasets import overlapping
 from database.images import image_size, read_label
 from database.layouts import Sample
 from database.loading import check_same_size, label_path, unknown_id
+from database.sample_loader import UNREADABLE
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,13 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
 
 
 def check_labels(
-    samples: Sequence[Sample], how: str, class_names: Sequence[str], *, title: str = "label ids", workers: int = 4
+    samples: Sequence[Sample],
+    how: str,
+    class_names: Sequence[str],
+    *,
+    title: str = "label ids",
+    max_bad_files: int = 0,
+    workers: int = 4,
 ) -> Counter[int]:
     """Reads label files and logs the histogram of their ids.
 
@@ -64,6 +71,7 @@ def check_labels(
         how: `sample`, `all` or `none`.
         class_names: by training id.
         title: of the histogram.
+        max_bad_files: files that may be unreadable.
         workers: files read at a time.
 
     Returns:
@@ -71,7 +79,7 @@ def check_labels(
 
     Raises:
         DatasetError: a sample has no label, or a file holds an id that is neither a class nor ignored.
-        ImageError: a file cannot be read, or a label is of another size than its image.
+        ImageError, TFRecordError: more files than that cannot be read, or have labels of another size than the image.
         PreflightError: no pixel of any file is of a class.
     """
     for sample in samples:
@@ -80,8 +88,8 @@ def check_labels(
     total: Counter[int] = Counter()
     label_map: dict[int, int] = {}
     unknown: list[tuple[str, int, int]] = []
-    with ThreadPoolExecutor(workers) as executor:
-        for sample, counts in zip(chosen, executor.map(_id_counts, chosen), strict=True):
+    for sample, counts in zip(chosen, _counts_of_all(chosen, max_bad_files, workers), strict=True):
+        if counts is not None:
             total += counts
             label_map.update(sample.label_map)
             unknown += [(label_path(sample), i, n) for i, n in counts.items() if i not in sample.label_map]
@@ -98,6 +106,26 @@ def check_labels(
             "--data_dir, --label_map and --ignore_label"
         )
     return total
+
+
+def _counts_of_all(samples: Sequence[Sample], max_bad_files: int, workers: int) -> Iterator[Counter[int] | None]:
+    """What `_id_counts` gives for each sample, None for one that cannot be read and may be so."""
+
+    def counts_or_fault(sample: Sample) -> Counter[int] | Exception:
+        try:
+            return _id_counts(sample)
+        except UNREADABLE as error:
+            return error
+
+    faults = 0
+    with ThreadPoolExecutor(workers) as executor:
+        for found in executor.map(counts_or_fault, samples):
+            if isinstance(found, Exception):
+                faults += 1
+                if faults > max_bad_files:
+                    raise found
+                logger.warning("cannot be read: %s", found)
+            yield None if isinstance(found, Exception) else found
 
 
 def _meaning(file_id: int, label_map: dict[int, int], class_names: Sequence[str]) -> str:

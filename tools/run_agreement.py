@@ -38,6 +38,7 @@ _FREE_ON_RESUME = frozenset(
         "save_memory",
         "checkpoint_units",
         "log_memory",
+        "max_bad_files",
         "val_list",
         "test_list",
     }

@@ -221,8 +221,8 @@ class Trainer:
         try:
             fetched = self._session.run(fetches, {graph.learning_rate: rate})
         except tf.errors.OpError as error:
-            if self._batches.faults:
-                raise self._batches.faults[0] from error
+            if self._batches.loader.faults:
+                raise self._batches.loader.faults[0] from error
             raise
         images = tuple(self._samples[index].image for index in fetched["indices"])
         self._taken = _StepTaken(step + 1, rate, images)

@@ -64,6 +64,7 @@ def batches_of(
         "image_mean": record.image_mean,
         "color_switch": record.color_switch,
         "seed": config.seed,
+        "max_bad_files": config.max_bad_files,
     }
     if config.dynamic_size:
         sizes = dynamic_sizes_of(config, record.architecture)

@@ -138,4 +138,4 @@ def test_a_damaged_image_is_told_by_its_header_or_when_it_is_read(samples, tmp_p
         session.run(batches.initializer)
         with pytest.raises(tf.errors.OpError):
             session.run(batches.sample_indices)
-    assert isinstance(batches.faults[0], ImageError)
+    assert isinstance(batches.loader.faults[0], ImageError)

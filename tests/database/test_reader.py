@@ -228,15 +228,27 @@ def test_a_fault_in_the_middle_is_kept_and_stops_the_session(tmp_path, damage, k
         batches = training_batches(
             samples, batch_size=2, tower_devices=["/cpu:0"], augmentation=AS_IT_IS, image_mean=NO_MEAN
         )
-        assert batches.faults == []
+        assert batches.loader.faults == []
         session.run(batches.initializer)
         # The batches before the damaged sample, which comes sixth, still arrive.
         for step in range(2):
             np.testing.assert_array_equal(session.run(batches.sample_indices), order[2 * step : 2 * step + 2])
         with pytest.raises(tf.errors.OpError):
             session.run(batches.images)
-    assert type(batches.faults[0]) is kind
-    assert str(batches.faults[0]).startswith(f"{path}: ")
+    assert type(batches.loader.faults[0]) is kind
+    assert str(batches.loader.faults[0]).startswith(f"{path}: ")
+
+
+def test_batches_without_what_cannot_be_read(tmp_path):
+    """The batches of the whole data, but for the damaged sample, which the one after it in the list stands in for."""
+    samples = write_samples(tmp_path, 6)
+    whole = run_batches(samples, 6, seed=2)
+    Path(samples[3].image).write_bytes(b"no image")
+    images, labels, indices = run_batches(samples, 6, seed=2, max_bad_files=1)
+    np.testing.assert_array_equal(indices, np.where(whole[2] == 3, 4, whole[2]))
+    np.testing.assert_array_equal(labels[..., 0, 0].reshape(indices.shape), indices)
+    kept = (whole[2] != 3).reshape(6, 1, 2)
+    np.testing.assert_array_equal(images[kept], whole[0][kept])
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3])

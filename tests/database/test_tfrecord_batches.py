@@ -79,5 +79,5 @@ def test_a_damaged_record_stops_the_pipeline_and_is_told(tmp_path):
             session.run(built.images)
         with pytest.raises(tf.errors.OpError):
             session.run(built.images)
-    assert type(built.faults[0]) is TFRecordError
-    assert str(built.faults[0]).startswith(f"{fifth.shard}: record {fifth.number} is damaged")
+    assert type(built.loader.faults[0]) is TFRecordError
+    assert str(built.loader.faults[0]).startswith(f"{fifth.shard}: record {fifth.number} is damaged")

@@ -61,6 +61,16 @@ def test_missing_file(tmp_path):
         check_labels([sample], "sample", NAMES)
 
 
+def test_files_that_may_be_unreadable(tmp_path, caplog):
+    samples = [write_sample(tmp_path, name, [[1, 2]]) for name in "abc"]
+    os.remove(samples[0].label)
+    os.remove(samples[2].label)
+    assert check_labels(samples, "all", NAMES, max_bad_files=2) == {1: 1, 2: 1}
+    assert [line.partition(": ")[0] for line in caplog.messages] == ["cannot be read"] * 2
+    with pytest.raises(ImageError, match="c_label.png"):
+        check_labels(samples, "all", NAMES, max_bad_files=1)
+
+
 def test_nothing_but_ignored_pixels(tmp_path):
     samples = [write_sample(tmp_path, name, [[0, 255]]) for name in "abc"]
     with pytest.raises(PreflightError, match=r"a_label.png: every pixel of this and of 2 more label files is ignored"):

@@ -192,7 +192,7 @@ class FailingTrainer:
         self.trainer = Trainer(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
             SimpleNamespace(**graph, weights=weights),
-            SimpleNamespace(faults=list(faults), sample_indices=None, labels=[], images=[None]),
+            SimpleNamespace(loader=SimpleNamespace(faults=list(faults)), sample_indices=None, labels=[], images=[None]),
             [], get_dataset("Toy"), config, self.folder, SimpleNamespace(save=save), toy_record(config),
         )  # fmt: skip
 
@@ -264,7 +264,7 @@ class DivergingTrainer:
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
             SimpleNamespace(loss=terms, auxiliary_loss=terms, weight_decay=terms, train_op=None, learning_rate=None,
                             weights=weights),
-            SimpleNamespace(faults=[], sample_indices=None),
+            SimpleNamespace(loader=SimpleNamespace(faults=[]), sample_indices=None),
             [Sample(name, f"{name}.png", None, {}) for name in "abc"],
             get_dataset("Toy"), config, self.folder, None, toy_record(config),
         )  # fmt: skip
@@ -291,7 +291,7 @@ def test_peak_of_memory_is_logged_after_two_steps_and_at_the_end(tmp_path, caplo
         trainer = Trainer(
             SimpleNamespace(graph=graph, run=lambda *arguments: terms, list_devices=lambda: devices),
             SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
-            SimpleNamespace(faults=[], sample_indices=None),
+            SimpleNamespace(loader=SimpleNamespace(faults=[]), sample_indices=None),
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), config, RunFolder(str(tmp_path)), None, None,
         )  # fmt: skip
         trainer._step_with_summary = lambda step, writer: steps.append(step)

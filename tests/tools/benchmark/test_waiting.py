@@ -7,7 +7,7 @@ import time
 import pytest
 import tensorflow.compat.v1 as tf
 
-from database import reader
+from database import sample_loader
 from model import resnet
 from tests.tools.runs import NARROW, NETWORK
 from tools.benchmark import waiting
@@ -36,7 +36,7 @@ def test_only_steps_after_the_first_count():
 
 def test_steps_wait_for_a_slow_input(toy_dir, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
-    load_sample = reader.load_sample
+    load_sample = sample_loader.load_sample
 
     def load_slowly(sample):
         time.sleep(0.5)
@@ -45,7 +45,7 @@ def test_steps_wait_for_a_slow_input(toy_dir, monkeypatch):
     flags = f"--database Toy --data_dir {toy_dir} --network {NETWORK} --batch_size 2 --train_image_size 32"
     shares = []
     for load in (load_sample, load_slowly):
-        monkeypatch.setattr(reader, "load_sample", load)
+        monkeypatch.setattr(sample_loader, "load_sample", load)
         rows = list(waiting.measure_waiting(f"{flags} --weight_decay_mode 0", warm_up=3, repeats=3))
         assert [(row.name, row.unit) for row in rows] == [("waiting.step_seconds", "s"), ("waiting.share", "of 1")]
         shares.append(rows[1].value)
