@@ -10,6 +10,7 @@ import os
 import shutil
 
 from database.atomic import written_atomically
+from tools import snapshot_files
 from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import SNAPSHOT_NAME, RunFolder
@@ -48,17 +49,18 @@ def keep_if_best(folder: RunFolder, step: int, scores: Scores) -> bool:
     best = best_mean_iou(folder)
     if math.isnan(scores.mean_iou) or (best is not None and scores.mean_iou <= best):
         return False
-    name = os.path.basename(folder.snapshot(step))
+    snapshot = folder.snapshot(step)
+    kept = os.path.join(folder.best, os.path.basename(snapshot))
     with writing_to(folder):
-        # The index last: a snapshot without one is not seen.
-        for path in sorted(glob.glob(glob.escape(folder.snapshot(step)) + ".*")):
-            _copy(path, folder.best)
         _copy(os.path.join(folder.snapshots, CONFIG_NAME), folder.best)
+        with snapshot_files.written_whole(kept) as prefix:
+            for path in snapshot_files.files_of(snapshot):
+                shutil.copyfile(path, prefix + path.removeprefix(snapshot))
         with written_atomically(os.path.join(folder.best, _SCORES)) as path, open(path, "w", encoding="utf-8") as file:
             json.dump({"step": step, "mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}, file)
-        for path in glob.glob(os.path.join(glob.escape(folder.best), f"{SNAPSHOT_NAME}-*")):
-            if not os.path.basename(path).startswith(f"{name}."):
-                os.unlink(path)
+        for path in glob.glob(os.path.join(glob.escape(folder.best), f"{SNAPSHOT_NAME}-*.index")):
+            if path != f"{kept}.index":
+                snapshot_files.remove(path.removesuffix(".index"))
     logger.info("best so far: the snapshot of step %d, mIoU %.4f, kept in %s", step, scores.mean_iou, folder.best)
     return True
 

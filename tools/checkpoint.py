@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
+from tools import snapshot_files
 from tools.run_folder import SNAPSHOT_NAME
 from tools.session_errors import reason
 
@@ -30,13 +31,17 @@ def resolve_checkpoint(path: str) -> str:
     """The prefix of a checkpoint.
 
     Args:
-        path: a prefix, one of the files `.index`, `.meta` or `.data-...`, or a folder, which stands for its newest.
+        path: a prefix, one of the files `.index`, `.meta` or `.data-...`, or a folder, which stands for its newest
+            that is sound.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or it is damaged by its manifest.
     """
     if os.path.isdir(path):
-        found = _newest_in(path) or _newest_in(os.path.join(path, "snapshot")) or _old_format_in(path)
+        folders = (path, os.path.join(path, "snapshot"))
+        found = next(filter(None, map(newest_sound, folders)), None) or _old_format_in(path)
+        if found is None and any(map(newest_first, folders)):
+            raise CheckpointError(f"{path}: every checkpoint in this folder is damaged: give another")
         if found is None:
             raise CheckpointError(f"{path}: this folder holds no checkpoint ({SNAPSHOT_NAME}-<step>.index)")
         return found
@@ -44,23 +49,51 @@ def resolve_checkpoint(path: str) -> str:
     if os.path.exists(prefix + ".index"):
         if not glob.glob(glob.escape(prefix) + ".data-*"):
             raise CheckpointError(f"{prefix}: the checkpoint has an .index but no .data file: copy both")
+        require_sound(prefix)
         return prefix
     if os.path.exists(prefix):  # the format before TensorFlow 0.12, which slim's ResNets still have
         return prefix
-    beside = _newest_in(os.path.dirname(prefix) or ".")
-    hint = f"; the newest in its folder is {beside}" if beside else ""
+    beside = newest_first(os.path.dirname(prefix) or ".")
+    hint = f"; the newest in its folder is {beside[0]}" if beside else ""
     raise CheckpointError(f"{path}: there is no such checkpoint{hint}")
 
 
-def _newest_in(folder: str) -> str | None:
+def newest_first(folder: str) -> list[str]:
+    """The prefixes of the checkpoints in a folder, by when their `.index` was written, then by step."""
     indices = glob.glob(os.path.join(glob.escape(folder), "*.index"))
-    if not indices:
-        return None
 
     def age(index: str) -> tuple[float, int]:
         return os.path.getmtime(index), checkpoint_step(index[: -len(".index")]) or 0
 
-    return max(indices, key=age)[: -len(".index")]
+    return [index[: -len(".index")] for index in sorted(indices, key=age, reverse=True)]
+
+
+def newest_sound(folder: str) -> str | None:
+    """The prefix of the newest checkpoint in a folder that is not damaged; None if there is none.
+
+    Each damaged one that is newer is told in a line of warning.
+    """
+    for prefix in newest_first(folder):
+        fault = snapshot_files.fault_of(prefix)
+        if fault is None:
+            return prefix
+        logger.warning("%s is damaged and passed over: %s", prefix, fault)
+    return None
+
+
+def require_sound(prefix: str) -> None:
+    """Holds a checkpoint that was asked for by name against its manifest, if it has one.
+
+    Raises:
+        CheckpointError: it is damaged; names how, and the newest one beside it that is sound.
+    """
+    fault = snapshot_files.fault_of(prefix)
+    if fault is None:
+        return
+    others = (other for other in newest_first(os.path.dirname(prefix)) if other != prefix)
+    sound = next((other for other in others if snapshot_files.fault_of(other) is None), None)
+    advice = "there is no sound one beside it" if sound is None else f"take {sound}, the newest that is sound"
+    raise CheckpointError(f"{prefix}: the checkpoint is damaged ({fault}): {advice}")
 
 
 def _old_format_in(folder: str) -> str | None:
@@ -70,19 +103,23 @@ def _old_format_in(folder: str) -> str | None:
 
 
 def newest_snapshot(log_dir: str) -> str:
-    """The newest snapshot of any run under a log folder.
+    """The newest sound snapshot of the run under a log folder that wrote one last.
 
     Raises:
         CheckpointError: there is none.
     """
     pattern = os.path.join(glob.escape(log_dir), "**", "snapshot", SNAPSHOT_NAME + "-*.index")
     folders = {os.path.dirname(index) for index in glob.glob(pattern, recursive=True)}
-    newest = [found for found in map(_newest_in, sorted(folders)) if found is not None]
+    newest = [prefix for folder in sorted(folders) for prefix in newest_first(folder)[:1]]
     if not newest:
         raise CheckpointError(
             f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt"
         )
-    return max(newest, key=lambda prefix: os.path.getmtime(prefix + ".index"))
+    folder = os.path.dirname(max(newest, key=lambda prefix: os.path.getmtime(prefix + ".index")))
+    found = newest_sound(folder)
+    if found is None:
+        raise CheckpointError(f"{folder}: every snapshot of the newest run is damaged: give --weights_ckpt")
+    return found
 
 
 def checkpoint_step(prefix: str) -> int | None:

@@ -45,6 +45,13 @@ def rising_steps(text: str) -> tuple[int, ...]:
     return steps
 
 
+def step_or_latest(text: str) -> int | str:
+    """A number of steps, or `latest`."""
+    if text != "latest" and not text.isdecimal():
+        raise ValueError("a step, 0 or above, or latest")
+    return text if text == "latest" else int(text)
+
+
 def window_size(text: str) -> int:
     """A height and width of 8 or more, or 0."""
     expected = "a size of 8 or more, or 0 for whole images"

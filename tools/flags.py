@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tools.dataset_flags import DATABASES, ClassFlags, FileFlags, SplitFlags
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
@@ -17,6 +17,7 @@ from tools.flag_parsing import (
     comma_separated,
     flag,
     rising_steps,
+    step_or_latest,
     switch,
     whole_numbers,
     window_size,
@@ -33,6 +34,8 @@ INITIALIZERS = ("he", "xavier")
 OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 FLOAT_TYPES = ("32", "16", "bf16")
 UPSAMPLINGS = (1, 2, 3, 4)
+# In place of a step: that of the newest sound snapshot.
+LATEST: Literal["latest"] = "latest"
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 
@@ -72,12 +75,18 @@ class TrainConfig(SplitFlags):
     step_size: float = flag(0.1, "factor of the rate at each --lr_step", above=0)
     train_max_iter: int = flag(30000, "training steps", minimum=1)
     snapshot: int = flag(15000, "steps between snapshots", minimum=1)
+    snapshot_minutes: float = flag(
+        10.0, "minutes after the last snapshot when there is another, whatever the step; 0 for never", minimum=0
+    )
     val_every: int | None = flag(
         None, "steps between snapshots that are scored; the best is kept apart in the run's folder best", int, minimum=1
     )
     keep: int = flag(5, "newest snapshots that are kept", minimum=1)
     save_first_iteration: bool = flag(False, "snapshot before the first step")
-    resume_step: int | None = flag(None, "continue this run's snapshot of that step", int, minimum=0)
+    resume_step: int | Literal["latest"] | None = flag(
+        None, f"continue this run's snapshot of that step, or {LATEST}: its newest sound one", step_or_latest
+    )
+    auto_resume: bool = flag(False, "continue this run's newest sound snapshot; without one, begin the run")
     optimizer: str = flag("mom", "optimizer", choices=OPTIMIZERS)
     momentum: float = flag(0.9, "momentum of mom and rmsp, beta1 of adam")
     train_like_in_caffe: bool = flag(
@@ -175,6 +184,7 @@ class TrainConfig(SplitFlags):
         if not self.save_memory:
             refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
         self._check_dynamic_size()
+        self._check_resuming()
         if not self.random_scale:
             for name in ("scale_min", "scale_max"):
                 refuse_without_effect(self, name, "without scaling: drop --random_scale 0")
@@ -209,6 +219,12 @@ class TrainConfig(SplitFlags):
                 f"--dynamic_short_sides {shortest} to {longest} are not within 8 and --dynamic_max_size "
                 f"{self.dynamic_max_size}: change one of them"
             )
+
+    def _check_resuming(self) -> None:
+        if self.auto_resume and self.resume_step is not None:
+            raise FlagError(f"--auto_resume 1 finds the step itself: drop it or --resume_step {self.resume_step}")
+        if self.auto_resume and self.eval_only:
+            raise FlagError("--auto_resume 1 goes on training, and --eval_only 1 does not train: drop one of them")
 
     def _check_hard_pixels(self) -> None:
         if self.loss_type != "ohem":

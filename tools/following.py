@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from tools import snapshot_files
 from tools.checkpoint import CheckpointError
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -33,7 +34,8 @@ def followed_run(path: str) -> RunFolder:
 def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = time.sleep) -> Iterator[tuple[int, str]]:
     """(step, prefix) of the snapshots of a run, by step: those that are there, then each as it appears.
 
-    Ends after that of the run's last step. Looks every ten seconds.
+    Ends after that of the run's last step. Looks every ten seconds. A damaged one is told in a line of warning and left
+    out.
 
     Args:
         folder: of the run; its snapshots and their record may not be there yet.
@@ -51,7 +53,12 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
         new = unseen()
         for step in new:
             seen.add(step)
-            yield step, folder.snapshot(step)
+            prefix = folder.snapshot(step)
+            fault = snapshot_files.fault_of(prefix)
+            if fault is None or not os.path.exists(prefix + ".index"):  # the run may be removing it
+                yield step, prefix
+            else:
+                logger.warning("%s is damaged and passed over: %s", prefix, fault)
         record = ModelRecord.read(folder.snapshots)
         last = None if record is None else record.flags.get("train_max_iter")
         if last is not None and seen and max(seen) >= last:

@@ -29,6 +29,8 @@ _FREE_ON_RESUME = frozenset(
         "keep",
         "save_first_iteration",
         "resume_step",
+        "auto_resume",
+        "snapshot_minutes",
         "test_image_size",
         "test_max_iter",
         "mirror",

@@ -1,21 +1,29 @@
-"""The snapshots of a run: which there are, and which is meant."""
+"""The snapshots of a run: which there are, which is meant, and writing one more."""
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 
-from tools import checkpoint
-from tools.flags import TrainConfig
+import tensorflow.compat.v1 as tf
+
+from database.atomic import written_atomically
+from tools import checkpoint, snapshot_files
+from tools.flags import LATEST, TrainConfig
+from tools.model_record import CONFIG_NAME
 from tools.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 def snapshot_to_score(config: TrainConfig, folder: RunFolder) -> str:
-    """The prefix of the snapshot to validate: with --eval_only that of --resume_step if given, else the last.
+    """The prefix of the snapshot to validate: with --eval_only that of --resume_step if given, else the last sound one.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or that of --resume_step is damaged.
     """
-    if config.eval_only and config.resume_step is not None:
+    if config.eval_only and isinstance(config.resume_step, int):
         return checkpoint.resolve_checkpoint(folder.snapshot(config.resume_step))
     return checkpoint.resolve_checkpoint(folder.snapshots)
 
@@ -24,7 +32,7 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
     """The prefix of the snapshot to resume from.
 
     Raises:
-        CheckpointError: there is none of that step, or the run is over.
+        CheckpointError: there is none of that step, it is damaged, or the run is over.
     """
     prefix = folder.snapshot(step)
     if not os.path.exists(prefix + ".index"):
@@ -35,7 +43,31 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
         raise checkpoint.CheckpointError(
             f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
         )
+    checkpoint.require_sound(prefix)
     return prefix
+
+
+def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
+    """The step of the snapshot that `--resume_step` or `--auto_resume` means; None for a start from the beginning.
+
+    Raises:
+        CheckpointError: `--resume_step latest`, and the run has no sound snapshot.
+    """
+    if isinstance(config.resume_step, int):
+        return config.resume_step
+    if config.resume_step is None and not config.auto_resume:
+        return None
+    newest = checkpoint.newest_sound(folder.snapshots)
+    step = None if newest is None else checkpoint.checkpoint_step(newest)
+    if step is None and not config.auto_resume:
+        raise checkpoint.CheckpointError(
+            f"{folder.snapshots}: --resume_step {LATEST} finds no sound snapshot: drop it to begin the run"
+        )
+    if step is None:
+        logger.info("%s: no snapshot to resume from, so the run begins", folder.path)
+    else:
+        logger.info("%s: the newest sound snapshot is of step %d", folder.path, step)
+    return step
 
 
 def snapshot_steps(folder: RunFolder) -> list[int]:
@@ -44,3 +76,43 @@ def snapshot_steps(folder: RunFolder) -> list[int]:
         return []
     names = [name[: -len(".index")] for name in os.listdir(folder.snapshots) if name.endswith(".index")]
     return sorted(step for step in map(checkpoint.checkpoint_step, names) if step is not None)
+
+
+def has_snapshots(folder: RunFolder) -> bool:
+    """Whether a run has left weights, sound or damaged, among its snapshots or as its best."""
+    return any(checkpoint.newest_first(place) for place in (folder.snapshots, folder.best))
+
+
+def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str], object]) -> None:
+    """Writes a snapshot with its manifest, whole or not at all, and then removes those that are not to be kept.
+
+    Args:
+        folder: of the run; the record is beside its snapshots already.
+        step: of the snapshot.
+        keep: how many snapshots stay, those written last.
+        save: writes the variables to a prefix.
+
+    Raises:
+        OSError: it cannot be written, or an old one not be removed; the others stay as they are.
+        What `save` raises.
+    """
+    written = folder.snapshot(step)
+    snapshot_files.sync_file(os.path.join(folder.snapshots, CONFIG_NAME))
+    with snapshot_files.written_whole(written) as prefix:
+        save(prefix)
+        snapshot_files.write_manifest(prefix)
+    own = {folder.snapshot(other) for other in snapshot_steps(folder)} - {written}
+    earlier = [prefix for prefix in checkpoint.newest_first(folder.snapshots) if prefix in own]
+    _write_state([*reversed(earlier[: keep - 1]), written])
+    for prefix in earlier[keep - 1 :]:
+        snapshot_files.remove(prefix)
+
+
+def _write_state(prefixes: list[str]) -> None:
+    """Writes TensorFlow's file `checkpoint`, which names the snapshots that are kept, the latest last."""
+    folder = os.path.dirname(prefixes[-1])
+    state = tf.train.generate_checkpoint_state_proto(folder, prefixes[-1], prefixes)
+    with written_atomically(os.path.join(folder, "checkpoint")) as path:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(str(state))
+        snapshot_files.sync_file(path)

@@ -29,7 +29,7 @@ from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 from tools.session_errors import reason
-from tools.snapshots import snapshot_steps
+from tools.snapshots import snapshot_steps, write_snapshot
 from tools.summaries import SummaryWriter
 
 logger = logging.getLogger(__name__)
@@ -125,10 +125,12 @@ class Trainer:
         saver: tf.train.Saver,
         record: ModelRecord,
         score: Callable[[int], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes what `tools.training_run.train` built: the session holds initialized or restored variables.
 
         `score` is called every `val_every` steps, but not after the last, with the step of a snapshot just written.
+        `clock` tells the seconds that `snapshot_minutes` counts.
         """
         self._session = session
         self._graph = graph
@@ -140,6 +142,9 @@ class Trainer:
         self._saver = saver
         self._record = record
         self._score = score
+        self._clock = clock
+        self._saved_at = clock()
+        self._saved_step: int | None = None
         self._taken: _StepTaken | None = None
         self._latest = ""
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
@@ -153,6 +158,7 @@ class Trainer:
             OutputError: a snapshot or summary cannot be written.
         """
         config = self._config
+        self._saved_at = self._clock()
         if config.save_first_iteration and first_step == 0:
             self.save(0)
         with writing_to(self._folder):
@@ -181,18 +187,25 @@ class Trainer:
         config = self._config
         is_last = step == config.train_max_iter
         is_scored = config.val_every is not None and step % config.val_every == 0 and not is_last
-        if step % config.snapshot == 0 or is_last or is_scored:
+        if step % config.snapshot == 0 or is_last or is_scored or self._is_late():
             self.save(step)
         if is_scored and self._score is not None:
             self._score(step)
 
+    def _is_late(self) -> bool:
+        """Whether `snapshot_minutes` have passed since the last snapshot."""
+        minutes = self._config.snapshot_minutes
+        return minutes > 0 and self._clock() - self._saved_at >= 60 * minutes
+
     def save(self, step: int) -> None:
-        """Writes the snapshot of a step, with the record beside it.
+        """Writes the snapshot of a step, with the record beside it, unless the last one is of that step.
 
         Raises:
             DivergedError: a weight is NaN or infinite, though the loss was not yet; nothing is written.
             OutputError: it cannot be written.
         """
+        if step == self._saved_step:
+            return
         weights = self._session.run(self._graph.weights)
         bad = sorted(name for name, values in weights.items() if not np.isfinite(values).all())
         if bad:
@@ -200,8 +213,12 @@ class Trainer:
             raise self._diverged(f"a weight is not finite ('{bad[0]}'{others})")
         with writing_to(self._folder):
             self._record.write(self._folder.snapshots)  # first: a snapshot alone is taken for the reference's
-            self._saver.save(self._session, self._folder.snapshot_prefix, global_step=step, write_meta_graph=False)
+            write_snapshot(self._folder, step, self._config.keep, self._write_variables)
+        self._saved_step, self._saved_at = step, self._clock()
         logger.debug("snapshot %s", self._folder.snapshot(step))
+
+    def _write_variables(self, prefix: str) -> None:
+        self._saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
 
     def _log_memory(self, step: int) -> None:
         peaks = peak_memory([device.name for device in self._session.list_devices()])

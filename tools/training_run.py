@@ -34,7 +34,8 @@ from tools.run_origin import (
     with_samples,
 )
 from tools.session_errors import memory_limits_named
-from tools.snapshots import snapshot_steps
+from tools.snapshot_files import remove_leftovers
+from tools.snapshots import has_snapshots, step_to_resume
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 from tools.training_settings import batches_of, options_of
@@ -72,7 +73,7 @@ def _build(
             train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)
         pretrained = start.initializer(record, options, starting_points)
         saved_variables = tf.global_variables()
-        saver = tf.train.Saver(saved_variables, max_to_keep=config.keep)
+        saver = tf.train.Saver(saved_variables)
         initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
         graph.finalize()
     return _Built(graph, train, batches, saved_variables, saver, pretrained, initializers)
@@ -87,16 +88,24 @@ def train(
 ) -> None:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
+    Does nothing with `--auto_resume` where the run is over.
+
     Args:
         config: flags.
         dataset: to train on.
         samples: of the training splits.
-        folder: where results go; an earlier run there is set aside, unless it is continued.
+        folder: where results go; an earlier run there is set aside, unless it is continued, or `--auto_resume` finds
+            that it has left no snapshot.
         held_out: of the validation split, for `--val_every`.
 
     Raises:
         What `tools.faults.USER_FAULTS` lists.
     """
+    step = step_to_resume(config, folder)
+    if config.auto_resume and step is not None and step >= config.train_max_iter:
+        logger.info("%s: the run is over, with its snapshot of step %d", folder.path, step)
+        return
+    config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
     if config.float_type != "32":
         avoid_faulty_amx()
     devices = cluster.tower_devices(config.gpu_num)
@@ -117,12 +126,14 @@ def train(
         cluster.open_session(built.graph, devices) as session,
     ):
         with writing_to(folder):
-            if start.resumed is None:
+            for place in (folder.snapshots, folder.best):
+                remove_leftovers(place)
+            if start.resumed is None and not (config.auto_resume and not has_snapshots(folder)):
                 record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
             record.write(folder.path)
             if held_out_fraction(config) is not None:
                 write_held_out(folder, held_out, data_dir)
-        _initialize(session, built, start, folder)
+        _initialize(session, built, start)
 
         def score(step: int) -> None:
             validate(config, dataset, held_out, folder.snapshot(step), folder)
@@ -151,11 +162,10 @@ def _class_weights(config: TrainConfig, dataset: Dataset, samples: Sequence[Samp
     return weights
 
 
-def _initialize(session: tf.Session, built: _Built, start: TrainingStart, folder: RunFolder) -> None:
-    """Gives every variable its value, and the saver the snapshots that it is to prune."""
+def _initialize(session: tf.Session, built: _Built, start: TrainingStart) -> None:
+    """Gives every variable its value."""
     session.run(built.initializers)
     if start.resumed is not None:
-        built.saver.recover_last_checkpoints([folder.snapshot(step) for step in snapshot_steps(folder)])
         checkpoint.restore(session, start.resumed, built.saver)
     if built.pretrained is not None:
         built.pretrained.run(session, resumed=start.resumed is not None)

@@ -91,24 +91,25 @@ class TrainingStart:
         """What the flags ask for.
 
         Args:
-            config: flags.
+            config: flags; `resume_step` is a number or None, see `snapshots.step_to_resume`.
             folder: of the run.
             dataset, samples, data_dir: to train on, see `run_agreement.check_same_run`.
 
         Raises:
-            CheckpointError: there is no such snapshot or no ResNet checkpoint.
+            CheckpointError: there is no such snapshot, it is damaged, or there is no ResNet checkpoint.
             FlagError: the run was started with other flags, or from another ResNet checkpoint than w0 is read from.
             RecordError: the record beside the snapshots is damaged.
         """
         if config.resume_step is None:
             return cls(0, None, pretrained_checkpoint(config))
-        resumed = check_resume_step(folder, config.resume_step, config.train_max_iter)
+        step = int(config.resume_step)
+        resumed = check_resume_step(folder, step, config.train_max_iter)
         check_same_run(folder, config, dataset, samples, data_dir)
         if not DECAY_MODES[config.weight_decay_mode].needs_start:
-            return cls(config.resume_step, resumed, None)
+            return cls(step, resumed, None)
         pretrained = _checkpoint_of_w0(config, folder)
         check_same_starting_points(folder, pretrained)
-        return cls(config.resume_step, resumed, pretrained)
+        return cls(step, resumed, pretrained)
 
     def backbone(self) -> BackboneRecord | None:
         """How the ResNet was made, if a record stands beside the checkpoint.

@@ -10,6 +10,7 @@ import os
 import pytest
 
 from tests.tools.runs import tiny_config, toy_record
+from tests.tools.snapshot_folders import ENDINGS, outcomes, visible, write
 from tools.best_snapshot import best_mean_iou, keep_if_best
 from tools.checkpoint import resolve_checkpoint
 from tools.metrics import ConfusionMatrix
@@ -80,3 +81,36 @@ def test_a_folder_that_cannot_be_written(folder):
         pass
     with pytest.raises(OutputError, match="cannot write"):
         keep_if_best(folder, 1, scores_with(0.5))
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_wherever_copying_stops_a_whole_one_is_kept(tmp_path, killed):
+    """With its manifest, by which it is sound as well."""
+
+    def start(path):
+        folder = RunFolder(path)
+        os.makedirs(folder.snapshots)
+        with open(os.path.join(folder.snapshots, "config.json"), "w") as file:
+            file.write("{}")
+        for step in (1, 2):
+            write(folder.snapshot(step), str(step))
+        keep_if_best(folder, 1, scores_with(0.25))
+
+    def act(path):
+        try:
+            keep_if_best(RunFolder(path), 2, scores_with(0.5))
+        except OutputError as error:
+            raise error.__cause__ from None
+
+    found = outcomes(start, act, lambda path: sorted(visible(RunFolder(path).best)), tmp_path, killed=killed)
+    order = [["model.ckpt-1"], ["model.ckpt-1", "model.ckpt-2"], ["model.ckpt-2"]]
+    assert all(names in order for names in found)
+    assert found[-1] == order[-1]
+    assert not killed or (found[0] == order[0] and found == sorted(found, key=order.index))
+
+
+def test_the_manifest_is_kept_with_the_snapshot(folder):
+    write(folder.snapshot(2), "2")
+    keep_if_best(folder, 2, scores_with(0.5))
+    assert kept(folder) == ["best.json", "config.json", *sorted(f"model.ckpt-2{ending}" for ending in ENDINGS)]
+    assert visible(folder.best) == {"model.ckpt-2": "2"}

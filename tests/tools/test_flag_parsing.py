@@ -33,7 +33,7 @@ def test_lists_and_numbers():
         ("step_size", "0"), ("subsets_for_training", ","), ("new_layer_names", " "), ("optimizer", "lion"),
         ("initializer", "zeros"), ("float_type", "64"), ("output_stride", "4"), ("stride_convention", "mine"),
         ("resize_grid", "nearest"), ("resume_step", "-1"), ("num_classes", "1"), ("image_mean", "1,2"),
-        ("check_data", "some"), ("keep", "0"), ("seed", "-1"), ("scale_min", "0"),
+        ("check_data", "some"), ("keep", "0"), ("seed", "-1"), ("scale_min", "0"), ("snapshot_minutes", "-1"),
         ("bn_decay", "-0.1"), ("bn_decay", "1"), ("momentum", "-0.1"), ("momentum", "1"), ("loss_type", "focal"),
         ("loss_type", "focal_-1"), ("test_max_iter", "0"),
     ],
@@ -55,6 +55,17 @@ def test_mean_colour_is_three_numbers_of_a_byte(value):
 def test_steps_where_the_rate_falls_are_positive_and_rise(value):
     told = refusal(f"--batch_size 2 --poly_lr 0 --lr_step={value}")
     assert f"--lr_step: '{value}' is not steps above 0 that rise, separated by commas" in told
+
+
+@pytest.mark.parametrize(("value", "step"), [("latest", "latest"), ("0", 0), ("300", 300)])
+def test_step_to_resume(value, step):
+    assert parse(f"--batch_size 2 --resume_step {value}").resume_step == step
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "Latest", "newest"])
+def test_step_to_resume_is_a_number_or_latest(value):
+    told = refusal(f"--batch_size 2 --resume_step={value}")
+    assert f"--resume_step: '{value}' is not a step, 0 or above, or latest" in told
 
 
 @pytest.mark.parametrize("config", [TrainConfig, PredictConfig, InferenceConfig])

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from tests.tools.runs import tiny_config, toy_record
+from tests.tools.snapshot_folders import flip, run_with
 from tools import following
 from tools.checkpoint import CheckpointError
 from tools.run_folder import RunFolder
@@ -41,6 +42,30 @@ def test_a_run_that_is_over_is_not_waited_for(tmp_path):
     toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
     _snapshot(folder, 7)
     assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [7]
+
+
+def test_a_damaged_snapshot_is_told_and_left_out(tmp_path, caplog):
+    folder = run_with(tmp_path, 3, 5, 7)
+    toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    for step in (3, 7):
+        flip(folder.snapshot(step) + ".index")
+    assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [5]
+    assert [line.partition(":")[0] for line in caplog.messages] == [
+        f"{folder.snapshot(step)} is damaged and passed over" for step in (3, 7)
+    ]
+
+
+def test_a_snapshot_that_is_removed_while_it_is_looked_at_is_not_called_damaged(tmp_path, caplog, monkeypatch):
+    folder = run_with(tmp_path, 7)
+    toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+
+    def removed(prefix):
+        os.unlink(prefix + ".index")
+        return "model.ckpt-7.index is missing"
+
+    monkeypatch.setattr(following.snapshot_files, "fault_of", removed)
+    assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [7]
+    assert caplog.messages == []
 
 
 def test_the_folder_of_the_run_or_of_its_snapshots(tmp_path, monkeypatch):
