@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flag_parsing import parse_flags
@@ -23,10 +24,11 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from tools.preflight import check_disjoint, check_labels
     from tools.run_folder import run_folder
+    from tools.run_lock import run_lock
     from tools.selection import training_dataset
     from tools.snapshots import snapshot_to_score
     from tools.tables import text_table
-    from tools.training import check_log_dir
+    from tools.training import check_log_dir, writing_to
     from tools.training_data import training_samples, validation_samples
     from tools.training_run import train, validate
 
@@ -35,15 +37,18 @@ def main(arguments: Sequence[str]) -> None:
     folder = run_folder(config)
     logger.info("run: %s", folder.path)
     held_out = validation_samples(config, dataset, data_dir)
-    if not config.eval_only:
-        samples = training_samples(config, dataset, data_dir)
-        if "val" not in config.subsets_for_training:
-            check_disjoint(samples, held_out)
-        check_labels(samples, config.check_data, dataset.class_names, max_bad_files=config.max_bad_files)
-        labelled = [sample for sample in held_out if sample.label is not None]
-        check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
-        train(config, dataset, samples, folder, held_out)
-    scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
+    with ExitStack() as held:
+        if not config.eval_only:
+            with writing_to(folder):
+                held.enter_context(run_lock(folder.path))
+            samples = training_samples(config, dataset, data_dir)
+            if "val" not in config.subsets_for_training:
+                check_disjoint(samples, held_out)
+            check_labels(samples, config.check_data, dataset.class_names, max_bad_files=config.max_bad_files)
+            labelled = [sample for sample in held_out if sample.label is not None]
+            check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
+            train(config, dataset, samples, folder, held_out)
+        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
     if scores is not None:
         print(text_table(scores, dataset.class_names))
 

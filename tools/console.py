@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from tools.flags import FlagError
+from tools.stop_requests import StoppedError
 
 EXIT_USER_FAULT = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 EXIT_INTERRUPTED = 130
 
 
@@ -64,13 +66,17 @@ def run_script(
             takes TensorFlow's.
 
     Returns:
-        The exit code: 0, 2 after one line that names a user's fault, or 130 after Ctrl-C.
+        The exit code: 0, 2 after one line that names a user's fault, 75 after one that says how a run goes on that was
+        asked to stop, or 130 after Ctrl-C.
     """
     try:
         main(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except StoppedError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return EXIT_STOPPED
     except Exception as error:
         if not _is_user_fault(error, faults):
             raise

@@ -17,6 +17,7 @@ from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
 from tools.record_rules import RecordError
+from tools.run_lock import RunLockError
 from tools.server_zip import ServerZipError
 from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
@@ -45,6 +46,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     PaletteError,
     PreflightError,
     RecordError,
+    RunLockError,
     ServerZipError,
     TFRecordError,
     TablesError,

@@ -162,6 +162,9 @@ class TrainConfig(SplitFlags):
     check_data: str = flag("sample", "label files read before step 0", choices=("sample", "all", "none"))
     max_bad_files: int = flag(0, "training images that may be unreadable; others take their place", minimum=0)
     show_period: int = flag(20, "steps between summaries", minimum=1)
+    deterministic: bool = flag(
+        False, "promise runs of the same bits on one machine, or stop; on CPUs alone, where it is refused on GPUs"
+    )
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ log/<database>/<model id>/events.out.tfevents.* TensorBoard
 log/<database>/<model id>/scores-<step>.*       validation
 log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
 log/<database>/<model id>/best/model.ckpt-*     the one with the highest score, likewise
+log/<database>/<model id>/lock                  while it is trained: by which process
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 from dataclasses import dataclass
 
 from tools.flags import TrainConfig
+from tools.run_lock import LOCK_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -81,16 +83,21 @@ class RunFolder:
     def set_aside_earlier_run(self) -> str:
         """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten.
 
+        The lock of the run that begins stays where it is.
+
         Returns:
             Where it is now; the run's own path if there was nothing.
         """
-        if not os.path.isdir(self.path) or not os.listdir(self.path):
+        left = sorted(set(os.listdir(self.path)) - {LOCK_NAME}) if os.path.isdir(self.path) else []
+        if not left:
             return self.path
         number = 1
         while os.path.exists(f"{self.path}.earlier-{number}"):
             number += 1
         moved_to = f"{self.path}.earlier-{number}"
-        os.rename(self.path, moved_to)
+        os.mkdir(moved_to)
+        for name in left:
+            os.rename(os.path.join(self.path, name), os.path.join(moved_to, name))
         logger.info("an earlier run of this id was set aside: %s", moved_to)
         return moved_to
 

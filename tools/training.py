@@ -8,7 +8,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
 
@@ -23,6 +23,7 @@ from database.layouts import Sample
 from database.reader import Batches
 from model import optimizers
 from model.training_graph import TrainGraph
+from tools.disk_room import nearest_folder
 from tools.flags import TrainConfig
 from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
@@ -30,6 +31,7 @@ from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 from tools.session_errors import reason
 from tools.snapshots import snapshot_steps, write_snapshot
+from tools.stop_requests import StoppedError, StopRequests
 from tools.summaries import SummaryWriter
 
 logger = logging.getLogger(__name__)
@@ -101,9 +103,7 @@ def check_log_dir(log_dir: str) -> None:
     Raises:
         OutputError: the folder, or the last one above it that exists, is a file or may not be written to.
     """
-    existing = os.path.abspath(log_dir)
-    while not os.path.lexists(existing):
-        existing = os.path.dirname(existing)
+    existing = nearest_folder(log_dir)
     if not os.path.isdir(existing):
         raise OutputError(f"--log_dir {log_dir}: {existing} is no folder: give another --log_dir")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -145,6 +145,7 @@ class Trainer:
         self._clock = clock
         self._saved_at = clock()
         self._saved_step: int | None = None
+        self._requests = StopRequests()
         self._taken: _StepTaken | None = None
         self._latest = ""
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
@@ -156,6 +157,8 @@ class Trainer:
             DivergedError: NaN or Inf; the last snapshot stays.
             ImageError, DatasetError: a training file cannot be read or does not fit.
             OutputError: a snapshot or summary cannot be written.
+            StoppedError: SIGTERM or SIGINT came; the step it met is finished and its snapshot written. Before the first
+                step and in scoring they do what they did before.
         """
         config = self._config
         self._saved_at = self._clock()
@@ -164,7 +167,7 @@ class Trainer:
         with writing_to(self._folder):
             writer = SummaryWriter(self._folder.path, self._folder.csv, self._session.graph, first_step)
         progress = tqdm(total=config.train_max_iter, initial=first_step, unit="step", desc="train")
-        try:
+        with closing(progress), closing(writer), self._requests.listening():
             for step in range(first_step, config.train_max_iter):
                 started = time.perf_counter()
                 done = step + 1
@@ -178,19 +181,30 @@ class Trainer:
                 if config.log_memory and (done == first_step + 2 or done == config.train_max_iter):
                     self._log_memory(done)
                 self._save_and_score(done)
-        finally:
-            progress.close()
-            writer.close()
 
     def _save_and_score(self, step: int) -> None:
-        """Writes a snapshot and has it scored, where the step is one for that."""
+        """Writes a snapshot and has it scored, where the step is one for that; stops where that is asked for."""
         config = self._config
         is_last = step == config.train_max_iter
         is_scored = config.val_every is not None and step % config.val_every == 0 and not is_last
-        if step % config.snapshot == 0 or is_last or is_scored or self._is_late():
+        is_asked = self._requests.received is not None
+        is_saved = step % config.snapshot == 0 or is_last or is_scored or is_asked or self._is_late()
+        if is_saved:
             self.save(step)
+        if is_saved and self._requests.received is not None:
+            raise self._stopped(step, self._requests.received)
         if is_scored and self._score is not None:
-            self._score(step)
+            with self._requests.paused():
+                self._score(step)
+
+    def _stopped(self, step: int, signal_name: str) -> StoppedError:
+        """The error that says which snapshot was written and what goes on from there."""
+        then = f"go on with the same flags and --resume_step {step}"
+        if step == self._config.train_max_iter:
+            then = "that was the last step: score it with the same flags and --eval_only 1"
+        return StoppedError(
+            f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
+        )
 
     def _is_late(self) -> bool:
         """Whether `snapshot_minutes` have passed since the last snapshot."""

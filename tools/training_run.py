@@ -18,6 +18,8 @@ from tools import checkpoint, cluster, tables
 from tools.best_snapshot import keep_if_best
 from tools.checkpoint import PretrainedInitializer, StartingPoints
 from tools.class_weights import class_weights, log_class_weights
+from tools.determinism import require_determinism
+from tools.disk_room import room_warning
 from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
@@ -35,7 +37,7 @@ from tools.run_origin import (
 )
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
-from tools.snapshots import has_snapshots, step_to_resume
+from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 from tools.training_settings import batches_of, options_of
@@ -109,6 +111,8 @@ def train(
     if config.float_type != "32":
         avoid_faulty_amx()
     devices = cluster.tower_devices(config.gpu_num)
+    if config.deterministic:
+        require_determinism(devices)
     data_dir = config.data_dir or dataset.default_dir
     start = TrainingStart.of(config, folder, dataset, samples, data_dir)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
@@ -121,6 +125,7 @@ def train(
     if start.resumed is not None:
         checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
     _report(config, record, built, samples, devices, start)
+    _warn_of_full_disk(config, built, folder, start)
     with (
         _memory_limits_named(config),
         cluster.open_session(built.graph, devices) as session,
@@ -152,6 +157,20 @@ def _memory_limits_named(config: TrainConfig) -> AbstractContextManager[None]:
         f"{config.batch_size} {what} per tower",
         f"lower --batch_size or {flag}" + ("" if config.save_memory else ", or add --save_memory 1"),
     )
+
+
+def _warn_of_full_disk(config: TrainConfig, built: _Built, folder: RunFolder, start: TrainingStart) -> None:
+    snapshot_bytes = sum(v.shape.num_elements() * v.dtype.size for v in built.saved_variables)
+    there_already = 0 if start.resumed is None else min(len(snapshot_steps(folder)), config.keep)
+    warning = room_warning(
+        config.log_dir,
+        snapshot_bytes,
+        keep=config.keep,
+        keeps_best=config.val_every is not None,
+        there_already=there_already,
+    )
+    if warning is not None:
+        logger.warning("%s", warning)
 
 
 def _class_weights(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample]) -> tuple[float, ...] | None:

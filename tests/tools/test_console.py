@@ -17,6 +17,7 @@ from tools import console
 from tools.console import run_script, set_up_logging
 from tools.faults import USER_FAULTS
 from tools.flags import FlagError
+from tools.stop_requests import StoppedError
 
 
 def raising(error):
@@ -59,6 +60,11 @@ def test_interrupted(capsys):
     assert capsys.readouterr() == ("", "interrupted\n")
 
 
+def test_stopped_with_all_that_is_needed_to_go_on(capsys):
+    assert run_script(raising(StoppedError("SIGTERM after step 3: go on with --resume_step 3")), []) == 75
+    assert capsys.readouterr() == ("", "stopped: SIGTERM after step 3: go on with --resume_step 3\n")
+
+
 @pytest.mark.parametrize("bug", [RuntimeError("x"), ValueError("x"), KeyError("x"), OSError("x"), AssertionError("x")])
 def test_bugs_are_not_hidden(bug):
     with pytest.raises(type(bug)):
@@ -72,16 +78,18 @@ def test_help_leaves_by_itself():
 
 # What only a wrong call can raise: a bug of this project, whose traceback is wanted.
 BUGS = {"MetricsError", "SlidingError"}
+# What is neither, and has an exit code of its own.
+NO_FAULT = {"StoppedError"}
 
 
-def test_every_exception_of_this_project_is_a_users_fault_or_a_bug():
+def test_every_exception_of_this_project_is_a_users_fault_or_a_bug_or_has_an_exit_code():
     defined = set()
     for package in (model, database, tools):
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             members = vars(importlib.import_module(module.name)).values()
             defined |= {x for x in members if isinstance(x, type) and issubclass(x, Exception)
                         and x.__module__ == module.name}  # fmt: skip
-    assert {error.__name__ for error in defined} == {fault.__name__ for fault in USER_FAULTS} | BUGS
+    assert {error.__name__ for error in defined} == {fault.__name__ for fault in USER_FAULTS} | BUGS | NO_FAULT
 
 
 def test_import_passes_on_warnings_but_no_information(monkeypatch, capsys):

@@ -9,6 +9,7 @@ import pytest
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
 from tools.run_folder import RunFolder, model_id, run_folder, run_name
+from tools.run_lock import LOCK_NAME, run_lock
 
 REFERENCE_LINE = (
     "--batch_size 4 --gpu_num 4 --consider_dilated 1 --weight_decay_rate 0.0001 --weight_decay_rate2 0.001 "
@@ -59,7 +60,8 @@ def test_earlier_runs_are_numbered(tmp_path):
         os.makedirs(folder.snapshots)
         (tmp_path / "run" / "snapshot" / "model.ckpt-5.index").write_text(str(number))
         assert folder.set_aside_earlier_run() == f"{folder.path}.earlier-{number}"
-    assert sorted(os.listdir(tmp_path)) == ["run.earlier-1", "run.earlier-2"]
+    assert sorted(os.listdir(tmp_path)) == ["run", "run.earlier-1", "run.earlier-2"]
+    assert os.listdir(folder.path) == []
     for number in (1, 2):
         kept = tmp_path / f"run.earlier-{number}" / "snapshot" / "model.ckpt-5.index"
         assert kept.read_text() == str(number)
@@ -72,7 +74,18 @@ def test_a_run_without_snapshots_is_set_aside_if_it_left_anything(tmp_path):
     assert os.listdir(tmp_path) == ["run"]
     (tmp_path / "run" / "training.csv").write_text("step,loss")
     folder.set_aside_earlier_run()
+    assert os.listdir(tmp_path / "run.earlier-1") == ["training.csv"]
+
+
+def test_lock_stays_where_it_is(tmp_path):
+    folder = RunFolder(str(tmp_path / "run"))
+    with run_lock(folder.path):
+        assert folder.set_aside_earlier_run() == folder.path
+        os.makedirs(folder.snapshots)
+        assert folder.set_aside_earlier_run() == f"{folder.path}.earlier-1"
+        assert os.listdir(folder.path) == [LOCK_NAME]
     assert os.listdir(tmp_path) == ["run.earlier-1"]
+    assert os.listdir(tmp_path / "run.earlier-1") == ["snapshot"]
 
 
 @pytest.mark.parametrize(

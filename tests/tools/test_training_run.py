@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +30,9 @@ from tests.tools.runs import (
     train_with,
     write_checkpoint,
 )
+from tools import training_run
 from tools.checkpoint import CheckpointError
+from tools.disk_room import room_warning
 from tools.evaluation import Predictor
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
@@ -36,9 +40,8 @@ from tools.run_folder import RunFolder, run_folder
 from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
-from tools.training_run import (
-    validate,
-)
+from tools.training_run import _warn_of_full_disk, validate
+from tools.training_start import TrainingStart
 
 
 def test_training_on_dynamic_sizes(tmp_path, toy_dir, monkeypatch):
@@ -281,3 +284,19 @@ def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
     tables = {name for name in os.listdir(tmp_path) if "tfevents" not in name}
     assert tables == {f"scores-4-test_max_iter1.{suffix}" for suffix in ("txt", "json", "md")}
     assert validate(config, dataset, [], tiny_run.folder.snapshot(4), folder) is None
+
+
+@pytest.mark.parametrize(("resumed", "count"), [(None, 4), ("model.ckpt-4", 2)])
+def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplog, resumed, count):
+    """Variables of 48 and 8 bytes; up to 2 kept and 1 being written, and the best. A resumed run has 2 of them."""
+    config = dataclasses.replace(tiny_run.config, keep=2, val_every=1)
+    with tf.Graph().as_default():
+        variables = [tf.get_variable("weights", [3, 4]), tf.get_variable("step", [], tf.int64)]
+    built = SimpleNamespace(saved_variables=variables)
+    for lacking in (0, 1):
+        usage = SimpleNamespace(free=count * 56 - lacking)
+        with_usage = partial(room_warning, disk_usage=lambda path, usage=usage: usage)
+        monkeypatch.setattr(training_run, "room_warning", with_usage)
+        _warn_of_full_disk(config, built, tiny_run.folder, TrainingStart(0, resumed, None))
+        assert len(caplog.messages) == lacking
+    assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]

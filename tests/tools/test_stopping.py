@@ -1,0 +1,135 @@
+"""Training that is asked to stop by a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from database.datasets import get_dataset
+from database.layouts import Sample
+from tests.tools.runs import tiny_config
+from tools.run_folder import RunFolder
+from tools.stop_requests import SIGNALS, StoppedError
+from tools.summaries import SummaryWriter
+from tools.training import Trainer
+
+STEPS = 6
+
+
+class SignalledTrainer:
+    """A trainer without a network, whose process gets a signal in a step or while a snapshot is written or scored."""
+
+    def __init__(self, path, number, *, in_step=None, in_save=None, in_score=None, **flags):
+        self.steps, self.saved, self.scored = 0, [], []
+        self.folder = RunFolder(str(path))
+
+        def send(now, then):
+            if now == then:
+                os.kill(os.getpid(), number)
+
+        def run(fetches, feed=None):
+            self.steps += 1
+            send(self.steps, in_step)
+            return {"terms": (1.0, 2.0, 3.0), "indices": [0]}
+
+        def save(step):
+            send(step, in_save)
+            self.saved.append(step)
+
+        def score(step):
+            send(step, in_score)
+            self.scored.append(step)
+
+        values = {"show_period": 100, "snapshot": 100, "train_max_iter": STEPS, **flags}
+        self._graph = tf.Graph()
+        self._trainer = Trainer(
+            SimpleNamespace(graph=self._graph, run=run),
+            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
+            SimpleNamespace(faults=[], sample_indices=None),
+            [Sample("a", "a.png", None, {})], get_dataset("Toy"), tiny_config("toy", "log", **values),
+            self.folder, None, None, score,
+        )  # fmt: skip
+        self._trainer._step_with_summary = lambda step, writer: run(None)
+        self._trainer.save = save
+
+    def run(self, first_step=0):
+        with self._graph.as_default():
+            self._trainer.run(first_step)
+
+
+@pytest.fixture(autouse=True)
+def ending():
+    """In place of the end of the process, an exception."""
+
+    class EndedError(Exception):
+        pass
+
+    def end(number, frame):
+        raise EndedError
+
+    before = {number: signal.signal(number, end) for number in SIGNALS}
+    yield EndedError
+    assert {signal.getsignal(number) for number in SIGNALS} == {end}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_running_step_is_finished_and_its_snapshot_written(tmp_path, number):
+    signalled = SignalledTrainer(tmp_path, number, in_step=3)
+    with pytest.raises(StoppedError) as caught:
+        signalled.run()
+    assert (signalled.steps, signalled.saved) == (3, [3])
+    assert str(caught.value) == (
+        f"{number.name} after step 3, snapshot {signalled.folder.snapshot(3)} is written: go on with the same flags "
+        "and --resume_step 3"
+    )
+
+
+def test_summaries_are_closed(tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(SummaryWriter, "close", lambda writer: closed.append(writer))
+    with pytest.raises(StoppedError):
+        SignalledTrainer(tmp_path, signal.SIGTERM, in_step=2).run()
+    assert len(closed) == 1
+
+
+def test_signal_while_a_snapshot_is_written_waits_for_it(tmp_path):
+    signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_save=4, snapshot=4)
+    with pytest.raises(StoppedError, match="--resume_step 4$"):
+        signalled.run()
+    assert (signalled.steps, signalled.saved) == (4, [4])
+
+
+def test_steps_count_from_the_first_of_the_run(tmp_path):
+    with pytest.raises(StoppedError, match="SIGTERM after step 5,.* --resume_step 5$"):
+        SignalledTrainer(tmp_path, signal.SIGTERM, in_step=2).run(first_step=3)
+
+
+def test_snapshot_is_not_scored_any_more(tmp_path):
+    signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_step=4, val_every=2)
+    with pytest.raises(StoppedError):
+        signalled.run()
+    assert (signalled.saved, signalled.scored) == ([2, 4], [2])
+
+
+def test_signal_in_the_last_step_leaves_nothing_to_go_on_with(tmp_path):
+    signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_step=STEPS)
+    with pytest.raises(StoppedError, match="that was the last step: score it with the same flags and --eval_only 1$"):
+        signalled.run()
+    assert signalled.saved == [STEPS]
+
+
+def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, ending):
+    scoring = SignalledTrainer(tmp_path / "a", signal.SIGTERM, in_score=2, val_every=2)
+    with pytest.raises(ending):
+        scoring.run()
+    assert (scoring.steps, scoring.saved) == (2, [2])
+    beginning = SignalledTrainer(tmp_path / "b", signal.SIGTERM, in_save=0, save_first_iteration=True)
+    with pytest.raises(ending):
+        beginning.run()
+    assert beginning.steps == 0

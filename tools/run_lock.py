@@ -1,0 +1,192 @@
+"""One process at a time trains in a run's folder: a file there says which, and the system holds its lock.
+
+The lock (flock) ends with its process, however that ends, so that a file left behind is known to be stale. What the
+file says is for those who are refused, and for file systems without such locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+logger = logging.getLogger(__name__)
+
+LOCK_NAME = "lock"
+
+# What flock raises on file systems that have no locks.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
+class RunLockError(RuntimeError):
+    """Another process trains in the folder, or may do so."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock.
+
+    Attributes:
+        pid: on its host.
+        host: name of the machine.
+        started: when it took the lock, local time.
+        command: its command line.
+    """
+
+    pid: int
+    host: str
+    started: str
+    command: str
+
+    @classmethod
+    def this_process(cls) -> Holder:
+        started = datetime.now().astimezone().isoformat(" ", "seconds")
+        return cls(os.getpid(), socket.gethostname(), started, shlex.join(sys.argv))
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, started {self.started}"
+
+
+@contextmanager
+def run_lock(folder: str) -> Iterator[None]:
+    """Holds the lock of a run's folder while the block runs; folders that it had to create go if they stay empty.
+
+    Args:
+        folder: of the run, created where needed.
+
+    Raises:
+        RunLockError: another process holds it, or one on another host that cannot be asked.
+        OSError: the folder or the file cannot be written.
+    """
+    created = _create(folder)
+    path = os.path.join(folder, LOCK_NAME)
+    try:
+        descriptor = _take(path)
+        try:
+            yield
+        finally:
+            if _is_at(descriptor, path):
+                os.unlink(path)
+            os.close(descriptor)
+    finally:
+        with suppress(OSError):  # not empty
+            for parent in created:
+                os.rmdir(parent)
+
+
+def _create(folder: str) -> list[str]:
+    """Creates a folder; returns those that were not there, the innermost first."""
+    missing = []
+    path = os.path.abspath(folder)
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    return missing
+
+
+def _take(path: str) -> int:
+    """The descriptor of the lock's file, locked and written."""
+    while True:
+        descriptor, is_new = _open(path)
+        try:
+            is_locked = _lock(descriptor)
+            if not _is_at(descriptor, path):  # released by its holder in between
+                os.close(descriptor)
+                continue
+            _check_holder(path, _holder(descriptor), is_locked, is_new)
+            _write(descriptor, path, is_new)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _open(path: str) -> tuple[int, bool]:
+    """The descriptor of the file, and whether this process created it."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644), False
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether the file is locked by this process now; None on a file system without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether an open file still is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(descriptor: int) -> Holder | None:
+    """Who wrote the file, None where that cannot be read."""
+    try:
+        return Holder(**json.loads(os.pread(descriptor, 1 << 16, 0)))
+    except (ValueError, TypeError):
+        return None
+
+
+def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_new: bool) -> None:
+    """Refuses unless the file is new or its holder is gone for certain."""
+    folder = os.path.dirname(path)
+    known = "another process" if holder is None else str(holder)
+    if is_locked is False:
+        raise RunLockError(f"{folder}: {known} trains in this folder: wait for its end, or give another --log_dir")
+    if is_new or (is_locked and holder is None):
+        return
+    is_here = holder is not None and holder.host == socket.gethostname()
+    if not is_here:
+        raise RunLockError(
+            f"{folder}: {known} trained in this folder, and whether it still does cannot be told from here: if it "
+            f"does not, remove {path}"
+        )
+    if not is_locked and holder is not None and _exists(holder.pid):
+        raise RunLockError(
+            f"{folder}: {known} trains in this folder: wait for its end, or give another --log_dir; if that process is "
+            f"another one by now, remove {path}"
+        )
+    logger.info("%s is over: its lock %s is taken over", known, path)
+
+
+def _exists(pid: int) -> bool:
+    """Whether a process of that number runs on this host."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write(descriptor: int, path: str, is_new: bool) -> None:
+    """Says in the file that this process holds the lock."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(Holder.this_process())).encode(), 0)
+    except OSError:
+        if is_new:
+            os.unlink(path)
+        raise
