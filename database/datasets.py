@@ -181,10 +181,19 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
         )
     samples: list[Sample] = []
     for split in splits:
-        if split not in dataset.splits:
-            raise DatasetError(f"{dataset.name} has no split '{split}', only {', '.join(dataset.splits)}")
+        require_split(dataset, split)
         samples.extend(dataset.find(data_dir, split))
     return samples
+
+
+def require_split(dataset: Dataset, split: str) -> None:
+    """Checks that a dataset knows a split, so that its name can stand in those of files.
+
+    Raises:
+      DatasetError: it does not.
+    """
+    if split not in dataset.splits:
+        raise DatasetError(f"{dataset.name} has no split '{split}', only {', '.join(dataset.splits)}")
 
 
 def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> list[str]:

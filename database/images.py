@@ -46,6 +46,9 @@ _PACKED_GREY_STEPS = {"L;2": 85, "L;4": 17}
 # The formats whose mode "I" holds 0..65535; in the others it holds numbers of any size.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 
+# Files of these formats are programs, which Pillow hands to Ghostscript.
+PROGRAM_FORMATS = ("EPS",)
+
 # Changing the warning filters is not safe across threads, so only one thread at a time may do it.
 _warning_filters = threading.Lock()
 
@@ -82,6 +85,8 @@ def _opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int
     with open(path, "rb") if content is None else io.BytesIO(content) as file:
         with _warnings_silenced():
             image = Image.open(file)
+            if image.format in PROGRAM_FORMATS:
+                raise ImageError(f"{path}: PostScript, a program that draws an image: convert it to PNG or JPEG")
             orientation = _orientation(image)
         with image:
             yield image, orientation
@@ -137,7 +142,7 @@ def read_image(path: str, content: bytes | None = None) -> np.ndarray:
     grey is rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped.
 
     Args:
-      path: a file in any format that Pillow reads.
+      path: a file in any format that Pillow reads, but PostScript, which would be run.
       content: the file's bytes, where they are at hand; the path then names them in messages and is not opened.
 
     Returns:

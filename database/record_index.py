@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from database.atomic import written_atomically
-from database.datasets import Dataset
+from database.datasets import Dataset, require_split
 from database.images import image_size
 from database.layouts import Sample
 from database.loading import label_path
@@ -153,7 +153,8 @@ class RecordIndex:
         """The index of a split.
 
         Raises:
-            TFRecordError: there is none; it is damaged, of another version or of another split.
+            TFRecordError: there is none; it is damaged, of another version or of another split, or names other files
+                than its shards.
         """
         path = _index_path(folder, split)
         try:
@@ -179,6 +180,7 @@ class RecordIndex:
                 f"{path}: the index holds {index.num_samples} samples of split '{index.split}', expected "
                 f"{values['num_samples']} of '{split}': {_WRITE_AGAIN}"
             )
+        _refuse_other_files(path, index)
         return index
 
     @classmethod
@@ -186,7 +188,7 @@ class RecordIndex:
         shards = []
         for shard in values["shards"]:
             rows = [
-                IndexedSample(name, image, label, (int(height), int(width)), Place(*map(int, place)))
+                IndexedSample(str(name), str(image), str(label), (int(height), int(width)), Place(*map(int, place)))
                 for name, image, label, height, width, *place in shard["samples"]
             ]
             shards.append(Shard(str(shard["file"]), rows))
@@ -255,6 +257,21 @@ class RecordIndex:
 _WRITE_AGAIN = "remove it and run tools.make_tfrecord again, which keeps the shards"
 
 
+def _refuse_other_files(path: str, index: RecordIndex) -> None:
+    """Keeps an index from naming files that lie elsewhere, or bytes before or behind those of its records."""
+    for shard, expected in zip(index.shards, shard_names(index.split, len(index.shards)), strict=True):
+        if shard.file != expected:
+            raise TFRecordError(f"{path}: names the shard {shard.file!r}, expected '{expected}': {_WRITE_AGAIN}")
+        end = 0
+        for number, sample in enumerate(shard.samples):
+            if sample.place.offset != end or sample.place.length < 0:
+                raise TFRecordError(
+                    f"{path}: record {number} of {expected} begins at byte {sample.place.offset} with "
+                    f"{sample.place.length} bytes, expected one that begins at {end}: {_WRITE_AGAIN}"
+                )
+            end = sample.place.end
+
+
 def _shown(fraction: float | None) -> str:
     return "none" if fraction is None else f"{fraction:g}"
 
@@ -283,11 +300,13 @@ def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout
         holdout: the fraction of the training images that is val, by the flags.
 
     Raises:
+        DatasetError: the dataset has no such split.
         TFRecordError: see `RecordIndex`.
     """
     folder = records_folder(data_dir)
     samples: list[Sample] = []
     for split in splits:
+        require_split(dataset, split)
         index = RecordIndex.read(folder, split)
         index.check_dataset(dataset, holdout, folder)
         samples.extend(index.samples(folder, data_dir))

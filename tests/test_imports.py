@@ -36,7 +36,7 @@ LAYERS = {
         ("training_graph",),
     ),
     "database": (
-        ("atomic", "classes"),
+        ("atomic", "classes", "containment"),
         ("images", "lists"),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from database.containment import OutsideError
 from database.datasets import DatasetError
 from database.images import ImageError
 from database.layouts import AbsentSplitError
@@ -9,6 +10,7 @@ from database.palettes import PaletteError
 from database.tfrecord import TFRecordError
 from model.regularizers import MissingStartingPointError
 from model.training_graph import BatchSizeError, LayerNameError
+from tools.audit import AuditError
 from tools.checkpoint import CheckpointError
 from tools.class_weights import ClassWeightsError
 from tools.cluster import DeviceError
@@ -28,6 +30,7 @@ from tools.weight_files import WeightFileError
 USER_FAULTS: tuple[type[Exception], ...] = (
     AbsentSplitError,
     ArchiveError,
+    AuditError,
     BatchSizeError,
     CheckpointError,
     ClassWeightsError,
@@ -43,6 +46,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     NpyDictionaryError,
     OutOfMemoryError,
     OutputError,
+    OutsideError,
     PaletteError,
     PreflightError,
     RecordError,

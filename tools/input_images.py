@@ -8,7 +8,7 @@ from collections import Counter
 
 from PIL import Image
 
-from database.images import ImageError
+from database.images import PROGRAM_FORMATS, ImageError
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ def images_in(folder: str) -> list[tuple[str, str]]:
             found = [entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
         raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
-    suffixes = tuple(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN)
+    readable = Image.registered_extensions().items()
+    suffixes = tuple(suffix for suffix, kind in readable if kind in Image.OPEN and kind not in PROGRAM_FORMATS)
     files = sorted(name for name in found if name.lower().endswith(suffixes))
     if not files:
         raise ImageError(f"{folder}: no image is in this folder, by the suffix of its {len(found)} files")

@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from database import palettes
+from database.containment import path_inside, refuse_linked_folder
 from database.images import write_image
 from tools.checkpoint import checkpoint_step
 from tools.flags import WeightsConfig
@@ -58,8 +59,12 @@ def _dataset_part(database: str, data_dir: str | None) -> str:
 
 
 def picture_path(folder: str, kind: str, name: str) -> str:
-    """Where the picture of a kind (prediction, coloring, overlay) of an image lies in a folder of results."""
-    return os.path.join(folder, kind, f"{name}_{kind}.png")
+    """Where the picture of a kind (prediction, coloring, overlay) of an image lies in a folder of results.
+
+    Raises:
+        OutsideError: the image's name is a path, which would lead elsewhere.
+    """
+    return path_inside(folder, kind, f"{name}_{kind}.png")
 
 
 class PredictionWriter:
@@ -90,6 +95,7 @@ class PredictionWriter:
 
         Raises:
             ImageError: a file cannot be written.
+            OutsideError: the name, or a link in the folder, leads out of it.
         """
         pictures = {}
         if self._save_prediction:
@@ -100,5 +106,6 @@ class PredictionWriter:
         paths = []
         for kind, picture in pictures.items():
             paths.append(picture_path(self._folder, kind, name))
+            refuse_linked_folder(os.path.dirname(paths[-1]))
             write_image(paths[-1], picture)
         return paths

@@ -15,6 +15,7 @@ import logging
 import os
 from dataclasses import dataclass
 
+from database.containment import path_inside, refuse_linked_folder
 from tools.flags import TrainConfig
 from tools.run_lock import LOCK_NAME
 
@@ -80,6 +81,15 @@ class RunFolder:
         """Prefix of the snapshot of a step."""
         return f"{self.snapshot_prefix}-{step}"
 
+    def refuse_links(self) -> None:
+        """Refuses a run whose folders of snapshots lie elsewhere, as files are replaced and removed in them.
+
+        Raises:
+            OutsideError: one of them is a link.
+        """
+        for path in (self.snapshots, self.best):
+            refuse_linked_folder(path)
+
     def set_aside_earlier_run(self) -> str:
         """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten.
 
@@ -103,8 +113,12 @@ class RunFolder:
 
 
 def run_folder(config: TrainConfig) -> RunFolder:
-    """The folder of the run that these flags describe."""
-    return RunFolder(os.path.join(config.log_dir, config.database, model_id(config)))
+    """The folder of the run that these flags describe.
+
+    Raises:
+        OutsideError: its id would lead out of the log folder, as with a path among the splits.
+    """
+    return RunFolder(path_inside(config.log_dir, config.database, model_id(config)))
 
 
 def run_name(prefix: str) -> str:

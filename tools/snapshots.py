@@ -33,7 +33,9 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
 
     Raises:
         CheckpointError: there is none of that step, it is damaged, or the run is over.
+        OutsideError: the run's snapshots are kept elsewhere, by a link.
     """
+    folder.refuse_links()
     prefix = folder.snapshot(step)
     if not os.path.exists(prefix + ".index"):
         steps = snapshot_steps(folder)
