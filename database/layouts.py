@@ -36,6 +36,11 @@ NO_LISTS: Mapping[str, str | None] = {}
 KITTI_HOLDOUT = 0.2
 
 
+def shown_holdout(fraction: float | None) -> str:
+    """A held-out fraction in messages."""
+    return "none" if fraction is None else f"{fraction:g}"
+
+
 class Contents(NamedTuple):
     """The bytes of a sample's files; None for a file that is to be opened by its path, or that the sample lacks."""
 

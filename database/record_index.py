@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from database.atomic import written_atomically
 from database.datasets import Dataset, require_split
 from database.images import image_size
-from database.layouts import Sample
+from database.layouts import Sample, shown_holdout
 from database.loading import label_path
 from database.tfrecord import Place, RecordSample, TFRecordError, path_in_records
 
@@ -226,12 +226,11 @@ class RecordIndex:
                 f"--label_map and --ignore_label and had {then.get(file_id, 'unknown')} when the records were written: "
                 "give the flags of then, or write them again"
             )
-
         if self.holdout != holdout:
             advice = "drop --holdout" if self.holdout is None else f"give --holdout {self.holdout:g}"
             raise TFRecordError(
-                f"{path}: --holdout is {_shown(holdout)} and was {_shown(self.holdout)} when the records were written: "
-                f"{advice}, or write them again"
+                f"{path}: --holdout is {shown_holdout(holdout)} and was {shown_holdout(self.holdout)} when the records "
+                f"were written: {advice}, or write them again"
             )
 
     def samples(self, folder: str, data_dir: str) -> list[Sample]:
@@ -270,10 +269,6 @@ def _refuse_other_files(path: str, index: RecordIndex) -> None:
                     f"{sample.place.length} bytes, expected one that begins at {end}: {_WRITE_AGAIN}"
                 )
             end = sample.place.end
-
-
-def _shown(fraction: float | None) -> str:
-    return "none" if fraction is None else f"{fraction:g}"
 
 
 def _check_length(path: str, expected: int) -> None:

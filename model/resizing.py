@@ -1,4 +1,4 @@
-"""Resizing of tower lists, on the grids that networks in the world were trained with."""
+"""Resizing of tower lists, bilinear and nearest."""
 
 from __future__ import annotations
 

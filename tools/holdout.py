@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 
 from database.atomic import written_atomically
-from database.layouts import KITTI_HOLDOUT, Sample
+from database.layouts import KITTI_HOLDOUT, Sample, shown_holdout
 from tools.dataset_flags import SplitFlags
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
@@ -46,11 +46,9 @@ def check_same_holdout(record: ModelRecord, config: TrainConfig, trained: str) -
     now, then = held_out_fraction(config), record.flags.get(_HOLDOUT, _DEFAULTS.get(record.database))
     if record.flags and now != then:
         advice = "drop --holdout" if then is None else f"give --holdout {then:g}"
-        raise FlagError(f"--holdout is {_shown(now)} and {trained} was trained with {_shown(then)}: {advice}")
-
-
-def _shown(fraction: float | None) -> str:
-    return "none" if fraction is None else f"{fraction:g}"
+        raise FlagError(
+            f"--holdout is {shown_holdout(now)} and {trained} was trained with {shown_holdout(then)}: {advice}"
+        )
 
 
 def write_held_out(folder: RunFolder, held_out: Sequence[Sample], data_dir: str) -> None:
