@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
-    from database.images import read_image
+    from database.images import read_image, set_max_pixels
     from tools.input_images import ResultNames, images_in
     from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter, results_folder
@@ -112,6 +112,7 @@ def main(arguments: Sequence[str]) -> None:
         with_chosen_precision,
     )
 
+    set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     path = config.image_path
     image = read_image(path) if path is not None and not os.path.isdir(path) else None

@@ -127,8 +127,10 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
+    from database.images import set_max_pixels
     from tools.selection import choose_checkpoint, with_chosen_precision
 
+    set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     if config.follow is not None:
         follow(config)

@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
+    from database.images import set_max_pixels
     from tools.preflight import check_disjoint, check_labels
     from tools.run_folder import run_folder
     from tools.run_lock import run_lock
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     from tools.training_data import training_samples, validation_samples
     from tools.training_run import train, validate
 
+    set_max_pixels(config.max_pixels)
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
     folder = run_folder(config)

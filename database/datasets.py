@@ -14,6 +14,7 @@ from database import classes, layouts, palettes
 from database.classes import IGNORE_LABEL
 from database.layouts import DatasetError, Sample
 from database.palettes import Palette
+from database.regular_files import regular_file
 
 __all__ = [
     "IGNORE_LABEL",
@@ -288,7 +289,7 @@ def _custom_label_map(num_classes: int, ignore_label: int, path: str | None) -> 
 
 def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig", opener=regular_file) as file:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
@@ -297,14 +298,21 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
     label_map: dict[int, int] = {}
     for where, file_id, train_id in rows:
         train_id = str(IGNORE_LABEL) if train_id.lower() == "ignore" else train_id
-        if not (file_id.isdecimal() and int(file_id) <= 255):
-            raise DatasetError(f"{where}: id '{file_id}' in the label files, expected 0 to 255")
-        if not (train_id.isdecimal() and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
-            raise DatasetError(f"{where}: training id '{train_id}', expected 0 to {num_classes - 1}, 255 or 'ignore'")
+        if not (_is_number(file_id) and int(file_id) <= 255):
+            raise DatasetError(f"{where}: id '{file_id[:60]}' in the label files, expected 0 to 255")
+        if not (_is_number(train_id) and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
+            raise DatasetError(
+                f"{where}: training id '{train_id[:60]}', expected 0 to {num_classes - 1}, 255 or 'ignore'"
+            )
         if int(file_id) in label_map:
             raise DatasetError(f"{where}: id {file_id} is mapped already")
         label_map[int(file_id)] = int(train_id)
     return label_map
+
+
+def _is_number(text: str) -> bool:
+    # Python refuses to turn thousands of digits into a number.
+    return text.isdecimal() and len(text) <= 100
 
 
 def _text_rows(path: str, text: str) -> list[tuple[str, str, str]]:
@@ -312,7 +320,7 @@ def _text_rows(path: str, text: str) -> list[tuple[str, str, str]]:
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split("#", 1)[0].split()
         if fields and len(fields) != 2:
-            raise DatasetError(f"{path}, line {number}: found '{line.strip()}', expected 'id train_id'")
+            raise DatasetError(f"{path}, line {number}: found '{line.strip()[:60]}', expected 'id train_id'")
         if fields:
             rows.append((f"{path}, line {number}", fields[0], fields[1]))
     return rows
@@ -323,6 +331,8 @@ def _json_rows(path: str, text: str) -> list[tuple[str, str, str]]:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise DatasetError(f"{path}: not JSON that can be read ({type(error).__name__})") from error
     if not isinstance(content, dict):
         raise DatasetError(f'{path}: expected a JSON object {{"id": train_id}}')
-    return [(f"{path}, id {file_id}", file_id, str(train_id)) for file_id, train_id in content.items()]
+    return [(f"{path}, id {file_id[:60]}", file_id, str(train_id)) for file_id, train_id in content.items()]

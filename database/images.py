@@ -8,12 +8,13 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from database.atomic import written_atomically
+from database.regular_files import regular_file
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
 _DECODE_ERRORS = (
@@ -24,6 +25,7 @@ _DECODE_ERRORS = (
     LookupError,
     EOFError,
     OverflowError,
+    MemoryError,
     struct.error,
     Image.DecompressionBombError,
 )
@@ -49,8 +51,11 @@ _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 # Files of these formats are programs, which Pillow hands to Ghostscript.
 PROGRAM_FORMATS = ("EPS",)
 
-# Changing the warning filters is not safe across threads, so only one thread at a time may do it.
-_warning_filters = threading.Lock()
+MAX_PIXELS = 178_000_000
+
+# Changing the warning filters, or Pillow's limit, is not safe across threads, so only one at a time may do it.
+_pillow_settings = threading.Lock()
+_max_pixels = MAX_PIXELS
 
 
 class ImageError(ValueError):
@@ -71,9 +76,27 @@ def _decode_errors_named(path: str) -> Iterator[None]:
         raise ImageError(f"{path}: not an image that can be read ({reason})") from error
 
 
+def set_max_pixels(number: int) -> None:
+    """Sets how many pixels an image or label may have, in this process; `MAX_PIXELS` where it is never called.
+
+    The size is read from the header, before anything is decoded. Like Pillow's own limit, which is set with it, this is
+    a setting of the module: a bound on memory, on which nothing depends that is read.
+
+    Args:
+      number: 1 or more.
+    """
+    global _max_pixels
+    _max_pixels = number
+    # Pillow refuses more than twice its limit, also what is of another size inside of a file than its header says.
+    Image.MAX_IMAGE_PIXELS = (number + 1) // 2
+
+
+set_max_pixels(MAX_PIXELS)
+
+
 @contextmanager
 def _warnings_silenced() -> Iterator[None]:
-    with _warning_filters, warnings.catch_warnings():
+    with _pillow_settings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -82,14 +105,35 @@ def _warnings_silenced() -> Iterator[None]:
 def _opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]]:
     """The image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
     # Not by its path, as Pillow would then map grey TIFFs into memory, and those that are to be turned wrongly.
-    with open(path, "rb") if content is None else io.BytesIO(content) as file:
+    with open(path, "rb", opener=regular_file) if content is None else io.BytesIO(content) as file:
         with _warnings_silenced():
-            image = Image.open(file)
+            image = _opened_within_limit(path, file)
             if image.format in PROGRAM_FORMATS:
                 raise ImageError(f"{path}: PostScript, a program that draws an image: convert it to PNG or JPEG")
             orientation = _orientation(image)
         with image:
             yield image, orientation
+
+
+def _opened_within_limit(path: str, file: IO[bytes]) -> Image.Image:
+    """As `Image.open`; the caller holds the lock on Pillow's settings."""
+    try:
+        image = Image.open(file)
+    except Image.DecompressionBombError:  # which does not tell height and width
+        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            file.seek(0)
+            image = Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = guard
+    width, height = image.size
+    if width * height > _max_pixels:
+        image.close()
+        raise ImageError(
+            f"{path}: {height}x{width} (height x width) are {height * width} pixels, and --max_pixels is "
+            f"{_max_pixels}: give a smaller image, or raise --max_pixels if there is memory for it"
+        )
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -149,7 +193,7 @@ def read_image(path: str, content: bytes | None = None) -> np.ndarray:
       uint8 [height, width, 3], 0..255, read-only.
 
     Raises:
-      ImageError: the path is missing, a folder, no image, truncated, damaged or absurdly large.
+      ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels.
     """
     with _decode_errors_named(path):
         return _to_rgb(_decode(path, content))
@@ -191,7 +235,7 @@ def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
       path, content: see `read_image`.
 
     Raises:
-      ImageError: the path is missing, a folder or no image; the pixels are not looked at.
+      ImageError: the path is missing, a folder, no image or has too many pixels; these are not looked at.
     """
     with _decode_errors_named(path), _opened(path, content) as (image, orientation):
         width, height = image.size
@@ -217,7 +261,7 @@ def read_bytes(path: str) -> bytes:
     Raises:
       ImageError: the path is missing, a folder or cannot be read.
     """
-    with _decode_errors_named(path), open(path, "rb") as file:
+    with _decode_errors_named(path), open(path, "rb", opener=regular_file) as file:
         return file.read()
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from database.classes import identity_map
+from database.folders import walked
 from database.lists import AbsentSplitError, DatasetError, Entry, and_more, listed
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -230,7 +231,7 @@ def _folder_pair(
 def _files_below(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
     """Relative path without suffix -> path, of the visible files below a folder with one of the suffixes."""
     found: dict[str, str] = {}
-    for parent, folder_names, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+    for parent, folder_names, names in walked(folder, _refuse_unreadable, _refuse_loop):
         for name in sorted([*names, *folder_names]):
             suffix = next((end for end in suffixes if name.lower().endswith(end.lower())), None)
             if suffix is None or name.startswith("."):
@@ -246,9 +247,15 @@ def _files_below(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
 
 
 def _refuse_unreadable(error: OSError) -> None:
-    """Called by `os.walk`, which by itself passes over such folders; one that does not exist holds no files."""
+    """Called while folders are walked; one that does not exist holds no files."""
     if not isinstance(error, FileNotFoundError):
         raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
+
+
+def _refuse_loop(path: str) -> None:
+    raise DatasetError(
+        f"{path}: a link to a folder that it lies in, whose files would be found again and again; remove it"
+    )
 
 
 def _unlabelled(images: Mapping[str, str]) -> list[Entry]:

@@ -7,7 +7,10 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from database.regular_files import regular_file
+
 ODGT_SUFFIX = ".odgt"
+_LONGEST_SHOWN = 300
 
 
 class DatasetError(ValueError):
@@ -55,9 +58,8 @@ def listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = Fals
     missing: list[tuple[int, str]] = []
     for number, fields in (_odgt_lines if is_odgt else _text_lines)(list_path, split):
         if fields[0] in first_lines:
-            raise DatasetError(
-                f"{list_path}, line {number}: {fields[0]} is listed already in line {first_lines[fields[0]]}"
-            )
+            listed_in, name = first_lines[fields[0]], _shortened(fields[0])
+            raise DatasetError(f"{list_path}, line {number}: {name} is listed already in line {listed_in}")
         first_lines[fields[0]] = number
         paths = [_resolved(folders, field, by_last_parts) for field in fields]
         missing += [(number, field) for field, path in zip(fields, paths, strict=True) if not path]
@@ -66,7 +68,7 @@ def listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = Fals
     if missing:
         number, field = missing[0]
         raise DatasetError(
-            f"{list_path}, line {number}: names {field}, which is no file in {' or '.join(folders)}"
+            f"{list_path}, line {number}: names {_shortened(field)}, which is no file in {' or '.join(folders)}"
             f"{and_more(len(missing) - 1)}"
         )
     return entries
@@ -77,10 +79,15 @@ def and_more(count: int) -> str:
     return f" (and {count} more)" if count else ""
 
 
+def _shortened(value: object) -> str:
+    text = value if isinstance(value, str) and value else json.dumps(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
 def _lines(list_path: str, split: str) -> Iterator[tuple[int, str]]:
     """Number and text of each line that is not empty."""
     try:
-        with open(list_path, encoding="utf-8-sig", errors="replace") as file:
+        with open(list_path, encoding="utf-8-sig", errors="replace", opener=regular_file) as file:
             lines = file.read().splitlines()
     except OSError as error:
         kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
@@ -118,7 +125,7 @@ def _odgt_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
             if name not in values:
                 raise DatasetError(f"{where}: '{name}' is missing, expected the path of a file")
             if not isinstance(values[name], str) or not values[name]:
-                raise DatasetError(f"{where}: '{name}' is {json.dumps(values[name])}, expected the path of a file")
+                raise DatasetError(f"{where}: '{name}' is {_shortened(values[name])}, expected the path of a file")
         yield number, [values[name] for name in names]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from database.classes import IGNORE_LABEL
+from database.regular_files import regular_file
 
 Palette = tuple[tuple[int, int, int], ...]
 
@@ -30,6 +31,9 @@ _FONT_SIZE = 14
 _ROW_HEIGHT = 22
 _SWATCH = 14
 _MARGIN = 8
+
+# Python refuses to turn thousands of digits into a number.
+_MOST_DIGITS = 100
 
 
 class PaletteError(ValueError):
@@ -197,7 +201,7 @@ def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, P
       PaletteError: the file is unreadable, malformed or describes another number of classes.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig", opener=regular_file) as file:
             text = file.read()
         entries = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
     except (OSError, UnicodeDecodeError) as error:
@@ -217,8 +221,13 @@ def _checked_color(values: object, where: str) -> tuple[int, int, int]:
         and len(values) == 3
         and all(type(value) is int and 0 <= value <= 255 for value in values)
     ):
-        raise PaletteError(f"{where}: found colour {values}, expected three whole numbers R G B in 0..255")
+        raise PaletteError(f"{where}: found colour {_shortened(values)}, expected three whole numbers R G B in 0..255")
     return values[0], values[1], values[2]
+
+
+def _shortened(values: object) -> str:
+    text = str(values)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _text_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]]:
@@ -226,7 +235,7 @@ def _text_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split("#", 1)[0].split(None, 3)
         if fields:
-            values = [int(field) if field.isdecimal() else field for field in fields[:3]]
+            values = [int(field) if field.isdecimal() and len(field) <= _MOST_DIGITS else field for field in fields[:3]]
             name = fields[3].strip() if len(fields) == 4 else ""
             entries.append((name, _checked_color(values, f"{path}, line {number}")))
     return entries
@@ -237,9 +246,11 @@ def _json_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise PaletteError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise PaletteError(f"{path}: not JSON that can be read ({type(error).__name__})") from error
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise PaletteError(f'{path}: expected a JSON list of {{"name": ..., "color": [R, G, B]}}')
     return [
-        (str(entry.get("name") or ""), _checked_color(entry.get("color"), f"{path}, entry {number}"))
+        (" ".join(str(entry.get("name") or "").split()), _checked_color(entry.get("color"), f"{path}, entry {number}"))
         for number, entry in enumerate(content, start=1)
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,10 +19,11 @@ from database.datasets import Dataset, require_split
 from database.images import image_size
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
+from database.regular_files import regular_file
 from database.tfrecord import Place, RecordSample, TFRecordError, path_in_records
 
 RECORDS_FOLDER = "tfrecord"
-_VERSION = 1
+_VERSION = 2
 
 
 def records_folder(data_dir: str) -> str:
@@ -141,6 +143,7 @@ class RecordIndex:
                 for shard in self.shards
             ],
         }
+        values["checksum"] = _checksum(values)
         path = _index_path(folder, self.split)
         try:
             with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
@@ -158,18 +161,20 @@ class RecordIndex:
         """
         path = _index_path(folder, split)
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8", opener=regular_file) as file:
                 values = json.load(file)
         except FileNotFoundError as error:
             raise TFRecordError(
                 f"{path}: there is no such index, so the records of split '{split}' are not there or not complete: "
                 f"write them with python -m tools.make_tfrecord --split {split}"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise TFRecordError(f"{path}: the index cannot be read ({error}): {_WRITE_AGAIN}") from error
         version = values.get("version") if isinstance(values, dict) else None
         if version != _VERSION:
             raise TFRecordError(f"{path}: an index of version {version}, expected {_VERSION}: {_WRITE_AGAIN}")
+        if values.get("checksum") != _checksum(values):
+            raise TFRecordError(f"{path}: the index is damaged or was changed (its checksum differs): {_WRITE_AGAIN}")
         try:
             index = cls._of_values(values)
             fits = (index.split, index.num_samples) == (split, values["num_samples"])
@@ -251,6 +256,11 @@ class RecordIndex:
                 image, label = (os.path.join(data_dir, file) for file in files)
                 samples.append(RecordSample(name, image, label, self.label_map, size, path, number, place))
         return samples
+
+
+def _checksum(values: Mapping[str, Any]) -> int:
+    """CRC-32 of everything in the index but itself: a wrong digit would be a wrong label as well."""
+    return zlib.crc32(json.dumps({name: value for name, value in values.items() if name != "checksum"}).encode())
 
 
 _WRITE_AGAIN = "remove it and run tools.make_tfrecord again, which keeps the shards"

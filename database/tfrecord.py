@@ -16,11 +16,13 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import DecodeError
 
 from database.atomic import written_atomically
 from database.images import file_format, image_size, read_bytes
 from database.layouts import Contents, Sample
 from database.loading import decode_sample, label_path
+from database.regular_files import regular_file
 
 # The names are those of DeepLab's records, as far as these have such a feature:
 # https://github.com/tensorflow/models/blob/master/research/deeplab/datasets/build_data.py
@@ -176,6 +178,8 @@ def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
         TFRecordError: it holds other records, is damaged or cannot be read.
     """
     places: list[Place] = []
+    if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
+        raise TFRecordError(f"{path}: a folder, a pipe or a device, expected a file of records: remove it")
     try:
         for found, expected in zip_longest(tf.io.tf_record_iterator(path), records):
             if found != expected:
@@ -192,11 +196,17 @@ def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
 def _difference(found: bytes | None, expected: bytes | None) -> str:
     if found is None or expected is None:
         return "is missing" if found is None else "is one too many"
-    was, now = (
-        os.fsdecode(tf.train.Example.FromString(record).features.feature[f"{_IMAGE}/{_PATH}"].bytes_list.value[0])
-        for record in (found, expected)
-    )
+    was, now = _path_in(found), _path_in(expected)
     return f"is of {was} and has changed" if was == now else f"is of {was}, expected {now}"
+
+
+def _path_in(record: bytes) -> str:
+    """The path of a record's image; any shard may be met, also one of another kind."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+        return os.fsdecode(features[f"{_IMAGE}/{_PATH}"].bytes_list.value[0])
+    except (DecodeError, IndexError):
+        return "another kind"
 
 
 def read_record(path: str, number: int, place: Place) -> bytes:
@@ -206,7 +216,7 @@ def read_record(path: str, number: int, place: Place) -> bytes:
         TFRecordError: it cannot be read or is damaged.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_file) as file:
             file.seek(place.offset + _HEADER_BYTES)
             record = file.read(place.length)
     except OSError as error:

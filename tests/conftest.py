@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,6 +29,15 @@ def _safe_matrix_products(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def half_precision() -> None:
     """Requested by every test that runs float16 or bfloat16 operations; see `_safe_matrix_products`."""
+
+
+@pytest.fixture
+def _usual_limit() -> Iterator[None]:
+    """Requested by tests that set the limit of pixels, which holds for the process."""
+    yield
+    from database.images import MAX_PIXELS, set_max_pixels
+
+    set_max_pixels(MAX_PIXELS)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

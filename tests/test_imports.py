@@ -36,7 +36,7 @@ LAYERS = {
         ("training_graph",),
     ),
     "database": (
-        ("atomic", "classes", "containment"),
+        ("atomic", "classes", "containment", "folders", "regular_files"),
         ("images", "lists"),
         ("palettes", "layouts", "synthetic", "augment"),
         ("datasets",),

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from database.datasets import Dataset, DatasetError, find_samples, overlapping
-from database.images import ImageError, write_image
+from database.images import ImageError, set_max_pixels, write_image
 from database.layouts import AbsentSplitError, Sample
 from database.loading import load_sample
 from database.palettes import PaletteError, legend
@@ -161,6 +161,7 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, looks, writes the report; ends with exit code 1 where there is any fault."""
     config = parse_flags(CheckConfig, arguments, "Look at a dataset.")
+    set_max_pixels(config.max_pixels)
     findings, samples = examine(config)
     for line in fault_lines(findings.faults):
         logger.warning("%s", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import hashlib
 import logging
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
+from database.folders import walked
+from database.regular_files import regular_file
 from tools import snapshot_files
 from tools.run_folder import SNAPSHOT_NAME
 from tools.session_errors import reason
@@ -108,9 +111,7 @@ def newest_snapshot(log_dir: str) -> str:
     Raises:
         CheckpointError: there is none.
     """
-    pattern = os.path.join(glob.escape(log_dir), "**", "snapshot", SNAPSHOT_NAME + "-*.index")
-    folders = {os.path.dirname(index) for index in glob.glob(pattern, recursive=True)}
-    newest = [prefix for folder in sorted(folders) for prefix in newest_first(folder)[:1]]
+    newest = [prefix for folder in sorted(_snapshot_folders(log_dir)) for prefix in newest_first(folder)[:1]]
     if not newest:
         raise CheckpointError(
             f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt"
@@ -120,6 +121,14 @@ def newest_snapshot(log_dir: str) -> str:
     if found is None:
         raise CheckpointError(f"{folder}: every snapshot of the newest run is damaged: give --weights_ckpt")
     return found
+
+
+def _snapshot_folders(log_dir: str) -> Iterator[str]:
+    """The visible folders `snapshot` below a folder that hold any."""
+    for parent, folder_names, names in walked(log_dir, lambda error: None, lambda path: None):
+        folder_names[:] = [name for name in folder_names if not name.startswith(".")]
+        if os.path.basename(parent) == "snapshot" and fnmatch.filter(names, SNAPSHOT_NAME + "-*.index"):
+            yield parent
 
 
 def checkpoint_step(prefix: str) -> int | None:
@@ -138,7 +147,7 @@ def checksum(prefix: str) -> str:
     """
     index = prefix + ".index"
     try:
-        with open(index if os.path.exists(index) else prefix, "rb") as file:
+        with open(index if os.path.exists(index) else prefix, "rb", opener=regular_file) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{prefix}: the checkpoint cannot be read ({reason(error)})") from error
@@ -152,9 +161,12 @@ def variable_shapes(prefix: str) -> dict[str, list[int]]:
     """
     if prefix.endswith((".npy", ".npz", ".pth", ".pt", ".h5", ".safetensors")):
         raise CheckpointError(f"{prefix}: this is no TensorFlow checkpoint; give one (prefix, .index or folder)")
+    for path in (prefix, prefix + ".index", *glob.glob(glob.escape(prefix) + ".data-*")):
+        if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
+            raise CheckpointError(f"{path}: a folder, a pipe or a device, expected a file of the checkpoint")
     try:
         return dict(tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map())
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: it ends too early
         raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({reason(error)})") from error
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from database.classes import IGNORE_LABEL
 from database.layouts import Sample
 from database.loading import load_label
+from database.regular_files import regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
         ClassWeightsError: it cannot be read or holds other than `num_classes` numbers of 0 or more, one above 0.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular_file) as file:
             words = file.read().replace(",", " ").split()
         weights = tuple(float(word) for word in words)
     except OSError as error:
@@ -55,7 +56,7 @@ def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
             f"--class_weights {path} cannot be read ({error.strerror}): give a text file"
         ) from error
     except ValueError as error:
-        raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({error})") from error
+        raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({str(error)[:200]})") from error
     if len(weights) != num_classes:
         raise ClassWeightsError(
             f"--class_weights {path} holds {len(weights)} numbers, and there are {num_classes} classes: give one each"

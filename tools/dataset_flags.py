@@ -8,6 +8,9 @@ from typing import ClassVar
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flag_parsing import FlagError, flag, mean_color
 
+# Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
+MAX_PIXELS = 178_000_000
+
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 
 
@@ -22,6 +25,8 @@ class ClassFlags:
     image_mean: tuple[float, float, float] | None = flag(
         None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
     )
+
+    max_pixels: int = flag(MAX_PIXELS, "most pixels of an image or label; larger ones are not decoded", minimum=1)
 
     # Those that mean something with --database custom, see `check_own_data_flags`.
     own_data_flags: ClassVar[tuple[str, ...]] = (

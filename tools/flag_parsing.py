@@ -11,6 +11,8 @@ from tools.config_file import FlagError, config_arguments
 
 Config = TypeVar("Config")
 
+_LONGEST_MESSAGE = 500
+
 
 def switch(text: str) -> bool:
     """0 or 1."""
@@ -102,7 +104,8 @@ class OneLineParser(argparse.ArgumentParser):
     """Raises FlagError where argparse would print its usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise FlagError(f"{message} (see --help)")
+        shown = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
+        raise FlagError(f"{shown} (see --help)")
 
 
 _CONFIG = "config"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from database.datasets import find_samples
+from database.images import set_max_pixels
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import SplitFlags
@@ -63,6 +64,7 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
 def main(arguments: Sequence[str]) -> None:
     """Parses flags and writes the records."""
     config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
+    set_max_pixels(config.max_pixels)
     dataset = dataset_of_flags(config.database, config)
     data_dir = existing_folder(dataset, config.data_dir)
     samples = find_samples(dataset, data_dir, [config.split])

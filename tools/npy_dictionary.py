@@ -7,6 +7,7 @@ stand-ins only, which build arrays of numbers from bytes.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
@@ -14,9 +15,12 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 from numpy.lib import format as npy_format
 
+from database.regular_files import regular_file
+
 _NUMBER_TYPE = re.compile(r"[fiu][1248]|b1")
 _OBJECT_TYPE = re.compile(r"O\d*")
 _BYTE_ORDERS = "<>=|"
+_MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class NpyDictionaryError(ValueError):
@@ -36,12 +40,13 @@ def read_npy_dictionary(path: str) -> dict[str, Any]:
         NpyDictionaryError: the file is no .npy file, is damaged, holds no dictionary, or anything else in it.
         OSError: the file cannot be opened.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_file) as file:
         try:
             _skip_header(file)
+            _check_memo(file)
             content = _plain(_RestrictedUnpickler(file, encoding="latin1").load())
         except NpyDictionaryError as error:
-            raise NpyDictionaryError(f"{path}: {error}") from error
+            raise NpyDictionaryError(f"{path}: {_in_one_line(error)}") from error
         except Exception as error:  # a damaged or malicious pickle may raise whatever it likes
             raise NpyDictionaryError(f"{path}: not a .npy file that can be read ({_in_one_line(error)})") from error
     if not isinstance(content, dict):
@@ -62,6 +67,15 @@ def _skip_header(file: BinaryIO) -> None:
     _, _, dtype = read_header(file)
     if dtype != np.dtype(object):
         raise NpyDictionaryError(f"holds an array of {dtype}, expected a dictionary of arrays")
+
+
+def _check_memo(file: BinaryIO) -> None:
+    """Reads through the pickle and back: a damaged number of a part would make pickle keep a table of that length."""
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in _MEMO_OPCODES and (argument or 0) > count:
+            raise NpyDictionaryError(f"damaged, as part {count} of the pickle is numbered {argument}")
+    file.seek(start)
 
 
 class _RestrictedUnpickler(pickle.Unpickler):

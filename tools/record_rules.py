@@ -142,7 +142,7 @@ def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mappin
             raise RecordError(f"{path}: '{inside}{name}' is missing: put back the file that train.py wrote")
     for name, value in values.items():
         if name not in known:
-            raise RecordError(f"{path}: '{inside}{name}' is unknown, expected {', '.join(known)}")
+            raise RecordError(f"{path}: '{inside}{name[:60]}' is unknown, expected {', '.join(known)}")
         if name in rules and not rules[name].holds(value):
             raise RecordError(
                 f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: "

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from database.atomic import written_atomically
+from database.regular_files import regular_file
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import FlagError, flag, parse_flags
 from tools.tables import percent
@@ -31,8 +32,8 @@ _NO_PROPERTY = frozenset(
     {
         "log_dir", "data_dir", "resume_step", "eval_only", "check_data", "show_period", "snapshot", "keep", "val_every",
         "log_memory", "save_first_iteration", "save_memory", "checkpoint_units", "test_max_iter", "pretrained_prefix",
-        "pretrained_sha256", "training_samples_sha256", "class_weight_values", "data_format",
-        "auto_resume", "snapshot_minutes",
+        "pretrained_sha256", "training_samples_sha256", "class_weight_values", "data_format", "max_pixels",
+        "auto_resume", "snapshot_minutes", "max_bad_files",
     }
 )  # fmt: skip
 
@@ -121,9 +122,9 @@ def _scores(folder: str, predictions: str) -> list[Score]:
 def _read_object(path: str) -> dict[str, Any] | None:
     """The JSON object in a file; None, and a warning, where there is none."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular_file) as file:
             values = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         logger.warning("%s is left out: %s", path, " ".join(str(error).split()))
         return None
     return values if isinstance(values, dict) else None

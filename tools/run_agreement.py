@@ -41,6 +41,7 @@ _FREE_ON_RESUME = frozenset(
         "checkpoint_units",
         "log_memory",
         "max_bad_files",
+        "max_pixels",
         "val_list",
         "test_list",
     }

@@ -34,6 +34,7 @@ from database.classes import VOC_CLASSES
 from database.images import write_image
 from database.lists import DatasetError, and_more
 from database.palettes import voc_palette
+from database.regular_files import regular_file
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import OneLineParser
 
@@ -83,7 +84,7 @@ def read_names(path: str) -> tuple[str, ...]:
       DatasetError: the file cannot be read, or a line is no name of a file.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular_file) as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"

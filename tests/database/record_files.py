@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -48,3 +51,9 @@ def flip_a_bit(path: str, position: int) -> None:
     content = bytearray(Path(path).read_bytes())
     content[position] ^= 4
     Path(path).write_bytes(content)
+
+
+def write_values(path: Path, values: dict[str, Any]) -> None:
+    """Writes an index with the checksum of its values, as somebody who means ill would."""
+    changed = {name: value for name, value in values.items() if name != "checksum"}
+    path.write_text(json.dumps({**changed, "checksum": zlib.crc32(json.dumps(changed).encode())}))

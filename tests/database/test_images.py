@@ -255,16 +255,66 @@ def test_image_size_needs_only_the_header(tmp_path):
     assert images.image_size(str(path)) == (100, 140)
 
 
-def test_decompression_bombs_are_refused_and_large_images_do_not_warn(tmp_path, monkeypatch):
-    path = save(tmp_path / "image.png", Image.fromarray(np.zeros((30, 30), np.uint8)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
-        assert images.read_image(path).shape == (30, 30, 3)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    for read in (images.read_image, images.read_label, images.image_size):
-        with pytest.raises(images.ImageError, match="decompression bomb"):
-            read(path)
+@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".gif", ".webp"])
+@pytest.mark.parametrize("limit", [900, 901])
+@pytest.mark.filterwarnings("error")
+def test_an_image_as_large_as_allowed_is_read_without_warning(tmp_path, suffix, limit):
+    path = save(tmp_path / f"image{suffix}", Image.fromarray(np.zeros((25, 36, 3), np.uint8)))
+    images.set_max_pixels(limit)
+    assert images.read_image(path).shape == (25, 36, 3)
+
+
+@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".gif", ".webp"])
+@pytest.mark.parametrize("limit", [899, 700, 450, 449, 10, 1])
+def test_larger_images_are_refused_by_their_header(tmp_path, suffix, limit):
+    path = save(tmp_path / f"image{suffix}", Image.fromarray(np.zeros((25, 36, 3), np.uint8)))
+    content = Path(path).read_bytes()[:120]
+    images.set_max_pixels(limit)
+    for read in (images.read_image, images.read_label, images.image_size, images.file_format):
+        for arguments in ((path,), (path, content)) if suffix == ".png" else ((path,),):
+            with pytest.raises(images.ImageError) as caught:
+                read(*arguments)
+            assert str(caught.value) == (
+                f"{path}: 25x36 (height x width) are 900 pixels, and --max_pixels is {limit}: give a smaller image, or "
+                "raise --max_pixels if there is memory for it"
+            )
+
+
+@pytest.mark.usefixtures("_usual_limit")
+def test_more_pixels_than_pillow_allows_by_itself_are_read_if_allowed(tmp_path):
+    """Of one bit each, 179 million zeros are a small file; its header is asked alone."""
+    path = save(tmp_path / "image.png", Image.new("1", (17900, 10000)))
+    with pytest.raises(images.ImageError, match="10000x17900 .* are 179000000 pixels, and --max_pixels is 178000000"):
+        images.image_size(path)
+    images.set_max_pixels(200_000_000)
+    assert images.image_size(path) == (10000, 17900)
+
+
+@pytest.mark.usefixtures("_usual_limit")
+def test_an_image_inside_of_a_file_that_is_larger_than_its_header_says(tmp_path):
+    """An .ico file holds PNGs, and says itself how large they are."""
+    path = Path(save(tmp_path / "image.ico", Image.new("RGB", (64, 64)), sizes=[(64, 64)]))
+    content = bytearray(path.read_bytes())
+    content[6] = content[7] = 8  # width and height of the first, in the directory
+    path.write_bytes(content)
+    images.set_max_pixels(1000)
+    for read in (images.image_size, images.read_image):
+        with pytest.raises(images.ImageError, match="image.ico: .*4096 pixels, and --max_pixels is 1000"):
+            read(str(path))
+
+
+def test_no_memory_for_an_image_is_told(tmp_path, monkeypatch):
+    path = save(tmp_path / "image.png", Image.fromarray(RGB))
+
+    def no_memory(image):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", no_memory)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_memory)
+    with pytest.raises(images.ImageError, match=r"image.png: not an image that can be read \(MemoryError\)"):
+        images.read_image(path)
 
 
 def test_reading_in_threads_leaves_the_warning_filters_alone(tmp_path):

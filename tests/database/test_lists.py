@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from database.datasets import custom_dataset, find_samples, get_dataset
 from database.layouts import DatasetError
@@ -107,6 +109,35 @@ def test_faults_name_file_and_line(data_dir, tmp_path, lines, words):
     assert str(caught.value).startswith(f"{path}, line ")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+PARTS = ("a.png", "b.png", " ", "\t", "\n", "\r", '"', "{", "}", "[", ":", ",", "fpath_img")
+OBJECTS = st.dictionaries(
+    st.sampled_from(["fpath_img", "fpath_segm", "width"]), st.one_of(st.text(), st.integers(), st.none())
+)
+TEXTS = st.one_of(
+    st.binary(max_size=80),
+    st.text(max_size=80).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.lists(st.sampled_from(PARTS)).map(lambda parts: "".join(parts).encode()),
+    OBJECTS.map(lambda values: json.dumps(values).encode()),
+)
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TEXTS, st.sampled_from(["list.txt", "list.odgt"]), st.sampled_from(["train", "test"]))
+def test_any_text_is_a_list_or_told(tmp_path, content, name, split):
+    for image in ("a.png", "b.png"):
+        (tmp_path / image).touch()
+    (tmp_path / name).write_bytes(content)
+    entries, told = [], None
+    try:
+        entries = listed(str(tmp_path / name), str(tmp_path), split)
+    except DatasetError as error:
+        told = str(error)
+    assert told is None or told.startswith(f"{tmp_path / name}, line ")
+    for entry in entries:
+        assert Path(entry.image).is_file()
+        assert split == "test" if entry.label is None else Path(entry.label).is_file()
 
 
 def test_other_datasets_have_no_lists():

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from database import palettes
 from database.classes import CITYSCAPES_CLASSES, CITYSCAPES_LABEL_MAP
@@ -143,6 +145,38 @@ def test_side_by_side_without_legend_and_with_one_of_another_width():
     below = palettes.side_by_side(panels, np.zeros((3, 40, 3), np.uint8))
     assert alone.shape[1] == 6 + 2 * 8
     assert below.shape == (alone.shape[0] + 3, 40, 3)
+
+
+PALETTES = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=256, unique=True)
+
+
+@settings(deadline=None, max_examples=30)
+@given(PALETTES, st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_colours_that_differ_tell_the_ids(palette, height, width, seed):
+    ids = np.random.default_rng(seed).integers(0, len(palette), (height, width))
+    colours = palettes.colorize(ids, tuple(palette))
+    number_of = {color: index for index, color in enumerate(palette)}
+    found = [number_of[tuple(color)] for color in colours.reshape(-1, 3).tolist()]
+    np.testing.assert_array_equal(np.reshape(found, ids.shape), ids)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.permutations(range(256)), st.integers(1, 200), st.integers(0, 2**32 - 1))
+def test_training_ids_turn_back_into_the_ids_of_the_files(file_ids, num_classes, seed):
+    label_map = {255: 255, **{file_id: index for index, file_id in enumerate(i for i in file_ids if i != 255)}}
+    label_map = {file_id: train_id for file_id, train_id in label_map.items() if train_id < num_classes}
+    ids = np.random.default_rng(seed).choice(list(label_map), (5, 7))
+    train_ids = np.vectorize(label_map.get)(ids)
+    np.testing.assert_array_equal(palettes.to_label_ids(train_ids, label_map), ids)
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PALETTES)
+def test_palettes_that_are_written_are_read(tmp_path, palette):
+    (tmp_path / "colors.txt").write_text("".join(f"{red} {green} {blue}\n" for red, green, blue in palette))
+    (tmp_path / "colors.json").write_text(json.dumps([{"color": color} for color in palette]))
+    for name in ("colors.txt", "colors.json"):
+        assert palettes.read_palette(str(tmp_path / name), len(palette)) == (None, tuple(palette))
 
 
 def test_read_palette_text(tmp_path):

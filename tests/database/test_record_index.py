@@ -22,7 +22,7 @@ from database.record_index import (
     shard_names,
 )
 from database.tfrecord import TFRecordError
-from tests.database.record_files import LABEL_MAP, index_of, write_samples
+from tests.database.record_files import LABEL_MAP, index_of, write_samples, write_values
 
 DATASET = dataclasses.replace(custom_dataset(20), label_map=LABEL_MAP)
 
@@ -42,9 +42,9 @@ def index(samples, tmp_path) -> RecordIndex:
 
 
 def change(folder: Path, **values) -> Path:
-    """Changes what stands in the index; returns its path."""
+    """Changes what stands in the index, and its checksum; returns its path."""
     path = folder / "train.index.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    write_values(path, {**json.loads(path.read_text()), **values})
     return path
 
 
@@ -63,7 +63,7 @@ def test_what_is_written_is_read(index, tmp_path):
 def test_what_stands_in_the_file(index, tmp_path):
     values = json.loads((tmp_path / "tfrecord" / "train.index.json").read_text())
     assert {name: values[name] for name in ("version", "database", "split", "num_samples", "num_shards")} == {
-        "version": 1, "database": "custom", "split": "train", "num_samples": 5, "num_shards": 2,
+        "version": 2, "database": "custom", "split": "train", "num_samples": 5, "num_shards": 2,
     }  # fmt: skip
     assert values["label_map"]["3"] == 2
     assert values["columns"] == ["name", "image", "label", "height", "width", "offset", "length", "checksum"]
@@ -136,6 +136,23 @@ def test_a_damaged_index(index, tmp_path):
     assert "train.index.json: the index cannot be read (" in refusal(folder)
 
 
+def test_a_changed_digit_is_told(index, tmp_path):
+    path = tmp_path / "tfrecord" / "train.index.json"
+    whole = path.read_text()
+    assert whole.count('"7": 6') == 2
+    path.write_text(whole.replace('"7": 6', '"7": 5'))
+    assert "train.index.json: the index is damaged or was changed (its checksum differs)" in refusal(
+        tmp_path / "tfrecord"
+    )
+    path.write_text(whole.replace('{"version": 2', '{"version":    2'))
+    assert RecordIndex.read(str(tmp_path / "tfrecord"), "train") == index
+
+
+def test_lists_in_lists(tmp_path):
+    (tmp_path / "train.index.json").write_text("[" * 100_000)
+    assert "train.index.json: the index cannot be read (maximum recursion" in refusal(tmp_path)
+
+
 def test_an_index_that_is_a_folder(tmp_path):
     (tmp_path / "train.index.json").mkdir()
     assert "train.index.json: the index cannot be read ([Errno 21] Is a directory" in refusal(tmp_path)
@@ -143,11 +160,11 @@ def test_an_index_that_is_a_folder(tmp_path):
 
 def test_another_version(index, tmp_path):
     folder = tmp_path / "tfrecord"
-    path = change(folder, version=2)
+    path = change(folder, version=3)
     again = "remove it and run tools.make_tfrecord again, which keeps the shards"
-    assert refusal(folder) == f"{path}: an index of version 2, expected 1: {again}"
+    assert refusal(folder) == f"{path}: an index of version 3, expected 2: {again}"
     path.write_text("[1]")
-    assert refusal(folder) == f"{path}: an index of version None, expected 1: {again}"
+    assert refusal(folder) == f"{path}: an index of version None, expected 2: {again}"
 
 
 def test_an_index_of_another_split_or_length(index, tmp_path):

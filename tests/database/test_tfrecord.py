@@ -248,6 +248,22 @@ def test_a_shard_of_other_data_is_refused(tmp_path, change, words):
     )
 
 
+@pytest.mark.parametrize("other", [b"no example", b""], ids=["no example", "an example of nothing"])
+def test_a_shard_of_another_kind(tmp_path, other):
+    path = str(tmp_path / "train-00000-of-00001.tfrecord")
+    write_shard(path, [other])
+    [sample] = write_samples(tmp_path, 1)
+    with pytest.raises(TFRecordError, match="tfrecord: record 0 is of another kind, expected 0.png: it was made from"):
+        compare_shard(path, [record_of(sample, str(tmp_path))])
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_in_the_place_of_a_shard(tmp_path):
+    os.mkfifo(tmp_path / "train-00000-of-00001.tfrecord")
+    with pytest.raises(TFRecordError, match="tfrecord: a folder, a pipe or a device, expected a file of records"):
+        compare_shard(str(tmp_path / "train-00000-of-00001.tfrecord"), [])
+
+
 def test_a_damaged_shard_is_not_kept(tmp_path):
     samples = write_samples(tmp_path, 3)
     stored = in_a_shard(samples, tmp_path)

@@ -148,6 +148,16 @@ def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
     assert "none: no image is in this folder" in the_error(capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("_usual_limit")
+def test_inference_of_an_image_with_too_many_pixels(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images")
+    flags = ["--weights_ckpt", place.snapshot, "--output_dir", "out", "--max_pixels", "599"]
+    assert main("inference", *flags, "--image_path", "images/rgb.jpg") == 2
+    told = "images/rgb.jpg: 20x30 (height x width) are 600 pixels, and --max_pixels is 599: give a smaller image"
+    assert told in the_error(capsys.readouterr().err)
+
+
 def test_inference_in_own_colours(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "images")

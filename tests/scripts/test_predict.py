@@ -32,6 +32,7 @@ from tools.model_record import ModelRecord
         (["--val_list", "v.txt"], "--val_list is for --database custom or ADE, and the checkpoint was trained on Toy"),
         (["--database", "KITTI", "--data_dir", "no/such"], "--data_dir no/such: no such folder; KITTI is expected"),
         (["--server_zip", "1"], "--server_zip 1 is for the server of Cityscapes, and these are results of Toy: drop"),
+        (["--max_pixels", "4607"], r"\.png: 48x96 .* are 4608 pixels, and --max_pixels is 4607: give a smaller image"),
         (["--mode", "test", "--data_dir", "."], "split 'test' is empty: no images by"),
         (["--output_dir", "taken", "--test_max_iter", "1"], r"taken/prediction/.*\.png: image cannot be written"),
         (
@@ -40,6 +41,7 @@ from tools.model_record import ModelRecord
         ),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("_usual_limit")
 def test_faults_of_predict(main, place, monkeypatch, tmp_path, capsys, changes, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")

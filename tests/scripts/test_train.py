@@ -41,9 +41,11 @@ def test_missing_data_is_one_line(tmp_path):
             r"model.ckpt-1: no snapshot of --resume_step 1 \(there is none in its folder\)",
         ),
         (["--eval_only", "1"], "snapshot: there is no such checkpoint"),
+        (["--max_pixels", "4607"], r"\.png: 48x96 .* are 4608 pixels, and --max_pixels is 4607: give a smaller image"),
         (["--data_format", "tfrecord"], "toy/train.index.json: there is no such index, so the records of split"),
     ],
 )
+@pytest.mark.usefixtures("_usual_limit")
 def test_faults_of_train(main, place, monkeypatch, tmp_path, capsys, changes, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)

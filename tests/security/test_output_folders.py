@@ -23,7 +23,7 @@ from database.lists import listed
 from database.loading import load_sample
 from database.record_index import RecordIndex, find_records
 from database.tfrecord import TFRecordError
-from tests.database.record_files import LABEL_MAP, index_of, write_samples
+from tests.database.record_files import LABEL_MAP, index_of, write_samples, write_values
 from tests.tools.runs import tiny_config, toy_record
 from tools.check_dataset import CheckConfig, examine, write_report
 from tools.console import run_script
@@ -222,7 +222,7 @@ def indexed(root: Path) -> tuple[Path, dict]:
 def test_an_index_that_names_a_file_elsewhere_is_refused(root, file):
     path, values = indexed(root)
     values["shards"][0]["file"] = file
-    path.write_text(json.dumps(values))
+    write_values(path, values)
     words = r"train.index.json: names the shard .*, expected 'train-00000-of-00002.tfrecord': remove it and run"
     with pytest.raises(TFRecordError, match=words) as caught:
         RecordIndex.read(str(path.parent), "train")
@@ -235,7 +235,7 @@ def test_an_index_that_names_other_bytes_is_refused(root, position, value):
     """Columns 5 and 6 are offset and length; the last record is held against the length of its file."""
     path, values = indexed(root)
     values["shards"][1]["samples"][0][position] = value
-    path.write_text(json.dumps(values))
+    write_values(path, values)
     with pytest.raises(TFRecordError, match="train.index.json: record [01] of train-00001-of-00002.tfrecord begins at"):
         RecordIndex.read(str(path.parent), "train")
 
@@ -250,7 +250,7 @@ def test_paths_of_images_in_an_index_are_not_opened(tmp_path, root):
     for shard in values["shards"]:
         for sample in shard["samples"]:
             sample[0], sample[1], sample[2] = "../../x", str(tmp_path / "elsewhere" / "target"), "/etc/passwd"
-    path.write_text(json.dumps(values))
+    write_values(path, values)
     samples = RecordIndex.read(str(path.parent), "train").samples(str(path.parent), str(root))
     for sample, (image, label) in zip(samples, expected, strict=True):
         found_image, found_label = load_sample(sample)

@@ -50,6 +50,13 @@ def check(scenes: Path, *more: str) -> tuple[int, dict, Path]:
     return code, json.loads((out / "report.json").read_text(encoding="utf-8")), out
 
 
+@pytest.mark.usefixtures("_usual_limit")
+def test_too_many_pixels_are_a_fault(scenes):
+    code, report, _ = check(scenes, "--max_pixels", "4607")
+    assert code == 1
+    assert "are 4608 pixels, and --max_pixels is 4607" in json.dumps(report)
+
+
 def test_scenes_without_fault(scenes, capsys):
     code, report, out = check(scenes)
     assert code == 0

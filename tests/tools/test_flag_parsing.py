@@ -6,6 +6,8 @@ import dataclasses
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tools.command_lines import parse, refusal
 from tools.flag_parsing import parse_flags
@@ -93,6 +95,34 @@ def test_help_shows_every_flag_with_its_default(config, capsys):
 )  # fmt: skip
 def test_unknown_flags_and_values_that_are_none(line, config, words):
     assert re.search(words, refusal(line, config))
+
+
+def test_what_is_told_of_long_values_is_short():
+    assert len(refusal("--batch_size " + "9" * 5000)) < 600
+    assert len(refusal("--" + "x" * 5000)) < 600
+
+
+KNOWN_VALUES = ("0", "1", "2", "-1", "0.5", "1e999", "nan", "a,b", "1,2", "none", "custom", "ADE", "9" * 5000, "")
+VALUES = st.one_of(
+    st.sampled_from(KNOWN_VALUES), st.text(max_size=10), st.integers().map(str), st.floats().map(str)
+).filter(lambda value: value not in ("-h", "--help"))
+BETWEEN = st.sampled_from(["=", " ", ""])  # "": the value alone
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.sampled_from([TrainConfig, PredictConfig, InferenceConfig]), st.data())
+def test_any_command_line_is_understood_or_told(config, data):
+    """What is told may hold line breaks of the command line, which `console.run_script` takes out."""
+    names = [field.name for field in dataclasses.fields(config)] + ["config", "batchsize", ""]
+    arguments: list[str] = []
+    for name, value, between in data.draw(st.lists(st.tuples(st.sampled_from(names), VALUES, BETWEEN), max_size=6)):
+        arguments += [f"--{name}={value}"] if between == "=" else [f"--{name}", value] if between else [value]
+    parsed = told = None
+    try:
+        parsed = parse_flags(config, arguments, "test")
+    except FlagError as error:
+        told = str(error)
+    assert told or isinstance(parsed, config)
 
 
 def test_a_switch_alone_is_on():

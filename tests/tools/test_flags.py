@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from database import images
 from database.datasets import DatasetError, get_dataset
 from model import optimizers, pspnet_mg, regularizers, resizing, resnet, training_graph, utils_mg
 from tests.tools.command_lines import parse, refusal
@@ -329,6 +330,12 @@ def test_configurations_are_frozen():
         config.batch_size = 3
     with pytest.raises(dataclasses.FrozenInstanceError):
         parse("", PredictConfig).ms = True
+
+
+def test_most_pixels_are_those_of_the_images():
+    for config in (TrainConfig, PredictConfig, InferenceConfig):
+        assert parse("--batch_size 2" if config is TrainConfig else "", config).max_pixels == images.MAX_PIXELS
+    assert "--max_pixels: 0 is below 1" in refusal("--max_pixels 0", PredictConfig)
 
 
 def test_defaults_are_finite_and_within_their_ranges():

@@ -55,6 +55,12 @@ def are_equal(found: list[Sample], expected: list[Sample]) -> bool:
     )
 
 
+@pytest.mark.usefixtures("_usual_limit")
+def test_too_many_pixels_are_told(data_dir):
+    with pytest.raises(ImageError, match="pixels, and --max_pixels is 9: give a smaller image"):
+        main(["--database", "Toy", "--data_dir", data_dir, "--shards", "1", "--max_pixels", "9"])
+
+
 def test_the_script_writes_into_the_folder_of_the_data(data_dir, caplog):
     caplog.set_level("INFO")
     main(["--database", "Toy", "--data_dir", data_dir, "--shards", "3", "--workers", "2"])

@@ -251,3 +251,14 @@ def test_array_of_numbers(tmp_path):
 def test_no_dictionary(tmp_path, content, kind):
     with pytest.raises(NpyDictionaryError, match=f"holds {kind}, expected a dictionary of arrays"):
         read_npy_dictionary(npy_file(tmp_path / "w.npy", content))
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x02}r\xff\xff\xff\x7f.", b"}p99999999999\n."])
+def test_a_wrong_number_of_a_part_takes_no_memory(tmp_path, pickled):
+    with pytest.raises(NpyDictionaryError, match="w.npy: damaged, as part . of the pickle is numbered"):
+        read_npy_dictionary(with_pickle(tmp_path / "w.npy", pickled))
+
+
+def test_hundreds_of_parts_under_python_2(tmp_path):
+    content = {f"layer_{index}": {"weights": np.full(2, index, np.float32)} for index in range(300)}
+    assert_same(read_npy_dictionary(npy_file(tmp_path / "w.npy", content, protocol=2)), content)

@@ -204,6 +204,40 @@ def test_probabilities_sum_to_one(height, width, window_height, window_width, sc
     np.testing.assert_allclose(probabilities.sum(axis=2), 1, atol=2e-6)
 
 
+AXIS_LENGTHS, WINDOW_LENGTHS = st.integers(1, 25), st.integers(1, 12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.tuples(AXIS_LENGTHS, AXIS_LENGTHS),
+    st.tuples(WINDOW_LENGTHS, WINDOW_LENGTHS),
+    st.floats(0, 0.99),
+    st.booleans(),
+    st.integers(1, 5),
+)
+def test_what_the_windows_show_is_stitched_to_the_image(size, window, overlap, mirror, batch):
+    image = random_image(*size)
+    predictor = SlidingPredictor(lambda windows: windows, 3, window, SCALES_SINGLE, mirror, batch, overlap)
+    np.testing.assert_allclose(predictor.probabilities(image), image, rtol=1e-5, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.tuples(AXIS_LENGTHS, AXIS_LENGTHS),
+    st.tuples(WINDOW_LENGTHS, WINDOW_LENGTHS),
+    st.lists(st.sampled_from([0.01, 0.3, 0.5, 1.0, 1.7]), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_a_constant_is_stitched_to_itself(size, window, scales, mirror):
+    constant = np.array([0.25, 7.5], np.float32)
+
+    def predict(windows):
+        return np.broadcast_to(constant, (*windows.shape[:3], 2))
+
+    stitched = SlidingPredictor(predict, 2, window, scales, mirror).probabilities(random_image(*size))
+    np.testing.assert_allclose(stitched, np.broadcast_to(constant, (*size, 2)), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("whole_sizes", "windows"),
     [

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.reference import resize_by_scipy
@@ -46,6 +46,24 @@ def test_window_starts_cover_all_inside_bounds(length, window, data):
         assert len(starts) == math.ceil((length - window) / stride) + 1
     else:
         assert starts == [0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 60), st.integers(1, 25), st.floats(0, 0.99), st.sampled_from([0.1, 0.5, 1.0, 1.7, 3.0]))
+def test_weights_of_all_windows_sum_to_one_at_every_pixel(length, window, overlap, scale):
+    """And without the division by how many windows see a pixel, to that number."""
+    axis = ScaledAxis(length, scale, window, window_stride(window, overlap))
+    weights = sum(on_image(placement, length, window) for _, placement in axis.placements(mirrored=False))
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    if scale == 1.0:
+        times_seen = np.zeros(length)
+        for start in axis.starts:
+            times_seen[start : start + window] += 1
+        assert times_seen.min() >= 1
+        assert times_seen.sum() == len(axis.starts) * min(window, length)
+        for _, placement in axis.placements(mirrored=False):
+            seen = times_seen[placement.reached]
+            np.testing.assert_allclose(placement.weights.toarray(), np.diag(1 / seen), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Walking of folders with links, of which some lead back."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from database.folders import walked
+from database.layouts import DatasetError, custom
+
+
+def paths_below(folder, told=None) -> list[str]:
+    """Relative paths of the files; links that lead back are put into `told`."""
+    loops = [] if told is None else told
+    found = walked(str(folder), lambda error: pytest.fail(str(error)), loops.append)
+    return sorted(os.path.relpath(os.path.join(parent, name), folder) for parent, _, names in found for name in names)
+
+
+def test_links_are_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").touch()
+    (tmp_path / "data" / "city").mkdir(parents=True)
+    (tmp_path / "data" / "b.png").touch()
+    for name in ("data/first", "data/city/second"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    assert paths_below(tmp_path / "data") == ["b.png", "city/second/a.png", "first/a.png"]
+
+
+@pytest.mark.timeout(10)
+def test_links_that_lead_back_are_told_and_not_entered(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "x.png").touch()
+        (tmp_path / "data" / name / "back").symlink_to(tmp_path / "data")
+    told: list[str] = []
+    assert paths_below(tmp_path / "data", told) == ["a/x.png", "b/x.png"]
+    assert sorted(told) == [str(tmp_path / "data" / name / "back") for name in ("a", "b")]
+
+
+def test_two_folders_that_lead_to_each_other(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").touch()
+        (tmp_path / name / "other").symlink_to(tmp_path / other)
+    told: list[str] = []
+    assert paths_below(tmp_path / "a", told) == ["other/x.png", "x.png"]
+    assert told == [str(tmp_path / "a" / "other" / "other")]
+
+
+def test_a_link_that_leads_to_itself_is_a_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "x.png").symlink_to(tmp_path / "x.png")
+    assert paths_below(tmp_path) == ["x.png"]
+
+
+def test_datasets_with_links_that_lead_back_are_refused(tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "train").mkdir(parents=True)
+        (tmp_path / kind / "train" / "x.png").touch()
+        (tmp_path / kind / "train" / "back").symlink_to(tmp_path / kind)
+    with pytest.raises(DatasetError, match="images/train/back/train: a link to a folder that it lies in"):
+        custom(str(tmp_path), "train", {}, {})

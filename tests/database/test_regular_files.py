@@ -1,0 +1,73 @@
+"""Pipes, devices and folders in the place of files are refused, and nothing waits for them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from database import images, lists, palettes
+from database.datasets import DatasetError, custom_dataset
+from database.regular_files import regular_file
+from database.tfrecord import Place, TFRecordError, read_record
+from tools import checkpoint, class_weights, config_file, model_record, npy_dictionary
+
+WORDS = "a pipe or a device, expected a file"
+
+
+@pytest.fixture
+def pipe(tmp_path) -> str:
+    """A named pipe that nobody writes to."""
+    path = str(tmp_path / "config.json")  # as the records beside checkpoints are called
+    os.mkfifo(path)
+    return path
+
+
+def test_files_are_opened_as_ever(tmp_path):
+    (tmp_path / "file").write_text("content")
+    with open(tmp_path / "file", encoding="utf-8", opener=regular_file) as file:
+        assert file.read() == "content"
+    with pytest.raises(IsADirectoryError), open(tmp_path, encoding="utf-8", opener=regular_file):
+        pass
+    with pytest.raises(FileNotFoundError):
+        regular_file(str(tmp_path / "absent"), os.O_RDONLY)
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero"])
+def test_devices_are_refused(device):
+    with pytest.raises(OSError, match=WORDS):
+        regular_file(device, os.O_RDONLY)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("read", "fault"),
+    [
+        (images.read_image, images.ImageError),
+        (images.read_label, images.ImageError),
+        (images.image_size, images.ImageError),
+        (images.read_bytes, images.ImageError),
+        (lambda path: lists.listed(path, ".", "train"), DatasetError),
+        (lambda path: palettes.read_palette(path, 2), palettes.PaletteError),
+        (lambda path: custom_dataset(2, label_map_file=path), DatasetError),
+        (config_file.config_arguments, config_file.FlagError),
+        (lambda path: class_weights.read_class_weights(path, 2), class_weights.ClassWeightsError),
+        (lambda path: read_record(path, 0, Place(0, 1, 0)), TFRecordError),
+        (lambda path: model_record.ModelRecord.read(os.path.dirname(path)), model_record.RecordError),
+        (npy_dictionary.read_npy_dictionary, OSError),
+        (checkpoint.checksum, checkpoint.CheckpointError),
+    ],
+)
+def test_pipes_are_refused_at_once(pipe, read, fault):
+    with pytest.raises(fault, match=WORDS) as caught:
+        read(pipe)
+    assert pipe in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("suffix", ["", ".index", ".data-00000-of-00001"])
+def test_pipes_in_the_place_of_checkpoints_are_refused(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"model.ckpt{suffix}")
+    with pytest.raises(checkpoint.CheckpointError, match=f"ckpt{suffix}: a folder, a pipe or a device, expected"):
+        checkpoint.variable_shapes(str(tmp_path / "model.ckpt"))
