@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from database.augment import NUM_DRAWS, finished
+from database.augment import NUM_DRAWS
+from database.colors import finished
 from database.dynamic_sizes import DynamicSizes, GroupedOrder, fitted, fitted_size, padded_batch
 from database.layouts import Sample
 from database.loading import sample_sizes

@@ -6,12 +6,12 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from database.atomic import written_atomically
 from database.regular_files import regular_file
@@ -146,22 +146,62 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def all_rows(height: int) -> int:
+    """For `first_rows`: every row."""
+    return height
+
+
 class _Decoded(NamedTuple):
-    image: Image.Image  # decoded and upright
+    image: Image.Image  # the first rows, decoded and upright
+    height: int  # of the whole image
     file_format: str | None
     raw_mode: str  # how the file packs its pixels; "" where Pillow does not say
 
 
-def _decode(path: str, content: bytes | None) -> _Decoded:
+def _decode(path: str, content: bytes | None, rows_of: Callable[[int], int]) -> _Decoded:
     with _opened(path, content) as (image, orientation):
         tiles = getattr(image, "tile", None)
         arguments = tiles[0][3] if tiles else ""
         raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+        width, height = _upright_size(image, orientation)
+        rows = rows_of(height)
+        if rows < height and orientation == 1:
+            _stop_after(image, rows)
         # The TIFF reader looks at more metadata here; the others decode in parallel.
         with _warnings_silenced() if image.format == "TIFF" else nullcontext():
             image.load()
         upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-    return _Decoded(upright, image.format, str(raw_mode))
+        if rows < height:
+            upright = upright.crop((0, 0, width, rows))
+    return _Decoded(upright, height, image.format, str(raw_mode))
+
+
+def _upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Width and height."""
+    width, height = image.size
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
+
+
+def _stop_after(image: Image.Image, rows: int) -> None:
+    """Has a PNG decoded up to a row, which takes that share of the time; other formats are decoded whole."""
+    is_plain = image.format == "PNG" and not image.info.get("interlace") and getattr(image, "n_frames", 1) == 1
+    if isinstance(image, ImageFile.ImageFile) and is_plain and len(image.tile) == 1:
+        image.tile = [image.tile[0]._replace(extents=(0, 0, image.width, rows))]
+
+
+def _to_ids(path: str, decoded: _Decoded) -> np.ndarray:
+    """uint8 or int32 [rows, W] of an image with one channel of whole numbers."""
+    image = decoded.image
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.int32)
+    if image.mode not in ("1", "L", "P"):
+        raise ImageError(
+            f"{path}: labels must be single-channel class ids, this file has mode "
+            f"{image.mode}; convert its colours to ids, in 8-bit grey or a palette PNG"
+        )
+    ids = np.asarray(image, dtype=np.uint8)
+    step = _PACKED_GREY_STEPS.get(decoded.raw_mode, 1)
+    return ids if step == 1 else ids // step
 
 
 def _to_rgb(decoded: _Decoded) -> np.ndarray:
@@ -195,8 +235,27 @@ def read_image(path: str, content: bytes | None = None) -> np.ndarray:
     Raises:
       ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels.
     """
+    return read_first_rows(path, content)[0]
+
+
+def read_first_rows(
+    path: str, content: bytes | None = None, rows_of: Callable[[int], int] = all_rows
+) -> tuple[np.ndarray, int]:
+    """As `read_image`, up to a row; damage that comes after it is not met.
+
+    Args:
+      path, content: see `read_image`.
+      rows_of: from the height of the image to how many of its rows are wanted, 1 or more.
+
+    Returns:
+      uint8 [rows, width, 3], and the height of the image.
+
+    Raises:
+      ImageError: see `read_image`.
+    """
     with _decode_errors_named(path):
-        return _to_rgb(_decode(path, content))
+        decoded = _decode(path, content, rows_of)
+        return _to_rgb(decoded), decoded.height
 
 
 def read_label(path: str, content: bytes | None = None) -> np.ndarray:
@@ -214,18 +273,20 @@ def read_label(path: str, content: bytes | None = None) -> np.ndarray:
     Raises:
       ImageError: as `read_image`, and where the file holds colours or fractions in place of ids.
     """
+    return read_first_label_rows(path, content)[0]
+
+
+def read_first_label_rows(
+    path: str, content: bytes | None = None, rows_of: Callable[[int], int] = all_rows
+) -> tuple[np.ndarray, int]:
+    """As `read_label`, up to a row: see `read_first_rows`.
+
+    Returns:
+      [rows, width], and the height of the label.
+    """
     with _decode_errors_named(path):
-        image, _, raw_mode = _decode(path, content)
-        if image.mode == "I" or image.mode.startswith("I;16"):
-            return np.asarray(image).astype(np.int32)
-        if image.mode not in ("1", "L", "P"):
-            raise ImageError(
-                f"{path}: labels must be single-channel class ids, this file has mode "
-                f"{image.mode}; convert its colours to ids, in 8-bit grey or a palette PNG"
-            )
-        ids = np.asarray(image, dtype=np.uint8)
-        step = _PACKED_GREY_STEPS.get(raw_mode, 1)
-        return ids if step == 1 else ids // step
+        decoded = _decode(path, content, rows_of)
+        return _to_ids(path, decoded), decoded.height
 
 
 def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
@@ -238,8 +299,8 @@ def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
       ImageError: the path is missing, a folder, no image or has too many pixels; these are not looked at.
     """
     with _decode_errors_named(path), _opened(path, content) as (image, orientation):
-        width, height = image.size
-    return (width, height) if orientation in _SIDEWAYS else (height, width)
+        width, height = _upright_size(image, orientation)
+    return height, width
 
 
 def file_format(path: str, content: bytes | None = None) -> str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from database.datasets import UNKNOWN_LABEL, DatasetError, label_lookup
-from database.images import ImageError, image_size, read_image, read_label
+from database.images import (
+    ImageError,
+    all_rows,
+    image_size,
+    read_first_label_rows,
+    read_first_rows,
+    read_label,
+)
 from database.layouts import Contents, Sample
 
 
@@ -65,12 +72,8 @@ def load_label(sample: Sample) -> np.ndarray:
         ImageError: the file cannot be read.
         DatasetError: the sample has no label, or an id is neither a class nor ignored.
     """
-    return _decode_label(sample, sample.contents().label)
-
-
-def _decode_label(sample: Sample, content: bytes | None) -> np.ndarray:
     path = label_path(sample)
-    return to_train_ids(read_label(path, content), sample.label_map, path)
+    return to_train_ids(read_label(path, sample.contents().label), sample.label_map, path)
 
 
 def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
@@ -103,11 +106,36 @@ def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         ImageError: a file cannot be read, or image and label differ in size.
         DatasetError: see `load_label`.
     """
-    return decode_sample(sample, sample.contents())
+    return load_first_rows(sample)[:2]
+
+
+def load_first_rows(sample: Sample, rows_of: Callable[[int], int] = all_rows) -> tuple[np.ndarray, np.ndarray, int]:
+    """As `load_sample`, up to a row; damage and ids that come after it are not looked at.
+
+    Args:
+        sample: with a label.
+        rows_of: from the height of the image to how many of its rows are wanted, 1 or more.
+
+    Returns:
+        `(image, label, height)`: uint8 [rows, W, 3], uint8 [rows, W], and the height of the whole image.
+
+    Raises:
+        ImageError, DatasetError: see `load_sample`.
+    """
+    return _decode_rows(sample, sample.contents(), rows_of)
 
 
 def decode_sample(sample: Sample, contents: Contents) -> tuple[np.ndarray, np.ndarray]:
     """As `load_sample`, from bytes that were read already."""
-    image, label = read_image(sample.image, contents.image), _decode_label(sample, contents.label)
-    check_same_size(sample, image.shape[:2], label.shape)
-    return image, label
+    return _decode_rows(sample, contents, all_rows)[:2]
+
+
+def _decode_rows(
+    sample: Sample, contents: Contents, rows_of: Callable[[int], int]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    path = label_path(sample)
+    image, height = read_first_rows(sample.image, contents.image, rows_of)
+    ids, label_height = read_first_label_rows(path, contents.label, rows_of)
+    label = to_train_ids(ids, sample.label_map, path)
+    check_same_size(sample, (height, image.shape[1]), (label_height, label.shape[1]))
+    return image, label, height

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from database.augment import NUM_DRAWS, Augmentation, augment
+from database.augment import NUM_DRAWS, Augmentation, augment, rows_shown
 from database.layouts import Sample
 from database.sample_loader import SampleLoader
 
@@ -63,19 +63,24 @@ class _SampleMaker:
     color_switch: bool
     seed: int
 
-    def _load(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.int64]:
-        image, label, place = self.loader.load(int(index))
-        return image, label, np.int64(place)
+    def _load(self, index: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.int64, np.int64]:
+        image, label, height, place = self.loader.load_first_rows(
+            int(index), lambda height: rows_shown(draws, height, self.augmentation)
+        )
+        return image, label, np.int64(height), np.int64(place)
 
     def make(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """int64 scalar -> float32 [h, w, 3], int32 [h, w], int64 scalar."""
         index = sample_index(counter, self.num_samples, self.seed)
-        image, label, index = tf.numpy_function(self._load, [index], [tf.uint8, tf.uint8, tf.int64], stateful=False)
+        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, self.seed]))
+        image, label, height, index = tf.numpy_function(
+            self._load, [index, draws], [tf.uint8, tf.uint8, tf.int64, tf.int64], stateful=False
+        )
         image.set_shape([None, None, 3])
         label.set_shape([None, None])
+        height.set_shape([])
         index.set_shape([])
-        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, self.seed]))
-        crop, crop_label = augment(image, label, draws, self.augmentation, self.image_mean)
+        crop, crop_label = augment(image, label, draws, self.augmentation, self.image_mean, height)
         return (crop[..., ::-1] if self.color_switch else crop), crop_label, index
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from database.images import ImageError
+from database.images import ImageError, all_rows
 from database.layouts import Sample
-from database.loading import load_sample
+from database.loading import load_first_rows
 from database.tfrecord import TFRecordError
 
 logger = logging.getLogger(__name__)
@@ -45,9 +45,14 @@ class SampleLoader:
             ImageError, TFRecordError: more samples than `max_bad_files` cannot be read, or none can.
             DatasetError: see `loading.load_sample`.
         """
+        image, label, _, place = self.load_first_rows(place, all_rows)
+        return image, label, place
+
+    def load_first_rows(self, place: int, rows_of: Callable[[int], int]) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """`(image, label, height, place)`: see `loading.load_first_rows`, and `load`."""
         while True:
             try:
-                return *load_sample(self._samples[place]), place
+                return *load_first_rows(self._samples[place], rows_of), place
             except UNREADABLE as error:
                 if not self._may_skip(place, error):
                     self.faults.append(error)

@@ -38,8 +38,8 @@ LAYERS = {
     "database": (
         ("atomic", "classes", "containment", "folders", "regular_files"),
         ("images", "lists"),
-        ("palettes", "layouts", "synthetic", "augment"),
-        ("datasets",),
+        ("palettes", "layouts", "synthetic", "colors", "warping"),
+        ("datasets", "augment"),
         ("loading", "dynamic_sizes"),
         ("tfrecord",),
         ("record_index", "sample_loader"),

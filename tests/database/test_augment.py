@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,29 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from database.augment import (
-    NUM_DRAWS,
-    Augmentation,
-    augment,
-    draw_affine,
-    gaussian_blur,
-    inside_source,
-    jitter_colors,
-    part_shown,
-    shows_source_alone,
-    warp,
-)
+from database.augment import NUM_DRAWS, Augmentation, augment, draw_affine, rows_shown
+from database.warping import inside_source, part_shown, shows_source_alone, warp
 from tests.database import reference
+from tests.database.pictures import SIZE, random_image
 from tests.differences import relative_difference
 
 NEARLY_ONE = float(np.nextafter(np.float32(1.0), np.float32(0.0)))
-SIZE = (37, 46)
 NO_MEAN = (0.0, 0.0, 0.0)
 EVERYTHING = Augmentation((33, 40), (0.5, 2.0), 30.0, mirror=True, jitter_colors=True, gaussian_blur=True)
-
-
-def random_image(size=SIZE, low=0):
-    return np.random.default_rng(0).integers(low, 256, (*size, 3), dtype=np.uint8)
 
 
 def block_label(size=SIZE, block=9):
@@ -47,7 +34,7 @@ def run_warps(image, label, draws, augmentation):
     with tf.Graph().as_default(), tf.Session() as session:
         row = tf.placeholder(tf.float32, [5])
         affine = draw_affine(row, tf.constant(label.shape), augmentation)
-        arguments = tf.constant(image), tf.constant(label), affine, augmentation.crop_size
+        arguments = tf.constant(image), tf.constant(label), affine, tf.constant(label.shape), augmentation.crop_size
         crop, crop_label = tf.cond(
             shows_source_alone(affine, tf.constant(label.shape), augmentation.crop_size),
             lambda: warp(*arguments, upright=augmentation.is_upright),
@@ -317,29 +304,6 @@ def test_types_and_shapes_are_static():
         assert (crop_label.dtype, crop_label.shape.as_list()) == (tf.int32, [33, 40])
 
 
-@pytest.mark.parametrize(
-    "draws", [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.9, 0.1, 0.3), (0.1, 0.999, 0.999), (0.999, 0.5, 0.999)]
-)
-@pytest.mark.parametrize("share", [None, 1.0, 0.5])
-def test_jitter_colors_matches_its_formulas(draws, share):
-    image = random_image().astype(np.float32)
-    inside = np.random.default_rng(6).random(SIZE) < (1.0 if share is None else share)
-    with tf.Graph().as_default(), tf.Session() as session:
-        mask = None if share is None else tf.constant(inside)
-        jittered = session.run(jitter_colors(tf.constant(image), mask, tf.constant(draws)))
-    np.testing.assert_allclose(jittered, reference.jitter_colors(image, inside, draws), atol=2e-3)
-    assert jittered.min() >= 0.0
-    assert jittered.max() <= 255.0
-
-
-def test_jitter_colors_where_no_pixel_counts():
-    image = random_image().astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
-        nowhere = tf.zeros(SIZE, tf.bool)
-        jittered = session.run(jitter_colors(tf.constant(image), nowhere, tf.constant([0.1, 0.9, 0.3])))
-    assert np.isfinite(jittered).all()
-
-
 @ROTATIONS
 def test_the_part_shown_is_all_that_a_crop_reads(max_rotation):
     """Whatever stands in the rest of the source, the crop is the same; and the rest is most of it."""
@@ -379,22 +343,6 @@ def test_a_crop_is_said_to_show_the_source_alone_only_where_it_does(max_rotation
     assert 5 < len(complete) < 55
 
 
-def test_jitter_colors_in_the_middle_of_its_ranges_changes_nothing():
-    image = random_image().astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as session:
-        jittered = session.run(jitter_colors(tf.constant(image), tf.ones(SIZE, tf.bool), tf.constant([0.5] * 3)))
-    np.testing.assert_allclose(jittered, image, atol=1e-3)
-
-
-@pytest.mark.parametrize("sigma", [0.2, 0.8, 1.5])
-@pytest.mark.parametrize("size", [SIZE, (3, 2), (1, 20)])
-def test_gaussian_blur_is_scipys(sigma, size):
-    image = random_image(size)
-    with tf.Graph().as_default(), tf.Session() as session:
-        blurred = session.run(gaussian_blur(tf.constant(image, tf.float32), tf.constant(sigma)))
-    np.testing.assert_allclose(blurred, reference.gaussian_blur(image, sigma), atol=1e-3)
-
-
 @pytest.mark.parametrize(("draw", "blurs"), [(0.0, True), (0.499, True), (0.5, False), (NEARLY_ONE, False)])
 def test_half_of_the_draws_blur(draw, blurs):
     image, augmentation = random_image(), Augmentation(SIZE, gaussian_blur=True)
@@ -417,3 +365,50 @@ def test_the_whole_chain_matches_scipy_and_numpy(max_rotation):
         expected = np.where(inside[..., np.newaxis], expected - mean, 0.0)
         np.testing.assert_allclose(crop[clear], expected[clear], atol=0.2)
         np.testing.assert_array_equal(crop_label[clear], expected_label[clear])
+
+
+@ROTATIONS
+@pytest.mark.parametrize("crop_size", [(20, 25), (60, 30), (120, 90)])
+def test_the_first_rows_of_a_source_are_enough(max_rotation, crop_size):
+    """Crops to the bit as from the whole source."""
+    size, augmentation = (90, 120), replace(EVERYTHING, crop_size=crop_size, max_rotation=max_rotation)
+    image, label = random_image(size), block_label(size)
+    with tf.Graph().as_default(), tf.Session() as session:
+        draws = tf.placeholder(tf.float32, [NUM_DRAWS])
+        source, ids = tf.placeholder(tf.uint8, [None, None, 3]), tf.placeholder(tf.uint8, [None, None])
+        crops = augment(source, ids, draws, augmentation, NO_MEAN, tf.constant(size[0], tf.int64))
+        for values in np.random.default_rng(10).random((20, NUM_DRAWS), dtype=np.float32):
+            rows = rows_shown(values, size[0], augmentation)
+            expected = session.run(crops, {draws: values, source: image, ids: label})
+            actual = session.run(crops, {draws: values, source: image[:rows], ids: label[:rows]})
+            np.testing.assert_array_equal(actual[0], expected[0])
+            np.testing.assert_array_equal(actual[1], expected[1])
+
+
+def test_rows_that_are_missing_where_a_crop_shows_them_are_no_black_ones():
+    augmentation = Augmentation((20, 20), (1.0, 1.0))
+    with tf.Graph().as_default(), tf.Session() as session:
+        image, label = tf.zeros([30, 40, 3], tf.uint8), tf.zeros([30, 40], tf.uint8)
+        draws = tf.constant(draws_for(row=NEARLY_ONE))
+        crop = augment(image, label, draws, augmentation, NO_MEAN, tf.constant(60))
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            session.run(crop)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 1200),
+    st.floats(0.0, NEARLY_ONE, width=32),
+    st.floats(0.0, NEARLY_ONE, width=32),
+    st.sampled_from([(0.5, 2.0), (1.0, 1.0), (0.25, 0.75), (1.0, 8.0)]),
+)
+def test_rows_shown_are_those_of_the_crop_and_few_more(height, crop, scale, row, scale_range):
+    """The last row that the crop shows, by the reference's map, is among them."""
+    augmentation = Augmentation((crop, 1), scale_range)
+    draws = draws_for(scale=scale, row=row)
+    rows = rows_shown(draws, height, augmentation)
+    matrix = reference.affine_map(draws, (height, 1), augmentation)
+    last = (matrix @ (0.0, crop - 1.0, 1.0))[1]
+    assert min(math.floor(last) + 3, height) <= rows <= height
+    assert rows <= max(last, 0.0) + 3 * matrix[1, 1] + 7

@@ -12,7 +12,7 @@ from PIL import Image
 from database.classes import CITYSCAPES_LABEL_MAP
 from database.images import ImageError
 from database.layouts import DatasetError, Sample
-from database.loading import load_label, load_sample, to_train_ids
+from database.loading import load_first_rows, load_label, load_sample, to_train_ids
 
 LABEL_MAP = {0: 255, 7: 0, 8: 1, 200: 253, 255: 255}
 IDS = np.array([[0, 7, 8], [200, 255, 7]], np.uint8)
@@ -109,6 +109,21 @@ def test_image_and_label_of_different_sizes_are_refused(tmp_path, size):
         load_sample(sample)
     assert sample.image in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_first_rows_of_image_and_label(tmp_path):
+    sample = write_sample(tmp_path)
+    whole_image, whole_label = load_sample(sample)
+    image, label, height = load_first_rows(sample, lambda height: height - 1)
+    np.testing.assert_array_equal(image, whole_image[:1])
+    np.testing.assert_array_equal(label, whole_label[:1])
+    assert height == 2
+
+
+def test_sizes_are_compared_of_the_whole_files(tmp_path):
+    sample = write_sample(tmp_path, ids=np.zeros((4, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"label\.png: the label is 4x3 but .* is 2x3"):
+        load_first_rows(sample, lambda height: 1)
 
 
 @pytest.mark.parametrize("name", ["image", "label"])

@@ -10,9 +10,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from database.augment import Augmentation
+from database.augment import NUM_DRAWS, Augmentation, augment
 from database.images import ImageError
 from database.layouts import DatasetError, Sample
+from database.loading import load_sample
 from database.reader import Batches, sample_index, training_batches
 
 HEIGHT, WIDTH = 6, 8
@@ -102,6 +103,21 @@ def test_the_same_seed_gives_the_same_batches_bit_for_bit(tmp_path):
     other = run_batches(samples, 6, augmentation=EVERYTHING, seed=4)
     assert (first[2] != other[2]).any()
     assert (first[0] != other[0]).any()
+
+
+@pytest.mark.parametrize("max_rotation", [0.0, 10.0])
+def test_batches_are_crops_of_whole_images(tmp_path, max_rotation):
+    """Though of an image no more is decoded than its crop shows."""
+    samples = write_samples(tmp_path, 4)
+    augmentation = replace(EVERYTHING, max_rotation=max_rotation)
+    images, labels, indices = run_batches(samples, 6, augmentation=augmentation, seed=3)
+    whole = [load_sample(sample) for sample in samples]
+    with tf.Graph().as_default(), tf.Session() as session:
+        for counter, index in enumerate(indices.flatten()):
+            draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.constant([counter, 3], tf.int64))
+            image, label = session.run(augment(*map(tf.constant, whole[index]), draws, augmentation, NO_MEAN))
+            np.testing.assert_allclose(images[counter // 2, 0, counter % 2], image, atol=1e-3)
+            np.testing.assert_array_equal(labels[counter // 2, 0, counter % 2], label)
 
 
 def test_a_sample_is_augmented_anew_every_time_and_by_every_seed(tmp_path):
