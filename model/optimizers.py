@@ -92,10 +92,12 @@ class LossScale:
     Attributes:
         value: float32 scalar variable.
         finite_steps: int32 scalar variable, finite steps since the last change.
+        skipped_steps: int32 scalar variable, steps skipped since the first.
     """
 
     value: tf.Variable
     finite_steps: tf.Variable
+    skipped_steps: tf.Variable
 
     INITIAL = 2.0**15
     GROWTH_INTERVAL = 1000
@@ -103,17 +105,21 @@ class LossScale:
 
     @classmethod
     def create(cls) -> LossScale:
-        """Creates the two variables in the current variable scope; snapshots hold them."""
+        """Creates the three variables in the current variable scope; snapshots hold them."""
 
         def variable(name: str, value: float, dtype: tf.DType) -> tf.Variable:
             initializer = tf.constant_initializer(value)
             return tf.get_variable(name, [], dtype, initializer=initializer, trainable=False, use_resource=True)
 
         with tf.variable_scope("loss_scale"):
-            return cls(variable("value", cls.INITIAL, tf.float32), variable("finite_steps", 0, tf.int32))
+            return cls(
+                variable("value", cls.INITIAL, tf.float32),
+                variable("finite_steps", 0, tf.int32),
+                variable("skipped_steps", 0, tf.int32),
+            )
 
     def update(self, is_finite: tf.Tensor) -> list[tf.Operation]:
-        """Operations that move the scale after a step whose gradients were, or were not, all finite."""
+        """Operations that move scale and counts after a step whose gradients were, or were not, all finite."""
         value, finite_steps = tf.convert_to_tensor(self.value), tf.convert_to_tensor(self.finite_steps) + 1
         grows = tf.logical_and(is_finite, finite_steps >= self.GROWTH_INTERVAL)
         grown = tf.where(grows, tf.minimum(value * 2.0, self.MAXIMUM), value)
@@ -122,6 +128,7 @@ class LossScale:
         return [
             self.value.assign(changed, read_value=False),
             self.finite_steps.assign(tf.where(restarts, 0, finite_steps), read_value=False),
+            self.skipped_steps.assign_add(tf.where(is_finite, 0, 1), read_value=False),
         ]
 
 

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d+)$")
+# Variables that snapshots of earlier versions do not have, and what that means for a run that goes on from one.
+_LATER_ADDITIONS = {"loss_scale/skipped_steps": "steps skipped as their gradients overflowed are counted from here on"}
 
 
 class CheckpointError(ValueError):
@@ -71,12 +73,15 @@ def newest_first(folder: str) -> list[str]:
     return [index[: -len(".index")] for index in sorted(indices, key=age, reverse=True)]
 
 
-def newest_sound(folder: str) -> str | None:
+def newest_sound(folder: str, last_step: int | None = None) -> str | None:
     """The prefix of the newest checkpoint in a folder that is not damaged; None if there is none.
 
-    Each damaged one that is newer is told in a line of warning.
+    Each damaged one that is newer is told in a line of warning. With `last_step`, those of later steps do not count.
     """
     for prefix in newest_first(folder):
+        step = checkpoint_step(prefix)
+        if last_step is not None and (step is None or step > last_step):
+            continue
         fault = snapshot_files.fault_of(prefix)
         if fault is None:
             return prefix
@@ -178,6 +183,19 @@ def require_match(prefix: str, variables: Sequence[tf.Variable], advice: str) ->
     """
     needed = {variable.op.name: variable.shape.as_list() for variable in variables}
     require_shapes(prefix, variable_shapes(prefix), needed, advice)
+
+
+def without_later_additions(prefix: str, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """The variables to restore from a snapshot: all but those that it lacks because an earlier version wrote it.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, or is damaged.
+    """
+    lacking = _LATER_ADDITIONS.keys() - variable_shapes(prefix).keys()
+    absent = [variable for variable in variables if variable.op.name in lacking]
+    for variable in absent:
+        logger.info("%s is of an earlier version: %s", prefix, _LATER_ADDITIONS[variable.op.name])
+    return [variable for variable in variables if variable.op.name not in lacking]
 
 
 def require_shapes(prefix: str, found: Mapping[str, list[int]], needed: Mapping[str, list[int]], advice: str) -> None:

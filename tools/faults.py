@@ -19,11 +19,12 @@ from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
 from tools.record_rules import RecordError
+from tools.rollback import DivergedError
 from tools.run_lock import RunLockError
 from tools.server_zip import ServerZipError
 from tools.session_errors import OutOfMemoryError
 from tools.tables import TablesError
-from tools.training import DivergedError, OutputError
+from tools.training import OutputError
 from tools.weight_conversion import ConversionError
 from tools.weight_files import WeightFileError
 

@@ -87,6 +87,11 @@ class TrainConfig(SplitFlags):
         None, f"continue this run's snapshot of that step, or {LATEST}: its newest sound one", step_or_latest
     )
     auto_resume: bool = flag(False, "continue this run's newest sound snapshot; without one, begin the run")
+    on_nan: str = flag(
+        "stop",
+        "what NaN or Inf does; rollback: back to the last sound snapshot, three times at most, learning rate halved",
+        choices=("stop", "rollback"),
+    )
     optimizer: str = flag("mom", "optimizer", choices=OPTIMIZERS)
     momentum: float = flag(0.9, "momentum of mom and rmsp, beta1 of adam")
     train_like_in_caffe: bool = flag(

@@ -31,6 +31,7 @@ _FREE_ON_RESUME = frozenset(
         "resume_step",
         "auto_resume",
         "snapshot_minutes",
+        "on_nan",
         "test_image_size",
         "test_max_iter",
         "mirror",

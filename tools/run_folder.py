@@ -2,6 +2,7 @@
 
 log/<database>/<model id>/config.json           the flags and the model
 log/<database>/<model id>/training.csv          one line per summary
+log/<database>/<model id>/rollbacks.json        when it went back to a snapshot
 log/<database>/<model id>/events.out.tfevents.* TensorBoard
 log/<database>/<model id>/scores-<step>.*       validation
 log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
@@ -76,6 +77,10 @@ class RunFolder:
     @property
     def csv(self) -> str:
         return os.path.join(self.path, "training.csv")
+
+    @property
+    def rollbacks(self) -> str:
+        return os.path.join(self.path, "rollbacks.json")
 
     def snapshot(self, step: int) -> str:
         """Prefix of the snapshot of a step."""

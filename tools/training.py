@@ -28,6 +28,7 @@ from tools.flags import TrainConfig
 from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
+from tools.rollback import DivergedError, Rollback, learning_rate_factor
 from tools.run_folder import RunFolder
 from tools.session_errors import reason
 from tools.snapshots import snapshot_steps, write_snapshot
@@ -39,19 +40,17 @@ logger = logging.getLogger(__name__)
 _RECENT_STEPS = 50
 
 
-class DivergedError(ArithmeticError):
-    """A loss or a weight is NaN or infinite."""
-
-
 class OutputError(OSError):
     """A snapshot or a summary cannot be written."""
 
 
-def learning_rate_at(config: TrainConfig, step: int) -> float:
-    """The learning rate of a step, counted from 0, by the schedule that the flags choose."""
+def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollback] = ()) -> float:
+    """The learning rate of a step, counted from 0, by the schedule that the flags choose and the run's rollbacks."""
     if config.poly_lr:
-        return optimizers.poly_learning_rate(config.lrn_rate, step, config.train_max_iter)
-    return optimizers.step_learning_rate(config.lrn_rate, step, config.lr_step or (), config.step_size)
+        rate = optimizers.poly_learning_rate(config.lrn_rate, step, config.train_max_iter)
+    else:
+        rate = optimizers.step_learning_rate(config.lrn_rate, step, config.lr_step or (), config.step_size)
+    return rate * learning_rate_factor(rollbacks, step)
 
 
 @dataclass(frozen=True)
@@ -126,11 +125,12 @@ class Trainer:
         record: ModelRecord,
         score: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        rollbacks: Sequence[Rollback] = (),
     ) -> None:
         """Takes what `tools.training_run.train` built: the session holds initialized or restored variables.
 
         `score` is called every `val_every` steps, but not after the last, with the step of a snapshot just written.
-        `clock` tells the seconds that `snapshot_minutes` counts.
+        `clock` tells the seconds that `snapshot_minutes` counts. `rollbacks` are those of the run so far.
         """
         self._session = session
         self._graph = graph
@@ -143,6 +143,7 @@ class Trainer:
         self._record = record
         self._score = score
         self._clock = clock
+        self._rollbacks = rollbacks
         self._saved_at = clock()
         self._saved_step: int | None = None
         self._requests = StopRequests()
@@ -241,7 +242,7 @@ class Trainer:
 
     def _step(self, step: int, more: dict) -> dict:
         """One step; fetches `more` with it. Stops on NaN and Inf."""
-        rate = learning_rate_at(self._config, step)
+        rate = learning_rate_at(self._config, step, self._rollbacks)
         graph = self._graph
         fetches = {
             "terms": (graph.loss, graph.auxiliary_loss, graph.weight_decay),
@@ -266,13 +267,19 @@ class Trainer:
     def _diverged(self, fault: str) -> DivergedError:
         """The error that says what is wrong after the step taken last, and what that step was taken with."""
         if self._taken is None:
-            return DivergedError(f"{fault} before the first step: give a sound checkpoint with --fine_tune_filename")
+            return DivergedError(
+                f"{fault} before the first step: give a sound checkpoint with --fine_tune_filename", fault
+            )
         kept = f"the last snapshot stays in {self._folder.snapshots}"
         if not snapshot_steps(self._folder):
             kept = "there is no snapshot yet"
         return DivergedError(
             f"{fault} at step {self._taken.number} with learning rate {self._taken.learning_rate:.6g}: lower "
-            f"--lrn_rate; {kept}; images of the step: {', '.join(self._taken.images)}"
+            f"--lrn_rate; {kept}; images of the step: {', '.join(self._taken.images)}",
+            fault,
+            self._taken.number,
+            self._saved_step,
+            self._requests.received,
         )
 
     def _step_with_summary(self, step: int, writer: SummaryWriter) -> None:
@@ -300,6 +307,14 @@ class Trainer:
             writer.scalars(step + 1, values)
             writer.picture(step + 1, "train/image, truth, prediction", picture)
         self._latest = f"loss {result.loss:.3f} mIoU {values['mean_iou']:.3f} lr {values['learning_rate']:.2g}"
+        skipped = self.skipped_steps()
+        if skipped:
+            self._latest += f", {skipped} steps skipped"
+
+    def skipped_steps(self) -> int:
+        """How many steps of the run were skipped as their gradients overflowed; 0 without loss scaling."""
+        scale = self._graph.loss_scale
+        return 0 if scale is None else int(self._session.run(scale.skipped_steps))
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Crop, truth and prediction beside each other, uint8 [h, 3w, 3]; ignored pixels are black in both."""

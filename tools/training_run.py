@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import cache, partial
 
 import tensorflow.compat.v1 as tf
 
@@ -27,10 +28,12 @@ from tools.half_precision import avoid_faulty_amx
 from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
+from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
 from tools.run_origin import (
     check_same_class_weights,
+    recorded_pretrained,
     with_class_weights,
     with_moved_pretrained,
     with_samples,
@@ -45,6 +48,9 @@ from tools.training_start import TrainingStart
 
 logger = logging.getLogger(__name__)
 
+# Gives the weights of classes; counts them in the labels when it is called first.
+_Weights = Callable[[], tuple[float, ...] | None]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Built:
@@ -55,6 +61,8 @@ class _Built:
     batches: Batches
     saved_variables: list[tf.Variable]
     saver: tf.train.Saver
+    restored_variables: list[tf.Variable]
+    restorer: tf.train.Saver
     pretrained: PretrainedInitializer | None
     initializers: list[tf.Operation]
 
@@ -75,10 +83,30 @@ def _build(
             train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)
         pretrained = start.initializer(record, options, starting_points)
         saved_variables = tf.global_variables()
-        saver = tf.train.Saver(saved_variables)
+        saver = restorer = tf.train.Saver(saved_variables)
+        restored_variables = saved_variables
+        if start.resumed is not None:
+            restored_variables = checkpoint.without_later_additions(start.resumed, saved_variables)
+        if len(restored_variables) < len(saved_variables):
+            restorer = tf.train.Saver(restored_variables)
         initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
         graph.finalize()
-    return _Built(graph, train, batches, saved_variables, saver, pretrained, initializers)
+    return _Built(graph, train, batches, saved_variables, saver, restored_variables, restorer, pretrained, initializers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What stays the same when a run goes back to a snapshot; see `train`."""
+
+    dataset: Dataset
+    samples: Sequence[Sample]
+    data_dir: str
+    folder: RunFolder
+    held_out: Sequence[Sample]
+    devices: list[str]
+
+    def start(self, config: TrainConfig) -> TrainingStart:
+        return TrainingStart.of(config, self.folder, self.dataset, self.samples, self.data_dir)
 
 
 def train(
@@ -90,7 +118,8 @@ def train(
 ) -> None:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
-    Does nothing with `--auto_resume` where the run is over.
+    Does nothing with `--auto_resume` where the run is over. With `--on_nan rollback`, after NaN or infinity, it begins
+    again as a resume from the last sound snapshot.
 
     Args:
         config: flags.
@@ -113,40 +142,85 @@ def train(
     devices = cluster.tower_devices(config.gpu_num)
     if config.deterministic:
         require_determinism(devices)
-    data_dir = config.data_dir or dataset.default_dir
-    start = TrainingStart.of(config, folder, dataset, samples, data_dir)
+    run = _Run(dataset, samples, config.data_dir or dataset.default_dir, folder, held_out, devices)
+    start = run.start(config)
+    weights: _Weights = cache(partial(_class_weights, config, dataset, samples))
+    while (diverged := _train_from(start, config, run, weights)) is not None:
+        with writing_to(folder):
+            step = roll_back(folder, diverged, start.step)
+        config = _resuming(config, step, start, folder)
+        start = run.start(config)
+
+
+def _resuming(config: TrainConfig, step: int, start: TrainingStart, folder: RunFolder) -> TrainConfig:
+    """The flags that go on from a snapshot of a run that began as `start` says.
+
+    Where the run began with a checkpoint of the run that it set aside, they name the new place of that.
+    """
+    recorded = recorded_pretrained(folder)
+    if start.resumed is None and recorded not in (None, start.pretrained):
+        config = dataclasses.replace(config, fine_tune_filename=recorded)
+    return dataclasses.replace(config, resume_step=step, auto_resume=False)
+
+
+def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _Weights) -> DivergedError | None:
+    """Trains to the last step.
+
+    Returns:
+        What stopped it where the flags say that the run then goes back to a snapshot.
+    """
+    dataset, samples, folder, devices = run.dataset, run.samples, run.folder, run.devices
+    rollbacks = () if start.resumed is None else read_rollbacks(folder)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
-    record = with_holdout(with_samples(record, samples, data_dir), config)
-    weights = _class_weights(config, dataset, samples)
+    record = with_holdout(with_samples(record, samples, run.data_dir), config)
     if start.resumed is not None:
-        check_same_class_weights(folder, weights)
-    record = with_class_weights(record, weights)
-    built = _build(config, options_of(config, weights), record, samples, devices, start)
+        check_same_class_weights(folder, weights())
+    record = with_class_weights(record, weights())
+    built = _build(config, options_of(config, weights()), record, samples, devices, start)
     if start.resumed is not None:
-        checkpoint.require_match(start.resumed, built.saved_variables, "resume with the flags of the run")
+        checkpoint.require_match(start.resumed, built.restored_variables, "resume with the flags of the run")
     _report(config, record, built, samples, devices, start)
     _warn_of_full_disk(config, built, folder, start)
     with (
         _memory_limits_named(config),
         cluster.open_session(built.graph, devices) as session,
     ):
-        with writing_to(folder):
-            for place in (folder.snapshots, folder.best):
-                remove_leftovers(place)
-            if start.resumed is None and not (config.auto_resume and not has_snapshots(folder)):
-                record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
-            record.write(folder.path)
-            if held_out_fraction(config) is not None:
-                write_held_out(folder, held_out, data_dir)
+        record = _prepare_folder(start, config, run, record)
         _initialize(session, built, start)
 
         def score(step: int) -> None:
-            validate(config, dataset, held_out, folder.snapshot(step), folder)
+            validate(config, dataset, run.held_out, folder.snapshot(step), folder)
 
         trainer = Trainer(
-            session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score
-        )
-        trainer.run(start.step)
+            session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score,
+            rollbacks=rollbacks,
+        )  # fmt: skip
+        try:
+            trainer.run(start.step)
+        except DivergedError as error:
+            if config.on_nan != "rollback":
+                raise
+            return error.with_traceback(None)  # which would keep the graph in memory
+        skipped = trainer.skipped_steps()
+        if skipped:
+            logger.info("%d of %d steps were skipped as their gradients overflowed", skipped, config.train_max_iter)
+    return None
+
+
+def _prepare_folder(start: TrainingStart, config: TrainConfig, run: _Run, record: ModelRecord) -> ModelRecord:
+    """Sets an earlier run aside, writes what is there before the first step, and returns the record that holds now."""
+    folder = run.folder
+    with writing_to(folder):
+        for place in (folder.snapshots, folder.best):
+            remove_leftovers(place)
+        if start.resumed is None and not (config.auto_resume and not has_snapshots(folder)):
+            record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
+        if start.resumed is None:
+            forget_rollbacks(folder)
+        record.write(folder.path)
+        if held_out_fraction(config) is not None:
+            write_held_out(folder, run.held_out, run.data_dir)
+    return record
 
 
 def _memory_limits_named(config: TrainConfig) -> AbstractContextManager[None]:
@@ -185,7 +259,7 @@ def _initialize(session: tf.Session, built: _Built, start: TrainingStart) -> Non
     """Gives every variable its value."""
     session.run(built.initializers)
     if start.resumed is not None:
-        checkpoint.restore(session, start.resumed, built.saver)
+        checkpoint.restore(session, start.resumed, built.restorer)
     if built.pretrained is not None:
         built.pretrained.run(session, resumed=start.resumed is not None)
 

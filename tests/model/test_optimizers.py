@@ -128,12 +128,18 @@ def test_optimizer_names():
 
 def _scales(finite: list[bool], initial: float | None = None) -> list[tuple[float, int]]:
     """(value, finite_steps) after each step."""
+    return [state[:2] for state in _states(finite, initial)]
+
+
+def _states(finite: list[bool], initial: float | None = None) -> list[tuple[float, int, int]]:
+    """(value, finite_steps, skipped_steps) after each step."""
     with tf.Graph().as_default():
         loss_scale = LossScale.create()
         is_finite = tf.placeholder(tf.bool, [])
         updates = loss_scale.update(is_finite)
         assert not tf.trainable_variables()
-        assert [v.op.name for v in tf.global_variables()] == ["loss_scale/value", "loss_scale/finite_steps"]
+        names = ["loss_scale/value", "loss_scale/finite_steps", "loss_scale/skipped_steps"]
+        assert [v.op.name for v in tf.global_variables()] == names
         with open_session() as session:
             session.run(tf.global_variables_initializer())
             if initial is not None:
@@ -141,7 +147,8 @@ def _scales(finite: list[bool], initial: float | None = None) -> list[tuple[floa
             scales = []
             for step in finite:
                 session.run(updates, {is_finite: step})
-                scales.append(tuple(session.run([loss_scale.value, loss_scale.finite_steps])))
+                state = [loss_scale.value, loss_scale.finite_steps, loss_scale.skipped_steps]
+                scales.append(tuple(session.run(state)))
             return scales
 
 
@@ -169,6 +176,11 @@ def test_loss_scale_halves_and_counts_anew(monkeypatch):
         (start / 2, 1),
         (start / 4, 0),
     ]
+
+
+def test_skipped_steps_are_counted():
+    finite = np.random.default_rng(4).random(50) < 0.7
+    assert [state[2] for state in _states(finite.tolist())] == np.cumsum(~finite).tolist()
 
 
 def test_loss_scale_has_limits(monkeypatch):

@@ -188,6 +188,7 @@ def test_float16_skips_a_step_whose_gradients_overflow():
     skipped, stepped = states
     assert (skipped["loss_scale/value"], stepped["loss_scale/value"]) == (2.0**119, 2.0**10)
     assert (skipped["global_step"], stepped["global_step"]) == (1, 2)
+    assert (skipped["loss_scale/skipped_steps"], stepped["loss_scale/skipped_steps"]) == (1, 1)
     for name in trainable:
         # The first step is left out, optimizer and all.
         np.testing.assert_array_equal(skipped[name], values[name])

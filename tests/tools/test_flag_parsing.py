@@ -37,7 +37,7 @@ def test_lists_and_numbers():
         ("resize_grid", "nearest"), ("resume_step", "-1"), ("num_classes", "1"), ("image_mean", "1,2"),
         ("check_data", "some"), ("keep", "0"), ("seed", "-1"), ("scale_min", "0"), ("snapshot_minutes", "-1"),
         ("bn_decay", "-0.1"), ("bn_decay", "1"), ("momentum", "-0.1"), ("momentum", "1"), ("loss_type", "focal"),
-        ("loss_type", "focal_-1"), ("test_max_iter", "0"),
+        ("loss_type", "focal_-1"), ("test_max_iter", "0"), ("on_nan", "ignore"),
     ],
 )  # fmt: skip
 def test_wrong_value_is_named_in_one_line(flag, value):

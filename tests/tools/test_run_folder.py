@@ -50,6 +50,7 @@ def test_paths():
     assert folder.snapshots == os.path.join("log", "Toy", "run", "snapshot")
     assert folder.snapshot(7) == os.path.join("log", "Toy", "run", "snapshot", "model.ckpt-7")
     assert folder.csv == os.path.join("log", "Toy", "run", "training.csv")
+    assert folder.rollbacks == os.path.join("log", "Toy", "run", "rollbacks.json")
 
 
 def test_earlier_runs_are_numbered(tmp_path):
