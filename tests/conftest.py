@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -32,12 +33,18 @@ def half_precision() -> None:
 
 
 @pytest.fixture
-def _usual_limit() -> Iterator[None]:
+def usual_pixel_limit() -> Iterator[None]:
     """Requested by tests that set the limit of pixels, which holds for the process."""
     yield
     from database.images import MAX_PIXELS, set_max_pixels
 
     set_max_pixels(MAX_PIXELS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leaves out of every later garbage collection what was imported: graphs are built of many small objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -255,7 +255,7 @@ def test_image_size_needs_only_the_header(tmp_path):
     assert images.image_size(str(path)) == (100, 140)
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".gif", ".webp"])
 @pytest.mark.parametrize("limit", [900, 901])
 @pytest.mark.filterwarnings("error")
@@ -265,7 +265,7 @@ def test_an_image_as_large_as_allowed_is_read_without_warning(tmp_path, suffix, 
     assert images.read_image(path).shape == (25, 36, 3)
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp", ".gif", ".webp"])
 @pytest.mark.parametrize("limit", [899, 700, 450, 449, 10, 1])
 def test_larger_images_are_refused_by_their_header(tmp_path, suffix, limit):
@@ -282,7 +282,7 @@ def test_larger_images_are_refused_by_their_header(tmp_path, suffix, limit):
             )
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_more_pixels_than_pillow_allows_by_itself_are_read_if_allowed(tmp_path):
     """Of one bit each, 179 million zeros are a small file; its header is asked alone."""
     path = save(tmp_path / "image.png", Image.new("1", (17900, 10000)))
@@ -292,7 +292,7 @@ def test_more_pixels_than_pillow_allows_by_itself_are_read_if_allowed(tmp_path):
     assert images.image_size(path) == (10000, 17900)
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_an_image_inside_of_a_file_that_is_larger_than_its_header_says(tmp_path):
     """An .ico file holds PNGs, and says itself how large they are."""
     path = Path(save(tmp_path / "image.ico", Image.new("RGB", (64, 64)), sizes=[(64, 64)]))

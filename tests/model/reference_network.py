@@ -1,7 +1,8 @@
-"""PSPNet on ResNet-18 at output stride 8 in float64 NumPy, layer by layer from the papers."""
+"""PSPNet on a ResNet of basic units at output stride 8 in float64 NumPy, layer by layer from the papers."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,17 +11,8 @@ from tests.model import reference
 
 NETWORK = "resnet_v1_18"
 
-# Scope, whether the shortcut is a convolution, stride of the first 3x3 layer, dilation of both.
-UNITS = (
-    ("block1/unit_1", False, 1, 1),
-    ("block1/unit_2", False, 1, 1),
-    ("block2/unit_1", True, 2, 1),
-    ("block2/unit_2", False, 1, 1),
-    ("block3/unit_1", True, 1, 2),
-    ("block3/unit_2", False, 1, 2),
-    ("block4/unit_1", True, 1, 4),
-    ("block4/unit_2", False, 1, 4),
-)
+# Stride of the first 3x3 layer and dilation of all, by block.
+BLOCKS = ((1, 1), (2, 1), (1, 2), (1, 4))
 
 Towers = list[np.ndarray]
 
@@ -29,6 +21,9 @@ class ReferenceNetwork:
     """The network over a tower list.
 
     Attributes:
+        units: scope of each unit, whether its shortcut is a convolution, stride of its first 3x3 layer, its dilation.
+        auxiliary_scope: of the auxiliary head's 3x3 layer.
+        head_scope: of the 3x3 layer after the pyramid.
         moments: after a pass, mean and unbiased variance by the scope of every layer the batch normalized.
     """
 
@@ -44,6 +39,16 @@ class ReferenceNetwork:
         self.is_training = is_training
         self.bn_frozen = bn_frozen
         self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.units: list[tuple[str, bool, int, int]] = []
+        for block, (stride, rate) in enumerate(BLOCKS, start=1):
+            for number in range(1, self._num_units(block) + 1):
+                scope = f"block{block}/unit_{number}"
+                has_convolution = f"{NETWORK}/{scope}/basic_v1/shortcut/weights" in values
+                self.units.append((scope, has_convolution, stride if number == 1 else 1, rate))
+        self.auxiliary_scope, self.head_scope = (f"block{block}/unit_{self._num_units(block) + 1}" for block in (3, 4))
+
+    def _num_units(self, block: int) -> int:
+        return len([name for name in self.values if re.search(rf"/block{block}/unit_\d+/basic_v1/conv1/weights", name)])
 
     def _value(self, name: str) -> np.ndarray:
         return self.values[f"{NETWORK}/{name}"]
@@ -87,11 +92,11 @@ class ReferenceNetwork:
         sizes = [(x.shape[1], x.shape[2]) for x in images]
         xs = [reference.max_pool(x, 3, 2) for x in self._layer(images, "conv1", 2)]
         auxiliary: Towers = []
-        for unit in UNITS:
+        for unit in self.units:
             if unit[0] == "block4/unit_1" and self.is_training:
-                auxiliary = self._classify(self._layer(xs, "block3/unit_3", 1), "aux_logits", sizes)
+                auxiliary = self._classify(self._layer(xs, self.auxiliary_scope), "aux_logits", sizes)
             xs = self._unit(xs, *unit)
-        xs = self._layer(self._pyramid(xs), "block4/unit_3")
+        xs = self._layer(self._pyramid(xs), self.head_scope)
         return self._classify(xs, "logits", sizes), auxiliary
 
     def total_loss(self, images: Towers, labels: Towers, decay_rate: float) -> tuple[float, float, float]:

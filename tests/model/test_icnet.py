@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import pspnet_mg, training_graph
+from model import pspnet_mg, resnet, training_graph
 from tests.differences import relative_difference
 from tests.model import reference
-from tests.model.reference_network import UNITS, ReferenceNetwork, Towers
+from tests.model.reference_network import ReferenceNetwork, Towers
 from tests.model.sessions import open_session, towers
-from tests.model.training_step import ARCHITECTURE, CLASSES, OPTIONS, batch, initialize
+from tests.model.training_step import ARCHITECTURE, CLASSES, OPTIONS, SMALL, batch, initialize
 
 ICNET = replace(ARCHITECTURE, decoder="icnet")
 GRID = "half_pixel"
@@ -41,11 +41,11 @@ class ReferenceICNet(ReferenceNetwork):
             quarter = detail if number == 2 else quarter
         xs = [reference.max_pool(x, 3, 2) for x in self._layer([_half(x) for x in images], "conv1", 2)]
         shared: Towers = []
-        for unit in UNITS:
+        for unit in self.units:
             xs = self._unit(xs, *unit)
             if unit[0] == "block2/unit_1":
                 shared, xs = xs, [_half(x) for x in xs]
-        xs = self._layer(self._pyramid(xs), "block4/unit_3")
+        xs = self._layer(self._pyramid(xs), self.head_scope)
         at_16, fused = self._fuse(xs, shared, "fusion16")
         at_8, fused = self._fuse(fused, detail, "fusion8")
         inputs = {"logits": _at_size_of(fused, quarter), "icnet/logits8": at_8, "icnet/logits16": at_16}
@@ -91,9 +91,10 @@ def test_names_and_shapes_of_what_a_pspnet_does_not_have():
 
 @pytest.fixture(scope="module")
 def step():
-    """A step of two uneven towers: values, what the graph gives, images and labels."""
+    """A step of two uneven towers of a small encoder: values, what the graph gives, images and labels."""
     images, labels = batch(*SHAPES)
-    with tf.Graph().as_default():
+    with pytest.MonkeyPatch.context() as patch, tf.Graph().as_default():
+        patch.setitem(resnet.NETWORKS, ICNET.network, SMALL)
         (xs, feed), (ys, more) = towers(images, known=False), towers(labels)
         graph = training_graph.train_graph(xs, ys, ICNET, OPTIONS)
         names = ("logits", *pspnet_mg.AUXILIARY_ENDPOINTS)
@@ -143,7 +144,8 @@ def test_predictions_have_the_size_of_the_images(step):
         assert (predicted == upsampled.argmax(axis=-1)).mean() > 0.999  # but for ties within rounding
 
 
-def test_prediction_equals_float64():
+def test_prediction_equals_float64(monkeypatch):
+    monkeypatch.setitem(resnet.NETWORKS, ICNET.network, SMALL)
     images = [x / 1000 for x in batch((1, 97, 70))[0]]
     with tf.Graph().as_default():
         xs, feed = towers(images, known=False)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import resnet, training_graph
+from model import training_graph
 from model.memory import Recomputation
 from tests.differences import relative_difference
 from tests.model.operations import needed_for
 from tests.model.reference_network import NETWORK
 from tests.model.sessions import open_session, run, towers
-from tests.model.training_step import ARCHITECTURE, OPTIONS, Step, batch, initialize, take_step
+from tests.model.training_step import ARCHITECTURE, OPTIONS, SMALL, Step, batch, initialize, take_step
 
-SMALL = resnet.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
 ONE_TOWER = [(3, 17, 17)]
 UNEVEN_TOWERS = [(2, 17, 17), (1, 17, 25)]
 SAVING = replace(OPTIONS, save_memory=True, checkpoint_units=1)
@@ -26,11 +24,7 @@ SAVING = replace(OPTIONS, save_memory=True, checkpoint_units=1)
 UNIT = re.compile(rf"{NETWORK}/(block\d)/unit_(\d)/basic_v1/")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _small_resnet() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setitem(resnet.NETWORKS, NETWORK, SMALL)
-        yield
+pytestmark = pytest.mark.usefixtures("small_resnet")
 
 
 def _require_same(actual: Step, expected: Step) -> None:
@@ -49,17 +43,22 @@ def _require_same(actual: Step, expected: Step) -> None:
             np.testing.assert_allclose(actual_by_name[name], expected_by_name[name], rtol=0, atol=1e-5 * largest)
 
 
-@pytest.mark.parametrize(("shapes", "units"), [(ONE_TOWER, 2), (UNEVEN_TOWERS, 1)], ids=["one tower", "two towers"])
-def test_a_step_is_the_ordinary_one(shapes, units):
-    arrays = batch(*shapes)
-    expected, actual = take_step(*arrays), take_step(*arrays, replace(SAVING, checkpoint_units=units))
-    _require_same(actual, expected)
-    assert any(not np.array_equal(average, expected.values[name]) for name, average in actual.averages.items())
+@pytest.fixture(scope="module")
+def ordinary(small_resnet) -> Step:
+    """A step of uneven towers that keeps its activations."""
+    return take_step(*batch(*UNEVEN_TOWERS))
+
+
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_step_is_the_ordinary_one(ordinary, units):
+    actual = take_step(*batch(*UNEVEN_TOWERS), replace(SAVING, checkpoint_units=units))
+    _require_same(actual, ordinary)
+    assert any(not np.array_equal(average, ordinary.values[name]) for name, average in actual.averages.items())
     # Every convolution of a unit twice on its tower, and no gradient twice.
-    num_towers, layers_in_units = len(arrays[0]), 2 * sum(SMALL.units) + len(SMALL.units)
-    for kind, indices in expected.devices.items():
+    layers_in_units = 2 * sum(SMALL.units) + len(SMALL.units)
+    for kind, indices in ordinary.devices.items():
         more = layers_in_units if kind == "Conv2D" else 0
-        for index in range(num_towers):
+        for index in range(len(UNEVEN_TOWERS)):
             assert actual.devices[kind].count(index) == indices.count(index) + more
 
 
@@ -87,24 +86,41 @@ def _build(options, shapes=UNEVEN_TOWERS):
     return training_graph.train_graph(xs, ys, ARCHITECTURE, options), feed | more
 
 
-def test_weights_move_alike_for_three_steps_with_graph_rewriting():
-    courses = []
-    for options in (OPTIONS, SAVING):
-        with tf.Graph().as_default():
-            graph, feed = _build(options, ONE_TOWER)
-            with open_session() as session:
-                initialize(session)
-                feed[graph.learning_rate] = 0.001
-                courses.append([session.run([graph.loss, graph.train_op], feed)[0] for _ in range(3)])
-    np.testing.assert_allclose(courses[1], courses[0], rtol=1e-4)
-    assert min(np.abs(np.diff(courses[0]))) > 1e-3
+@dataclass(frozen=True)
+class Course:
+    """Three steps of one tower: their losses; the graph, of which the tests only read."""
+
+    graph: tf.Graph
+    training: training_graph.TrainGraph
+    losses: list[float]
 
 
-def test_running_averages_have_one_update_each():
+def _course(options: training_graph.TrainingOptions) -> Course:
+    with tf.Graph().as_default() as default:
+        graph, feed = _build(options, ONE_TOWER)
+        with open_session() as session:
+            initialize(session)
+            feed[graph.learning_rate] = 0.001
+            losses = [session.run([graph.loss, graph.train_op], feed)[0] for _ in range(3)]
+    return Course(default, graph, losses)
+
+
+@pytest.fixture(scope="module")
+def courses(small_resnet) -> tuple[Course, Course]:
+    """The ordinary course, and the one that saves memory."""
+    return _course(OPTIONS), _course(SAVING)
+
+
+def test_weights_move_alike_for_three_steps_with_graph_rewriting(courses):
+    ordinary, saving = (course.losses for course in courses)
+    np.testing.assert_allclose(saving, ordinary, rtol=1e-4)
+    assert min(np.abs(np.diff(ordinary))) > 1e-3
+
+
+def test_running_averages_have_one_update_each(courses):
     counts = []
-    for options in (OPTIONS, SAVING):
-        with tf.Graph().as_default():
-            _build(options, ONE_TOWER)
+    for course in courses:
+        with course.graph.as_default():
             averages = [v for v in tf.model_variables() if "/moving_" in v.op.name]
             counts.append((len(tf.get_collection(tf.GraphKeys.UPDATE_OPS)), len(averages)))
     assert counts[0] == counts[1]
@@ -138,16 +154,16 @@ def test_activations_inside_a_segment_are_not_kept():
     assert len(_kept_inside_segments(replace(OPTIONS, checkpoint_units=2))) > 2 * 2 * sum(SMALL.units)
 
 
-def test_the_second_pass_waits_for_the_gradients():
-    with tf.Graph().as_default() as default:
-        graph, _ = _build(SAVING)
-        first_pass = needed_for(graph.total_loss.op)
-        copies = [op for op in default.get_operations() if re.search(r"recomputed(_\d+)?/Identity(_\d+)?$", op.name)]
-        assert len(copies) == 2 * sum(SMALL.units)
-        for op in copies:
-            assert op.inputs[0].op in first_pass
-            assert op.control_inputs
-            assert first_pass.isdisjoint(op.control_inputs)
+def test_the_second_pass_waits_for_the_gradients(courses):
+    saving = courses[1]
+    first_pass = needed_for(saving.training.total_loss.op)
+    operations = saving.graph.get_operations()
+    copies = [op for op in operations if re.search(r"recomputed(_\d+)?/Identity(_\d+)?$", op.name)]
+    assert len(copies) == sum(SMALL.units)
+    for op in copies:
+        assert op.inputs[0].op in first_pass
+        assert op.control_inputs
+        assert first_pass.isdisjoint(op.control_inputs)
 
 
 def _variable(name: str, value: float) -> tf.Variable:

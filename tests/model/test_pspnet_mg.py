@@ -15,6 +15,8 @@ from tests.model.reference_network import ReferenceNetwork
 from tests.model.sessions import open_session, towers
 from tests.model.training_step import ARCHITECTURE, CLASSES, batch, initialize
 
+pytestmark = pytest.mark.usefixtures("small_resnet")
+
 CLASSIFIERS = {"logits", "aux_logits", "icnet/logits8", "icnet/logits16"}
 
 
@@ -100,10 +102,10 @@ def _training_logits(images, architecture, known=True):
 # Smaller images would leave ICNet's last block so few values that rounding alone changes its gradients by percents.
 @pytest.mark.parametrize(
     ("decoder", "output_stride", "heads", "size"),
-    [("c1", 8, 2, (49, 41)), ("upernet", 32, 2, (49, 41)), ("upernet", 16, 2, (49, 41)), ("icnet", 8, 3, (97, 81))],
+    [("c1", 8, 2, (49, 41)), ("upernet", 16, 2, (49, 41)), ("icnet", 8, 3, (97, 81))],
 )
 def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, size):
-    architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride)
+    architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride, head_depth=32)
     (images,) = batch((3, *size))[0]
     alone = _training_logits([images], architecture)
     shared = _training_logits([images[:1], images[1:]], architecture, known=False)

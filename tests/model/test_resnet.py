@@ -180,10 +180,12 @@ def image() -> np.ndarray:
 # In the `reference` convention the first dilated 3x3 layer has the dilation of those after it: by design
 # the equality is lost.
 @pytest.mark.parametrize("convention", ["slim", "caffe", "contracted"])
-@pytest.mark.parametrize(("network", "depth"), [("resnet_v1_50", 2048), ("resnet_v1_18", 512)])
+@pytest.mark.parametrize("bottleneck", [True, False])
 def test_subsampled_dense_output_is_the_output_at_nominal_stride(
-    network, depth, convention, image, monkeypatch, record_property
+    bottleneck, convention, image, monkeypatch, record_property
 ):
+    network, depth = "resnet_v1_18", 64
+    monkeypatch.setitem(resnet.NETWORKS, network, resnet.ResNet((2, 2, 2, 2), (16, 24, 40, depth), bottleneck))
     _frozen_batch_norm(monkeypatch)
     dense, middle, nominal = _encode([image], network, convention, (8, 16, 32))
     expected = nominal["block4"][0]

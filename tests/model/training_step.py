@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import training_graph
+from model import resnet, training_graph
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions
 from tests.model.sessions import device_of, open_session, towers
@@ -18,6 +18,9 @@ from tests.model.sessions import device_of, open_session, towers
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
 OPTIONS = TrainingOptions(dropout=False)
+
+# With units of both kinds, with and without a convolution in the shortcut.
+SMALL = resnet.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
 
 
 def batch(*shapes: tuple[int, int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -32,31 +34,41 @@ def prepared(images: np.ndarray, record: ModelRecord | BackboneRecord) -> np.nda
 
 
 class ConvertedPSPNet:
-    """The PSPNet in a folder, built as its record says, for inputs of any size."""
+    """The PSPNet in a folder, built as its record says, for inputs of any size, and built otherwise."""
 
-    def __init__(self, folder: object, *, has_auxiliary: bool, **changes: object) -> None:
+    def __init__(self, folder: object, *, has_auxiliary: bool, changes: Sequence[Mapping[str, object]] = ()) -> None:
         """Builds the graph and restores the checkpoint.
 
         Args:
             folder: that the converter wrote.
             has_auxiliary: whether to build the auxiliary head.
-            changes: to the recorded architecture.
+            changes: to the recorded architecture, for the networks built otherwise from the same variables.
         """
         record = ModelRecord.read(str(folder))
         assert record is not None
         self.record = record
-        architecture = Architecture(**{**vars(record.architecture), **changes})
         with tf.Graph().as_default() as graph:
             self._images = tf.placeholder(tf.float32, [None, None, None, 3])
-            outputs = pspnet_mg.pspnet([self._images], architecture, is_training=False, has_auxiliary=has_auxiliary)
+            outputs = pspnet_mg.pspnet(
+                [self._images], record.architecture, is_training=False, has_auxiliary=has_auxiliary
+            )
             self._logits = [outputs.logits[0], *(tower for (tower,) in outputs.auxiliary)]
+            self._changed_logits = [self._changed(change) for change in changes]
             saver = tf.train.Saver()
         self._session = tf.Session(graph=graph)
         checkpoint.restore(self._session, checkpoint.resolve_checkpoint(str(folder)), saver)
 
+    def _changed(self, change: Mapping[str, object]) -> tf.Tensor:
+        architecture = Architecture(**{**vars(self.record.architecture), **change})
+        return pspnet_mg.pspnet([self._images], architecture, is_training=False, reuse=True).logits[0]
+
     def logits(self, images: np.ndarray) -> list[np.ndarray]:
         """Logits [N, H, W, classes], and those of the auxiliary head, of uint8 images [N, H, W, 3]."""
         return self._session.run(self._logits, {self._images: prepared(images, self.record)})
+
+    def changed_logits(self, images: np.ndarray) -> list[np.ndarray]:
+        """Logits of the main head with each of the changes."""
+        return self._session.run(self._changed_logits, {self._images: prepared(images, self.record)})
 
     def __enter__(self) -> ConvertedPSPNet:
         return self

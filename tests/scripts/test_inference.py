@@ -148,7 +148,7 @@ def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
     assert "none: no image is in this folder" in the_error(capsys.readouterr().err)
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_inference_of_an_image_with_too_many_pixels(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "images")

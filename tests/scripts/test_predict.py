@@ -41,7 +41,7 @@ from tools.model_record import ModelRecord
         ),
     ],
 )  # fmt: skip
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_faults_of_predict(main, place, monkeypatch, tmp_path, capsys, changes, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")

@@ -45,7 +45,7 @@ def test_missing_data_is_one_line(tmp_path):
         (["--data_format", "tfrecord"], "toy/train.index.json: there is no such index, so the records of split"),
     ],
 )
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_faults_of_train(main, place, monkeypatch, tmp_path, capsys, changes, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)

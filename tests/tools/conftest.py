@@ -34,10 +34,16 @@ def toy_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_run(toy_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TinyRun]:
-    """ResNet-18, 2 towers, 4 steps with the full augmentation, snapshots after steps 2 and 4."""
+    """2 towers, 4 steps with the full augmentation, snapshots after steps 2 and 4; not to be changed.
+
+    The network is that of `narrow_resnet`, which tests that build it again request.
+    """
     log_dir = tmp_path_factory.mktemp("tiny-run")
     config = tiny_config(toy_dir, str(log_dir), gpu_num=2, batch_size=1, train_max_iter=4, snapshot=2, seed=3)
-    yield TinyRun(config, train_with(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+        folder = train_with(config)
+    yield TinyRun(config, folder)
     shutil.rmtree(log_dir)
 
 

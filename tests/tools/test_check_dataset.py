@@ -50,7 +50,7 @@ def check(scenes: Path, *more: str) -> tuple[int, dict, Path]:
     return code, json.loads((out / "report.json").read_text(encoding="utf-8")), out
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_too_many_pixels_are_a_fault(scenes):
     code, report, _ = check(scenes, "--max_pixels", "4607")
     assert code == 1

@@ -21,12 +21,13 @@ from tests.tools.source_weights import (
 from tools import convert
 from tools.checkpoint import resolve_checkpoint
 from tools.console import run_script
+from tools.converted_checkpoint import dataset_of, model_record
 from tools.evaluation import Predictor
 from tools.flags import FlagError, InferenceConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.record_rules import RecordError
 from tools.selection import record_of_checkpoint
-from tools.weight_conversion import ConversionError
+from tools.weight_conversion import ConversionError, examine, recognize
 from tools.weight_files import WeightFileError
 
 pytestmark = pytest.mark.usefixtures("narrow_resnet")
@@ -112,27 +113,38 @@ def test_decoders_of_csail(save, out, weights, differences):
     assert set(np.unique(labels)) <= set(range(CLASSES))
 
 
-@pytest.mark.parametrize(
-    ("classes", "flags", "database", "window"),
-    [
-        (19, (), "Cityscapes", 713),
-        (150, (), "ADE", 473),
-        (21, (), "SBD", 473),
-        (5, (), "custom", 473),
-        (19, ("--database", "KITTI"), "KITTI", 473),
-        (19, ("--database", "custom"), "custom", 473),
-        (19, ("--test_image_size", "769"), "Cityscapes", 769),
-    ],
-)
-def test_dataset_of_the_classes(save, out, classes, flags, database, window):
+def pspnet_of(classes):
+    """Weights of a PSPNet with so many classes."""
     weights = semseg_weights()
     for head, depth in (("cls", 512), ("aux", 256)):
         weights[f"{head}.4.weight"] = np.zeros((classes, depth, 1, 1), np.float32)
         weights[f"{head}.4.bias"] = np.zeros(classes, np.float32)
-    convert.main([save(weights), "--out", out, *flags])
-    record = record_in(out)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("classes", "asked", "database", "window"),
+    [
+        (19, None, "Cityscapes", 713),
+        (150, None, "ADE", 473),
+        (21, None, "SBD", 473),
+        (5, None, "custom", 473),
+        (19, "KITTI", "KITTI", 473),
+        (19, "custom", "custom", 473),
+    ],
+)
+def test_dataset_of_the_classes(classes, asked, database, window):
+    weights = pspnet_of(classes)
+    source = examine(weights, recognize(weights))
+    record = model_record(source, dataset_of(source, asked))
     assert (record.database, len(record.class_names), record.test_image_size) == (database, classes, window)
     assert record.flags.get("num_classes") == (classes if database == "custom" else None)
+
+
+def test_dataset_and_window_by_flags(save, out):
+    convert.main([save(pspnet_of(19)), "--out", out, "--database", "KITTI", "--test_image_size", "769"])
+    record = record_in(out)
+    assert (record.database, record.test_image_size) == ("KITTI", 769)
 
 
 def test_dataset_with_other_classes(save, out):

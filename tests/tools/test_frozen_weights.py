@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -23,9 +27,19 @@ def _narrow_resnet(monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, ARCHITECTURE.network, NARROW)
 
 
+@pytest.fixture(scope="module")
+def random_checkpoint(tmp_path_factory):
+    """Of which every test has a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, ARCHITECTURE.network, NARROW)
+        return write_random_pspnet(str(tmp_path_factory.mktemp("random") / "model.ckpt-1"), ARCHITECTURE)
+
+
 @pytest.fixture
-def checkpoint(tmp_path):
-    return write_random_pspnet(str(tmp_path / "model.ckpt-1"), ARCHITECTURE)
+def checkpoint(random_checkpoint, tmp_path):
+    for path in glob.glob(f"{random_checkpoint}.*"):
+        shutil.copy(path, tmp_path)
+    return str(tmp_path / os.path.basename(random_checkpoint))
 
 
 def frozen_probabilities(prefix, images, architecture=ARCHITECTURE, dtype=tf.float32):

@@ -55,7 +55,7 @@ def are_equal(found: list[Sample], expected: list[Sample]) -> bool:
     )
 
 
-@pytest.mark.usefixtures("_usual_limit")
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_too_many_pixels_are_told(data_dir):
     with pytest.raises(ImageError, match="pixels, and --max_pixels is 9: give a smaller image"):
         main(["--database", "Toy", "--data_dir", data_dir, "--shards", "1", "--max_pixels", "9"])

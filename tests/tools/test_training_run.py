@@ -40,13 +40,12 @@ from tools.run_folder import RunFolder, run_folder
 from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
-from tools.training_run import _warn_of_full_disk, validate
+from tools.training_run import _memory_limits_named, _warn_of_full_disk, validate
 from tools.training_start import TrainingStart
 
 
-def test_training_on_dynamic_sizes(tmp_path, toy_dir, monkeypatch):
+def test_training_on_dynamic_sizes(tmp_path, toy_dir, narrow_resnet):
     """Two towers, whose batches are of two sizes."""
-    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     config = tiny_config(
         toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,
         train_image_size=TrainConfig.train_image_size,
@@ -57,21 +56,31 @@ def test_training_on_dynamic_sizes(tmp_path, toy_dir, monkeypatch):
     assert np.all(np.isfinite(tensors_in(folder.snapshot(2))[f"{NETWORK}/conv1/BatchNorm/moving_variance"]))
 
 
-def test_weights_of_classes_reach_the_loss_and_the_record(tmp_path, toy_dir):
+@pytest.fixture(scope="module")
+def plain(toy_dir, tmp_path_factory):
+    """A finished run of two steps of which the last snapshot is kept, not to be changed: (config, folder)."""
+    log_dir = tmp_path_factory.mktemp("plain")
+    config = tiny_config(toy_dir, str(log_dir), keep=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+        folder = train_with(config)
+    yield config, folder
+    shutil.rmtree(log_dir)
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_weights_of_classes_reach_the_loss_and_the_record(plain, tmp_path, toy_dir, log_dir):
     path = tmp_path / "weights.txt"
-    losses, classes = [], get_dataset("Toy").num_classes
-    for weights in ([1.0] * classes, [3.0] + [0.5] * (classes - 1)):
-        path.write_text(" ".join(map(str, weights)))
-        folder = train_with(tiny_config(toy_dir, str(tmp_path / "log"), class_weights=str(path), train_max_iter=1))
-        assert ModelRecord.read(folder.snapshots).flags["class_weight_values"] == weights
-        losses.append(csv_rows(folder)[0]["loss"])
-    plain = train_with(tiny_config(toy_dir, str(tmp_path / "plain"), train_max_iter=1))
-    assert losses[0] == pytest.approx(csv_rows(plain)[0]["loss"], rel=1e-5)
-    assert abs(losses[1] - losses[0]) > 1e-3
-    path.write_text("1 " * classes)
-    resumed = tiny_config(toy_dir, str(tmp_path / "log"), class_weights=str(path), train_max_iter=2, resume_step=1)
+    weights = [3.0] + [0.5] * (get_dataset("Toy").num_classes - 1)
+    path.write_text(" ".join(map(str, weights)))
+    config = tiny_config(toy_dir, log_dir, class_weights=str(path))
+    folder = train_with(config)
+    assert ModelRecord.read(folder.snapshots).flags["class_weight_values"] == weights
+    weighted, equal = (csv_rows(run)[0]["loss"] for run in (folder, plain[1]))
+    assert abs(weighted - equal) > 1e-3
+    path.write_text("1 " * len(weights))
     with pytest.raises(FlagError, match="the classes weighed otherwise when .* was started: resume with its"):
-        train_with(resumed)
+        train_with(dataclasses.replace(config, train_max_iter=3, resume_step=2))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +93,10 @@ def resumed(tiny_run, tmp_path_factory):
     for path in glob.glob(tiny_run.folder.snapshot(2) + ".*"):
         shutil.copy(path, folder.snapshots)
     shutil.copy(tiny_run.folder.csv, folder.csv)
-    yield config, train_with(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+        train_with(config)
+    yield config, folder
     shutil.rmtree(log_dir)
 
 
@@ -212,31 +224,43 @@ def test_resnet_of_another_network_is_refused_before_anything_is_moved(toy_dir, 
 
 
 @pytest.mark.usefixtures("narrow_resnet")
-def test_a_resumed_run_prunes_the_snapshots_from_before(toy_dir, log_dir):
-    config = tiny_config(toy_dir, log_dir, keep=1)
-    folder = train_with(config)
+def test_a_resumed_run_prunes_the_snapshots_from_before(plain, log_dir):
+    config, folder = plain
     assert snapshot_steps(folder) == [2]
-    train_with(dataclasses.replace(config, resume_step=2, train_max_iter=3))
-    assert snapshot_steps(folder) == [3]
+    shutil.copytree(config.log_dir, log_dir)
+    config = dataclasses.replace(config, log_dir=log_dir, resume_step=2, train_max_iter=3)
+    assert snapshot_steps(train_with(config)) == [3]
+
+
+def out_of_memory():
+    return tf.errors.ResourceExhaustedError(
+        None, None, "OOM when allocating tensor with shape[2,8] and type float on x"
+    )
+
+
+NO_MEMORY = (
+    r"^out of memory with 2 crops of 32x32 per tower \(tensor with shape\[2,8\] and type float on x\): "
+    r"lower --batch_size or --train_image_size"
+)
 
 
 @pytest.mark.usefixtures("narrow_resnet")
-@pytest.mark.parametrize(("save_memory", "more"), [(False, ", or add --save_memory 1"), (True, "")])
-def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch, save_memory, more):
+def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
     def run(self, first_step):
-        raise tf.errors.ResourceExhaustedError(
-            None, None, "OOM when allocating tensor with shape[2,8] and type float on x"
-        )
+        raise out_of_memory()
 
     monkeypatch.setattr(Trainer, "run", run)
-    words = (
-        r"^out of memory with 2 crops of 32x32 per tower \(tensor with shape\[2,8\] and type float on x\): "
-        f"lower --batch_size or --train_image_size{more}$"
-    )
-    with pytest.raises(OutOfMemoryError, match=words):
-        train_with(tiny_config(toy_dir, log_dir, save_memory=save_memory))
+    with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}, or add --save_memory 1$"):
+        train_with(tiny_config(toy_dir, log_dir))
 
 
+def test_saving_memory_is_not_advised_twice():
+    config = tiny_config("toy", "log", save_memory=True)
+    with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}$"), _memory_limits_named(config):
+        raise out_of_memory()
+
+
+@pytest.mark.usefixtures("narrow_resnet")
 def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     dataset = get_dataset("Toy")
     samples = find_samples(dataset, toy_dir, ["val"])
@@ -276,6 +300,7 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     assert np.mean(list(per_class.values())) == pytest.approx(np.mean(ious))
 
 
+@pytest.mark.usefixtures("narrow_resnet")
 def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
     dataset, folder = get_dataset("Toy"), RunFolder(str(tmp_path))
     samples = find_samples(dataset, toy_dir, ["val"])

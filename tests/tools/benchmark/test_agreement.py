@@ -11,6 +11,7 @@ from tools.benchmark import agreement
 
 
 @pytest.mark.usefixtures("half_precision")
+@pytest.mark.usefixtures("narrow_resnet")
 def test_rows_of_half_precision(tiny_run):
     rows = list(agreement.measure_agreement(tiny_run.folder.path, None, float_types=("32", "bf16", "16"), images=1))
     assert [(row.name, row.unit) for row in rows] == [("agreement.bf16", "of pixels"), ("agreement.fp16", "of pixels")]

@@ -6,18 +6,25 @@ import os
 
 import pytest
 
+from tools.benchmark import apart
 from tools.benchmark.apart import EndedError, run_apart
+
+
+@pytest.fixture
+def without_tensorflow(monkeypatch):
+    """Processes that begin with nothing instead of the import of TensorFlow, which takes seconds."""
+    monkeypatch.setattr(apart, "import_tensorflow", os.getpid)
 
 
 def test_another_process_gives_the_result():
     assert run_apart(os.getpid) != os.getpid()
 
 
-def test_what_the_function_raises_is_raised():
+def test_what_the_function_raises_is_raised(without_tensorflow):
     with pytest.raises(ZeroDivisionError):
         run_apart(divmod, 1, 0)
 
 
-def test_a_process_that_ends_is_told():
+def test_a_process_that_ends_is_told(without_tensorflow):
     with pytest.raises(EndedError, match=r"^_exit: its process ended, perhaps for want of memory$"):
         run_apart(os._exit, 1)

@@ -23,13 +23,14 @@ def heads_of(build, images):
     with tf.Graph().as_default(), tf.Session() as session:
         heads = build([tf.constant(images)])
         session.run(tf.global_variables_initializer())
-        seen = {}
+        seen, assigned = {}, []
         for variable in tf.trainable_variables():
             shape = tuple(variable.shape.as_list())
             seen[shape] = seen.get(shape, -1) + 1
             rng = np.random.default_rng([seen[shape], *shape])
             if len(shape) > 1:
-                session.run(variable.assign(rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape)))
+                assigned.append(variable.assign(rng.normal(0, (2 / np.prod(shape[:3])) ** 0.5, shape)))
+        session.run(assigned)
         return session.run(heads)
 
 

@@ -1,0 +1,18 @@
+"""A small encoder for the tests that build whole networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from model import resnet
+from tests.model.training_step import ARCHITECTURE, SMALL
+
+
+@pytest.fixture(scope="module")
+def small_resnet() -> Iterator[None]:
+    """Replaces ResNet-18, while the tests of a module run, by a network of half its units and narrower ones."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(resnet.NETWORKS, ARCHITECTURE.network, SMALL)
+        yield
