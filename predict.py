@@ -111,6 +111,7 @@ def follow(config: PredictConfig) -> None:
     """Predicts with every snapshot of a run as it appears."""
     from tools.checkpoint import CheckpointError
     from tools.following import appearing_snapshots, followed_run
+    from tools.memory_use import free_closed_sessions
 
     for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
@@ -120,6 +121,7 @@ def follow(config: PredictConfig) -> None:
             if os.path.exists(prefix + ".index"):
                 raise
             logger.warning("%s was removed before it could be read", prefix)
+        free_closed_sessions()
 
 
 def main(arguments: Sequence[str]) -> None:

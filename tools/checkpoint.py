@@ -235,9 +235,11 @@ def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
 
 @contextmanager
 def damage_named(prefix: str) -> Iterator[None]:
-    """Raises CheckpointError where what is done inside finds the checkpoint damaged."""
+    """Raises CheckpointError where what is done inside finds the checkpoint damaged; no memory is no damage."""
     try:
         yield
+    except tf.errors.ResourceExhaustedError:
+        raise
     except (tf.errors.OpError, ValueError, IndexError) as error:  # IndexError: the data ends too early
         raise CheckpointError(f"{prefix}: the checkpoint is damaged ({reason(error)})") from error
 

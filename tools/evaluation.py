@@ -34,6 +34,9 @@ _ADVICE = (
     "--num_classes)"
 )
 
+# About weights that do not fit into memory: each device has its own.
+_FEWER_WEIGHTS = "end what else needs memory, or lower --gpu_num"
+
 
 class Predictor:
     """A checkpoint's network in a session of its own, for images of any size.
@@ -69,6 +72,7 @@ class Predictor:
         Raises:
             CheckpointError: the checkpoint is of another network or has another number of classes.
             DeviceError: TensorFlow could not set up the device.
+            OutOfMemoryError: the weights do not fit.
         """
         if float_type != "32":
             avoid_faulty_amx()
@@ -88,14 +92,15 @@ class Predictor:
     def _frozen_session(self, prefix: str, dtype: tf.DType, device: str) -> tf.Session:
         """Builds the graph, from windows to probabilities, with the weights of the checkpoint as constants."""
         size = self._record.test_image_size or None
-        with tf.Graph().as_default() as graph:
-            with tf.device(device):
-                self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
-                [self._probabilities] = frozen_forward_graph(
-                    [self._windows], self._record.architecture, prefix, dtype=dtype, advice=_ADVICE
-                )
-            graph.finalize()
-        return cluster.open_session(graph, [device], weights_are_constants=True)
+        with memory_limits_named(f"the weights of {prefix}", _FEWER_WEIGHTS):
+            with tf.Graph().as_default() as graph:
+                with tf.device(device):
+                    self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
+                    [self._probabilities] = frozen_forward_graph(
+                        [self._windows], self._record.architecture, prefix, dtype=dtype, advice=_ADVICE
+                    )
+                graph.finalize()
+            return cluster.open_session(graph, [device], weights_are_constants=True)
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
         with memory_limits_named(

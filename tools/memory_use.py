@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +47,26 @@ def forget_peak() -> int:
     except OSError:
         pass
     return peak_resident_bytes()
+
+
+def free_closed_sessions() -> None:
+    """Frees the graphs, sessions and weights of networks that are closed and that nothing refers to any more.
+
+    They refer to each other in circles and are few objects of Python, so that its collector comes to them only after
+    several more networks have been built.
+    """
+    gc.collect()
+    return_free_memory()
+
+
+def return_free_memory() -> None:
+    """Gives memory that was freed back to the system, where the C library is one that otherwise keeps it (glibc).
+
+    It keeps what many threads have freed in pieces, for as long as a later piece of the same region is in use.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def tensor_bytes(device: str) -> dict[str, int] | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import EncodeError
 
 # Before what went wrong stands the Python stack that built the operation, after it the operation and a hint.
 _STACK = re.compile(r"\A.*^Node: '[^']*'$", re.DOTALL | re.MULTILINE)
@@ -29,7 +30,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def memory_limits_named(computed: str, advice: str) -> Iterator[None]:
-    """Raises OutOfMemoryError where what is done inside finds no memory, TensorFlow's or NumPy's.
+    """Raises OutOfMemoryError where what is done inside finds no memory: TensorFlow, NumPy, or protobuf with constants.
 
     Args:
         computed: what is done inside.
@@ -37,7 +38,7 @@ def memory_limits_named(computed: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+    except (tf.errors.ResourceExhaustedError, MemoryError, EncodeError) as error:
         refused = _REFUSED_TENSOR.search(str(error))
         found = refused.group(0) if refused else reason(error) or type(error).__name__
         raise OutOfMemoryError(f"out of memory with {computed} ({found}): {advice}") from error

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+import platform
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -30,24 +33,33 @@ class SummaryWriter:
             first_step: steps done already.
 
         Raises:
-            OSError: a file cannot be read or written.
+            OSError, tf.errors.OpError: a file cannot be read or written.
         """
-        self._events = tf.summary.FileWriter(folder, graph)
+        self._events = _EventFile(folder)
+        if graph is not None:
+            self._events.add(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
         # At this event TensorBoard drops what earlier files say of its step and later ones.
-        self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step + 1)
+        self._events.add(step=first_step + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         _keep_rows_up_to(csv_path, first_step)
         self._file = open(csv_path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._csv = csv.DictWriter(self._file, COLUMNS)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one row; keys are those of `COLUMNS` less the step."""
+        """Adds one row; keys are those of `COLUMNS` less the step.
+
+        Raises:
+            OSError, tf.errors.OpError: it cannot be written.
+        """
         self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in values.items()}})
         self._file.flush()
-        self._events.add_summary(_scalar_summary({f"train/{name}": value for name, value in values.items()}), step)
-        self._events.flush()
+        self._events.add(step=step, summary=_scalar_summary({f"train/{name}": x for name, x in values.items()}))
 
     def picture(self, step: int, tag: str, picture: np.ndarray) -> None:
-        """Adds a picture, uint8 [H, W, 3]."""
+        """Adds a picture, uint8 [H, W, 3].
+
+        Raises:
+            OSError, tf.errors.OpError: it cannot be written.
+        """
         encoded = io.BytesIO()
         Image.fromarray(picture).save(encoded, "PNG")
         image = tf.Summary.Image(
@@ -56,13 +68,13 @@ class SummaryWriter:
             colorspace=3,
             encoded_image_string=encoded.getvalue(),
         )
-        self._events.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]), step)
-        self._events.flush()
+        self._events.add(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]))
 
     def close(self) -> None:
-        """Closes both files."""
-        self._file.close()
-        self._events.close()
+        """Closes both files, to which all is written already: what fails here has been raised before."""
+        for file in (self._file, self._events):
+            with suppress(OSError, tf.errors.OpError):
+                file.close()
 
 
 def write_validation(folder: str, step: int, scores: Scores, class_names: Sequence[str]) -> None:
@@ -75,16 +87,33 @@ def write_validation(folder: str, step: int, scores: Scores, class_names: Sequen
         class_names: in the order of the class ids.
 
     Raises:
-        OSError: the events cannot be written.
+        OSError, tf.errors.OpError: the events cannot be written.
     """
     values = {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
     ious = zip(class_names, scores.iou, strict=True)
     values |= {f"validation/iou/{name}": iou for name, iou in ious if iou is not None}
-    # Files are named by the second: the suffix keeps this one apart from that of a training that has just ended.
-    with tf.Graph().as_default():  # the class refuses to work outside graph mode
-        events = tf.summary.FileWriter(folder, filename_suffix=".validation")
-    events.add_summary(_scalar_summary(values), step)
+    events = _EventFile(folder, ".validation")
+    events.add(step=step, summary=_scalar_summary(values))
     events.close()
+
+
+class _EventFile:
+    """A file that TensorBoard reads. TensorFlow's FileWriter writes from a thread, whose errors it prints itself."""
+
+    def __init__(self, folder: str, suffix: str = "") -> None:
+        os.makedirs(folder, exist_ok=True)
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        name = f"events.out.tfevents.{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
+        self._file = tf.io.TFRecordWriter(os.path.join(folder, name))
+        self.add(file_version="brain.Event:2")
+
+    def add(self, **event: object) -> None:
+        """Adds an event by the fields of `tf.Event`; when it returns, readers see it."""
+        self._file.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _scalar_summary(values: Mapping[str, float]) -> tf.Summary:

@@ -26,6 +26,7 @@ from tools.flags import TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import avoid_faulty_amx
 from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
+from tools.memory_use import free_closed_sessions
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
@@ -148,6 +149,7 @@ def train(
     while (diverged := _train_from(start, config, run, weights)) is not None:
         with writing_to(folder):
             step = roll_back(folder, diverged, start.step)
+        free_closed_sessions()
         config = _resuming(config, step, start, folder)
         start = run.start(config)
 
@@ -190,6 +192,7 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
 
         def score(step: int) -> None:
             validate(config, dataset, run.held_out, folder.snapshot(step), folder)
+            free_closed_sessions()
 
         trainer = Trainer(
             session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score,

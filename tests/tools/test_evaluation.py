@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import shutil
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import EncodeError
 
 from database.images import ImageError, write_image
 from database.layouts import Sample
@@ -21,6 +24,8 @@ from tests.tools.runs import NARROW, SIZE, tiny_config, toy_record, write_random
 from tools import cluster
 from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor, TowerPredictor, evaluate, predictor_on
+from tools.frozen_weights import FrozenWeights
+from tools.memory_use import free_closed_sessions
 from tools.session_errors import OutOfMemoryError
 
 CLASSES = 3
@@ -160,6 +165,24 @@ def test_windows_that_do_not_fit_into_memory(checkpoint, monkeypatch):
             predictor.labels(random_image(SIZE, SIZE))
 
 
+@pytest.mark.parametrize("place", [(FrozenWeights, "_array"), (cluster, "open_session")])
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [(MemoryError("std::bad_alloc"), "std::bad_alloc"),
+     (EncodeError("Failed to serialize proto"), "Failed to serialize proto"),
+     (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[2,8] and type float on x"),
+      r"tensor with shape\[2,8\] and type float on x")],
+)  # fmt: skip
+def test_weights_that_do_not_fit_into_memory(checkpoint, monkeypatch, place, error, found):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(*place, refuse)
+    words = rf"^out of memory with the weights of \S+model.ckpt-1 \({found}\): end what else .*, or lower --gpu_num$"
+    with pytest.raises(OutOfMemoryError, match=words):
+        Predictor(checkpoint, tiny_record())
+
+
 def test_image_that_does_not_fit_into_memory(checkpoint):
     image = np.broadcast_to(np.uint8(7), (2**24, 2**24, 3))
     with Predictor(checkpoint, tiny_record()) as predictor:
@@ -169,6 +192,21 @@ def test_image_that_does_not_fit_into_memory(checkpoint):
         )
         with pytest.raises(OutOfMemoryError, match=words):
             predictor.labels(image)
+
+
+def test_predictors_that_are_closed_are_forgotten(checkpoint):
+    gc.disable()  # it might come by itself
+    try:
+        with Predictor(checkpoint, tiny_record()) as predictor:
+            predictor.labels(random_image(SIZE, SIZE))
+        graph, session = (weakref.ref(held) for held in (predictor._session.graph, predictor._session))
+        del predictor
+        assert graph() is not None
+        free_closed_sessions()
+        assert graph() is None
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 class FakePredictor:

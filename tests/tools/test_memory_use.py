@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -23,6 +26,28 @@ def test_the_peak_is_what_was_needed_since_it_was_forgotten():
     del block
     assert 190e6 < memory_use.peak_resident_bytes() - before < 300e6
     assert memory_use.forget_peak() < before + 100e6
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_memory_that_was_freed_in_pieces_is_given_back():
+    pieces = [np.ones(12_000) for _ in range(1000)]  # below 128 kB, from where on the system has them back at once
+    keeps_the_region = np.ones(12_000)
+    pieces.clear()
+    before = _resident()
+    memory_use.return_free_memory()
+    assert before - _resident() > 50e6
+    assert keeps_the_region.all()
+
+
+def test_a_system_whose_c_library_gives_memory_back_by_itself(monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory_use.ctypes, "CDLL", lambda name: SimpleNamespace(asked=asked.append(name)))
+    memory_use.return_free_memory()
+    assert asked == [None]
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])

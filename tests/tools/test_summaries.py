@@ -22,13 +22,6 @@ VALUES = {
 }  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _graph_mode():
-    """Writers are made while a graph is the default, as in training."""
-    with tf.Graph().as_default():
-        yield
-
-
 def open_writer(folder, first_step=0):
     return SummaryWriter(str(folder), str(folder / "training.csv"), None, first_step)
 
