@@ -10,7 +10,7 @@ LOCK := lock/$(subst $(comma),-,$(EXTRAS)).txt
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
 
-.PHONY: setup test test-parity lint demo lock audit clean
+.PHONY: setup test test-parity test-endurance lint demo lock audit clean
 
 # One stamp per choice of extras, so that asking for others installs them.
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-locked)
@@ -49,12 +49,16 @@ audit:
 	$(BIN)/python -m tools.audit lock/dev.txt lock/dev-parity.txt
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/parity
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/parity --ignore tests/endurance
 
 # Comparisons with PyTorch, a large download.
 test-parity:
 	$(MAKE) setup EXTRAS=dev,parity
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/parity
+
+# Runs that are killed again and again, and long ones whose memory is looked at.
+test-endurance: setup
+	$(BIN)/python -m pytest -rP tests/endurance
 
 lint: setup
 	$(BIN)/ruff check .
