@@ -32,7 +32,7 @@ class DivergedError(ArithmeticError):
     """A loss or a weight is NaN or infinite.
 
     Attributes:
-        fault: which, in words.
+        fault: which, in words; the message unless it is given.
         step: after which it was found, counted from 1; None before the first.
         saved_step: of the last snapshot that this process wrote, None before that.
         stop_signal: name of the signal that had asked to stop after that step, None without.
@@ -41,14 +41,14 @@ class DivergedError(ArithmeticError):
     def __init__(
         self,
         message: str,
-        fault: str,
+        fault: str | None = None,
         step: int | None = None,
         saved_step: int | None = None,
         stop_signal: str | None = None,
     ) -> None:
         """Takes the one line for the user, and the attributes."""
         super().__init__(message)
-        self.fault = fault
+        self.fault = message if fault is None else fault
         self.step = step
         self.saved_step = saved_step
         self.stop_signal = stop_signal

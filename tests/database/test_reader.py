@@ -113,9 +113,13 @@ def test_batches_are_crops_of_whole_images(tmp_path, max_rotation):
     images, labels, indices = run_batches(samples, 6, augmentation=augmentation, seed=3)
     whole = [load_sample(sample) for sample in samples]
     with tf.Graph().as_default(), tf.Session() as session:
+        source, ids = tf.placeholder(tf.uint8, [HEIGHT, WIDTH, 3]), tf.placeholder(tf.uint8, [HEIGHT, WIDTH])
+        seed = tf.placeholder(tf.int64, [2])
+        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=seed)
+        crop = augment(source, ids, draws, augmentation, NO_MEAN)
         for counter, index in enumerate(indices.flatten()):
-            draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.constant([counter, 3], tf.int64))
-            image, label = session.run(augment(*map(tf.constant, whole[index]), draws, augmentation, NO_MEAN))
+            values = dict(zip((source, ids), whole[index], strict=True))
+            image, label = session.run(crop, {**values, seed: [counter, 3]})
             np.testing.assert_allclose(images[counter // 2, 0, counter % 2], image, atol=1e-3)
             np.testing.assert_array_equal(labels[counter // 2, 0, counter % 2], label)
 

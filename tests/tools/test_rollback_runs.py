@@ -46,8 +46,9 @@ class RolledBack:
 def rolled_back(toy_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("rolled-back")
     config = tiny_config(
-        toy_dir, str(path / "log"), on_nan="rollback", train_max_iter=3, save_first_iteration=True, lrn_rate=RATE
-    )
+        toy_dir, str(path / "log"), on_nan="rollback", train_max_iter=3, save_first_iteration=True, lrn_rate=RATE,
+        decoder="c1", has_aux_loss=False,
+    )  # fmt: skip
     by_hand = dataclasses.replace(config, log_dir=str(path / "by-hand"), lrn_rate=RATE / 2, resume_step=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.NETWORKS, NETWORK, NARROW)

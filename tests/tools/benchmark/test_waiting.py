@@ -36,16 +36,16 @@ def test_only_steps_after_the_first_count():
 
 def test_steps_wait_for_a_slow_input(toy_dir, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
-    load_sample = sample_loader.load_sample
+    load_first_rows = sample_loader.load_first_rows
 
-    def load_slowly(sample):
+    def load_slowly(sample, rows_of):
         time.sleep(0.5)
-        return load_sample(sample)
+        return load_first_rows(sample, rows_of)
 
     flags = f"--database Toy --data_dir {toy_dir} --network {NETWORK} --batch_size 2 --train_image_size 32"
     shares = []
-    for load in (load_sample, load_slowly):
-        monkeypatch.setattr(sample_loader, "load_sample", load)
+    for load in (load_first_rows, load_slowly):
+        monkeypatch.setattr(sample_loader, "load_first_rows", load)
         rows = list(waiting.measure_waiting(f"{flags} --weight_decay_mode 0", warm_up=3, repeats=3))
         assert [(row.name, row.unit) for row in rows] == [("waiting.step_seconds", "s"), ("waiting.share", "of 1")]
         shares.append(rows[1].value)
