@@ -1,8 +1,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS ?= dev
 comma := ,
+# What is installed stays, also where it is more than is needed.
+EXTRAS ?= $(if $(wildcard $(VENV)/installed-dev-parity),dev$(comma)parity,dev)
 
 # With LOCKED=1, the versions in lock/ are installed, and pip refuses files that have other hashes.
 LOCKED ?=

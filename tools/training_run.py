@@ -22,7 +22,7 @@ from tools.class_weights import class_weights, log_class_weights
 from tools.determinism import require_determinism
 from tools.disk_room import room_warning
 from tools.evaluation import Predictor, evaluate, predictor_on
-from tools.flags import TrainConfig
+from tools.flags import LATEST, TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import avoid_faulty_amx
 from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
@@ -119,8 +119,8 @@ def train(
 ) -> None:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
-    Does nothing with `--auto_resume` where the run is over. With `--on_nan rollback`, after NaN or infinity, it begins
-    again as a resume from the last sound snapshot.
+    Does nothing with `--auto_resume` or `--resume_step latest` where the run is over. With `--on_nan rollback`, after
+    NaN or infinity, it begins again as a resume from the last sound snapshot.
 
     Args:
         config: flags.
@@ -134,7 +134,8 @@ def train(
         What `tools.faults.USER_FAULTS` lists.
     """
     step = step_to_resume(config, folder)
-    if config.auto_resume and step is not None and step >= config.train_max_iter:
+    asks_for_newest = config.auto_resume or config.resume_step == LATEST
+    if asks_for_newest and step is not None and step >= config.train_max_iter:
         logger.info("%s: the run is over, with its snapshot of step %d", folder.path, step)
         return
     config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)

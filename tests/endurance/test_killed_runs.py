@@ -90,7 +90,7 @@ def train_and_kill(place: Path, last_step: int, counts: dict[str, int], seed: in
         durations = run_untouched(processes, flags, log, RunSeen(untouched, last_step))
         flags, killed = flags_of(place, "killed", last_step, **more)
         for kill in plan(counts, durations, rng):
-            is_begun = snapshot_steps(killed) not in ([], [last_step])
+            is_begun = snapshot_steps(killed) != []
             resume = ["--resume_step", "latest"] if is_begun and rng.random() < 0.3 else ["--auto_resume", "1"]
             seen = RunSeen(killed, last_step)
             found.append(run_killed(processes, [*flags, *resume], log, seen, kill))

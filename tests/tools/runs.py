@@ -44,6 +44,11 @@ def tiny_config(data_dir: str, log_dir: str, **changes) -> TrainConfig:
     return TrainConfig(**{**values, **changes})
 
 
+def smallest_config(data_dir: str, log_dir: str, **changes) -> TrainConfig:
+    """As `tiny_config`, with the decoder that is built fastest and no auxiliary head."""
+    return tiny_config(data_dir, log_dir, **{"decoder": "c1", "has_aux_loss": False, **changes})
+
+
 def train_with(config: TrainConfig) -> RunFolder:
     """Trains on the generated scenes and returns the run's folder."""
     dataset, folder = get_dataset("Toy"), run_folder(config)

@@ -15,7 +15,7 @@ import pytest
 
 from database.datasets import find_samples, get_dataset
 from model import resnet
-from tests.tools.runs import NARROW, NETWORK, csv_rows, tiny_config, toy_record
+from tests.tools.runs import NARROW, NETWORK, csv_rows, smallest_config, toy_record
 from tools import cluster
 from tools.console import EXIT_USER_FAULT, run_script
 from tools.flags import TrainConfig
@@ -37,7 +37,7 @@ class Training:
     def __init__(self, data_dir: str) -> None:
         self.data_dir = data_dir
         self._dataset = get_dataset("Toy")
-        self._config = tiny_config(data_dir, "log", decoder="c1", has_aux_loss=False, train_max_iter=60)
+        self._config = smallest_config(data_dir, "log", decoder="c1", has_aux_loss=False, train_max_iter=60)
         self.samples = find_samples(self._dataset, data_dir, ["train"])
         self._record = toy_record(self._config)
         devices = cluster.tower_devices(1)

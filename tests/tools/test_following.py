@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.tools.runs import tiny_config, toy_record
+from tests.tools.runs import smallest_config, toy_record
 from tests.tools.snapshot_folders import flip, run_with
 from tools import following
 from tools.checkpoint import CheckpointError
@@ -24,7 +24,7 @@ def test_snapshots_are_given_as_they_appear(tmp_path):
     later = [lambda: None, lambda: _snapshot(folder, 20), lambda: None, lambda: (_snapshot(folder, 40), end())]
 
     def end() -> None:
-        toy_record(tiny_config("toy", "log", train_max_iter=40)).write(folder.snapshots)
+        toy_record(smallest_config("toy", "log", train_max_iter=40)).write(folder.snapshots)
 
     def wait(seconds: float) -> None:
         assert seconds == 10
@@ -39,14 +39,14 @@ def test_snapshots_are_given_as_they_appear(tmp_path):
 
 def test_a_run_that_is_over_is_not_waited_for(tmp_path):
     folder = RunFolder(str(tmp_path))
-    toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
     _snapshot(folder, 7)
     assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [7]
 
 
 def test_a_damaged_snapshot_is_told_and_left_out(tmp_path, caplog):
     folder = run_with(tmp_path, 3, 5, 7)
-    toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
     for step in (3, 7):
         flip(folder.snapshot(step) + ".index")
     assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [5]
@@ -57,7 +57,7 @@ def test_a_damaged_snapshot_is_told_and_left_out(tmp_path, caplog):
 
 def test_a_snapshot_that_is_removed_while_it_is_looked_at_is_not_called_damaged(tmp_path, caplog, monkeypatch):
     folder = run_with(tmp_path, 7)
-    toy_record(tiny_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
 
     def removed(prefix):
         os.unlink(prefix + ".index")

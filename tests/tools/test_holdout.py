@@ -10,7 +10,7 @@ import pytest
 from database.datasets import custom_dataset, find_samples, get_dataset
 from database.layouts import DatasetError
 from tests.database.dataset_files import touch
-from tests.tools.runs import tiny_config
+from tests.tools.runs import smallest_config
 from tools.flags import FlagError, TrainConfig
 from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
 from tools.model_record import ModelRecord
@@ -91,9 +91,9 @@ def test_held_out_images_are_named_beside_the_run(kitti, tmp_path, caplog):
 @pytest.mark.parametrize(("given", "is_refused"), [(None, False), (0.2, False), (0.4, True)])
 def test_a_continued_run_holds_out_the_same(kitti, tmp_path, given, is_refused):
     folder, dataset = RunFolder(str(tmp_path / "run")), get_dataset("KITTI", holdout=given)
-    config = tiny_config(kitti, str(tmp_path), database="KITTI")
+    config = smallest_config(kitti, str(tmp_path), database="KITTI")
     with_samples(recorded(config), find_samples(get_dataset("KITTI"), kitti, ["train"]), kitti).write(folder.snapshots)
-    now = tiny_config(kitti, str(tmp_path), database="KITTI", holdout=given)
+    now = smallest_config(kitti, str(tmp_path), database="KITTI", holdout=given)
     samples = find_samples(dataset, kitti, ["train"])
     if not is_refused:
         check_same_run(folder, now, dataset, samples, kitti)

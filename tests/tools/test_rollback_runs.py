@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from database.layouts import Sample
 from model import resnet
-from tests.tools.runs import NARROW, NETWORK, csv_rows, tensors_in, tiny_config, toy_record, train_with
+from tests.tools.runs import NARROW, NETWORK, csv_rows, smallest_config, tensors_in, toy_record, train_with
 from tests.tools.snapshot_folders import run_with
 from tools import training_run
 from tools.flags import LATEST, TrainConfig
@@ -45,10 +45,9 @@ class RolledBack:
 @pytest.fixture(scope="module")
 def rolled_back(toy_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("rolled-back")
-    config = tiny_config(
-        toy_dir, str(path / "log"), on_nan="rollback", train_max_iter=3, save_first_iteration=True, lrn_rate=RATE,
-        decoder="c1", has_aux_loss=False,
-    )  # fmt: skip
+    config = smallest_config(
+        toy_dir, str(path / "log"), on_nan="rollback", train_max_iter=3, save_first_iteration=True, lrn_rate=RATE
+    )
     by_hand = dataclasses.replace(config, log_dir=str(path / "by-hand"), lrn_rate=RATE / 2, resume_step=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
@@ -142,7 +141,7 @@ class Loop:
         return None if step is None else DivergedError(f"{FAULT} at step {step}", FAULT, step, saved_step=4)
 
     def train(self, **flags):
-        config = tiny_config("toy", "log", on_nan="rollback", train_max_iter=9, **flags)
+        config = smallest_config("toy", "log", on_nan="rollback", train_max_iter=9, **flags)
         training_run.train(config, get_dataset("Toy"), [], self.folder)
 
 
@@ -168,7 +167,7 @@ def test_rollbacks_of_an_earlier_process_count(tmp_path, monkeypatch):
 
 
 def test_checkpoint_of_the_start_is_found_where_it_was_set_aside(tmp_path, monkeypatch):
-    config = tiny_config("toy", "log", fine_tune_filename="run/model.ckpt-9", auto_resume=True)
+    config = smallest_config("toy", "log", fine_tune_filename="run/model.ckpt-9", auto_resume=True)
     folder = RunFolder(str(tmp_path))
     began, resumed = TrainingStart(0, None, "run/model.ckpt-9"), TrainingStart(2, "x", "run/model.ckpt-9")
     for recorded, start, expected in (
@@ -188,7 +187,7 @@ def test_checkpoint_of_the_start_is_found_where_it_was_set_aside(tmp_path, monke
     ids=["begun", "begun in its place", "resumed"],
 )
 def test_rollbacks_of_an_earlier_run_do_not_count(tmp_path, has_snapshot, auto_resume, resumed, left):
-    config = tiny_config("toy", "log", auto_resume=auto_resume)
+    config = smallest_config("toy", "log", auto_resume=auto_resume)
     folder = run_with(tmp_path / "run", *([4] if has_snapshot else []))
     Path(folder.rollbacks).write_text("here")
     run = training_run._Run(get_dataset("Toy"), [], "toy", folder, [], [])
@@ -204,7 +203,7 @@ def test_damaged_list_is_told_before_the_graph_is_built(tmp_path, monkeypatch):
     Path(folder.rollbacks).write_text("[")
     run = training_run._Run(get_dataset("Toy"), [], "toy", folder, [], [])
     with pytest.raises(RecordError, match=r"rollbacks.json: not the list of a run's rollbacks"):
-        training_run._train_from(TrainingStart(4, folder.snapshot(4), None), tiny_config("toy", "log"), run, None)
+        training_run._train_from(TrainingStart(4, folder.snapshot(4), None), smallest_config("toy", "log"), run, None)
 
 
 def test_signal_in_the_step_that_diverges_is_told(tmp_path):
@@ -215,7 +214,7 @@ def test_signal_in_the_step_that_diverges_is_told(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
         return {"terms": (float("nan"), 2.0, 3.0), "indices": [0]}
 
-    folder, config = run_with(tmp_path, 4), tiny_config("toy", "log", show_period=100, train_max_iter=9)
+    folder, config = run_with(tmp_path, 4), smallest_config("toy", "log", show_period=100, train_max_iter=9)
     with tf.Graph().as_default() as graph:
         trainer = Trainer(
             SimpleNamespace(graph=graph, run=run),

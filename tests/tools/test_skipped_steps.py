@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
 from model.optimizers import LossScale
-from tests.tools.runs import NETWORK, tensors_in, tiny_config, toy_record, train_with, write_checkpoint
+from tests.tools.runs import NETWORK, smallest_config, tensors_in, toy_record, train_with, write_checkpoint
 from tools import checkpoint
 from tools.run_folder import RunFolder
 from tools.training import StepResult, Trainer
@@ -47,7 +47,7 @@ def test_another_variable_that_is_missing_is_no_later_addition(tmp_path):
 
 @pytest.mark.parametrize(("skipped", "ending"), [(None, "lr 0.01"), (0, "lr 0.01"), (3, "lr 0.01, 3 steps skipped")])
 def test_count_is_shown_beside_the_loss(tmp_path, skipped, ending):
-    config, count = tiny_config("toy", str(tmp_path)), object()
+    config, count = smallest_config("toy", str(tmp_path)), object()
     counts = {count: np.int32(skipped or 0)}
     pixels = np.zeros((1, 4, 4), np.int32)
     fetched = {
@@ -72,7 +72,7 @@ def test_overflows_are_counted_and_are_no_fault(toy_dir, log_dir, caplog, monkey
     """Under a scale of 2^120 the gradients of every step overflow, while its loss is finite."""
     monkeypatch.setattr(LossScale, "INITIAL", 2.0**120)
     caplog.set_level("INFO")
-    config = tiny_config(toy_dir, log_dir, float_type="16", save_first_iteration=True, decoder="c1", has_aux_loss=False)
+    config = smallest_config(toy_dir, log_dir, float_type="16", save_first_iteration=True)
     folder = train_with(config)
     assert caplog.messages[-1] == "2 of 2 steps were skipped as their gradients overflowed"
     first, last = tensors_in(folder.snapshot(0)), tensors_in(folder.snapshot(2))

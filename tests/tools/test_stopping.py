@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
 from database.layouts import Sample
-from tests.tools.runs import tiny_config
+from tests.tools.runs import smallest_config
 from tools.run_folder import RunFolder
 from tools.stop_requests import SIGNALS, StoppedError
 from tools.summaries import SummaryWriter
@@ -50,7 +50,7 @@ class SignalledTrainer:
             SimpleNamespace(graph=self._graph, run=run),
             SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
             SimpleNamespace(faults=[], sample_indices=None),
-            [Sample("a", "a.png", None, {})], get_dataset("Toy"), tiny_config("toy", "log", **values),
+            [Sample("a", "a.png", None, {})], get_dataset("Toy"), smallest_config("toy", "log", **values),
             self.folder, None, None, score,
         )  # fmt: skip
         self._trainer._step_with_summary = lambda step, writer: run(None)

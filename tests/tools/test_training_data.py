@@ -11,7 +11,7 @@ import pytest
 from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
 from database.tfrecord import RecordSample, TFRecordError
 from tests.tools.command_lines import refusal
-from tests.tools.runs import csv_rows, tiny_config, toy_record, train_with
+from tests.tools.runs import csv_rows, smallest_config, toy_record, train_with
 from tools.flags import TrainConfig
 from tools.preflight import PreflightError, check_disjoint, check_labels
 from tools.record_writing import write_records
@@ -41,7 +41,7 @@ def data_dir(toy_dir, tmp_path) -> str:
 @pytest.fixture
 def configs(data_dir) -> list[TrainConfig]:
     """Flags of a run on files and of one on records."""
-    files = tiny_config(data_dir, "log")
+    files = smallest_config(data_dir, "log")
     return [files, dataclasses.replace(files, data_format="tfrecord")]
 
 

@@ -24,6 +24,7 @@ from tests.tools.runs import (
     SIZE,
     csv_rows,
     resnet_values,
+    smallest_config,
     tensors_in,
     tiny_config,
     toy_record,
@@ -46,7 +47,7 @@ from tools.training_start import TrainingStart
 
 def test_training_on_dynamic_sizes(tmp_path, toy_dir, narrow_resnet):
     """Two towers, whose batches are of two sizes."""
-    config = tiny_config(
+    config = smallest_config(
         toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,
         train_image_size=TrainConfig.train_image_size,
     )  # fmt: skip
@@ -60,7 +61,7 @@ def test_training_on_dynamic_sizes(tmp_path, toy_dir, narrow_resnet):
 def plain(toy_dir, tmp_path_factory):
     """A finished run of two steps of which the last snapshot is kept, not to be changed: (config, folder)."""
     log_dir = tmp_path_factory.mktemp("plain")
-    config = tiny_config(toy_dir, str(log_dir), keep=1)
+    config = smallest_config(toy_dir, str(log_dir), keep=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
         folder = train_with(config)
@@ -73,7 +74,7 @@ def test_weights_of_classes_reach_the_loss_and_the_record(plain, tmp_path, toy_d
     path = tmp_path / "weights.txt"
     weights = [3.0] + [0.5] * (get_dataset("Toy").num_classes - 1)
     path.write_text(" ".join(map(str, weights)))
-    config = tiny_config(toy_dir, log_dir, class_weights=str(path))
+    config = smallest_config(toy_dir, log_dir, class_weights=str(path))
     folder = train_with(config)
     assert ModelRecord.read(folder.snapshots).flags["class_weight_values"] == weights
     weighted, equal = (csv_rows(run)[0]["loss"] for run in (folder, plain[1]))
@@ -215,7 +216,7 @@ def test_earlier_run_is_set_aside(fine_tuned):
 @pytest.mark.usefixtures("narrow_resnet")
 def test_resnet_of_another_network_is_refused_before_anything_is_moved(toy_dir, log_dir, tmp_path):
     prefix = write_checkpoint(str(tmp_path / "r.ckpt"), resnet_values("resnet_v1_34"))
-    config = tiny_config(toy_dir, log_dir, weight_decay_mode=1, fine_tune_filename=prefix)
+    config = smallest_config(toy_dir, log_dir, weight_decay_mode=1, fine_tune_filename=prefix)
     earlier = run_folder(config)
     os.makedirs(earlier.snapshot(9))
     with pytest.raises(CheckpointError, match=r"r.ckpt: .*it holds resnet_v1_34.*--network"):
@@ -251,11 +252,11 @@ def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
 
     monkeypatch.setattr(Trainer, "run", run)
     with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}, or add --save_memory 1$"):
-        train_with(tiny_config(toy_dir, log_dir))
+        train_with(smallest_config(toy_dir, log_dir))
 
 
 def test_saving_memory_is_not_advised_twice():
-    config = tiny_config("toy", "log", save_memory=True)
+    config = smallest_config("toy", "log", save_memory=True)
     with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}$"), _memory_limits_named(config):
         raise out_of_memory()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
-from tests.tools.runs import csv_rows, tiny_config, toy_record, train_with
+from tests.tools.runs import csv_rows, smallest_config, toy_record, train_with
 from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, save_as, visible
+from tools.flags import LATEST
 from tools.run_folder import RunFolder, run_folder
 from tools.snapshots import snapshot_steps
 from tools.training import OutputError, Trainer
@@ -25,7 +27,7 @@ class TimedTrainer:
 
     def __init__(self, path: Path, **flags) -> None:
         self.seconds, self.written, self.scored = 1000.0, [], []
-        config = tiny_config("toy", "log", **{**STEPS_WITHOUT_A_REASON, **flags})
+        config = smallest_config("toy", "log", **{**STEPS_WITHOUT_A_REASON, **flags})
         self.folder = RunFolder(str(path))
 
         def save(session, prefix, **options) -> None:
@@ -113,7 +115,7 @@ def test_a_saver_that_writes_nothing(tmp_path):
 @pytest.mark.usefixtures("narrow_resnet")
 def test_the_same_command_begins_a_run_goes_on_and_ends(toy_dir, log_dir, caplog):
     caplog.set_level(logging.INFO)
-    config = tiny_config(toy_dir, log_dir, auto_resume=True)
+    config = smallest_config(toy_dir, log_dir, auto_resume=True)
     folder = run_folder(config)
     os.makedirs(folder.snapshots)  # of a start that was killed before its first snapshot
     Path(folder.snapshots, f"model.ckpt-1{DATA_ENDING}").write_text("half")
@@ -135,7 +137,9 @@ def test_the_same_command_begins_a_run_goes_on_and_ends(toy_dir, log_dir, caplog
     ]
 
     written = os.stat(folder.snapshot(2) + ".index").st_mtime_ns
-    train_with(config)
-    assert caplog.messages[-1] == f"{folder.path}: the run is over, with its snapshot of step 2"
+    for changes in ({}, {"auto_resume": False, "resume_step": LATEST}):
+        caplog.clear()
+        train_with(dataclasses.replace(config, **changes))
+        assert caplog.messages[-1] == f"{folder.path}: the run is over, with its snapshot of step 2"
     assert os.stat(folder.snapshot(2) + ".index").st_mtime_ns == written
     assert os.listdir(os.path.dirname(folder.path)) == [os.path.basename(folder.path)]

@@ -16,7 +16,7 @@ from database.layouts import Sample
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.database import reference
-from tests.tools.runs import NARROW, tiny_config, toy_record, write_random_pspnet
+from tests.tools.runs import NARROW, smallest_config, toy_record, write_random_pspnet
 from tools import evaluation
 from tools.evaluation import Predictor, evaluate
 from tools.flags import TrainConfig
@@ -120,7 +120,7 @@ def checkpoint(tmp_path_factory):
 
 def record_of(factor, window=32):
     record = dataclasses.replace(
-        toy_record(tiny_config("toy", "log")), architecture=ARCHITECTURE, test_image_size=window
+        toy_record(smallest_config("toy", "log")), architecture=ARCHITECTURE, test_image_size=window
     )
     return dataclasses.replace(record, image_mean=tuple(MEAN.tolist()), upsample_input=factor)
 
