@@ -18,17 +18,22 @@ INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-lock
 
 setup: $(INSTALLED)
 
+# On all cores, which pip does on one. Some modules are for other versions of Python, and stay as they are.
+BYTECODE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+
 ifdef LOCKED
 # Nothing is built in an environment of its own, as the hashes of what would be there are not checked.
 $(INSTALLED): pyproject.toml $(LOCK)
 	$(PYTHON) -m tools.virtual_environment $(VENV)
-	$(BIN)/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
+	$(BIN)/pip install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BYTECODE)
 	touch $@
 else
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m tools.virtual_environment $(VENV)
-	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[$(EXTRAS)]'
+	$(BYTECODE)
 	touch $@
 endif
 
