@@ -110,6 +110,14 @@ def the_error(capfd: pytest.CaptureFixture) -> str:
     return lines[0]
 
 
+def require_cannot_write(capfd: pytest.CaptureFixture, folder: RunFolder, why: str, advice: str) -> None:
+    """Holds the one line of an error against what is said of a run's folder that cannot be written to."""
+    error = the_error(capfd)
+    assert error.startswith(f"error: {folder.path}: cannot write (")
+    assert why in error
+    assert error.endswith(f": {advice}")
+
+
 def test_snapshot_that_is_cut_off(training, folder, capfd):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
@@ -121,10 +129,7 @@ def test_snapshot_that_is_cut_off(training, folder, capfd):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == EXIT_USER_FAULT
-    error = the_error(capfd)
-    assert error.startswith(f"error: {folder.path}: cannot write (")
-    assert "File too large" in error
-    assert error.endswith(": change --log_dir")
+    require_cannot_write(capfd, folder, "File too large", "change --log_dir")
     assert snapshot_steps(folder) == [2]
     assert not os.path.exists(os.path.join(folder.snapshots, ".writing"))
 
@@ -142,10 +147,7 @@ def test_disk_that_is_full_at_a_summary(training, folder, capfd, name):
         os.close(full)
 
     assert training.run(folder, fill, snapshot=100, show_period=1) == EXIT_USER_FAULT
-    error = the_error(capfd)
-    assert error.startswith(f"error: {folder.path}: cannot write (")
-    assert "No space left on device" in error
-    assert error.endswith(": free space, or change --log_dir")
+    require_cannot_write(capfd, folder, "No space left on device", "free space, or change --log_dir")
     assert [row["step"] for row in csv_rows(folder)][:2] == [1, 2]
 
 
@@ -173,10 +175,7 @@ def test_log_folder_that_may_not_be_written_to_any_more(training, folder, capfd)
         code = training.run(folder, lambda: os.chmod(folder.snapshots, 0o500), snapshot=100, show_period=100)
         os.chmod(folder.snapshots, 0o700)
     assert code == EXIT_USER_FAULT
-    error = the_error(capfd)
-    assert error.startswith(f"error: {folder.path}: cannot write (")
-    assert "Permission denied" in error
-    assert error.endswith(": change --log_dir")
+    require_cannot_write(capfd, folder, "Permission denied", "change --log_dir")
     assert snapshot_steps(folder) == [2]
 
 
