@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from database.atomic import written_atomically
 from database.datasets import Dataset, require_split
 from database.images import image_size
+from database.json_files import read_json
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
-from database.regular_files import regular_file
 from database.tfrecord import Place, RecordSample, TFRecordError, path_in_records
 
 RECORDS_FOLDER = "tfrecord"
@@ -161,14 +161,13 @@ class RecordIndex:
         """
         path = _index_path(folder, split)
         try:
-            with open(path, encoding="utf-8", opener=regular_file) as file:
-                values = json.load(file)
+            values = read_json(path)
         except FileNotFoundError as error:
             raise TFRecordError(
                 f"{path}: there is no such index, so the records of split '{split}' are not there or not complete: "
                 f"write them with python -m tools.make_tfrecord --split {split}"
             ) from error
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise TFRecordError(f"{path}: the index cannot be read ({error}): {_WRITE_AGAIN}") from error
         version = values.get("version") if isinstance(values, dict) else None
         if version != _VERSION:

@@ -37,7 +37,7 @@ LAYERS = {
     ),
     "database": (
         ("atomic", "classes", "containment", "folders", "regular_files"),
-        ("images", "lists"),
+        ("images", "json_files", "lists"),
         ("palettes", "layouts", "synthetic", "colors", "warping"),
         ("datasets", "augment"),
         ("loading", "dynamic_sizes"),

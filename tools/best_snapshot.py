@@ -10,6 +10,7 @@ import os
 import shutil
 
 from database.atomic import written_atomically
+from database.json_files import read_json
 from tools import snapshot_files
 from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
@@ -24,8 +25,7 @@ _SCORES = "best.json"
 def best_mean_iou(folder: RunFolder) -> float | None:
     """The mean IoU of the snapshot that is kept, a fraction; None where there is none."""
     try:
-        with open(os.path.join(folder.best, _SCORES), encoding="utf-8") as file:
-            return float(json.load(file)["mean_iou"])
+        return float(read_json(os.path.join(folder.best, _SCORES))["mean_iou"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

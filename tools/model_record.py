@@ -11,7 +11,7 @@ from typing import Any
 
 from database.atomic import written_atomically
 from database.datasets import Dataset
-from database.regular_files import regular_file
+from database.json_files import read_json
 from model import resnet
 from model.pspnet_mg import DECODERS, Architecture
 from tools.flags import TrainConfig
@@ -240,9 +240,8 @@ def _read_object(path: str) -> dict[str, Any] | None:
     if not os.path.exists(path):
         return None
     try:
-        with open(path, encoding="utf-8", opener=regular_file) as file:
-            values = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecordError(f"{path}: not the configuration of a checkpoint ({reason})") from error
     if not isinstance(values, dict):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from database.atomic import written_atomically
-from database.regular_files import regular_file
+from database.json_files import read_json
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import FlagError, flag, parse_flags
 from tools.tables import percent
@@ -122,9 +122,8 @@ def _scores(folder: str, predictions: str) -> list[Score]:
 def _read_object(path: str) -> dict[str, Any] | None:
     """The JSON object in a file; None, and a warning, where there is none."""
     try:
-        with open(path, encoding="utf-8", opener=regular_file) as file:
-            values = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
         logger.warning("%s is left out: %s", path, " ".join(str(error).split()))
         return None
     return values if isinstance(values, dict) else None

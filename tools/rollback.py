@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from database.atomic import written_atomically
-from database.regular_files import regular_file
+from database.json_files import read_json
 from tools import checkpoint
 from tools.record_rules import RecordError, Rule, check_fields
 from tools.run_folder import RunFolder
@@ -94,11 +94,10 @@ def read_rollbacks(folder: RunFolder) -> tuple[Rollback, ...]:
     """
     path = folder.rollbacks
     try:
-        with open(path, encoding="utf-8", opener=regular_file) as file:
-            entries = json.load(file)
+        entries = read_json(path)
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise RecordError(
             f"{path}: not the list of a run's rollbacks ({' '.join(str(error).split())}): put back the file that "
             "train.py wrote"

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOTSUP
 
+from database.json_files import read_json
 from tools.run_folder import SNAPSHOT_NAME
 
 logger = logging.getLogger(__name__)
@@ -147,8 +148,7 @@ def fault_of(prefix: str) -> str | None:
 
 def _manifest(prefix: str) -> dict[str, tuple[int, str]]:
     """Size and SHA-256 by the name of the file."""
-    with open(prefix + MANIFEST_ENDING, encoding="utf-8") as file:
-        files = json.load(file)["files"]
+    files = read_json(prefix + MANIFEST_ENDING)["files"]
     return {name: (int(values["size"]), str(values["sha256"])) for name, values in files.items()}
 
 
