@@ -54,13 +54,13 @@ def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scor
     from tools import tables
     from tools.checkpoint import checkpoint_step
     from tools.following import followed_run
+    from tools.score_files import snapshot_header
     from tools.summaries import write_validation
     from tools.training import writing_to
 
     step = checkpoint_step(prefix)
     header = {
-        "checkpoint": prefix,
-        "step": step,
+        **snapshot_header(prefix),
         "dataset": record.database,
         "split": config.mode,
         "multi_scale": int(config.ms),

@@ -39,6 +39,7 @@ from tools.run_origin import (
     with_moved_pretrained,
     with_samples,
 )
+from tools.score_files import snapshot_header
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
 from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
@@ -331,8 +332,7 @@ def validate(
         return None
     step = checkpoint.checkpoint_step(prefix)
     header = {
-        "checkpoint": prefix,
-        "step": step,
+        **snapshot_header(prefix),
         "split": "val",
         "mirror": int(config.mirror),
         "window": config.test_image_size,

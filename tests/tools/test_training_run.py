@@ -41,6 +41,7 @@ from tools.run_folder import RunFolder, run_folder
 from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
+from tools.score_files import snapshot_header
 from tools.training_run import _memory_limits_named, _warn_of_full_disk, validate
 from tools.training_start import TrainingStart
 
@@ -283,7 +284,7 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     with open(tmp_path / "scores-2.json", encoding="utf-8") as file:
         written = json.load(file)
     assert written["mean_iou"] == pytest.approx(np.mean(ious))
-    assert written["run"] == {"checkpoint": prefix, "step": 2, "split": "val", "mirror": 0, "window": SIZE}
+    assert written["run"] == {**snapshot_header(prefix), "split": "val", "mirror": 0, "window": SIZE}
     names = set(os.listdir(tmp_path))
     assert {"scores-2.txt", "scores-2.md"} <= names
 

@@ -1,0 +1,52 @@
+"""Files of scores say which snapshot they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tools.runs import write_checkpoint
+from tools.checkpoint import CheckpointError
+from tools.score_files import is_scored, snapshot_header
+
+
+@pytest.fixture
+def prefix(tmp_path) -> str:
+    return write_checkpoint(str(tmp_path / "run" / "model.ckpt-7"), {"w": np.ones(3, np.float32)})
+
+
+def test_header_names_the_snapshot_and_its_weights(prefix):
+    expected = hashlib.sha256(Path(prefix + ".index").read_bytes()).hexdigest()
+    assert snapshot_header(prefix) == {"checkpoint": prefix, "step": 7, "checkpoint_sha256": expected}
+
+
+def test_scores_are_of_the_snapshot_with_the_same_weights_wherever_it_lies(prefix, tmp_path):
+    scores = tmp_path / "scores-7.json"
+    scores.write_text(json.dumps({"run": snapshot_header(prefix)}))
+    moved = write_checkpoint(str(tmp_path / "copy" / "model.ckpt-9"), {"w": np.ones(3, np.float32)})
+    assert is_scored(str(scores), prefix)
+    assert is_scored(str(scores), moved)
+
+
+def test_scores_are_not_of_a_later_snapshot_of_the_same_path(prefix, tmp_path):
+    scores = tmp_path / "scores-7.json"
+    scores.write_text(json.dumps({"run": snapshot_header(prefix)}))
+    write_checkpoint(prefix, {"w": np.zeros(3, np.float32)})
+    assert not is_scored(str(scores), prefix)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"run": 3}', '{"run": {"checkpoint": "x"}}'])
+def test_file_without_a_checksum_is_of_no_snapshot(prefix, tmp_path, text):
+    scores = tmp_path / "scores-7.json"
+    if text is not None:
+        scores.write_text(text)
+    assert not is_scored(str(scores), prefix)
+
+
+def test_missing_snapshot_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="model.ckpt-8"):
+        snapshot_header(str(tmp_path / "model.ckpt-8"))
