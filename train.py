@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from database.images import set_max_pixels
     from tools.preflight import check_disjoint, check_labels
-    from tools.run_folder import run_folder
+    from tools.run_identity import choose_run
     from tools.run_lock import run_lock
     from tools.selection import training_dataset
     from tools.snapshots import snapshot_to_score
@@ -36,14 +36,14 @@ def main(arguments: Sequence[str]) -> None:
     set_max_pixels(config.max_pixels)
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
-    folder = run_folder(config)
-    logger.info("run: %s", folder.path)
+    samples = None if config.eval_only else training_samples(config, dataset, data_dir)
     held_out = validation_samples(config, dataset, data_dir)
+    folder = choose_run(config, dataset, samples, data_dir)
+    logger.info("run: %s", folder.path)
     with ExitStack() as held:
-        if not config.eval_only:
+        if samples is not None:
             with writing_to(folder):
                 held.enter_context(run_lock(folder.path))
-            samples = training_samples(config, dataset, data_dir)
             if "val" not in config.subsets_for_training:
                 check_disjoint(samples, held_out)
             check_labels(samples, config.check_data, dataset.class_names, max_bad_files=config.max_bad_files)

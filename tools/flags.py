@@ -164,6 +164,9 @@ class TrainConfig(SplitFlags):
     test_max_iter: int | None = flag(None, "score that many images only", int, minimum=1)
 
     log_dir: str = flag("./log", "folder of all runs")
+    run_name: str | None = flag(
+        None, "name of the run (default: main flags, and a checksum of all that changes the weights)", str
+    )
     check_data: str = flag("sample", "label files read before step 0", choices=("sample", "all", "none"))
     max_bad_files: int = flag(0, "training images that may be unreadable; others take their place", minimum=0)
     show_period: int = flag(20, "steps between summaries", minimum=1)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from database.atomic import written_atomically
 from database.layouts import KITTI_HOLDOUT, Sample, shown_holdout
+from tools.data_checksums import path_within
 from tools.dataset_flags import SplitFlags
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
-from tools.run_origin import path_within
 
 logger = logging.getLogger(__name__)
 

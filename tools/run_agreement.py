@@ -19,9 +19,10 @@ logger = logging.getLogger(__name__)
 
 # Flags that a continued run may change. Two of them reach into the training: `train_max_iter` is the length of the
 # poly schedule, and what `fine_tune_filename` names is held by checksum.
-_FREE_ON_RESUME = frozenset(
+FREE_ON_RESUME = frozenset(
     {
         "log_dir",
+        "run_name",
         "fine_tune_filename",
         "train_max_iter",
         "snapshot",
@@ -49,7 +50,7 @@ _FREE_ON_RESUME = frozenset(
 )
 
 # Flags of which a continued run must share what they lead to: images, names, colours, ids and weights of classes.
-_HELD_BY_CONTENT = frozenset(
+HELD_BY_CONTENT = frozenset(
     {"data_dir", "data_format", "train_list", "holdout", "palette", "label_map", "ignore_label", "class_weights"}
 )
 
@@ -90,10 +91,11 @@ def check_same_run(
     steps = record.flags.get("train_max_iter", config.train_max_iter)
     if config.poly_lr and steps != config.train_max_iter:
         logger.info("the poly schedule has %d steps from here on, before it had %d", config.train_max_iter, steps)
+    shared_out = _same_batch(record, config)
     for name, now in dataclasses.asdict(config).items():
         then = record.flags.get(name, now)
         then = tuple(then) if isinstance(then, list) else then
-        if name not in _FREE_ON_RESUME | _HELD_BY_CONTENT and then != now:
+        if name not in FREE_ON_RESUME | HELD_BY_CONTENT | shared_out and then != now:
             raise FlagError(
                 f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"
             )
@@ -102,6 +104,27 @@ def check_same_run(
     if fault is not None:
         raise FlagError(f"{fault} when {folder.path} was started: resume with the flags and files of the run")
     check_same_samples(folder, record, samples, data_dir)
+
+
+def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
+    """The flags that say how a batch is shared out over towers, if the batch as a whole is the one of the run.
+
+    Batch normalization, losses and dropout are those of the whole batch. With `--dynamic_size`, each tower draws a size
+    of its own, so that their number matters.
+    """
+    names = ("batch_size", "gpu_num")
+    batch, towers = (record.flags.get(name, getattr(config, name)) for name in names)
+    if config.dynamic_size or batch * towers != config.total_batch_size:
+        return frozenset()
+    if towers != config.gpu_num:
+        logger.info(
+            "%d x %d images per step on as many towers, before %d x %d: equal for the training",
+            config.gpu_num,
+            config.batch_size,
+            towers,
+            batch,
+        )
+    return frozenset(names)
 
 
 def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset, prefix: str) -> None:

@@ -1,19 +1,20 @@
 """Where a run keeps its files.
 
-log/<database>/<model id>/config.json           the flags and the model
-log/<database>/<model id>/training.csv          one line per summary
-log/<database>/<model id>/rollbacks.json        when it went back to a snapshot
-log/<database>/<model id>/events.out.tfevents.* TensorBoard
-log/<database>/<model id>/scores-<step>.*       validation
-log/<database>/<model id>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
-log/<database>/<model id>/best/model.ckpt-*     the one with the highest score, likewise
-log/<database>/<model id>/lock                  while it is trained: by which process
+log/<database>/<run>/config.json           the flags and the model
+log/<database>/<run>/training.csv          one line per summary
+log/<database>/<run>/rollbacks.json        when it went back to a snapshot
+log/<database>/<run>/events.out.tfevents.* TensorBoard
+log/<database>/<run>/scores-<step>.*       validation
+log/<database>/<run>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
+log/<database>/<run>/best/model.ckpt-*     the one with the highest score, likewise
+log/<database>/<run>/lock                  while it is trained: by which process
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass
 
 from database.containment import path_inside, refuse_linked_folder
@@ -23,6 +24,8 @@ from tools.run_lock import LOCK_NAME
 logger = logging.getLogger(__name__)
 
 SNAPSHOT_NAME = "model.ckpt"
+# What the name of a run ends with that was set aside for another of the same name.
+EARLIER = re.compile(r"\.earlier-\d+$")
 
 _ID_MODES = {0: "L2", 1: "L2-SP", 2: "L2-SP-mode2", 3: "L2-SP-mode3"}
 _ID_FLAGS = ("lrn_rate", "consider_dilated", "random_rotate", "random_scale")
@@ -118,17 +121,21 @@ class RunFolder:
 
 
 def run_folder(config: TrainConfig) -> RunFolder:
-    """The folder of the run that these flags describe.
+    """The folder of a run by its name alone: `--run_name`, or the main flags; see `run_identity.choose_run`.
 
     Raises:
-        OutsideError: its id would lead out of the log folder, as with a path among the splits.
+        OutsideError: its name would lead out of the log folder, as with a path among the splits.
     """
-    return RunFolder(path_inside(config.log_dir, config.database, model_id(config)))
+    return RunFolder(path_inside(config.log_dir, config.database, config.run_name or model_id(config)))
+
+
+def folder_of_run(prefix: str) -> RunFolder:
+    """The run that a checkpoint is from: its folder, or the one above where that is `snapshot` or `best`."""
+    folder = os.path.dirname(os.path.abspath(prefix))
+    is_part = os.path.basename(folder) in map(os.path.basename, (RunFolder("").snapshots, RunFolder("").best))
+    return RunFolder(os.path.dirname(folder) if is_part else folder)
 
 
 def run_name(prefix: str) -> str:
-    """The name of the run a checkpoint is from: its folder, or the one above where that is `snapshot`."""
-    folder = os.path.dirname(os.path.abspath(prefix))
-    if os.path.basename(folder) == "snapshot":
-        folder = os.path.dirname(folder)
-    return os.path.basename(folder)
+    """The name of the run that a checkpoint is from; see `folder_of_run`."""
+    return os.path.basename(folder_of_run(prefix).path)

@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import logging
 import os
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from database.layouts import Sample
 from tools import checkpoint
+from tools.data_checksums import contents_checksum, names_checksum, path_within, sizes_checksum
 from tools.flags import FlagError
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 
+logger = logging.getLogger(__name__)
+
+RUN_UUID = "run_uuid"
+PRETRAINED_CHECKSUM = "pretrained_sha256"
+SAMPLES_CHECKSUM = "training_samples_sha256"
+SIZES_CHECKSUM = "training_sizes_sha256"
+CONTENTS_CHECKSUM = "training_contents_sha256"
+CLASS_WEIGHTS = "class_weight_values"
+SAMPLES_ENTRIES = (SAMPLES_CHECKSUM, SIZES_CHECKSUM, CONTENTS_CHECKSUM)
 _PRETRAINED_PREFIX = "pretrained_prefix"
-_PRETRAINED_CHECKSUM = "pretrained_sha256"
-_SAMPLES_CHECKSUM = "training_samples_sha256"
-_CLASS_WEIGHTS = "class_weight_values"
+
+
+def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> ModelRecord:
+    """Gives a run the number that no other run has: a new one, or its own where it is resumed.
+
+    Results carry it, so that they are found by the run they are of, wherever either was moved.
+
+    Args:
+        record: of the run.
+        folder: of the run.
+        resumed: whether the run in the folder goes on.
+
+    Raises:
+        RecordError: the record beside the snapshots is damaged.
+    """
+    earlier = ModelRecord.read(folder.snapshots) if resumed else None
+    known = None if earlier is None else earlier.flags.get(RUN_UUID)
+    return _with(record, {RUN_UUID: known or uuid.uuid4().hex})
 
 
 def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
@@ -26,7 +52,7 @@ def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    return _with(record, {_PRETRAINED_PREFIX: prefix, _PRETRAINED_CHECKSUM: checkpoint.checksum(prefix)})
+    return _with(record, {_PRETRAINED_PREFIX: prefix, PRETRAINED_CHECKSUM: checkpoint.checksum(prefix)})
 
 
 def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
@@ -37,7 +63,7 @@ def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
     """
     earlier = ModelRecord.read(folder.snapshots)
     known = {} if earlier is None else earlier.flags
-    return _with(record, {name: known[name] for name in (_PRETRAINED_PREFIX, _PRETRAINED_CHECKSUM) if name in known})
+    return _with(record, {name: known[name] for name in (_PRETRAINED_PREFIX, PRETRAINED_CHECKSUM) if name in known})
 
 
 def recorded_pretrained(folder: RunFolder) -> str | None:
@@ -64,18 +90,26 @@ def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> Mo
 
 
 def with_samples(record: ModelRecord, samples: Sequence[Sample], data_dir: str) -> ModelRecord:
-    """The record that also says, among the flags, on which files a run trains, by a checksum of their names.
+    """The record that also says, among the flags, on which files a run trains: checksums of names, sizes and contents.
 
     Args:
         record: of the run.
         samples: to train on, in their order.
         data_dir: that they lie in; names are taken from there, so that a copy elsewhere has the same checksum.
     """
-    return _with(record, {_SAMPLES_CHECKSUM: _samples_checksum(samples, data_dir)})
+    return _with(record, samples_entries(samples, data_dir))
+
+
+def samples_entries(samples: Sequence[Sample], data_dir: str) -> dict[str, str | None]:
+    """The checksums of `with_samples` by their names; see `data_checksums`."""
+    values = names_checksum(samples, data_dir), sizes_checksum(samples), contents_checksum(samples)
+    return dict(zip(SAMPLES_ENTRIES, values, strict=True))
 
 
 def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence[Sample], data_dir: str) -> None:
-    """Holds the names of the files to train on against those of the run that is continued, if these are known.
+    """Compares the files to train on with those of the run that is continued, as far as these are known.
+
+    Other contents are logged in a warning: who resumes a run by its name may have mended a file.
 
     Args:
         folder: of the run.
@@ -83,18 +117,30 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence
         samples, data_dir: see `with_samples`.
 
     Raises:
-        FlagError: they differ.
+        FlagError: the names of the files differ.
     """
-    if record.flags.get(_SAMPLES_CHECKSUM) not in (None, _samples_checksum(samples, data_dir)):
+    now = samples_entries(samples, data_dir)
+    changed = [
+        name
+        for name, value in now.items()
+        if None not in (value, record.flags.get(name, value)) and value != record.flags.get(name, value)
+    ]
+    if SAMPLES_CHECKSUM in changed:
         raise FlagError(
             f"the {len(samples)} training images and labels in {data_dir} are not those that {folder.path} was started "
             "with: resume with the same files by --data_dir and --train_list"
+        )
+    if changed:
+        logger.warning(
+            "%s: training images or labels have changed since %s was started: it goes on with the new ones",
+            data_dir,
+            folder.path,
         )
 
 
 def with_class_weights(record: ModelRecord, weights: Sequence[float] | None) -> ModelRecord:
     """The record that also says, among the flags, how much each class counts in the loss; None for alike."""
-    return record if weights is None else _with(record, {_CLASS_WEIGHTS: list(weights)})
+    return record if weights is None else _with(record, {CLASS_WEIGHTS: list(weights)})
 
 
 def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None) -> None:
@@ -105,7 +151,7 @@ def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None)
         RecordError: the record beside the snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
-    then = None if record is None else record.flags.get(_CLASS_WEIGHTS)
+    then = None if record is None else record.flags.get(CLASS_WEIGHTS)
     if record is not None and then != (None if weights is None else list(weights)):
         raise FlagError(
             f"the classes weighed otherwise when {folder.path} was started: resume with its --class_weights, unchanged"
@@ -121,7 +167,7 @@ def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
         RecordError: the record beside the snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
-    known = None if record is None else record.flags.get(_PRETRAINED_CHECKSUM)
+    known = None if record is None else record.flags.get(PRETRAINED_CHECKSUM)
     if record is None or known is None:
         return
     if checkpoint.checksum(prefix) != known:
@@ -134,16 +180,3 @@ def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
 
 def _with(record: ModelRecord, entries: dict[str, Any]) -> ModelRecord:
     return dataclasses.replace(record, flags={**record.flags, **entries})
-
-
-def _samples_checksum(samples: Sequence[Sample], data_dir: str) -> str:
-    """SHA-256 over the paths of images and labels, hexadecimal."""
-    paths = [path for sample in samples for path in (sample.image, sample.label) if path is not None]
-    names = [path_within(path, data_dir) or path for path in paths]
-    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
-
-
-def path_within(path: str, folder: str) -> str | None:
-    """A path relative to a folder that it lies in, None if it does not."""
-    relative = os.path.relpath(path, folder)
-    return None if relative.split(os.sep)[0] == os.pardir else relative

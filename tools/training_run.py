@@ -37,6 +37,7 @@ from tools.run_origin import (
     recorded_pretrained,
     with_class_weights,
     with_moved_pretrained,
+    with_run_uuid,
     with_samples,
 )
 from tools.score_files import snapshot_header
@@ -177,6 +178,7 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
     rollbacks = () if start.resumed is None else read_rollbacks(folder)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
     record = with_holdout(with_samples(record, samples, run.data_dir), config)
+    record = with_run_uuid(record, folder, resumed=start.resumed is not None)
     if start.resumed is not None:
         check_same_class_weights(folder, weights())
     record = with_class_weights(record, weights())

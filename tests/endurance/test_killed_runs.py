@@ -57,7 +57,7 @@ class Pair:
 def flags_of(place: Path, log_dir: str, last_step: int, **more: object) -> tuple[list[str], RunFolder]:
     """The command line of a run with two towers, augmentation and L2-SP, and its folder."""
     flags = {
-        "database": "Toy", "data_dir": place / "toy", "log_dir": place / log_dir, "network": NETWORK,
+        "run_name": "run", "database": "Toy", "data_dir": place / "toy", "log_dir": place / log_dir, "network": NETWORK,
         "decoder": "c1", "has_aux_loss": 0, "gpu_num": 2, "batch_size": 1, "train_image_size": 32,
         "test_image_size": 32, "train_max_iter": last_step, "snapshot": 4, "keep": KEEP, "show_period": 1,
         "weight_decay_mode": 1, "fine_tune_filename": place / "resnet" / "resnet_v1_18.ckpt", "seed": 3, **more,

@@ -21,7 +21,8 @@ KILLS = [Kill(START_UP, delay=0.2), Kill(SNAPSHOT, steps=3), Kill(START_UP, dela
 def flags_of(toy_dir: str, log_dir: str, **more: object) -> tuple[list[str], RunFolder]:
     """The command line of a run that goes on where it is, and its folder."""
     flags = {
-        "database": "Toy", "data_dir": toy_dir, "log_dir": log_dir, "network": NETWORK, "batch_size": 2,
+        "run_name": "run", "database": "Toy", "data_dir": toy_dir, "log_dir": log_dir, "network": NETWORK,
+        "batch_size": 2,
         "train_image_size": 32, "test_image_size": 32, "train_max_iter": LAST_STEP, "snapshot": 2, "show_period": 1,
         "weight_decay_mode": 0, "fine_tune_filename": "none", "decoder": "c1", "has_aux_loss": 0, "check_data": "none",
         "test_max_iter": 1, "mirror": 0, "deterministic": 1, "auto_resume": 1, **more,

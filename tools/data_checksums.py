@@ -1,0 +1,78 @@
+"""Checksums that tell the images and labels of one run, or of one prediction, from those of another."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from database.images import ImageError, read_bytes
+from database.layouts import Sample
+
+# Files that are read whole; to read all of them would take hours on some datasets.
+_READ_WHOLE = 64
+
+
+def path_within(path: str, folder: str) -> str | None:
+    """A path relative to a folder that it lies in, None if it does not."""
+    relative = os.path.relpath(path, folder)
+    return None if relative.split(os.sep)[0] == os.pardir else relative
+
+
+def names_checksum(samples: Sequence[Sample], data_dir: str) -> str:
+    """Hashes the paths of images and labels, in their order.
+
+    Args:
+        samples: of a split, or of several.
+        data_dir: that they lie in; paths are taken from there, so that a copy elsewhere has the same checksum.
+
+    Returns:
+        SHA-256, hexadecimal.
+    """
+    names = [path_within(path, data_dir) or path for path in _paths(samples)]
+    return hashlib.sha256("\0".join(names).encode(errors="surrogateescape")).hexdigest()
+
+
+def sizes_checksum(samples: Sequence[Sample]) -> str | None:
+    """Hashes the sizes in bytes of all images and labels, in their order.
+
+    Returns:
+        SHA-256, hexadecimal; None where a sample is not in files of its own, or a file cannot be found.
+    """
+    try:
+        sizes = [os.path.getsize(path) for path in _paths(samples)]
+    except OSError:
+        return None
+    return hashlib.sha256(np.array(sizes, "<i8").tobytes()).hexdigest()
+
+
+def contents_checksum(samples: Sequence[Sample]) -> str:
+    """Hashes the bytes of up to 64 samples' images and labels, spread evenly over the list.
+
+    The bytes are the same whether they are read from files or from records. A file that cannot be read counts as empty.
+
+    Returns:
+        SHA-256, hexadecimal.
+    """
+    total = hashlib.sha256(str(len(samples)).encode())
+    positions = np.linspace(0, len(samples) - 1, min(_READ_WHOLE, len(samples))).round().astype(int)
+    for position in positions:
+        sample = samples[position]
+        contents = sample.contents()
+        for path, content in ((sample.image, contents.image), (sample.label, contents.label)):
+            if path is not None:
+                total.update(hashlib.sha256(_bytes_of(path) if content is None else content).digest())
+    return total.hexdigest()
+
+
+def _bytes_of(path: str) -> bytes:
+    try:
+        return read_bytes(path)
+    except ImageError:
+        return b""
+
+
+def _paths(samples: Iterable[Sample]) -> list[str]:
+    return [path for sample in samples for path in (sample.image, sample.label) if path is not None]

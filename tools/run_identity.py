@@ -1,0 +1,271 @@
+"""Which run is meant: a name for a new one, and the one in the log folder that flags and data continue or score.
+
+Two commands mean the same run if everything that changes the trained weights is equal: flags, classes, training images
+and labels, and the checkpoint that the weights start from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from database.containment import path_inside
+from database.datasets import Dataset
+from database.layouts import Sample
+from model.regularizers import DECAY_MODES
+from tools import run_origin
+from tools.checkpoint import CheckpointError, checksum
+from tools.class_weights import MEDIAN_FREQUENCY, read_class_weights
+from tools.flags import FlagError, TrainConfig
+from tools.model_record import BackboneRecord, ModelRecord
+from tools.record_rules import RecordError
+from tools.run_agreement import FREE_ON_RESUME, HELD_BY_CONTENT, NETWORK_FLAGS
+from tools.run_folder import EARLIER, RunFolder, model_id
+from tools.snapshots import has_snapshots
+from tools.training_start import pretrained_checkpoint
+
+logger = logging.getLogger(__name__)
+
+# Flags whose effect is an entry of another name below: the network, the batch, the classes, the data.
+_EXPRESSED_OTHERWISE = (frozenset(NETWORK_FLAGS) | {"batch_size", "gpu_num", "num_classes", "image_mean"}) - {"network"}
+_NO_PART = (FREE_ON_RESUME - {"train_max_iter"}) | HELD_BY_CONTENT | _EXPRESSED_OTHERWISE
+FLAGS_IN_IDENTITY = tuple(field.name for field in dataclasses.fields(TrainConfig) if field.name not in _NO_PART)
+_DEFAULTS = {name: getattr(TrainConfig, name) for name in FLAGS_IN_IDENTITY}
+
+_BATCH, _TOWERS, _NETWORK, _INPUT, _CLASSES = "batch", "towers", "network_details", "input", "classes"
+_PRETRAINED, _CLASS_WEIGHTS = "pretrained", "class_weights"
+
+# What to call the entries that are no flags.
+_NAMES = {
+    _BATCH: "--batch_size times --gpu_num",
+    _TOWERS: "--gpu_num",
+    _NETWORK: "the network by its flags and the checkpoint it starts from",
+    _INPUT: "--color_switch, --image_mean or --upsample_input",
+    _CLASSES: "the classes by --num_classes, --palette, --label_map and --ignore_label",
+    _PRETRAINED: "the checkpoint of --fine_tune_filename",
+    _CLASS_WEIGHTS: "--class_weights",
+    run_origin.SAMPLES_CHECKSUM: "the list of training images",
+    run_origin.SIZES_CHECKSUM: "the contents of the training files",
+    run_origin.CONTENTS_CHECKSUM: "the contents of the training files",
+}
+_OF_CONTENTS = frozenset({run_origin.SIZES_CHECKSUM, run_origin.CONTENTS_CHECKSUM})
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Everything that changes the weights of a run, by name.
+
+    Attributes:
+        entries: values as JSON holds them; None where a value is not known, or has no say.
+    """
+
+    entries: Mapping[str, Any]
+
+    @classmethod
+    def of_command(
+        cls, config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] | None, data_dir: str
+    ) -> RunIdentity:
+        """Describes the run that flags and data begin.
+
+        Args:
+            config: flags.
+            dataset: that the flags describe.
+            samples: to train on, None where they are not known.
+            data_dir: that the samples lie in.
+
+        Raises:
+            CheckpointError: there is no checkpoint to start from, unless a run is continued or scored.
+            ClassWeightsError: the file of weights cannot be used.
+            RecordError: the checkpoint to start from is of another network, or its record is damaged.
+        """
+        pretrained, backbone = _pretrained(config)
+        record = ModelRecord.of_run(config, dataset, backbone)
+        entries = {
+            **{name: getattr(config, name) for name in FLAGS_IN_IDENTITY},
+            **_entries_of_record(record),
+            _BATCH: config.total_batch_size,
+            _TOWERS: config.gpu_num if config.dynamic_size else None,
+            _PRETRAINED: pretrained,
+            _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
+            **({} if samples is None else run_origin.samples_entries(samples, data_dir)),
+        }
+        if pretrained is None:
+            entries |= {_NETWORK: None, _INPUT: None}
+        return cls(json.loads(json.dumps(entries)))
+
+    @classmethod
+    def of_record(cls, record: ModelRecord) -> RunIdentity:
+        """Describes a run by the record that it left."""
+        flags = record.flags
+        batch_size, towers = flags.get("batch_size"), flags.get("gpu_num")
+        weights = flags.get(run_origin.CLASS_WEIGHTS)
+        entries = {
+            **{name: flags.get(name) for name in FLAGS_IN_IDENTITY},
+            **_entries_of_record(record),
+            _BATCH: None if batch_size is None or towers is None else batch_size * towers,
+            _TOWERS: towers if flags.get("dynamic_size") else None,
+            _PRETRAINED: "none" if _is_none(flags) else flags.get(run_origin.PRETRAINED_CHECKSUM),
+            _CLASS_WEIGHTS: MEDIAN_FREQUENCY if flags.get("class_weights") == MEDIAN_FREQUENCY else weights,
+            **{name: flags.get(name) for name in run_origin.SAMPLES_ENTRIES},
+        }
+        return cls(json.loads(json.dumps(entries)))
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits; flags at their defaults have no say, so that new flags keep old names valid."""
+        told = {
+            name: value
+            for name, value in self.entries.items()
+            if value is not None and (name not in _DEFAULTS or value != json.loads(json.dumps(_DEFAULTS[name])))
+        }
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+    def differences(self, other: RunIdentity) -> list[str]:
+        """Lists the entries that differ, of those that both know. A flag that may be None counts as known."""
+        names = [name for name in self.entries if name in other.entries and self.entries[name] != other.entries[name]]
+        return [name for name in names if _may_be_none(name) or None not in (self.entries[name], other.entries[name])]
+
+    def told(self, name: str, other: RunIdentity) -> str:
+        """Says in words how an entry differs."""
+        if name in _NAMES and name not in (_BATCH, _TOWERS):
+            return _NAMES[name]
+        here, there = self.entries[name], other.entries[name]
+        return f"{_NAMES.get(name, f'--{name}')} ({_shown(here)} here, {_shown(there)} there)"
+
+
+def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] | None, data_dir: str) -> RunFolder:
+    """Finds the folder of the run that flags and data mean.
+
+    It has the name of `--run_name`; otherwise that of `run_folder.model_id` and the digest of the run's identity. Where
+    a run is continued or scored that is not there by this name, it is looked for among the runs of the dataset: those
+    of earlier versions have other names, and the number of steps may change.
+
+    Args:
+        config, dataset, samples, data_dir: see `RunIdentity.of_command`.
+
+    Raises:
+        CheckpointError: a run is to be continued or scored, and there are only others.
+        FlagError: several runs fit; or `--auto_resume`, and there is a run of which only the contents of the training
+            files have changed.
+        OutsideError: the name leads out of the log folder.
+        What `RunIdentity.of_command` raises.
+    """
+    if config.run_name is not None:
+        return RunFolder(path_inside(config.log_dir, config.database, config.run_name))
+    identity = RunIdentity.of_command(config, dataset, samples, data_dir)
+    parent = os.path.join(config.log_dir, config.database)
+    named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
+    if not _continues(config) or os.path.isdir(named.path):
+        return named
+    others = _runs_in(parent)
+    fitting = [folder for folder, other in others if not _decisive(identity, other, config)]
+    if len(fitting) > 1:
+        names = ", ".join(os.path.basename(folder.path) for folder in fitting)
+        raise FlagError(f"{parent}: {len(fitting)} runs have these flags ({names}): say with --run_name which is meant")
+    if fitting:
+        logger.info("the run of these flags: %s", fitting[0].path)
+        return fitting[0]
+    if others:
+        _tell_nearest(identity, others, config)
+    return named
+
+
+def _continues(config: TrainConfig) -> bool:
+    return config.resume_step is not None or config.auto_resume or config.eval_only
+
+
+def _runs_in(parent: str) -> list[tuple[RunFolder, RunIdentity]]:
+    """The runs in a folder that have snapshots and a sound record, by name; not those that were set aside."""
+    found = []
+    for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
+        folder = RunFolder(os.path.join(parent, name))
+        if EARLIER.search(name) or not has_snapshots(folder):
+            continue
+        try:
+            record = ModelRecord.read(folder.snapshots) or ModelRecord.read(folder.path)
+        except RecordError as error:
+            logger.warning("%s", error)
+            continue
+        if record is not None:
+            found.append((folder, RunIdentity.of_record(record)))
+    return found
+
+
+def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) -> list[str]:
+    """The differences that make another run; a run that is continued may get another number of steps.
+
+    The checkpoint that it started from matters afterwards only to training with L2-SP, which reads it again.
+    """
+    reads_w0 = DECAY_MODES[config.weight_decay_mode].needs_start and not config.eval_only
+    free = {"train_max_iter"} if reads_w0 else {"train_max_iter", _PRETRAINED}
+    return [name for name in identity.differences(other) if name not in free]
+
+
+def _tell_nearest(identity: RunIdentity, others: Sequence[tuple[RunFolder, RunIdentity]], config: TrainConfig) -> None:
+    """Raises, or with `--auto_resume` logs, how the most similar run differs."""
+    folder, nearest = min(others, key=lambda pair: len(_decisive(identity, pair[1], config)))
+    names = _decisive(identity, nearest, config)
+    differing = ", ".join(dict.fromkeys(identity.told(name, nearest) for name in names))
+    name = os.path.basename(folder.path)
+    if set(names) <= _OF_CONTENTS:
+        raise FlagError(
+            f"{folder.path} has these flags, but {differing} have changed since it was started: add --run_name {name} "
+            "to go on with the changed files, or another --run_name to begin a run"
+        )
+    if not config.auto_resume:
+        raise CheckpointError(
+            f"{os.path.dirname(folder.path)}: no run has these flags; the nearest, {name}, differs in {differing}: "
+            "give the flags of the run"
+        )
+    logger.info("a new run begins; the nearest, %s, differs in %s", folder.path, differing)
+
+
+def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]:
+    """Checksum and record of the checkpoint to start from; None where a run goes on and it is no longer there."""
+    try:
+        prefix = pretrained_checkpoint(config)
+        if prefix is None:
+            return "none", None
+        return checksum(prefix), BackboneRecord.of_checkpoint(prefix)
+    except CheckpointError:
+        if not _continues(config):
+            raise
+        return None, None
+
+
+def _entries_of_record(record: ModelRecord) -> dict[str, Any]:
+    architecture = dataclasses.asdict(record.architecture)
+    label_map = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
+    classes = json.dumps([label_map, list(record.class_names), [list(color) for color in record.palette]])
+    return {
+        _NETWORK: architecture,
+        _INPUT: [record.color_switch, list(record.image_mean), record.upsample_input],
+        _CLASSES: hashlib.sha256(classes.encode()).hexdigest(),
+    }
+
+
+def _class_weights(config: TrainConfig, num_classes: int) -> str | list[float] | None:
+    if config.class_weights in (None, MEDIAN_FREQUENCY):
+        return config.class_weights
+    return list(read_class_weights(str(config.class_weights), num_classes))
+
+
+def _is_none(flags: Mapping[str, Any]) -> bool:
+    return str(flags.get("fine_tune_filename")).lower() == "none"
+
+
+def _may_be_none(name: str) -> bool:
+    """Whether None is a value of its own: of a flag, or of the weights of classes; elsewhere it means unknown."""
+    return name == _CLASS_WEIGHTS or (name in _DEFAULTS and _DEFAULTS[name] is None)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
