@@ -20,6 +20,7 @@ from tools.flags import InferenceConfig
 if TYPE_CHECKING:
     import numpy as np
 
+    from tools.input_images import ResultNames
     from tools.latency import LabelsOfImages
     from tools.prediction_files import PredictionWriter
 
@@ -51,15 +52,28 @@ def read_or_tell(path: str) -> np.ndarray | None:
         return None
 
 
-def segment(image: np.ndarray, path: str, name: str, predictor: LabelsOfImages, writer: PredictionWriter) -> None:
+def segment(
+    image: np.ndarray,
+    path: str,
+    names: ResultNames,
+    predictor: LabelsOfImages,
+    writer: PredictionWriter,
+    wanted: str | None = None,
+) -> None:
     """Segments the image of a path and prints where the results are."""
     started = time.perf_counter()
+    name = names.name(path, wanted)
     paths = writer.write(name, image, predictor.labels(image))
+    names.keep(name)
     print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(paths)}", flush=True)
 
 
 def segment_folder(
-    folder: str, named_paths: Sequence[tuple[str, str]], predictor: LabelsOfImages, writer: PredictionWriter
+    folder: str,
+    named_paths: Sequence[tuple[str, str]],
+    names: ResultNames,
+    predictor: LabelsOfImages,
+    writer: PredictionWriter,
 ) -> None:
     """Segments every (name of the results, path) whose image can be read; afterwards, it is an error if some could not.
 
@@ -74,25 +88,22 @@ def segment_folder(
         if image is None:
             unread += 1
         else:
-            segment(image, path, name, predictor, writer)
+            segment(image, path, names, predictor, writer, name)
     if unread:
         count = len(named_paths)
         raise ImageError(f"{folder}: {unread} of {count} images could not be read, {count - unread} were segmented")
 
 
-def segment_typed(predictor: LabelsOfImages, writer: PredictionWriter) -> None:
+def segment_typed(names: ResultNames, predictor: LabelsOfImages, writer: PredictionWriter) -> None:
     """Asks for paths and segments them; after a path that is no image it asks for the next.
 
     Raises:
         ImageError: a result cannot be written.
     """
-    from tools.input_images import ResultNames
-
-    names = ResultNames()
     for path in typed_paths():
         image = read_or_tell(path)
         if image is not None:
-            segment(image, path, names.name(path), predictor, writer)
+            segment(image, path, names, predictor, writer)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -101,9 +112,10 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import read_image, set_max_pixels
-    from tools.input_images import ResultNames, images_in
+    from tools.input_images import NAMES_FILE, ResultNames, images_in
     from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter, results_folder
+    from tools.provenance import folder_for, provenance_of, require_folder
     from tools.selection import (
         build_predictor,
         choose_checkpoint,
@@ -120,17 +132,22 @@ def main(arguments: Sequence[str]) -> None:
     prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     record = inference_record(config, trained)
-    folder = config.output_dir or results_folder("./inference_set", config, prefix, trained, record.database)
-    writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring)
+    provenance = provenance_of(config, prefix, record)
+    if config.output_dir is not None:
+        folder = require_folder(provenance, config.output_dir)
+    else:
+        folder = folder_for(provenance, results_folder("./inference_set", config, prefix, trained, record.database))
+    writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring, provenance=provenance)
     with build_predictor(prefix, record, config) as untimed:
+        names = ResultNames(os.path.join(folder, NAMES_FILE))
         predictor = TimedPredictor(untimed)
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         if named_paths is not None:
-            segment_folder(str(path), named_paths, predictor, writer)
+            segment_folder(str(path), named_paths, names, predictor, writer)
         elif path is not None and image is not None:
-            segment(image, path, ResultNames().name(path), predictor, writer)
+            segment(image, path, names, predictor, writer)
         else:
-            segment_typed(predictor, writer)
+            segment_typed(names, predictor, writer)
         if config.measure_time:
             predictor.report(folder)
 

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from database.datasets import Sample
     from tools.metrics import Scores
     from tools.model_record import ModelRecord
+    from tools.provenance import Provenance
 
 logger = logging.getLogger(__name__)
 
 
 def predict(
-    config: PredictConfig, prefix: str, record: ModelRecord, samples: Sequence[Sample], folder: str
+    config: PredictConfig,
+    prefix: str,
+    record: ModelRecord,
+    samples: Sequence[Sample],
+    folder: str,
+    provenance: Provenance,
 ) -> Scores | None:
     """Writes the pictures of every sample; returns the scores, None where no sample has a label."""
     from tools.evaluation import evaluate
@@ -33,7 +39,9 @@ def predict(
     from tools.prediction_files import PredictionWriter
     from tools.selection import build_predictor
 
-    writer = PredictionWriter(folder, record, save_prediction=config.save_prediction, coloring=config.coloring)
+    writer = PredictionWriter(
+        folder, record, save_prediction=config.save_prediction, coloring=config.coloring, provenance=provenance
+    )
     with build_predictor(prefix, record, config, config.gpu_num) as predictor:
         timed = TimedPredictor(predictor, warm_up=config.gpu_num)
         scores = evaluate(
@@ -49,27 +57,28 @@ def predict(
     return scores
 
 
-def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, folder: str) -> None:
+def report(
+    config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, folder: str, provenance: Provenance
+) -> None:
     """Writes the tables beside the pictures and prints the one in text; a followed run gets the scores too."""
     from tools import tables
     from tools.checkpoint import checkpoint_step
     from tools.following import followed_run
-    from tools.score_files import snapshot_header
     from tools.summaries import write_validation
     from tools.training import writing_to
 
     step = checkpoint_step(prefix)
     header = {
-        **snapshot_header(prefix),
-        "dataset": record.database,
-        "split": config.mode,
+        **provenance.header,
         "multi_scale": int(config.ms),
         "mirror": int(config.mirror),
         "window": record.test_image_size,
         "upsample_input": record.upsample_input,
         "float_type": config.float_type,
+        "test_max_iter": config.test_max_iter,
     }
     tables.write_tables(scores, record.class_names, folder, header=header)
+    provenance.write(folder)
     print(tables.text_table(scores, record.class_names))
     if config.follow is not None:
         run = followed_run(config.follow)
@@ -84,6 +93,8 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     """
     from database.datasets import find_samples
     from tools.prediction_files import results_folder
+    from tools.provenance import folder_for, provenance_of, require_folder
+    from tools.score_files import is_scored
     from tools.selection import prediction_dataset, record_of_checkpoint
     from tools.server_zip import check_for_server, write_server_zip
 
@@ -91,20 +102,23 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     dataset, data_dir = prediction_dataset(config, trained)
     record = trained.for_dataset(dataset)
     samples = find_samples(dataset, data_dir, [config.mode])[: config.test_max_iter]
-    folder = config.output_dir or results_folder(
-        f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir
-    )
-    if config.follow is not None and os.path.exists(os.path.join(folder, "scores.json")):
+    provenance = provenance_of(config, prefix, record, samples, data_dir)
+    if config.output_dir is not None:
+        folder = require_folder(provenance, config.output_dir)
+    else:
+        root = f"./{config.mode}_set"
+        folder = folder_for(provenance, results_folder(root, config, prefix, trained, dataset.name, data_dir))
+    if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
         logger.info("%s is scored in %s", prefix, folder)
         return
     if config.server_zip:
         check_for_server(dataset.name, samples)
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
-    scores = predict(config, prefix, record, samples, folder)
+    scores = predict(config, prefix, record, samples, folder, provenance)
     if config.server_zip:
         logger.info("for the server: %s", write_server_zip(folder, samples))
     if scores is not None:
-        report(config, prefix, record, scores, folder)
+        report(config, prefix, record, scores, folder, provenance)
 
 
 def follow(config: PredictConfig) -> None:

@@ -18,6 +18,7 @@ from tools.download import ArchiveError, DownloadError
 from tools.flags import FlagError
 from tools.npy_dictionary import NpyDictionaryError
 from tools.preflight import PreflightError
+from tools.provenance import ResultsFolderError
 from tools.record_rules import RecordError
 from tools.rollback import DivergedError
 from tools.run_lock import RunLockError
@@ -51,6 +52,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     PaletteError,
     PreflightError,
     RecordError,
+    ResultsFolderError,
     RunLockError,
     ServerZipError,
     TFRecordError,

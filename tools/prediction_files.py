@@ -13,6 +13,7 @@ from database.images import write_image
 from tools.checkpoint import checkpoint_step
 from tools.flags import WeightsConfig
 from tools.model_record import ModelRecord
+from tools.provenance import Provenance
 from tools.run_folder import run_name
 
 # Flags that change results; a value other than the usual is told in the name of their folder.
@@ -75,8 +76,17 @@ class PredictionWriter:
     <folder>/overlay/<name>_overlay.png         the colours over the image
     """
 
-    def __init__(self, folder: str, record: ModelRecord, *, save_prediction: bool, coloring: bool) -> None:
-        """Sets what is written where; folders are made with the first file."""
+    def __init__(
+        self,
+        folder: str,
+        record: ModelRecord,
+        *,
+        save_prediction: bool,
+        coloring: bool,
+        provenance: Provenance | None = None,
+    ) -> None:
+        """Sets what is written where; folders are made with the first file, and the provenance is written with it."""
+        self._provenance = provenance
         self._folder = folder
         self._record = record
         self._save_prediction = save_prediction
@@ -94,7 +104,7 @@ class PredictionWriter:
             The paths written.
 
         Raises:
-            ImageError: a file cannot be written.
+            ImageError, ResultsFolderError: a file cannot be written.
             OutsideError: the name, or a link in the folder, leads out of it.
         """
         pictures = {}
@@ -108,4 +118,7 @@ class PredictionWriter:
             paths.append(picture_path(self._folder, kind, name))
             refuse_linked_folder(os.path.dirname(paths[-1]))
             write_image(paths[-1], picture)
+        if pictures and self._provenance is not None:
+            self._provenance.write(self._folder)
+            self._provenance = None
         return paths

@@ -29,6 +29,7 @@ from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, w
 from tools.memory_use import free_closed_sessions
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
+from tools.provenance import set_results_aside
 from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
@@ -40,7 +41,7 @@ from tools.run_origin import (
     with_run_uuid,
     with_samples,
 )
-from tools.score_files import snapshot_header
+from tools.score_files import run_header, snapshot_header
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
 from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
@@ -221,7 +222,10 @@ def _prepare_folder(start: TrainingStart, config: TrainConfig, run: _Run, record
         for place in (folder.snapshots, folder.best):
             remove_leftovers(place)
         if start.resumed is None and not (config.auto_resume and not has_snapshots(folder)):
-            record = with_moved_pretrained(record, folder.path, folder.set_aside_earlier_run())
+            moved_to = folder.set_aside_earlier_run()
+            record = with_moved_pretrained(record, folder.path, moved_to)
+            if moved_to != folder.path:
+                set_results_aside(RunFolder(moved_to), moved_to.removeprefix(folder.path))
         if start.resumed is None:
             forget_rollbacks(folder)
         record.write(folder.path)
@@ -334,7 +338,11 @@ def validate(
         return None
     step = checkpoint.checkpoint_step(prefix)
     header = {
+        **run_header(prefix, record.flags),
         **snapshot_header(prefix),
+        "dataset": dataset.name,
+        "data_dir": os.path.abspath(config.data_dir or dataset.default_dir),
+        "list": config.val_list,
         "split": "val",
         "mirror": int(config.mirror),
         "window": config.test_image_size,

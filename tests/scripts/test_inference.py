@@ -107,7 +107,7 @@ def test_inference_of_a_folder_passes_over_what_is_no_image(main, place, monkeyp
     assert errors[0].startswith("error: images/broken.png: not an image")
     assert errors[1:] == ["error: images: 1 of 7 images could not be read, 6 were segmented"]
     assert output.out.count(" s -> out/prediction/") == 6
-    assert sorted(os.listdir("out")) == ["prediction"]
+    assert sorted(os.listdir("out")) == ["images.jsonl", "prediction", "provenance.json"]
 
 
 def test_inference_of_a_folder_without_any_sound_image(main, place, monkeypatch, tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
     (tmp_path / "none").mkdir()
     flags = ["--weights_ckpt", place.snapshot, "--output_dir", "out", "--test_image_size", str(SIZE)]
     assert main("inference", *flags, "--image_path", "images/grey.png") == 0
-    assert sorted(os.listdir("out")) == ["coloring", "overlay", "prediction"]
+    assert sorted(os.listdir("out")) == ["coloring", "images.jsonl", "overlay", "prediction", "provenance.json"]
     capsys.readouterr()
     assert main("inference", *flags, "--image_path", "absent.png") == 2
     assert "absent.png: not an image that can be read" in the_error(capsys.readouterr().err)

@@ -58,7 +58,7 @@ def test_predict_writes_pictures_and_scores(place, tmp_path):
     dataset = get_dataset("Toy")
     samples = find_samples(dataset, place.data_dir, ["val"])
     assert sorted(os.listdir(folder)) == [
-        "coloring", "overlay", "prediction", "scores.json", "scores.md", "scores.txt"
+        "coloring", "overlay", "prediction", "provenance.json", "scores.json", "scores.md", "scores.txt"
     ]  # fmt: skip
     matrix = np.zeros((256, 256), int)
     for sample in samples:
@@ -86,7 +86,7 @@ def test_predict_on_images_without_labels(main, place, monkeypatch, tmp_path, ca
     monkeypatch.chdir(tmp_path)
     assert main("predict", "--weights_ckpt", place.snapshot, "--mode", "test", "--coloring", "0") == 0
     folder = tmp_path / "test_set" / "Toy" / "some-run" / "step7-ms0"
-    assert os.listdir(folder) == ["prediction"]
+    assert sorted(os.listdir(folder)) == ["prediction", "provenance.json"]
     [path] = (folder / "prediction").iterdir()
     assert Image.open(path).size == (96, 48)
     assert capsys.readouterr().out == ""

@@ -284,7 +284,12 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     with open(tmp_path / "scores-2.json", encoding="utf-8") as file:
         written = json.load(file)
     assert written["mean_iou"] == pytest.approx(np.mean(ious))
-    assert written["run"] == {**snapshot_header(prefix), "split": "val", "mirror": 0, "window": SIZE}
+    assert written["run"] == {
+        "run": os.path.basename(tiny_run.folder.path),
+        "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).flags["run_uuid"],
+        **snapshot_header(prefix), "dataset": "Toy", "data_dir": os.path.abspath(config.data_dir), "list": None,
+        "split": "val", "mirror": 0, "window": SIZE,
+    }  # fmt: skip
     names = set(os.listdir(tmp_path))
     assert {"scores-2.txt", "scores-2.md"} <= names
 
