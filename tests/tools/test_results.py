@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import hashlib
+import io
 import json
+import os
+import statistics
+from pathlib import Path
 
 import pytest
 
 from tests.tools.command_lines import refusal
 from tools import results
 from tools.flag_parsing import FlagError
-from tools.results import ResultsConfig, Run, Score
+from tools.flags import TrainConfig
+from tools.result_runs import Run, Score, find_runs
+from tools.result_tables import NO_PROPERTY, csv_of, differing_flags, markdown_of, seed_means, text_of
+from tools.results import ResultsConfig
+from tools.run_agreement import FREE_ON_RESUME
 
 
 def _write(path, values) -> None:
@@ -17,8 +28,14 @@ def _write(path, values) -> None:
     path.write_text(values if isinstance(values, str) else json.dumps(values))
 
 
-def _scores(step: int, mean_iou: float | None) -> dict:
-    return {"run": {"step": step}, "mean_iou": mean_iou, "pixel_accuracy": 0.75, "classes": []}
+def _scores(step: int, mean_iou: float | None, **header) -> dict:
+    return {"run": {"step": step, **header}, "mean_iou": mean_iou, "pixel_accuracy": 0.75, "classes": []}
+
+
+def _snapshot(run: Path, step: int, content: str, part: str = "snapshot") -> str:
+    """Writes the index of a snapshot; returns its checksum."""
+    _write(run / part / f"model.ckpt-{step}.index", content)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 @pytest.fixture
@@ -26,6 +43,7 @@ def folders(tmp_path):
     """Log folder with two runs, one that was set aside and two that are none; and the folder of predictions."""
     log, predictions = tmp_path / "log", tmp_path / "val_set"
     same = {"network": "resnet_v1_50", "random_rotate": True, "log_dir": "x"}
+    checksum = _snapshot(log / "Toy" / "a", 900, "weights")
     _write(log / "Toy" / "a" / "config.json", {"flags": same | {"lrn_rate": 0.01, "lr_step": [1, 2], "keep": 1}})
     _write(log / "Toy" / "b" / "config.json", {"flags": same | {"lrn_rate": 0.1, "bn_frozen": True, "keep": 2}})
     _write(log / "Toy" / "b.earlier-1" / "config.json", {"flags": same})
@@ -34,31 +52,148 @@ def folders(tmp_path):
     _write(log / "Toy" / "a" / "scores-900.json", _scores(900, 0.25))
     _write(log / "Toy" / "a" / "scores-600.json", _scores(600, None))
     _write(log / "Toy" / "a" / "scores-700.json", "[1")
-    _write(predictions / "Toy" / "a" / "step900-ms1" / "scores.json", _scores(900, 0.5))
+    _write(predictions / "Toy" / "a" / "step900-ms1" / "scores.json", _scores(900, 0.5, checkpoint_sha256=checksum))
     return str(log), str(predictions)
 
 
+def _bare(score: Score) -> Score:
+    assert os.path.exists(score.path)
+    return dataclasses.replace(score, path="")
+
+
 def test_runs_with_their_scores(folders, caplog):
-    first, second = results.find_runs(*folders)
+    first, second = find_runs(*folders)
     assert (first.name, second.name) == ("Toy/a", "Toy/b")
     assert first.flags["lrn_rate"] == 0.01
-    assert first.scores == [
+    assert [_bare(score) for score in first.scores] == [
         Score("scores-600", 600, None, 0.75),
         Score("scores-900", 900, 0.25, 0.75),
         Score("step900-ms1", 900, 0.5, 0.75),
     ]
     assert second.scores == []
-    assert [run.name for run in results.find_runs(*folders, earlier=True)] == ["Toy/a", "Toy/b", "Toy/b.earlier-1"]
+    assert [run.name for run in find_runs(*folders, earlier=True)] == ["Toy/a", "Toy/b", "Toy/b.earlier-1"]
     assert "damaged/config.json is left out" in caplog.text
     assert "scores-700.json is left out" in caplog.text
 
 
 def test_flags_that_tell_runs_apart(folders):
-    assert results.differing_flags(results.find_runs(*folders)) == ["bn_frozen", "lr_step", "lrn_rate"]
-    assert results.differing_flags([Run("a", {"lrn_rate": 1}, [])]) == []
-    watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True}
-    assert results.differing_flags([Run("a", watched, []), Run("b", {"on_nan": "stop"}, [])]) == []
-    assert results.differing_flags([]) == []
+    assert differing_flags(find_runs(*folders)) == ["bn_frozen", "lr_step", "lrn_rate"]
+    assert differing_flags([Run("a", {"lrn_rate": 1}, [])]) == []
+    watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True, "run_uuid": "x", "run_name": "y"}
+    assert differing_flags([Run("a", watched, []), Run("b", {"on_nan": "stop"}, [])]) == []
+    assert differing_flags([]) == []
+
+
+def test_flags_that_are_no_property_of_a_run():
+    """A flag that a resumed run may change is no property of it, unless it says what was scored or for how long."""
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert known >= NO_PROPERTY
+    said = {"fine_tune_filename", "train_max_iter", "test_image_size", "mirror", "val_list", "test_list"}
+    assert said == FREE_ON_RESUME - NO_PROPERTY
+
+
+def run_at(log: Path, name: str, seed: int, uuid: str | None, **flags) -> Path:
+    values = {"seed": seed, "lrn_rate": 0.1, **flags} | ({"run_uuid": uuid} if uuid else {})
+    _write(log / "Toy" / name / "config.json", {"flags": values})
+    return log / "Toy" / name
+
+
+def test_scores_are_found_by_the_run_they_are_of(tmp_path):
+    """In whatever folder, under whatever name, of whatever dataset; not by the names of folders."""
+    log, predictions = tmp_path / "log", tmp_path / "val_set"
+    runs = {uuid: run_at(log, name, 0, uuid) for name, uuid in (("a", "u1"), ("b", "u2"))}
+    checksums = {uuid: _snapshot(run, 5, uuid) for uuid, run in runs.items()}
+    told = {uuid: {"run_uuid": uuid, "checkpoint_sha256": checksum} for uuid, checksum in checksums.items()}
+    _write(predictions / "Toy" / "a" / "step5-ms0" / "scores.json", _scores(5, 0.2, **told["u2"]))
+    _write(predictions / "Toy" / "b" / "step5-ms0" / "scores.json", _scores(5, 0.1, **told["u1"]))
+    _write(predictions / "x" / "y" / "z" / "mine" / "scores.json", _scores(5, 0.3, dataset="custom", **told["u1"]))
+    _write(predictions / "t" / "scores.json", _scores(5, 0.4, split="train", **told["u2"]))
+    found = {
+        run.name: {score.of: score.mean_iou for score in run.scores} for run in find_runs(str(log), str(predictions))
+    }
+    assert found == {
+        "Toy/a": {"step5-ms0": 0.1, "custom mine": 0.3},
+        "Toy/b": {"step5-ms0": 0.2, "train t": 0.4},
+    }
+
+
+def test_scores_of_a_snapshot_written_anew_are_ignored(tmp_path, caplog):
+    run = run_at(tmp_path / "log", "a", 0, "u")
+    old = _snapshot(run, 5, "first")
+    _snapshot(run, 5, "second")
+    header = {"run_uuid": "u", "checkpoint_sha256": old}
+    _write(run / "scores-5.json", _scores(5, 0.9, **header))
+    _write(tmp_path / "val_set" / "x" / "scores.json", _scores(5, 0.9, **header))
+    _write(run / "scores-3.json", _scores(3, 0.3, run_uuid="u", checkpoint_sha256="of a snapshot that is pruned"))
+    [found] = find_runs(str(tmp_path / "log"), str(tmp_path / "val_set"))
+    assert [score.of for score in found.scores] == ["scores-3"]
+    assert caplog.text.count("of step 5 that was written anew since") == 2
+
+
+def test_scores_that_another_run_left_in_the_folder_are_ignored(tmp_path):
+    run = run_at(tmp_path / "log", "a", 0, "u")
+    _write(run / "scores-5.json", _scores(5, 0.9, run_uuid="another"))
+    [found] = find_runs(str(tmp_path / "log"), "none")
+    assert found.scores == []
+
+
+def test_scores_of_earlier_versions_outside_of_a_run_are_counted(tmp_path, caplog):
+    """By their place alone, they may be those of another run of the same name."""
+    run_at(tmp_path / "log", "a", 0, None)
+    for name in ("step5-ms0", "step6-ms0"):
+        _write(tmp_path / "val_set" / "Toy" / "a" / name / "scores.json", _scores(5, 0.9))
+    [found] = find_runs(str(tmp_path / "log"), str(tmp_path / "val_set"))
+    assert found.scores == []
+    assert "2 files of scores do not say which snapshot they are of" in caplog.text
+
+
+@pytest.fixture
+def seeds(tmp_path) -> list[Run]:
+    """Three runs that differ in the seed, of which two kept their best, and one on other data."""
+    log, predictions = tmp_path / "log", tmp_path / "val_set"
+    for seed, best_step, iou in ((0, 5, 0.5), (1, 9, 0.6), (2, None, 0.7)):
+        run = run_at(log, f"s{seed}", seed, f"u{seed}", training_samples_sha256="d")
+        for step in (5, 9):
+            checksum = _snapshot(run, step, f"{seed}-{step}")
+            if step == best_step:
+                _snapshot(run, step, f"{seed}-{step}", "best")
+            header = {"run_uuid": f"u{seed}", "checkpoint_sha256": checksum}
+            _write(run / f"scores-{step}.json", _scores(step, iou + step / 100, **header))
+        _write(predictions / f"p{seed}" / "step9-ms1" / "scores.json", _scores(9, iou, **header))
+    other = run_at(log, "other", 3, "u3", training_samples_sha256="e")
+    _write(other / "scores-9.json", _scores(9, 0.1))
+    return find_runs(str(log), str(predictions))
+
+
+def test_mean_over_seeds(seeds):
+    means = {mean.of: mean for mean in seed_means(seeds)}
+    assert set(means) == {"scores-5", "scores-9", "step9-ms1", "best, scores"}
+    assert means["scores-9"].names == ("Toy/s0", "Toy/s1", "Toy/s2")
+    assert means["scores-9"].seeds == (0, 1, 2)
+    assert means["scores-9"].mean == pytest.approx(0.69)
+    assert means["scores-9"].deviation == pytest.approx(statistics.stdev([0.59, 0.69, 0.79]))
+    assert means["best, scores"].names == ("Toy/s0", "Toy/s1")
+    assert means["best, scores"].mean == pytest.approx((0.55 + 0.69) / 2)
+
+
+def test_one_seed_has_no_mean(seeds):
+    assert seed_means(seeds[:2]) == []  # the one on other data, and one of the three
+    twice = [dataclasses.replace(seeds[1], name=name) for name in "ab"]
+    assert seed_means(twice) == []
+
+
+def test_tables_of_means(seeds):
+    text = text_of(seeds)
+    assert "scores-5   mIoU  55.00  pixel accuracy  75.00  best" in text
+    assert "mean of Toy/s0, Toy/s1, Toy/s2 (seeds 0, 1, 2): scores-9  mIoU 69.00 +- 10.00" in text
+    rows = list(csv.DictReader(io.StringIO(csv_of(seeds))))
+    [mean] = [row for row in rows if row["scored"] == "scores-9" and row["deviation"]]
+    assert (mean["mIoU %"], mean["deviation"]) == ("69.00", "10.00")
+    assert [row["run"] for row in rows if row["best"]] == ["Toy/s0", "Toy/s1", "Toy/s1"]
+    assert [row["seed"] for row in rows if row["scored"] == "scores-5"][:3] == ["0", "1", "2"]
+    lines = markdown_of(seeds).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert len({line.count("|") for line in lines}) == 1
 
 
 def test_text_and_json(folders, tmp_path, capsys):
@@ -76,7 +211,10 @@ def test_text_and_json(folders, tmp_path, capsys):
     ]
     listed = json.loads(path.read_text())
     assert [run["name"] for run in listed] == ["Toy/a", "Toy/b"]
-    assert listed[0]["scores"][1] == {"of": "scores-900", "step": 900, "mean_iou": 0.25, "pixel_accuracy": 0.75}
+    assert listed[0]["scores"][1] == {
+        "of": "scores-900", "step": 900, "mean_iou": 0.25, "pixel_accuracy": 0.75, "is_best": False,
+        "path": f"{folders[0]}/Toy/a/scores-900.json",
+    }  # fmt: skip
 
 
 def test_a_folder_without_runs(tmp_path, capsys):
@@ -95,6 +233,6 @@ def test_faults(tmp_path):
 
 def test_a_real_run_is_listed(tiny_run):
     log_dir = tiny_run.config.log_dir
-    [run] = results.find_runs(log_dir, "none")
+    [run] = find_runs(log_dir, "none")
     assert run.flags["network"] == tiny_run.config.network
     assert run.name.startswith("Toy/")

@@ -1,0 +1,237 @@
+"""The runs below a log folder, and the scores that are of their snapshots, wherever they lie."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from database.folders import walked
+from database.json_files import read_json
+from database.regular_files import regular_file
+from tools.flag_parsing import FlagError
+
+logger = logging.getLogger(__name__)
+
+_CONFIG_NAME = "config.json"
+_EARLIER = re.compile(r"\.earlier-\d+$")
+_RUN_SCORES = re.compile(r"scores-\d+.*\.json")
+_STEP = re.compile(r"-(\d+)\.index$")
+
+BEST = "best"
+_SNAPSHOT = "snapshot"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One file of scores.
+
+    Attributes:
+        of: what was scored how, e.g. `scores-600` for validation in training, or `step600-ms1`.
+        step: of the snapshot.
+        mean_iou, pixel_accuracy: fractions 0..1, None where nothing was valid.
+        is_best: whether the snapshot is the one that the run keeps as its best.
+        path: of the file.
+    """
+
+    of: str
+    step: int | None
+    mean_iou: float | None
+    pixel_accuracy: float | None
+    is_best: bool = False
+    path: str = ""
+
+    @property
+    def kind(self) -> str:
+        """`of` without the step: equal for snapshots that are scored in the same way."""
+        return self.of if self.step is None else re.sub(rf"\b(scores-|step){self.step}\b", r"\1", self.of).rstrip("-")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        name: its path below the log folder.
+        flags: what it was started with, and what it started from.
+        scores: by step.
+    """
+
+    name: str
+    flags: Mapping[str, Any]
+    scores: Sequence[Score]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file of scores: its path, the folder of the run that it lies in, if in any, and its contents."""
+
+    path: str
+    run_folder: str | None
+    values: Mapping[str, Any]
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        header = self.values.get("run")
+        return header if isinstance(header, dict) else {}
+
+    @property
+    def step(self) -> int | None:
+        step = self.header.get("step")
+        return step if isinstance(step, int) else None
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Checksums of the snapshots of a run that are there: by step, and of the best."""
+
+    by_step: Mapping[int, str]
+    best: frozenset[str]
+
+
+def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> list[Run]:
+    """Finds the runs below a folder, and their scores.
+
+    Scores are of a run if they carry its number (`run_uuid`); for runs of earlier versions, which have none, if they
+    lie in the folder of the run or carry the checksum of one of its snapshots. Scores of a snapshot that was written
+    anew since are ignored, and so are scores outside of a run's folder that say nothing of their snapshot; how many is
+    logged.
+
+    Args:
+        log_dir: folder of all runs.
+        predictions_dir: folder where predict.py left scores, in folders of any depth.
+        earlier: whether to list runs that were set aside, too.
+
+    Returns:
+        Runs by name.
+
+    Raises:
+        FlagError: there is no such folder.
+    """
+    if not os.path.isdir(log_dir):
+        raise FlagError(f"--log_dir {log_dir} is no folder: give the folder of the runs")
+    configs = glob.glob(os.path.join(glob.escape(log_dir), "*", "*", _CONFIG_NAME))
+    folders = sorted(map(os.path.dirname, configs))
+    flags_of = {folder: _flags_in(os.path.join(folder, _CONFIG_NAME)) for folder in folders}
+    found = [*_scores_in_runs(flags_of), *_scores_below(predictions_dir)]
+    silent = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
+    if silent:
+        logger.warning(
+            "%d files of scores do not say which snapshot they are of, and are ignored: %s%s",
+            len(silent),
+            silent[0],
+            "" if len(silent) == 1 else ", ...",
+        )
+    runs = []
+    for folder, flags in flags_of.items():
+        if flags is not None and (earlier or not _EARLIER.search(folder)):
+            runs.append(Run(os.path.relpath(folder, log_dir), flags, _scores_of_run(folder, flags, found)))
+    return runs
+
+
+_CHECKSUM = "checkpoint_sha256"
+_UUID = "run_uuid"
+
+
+def _flags_in(path: str) -> dict[str, Any] | None:
+    record = _read_object(path)
+    flags = None if record is None else record.get("flags")
+    return flags if isinstance(flags, dict) else None
+
+
+def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            path = os.path.join(folder, name)
+            values = _read_object(path) if _RUN_SCORES.fullmatch(name) else None
+            if values is not None:
+                yield _Found(path, folder, values)
+
+
+def _scores_below(predictions_dir: str) -> Iterator[_Found]:
+    for parent, folder_names, names in walked(predictions_dir, lambda error: None, lambda path: None):
+        folder_names.sort()
+        if "scores.json" in names:
+            path = os.path.join(parent, "scores.json")
+            values = _read_object(path)
+            if values is not None:
+                yield _Found(path, None, values)
+
+
+def _scores_of_run(folder: str, flags: Mapping[str, Any], found: Sequence[_Found]) -> list[Score]:
+    weights = _weights_in(folder)
+    scores = []
+    for file in found:
+        if not _is_of_run(file, folder, flags, weights):
+            continue
+        checksum, step = file.header.get(_CHECKSUM), file.step
+        newer = None if step is None else weights.by_step.get(step)
+        if None not in (checksum, newer) and checksum != newer and checksum not in weights.best:
+            logger.warning("%s is of a snapshot of step %s that was written anew since: ignored", file.path, step)
+            continue
+        values = file.values
+        score = Score(
+            _title(file, flags), step, values.get("mean_iou"), values.get("pixel_accuracy"), checksum in weights.best,
+            file.path,
+        )  # fmt: skip
+        scores.append(score)
+    return sorted(scores, key=lambda score: (score.step or 0, score.of))
+
+
+def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights) -> bool:
+    uuids = flags.get(_UUID), file.header.get(_UUID)
+    if file.run_folder is not None:
+        return file.run_folder == folder and (None in uuids or uuids[0] == uuids[1])
+    checksum = file.header.get(_CHECKSUM)
+    if checksum is None:
+        return False
+    if None not in uuids:
+        return uuids[0] == uuids[1]
+    return checksum in weights.best or checksum in weights.by_step.values()
+
+
+def _title(file: _Found, flags: Mapping[str, Any]) -> str:
+    """`scores-600`, or the name of the folder, with dataset and split where they are not the usual ones."""
+    if file.run_folder is not None:
+        return os.path.splitext(os.path.basename(file.path))[0]
+    header = file.header
+    parts = [header["dataset"]] if header.get("dataset") not in (None, flags.get("database")) else []
+    parts += [header["split"]] if header.get("split") not in (None, "val") else []
+    return " ".join([*map(str, parts), os.path.basename(os.path.dirname(file.path))])
+
+
+def _weights_in(folder: str) -> _Weights:
+    by_step: dict[int, str] = {}
+    best = set()
+    for part in (_SNAPSHOT, BEST):
+        for index in glob.glob(os.path.join(glob.escape(folder), part, "*.index")):
+            checksum, step = _checksum(index), _STEP.search(index)
+            if checksum is not None and part == BEST:
+                best.add(checksum)
+            elif checksum is not None and step is not None:
+                by_step[int(step.group(1))] = checksum
+    return _Weights(by_step, frozenset(best))
+
+
+def _checksum(index: str) -> str | None:
+    """As `tools.checkpoint.checksum`, without TensorFlow."""
+    try:
+        with open(index, "rb", opener=regular_file) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _read_object(path: str) -> dict[str, Any] | None:
+    """The JSON object in a file; None, and a warning, where there is none."""
+    try:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
+        logger.warning("%s is left out: %s", path, " ".join(str(error).split()))
+        return None
+    return values if isinstance(values, dict) else None
