@@ -112,13 +112,13 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import read_image, set_max_pixels
+    from tools.chosen_checkpoint import choose_checkpoint
     from tools.input_images import NAMES_FILE, ResultNames, images_in
     from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter, results_folder
     from tools.provenance import folder_for, provenance_of, require_folder
     from tools.selection import (
         build_predictor,
-        choose_checkpoint,
         inference_record,
         record_of_checkpoint,
         with_chosen_precision,

@@ -144,7 +144,8 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
-    from tools.selection import choose_checkpoint, with_chosen_precision
+    from tools.chosen_checkpoint import choose_checkpoint
+    from tools.selection import with_chosen_precision
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)

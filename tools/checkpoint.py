@@ -128,6 +128,11 @@ def newest_snapshot(log_dir: str) -> str:
     return found
 
 
+def has_snapshots_below(folder: str) -> bool:
+    """Whether a run below a folder has left a snapshot."""
+    return next(_snapshot_folders(folder), None) is not None
+
+
 def _snapshot_folders(log_dir: str) -> Iterator[str]:
     """The visible folders `snapshot` below a folder that hold any."""
     for parent, folder_names, names in walked(log_dir, lambda error: None, lambda path: None):

@@ -36,6 +36,8 @@ FLOAT_TYPES = ("32", "16", "bf16")
 UPSAMPLINGS = (1, 2, 3, 4)
 # In place of a step: that of the newest sound snapshot.
 LATEST: Literal["latest"] = "latest"
+# In place of a checkpoint: the newest run's best snapshot, or its last.
+BEST, LAST = "best", "last"
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 
@@ -260,7 +262,12 @@ class WeightsConfig(ClassFlags):
     database: str | None = flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
     network: str | None = flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
     decoder: str | None = flag(None, "head (default: the checkpoint's)", str, choices=DECODERS)
-    weights_ckpt: str | None = flag(None, "checkpoint (default: the newest snapshot under --log_dir)", str)
+    weights_ckpt: str | None = flag(
+        None,
+        f"checkpoint, or a run, whose best snapshot is taken where one was kept; {BEST} or {LAST}: of the newest run "
+        "below --log_dir (default: that run)",
+        str,
+    )
     log_dir: str = flag("./log", "folder of all runs")
     test_image_size: int | None = flag(None, "height and width of windows; 0 for whole images", window_size)
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch)
@@ -290,7 +297,7 @@ class WeightsConfig(ClassFlags):
     def __post_init__(self) -> None:
         if self.database is not None:
             check_own_data_flags(self, self.database, "--database is")
-        if self.weights_ckpt is not None:
+        if self.weights_ckpt not in (None, BEST, LAST):
             refuse_without_effect(self, "log_dir", "beside --weights_ckpt, which says where the snapshot is: drop that")
 
 

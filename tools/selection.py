@@ -47,19 +47,6 @@ def training_dataset(config: DatasetFlags) -> tuple[Dataset, str]:
     return dataset, existing_folder(dataset, config.data_dir)
 
 
-def choose_checkpoint(config: WeightsConfig) -> str:
-    """The prefix of the checkpoint that the flags name, or of the newest snapshot.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if config.weights_ckpt is not None:
-        return checkpoint.resolve_checkpoint(config.weights_ckpt)
-    prefix = checkpoint.newest_snapshot(config.log_dir)
-    logger.info("newest snapshot: %s", prefix)
-    return prefix
-
-
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record beside a checkpoint, or the reference's conventions where there is none.
 

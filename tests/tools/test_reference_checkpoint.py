@@ -18,9 +18,10 @@ from database.datasets import get_dataset
 from model import pspnet_mg, resnet
 from tests.differences import relative_difference
 from tools import checkpoint
+from tools.chosen_checkpoint import choose_checkpoint
 from tools.evaluation import Predictor
 from tools.flags import InferenceConfig, TrainConfig
-from tools.selection import choose_checkpoint, record_of_checkpoint
+from tools.selection import record_of_checkpoint
 from tools.training_start import pretrained_checkpoint
 
 NETWORK = "resnet_v1_50"

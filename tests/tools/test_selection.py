@@ -151,16 +151,6 @@ def test_checkpoint_without_record_that_is_no_pspnet(tmp_path, config):
     assert "\n" not in str(caught.value)
 
 
-def test_checkpoint_by_flag_or_the_newest(tmp_path):
-    snapshots = tmp_path / "log" / "Toy" / "run" / "snapshot"
-    newest = write_foreign(snapshots)
-    other = write_foreign(tmp_path / "other")
-    assert selection.choose_checkpoint(PredictConfig(log_dir=str(tmp_path / "log"))) == newest
-    assert selection.choose_checkpoint(PredictConfig(weights_ckpt=other + ".index")) == other
-    with pytest.raises(CheckpointError, match="no snapshot was found"):
-        selection.choose_checkpoint(InferenceConfig(log_dir=str(tmp_path / "none")))
-
-
 def test_training_dataset_and_its_folder():
     config = TrainConfig(batch_size=2, database="ADE")
     assert selection.training_dataset(config) == (get_dataset("ADE"), "./database/ADEChallengeData2016")

@@ -1,0 +1,100 @@
+"""Which checkpoint is predicted with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.tools.snapshot_folders import flip, write
+from tools.checkpoint import CheckpointError
+from tools.chosen_checkpoint import choose_checkpoint
+from tools.flags import FlagError, InferenceConfig, PredictConfig
+
+
+def run_in(folder: Path, best: int | None = None, age: float = 0) -> Path:
+    """A run with snapshots of steps 5 and 9, and one of them as its best."""
+    for step in (5, 9):
+        write(str(folder / "snapshot" / f"model.ckpt-{step}"), str(step), age + 9 - step)
+    if best is not None:
+        write(str(folder / "best" / f"model.ckpt-{best}"), str(best), age)
+    return folder
+
+
+def chosen(log: Path | None = None, **flags) -> str:
+    if log is not None:
+        flags["log_dir"] = str(log)
+    return choose_checkpoint(PredictConfig(**flags))
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    """A log folder with an old run that has no best, and a new one that has."""
+    run_in(tmp_path / "log" / "Toy" / "old", age=100)
+    run_in(tmp_path / "log" / "Toy" / "new", best=5)
+    return tmp_path / "log"
+
+
+def test_best_of_the_newest_run_is_taken_and_said(log, caplog):
+    caplog.set_level("INFO")
+    best = str(log / "Toy" / "new" / "best" / "model.ckpt-5")
+    assert chosen(log) == chosen(log, weights_ckpt="best") == best
+    assert choose_checkpoint(InferenceConfig(log_dir=str(log))) == best
+    assert f"best snapshot of the run: {best}; for the last, add --weights_ckpt last" in caplog.text
+
+
+def test_last_of_the_newest_run(log, caplog):
+    caplog.set_level("INFO")
+    last = str(log / "Toy" / "new" / "snapshot" / "model.ckpt-9")
+    assert chosen(log, weights_ckpt="last") == last
+    assert f"last snapshot of the run: {last}" in caplog.text
+
+
+def test_run_by_its_folder(log, monkeypatch):
+    monkeypatch.chdir(log)
+    best = str(log / "Toy" / "new" / "best" / "model.ckpt-5")
+    for path in ("Toy/new", "Toy/new/", "Toy/new/best", str(log / "Toy" / "new")):
+        assert chosen(weights_ckpt=path) == best
+    assert chosen(weights_ckpt="Toy/new/last") == str(log / "Toy" / "new" / "snapshot" / "model.ckpt-9")
+    assert chosen(weights_ckpt="Toy/new/snapshot") == "Toy/new/snapshot/model.ckpt-9"
+    assert chosen(weights_ckpt="Toy/old") == str(log / "Toy" / "old" / "snapshot" / "model.ckpt-9")
+    assert chosen(weights_ckpt="Toy/new/snapshot/model.ckpt-5.index") == "Toy/new/snapshot/model.ckpt-5"
+
+
+def test_run_without_a_best(log):
+    with pytest.raises(CheckpointError, match="old/best: no sound best .*--val_every"):
+        chosen(weights_ckpt=str(log / "Toy" / "old" / "best"))
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        chosen(weights_ckpt=str(log / "Toy" / "absent" / "last"))
+
+
+def test_damaged_best_is_replaced_by_the_last(log, caplog):
+    best = log / "Toy" / "new" / "best" / "model.ckpt-5"
+    flip(f"{best}.data-00000-of-00001")
+    assert chosen(log) == str(log / "Toy" / "new" / "snapshot" / "model.ckpt-9")
+    assert "best/model.ckpt-5 is damaged" in caplog.text
+    with pytest.raises(CheckpointError, match="new/best: no sound best"):
+        chosen(log, weights_ckpt="best")
+
+
+def test_runs_on_several_datasets_are_asked_about(log):
+    newer = run_in(log / "CamVid" / "run", age=-50)
+    with pytest.raises(FlagError, match="has runs on CamVid, Toy: give --database"):
+        chosen(log)
+    assert chosen(log, database="CamVid") == str(newer / "snapshot" / "model.ckpt-9")
+    assert chosen(log, database="Toy") == str(log / "Toy" / "new" / "best" / "model.ckpt-5")
+    with pytest.raises(FlagError, match="has runs on CamVid, Toy"):
+        chosen(log, database="Cityscapes")
+    assert chosen(log / "Toy") == str(log / "Toy" / "new" / "best" / "model.ckpt-5")
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(CheckpointError, match="no snapshot was found"):
+        chosen(tmp_path / "none")
+
+
+def test_log_dir_beside_a_path_has_no_effect(tmp_path):
+    assert chosen(run_in(tmp_path / "log" / "Toy" / "a").parents[1], weights_ckpt="last").endswith("model.ckpt-9")
+    with pytest.raises(FlagError, match="--log_dir x has no effect beside --weights_ckpt"):
+        PredictConfig(log_dir="x", weights_ckpt=os.path.join("y", "last"))
