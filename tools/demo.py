@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     logger.info("writing generated street scenes to %s", data_dir)
     write_dataset(data_dir)
     _run_script("train.py", {**_TRAIN_FLAGS, "data_dir": data_dir, "log_dir": log_dir})
+    shutil.rmtree(output_dir, ignore_errors=True)  # of an earlier demo: predict.py refuses to mix results
     _run_script("predict.py", {"log_dir": log_dir, "output_dir": output_dir, "coloring": 1})
 
     sample = find_samples(get_dataset("Toy"), data_dir, ["val"])[_SHOWN_IMAGE]

@@ -18,6 +18,7 @@ from PIL import Image
 
 from database.datasets import find_samples, get_dataset
 from tests.scripts.starting import LABEL_IDS, start, the_error
+from tests.tools.runs import write_random_pspnet
 from tools import server_zip
 from tools.model_record import ModelRecord
 
@@ -144,6 +145,31 @@ def test_a_run_is_followed_to_its_last_snapshot(main, place, monkeypatch, tmp_pa
     assert main("predict", *flags) == 0
     assert capsys.readouterr().out == ""
     assert "model.ckpt-7 is scored in results/step7" in caplog.text
+
+
+def test_another_run_of_the_same_name_is_predicted_anew(main, place, monkeypatch, tmp_path, capsys, caplog):
+    """Its snapshot has the same path and step, and other weights."""
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(Path(place.snapshot).parents[1], tmp_path / "log" / "Toy" / "run")
+    record = ModelRecord.read(str(run / "snapshot"))
+    dataclasses.replace(record, flags={**record.flags, "train_max_iter": 7}).write(str(run / "snapshot"))
+    flags = ("--follow", str(run), "--test_max_iter", "1", "--coloring", "0", "--mirror", "0")
+    scores = []
+    for seed in (None, 1):
+        if seed is not None:
+            write_random_pspnet(str(run / "snapshot" / "model.ckpt-7"), record.architecture, seed)
+        assert main("predict", *flags) == 0
+        scores.append(capsys.readouterr().out)
+    assert "mIoU" in scores[1]
+    folders = sorted((tmp_path / "val_set" / "Toy" / "run").iterdir())
+    assert [folder.name for folder in folders] == [
+        "step7-ms0-mirror0-test_max_iter1",
+        "step7-ms0-mirror0-test_max_iter1-2",
+    ]
+    checksums = {json.loads((folder / "scores.json").read_text())["run"]["checkpoint_sha256"] for folder in folders}
+    assert len(checksums) == 2
+    assert main("predict", "--weights_ckpt", str(run), "--output_dir", str(folders[0]), *flags[2:]) == 2
+    assert "holds results of" in the_error(capsys.readouterr().err)
 
 
 def test_towers_and_times(main, place, monkeypatch, tmp_path, capsys):

@@ -6,6 +6,7 @@ import dataclasses
 import glob
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tests.tools.runs import (
 from tools.checkpoint import CheckpointError
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
+from tools.provenance import Provenance
 from tools.run_folder import run_folder
 from tools.training import Trainer
 from tools.training_run import train
@@ -132,14 +134,24 @@ def test_new_layers_by_name_are_the_only_new_ones(narrow_resnet, first_stage, to
     assert all(name.startswith(f"{NETWORK}/psp/") for name in changed)
 
 
-def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_dir, log_dir):
-    """With L2-SP, which reads its w0 again when the run is resumed: from where the checkpoint is then."""
+def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_dir, log_dir, tmp_path, monkeypatch):
+    """With L2-SP, which reads its w0 again when the run is resumed: from where the checkpoint is then.
+
+    The predictions of the run that is set aside go with it.
+    """
+    monkeypatch.chdir(tmp_path)
     config = tiny_config(toy_dir, log_dir, weight_decay_mode=1, fine_tune_filename="", save_first_iteration=True)
     earlier = run_folder(config)
     config = dataclasses.replace(config, fine_tune_filename=earlier.path)
     write_random_pspnet(earlier.snapshot(1), Architecture(NETWORK, 19))
-    toy_record(config).write(earlier.snapshots)
+    record = toy_record(config)
+    dataclasses.replace(record, flags={**record.flags, "run_uuid": "earlier"}).write(earlier.snapshots)
+    results = Path("val_set", "Toy", os.path.basename(earlier.path), "step1-ms0")
+    Provenance({"run_uuid": "earlier"}).write(str(results))
     folder = train_with(config)
+    assert not results.exists()
+    assert os.listdir(f"{results.parent}.earlier-1") == ["step1-ms0"]
+    assert ModelRecord.read(folder.snapshots).flags["run_uuid"] not in (None, "earlier")
     assert folder == earlier
     aside = os.path.join(f"{folder.path}.earlier-1", "snapshot", "model.ckpt-1")
     before, after = tensors_in(aside), tensors_in(folder.snapshot(0))
