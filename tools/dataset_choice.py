@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
+from database.datasets import Dataset, custom_dataset, get_dataset
 from database.synthetic import write_dataset
 from tools.dataset_flags import DatasetFlags
 from tools.flags import FlagError, WeightsConfig
@@ -25,7 +25,6 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
     """
     if flags.get("num_classes") is None:
         raise FlagError("--database custom needs --num_classes")
-    ignore_label = flags.get("ignore_label")
     return custom_dataset(
         flags["num_classes"],
         train_list=flags.get("train_list"),
@@ -33,7 +32,7 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
         test_list=flags.get("test_list"),
         holdout=flags.get("holdout"),
         palette_file=flags.get("palette"),
-        ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
+        ignore_label=flags.get("ignore_label"),
         label_map_file=flags.get("label_map"),
         image_mean=flags.get("image_mean"),
     )

@@ -124,7 +124,7 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
-        FlagError: as `prediction_dataset`, or a label map without an id for some class.
+        FlagError: as `prediction_dataset`.
     """
     database, record = _predicted_database(config, trained), trained
     if database != trained.database:
@@ -136,12 +136,6 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
         record = dataclasses.replace(record, palette=custom_dataset(num_classes, palette_file=config.palette).palette)
     if config.label_map is not None:
         label_map = custom_dataset(num_classes, label_map_file=config.label_map).label_map
-        missing = sorted(set(range(num_classes)) - set(label_map.values()))
-        if missing:
-            raise FlagError(
-                f"--label_map {config.label_map} has no id for training id {missing[0]}, and the checkpoint has "
-                f"{num_classes} classes: add a line '<id> {missing[0]}'"
-            )
         record = dataclasses.replace(record, label_map=label_map)
     return record
 
