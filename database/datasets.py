@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from database import classes, layouts, palettes
+from database import classes, layouts, palettes, synthetic
 from database.classes import IGNORE_LABEL
 from database.layouts import DatasetError, Sample
 from database.lists import and_more
@@ -52,6 +52,7 @@ class Dataset:
       splits: the splits it knows.
       find: (data_dir, split) -> samples of one of its splits, in a fixed order.
       layout: the expected folders in words, for messages.
+      expected_ids: the ids in its label files of the classes that it is known to hold; None for all classes.
     """
 
     name: str
@@ -63,10 +64,18 @@ class Dataset:
     splits: tuple[str, ...]
     find: Callable[[str, str], list[Sample]]
     layout: str
+    expected_ids: tuple[int, ...] | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def expected_classes(self) -> frozenset[int]:
+        """The training ids of the classes that its training labels are expected to hold."""
+        if self.expected_ids is None:
+            return frozenset(range(self.num_classes))
+        return frozenset(self.label_map[file_id] for file_id in self.expected_ids)
 
 
 _CITYSCAPES = Dataset(
@@ -130,7 +139,8 @@ _DATASETS = {
             find=partial(layouts.camvid, label_map=_CAMVID_LABEL_MAP),
             layout=layouts.CAMVID_LAYOUT,
         ),
-        replace(_CITYSCAPES, name="Toy", default_dir="./database/toy"),
+        # Its scenes show ten of the classes.
+        replace(_CITYSCAPES, name="Toy", default_dir="./database/toy", expected_ids=synthetic.CLASS_IDS),
     )
 }
 

@@ -37,6 +37,7 @@ _FREE_ON_RESUME = frozenset(
         "mirror",
         "eval_only",
         "check_data",
+        "allow_missing_classes",
         "show_period",
         "save_memory",
         "checkpoint_units",
