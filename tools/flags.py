@@ -7,6 +7,7 @@ implementation. Switches take 0 or 1.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -219,6 +220,9 @@ class TrainConfig(SplitFlags):
     def _check_splits(self) -> None:
         if self.check_data == "none":
             refuse_without_effect(self, "allow_missing_classes", "where no label is read: drop --check_data none")
+        repeated = [name for name, times in Counter(self.subsets_for_training).items() if times > 1]
+        if repeated:
+            raise FlagError(f"--subsets_for_training names {repeated[0]} twice: name each split once")
         refuse_useless_holdout(self)
         if "train" not in self.subsets_for_training:
             told = f"where --subsets_for_training is {','.join(self.subsets_for_training)}"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
-from database.images import image_size, read_label
+from database.images import ImageError, has_palette, image_size, read_label
 from database.layouts import Sample
 from database.loading import check_same_size, label_path, unknown_id
 from tools.background import read_ahead
@@ -54,7 +54,7 @@ class LabelTally:
 
     Attributes:
         files: label files that were counted.
-        first: the path of the first of them, None before it.
+        first: the sample of the first of them, None before it.
         ids: pixels by id in the files.
         label_map: id in the files -> training id; 255 = ignored.
         classes: training ids of the classes that occur.
@@ -64,7 +64,7 @@ class LabelTally:
     def __init__(self) -> None:
         """Starts with no file."""
         self.files = 0
-        self.first: str | None = None
+        self.first: Sample | None = None
         self.ids: Counter[int] = Counter()
         self.label_map: dict[int, int] = {}
         self.classes: set[int] = set()
@@ -79,7 +79,7 @@ class LabelTally:
         """
         path = label_path(sample)
         self.files += 1
-        self.first = self.first or path
+        self.first = self.first or sample
         self.ids.update(counts)
         self.label_map.update(sample.label_map)
         self.classes |= {sample.label_map.get(file_id, IGNORE_LABEL) for file_id in counts} - {IGNORE_LABEL}
@@ -103,17 +103,19 @@ class LabelTally:
 def unknown_id_faults(tally: LabelTally, dataset: Dataset) -> list[str]:
     """One line for each file and id that is neither a class nor ignored; the first says what the ids look like."""
     lines = [str(unknown_id(*found)) for found in tally.unknown]
-    advice = _advice(tally, dataset) if lines else None
-    return lines if advice is None else [f"{lines[0]}; {advice}", *lines[1:]]
+    if not lines:
+        return []
+    look = filter(None, [_advice(tally, dataset), _palette_note(tally, dataset)])
+    return ["; ".join([lines[0], *look]), *lines[1:]]
 
 
 def ignored_fault(tally: LabelTally) -> str | None:
     """The fault of labels in which every pixel is ignored, so that there is nothing to train on or to score."""
-    if not tally.nothing_but_ignored:
+    if tally.first is None or not tally.nothing_but_ignored:
         return None
     return (
-        f"{tally.first}: every pixel of this and of {tally.files - 1} more label files is ignored: check --data_dir, "
-        "--label_map and --ignore_label"
+        f"{label_path(tally.first)}: every pixel of this and of {tally.files - 1} more label files is ignored: check "
+        "--data_dir, --label_map and --ignore_label"
     )
 
 
@@ -125,7 +127,7 @@ def missing_class_fault(tally: LabelTally, dataset: Dataset, allowed: bool = Fal
     Args:
         tally: of all training labels, or of as many as show all classes.
         dataset: that they are of.
-        allowed: whether the line is a warning, as `--allow_missing_classes` is given.
+        allowed: whether the line is a warning, as nothing is refused.
     """
     missing = sorted(dataset.expected_classes - tally.classes)
     if not missing or not tally.classes:
@@ -133,9 +135,12 @@ def missing_class_fault(tally: LabelTally, dataset: Dataset, allowed: bool = Fal
     named = [f"{train_id} ({dataset.class_names[train_id]})" for train_id in missing[:_SHOWN_CLASSES]]
     more = f" and {len(missing) - _SHOWN_CLASSES} more" if len(missing) > _SHOWN_CLASSES else ""
     subject = f"class {named[0]} occurs" if len(missing) == 1 else f"classes {', '.join(named)}{more} occur"
-    look = _advice(tally, dataset) or f"the ids there are {shown_ids(tally.ids)}"
+    advice = _advice(tally, dataset) or f"the ids there are {shown_ids(tally.ids)}"
+    look = "; ".join(filter(None, [advice, _palette_note(tally, dataset)]))
     end = (
-        "allowed by --allow_missing_classes 1" if allowed else "if the labels are right, add --allow_missing_classes 1"
+        "--allow_missing_classes 1 trains on it"
+        if allowed
+        else "if the labels are right, add --allow_missing_classes 1"
     )
     return f"{subject} in no label of the {tally.files} training images; {look}; {end}"
 
@@ -143,6 +148,18 @@ def missing_class_fault(tally: LabelTally, dataset: Dataset, allowed: bool = Fal
 def _advice(tally: LabelTally, dataset: Dataset) -> str | None:
     """What the ids look like; only own data has a label map to say it with."""
     return advice_on_ids(tally.ids, tally.label_map, dataset.num_classes) if dataset.name == "custom" else None
+
+
+def _palette_note(tally: LabelTally, dataset: Dataset) -> str | None:
+    """A reminder that ids are not colours, where the labels of own data have both."""
+    if dataset.name != "custom" or tally.first is None:
+        return None
+    path = label_path(tally.first)
+    try:
+        is_indexed = has_palette(path, tally.first.contents().label)
+    except ImageError:  # it was there a moment ago
+        return None
+    return f"{path} is a palette image, whose indices are the ids, not its colours" if is_indexed else None
 
 
 def tally_labels(

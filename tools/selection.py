@@ -15,7 +15,7 @@ from tools.checkpoint import CheckpointError
 from tools.dataset_choice import dataset_of_flags, described_dataset, existing_folder
 from tools.dataset_flags import DatasetFlags
 from tools.evaluation import Predictor, TowerPredictor, predictor_on
-from tools.flag_checks import check_own_data_flags
+from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flags import FlagError, InferenceConfig, PredictConfig, WeightsConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
@@ -96,9 +96,11 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
-        FlagError: a flag for own data and a known dataset, or a dataset with other classes than the checkpoint.
+        FlagError: a flag for own data and a known dataset, a list of another split than the predicted one, or a
+            dataset with other classes than the checkpoint.
     """
     database = _predicted_database(config, trained)
+    _refuse_unused_lists(config)
     in_training = database == trained.database
     given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     if in_training:
@@ -151,6 +153,13 @@ def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
             "the checkpoint, or a checkpoint of these classes"
         )
     return database
+
+
+def _refuse_unused_lists(config: PredictConfig) -> None:
+    """Refuses lists of other splits than the predicted one; the training list also says what is held out for val."""
+    for split in ("train", "val", "test"):
+        if split != config.mode and (split, config.mode) != ("train", "val"):
+            refuse_without_effect(config, f"{split}_list", f"on the split {config.mode}: add --mode {split}")
 
 
 def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:

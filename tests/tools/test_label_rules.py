@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from database.datasets import custom_dataset, get_dataset
-from database.images import ImageError, write_image
+from database.images import ImageError, has_palette, write_image
 from database.layouts import Sample
 from tools.label_rules import (
     LabelTally,
@@ -38,12 +38,12 @@ def test_pixels_by_id(dtype):
 
 def test_tally():
     tally = tally_of({0: 4, 255: 2}, {2: 1, 9: 3, 8: 1})
-    assert (tally.files, tally.first, dict(tally.ids)) == (2, "0.png", {0: 4, 255: 2, 2: 1, 9: 3, 8: 1})
+    assert (tally.files, tally.first.label, dict(tally.ids)) == (2, "0.png", {0: 4, 255: 2, 2: 1, 9: 3, 8: 1})
     assert (tally.classes, tally.unknown) == ({0, 2}, [("1.png", 9, 3), ("1.png", 8, 1)])
     merged = LabelTally()
     merged.merge(tally)
     merged.merge(tally_of({1: 5}))
-    assert (merged.files, merged.first, merged.ids[1], merged.classes) == (3, "0.png", 5, {0, 1, 2})
+    assert (merged.files, merged.first.label, merged.ids[1], merged.classes) == (3, "0.png", 5, {0, 1, 2})
 
 
 def test_faults_of_unknown_ids():
@@ -72,7 +72,7 @@ def test_fault_of_missing_classes():
         "right, add --allow_missing_classes 1"
     )
     assert str(missing_class_fault(tally_of({0: 4}, {2: 1}), OWN, allowed=True)).endswith(
-        "; allowed by --allow_missing_classes 1"
+        "0 and 2; --allow_missing_classes 1 trains on it"
     )
     for files in ((), ({0: 4}, {2: 1}, {1: 1}), ({255: 3},)):
         assert missing_class_fault(tally_of(*files), OWN) is None
@@ -94,6 +94,22 @@ def test_classes_that_a_dataset_is_known_to_lack():
     del drawn[26]
     assert "class 13 (car) occurs" in str(missing_class_fault(tally_of(drawn, dataset=toy), toy))
     assert "classes 3 (wall)" in str(missing_class_fault(tally_of(drawn, dataset=cityscapes), cityscapes))
+
+
+def test_palette_images_are_said_to_be_read_by_index(tmp_path):
+    path, plain = str(tmp_path / "a.png"), str(tmp_path / "b.png")
+    write_image(path, np.ones((2, 2), np.uint8), palette=[(0, 0, 0), (255, 0, 0)])
+    write_image(plain, np.ones((2, 2), np.uint8))
+    assert (has_palette(path), has_palette(plain)) == (True, False)
+    for file, expected in ((path, True), (plain, False)):
+        tally = LabelTally()
+        tally.add(Sample("a", file, file, OWN.label_map), {1: 3, 9: 1})
+        for fault in (missing_class_fault(tally, OWN), unknown_id_faults(tally, OWN)[0]):
+            assert (f"; {file} is a palette image, whose indices are the ids, not its colours" in fault) == expected
+    voc = get_dataset("SBD")
+    tally = LabelTally()
+    tally.add(Sample("a", path, path, voc.label_map), {1: 3})
+    assert "palette image" not in missing_class_fault(tally, voc)
 
 
 @pytest.fixture

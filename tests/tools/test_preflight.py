@@ -154,7 +154,7 @@ def test_a_class_that_occurs_nowhere(many_samples, how, caplog):
     caplog.clear()
     assert check_labels(many_samples, how, DATASET, needs_all_classes=True, allow_missing_classes=True) == {1: 200}
     [line] = caplog.messages
-    assert line.endswith("allowed by --allow_missing_classes 1")
+    assert line.endswith("--allow_missing_classes 1 trains on it")
 
 
 def test_what_is_met_while_a_class_is_looked_for(many_samples):

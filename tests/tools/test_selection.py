@@ -377,6 +377,13 @@ def test_inference_with_colours_or_ids_for_other_classes(tmp_path):
         selection.inference_record(InferenceConfig(label_map=label_map), trained)
 
 
+@pytest.mark.parametrize(("mode", "split"), [("val", "test"), ("test", "val"), ("test", "train"), ("train", "val")])
+def test_lists_of_splits_that_are_not_predicted(mode, split):
+    config = PredictConfig(database="custom", num_classes=3, mode=mode, **{f"{split}_list": "a.txt"})
+    with pytest.raises(FlagError, match=f"--{split}_list a.txt has no effect on the split {mode}: add --mode {split}"):
+        selection.prediction_dataset(config, own_record())
+
+
 def test_inference_as_another_dataset():
     trained = toy_record(tiny_config("toy", "log"))
     kitti = selection.inference_record(InferenceConfig(database="KITTI"), trained)
