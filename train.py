@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
-    from tools.preflight import check_disjoint, check_labels
+    from tools.preflight import check_training_data
     from tools.run_identity import choose_run
     from tools.run_lock import run_lock
     from tools.selection import training_dataset
@@ -44,11 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         if samples is not None:
             with writing_to(folder):
                 held.enter_context(run_lock(folder.path))
-            if "val" not in config.subsets_for_training:
-                check_disjoint(samples, held_out)
-            check_labels(samples, config.check_data, dataset.class_names, max_bad_files=config.max_bad_files)
-            labelled = [sample for sample in held_out if sample.label is not None]
-            check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
+            check_training_data(config, dataset, samples, held_out, folder)
             train(config, dataset, samples, folder, held_out)
         scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
     if scores is not None:

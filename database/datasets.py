@@ -10,9 +10,10 @@ from functools import partial
 
 import numpy as np
 
-from database import classes, layouts, palettes
+from database import classes, layouts, palettes, synthetic
 from database.classes import IGNORE_LABEL
 from database.layouts import DatasetError, Sample
+from database.lists import and_more
 from database.palettes import Palette
 from database.regular_files import regular_file
 
@@ -51,6 +52,7 @@ class Dataset:
       splits: the splits it knows.
       find: (data_dir, split) -> samples of one of its splits, in a fixed order.
       layout: the expected folders in words, for messages.
+      expected_ids: the ids in its label files of the classes that it is known to hold; None for all classes.
     """
 
     name: str
@@ -62,10 +64,18 @@ class Dataset:
     splits: tuple[str, ...]
     find: Callable[[str, str], list[Sample]]
     layout: str
+    expected_ids: tuple[int, ...] | None = None
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def expected_classes(self) -> frozenset[int]:
+        """The training ids of the classes that its training labels are expected to hold."""
+        if self.expected_ids is None:
+            return frozenset(range(self.num_classes))
+        return frozenset(self.label_map[file_id] for file_id in self.expected_ids)
 
 
 _CITYSCAPES = Dataset(
@@ -129,7 +139,8 @@ _DATASETS = {
             find=partial(layouts.camvid, label_map=_CAMVID_LABEL_MAP),
             layout=layouts.CAMVID_LAYOUT,
         ),
-        replace(_CITYSCAPES, name="Toy", default_dir="./database/toy"),
+        # Its scenes show ten of the classes.
+        replace(_CITYSCAPES, name="Toy", default_dir="./database/toy", expected_ids=synthetic.CLASS_IDS),
     )
 }
 
@@ -225,7 +236,7 @@ def custom_dataset(
     test_list: str | None = None,
     holdout: float | None = None,
     palette_file: str | None = None,
-    ignore_label: int = IGNORE_LABEL,
+    ignore_label: int | None = None,
     label_map_file: str | None = None,
     image_mean: tuple[float, float, float] | None = None,
 ) -> Dataset:
@@ -237,14 +248,15 @@ def custom_dataset(
         <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
       holdout: for data without a val, the fraction of the training images, above 0 and below 1, that is val.
       palette_file: see `palettes.read_palette`; without it the VOC colours from the second on.
-      ignore_label: the id (0..255) of ignored pixels in the label files.
+      ignore_label: the id (0..255) of ignored pixels in the label files; by default 255, unless the label map gives
+        that id to a class.
       label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is
-        ignored; without it the files hold training ids.
+        ignored; every class has an id; without the file the label files hold training ids.
       image_mean: RGB, 0..255; by default ImageNet's.
 
     Raises:
       DatasetError: num_classes or ignore_label is out of range, the one includes the other, or the label map
-        file is unreadable or malformed.
+        file is unreadable or malformed, has no id for a class, or gives the ignored id to a class.
       palettes.PaletteError: the palette file is unreadable or malformed.
     """
     if not 2 <= num_classes <= 254:
@@ -273,18 +285,39 @@ def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[s
     return class_names or tuple(f"class_{index}" for index in range(num_classes)), palette
 
 
-def _custom_label_map(num_classes: int, ignore_label: int, path: str | None) -> Mapping[int, int]:
+def _custom_label_map(num_classes: int, given_ignore_label: int | None, path: str | None) -> Mapping[int, int]:
     """The ids of a file, or without one those of the classes themselves, and the ignored id."""
+    ignore_label = IGNORE_LABEL if given_ignore_label is None else given_ignore_label
     if not 0 <= ignore_label <= 255:
         raise DatasetError(f"ignore_label {ignore_label}: expected 0 to 255")
     if path is not None:
-        return {ignore_label: IGNORE_LABEL, **_read_label_map(path, num_classes)}
+        label_map = _read_label_map(path, num_classes)
+        _refuse_contradictory_map(path, label_map, num_classes, given_ignore_label)
+        return {ignore_label: IGNORE_LABEL, **label_map}
     if ignore_label < num_classes:
         raise DatasetError(
             f"ignore_label {ignore_label} is also one of the {num_classes} classes 0 to "
             f"{num_classes - 1}: give the ids of the classes in a label map file"
         )
     return classes.identity_map(num_classes, ignore_label)
+
+
+def _refuse_contradictory_map(
+    path: str, label_map: Mapping[int, int], num_classes: int, ignore_label: int | None
+) -> None:
+    """Checks that every class has an id, and that no class has the id that is to be ignored."""
+    missing = sorted(set(range(num_classes)) - set(label_map.values()))
+    if missing:
+        raise DatasetError(
+            f"{path}: the label map has no id for training id {missing[0]}{and_more(len(missing) - 1)}, and there are "
+            f"{num_classes} classes, 0 to {num_classes - 1}: add a line '<id> {missing[0]}', or correct --num_classes"
+        )
+    train_id = IGNORE_LABEL if ignore_label is None else label_map.get(ignore_label, IGNORE_LABEL)
+    if train_id != IGNORE_LABEL:
+        raise DatasetError(
+            f"{path}: the label map gives id {ignore_label} the training id {train_id} ('{ignore_label} {train_id}'), "
+            f"and --ignore_label {ignore_label} ignores that id: change the line or --ignore_label"
+        )
 
 
 def _read_label_map(path: str, num_classes: int) -> dict[int, int]:

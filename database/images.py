@@ -316,6 +316,19 @@ def file_format(path: str, content: bytes | None = None) -> str:
         return str(image.format).lower()
 
 
+def has_palette(path: str, content: bytes | None = None) -> bool:
+    """Whether the pixels of a file are indices into a palette of colours, by its header.
+
+    Args:
+      path, content: see `read_image`.
+
+    Raises:
+      ImageError: as `image_size`.
+    """
+    with _decode_errors_named(path), _opened(path, content) as (image, _):
+        return bool(image.mode == "P")
+
+
 def read_bytes(path: str) -> bytes:
     """The bytes of an image or label file, as they are.
 

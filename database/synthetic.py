@@ -16,6 +16,9 @@ _EGO_VEHICLE, _DYNAMIC = 1, 5
 _ROAD, _SIDEWALK, _BUILDING, _POLE, _TRAFFIC_SIGN = 7, 8, 11, 17, 20
 _VEGETATION, _TERRAIN, _SKY, _PERSON, _CAR = 21, 22, 23, 24, 26
 
+# The ids that are classes; the two that are not are ignored.
+CLASS_IDS = (_ROAD, _SIDEWALK, _BUILDING, _POLE, _TRAFFIC_SIGN, _VEGETATION, _TERRAIN, _SKY, _PERSON, _CAR)
+
 # A scene's colour for a class is its base colour shifted by up to this much per channel.
 _SCENE_SHIFT = 14
 _BASE_COLORS = {

@@ -8,25 +8,33 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from database.datasets import Dataset, DatasetError, find_samples, overlapping
+from database.datasets import Dataset, DatasetError, find_samples, overlapping, require_split
 from database.images import ImageError, set_max_pixels, write_image
 from database.layouts import AbsentSplitError, Sample
-from database.loading import load_sample
+from database.loading import load_sample, unknown_id
 from database.palettes import PaletteError, legend
 from tools.background import read_ahead
 from tools.console import run_script, set_up_logging
 from tools.contact_sheet import contact_sheet, sheet_width, thumbnail
-from tools.dataset_choice import dataset_of_flags, existing_folder
-from tools.dataset_flags import DatasetFlags
+from tools.dataset_choice import dataset_of_flags, existing_folder, is_scored
+from tools.dataset_flags import SplitFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
-from tools.flag_parsing import flag, parse_flags
+from tools.flag_checks import refuse_useless_holdout
+from tools.flag_parsing import comma_separated, flag, parse_flags
+from tools.label_rules import (
+    LabelTally,
+    ignored_fault,
+    missing_class_fault,
+    tally_missing_classes,
+    unknown_id_faults,
+)
 from tools.tables import TablesError, write_text
 
 logger = logging.getLogger(__name__)
@@ -41,25 +49,48 @@ _IGNORED = (0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckConfig(DatasetFlags):
+class CheckConfig(SplitFlags):
     """Flags of the look at a dataset."""
 
+    subsets_for_training: tuple[str, ...] = flag(
+        ("train",), "splits that are trained on together, by commas", comma_separated
+    )
+    allow_missing_classes: bool = flag(False, "a class that occurs in no training label is no fault")
     out: str | None = flag(None, "folder for the report (default: ./dataset_check/<database>)", str)
     max_images: int | None = flag(None, "look at a random sample of so many images of each split", int, minimum=1)
     thumbnails: int = flag(24, "random pictures on the page of thumbnails; 0 for no page", minimum=0)
     seed: int = flag(0, "of both samples", minimum=0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_useless_holdout(self)
+
     @property
     def folder(self) -> str:
         return self.out or os.path.join("./dataset_check", self.database)
 
+    @property
+    def needed_splits(self) -> frozenset[str]:
+        """Those without which training with these flags is refused, and those that a flag names a list of."""
+        named = {split for split in ("train", "val", "test") if getattr(self, f"{split}_list") is not None}
+        return frozenset({*self.subsets_for_training, *(("val",) if is_scored(self) else ()), *named})
 
-def find_splits(dataset: Dataset, data_dir: str) -> tuple[dict[str, list[Sample]], dict[str, str], list[Fault]]:
+
+def find_splits(
+    dataset: Dataset, data_dir: str, needed: Collection[str] = ()
+) -> tuple[dict[str, list[Sample]], dict[str, str], list[Fault]]:
     """The samples of each split that is there, why others are not, and what is wrong with their files' names.
 
+    Args:
+        dataset: the record.
+        data_dir: its folder.
+        needed: splits whose absence is a fault.
+
     Raises:
-        DatasetError: there is no such folder, or nothing of the dataset in it.
+        DatasetError: there is no such folder, or nothing of the dataset in it; the dataset has no such needed split.
     """
+    for split in needed:
+        require_split(dataset, split)
     found: dict[str, list[Sample]] = {}
     absent: dict[str, str] = {}
     faults: list[Fault] = []
@@ -73,19 +104,96 @@ def find_splits(dataset: Dataset, data_dir: str) -> tuple[dict[str, list[Sample]
                 raise
             faults.append(Fault(split, str(error)))
     if not found and not faults:
-        raise DatasetError(f"--data_dir {data_dir}: nothing of {dataset.name} is there, expected {dataset.layout}")
+        reasons = [absent[split] for split in dataset.splits if split in needed]
+        nothing = f"--data_dir {data_dir}: nothing of {dataset.name} is there, expected {dataset.layout}"
+        raise DatasetError("; ".join([nothing, *reasons]))
+    faults += [Fault(split, absent.pop(split)) for split in dataset.splits if split in absent and split in needed]
     return found, absent, faults
 
 
-def overlap_faults(splits: Mapping[str, Sequence[Sample]]) -> list[Fault]:
-    """Images of a held-out split that are in another split too."""
+def overlap_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collection[str] = ()) -> list[Fault]:
+    """Images of a held-out split that are in another split too; one that is trained on knowingly is not held out."""
     return [
         Fault(split, f"{image}: this image is in {other} too")
         for split in _HELD_OUT
+        if split not in trained_on
         for other in splits
         if split in splits and other not in _HELD_OUT[: _HELD_OUT.index(split) + 1]
         for image in overlapping(splits[other], splits[split])
     ]
+
+
+def split_faults(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
+    """The faults of single samples, in their order; the first unknown id comes with what the ids look like."""
+    plain = [str(unknown_id(*found)) for found in statistics.tally.unknown]
+    advised = dict(zip(plain, unknown_id_faults(statistics.tally, dataset), strict=True))
+    return [advised.get(line, line) for line in statistics.faults]
+
+
+def label_faults(
+    config: CheckConfig,
+    dataset: Dataset,
+    splits: Mapping[str, Sequence[Sample]],
+    looked_at: Mapping[str, Sequence[Sample]],
+    statistics: Mapping[str, SplitStatistics],
+) -> list[Fault]:
+    """What training refuses in the labels as a whole: nothing but ignored pixels, classes that occur nowhere.
+
+    Where the sample that was looked at shows too few classes, other labels are read until they have been seen.
+
+    Args:
+        config: flags.
+        dataset: that they describe.
+        splits: all samples, by split.
+        looked_at: those of them that were looked at.
+        statistics: of these.
+    """
+    together = config.subsets_for_training
+    roles: list[tuple[str, ...]] = [(split,) for split in splits if split != "test" and split not in together]
+    if all(split in splits for split in together):
+        roles.insert(0, together)
+    return [
+        Fault(",".join(role), fault)
+        for role in roles
+        for fault in _faults_of_role(config, dataset, role, splits, looked_at, statistics)
+    ]
+
+
+def _faults_of_role(
+    config: CheckConfig,
+    dataset: Dataset,
+    role: Sequence[str],
+    splits: Mapping[str, Sequence[Sample]],
+    looked_at: Mapping[str, Sequence[Sample]],
+    statistics: Mapping[str, SplitStatistics],
+) -> list[str]:
+    """As `label_faults`, of splits that are used together."""
+    is_trained_on = role == config.subsets_for_training
+    tally = LabelTally()
+    for split in role:
+        tally.merge(statistics[split].tally)
+    known, faults = len(tally.unknown), []
+    images = {sample.image for split in role for sample in looked_at[split]}
+    others = [sample for split in role for sample in splits[split] if sample.image not in images and sample.label]
+    tally_missing_classes(
+        others,
+        tally,
+        dataset.expected_classes if is_trained_on else (),
+        unreadable=(ImageError,),
+        on_fault=lambda error: faults.append(str(error)),
+    )
+    faults += [str(unknown_id(*found)) for found in tally.unknown[known:]]
+    ignored = ignored_fault(tally)
+    if ignored is not None:
+        faults.append(ignored)
+    was_cut_short = bool(others and tally.unknown)
+    missing = missing_class_fault(tally, dataset, allowed=config.allow_missing_classes)
+    if missing is not None and is_trained_on and not was_cut_short:
+        if config.allow_missing_classes:
+            logger.warning("%s", missing)
+        else:
+            faults.append(missing)
+    return faults
 
 
 def chosen(samples: Sequence[Sample], most: int | None, seed: int) -> list[Sample]:
@@ -131,11 +239,12 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
     """
     dataset = dataset_of_flags(config.database, config)
     data_dir = existing_folder(dataset, config.data_dir)
-    splits, absent, faults = find_splits(dataset, data_dir)
+    splits, absent, faults = find_splits(dataset, data_dir, config.needed_splits)
     looked_at = {split: chosen(samples, config.max_images, config.seed) for split, samples in splits.items()}
     statistics, faultless = look_at(dataset, looked_at)
-    faults += [Fault(split, message) for split in statistics for message in statistics[split].faults]
-    faults += overlap_faults(splits)
+    faults += [Fault(split, line) for split in statistics for line in split_faults(dataset, statistics[split])]
+    faults += label_faults(config, dataset, splits, looked_at, statistics)
+    faults += overlap_faults(splits, trained_on=config.subsets_for_training)
     counts = {split: len(samples) for split, samples in splits.items()}
     findings = Findings(dataset, data_dir, counts, statistics, absent, faults, config.seed)
     positions = np.random.default_rng(config.seed).permutation(len(faultless))[: config.thumbnails]

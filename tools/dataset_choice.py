@@ -8,9 +8,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from database.datasets import IGNORE_LABEL, Dataset, custom_dataset, get_dataset
+from database.datasets import Dataset, custom_dataset, get_dataset
 from database.synthetic import write_dataset
-from tools.dataset_flags import DatasetFlags
+from tools.dataset_flags import DatasetFlags, SplitFlags
 from tools.flags import FlagError, WeightsConfig
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
     """
     if flags.get("num_classes") is None:
         raise FlagError("--database custom needs --num_classes")
-    ignore_label = flags.get("ignore_label")
     return custom_dataset(
         flags["num_classes"],
         train_list=flags.get("train_list"),
@@ -33,7 +32,7 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
         test_list=flags.get("test_list"),
         holdout=flags.get("holdout"),
         palette_file=flags.get("palette"),
-        ignore_label=IGNORE_LABEL if ignore_label is None else ignore_label,
+        ignore_label=flags.get("ignore_label"),
         label_map_file=flags.get("label_map"),
         image_mean=flags.get("image_mean"),
     )
@@ -49,6 +48,15 @@ def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
         return own_dataset(flags)
     list_paths = {split: flags.get(f"{split}_list") for split in ("train", "val", "test")}
     return get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
+
+
+def is_scored(flags: SplitFlags) -> bool:
+    """Whether training with these flags needs validation images.
+
+    Own data by lists does not where no list is for validation and nothing is held out.
+    """
+    by_lists = flags.database == "custom" and flags.train_list is not None
+    return not by_lists or flags.val_list is not None or flags.holdout is not None
 
 
 def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dataset:

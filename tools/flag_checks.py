@@ -44,4 +44,20 @@ def refuse_without_effect(config: Any, name: str, why: str) -> None:
     """
     value = getattr(config, name)
     if value != getattr(type(config), name):
-        raise FlagError(f"--{name} {value} has no effect {why}, or drop --{name}")
+        shown = int(value) if isinstance(value, bool) else value
+        raise FlagError(f"--{name} {shown} has no effect {why}, or drop --{name}")
+
+
+def refuse_useless_holdout(config: Any) -> None:
+    """Refuses to hold out images that are trained on.
+
+    Args:
+        config: the flags, with `holdout` and `subsets_for_training`.
+
+    Raises:
+        FlagError: a fraction is given, and val is among the splits that are trained on.
+    """
+    subsets = config.subsets_for_training
+    if "val" in subsets:
+        why = f"beside --subsets_for_training {','.join(subsets)}, which trains on the held-out images: drop val there"
+        refuse_without_effect(config, "holdout", why)

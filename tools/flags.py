@@ -7,11 +7,12 @@ implementation. Switches take 0 or 1.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tools.dataset_flags import DATABASES, ClassFlags, FileFlags, SplitFlags
-from tools.flag_checks import check_own_data_flags, refuse_without_effect
+from tools.flag_checks import check_own_data_flags, refuse_useless_holdout, refuse_without_effect
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
@@ -170,6 +171,7 @@ class TrainConfig(SplitFlags):
         None, "name of the run (default: main flags, and a checksum of all that changes the weights)", str
     )
     check_data: str = flag("sample", "label files read before step 0", choices=("sample", "all", "none"))
+    allow_missing_classes: bool = flag(False, "train although a class occurs in no training label")
     max_bad_files: int = flag(0, "training images that may be unreadable; others take their place", minimum=0)
     show_period: int = flag(20, "steps between summaries", minimum=1)
     deterministic: bool = flag(
@@ -196,6 +198,7 @@ class TrainConfig(SplitFlags):
             refuse_without_effect(self, "momentum", "without momentum: take --optimizer mom")
         if not self.save_memory:
             refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
+        self._check_splits()
         self._check_dynamic_size()
         self._check_resuming()
         if not self.random_scale:
@@ -218,6 +221,17 @@ class TrainConfig(SplitFlags):
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
         if self.seed >= 2**63:
             raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
+
+    def _check_splits(self) -> None:
+        if self.check_data == "none":
+            refuse_without_effect(self, "allow_missing_classes", "where no label is read: drop --check_data none")
+        repeated = [name for name, times in Counter(self.subsets_for_training).items() if times > 1]
+        if repeated:
+            raise FlagError(f"--subsets_for_training names {repeated[0]} twice: name each split once")
+        refuse_useless_holdout(self)
+        if "train" not in self.subsets_for_training:
+            told = f"where --subsets_for_training is {','.join(self.subsets_for_training)}"
+            refuse_without_effect(self, "train_list", f"{told}: add train there")
 
     def _check_dynamic_size(self) -> None:
         if not self.dynamic_size:

@@ -11,17 +11,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from database.datasets import find_samples
-from database.images import set_max_pixels
+from database.datasets import Dataset, DatasetError, Sample, find_samples
+from database.images import ImageError, set_max_pixels
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import SplitFlags
 from tools.flag_checks import refuse_without_effect
 from tools.flag_parsing import FlagError, flag, parse_flags
+from tools.label_rules import (
+    LabelTally,
+    ignored_fault,
+    missing_class_fault,
+    tally_missing_classes,
+    unknown_id_faults,
+)
 
 logger = logging.getLogger(__name__)
 
 _MOST_SHARDS_BY_DEFAULT = 16
+_NOT_TRAINED_ON = ("val", "test")
 _LISTS = ("train_list", "val_list", "test_list")
 
 
@@ -61,6 +69,31 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
     return config.shards
 
 
+def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str) -> None:
+    """Checks by the rules of training that the labels hold classes; a class that occurs nowhere is warned of.
+
+    A run may train on several splits together, so that `train.py` decides about missing classes. Files are read until
+    all classes have been seen; each of them is checked on its own when it is written.
+
+    Raises:
+        DatasetError: a sample has no label, an id is neither a class nor ignored, or every pixel is ignored.
+        ImageError: a file cannot be read, or image and label differ in size.
+    """
+
+    def stop(error: Exception) -> None:
+        raise error
+
+    tally = LabelTally()
+    expected = () if split in _NOT_TRAINED_ON else dataset.expected_classes
+    tally_missing_classes(samples, tally, expected, unreadable=(ImageError,), on_fault=stop)
+    for fault in (*unknown_id_faults(tally, dataset), ignored_fault(tally)):
+        if fault is not None:
+            raise DatasetError(fault)
+    missing = missing_class_fault(tally, dataset, allowed=True) if expected else None
+    if missing is not None:
+        logger.warning("%s", missing)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Parses flags and writes the records."""
     config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
@@ -69,6 +102,7 @@ def main(arguments: Sequence[str]) -> None:
     data_dir = existing_folder(dataset, config.data_dir)
     samples = find_samples(dataset, data_dir, [config.split])
     shards = _number_of_shards(config, len(samples))
+    check_labels_as_a_whole(dataset, samples, config.split)
     # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
     import_tensorflow()
     from database.record_index import RECORDS_FOLDER

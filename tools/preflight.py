@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from database.classes import IGNORE_LABEL
-from database.datasets import overlapping
-from database.images import image_size, read_label
+from database.datasets import Dataset, DatasetError, overlapping
 from database.layouts import Sample
-from database.loading import check_same_size, label_path, unknown_id
+from database.loading import label_path
 from database.sample_loader import UNREADABLE
+from tools.flags import TrainConfig
+from tools.label_rules import (
+    LabelTally,
+    ignored_fault,
+    missing_class_fault,
+    tally_labels,
+    tally_missing_classes,
+    unknown_id_faults,
+)
+from tools.model_record import ModelRecord
+from tools.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +42,45 @@ def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
     return [samples[position] for position in positions]
 
 
-def _id_counts(sample: Sample) -> Counter[int]:
-    """Pixels by id of one label file, whose size is checked against its image's."""
-    path, contents = label_path(sample), sample.contents()
-    ids = read_label(path, contents.label)
-    check_same_size(sample, image_size(sample.image, contents.image), ids.shape)
-    values, counts = np.unique(ids, return_counts=True)
-    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+def check_training_data(
+    config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], held_out: Sequence[Sample], folder: RunFolder
+) -> None:
+    """Checks everything about the data of a run that can be told before it is built.
+
+    Args:
+        config: flags.
+        dataset: that they describe.
+        samples: to train on.
+        held_out: of the validation split; those without labels are left out.
+        folder: of the run, which may be one that is continued.
+
+    Raises:
+        PreflightError: see `check_disjoint` and `check_labels`.
+        DatasetError, ImageError, TFRecordError: see `check_labels`.
+    """
+    if "val" not in config.subsets_for_training:
+        check_disjoint(samples, held_out)
+    if config.check_data == "none":
+        logger.warning("--check_data none: no label is read before step 0, so unknown ids stop the run when they come")
+        return
+    check_labels(
+        samples,
+        config.check_data,
+        dataset,
+        max_bad_files=config.max_bad_files,
+        needs_all_classes=True,
+        allow_missing_classes=_may_lack_classes(config, folder),
+    )
+    labelled = [sample for sample in held_out if sample.label is not None]
+    check_labels(labelled, config.check_data, dataset, title="validation label ids")
+
+
+def _may_lack_classes(config: TrainConfig, folder: RunFolder) -> bool:
+    """Whether flags allow it, or the run that is continued was begun so: what it trains on has not changed since."""
+    continues = config.auto_resume or config.resume_step is not None
+    record = ModelRecord.read(folder.snapshots) if continues else None
+    # A run of before the flag has no entry of it.
+    return config.allow_missing_classes or (record is not None and record.flags.get("allow_missing_classes", True))
 
 
 def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> None:
@@ -55,80 +97,97 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
         )
 
 
+class _UnreadableFiles:
+    """Files that could not be read so far, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def met(self, error: Exception) -> None:
+        """Counts a file; raises what was met where the limit is passed."""
+        if self._left == 0:
+            raise error
+        self._left -= 1
+        logger.warning("cannot be read: %s", error)
+
+
 def check_labels(
     samples: Sequence[Sample],
     how: str,
-    class_names: Sequence[str],
+    dataset: Dataset,
     *,
     title: str = "label ids",
     max_bad_files: int = 0,
+    needs_all_classes: bool = False,
+    allow_missing_classes: bool = False,
     workers: int = 4,
 ) -> Counter[int]:
     """Reads label files and logs the histogram of their ids.
 
+    Where a sample of the files lacks a class that is needed, others are read until it has been seen.
+
     Args:
         samples: with labels.
         how: `sample`, `all` or `none`.
-        class_names: by training id.
+        dataset: that they are of.
         title: of the histogram.
         max_bad_files: files that may be unreadable.
+        needs_all_classes: whether every class of the dataset has to occur; otherwise one is enough.
+        allow_missing_classes: whether classes that occur nowhere are warned of instead of refused.
         workers: files read at a time.
 
     Returns:
-        Pixels by id.
+        Pixels by id, of the files that were read.
 
     Raises:
         DatasetError: a sample has no label, or a file holds an id that is neither a class nor ignored.
         ImageError, TFRecordError: more files than that cannot be read, or have labels of another size than the image.
-        PreflightError: no pixel of any file is of a class.
+        PreflightError: no pixel of any file is of a class, or a class that is needed occurs in no file.
     """
     for sample in samples:
         label_path(sample)
     chosen = choose_samples(samples, how)
-    total: Counter[int] = Counter()
-    label_map: dict[int, int] = {}
-    unknown: list[tuple[str, int, int]] = []
-    for sample, counts in zip(chosen, _counts_of_all(chosen, max_bad_files, workers), strict=True):
-        if counts is not None:
-            total += counts
-            label_map.update(sample.label_map)
-            unknown += [(label_path(sample), i, n) for i, n in counts.items() if i not in sample.label_map]
-    if chosen:
-        logger.info("%s in %d of %d files:", title, len(chosen), len(samples))
-    pixels = sum(total.values())
-    for file_id, count in sorted(total.items()):
-        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, _meaning(file_id, label_map, class_names))
-    if unknown:
-        raise unknown_id(*unknown[0])
-    if total and all(label_map[file_id] == IGNORE_LABEL for file_id in total):
-        raise PreflightError(
-            f"{chosen[0].label}: every pixel of this and of {len(chosen) - 1} more label files is ignored: check "
-            "--data_dir, --label_map and --ignore_label"
-        )
-    return total
+    tally, unreadable = LabelTally(), _UnreadableFiles(max_bad_files)
+    reading: dict[str, Any] = {"unreadable": UNREADABLE, "on_fault": unreadable.met, "workers": workers}
+    tally_labels(chosen, tally, enough=lambda _: False, **reading)
+    _report(tally, dataset, title, len(samples))
+    _refuse_unknown(tally, dataset)
+    expected = dataset.expected_classes if needs_all_classes else frozenset()
+    if chosen and not (tally.classes and tally.classes >= expected):
+        seen = {id(sample) for sample in chosen}
+        others = [sample for sample in samples if id(sample) not in seen]
+        tally_missing_classes(others, tally, expected, **reading)
+        if others:
+            _report(tally, dataset, title, len(samples))
+        _refuse_unknown(tally, dataset)
+    fault = ignored_fault(tally)
+    if fault is None and needs_all_classes:
+        fault = missing_class_fault(tally, dataset, allowed=allow_missing_classes)
+        if fault is not None and allow_missing_classes:
+            logger.warning("%s", fault)
+            return tally.ids
+    if fault is not None:
+        raise PreflightError(fault)
+    return tally.ids
 
 
-def _counts_of_all(samples: Sequence[Sample], max_bad_files: int, workers: int) -> Iterator[Counter[int] | None]:
-    """What `_id_counts` gives for each sample, None for one that cannot be read and may be so."""
-
-    def counts_or_fault(sample: Sample) -> Counter[int] | Exception:
-        try:
-            return _id_counts(sample)
-        except UNREADABLE as error:
-            return error
-
-    faults = 0
-    with ThreadPoolExecutor(workers) as executor:
-        for found in executor.map(counts_or_fault, samples):
-            if isinstance(found, Exception):
-                faults += 1
-                if faults > max_bad_files:
-                    raise found
-                logger.warning("cannot be read: %s", found)
-            yield None if isinstance(found, Exception) else found
+def _refuse_unknown(tally: LabelTally, dataset: Dataset) -> None:
+    faults = unknown_id_faults(tally, dataset)
+    if faults:
+        raise DatasetError(faults[0])
 
 
-def _meaning(file_id: int, label_map: dict[int, int], class_names: Sequence[str]) -> str:
+def _report(tally: LabelTally, dataset: Dataset, title: str, of: int) -> None:
+    """Logs the histogram."""
+    if tally.files:
+        logger.info("%s in %d of %d files:", title, tally.files, of)
+    pixels = sum(tally.ids.values())
+    for file_id, count in sorted(tally.ids.items()):
+        meaning = _meaning(file_id, tally.label_map, dataset.class_names)
+        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, meaning)
+
+
+def _meaning(file_id: int, label_map: Mapping[int, int], class_names: Sequence[str]) -> str:
     train_id = label_map.get(file_id)
     if train_id is None:
         return "UNKNOWN"

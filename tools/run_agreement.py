@@ -38,6 +38,7 @@ FREE_ON_RESUME = frozenset(
         "mirror",
         "eval_only",
         "check_data",
+        "allow_missing_classes",
         "show_period",
         "save_memory",
         "checkpoint_units",

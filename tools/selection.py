@@ -15,7 +15,7 @@ from tools.checkpoint import CheckpointError
 from tools.dataset_choice import dataset_of_flags, described_dataset, existing_folder
 from tools.dataset_flags import DatasetFlags
 from tools.evaluation import Predictor, TowerPredictor, predictor_on
-from tools.flag_checks import check_own_data_flags
+from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flags import FlagError, InferenceConfig, PredictConfig, WeightsConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
@@ -83,9 +83,11 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
-        FlagError: a flag for own data and a known dataset, or a dataset with other classes than the checkpoint.
+        FlagError: a flag for own data and a known dataset, a list of another split than the predicted one, or a
+            dataset with other classes than the checkpoint.
     """
     database = _predicted_database(config, trained)
+    _refuse_unused_lists(config)
     in_training = database == trained.database
     given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     if in_training:
@@ -111,7 +113,7 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
-        FlagError: as `prediction_dataset`, or a label map without an id for some class.
+        FlagError: as `prediction_dataset`.
     """
     database, record = _predicted_database(config, trained), trained
     if database != trained.database:
@@ -123,12 +125,6 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
         record = dataclasses.replace(record, palette=custom_dataset(num_classes, palette_file=config.palette).palette)
     if config.label_map is not None:
         label_map = custom_dataset(num_classes, label_map_file=config.label_map).label_map
-        missing = sorted(set(range(num_classes)) - set(label_map.values()))
-        if missing:
-            raise FlagError(
-                f"--label_map {config.label_map} has no id for training id {missing[0]}, and the checkpoint has "
-                f"{num_classes} classes: add a line '<id> {missing[0]}'"
-            )
         record = dataclasses.replace(record, label_map=label_map)
     return record
 
@@ -144,6 +140,13 @@ def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
             "the checkpoint, or a checkpoint of these classes"
         )
     return database
+
+
+def _refuse_unused_lists(config: PredictConfig) -> None:
+    """Refuses lists of other splits than the predicted one; the training list also says what is held out for val."""
+    for split in ("train", "val", "test"):
+        if split != config.mode and (split, config.mode) != ("train", "val"):
+            refuse_without_effect(config, f"{split}_list", f"on the split {config.mode}: add --mode {split}")
 
 
 def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:

@@ -7,6 +7,7 @@ import logging
 from database.datasets import Dataset, DatasetError, find_samples
 from database.layouts import Sample
 from database.record_index import RecordIndex, find_records, has_index, records_folder
+from tools.dataset_choice import is_scored
 from tools.flags import TrainConfig
 from tools.holdout import held_out_fraction
 
@@ -38,8 +39,7 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
     """
     if _from_records(config) and config.val_list is None:
         return _validation_beside_records(config, dataset, data_dir)
-    by_lists = config.database == "custom" and config.train_list is not None
-    if by_lists and config.val_list is None and config.holdout is None:
+    if not is_scored(config):
         logger.info(_NOT_SCORED)
         return []
     return find_samples(dataset, data_dir, ["val"])

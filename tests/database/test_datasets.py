@@ -182,6 +182,30 @@ def test_label_map_file_errors_name_file_and_line(tmp_path, name, text, message)
         datasets.custom_dataset(2, label_map_file=str(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "num_classes", "missing"),
+    [("map.txt", "0 0\n1 1\n", 3, "id 2, and there are 3"), ("map.txt", "0 1\n", 2, "id 0, and there are 2"),
+     ("map.txt", "0 0\n9 ignore\n", 4, r"id 1 \(and 2 more\), and there are 4"), ("map.txt", "", 2, "id 0"),
+     ("map.json", '{"0": 0, "1": 255}', 2, "id 1, and there are 2")],
+)  # fmt: skip
+def test_label_map_without_an_id_for_a_class(tmp_path, name, text, num_classes, missing):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError, match=f"{name}: the label map has no id for training {missing}"):
+        datasets.custom_dataset(num_classes, label_map_file=str(tmp_path / name))
+
+
+def test_ignored_id_that_the_label_map_gives_to_a_class(tmp_path):
+    (tmp_path / "map.txt").write_text("0 0\n255 1\n7 ignore\n")
+    path = str(tmp_path / "map.txt")
+    for ignored, line in ((0, "0 0"), (255, "255 1")):
+        with pytest.raises(DatasetError, match=rf"map.txt: .*\('{line}'\), and --ignore_label {ignored} ignores"):
+            datasets.custom_dataset(2, label_map_file=path, ignore_label=ignored)
+    # Without the flag nothing contradicts the map; an id that both ignore, or that the map does not name, is ignored.
+    for ignored, expected in ((None, {}), (7, {}), (9, {9: 255})):
+        dataset = datasets.custom_dataset(2, label_map_file=path, ignore_label=ignored)
+        assert dict(dataset.label_map) == {0: 0, 255: 1, 7: 255, **expected}
+
+
 def test_label_map_file_unreadable(tmp_path):
     with pytest.raises(DatasetError, match="absent.txt: label map file cannot be read .No such file"):
         datasets.custom_dataset(2, label_map_file=str(tmp_path / "absent.txt"))

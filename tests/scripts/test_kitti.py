@@ -17,7 +17,7 @@ from tools.model_record import ModelRecord
 FLAGS = (
     "--database KITTI --data_dir kitti --network resnet_v1_18 --batch_size 2 --train_image_size 64 "
     "--test_image_size 64 --train_max_iter 1 --snapshot 1 --weight_decay_mode 0 --fine_tune_filename none --mirror 0 "
-    "--holdout 0.4"
+    "--holdout 0.4 --allow_missing_classes 1"
 )
 
 

@@ -348,3 +348,29 @@ def test_defaults_are_finite_and_within_their_ranges():
             assert above is None or field.default > above
             assert choices is None or field.default in choices
             assert not isinstance(field.default, float) or math.isfinite(field.default)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            "--database KITTI --holdout 0.3 --subsets_for_training train,val",
+            "--holdout 0.3 has no effect beside --subsets_for_training train,val, which trains on the held-out images",
+        ),
+        (
+            "--database ADE --train_list a.txt --subsets_for_training val",
+            "--train_list a.txt has no effect where --subsets_for_training is val: add train there, or drop",
+        ),
+        ("--subsets_for_training train,train", "--subsets_for_training names train twice"),
+        (
+            "--check_data none --allow_missing_classes 1",
+            "--allow_missing_classes 1 has no effect where no label is read: drop --check_data none",
+        ),
+    ],
+)
+def test_flags_on_splits_that_would_do_nothing(line, words):
+    assert refusal(f"{line} --batch_size 2").startswith(words)
+
+
+def test_kitti_may_be_trained_on_whole():
+    assert parse("--database KITTI --subsets_for_training train,val --batch_size 2").holdout is None

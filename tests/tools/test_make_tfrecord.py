@@ -162,6 +162,27 @@ def test_held_out_images_of_a_list(own_flags, tmp_path):
         validation_samples(config, dataset, data_dir)
 
 
+def test_labels_as_a_whole(tmp_path, caplog):
+    """By the rules of training, which refuses a class that is missing unless another split has it."""
+    folder = tmp_path / "own"
+    for split, ids in (("train", [[0, 255]]), ("val", [[1, 1]])):
+        for kind, array in (("images", np.zeros((1, 2, 3))), ("labels", np.array(ids))):
+            (folder / kind / split).mkdir(parents=True)
+            Image.fromarray(array.astype(np.uint8)).save(folder / kind / split / "a.png")
+    flags = ["--database", "custom", "--data_dir", str(folder), "--num_classes", "2", "--split"]
+    main([*flags, "train"])
+    [line] = caplog.messages
+    assert line.startswith("class 1 (class_1) occurs in no label of the 1 training images; the ids are 0 and 255 only")
+    caplog.clear()
+    main([*flags, "val"])
+    assert caplog.messages == []
+    for value, words in ((255, "a.png: every pixel of this"), (9, r"a.png: id 9 \(2 pixels\) is neither")):
+        Image.fromarray(np.full((1, 2), value, np.uint8)).save(folder / "labels" / "train" / "a.png")
+        with pytest.raises(DatasetError, match=words):
+            main([*flags, "train", "--out", str(tmp_path / "other")])
+        assert not (tmp_path / "other").exists()
+
+
 def test_any_number_of_workers_writes_the_same(data_dir, tmp_path):
     for workers in (1, 3):
         write(data_dir, str(tmp_path / str(workers)), workers=workers)

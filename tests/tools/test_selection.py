@@ -360,11 +360,18 @@ def test_inference_with_colours_or_ids_for_other_classes(tmp_path):
     with pytest.raises(PaletteError, match=r"colours.txt: found 18 colours, expected 19"):
         selection.inference_record(InferenceConfig(palette=palette), trained)
     label_map = write_label_map(tmp_path, {i: i for i in range(19) if i != 7})
-    with pytest.raises(FlagError, match=r"--label_map .*ids.txt has no id for training id 7, .* add a line '<id> 7'"):
+    with pytest.raises(DatasetError, match=r"ids.txt: the label map has no id for training id 7, .* '<id> 7'"):
         selection.inference_record(InferenceConfig(label_map=label_map), trained)
     label_map = write_label_map(tmp_path, {i: i for i in range(20)})
     with pytest.raises(DatasetError, match="training id '19', expected 0 to 18"):
         selection.inference_record(InferenceConfig(label_map=label_map), trained)
+
+
+@pytest.mark.parametrize(("mode", "split"), [("val", "test"), ("test", "val"), ("test", "train"), ("train", "val")])
+def test_lists_of_splits_that_are_not_predicted(mode, split):
+    config = PredictConfig(database="custom", num_classes=3, mode=mode, **{f"{split}_list": "a.txt"})
+    with pytest.raises(FlagError, match=f"--{split}_list a.txt has no effect on the split {mode}: add --mode {split}"):
+        selection.prediction_dataset(config, own_record())
 
 
 def test_inference_as_another_dataset():

@@ -90,14 +90,14 @@ def test_a_run_on_records_goes_on_from_files_to_the_same_numbers(configs, log_di
 
 def test_labels_in_records_are_checked_before_the_first_step(configs, data_dir):
     files, records = (training_samples(config, TOY, data_dir) for config in configs)
-    expected = check_labels(files, "all", TOY.class_names)
+    expected = check_labels(files, "all", TOY)
     for kind in ("leftImg8bit", "gtFine"):
         shutil.rmtree(Path(data_dir, kind))
-    assert check_labels(records, "all", TOY.class_names) == expected
+    assert check_labels(records, "all", TOY) == expected
     shard = Path(records[4].shard)
     shard.write_bytes(shard.read_bytes()[:-40] + bytes(40))
     with pytest.raises(TFRecordError, match="train-00001-of-00002.tfrecord: record 2 is damaged"):
-        check_labels(records, "all", TOY.class_names)
+        check_labels(records, "all", TOY)
 
 
 @pytest.mark.parametrize("held_out", [0, 1], ids=["files", "records"])

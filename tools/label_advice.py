@@ -1,0 +1,129 @@
+"""What the ids in label files look like where they are not those of the classes, and which flags say what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from database.classes import IGNORE_LABEL
+
+_SHOWN_IDS = 12
+_SHOWN_LINES = 6
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """The ids that occur in label files: all of them, and those that are not ignored; how many classes there are."""
+
+    found: Sequence[int]
+    counted: Sequence[int]
+    num_classes: int
+    is_identity: bool  # the files are taken to hold training ids
+
+    @property
+    def some_are_no_class(self) -> bool:
+        return len(self.counted) < len(self.found) or any(i >= self.num_classes for i in self.counted)
+
+
+def shown_ids(ids: Collection[int]) -> str:
+    """Ids in words: `0, 1 and 255`, `0 to 18 and 255`; the first ones where there are many."""
+    pieces: list[str] = []
+    runs: list[list[int]] = []
+    for file_id in sorted(ids):
+        if runs and file_id == runs[-1][-1] + 1:
+            runs[-1].append(file_id)
+        else:
+            runs.append([file_id])
+    for run in runs:
+        pieces += [f"{run[0]} to {run[-1]}"] if len(run) > 3 else map(str, run)
+    if len(pieces) > _SHOWN_IDS:
+        pieces = [*pieces[:_SHOWN_IDS], f"{len(pieces) - _SHOWN_IDS} more"]
+    return " and ".join(filter(None, [", ".join(pieces[:-1]), *pieces[-1:]]))
+
+
+def advice_on_ids(ids: Collection[int], label_map: Mapping[int, int], num_classes: int) -> str | None:
+    """What the ids of own data look like, and what to do if that is so; None where they look like nothing known.
+
+    Args:
+        ids: that occur in the label files.
+        label_map: id in the files -> training id, 255 ignored; absent ids are unknown.
+        num_classes: number of classes.
+    """
+    found = sorted(ids)
+    looked_at = _Ids(
+        found,
+        [file_id for file_id in found if label_map.get(file_id) != IGNORE_LABEL],
+        num_classes,
+        all(label_map.get(train_id) == train_id for train_id in range(num_classes)),
+    )
+    return next((text for recognize in _RECOGNIZERS if (text := recognize(looked_at)) is not None), None)
+
+
+def _map_lines(file_ids: Sequence[int], ignored: Sequence[int] = ()) -> str:
+    """The lines of a label map that give ids the training ids 0, 1, 2 and so on."""
+    lines = [f"'{file_id} ignore'" for file_id in ignored]
+    lines += [f"'{file_id} {train_id}'" for train_id, file_id in enumerate(file_ids)]
+    if len(lines) > _SHOWN_LINES:
+        lines = [*lines[: _SHOWN_LINES - 2], "...", lines[-1]]
+    return f"--label_map with a file of the lines {', '.join(lines)}"
+
+
+def _beginning_at_one(ids: _Ids) -> str | None:
+    """Ids 1 to N of N classes, or some of them: none is 0."""
+    classes = range(1, ids.num_classes + 1)
+    if not (ids.is_identity and set(ids.counted) <= set(classes) and 0 not in ids.found):
+        return None
+    if len(ids.counted) < 2:  # which may as well be a mask of two values, see `_as_many_as_classes`
+        return None
+    return (
+        f"the ids are {shown_ids(ids.found)}, and those of {ids.num_classes} classes are 0 to {ids.num_classes - 1}: "
+        f"do yours begin at 1? Give {_map_lines(classes)}"
+    )
+
+
+def _with_a_background(ids: _Ids) -> str | None:
+    """Ids 0 to N of N classes."""
+    if not ids.is_identity or list(ids.counted) != list(range(ids.num_classes + 1)):
+        return None
+    classes = range(1, ids.num_classes + 1)
+    return (
+        f"the ids are {shown_ids(ids.found)}, one more than there are classes: is 0 one of them? Give --num_classes "
+        f"{ids.num_classes + 1}; otherwise {_map_lines(classes, ignored=[0])}"
+    )
+
+
+def _as_many_as_classes(ids: _Ids) -> str | None:
+    """As many ids as classes, such as 0 and 255 of a binary mask, though some are ignored or unknown."""
+    if len(ids.found) != ids.num_classes or not ids.some_are_no_class:
+        return None
+    ignored = sorted(set(ids.found) - set(ids.counted))
+    question = "is each of them a class?"
+    if ids.num_classes == 2 and ignored:
+        place = "second" if ignored[0] == ids.found[1] else "first"
+        question = f"is {ignored[0]} your {place} class?"
+    text = f"the ids are {shown_ids(ids.found)} only: {question} Give {_map_lines(ids.found)}"
+    if ignored:
+        text += f", without --ignore_label {ignored[0]}"
+    fewer = len(ids.counted)
+    if fewer >= 2 and list(ids.counted) == list(range(fewer)):
+        text += f"; if {shown_ids(ignored)} is to be ignored, give --num_classes {fewer}"
+    return text
+
+
+def _fewer_than_classes(ids: _Ids) -> str | None:
+    """Ids 0 to M - 1, of N classes."""
+    fewer = len(ids.counted)
+    if not ids.is_identity or fewer >= ids.num_classes or list(ids.counted) != list(range(fewer)):
+        return None
+    if fewer < 2:
+        return f"the ids are {shown_ids(ids.found)} only: are these the label files?"
+    return f"the ids are {shown_ids(ids.found)}: are there {fewer} classes? Give --num_classes {fewer}"
+
+
+# The first that recognizes the ids speaks.
+_RECOGNIZERS: tuple[Callable[[_Ids], str | None], ...] = (
+    _beginning_at_one,
+    _with_a_background,
+    _as_many_as_classes,
+    _fewer_than_classes,
+)

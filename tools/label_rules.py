@@ -1,0 +1,231 @@
+"""What the labels that are trained on and scored must hold; the same rules for training and for the check of a dataset.
+
+Each rule takes what was counted and gives the fault in one line, or None.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+
+import numpy as np
+from tqdm import tqdm
+
+from database.classes import IGNORE_LABEL
+from database.datasets import Dataset
+from database.images import ImageError, has_palette, image_size, read_label
+from database.layouts import Sample
+from database.loading import check_same_size, label_path, unknown_id
+from tools.background import read_ahead
+from tools.label_advice import advice_on_ids, shown_ids
+
+_SHOWN_CLASSES = 5
+
+
+def counts_by_id(ids: np.ndarray) -> dict[int, int]:
+    """Pixels by id, of those that are there.
+
+    Args:
+        ids: integer [H, W], as stored in a label file.
+    """
+    if ids.dtype == np.uint8:  # several times as fast as sorting
+        counts = np.bincount(ids.ravel())
+        return {file_id: int(counts[file_id]) for file_id in np.flatnonzero(counts).tolist()}
+    values, counts = np.unique(ids, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def label_counts(sample: Sample) -> dict[int, int]:
+    """Pixels by id of one label file, whose size is checked against its image's.
+
+    Raises:
+        ImageError, TFRecordError: the label, or the header of the image, cannot be read; their sizes differ.
+        DatasetError: the sample has no label.
+    """
+    path, contents = label_path(sample), sample.contents()
+    ids = read_label(path, contents.label)
+    check_same_size(sample, image_size(sample.image, contents.image), ids.shape)
+    return counts_by_id(ids)
+
+
+class LabelTally:
+    """Pixels by id, summed over label files.
+
+    Attributes:
+        files: label files that were counted.
+        first: the sample of the first of them, None before it.
+        ids: pixels by id in the files.
+        label_map: id in the files -> training id; 255 = ignored.
+        classes: training ids of the classes that occur.
+        unknown: path, id and pixels where an id is neither a class nor ignored.
+    """
+
+    def __init__(self) -> None:
+        """Starts with no file."""
+        self.files = 0
+        self.first: Sample | None = None
+        self.ids: Counter[int] = Counter()
+        self.label_map: dict[int, int] = {}
+        self.classes: set[int] = set()
+        self.unknown: list[tuple[str, int, int]] = []
+
+    def add(self, sample: Sample, counts: Mapping[int, int]) -> None:
+        """Counts one label file.
+
+        Args:
+            sample: that the file belongs to.
+            counts: pixels by id, see `counts_by_id`.
+        """
+        path = label_path(sample)
+        self.files += 1
+        self.first = self.first or sample
+        self.ids.update(counts)
+        self.label_map.update(sample.label_map)
+        self.classes |= {sample.label_map.get(file_id, IGNORE_LABEL) for file_id in counts} - {IGNORE_LABEL}
+        self.unknown += [(path, i, pixels) for i, pixels in counts.items() if i not in sample.label_map]
+
+    def merge(self, other: LabelTally) -> None:
+        """Adds what another tally counted in other files."""
+        self.files += other.files
+        self.first = self.first or other.first
+        self.ids.update(other.ids)
+        self.label_map.update(other.label_map)
+        self.classes |= other.classes
+        self.unknown += other.unknown
+
+    @property
+    def nothing_but_ignored(self) -> bool:
+        """Whether files were counted in which no pixel is of a class, nor of an unknown id."""
+        return bool(self.files) and not self.classes and not self.unknown
+
+
+def unknown_id_faults(tally: LabelTally, dataset: Dataset) -> list[str]:
+    """One line for each file and id that is neither a class nor ignored; the first says what the ids look like."""
+    lines = [str(unknown_id(*found)) for found in tally.unknown]
+    if not lines:
+        return []
+    look = filter(None, [_advice(tally, dataset), _palette_note(tally, dataset)])
+    return ["; ".join([lines[0], *look]), *lines[1:]]
+
+
+def ignored_fault(tally: LabelTally) -> str | None:
+    """The fault of labels in which every pixel is ignored, so that there is nothing to train on or to score."""
+    if tally.first is None or not tally.nothing_but_ignored:
+        return None
+    return (
+        f"{label_path(tally.first)}: every pixel of this and of {tally.files - 1} more label files is ignored: check "
+        "--data_dir, --label_map and --ignore_label"
+    )
+
+
+def missing_class_fault(tally: LabelTally, dataset: Dataset, allowed: bool = False) -> str | None:
+    """The fault of training labels in which a class of the dataset occurs nowhere.
+
+    None as well where no class occurs at all: what is wrong then is told by `ignored_fault` or `unknown_id_faults`.
+
+    Args:
+        tally: of all training labels, or of as many as show all classes.
+        dataset: that they are of.
+        allowed: whether the line is a warning, as nothing is refused.
+    """
+    missing = sorted(dataset.expected_classes - tally.classes)
+    if not missing or not tally.classes:
+        return None
+    named = [f"{train_id} ({dataset.class_names[train_id]})" for train_id in missing[:_SHOWN_CLASSES]]
+    more = f" and {len(missing) - _SHOWN_CLASSES} more" if len(missing) > _SHOWN_CLASSES else ""
+    subject = f"class {named[0]} occurs" if len(missing) == 1 else f"classes {', '.join(named)}{more} occur"
+    advice = _advice(tally, dataset) or f"the ids there are {shown_ids(tally.ids)}"
+    look = "; ".join(filter(None, [advice, _palette_note(tally, dataset)]))
+    end = (
+        "--allow_missing_classes 1 trains on it"
+        if allowed
+        else "if the labels are right, add --allow_missing_classes 1"
+    )
+    return f"{subject} in no label of the {tally.files} training images; {look}; {end}"
+
+
+def _advice(tally: LabelTally, dataset: Dataset) -> str | None:
+    """What the ids look like; only own data has a label map to say it with."""
+    return advice_on_ids(tally.ids, tally.label_map, dataset.num_classes) if dataset.name == "custom" else None
+
+
+def _palette_note(tally: LabelTally, dataset: Dataset) -> str | None:
+    """A reminder that ids are not colours, where the labels of own data have both."""
+    if dataset.name != "custom" or tally.first is None:
+        return None
+    path = label_path(tally.first)
+    try:
+        is_indexed = has_palette(path, tally.first.contents().label)
+    except ImageError:  # it was there a moment ago
+        return None
+    return f"{path} is a palette image, whose indices are the ids, not its colours" if is_indexed else None
+
+
+def tally_labels(
+    samples: Iterable[Sample],
+    tally: LabelTally,
+    *,
+    enough: Callable[[LabelTally], bool],
+    unreadable: tuple[type[Exception], ...],
+    on_fault: Callable[[Exception], None],
+    workers: int = 4,
+) -> None:
+    """Counts label files in the order of the samples, several read at a time.
+
+    Args:
+        samples: with labels.
+        tally: to add them to.
+        enough: looked at after each file; where it holds, no more are read.
+        unreadable: the errors of files that cannot be read.
+        on_fault: called with each of these in place of counting the file; it may raise.
+        workers: files read at a time.
+
+    Raises:
+        DatasetError: a sample has no label.
+    """
+
+    def counts_or_fault(sample: Sample) -> tuple[Sample, dict[int, int] | Exception]:
+        try:
+            return sample, label_counts(sample)
+        except unreadable as error:
+            return sample, error
+
+    with closing(read_ahead(counts_or_fault, samples, workers)) as results:  # type: ignore[type-var]
+        for sample, found in results:
+            if isinstance(found, Exception):
+                on_fault(found)
+                continue
+            tally.add(sample, found)
+            if enough(tally):
+                return
+
+
+def tally_missing_classes(
+    samples: Sequence[Sample],
+    tally: LabelTally,
+    expected: Collection[int],
+    *,
+    unreadable: tuple[type[Exception], ...],
+    on_fault: Callable[[Exception], None],
+    workers: int = 4,
+) -> None:
+    """Goes on counting label files, in a mixed order and with progress, until every expected class has been seen.
+
+    An unknown id ends it as well, as its file is refused anyway.
+
+    Args:
+        samples: those that are not in the tally yet.
+        tally: to add them to.
+        expected: training ids; where it is empty, one class of any kind is enough.
+        unreadable, on_fault, workers: see `tally_labels`.
+    """
+
+    def enough(counted: LabelTally) -> bool:
+        return bool(counted.unknown) or bool(counted.classes and counted.classes.issuperset(expected))
+
+    if not samples or enough(tally):
+        return
+    order = np.random.default_rng(0).permutation(len(samples)).tolist()
+    with tqdm((samples[place] for place in order), "looking for classes", len(samples), unit="img") as mixed:
+        tally_labels(mixed, tally, enough=enough, unreadable=unreadable, on_fault=on_fault, workers=workers)
