@@ -30,14 +30,16 @@ PROMPT = "Enter the image filename (Ctrl-D leaves): "
 
 def typed_paths() -> Iterator[str]:
     """Paths from standard input until its end or Ctrl-C; empty lines are passed over."""
+    from tools.input_images import typed_paths_in
+
     while True:
         try:
-            path = input(PROMPT).strip().strip("'\"")
+            line = input(PROMPT)
         except (EOFError, KeyboardInterrupt):
             print()
             return
-        if path:
-            yield os.path.expanduser(path)
+        if line.strip().strip("'\""):
+            yield from typed_paths_in(line)
 
 
 def read_or_tell(path: str) -> np.ndarray | None:
@@ -84,15 +86,23 @@ def segment_typed(predictor: LabelsOfImages, writer: PredictionWriter) -> None:
     """Asks for paths and segments them; after a path that is no image it asks for the next.
 
     Raises:
-        ImageError: a result cannot be written.
+        ImageError: a result cannot be written; or, after the last path, some were no images and came from a pipe or a
+            file, so that nobody has seen it.
     """
+    from database.images import ImageError
     from tools.input_images import ResultNames
 
     names = ResultNames()
+    count = unread = 0
     for path in typed_paths():
         image = read_or_tell(path)
-        if image is not None:
+        count += 1
+        if image is None:
+            unread += 1
+        else:
             segment(image, path, names.name(path), predictor, writer)
+    if unread and not sys.stdin.isatty():
+        raise ImageError(f"standard input: {unread} of {count} images could not be read")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import urllib.parse
 from collections import Counter
+from collections.abc import Sequence
 
-from PIL import Image
-
-from database.images import PROGRAM_FORMATS, ImageError
+from database.data_files import is_no_data, shown_suffixes, suffix_of
+from database.image_suffixes import has_image_suffix
+from database.images import ImageError
 
 logger = logging.getLogger(__name__)
+
+_MOST_SHOWN = 3
 
 
 class ResultNames:
@@ -35,10 +40,43 @@ class ResultNames:
         return name
 
 
-def images_in(folder: str) -> list[tuple[str, str]]:
-    """(name of the results, path) of the files directly in a folder with a suffix that Pillow reads, sorted.
+def typed_paths_in(line: str) -> list[str]:
+    """The paths in a line that was typed, pasted, or dragged into a terminal.
 
-    Files whose name begins with a dot are left out, and how many others are is logged.
+    Terminals and file managers quote paths, escape blanks by backslashes, or give `file://` URLs, and several files
+    stand in one line. What the line itself names, if there is such a file, goes before all that.
+
+    Args:
+        line: not blank.
+    """
+    line = line.strip()
+    bare = line.strip("'\"")
+    for candidates in ([line], [bare], _shell_words(line)):
+        paths = [os.path.expanduser(_path_of_url(candidate)) for candidate in candidates]
+        if paths and all(os.path.exists(path) for path in paths):
+            return paths
+    return [os.path.expanduser(_path_of_url(bare))]
+
+
+def _shell_words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quote without its end
+        return []
+
+
+def _path_of_url(text: str) -> str:
+    """The path of a `file://` URL; anything else as it is."""
+    if not text.lower().startswith("file://"):
+        return text
+    path = text[text.find("/", len("file://")) :]  # behind the host, if one is named
+    return urllib.parse.unquote(path, errors="surrogateescape")
+
+
+def images_in(folder: str) -> list[tuple[str, str]]:
+    """(name of the results, path) of the files directly in a folder with a suffix of `image_suffixes`, sorted.
+
+    Files that are hidden or made by a system are left out. How many others are, and how many folders, is logged.
 
     The name is the file's without suffix, or with it where two files differ in nothing else.
 
@@ -47,16 +85,20 @@ def images_in(folder: str) -> list[tuple[str, str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = [entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith(".")]
+            found = [(entry.name, entry.is_dir()) for entry in entries if not is_no_data(entry.name)]
     except OSError as error:
         raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
-    readable = Image.registered_extensions().items()
-    suffixes = tuple(suffix for suffix, kind in readable if kind in Image.OPEN and kind not in PROGRAM_FORMATS)
-    files = sorted(name for name in found if name.lower().endswith(suffixes))
+    folders = sorted(name for name, is_folder in found if is_folder)
+    files = sorted(name for name, is_folder in found if not is_folder and has_image_suffix(name))
+    others = Counter(suffix_of(name) for name, is_folder in found if not is_folder and not has_image_suffix(name))
     if not files:
-        raise ImageError(f"{folder}: no image is in this folder, by the suffix of its {len(found)} files")
-    if len(files) < len(found):
-        logger.info("%s: %d of %d files are no images by their suffix", folder, len(found) - len(files), len(found))
+        raise ImageError(_no_image(folder, others, folders))
+    if others:
+        count = others.total() + len(files)
+        kinds = shown_suffixes(others)
+        logger.info("%s: %d of %d files are no images by their suffix: %s", folder, others.total(), count, kinds)
+    if folders:
+        logger.info("%s: %d folders in it are not looked into", folder, len(folders))
     stems = Counter(os.path.splitext(name)[0] for name in files)
     names = ResultNames()
 
@@ -65,3 +107,15 @@ def images_in(folder: str) -> list[tuple[str, str]]:
         return names.name(path, stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"), path
 
     return [named(file) for file in files]
+
+
+def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
+    kinds = f": {shown_suffixes(others)}" if others else ""
+    fault = f"{folder}: no image is in this folder, by the suffix of its {others.total()} files{kinds}"
+    if not folders:
+        return fault
+    shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"
+    first = os.path.join(folder, folders[0])
+    return (
+        f"{fault}; it has {len(folders)} folders, {shown}: give one of them, such as --image_path {shlex.quote(first)}"
+    )

@@ -7,19 +7,22 @@ import os
 import pytest
 
 from database.images import ImageError
-from tools.input_images import ResultNames, images_in
+from tools.input_images import ResultNames, images_in, typed_paths_in
 
 
 def test_images_in_a_folder(tmp_path, caplog):
     caplog.set_level("INFO")
-    for name in ("b.PNG", "a.jpg", "c.tiff", "d.gif", "e.ppm", "notes.txt", "png", ".hidden.png"):
+    for name in ("b.PNG", "a.jpg", "c.tiff", "d.gif", "e.ppm", "notes.txt", "png", ".hidden.png", "Thumbs.db"):
         (tmp_path / name).write_text("")
     (tmp_path / "deeper.png").mkdir()
     (tmp_path / "deeper.png" / "d.png").write_text("")
     assert images_in(str(tmp_path)) == [
         (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff", "d.gif", "e.ppm")
     ]
-    assert caplog.messages == [f"{tmp_path}: 2 of 7 files are no images by their suffix"]
+    assert caplog.messages == [
+        f"{tmp_path}: 2 of 7 files are no images by their suffix: 1 .txt, 1 without",
+        f"{tmp_path}: 1 folders in it are not looked into",
+    ]
     (tmp_path / "a.png").write_text("")
     assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c", "d", "e"]
     (tmp_path / "a_png.png").write_text("")
@@ -28,8 +31,49 @@ def test_images_in_a_folder(tmp_path, caplog):
 
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ImageError, match=": no image is in this folder, by the suffix of its 1 files$"):
+    with pytest.raises(ImageError, match=": no image is in this folder, by the suffix of its 1 files: 1 .txt$"):
         images_in(str(tmp_path))
+
+
+def test_folder_of_folders(tmp_path):
+    for name in ("b c", "a", "@eaDir", ".git"):
+        (tmp_path / name).mkdir()
+    words = f": no image is in this folder, .* its 0 files; it has 2 folders, a, b c: .* --image_path {tmp_path}/a$"
+    with pytest.raises(ImageError, match=words):
+        images_in(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "paths"),
+    [
+        ("a.png", ["a.png"]),
+        (" 'has space.png' ", ["has space.png"]),
+        ('"has space.png"', ["has space.png"]),
+        ("has space.png", ["has space.png"]),
+        (r"has\ space.png", ["has space.png"]),
+        ("file://{here}/has%20space.png", ["{here}/has space.png"]),
+        ("file://localhost{here}/a.png", ["{here}/a.png"]),
+        ("FILE://{here}/%C3%A4.png", ["{here}/ä.png"]),
+        (r"a.png has\ space.png 'has space.png'", ["a.png", "has space.png", "has space.png"]),
+        ("file://{here}/a.png file://{here}/has%20space.png", ["{here}/a.png", "{here}/has space.png"]),
+        (r"back\slash.png", [r"back\slash.png"]),
+        ("it's.png", ["it's.png"]),
+        (r"it\'s.png", ["it's.png"]),
+        ("~/a.png", ["{here}/a.png"]),
+        ("absent one.png", ["absent one.png"]),
+        ("'absent.png'", ["absent.png"]),
+        ("a.png absent.png", ["a.png absent.png"]),
+        ("file:///no%20where.png", ["/no where.png"]),
+        ("'", [""]),
+    ],
+)
+def test_paths_as_terminals_write_them(tmp_path, monkeypatch, line, paths):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.png", "has space.png", "ä.png", r"back\slash.png", "it's.png"):
+        (tmp_path / name).touch()
+    here = str(tmp_path)
+    assert typed_paths_in(line.replace("{here}", here)) == [path.replace("{here}", here) for path in paths]
 
 
 def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
