@@ -76,9 +76,7 @@ def _log_left_out(folder: str, passed: Sequence[str], others: Counter[str]) -> N
     if passed:
         shown = sorted(set(passed))
         names = ", ".join(shown[:_MOST_SHOWN]) + (", ..." if len(shown) > _MOST_SHOWN else "")
-        logger.info(
-            "%s: %d hidden files and folders, or such of the system, are left out: %s", folder, len(passed), names
-        )
+        logger.info("%s: %d hidden or system files and folders are left out: %s", folder, len(passed), names)
     if others:
         logger.info("%s: %d files are left out by their suffix: %s", folder, others.total(), shown_suffixes(others))
 

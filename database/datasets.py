@@ -12,6 +12,7 @@ import numpy as np
 from database import classes, layouts, palettes
 from database.classes import IGNORE_LABEL
 from database.json_files import JsonError, parse_json
+from database.layout_hints import spelling_hint
 from database.layouts import DatasetError, Sample
 from database.palettes import Palette
 from database.text_files import TextFileError, read_text, text_lines
@@ -178,7 +179,7 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
     if not os.path.isdir(data_dir):
         raise DatasetError(
             f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
-            f"{dataset.layout} (default: {dataset.default_dir})"
+            f"{dataset.layout} (default: {dataset.default_dir}){spelling_hint(data_dir)}"
         )
     samples: list[Sample] = []
     for split in splits:

@@ -21,6 +21,7 @@ _SAME = (
 )
 _DEEPEST = 2
 _MOST_FOLDERS = 500
+_MOST_SHOWN = 3
 
 
 def layout_hint(data_dir: str, expected: Sequence[str]) -> str:
@@ -40,16 +41,26 @@ def layout_hint(data_dir: str, expected: Sequence[str]) -> str:
     return _elsewhere(data_dir, expected) or _other_spelling(data_dir, missing)
 
 
+def spelling_hint(folder: str) -> str:
+    """A folder of another spelling beside one that does not exist; the end of a message."""
+    parent, name = os.path.split(os.path.abspath(folder))
+    found = _similar([parent], [name])
+    return f"; {found[0]} is there: give --data_dir {shlex.quote(found[0])}" if len(found) == 1 else ""
+
+
 def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
     """The --data_dir with all of the folders, or the moves that bring them together."""
-    for folder in (*_folders_below(data_dir), os.path.dirname(os.path.abspath(data_dir))):
-        if all(os.path.isdir(os.path.join(folder, path)) for path in expected):
-            return f"; it is in {folder}: give --data_dir {shlex.quote(folder)}"
+    below = _folders_below(data_dir)
+    whole = [folder for folder in (*below, os.path.dirname(os.path.abspath(data_dir))) if _has_all(folder, expected)]
+    if len(whole) == 1:
+        return f"; it is in {whole[0]}: give --data_dir {shlex.quote(whole[0])}"
+    if whole:
+        return f"; it is in {' and '.join(whole[:_MOST_SHOWN])}: give one of them as --data_dir"
     moves = []
     for top in dict.fromkeys(path.split("/")[0] for path in expected):
         if not os.path.isdir(os.path.join(data_dir, top)):
-            found = [os.path.join(folder, top) for folder in _folders_below(data_dir)]
-            places = [path for path in found if os.path.isdir(path)]
+            parts = [path for path in expected if path.split("/")[0] == top]
+            places = [os.path.join(folder, top) for folder in below if _has_all(folder, parts)]
             if len(places) != 1:
                 return ""
             moves.append(places[0])
@@ -57,6 +68,10 @@ def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
         return ""
     command = " ".join(shlex.quote(path) for path in [*moves, f"{data_dir}/"])
     return f"; {' and '.join(moves)} {'is' if len(moves) == 1 else 'are'} there: mv {command}"
+
+
+def _has_all(folder: str, paths: Sequence[str]) -> bool:
+    return all(os.path.isdir(os.path.join(folder, path)) for path in paths)
 
 
 def _folders_below(folder: str) -> list[str]:

@@ -143,7 +143,7 @@ def _refuse_missing(
 
 
 def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: str) -> None:
-    """Refuses an image that is listed twice, by whatever path or link, and one that is its own label."""
+    """Refuses an image that is listed twice, by whatever path or link."""
     first: dict[str, _Row] = {}
     for row, entry in zip(rows, entries, strict=True):
         image, name = os.path.realpath(entry.image), _shortened(row.fields[0])
@@ -153,8 +153,6 @@ def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: s
             raise DatasetError(
                 f"{list_path}, line {row.number}: {name} is listed already in line {earlier.number}{same}"
             )
-        if entry.label is not None and os.path.realpath(entry.label) == image:
-            raise DatasetError(f"{list_path}, line {row.number}: names {name} as image and as label")
 
 
 def and_more(count: int) -> str:

@@ -11,8 +11,8 @@ from database.lists import Entry
 
 _DIGITS = 8
 
-# File systems have room for 255 bytes; what is written for a sample adds to its name.
-_MOST_BYTES = 230
+# File systems have room for 255 bytes, and files written for a sample end with up to 15 more, as `_prediction.png`.
+_MOST_BYTES = 240
 
 
 def sample_names(entries: Sequence[Entry]) -> list[str]:

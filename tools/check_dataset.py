@@ -73,7 +73,10 @@ def find_splits(dataset: Dataset, data_dir: str) -> tuple[dict[str, list[Sample]
                 raise
             faults.append(Fault(split, str(error)))
     if not found and not faults:
-        raise DatasetError(f"--data_dir {data_dir}: nothing of {dataset.name} is there, expected {dataset.layout}")
+        reason = next((f" ({absence})" for absence in absent.values()), "")
+        raise DatasetError(
+            f"--data_dir {data_dir}: nothing of {dataset.name} is there, expected {dataset.layout}{reason}"
+        )
     return found, absent, faults
 
 
