@@ -6,18 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 
-from database.image_suffixes import has_image_suffix
-
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LONGEST_SHOWN = 300
 
 
-def hint_for_line(list_path: str, text: str, line: str, fields: Sequence[str]) -> str:
+def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
     """What the list looks like by the line that is at fault.
 
     Args:
-      list_path: of the list.
-      text: all of it.
+      text: all of the list.
       line: that is at fault.
       fields: the paths that were found in it.
     """
@@ -35,8 +32,6 @@ def hint_for_line(list_path: str, text: str, line: str, fields: Sequence[str]) -
         return r"; these look like paths of Windows: put / in place of \, e.g. by sed 's,\\,/,g', and leave out a drive"
     if len(fields) == 2 and fields[1] in ("-1", "0", "1"):
         return "; this looks like a list of VOC's ImageSets/Main, for classification: take ImageSets/Segmentation"
-    if len(fields) == 1 and has_image_suffix(fields[0]):
-        return "; this names an image alone: write its label behind it"
     return ""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from database.id_lists import IdFolders, IdsNotFoundError, files_of_ids
+from database.image_suffixes import has_image_suffix
 from database.json_files import JsonError, parse_json
 from database.list_hints import hint_for_line, hint_for_missing
 from database.text_files import TextFileError, is_comment, numbered_lines, read_text
@@ -78,7 +79,7 @@ def listed(
     text = _text_of(list_path, split)
     rows = list(_odgt_rows(list_path, text, split) if is_odgt else _text_rows(list_path, text, data_dir))
     folders = [data_dir, *_parents(data_dir)] if is_odgt else [data_dir]
-    of_ids = None if is_odgt else _entries_of_ids(rows, list_path, data_dir, split, id_folders)
+    of_ids = None if is_odgt else _entries_of_ids(rows, list_path, text, data_dir, split, id_folders)
     if of_ids is not None:
         entries = of_ids
     else:
@@ -97,12 +98,14 @@ def _entry(fields: list[str], folders: list[str], by_last_parts: bool) -> Entry:
 
 
 def _entries_of_ids(
-    rows: Sequence[_Row], list_path: str, data_dir: str, split: str, id_folders: Sequence[IdFolders]
+    rows: Sequence[_Row], list_path: str, text: str, data_dir: str, split: str, id_folders: Sequence[IdFolders]
 ) -> list[Entry] | None:
     """The entries of a list of ids alone; None if it is none."""
     if not id_folders or not rows or any(len(row.fields) != 1 for row in rows):
         return None
-    if any(_resolved([data_dir], row.fields[0], False) for row in rows):
+    if any(has_image_suffix(row.fields[0]) or _resolved([data_dir], row.fields[0], False) for row in rows):
+        return None
+    if hint_for_line(text, rows[0].line, rows[0].fields):
         return None
     ids = [row.fields[0].lstrip("/") for row in rows]
     try:
@@ -118,9 +121,11 @@ def _entries_of_ids(
 def _check_counts(rows: Sequence[_Row], list_path: str, text: str, split: str) -> None:
     for number, line, fields in rows:
         if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
+            is_image = len(fields) == 1 and has_image_suffix(fields[0])
+            alone = "; this names an image alone: write its label behind it" if is_image else ""
             raise DatasetError(
                 f"{list_path}, line {number}: found {len(fields)} paths, expected 'image label' (paths that hold "
-                f"spaces are separated by one tab){hint_for_line(list_path, text, line, fields)}"
+                f"spaces are separated by one tab){hint_for_line(text, line, fields) or alone}"
             )
 
 
@@ -135,7 +140,7 @@ def _refuse_missing(
     ]
     if missing:
         row, field = missing[0]
-        hint = hint_for_line(list_path, text, row.line, row.fields) or hint_for_missing(field, folders[0], list_path)
+        hint = hint_for_line(text, row.line, row.fields) or hint_for_missing(field, folders[0], list_path)
         raise DatasetError(
             f"{list_path}, line {row.number}: names {_shortened(field)}, which is no file in {' or '.join(folders)}"
             f"{and_more(len(missing) - 1)}{hint}"
