@@ -76,7 +76,7 @@ def listed(
         that does not exist.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
-    text = _text_of(list_path, split)
+    text = _text_of(list_path, split, data_dir)
     rows = list(_odgt_rows(list_path, text, split) if is_odgt else _text_rows(list_path, text, data_dir))
     folders = [data_dir, *_parents(data_dir)] if is_odgt else [data_dir]
     of_ids = None if is_odgt else _entries_of_ids(rows, list_path, text, data_dir, split, id_folders)
@@ -170,12 +170,14 @@ def _shortened(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def _text_of(list_path: str, split: str) -> str:
+def _text_of(list_path: str, split: str, data_dir: str) -> str:
     try:
         return read_text(list_path)
     except OSError as error:
         kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
-        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
+        inside = os.path.join(data_dir, list_path)
+        hint = f"; lists are found from the current folder: give {inside}" if os.path.isfile(inside) else ""
+        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror}){hint}") from error
     except TextFileError as error:
         raise DatasetError(str(error)) from error
 

@@ -85,6 +85,16 @@ def test_the_advice_mends_the_list(data_dir, content):
     assert [sample.name for sample in samples_of(data_dir, mended)] == ["a"]
 
 
+def test_a_list_in_the_folder_of_the_data(data_dir):
+    (data_dir / "train.txt").write_text("img/a.jpg lab/a.png")
+    with pytest.raises(DatasetError) as caught:
+        find_samples(custom_dataset(2, train_list="train.txt"), str(data_dir), ["train"])
+    assert str(caught.value) == (
+        "train.txt: list file of split 'train' cannot be read (No such file or directory); lists are found from the "
+        f"current folder: give {data_dir}/train.txt"
+    )
+
+
 def test_several_tabs_are_one(data_dir):
     assert [sample.name for sample in samples_of(data_dir, "img/b c.jpg\t\tlab/b c.png\t\n")] == ["b c"]
 
