@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from database.text_files import read_text
+from database.regular_files import regular_file
 
 # In JSON that is valid: a string with the colon that makes it a key, or a bracket.
 _KEY_OR_BRACKET = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\]]')
@@ -88,10 +88,15 @@ def _repeated_key(text: str) -> JsonError:
 
 
 def read_json(path: str) -> Any:
-    """What a JSON file holds.
+    """What a JSON file holds that this project's programs write.
 
     Raises:
       OSError: the path cannot be opened, or is no file.
-      ValueError: see `database.text_files.read_text` and `parse_json`.
+      ValueError: it is not UTF-8, or see `parse_json`.
     """
-    return parse_json(read_text(path))
+    with open(path, encoding="utf-8-sig", opener=regular_file) as file:
+        text = file.read()
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        raise ValueError(str(error.__cause__ or error)) from error

@@ -26,6 +26,18 @@ def test_what_is_no_json(tmp_path, content):
         read_json(str(path))
 
 
+def test_the_mark_of_windows_and_keys_given_twice(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_json(str(path)) == [1]
+    path.write_text('{"a": 1,\n"a": 2}')
+    with pytest.raises(ValueError, match="^line 2: 'a' is given already in line 1: keep one$"):
+        read_json(str(path))
+    path.write_bytes(b"[1,\n\xe4]")
+    with pytest.raises(ValueError, match="can't decode byte 0xe4"):
+        read_json(str(path))
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     path = str(tmp_path / "a.json")
     os.mkfifo(path)
