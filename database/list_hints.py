@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_LATE_COMMENT = re.compile(r"\s#")
 _LONGEST_SHOWN = 300
 
 
@@ -20,6 +21,8 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
     """
     if text.lstrip()[:1] in ("{", "["):
         return _json_hint(text)
+    if _LATE_COMMENT.search(line):
+        return "; a comment stands on a line of its own"
     separator = next((mark for mark in (";", ",") if mark in line), None)
     if separator is not None:
         return (

@@ -58,6 +58,8 @@ def told(data_dir: Path, content: str | bytes, split: str = "train", name: str =
         ("img\\a.jpg lab\\a.png\n", r"line 1: names img\\a.jpg, .*; these look like paths of Windows: put / in"),
         ("C:/data/img/a.jpg C:/data/lab/a.png\n", "paths of Windows: .* and leave out a drive"),
         ("2007_000032 -1\n2007_000039  1\n", "line 1: names 2007_000032, .*VOC's ImageSets/Main.*ImageSets/Segm"),
+        ("img/a.jpg lab/a.png # x, y\n", "line 1: found 5 paths, .*; a comment stands on a line of its own$"),
+        ("img/a.jpg\tlab/a.png # x\n", "line 1: names lab/a.png # x, .*; a comment stands on a line of its own$"),
         ("img/a.jpg\n", "line 1: found 1 paths, .*; this names an image alone: write its label behind it"),
         (COCO, "line 1: found [0-9]+ paths, .*; this looks like COCO's JSON: write its annotations as PNG masks"),
         (json.dumps(json.loads(COCO), indent=1), "line 1: found 1 paths, .*COCO"),

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from database.images import ImageError
 from tools.input_images import ResultNames, images_in, typed_paths_in
@@ -74,6 +80,26 @@ def test_paths_as_terminals_write_them(tmp_path, monkeypatch, line, paths):
         (tmp_path / name).touch()
     here = str(tmp_path)
     assert typed_paths_in(line.replace("{here}", here)) == [path.replace("{here}", here) for path in paths]
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6).map(
+    lambda name: f"{name[:2]} {name[2:]}.png".replace("/", "#")
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(NAMES, min_size=1, max_size=2, unique=True))
+def test_any_name_is_found_however_it_is_written(names):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, name) for name in names]
+        for path in paths:
+            Path(path).touch()
+        escaped = [re.sub(r"([^A-Za-z0-9/._-])", r"\\\1", path) for path in paths]
+        assert typed_paths_in(" ".join(map(shlex.quote, paths))) == paths
+        assert typed_paths_in(" ".join(escaped)) == paths
+        assert typed_paths_in(" ".join(Path(path).as_uri() for path in paths)) == paths
+        for path in paths:
+            assert typed_paths_in(path) == [path]
 
 
 def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
