@@ -20,9 +20,9 @@ from tools.flags import InferenceConfig
 if TYPE_CHECKING:
     import numpy as np
 
-    from tools.input_images import ResultNames
     from tools.latency import LabelsOfImages
     from tools.prediction_files import PredictionWriter
+    from tools.result_names import ResultNames
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +31,16 @@ PROMPT = "Enter the image filename (Ctrl-D leaves): "
 
 def typed_paths() -> Iterator[str]:
     """Paths from standard input until its end or Ctrl-C; empty lines are passed over."""
+    from tools.input_images import typed_paths_in
+
     while True:
         try:
-            path = input(PROMPT).strip().strip("'\"")
+            line = input(PROMPT)
         except (EOFError, KeyboardInterrupt):
             print()
             return
-        if path:
-            yield os.path.expanduser(path)
+        if line.strip().strip("'\""):
+            yield from typed_paths_in(line)
 
 
 def read_or_tell(path: str) -> np.ndarray | None:
@@ -98,12 +100,21 @@ def segment_typed(names: ResultNames, predictor: LabelsOfImages, writer: Predict
     """Asks for paths and segments them; after a path that is no image it asks for the next.
 
     Raises:
-        ImageError: a result cannot be written.
+        ImageError: a result cannot be written; or, after the last path, some were no images and came from a pipe or a
+            file, so that nobody has seen it.
     """
+    from database.images import ImageError
+
+    count = unread = 0
     for path in typed_paths():
         image = read_or_tell(path)
-        if image is not None:
+        count += 1
+        if image is None:
+            unread += 1
+        else:
             segment(image, path, names, predictor, writer)
+    if unread and not sys.stdin.isatty():
+        raise ImageError(f"standard input: {unread} of {count} images could not be read")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -113,10 +124,11 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from database.images import read_image, set_max_pixels
     from tools.chosen_checkpoint import choose_checkpoint
-    from tools.input_images import NAMES_FILE, ResultNames, images_in
+    from tools.input_images import images_in
     from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter, results_folder
     from tools.provenance import folder_for, provenance_of, require_folder
+    from tools.result_names import NAMES_FILE, ResultNames
     from tools.selection import (
         build_predictor,
         inference_record,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +11,12 @@ import numpy as np
 
 from database import classes, layouts, palettes, synthetic
 from database.classes import IGNORE_LABEL
+from database.json_files import JsonError, parse_json
+from database.layout_hints import spelling_hint
 from database.layouts import DatasetError, Sample
 from database.lists import and_more
 from database.palettes import Palette
-from database.regular_files import regular_file
+from database.text_files import TextFileError, read_text, text_lines
 
 __all__ = [
     "IGNORE_LABEL",
@@ -189,7 +190,7 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
     if not os.path.isdir(data_dir):
         raise DatasetError(
             f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
-            f"{dataset.layout} (default: {dataset.default_dir})"
+            f"{dataset.layout} (default: {dataset.default_dir}){spelling_hint(data_dir)}"
         )
     samples: list[Sample] = []
     for split in splits:
@@ -322,11 +323,11 @@ def _refuse_contradictory_map(
 
 def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
     try:
-        with open(path, encoding="utf-8-sig", opener=regular_file) as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise DatasetError(f"{path}: label map file cannot be read ({reason})") from error
+        text = read_text(path)
+    except OSError as error:
+        raise DatasetError(f"{path}: label map file cannot be read ({error.strerror or error})") from error
+    except TextFileError as error:
+        raise DatasetError(str(error)) from error
     rows = _json_rows(path, text) if path.lower().endswith(".json") else _text_rows(path, text)
     label_map: dict[int, int] = {}
     for where, file_id, train_id in rows:
@@ -350,22 +351,22 @@ def _is_number(text: str) -> bool:
 
 def _text_rows(path: str, text: str) -> list[tuple[str, str, str]]:
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split("#", 1)[0].split()
-        if fields and len(fields) != 2:
-            raise DatasetError(f"{path}, line {number}: found '{line.strip()[:60]}', expected 'id train_id'")
-        if fields:
-            rows.append((f"{path}, line {number}", fields[0], fields[1]))
+    for number, line in text_lines(text):
+        where = f"{path}, line {number}"
+        fields = line.split()
+        if len(fields) > 2 and fields[2].startswith("#"):
+            raise DatasetError(f"{where}: found '{line[:60]}': a comment stands on a line of its own; move it there")
+        if len(fields) != 2:
+            raise DatasetError(f"{where}: found '{line[:60]}', expected 'id train_id'")
+        rows.append((where, fields[0], fields[1]))
     return rows
 
 
 def _json_rows(path: str, text: str) -> list[tuple[str, str, str]]:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
-        raise DatasetError(f"{path}: not JSON that can be read ({type(error).__name__})") from error
+        content = parse_json(text)
+    except JsonError as error:
+        raise DatasetError(error.at(path)) from error
     if not isinstance(content, dict):
         raise DatasetError(f'{path}: expected a JSON object {{"id": train_id}}')
     return [(f"{path}, id {file_id[:60]}", file_id, str(train_id)) for file_id, train_id in content.items()]

@@ -3,20 +3,100 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 from database.regular_files import regular_file
 
+# In JSON that is valid: a string with the colon that makes it a key, or a bracket.
+_KEY_OR_BRACKET = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\]]')
+_LONGEST_SHOWN = 60
+
+
+class JsonError(ValueError):
+    """A text that is not JSON, or JSON that says something twice.
+
+    Attributes:
+      reason: what is wrong.
+      line: where, from 1; None if that is not known.
+    """
+
+    def __init__(self, reason: str, line: int | None = None):
+        super().__init__(reason if line is None else f"line {line}: {reason}")
+        self.reason, self.line = reason, line
+
+    def at(self, path: str) -> str:
+        """The fault with the file that it is in, and the line."""
+        return f"{path}: {self.reason}" if self.line is None else f"{path}, line {self.line}: {self.reason}"
+
+
+class _RepeatedKeyError(Exception):
+    """Raised inside of Python's parser."""
+
+
+def _object_of_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise _RepeatedKeyError
+    return values
+
+
+def parse_json(text: str, parse_number: Callable[[str], Any] | None = None) -> Any:
+    """What a JSON text holds.
+
+    Args:
+      text: of the file.
+      parse_number: called with each number, NaN and Infinity too, as it is written; by default Python's own.
+
+    Raises:
+      JsonError: the text is not JSON, is nested more deeply than Python reads, holds numbers of thousands of digits, or
+        has a key twice in one object.
+    """
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_object_of_different_keys,
+            parse_int=parse_number,
+            parse_float=parse_number,
+            parse_constant=parse_number,
+        )
+    except _RepeatedKeyError:
+        raise _repeated_key(text) from None
+    except json.JSONDecodeError as error:
+        raise JsonError(f"not JSON ({error.msg})", error.lineno) from error
+    except (ValueError, RecursionError) as error:
+        raise JsonError(f"not JSON ({type(error).__name__})") from error
+
+
+def _repeated_key(text: str) -> JsonError:
+    """The first key that stands twice in one object of a text whose objects are complete up to there."""
+    open_objects: list[dict[str, int]] = []  # the place of each key; a list has none
+    for match in _KEY_OR_BRACKET.finditer(text):
+        if match[0] in ("{", "["):
+            open_objects.append({})
+        elif match[0] in ("}", "]"):
+            open_objects.pop()
+        elif match[2] is not None:
+            key = json.loads(match[1])
+            if key in open_objects[-1]:
+                earlier, line = (text.count("\n", 0, place) + 1 for place in (open_objects[-1][key], match.start()))
+                shown = key if len(key) <= _LONGEST_SHOWN else f"{key[:_LONGEST_SHOWN]}..."
+                return JsonError(f"'{shown}' is given already in line {earlier}: keep one", line)
+            open_objects[-1][key] = match.start()
+    raise AssertionError("no key stands twice")
+
 
 def read_json(path: str) -> Any:
-    """What a JSON file holds.
+    """What a JSON file holds that this project's programs write.
 
     Raises:
       OSError: the path cannot be opened, or is no file.
-      ValueError: it is not UTF-8, not JSON, or nested more deeply than Python reads.
+      ValueError: it is not UTF-8, or see `parse_json`.
     """
-    with open(path, encoding="utf-8", opener=regular_file) as file:
-        try:
-            return json.load(file)
-        except RecursionError as error:
-            raise ValueError(str(error)) from error
+    with open(path, encoding="utf-8-sig", opener=regular_file) as file:
+        text = file.read()
+    try:
+        return parse_json(text)
+    except JsonError as error:
+        raise ValueError(str(error.__cause__ or error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from database.classes import identity_map
-from database.folders import walked
+from database.data_files import files_below
+from database.id_lists import VOC_FOLDERS, IdFolders
+from database.layout_hints import layout_hint
 from database.lists import AbsentSplitError, DatasetError, Entry, and_more, listed
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from database.sample_names import sample_names
 
 CITYSCAPES_LAYOUT = (
     "leftImg8bit/<split>/<city>/*_leftImg8bit.png with "
@@ -33,6 +34,7 @@ KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing
 CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
 CUSTOM_LAYOUT = "images/<split>/ with labels/<split>/, or lists by --train_list, --val_list, --test_list"
 
+_SBD_FOLDERS = VOC_FOLDERS[1:]
 NO_LISTS: Mapping[str, str | None] = {}
 KITTI_HOLDOUT = 0.2
 
@@ -80,18 +82,21 @@ def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[
     Source: https://github.com/mcordts/cityscapesScripts, "Dataset Structure".
     """
     image_folder = os.path.join(data_dir, "leftImg8bit", split)
-    images = _files_below(image_folder, ("_leftImg8bit.png",))
+    images = files_below(image_folder, ("_leftImg8bit.png",))
+    looked_at = f"{image_folder}/<city>/*_leftImg8bit.png"
     if split == "test":
-        return _samples(_unlabelled(images), label_map, split, f"{image_folder}/<city>/*_leftImg8bit.png")
+        place = _Place(data_dir, (f"leftImg8bit/{split}",))
+        return _samples(_unlabelled(images), label_map, split, looked_at, place)
     annotation = "gtCoarse" if split == "train_extra" else "gtFine"
     label_folder = os.path.join(data_dir, annotation, split)
-    labels = _files_below(label_folder, (f"_{annotation}_labelIds.png",))
+    labels = files_below(label_folder, (f"_{annotation}_labelIds.png",))
     if not labels:
-        labels = _files_below(label_folder, (f"_{annotation}_labelTrainIds.png",))
+        labels = files_below(label_folder, (f"_{annotation}_labelTrainIds.png",))
         if labels:
             label_map = identity_map(num_classes=19)
-    entries = _paired(images, labels, image_folder, label_folder)
-    return _samples(entries, label_map, split, f"{image_folder}/<city>/*_leftImg8bit.png")
+    place = _Place(data_dir, (f"leftImg8bit/{split}", f"{annotation}/{split}"))
+    entries = _paired(images, labels, image_folder, label_folder, place)
+    return _samples(entries, label_map, split, looked_at, place)
 
 
 def ade(
@@ -106,20 +111,32 @@ def ade(
         return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
     if split == "test":
         folders = [os.path.join(data_dir, parent, "testing") for parent in ("images", "release_test")]
-        images = _files_below(folders[0], (".jpg",)) or _files_below(folders[1], (".jpg",))
+        images = files_below(folders[0], (".jpg",)) or files_below(folders[1], (".jpg",))
         looked_at = " or ".join(f"{folder}/*.jpg" for folder in folders)
-        return _samples(_unlabelled(images), label_map, split, looked_at)
+        return _samples(_unlabelled(images), label_map, split, looked_at, _Place(data_dir, ("images/testing",)))
     folder = {"train": "training", "val": "validation"}[split]
-    label_folder = os.path.join(data_dir, "annotations", folder)
-    return _folder_pair(
-        os.path.join(data_dir, "images", folder), label_folder, label_map, split, image_suffixes=(".jpg",)
-    )
+    place = _Place(data_dir, (f"images/{folder}", f"annotations/{folder}"))
+    return _folder_pair(place, label_map, split, image_suffixes=(".jpg",))
 
 
 def sbd(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
     """PASCAL VOC with the labels of SBD, by list files; trainaug is the list train_aug.txt."""
     list_path = os.path.join(data_dir, {"trainaug": "train_aug"}.get(split, split) + ".txt")
-    return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
+    try:
+        entries = listed(list_path, data_dir, split, id_folders=_SBD_FOLDERS)
+    except AbsentSplitError as error:
+        raise AbsentSplitError(f"{error}{_sbd_hint(data_dir, list_path)}") from error
+    return _samples(entries, label_map, split, list_path)
+
+
+def _sbd_hint(data_dir: str, list_path: str) -> str:
+    """Where the list is, or the archive that it is made from."""
+    list_of_voc = os.path.join(data_dir, "ImageSets", "Segmentation", os.path.basename(list_path))
+    if os.path.isfile(list_of_voc):
+        return f"; VOC's is there: cp {shlex.quote(list_of_voc)} {shlex.quote(list_path)}"
+    place = layout_hint(data_dir, [part for folders in _SBD_FOLDERS for part in folders])
+    archive = layout_hint(data_dir, ["JPEGImages"])
+    return place or (f"{archive}, or put it together with SBD by python -m tools.sbd" if archive else "")
 
 
 def kitti(data_dir: str, split: str, label_map: Mapping[int, int], holdout: float = KITTI_HOLDOUT) -> list[Sample]:
@@ -128,10 +145,11 @@ def kitti(data_dir: str, split: str, label_map: Mapping[int, int], holdout: floa
     root = archive_folder if os.path.isdir(archive_folder) else data_dir
     if split == "test":
         folder = os.path.join(root, "testing", "image_2")
-        return _samples(_unlabelled(_files_below(folder, (".png",))), label_map, split, f"{folder}/*.png")
-    image_folder = os.path.join(root, "training", "image_2")
-    samples = _folder_pair(image_folder, os.path.join(root, "training", "semantic"), label_map, split)
-    return _held_out_or_rest(samples, holdout, split, image_folder)
+        entries = _unlabelled(files_below(folder, (".png",)))
+        return _samples(entries, label_map, split, f"{folder}/*.png", _Place(root, ("testing/image_2",)))
+    place = _Place(root, ("training/image_2", "training/semantic"))
+    samples = _folder_pair(place, label_map, split)
+    return _held_out_or_rest(samples, holdout, split, place.paths[0])
 
 
 def _held_out_or_rest(samples: Sequence[Sample], holdout: float, split: str, origin: str) -> list[Sample]:
@@ -156,8 +174,7 @@ def camvid(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Samp
     list_path = os.path.join(data_dir, f"{split}.txt")
     if os.path.exists(list_path):
         return _samples(listed(list_path, data_dir, split, by_last_parts=True), label_map, split, list_path)
-    label_folder = os.path.join(data_dir, f"{split}annot")
-    return _folder_pair(os.path.join(data_dir, split), label_folder, label_map, split)
+    return _folder_pair(_Place(data_dir, (split, f"{split}annot")), label_map, split)
 
 
 def custom(
@@ -198,96 +215,78 @@ def _custom_split(
         list_path = list_paths.get(split)
         if not list_path:
             raise AbsentSplitError(f"split '{split}' has no list file: give one with --{split}_list")
-        return _samples(listed(list_path, data_dir, split), label_map, split, list_path)
-    label_folder = os.path.join(data_dir, "labels", split)
-    return _folder_pair(
-        os.path.join(data_dir, "images", split),
-        label_folder,
-        label_map,
-        split,
-        image_suffixes=IMAGE_SUFFIXES,
-        label_suffixes=IMAGE_SUFFIXES,
-    )
+        folders = IdFolders("images", "labels"), IdFolders(f"images/{split}", f"labels/{split}")
+        entries = listed(list_path, data_dir, split, id_folders=(*VOC_FOLDERS, *folders))
+        return _samples(entries, label_map, split, list_path)
+    place = _Place(data_dir, (f"images/{split}", f"labels/{split}"))
+    return _folder_pair(place, label_map, split, image_suffixes=None, label_suffixes=None)
+
+
+class _Place(NamedTuple):
+    """Folders in which a split is expected: that of the images and perhaps that of the labels, below a data_dir."""
+
+    data_dir: str
+    folders: tuple[str, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        return [os.path.join(self.data_dir, *folder.split("/")) for folder in self.folders]
+
+    def hint(self) -> str:
+        """Where the folders are instead; the end of a message."""
+        return layout_hint(self.data_dir, self.folders)
 
 
 def _folder_pair(
-    image_folder: str,
-    label_folder: str,
+    place: _Place,
     label_map: Mapping[int, int],
     split: str,
-    image_suffixes: Sequence[str] = (".png",),
-    label_suffixes: Sequence[str] = (".png",),
+    image_suffixes: Sequence[str] | None = (".png",),
+    label_suffixes: Sequence[str] | None = (".png",),
 ) -> list[Sample]:
-    """The images and labels of two folders, paired by relative path; a test split may have no labels."""
-    images = _files_below(image_folder, image_suffixes)
+    """The images and labels of two folders, paired by relative path; a test split may have no labels.
+
+    Suffixes are those of `files_below`, None for all of images.
+    """
+    image_folder, label_folder = place.paths
+    images = files_below(image_folder, image_suffixes)
     if split == "test" and not os.path.isdir(label_folder):
         entries = _unlabelled(images)
     else:
-        entries = _paired(images, _files_below(label_folder, label_suffixes), image_folder, label_folder)
-    kinds = image_suffixes[0] if len(image_suffixes) == 1 else f"{{{','.join(image_suffixes)}}}"
-    return _samples(entries, label_map, split, f"{image_folder}/*{kinds}")
-
-
-def _files_below(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
-    """Relative path without suffix -> path, of the visible files below a folder with one of the suffixes."""
-    found: dict[str, str] = {}
-    for parent, folder_names, names in walked(folder, _refuse_unreadable, _refuse_loop):
-        for name in sorted([*names, *folder_names]):
-            suffix = next((end for end in suffixes if name.lower().endswith(end.lower())), None)
-            if suffix is None or name.startswith("."):
-                continue
-            path = os.path.join(parent, name)
-            if name in folder_names:
-                raise DatasetError(f"{path}: a folder, by its name expected to be a file; rename or remove it")
-            key = os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")
-            if key in found:
-                raise DatasetError(f"{path}: the same name as {found[key]} but for the suffix; keep one")
-            found[key] = path
-    return found
-
-
-def _refuse_unreadable(error: OSError) -> None:
-    """Called while folders are walked; one that does not exist holds no files."""
-    if not isinstance(error, FileNotFoundError):
-        raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
-
-
-def _refuse_loop(path: str) -> None:
-    raise DatasetError(
-        f"{path}: a link to a folder that it lies in, whose files would be found again and again; remove it"
-    )
+        entries = _paired(images, files_below(label_folder, label_suffixes), image_folder, label_folder, place)
+    kinds = " with the suffix of an image" if image_suffixes is None else image_suffixes[0]
+    return _samples(entries, label_map, split, f"{image_folder}/*{kinds}", place)
 
 
 def _unlabelled(images: Mapping[str, str]) -> list[Entry]:
     return [Entry(key, path, None) for key, path in images.items()]
 
 
-def _paired(images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str) -> list[Entry]:
-    _refuse_lonely(images, labels, f"image without a label in {label_folder}")
-    _refuse_lonely(labels, images, f"label without an image in {image_folder}")
+def _paired(
+    images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str, place: _Place
+) -> list[Entry]:
+    _refuse_lonely(images, labels, f"image without a label in {label_folder}", place)
+    _refuse_lonely(labels, images, f"label without an image in {image_folder}", place)
     return [Entry(key, path, labels[key]) for key, path in images.items()]
 
 
-def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault: str) -> None:
+def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault: str, place: _Place) -> None:
     lonely = sorted(set(files) - set(partners))
     if lonely:
-        raise DatasetError(f"{files[lonely[0]]}: {fault}{and_more(len(lonely) - 1)}")
+        raise DatasetError(f"{files[lonely[0]]}: {fault}{and_more(len(lonely) - 1)}{place.hint()}")
 
 
-def _samples(entries: Sequence[Entry], label_map: Mapping[int, int], split: str, looked_at: str) -> list[Sample]:
-    """Samples in the order of their images, named by stem, or by whole relative path where stems clash."""
+def _samples(
+    entries: Sequence[Entry], label_map: Mapping[int, int], split: str, looked_at: str, place: _Place | None = None
+) -> list[Sample]:
+    """Samples in the order of their images."""
     if not entries:
         raise AbsentSplitError(
             f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"
+            f"{'' if place is None else place.hint()}"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)
-    stems = Counter(os.path.basename(entry.key) for entry in ordered)
-    whole = Counter(entry.key for entry in ordered)
-    samples = []
-    for entry in ordered:
-        name = os.path.basename(entry.key)
-        if stems[name] > 1:
-            suffix = os.path.splitext(entry.image)[1].replace(".", "_") if whole[entry.key] > 1 else ""
-            name = entry.key.replace("/", "__") + suffix
-        samples.append(Sample(name, entry.image, entry.label, label_map))
-    return samples
+    return [
+        Sample(name, entry.image, entry.label, label_map)
+        for name, entry in zip(sample_names(ordered), ordered, strict=True)
+    ]

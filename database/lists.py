@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from database.regular_files import regular_file
+from database.id_lists import IdFolders, IdsNotFoundError, files_of_ids
+from database.image_suffixes import has_image_suffix
+from database.json_files import JsonError, parse_json
+from database.list_hints import hint_for_line, hint_for_missing
+from database.text_files import TextFileError, is_comment, numbered_lines, read_text
 
 ODGT_SUFFIX = ".odgt"
 _LONGEST_SHOWN = 300
+
+# A no-break space or another of Unicode's is part of a path.
+_SPACES = re.compile(" +")
 
 
 class DatasetError(ValueError):
@@ -34,44 +42,122 @@ class Entry(NamedTuple):
     label: str | None
 
 
-def listed(list_path: str, data_dir: str, split: str, by_last_parts: bool = False) -> list[Entry]:
+class _Row(NamedTuple):
+    number: int  # of the line, from 1
+    line: str
+    fields: list[str]  # image and label, or image alone
+
+
+def listed(
+    list_path: str,
+    data_dir: str,
+    split: str,
+    by_last_parts: bool = False,
+    id_folders: Sequence[IdFolders] = (),
+) -> list[Entry]:
     """The entries of a list file, all of whose files must exist.
 
     Args:
-      list_path: a text file with lines `image label`, separated by a tab or by spaces; or, told by its suffix, an
-        .odgt file as https://github.com/CSAILVision/semantic-segmentation-pytorch has them, with a JSON object
+      list_path: a text file with lines `image label`, separated by a tab or by spaces; or with ids alone, where
+        `id_folders` says what they mean; or, told by its suffix, an .odgt file as
+        https://github.com/CSAILVision/semantic-segmentation-pytorch has them, with a JSON object
         {"fpath_img": image, "fpath_segm": label} per line. What else is in the objects, such as width and height, is
-        not looked at: image and label are held against each other when they are loaded.
+        not looked at: image and label are held against each other when they are loaded. Lines that begin with # are
+        comments.
       data_dir: that the paths begin in; those of .odgt files also in its parent, as CSAIL's begin with the name of the
         dataset's folder.
       split: only lists of `test` may lack labels.
       by_last_parts: whether the last two parts of a path are enough.
+      id_folders: see `database.id_lists.files_of_ids`.
 
     Raises:
       AbsentSplitError: there is no such file.
-      DatasetError: the file is unreadable or malformed, lists an image twice, or names a file that does not exist.
+      DatasetError: the file is unreadable or malformed, lists an image twice, also by another path, or names a file
+        that does not exist.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
+    text = _text_of(list_path, split, data_dir)
+    rows = list(_odgt_rows(list_path, text, split) if is_odgt else _text_rows(list_path, text, data_dir))
     folders = [data_dir, *_parents(data_dir)] if is_odgt else [data_dir]
-    entries: list[Entry] = []
-    first_lines: dict[str, int] = {}
-    missing: list[tuple[int, str]] = []
-    for number, fields in (_odgt_lines if is_odgt else _text_lines)(list_path, split):
-        if fields[0] in first_lines:
-            listed_in, name = first_lines[fields[0]], _shortened(fields[0])
-            raise DatasetError(f"{list_path}, line {number}: {name} is listed already in line {listed_in}")
-        first_lines[fields[0]] = number
-        paths = [_resolved(folders, field, by_last_parts) for field in fields]
-        missing += [(number, field) for field, path in zip(fields, paths, strict=True) if not path]
-        key = os.path.splitext(fields[0].lstrip("/"))[0]
-        entries.append(Entry(key, paths[0], paths[1] if len(paths) == 2 else None))
-    if missing:
-        number, field = missing[0]
-        raise DatasetError(
-            f"{list_path}, line {number}: names {_shortened(field)}, which is no file in {' or '.join(folders)}"
-            f"{and_more(len(missing) - 1)}"
-        )
+    of_ids = None if is_odgt else _entries_of_ids(rows, list_path, text, data_dir, split, id_folders)
+    if of_ids is not None:
+        entries = of_ids
+    else:
+        if not is_odgt:
+            _check_counts(rows, list_path, text, split)
+        entries = [_entry(row.fields, folders, by_last_parts) for row in rows]
+        _refuse_missing(rows, entries, list_path, text, folders)
+    _refuse_repeats(rows, entries, list_path)
     return entries
+
+
+def _entry(fields: list[str], folders: list[str], by_last_parts: bool) -> Entry:
+    """An entry, its paths "" where there is no such file."""
+    paths = [_resolved(folders, field, by_last_parts) for field in fields]
+    return Entry(os.path.splitext(fields[0].lstrip("/"))[0], paths[0], paths[1] if len(paths) == 2 else None)
+
+
+def _entries_of_ids(
+    rows: Sequence[_Row], list_path: str, text: str, data_dir: str, split: str, id_folders: Sequence[IdFolders]
+) -> list[Entry] | None:
+    """The entries of a list of ids alone; None if it is none."""
+    if not id_folders or not rows or any(len(row.fields) != 1 for row in rows):
+        return None
+    if any(has_image_suffix(row.fields[0]) or _resolved([data_dir], row.fields[0], False) for row in rows):
+        return None
+    if hint_for_line(text, rows[0].line, rows[0].fields):
+        return None
+    ids = [row.fields[0].lstrip("/") for row in rows]
+    try:
+        found = files_of_ids(ids, data_dir, id_folders, with_labels=split != "test")
+    except IdsNotFoundError as error:
+        row = rows[error.index]
+        raise DatasetError(
+            f"{list_path}, line {row.number}: {_shortened(row.fields[0])} is an id alone: {error}"
+        ) from error
+    return [Entry(os.path.splitext(os.path.relpath(image, data_dir))[0], image, label) for image, label in found]
+
+
+def _check_counts(rows: Sequence[_Row], list_path: str, text: str, split: str) -> None:
+    for number, line, fields in rows:
+        if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
+            is_image = len(fields) == 1 and has_image_suffix(fields[0])
+            alone = "; this names an image alone: write its label behind it" if is_image else ""
+            raise DatasetError(
+                f"{list_path}, line {number}: found {len(fields)} paths, expected 'image label' (paths that hold "
+                f"spaces are separated by one tab){hint_for_line(text, line, fields) or alone}"
+            )
+
+
+def _refuse_missing(
+    rows: Sequence[_Row], entries: Sequence[Entry], list_path: str, text: str, folders: Sequence[str]
+) -> None:
+    missing = [
+        (row, field)
+        for row, entry in zip(rows, entries, strict=True)
+        for field, path in zip(row.fields, (entry.image, entry.label), strict=False)
+        if not path
+    ]
+    if missing:
+        row, field = missing[0]
+        hint = hint_for_line(text, row.line, row.fields) or hint_for_missing(field, folders[0], list_path)
+        raise DatasetError(
+            f"{list_path}, line {row.number}: names {_shortened(field)}, which is no file in {' or '.join(folders)}"
+            f"{and_more(len(missing) - 1)}{hint}"
+        )
+
+
+def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: str) -> None:
+    """Refuses an image that is listed twice, by whatever path or link."""
+    first: dict[str, _Row] = {}
+    for row, entry in zip(rows, entries, strict=True):
+        image, name = os.path.realpath(entry.image), _shortened(row.fields[0])
+        earlier = first.setdefault(image, row)
+        if earlier is not row:
+            same = "" if earlier.fields[0] == row.fields[0] else f", as {_shortened(earlier.fields[0])}"
+            raise DatasetError(
+                f"{list_path}, line {row.number}: {name} is listed already in line {earlier.number}{same}"
+            )
 
 
 def and_more(count: int) -> str:
@@ -84,40 +170,42 @@ def _shortened(value: object) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def _lines(list_path: str, split: str) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not empty."""
+def _text_of(list_path: str, split: str, data_dir: str) -> str:
     try:
-        with open(list_path, encoding="utf-8-sig", errors="replace", opener=regular_file) as file:
-            lines = file.read().splitlines()
+        return read_text(list_path)
     except OSError as error:
         kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
-        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, line.strip()
+        inside = os.path.join(data_dir, list_path)
+        hint = f"; lists are found from the current folder: give {inside}" if os.path.isfile(inside) else ""
+        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror}){hint}") from error
+    except TextFileError as error:
+        raise DatasetError(str(error)) from error
 
 
-def _text_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of the lines `image label`; only test lists may leave out the label."""
-    for number, text in _lines(list_path, split):
-        fields = [field.strip() for field in text.split("\t")] if "\t" in text else text.split()
-        if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
+def _text_rows(list_path: str, text: str, data_dir: str) -> Iterator[_Row]:
+    """The lines of paths, however many there are in one."""
+    for number, line in numbered_lines(text):
+        parts = line.split("\t") if "\t" in line else _SPACES.split(line)
+        fields = [part.strip() for part in parts if part.strip()]
+        if not is_comment(line):
+            yield _Row(number, line, fields)
+        elif _resolved([data_dir], fields[0], False):
             raise DatasetError(
-                f"{list_path}, line {number}: found {len(fields)} paths, expected "
-                "'image label' (paths that hold spaces are separated by one tab)"
+                f"{list_path}, line {number}: begins with #, as a comment does, and names the file "
+                f"{_shortened(fields[0])}: write ./{_shortened(fields[0])}, or a blank behind # if it is a comment"
             )
-        yield number, fields
 
 
-def _odgt_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
-    """As `_text_lines`, of an .odgt file."""
-    for number, text in _lines(list_path, split):
+def _odgt_rows(list_path: str, text: str, split: str) -> Iterator[_Row]:
+    """The objects of an .odgt file; only those of test lists may leave out the label."""
+    for number, line in numbered_lines(text):
+        if is_comment(line):
+            continue
         where = f"{list_path}, line {number}"
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", type(error).__name__)
-            raise DatasetError(f"{where}: not JSON ({reason}), expected one object a line") from error
+            values = parse_json(line)
+        except JsonError as error:
+            raise DatasetError(f"{where}: {error.reason}, expected one object a line") from error
         if not isinstance(values, dict):
             raise DatasetError(f'{where}: expected an object {{"fpath_img": image, "fpath_segm": label}}')
         names = ["fpath_img"] if split == "test" and "fpath_segm" not in values else ["fpath_img", "fpath_segm"]
@@ -126,7 +214,7 @@ def _odgt_lines(list_path: str, split: str) -> Iterator[tuple[int, list[str]]]:
                 raise DatasetError(f"{where}: '{name}' is missing, expected the path of a file")
             if not isinstance(values[name], str) or not values[name]:
                 raise DatasetError(f"{where}: '{name}' is {_shortened(values[name])}, expected the path of a file")
-        yield number, [values[name] for name in names]
+        yield _Row(number, line, [values[name] for name in names])
 
 
 def _parents(folder: str) -> list[str]:

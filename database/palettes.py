@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from database.classes import IGNORE_LABEL
-from database.regular_files import regular_file
+from database.json_files import JsonError, parse_json
+from database.text_files import TextFileError, read_text, text_lines
+
+logger = logging.getLogger(__name__)
 
 Palette = tuple[tuple[int, int, int], ...]
 
@@ -34,6 +39,16 @@ _MARGIN = 8
 
 # Python refuses to turn thousands of digits into a number.
 _MOST_DIGITS = 100
+
+
+# What is probably meant as a comment, and is part of a name.
+_LATE_COMMENT = re.compile(r"(^|\s)#")
+
+
+class _Entry(NamedTuple):
+    where: str  # file and line, or entry
+    name: str
+    color: tuple[int, int, int]
 
 
 class PaletteError(ValueError):
@@ -189,8 +204,9 @@ def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, P
     """Reads the colours, and perhaps the names, of a user's own classes.
 
     Args:
-      path: a text file with one line `R G B [name]` per class (blank lines and # comments are skipped), or a
-        .json file that holds a list of {"name": ..., "color": [R, G, B]}; R, G, B in 0..255.
+      path: a text file with one line `R G B [name]` per class (blank lines, and lines that begin with #, are skipped;
+        a later # is part of the name), or a .json file that holds a list of {"name": ..., "color": [R, G, B]};
+        R, G, B in 0..255.
       num_classes: how many classes the file must describe.
 
     Returns:
@@ -198,21 +214,46 @@ def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, P
       and the palette.
 
     Raises:
-      PaletteError: the file is unreadable, malformed or describes another number of classes.
+      PaletteError: the file is unreadable, malformed, describes another number of classes, or names two alike.
     """
     try:
-        with open(path, encoding="utf-8-sig", opener=regular_file) as file:
-            text = file.read()
-        entries = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise PaletteError(f"{path}: palette file cannot be read ({reason})") from error
+        text = read_text(path)
+    except OSError as error:
+        raise PaletteError(f"{path}: palette file cannot be read ({error.strerror or error})") from error
+    except TextFileError as error:
+        raise PaletteError(str(error)) from error
+    entries = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
     if len(entries) != num_classes:
         raise PaletteError(f"{path}: found {len(entries)} colours, expected {num_classes}, one for a class")
-    palette = tuple(color for _, color in entries)
-    if not any(name for name, _ in entries):
+    palette = tuple(entry.color for entry in entries)
+    _tell_shared_colors(entries)
+    if not any(entry.name for entry in entries):
         return None, palette
-    return tuple(name or f"class_{index}" for index, (name, _) in enumerate(entries)), palette
+    named = [entry._replace(name=entry.name or f"class_{index}") for index, entry in enumerate(entries)]
+    _refuse_shared_names(named)
+    return tuple(entry.name for entry in named), palette
+
+
+def _refuse_shared_names(entries: Sequence[_Entry]) -> None:
+    """Scores are told by the names of classes, so that two of one name could not be told apart."""
+    first: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        if first.setdefault(entry.name, index) != index:
+            raise PaletteError(
+                f"{entry.where}: class {index} is named '{_shortened(entry.name)}' as class {first[entry.name]} is: "
+                "give each class a name of its own"
+            )
+
+
+def _tell_shared_colors(entries: Sequence[_Entry]) -> None:
+    """Two classes in one colour may be meant, and are not told apart in pictures."""
+    first: dict[tuple[int, int, int], int] = {}
+    for index, entry in enumerate(entries):
+        if first.setdefault(entry.color, index) != index:
+            logger.warning(
+                "%s: class %d has the colour %s of class %d: pictures show both alike",
+                entry.where, index, " ".join(map(str, entry.color)), first[entry.color],
+            )  # fmt: skip
 
 
 def _checked_color(values: object, where: str) -> tuple[int, int, int]:
@@ -230,27 +271,30 @@ def _shortened(values: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _text_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]]:
+def _text_entries(path: str, text: str) -> list[_Entry]:
     entries = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split("#", 1)[0].split(None, 3)
-        if fields:
-            values = [int(field) if field.isdecimal() and len(field) <= _MOST_DIGITS else field for field in fields[:3]]
-            name = fields[3].strip() if len(fields) == 4 else ""
-            entries.append((name, _checked_color(values, f"{path}, line {number}")))
+    for number, line in text_lines(text):
+        where = f"{path}, line {number}"
+        fields = line.split(None, 3)
+        values = [int(field) if field.isdecimal() and len(field) <= _MOST_DIGITS else field for field in fields[:3]]
+        name = fields[3] if len(fields) == 4 else ""
+        if _LATE_COMMENT.search(name):
+            logger.warning(
+                "%s: the class is named '%s': a comment stands on a line of its own", where, _shortened(name)
+            )
+        entries.append(_Entry(where, name, _checked_color(values, where)))
     return entries
 
 
-def _json_entries(path: str, text: str) -> list[tuple[str, tuple[int, int, int]]]:
+def _json_entries(path: str, text: str) -> list[_Entry]:
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PaletteError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
-        raise PaletteError(f"{path}: not JSON that can be read ({type(error).__name__})") from error
+        content = parse_json(text)
+    except JsonError as error:
+        raise PaletteError(error.at(path)) from error
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise PaletteError(f'{path}: expected a JSON list of {{"name": ..., "color": [R, G, B]}}')
     return [
-        (" ".join(str(entry.get("name") or "").split()), _checked_color(entry.get("color"), f"{path}, entry {number}"))
+        _Entry(where, " ".join(str(entry.get("name") or "").split()), _checked_color(entry.get("color"), where))
         for number, entry in enumerate(content, start=1)
+        for where in [f"{path}, entry {number}"]
     ]

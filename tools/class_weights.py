@@ -13,7 +13,7 @@ from tqdm import tqdm
 from database.classes import IGNORE_LABEL
 from database.layouts import Sample
 from database.loading import load_label
-from database.regular_files import regular_file
+from database.text_files import TextFileError, read_text, text_lines
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ def class_weights(choice: str, samples: Sequence[Sample], num_classes: int) -> t
     """The weight of each class, by training id.
 
     Args:
-        choice: `median_freq`, or a text file with one number per class, separated by white space or commas.
+        choice: `median_freq`, or a text file with one number per class, separated by white space or commas; lines that
+            begin with # are skipped.
         samples: with labels, to count pixels in.
         num_classes: of the dataset.
 
@@ -48,15 +49,14 @@ def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
         ClassWeightsError: it cannot be read or holds other than `num_classes` numbers of 0 or more, one above 0.
     """
     try:
-        with open(path, encoding="utf-8", opener=regular_file) as file:
-            words = file.read().replace(",", " ").split()
-        weights = tuple(float(word) for word in words)
+        lines = list(text_lines(read_text(path)))
     except OSError as error:
         raise ClassWeightsError(
             f"--class_weights {path} cannot be read ({error.strerror}): give a text file"
         ) from error
-    except ValueError as error:
-        raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({str(error)[:200]})") from error
+    except TextFileError as error:
+        raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({error.reason})") from error
+    weights = tuple(weight for number, line in lines for weight in _numbers(path, number, line))
     if len(weights) != num_classes:
         raise ClassWeightsError(
             f"--class_weights {path} holds {len(weights)} numbers, and there are {num_classes} classes: give one each"
@@ -64,6 +64,16 @@ def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise ClassWeightsError(f"--class_weights {path}: weights are finite, 0 or more, and one of them is above 0")
     return weights
+
+
+def _numbers(path: str, number: int, line: str) -> list[float]:
+    try:
+        return [float(word) for word in line.replace(",", " ").split()]
+    except ValueError as error:
+        advice = "; a comment stands on a line of its own" if "#" in line else ""
+        raise ClassWeightsError(
+            f"--class_weights {path} is not a text file of numbers (line {number}: {str(error)[:200]}{advice})"
+        ) from error
 
 
 def median_frequency_weights(samples: Sequence[Sample], num_classes: int, workers: int = 4) -> tuple[float, ...]:

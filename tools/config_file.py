@@ -1,63 +1,147 @@
-"""A file of flags: a YAML or JSON object with the names of the flags."""
+"""A file of flags: a YAML or JSON object with the names of the flags.
+
+Values are the words of the file, as they would stand on a command line. What YAML makes of some words, such as 8 of
+010, 90 of 1:30, or a date, plays no part.
+"""
 
 from __future__ import annotations
 
-import json
 import os
+import re
+from collections.abc import Collection
 from typing import Any
 
 import yaml
 
-from database.regular_files import regular_file
+from database.json_files import JsonError, parse_json
+from database.text_files import TextFileError, read_text
 
 _LONGEST_REASON = 200
+_LONGEST_NAME = 60
+_NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
-# What PyYAML's constructors raise on values that do not fit their tags.
-_UNFIT_VALUES = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
+# How YAML writes that there is no value.
+_NO_VALUE = ("", "~", "null", "Null", "NULL")
+
+# YAML's and JSON's words for a switch that is on or off.
+_SWITCH_WORDS = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}
+
+# The tags of nodes that bear none in the file.
+_TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
 
 class FlagError(ValueError):
     """A command line, or a file of flags, that cannot be followed."""
 
 
-def config_arguments(path: str) -> list[str]:
+def config_arguments(path: str, switches: Collection[str] = ()) -> list[str]:
     """The flags in a file as a command line would give them.
 
     Args:
         path: `.json`, or anything else for YAML, whose tags are refused.
+        switches: names of flags that are 0 or 1, which may also be true, false, yes, no, on or off in a file.
 
     Returns:
-        `--name=value` each; names whose value is null are left out.
+        `--name=value` each, the value as it is written in the file; names whose value is null are left out.
 
     Raises:
-        FlagError: the file cannot be read or is no object of names and plain values.
+        FlagError: the file cannot be read, is no object of names and plain values, or has a name twice.
     """
-    values = _read(path)
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise FlagError(f"--config {path} holds no flags: expected lines 'name: value', names as those of the flags")
-    return [f"--{name}={_text(path, name[:60], value)}" for name, value in values.items() if value is not None]
-
-
-def _read(path: str) -> Any:
     try:
-        with open(path, encoding="utf-8", opener=regular_file) as file:
-            return json.load(file) if os.path.splitext(path)[1].lower() == ".json" else yaml.safe_load(file)
+        text = read_text(path)
     except OSError as error:
         raise FlagError(f"--config {path} cannot be read ({error.strerror}): give a YAML or JSON file") from error
-    except (*_UNFIT_VALUES, RecursionError, yaml.YAMLError) as error:
+    except TextFileError as error:
+        raise FlagError(f"--config {path} is neither YAML nor JSON ({error.reason})") from error
+    read = _json_values if os.path.splitext(path)[1].lower() == ".json" else _yaml_values
+    arguments = []
+    for name, value in read(path, text).items():
+        if value is not None:
+            word = _text(path, name, value)
+            arguments.append(f"--{name}={_SWITCH_WORDS.get(word.lower(), word) if name in switches else word}")
+    return arguments
+
+
+def _no_flags(path: str, found: str) -> FlagError:
+    return FlagError(
+        f"--config {path} holds no flags: expected lines 'name: value', names as those of the flags, found {found}"
+    )
+
+
+def _json_values(path: str, text: str) -> dict[str, Any]:
+    """What stands beside each name: None, a text, a truth value, or lists and objects of these."""
+    try:
+        values = parse_json(text, parse_number=str)
+    except JsonError as error:
+        raise FlagError(f"--config {path} is neither YAML nor JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise _no_flags(path, f"a {type(values).__name__}")
+    for name in values:
+        _check_name(path, name)
+    return values
+
+
+def _yaml_values(path: str, text: str) -> dict[str, Any]:
+    """As `_json_values`, all truth values and numbers as texts."""
+    try:
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise FlagError(f"--config {path} is neither YAML nor JSON ({reason})") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise _no_flags(path, "nothing" if node is None else _kind(node))
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise _no_flags(path, f"{_kind(key)} in place of a name in line {line}")
+        _check_name(path, key.value)
+        if key.value in lines:
+            shown = f"'{key.value[:_LONGEST_NAME]}'"
+            raise FlagError(f"--config {path}, line {line}: {shown} is given already in line {lines[key.value]}")
+        lines[key.value] = line
+        _check_tags(path, value)
+        values[key.value] = (
+            [_plain(item) for item in value.value] if isinstance(value, yaml.SequenceNode) else _plain(value)
+        )
+    return values
+
+
+def _kind(node: yaml.Node) -> str:
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a text"
+
+
+def _plain(node: yaml.Node) -> Any:
+    """A scalar as its text, None where it says that there is none; in place of anything else an empty one."""
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.style is None and node.value in _NO_VALUE else node.value
+    return {} if isinstance(node, yaml.MappingNode) else []
+
+
+def _check_tags(path: str, node: yaml.Node) -> None:
+    for part in [node, *(node.value if isinstance(node, yaml.SequenceNode) else [])]:
+        if part.tag not in _TAGS:
+            raise FlagError(
+                f"--config {path}, line {part.start_mark.line + 1}: the tag {part.tag[:_LONGEST_NAME]} is not "
+                "followed: write the value alone"
+            )
+
+
+def _check_name(path: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise _no_flags(path, f"the name '{name[:_LONGEST_NAME]}'")
 
 
 def _text(path: str, name: str, value: Any) -> str:
-    """A value as on the command line: lists by commas, booleans as 0 and 1."""
-    if isinstance(value, bool):
-        return str(int(value))
-    try:
-        if isinstance(value, str | int | float):
-            return str(value)
-        if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            return ",".join(map(str, value))
-    except ValueError as error:  # Python refuses to write numbers of thousands of digits
-        raise FlagError(f"--config {path}: '{name}' is a number of thousands of digits: give a shorter one") from error
-    raise FlagError(f"--config {path}: '{name}' is {type(value).__name__}: expected a text, a number or a list of them")
+    """A value as on the command line, lists by commas."""
+    words = [
+        str(item).lower() if isinstance(item, bool) else item
+        for item in (value if isinstance(value, list) else [value])
+    ]
+    if all(isinstance(word, str) for word in words):
+        return ",".join(words)
+    raise FlagError(
+        f"--config {path}: '{name[:_LONGEST_NAME]}' is {type(value).__name__}: expected a text, a number or a list of "
+        "them"
+    )

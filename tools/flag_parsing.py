@@ -150,8 +150,9 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     """
     parser = _parser(config, description)
     path = vars(parser.parse_args(list(arguments)))[_CONFIG]
-    from_file = [] if path is None else config_arguments(path)
+    from_file = [] if path is None else config_arguments(path, _switches(config))
     try:
+        _refuse_two_spellings(config, from_file)
         if vars(parser.parse_args(from_file))[_CONFIG] is not None:
             raise FlagError("a file names no other: drop 'config'")
     except FlagError as error:
@@ -159,6 +160,23 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     values = vars(parser.parse_args([*from_file, *arguments]))
     del values[_CONFIG]
     return config(**values)
+
+
+def _switches(config: type) -> set[str]:
+    """The names of the flags that take 0 or 1."""
+    fields = [field for field in dataclasses.fields(config) if field.metadata["parse"] is switch]
+    return {name for field in fields for name in (field.name, *field.metadata["aliases"])}
+
+
+def _refuse_two_spellings(config: type, arguments: Sequence[str]) -> None:
+    """Refuses a flag that a file gives by two of its names, of which one would win."""
+    flags = {name: field.name for field in dataclasses.fields(config) for name in field.metadata["aliases"]}
+    given: dict[str, str] = {}
+    for argument in arguments:
+        name = argument.removeprefix("--").split("=", 1)[0]
+        other = given.setdefault(flags.get(name, name), name)
+        if other != name:
+            raise FlagError(f"'{other}' and '{name}' are one flag: keep one of them")
 
 
 def _parser(config: type, description: str) -> OneLineParser:

@@ -2,99 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import shlex
+import urllib.parse
 from collections import Counter
+from collections.abc import Sequence
 
-from PIL import Image
-
-from database.images import PROGRAM_FORMATS, ImageError
-from database.regular_files import regular_file
+from database.data_files import is_no_data, shown_suffixes, suffix_of
+from database.image_suffixes import has_image_suffix
+from database.images import ImageError
+from tools.result_names import ResultNames
 
 logger = logging.getLogger(__name__)
 
-# In a folder of results: which image each is of.
-NAMES_FILE = "images.jsonl"
+_MOST_SHOWN = 3
 
 
-class ResultNames:
-    """Names for the results of images, such that no two images share one.
+def typed_paths_in(line: str) -> list[str]:
+    """The paths in a line that was typed, pasted, or dragged into a terminal.
 
-    With a file, names given at earlier starts stay those of their images, so that results of another image of the same
-    name are not replaced.
+    Terminals and file managers quote paths, escape blanks by backslashes, or give `file://` URLs, and several files
+    stand in one line. What the line itself names, if there is such a file, goes before all that.
+
+    Args:
+        line: not blank.
     """
-
-    def __init__(self, path: str | None = None) -> None:
-        """Takes over the names that are written in a file.
-
-        Args:
-            path: of the file, with a line of JSON `["name", "image"]` per image; created with the first. None to
-                give names for this process only.
-        """
-        self._path = path
-        self._image_of = {} if path is None else _names_in(path)
-        self._kept = set(self._image_of)
-
-    def name(self, path: str, wanted: str | None = None) -> str:
-        """The name for the results of an image: the same whenever it comes again.
-
-        Args:
-            path: of the image.
-            wanted: by default the file's name without suffix; `-2`, `-3` and so on is added if another image has it.
-        """
-        image = os.path.realpath(path)
-        wanted = wanted or os.path.splitext(os.path.basename(path))[0]
-        name, number = wanted, 1
-        while self._image_of.setdefault(name, image) != image:
-            number += 1
-            name = f"{wanted}-{number}"
-        return name
-
-    def keep(self, name: str) -> None:
-        """Writes down which image a name is of, once there are results of that name.
-
-        Raises:
-            ImageError: the file cannot be written.
-        """
-        if self._path is None or name in self._kept:
-            return
-        self._kept.add(name)
-        try:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            with open(self._path, "a", encoding="utf-8", opener=_appended) as file:
-                # A start that was killed may have left half a line.
-                file.write("\n" * (file.tell() > 0) + json.dumps([name, self._image_of[name]]))
-        except OSError as error:
-            raise ImageError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+    line = line.strip()
+    bare = line.strip("'\"")
+    for candidates in ([line], [bare], _shell_words(line)):
+        paths = [os.path.expanduser(_path_of_url(candidate)) for candidate in candidates]
+        if paths and all(os.path.exists(path) for path in paths):
+            return paths
+    return [os.path.expanduser(_path_of_url(bare))]
 
 
-def _appended(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-
-
-def _names_in(path: str) -> dict[str, str]:
-    """Image by name; lines that hold something else, as one that was cut off, are ignored."""
-    names: dict[str, str] = {}
+def _shell_words(line: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="replace", opener=regular_file) as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return names
-    for line in lines:
-        try:
-            name, image = json.loads(line)
-        except (ValueError, TypeError, RecursionError):
-            continue
-        if isinstance(name, str) and isinstance(image, str):
-            names.setdefault(name, image)
-    return names
+        return shlex.split(line)
+    except ValueError:  # a quote without its end
+        return []
+
+
+def _path_of_url(text: str) -> str:
+    """The path of a `file://` URL; anything else as it is."""
+    if not text.lower().startswith("file://"):
+        return text
+    path = text[text.find("/", len("file://")) :]  # behind the host, if one is named
+    return urllib.parse.unquote(path, errors="surrogateescape")
 
 
 def images_in(folder: str) -> list[tuple[str, str]]:
-    """(name of the results, path) of the files directly in a folder with a suffix that Pillow reads, sorted.
+    """(name of the results, path) of the files directly in a folder with a suffix of `image_suffixes`, sorted.
 
-    Files whose name begins with a dot are left out, and how many others are is logged.
+    Files that are hidden or made by a system are left out. How many others are, and how many folders, is logged.
 
     The name is the file's without suffix, or with it where two files differ in nothing else.
 
@@ -103,16 +64,20 @@ def images_in(folder: str) -> list[tuple[str, str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = [entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith(".")]
+            found = [(entry.name, entry.is_dir()) for entry in entries if not is_no_data(entry.name)]
     except OSError as error:
         raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
-    readable = Image.registered_extensions().items()
-    suffixes = tuple(suffix for suffix, kind in readable if kind in Image.OPEN and kind not in PROGRAM_FORMATS)
-    files = sorted(name for name in found if name.lower().endswith(suffixes))
+    folders = sorted(name for name, is_folder in found if is_folder)
+    files = sorted(name for name, is_folder in found if not is_folder and has_image_suffix(name))
+    others = Counter(suffix_of(name) for name, is_folder in found if not is_folder and not has_image_suffix(name))
     if not files:
-        raise ImageError(f"{folder}: no image is in this folder, by the suffix of its {len(found)} files")
-    if len(files) < len(found):
-        logger.info("%s: %d of %d files are no images by their suffix", folder, len(found) - len(files), len(found))
+        raise ImageError(_no_image(folder, others, folders))
+    if others:
+        count = others.total() + len(files)
+        kinds = shown_suffixes(others)
+        logger.info("%s: %d of %d files are no images by their suffix: %s", folder, others.total(), count, kinds)
+    if folders:
+        logger.info("%s: %d folders in it are not looked into", folder, len(folders))
     stems = Counter(os.path.splitext(name)[0] for name in files)
     names = ResultNames()
 
@@ -121,3 +86,15 @@ def images_in(folder: str) -> list[tuple[str, str]]:
         return names.name(path, stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"), path
 
     return [named(file) for file in files]
+
+
+def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
+    kinds = f": {shown_suffixes(others)}" if others else ""
+    fault = f"{folder}: no image is in this folder, by the suffix of its {others.total()} files{kinds}"
+    if not folders:
+        return fault
+    shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"
+    first = os.path.join(folder, folders[0])
+    return (
+        f"{fault}; it has {len(folders)} folders, {shown}: give one of them, such as --image_path {shlex.quote(first)}"
+    )

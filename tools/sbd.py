@@ -34,7 +34,7 @@ from database.classes import VOC_CLASSES
 from database.images import write_image
 from database.lists import DatasetError, and_more
 from database.palettes import voc_palette
-from database.regular_files import regular_file
+from database.text_files import TextFileError, read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import OneLineParser
 
@@ -84,12 +84,11 @@ def read_names(path: str) -> tuple[str, ...]:
       DatasetError: the file cannot be read, or a line is no name of a file.
     """
     try:
-        with open(path, encoding="utf-8", opener=regular_file) as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise DatasetError(f"{path}: list file cannot be read ({reason})") from error
-    names = tuple(line.strip() for line in lines if line.strip())
+        names = tuple(line for _, line in text_lines(read_text(path)))
+    except OSError as error:
+        raise DatasetError(f"{path}: list file cannot be read ({error.strerror or error})") from error
+    except TextFileError as error:
+        raise DatasetError(str(error)) from error
     for name in names:
         if len(name.split()) > 1 or os.path.basename(name) != name:
             raise DatasetError(f"{path}: found '{name}', expected names such as 2008_000008, one a line")

@@ -126,7 +126,7 @@ def test_custom_dataset_by_default():
 
 def test_custom_dataset_with_everything(tmp_path):
     (tmp_path / "palette.txt").write_text("1 2 3 crop\n4 5 6 weed\n")
-    (tmp_path / "map.txt").write_text("# id, training id\n10 0\n\n20 1  # weeds\n21 1\n30 ignore\n31 255\n")
+    (tmp_path / "map.txt").write_text("# id, training id\n10 0\n\n# weeds\n20 1\n21 1\n30 ignore\n31 255\n")
     dataset = datasets.custom_dataset(
         2,
         palette_file=str(tmp_path / "palette.txt"),
@@ -168,6 +168,12 @@ def test_custom_dataset_numbers(options, message):
         ("map.txt", "1 0\n2\n", "map.txt, line 2: found '2', expected 'id train_id'"),
         ("map.txt", "1 0 road\n", "map.txt, line 1: found '1 0 road'"),
         ("map.txt", "1 0\n256 1\n", "map.txt, line 2: id '256'"),
+        (
+            "map.txt",
+            "1 0\n\n7 0 # road\n",
+            "map.txt, line 3: found '7 0 # road': a comment stands on a line of its own",
+        ),
+        ("map.json", '{"1": 0,\n"2": 1,\n"1": 1}', "map.json, line 3: '1' is given already in line 1: keep one"),
         ("map.txt", "x 1\n", "map.txt, line 1: id 'x'"),
         ("map.txt", "1 2\n", "map.txt, line 1: training id '2', expected 0 to 1"),
         ("map.txt", "1 0\n1 1\n", "map.txt, line 2: id 1 is mapped already"),
@@ -210,7 +216,7 @@ def test_label_map_file_unreadable(tmp_path):
     with pytest.raises(DatasetError, match="absent.txt: label map file cannot be read .No such file"):
         datasets.custom_dataset(2, label_map_file=str(tmp_path / "absent.txt"))
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(DatasetError, match="binary.txt: label map file cannot be read .not UTF-8"):
+    with pytest.raises(DatasetError, match="binary.txt, line 1, byte 3: 0x00 is no UTF-16, expected UTF-8, or UTF-16"):
         datasets.custom_dataset(2, label_map_file=str(tmp_path / "binary.txt"))
 
 

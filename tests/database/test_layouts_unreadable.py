@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from database import lists
+from database import text_files
 from database.layouts import DatasetError
 from tests.database.dataset_files import cityscapes_files, find, touch
 
@@ -57,6 +57,6 @@ def test_a_list_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(path, *arguments, **options):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(lists, "open", refuse, raising=False)
+    monkeypatch.setattr(text_files, "open", refuse, raising=False)
     with pytest.raises(DatasetError, match=r"train\.txt: list file of split 'train' cannot be read \(Permission den"):
         find("SBD", tmp_path, "train")

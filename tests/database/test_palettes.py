@@ -181,10 +181,26 @@ def test_palettes_that_are_written_are_read(tmp_path, palette):
 
 def test_read_palette_text(tmp_path):
     path = tmp_path / "colors.txt"
-    path.write_text("# my classes\n\n255 0 0 traffic light  # red\n0 255\t0\n")
+    path.write_text("# my classes\n\n255 0 0 traffic light\n0 255\t0\n")
     assert palettes.read_palette(str(path), 2) == (("traffic light", "class_1"), RED_GREEN)
     path.write_text("255 0 0\n0 255 0\n")
     assert palettes.read_palette(str(path), 2) == (None, RED_GREEN)
+
+
+def test_a_comment_behind_a_name_is_told(tmp_path, caplog):
+    path = tmp_path / "colors.txt"
+    path.write_text("255 0 0 road  # or lane\n0 255 0 C#\n")
+    assert palettes.read_palette(str(path), 2) == (("road  # or lane", "C#"), RED_GREEN)
+    assert caplog.messages == [
+        f"{path}, line 1: the class is named 'road  # or lane': a comment stands on a line of its own"
+    ]
+
+
+def test_two_classes_of_one_colour_are_told(tmp_path, caplog):
+    path = tmp_path / "colors.txt"
+    path.write_text("255 0 0 road\n255 0 0 lane\n")
+    assert palettes.read_palette(str(path), 2) == (("road", "lane"), ((255, 0, 0), (255, 0, 0)))
+    assert caplog.messages == [f"{path}, line 2: class 1 has the colour 255 0 0 of class 0: pictures show both alike"]
 
 
 def test_read_palette_json(tmp_path):
@@ -202,6 +218,18 @@ def test_read_palette_json(tmp_path):
         ("a.txt", "1 2 3\n", "a.txt: found 1 colours, expected 2"),
         ("a.txt", "1 2 3\n1 2 256 x\n", "a.txt, line 2: found colour .*256.*0..255"),
         ("a.txt", "1 2 3\n\n-1 2 3\n", "a.txt, line 3: found colour .*-1"),
+        ("a.txt", "1 2 3 a\n\n4 5 6 a\n", "a.txt, line 3: class 1 is named 'a' as class 0 is"),
+        ("a.txt", "1 2 3 class_1\n4 5 6\n", "a.txt, line 2: class 1 is named 'class_1' as class 0 is"),
+        (
+            "a.json",
+            '[{"name": "a", "color": [1, 2, 3]}, {"name": "a ", "color": [4, 5, 6]}]',
+            "a.json, entry 2: class 1 is named 'a' as class 0 is",
+        ),
+        (
+            "a.json",
+            '[{"color": [1, 2, 3]},\n{"color": [4, 5, 6], "color": [1, 2, 3]}]',
+            "a.json, line 2: 'color' is given already in line 2",
+        ),
         ("a.txt", "1 2\n", "a.txt, line 1: found colour"),
         ("a.txt", "road 1 2 3\n", "a.txt, line 1: found colour .*road"),
         ("a.json", "[\n{]", "a.json, line 2: not JSON"),
@@ -222,6 +250,6 @@ def test_read_palette_names_file_and_line(tmp_path, name, text, message):
 def test_read_palette_unreadable(tmp_path):
     with pytest.raises(palettes.PaletteError, match="absent.txt: palette file cannot be read .No such file"):
         palettes.read_palette(str(tmp_path / "absent.txt"), 2)
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(palettes.PaletteError, match="binary.txt: palette file cannot be read .not UTF-8"):
-        palettes.read_palette(str(tmp_path / "binary.txt"), 2)
+    (tmp_path / "latin.txt").write_bytes("1 2 3 a\n4 5 6 Straße\n".encode("latin-1"))
+    with pytest.raises(palettes.PaletteError, match="latin.txt, line 2, byte 19: 0xDF is no UTF-8"):
+        palettes.read_palette(str(tmp_path / "latin.txt"), 2)

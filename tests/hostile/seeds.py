@@ -69,7 +69,7 @@ _TEXTS = {
     ("list", "list.odgt"): '{"fpath_img": "a.png", "fpath_segm": "b.png", "width": 3}\n',
     ("palette", "palette.txt"): "# colours\n255 0 0 traffic light\n0 255 0\n",
     ("palette", "palette.json"): '[{"name": "stop", "color": [255, 0, 0]}, {"name": "go", "color": [0, 255, 0]}]',
-    ("label_map", "map.txt"): "7 0\n11 1  # person\n0 ignore\n",
+    ("label_map", "map.txt"): "7 0\n  # person\n11 1\n0 ignore\n",
     ("label_map", "map.json"): '{"7": 0, "11": 1, "0": "ignore"}',
     ("class_weights", "weights.txt"): "0.5, 1.5\n",
     ("flags", "flags.yaml"): "batch_size: 2\nlrn_rate: 0.01\nsubsets_for_training: [train, val]\nrandom_blur: true\n",

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,10 +39,11 @@ def test_inference_asks_for_paths(place, tmp_path):
     (tmp_path / "not_an_image.txt").write_text("words")
     paths = ["no/such/file", "not_an_image.txt", "images", *(f"images/{name}" for name in sizes)]
     done = start("inference", "--log_dir", place.log_dir, cwd=tmp_path, stdin="\n".join(paths) + "\n")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert [line.split(": ")[1] for line in errors] == paths[:3]
+    assert [line.split(": ")[1] for line in errors] == [*paths[:3], "standard input"]
+    assert errors[-1].endswith(f"3 of {len(paths)} images could not be read")
     results = tmp_path / "inference_set" / "Toy" / "some-run" / "step7-ms0"
     for name, size in sizes.items():
         stem = os.path.splitext(name)[0]
@@ -55,8 +57,9 @@ def test_inference_asks_for_paths(place, tmp_path):
 
 
 def type_lines(monkeypatch, lines, end=EOFError):
-    """Answers the prompt with lines, then with the end of input or Ctrl-C."""
+    """Answers the prompt with lines, as somebody at a terminal does, then with the end of input or Ctrl-C."""
     waiting = iter(lines)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
 
     def typed(prompt):
         line = next(waiting, None)
@@ -74,6 +77,16 @@ def test_inference_asks_on_after_an_empty_line(main, place, monkeypatch, tmp_pat
     assert main("inference", "--log_dir", place.log_dir) == 0
     assert "absent.png: not an image" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_inference_of_paths_as_terminals_write_them(main, place, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "has space").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "has space" / name)
+    type_lines(monkeypatch, [f"file://{tmp_path}/has%20space/a.png", r"has\ space/b.png 'has space/c.png'"])
+    assert main("inference", "--log_dir", place.log_dir, "--output_dir", "out", "--coloring", "0") == 0
+    assert sorted(os.listdir("out/prediction")) == [f"{name}_prediction.png" for name in "abc"]
 
 
 def test_inference_of_images_of_one_name(main, place, monkeypatch, tmp_path, capsys):

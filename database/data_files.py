@@ -1,0 +1,105 @@
+"""The images and labels below a folder, and a count of what else is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from database.folders import walked
+from database.image_suffixes import has_image_suffix
+from database.lists import DatasetError
+
+logger = logging.getLogger(__name__)
+
+# What systems and programs leave in folders, beside all whose name begins with a dot: copies, thumbnails, rubbish.
+_NO_DATA = frozenset(
+    ("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found",
+     "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__")
+)  # fmt: skip
+_MOST_SHOWN = 4
+
+
+def is_no_data(name: str) -> bool:
+    """Whether a file or folder is none of a dataset by its name: hidden, or made by a system or a program."""
+    return name.startswith(".") or name.lower() in _NO_DATA
+
+
+def files_below(folder: str, suffixes: Sequence[str] | None = None) -> dict[str, str]:
+    """Relative path without suffix -> path, of the images below a folder, in a fixed order.
+
+    Hidden files and folders, and those of `is_no_data`, are left out, and how many files and folders are is logged,
+    except for endings such as `_labelIds.png`, beside which others are expected.
+
+    Args:
+      folder: that is walked, through links too; one that does not exist holds no files.
+      suffixes: the ends of the names, in upper or lower case; None for those of `image_suffixes`.
+
+    Raises:
+      DatasetError: a folder cannot be read, leads into itself, or has the name of an image; or two files differ in
+        their suffix alone.
+    """
+    found: dict[str, str] = {}
+    passed: list[str] = []
+    others: Counter[str] = Counter()
+    for parent, folder_names, names in walked(folder, _refuse_unreadable, _refuse_loop):
+        passed += [name for name in (*folder_names, *names) if is_no_data(name)]
+        folder_names[:] = [name for name in folder_names if not is_no_data(name)]
+        names = [name for name in names if not is_no_data(name)]
+        for name in sorted([*names, *folder_names]):
+            suffix = _suffix(name, suffixes)
+            path = os.path.join(parent, name)
+            if suffix is None:
+                others.update([suffix_of(name)] if name in names else [])
+                continue
+            if name in folder_names:
+                raise DatasetError(f"{path}: a folder, by its name expected to be a file; rename or remove it")
+            key = os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")
+            if key in found:
+                raise DatasetError(f"{path}: the same name as {found[key]} but for the suffix; keep one")
+            found[key] = path
+    if suffixes is not None and any(suffix.startswith("_") for suffix in suffixes):
+        others.clear()
+    _log_left_out(folder, passed, others)
+    return found
+
+
+def _suffix(name: str, suffixes: Sequence[str] | None) -> str | None:
+    """The end of a name that makes it one of an image; None if there is none."""
+    if suffixes is None:
+        return os.path.splitext(name)[1] if has_image_suffix(name) else None
+    return next((end for end in suffixes if name.lower().endswith(end.lower())), None)
+
+
+def _log_left_out(folder: str, passed: Sequence[str], others: Counter[str]) -> None:
+    if passed:
+        shown = sorted(set(passed))
+        names = ", ".join(shown[:_MOST_SHOWN]) + (", ..." if len(shown) > _MOST_SHOWN else "")
+        logger.info("%s: %d hidden or system files and folders are left out: %s", folder, len(passed), names)
+    if others:
+        logger.info("%s: %d files are left out by their suffix: %s", folder, others.total(), shown_suffixes(others))
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file in lower case, for a count of files by suffixes."""
+    return os.path.splitext(name)[1].lower() or "without"
+
+
+def shown_suffixes(suffixes: Counter[str]) -> str:
+    """How many files have which suffix, in words, the most frequent first."""
+    by_count = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{count} {suffix}" for suffix, count in by_count[:_MOST_SHOWN]]
+    return ", ".join([*kinds, "..."] if len(suffixes) > _MOST_SHOWN else kinds)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """Called while folders are walked; one that does not exist holds no files."""
+    if not isinstance(error, FileNotFoundError):
+        raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
+
+
+def _refuse_loop(path: str) -> None:
+    raise DatasetError(
+        f"{path}: a link to a folder that it lies in, whose files would be found again and again; remove it"
+    )

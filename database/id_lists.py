@@ -1,0 +1,100 @@
+"""Lists of ids alone, as PASCAL VOC has them: `2007_000032` in place of the paths of an image and its label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from database.image_suffixes import has_image_suffix
+
+
+class IdFolders(NamedTuple):
+    """Where the files of ids lie, below the folder of a dataset."""
+
+    images: str
+    labels: str
+
+
+# PASCAL VOC's, and with the labels of SBD.
+VOC_FOLDERS = (IdFolders("JPEGImages", "SegmentationClass"), IdFolders("JPEGImages", "SegmentationClassAug"))
+
+
+class IdsNotFoundError(ValueError):
+    """Ids whose files are not there, or could be several.
+
+    Attributes:
+      index: of the id.
+    """
+
+    def __init__(self, message: str, index: int = 0):
+        super().__init__(message)
+        self.index = index
+
+
+def files_of_ids(
+    ids: Sequence[str], data_dir: str, id_folders: Sequence[IdFolders], with_labels: bool
+) -> list[tuple[str, str | None]]:
+    """Image and label of each id: the files <id>.<suffix> in two folders that hold those of all ids.
+
+    Args:
+      ids: names without suffix, perhaps of files in sub folders.
+      data_dir: the folder of the dataset.
+      id_folders: which folders may be meant.
+      with_labels: whether there are labels; without, all are None.
+
+    Raises:
+      IdsNotFoundError: no folders hold the files of all ids, or several do, or two files differ in the suffix alone.
+    """
+    faults: list[tuple[int, str]] = []
+    found: dict[tuple[str, str], tuple[IdFolders, list[tuple[str, str | None]]]] = {}
+    for folders in id_folders:
+        images = _Folder(os.path.join(data_dir, folders.images))
+        labels = _Folder(os.path.join(data_dir, folders.labels)) if with_labels else None
+        pairs: list[tuple[str, str | None]] = []
+        for index, name in enumerate(ids):
+            fault = images.fault(name) or (labels and labels.fault(name))
+            if fault:
+                faults.append((index, fault))
+                break
+            pairs.append((images.files(name)[0], labels.files(name)[0] if labels else None))
+        else:
+            identity = (os.path.realpath(images.path), os.path.realpath(labels.path) if labels else "")
+            found.setdefault(identity, (folders, pairs))
+    if len(found) > 1:
+        places = " and ".join(f"{folders.images} with {folders.labels}" for folders, _ in found.values())
+        first, _ = next(iter(found.values()))
+        raise IdsNotFoundError(
+            f"{places} have its files: write lines 'image label', e.g. by sed "
+            f"'s,.*,{first.images}/&.jpg {first.labels}/&.png,'"
+        )
+    if found:
+        return next(iter(found.values()))[1]
+    # That of the folders in which the most ids were found.
+    index, fault = max(faults, key=lambda fault: fault[0])
+    raise IdsNotFoundError(f"{fault}: write lines 'image label', or check --data_dir", index)
+
+
+class _Folder:
+    """The image files below a folder by their paths without suffix, sub folders read when they are asked for."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self._read: dict[str, dict[str, list[str]]] = {}
+
+    def files(self, name: str) -> list[str]:
+        """The paths of the files <name>.<suffix>."""
+        parent, stem = os.path.split(os.path.join(self.path, name))
+        if parent not in self._read:
+            self._read[parent] = {}
+            for file in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
+                if has_image_suffix(file):
+                    self._read[parent].setdefault(os.path.splitext(file)[0], []).append(os.path.join(parent, file))
+        return self._read[parent].get(stem, [])
+
+    def fault(self, name: str) -> str | None:
+        """Why a name does not mean one file; None if it does."""
+        files = self.files(name)
+        if len(files) > 1:
+            return f"{files[0]} and {os.path.basename(files[1])} could be meant"
+        return None if files else f"no image file of that name is in {self.path}"

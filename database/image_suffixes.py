@@ -1,0 +1,31 @@
+"""Which files are images or labels, by their suffix: one rule for training, prediction and inference."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from PIL import Image, ImageFile
+
+from database.images import PROGRAM_FORMATS
+
+# Pillow knows these formats by their headers and cannot decode them.
+_HEADERS_ALONE = ("MPEG",)
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """The suffixes, in lower case with the dot, of what Pillow decodes, less programs such as PostScript."""
+    Image.init()
+    decoded = {
+        kind
+        for kind, (factory, _) in Image.OPEN.items()
+        if kind not in (*PROGRAM_FORMATS, *_HEADERS_ALONE)
+        and not (isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile))
+    }
+    return frozenset(suffix.lower() for suffix, kind in Image.registered_extensions().items() if kind in decoded)
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file's name ends with one of `image_suffixes`, in upper or lower case."""
+    return os.path.splitext(name)[1].lower() in image_suffixes()

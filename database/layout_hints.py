@@ -1,0 +1,129 @@
+"""Where the folders of a dataset are instead of where they are expected: ends of messages, empty if it is not known."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+
+from database.data_files import is_no_data
+
+# Names that people give to the same thing.
+_SAME = (
+    ("train", "training", "trn"),
+    ("val", "valid", "validation", "dev", "eval"),
+    ("test", "testing", "tst"),
+    ("images", "image", "imgs", "img", "jpegimages"),
+    ("labels", "label", "masks", "mask", "annotations", "annotation", "annots", "segmentationclass"),
+    ("trainannot", "train_labels", "train_annot", "trainannots"),
+    ("valannot", "val_labels", "val_annot", "valannots"),
+    ("testannot", "test_labels", "test_annot", "testannots"),
+)
+_DEEPEST = 2
+_MOST_FOLDERS = 500
+_MOST_SHOWN = 3
+
+
+def layout_hint(data_dir: str, expected: Sequence[str]) -> str:
+    """Where the expected folders are, and what mends it.
+
+    Looked for are a folder of another spelling beside the place (`valid` for `val`), `train/images` for `images/train`,
+    the whole in a folder below or above data_dir, and parts of it in several folders there, as archives unpacked side
+    by side leave them.
+
+    Args:
+      data_dir: the folder of the dataset.
+      expected: paths of folders below it.
+    """
+    missing = [path for path in expected if not os.path.isdir(os.path.join(data_dir, path))]
+    if not missing:
+        return ""
+    return _elsewhere(data_dir, expected) or _other_spelling(data_dir, missing)
+
+
+def spelling_hint(folder: str) -> str:
+    """A folder of another spelling beside one that does not exist; the end of a message."""
+    parent, name = os.path.split(os.path.abspath(folder))
+    found = _similar([parent], [name])
+    return f"; {found[0]} is there: give --data_dir {shlex.quote(found[0])}" if len(found) == 1 else ""
+
+
+def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
+    """The --data_dir with all of the folders, or the moves that bring them together."""
+    below = _folders_below(data_dir)
+    whole = [folder for folder in (*below, os.path.dirname(os.path.abspath(data_dir))) if _has_all(folder, expected)]
+    if len(whole) == 1:
+        return f"; it is in {whole[0]}: give --data_dir {shlex.quote(whole[0])}"
+    if whole:
+        return f"; it is in {' and '.join(whole[:_MOST_SHOWN])}: give one of them as --data_dir"
+    moves = []
+    for top in dict.fromkeys(path.split("/")[0] for path in expected):
+        if not os.path.isdir(os.path.join(data_dir, top)):
+            parts = [path for path in expected if path.split("/")[0] == top]
+            places = [os.path.join(folder, top) for folder in below if _has_all(folder, parts)]
+            if len(places) != 1:
+                return ""
+            moves.append(places[0])
+    if not moves:
+        return ""
+    command = " ".join(shlex.quote(path) for path in [*moves, f"{data_dir}/"])
+    return f"; {' and '.join(moves)} {'is' if len(moves) == 1 else 'are'} there: mv {command}"
+
+
+def _has_all(folder: str, paths: Sequence[str]) -> bool:
+    return all(os.path.isdir(os.path.join(folder, path)) for path in paths)
+
+
+def _folders_below(folder: str) -> list[str]:
+    """The folders below one, those closest to it first."""
+    found, level = [], [folder]
+    for _ in range(_DEEPEST):
+        level = [path for parent in level for path in _folders_in(parent)][:_MOST_FOLDERS]
+        found += level
+    return found
+
+
+def _folders_in(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir() and not is_no_data(entry.name))
+    except OSError:
+        return []
+
+
+def _other_spelling(data_dir: str, missing: Sequence[str]) -> str:
+    """Folders beside the expected ones whose names mean the same, and folders in the opposite order."""
+    moves: list[tuple[str, str]] = []
+    for path in missing:
+        parts, target = path.split("/"), os.path.join(data_dir, path)
+        found = _similar([data_dir], parts) or _similar([data_dir], list(reversed(parts)))
+        if len(found) == 1:
+            moves.append((found[0], target))
+    if not moves:
+        return ""
+    sources = " and ".join(source for source, _ in moves)
+    commands = " && ".join(_move(source, target) for source, target in moves)
+    return f"; {sources} {'is' if len(moves) == 1 else 'are'} there: {commands}"
+
+
+def _similar(folders: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """The folders below some others by paths whose parts mean the same as the given ones."""
+    for part in parts:
+        folders = [
+            found
+            for folder in folders
+            for found in _folders_in(folder)
+            if _means_the_same(os.path.basename(found), part)
+        ]
+    return list(folders)
+
+
+def _move(source: str, target: str) -> str:
+    parent = os.path.dirname(target)
+    move = f"mv {shlex.quote(source)} {shlex.quote(target)}"
+    return move if os.path.isdir(parent) else f"mkdir -p {shlex.quote(parent)} && {move}"
+
+
+def _means_the_same(name: str, expected: str) -> bool:
+    known = next((names for names in _SAME if expected.lower() in names), (expected.lower(),))
+    return name.lower() in known

@@ -1,0 +1,60 @@
+"""What a list file at fault looks like, and what to do: ends of messages, empty where nothing is known."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_LATE_COMMENT = re.compile(r"\s#")
+_LONGEST_SHOWN = 300
+
+
+def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
+    """What the list looks like by the line that is at fault.
+
+    Args:
+      text: all of the list.
+      line: that is at fault.
+      fields: the paths that were found in it.
+    """
+    if text.lstrip()[:1] in ("{", "["):
+        return _json_hint(text)
+    if _LATE_COMMENT.search(line):
+        return "; a comment stands on a line of its own"
+    separator = next((mark for mark in (";", ",") if mark in line), None)
+    if separator is not None:
+        return (
+            f"; this looks like a CSV file: leave out its header, and put a tab in place of '{separator}', e.g. by sed "
+            f"""'s/"//g; s/ *{separator} */\\t/'"""
+        )
+    if '"' in line or line.startswith("'"):
+        return "; the paths are in quotes: leave these out, and separate image and label by one tab"
+    if "\\" in line or _WINDOWS_DRIVE.match(line):
+        return r"; these look like paths of Windows: put / in place of \, e.g. by sed 's,\\,/,g', and leave out a drive"
+    if len(fields) == 2 and fields[1] in ("-1", "0", "1"):
+        return "; this looks like a list of VOC's ImageSets/Main, for classification: take ImageSets/Segmentation"
+    return ""
+
+
+def _json_hint(text: str) -> str:
+    if '"fpath_img"' in text:
+        return "; this looks like CSAILVision's .odgt: give its name that suffix"
+    if '"images"' in text and '"annotations"' in text:
+        return (
+            "; this looks like COCO's JSON: write its annotations as PNG masks of ids, e.g. with pycocotools, and a "
+            "list of lines 'image label'"
+        )
+    return "; this looks like JSON: write lines 'image label'"
+
+
+def hint_for_missing(path: str, data_dir: str, list_path: str) -> str:
+    """Where a file that a list names is found instead, and the --data_dir that finds it."""
+    if not path.strip("/"):
+        return ""
+    inside = sorted(entry.path for entry in os.scandir(data_dir) if entry.is_dir()) if os.path.isdir(data_dir) else []
+    for folder in (os.path.dirname(os.path.abspath(data_dir)), os.path.dirname(list_path) or ".", ".", *inside):
+        if os.path.isfile(os.path.join(folder, path.lstrip("/"))):
+            return f"; it is in {folder[:_LONGEST_SHOWN]}: give that as --data_dir"
+    return ""

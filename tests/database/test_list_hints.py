@@ -1,0 +1,192 @@
+"""Lists of other kinds: understood where they can mean one thing alone, else told for what they look like."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from database.datasets import custom_dataset, find_samples, get_dataset
+from database.layouts import DatasetError, Sample
+from tests.database.dataset_files import touch
+
+IDS = ("2007_000032", "2007_000039")
+COCO = json.dumps(
+    {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": 1, "segmentation": []}],
+        "categories": [],
+    }
+)
+
+
+@pytest.fixture
+def data_dir(tmp_path) -> Path:
+    root = tmp_path / "data"
+    touch(root, "img/a.jpg", "lab/a.png", "img/b c.jpg", "lab/b c.png")
+    return root
+
+
+def samples_of(data_dir: Path, content: str | bytes, split: str = "train", name: str = "list.txt") -> list[Sample]:
+    path = data_dir.parent / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return find_samples(custom_dataset(2, **{f"{split}_list": str(path)}), str(data_dir), [split])
+
+
+def told(data_dir: Path, content: str | bytes, split: str = "train", name: str = "list.txt") -> str:
+    with pytest.raises(DatasetError) as caught:
+        samples_of(data_dir, content, split, name)
+    message = str(caught.value)
+    assert message.startswith(str(data_dir.parent / name))
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("img/a.jpg,lab/a.png\n", "line 1: found 1 paths, .*; this looks like a CSV file: .* a tab in place of ','"),
+        ("image,label\nimg/a.jpg,lab/a.png\n", "line 1: found 1 paths, .* CSV file: leave out its header"),
+        ("img/a.jpg; lab/a.png\n", "line 1: names img/a.jpg;, .*CSV file: .* in place of ';'"),
+        ('"img/a.jpg","lab/a.png"\n', "CSV file"),
+        ('"img/a.jpg" "lab/a.png"\n', 'line 1: names "img/a.jpg", .*; the paths are in quotes: leave these out'),
+        ("'img/b c.jpg' 'lab/b c.png'\n", "line 1: found 4 paths, .* in quotes: leave these out, .* by one tab"),
+        ("img\\a.jpg lab\\a.png\n", r"line 1: names img\\a.jpg, .*; these look like paths of Windows: put / in"),
+        ("C:/data/img/a.jpg C:/data/lab/a.png\n", "paths of Windows: .* and leave out a drive"),
+        ("2007_000032 -1\n2007_000039  1\n", "line 1: names 2007_000032, .*VOC's ImageSets/Main.*ImageSets/Segm"),
+        ("img/a.jpg lab/a.png # x, y\n", "line 1: found 5 paths, .*; a comment stands on a line of its own$"),
+        ("img/a.jpg\tlab/a.png # x\n", "line 1: names lab/a.png # x, .*; a comment stands on a line of its own$"),
+        ("img/a.jpg\n", "line 1: found 1 paths, .*; this names an image alone: write its label behind it"),
+        (COCO, "line 1: found [0-9]+ paths, .*; this looks like COCO's JSON: write its annotations as PNG masks"),
+        (json.dumps(json.loads(COCO), indent=1), "line 1: found 1 paths, .*COCO"),
+        ('["img/a.jpg"]', "this looks like JSON: write lines 'image label'"),
+        ('{"fpath_img": "img/a.jpg", "fpath_segm": "lab/a.png"}\n', "CSAILVision's .odgt: give its name that suffix"),
+        ("data/img/a.jpg data/lab/a.png\n", "names data/img/a.jpg, .*1 more.; it is in .*: give that as --data_dir"),
+        ("a.jpg a.png\n", "names a.jpg, .*; it is in .*/data/img: give that as --data_dir"),
+        ("no/where.jpg lab/a.png\n", "line 1: names no/where.jpg, which is no file in .*/data$"),
+        ("img/b c.jpg lab/b c.png\n", "line 1: found 4 paths, .*paths that hold spaces are separated by one tab.$"),
+    ],
+)  # fmt: skip
+def test_what_a_list_looks_like(data_dir, content, words):
+
+    assert re.search(words, told(data_dir, content))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["img/a.jpg,lab/a.png\n", "img/a.jpg; lab/a.png\n", '"img/a.jpg","lab/a.png"\n', "img\\a.jpg lab\\a.png\n"],
+)
+def test_the_advice_mends_the_list(data_dir, content):
+    message = told(data_dir, content)
+    program = message.partition("by sed ")[2].split("'")[1]
+    mended = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
+    assert [sample.name for sample in samples_of(data_dir, mended)] == ["a"]
+
+
+def test_a_list_in_the_folder_of_the_data(data_dir):
+    (data_dir / "train.txt").write_text("img/a.jpg lab/a.png")
+    with pytest.raises(DatasetError) as caught:
+        find_samples(custom_dataset(2, train_list="train.txt"), str(data_dir), ["train"])
+    assert str(caught.value) == (
+        "train.txt: list file of split 'train' cannot be read (No such file or directory); lists are found from the "
+        f"current folder: give {data_dir}/train.txt"
+    )
+
+
+def test_several_tabs_are_one(data_dir):
+    assert [sample.name for sample in samples_of(data_dir, "img/b c.jpg\t\tlab/b c.png\t\n")] == ["b c"]
+
+
+def test_other_blanks_are_part_of_paths(data_dir):
+    name = "d\u00a0e\u3000f\u2028g\x1ch"
+    touch(data_dir, f"img/{name}.jpg", f"lab/{name}.png")
+    assert [sample.name for sample in samples_of(data_dir, f"img/{name}.jpg lab/{name}.png\n")] == [name]
+
+
+def test_comments_and_names_that_begin_like_them(data_dir):
+    touch(data_dir, "#1.jpg", "#1.png")
+    assert len(samples_of(data_dir, "# all\n#img/a.jpg lab/a.png\n ./#1.jpg #1.png\n")) == 1
+    assert "line 2: begins with #, as a comment does, and names the file #1.jpg: write ./#1.jpg" in told(
+        data_dir, "img/a.jpg lab/a.png\n#1.jpg #1.png\n"
+    )
+
+
+@pytest.mark.parametrize("again", ["./img/a.jpg", "img/../img/a.jpg", "{root}/img/a.jpg", "link/a.jpg", "/img/a.jpg"])
+def test_an_image_is_listed_once_by_whatever_path(data_dir, again):
+    (data_dir / "link").symlink_to(data_dir / "img")
+    again = again.format(root=data_dir)
+    content = f"img/b c.jpg\tlab/b c.png\nimg/a.jpg lab/a.png\n{again} lab/a.png\n"
+    assert f"line 3: {again} is listed already in line 2, as img/a.jpg" in told(data_dir, content)
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "labels"),
+    [
+        ("train", "JPEGImages", "SegmentationClass"),
+        ("train", "JPEGImages", "SegmentationClassAug"),
+        ("val", "images", "labels"),
+        ("val", "images/val", "labels/val"),
+        ("test", "JPEGImages", None),
+        ("test", "images/test", None),
+    ],
+)
+def test_ids_alone(data_dir, split, images, labels):
+    for name in IDS:
+        touch(data_dir, f"{images}/{name}.jpg", *([f"{labels}/{name}.png"] if labels else []))
+    samples = samples_of(data_dir, "\r\n".join(IDS) + "\r\n", split)
+    assert [(sample.name, sample.image, sample.label) for sample in samples] == [
+        (name, str(data_dir / images / f"{name}.jpg"), labels and str(data_dir / labels / f"{name}.png"))
+        for name in IDS
+    ]
+
+
+def test_ids_of_sub_folders(data_dir):
+    touch(data_dir, "images/day/1.png", "labels/day/1.png", "images/night/1.png", "labels/night/1.png")
+    samples = samples_of(data_dir, "day/1\nnight/1\n")
+    assert [sample.name for sample in samples] == ["images__day__1", "images__night__1"]
+
+
+def test_ids_of_sbd_have_its_labels(data_dir):
+    for name in IDS:
+        touch(data_dir, f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png", f"SegmentationClassAug/{name}.png")
+    (data_dir / "train_aug.txt").write_text("\n".join(IDS))
+    samples = find_samples(get_dataset("SBD"), str(data_dir), ["trainaug"])
+    assert [sample.label for sample in samples] == [f"{data_dir}/SegmentationClassAug/{name}.png" for name in IDS]
+
+
+def test_ids_that_could_mean_two_files(data_dir):
+    for name in IDS:
+        touch(data_dir, f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png", f"SegmentationClassAug/{name}.png")
+    content = "\n".join(IDS) + "\n"
+    message = told(data_dir, content)
+    assert "line 1: 2007_000032 is an id alone: JPEGImages with SegmentationClass and JPEGImages with Segm" in message
+    program = message.partition("by sed ")[2].split("'")[1]
+    mended = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
+    assert [os.path.dirname(str(sample.label)) for sample in samples_of(data_dir, mended)] == [
+        f"{data_dir}/SegmentationClass"
+    ] * 2
+    os.unlink(data_dir / "SegmentationClass" / f"{IDS[1]}.png")  # then only the other has all
+    assert samples_of(data_dir, content)[0].label == f"{data_dir}/SegmentationClassAug/{IDS[0]}.png"
+    touch(data_dir, f"JPEGImages/{IDS[1]}.png")
+    assert f"line 2: {IDS[1]} is an id alone: {data_dir}/JPEGImages/{IDS[1]}.jpg and {IDS[1]}.png could be" in told(
+        data_dir, content
+    )
+
+
+def test_ids_without_files(data_dir):
+    touch(data_dir, "JPEGImages/2007_000032.jpg", "SegmentationClass/2007_000032.png", "JPEGImages/2007_000039.jpg")
+    message = told(data_dir, "\n".join(IDS))
+    assert (
+        f"line 2: 2007_000039 is an id alone: no image file of that name is in {data_dir}/SegmentationClass:" in message
+    )
+    assert message.endswith(": write lines 'image label', or check --data_dir")
+
+
+def test_linked_folders_of_labels_are_one(data_dir):
+    touch(data_dir, "JPEGImages/a.jpg", "SegmentationClass/a.png")
+    (data_dir / "SegmentationClassAug").symlink_to("SegmentationClass")
+    assert len(samples_of(data_dir, "a\n")) == 1
