@@ -37,6 +37,8 @@ LAYERS = {
     ),
     "database": (
         ("atomic", "classes", "containment", "folders", "regular_files"),
+        ("image_opening",),
+        ("label_decoding", "rgb_decoding"),
         ("images", "json_files", "lists"),
         ("palettes", "layouts", "synthetic", "colors", "warping"),
         ("datasets", "augment"),
