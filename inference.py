@@ -20,6 +20,7 @@ from tools.flags import InferenceConfig
 if TYPE_CHECKING:
     import numpy as np
 
+    from database.input_range import InputRange
     from tools.latency import LabelsOfImages
     from tools.prediction_files import PredictionWriter
 
@@ -40,12 +41,12 @@ def typed_paths() -> Iterator[str]:
             yield os.path.expanduser(path)
 
 
-def read_or_tell(path: str) -> np.ndarray | None:
+def read_or_tell(path: str, input_range: InputRange) -> np.ndarray | None:
     """The image of a file; None, and one line that says why, if it cannot be read."""
     from database.images import ImageError, read_image
 
     try:
-        return read_image(path)
+        return read_image(path, input_range=input_range)
     except ImageError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return None
@@ -59,7 +60,11 @@ def segment(image: np.ndarray, path: str, name: str, predictor: LabelsOfImages, 
 
 
 def segment_folder(
-    folder: str, named_paths: Sequence[tuple[str, str]], predictor: LabelsOfImages, writer: PredictionWriter
+    folder: str,
+    named_paths: Sequence[tuple[str, str]],
+    predictor: LabelsOfImages,
+    writer: PredictionWriter,
+    input_range: InputRange,
 ) -> None:
     """Segments every (name of the results, path) whose image can be read; afterwards, it is an error if some could not.
 
@@ -70,7 +75,7 @@ def segment_folder(
 
     unread = 0
     for name, path in named_paths:
-        image = read_or_tell(path)
+        image = read_or_tell(path, input_range)
         if image is None:
             unread += 1
         else:
@@ -80,7 +85,7 @@ def segment_folder(
         raise ImageError(f"{folder}: {unread} of {count} images could not be read, {count - unread} were segmented")
 
 
-def segment_typed(predictor: LabelsOfImages, writer: PredictionWriter) -> None:
+def segment_typed(predictor: LabelsOfImages, writer: PredictionWriter, input_range: InputRange) -> None:
     """Asks for paths and segments them; after a path that is no image it asks for the next.
 
     Raises:
@@ -90,7 +95,7 @@ def segment_typed(predictor: LabelsOfImages, writer: PredictionWriter) -> None:
 
     names = ResultNames()
     for path in typed_paths():
-        image = read_or_tell(path)
+        image = read_or_tell(path, input_range)
         if image is not None:
             segment(image, path, names.name(path), predictor, writer)
 
@@ -100,7 +105,8 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
-    from database.images import read_image, set_max_pixels
+    from database.images import image_size, read_image, set_max_pixels
+    from database.input_range import InputRange
     from tools.input_images import ResultNames, images_in
     from tools.latency import TimedPredictor
     from tools.prediction_files import PredictionWriter, results_folder
@@ -115,22 +121,25 @@ def main(arguments: Sequence[str]) -> None:
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     path = config.image_path
-    image = read_image(path) if path is not None and not os.path.isdir(path) else None
+    if path is not None and not os.path.isdir(path):
+        image_size(path)  # what is no image is told at once
     named_paths = images_in(path) if path is not None and os.path.isdir(path) else None
     prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     record = inference_record(config, trained)
+    input_range = InputRange(record.input_range)
+    image = read_image(path, input_range=input_range) if path is not None and named_paths is None else None
     folder = config.output_dir or results_folder("./inference_set", config, prefix, trained, record.database)
     writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring)
     with build_predictor(prefix, record, config) as untimed:
         predictor = TimedPredictor(untimed)
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         if named_paths is not None:
-            segment_folder(str(path), named_paths, predictor, writer)
+            segment_folder(str(path), named_paths, predictor, writer, input_range)
         elif path is not None and image is not None:
             segment(image, path, ResultNames().name(path), predictor, writer)
         else:
-            segment_typed(predictor, writer)
+            segment_typed(predictor, writer, input_range)
         if config.measure_time:
             predictor.report(folder)
 

@@ -67,6 +67,7 @@ def report(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scor
         "mirror": int(config.mirror),
         "window": record.test_image_size,
         "upsample_input": record.upsample_input,
+        "input_range": record.input_range,
         "float_type": config.float_type,
     }
     tables.write_tables(scores, record.class_names, folder, header=header)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from database import classes, layouts, palettes
 from database.classes import IGNORE_LABEL
+from database.color_masks import ColorTable, color_table
+from database.input_range import InputRange
 from database.layouts import DatasetError, Sample
 from database.palettes import Palette
 from database.regular_files import regular_file
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 UNKNOWN_LABEL = 254
+MOST_FILE_ID = 65535  # in label files, which have up to 16 bits
 
 _CITYSCAPES_MEAN = (72.41519599, 82.93553322, 73.18188461)
 _ADE_MEAN = (122.67891434, 116.66876762, 104.00698793)
@@ -51,6 +54,9 @@ class Dataset:
       splits: the splits it knows.
       find: (data_dir, split) -> samples of one of its splits, in a fixed order.
       layout: the expected folders in words, for messages.
+      colors: the ids that colours in its label files stand for; None where these hold ids alone.
+      ignored_colors: those of them that stand for ignored pixels.
+      input_range: which number is white in its images.
     """
 
     name: str
@@ -62,6 +68,9 @@ class Dataset:
     splits: tuple[str, ...]
     find: Callable[[str, str], list[Sample]]
     layout: str
+    colors: ColorTable | None = None
+    ignored_colors: Palette = ()
+    input_range: InputRange | None = field(default=None, compare=False)
 
     @property
     def num_classes(self) -> int:
@@ -184,7 +193,14 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
     for split in splits:
         require_split(dataset, split)
         samples.extend(dataset.find(data_dir, split))
-    return samples
+    return with_decoding(dataset, samples)
+
+
+def with_decoding(dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
+    """Samples that also say how images and labels of their dataset are decoded."""
+    if dataset.colors is None and dataset.input_range is None:
+        return list(samples)
+    return [replace(sample, colors=dataset.colors, input_range=dataset.input_range) for sample in samples]
 
 
 def require_split(dataset: Dataset, split: str) -> None:
@@ -204,15 +220,17 @@ def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> lis
 
 
 def label_lookup(label_map: Mapping[int, int]) -> np.ndarray:
-    """The table that turns file ids 0..255 into training ids by indexing.
+    """The table that turns file ids into training ids by indexing.
 
     Args:
-      label_map: id in the file (0..255) -> training id.
+      label_map: id in the file (0..65535) -> training id.
 
     Returns:
-      uint8 [256]: the training id, 255 where ignored, UNKNOWN_LABEL (254) where the map does not know the id.
+      uint8 [256], or [65536] where the map has an id above 255: the training id, 255 where ignored, UNKNOWN_LABEL (254)
+      where the map does not know the id.
     """
-    table = np.full(256, UNKNOWN_LABEL, dtype=np.uint8)
+    size = 256 if max(label_map, default=0) <= 255 else MOST_FILE_ID + 1
+    table = np.full(size, UNKNOWN_LABEL, dtype=np.uint8)
     table[list(label_map)] = list(label_map.values())
     return table
 
@@ -236,8 +254,9 @@ def custom_dataset(
       train_list, val_list, test_list: list files, see `lists.listed`. Without any list the images lie in
         <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
       holdout: for data without a val, the fraction of the training images, above 0 and below 1, that is val.
-      palette_file: see `palettes.read_palette`; without it the VOC colours from the second on.
-      ignore_label: the id (0..255) of ignored pixels in the label files.
+      palette_file: see `palettes.read_palette`; without it the VOC colours from the second on. With it, label files may
+        hold its colours in place of ids.
+      ignore_label: the id (0..65535) of ignored pixels in the label files.
       label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is
         ignored; without it the files hold training ids.
       image_mean: RGB, 0..255; by default ImageNet's.
@@ -251,6 +270,8 @@ def custom_dataset(
         raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")
     label_map = _custom_label_map(num_classes, ignore_label, label_map_file)
     class_names, palette = _custom_classes(num_classes, palette_file)
+    ignored_colors = () if palette_file is None else palettes.read_ignored_colors(palette_file)
+    colors = None if palette_file is None else color_table(palette_file, palette, ignored_colors, label_map)
     list_paths = {"train": train_list, "val": val_list, "test": test_list}
     return Dataset(
         name="custom",
@@ -262,6 +283,8 @@ def custom_dataset(
         splits=tuple(list_paths),
         find=partial(layouts.custom, label_map=label_map, list_paths=list_paths, holdout=holdout),
         layout=layouts.CUSTOM_LAYOUT,
+        colors=colors,
+        ignored_colors=ignored_colors,
     )
 
 
@@ -275,8 +298,8 @@ def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[s
 
 def _custom_label_map(num_classes: int, ignore_label: int, path: str | None) -> Mapping[int, int]:
     """The ids of a file, or without one those of the classes themselves, and the ignored id."""
-    if not 0 <= ignore_label <= 255:
-        raise DatasetError(f"ignore_label {ignore_label}: expected 0 to 255")
+    if not 0 <= ignore_label <= MOST_FILE_ID:
+        raise DatasetError(f"ignore_label {ignore_label}: expected 0 to {MOST_FILE_ID}")
     if path is not None:
         return {ignore_label: IGNORE_LABEL, **_read_label_map(path, num_classes)}
     if ignore_label < num_classes:
@@ -298,8 +321,8 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
     label_map: dict[int, int] = {}
     for where, file_id, train_id in rows:
         train_id = str(IGNORE_LABEL) if train_id.lower() == "ignore" else train_id
-        if not (_is_number(file_id) and int(file_id) <= 255):
-            raise DatasetError(f"{where}: id '{file_id[:60]}' in the label files, expected 0 to 255")
+        if not (_is_number(file_id) and int(file_id) <= MOST_FILE_ID):
+            raise DatasetError(f"{where}: id '{file_id[:60]}' in the label files, expected 0 to {MOST_FILE_ID}")
         if not (_is_number(train_id) and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
             raise DatasetError(
                 f"{where}: training id '{train_id[:60]}', expected 0 to {num_classes - 1}, 255 or 'ignore'"

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
+from database.lists import DatasetError
 from database.regular_files import regular_file
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
@@ -63,7 +64,7 @@ def decode_errors_named(path: str) -> Iterator[None]:
     """Turns what Pillow raises on a damaged file into an ImageError that names it."""
     try:
         yield
-    except ImageError:
+    except (DatasetError, ImageError):
         raise
     except _DECODE_ERRORS as error:
         if isinstance(error, Image.UnidentifiedImageError):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from database.atomic import written_atomically
+from database.color_masks import ColorTable
 from database.image_opening import (
     MAX_PIXELS,
     PROGRAM_FORMATS,
@@ -20,6 +21,7 @@ from database.image_opening import (
     set_max_pixels,
     upright_size,
 )
+from database.input_range import InputRange
 from database.label_decoding import ids_converter
 from database.regular_files import regular_file
 from database.rgb_decoding import rgb_converter
@@ -41,15 +43,18 @@ __all__ = [
 ]
 
 
-def read_image(path: str, content: bytes | None = None) -> np.ndarray:
+def read_image(path: str, content: bytes | None = None, input_range: InputRange | None = None) -> np.ndarray:
     """Reads an image file as RGB, upright by its EXIF orientation.
 
     Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, other integer and floating-point
-    grey is rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped.
+    grey is rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped. Where
+    `input_range` names a number for white, grey of more than 8 bits is scaled from 0 to that number.
 
     Args:
       path: a file in any format that Pillow reads, but PostScript, which would be run.
       content: the file's bytes, where they are at hand; the path then names them in messages and is not opened.
+
+      input_range: see `input_range.InputRange`, which also warns of numbers that do not suit it.
 
     Returns:
       uint8 [height, width, 3], 0..255, read-only.
@@ -57,16 +62,19 @@ def read_image(path: str, content: bytes | None = None) -> np.ndarray:
     Raises:
       ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels.
     """
-    return read_first_rows(path, content)[0]
+    return read_first_rows(path, content, input_range=input_range)[0]
 
 
 def read_first_rows(
-    path: str, content: bytes | None = None, rows_of: Callable[[int], int] = all_rows
+    path: str,
+    content: bytes | None = None,
+    rows_of: Callable[[int], int] = all_rows,
+    input_range: InputRange | None = None,
 ) -> tuple[np.ndarray, int]:
     """As `read_image`, up to a row; damage that comes after it is not met.
 
     Args:
-      path, content: see `read_image`.
+      path, content, input_range: see `read_image`.
       rows_of: from the height of the image to how many of its rows are wanted, 1 or more.
 
     Returns:
@@ -76,17 +84,18 @@ def read_first_rows(
       ImageError: see `read_image`.
     """
     with decode_errors_named(path):
-        return decode(path, content, rows_of, rgb_converter)
+        return decode(path, content, rows_of, partial(rgb_converter, path=path, input_range=input_range))
 
 
-def read_label(path: str, content: bytes | None = None) -> np.ndarray:
+def read_label(path: str, content: bytes | None = None, colors: ColorTable | None = None) -> np.ndarray:
     """Reads a label file as the ids stored in it, upright by its EXIF orientation.
 
     A palette image gives its palette indices, never its colours; grey of any number of bits the stored numbers.
 
     Args:
-      path: a single-channel image file.
+      path: a single-channel image file; or with `colors`, also one of opaque colours.
       content: see `read_image`.
+      colors: the ids that colours stand for.
 
     Returns:
       [height, width]: uint8, or int32 where the file stores more than 8 bits; read-only.
@@ -94,12 +103,16 @@ def read_label(path: str, content: bytes | None = None) -> np.ndarray:
     Raises:
       ImageError: as `read_image`, and where the file is of a lossy format, holds colours or fractions in place of ids,
         has several pages or packs its ids in a way that is not known to give back what is stored.
+      DatasetError: a colour stands for no id.
     """
-    return read_first_label_rows(path, content)[0]
+    return read_first_label_rows(path, content, colors=colors)[0]
 
 
 def read_first_label_rows(
-    path: str, content: bytes | None = None, rows_of: Callable[[int], int] = all_rows
+    path: str,
+    content: bytes | None = None,
+    rows_of: Callable[[int], int] = all_rows,
+    colors: ColorTable | None = None,
 ) -> tuple[np.ndarray, int]:
     """As `read_label`, up to a row: see `read_first_rows`.
 
@@ -107,7 +120,7 @@ def read_first_label_rows(
       [rows, width], and the height of the label.
     """
     with decode_errors_named(path):
-        return decode(path, content, rows_of, partial(ids_converter, path=path))
+        return decode(path, content, rows_of, partial(ids_converter, path=path, colors=colors))
 
 
 def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
@@ -152,14 +165,14 @@ def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, 
 
     Args:
       path: the file to write or to replace.
-      array: uint8 [height, width, 3] RGB or uint8 [height, width] grey or ids.
+      array: uint8 [height, width, 3] RGB, or uint8 or uint16 [height, width] grey or ids.
       palette: colours, up to 256, in which programs are to show ids; the file holds these and the ids.
 
     Raises:
       ImageError: the array is of another type or shape, or the file cannot be written.
     """
     fits = array.ndim in (2, 3) and array.shape[2:] in ((), (3,)) and array.size > 0
-    if array.dtype != np.uint8 or not fits:
+    if not fits or array.dtype not in ((np.uint8, np.uint16) if array.ndim == 2 else (np.uint8,)):
         raise ImageError(
             f"{path}: cannot write {array.dtype} {list(array.shape)} as an image; expected uint8 [H, W, 3] or [H, W]"
         )

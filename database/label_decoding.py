@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image, ImageFile
 
+from database.color_masks import ColorTable
 from database.image_opening import Converter, ImageError, raw_mode
 
 _PNG = {
@@ -39,7 +40,18 @@ _STEPS = {
     "PCX": {("L", "L"): 1, ("P", "P"): 1},
 }
 
+# Those of colours, by format: Pillow's mode and the raw mode.
+_COLORS = {
+    "PNG": {("RGB", "RGB"), ("RGBA", "RGBA")},
+    "TIFF": {("RGB", "RGB"), ("RGBA", "RGBA")},
+    "PPM": {("RGB", "RGB")},
+    "BMP": {("RGB", "BGR"), ("RGB", "BGRX"), ("RGBA", "BGRA")},
+    "TGA": {("RGB", "BGR"), ("RGBA", "BGRA")},
+    "PCX": {("RGB", "RGB;L")},
+}
+
 _SAVE_AS = "save labels as PNG, of 8 or 16 bits in grey or with a palette"
+_PALETTE_ADVICE = "; those of your own data are read with --database custom and --palette"
 _LOSSY = "is lossy, so that its pixels are not the ids that were drawn"
 _UNFIT_FORMATS = {
     "JPEG": f"JPEG {_LOSSY}",
@@ -62,15 +74,16 @@ _AS_DECODED_BY_LIBTIFF = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32N
 _BMP_BITS = {"1": 1, "P;1": 1, "P;4": 4, "P": 8, "L": 8}
 
 
-def ids_converter(image: Image.Image, path: str) -> Converter:
+def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = None) -> Converter:
     """Checks how a label file packs its ids, before they are decoded.
 
     Args:
       image: the file opened, which is changed so that the stored numbers are decoded.
       path: of the file, for messages.
+      colors: the ids that colours stand for, where a palette tells them.
 
     Returns:
-      What turns the decoded image into uint8 or int32 [H, W], the stored numbers.
+      What turns the decoded image into uint8 or int32 [H, W], the stored numbers or those of the colours.
 
     Raises:
       ImageError: the file is lossy, holds colours or fractions, or packs its ids in a way that is not known to give
@@ -81,12 +94,14 @@ def ids_converter(image: Image.Image, path: str) -> Converter:
     _FORMAT_CHECKS.get(str(image.format), _no_check)(image, path)
     _check_extent(image, path)
     _check_pages(image, path)
+    packing = image.mode, raw_mode(image)
+    if packing in _COLORS.get(str(image.format), ()) and colors is not None:
+        return lambda decoded: colors.read(path, _opaque_rgb(decoded, path))
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         raise ImageError(
             f"{path}: labels must be single-channel class ids, this file has mode {image.mode}; convert its colours to "
-            "ids, in 8-bit grey or a palette PNG"
+            f"ids, in 8-bit grey or a palette PNG{_PALETTE_ADVICE if colors is None else ''}"
         )
-    packing = image.mode, raw_mode(image)
     step = _STEPS.get(str(image.format), {}).get(packing)
     if step is None:
         _refuse(path, f"ids packed as {image.format} {packing[1]} are not known to be read as they are stored")
@@ -113,6 +128,15 @@ def _dtype(image: Image.Image) -> type[np.integer]:
     return np.int8 if signed else np.uint8
 
 
+def _opaque_rgb(image: Image.Image, path: str) -> np.ndarray:
+    """uint8 [H, W, 3] of an image of colours without transparent pixels."""
+    pixels = np.asarray(image)
+    if pixels.shape[2] == 4 and (pixels[:, :, 3] != 255).any():
+        row, column = np.argwhere(pixels[:, :, 3] != 255)[0]
+        _refuse(path, f"pixel x {column}, y {row} is transparent, so that its colour stands for no id")
+    return pixels[:, :, :3]
+
+
 def _refuse(path: str, why: str) -> NoReturn:
     raise ImageError(f"{path}: {why}: {_SAVE_AS}")
 
@@ -127,7 +151,9 @@ def _check_ppm(image: Image.Image, path: str) -> None:
         _refuse(path, "PBM stores black as 1 and white as 0, and programs read that either way")
     if isinstance(image, ImageFile.ImageFile) and isinstance(image.tile[0].args, tuple):
         packing, maxval, *rest = image.tile[0].args
-        if isinstance(maxval, int) and image.mode in ("L", "I", "RGB"):
+        if image.mode == "RGB" and maxval != 255:
+            _refuse(path, f"colours of a PPM whose white is {maxval}")
+        if isinstance(maxval, int) and image.mode in ("L", "I"):
             most = 255 if maxval < 256 else 65535
             image.tile = [image.tile[0]._replace(args=(packing, most, *rest))]
 

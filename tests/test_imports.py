@@ -37,9 +37,10 @@ LAYERS = {
     ),
     "database": (
         ("atomic", "classes", "containment", "folders", "regular_files"),
-        ("image_opening",),
+        ("input_range", "json_files", "lists"),
+        ("image_opening", "color_masks"),
         ("label_decoding", "rgb_decoding"),
-        ("images", "json_files", "lists"),
+        ("images",),
         ("palettes", "layouts", "synthetic", "colors", "warping"),
         ("datasets", "augment"),
         ("loading", "dynamic_sizes"),

@@ -10,8 +10,8 @@ import numpy as np
 
 from database.classes import IGNORE_LABEL
 from database.images import ImageError, read_image, read_label
-from database.layouts import Sample
-from database.loading import check_same_size
+from database.layouts import DatasetError, Sample
+from database.loading import check_same_size, unknown_id_fault
 
 _LEVELS = np.arange(256)
 
@@ -43,20 +43,20 @@ def inspect(sample: Sample) -> SampleFacts:
     size = color_counts = None
     id_counts: dict[int, int] = {}
     try:
-        image = read_image(sample.image)
+        image = read_image(sample.image, input_range=sample.input_range)
         size = image.shape[0], image.shape[1]
         color_counts = np.stack([np.bincount(image[:, :, channel].ravel(), minlength=256) for channel in range(3)])
     except ImageError as error:
         faults.append(str(error))
     try:
         if sample.label is not None:
-            ids = read_label(sample.label)
+            ids = read_label(sample.label, colors=sample.colors)
             id_counts = _id_counts(ids)
             unknown = {file_id: count for file_id, count in id_counts.items() if file_id not in sample.label_map}
-            faults += [_unknown_id(sample.label, file_id, count) for file_id, count in unknown.items()]
+            faults += [unknown_id_fault(sample.label, file_id, count) for file_id, count in unknown.items()]
             if size is not None:
                 check_same_size(sample, size, ids.shape)
-    except ImageError as error:
+    except (DatasetError, ImageError) as error:
         faults.append(str(error))
     return SampleFacts(sample, size, color_counts, id_counts, tuple(faults))
 
@@ -68,10 +68,6 @@ def _id_counts(ids: np.ndarray) -> dict[int, int]:
         return {file_id: int(counts[file_id]) for file_id in np.flatnonzero(counts).tolist()}
     values, counts = np.unique(ids, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _unknown_id(path: str, file_id: int, pixels: int) -> str:
-    return f"{path}: id {file_id} ({pixels} pixels) is neither a class nor ignored"
 
 
 class SplitStatistics:

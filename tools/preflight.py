@@ -35,7 +35,7 @@ def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
 def _id_counts(sample: Sample) -> Counter[int]:
     """Pixels by id of one label file, whose size is checked against its image's."""
     path, contents = label_path(sample), sample.contents()
-    ids = read_label(path, contents.label)
+    ids = read_label(path, contents.label, sample.colors)
     check_same_size(sample, image_size(sample.image, contents.image), ids.shape)
     values, counts = np.unique(ids, return_counts=True)
     return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
