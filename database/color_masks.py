@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,15 +46,23 @@ class ColorTable:
                 f"{self.palette_file}: the colour {_shown(self.repeated[0])} occurs twice, and {path} is a label file "
                 "of colours: give each class a colour of its own"
             )
-        ordered = sorted(self.ids)
-        keys = _packed(np.array(ordered, np.uint8))
-        pixels = _packed(rgb)
-        places = np.minimum(np.searchsorted(keys, pixels), len(keys) - 1)
-        unknown = keys[places] != pixels
+        places, ids = self._tables
+        found = places[_packed(rgb)]
+        unknown = found == 0
         if unknown.any():
             raise DatasetError(self._unknown(path, rgb, unknown))
-        ids = np.array([self.ids[color] for color in ordered])
-        return ids.astype(np.uint8 if ids.max() <= 255 else np.int32)[places]
+        return ids[found]
+
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """uint16 [2**24], places among the ids by packed colour, 0 where unknown; and the ids, from place 1 on.
+
+        The table takes memory for the colours that are met alone: the rest of its zeros is never touched.
+        """
+        places = np.zeros(1 << 24, np.uint16)
+        places[_packed(np.array(list(self.ids), np.uint8))] = np.arange(1, len(self.ids) + 1)
+        ids = np.array([0, *self.ids.values()])
+        return places, ids.astype(np.uint8 if ids.max() <= 255 else np.int32)
 
     def _unknown(self, path: str, rgb: np.ndarray, unknown: np.ndarray) -> str:
         row, column = np.argwhere(unknown)[0].tolist()
