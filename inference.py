@@ -20,6 +20,7 @@ from tools.flags import InferenceConfig
 if TYPE_CHECKING:
     import numpy as np
 
+    from database.input_range import InputRange
     from tools.latency import LabelsOfImages
     from tools.prediction_files import PredictionWriter
     from tools.result_names import ResultNames
@@ -43,12 +44,12 @@ def typed_paths() -> Iterator[str]:
             yield from typed_paths_in(line)
 
 
-def read_or_tell(path: str) -> np.ndarray | None:
+def read_or_tell(path: str, input_range: InputRange) -> np.ndarray | None:
     """The image of a file; None, and one line that says why, if it cannot be read."""
     from database.images import ImageError, read_image
 
     try:
-        return read_image(path)
+        return read_image(path, input_range=input_range)
     except ImageError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return None
@@ -76,6 +77,7 @@ def segment_folder(
     names: ResultNames,
     predictor: LabelsOfImages,
     writer: PredictionWriter,
+    input_range: InputRange,
 ) -> None:
     """Segments every (name of the results, path) whose image can be read; afterwards, it is an error if some could not.
 
@@ -86,7 +88,7 @@ def segment_folder(
 
     unread = 0
     for name, path in named_paths:
-        image = read_or_tell(path)
+        image = read_or_tell(path, input_range)
         if image is None:
             unread += 1
         else:
@@ -96,7 +98,9 @@ def segment_folder(
         raise ImageError(f"{folder}: {unread} of {count} images could not be read, {count - unread} were segmented")
 
 
-def segment_typed(names: ResultNames, predictor: LabelsOfImages, writer: PredictionWriter) -> None:
+def segment_typed(
+    names: ResultNames, predictor: LabelsOfImages, writer: PredictionWriter, input_range: InputRange
+) -> None:
     """Asks for paths and segments them; after a path that is no image it asks for the next.
 
     Raises:
@@ -107,7 +111,7 @@ def segment_typed(names: ResultNames, predictor: LabelsOfImages, writer: Predict
 
     count = unread = 0
     for path in typed_paths():
-        image = read_or_tell(path)
+        image = read_or_tell(path, input_range)
         count += 1
         if image is None:
             unread += 1
@@ -122,7 +126,8 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
-    from database.images import read_image, set_max_pixels
+    from database.images import image_size, read_image, set_max_pixels
+    from database.input_range import InputRange
     from tools.chosen_checkpoint import choose_checkpoint
     from tools.input_images import images_in
     from tools.latency import TimedPredictor
@@ -139,11 +144,14 @@ def main(arguments: Sequence[str]) -> None:
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     path = config.image_path
-    image = read_image(path) if path is not None and not os.path.isdir(path) else None
+    if path is not None and not os.path.isdir(path):
+        image_size(path)  # what is no image is told at once
     named_paths = images_in(path) if path is not None and os.path.isdir(path) else None
     prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     record = inference_record(config, trained)
+    input_range = InputRange(record.input_range)
+    image = read_image(path, input_range=input_range) if path is not None and named_paths is None else None
     provenance = provenance_of(config, prefix, record)
     if config.output_dir is not None:
         folder = require_folder(provenance, config.output_dir)
@@ -155,11 +163,11 @@ def main(arguments: Sequence[str]) -> None:
         predictor = TimedPredictor(untimed)
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         if named_paths is not None:
-            segment_folder(str(path), named_paths, names, predictor, writer)
+            segment_folder(str(path), named_paths, names, predictor, writer, input_range)
         elif path is not None and image is not None:
             segment(image, path, names, predictor, writer)
         else:
-            segment_typed(names, predictor, writer)
+            segment_typed(names, predictor, writer, input_range)
         if config.measure_time:
             predictor.report(folder)
 

@@ -74,6 +74,7 @@ def report(
         "mirror": int(config.mirror),
         "window": record.test_image_size,
         "upsample_input": record.upsample_input,
+        "input_range": record.input_range,
         "float_type": config.float_type,
         "test_max_iter": config.test_max_iter,
     }

@@ -54,6 +54,25 @@ ADE_CLASSES = (
 )
 # fmt: on
 
+# cityscapesScripts, helpers/labels.py: the labels that have instances.
+_CITYSCAPES_THINGS = {
+    24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 29: "caravan", 30: "trailer", 31: "train",
+    32: "motorcycle", 33: "bicycle",
+}  # fmt: skip
+
+
+def instance_of(found: int) -> str | None:
+    """What an id is if it numbers an instance as Cityscapes or KITTI do, and which file to give instead; else None."""
+    for factor, project, instead in (
+        (1000, "Cityscapes", "give *_labelIds.png in place of *_instanceIds.png"),
+        (256, "KITTI", "give the files of the folder semantic in place of instance"),
+    ):
+        label = found // factor
+        if label in _CITYSCAPES_THINGS:
+            name = _CITYSCAPES_THINGS[label]
+            return f"an instance id of {project} ({found} // {factor} = {label}, {name}): {instead}"
+    return None
+
 
 def identity_map(num_classes: int, ignored_id: int = IGNORE_LABEL) -> dict[int, int]:
     """The label map of files that hold training ids 0..num_classes-1 and `ignored_id` for ignored pixels."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-
-import numpy as np
 
 from database import classes, layouts, palettes, synthetic
 from database.classes import IGNORE_LABEL
-from database.json_files import JsonError, parse_json
+from database.color_masks import ColorTable, color_table
+from database.input_range import InputRange
+from database.label_maps import UNKNOWN_LABEL, label_lookup, own_label_map
 from database.layout_hints import spelling_hint
 from database.layouts import DatasetError, Sample
-from database.lists import and_more
 from database.palettes import Palette
-from database.text_files import TextFileError, read_text, text_lines
 
 __all__ = [
     "IGNORE_LABEL",
@@ -31,7 +29,6 @@ __all__ = [
     "overlapping",
 ]
 
-UNKNOWN_LABEL = 254
 
 _CITYSCAPES_MEAN = (72.41519599, 82.93553322, 73.18188461)
 _ADE_MEAN = (122.67891434, 116.66876762, 104.00698793)
@@ -54,6 +51,9 @@ class Dataset:
       find: (data_dir, split) -> samples of one of its splits, in a fixed order.
       layout: the expected folders in words, for messages.
       expected_ids: the ids in its label files of the classes that it is known to hold; None for all classes.
+      colors: the ids that colours in its label files stand for; None where these hold ids alone.
+      ignored_colors: those of them that stand for ignored pixels.
+      input_range: which number is white in its images.
     """
 
     name: str
@@ -66,6 +66,9 @@ class Dataset:
     find: Callable[[str, str], list[Sample]]
     layout: str
     expected_ids: tuple[int, ...] | None = None
+    colors: ColorTable | None = None
+    ignored_colors: Palette = ()
+    input_range: InputRange | None = field(default=None, compare=False)
 
     @property
     def num_classes(self) -> int:
@@ -196,7 +199,14 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
     for split in splits:
         require_split(dataset, split)
         samples.extend(dataset.find(data_dir, split))
-    return samples
+    return with_decoding(dataset, samples)
+
+
+def with_decoding(dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
+    """Samples that also say how images and labels of their dataset are decoded."""
+    if dataset.colors is None and dataset.input_range is None:
+        return list(samples)
+    return [replace(sample, colors=dataset.colors, input_range=dataset.input_range) for sample in samples]
 
 
 def require_split(dataset: Dataset, split: str) -> None:
@@ -213,20 +223,6 @@ def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> lis
     """The sorted image files that are in both, such as validation images among the training images."""
     images_a, images_b = ({os.path.realpath(sample.image) for sample in samples} for samples in (samples_a, samples_b))
     return sorted(images_a & images_b)
-
-
-def label_lookup(label_map: Mapping[int, int]) -> np.ndarray:
-    """The table that turns file ids 0..255 into training ids by indexing.
-
-    Args:
-      label_map: id in the file (0..255) -> training id.
-
-    Returns:
-      uint8 [256]: the training id, 255 where ignored, UNKNOWN_LABEL (254) where the map does not know the id.
-    """
-    table = np.full(256, UNKNOWN_LABEL, dtype=np.uint8)
-    table[list(label_map)] = list(label_map.values())
-    return table
 
 
 def custom_dataset(
@@ -248,8 +244,9 @@ def custom_dataset(
       train_list, val_list, test_list: list files, see `lists.listed`. Without any list the images lie in
         <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
       holdout: for data without a val, the fraction of the training images, above 0 and below 1, that is val.
-      palette_file: see `palettes.read_palette`; without it the VOC colours from the second on.
-      ignore_label: the id (0..255) of ignored pixels in the label files; by default 255, unless the label map gives
+      palette_file: see `palettes.read_palette`; without it the VOC colours from the second on. With it, label files may
+        hold its colours in place of ids.
+      ignore_label: the id (0..65535) of ignored pixels in the label files; by default 255, unless the label map gives
         that id to a class.
       label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is
         ignored; every class has an id; without the file the label files hold training ids.
@@ -262,8 +259,10 @@ def custom_dataset(
     """
     if not 2 <= num_classes <= 254:
         raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")
-    label_map = _custom_label_map(num_classes, ignore_label, label_map_file)
+    label_map = own_label_map(num_classes, ignore_label, label_map_file)
     class_names, palette = _custom_classes(num_classes, palette_file)
+    ignored_colors = () if palette_file is None else palettes.read_ignored_colors(palette_file)
+    colors = None if palette_file is None else color_table(palette_file, palette, ignored_colors, label_map)
     list_paths = {"train": train_list, "val": val_list, "test": test_list}
     return Dataset(
         name="custom",
@@ -275,6 +274,8 @@ def custom_dataset(
         splits=tuple(list_paths),
         find=partial(layouts.custom, label_map=label_map, list_paths=list_paths, holdout=holdout),
         layout=layouts.CUSTOM_LAYOUT,
+        colors=colors,
+        ignored_colors=ignored_colors,
     )
 
 
@@ -284,89 +285,3 @@ def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[s
     if palette_file is not None:
         class_names, palette = palettes.read_palette(palette_file, num_classes)
     return class_names or tuple(f"class_{index}" for index in range(num_classes)), palette
-
-
-def _custom_label_map(num_classes: int, given_ignore_label: int | None, path: str | None) -> Mapping[int, int]:
-    """The ids of a file, or without one those of the classes themselves, and the ignored id."""
-    ignore_label = IGNORE_LABEL if given_ignore_label is None else given_ignore_label
-    if not 0 <= ignore_label <= 255:
-        raise DatasetError(f"ignore_label {ignore_label}: expected 0 to 255")
-    if path is not None:
-        label_map = _read_label_map(path, num_classes)
-        _refuse_contradictory_map(path, label_map, num_classes, given_ignore_label)
-        return {ignore_label: IGNORE_LABEL, **label_map}
-    if ignore_label < num_classes:
-        raise DatasetError(
-            f"ignore_label {ignore_label} is also one of the {num_classes} classes 0 to "
-            f"{num_classes - 1}: give the ids of the classes in a label map file"
-        )
-    return classes.identity_map(num_classes, ignore_label)
-
-
-def _refuse_contradictory_map(
-    path: str, label_map: Mapping[int, int], num_classes: int, ignore_label: int | None
-) -> None:
-    """Checks that every class has an id, and that no class has the id that is to be ignored."""
-    missing = sorted(set(range(num_classes)) - set(label_map.values()))
-    if missing:
-        raise DatasetError(
-            f"{path}: the label map has no id for training id {missing[0]}{and_more(len(missing) - 1)}, and there are "
-            f"{num_classes} classes, 0 to {num_classes - 1}: add a line '<id> {missing[0]}', or correct --num_classes"
-        )
-    train_id = IGNORE_LABEL if ignore_label is None else label_map.get(ignore_label, IGNORE_LABEL)
-    if train_id != IGNORE_LABEL:
-        raise DatasetError(
-            f"{path}: the label map gives id {ignore_label} the training id {train_id} ('{ignore_label} {train_id}'), "
-            f"and --ignore_label {ignore_label} ignores that id: change the line or --ignore_label"
-        )
-
-
-def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise DatasetError(f"{path}: label map file cannot be read ({error.strerror or error})") from error
-    except TextFileError as error:
-        raise DatasetError(str(error)) from error
-    rows = _json_rows(path, text) if path.lower().endswith(".json") else _text_rows(path, text)
-    label_map: dict[int, int] = {}
-    for where, file_id, train_id in rows:
-        train_id = str(IGNORE_LABEL) if train_id.lower() == "ignore" else train_id
-        if not (_is_number(file_id) and int(file_id) <= 255):
-            raise DatasetError(f"{where}: id '{file_id[:60]}' in the label files, expected 0 to 255")
-        if not (_is_number(train_id) and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
-            raise DatasetError(
-                f"{where}: training id '{train_id[:60]}', expected 0 to {num_classes - 1}, 255 or 'ignore'"
-            )
-        if int(file_id) in label_map:
-            raise DatasetError(f"{where}: id {file_id} is mapped already")
-        label_map[int(file_id)] = int(train_id)
-    return label_map
-
-
-def _is_number(text: str) -> bool:
-    # Python refuses to turn thousands of digits into a number.
-    return text.isdecimal() and len(text) <= 100
-
-
-def _text_rows(path: str, text: str) -> list[tuple[str, str, str]]:
-    rows = []
-    for number, line in text_lines(text):
-        where = f"{path}, line {number}"
-        fields = line.split()
-        if len(fields) > 2 and fields[2].startswith("#"):
-            raise DatasetError(f"{where}: found '{line[:60]}': a comment stands on a line of its own; move it there")
-        if len(fields) != 2:
-            raise DatasetError(f"{where}: found '{line[:60]}', expected 'id train_id'")
-        rows.append((where, fields[0], fields[1]))
-    return rows
-
-
-def _json_rows(path: str, text: str) -> list[tuple[str, str, str]]:
-    try:
-        content = parse_json(text)
-    except JsonError as error:
-        raise DatasetError(error.at(path)) from error
-    if not isinstance(content, dict):
-        raise DatasetError(f'{path}: expected a JSON object {{"id": train_id}}')
-    return [(f"{path}, id {file_id[:60]}", file_id, str(train_id)) for file_id, train_id in content.items()]

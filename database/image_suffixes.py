@@ -7,7 +7,7 @@ import os
 
 from PIL import Image, ImageFile
 
-from database.images import PROGRAM_FORMATS
+from database.image_opening import PROGRAM_FORMATS
 
 # Pillow knows these formats by their headers and cannot decode them.
 _HEADERS_ALONE = ("MPEG",)

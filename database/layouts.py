@@ -6,14 +6,16 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from database.classes import identity_map
+from database.color_masks import ColorTable
 from database.data_files import files_below
 from database.id_lists import VOC_FOLDERS, IdFolders
+from database.input_range import InputRange
 from database.layout_hints import layout_hint
 from database.lists import AbsentSplitError, DatasetError, Entry, and_more, listed
 from database.sample_names import sample_names
@@ -60,12 +62,16 @@ class Sample:
       image: path of the image file.
       label: path of the label file, or None.
       label_map: id in the label file -> training id; 255 = ignored; a file id that is absent is a fault.
+      colors: the ids that colours in the label file stand for, None where a palette does not tell them.
+      input_range: which number is white in the image, None for the usual one.
     """
 
     name: str
     image: str
     label: str | None
     label_map: Mapping[int, int]
+    colors: ColorTable | None = field(default=None, kw_only=True)
+    input_range: InputRange | None = field(default=None, kw_only=True, compare=False)
 
     def contents(self) -> Contents:
         """Image and label, where they are kept in another place than files of their own."""

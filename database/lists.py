@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from database.errors import AbsentSplitError, DatasetError
 from database.id_lists import IdFolders, IdsNotFoundError, files_of_ids
 from database.image_suffixes import has_image_suffix
 from database.json_files import JsonError, parse_json
@@ -19,14 +20,6 @@ _LONGEST_SHOWN = 300
 
 # A no-break space or another of Unicode's is part of a path.
 _SPACES = re.compile(" +")
-
-
-class DatasetError(ValueError):
-    """A dataset that is unknown, incomplete or not laid out as expected."""
-
-
-class AbsentSplitError(DatasetError):
-    """A split of which nothing is there."""
 
 
 class Entry(NamedTuple):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from database.classes import instance_of
 from database.datasets import UNKNOWN_LABEL, DatasetError, label_lookup
 from database.images import (
     ImageError,
@@ -36,9 +37,10 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
     table = label_lookup(label_map)
     if ids.dtype == np.uint8:
         # On millions of bytes this is several times as fast as indexing.
-        train_ids = np.frombuffer(ids.tobytes().translate(table.tobytes()), np.uint8).reshape(ids.shape)
+        train_ids = np.frombuffer(ids.tobytes().translate(table[:256].tobytes()), np.uint8).reshape(ids.shape)
     else:
-        train_ids = np.where((ids < 0) | (ids > 255), np.uint8(UNKNOWN_LABEL), table[np.clip(ids, 0, 255)])
+        outside = (ids < 0) | (ids >= len(table))
+        train_ids = np.where(outside, np.uint8(UNKNOWN_LABEL), table[np.clip(ids, 0, len(table) - 1)])
     unknown = train_ids == UNKNOWN_LABEL
     if unknown.any():
         found = int(ids[unknown][0])
@@ -48,10 +50,16 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
 
 def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
     """The error to raise where a label file holds an id that is neither a class nor ignored."""
-    return DatasetError(
-        f"{path}: id {found} ({pixels} pixels) is neither a class nor ignored: correct the file, or say what the id "
-        "means with --label_map"
-    )
+    fault = unknown_id_fault(path, found, pixels)
+    advice = ", or" if instance_of(found) else ": correct the file, or"
+    return DatasetError(f"{fault}{advice} say what the id means with --label_map")
+
+
+def unknown_id_fault(path: str, found: int, pixels: int) -> str:
+    """What is wrong where a label file holds an id that is neither a class nor ignored."""
+    fault = f"{path}: id {found} ({pixels} pixels) is neither a class nor ignored"
+    instance = instance_of(found)
+    return fault if instance is None else f"{fault}; it looks like {instance}"
 
 
 def label_path(sample: Sample) -> str:
@@ -73,7 +81,7 @@ def load_label(sample: Sample) -> np.ndarray:
         DatasetError: the sample has no label, or an id is neither a class nor ignored.
     """
     path = label_path(sample)
-    return to_train_ids(read_label(path, sample.contents().label), sample.label_map, path)
+    return to_train_ids(read_label(path, sample.contents().label, sample.colors), sample.label_map, path)
 
 
 def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
@@ -134,8 +142,8 @@ def _decode_rows(
     sample: Sample, contents: Contents, rows_of: Callable[[int], int]
 ) -> tuple[np.ndarray, np.ndarray, int]:
     path = label_path(sample)
-    image, height = read_first_rows(sample.image, contents.image, rows_of)
-    ids, label_height = read_first_label_rows(path, contents.label, rows_of)
+    image, height = read_first_rows(sample.image, contents.image, rows_of, sample.input_range)
+    ids, label_height = read_first_label_rows(path, contents.label, rows_of, sample.colors)
     label = to_train_ids(ids, sample.label_map, path)
     check_same_size(sample, (height, image.shape[1]), (label_height, label.shape[1]))
     return image, label, height

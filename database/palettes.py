@@ -37,6 +37,8 @@ _ROW_HEIGHT = 22
 _SWATCH = 14
 _MARGIN = 8
 
+_IGNORED_NAME = "ignore"
+
 # Python refuses to turn thousands of digits into a number.
 _MOST_DIGITS = 100
 
@@ -113,17 +115,18 @@ def to_label_ids(train_ids: np.ndarray, label_map: Mapping[int, int]) -> np.ndar
 
     Args:
       train_ids: integer [H, W].
-      label_map: id in the file (0..255) -> training id, 255 = ignored.
+      label_map: id in the file (0..65535) -> training id, 255 = ignored.
 
     Returns:
-      uint8 [H, W]: the smallest file id that maps to each training id; for ids that none maps to and for
-      ignored pixels 0 where the dataset ignores its id 0, else 255.
+      uint8 [H, W], or uint16 where the map's id of some class is above 255: the smallest file id that maps to each
+      training id; for ids that none maps to and for ignored pixels 0 where the dataset ignores its id 0, else 255.
     """
     ignored = 0 if label_map.get(0) == IGNORE_LABEL else 255
-    table = np.full(257, ignored, dtype=np.uint8)
+    table = np.full(257, ignored, dtype=np.uint16)
     for file_id, train_id in sorted(label_map.items(), reverse=True):
         if train_id != IGNORE_LABEL:
             table[train_id] = file_id
+    table = table if table.max() > 255 else table.astype(np.uint8)
     return table[np.where((train_ids >= 0) & (train_ids < 256), train_ids, 256)]
 
 
@@ -206,7 +209,7 @@ def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, P
     Args:
       path: a text file with one line `R G B [name]` per class (blank lines, and lines that begin with #, are skipped;
         a later # is part of the name), or a .json file that holds a list of {"name": ..., "color": [R, G, B]};
-        R, G, B in 0..255.
+        R, G, B in 0..255. Entries of the name `ignore` are of no class: see `read_ignored_colors`.
       num_classes: how many classes the file must describe.
 
     Returns:
@@ -216,15 +219,11 @@ def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, P
     Raises:
       PaletteError: the file is unreadable, malformed, describes another number of classes, or names two alike.
     """
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise PaletteError(f"{path}: palette file cannot be read ({error.strerror or error})") from error
-    except TextFileError as error:
-        raise PaletteError(str(error)) from error
-    entries = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
+    found = _read_entries(path)
+    entries = [entry for entry in found if not _is_ignored(entry)]
     if len(entries) != num_classes:
-        raise PaletteError(f"{path}: found {len(entries)} colours, expected {num_classes}, one for a class")
+        beside = f" beside {len(found) - len(entries)} of the name 'ignore'" if len(found) > len(entries) else ""
+        raise PaletteError(f"{path}: found {len(entries)} colours{beside}, expected {num_classes}, one for a class")
     palette = tuple(entry.color for entry in entries)
     _tell_shared_colors(entries)
     if not any(entry.name for entry in entries):
@@ -254,6 +253,30 @@ def _tell_shared_colors(entries: Sequence[_Entry]) -> None:
                 "%s: class %d has the colour %s of class %d: pictures show both alike",
                 entry.where, index, " ".join(map(str, entry.color)), first[entry.color],
             )  # fmt: skip
+
+
+def read_ignored_colors(path: str) -> Palette:
+    """The colours that a palette file gives the name `ignore`: those of ignored pixels in label files of colours.
+
+    Raises:
+      PaletteError: the file is unreadable or malformed.
+    """
+    return tuple(entry.color for entry in _read_entries(path) if _is_ignored(entry))
+
+
+def _is_ignored(entry: _Entry) -> bool:
+    return entry.name.lower() == _IGNORED_NAME
+
+
+def _read_entries(path: str) -> list[_Entry]:
+    """The entries of a palette file, "" as the name of one without."""
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise PaletteError(f"{path}: palette file cannot be read ({error.strerror or error})") from error
+    except TextFileError as error:
+        raise PaletteError(str(error)) from error
+    return _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
 
 
 def _checked_color(values: object, where: str) -> tuple[int, int, int]:

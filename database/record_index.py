@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from database.atomic import written_atomically
-from database.datasets import Dataset, require_split
+from database.datasets import Dataset, require_split, with_decoding
 from database.images import image_size
 from database.json_files import read_json
 from database.layouts import Sample, shown_holdout
@@ -104,6 +104,7 @@ class RecordIndex:
         dataset_label_map: of the dataset's record, see `datasets.Dataset`.
         label_map: of the samples; another one where the files hold training ids already.
         shards: in order, with their samples in the order of the dataset.
+        colors: rows [red, green, blue, id] of the palette by which label files of colours were checked; None without.
     """
 
     database: str
@@ -113,6 +114,7 @@ class RecordIndex:
     dataset_label_map: Mapping[int, int]
     label_map: Mapping[int, int]
     shards: Sequence[Shard]
+    colors: list[list[int]] | None = None
 
     @property
     def num_samples(self) -> int:
@@ -134,6 +136,7 @@ class RecordIndex:
             "num_shards": len(self.shards),
             "dataset_label_map": self.dataset_label_map,
             "label_map": self.label_map,
+            **({} if self.colors is None else {"colors": self.colors}),
             "columns": ["name", "image", "label", "height", "width", *Place._fields],
             "shards": [
                 {
@@ -202,7 +205,8 @@ class RecordIndex:
         )
         split, from_list = str(values["split"]), bool(values["from_list"])
         holdout = None if values["holdout"] is None else float(values["holdout"])
-        return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards)
+        colors = [[int(value) for value in row] for row in values["colors"]] if "colors" in values else None
+        return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards, colors)
 
     def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
         """Holds the dataset that the records were made from against the one that flags describe.
@@ -213,7 +217,7 @@ class RecordIndex:
             folder: of the records, for the message.
 
         Raises:
-            TFRecordError: it is another one, has another label map, or others of its images are held out.
+            TFRecordError: it is another one, has another label map or palette, or others of its images are held out.
         """
         path = _index_path(folder, self.split)
         if self.database != dataset.name:
@@ -229,6 +233,11 @@ class RecordIndex:
                 f"{path}: label id {file_id} has the training id {now.get(file_id, 'unknown')} by --num_classes, "
                 f"--label_map and --ignore_label and had {then.get(file_id, 'unknown')} when the records were written: "
                 "give the flags of then, or write them again"
+            )
+        if self.colors is not None and self.colors != color_rows(dataset):
+            raise TFRecordError(
+                f"{path}: --palette names other colours than the palette did by which the records were written: give "
+                "that one, or write them again"
             )
         if self.holdout != holdout:
             advice = "drop --holdout" if self.holdout is None else f"give --holdout {self.holdout:g}"
@@ -255,6 +264,13 @@ class RecordIndex:
                 image, label = (os.path.join(data_dir, file) for file in files)
                 samples.append(RecordSample(name, image, label, self.label_map, size, path, number, place))
         return samples
+
+
+def color_rows(dataset: Dataset) -> list[list[int]] | None:
+    """The colours of a dataset's label files as rows [red, green, blue, id], None where these hold ids alone."""
+    if dataset.colors is None:
+        return None
+    return sorted([*color, file_id] for color, file_id in dataset.colors.ids.items())
 
 
 def _checksum(values: Mapping[str, Any]) -> int:
@@ -314,4 +330,4 @@ def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout
         index = RecordIndex.read(folder, split)
         index.check_dataset(dataset, holdout, folder)
         samples.extend(index.samples(folder, data_dir))
-    return samples
+    return with_decoding(dataset, samples)

@@ -104,7 +104,7 @@ def find_splits(
                 raise
             faults.append(Fault(split, str(error)))
     if not found and not faults:
-        reasons = [absent[split] for split in dataset.splits if split in needed]
+        reasons = [absent[split] for split in dataset.splits if split in needed] or list(absent.values())[:1]
         nothing = f"--data_dir {data_dir}: nothing of {dataset.name} is there, expected {dataset.layout}"
         raise DatasetError("; ".join([nothing, *reasons]))
     faults += [Fault(split, absent.pop(split)) for split in dataset.splits if split in absent and split in needed]

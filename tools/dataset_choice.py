@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from database.datasets import Dataset, custom_dataset, get_dataset
+from database.input_range import InputRange
 from database.synthetic import write_dataset
 from tools.dataset_flags import DatasetFlags, SplitFlags
 from tools.flags import FlagError, WeightsConfig
@@ -45,9 +46,11 @@ def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
         FlagError, DatasetError, PaletteError: see `own_dataset` and `database.datasets.get_dataset`.
     """
     if database == "custom":
-        return own_dataset(flags)
-    list_paths = {split: flags.get(f"{split}_list") for split in ("train", "val", "test")}
-    return get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
+        dataset = own_dataset(flags)
+    else:
+        list_paths = {split: flags.get(f"{split}_list") for split in ("train", "val", "test")}
+        dataset = get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
+    return dataclasses.replace(dataset, input_range=InputRange(flags.get("input_range")))
 
 
 def is_scored(flags: SplitFlags) -> bool:

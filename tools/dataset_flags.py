@@ -26,6 +26,12 @@ class ClassFlags:
         None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
     )
 
+    input_range: float | None = flag(
+        None,
+        "number that stands for white in images of more than 8 bits (default: 65535 for 16 bits, else 255)",
+        float,
+        above=0,
+    )
     max_pixels: int = flag(MAX_PIXELS, "most pixels of an image or label; larger ones are not decoded", minimum=1)
 
     # Those that mean something with --database custom, see `check_own_data_flags`.

@@ -10,7 +10,7 @@ import numpy as np
 
 from database.classes import IGNORE_LABEL
 from database.images import ImageError, read_image, read_label
-from database.layouts import Sample
+from database.layouts import DatasetError, Sample
 from database.loading import check_same_size, unknown_id
 from tools.label_rules import LabelTally, counts_by_id
 
@@ -44,20 +44,20 @@ def inspect(sample: Sample) -> SampleFacts:
     size = color_counts = None
     id_counts: dict[int, int] = {}
     try:
-        image = read_image(sample.image)
+        image = read_image(sample.image, input_range=sample.input_range)
         size = image.shape[0], image.shape[1]
         color_counts = np.stack([np.bincount(image[:, :, channel].ravel(), minlength=256) for channel in range(3)])
     except ImageError as error:
         faults.append(str(error))
     try:
         if sample.label is not None:
-            ids = read_label(sample.label)
+            ids = read_label(sample.label, colors=sample.colors)
             id_counts = counts_by_id(ids)
             unknown = {file_id: pixels for file_id, pixels in id_counts.items() if file_id not in sample.label_map}
             faults += [str(unknown_id(sample.label, file_id, pixels)) for file_id, pixels in unknown.items()]
             if size is not None:
                 check_same_size(sample, size, ids.shape)
-    except ImageError as error:
+    except (DatasetError, ImageError) as error:
         faults.append(str(error))
     return SampleFacts(sample, size, color_counts, id_counts, tuple(faults))
 

@@ -210,7 +210,9 @@ def evaluate(
     matrix = ConfusionMatrix(num_classes)
 
     def load(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
-        return load_sample(sample) if sample.label is not None else (read_image(sample.image), None)
+        if sample.label is not None:
+            return load_sample(sample)
+        return read_image(sample.image, input_range=sample.input_range), None
 
     def leave(sample: Sample, image: np.ndarray, label: np.ndarray | None, predicted: np.ndarray) -> None:
         if label is not None:

@@ -44,7 +44,7 @@ def label_counts(sample: Sample) -> dict[int, int]:
         DatasetError: the sample has no label.
     """
     path, contents = label_path(sample), sample.contents()
-    ids = read_label(path, contents.label)
+    ids = read_label(path, contents.label, sample.colors)
     check_same_size(sample, image_size(sample.image, contents.image), ids.shape)
     return counts_by_id(ids)
 

@@ -49,7 +49,7 @@ class MakeTFRecordConfig(SplitFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("palette", "image_mean"):
+        for name in ("image_mean", "input_range"):
             refuse_without_effect(self, name, "on records, which hold the files as they are: give it to train.py")
         for name in _LISTS:
             if name != self.list_flag:

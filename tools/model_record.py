@@ -32,6 +32,8 @@ class ModelRecord:
         color_switch: whether the network was fed BGR.
         test_image_size: height and width of windows, pixels; 0 for windows of whole images.
         upsample_input: factor by which images are enlarged before they are cropped or cut into windows.
+        input_range: the number that stands for white in images of more than 8 bits, None for the usual one.
+        ignored_colors: of label files that hold colours.
         flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
     """
 
@@ -44,6 +46,8 @@ class ModelRecord:
     color_switch: bool
     test_image_size: int
     upsample_input: int = 1
+    input_range: float | None = None
+    ignored_colors: tuple[tuple[int, int, int], ...] = ()
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
@@ -65,6 +69,7 @@ class ModelRecord:
             color_switch=color_switch,
             test_image_size=test_image_size,
             upsample_input=upsample_input,
+            input_range=None if dataset.input_range is None else dataset.input_range.white,
             flags=flags or {},
         )
 
@@ -109,7 +114,7 @@ class ModelRecord:
         return record if mean is None else dataclasses.replace(record, image_mean=mean)
 
     def for_dataset(self, dataset: Dataset) -> ModelRecord:
-        """The record with the names, colours and ids of a dataset; the mean stays the one of the training."""
+        """The record with the names, colours and ids of a dataset; mean and input range stay those of the training."""
         return dataclasses.replace(self, **_classes_of(dataset))
 
     def write(self, folder: str) -> None:
@@ -135,6 +140,7 @@ class ModelRecord:
             class_names=tuple(values.pop("class_names")),
             palette=tuple(tuple(color) for color in values.pop("palette")),
             image_mean=tuple(values.pop("image_mean")),
+            ignored_colors=tuple(tuple(color) for color in values.pop("ignored_colors", ())),
             label_map={int(file_id): train_id for file_id, train_id in values.pop("label_map").items()},
             **values,
         )
@@ -260,6 +266,7 @@ def _classes_of(dataset: Dataset) -> dict[str, Any]:
         "class_names": dataset.class_names,
         "palette": dataset.palette,
         "label_map": dataset.label_map,
+        "ignored_colors": dataset.ignored_colors,
     }
 
 

@@ -19,7 +19,7 @@ from tools.run_folder import run_name
 # Flags that change results; a value other than the usual is told in the name of their folder.
 _TOLD_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
-    "upsample_input",
+    "upsample_input", "input_range",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from database.datasets import IGNORE_LABEL
+from database.label_maps import MOST_FILE_ID
 from model import decoders, pspnet_mg, resizing, resnet, utils_mg
 from tools.flags import DATABASES, UPSAMPLINGS
 
@@ -61,7 +62,7 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str)
 
 
-_FILE_IDS = frozenset(map(str, range(256)))
+_FILE_IDS = frozenset(map(str, range(MOST_FILE_ID + 1)))
 _SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 _DEPTH = Rule("a whole number from 1 on", _is_depth)
 OBJECT = Rule("an object", lambda value: isinstance(value, dict))
@@ -110,7 +111,7 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         ),
         "image_mean": Rule("three numbers in 0..255", _is_mean),
         "label_map": Rule(
-            f"ids 0..255 to training ids 0..{num_classes - 1} or {IGNORE_LABEL}",
+            f"ids 0..{MOST_FILE_ID} to training ids 0..{num_classes - 1} or {IGNORE_LABEL}",
             lambda value: _is_label_map(value, num_classes),
         ),
         "color_switch": _SWITCH,
@@ -118,6 +119,13 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
             "a whole number from 8 on, or 0", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
         ),
         "upsample_input": _one_of(UPSAMPLINGS),
+        "input_range": Rule(
+            "a number above 0 or null",
+            lambda value: value is None or (type(value) in (int, float) and 0 < value < float("inf")),
+        ),
+        "ignored_colors": Rule(
+            "colours [R, G, B] in 0..255", lambda value: isinstance(value, list) and all(map(_is_color, value))
+        ),
         "flags": OBJECT,
     }
 

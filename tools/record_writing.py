@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from database.datasets import Dataset
 from database.layouts import Sample
-from database.record_index import IndexedSample, RecordIndex, Shard, refuse_other_shards, shard_names
+from database.record_index import IndexedSample, RecordIndex, Shard, color_rows, refuse_other_shards, shard_names
 from database.tfrecord import Place, compare_shard, record_of, write_shard
 from tools.background import read_ahead
 
@@ -62,7 +62,8 @@ def write_records(
         Shard(name, [IndexedSample.of(sample, data_dir, place) for sample, place in zip(share, found, strict=True)])
         for name, share, found in zip(names, shares, places, strict=True)
     ]
-    index = RecordIndex(dataset.name, split, from_list, holdout, dataset.label_map, samples[0].label_map, parts)
+    label_maps = dataset.label_map, samples[0].label_map
+    index = RecordIndex(dataset.name, split, from_list, holdout, *label_maps, parts, color_rows(dataset))
     index.write(folder)
     return index
 

@@ -185,6 +185,8 @@ def _other_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset) -
         return f"a class is '{now}' by --palette and was '{then}'"
     if config.image_mean not in (None, record.image_mean):
         return f"--image_mean is {config.image_mean} and was {record.image_mean}"
+    if config.input_range != record.input_range:
+        return f"--input_range is {config.input_range} and was {record.input_range}"
     return None
 
 
@@ -193,4 +195,6 @@ def _other_colors(record: ModelRecord, dataset: Dataset) -> str | None:
     for name, now, then in zip(dataset.class_names, dataset.palette, record.palette, strict=True):
         if now != then:
             return f"the colour of '{name}' is {now} by --palette and was {then}"
+    if dataset.ignored_colors != record.ignored_colors:
+        return f"the ignored colours are {dataset.ignored_colors} by --palette and were {record.ignored_colors}"
     return None

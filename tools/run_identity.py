@@ -33,7 +33,9 @@ from tools.training_start import pretrained_checkpoint
 logger = logging.getLogger(__name__)
 
 # Flags whose effect is an entry of another name below: the network, the batch, the classes, the data.
-_EXPRESSED_OTHERWISE = (frozenset(NETWORK_FLAGS) | {"batch_size", "gpu_num", "num_classes", "image_mean"}) - {"network"}
+_EXPRESSED_OTHERWISE = (
+    frozenset(NETWORK_FLAGS) | {"batch_size", "gpu_num", "num_classes", "image_mean", "input_range"}
+) - {"network"}
 _NO_PART = (FREE_ON_RESUME - {"train_max_iter"}) | HELD_BY_CONTENT | _EXPRESSED_OTHERWISE
 FLAGS_IN_IDENTITY = tuple(field.name for field in dataclasses.fields(TrainConfig) if field.name not in _NO_PART)
 _DEFAULTS = {name: getattr(TrainConfig, name) for name in FLAGS_IN_IDENTITY}
@@ -46,7 +48,7 @@ _NAMES = {
     _BATCH: "--batch_size times --gpu_num",
     _TOWERS: "--gpu_num",
     _NETWORK: "the network by its flags and the checkpoint it starts from",
-    _INPUT: "--color_switch, --image_mean or --upsample_input",
+    _INPUT: "--color_switch, --image_mean, --upsample_input or --input_range",
     _CLASSES: "the classes by --num_classes, --palette, --label_map and --ignore_label",
     _PRETRAINED: "the checkpoint of --fine_tune_filename",
     _CLASS_WEIGHTS: "--class_weights",
@@ -242,10 +244,11 @@ def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]
 def _entries_of_record(record: ModelRecord) -> dict[str, Any]:
     architecture = dataclasses.asdict(record.architecture)
     label_map = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
-    classes = json.dumps([label_map, list(record.class_names), [list(color) for color in record.palette]])
+    colors = [[list(color) for color in table] for table in (record.palette, record.ignored_colors)]
+    classes = json.dumps([label_map, list(record.class_names), *colors])
     return {
         _NETWORK: architecture,
-        _INPUT: [record.color_switch, list(record.image_mean), record.upsample_input],
+        _INPUT: [record.color_switch, list(record.image_mean), record.upsample_input, record.input_range],
         _CLASSES: hashlib.sha256(classes.encode()).hexdigest(),
     }
 

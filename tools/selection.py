@@ -8,6 +8,7 @@ import os
 from typing import TypeVar
 
 from database.datasets import Dataset, custom_dataset
+from database.input_range import InputRange
 from model import resnet
 from model.pspnet_mg import Architecture
 from tools import checkpoint, cluster
@@ -50,8 +51,8 @@ def training_dataset(config: DatasetFlags) -> tuple[Dataset, str]:
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     """The record beside a checkpoint, or the reference's conventions where there is none.
 
-    Where flags say otherwise, strides, grid, order of channels, mean, enlargement and size of windows are changed;
-    dataset and classes are those of the training. Sizes that do not suit the grid are warned of.
+    Where flags say otherwise, strides, grid, order of channels, mean, input range, enlargement and size of windows are
+    changed; dataset and classes are those of the training. Sizes that do not suit the grid are warned of.
 
     Raises:
         RecordError: the record is damaged.
@@ -69,6 +70,7 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         test_image_size=record.test_image_size if config.test_image_size is None else config.test_image_size,
         upsample_input=config.upsample_input or record.upsample_input,
         image_mean=config.image_mean or record.image_mean,
+        input_range=config.input_range or record.input_range,
     )
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     return record
@@ -100,6 +102,7 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     else:
         dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)
+    dataset = dataclasses.replace(dataset, input_range=InputRange(trained.input_range))
     data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
     return dataset, existing_folder(dataset, data_dir)
 

@@ -152,8 +152,8 @@ def test_custom_dataset_json_label_map(tmp_path):
     [
         ({"num_classes": 1}, "num_classes 1: expected 2 to 254"),
         ({"num_classes": 255}, "num_classes 255: expected 2 to 254"),
-        ({"num_classes": 3, "ignore_label": 256}, "ignore_label 256: expected 0 to 255"),
-        ({"num_classes": 3, "ignore_label": -1}, "ignore_label -1: expected 0 to 255"),
+        ({"num_classes": 3, "ignore_label": 65536}, "ignore_label 65536: expected 0 to 65535"),
+        ({"num_classes": 3, "ignore_label": -1}, "ignore_label -1: expected 0 to 65535"),
         ({"num_classes": 3, "ignore_label": 0}, "ignore_label 0 is also one of the 3 classes 0 to 2"),
     ],
 )
@@ -167,7 +167,7 @@ def test_custom_dataset_numbers(options, message):
     [
         ("map.txt", "1 0\n2\n", "map.txt, line 2: found '2', expected 'id train_id'"),
         ("map.txt", "1 0 road\n", "map.txt, line 1: found '1 0 road'"),
-        ("map.txt", "1 0\n256 1\n", "map.txt, line 2: id '256'"),
+        ("map.txt", "1 0\n65536 1\n", "map.txt, line 2: id '65536'"),
         (
             "map.txt",
             "1 0\n\n7 0 # road\n",

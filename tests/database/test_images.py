@@ -181,7 +181,7 @@ def test_bytes_are_read_as_their_file(tmp_path, suffix):
     assert images.file_format(path) == images.file_format("gone", content)
     assert images.image_size("gone", content) == images.image_size(path)
     np.testing.assert_array_equal(images.read_image("gone", content), images.read_image(path))
-    if suffix != ".webp":  # which knows colours alone
+    if suffix not in (".jpg", ".webp"):  # which hold no ids
         np.testing.assert_array_equal(images.read_label("gone", content), images.read_label(path))
 
 

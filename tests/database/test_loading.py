@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from database.classes import CITYSCAPES_LABEL_MAP
@@ -165,3 +167,41 @@ def test_a_damaged_file_is_named(tmp_path, damaged):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(ImageError, match=rf"{damaged}\.png"):
         load_sample(sample)
+
+
+WIDE_MAP = {0: 255, 7: 0, 300: 1, 26001: 2, 65535: 3}
+
+
+@given(st.lists(st.sampled_from([*WIDE_MAP]), min_size=1, max_size=20))
+def test_ids_up_to_65535_in_the_label_map(ids):
+    found = to_train_ids(np.array([ids], np.int32), WIDE_MAP, "x")
+    np.testing.assert_array_equal(found, [[WIDE_MAP[file_id] for file_id in ids]])
+
+
+def test_bytes_with_a_label_map_that_has_larger_ids():
+    np.testing.assert_array_equal(to_train_ids(np.array([[7, 0]], np.uint8), WIDE_MAP, "x"), [[0, 255]])
+    with pytest.raises(DatasetError, match=r"x: id 44 \(1 pixels\)"):  # 300 of 8 bits
+        to_train_ids(np.array([[7, 44]], np.uint8), WIDE_MAP, "x")
+
+
+@pytest.mark.parametrize("unknown", [-1, 65536, 2**31 - 1, 299])
+def test_ids_beyond_a_wide_label_map(unknown):
+    with pytest.raises(DatasetError, match=f"x: id {unknown} "):
+        to_train_ids(np.array([[7, unknown]], np.int32), WIDE_MAP, "x")
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (26001, r"instance id of Cityscapes \(26001 // 1000 = 26, car\): give \*_labelIds.png"),
+        (33000, "33000 // 1000 = 33, bicycle"),
+        (6657, r"instance id of KITTI \(6657 // 256 = 26, car\): give the files of the folder semantic"),
+    ],
+)
+def test_ids_of_instances_are_recognized(found, words):
+    with pytest.raises(DatasetError, match=words) as caught:
+        to_train_ids(np.array([[7, found]], np.int32), CITYSCAPES_LABEL_MAP, "label.png")
+    assert "--label_map" in str(caught.value)
+    with pytest.raises(DatasetError) as caught:
+        to_train_ids(np.array([[7, 23999]], np.int32), CITYSCAPES_LABEL_MAP, "label.png")
+    assert "instance" not in str(caught.value)

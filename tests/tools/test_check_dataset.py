@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -246,3 +247,45 @@ def test_exit_code_of_the_command(scenes):
         [*command, "--out", str(scenes / "report")], capture_output=True, text=True, check=False, cwd=root
     )
     assert (done.returncode, done.stdout) == (1, "Toy: 1 fault in 3 images of val, test\n")
+
+
+def own_folder(tmp_path, image: np.ndarray, label: np.ndarray, suffix: str = ".png") -> list[str]:
+    """Flags of a look at own data with one training image, and one like it for validation."""
+    for folder, array, end in (("images", image, ".tif"), ("labels", label, suffix)):
+        for split, name in (("train", "a"), ("val", "b")):
+            (tmp_path / folder / split).mkdir(parents=True)
+            Image.fromarray(array).save(tmp_path / folder / split / f"{name}{end}")
+    return ["--database", "custom", "--num_classes", "2", "--data_dir", str(tmp_path), "--out", str(tmp_path / "out")]
+
+
+def report_of(arguments: list[str]) -> dict:
+    with suppress(SystemExit):
+        check_dataset.main(arguments)
+    return json.loads(Path(arguments[arguments.index("--out") + 1], "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_label_that_is_refused_is_a_fault(tmp_path):
+    ids = np.arange(2, dtype=np.uint8).repeat(32).reshape(8, 8)
+    fault, _ = report_of(own_folder(tmp_path, ids, ids, ".jpg"))["faults"]
+    assert "a.jpg: JPEG is lossy" in fault["message"]
+
+
+def test_labels_in_colours_are_looked_at_by_the_palette(tmp_path):
+    colors = np.array([[[9, 0, 0], [9, 0, 0], [0, 9, 0], [0, 0, 0]]], np.uint8)
+    (tmp_path / "palette.txt").write_text("9 0 0 road\n0 9 0 sky\n0 0 0 ignore\n")
+    flags = own_folder(tmp_path, colors, colors)
+    assert "--palette" in report_of(flags)["faults"][0]["message"]
+    report = report_of([*flags, "--palette", str(tmp_path / "palette.txt")])
+    assert report["faults"] == []
+    assert [found["pixels"] for found in report["splits"]["train"]["classes"]] == [2, 1]
+    assert report["splits"]["train"]["ignored_pixels"] == 1
+    (tmp_path / "palette.txt").write_text("9 0 0 road\n0 9 0 sky\n")
+    fault, _ = report_of([*flags, "--palette", str(tmp_path / "palette.txt")])["faults"]
+    assert "a.png: pixel x 3, y 0 has the colour 0 0 0" in fault["message"]
+
+
+def test_the_mean_colour_is_that_of_the_scaled_pixels(tmp_path):
+    image = np.array([[0, 4095, 2047, 1024]], np.uint16)
+    flags = own_folder(tmp_path, image, np.array([[0, 1, 1, 0]], np.uint8))
+    mean = report_of([*flags, "--input_range", "4095"])["splits"]["train"]["color_mean"]
+    assert mean == pytest.approx([np.mean([0, 255, 127, 64])] * 3)

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 from google.protobuf.message import EncodeError
 
 from database.images import ImageError, write_image
+from database.input_range import InputRange
 from database.layouts import Sample
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
@@ -315,3 +316,14 @@ def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ImageError, match=r"b\.png: not an image"):
         evaluate(FakePredictor(), samples, 4, visit=lambda sample, *more: visited.append(sample.name))
     assert visited == ["a"]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_images_of_12_bits_are_predicted_as_their_input_range_says(tmp_path, labelled):
+    path, label = str(tmp_path / "deep.png"), str(tmp_path / "label.png")
+    write_image(path, np.array([[0, 4095]], np.uint16))
+    write_image(label, np.array([[0, 1]], np.uint8))
+    sample = Sample("a", path, label if labelled else None, {0: 0, 1: 1}, input_range=InputRange(4095))
+    seen = []
+    evaluate(FakePredictor(), [sample], 256, visit=lambda sample, image, predicted: seen.append(predicted.tolist()))
+    assert seen == [[[0, 255]]]

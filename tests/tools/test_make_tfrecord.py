@@ -260,9 +260,9 @@ def test_nothing_is_written_beside_shards_of_other_files(data_dir, tmp_path):
         ("--database custom", "--database custom needs --num_classes"),
         ("--database CamVid --label_map m.txt", "--label_map is for --database custom, and --database is CamVid"),
         (
-            "--database custom --num_classes 3 --palette p.txt",
-            "--palette p.txt has no effect on records, which hold the files as they are: give it to train.py, or drop "
-            "--palette",
+            "--database CamVid --input_range 4095",
+            "--input_range 4095.0 has no effect on records, which hold the files as they are: give it to train.py, or "
+            "drop --input_range",
         ),
         (
             "--database custom --num_classes 3 --image_mean 1,2,3",
@@ -293,3 +293,26 @@ def test_flags_that_are_taken():
     )
     assert (config.list_flag, config.val_list, config.ignore_label) == ("val_list", "b.txt", 9)
     assert parse("--split train_extra", MakeTFRecordConfig).database == "Cityscapes"
+
+
+def test_records_of_labels_in_colours_belong_to_their_palette(tmp_path):
+    """They are checked by the palette while they are written, and read by no other."""
+    colors = np.array([[[9, 0, 0], [0, 9, 0], [0, 0, 0]]], np.uint8)
+    for split_folder, array in (("images/train", colors), ("labels/train", colors)):
+        (tmp_path / split_folder).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / split_folder / "a.png")
+    names = {"right": "9 0 0 road\n0 9 0 sky\n0 0 0 ignore\n", "swapped": "0 9 0 sky\n9 0 0 road\n0 0 0 ignore\n"}
+    for name, text in names.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    (tmp_path / "short.txt").write_text("9 0 0 road\n0 9 0 sky\n")
+    line = ["--database", "custom", "--num_classes", "2", "--data_dir", str(tmp_path), "--shards", "1"]
+    with pytest.raises(DatasetError, match=r"a\.png: pixel x 2, y 0 has the colour 0 0 0"):
+        main([*line, "--palette", str(tmp_path / "short.txt")])
+    main([*line, "--palette", str(tmp_path / "right.txt")])
+    dataset = custom_dataset(2, palette_file=str(tmp_path / "right.txt"))
+    [sample] = find_records(dataset, str(tmp_path), ["train"])
+    np.testing.assert_array_equal(load_sample(sample)[1], [[0, 1, 255]])
+    with pytest.raises(TFRecordError, match="--palette names other colours"):
+        find_records(custom_dataset(2, palette_file=str(tmp_path / "swapped.txt")), str(tmp_path), ["train"])
+    with pytest.raises(TFRecordError, match="--palette"):
+        find_records(custom_dataset(2), str(tmp_path), ["train"])

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from database.datasets import get_dataset
-from database.images import ImageError
+from database.images import ImageError, read_label
+from database.loading import to_train_ids
 from tests.tools.runs import tiny_config, toy_record
 from tools.flags import InferenceConfig, PredictConfig
 from tools.prediction_files import PredictionWriter, results_folder
@@ -63,6 +64,21 @@ def test_ids_of_ade_count_from_one(tmp_path, record):
     np.testing.assert_array_equal(read(path), [[1, 150, 6], [1, 1, 1]])
 
 
+def test_ids_above_255_are_written_with_16_bits(tmp_path, record):
+    """As the labels of the dataset hold them, also where other ids are small; read back they are the same."""
+    label_map = {0: 255, 7: 0, 26001: 1, 65535: 2}
+    record = dataclasses.replace(record, label_map=label_map)
+    writer = PredictionWriter(str(tmp_path), record, save_prediction=True, coloring=False)
+    [path] = writer.write("room", IMAGE, np.array([[0, 1, 2], [0, 0, 255]], np.uint8))
+    with Image.open(path) as written:
+        assert written.mode == "I;16"
+        np.testing.assert_array_equal(np.asarray(written), [[7, 26001, 65535], [7, 7, 0]])
+    np.testing.assert_array_equal(to_train_ids(read_label(path), label_map, path), [[0, 1, 2], [0, 0, 255]])
+    [small] = writer.write("other", IMAGE, np.zeros((2, 3), np.uint8))
+    with Image.open(small) as written:
+        assert written.mode == "I;16"
+
+
 def test_folder_that_is_a_file(tmp_path, record):
     (tmp_path / "taken").write_text("")
     writer = PredictionWriter(str(tmp_path / "taken"), record, save_prediction=True, coloring=True)
@@ -88,11 +104,11 @@ def test_folder_names_dataset_run_step_and_scales(record):
 
 def test_folder_names_flags_that_change_results(record):
     flags = {"mirror": False, "test_image_size": 320, "float_type": "bf16", "test_max_iter": 5, "color_switch": False,
-             "upsample_input": 2}  # fmt: skip
+             "upsample_input": 2, "input_range": 4095.0}  # fmt: skip
     folders = {folder_of(record)(**{name: value}) for name, value in flags.items()}
     assert {folder.removeprefix("./val_set/Toy/some-run/step600-ms0-") for folder in folders} == {
         "mirror0", "test_image_size320", "float_typebf16", "test_max_iter5", "color_switch0",
-        "upsample_input2",
+        "upsample_input2", "input_range4095.0",
     }  # fmt: skip
     assert folder_of(record)(float_type="32") == folder_of(record)()
     assert folder_of(record)(coloring=False, windows_per_batch=1, log_dir="elsewhere") == folder_of(record)()

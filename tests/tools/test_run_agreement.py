@@ -86,6 +86,34 @@ def test_scored_on_other_classes(palettes, tmp_path):
     assert refusal(trained, **{**same, "image_mean": mean}) == f"--image_mean is {mean} and was (1.0, 2.0, 3.0)"
 
 
+def test_scored_and_resumed_with_another_input_range():
+    """Also without the flag where the run had it: samples are read by the flags."""
+    config, dataset, record = own_run(**OWN)
+    deep = dataclasses.replace(record, input_range=4095.0)
+    assert refusal(record, **OWN, input_range=4095.0) == "--input_range is 4095.0 and was None"
+    assert refusal(deep, **OWN) == "--input_range is None and was 4095.0"
+    config = dataclasses.replace(config, input_range=4095.0)
+    check_same_classes(deep, config, dataset, "log/model.ckpt-3")
+
+
+def test_resumed_with_other_ignored_colours(tmp_path):
+    plain = tmp_path / "palette.txt"
+    write_palette(plain)
+    _, dataset, record = own_run(**OWN, palette=str(plain))
+    record.write(str(tmp_path))
+    assert ModelRecord.read(str(tmp_path)).ignored_colors == ()
+    plain.write_text(f"{plain.read_text()}0 0 9 ignore\n")
+    config, dataset, record = own_run(**OWN, palette=str(plain))
+    folder = RunFolder(str(tmp_path / "run"))
+    own_run(**OWN, palette=str(plain))[2].write(folder.snapshots)
+    check_same_run(folder, config, dataset, [], str(tmp_path))
+    assert ModelRecord.read(folder.snapshots).ignored_colors == ((0, 0, 9),)
+    plain.write_text(plain.read_text().replace("0 0 9 ignore", "9 9 9 ignore"))
+    config, dataset, _ = own_run(**OWN, palette=str(plain))
+    with pytest.raises(FlagError, match=r"ignored colours are \(\(9, 9, 9\),\) by --palette and were \(\(0, 0, 9\),\)"):
+        check_same_run(folder, config, dataset, [], str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

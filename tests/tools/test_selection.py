@@ -177,6 +177,23 @@ def test_prediction_on_what_was_trained_on(toy_dir):
     )
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 4095.0), (255.0, 255.0)])
+def test_the_input_range_is_that_of_the_training_unless_flags_say_otherwise(toy_dir, tmp_path, given, expected):
+    for config in (PredictConfig(input_range=given), PredictConfig(input_range=given, database="KITTI")):
+        trained = selection.record_of_checkpoint(record_with(tmp_path, input_range=4095.0), config)
+        dataset, _ = selection.prediction_dataset(config, trained)
+        assert (trained.input_range, dataset.input_range.white) == (expected, expected)
+
+
+def test_samples_share_the_input_range_of_the_training_dataset(toy_dir):
+    dataset, folder = selection.training_dataset(
+        TrainConfig(batch_size=2, database="Toy", data_dir=toy_dir, input_range=9)
+    )
+    samples = [*find_samples(dataset, folder, ["train"]), *find_samples(dataset, folder, ["val"])]
+    assert dataset.input_range.white == 9
+    assert all(sample.input_range is dataset.input_range for sample in samples)
+
+
 def test_prediction_on_another_dataset_uses_its_own_folder_and_the_mean_of_the_training(toy_dir, tmp_path):
     config = PredictConfig(database="KITTI")
     trained = selection.record_of_checkpoint(record_with(tmp_path, image_mean=(1.0, 2.0, 3.0)), config)

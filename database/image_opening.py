@@ -1,0 +1,203 @@
+"""Opening image files with Pillow, within limits, and decoding their first rows upright."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import IO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile
+
+from database.errors import DatasetError
+from database.regular_files import regular_file
+
+# Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+# How an image must be turned to stand upright, by its EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+
+# Files of these formats are programs, which Pillow hands to Ghostscript.
+PROGRAM_FORMATS = ("EPS",)
+
+MAX_PIXELS = 178_000_000
+
+# Changing the warning filters, or Pillow's limit, is not safe across threads, so only one at a time may do it.
+_pillow_settings = threading.Lock()
+_max_pixels = MAX_PIXELS
+
+# From an image that Pillow decoded to an array.
+Converter = Callable[[Image.Image], np.ndarray]
+
+
+class ImageError(ValueError):
+    """An image or label file that cannot be read, cannot be written or is of an unfit kind."""
+
+
+@contextmanager
+def decode_errors_named(path: str) -> Iterator[None]:
+    """Turns what Pillow raises on a damaged file into an ImageError that names it."""
+    try:
+        yield
+    except (DatasetError, ImageError):
+        raise
+    except _DECODE_ERRORS as error:
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "cannot identify image file"
+        else:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path}: not an image that can be read ({reason})") from error
+
+
+def set_max_pixels(number: int) -> None:
+    """Sets how many pixels an image or label may have, in this process; `MAX_PIXELS` where it is never called.
+
+    The size is read from the header, before anything is decoded. Like Pillow's own limit, which is set with it, this is
+    a setting of the module: a bound on memory, on which nothing depends that is read.
+
+    Args:
+      number: 1 or more.
+    """
+    global _max_pixels
+    _max_pixels = number
+    # Pillow refuses more than twice its limit, also what is of another size inside of a file than its header says.
+    Image.MAX_IMAGE_PIXELS = (number + 1) // 2
+
+
+set_max_pixels(MAX_PIXELS)
+
+
+@contextmanager
+def _warnings_silenced() -> Iterator[None]:
+    with _pillow_settings, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]]:
+    """The image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
+    # Not by its path, as Pillow would then map grey TIFFs into memory, and those that are to be turned wrongly.
+    with open(path, "rb", opener=regular_file) if content is None else io.BytesIO(content) as file:
+        with _warnings_silenced():
+            image = _opened_within_limit(path, file)
+            if image.format in PROGRAM_FORMATS:
+                raise ImageError(f"{path}: PostScript, a program that draws an image: convert it to PNG or JPEG")
+            orientation = _orientation(image)
+        with image:
+            yield image, orientation
+
+
+def _opened_within_limit(path: str, file: IO[bytes]) -> Image.Image:
+    """As `Image.open`; the caller holds the lock on Pillow's settings."""
+    try:
+        image = Image.open(file)
+    except Image.DecompressionBombError:  # which does not tell height and width
+        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            file.seek(0)
+            image = Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = guard
+    width, height = image.size
+    if width * height > _max_pixels:
+        image.close()
+        raise ImageError(
+            f"{path}: {height}x{width} (height x width) are {height * width} pixels, and --max_pixels is "
+            f"{_max_pixels}: give a smaller image, or raise --max_pixels if there is memory for it"
+        )
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns these itself, in `size` and when it decodes
+        return 1
+    try:
+        # The base class's method: the PNG reader's own decodes the pixels to find metadata after them.
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+    except _DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
+        return 1
+
+
+def all_rows(height: int) -> int:
+    """For `first_rows`: every row."""
+    return height
+
+
+def decode(
+    path: str,
+    content: bytes | None,
+    rows_of: Callable[[int], int],
+    converter_of: Callable[[Image.Image], Converter],
+) -> tuple[np.ndarray, int]:
+    """Decodes the first rows of a file.
+
+    Args:
+      path: of the file.
+      content: its bytes, where they are at hand.
+      rows_of: from the height of the upright image to how many of its rows are wanted, 1 or more.
+      converter_of: called with the image before its pixels are decoded; returns what makes an array of it afterwards,
+        or raises where the file is of an unfit kind.
+
+    Returns:
+      The array of the first rows, upright, and the height of the whole image.
+    """
+    with opened(path, content) as (image, orientation):
+        # The TIFF reader looks at more metadata in both places; the others decode in parallel.
+        with _warnings_silenced() if image.format == "TIFF" else nullcontext():
+            converter = converter_of(image)
+        width, height = upright_size(image, orientation)
+        rows = rows_of(height)
+        if rows < height and orientation == 1:
+            _stop_after(image, rows)
+        with _warnings_silenced() if image.format == "TIFF" else nullcontext():
+            image.load()
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        if rows < height:
+            upright = upright.crop((0, 0, width, rows))
+        return converter(upright), height
+
+
+def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
+    """Width and height."""
+    width, height = image.size
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the file packs its pixels, in Pillow's words; "" where Pillow does not say. Before they are decoded."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _stop_after(image: Image.Image, rows: int) -> None:
+    """Has a PNG decoded up to a row, which takes that share of the time; other formats are decoded whole."""
+    is_plain = image.format == "PNG" and not image.info.get("interlace") and getattr(image, "n_frames", 1) == 1
+    if isinstance(image, ImageFile.ImageFile) and is_plain and len(image.tile) == 1:
+        image.tile = [image.tile[0]._replace(extents=(0, 0, image.width, rows))]

@@ -1,0 +1,223 @@
+"""From label files to the ids that are stored in them: which formats and packings give these, and which do not.
+
+Pillow stretches, inverts or converts some of what it decodes. Ids are taken from the packings listed here alone, of
+which tests know that the stored numbers come back; every other file is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from database.color_masks import ColorTable
+from database.image_opening import Converter, ImageError, raw_mode
+
+_PNG = {
+    ("1", "1"): 1, ("L", "L;2"): 85, ("L", "L;4"): 17, ("L", "L"): 1, ("I;16", "I;16B"): 1,
+    ("P", "P;1"): 1, ("P", "P;2"): 1, ("P", "P;4"): 1, ("P", "P"): 1,
+}  # fmt: skip
+_TIFF = {
+    ("1", "1"): 1, ("1", "1;R"): 1, ("L", "L;2"): 85, ("L", "L;2R"): 85, ("L", "L;4"): 17, ("L", "L;4R"): 17,
+    ("L", "L"): 1, ("L", "L;R"): 1, ("I;16", "I;12"): 1, ("I;16", "I;16"): 1, ("I;16", "I;16N"): 1,
+    ("I;16", "I;16R"): 1, ("I;16B", "I;16B"): 1, ("I;16B", "I;16N"): 1, ("I", "I;16S"): 1, ("I", "I;16BS"): 1,
+    ("I", "I;16NS"): 1, ("I", "I;32N"): 1, ("I", "I;32S"): 1, ("I", "I;32B"): 1, ("I", "I;32BS"): 1, ("I", "I;32NS"): 1,
+    ("P", "P;1"): 1, ("P", "P;1R"): 1, ("P", "P;2"): 1, ("P", "P;2R"): 1, ("P", "P;4"): 1, ("P", "P;4R"): 1,
+    ("P", "P"): 1, ("P", "P;R"): 1,
+}  # fmt: skip
+
+# By format, then by Pillow's mode and the raw mode: the step by which Pillow stretches the stored numbers.
+_STEPS = {
+    "PNG": _PNG,
+    "TIFF": _TIFF,
+    # Binary and plain; `_as_stored` has kept Pillow from stretching them by their maxval.
+    "PPM": {("L", "L"): 1, ("I", "L"): 1, ("I", "I;16B"): 1},
+    "BMP": {("1", "1"): 1, ("P", "P;1"): 1, ("P", "P;4"): 1, ("P", "P"): 1, ("L", "L"): 1},
+    "GIF": {(mode, str(bits)): 1 for mode in "LP" for bits in range(1, 9)},
+    "TGA": {("L", "L"): 1, ("P", "P"): 1},
+    "PCX": {("L", "L"): 1, ("P", "P"): 1},
+}
+
+# Those of colours, by format: Pillow's mode and the raw mode.
+_COLORS = {
+    "PNG": {("RGB", "RGB"), ("RGBA", "RGBA")},
+    "TIFF": {("RGB", "RGB"), ("RGBA", "RGBA")},
+    "PPM": {("RGB", "RGB")},
+    "BMP": {("RGB", "BGR"), ("RGB", "BGRX"), ("RGBA", "BGRA")},
+    "TGA": {("RGB", "BGR"), ("RGBA", "BGRA")},
+    "PCX": {("RGB", "RGB;L")},
+}
+
+_SAVE_AS = "save labels as PNG, of 8 or 16 bits in grey or with a palette"
+_PALETTE_ADVICE = "; those of your own data are read with --database custom and --palette"
+_LOSSY = "is lossy, so that its pixels are not the ids that were drawn"
+_UNFIT_FORMATS = {
+    "JPEG": f"JPEG {_LOSSY}",
+    "MPO": f"JPEG {_LOSSY}",
+    "AVIF": f"AVIF {_LOSSY}",
+    "JPEG2000": "JPEG 2000 may be lossy, so that its pixels may not be the ids that were drawn",
+    "WEBP": "WebP holds colours, and may be lossy",
+}
+
+_LOSSLESS_TIFF = (
+    "raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "lzma", "zstd",
+)  # fmt: skip
+_MIN_IS_WHITE, _SIGNED = 0, 2
+_TAG_SUBFILE, _TAG_PHOTOMETRIC, _TAG_SAMPLE_FORMAT = 254, 262, 339
+_REDUCED_OR_MASK = 1 | 4  # of a page's subfile type
+
+# Libtiff hands out numbers in the machine's order, of which Pillow thinks for the unsigned of 16 bits alone.
+_AS_DECODED_BY_LIBTIFF = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS"}
+
+_BMP_BITS = {"1": 1, "P;1": 1, "P;4": 4, "P": 8, "L": 8}
+
+
+def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = None) -> Converter:
+    """Checks how a label file packs its ids, before they are decoded.
+
+    Args:
+      image: the file opened, which is changed so that the stored numbers are decoded.
+      path: of the file, for messages.
+      colors: the ids that colours stand for, where a palette tells them.
+
+    Returns:
+      What turns the decoded image into uint8 or int32 [H, W], the stored numbers or those of the colours.
+
+    Raises:
+      ImageError: the file is lossy, holds colours or fractions, or packs its ids in a way that is not known to give
+        back what is stored.
+    """
+    if image.format in _UNFIT_FORMATS:
+        _refuse(path, _UNFIT_FORMATS[image.format])
+    _FORMAT_CHECKS.get(str(image.format), _no_check)(image, path)
+    _check_extent(image, path)
+    _check_pages(image, path)
+    packing = image.mode, raw_mode(image)
+    if packing in _COLORS.get(str(image.format), ()) and colors is not None:
+        return lambda decoded: colors.read(path, _opaque_rgb(decoded, path))
+    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+        raise ImageError(
+            f"{path}: labels must be single-channel class ids, this file has mode {image.mode}; convert its colours to "
+            f"ids, in 8-bit grey or a palette PNG{_PALETTE_ADVICE if colors is None else ''}"
+        )
+    step = _STEPS.get(str(image.format), {}).get(packing)
+    if step is None:
+        _refuse(path, f"ids packed as {image.format} {packing[1]} are not known to be read as they are stored")
+    dtype = _dtype(image)
+    return lambda decoded: _ids(decoded, dtype, step)
+
+
+def _ids(decoded: Image.Image, dtype: type[np.integer], step: int) -> np.ndarray:
+    if decoded.mode == "1":
+        return np.asarray(decoded, dtype=np.uint8)
+    ids = np.asarray(decoded)
+    if dtype is np.int8:
+        return ids.view(np.int8).astype(np.int32)
+    ids = ids.astype(dtype, copy=False)
+    return ids if step == 1 else ids // np.uint8(step)
+
+
+def _dtype(image: Image.Image) -> type[np.integer]:
+    """The type of the ids; int8 where Pillow hands out signed bytes as if they were not."""
+    if image.mode not in ("1", "L", "P"):
+        return np.int32
+    signed = image.format == "TIFF" and _SIGNED in _tag(image, _TAG_SAMPLE_FORMAT, (1,))
+    # An 8-bit mode stands for all numbers of the file but in plain PGM.
+    return np.int8 if signed else np.uint8
+
+
+def _opaque_rgb(image: Image.Image, path: str) -> np.ndarray:
+    """uint8 [H, W, 3] of an image of colours without transparent pixels."""
+    pixels = np.asarray(image)
+    if pixels.shape[2] == 4 and (pixels[:, :, 3] != 255).any():
+        row, column = np.argwhere(pixels[:, :, 3] != 255)[0]
+        _refuse(path, f"pixel x {column}, y {row} is transparent, so that its colour stands for no id")
+    return pixels[:, :, :3]
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    raise ImageError(f"{path}: {why}: {_SAVE_AS}")
+
+
+def _no_check(image: Image.Image, path: str) -> None:
+    """Most formats say all there is to know in Pillow's modes."""
+
+
+def _check_ppm(image: Image.Image, path: str) -> None:
+    """Has a PGM decoded as it is stored, where Pillow would stretch it from its maxval."""
+    if image.mode == "1":
+        _refuse(path, "PBM stores black as 1 and white as 0, and programs read that either way")
+    if isinstance(image, ImageFile.ImageFile) and isinstance(image.tile[0].args, tuple):
+        packing, maxval, *rest = image.tile[0].args
+        if image.mode == "RGB" and maxval != 255:
+            _refuse(path, f"colours of a PPM whose white is {maxval}")
+        if isinstance(maxval, int) and image.mode in ("L", "I"):
+            most = 255 if maxval < 256 else 65535
+            image.tile = [image.tile[0]._replace(args=(packing, most, *rest))]
+
+
+def _check_tiff(image: Image.Image, path: str) -> None:
+    compression = str(image.info.get("compression"))
+    if compression not in _LOSSLESS_TIFF:
+        _refuse(path, f"TIFF with the compression {compression}, which is lossy or for black and white alone")
+    if _tag(image, _TAG_PHOTOMETRIC, _MIN_IS_WHITE) == _MIN_IS_WHITE:
+        _refuse(path, "TIFF that stores white as 0 (MinIsWhite), which programs read either way")
+    assert isinstance(image, ImageFile.ImageFile)
+    tile, packing = image.tile[0], raw_mode(image)
+    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple) and packing in _AS_DECODED_BY_LIBTIFF:
+        image.tile = [tile._replace(args=(_AS_DECODED_BY_LIBTIFF[packing], *tile.args[1:]))]
+
+
+def _check_bmp(image: Image.Image, path: str) -> None:
+    """Refuses greys of one or two colours or of 4 bits that Pillow takes for bytes, and those of 8 for bits."""
+    assert isinstance(image, ImageFile.ImageFile)
+    packing = raw_mode(image)
+    if packing not in _BMP_BITS:
+        return
+    if image.tile[0].codec_name == "bmp_rle":
+        is_misread = image.mode == "1"
+    else:
+        assert image.fp is not None
+        image.fp.seek(14)
+        header = image.fp.read(16)
+        bits = int.from_bytes(header[10:12] if header[0] == 12 else header[14:16], "little")
+        is_misread = bits != _BMP_BITS[packing]
+    if is_misread:
+        _refuse(path, "BMP whose palette holds greys alone, and not of as many as its bits may have")
+
+
+_FORMAT_CHECKS: dict[str, Callable[[Image.Image, str], None]] = {
+    "PPM": _check_ppm,
+    "TIFF": _check_tiff,
+    "BMP": _check_bmp,
+}
+
+
+def _check_extent(image: Image.Image, path: str) -> None:
+    """Refuses a GIF whose first frame leaves some of the pixels to Pillow."""
+    tiles = getattr(image, "tile", None)
+    if image.format == "GIF" and tiles and tiles[0].extents != (0, 0, *image.size):
+        _refuse(path, "GIF whose frame is smaller than the image, so that some pixels have no id")
+
+
+def _check_pages(image: Image.Image, path: str) -> None:
+    """Refuses further frames or pages, unless they are smaller copies or masks of the first."""
+    pages = getattr(image, "n_frames", 1)
+    if pages == 1:
+        return
+    if image.format == "TIFF":
+        pages = 1 + sum(not _page_is_copy(image, page) for page in range(1, pages))
+        image.seek(0)
+    if pages > 1:
+        _refuse(path, f"{image.format} of {pages} frames or pages, where a label is one: split it into files")
+
+
+def _page_is_copy(image: Image.Image, page: int) -> bool:
+    image.seek(page)
+    return bool(_tag(image, _TAG_SUBFILE, 0) & _REDUCED_OR_MASK)
+
+
+def _tag(image: Image.Image, number: int, default: Any) -> Any:
+    return image.tag_v2.get(number, default)  # type: ignore[attr-defined]

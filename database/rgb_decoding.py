@@ -1,0 +1,84 @@
+"""From image files in any of Pillow's modes to RGB of 8 bits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from database.image_opening import Converter, ImageError, raw_mode
+from database.input_range import InputRange, scaled_to_bytes
+
+# The formats whose mode "I" holds 0..65535; in the others it holds numbers of any size.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+_WHITE_OF_SIXTEEN_BITS = 65535
+
+
+def rgb_converter(image: Image.Image, path: str, input_range: InputRange | None = None) -> Converter:
+    """Looks at how a file packs its pixels, before they are decoded.
+
+    Args:
+      image: the file opened.
+      path: of the file, for messages.
+      input_range: what stands for white in images of more than 8 bits; None for the usual.
+
+    Returns:
+      What turns the decoded image into uint8 [H, W, 3].
+
+    Raises:
+      ImageError: the file holds colours of 16 bits, and something else than 65535 is to be white.
+    """
+    input_range = input_range or InputRange()
+    maxval = _maxval(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        is_sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BIT_FORMATS)
+        return partial(_grey, path=path, is_sixteen_bit=is_sixteen_bit, maxval=maxval, input_range=input_range)
+    if ";16" in raw_mode(image) or maxval > 255:
+        if input_range.white not in (None, _WHITE_OF_SIXTEEN_BITS):
+            raise ImageError(
+                f"{path}: colours of 16 bits, of which the upper 8 are read, and --input_range is "
+                f"{input_range.white:g}: convert the colours to 8 bits, or drop --input_range"
+            )
+        return lambda decoded: _deep_colors(decoded, path, input_range)
+    input_range.check_bytes(path)
+    return _colors
+
+
+def _maxval(image: Image.Image) -> int:
+    """What a PGM or PPM says is white, where Pillow stretches from it; 0 for other files."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0].args if tiles and image.format == "PPM" else None
+    last = arguments[-1] if isinstance(arguments, tuple) and len(arguments) == 2 else 0
+    return last if isinstance(last, int) else 0
+
+
+def _grey(image: Image.Image, *, path: str, is_sixteen_bit: bool, maxval: int, input_range: InputRange) -> np.ndarray:
+    """Grey of more than 8 bits, repeated into three channels."""
+    numbers = np.asarray(image)
+    white = float(_WHITE_OF_SIXTEEN_BITS if is_sixteen_bit else 255)
+    stored = numbers
+    if is_sixteen_bit and maxval:
+        white = float(maxval)
+        stored = np.rint(numbers * (maxval / _WHITE_OF_SIXTEEN_BITS))
+    finite = stored[np.isfinite(stored)] if image.mode == "F" else stored
+    kind = "16-bit grey" if is_sixteen_bit else "fractions" if image.mode == "F" else "whole numbers"
+    input_range.check(path, kind, float(finite.max(initial=0)), white)
+    if input_range.white is not None:
+        grey = scaled_to_bytes(stored, input_range.white)
+    elif is_sixteen_bit:
+        grey = np.clip(numbers >> 8, 0, 255).astype(np.uint8)
+    else:
+        grey = scaled_to_bytes(numbers, 255)
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+
+
+def _deep_colors(image: Image.Image, path: str, input_range: InputRange) -> np.ndarray:
+    rgb = _colors(image)
+    input_range.check_colors(path, int(rgb.max(initial=0)))
+    return rgb
+
+
+def _colors(image: Image.Image) -> np.ndarray:
+    image.info.pop("transparency", None)  # transparency is dropped, and Pillow warns about some kinds of it
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -1,0 +1,126 @@
+"""Images of more than 8 bits: which stored number is white, and what is warned of."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from database.images import ImageError, read_image
+from database.input_range import InputRange, scaled_to_bytes
+from tests.database import label_files
+
+RAMP = np.linspace(0, 1, 35).reshape(5, 7)
+
+
+def tiff(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "TIFF")
+    return file.getvalue()
+
+
+def png(array: np.ndarray) -> bytes:
+    return label_files.png(array, 16)
+
+
+def deep_rgb_png(largest: int) -> bytes:
+    """A PNG of 16 bits per colour, of one pixel."""
+    content = label_files.png(np.full((1, 3), largest), 16)
+    header = bytearray(content)
+    header[16:26] = (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes([16, 2])
+    header[29:33] = zlib.crc32(bytes(header[12:29])).to_bytes(4, "big")
+    return bytes(header)
+
+
+@pytest.mark.parametrize(
+    ("content", "white"),
+    [
+        (tiff(np.rint(RAMP * 4095).astype(np.uint16)), 4095),
+        (png(np.rint(RAMP * 4095).astype(np.uint16)), 4095),
+        (tiff(np.rint(RAMP * 255).astype(np.uint16)), 255),
+        (tiff(RAMP.astype(np.float32)), 1),
+        (tiff(np.rint(RAMP * 10**6).astype(np.int32)), 10**6),
+        (label_files.pgm(np.rint(RAMP * 4095).astype(int), 4095), 4095),
+        (label_files.pgm(np.rint(RAMP * 4095).astype(int), 65535), 4095),
+    ],
+    ids=["12 bits", "png", "8 in 16 bits", "fractions", "32 bits", "pgm of 4095", "pgm of 65535"],
+)
+def test_the_number_for_white_becomes_255(content, white, caplog):
+    read = read_image("a.tif", content, InputRange(white))
+    assert np.abs(read.astype(float) - RAMP[:, :, None] * 255).max() <= 0.53
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (tiff(np.rint(RAMP * 4095).astype(np.uint16)), "16-bit grey up to 4095, .* 65535 is white (it may be 4095)"),
+        (png(np.rint(RAMP * 255).astype(np.uint16)), "16-bit grey up to 255, .* 65535 is white (it may be 255)"),
+        (tiff(RAMP.astype(np.float32)), "fractions up to 1, .* 255 is white (it may be 1)"),
+        (tiff(np.rint(RAMP * 9).astype(np.int32)), "whole numbers up to 9, "),
+        (tiff(np.rint(RAMP * 4095).astype(np.int32)), "whole numbers up to 4095; those above 255 are read as white"),
+        (label_files.pgm(np.rint(RAMP * 4095).astype(int), 65535), "16-bit grey up to 4095, "),
+        (deep_rgb_png(4095), "colours of 16 bits below 4096, .*convert them to 8 bits"),
+    ],
+    ids=["12 bits", "8 in 16 bits", "fractions", "32 bits", "bright 32 bits", "pgm", "colours"],
+)
+def test_a_range_that_is_hardly_used_is_warned_of_once_with_the_first_file(content, words, caplog):
+    input_range = InputRange()
+    for name in ("first.tif", "second.tif"):
+        read_image(name, content, input_range)
+    [message] = caplog.messages
+    pattern = words.replace("(", r"\(").replace(")", r"\)")
+    assert re.search(f"^first.tif: {pattern}", message)
+    assert "colours" in message or "--input_range" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tiff(np.rint(RAMP * 65535).astype(np.uint16)),
+        tiff((RAMP * 255).astype(np.float32)),
+        tiff(np.zeros((2, 2), np.uint16)),
+        label_files.pgm(np.rint(RAMP * 4095).astype(int), 4095),
+        deep_rgb_png(60000),
+        label_files.png(np.zeros((2, 2), int), 8),
+    ],
+)
+def test_a_range_that_is_used_and_black_images_are_not_warned_of(content, caplog):
+    read_image("a.png", content, InputRange())
+    assert caplog.messages == []
+
+
+def test_numbers_above_white_and_images_of_8_bits_are_warned_of(caplog):
+    input_range = InputRange(255)
+    for _ in range(2):
+        read_image("deep.tif", tiff(np.array([[0, 65535]], np.uint16)), input_range)
+        read_image("bytes.png", label_files.png(np.array([[0, 9]]), 8), input_range)
+    assert [message.split(":")[0] for message in caplog.messages] == ["deep.tif", "bytes.png"]
+    np.testing.assert_array_equal(read_image("b", label_files.png(np.array([[9]]), 8), input_range), [[[9] * 3]])
+
+
+def test_colours_of_16_bits_cannot_be_scaled():
+    with pytest.raises(ImageError, match="a.png: colours of 16 bits, .*--input_range is 4095: convert"):
+        read_image("a.png", deep_rgb_png(4095), InputRange(4095))
+    np.testing.assert_array_equal(read_image("a.png", deep_rgb_png(0x8012), InputRange(65535)), [[[0x80] * 3]])
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=9), st.floats(1e-3, 1e6))
+@settings(deadline=None)
+def test_fractions_of_any_kind_are_scaled(numbers, white):
+    found = scaled_to_bytes(np.array(numbers, np.float32), white)
+    for number, byte in zip(numbers, found.tolist(), strict=True):
+        expected = 0 if number != number else min(max(number * 255 / white, 0), 255)
+        assert abs(byte - expected) <= 0.5 + 1e-6
+
+
+@given(st.lists(st.integers(0, 65535), min_size=1, max_size=9), st.integers(1, 70000))
+def test_sixteen_bits_are_scaled_as_fractions_are(numbers, white):
+    found = scaled_to_bytes(np.array(numbers, np.uint16), white)
+    np.testing.assert_array_equal(found, scaled_to_bytes(np.array(numbers, np.float64), white))
