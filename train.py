@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = run_folder(config)
     logger.info("run: %s", folder.path)
     held_out = validation_samples(config, dataset, data_dir)
+    trained = None
     with ExitStack() as held:
         if not config.eval_only:
             with writing_to(folder):
@@ -49,8 +50,8 @@ def main(arguments: Sequence[str]) -> None:
             check_labels(samples, config.check_data, dataset.class_names, max_bad_files=config.max_bad_files)
             labelled = [sample for sample in held_out if sample.label is not None]
             check_labels(labelled, config.check_data, dataset.class_names, title="validation label ids")
-            train(config, dataset, samples, folder, held_out)
-        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
+            trained = train(config, dataset, samples, folder, held_out)
+        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder, trained), folder)
     if scores is not None:
         print(text_table(scores, dataset.class_names))
 
