@@ -52,9 +52,17 @@ def read_or_tell(path: str) -> np.ndarray | None:
 
 
 def segment(image: np.ndarray, path: str, name: str, predictor: LabelsOfImages, writer: PredictionWriter) -> None:
-    """Segments the image of a path and prints where the results are."""
+    """Segments the image of a path and prints where the results are.
+
+    Raises:
+        NotFiniteError: the network gives NaN or infinity.
+    """
+    from tools.evaluation import image_named
+
     started = time.perf_counter()
-    paths = writer.write(name, image, predictor.labels(image))
+    with image_named(path):
+        labels = predictor.labels(image)
+    paths = writer.write(name, image, labels)
     print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(paths)}", flush=True)
 
 

@@ -27,6 +27,7 @@ from tools.evaluation import Predictor, TowerPredictor, evaluate, predictor_on
 from tools.frozen_weights import FrozenWeights
 from tools.memory_use import free_closed_sessions
 from tools.session_errors import OutOfMemoryError
+from tools.sliding import NotFiniteError
 
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
@@ -207,6 +208,31 @@ def test_predictors_that_are_closed_are_forgotten(checkpoint):
         assert session() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("float_type", "mean", "words"),
+    [("16", 1e6, "give --float_type 32 instead of 16$"), ("32", 3e38, "give another checkpoint, or the --image_mean ")],
+)
+def test_activations_that_overflow(checkpoint, float_type, mean, words):
+    record = dataclasses.replace(tiny_record(), image_mean=(mean, -mean, mean))
+    with Predictor(checkpoint, record, mirror=False, float_type=float_type) as predictor:
+        expected = rf"^{checkpoint}: \d+ of \d+ probabilities are not finite in the window of {SIZE}x{SIZE} .*{words}"
+        with pytest.raises(NotFiniteError, match=expected):
+            predictor.labels(random_image(SIZE, SIZE))
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_the_image_is_named_whose_probabilities_are_not_finite(tmp_path, towers):
+    class Overflowing(FakePredictor):
+        def labels(self, image):
+            if image[0, 0, 0] == 2:
+                raise NotFiniteError("the window")
+            return super().labels(image)
+
+    samples = [write_sample(tmp_path, name, [[red]]) for name, red in (("a", 1), ("b", 2), ("c", 1))]
+    with pytest.raises(NotFiniteError, match=rf"^{samples[1].image}: the window$"):
+        evaluate(Overflowing(), samples, 3, towers=towers)
 
 
 class FakePredictor:
