@@ -28,6 +28,8 @@ _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d+)$")
 # A tensor that checkpoints have whose other tensors are named by the attributes of Python objects.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# A run in whose place another was begun.
+_SET_ASIDE = re.compile(r"(.*)\.earlier-\d+", re.DOTALL)
 # Seconds by which the clocks of machines that share a folder may differ.
 _CLOCK_TOLERANCE = 60.0
 # Variables that snapshots of earlier versions do not have, and what that means for a run that goes on from one.
@@ -62,6 +64,7 @@ def resolve_checkpoint(path: str) -> str:
         if not glob.glob(glob.escape(prefix) + ".data-*"):
             raise CheckpointError(f"{prefix}: the checkpoint has an .index but no .data file: copy both")
         require_sound(prefix)
+        _refuse_other_kinds(prefix + ".index")
         return prefix
     if os.path.exists(prefix):  # the format before TensorFlow 0.12, which slim's ResNets still have
         _refuse_other_kinds(prefix)
@@ -135,7 +138,8 @@ def newest_snapshot(log_dir: str) -> str:
     Raises:
         CheckpointError: there is none, or times do not tell which run is the newest: two are equal, or one lies ahead.
     """
-    newest = [prefix for folder in sorted(_snapshot_folders(log_dir)) for prefix in newest_first(folder)[:1]]
+    folders = _not_set_aside(sorted(_snapshot_folders(log_dir)))
+    newest = [prefix for folder in folders for prefix in newest_first(folder)[:1]]
     if not newest:
         raise CheckpointError(
             f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt"
@@ -145,6 +149,15 @@ def newest_snapshot(log_dir: str) -> str:
     if found is None:
         raise CheckpointError(f"{folder}: every snapshot of the newest run is damaged: give --weights_ckpt")
     return found
+
+
+def _not_set_aside(folders: Sequence[str]) -> list[str]:
+    """The folders of snapshots without those of runs that were set aside for one that has snapshots too.
+
+    These are older, whatever their times say.
+    """
+    runs = {os.path.dirname(folder): folder for folder in folders}
+    return [folder for run, folder in runs.items() if not (match := _SET_ASIDE.fullmatch(run)) or match[1] not in runs]
 
 
 def _latest_of_runs(newest: Sequence[str]) -> str:

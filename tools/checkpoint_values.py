@@ -22,10 +22,15 @@ _ROUNDED_VARIANCE = -1e-2 * BATCH_NORM_EPSILON
 
 
 class TensorReader:
-    """Reads tensors by name and checks each; see `reading`."""
+    """Reads tensors by name and checks each; see `reading`.
+
+    Attributes:
+        shapes: of all tensors, by name.
+    """
 
     def __init__(self, prefix: str, path: str, advice: str) -> None:
         """Takes the prefix for messages, the path to read from and what to do about values that are not usable."""
+        self.shapes = checkpoint.variable_shapes(prefix)  # first: it refuses what is no checkpoint
         self._prefix = prefix
         self._path = path
         self._advice = advice
@@ -40,22 +45,41 @@ class TensorReader:
             CheckpointError: they are not floating point, not finite in float32, or variances below 0; names the first.
         """
         dtype = self._dtypes[name]
-        if not dtype.is_floating:
-            raise self._unusable(name, f"is of dtype {dtype.name}, expected floating point")
+        if not dtype.is_floating:  # TensorFlow reads not all others
+            raise self._unusable(name, _of_dtype(dtype.name))
         with checkpoint.damage_named(self._prefix, self._path):
             array = np.asarray(self._reader.get_tensor(name))
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(array.astype(np.float32, copy=False))
-        if not finite.all():
-            raise self._unusable(name, f"has {_counted(array, ~finite)}, expected finite numbers")
-        if name.endswith(_VARIANCE):
-            negative = array < _ROUNDED_VARIANCE
-            if negative.any():
-                raise self._unusable(name, f"has {_counted(array, negative)}, expected variances of 0 or more")
+        fault = fault_of_values(name, array)
+        if fault is not None:
+            raise self._unusable(name, fault)
         return array
 
     def _unusable(self, name: str, fault: str) -> CheckpointError:
         return CheckpointError(f"{self._prefix}: '{name}' {fault}: {self._advice}")
+
+
+def fault_of_values(name: str, array: np.ndarray) -> str | None:
+    """What makes an array of no use as a variable of the network, in words; None for nothing.
+
+    Args:
+        name: of the variable; it tells variances.
+        array: floating point that is finite in float32, variances of 0 or more, or else at fault.
+    """
+    if not tf.as_dtype(array.dtype).is_floating:
+        return _of_dtype(array.dtype.name)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32, copy=False))
+    if not finite.all():
+        return f"has {_counted(array, ~finite)}, expected finite numbers"
+    if name.endswith(_VARIANCE):
+        negative = array < _ROUNDED_VARIANCE
+        if negative.any():
+            return f"has {_counted(array, negative)}, expected variances of 0 or more"
+    return None
+
+
+def _of_dtype(name: str) -> str:
+    return f"is of dtype {name}, expected floating point"
 
 
 def _counted(array: np.ndarray, bad: np.ndarray) -> str:

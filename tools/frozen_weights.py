@@ -49,19 +49,10 @@ class FrozenWeights:
     """
 
     def __init__(self, prefix: str, reader: TensorReader, dtype: tf.DType) -> None:
-        """Lists the checkpoint.
-
-        Args:
-            prefix: of the checkpoint.
-            reader: of the checkpoint.
-            dtype: of the constants, that of the computation.
-
-        Raises:
-            CheckpointError: it cannot be read.
-        """
+        """Takes the prefix of the checkpoint, its reader, and the dtype of the constants, that of the computation."""
         self._prefix = prefix
         self._dtype = dtype
-        self._found = checkpoint.variable_shapes(prefix)
+        self._found = reader.shapes
         self._reader = reader
         self._biases: dict[str, np.ndarray] = {}  # of the normalizations folded so far
         self._needed: dict[str, list[int]] = {}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tools.runs import write_checkpoint
+from tests.tools.runs import tensors_in, train_with, write_checkpoint
 from tools.checkpoint import CheckpointError
 from tools.checkpoint_values import reading, require_usable
 from tools.pretrained_weights import PretrainedInitializer
+from tools.run_folder import run_folder
 
 WEIGHTS, VARIANCE = "net/conv/weights", "net/conv/BatchNorm/moving_variance"
 
@@ -100,3 +104,25 @@ def test_any_floats(tmp_path_factory, array):
                 reader.array(WEIGHTS)
         else:
             np.testing.assert_array_equal(reader.array(WEIGHTS), array)
+
+
+def test_what_is_no_checkpoint_is_not_called_damaged(tmp_path):
+    os.mkfifo(tmp_path / "pipe.index")
+    (tmp_path / "notes.index").write_bytes(b"not a checkpoint")
+    for name, words in (("pipe", "a folder, a pipe or a device"), ("notes", "not a checkpoint that can be read")):
+        with pytest.raises(CheckpointError, match=words), reading(str(tmp_path / name), "advice"):
+            pytest.fail("opened")
+
+
+def test_a_run_does_not_go_on_from_momentum_that_is_not_finite(tiny_run, narrow_resnet, log_dir):
+    """Nothing is written then."""
+    config = dataclasses.replace(tiny_run.config, log_dir=log_dir, resume_step=2)
+    folder = run_folder(config)
+    values = tensors_in(tiny_run.folder.snapshot(2))
+    name = next(name for name in sorted(values) if name.endswith("/weights/Momentum"))
+    values[name].flat[0] = np.nan
+    write_checkpoint(folder.snapshot(2), values)
+    before = sorted(os.listdir(folder.snapshots))
+    with pytest.raises(CheckpointError, match=f"^{folder.snapshot(2)}: '{name}' .* nan .*--resume_step$"):
+        train_with(config)
+    assert sorted(os.listdir(folder.snapshots)) == before

@@ -228,3 +228,12 @@ def test_what_cannot_be_read_is_not_known(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path / "none", tmp_path):
         assert kind_of(str(path)) is None
+
+
+@pytest.mark.parametrize("name", ["pointer.pth", "login.ckpt", "empty.ckpt"])
+def test_an_index_that_is_something_else(tmp_path, name):
+    prefix = write_checkpoint(str(tmp_path / "model.ckpt"), {"net/a": np.ones(3, np.float32)})
+    content, what, _ = REFUSED[name]
+    (tmp_path / "model.ckpt.index").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"^{prefix}.index: this is .*{what}"):
+        checkpoint.resolve_checkpoint(prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 
@@ -12,10 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from database.tfrecord import compare_shard, write_shard
-from tests.tools.runs import write_checkpoint
+from model import resnet
+from tests.tools.runs import NARROW, NETWORK, smallest_config, toy_record, train_with, write_checkpoint
 from tools import checkpoint, plain_paths
 from tools.checkpoint import CheckpointError
 from tools.checkpoint_values import reading
+from tools.evaluation import Predictor
 from tools.metrics import ConfusionMatrix
 from tools.plain_paths import readable_prefix, writable_prefix
 from tools.summaries import write_validation
@@ -178,3 +181,16 @@ def test_messages_name_the_checkpoint_and_no_link(written, tmp_path, version):
             use(prefix)
         assert str(caught.value).startswith(f"{prefix}: ")
         assert "/checkpoint-" not in str(caught.value)
+
+
+def test_a_run_in_such_a_folder_trains_resumes_and_predicts(toy_dir, tmp_path, monkeypatch):
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    monkeypatch.chdir(tmp_path)
+    config = smallest_config(toy_dir, "l[2]*\\", train_max_iter=1)
+    train_with(config)
+    folder = train_with(dataclasses.replace(config, train_max_iter=2, resume_step="latest"))
+    assert os.listdir(tmp_path) == [config.log_dir]
+    prefix = checkpoint.newest_snapshot(config.log_dir)
+    assert prefix == folder.snapshot(2)
+    with Predictor(prefix, toy_record(config), mirror=False) as predictor:
+        assert predictor.labels(np.zeros((9, 9, 3), np.uint8)).shape == (9, 9)

@@ -188,3 +188,14 @@ def test_a_step_that_is_written_again_is_followed_again(tmp_path):
         if len(found) == 3:
             break
     assert found == [2, 4, 4]
+
+
+def test_a_run_that_was_set_aside_is_older_than_the_one_in_its_place(tmp_path):
+    now = time.time()
+    for number, name in enumerate(("a.earlier-1", "a.earlier-2")):
+        aside = write_run(tmp_path / "log" / "ADE" / name, 9, now - 10 + number)
+    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == aside
+    begun_again = write_run(tmp_path / "log" / "ADE" / "a", 1, now - 1000)
+    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == begun_again
+    other = write_run(tmp_path / "log" / "ADE" / "b.earlier-1", 1, now - 500)
+    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == other
