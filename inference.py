@@ -63,10 +63,18 @@ def segment(
     writer: PredictionWriter,
     wanted: str | None = None,
 ) -> None:
-    """Segments the image of a path and prints where the results are."""
+    """Segments the image of a path and prints where the results are.
+
+    Raises:
+        NotFiniteError: the network gives NaN or infinity.
+    """
+    from tools.evaluation import image_named
+
     started = time.perf_counter()
+    with image_named(path):
+        labels = predictor.labels(image)
     name = names.name(path, wanted)
-    paths = writer.write(name, image, predictor.labels(image))
+    paths = writer.write(name, image, labels)
     names.keep(name)
     print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(paths)}", flush=True)
 

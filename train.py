@@ -40,13 +40,14 @@ def main(arguments: Sequence[str]) -> None:
     held_out = validation_samples(config, dataset, data_dir)
     folder = choose_run(config, dataset, samples, data_dir)
     logger.info("run: %s", folder.path)
+    trained = None
     with ExitStack() as held:
         if samples is not None:
             with writing_to(folder):
                 held.enter_context(run_lock(folder.path))
             check_training_data(config, dataset, samples, held_out, folder)
-            train(config, dataset, samples, folder, held_out)
-        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder), folder)
+            trained = train(config, dataset, samples, folder, held_out)
+        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder, trained), folder)
     if scores is not None:
         print(text_table(scores, dataset.class_names))
 

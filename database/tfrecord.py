@@ -144,6 +144,11 @@ def record_of(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
+def literal_path(path: str) -> bytes:
+    """The path of a file of records for TensorFlow, which expects UTF-8 and takes `<scheme>://` for another system."""
+    return os.fsencode(os.path.abspath(path))
+
+
 def write_shard(path: str, records: Iterable[bytes]) -> list[Place]:
     """Writes a file of records, whole or not at all; its folder is created where needed.
 
@@ -155,7 +160,7 @@ def write_shard(path: str, records: Iterable[bytes]) -> list[Place]:
     """
     places: list[Place] = []
     try:
-        with written_atomically(path) as partial_path, tf.io.TFRecordWriter(partial_path) as writer:
+        with written_atomically(path) as partial_path, tf.io.TFRecordWriter(literal_path(partial_path)) as writer:
             for record in records:
                 writer.write(record)
                 places.append(_next_place(places, record))
@@ -181,7 +186,7 @@ def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
     if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
         raise TFRecordError(f"{path}: a folder, a pipe or a device, expected a file of records: remove it")
     try:
-        for found, expected in zip_longest(tf.io.tf_record_iterator(path), records):
+        for found, expected in zip_longest(tf.io.tf_record_iterator(literal_path(path)), records):
             if found != expected:
                 raise TFRecordError(
                     f"{path}: record {len(places)} {_difference(found, expected)}: it was made from other files or "

@@ -1,4 +1,4 @@
-"""Finding checkpoints, comparing them with a graph, initializing from a ResNet and resuming."""
+"""Finding checkpoints, comparing them with a graph, and resuming."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import tensorflow.compat.v1 as tf
-import tf_slim as slim
 
 from database.folders import walked
 from database.regular_files import regular_file
 from tools import snapshot_files
+from tools.file_kinds import CHECKPOINT, kind_of
+from tools.plain_paths import readable_prefix
 from tools.run_folder import SNAPSHOT_NAME
 from tools.session_errors import reason
 
@@ -24,6 +26,12 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d+)$")
+# A tensor that checkpoints have whose other tensors are named by the attributes of Python objects.
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+# A run in whose place another was begun.
+_SET_ASIDE = re.compile(r"(.*)\.earlier-\d+", re.DOTALL)
+# Seconds by which the clocks of machines that share a folder may differ.
+_CLOCK_TOLERANCE = 60.0
 # Variables that snapshots of earlier versions do not have, and what that means for a run that goes on from one.
 _LATER_ADDITIONS = {"loss_scale/skipped_steps": "steps skipped as their gradients overflowed are counted from here on"}
 
@@ -48,6 +56,7 @@ def resolve_checkpoint(path: str) -> str:
         if found is None and any(map(newest_first, folders)):
             raise CheckpointError(f"{path}: every checkpoint in this folder is damaged: give another")
         if found is None:
+            _refuse_other_kinds(path)
             raise CheckpointError(f"{path}: this folder holds no checkpoint ({SNAPSHOT_NAME}-<step>.index)")
         return found
     prefix = _SUFFIX.sub("", path)
@@ -55,22 +64,33 @@ def resolve_checkpoint(path: str) -> str:
         if not glob.glob(glob.escape(prefix) + ".data-*"):
             raise CheckpointError(f"{prefix}: the checkpoint has an .index but no .data file: copy both")
         require_sound(prefix)
+        _refuse_other_kinds(prefix + ".index")
         return prefix
     if os.path.exists(prefix):  # the format before TensorFlow 0.12, which slim's ResNets still have
+        _refuse_other_kinds(prefix)
         return prefix
+    if os.path.exists(path):
+        raise CheckpointError(f"{path}: the checkpoint has no {os.path.basename(prefix)}.index: copy it too")
     beside = newest_first(os.path.dirname(prefix) or ".")
     hint = f"; the newest in its folder is {beside[0]}" if beside else ""
     raise CheckpointError(f"{path}: there is no such checkpoint{hint}")
 
 
+def _refuse_other_kinds(path: str) -> None:
+    """Refuses a file or a folder that is known to be something else; files that are not known are left to TensorFlow.
+
+    Raises:
+        CheckpointError: names what it is and what takes it.
+    """
+    kind = kind_of(path)
+    if kind not in (None, CHECKPOINT):
+        raise CheckpointError(kind.refusal(path, "a TensorFlow checkpoint (prefix, .index or folder)"))
+
+
 def newest_first(folder: str) -> list[str]:
-    """The prefixes of the checkpoints in a folder, by when their `.index` was written, then by step."""
+    """The prefixes of the checkpoints in a folder, by when they were written, see `snapshot_files.Age`."""
     indices = glob.glob(os.path.join(glob.escape(folder), "*.index"))
-
-    def age(index: str) -> tuple[float, int]:
-        return os.path.getmtime(index), checkpoint_step(index[: -len(".index")]) or 0
-
-    return [index[: -len(".index")] for index in sorted(indices, key=age, reverse=True)]
+    return sorted((index.removesuffix(".index") for index in indices), key=snapshot_files.age, reverse=True)
 
 
 def newest_sound(folder: str, last_step: int | None = None) -> str | None:
@@ -113,15 +133,18 @@ def _old_format_in(folder: str) -> str | None:
 def newest_snapshot(log_dir: str) -> str:
     """The newest sound snapshot of the run under a log folder that wrote one last.
 
+    Serial numbers count within a run. Between runs times decide, see `snapshot_files.Age`.
+
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or times do not tell which run is the newest: two are equal, or one lies ahead.
     """
-    newest = [prefix for folder in sorted(_snapshot_folders(log_dir)) for prefix in newest_first(folder)[:1]]
+    folders = _not_set_aside(sorted(_snapshot_folders(log_dir)))
+    newest = [prefix for folder in folders for prefix in newest_first(folder)[:1]]
     if not newest:
         raise CheckpointError(
             f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt"
         )
-    folder = os.path.dirname(max(newest, key=lambda prefix: os.path.getmtime(prefix + ".index")))
+    folder = os.path.dirname(_latest_of_runs(newest))
     found = newest_sound(folder)
     if found is None:
         raise CheckpointError(f"{folder}: every snapshot of the newest run is damaged: give --weights_ckpt")
@@ -131,6 +154,34 @@ def newest_snapshot(log_dir: str) -> str:
 def has_snapshots_below(folder: str) -> bool:
     """Whether a run below a folder has left a snapshot."""
     return next(_snapshot_folders(folder), None) is not None
+
+
+def _not_set_aside(folders: Sequence[str]) -> list[str]:
+    """The folders of snapshots without those of runs that were set aside for one that has snapshots too.
+
+    These are older, whatever their times say.
+    """
+    runs = {os.path.dirname(folder): folder for folder in folders}
+    return [folder for run, folder in runs.items() if not (match := _SET_ASIDE.fullmatch(run)) or match[1] not in runs]
+
+
+def _latest_of_runs(newest: Sequence[str]) -> str:
+    """The one of several runs' newest snapshots that was written last."""
+    times = {prefix: snapshot_files.age(prefix).time for prefix in newest}
+    latest, *others = sorted(times, key=times.__getitem__, reverse=True)
+    if not others:
+        return latest
+    if times[latest] > time.time() + _CLOCK_TOLERANCE:
+        raise CheckpointError(
+            f"{latest}: this snapshot is dated {time.ctime(times[latest])}, which is in the future, so times do not "
+            f"tell whether it is newer than {others[0]}: give one of them with --weights_ckpt"
+        )
+    if times[latest] == times[others[0]]:
+        raise CheckpointError(
+            f"{latest} and {others[0]} are of the same time, {time.ctime(times[latest])}, so it does not tell which "
+            "run is the newest: give one of them with --weights_ckpt"
+        )
+    return latest
 
 
 def _snapshot_folders(log_dir: str) -> Iterator[str]:
@@ -174,10 +225,12 @@ def variable_shapes(prefix: str) -> dict[str, list[int]]:
     for path in (prefix, prefix + ".index", *glob.glob(glob.escape(prefix) + ".data-*")):
         if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
             raise CheckpointError(f"{path}: a folder, a pipe or a device, expected a file of the checkpoint")
-    try:
-        return dict(tf.train.NewCheckpointReader(prefix).get_variable_to_shape_map())
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: it ends too early
-        raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({reason(error)})") from error
+    with linked(prefix) as path:
+        try:
+            return dict(tf.train.NewCheckpointReader(path).get_variable_to_shape_map())
+        except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: it ends too early
+            told = reason(error).replace(path, prefix)
+            raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({told})") from error
 
 
 def require_match(prefix: str, variables: Sequence[tf.Variable], advice: str) -> None:
@@ -218,6 +271,8 @@ def require_shapes(prefix: str, found: Mapping[str, list[int]], needed: Mapping[
     missing = [name for name in needed if name not in found]
     if missing:
         networks = sorted({name.split("/")[0] for name in found if name.startswith("resnet_v1_")})
+        if _OBJECT_GRAPH in found:
+            networks = ["an object graph, as Keras and tf.train.Checkpoint write"]
         holds = f"it holds {', '.join(networks)}" if networks else "it holds no ResNet-v1"
         raise CheckpointError(
             f"{prefix}: '{missing[0]}' and {len(missing) - 1} more of {len(needed)} variables are missing "
@@ -234,100 +289,50 @@ def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
     Raises:
         CheckpointError: the data is damaged.
     """
-    with damage_named(prefix), session.graph.as_default():
-        saver.restore(session, prefix)
+    with opened(prefix) as path, session.graph.as_default():
+        saver.restore(session, path)
 
 
 @contextmanager
-def damage_named(prefix: str) -> Iterator[None]:
-    """Raises CheckpointError where what is done inside finds the checkpoint damaged; no memory is no damage."""
+def opened(prefix: str) -> Iterator[str]:
+    """Lets a block read a checkpoint with TensorFlow, which takes a prefix for a pattern.
+
+    Yields:
+        The prefix to give to TensorFlow; it is valid until the block ends.
+
+    Raises:
+        CheckpointError: as `damage_named`, or the checkpoint cannot be reached.
+    """
+    with linked(prefix) as path, damage_named(prefix, path):
+        yield path
+
+
+@contextmanager
+def linked(prefix: str) -> Iterator[str]:
+    """As `opened`, where what is done inside names damage itself."""
+    with ExitStack() as links:
+        try:
+            path = links.enter_context(readable_prefix(prefix))
+        except OSError as error:
+            raise CheckpointError(
+                f"{prefix}: TensorFlow takes these characters for a pattern, and no link without them can be made "
+                f"({reason(error)}): rename the folder or the file, or set TMPDIR"
+            ) from error
+        yield path
+
+
+@contextmanager
+def damage_named(prefix: str, path: str | None = None) -> Iterator[None]:
+    """Raises CheckpointError where what is done inside finds the checkpoint damaged; no memory is no damage.
+
+    Args:
+        prefix: of the checkpoint.
+        path: by which TensorFlow reads it, if another; messages name the prefix instead.
+    """
     try:
         yield
-    except tf.errors.ResourceExhaustedError:
+    except (tf.errors.ResourceExhaustedError, CheckpointError):
         raise
     except (tf.errors.OpError, ValueError, IndexError) as error:  # IndexError: the data ends too early
-        raise CheckpointError(f"{prefix}: the checkpoint is damaged ({reason(error)})") from error
-
-
-class StartingPoints:
-    """w0 of L2-SP: one untrained local variable per backbone weight, which no snapshot holds.
-
-    Call it while the graph is built; `PretrainedInitializer` fills the variables.
-    """
-
-    def __init__(self) -> None:
-        self.variables: dict[str, tf.Variable] = {}
-
-    def __call__(self, weights: Sequence[tf.Variable]) -> Mapping[str, tf.Tensor]:
-        """Creates w0 beside each weight and returns the values by the name of the weight."""
-        for weight in weights:
-            with tf.device(weight.device):
-                self.variables[weight.op.name] = tf.get_variable(
-                    f"{weight.op.name}/start",
-                    weight.shape,
-                    initializer=tf.zeros_initializer(),
-                    trainable=False,
-                    collections=[tf.GraphKeys.LOCAL_VARIABLES],
-                    use_resource=True,
-                )
-        return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
-
-
-def _layer(variable: tf.Variable) -> str:
-    """The scope of the layer that a variable, be it of its batch normalization, belongs to."""
-    return variable.op.name.partition("/BatchNorm/")[0].removesuffix("/weights").removesuffix("/biases")
-
-
-class PretrainedInitializer:
-    """Reads the backbone, w0 of L2-SP, and the head where there is one, from a ResNet or PSPNet checkpoint.
-
-    Build it with the graph, before the graph is finalized; run it in the session.
-    """
-
-    def __init__(
-        self,
-        prefix: str,
-        backbone: Sequence[tf.Variable],
-        starting_points: Mapping[str, tf.Variable],
-        head: Sequence[tf.Variable] = (),
-    ) -> None:
-        """Compares the checkpoint with the graph.
-
-        Args:
-            prefix: of the checkpoint.
-            backbone: every variable the checkpoint must bring, running statistics included.
-            starting_points: w0 variables by the name of the weight.
-            head: variables that are taken where the checkpoint has all of their layer in the same shape, as that of
-                an earlier stage of training does; the others keep their random values.
-
-        Raises:
-            CheckpointError: the checkpoint does not fit or is damaged.
-        """
-        require_match(
-            prefix,
-            backbone,
-            "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
-        )
-        self.prefix = prefix
-        shapes = variable_shapes(prefix)
-        other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
-        taken = [v for v in head if _layer(v) not in other]
-        logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
-        if taken:
-            logger.info("layers of the head from there: %s", ", ".join(sorted({_layer(v) for v in taken})))
-        if taken and other:
-            logger.info("not there in this shape, so left random: %s", ", ".join(sorted(other)))
-        if starting_points:
-            logger.info("w0 of L2-SP from %s", prefix)
-        with damage_named(prefix):
-            self._assign_weights = slim.assign_from_checkpoint(prefix, [*backbone, *taken])
-            self._assign_starts = (
-                slim.assign_from_checkpoint(prefix, dict(starting_points)) if starting_points else None
-            )
-
-    def run(self, session: tf.Session, *, resumed: bool) -> None:
-        """Fills backbone and head, unless a snapshot was restored already, and w0."""
-        if not resumed:
-            session.run(*self._assign_weights)
-        if self._assign_starts is not None:
-            session.run(*self._assign_starts)
+        told = reason(error).replace(path or prefix, prefix)
+        raise CheckpointError(f"{prefix}: the checkpoint is damaged ({told})") from error

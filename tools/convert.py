@@ -26,7 +26,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(
         prog="python -m tools.convert", description="Convert weights of other projects.", allow_abbrev=False
     )
-    parser.add_argument("source", help=".pth, .pt, .bin, .safetensors or .npy file")
+    parser.add_argument("source", help=".pth, .pth.tar, .pt, .bin, .safetensors or .npy file")
     parser.add_argument("--out", required=True, help="folder for the checkpoint and its config.json")
     parser.add_argument("--format", choices=WEIGHT_MAPS, help=f"layout (default: as the names tell). {formats}")
     parser.add_argument("--decoder", help="CSAILVision: the decoder's file, SOURCE being the encoder's")

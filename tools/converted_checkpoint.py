@@ -13,6 +13,7 @@ from database.atomic import written_atomically
 from database.datasets import Dataset, custom_dataset, get_dataset
 from model import pspnet_mg
 from tools.model_record import CONFIG_NAME, BackboneRecord, ModelRecord
+from tools.plain_paths import writable_prefix
 from tools.session_errors import reason
 from tools.weight_conversion import Conversion, ConversionError, Source, convert
 
@@ -130,7 +131,8 @@ def _save(variables: list[tf.Variable], values: Mapping[str, np.ndarray], prefix
         # The initial value of each is an input of its initializer, and a graph takes any tensor from outside.
         initial_values = {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables}
         session.run([variable.initializer for variable in variables], initial_values)
-        saver.save(session, prefix, write_meta_graph=False)
+        with writable_prefix(prefix) as path:
+            saver.save(session, path, write_meta_graph=False)
 
 
 def _write_report(conversion: Conversion, path: str) -> None:

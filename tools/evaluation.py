@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import starmap
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -24,7 +26,7 @@ from tools.latency import LabelsOfImages
 from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
 from tools.session_errors import memory_limits_named
-from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE, NotFiniteError, SlidingPredictor
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Predictor:
         """
         if float_type != "32":
             avoid_faulty_amx()
+        self._prefix, self._float_type = prefix, float_type
         self._record = record
         self.engine_seconds = 0.0
         self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type], device or cluster.tower_devices(1)[0])
@@ -122,6 +125,7 @@ class Predictor:
         Raises:
             OutOfMemoryError: the windows the network sees at a time do not fit, or the rows of the image that they
                 reach.
+            NotFiniteError: the network gives NaN or infinity; names the checkpoint and the window.
         """
         height, width = image.shape[:2]
         with memory_limits_named(
@@ -129,7 +133,18 @@ class Predictor:
             f"{self._smaller_windows}, give --ms 0, or make the image smaller",
         ):
             centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
-            return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+            with self._not_finite_named():
+                return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+
+    @contextmanager
+    def _not_finite_named(self) -> Iterator[None]:
+        try:
+            yield
+        except NotFiniteError as error:
+            advice = f"give --float_type 32 instead of {self._float_type}"
+            if self._float_type == "32":
+                advice = "give another checkpoint, or the --image_mean and --color_switch that it was trained with"
+            raise NotFiniteError(f"{self._prefix}: {error}: {advice}") from error
 
     def close(self) -> None:
         """Frees the session."""
@@ -174,6 +189,15 @@ class TowerPredictor:
         self.close()
 
 
+@contextmanager
+def image_named(path: str) -> Iterator[None]:
+    """Names the image for which NotFiniteError is raised inside."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{path}: {error}") from error
+
+
 def predictor_on(devices: Sequence[str], build: Callable[[str], Predictor]) -> Predictor | TowerPredictor:
     """A predictor that works on all devices, from a function that builds the one of a device."""
     predictors = [build(device) for device in devices]
@@ -206,6 +230,7 @@ def evaluate(
 
     Raises:
         ImageError, DatasetError: a file cannot be read or does not fit; see `database.loading`.
+        NotFiniteError: the network gives NaN or infinity for one; names it.
     """
     matrix = ConfusionMatrix(num_classes)
 
@@ -220,12 +245,15 @@ def evaluate(
         if visit is not None:
             visit(sample, image, predicted)
 
-    def predict(loaded: tuple[np.ndarray, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    def predict(
+        sample: Sample, loaded: tuple[np.ndarray, np.ndarray | None]
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         image, label = loaded
-        return image, label, predictor.labels(image)
+        with image_named(sample.image):
+            return image, label, predictor.labels(image)
 
-    loaded = read_ahead(load, samples, max(2, towers))
-    predictions = map(predict, loaded) if towers == 1 else read_ahead(predict, loaded, towers)
+    loaded = zip(samples, read_ahead(load, samples, max(2, towers)), strict=True)
+    predictions = starmap(predict, loaded) if towers == 1 else read_ahead(lambda pair: predict(*pair), loaded, towers)
     with WriteBehind() as behind:
         for sample, results in tqdm(zip(samples, predictions, strict=True), title, len(samples), unit="img"):
             behind.call(leave, sample, *results)

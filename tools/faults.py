@@ -24,6 +24,7 @@ from tools.rollback import DivergedError
 from tools.run_lock import RunLockError
 from tools.server_zip import ServerZipError
 from tools.session_errors import OutOfMemoryError
+from tools.sliding import NotFiniteError
 from tools.tables import TablesError
 from tools.training import OutputError
 from tools.weight_conversion import ConversionError
@@ -45,6 +46,7 @@ USER_FAULTS: tuple[type[Exception], ...] = (
     ImageError,
     LayerNameError,
     MissingStartingPointError,
+    NotFiniteError,
     NpyDictionaryError,
     OutOfMemoryError,
     OutputError,

@@ -44,15 +44,17 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
     Raises:
         RecordError: the record beside the snapshots is damaged.
     """
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
 
-    def unseen() -> list[int]:
-        return [step for step in snapshot_steps(folder) if step not in seen]
+    def unseen() -> list[tuple[int, int]]:
+        """Steps with serial numbers: a run that went back to an earlier step writes others of the same steps."""
+        found = [(step, snapshot_files.age(folder.snapshot(step)).serial) for step in snapshot_steps(folder)]
+        return [snapshot for snapshot in found if snapshot not in seen]
 
     while True:
         new = unseen()
-        for step in new:
-            seen.add(step)
+        for step, serial in new:
+            seen.add((step, serial))
             prefix = folder.snapshot(step)
             fault = snapshot_files.fault_of(prefix)
             if fault is None or not os.path.exists(prefix + ".index"):  # the run may be removing it
@@ -61,7 +63,7 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
                 logger.warning("%s is damaged and passed over: %s", prefix, fault)
         record = ModelRecord.read(folder.snapshots)
         last = None if record is None else record.flags.get("train_max_iter")
-        if last is not None and seen and max(seen) >= last:
+        if last is not None and seen and max(seen)[0] >= last:
             return
         if not new:
             logger.info("waiting for the next snapshot in %s", folder.snapshots)

@@ -16,6 +16,11 @@ import tensorflow.compat.v1 as tf
 from model.pspnet_mg import Architecture, forward_graph
 from model.utils_mg import BATCH_NORM_EPSILON, TowerList
 from tools import checkpoint
+from tools.checkpoint import CheckpointError
+from tools.checkpoint_values import TensorReader, reading
+
+# About values that are not usable.
+_ADVICE = "copy or convert it again, or give an earlier snapshot or another checkpoint with --weights_ckpt"
 
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -33,8 +38,8 @@ def fold_batch_norm(
         `(weights, biases)`, float32 [k, k, C, filters] and [filters].
     """
     scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPSILON)
-    biases = beta - mean * scale
-    return (weights * scale).astype(np.float32), biases.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return (weights * scale).astype(np.float32), (beta - mean * scale).astype(np.float32)
 
 
 class FrozenWeights:
@@ -43,20 +48,12 @@ class FrozenWeights:
     Build it under `tf.variable_scope(..., custom_getter=frozen.constant)`, then call `require_match`.
     """
 
-    def __init__(self, prefix: str, dtype: tf.DType) -> None:
-        """Opens the checkpoint.
-
-        Args:
-            prefix: of the checkpoint.
-            dtype: of the constants, that of the computation.
-
-        Raises:
-            CheckpointError: it cannot be read.
-        """
+    def __init__(self, prefix: str, reader: TensorReader, dtype: tf.DType) -> None:
+        """Takes the prefix of the checkpoint, its reader, and the dtype of the constants, that of the computation."""
         self._prefix = prefix
         self._dtype = dtype
-        self._found = checkpoint.variable_shapes(prefix)
-        self._reader = tf.train.NewCheckpointReader(prefix)
+        self._found = reader.shapes
+        self._reader = reader
         self._biases: dict[str, np.ndarray] = {}  # of the normalizations folded so far
         self._needed: dict[str, list[int]] = {}
 
@@ -66,15 +63,29 @@ class FrozenWeights:
         Zeros stand in for what is missing or has another shape, until `require_match` tells.
 
         Raises:
-            CheckpointError: the checkpoint is damaged.
+            CheckpointError: the checkpoint is damaged, has values that are not usable, see
+                `checkpoint_values.TensorReader`, or such as are beyond the range of the computation.
         """
         del getter, options
         self._needed[name] = list(shape)
-        with checkpoint.damage_named(self._prefix):
-            array = self._array(name)
+        array = self._array(name)
         if array is None or array.shape != tuple(shape):
             array = np.zeros(shape)
-        return tf.constant(array.astype(self._dtype.as_numpy_dtype), name=name.rpartition("/")[2])
+        return tf.constant(self._converted(name, array), name=name.rpartition("/")[2])
+
+    def _converted(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An array in the dtype of the computation."""
+        with np.errstate(over="ignore"):
+            converted = array.astype(self._dtype.as_numpy_dtype)
+        if not np.isfinite(converted).all():
+            largest = np.abs(array.astype(np.float64)).max()
+            helps = self._dtype != tf.float32 and np.isfinite(largest)
+            advice = "give --float_type 32" if helps else "give another checkpoint with --weights_ckpt"
+            raise CheckpointError(
+                f"{self._prefix}: '{name}', with batch normalization folded in, has values up to "
+                f"{largest:.3g}, beyond the range of {self._dtype.name}: {advice}"
+            )
+        return converted
 
     def require_match(self, advice: str) -> None:
         """Checks that the checkpoint had all that the network asked for.
@@ -90,7 +101,7 @@ class FrozenWeights:
             return self._biases[name]
         if name not in self._found:
             return None
-        array = self._reader.get_tensor(name)
+        array = self._reader.array(name)
         scope, _, kind = name.rpartition("/")
         moments = [f"{scope}/BatchNorm/{part}" for part in _BATCH_NORM]
         if kind == "weights" and moments[0] in self._found:
@@ -100,7 +111,7 @@ class FrozenWeights:
     def _folded(self, weights: np.ndarray, moments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         needed = {name: list(weights.shape[-1:]) for name in moments}
         checkpoint.require_shapes(self._prefix, self._found, needed, "give a snapshot that train.py wrote")
-        return fold_batch_norm(weights, *map(self._reader.get_tensor, moments))
+        return fold_batch_norm(weights, *map(self._reader.array, moments))
 
 
 def frozen_forward_graph(
@@ -116,8 +127,9 @@ def frozen_forward_graph(
     Raises:
         CheckpointError: it cannot be read, is damaged, or does not fit.
     """
-    frozen = FrozenWeights(prefix, dtype)
-    with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
-        probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)
+    with reading(prefix, _ADVICE) as reader:
+        frozen = FrozenWeights(prefix, reader, dtype)
+        with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
+            probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)
     frozen.require_match(advice)
     return probabilities

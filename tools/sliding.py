@@ -29,6 +29,10 @@ SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 _BAND_ROWS = 16
 
 
+class NotFiniteError(ArithmeticError):
+    """Probabilities of a window are NaN or infinite, so that the most probable class means nothing."""
+
+
 @dataclass(frozen=True)
 class _Strip:
     """All windows of one scale at one height."""
@@ -117,6 +121,24 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
     return image
 
 
+def _check_finite(window: _Window, probabilities: np.ndarray) -> None:
+    """Checks the probabilities of one window, float32 [h, w, C], by their sum: a value that is not finite stays in it.
+
+    Raises:
+      NotFiniteError: names the part of the image that the window reaches.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(probabilities.sum(dtype=np.float32)):
+            return
+    count = probabilities.size - np.count_nonzero(np.isfinite(probabilities))
+    height, width = window.size
+    raise NotFiniteError(
+        f"{count} of {probabilities.size} probabilities are not finite in the window of {height}x{width} that reaches "
+        f"rows {window.rows[0].reached.start} to {window.rows[-1].reached.stop - 1} and columns "
+        f"{window.columns.reached.start} to {window.columns.reached.stop - 1} of the image"
+    )
+
+
 class SlidingPredictor:
     """Predicts images of any size with a function that takes batches of windows of one size."""
 
@@ -174,6 +196,7 @@ class SlidingPredictor:
 
         Raises:
           SlidingError: the image is not [H, W, 3] or is empty, or `predict` returns an unexpected shape.
+          NotFiniteError: `predict` returns NaN or infinity.
         """
         image = _checked_image(image)
         probabilities = np.empty((*image.shape[:2], self._num_classes), np.float32)
@@ -204,6 +227,7 @@ class SlidingPredictor:
         for batch, predictions in read_ahead(self._predict_windows, self._batches(image), depth=1):
             for window, predicted in zip(batch, predictions, strict=True):
                 yield from bands.hand_out(window.first_row)
+                _check_finite(window, predicted)
                 bands.add(window, predicted)
         yield from bands.hand_out(height)
 

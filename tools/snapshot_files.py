@@ -1,7 +1,7 @@
 """Snapshots as files: there whole or not at all, with a manifest that tells whether they are sound.
 
 <folder>/model.ckpt-<step>.data-00000-of-00001  the tensors
-<folder>/model.ckpt-<step>.manifest.json        size and SHA-256 of the other two
+<folder>/model.ckpt-<step>.manifest.json        size and SHA-256 of the other two, a serial number, the time
 <folder>/model.ckpt-<step>.index                put in place last: with it, the snapshot is there for every reader
 <folder>/.writing/                              the same three while they are written
 """
@@ -12,12 +12,16 @@ import glob
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from errno import EINVAL, ENOTSUP
+from typing import NamedTuple
 
 from database.json_files import read_json
 from tools.run_folder import SNAPSHOT_NAME
@@ -28,6 +32,9 @@ INDEX_ENDING = ".index"
 MANIFEST_ENDING = ".manifest.json"
 
 _WRITING = ".writing"
+_STEP = re.compile(r"-(\d+)$")
+# What reading a damaged manifest raises, or one that is absent.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 # What `database.atomic.written_atomically` leaves where the process is killed.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _PART = re.compile(rf"({re.escape(SNAPSHOT_NAME)}-\d+)\.(data-\d+-of-\d+.*|index\..+|manifest\.json)")
@@ -112,8 +119,52 @@ def _sync_folder(path: str) -> None:
             raise
 
 
-def write_manifest(prefix: str) -> None:
+@dataclass(frozen=True, order=True)
+class Age:
+    """When a snapshot was written, such that the later one is the greater.
+
+    The serial numbers of a folder decide, which neither a clock that is set back nor a copy without times changes.
+    Times decide between snapshots without a number, which earlier versions wrote, and they are older than all with one.
+
+    Attributes:
+        serial: 1 more than the highest in the folder had been, 0 without.
+        time: seconds since 1970: as noted when it was written, otherwise that of the file `.index`.
+        step: -1 without one.
+    """
+
+    serial: int
+    time: float
+    step: int
+
+
+def age(prefix: str) -> Age:
+    """When a snapshot was written, by its manifest.
+
+    One without a manifest, or with a damaged one, has no serial number. One without an `.index` is of 1970.
+    """
+    serial, written = 0, None
+    with suppress(*_UNREADABLE):
+        serial, written = _manifest(prefix).written
+    if written is None:
+        written = 0.0
+        with suppress(OSError):
+            written = os.path.getmtime(prefix + INDEX_ENDING)
+    match = _STEP.search(prefix)
+    return Age(serial, written, int(match[1]) if match else -1)
+
+
+def next_serial(folder: str) -> int:
+    """The serial number of the snapshot that is written to a folder next."""
+    indices = glob.glob(os.path.join(glob.escape(folder), f"*{INDEX_ENDING}"))
+    return 1 + max((age(path.removesuffix(INDEX_ENDING)).serial for path in indices), default=0)
+
+
+def write_manifest(prefix: str, serial: int | None = None) -> None:
     """Writes down size and SHA-256 of the files of a snapshot.
+
+    Args:
+        prefix: of the snapshot.
+        serial: see `next_serial`; None leaves number and time out.
 
     Raises:
         OSError: a file cannot be read or the manifest not be written.
@@ -123,8 +174,9 @@ def write_manifest(prefix: str) -> None:
         for path in files_of(prefix)
         if path != prefix + MANIFEST_ENDING
     }
+    order = {} if serial is None else {"serial": serial, "written": time.time()}
     with open(prefix + MANIFEST_ENDING, "w", encoding="utf-8") as file:
-        json.dump({"files": files}, file, indent=1)
+        json.dump({**order, "files": files}, file, indent=1)
 
 
 def fault_of(prefix: str) -> str | None:
@@ -134,10 +186,10 @@ def fault_of(prefix: str) -> str | None:
     """
     name = os.path.basename(prefix)
     try:
-        expected = _manifest(prefix)
+        expected = _manifest(prefix).files
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return f"{name}{MANIFEST_ENDING} is no manifest; without that file the snapshot is taken unchecked"
     there = {os.path.basename(path) for path in files_of(prefix)}
     unlisted = [file for file in sorted(there - expected.keys()) if file.startswith((f"{name}.index", f"{name}.data-"))]
@@ -146,10 +198,22 @@ def fault_of(prefix: str) -> str | None:
     return _first_difference(os.path.dirname(prefix), expected)
 
 
-def _manifest(prefix: str) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 by the name of the file."""
-    files = read_json(prefix + MANIFEST_ENDING)["files"]
-    return {name: (int(values["size"]), str(values["sha256"])) for name, values in files.items()}
+class _Manifest(NamedTuple):
+    files: dict[str, tuple[int, str]]  # size and SHA-256 by the name of the file
+    written: tuple[int, float | None]  # serial number and time; 0 and None in those of earlier versions
+
+
+def _manifest(prefix: str) -> _Manifest:
+    content = read_json(prefix + MANIFEST_ENDING)
+    files = {name: (int(values["size"]), str(values["sha256"])) for name, values in content["files"].items()}
+    if "serial" not in content:
+        return _Manifest(files, (0, None))
+    serial, written = content["serial"], content["written"]
+    if type(serial) is not int or not 1 <= serial < 1 << 63:
+        raise ValueError(f"serial is {serial}")
+    if type(written) not in (int, float) or not math.isfinite(written):
+        raise ValueError(f"written is {written}")
+    return _Manifest(files, (serial, float(written)))
 
 
 def _first_difference(folder: str, expected: dict[str, tuple[int, str]]) -> str | None:

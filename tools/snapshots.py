@@ -17,12 +17,20 @@ from tools.run_folder import RunFolder
 logger = logging.getLogger(__name__)
 
 
-def snapshot_to_score(config: TrainConfig, folder: RunFolder) -> str:
-    """The prefix of the snapshot to validate: with --eval_only that of --resume_step if given, else the last sound one.
+def snapshot_to_score(config: TrainConfig, folder: RunFolder, trained: str | None = None) -> str:
+    """The prefix of the snapshot to validate.
+
+    Args:
+        config: flags.
+        folder: of the run.
+        trained: prefix of the snapshot that training ended with; None for --eval_only, which takes that of
+            --resume_step if given, else the newest sound one.
 
     Raises:
-        CheckpointError: there is none, or that of --resume_step is damaged.
+        CheckpointError: there is none, or the one that is meant is damaged.
     """
+    if trained is not None:
+        return checkpoint.resolve_checkpoint(trained)
     if config.eval_only and isinstance(config.resume_step, int):
         return checkpoint.resolve_checkpoint(folder.snapshot(config.resume_step))
     return checkpoint.resolve_checkpoint(folder.snapshots)
@@ -99,10 +107,11 @@ def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str]
         What `save` raises.
     """
     written = folder.snapshot(step)
+    serial = snapshot_files.next_serial(folder.snapshots)
     snapshot_files.sync_file(os.path.join(folder.snapshots, CONFIG_NAME))
     with snapshot_files.written_whole(written) as prefix:
         save(prefix)
-        snapshot_files.write_manifest(prefix)
+        snapshot_files.write_manifest(prefix, serial)
     own = {folder.snapshot(other) for other in snapshot_steps(folder)} - {written}
     earlier = [prefix for prefix in checkpoint.newest_first(folder.snapshots) if prefix in own]
     _write_state([*reversed(earlier[: keep - 1]), written])

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from database.atomic import written_atomically
+from database.tfrecord import literal_path
 from tools.metrics import Scores
 
 COLUMNS = ("step", "loss", "auxiliary_loss", "weight_decay", "learning_rate", "mean_iou", "images_per_second")
@@ -104,7 +105,7 @@ class _EventFile:
         os.makedirs(folder, exist_ok=True)
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
         name = f"events.out.tfevents.{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
-        self._file = tf.io.TFRecordWriter(os.path.join(folder, name))
+        self._file = tf.io.TFRecordWriter(literal_path(os.path.join(folder, name)))
         self.add(file_version="brain.Event:2")
 
     def add(self, **event: object) -> None:

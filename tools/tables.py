@@ -187,7 +187,11 @@ def write_text(path: str, content: str) -> None:
       TablesError: it cannot be written.
     """
     try:
-        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8", newline="\n") as file:
+        with (
+            written_atomically(path) as partial_path,
+            # The name of a file may hold bytes that are no text.
+            open(partial_path, "w", encoding="utf-8", newline="\n", errors="backslashreplace") as file,
+        ):
             file.write(content)
     except OSError as error:
         raise TablesError(

@@ -28,6 +28,7 @@ from tools.flags import TrainConfig
 from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
+from tools.plain_paths import writable_prefix
 from tools.rollback import DivergedError, Rollback, learning_rate_factor
 from tools.run_folder import RunFolder
 from tools.session_errors import reason
@@ -100,8 +101,13 @@ def check_log_dir(log_dir: str) -> None:
     """Tells before anything is computed that results could not be written.
 
     Raises:
-        OutputError: the folder, or the last one above it that exists, is a file or may not be written to.
+        OutputError: it is a URL, or the folder, or the last one above it that exists, is a file or may not be written
+            to.
     """
+    if "://" in log_dir:
+        raise OutputError(
+            f"--log_dir {log_dir} is a URL, expected a folder of this machine: mount it and give its path"
+        )
     existing = nearest_folder(log_dir)
     if not os.path.isdir(existing):
         raise OutputError(f"--log_dir {log_dir}: {existing} is no folder: give another --log_dir")
@@ -233,7 +239,8 @@ class Trainer:
         logger.debug("snapshot %s", self._folder.snapshot(step))
 
     def _write_variables(self, prefix: str) -> None:
-        self._saver.save(self._session, prefix, write_meta_graph=False, write_state=False)
+        with writable_prefix(prefix) as path:
+            self._saver.save(self._session, path, write_meta_graph=False, write_state=False)
 
     def _log_memory(self, step: int) -> None:
         peaks = peak_memory([device.name for device in self._session.list_devices()])

@@ -17,7 +17,7 @@ from database.reader import Batches
 from model.training_graph import TrainGraph, TrainingOptions, train_graph
 from tools import checkpoint, cluster, tables
 from tools.best_snapshot import keep_if_best
-from tools.checkpoint import PretrainedInitializer, StartingPoints
+from tools.checkpoint_values import require_usable
 from tools.class_weights import class_weights, log_class_weights
 from tools.determinism import require_determinism
 from tools.disk_room import room_warning
@@ -29,6 +29,7 @@ from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, w
 from tools.memory_use import free_closed_sessions
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
+from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 from tools.provenance import set_results_aside
 from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
 from tools.run_agreement import check_same_classes, check_same_network
@@ -119,7 +120,7 @@ def train(
     samples: Sequence[Sample],
     folder: RunFolder,
     held_out: Sequence[Sample] = (),
-) -> None:
+) -> str:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
     Does nothing with `--auto_resume` or `--resume_step latest` where the run is over. With `--on_nan rollback`, after
@@ -133,6 +134,9 @@ def train(
             that it has left no snapshot.
         held_out: of the validation split, for `--val_every`.
 
+    Returns:
+        The prefix of the snapshot that the run ended with.
+
     Raises:
         What `tools.faults.USER_FAULTS` lists.
     """
@@ -140,7 +144,7 @@ def train(
     asks_for_newest = config.auto_resume or config.resume_step == LATEST
     if asks_for_newest and step is not None and step >= config.train_max_iter:
         logger.info("%s: the run is over, with its snapshot of step %d", folder.path, step)
-        return
+        return folder.snapshot(step)
     config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
     if config.float_type != "32":
         avoid_faulty_amx()
@@ -156,6 +160,7 @@ def train(
         free_closed_sessions()
         config = _resuming(config, step, start, folder)
         start = run.start(config)
+    return folder.snapshot(config.train_max_iter)
 
 
 def _resuming(config: TrainConfig, step: int, start: TrainingStart, folder: RunFolder) -> TrainConfig:
@@ -186,6 +191,7 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
     built = _build(config, options_of(config, weights()), record, samples, devices, start)
     if start.resumed is not None:
         checkpoint.require_match(start.resumed, built.restored_variables, "resume with the flags of the run")
+        require_usable(start.resumed, built.restored_variables, "go on from an earlier snapshot with --resume_step")
     _report(config, record, built, samples, devices, start)
     _warn_of_full_disk(config, built, folder, start)
     with (

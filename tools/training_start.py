@@ -15,9 +15,10 @@ from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
 from model.regularizers import DECAY_MODES
 from model.training_graph import TrainingOptions, new_layer_predicate
 from tools import checkpoint
-from tools.checkpoint import CheckpointError, PretrainedInitializer, StartingPoints
+from tools.checkpoint import CheckpointError
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
+from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 from tools.run_agreement import check_same_run
 from tools.run_folder import RunFolder
 from tools.run_origin import check_same_starting_points, recorded_pretrained, with_pretrained, with_pretrained_of

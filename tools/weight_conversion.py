@@ -11,6 +11,7 @@ import numpy as np
 
 from model import decoders, resnet
 from model.pspnet_mg import DECODERS, Architecture
+from tools.checkpoint_values import fault_of_values
 from tools.weight_files import Weights
 from tools.weight_maps import WEIGHT_MAPS, WeightMap
 from tools.weight_names import SourceNames, Variable, split_variable, unit_kernels
@@ -111,7 +112,8 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
         variable_shapes: by name, of all variables of the network.
 
     Raises:
-        ConversionError: a tensor is missing or has another shape, or the project adds a bias where we do not.
+        ConversionError: a tensor is missing, has another shape or values that no network computes with, see
+            `checkpoint_values.fault_of_values`; or the project adds a bias where we do not.
     """
     names = source.names
     values, used = {}, {}
@@ -119,6 +121,9 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
         scope, tensor = split_variable(variable)
         name = names.tensors(scope)[tensor]
         array = _laid_out(source, name, tuple(shape), variable)
+        fault = fault_of_values(variable, array)
+        if fault is not None:
+            raise ConversionError(f"{source.weight_map.project}: '{name}' {fault}: download or save the weights again")
         if tensor == "weights":
             array = _adapted(array, scope, source)
         values[variable], used[variable] = np.ascontiguousarray(array, np.float32), name

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tools.file_kinds import kind_of
 from tools.npy_dictionary import NpyDictionaryError, read_npy_dictionary
 
 # Under which of these a training checkpoint keeps the network's tensors.
@@ -28,7 +29,8 @@ def read_weights(path: str) -> Weights:
     """Reads a weight file.
 
     Args:
-        path: ends in .pth, .pt, .bin, .safetensors or .npy.
+        path: by its first bytes a file of PyTorch, of safetensors or of NumPy, whatever its name; where they do not
+            tell, it ends in .pth, .pt, .bin, .safetensors or .npy.
 
     Returns:
         Arrays by name, floating point as float32. Names inside nested dictionaries are joined by `/`; the prefix
@@ -38,7 +40,10 @@ def read_weights(path: str) -> Weights:
         WeightFileError: no such file, of another kind, damaged, with more in it than tensors, without any tensor,
             or a package that reads it is not installed.
     """
-    ending = os.path.splitext(path)[1].lower()
+    kind = kind_of(path)
+    if kind is not None and kind.reader is None:
+        raise WeightFileError(kind.refusal(path, f"a file that ends in {', '.join(_READERS)}"))
+    ending = os.path.splitext(path)[1].lower() if kind is None else str(kind.reader)
     if ending not in _READERS:
         raise WeightFileError(f"{path}: a file that ends in {', '.join(_READERS)} is expected")
     if not os.path.isfile(path):

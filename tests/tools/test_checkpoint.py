@@ -12,7 +12,8 @@ import tensorflow.compat.v1 as tf
 
 from tests.tools.runs import NETWORK, resnet_values, write_checkpoint
 from tools import checkpoint
-from tools.checkpoint import CheckpointError, PretrainedInitializer, StartingPoints
+from tools.checkpoint import CheckpointError
+from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 
 VALUES = {
     "resnet_v1_50/a": np.arange(6, dtype=np.float32).reshape(2, 3),

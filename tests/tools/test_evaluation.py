@@ -21,13 +21,14 @@ from database.input_range import InputRange
 from database.layouts import Sample
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
-from tests.tools.runs import NARROW, SIZE, tiny_config, toy_record, write_random_pspnet
+from tests.tools.runs import NARROW, SIZE, tensors_in, tiny_config, toy_record, write_checkpoint, write_random_pspnet
 from tools import cluster
 from tools.checkpoint import CheckpointError
 from tools.evaluation import Predictor, TowerPredictor, evaluate, predictor_on
 from tools.frozen_weights import FrozenWeights
 from tools.memory_use import free_closed_sessions
 from tools.session_errors import OutOfMemoryError
+from tools.sliding import NotFiniteError
 
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
@@ -208,6 +209,45 @@ def test_predictors_that_are_closed_are_forgotten(checkpoint):
         assert session() is None
     finally:
         gc.enable()
+
+
+def test_activations_that_overflow_half_precision(checkpoint, tmp_path):
+    """Weights that half precision holds, of a layer in the middle, whose outputs it does not hold."""
+    arrays = tensors_in(checkpoint)
+    arrays[f"{ARCHITECTURE.network}/block2/unit_1/basic_v1/conv2/BatchNorm/gamma"] *= 3e4
+    prefix = write_checkpoint(str(tmp_path / "model.ckpt-1"), arrays)
+    image = random_image(SIZE, SIZE)
+    with Predictor(prefix, tiny_record(), mirror=False) as predictor:
+        predictor.labels(image)
+    with Predictor(prefix, tiny_record(), mirror=False, float_type="16") as predictor:
+        words = (
+            rf"^{prefix}: \d+ of \d+ probabilities are not finite in the window of {SIZE}x{SIZE} that reaches rows 0 "
+        )
+        with pytest.raises(NotFiniteError, match=words + ".*: give --float_type 32 instead of 16$"):
+            predictor.labels(image)
+
+
+def test_probabilities_that_are_not_finite_in_single_precision(checkpoint, monkeypatch):
+    with Predictor(checkpoint, tiny_record(), mirror=False) as predictor:
+        nan = np.full((1, SIZE, SIZE, ARCHITECTURE.num_classes), np.nan, np.float32)
+        monkeypatch.setattr(predictor._sliding, "_predict", lambda windows: nan)
+        with pytest.raises(
+            NotFiniteError, match=rf"^{checkpoint}: .* are not finite .*: give another checkpoint, or the"
+        ):
+            predictor.labels(random_image(SIZE, SIZE))
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_the_image_is_named_whose_probabilities_are_not_finite(tmp_path, towers):
+    class Overflowing(FakePredictor):
+        def labels(self, image):
+            if image[0, 0, 0] == 2:
+                raise NotFiniteError("the window")
+            return super().labels(image)
+
+    samples = [write_sample(tmp_path, name, [[red]]) for name, red in (("a", 1), ("b", 2), ("c", 1))]
+    with pytest.raises(NotFiniteError, match=rf"^{samples[1].image}: the window$"):
+        evaluate(Overflowing(), samples, 3, towers=towers)
 
 
 class FakePredictor:

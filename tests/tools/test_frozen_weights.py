@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
-from tests.tools.runs import NARROW, SIZE, write_random_pspnet
+from tests.tools.runs import NARROW, SIZE, tensors_in, write_checkpoint, write_random_pspnet
 from tools.checkpoint import CheckpointError
 from tools.frozen_weights import fold_batch_norm, frozen_forward_graph
 
@@ -143,3 +143,39 @@ def test_damaged_data(checkpoint):
         file.truncate(100)
     with tf.Graph().as_default(), pytest.raises(CheckpointError, match=r"^\S+: the checkpoint is damaged"):
         frozen_probabilities(checkpoint, tf.zeros([1, SIZE, SIZE, 3]))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [("weights", np.nan, "nan at .*, expected finite"), ("BatchNorm/moving_variance", -1, "expected variances of 0"),
+     ("BatchNorm/beta", np.inf, "inf at .*, expected finite")],
+)  # fmt: skip
+def test_weights_that_are_unusable(checkpoint, part, value, words):
+    arrays = tensors_in(checkpoint)
+    arrays[f"{CONVOLUTION}/{part}"].flat[5] = value
+    prefix = write_checkpoint(checkpoint.replace("ckpt-1", "ckpt-2"), arrays)
+    with tf.Graph().as_default(), pytest.raises(CheckpointError, match=f"^{prefix}: '{CONVOLUTION}/{part}' .*{words}"):
+        frozen_probabilities(prefix, tf.zeros([1, SIZE, SIZE, 3]))
+
+
+def test_weights_beyond_half_precision(checkpoint):
+    arrays = tensors_in(checkpoint)
+    arrays[f"{CONVOLUTION}/BatchNorm/beta"][5] = 7e4
+    prefix = write_checkpoint(checkpoint.replace("ckpt-1", "ckpt-2"), arrays)
+    for dtype in (tf.float32, tf.bfloat16):
+        with tf.Graph().as_default():
+            frozen_probabilities(prefix, tf.zeros([1, SIZE, SIZE, 3]), dtype=dtype)
+    words = (
+        f"^{prefix}: '{CONVOLUTION}/biases', .* up to [67].*e\\+04, beyond the range of float16: give --float_type 32"
+    )
+    with tf.Graph().as_default(), pytest.raises(CheckpointError, match=words):
+        frozen_probabilities(prefix, tf.zeros([1, SIZE, SIZE, 3]), dtype=tf.float16)
+
+
+def test_folded_weights_beyond_single_precision(checkpoint):
+    arrays = tensors_in(checkpoint)
+    arrays[f"{CONVOLUTION}/BatchNorm/gamma"][5] = 3e38
+    arrays[f"{CONVOLUTION}/BatchNorm/moving_variance"][5] = 0
+    prefix = write_checkpoint(checkpoint.replace("ckpt-1", "ckpt-2"), arrays)
+    with tf.Graph().as_default(), pytest.raises(CheckpointError, match="beyond the range of float32: give another"):
+        frozen_probabilities(prefix, tf.zeros([1, SIZE, SIZE, 3]))

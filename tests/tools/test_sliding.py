@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from tests.tools.reference import resize_by_scipy
-from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingError, SlidingPredictor
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE, NotFiniteError, SlidingError, SlidingPredictor
 
 COLOUR_TO_LOGITS = np.array([[0.02, -0.01, 0.03, 0.0], [0.01, 0.02, -0.02, 0.01], [-0.03, 0.0, 0.01, 0.02]])
 
@@ -373,3 +373,31 @@ def test_predictions_of_another_shape_are_refused(shape):
     predictor = SlidingPredictor(lambda windows: np.zeros(shape, np.float32), 4, 8, mirror=False)
     with pytest.raises(SlidingError, match=r"predict returned shape .* expected \[1, 8, 8, 4\]"):
         predictor.labels(random_image(8, 8))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("use", ["labels", "probabilities"])
+def test_probabilities_that_are_not_finite(value, use):
+    """One value in the second row of windows, where they are 6 high, 8 wide, and overlap by a third."""
+
+    def predict(windows):
+        found = per_pixel(windows)
+        for index, window in enumerate(windows):
+            if (window == 99).any():
+                found[index, 1, 2, 3] = value
+        return found
+
+    image = np.zeros((9, 20, 3), np.float32)
+    predictor = SlidingPredictor(predict, 4, (6, 8), mirror=False)
+    getattr(predictor, use)(image)
+    image[8, 19] = 99
+    words = "^1 of 192 probabilities .* window of 6x8 that reaches rows 3 to 8 and columns 12 to 19 of the image$"
+    with pytest.raises(NotFiniteError, match=words):
+        getattr(predictor, use)(image)
+
+
+def test_sum_of_many_probabilities_of_half_precision_is_no_fault():
+    def predict(windows):
+        return np.full((*windows.shape[:3], 4), 0.25, np.float16)
+
+    SlidingPredictor(predict, 4, 300, mirror=False).labels(np.zeros((300, 300, 3), np.float32))

@@ -108,6 +108,13 @@ def test_files_hold_header_and_scores(tmp_path):
     assert json.loads(written) == {"run": header, **to_json_dict(SCORES, NAMES)}
 
 
+def test_header_with_a_path_that_is_no_text(tmp_path):
+    paths = write_tables(SCORES, NAMES, str(tmp_path), header={"checkpoint": "log\udcff/model.ckpt-1"})
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            assert "log\\udcff/model.ckpt-1" in file.read()
+
+
 def test_files_without_header(tmp_path):
     text, written, markdown = (open_text(path) for path in write_tables(SCORES, NAMES, str(tmp_path)))
     assert (text, markdown) == (TEXT, MARKDOWN)

@@ -167,6 +167,9 @@ def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
     for path in ("file", "file/log"):
         with pytest.raises(OutputError, match=rf"^--log_dir \S+{path}: \S+file is no folder: give another --log_dir$"):
             check_log_dir(str(tmp_path / path))
+    for url in ("gs://bucket/log", "file:///tmp/log"):
+        with pytest.raises(OutputError, match=f"^--log_dir {url} is a URL, expected a folder of this machine"):
+            check_log_dir(url)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the one who runs the tests may be allowed everything
     with pytest.raises(OutputError, match=rf"log: {tmp_path} may not be written to: give another --log_dir$"):
         check_log_dir(str(tmp_path / "log"))

@@ -184,6 +184,22 @@ def test_other_shape(name, array, words):
         converted(weights, "torchvision", shapes)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("bn1.running_var", -1, r"the first is -1 at \[2\]\), expected variances"), ("bn1.bias", np.nan, "is nan"),
+     ("bn1.weight", np.inf, "the first is inf at"), ("bn1.running_mean", None, "is of dtype int64, expected floating")],
+)  # fmt: skip
+def test_values_that_no_network_computes_with(name, value, words):
+    weights = torchvision_weights()
+    weights[name] = weights[name].astype(np.int64 if value is None else np.float32)
+    if value is not None:
+        weights[name][2] = value
+    parts = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    shapes = {f"conv1/BatchNorm/{parts[name.split('.')[1]]}": weights[name].shape}
+    with pytest.raises(ConversionError, match=f"'{name}' .*{words}"):
+        converted(weights, "torchvision", shapes)
+
+
 def test_bias_before_batch_normalization():
     weights = {**torchvision_weights(), "layer1.0.conv1.bias": np.ones(16, np.float32)}
     shapes = {"block1/unit_1/basic_v1/conv1/BatchNorm/beta": (16,)}
