@@ -24,7 +24,7 @@ from database.reader import Batches
 from model import optimizers
 from model.training_graph import TrainGraph
 from tools.disk_room import nearest_folder
-from tools.flags import TrainConfig
+from tools.flags import LATEST, TrainConfig
 from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
@@ -126,11 +126,13 @@ class Trainer:
         score: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         rollbacks: Sequence[Rollback] = (),
+        on_first_snapshot: Callable[[], object] | None = None,
     ) -> None:
         """Takes what `tools.training_run.train` built: the session holds initialized or restored variables.
 
         `score` is called every `val_every` steps, but not after the last, with the step of a snapshot just written.
         `clock` tells the seconds that `snapshot_minutes` counts. `rollbacks` are those of the run so far.
+        `on_first_snapshot` is called once, when a snapshot has been written.
         """
         self._session = session
         self._graph = graph
@@ -144,6 +146,7 @@ class Trainer:
         self._score = score
         self._clock = clock
         self._rollbacks = rollbacks
+        self._on_first_snapshot = on_first_snapshot
         self._saved_at = clock()
         self._saved_step: int | None = None
         self._requests = StopRequests()
@@ -202,7 +205,9 @@ class Trainer:
         """The error that says which snapshot was written and what goes on from there."""
         then = f"go on with the same flags and --resume_step {step}"
         if step == self._config.train_max_iter:
-            then = "that was the last step: score it with the same flags and --eval_only 1"
+            # Scoring alone leaves the best as it is.
+            flag = "--eval_only 1" if self._config.val_every is None else f"--resume_step {LATEST}"
+            then = f"that was the last step: score it with the same flags and {flag}"
         return StoppedError(
             f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
         )
@@ -230,6 +235,9 @@ class Trainer:
             self._record.write(self._folder.snapshots)  # first: a snapshot alone is taken for the reference's
             write_snapshot(self._folder, step, self._config.keep, self._write_variables)
         self._saved_step, self._saved_at = step, self._clock()
+        call, self._on_first_snapshot = self._on_first_snapshot, None
+        if call is not None:
+            call()
         logger.debug("snapshot %s", self._folder.snapshot(step))
 
     def _write_variables(self, prefix: str) -> None:

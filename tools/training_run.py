@@ -29,6 +29,7 @@ from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, w
 from tools.memory_use import free_closed_sessions
 from tools.metrics import Scores
 from tools.model_record import ModelRecord
+from tools.resumed_scores import ResumedScores
 from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
@@ -39,7 +40,7 @@ from tools.run_origin import (
     with_moved_pretrained,
     with_samples,
 )
-from tools.score_files import snapshot_header
+from tools.score_files import scores_stem, snapshot_header
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
 from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
@@ -190,15 +191,18 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
         cluster.open_session(built.graph, devices) as session,
     ):
         record = _prepare_folder(start, config, run, record)
-        _initialize(session, built, start)
 
         def score(step: int) -> None:
             validate(config, dataset, run.held_out, folder.snapshot(step), folder)
             free_closed_sessions()
 
+        scores = None if start.resumed is None else ResumedScores(config, folder, start.step)
+        if scores is not None:
+            scores.make_up(score if run.held_out else None)
+        _initialize(session, built, start)
         trainer = Trainer(
             session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score,
-            rollbacks=rollbacks,
+            rollbacks=rollbacks, on_first_snapshot=None if scores is None else scores.give_up_later,
         )  # fmt: skip
         try:
             trainer.run(start.step)
@@ -337,11 +341,12 @@ def validate(
         "mirror": int(config.mirror),
         "window": config.test_image_size,
     }
-    part = "" if config.test_max_iter is None else f"-test_max_iter{config.test_max_iter}"
-    paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}{part}", header)
-    logger.info("scores written to %s", ", ".join(paths))
     with writing_to(folder):
         write_validation(folder.path, step or 0, scores, dataset.class_names)
     if config.val_every is not None and not config.eval_only and step is not None:
         keep_if_best(folder, step, scores)
+    # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
+    stem = scores_stem(step, config.test_max_iter)
+    paths = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
+    logger.info("scores written to %s", ", ".join(paths))
     return scores

@@ -124,6 +124,13 @@ def test_signal_in_the_last_step_leaves_nothing_to_go_on_with(tmp_path):
     assert signalled.saved == [STEPS]
 
 
+def test_signal_in_the_last_step_of_a_run_that_keeps_its_best(tmp_path):
+    """`--eval_only` would score the snapshot, and leave the best as it is."""
+    signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_step=STEPS, val_every=4)
+    with pytest.raises(StoppedError, match="score it with the same flags and --resume_step latest$"):
+        signalled.run()
+
+
 def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, ending):
     scoring = SignalledTrainer(tmp_path / "a", signal.SIGTERM, in_score=2, val_every=2)
     with pytest.raises(ending):
