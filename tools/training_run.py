@@ -44,6 +44,7 @@ from tools.score_files import scores_stem, snapshot_header
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
 from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
+from tools.stop_requests import stopping_at_warnings
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 from tools.training_settings import batches_of, options_of
@@ -300,6 +301,15 @@ def _report(
     logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
 
 
+def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
+    """What is told of a signal that comes while a snapshot is scored."""
+    if config.eval_only:
+        return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
+    step = checkpoint.checkpoint_step(prefix)
+    then = f"{LATEST}, which scores it" if step == config.train_max_iter else f"{step}, which scores it first"
+    return f"in scoring snapshot {prefix}, which is written: go on with the same flags and --resume_step {then}"
+
+
 def validate(
     config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], prefix: str, folder: RunFolder
 ) -> Scores | None:
@@ -328,7 +338,7 @@ def validate(
         return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
 
     devices = cluster.evaluation_devices(config.gpu_num)
-    with predictor_on(devices, build) as predictor:
+    with stopping_at_warnings(_told_in_scoring(config, prefix)), predictor_on(devices, build) as predictor:
         scores = evaluate(
             predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)
         )
