@@ -49,6 +49,7 @@ from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 from tools.training_settings import batches_of, options_of
 from tools.training_start import TrainingStart
+from tools.variable_report import decay_lines, write_variables
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +193,8 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
         cluster.open_session(built.graph, devices) as session,
     ):
         record = _prepare_folder(start, config, run, record)
+        with writing_to(folder):
+            write_variables(folder.path, built.saved_variables, built.train.decayed)
 
         def score(step: int) -> None:
             validate(config, dataset, run.held_out, folder.snapshot(step), folder)
@@ -288,8 +291,8 @@ def _report(
     logger.info("images: %s less %s", "BGR" if record.color_switch else "RGB", record.image_mean)
     for name, towers in built.train.endpoints.items():
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
-    for decayed in built.train.decayed:
-        logger.info("  %-28s rate %-8g %s", decayed.mode, decayed.rate, decayed.variable.op.name)
+    for line in decay_lines(built.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES), built.train.decayed):
+        logger.info("weight decay %s", line)
     logger.info("towers: %s", ", ".join(devices))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
+import sys
+from errno import EIO, EPIPE
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +92,38 @@ def test_running_step_is_finished_and_its_snapshot_written(tmp_path, number):
         f"{number.name} after step 3, snapshot {signalled.folder.snapshot(3)} is written: go on with the same flags "
         "and --resume_step 3"
     )
+
+
+class ClosedTerminal(io.StringIO):
+    """What writing to a terminal does that was closed, or to a pipe whose reader has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, text: str) -> int:
+        raise self._error
+
+    def flush(self) -> None:
+        raise self._error
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("error", [OSError(EIO, "Input/output error"), BrokenPipeError(EPIPE, "Broken pipe")])
+def test_closed_terminal_does_not_prevent_the_snapshot(tmp_path, monkeypatch, error):
+    closed = ClosedTerminal(error)
+    handler = logging.StreamHandler(closed)
+    monkeypatch.setattr(sys, "stderr", closed)
+    logging.root.addHandler(handler)
+    try:
+        signalled = SignalledTrainer(tmp_path, signal.SIGHUP, in_step=3, log_memory=False)
+        with pytest.raises(StoppedError, match="SIGHUP after step 3"):
+            signalled.run()
+    finally:
+        logging.root.removeHandler(handler)
+    assert signalled.saved == [3]
 
 
 def test_summaries_are_closed(tmp_path, monkeypatch):
