@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from errno import EIO, EPIPE
 from types import SimpleNamespace
 
@@ -15,7 +16,9 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
 from database.layouts import Sample
-from tests.tools.runs import smallest_config
+from tests.tools.runs import smallest_config, toy_record
+from tests.tools.snapshot_folders import run_with
+from tools import training_run
 from tools.run_folder import RunFolder
 from tools.stop_requests import SIGNALS, StoppedError
 from tools.summaries import SummaryWriter
@@ -176,3 +179,27 @@ def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, endi
     with pytest.raises(ending):
         beginning.run()
     assert beginning.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "eval_only", "told"),
+    [
+        (4, False, r"which is written: go on with the same flags and --resume_step 4, which scores it first$"),
+        (STEPS, False, r"which is written: go on with the same flags and --resume_step latest, which scores it$"),
+        (4, True, "nothing of it is written: score it again with the same flags$"),
+    ],
+)
+def test_warning_in_scoring_is_told(tmp_path, monkeypatch, step, eval_only, told):
+    """The scores are absent, and the process may go on from where the line says."""
+    folder = run_with(tmp_path, step)
+    config = smallest_config("toy", "log", train_max_iter=STEPS, val_every=4, eval_only=eval_only)
+    toy_record(config).write(folder.snapshots)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    monkeypatch.setattr(training_run, "Predictor", lambda *arguments, **options: nullcontext())
+    monkeypatch.setattr(training_run, "evaluate", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGUSR1))
+    with pytest.raises(StoppedError, match=rf"^SIGUSR1 in scoring .*model.ckpt-{step}\S* {told}"):
+        training_run.validate(
+            config, get_dataset("Toy"), [Sample("a", "a.png", None, {})], folder.snapshot(step), folder
+        )
+    assert signal.signal(signal.SIGUSR1, before) is signal.SIG_DFL
+    assert [name for name in os.listdir(folder.path) if name.startswith("scores")] == []
