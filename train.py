@@ -13,10 +13,17 @@ from contextlib import ExitStack
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
+from tools.stop_requests import stopping_at_warnings
 
 logger = logging.getLogger(__name__)
 
+_NOT_IN_A_STEP = (
+    "while no step was running: what was written stays, and no step is lost: start again with the same flags, and with "
+    "--resume_step latest where the run has a snapshot"
+)
 
+
+@stopping_at_warnings(_NOT_IN_A_STEP)
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, trains and validates."""
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")

@@ -8,13 +8,15 @@ import logging
 import math
 import os
 import shutil
+from dataclasses import dataclass
 
 from database.atomic import written_atomically
 from database.json_files import read_json
-from tools import snapshot_files
+from tools import checkpoint, snapshot_files
 from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import SNAPSHOT_NAME, RunFolder
+from tools.score_files import CHECKSUM, RecordedScore
 from tools.training import writing_to
 
 logger = logging.getLogger(__name__)
@@ -22,18 +24,44 @@ logger = logging.getLogger(__name__)
 _SCORES = "best.json"
 
 
+@dataclass(frozen=True)
+class Best:
+    """Which snapshot is kept.
+
+    Attributes:
+        step: of the snapshot.
+        mean_iou: a fraction 0..1.
+        checksum: see `checkpoint.checksum`; None where an earlier version wrote the file.
+    """
+
+    step: int
+    mean_iou: float
+    checksum: str | None
+
+
+def read_best(folder: RunFolder) -> Best | None:
+    """Reads which snapshot is kept; None where there is none, or where the file that says so is damaged."""
+    try:
+        values = read_json(os.path.join(folder.best, _SCORES))
+        step, mean_iou, checksum = int(values["step"]), float(values["mean_iou"]), values.get(CHECKSUM)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return None
+    if not os.path.exists(_kept(folder, step) + snapshot_files.INDEX_ENDING):
+        return None
+    return Best(step, mean_iou, checksum if isinstance(checksum, str) else None)
+
+
 def best_mean_iou(folder: RunFolder) -> float | None:
     """The mean IoU of the snapshot that is kept, a fraction; None where there is none."""
-    try:
-        return float(read_json(os.path.join(folder.best, _SCORES))["mean_iou"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    best = read_best(folder)
+    return None if best is None else best.mean_iou
 
 
-def keep_if_best(folder: RunFolder, step: int, scores: Scores) -> bool:
+def keep_if_best(folder: RunFolder, step: int, scores: Scores | RecordedScore) -> bool:
     """Copies a snapshot, and the record beside it, to the run's folder `best` if none there scored as high.
 
-    The snapshot before it is removed once the new one is there, so that a whole one is there at any time.
+    The snapshot before it is removed once the new one is there, so that a whole one is there at any time. A line is
+    logged in either case.
 
     Args:
         folder: of the run.
@@ -44,25 +72,53 @@ def keep_if_best(folder: RunFolder, step: int, scores: Scores) -> bool:
         Whether it is the best.
 
     Raises:
+        CheckpointError: the snapshot cannot be read.
         OutputError: it cannot be copied.
     """
-    best = best_mean_iou(folder)
-    if math.isnan(scores.mean_iou) or (best is not None and scores.mean_iou <= best):
+    checksum, best = checkpoint.checksum(folder.snapshot(step)), read_best(folder)
+    is_kept = best is not None and (best.step, best.checksum) == (step, checksum)
+    is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
+    if math.isnan(scores.mean_iou) or not is_higher:
+        told = "" if best is None else f"; the best so far is {best.mean_iou:.4f}, of step {best.step}"
+        logger.info("step %d: mIoU %.4f%s", step, scores.mean_iou, told)
         return False
-    snapshot = folder.snapshot(step)
-    kept = os.path.join(folder.best, os.path.basename(snapshot))
     with writing_to(folder):
-        _copy(os.path.join(folder.snapshots, CONFIG_NAME), folder.best)
-        with snapshot_files.written_whole(kept) as prefix:
-            for path in snapshot_files.files_of(snapshot):
-                shutil.copyfile(path, prefix + path.removeprefix(snapshot))
-        with written_atomically(os.path.join(folder.best, _SCORES)) as path, open(path, "w", encoding="utf-8") as file:
-            json.dump({"step": step, "mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}, file)
-        for path in glob.glob(os.path.join(glob.escape(folder.best), f"{SNAPSHOT_NAME}-*.index")):
-            if path != f"{kept}.index":
-                snapshot_files.remove(path.removesuffix(".index"))
-    logger.info("best so far: the snapshot of step %d, mIoU %.4f, kept in %s", step, scores.mean_iou, folder.best)
+        if not is_kept:
+            _copy_snapshot(folder, step)
+        _write_note(folder, step, checksum, scores)
+        _remove_all_but(folder, step)
+    logger.info("step %d: mIoU %.4f, the best so far, kept in %s", step, scores.mean_iou, folder.best)
     return True
+
+
+def _kept(folder: RunFolder, step: int) -> str:
+    """The prefix under which the snapshot of a step is kept."""
+    return os.path.join(folder.best, os.path.basename(folder.snapshot(step)))
+
+
+def _copy_snapshot(folder: RunFolder, step: int) -> None:
+    snapshot = folder.snapshot(step)
+    _copy(os.path.join(folder.snapshots, CONFIG_NAME), folder.best)
+    with snapshot_files.written_whole(_kept(folder, step)) as prefix:
+        for path in snapshot_files.files_of(snapshot):
+            shutil.copyfile(path, prefix + path.removeprefix(snapshot))
+
+
+def _write_note(folder: RunFolder, step: int, checksum: str, scores: Scores | RecordedScore) -> None:
+    values = {
+        "step": step,
+        "mean_iou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        CHECKSUM: checksum,
+    }
+    with written_atomically(os.path.join(folder.best, _SCORES)) as path, open(path, "w", encoding="utf-8") as file:
+        json.dump(values, file)
+
+
+def _remove_all_but(folder: RunFolder, step: int) -> None:
+    for path in glob.glob(os.path.join(glob.escape(folder.best), f"{SNAPSHOT_NAME}-*.index")):
+        if path != _kept(folder, step) + snapshot_files.INDEX_ENDING:
+            snapshot_files.remove(path.removesuffix(snapshot_files.INDEX_ENDING))
 
 
 def _copy(path: str, folder: str) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from database.datasets import Dataset, DatasetError, find_samples, overlapping, require_split
 from database.images import ImageError, set_max_pixels, write_image
@@ -35,6 +34,7 @@ from tools.label_rules import (
     tally_missing_classes,
     unknown_id_faults,
 )
+from tools.progress import counted
 from tools.tables import TablesError, write_text
 
 logger = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ def look_at(
     statistics = {split: SplitStatistics(dataset.num_classes) for split in splits}
     faultless = []
     for split, samples in splits.items():
-        for facts in tqdm(read_ahead(inspect, samples, _READ_AT_A_TIME), split, len(samples), unit="img"):
+        for facts in counted(read_ahead(inspect, samples, _READ_AT_A_TIME), split, len(samples), "img"):
             statistics[split].add(facts)
             if facts.id_counts and not facts.faults:
                 faultless.append((split, facts.sample))

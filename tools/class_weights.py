@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from tqdm import tqdm
 
 from database.classes import IGNORE_LABEL
 from database.layouts import Sample
 from database.loading import load_label
 from database.text_files import TextFileError, read_text, text_lines
+from tools.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def median_frequency_weights(samples: Sequence[Sample], num_classes: int, worker
 
     pixels, seen_among = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     with ThreadPoolExecutor(workers) as executor:
-        for found in tqdm(executor.map(counts, samples), "class weights", len(samples), unit="img"):
+        for found in counted(executor.map(counts, samples), "class weights", len(samples), "img"):
             pixels += found
             seen_among += np.where(found > 0, found.sum(), 0)
     return weights_of_counts(pixels, seen_among)

@@ -11,7 +11,6 @@ from itertools import starmap
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
 from database.images import read_image
 from database.layouts import Sample
@@ -25,6 +24,7 @@ from tools.half_precision import avoid_faulty_amx
 from tools.latency import LabelsOfImages
 from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
+from tools.progress import counted
 from tools.session_errors import memory_limits_named
 from tools.sliding import SCALES_MULTI, SCALES_SINGLE, NotFiniteError, SlidingPredictor
 
@@ -221,7 +221,7 @@ def evaluate(
         num_classes: of the dataset.
         visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]), in
             their order, by a thread in the background.
-        title: of the progress bar.
+        title: what is shown of how far it is.
         towers: images that are predicted at a time, by threads of their own; the results are those of one after the
             other.
 
@@ -255,7 +255,7 @@ def evaluate(
     loaded = zip(samples, read_ahead(load, samples, max(2, towers)), strict=True)
     predictions = starmap(predict, loaded) if towers == 1 else read_ahead(lambda pair: predict(*pair), loaded, towers)
     with WriteBehind() as behind:
-        for sample, results in tqdm(zip(samples, predictions, strict=True), title, len(samples), unit="img"):
+        for sample, results in counted(zip(samples, predictions, strict=True), title, len(samples), "img"):
             behind.call(leave, sample, *results)
     has_labels = any(sample.label is not None for sample in samples)
     return matrix.evaluate() if has_labels else None

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 
 import numpy as np
-from tqdm import tqdm
 
 from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
@@ -19,6 +18,7 @@ from database.layouts import Sample
 from database.loading import check_same_size, label_path, unknown_id
 from tools.background import read_ahead
 from tools.label_advice import advice_on_ids, shown_ids
+from tools.progress import counted
 
 _SHOWN_CLASSES = 5
 
@@ -221,11 +221,12 @@ def tally_missing_classes(
         unreadable, on_fault, workers: see `tally_labels`.
     """
 
-    def enough(counted: LabelTally) -> bool:
-        return bool(counted.unknown) or bool(counted.classes and counted.classes.issuperset(expected))
+    def enough(found: LabelTally) -> bool:
+        return bool(found.unknown) or bool(found.classes and found.classes.issuperset(expected))
 
     if not samples or enough(tally):
         return
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
-    with tqdm((samples[place] for place in order), "looking for classes", len(samples), unit="img") as mixed:
+    shown = counted((samples[place] for place in order), "looking for classes", len(samples), "img")
+    with closing(shown) as mixed:  # type: ignore[type-var]
         tally_labels(mixed, tally, enough=enough, unreadable=unreadable, on_fault=on_fault, workers=workers)

@@ -8,13 +8,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from tqdm import tqdm
-
 from database.datasets import Dataset
 from database.layouts import Sample
 from database.record_index import IndexedSample, RecordIndex, Shard, color_rows, refuse_other_shards, shard_names
 from database.tfrecord import Place, compare_shard, record_of, write_shard
 from tools.background import read_ahead
+from tools.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def _write_shards(
     if any(is_there):
         logger.info("%d of %d shards are there: they are compared with the files and kept", sum(is_there), len(paths))
     places: dict[int, list[Place]] = {}
-    with tqdm(total=sum(map(len, shares)), desc=title, unit="img") as progress:
+    with Progress(title, sum(map(len, shares)), unit="img") as progress:
         # First those that are there, so that nothing is written beside shards of other data.
         for number in sorted(range(len(paths)), key=lambda number: not is_there[number]):
             # What is the same byte for byte was checked when it was written.
@@ -96,7 +95,7 @@ def _write_shards(
     return [places[number] for number in range(len(paths))]
 
 
-def _counted(records: Iterable[bytes], progress: tqdm) -> Iterator[bytes]:
+def _counted(records: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
     for record in records:
         yield record
         progress.update()

@@ -27,7 +27,6 @@ from multiprocessing import get_context
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
-from tqdm import tqdm
 
 from database.atomic import written_atomically
 from database.classes import VOC_CLASSES
@@ -37,6 +36,7 @@ from database.palettes import voc_palette
 from database.text_files import TextFileError, read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import OneLineParser
+from tools.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
     with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as executor:
         waiting = [executor.submit(convert, *pair) for pair in pairs]
         try:
-            for future, (source, _) in tqdm(zip(waiting, pairs, strict=True), "labels", len(pairs), unit="img"):
+            for future, (source, _) in counted(zip(waiting, pairs, strict=True), "labels", len(pairs), "img"):
                 try:
                     future.result()
                 except BrokenProcessPool as error:
@@ -227,7 +227,7 @@ def merge(sbd: str, voc: str, out: str, jobs: int) -> Splits:
         as_they_are[os.path.join(sbd, "img", f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
         converted[os.path.join(sbd, "cls", f"{name}.mat")] = os.path.join(out, LABELS, f"{name}.png")
     _require_files([*as_they_are, *converted])
-    done = Counter(link_or_copy(*pair) for pair in tqdm(as_they_are.items(), "images", unit="file"))
+    done = Counter(link_or_copy(*pair) for pair in counted(as_they_are.items(), "images", len(as_they_are), "files"))
     logger.info("images, and labels of VOC: %s", ", ".join(f"{count} {how}" for how, count in done.items()))
     convert_all([pair for pair in converted.items() if not os.path.exists(pair[1])], jobs)
     for name, names in (("train", splits.train), ("val", splits.val), ("train_aug", splits.train_aug)):

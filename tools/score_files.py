@@ -1,8 +1,11 @@
-"""Which run and snapshot a file of scores is of."""
+"""Which run and snapshot a file of scores is of, and what it says."""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from database.json_files import read_json
@@ -10,7 +13,40 @@ from tools import checkpoint
 from tools.run_folder import run_name
 from tools.run_origin import RUN_UUID
 
-_CHECKSUM = "checkpoint_sha256"
+CHECKSUM = "checkpoint_sha256"
+
+
+@dataclass(frozen=True)
+class RecordedScore:
+    """What a file of scores says of the whole set: fractions 0..1, NaN where nothing was valid."""
+
+    mean_iou: float
+    pixel_accuracy: float
+
+
+def scores_stem(step: int | None, test_max_iter: int | None) -> str:
+    """Names the files of a snapshot's validation scores in the folder of its run, without their ending.
+
+    Args:
+        step: of the snapshot.
+        test_max_iter: how many images were scored, None for all.
+    """
+    return f"scores-{step}" + ("" if test_max_iter is None else f"-test_max_iter{test_max_iter}")
+
+
+def scores_path(folder: str, step: int, test_max_iter: int | None) -> str:
+    """The path of the JSON file of a snapshot's validation scores; arguments as of `scores_stem`."""
+    return os.path.join(folder, f"{scores_stem(step, test_max_iter)}.json")
+
+
+def read_score(path: str) -> RecordedScore | None:
+    """Reads a JSON file of scores; None where it is absent or damaged."""
+    try:
+        values = read_json(path)
+        mean_iou, accuracy = (values[name] for name in ("mean_iou", "pixel_accuracy"))
+        return RecordedScore(*(math.nan if value is None else float(value) for value in (mean_iou, accuracy)))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def snapshot_header(prefix: str) -> dict[str, Any]:
@@ -25,7 +61,7 @@ def snapshot_header(prefix: str) -> dict[str, Any]:
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
-    return {"checkpoint": prefix, "step": checkpoint.checkpoint_step(prefix), _CHECKSUM: checkpoint.checksum(prefix)}
+    return {"checkpoint": prefix, "step": checkpoint.checkpoint_step(prefix), CHECKSUM: checkpoint.checksum(prefix)}
 
 
 def run_header(prefix: str, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +90,7 @@ def is_scored(path: str, prefix: str) -> bool:
         CheckpointError: the snapshot cannot be read.
     """
     try:
-        recorded = read_json(path)["run"][_CHECKSUM]
+        recorded = read_json(path)["run"][CHECKSUM]
     except (OSError, ValueError, LookupError, TypeError):
         return False
     return recorded == checkpoint.checksum(prefix)

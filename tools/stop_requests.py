@@ -15,7 +15,11 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Those that ask for the end, and a second time for the end at once.
+_ENDINGS = (signal.SIGTERM, signal.SIGINT)
+# Those that tell of an end to come: the terminal is closed, and Slurm's `--signal=USR1@120`. Others may follow.
+WARNINGS = (signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (*_ENDINGS, *WARNINGS)
 
 # Some programs send a signal to a process and to its group in the same moment: `timeout` does. That is one request.
 _SECONDS_OF_ONE_REQUEST = 1.0
@@ -37,10 +41,14 @@ class _Listening:
 
 
 class StopRequests:
-    """SIGTERM and SIGINT, taken as requests instead of ending the process, while `listening`.
+    """SIGTERM, SIGINT, SIGHUP and SIGUSR1, taken as requests instead of ending the process, while `listening`.
 
-    A second signal, a second or more after the first, ends the process at once with exit code 128 + its number, as
-    shells have it. It does so too while the main thread is deep in a call to a library, where Python runs no handlers.
+    A second SIGTERM or SIGINT, a second or more after the first, ends the process at once with exit code 128 + its
+    number, as shells have it. It does so too while the main thread is deep in a call to a library, where Python runs no
+    handlers. SIGHUP and SIGUSR1 never do, and do not count as the first: Slurm sends SIGTERM some time after SIGUSR1,
+    and the snapshot may still be on its way to the disk. Where SIGHUP or SIGUSR1 is ignored when listening begins, as
+    SIGHUP is under `nohup`, it stays ignored.
+
     In another thread than the main one, where Python sets no handlers, signals do what they did before.
     """
 
@@ -83,7 +91,8 @@ class StopRequests:
         watcher = threading.Thread(target=_watch, args=(read_end,), daemon=True)
         watcher.start()
         descriptor = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        numbers = [number for number in SIGNALS if number not in WARNINGS or not _is_ignored(number)]
+        handlers = {number: signal.signal(number, self._receive) for number in numbers}
         self._listening = _Listening(handlers, descriptor, read_end, write_end, watcher)
 
     def _end(self) -> None:
@@ -98,19 +107,72 @@ class StopRequests:
         os.close(listening.read_end)
 
 
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
 def _watch(read_end: int, leave: Callable[[int], object] = os._exit) -> None:
-    """Reads the numbers of signals as they arrive; tells of the first, and leaves at the second."""
-    first: float | None = None
+    """Reads the numbers of signals as they arrive; tells of the first, and leaves at the second that asks for the end.
+
+    What it tells is lost, and nothing more, where the terminal is closed.
+    """
+    is_told = False
+    first_ending: float | None = None
     while numbers := os.read(read_end, 1):
         number = numbers[0]
         if number not in SIGNALS:
             continue
-        now = time.monotonic()
-        if first is None:
-            first = now
+        now, is_first_ending = time.monotonic(), number in _ENDINGS and first_ending is None
+        if not is_told:
+            again = "again" if is_first_ending else "SIGTERM or SIGINT twice"
             logger.info(
-                "%s: stopping with a snapshot after the running step; again to leave at once",
+                "%s: stopping with a snapshot after the running step; %s to leave at once",
                 signal.Signals(number).name,
+                again,
             )
-        elif now - first >= _SECONDS_OF_ONE_REQUEST:
+        elif is_first_ending:
+            logger.info("%s: still stopping with a snapshot; again to leave at once", signal.Signals(number).name)
+        elif first_ending is not None and number in _ENDINGS and now - first_ending >= _SECONDS_OF_ONE_REQUEST:
             leave(128 + number)
+        is_told = True
+        if is_first_ending:
+            first_ending = now
+
+
+class _Stop:
+    """A handler that raises StoppedError."""
+
+    def __init__(self, told: str) -> None:
+        self._told = told
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        raise StoppedError(f"{signal.Signals(number).name} {self._told}")
+
+
+@contextmanager
+def stopping_at_warnings(told: str) -> Iterator[None]:
+    """Lets SIGHUP and SIGUSR1 raise StoppedError while the block runs, where they would end the process without a word.
+
+    For all that happens outside of `StopRequests.listening`. Where blocks are nested, the inner one tells. A signal
+    that is ignored, or for which somebody else has set a handler, does what it did before, and so does any in another
+    thread than the main one.
+
+    Args:
+        told: what the error says after the name of the signal.
+
+    Raises:
+        StoppedError: a signal came.
+    """
+    numbers: list[signal.Signals] = []
+    if threading.current_thread() is threading.main_thread():
+        numbers = [number for number in WARNINGS if _ends_the_process(signal.getsignal(number))]
+    handlers = {number: signal.signal(number, _Stop(told)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _ends_the_process(handler: Any) -> bool:
+    return handler is signal.SIG_DFL or isinstance(handler, _Stop)

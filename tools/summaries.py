@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
 import platform
@@ -19,6 +20,8 @@ from database.tfrecord import literal_path
 from tools.metrics import Scores
 
 COLUMNS = ("step", "loss", "auxiliary_loss", "weight_decay", "learning_rate", "mean_iou", "images_per_second")
+
+_EVENTS = "events.out.tfevents."
 
 
 class SummaryWriter:
@@ -79,7 +82,7 @@ class SummaryWriter:
 
 
 def write_validation(folder: str, step: int, scores: Scores, class_names: Sequence[str]) -> None:
-    """Adds the scores of a snapshot to the TensorBoard events of its run.
+    """Adds the scores of a snapshot to the TensorBoard events of its run, in the place of earlier ones of its step.
 
     Args:
         folder: of the TensorBoard events.
@@ -93,9 +96,14 @@ def write_validation(folder: str, step: int, scores: Scores, class_names: Sequen
     values = {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
     ious = zip(class_names, scores.iou, strict=True)
     values |= {f"validation/iou/{name}": iou for name, iou in ious if iou is not None}
-    events = _EventFile(folder, ".validation")
+    suffix = f".validation-{step}"
+    earlier = glob.glob(os.path.join(glob.escape(folder), f"{_EVENTS}*{suffix}"))
+    events = _EventFile(folder, suffix)
     events.add(step=step, summary=_scalar_summary(values))
     events.close()
+    for path in earlier:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 class _EventFile:
@@ -104,7 +112,7 @@ class _EventFile:
     def __init__(self, folder: str, suffix: str = "") -> None:
         os.makedirs(folder, exist_ok=True)
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-        name = f"events.out.tfevents.{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
+        name = f"{_EVENTS}{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
         self._file = tf.io.TFRecordWriter(literal_path(os.path.join(folder, name)))
         self.add(file_version="brain.Event:2")
 

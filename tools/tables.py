@@ -94,6 +94,8 @@ def write_tables(
 ) -> list[str]:
     """Writes the scores as stem.txt, stem.json and stem.md; none of them is ever seen half written.
 
+    The JSON is written last: where it is there, all three are.
+
     Args:
       scores: the scores to write.
       class_names: one name per class, in the order of the class ids.
@@ -123,11 +125,10 @@ def write_tables(
         + "\n",
         "md": markdown + gap + markdown_table(scores, class_names),
     }
-    paths = []
-    for ending, content in contents.items():
-        paths.append(os.path.join(folder, f"{stem}.{ending}"))
-        write_text(paths[-1], content)
-    return paths
+    paths = {ending: os.path.join(folder, f"{stem}.{ending}") for ending in contents}
+    for ending in ("txt", "md", "json"):
+        write_text(paths[ending], contents[ending])
+    return list(paths.values())
 
 
 def _check_names(scores: Scores, class_names: Sequence[str]) -> None:

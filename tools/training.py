@@ -14,7 +14,6 @@ from errno import EDQUOT, ENOSPC
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
 from database import palettes
 from database.classes import IGNORE_LABEL
@@ -24,7 +23,7 @@ from database.reader import Batches
 from model import optimizers
 from model.training_graph import TrainGraph
 from tools.disk_room import nearest_folder
-from tools.flags import TrainConfig
+from tools.flags import LATEST, TrainConfig
 from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
@@ -35,6 +34,7 @@ from tools.session_errors import reason
 from tools.snapshots import snapshot_steps, write_snapshot
 from tools.stop_requests import StoppedError, StopRequests
 from tools.summaries import SummaryWriter
+from tools.training_progress import Figures, TrainingProgress
 
 logger = logging.getLogger(__name__)
 
@@ -132,11 +132,13 @@ class Trainer:
         score: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         rollbacks: Sequence[Rollback] = (),
+        on_first_snapshot: Callable[[], object] | None = None,
     ) -> None:
         """Takes what `tools.training_run.train` built: the session holds initialized or restored variables.
 
         `score` is called every `val_every` steps, but not after the last, with the step of a snapshot just written.
         `clock` tells the seconds that `snapshot_minutes` counts. `rollbacks` are those of the run so far.
+        `on_first_snapshot` is called once, when a snapshot has been written.
         """
         self._session = session
         self._graph = graph
@@ -150,11 +152,12 @@ class Trainer:
         self._score = score
         self._clock = clock
         self._rollbacks = rollbacks
+        self._on_first_snapshot = on_first_snapshot
         self._saved_at = clock()
         self._saved_step: int | None = None
         self._requests = StopRequests()
         self._taken: _StepTaken | None = None
-        self._latest = ""
+        self._figures: Figures | None = None
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
 
     def run(self, first_step: int) -> None:
@@ -173,7 +176,7 @@ class Trainer:
             self.save(0)
         with writing_to(self._folder):
             writer = SummaryWriter(self._folder.path, self._folder.csv, self._session.graph, first_step)
-        progress = tqdm(total=config.train_max_iter, initial=first_step, unit="step", desc="train")
+        progress = TrainingProgress(first_step, config.train_max_iter, config.total_batch_size)
         with closing(progress), closing(writer), self._requests.listening():
             for step in range(first_step, config.train_max_iter):
                 started = time.perf_counter()
@@ -184,7 +187,7 @@ class Trainer:
                     self._step(step, {})
                 if step > first_step:  # the first step also builds kernels and fills the pipeline
                     self._durations.append(time.perf_counter() - started)
-                self._show_progress(progress)
+                progress.step_taken(done, self._seconds_per_step(), self._figures)
                 if config.log_memory and (done == first_step + 2 or done == config.train_max_iter):
                     self._log_memory(done)
                 self._save_and_score(done)
@@ -208,7 +211,9 @@ class Trainer:
         """The error that says which snapshot was written and what goes on from there."""
         then = f"go on with the same flags and --resume_step {step}"
         if step == self._config.train_max_iter:
-            then = "that was the last step: score it with the same flags and --eval_only 1"
+            # Scoring alone leaves the best as it is.
+            flag = "--eval_only 1" if self._config.val_every is None else f"--resume_step {LATEST}"
+            then = f"that was the last step: score it with the same flags and {flag}"
         return StoppedError(
             f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
         )
@@ -236,6 +241,9 @@ class Trainer:
             self._record.write(self._folder.snapshots)  # first: a snapshot alone is taken for the reference's
             write_snapshot(self._folder, step, self._config.keep, self._write_variables)
         self._saved_step, self._saved_at = step, self._clock()
+        call, self._on_first_snapshot = self._on_first_snapshot, None
+        if call is not None:
+            call()
         logger.debug("snapshot %s", self._folder.snapshot(step))
 
     def _write_variables(self, prefix: str) -> None:
@@ -313,10 +321,15 @@ class Trainer:
         with writing_to(self._folder):
             writer.scalars(step + 1, values)
             writer.picture(step + 1, "train/image, truth, prediction", picture)
-        self._latest = f"loss {result.loss:.3f} mIoU {values['mean_iou']:.3f} lr {values['learning_rate']:.2g}"
-        skipped = self.skipped_steps()
-        if skipped:
-            self._latest += f", {skipped} steps skipped"
+        self._figures = Figures(
+            step + 1,
+            result.loss,
+            result.auxiliary_loss if self._config.has_aux_loss else None,
+            result.weight_decay,
+            values["mean_iou"],
+            values["learning_rate"],
+            self.skipped_steps(),
+        )
 
     def skipped_steps(self) -> int:
         """How many steps of the run were skipped as their gradients overflowed; 0 without loss scaling."""
@@ -336,15 +349,3 @@ class Trainer:
     def _seconds_per_step(self) -> float:
         """Mean over the recent steps; infinite before there is one."""
         return float(np.mean(self._durations)) if self._durations else math.inf
-
-    def _show_progress(self, progress: tqdm) -> None:
-        progress.update()
-        if not self._durations:
-            return
-        seconds = self._seconds_per_step()
-        hours_left = seconds * (self._config.train_max_iter - progress.n) / 3600
-        progress.set_postfix_str(
-            f"{seconds:.2f} s/step, {self._config.total_batch_size / seconds:.2f} img/s, "
-            f"{hours_left:.2f} h left, {self._latest}",
-            refresh=False,
-        )

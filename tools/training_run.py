@@ -31,6 +31,7 @@ from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 from tools.provenance import set_results_aside
+from tools.resumed_scores import ResumedScores
 from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
@@ -42,14 +43,16 @@ from tools.run_origin import (
     with_run_uuid,
     with_samples,
 )
-from tools.score_files import run_header, snapshot_header
+from tools.score_files import run_header, scores_stem, snapshot_header
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
 from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
+from tools.stop_requests import stopping_at_warnings
 from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 from tools.training_settings import batches_of, options_of
 from tools.training_start import TrainingStart
+from tools.variable_report import decay_lines, write_variables
 
 logger = logging.getLogger(__name__)
 
@@ -199,15 +202,20 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
         cluster.open_session(built.graph, devices) as session,
     ):
         record = _prepare_folder(start, config, run, record)
-        _initialize(session, built, start)
+        with writing_to(folder):
+            write_variables(folder.path, built.saved_variables, built.train.decayed)
 
         def score(step: int) -> None:
             validate(config, dataset, run.held_out, folder.snapshot(step), folder)
             free_closed_sessions()
 
+        scores = None if start.resumed is None else ResumedScores(config, folder, start.step)
+        if scores is not None:
+            scores.make_up(score if run.held_out else None)
+        _initialize(session, built, start)
         trainer = Trainer(
             session, built.train, built.batches, samples, dataset, config, folder, built.saver, record, score,
-            rollbacks=rollbacks,
+            rollbacks=rollbacks, on_first_snapshot=None if scores is None else scores.give_up_later,
         )  # fmt: skip
         try:
             trainer.run(start.step)
@@ -295,8 +303,8 @@ def _report(
     logger.info("images: %s less %s", "BGR" if record.color_switch else "RGB", record.image_mean)
     for name, towers in built.train.endpoints.items():
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
-    for decayed in built.train.decayed:
-        logger.info("  %-28s rate %-8g %s", decayed.mode, decayed.rate, decayed.variable.op.name)
+    for line in decay_lines(built.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES), built.train.decayed):
+        logger.info("weight decay %s", line)
     logger.info("towers: %s", ", ".join(devices))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",
@@ -306,6 +314,15 @@ def _report(
         len(samples),
     )
     logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
+
+
+def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
+    """What is told of a signal that comes while a snapshot is scored."""
+    if config.eval_only:
+        return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
+    step = checkpoint.checkpoint_step(prefix)
+    then = f"{LATEST}, which scores it" if step == config.train_max_iter else f"{step}, which scores it first"
+    return f"in scoring snapshot {prefix}, which is written: go on with the same flags and --resume_step {then}"
 
 
 def validate(
@@ -336,7 +353,7 @@ def validate(
         return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
 
     devices = cluster.evaluation_devices(config.gpu_num)
-    with predictor_on(devices, build) as predictor:
+    with stopping_at_warnings(_told_in_scoring(config, prefix)), predictor_on(devices, build) as predictor:
         scores = evaluate(
             predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)
         )
@@ -353,11 +370,12 @@ def validate(
         "mirror": int(config.mirror),
         "window": config.test_image_size,
     }
-    part = "" if config.test_max_iter is None else f"-test_max_iter{config.test_max_iter}"
-    paths = tables.write_tables(scores, dataset.class_names, folder.path, f"scores-{step}{part}", header)
-    logger.info("scores written to %s", ", ".join(paths))
     with writing_to(folder):
         write_validation(folder.path, step or 0, scores, dataset.class_names)
     if config.val_every is not None and not config.eval_only and step is not None:
         keep_if_best(folder, step, scores)
+    # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
+    stem = scores_stem(step, config.test_max_iter)
+    paths = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
+    logger.info("scores written to %s", ", ".join(paths))
     return scores

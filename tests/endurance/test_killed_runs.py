@@ -15,6 +15,7 @@ import pytest
 from database.synthetic import write_dataset
 from tests.tools.killing import (
     SCORING,
+    SCORING_ON_THE_WAY,
     SNAPSHOT,
     START_UP,
     STEPS,
@@ -29,6 +30,7 @@ from tests.tools.runs import NETWORK, resnet_values, tensors_in, write_checkpoin
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
 from tools.run_folder import RunFolder, run_folder
+from tools.score_files import is_scored, scores_path
 from tools.snapshot_files import fault_of
 from tools.snapshots import snapshot_steps
 
@@ -160,6 +162,44 @@ def test_killed_run_leaves_nothing_else(pair):
     names = (set(os.listdir(folder.path)) for folder in (pair.untouched, pair.killed))
     untouched, killed = ({name for name in found if "tfevents" not in name} for found in names)
     assert killed == untouched
+
+
+def scores_on_the_way(folder: RunFolder, steps: list[int]) -> dict[int, dict]:
+    """By step what the files of scores say, less where the snapshots are."""
+    found = {}
+    for step in steps:
+        values = json.loads(Path(scores_path(folder.path, step, None)).read_text())
+        found[step] = {**values, "run": {key: x for key, x in values["run"].items() if key != "checkpoint"}}
+    return found
+
+
+def test_run_killed_in_scoring_has_the_scores_and_the_best_of_the_untouched_run(place):
+    """It is killed five times while a snapshot is scored, one of them again in the next process."""
+    other, last_step, rng = place / "scored", 24, np.random.default_rng(2)
+    other.mkdir()
+    for name in ("toy", "resnet"):
+        (other / name).symlink_to(place / name)
+    log, more = str(other / "log.txt"), {"deterministic": 1, "val_every": 4, "lrn_rate": 0.05}
+    kills_before_scores = 0
+    with TrainingProcesses() as processes:
+        flags, untouched = flags_of(other, "untouched", last_step, **more)
+        run_untouched(processes, flags, log, RunSeen(untouched, last_step))
+        flags, killed = flags_of(other, "killed", last_step, **more)
+        for step in (4, 8, 8, 12, 16):
+            kill = Kill(SCORING_ON_THE_WAY, delay=float(rng.uniform(0, 0.3)), scored_step=step)
+            run_killed(processes, [*flags, "--auto_resume", "1"], log, RunSeen(killed, last_step), kill)
+            kills_before_scores += not is_scored(scores_path(killed.path, step, None), killed.snapshot(step))
+        processes.start([*flags, "--auto_resume", "1"], log)
+        assert processes.exit_code() == 0
+    assert kills_before_scores >= 3
+    steps = list(range(4, last_step + 1, 4))
+    expected = scores_on_the_way(untouched, steps)
+    assert scores_on_the_way(killed, steps) == expected
+    assert len({values["mean_iou"] for values in expected.values()}) > 1
+    notes = [json.loads(Path(folder.best, "best.json").read_text()) for folder in (untouched, killed)]
+    assert notes[0] == notes[1]
+    assert sorted(os.listdir(untouched.best)) == sorted(os.listdir(killed.best))
+    assert notes[0]["mean_iou"] == max(values["mean_iou"] for values in expected.values())
 
 
 def test_killed_run_without_the_promise_of_equal_bits(place):

@@ -12,6 +12,7 @@ import pytest
 from model import resnet
 from tests.scripts.starting import start, the_error
 from tests.tools.runs import NARROW, NETWORK, resnet_values, write_checkpoint
+from tools.checkpoint import checksum
 
 TRAIN_FLAGS = (
     "--database Toy --network resnet_v1_18 --batch_size 2 --train_image_size 32 --test_image_size 32 "
@@ -108,6 +109,7 @@ def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monke
     best = max(scores, key=scores.get)
     assert json.loads((folder / "best" / "best.json").read_text()) == {
         "step": best, "mean_iou": scores[best], "pixel_accuracy": pytest.approx(0.5, abs=0.5),
+        "checkpoint_sha256": checksum(str(folder / "best" / f"model.ckpt-{best}")),
     }  # fmt: skip
     assert [path.name for path in (folder / "best").glob("*.index")] == [f"model.ckpt-{best}.index"]
     assert [path.name for path in (folder / "snapshot").glob("*.index")] == ["model.ckpt-5.index"]

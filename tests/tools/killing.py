@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.run_folder import RunFolder
+from tools.variable_report import VARIABLES_NAME
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _POLL_SECONDS = 0.0002
 
 # What a process is doing when it is killed.
 START_UP, STEPS, SNAPSHOT, SCORING = "start-up", "steps", "snapshot", "scoring"
+SCORING_ON_THE_WAY = "scoring on the way"
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,18 @@ class Kill:
 
     Attributes:
         phase: the delay begins at the start, after some steps, with the first snapshot that is written after some
-            steps, or with the last.
+            steps, with the last, or with that of `scored_step`.
         steps: that the process has taken before.
         files: of the snapshot, that have been begun before.
         delay: seconds.
+        scored_step: of the snapshot that is being scored.
     """
 
     phase: str
     steps: int = 0
     files: int = 0
     delay: float = 0.0
+    scored_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,14 @@ class TrainingProcesses:
         return int(self._server.stdout.readline())
 
 
+def _inode(path: str) -> int | None:
+    """Tells one file from another that is put in its place; None where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
 class RunSeen:
     """What the folder of a run shows of the process that is about to begin it, or to go on with it.
 
@@ -92,18 +104,13 @@ class RunSeen:
     def __init__(self, folder: RunFolder, last_step: int) -> None:
         self._folder = folder
         self._last = folder.snapshot(last_step) + ".index"
-        self._file_before = self._file_of_curves()
+        self._variables = os.path.join(folder.path, VARIABLES_NAME)
+        self._file_before, self._variables_before = _inode(folder.csv), _inode(self._variables)
         self._rows_before: int | None = None
-
-    def _file_of_curves(self) -> int | None:
-        try:
-            return os.stat(self._folder.csv).st_ino
-        except FileNotFoundError:
-            return None
 
     def steps(self) -> int:
         """How many steps the process has taken: before the first, it puts a new file of curves in place."""
-        if self._file_of_curves() in (None, self._file_before):
+        if _inode(self._folder.csv) in (None, self._file_before):
             return 0
         rows = Path(self._folder.csv).read_bytes().count(b"\n")
         if self._rows_before is None:
@@ -125,6 +132,10 @@ class RunSeen:
         """Whether the delay of a kill begins."""
         if kill.phase == SCORING:
             return self._is_over()
+        if kill.phase == SCORING_ON_THE_WAY:
+            # The list of variables is written anew right before a score is made up.
+            is_begun = _inode(self._variables) not in (None, self._variables_before)
+            return is_begun and os.path.exists(self._folder.snapshot(kill.scored_step) + ".index")
         if self.steps() < kill.steps:
             return False
         files = self.half_written()

@@ -6,13 +6,14 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 
 import pytest
 
 from tests.tools.runs import tiny_config, toy_record
 from tests.tools.snapshot_folders import ENDINGS, outcomes, visible, write
 from tools.best_snapshot import best_mean_iou, keep_if_best
-from tools.checkpoint import resolve_checkpoint
+from tools.checkpoint import checksum, resolve_checkpoint
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -55,7 +56,8 @@ def test_only_a_higher_score_is_kept(folder):
     assert kept(folder) == files_of(3)
     assert best_mean_iou(folder) == 0.5
     with open(os.path.join(folder.best, "best.json")) as file:
-        assert json.load(file)["step"] == 3
+        note = json.load(file)
+    assert (note["step"], note["checkpoint_sha256"]) == (3, checksum(folder.snapshot(3)))
 
 
 def test_what_is_kept_is_a_checkpoint_with_its_record(folder):
@@ -65,6 +67,31 @@ def test_what_is_kept_is_a_checkpoint_with_its_record(folder):
     with open(os.path.join(folder.best, "model.ckpt-2.index")) as file:
         assert file.read() == "index 2"
     assert os.path.exists(folder.snapshot(2) + ".index")
+
+
+def test_a_line_says_whether_it_is_the_best(folder, caplog):
+    caplog.set_level("INFO")
+    for step, mean_iou in ((1, math.nan), (2, 0.5), (3, 0.25)):
+        keep_if_best(folder, step, scores_with(mean_iou))
+    assert caplog.messages == [
+        "step 1: mIoU nan",
+        f"step 2: mIoU 0.5000, the best so far, kept in {folder.best}",
+        "step 3: mIoU 0.2500; the best so far is 0.5000, of step 2",
+    ]
+
+
+def test_what_a_kill_left_undone_is_done_when_the_best_is_scored_again(folder):
+    keep_if_best(folder, 2, scores_with(0.5))
+    for ending in ("index", "data-00000-of-00001"):
+        shutil.copy(f"{folder.snapshot(1)}.{ending}", folder.best)  # the best before, which was not removed any more
+    assert keep_if_best(folder, 2, scores_with(0.5))
+    assert kept(folder) == files_of(2)
+
+
+def test_a_note_whose_snapshot_is_gone_counts_as_none(folder):
+    keep_if_best(folder, 2, scores_with(0.9))
+    os.unlink(os.path.join(folder.best, "model.ckpt-2.index"))
+    assert keep_if_best(folder, 3, scores_with(0.1))
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"mean_iou": null}'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from tests.tools.runs import write_checkpoint
 from tools.checkpoint import CheckpointError
-from tools.score_files import is_scored, snapshot_header
+from tools.score_files import is_scored, read_score, scores_path, snapshot_header
 
 
 @pytest.fixture
@@ -45,6 +46,22 @@ def test_file_without_a_checksum_is_of_no_snapshot(prefix, tmp_path, text):
     if text is not None:
         scores.write_text(text)
     assert not is_scored(str(scores), prefix)
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{}", '{"mean_iou": "x", "pixel_accuracy": 1}'])
+def test_damaged_scores_say_nothing(tmp_path, text):
+    if text is not None:
+        (tmp_path / "scores-7.json").write_text(text)
+    assert read_score(str(tmp_path / "scores-7.json")) is None
+
+
+def test_scores_are_read(tmp_path):
+    path = scores_path(str(tmp_path), 7, 3)
+    assert path == str(tmp_path / "scores-7-test_max_iter3.json")
+    Path(path).write_text(json.dumps({"mean_iou": None, "pixel_accuracy": 0.5}))
+    score = read_score(path)
+    assert math.isnan(score.mean_iou)
+    assert score.pixel_accuracy == 0.5
 
 
 def test_missing_snapshot_is_named(tmp_path):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tools import stop_requests
-from tools.stop_requests import SIGNALS, StopRequests
+from tools.stop_requests import SIGNALS, WARNINGS, StoppedError, StopRequests, stopping_at_warnings
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +33,75 @@ def test_signal_is_a_request_while_listening(handlers_of_the_test, number, caplo
         assert requests.received is None
         os.kill(os.getpid(), number)
         assert requests.received == number.name
-        os.kill(os.getpid(), signal.SIGTERM)  # the same request: `timeout` sends it twice in a moment
+        os.kill(os.getpid(), number)  # the same request: `timeout` sends it twice in a moment
         assert requests.received == number.name
     assert handlers_of_the_test == []
     os.kill(os.getpid(), number)
     assert handlers_of_the_test == [number]
+    again = "SIGTERM or SIGINT twice" if number in WARNINGS else "again"
     assert caplog.messages == [
-        f"{number.name}: stopping with a snapshot after the running step; again to leave at once"
+        f"{number.name}: stopping with a snapshot after the running step; {again} to leave at once"
     ]
+
+
+@pytest.mark.parametrize("number", WARNINGS)
+def test_signal_that_is_ignored_stays_ignored(number):
+    """As `nohup` has it with SIGHUP."""
+    signal.signal(number, signal.SIG_IGN)
+    requests = StopRequests()
+    with requests.listening(), stopping_at_warnings("told"):
+        assert signal.getsignal(number) is signal.SIG_IGN
+        os.kill(os.getpid(), number)
+        with requests.paused():
+            os.kill(os.getpid(), number)
+    assert requests.received is None
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", WARNINGS)
+def test_outside_of_steps_a_signal_that_would_end_the_process_is_told(number):
+    signal.signal(number, signal.SIG_DFL)
+
+    def send() -> None:
+        os.kill(os.getpid(), number)
+
+    def told_in_a_pause(requests: StopRequests) -> None:
+        with requests.paused(), stopping_at_warnings("inner"):
+            send()
+
+    def told_after_steps() -> None:
+        requests = StopRequests()
+        with stopping_at_warnings("outer"):
+            with requests.listening():
+                send()
+                assert requests.received == number.name
+                with pytest.raises(StoppedError, match=f"^{number.name} inner$"):
+                    told_in_a_pause(requests)
+            send()
+
+    with pytest.raises(StoppedError, match=f"^{number.name} outer$"):
+        told_after_steps()
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_outside_of_steps_other_handlers_and_threads_are_left_alone(handlers_of_the_test):
+    with stopping_at_warnings("told"):
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert handlers_of_the_test == [signal.SIGUSR1]
+    failed = []
+
+    def enter():
+        try:
+            with stopping_at_warnings("told"):
+                pass
+        except ValueError as error:  # signal.signal outside of the main thread
+            failed.append(error)
+
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert failed == []
 
 
 def test_what_was_there_before_is_given_back():
@@ -109,10 +170,21 @@ def _left_with(numbers, seconds, monkeypatch):
         ([signal.SIGTERM, signal.SIGTERM], 1, [143]),
         ([signal.SIGTERM, signal.SIGINT], 2, [130]),
         ([signal.SIGCHLD, signal.SIGTERM, signal.SIGCHLD, signal.SIGWINCH], 5, []),
+        ([signal.SIGUSR1, signal.SIGUSR1, signal.SIGHUP], 60, []),
+        ([signal.SIGUSR1, signal.SIGTERM], 120, []),  # Slurm
+        ([signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM], 120, [143]),
+        ([signal.SIGTERM, signal.SIGHUP], 60, []),  # systemd
+        ([signal.SIGHUP, signal.SIGINT, signal.SIGTERM], 2, [143]),
     ],
 )
 def test_the_second_signal_leaves(numbers, seconds, codes, monkeypatch):
     assert _left_with(numbers, seconds, monkeypatch) == codes
+
+
+def test_ending_after_a_warning_is_told(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    _left_with([signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM], 5, monkeypatch)
+    assert caplog.messages[1:] == ["SIGTERM: still stopping with a snapshot; again to leave at once"]
 
 
 def test_the_second_signal_leaves_from_within_a_call():

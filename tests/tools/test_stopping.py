@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
+import sys
+from contextlib import nullcontext
+from errno import EIO, EPIPE
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +16,9 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
 from database.layouts import Sample
-from tests.tools.runs import smallest_config
+from tests.tools.runs import smallest_config, toy_record
+from tests.tools.snapshot_folders import run_with
+from tools import training_run
 from tools.run_folder import RunFolder
 from tools.stop_requests import SIGNALS, StoppedError
 from tools.summaries import SummaryWriter
@@ -90,6 +97,38 @@ def test_running_step_is_finished_and_its_snapshot_written(tmp_path, number):
     )
 
 
+class ClosedTerminal(io.StringIO):
+    """What writing to a terminal does that was closed, or to a pipe whose reader has gone."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, text: str) -> int:
+        raise self._error
+
+    def flush(self) -> None:
+        raise self._error
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("error", [OSError(EIO, "Input/output error"), BrokenPipeError(EPIPE, "Broken pipe")])
+def test_closed_terminal_does_not_prevent_the_snapshot(tmp_path, monkeypatch, error):
+    closed = ClosedTerminal(error)
+    handler = logging.StreamHandler(closed)
+    monkeypatch.setattr(sys, "stderr", closed)
+    logging.root.addHandler(handler)
+    try:
+        signalled = SignalledTrainer(tmp_path, signal.SIGHUP, in_step=3, log_memory=False)
+        with pytest.raises(StoppedError, match="SIGHUP after step 3"):
+            signalled.run()
+    finally:
+        logging.root.removeHandler(handler)
+    assert signalled.saved == [3]
+
+
 def test_summaries_are_closed(tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr(SummaryWriter, "close", lambda writer: closed.append(writer))
@@ -124,6 +163,13 @@ def test_signal_in_the_last_step_leaves_nothing_to_go_on_with(tmp_path):
     assert signalled.saved == [STEPS]
 
 
+def test_signal_in_the_last_step_of_a_run_that_keeps_its_best(tmp_path):
+    """`--eval_only` would score the snapshot, and leave the best as it is."""
+    signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_step=STEPS, val_every=4)
+    with pytest.raises(StoppedError, match="score it with the same flags and --resume_step latest$"):
+        signalled.run()
+
+
 def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, ending):
     scoring = SignalledTrainer(tmp_path / "a", signal.SIGTERM, in_score=2, val_every=2)
     with pytest.raises(ending):
@@ -133,3 +179,27 @@ def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, endi
     with pytest.raises(ending):
         beginning.run()
     assert beginning.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "eval_only", "told"),
+    [
+        (4, False, r"which is written: go on with the same flags and --resume_step 4, which scores it first$"),
+        (STEPS, False, r"which is written: go on with the same flags and --resume_step latest, which scores it$"),
+        (4, True, "nothing of it is written: score it again with the same flags$"),
+    ],
+)
+def test_warning_in_scoring_is_told(tmp_path, monkeypatch, step, eval_only, told):
+    """The scores are absent, and the process may go on from where the line says."""
+    folder = run_with(tmp_path, step)
+    config = smallest_config("toy", "log", train_max_iter=STEPS, val_every=4, eval_only=eval_only)
+    toy_record(config).write(folder.snapshots)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    monkeypatch.setattr(training_run, "Predictor", lambda *arguments, **options: nullcontext())
+    monkeypatch.setattr(training_run, "evaluate", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGUSR1))
+    with pytest.raises(StoppedError, match=rf"^SIGUSR1 in scoring .*model.ckpt-{step}\S* {told}"):
+        training_run.validate(
+            config, get_dataset("Toy"), [Sample("a", "a.png", None, {})], folder.snapshot(step), folder
+        )
+    assert signal.signal(signal.SIGUSR1, before) is signal.SIG_DFL
+    assert [name for name in os.listdir(folder.path) if name.startswith("scores")] == []

@@ -80,6 +80,12 @@ def test_validation_scores(tmp_path):
     })  # fmt: skip
 
 
+def test_validation_of_the_same_step_is_shown_once(tmp_path):
+    for step in (10, 100, 100):
+        write_validation(str(tmp_path), step, scores_of_three_classes(), ["road", "sky", "absent"])
+    assert in_tensorboard(tmp_path)("validation/pixel_accuracy") == [(10, 0.75), (100, 0.75)]
+
+
 def test_validation_leaves_the_files_of_training_alone(tmp_path):
     """A short run is trained and scored within the second that names the files."""
     writer = open_writer(tmp_path)

@@ -60,6 +60,17 @@ def test_files_of_a_run(tiny_run):
     assert snapshots == {"model.ckpt-2.index", "model.ckpt-4.index"}
 
 
+def test_list_of_the_variables_of_a_run(tiny_run):
+    with open(os.path.join(tiny_run.folder.path, "variables.txt"), encoding="utf-8") as file:
+        rows = [line.split() for line in file][1:]
+    tensors = tensors_in(tiny_run.folder.snapshot(2))
+    shapes = {name: "x".join(map(str, value.shape)) or "scalar" for name, value in tensors.items()}
+    assert {name: shape for name, shape, *_ in rows} == shapes
+    decays = {name: decay for name, _, *decay in rows}
+    assert decays["resnet_v1_18/conv1/weights"] == ["L2", "0.0001"]
+    assert decays["resnet_v1_18/conv1/BatchNorm/gamma"] == ["none"]
+
+
 def test_record_of_a_run(tiny_run):
     for folder in (tiny_run.folder.path, tiny_run.folder.snapshots):
         assert ModelRecord.read(folder).architecture == toy_record(tiny_run.config).architecture

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
-from tqdm import tqdm
 
 from database.datasets import find_samples
 from database.images import read_image
@@ -15,6 +14,7 @@ from tools.benchmark.timing import SHORT_NAMES, Row
 from tools.evaluation import Predictor
 from tools.flags import PredictConfig
 from tools.half_precision import avoid_faulty_amx
+from tools.progress import counted
 from tools.selection import prediction_dataset, record_of_checkpoint
 
 _EXACT = "32"
@@ -46,7 +46,7 @@ def measure_agreement(
         predictors = {
             kind: stack.enter_context(Predictor(prefix, record, float_type=kind)) for kind in (_EXACT, *kinds)
         }
-        for sample in tqdm(samples, "agreement", unit="img"):
+        for sample in counted(samples, "agreement", len(samples), "img"):
             image = read_image(sample.image)
             exact = predictors[_EXACT].labels(image)
             pixels += exact.size

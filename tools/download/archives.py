@@ -16,10 +16,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from tqdm import tqdm
-
 from database.atomic import folder_written_atomically, written_atomically
 from tools.download import ArchiveError
+from tools.progress import counted
 
 logger = logging.getLogger(__name__)
 
@@ -185,5 +184,5 @@ def _write(archive: _Archive, members: list[_Member], root: str, place: str) -> 
             archive.write(members[0], os.path.dirname(partial), os.path.basename(partial))
         return
     with folder_written_atomically(place) as folder:
-        for member in tqdm(members, "unpacking", unit="file"):
+        for member in counted(members, "unpacking", len(members), "files"):
             archive.write(member, folder, member.name[len(root) :].lstrip("/"))

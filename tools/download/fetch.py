@@ -19,10 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from tqdm import tqdm
-
 from tools.download import DownloadError
 from tools.download.partial import PartialFile, Version
+from tools.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -183,11 +182,11 @@ def _require_space(path: str, total: int | None, offset: int) -> None:
 def _receive(response: Any, path: str, offset: int, total: int | None) -> None:
     """Appends the body to a file and shows how far it is."""
     name = os.path.basename(path).removesuffix(".part")
-    bar = tqdm(total=total, initial=offset, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
-    with open(path, "ab") as file, bar:
+    progress = Progress(name, total, unit="B", initial=offset, is_bytes=True)
+    with open(path, "ab") as file, progress:
         while chunk := _next_chunk(response):
             file.write(chunk)
-            bar.update(len(chunk))
+            progress.update(len(chunk))
     arrived = os.path.getsize(path)
     if total is not None and arrived < total:
         raise _PassingFaultError(f"the connection ended after {arrived} of {total} bytes")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -55,13 +57,21 @@ def test_whole_file(path, tells_size):
     assert headers["Accept-Encoding"] == "identity"
 
 
-def test_progress_is_shown(path, capsys):
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_shown(path, monkeypatch, caplog, is_terminal):
+    caplog.set_level("INFO")
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
         fetch(served.address, path)
-    bar = capsys.readouterr().err
-    assert "archive.zip: 100%" in bar
-    assert "684k/684k" in bar
+    bar = stream.getvalue()
+    assert ("archive.zip: 100%" in bar) == is_terminal
+    assert ("684k/684k" in bar) == is_terminal
+    lines = [line for line in caplog.messages if line.startswith("archive.zip: 684kB of 684kB in ")]
+    assert len(lines) == (0 if is_terminal else 1)
 
 
 @pytest.mark.parametrize(

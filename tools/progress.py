@@ -1,0 +1,166 @@
+"""How far something is: a bar in a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from typing import TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+# Between two lines; where the total is known, only at each further tenth of it.
+_SECONDS_WITH_TOTAL = 10.0
+_SECONDS_WITHOUT_TOTAL = 60.0
+
+
+def shows_bars() -> bool:
+    """Checks whether standard error is a terminal, in which bars are shown, unless TQDM_DISABLE is set."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE")
+    except ValueError:  # it is closed
+        return False
+
+
+def duration_text(seconds: float) -> str:
+    """Formats a duration, e.g. `2:05 min`, from an hour on `3:20 h`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+class Bar:
+    """A bar of tqdm, with log lines above it. A terminal that was closed does not raise."""
+
+    def __init__(self, title: str, total: int | None, *, unit: str, initial: int = 0, is_bytes: bool = False) -> None:
+        """Shows the bar; arguments are those of `Progress`."""
+        self._bar: tqdm | None = None
+        self._redirected = ExitStack()
+        with suppress(OSError):
+            self._bar = tqdm(
+                total=total, initial=initial, desc=title, unit=unit, unit_scale=is_bytes,
+                unit_divisor=1024 if is_bytes else 1000,
+            )  # fmt: skip
+            self._redirected.enter_context(logging_redirect_tqdm())
+
+    def update(self, count: int = 1, note: str | None = None) -> None:
+        """Moves the bar on; a note is shown behind it from the next time on that it is drawn."""
+        if self._bar is None:
+            return
+        with suppress(OSError):
+            if note is not None:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+
+    def close(self) -> None:
+        """Leaves the bar as it is, and log lines to whom they went before."""
+        self._redirected.close()
+        if self._bar is not None:
+            with suppress(OSError):
+                self._bar.close()
+
+
+class _Lines:
+    """Lines in the log: one at the end, and in between so many that they tell of a tenth, or a minute, each."""
+
+    def __init__(
+        self, title: str, total: int | None, unit: str, initial: int, is_bytes: bool, clock: Callable[[], float]
+    ) -> None:
+        self._title = title
+        self._total = total
+        self._unit = unit
+        self._initial = self._done = self._told = initial
+        self._is_bytes = is_bytes
+        self._clock = clock
+        self._started = self._told_at = clock()
+
+    def update(self, count: int) -> None:
+        self._done += count
+        now = self._clock()
+        least = _SECONDS_WITHOUT_TOTAL if self._total is None else _SECONDS_WITH_TOTAL
+        if now - self._told_at < least or not self._is_further_tenth() or self._done == self._total:
+            return
+        seconds = now - self._started
+        left = ""
+        if self._total:
+            left = f", {duration_text(seconds * (self._total - self._done) / (self._done - self._initial))} left"
+        logger.info("%s: %s after %s%s", self._title, self._amount(), duration_text(seconds), left)
+        self._told, self._told_at = self._done, now
+
+    def _is_further_tenth(self) -> bool:
+        return not self._total or 10 * self._done // self._total > 10 * self._told // self._total
+
+    def _amount(self) -> str:
+        if self._is_bytes:
+            done, total = (None if n is None else tqdm.format_sizeof(n, "B", 1024) for n in (self._done, self._total))
+            return f"{done}" if total is None else f"{done} of {total}"
+        return f"{self._done} {self._unit}" if self._total is None else f"{self._done} of {self._total} {self._unit}"
+
+    def close(self) -> None:
+        if self._done > self._initial:
+            logger.info("%s: %s in %s", self._title, self._amount(), duration_text(self._clock() - self._started))
+
+
+class Progress:
+    """Shows how far something is. Use as a context manager, or close."""
+
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        *,
+        unit: str,
+        initial: int = 0,
+        is_bytes: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Shows the bar, in a terminal.
+
+        Args:
+            title: what is going on.
+            total: of what is counted, None if it is not known.
+            unit: of what is counted.
+            initial: what was done before.
+            is_bytes: whether to show the count as kilobytes and so on, of 1024.
+            clock: seconds, for the lines.
+        """
+        self._bar = self._lines = None
+        if shows_bars():
+            self._bar = Bar(title, total, unit=unit, initial=initial, is_bytes=is_bytes)
+        else:
+            self._lines = _Lines(title, total, unit, initial, is_bytes, clock)
+
+    def update(self, count: int = 1) -> None:
+        """Counts what was done since the last call."""
+        if self._bar is not None:
+            self._bar.update(count)
+        if self._lines is not None:
+            self._lines.update(count)
+
+    def close(self) -> None:
+        """Ends the bar, or logs how much was done in which time."""
+        for shown in (self._bar, self._lines):
+            if shown is not None:
+                shown.close()
+        self._bar = self._lines = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def counted(items: Iterable[Item], title: str, total: int | None, unit: str) -> Iterator[Item]:
+    """Yields the items and shows how many were taken; arguments are those of `Progress`."""
+    with Progress(title, total, unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
