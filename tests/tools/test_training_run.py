@@ -38,10 +38,10 @@ from tools.evaluation import Predictor
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder, run_folder
+from tools.score_files import snapshot_header
 from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
-from tools.score_files import snapshot_header
 from tools.training_run import _memory_limits_named, _warn_of_full_disk, validate
 from tools.training_start import TrainingStart
 
