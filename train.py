@@ -23,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
+    from tools.cluster import tower_devices
     from tools.preflight import check_disjoint, check_labels
     from tools.run_folder import run_folder
     from tools.run_lock import run_lock
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     from tools.training_run import train, validate
 
     set_max_pixels(config.max_pixels)
+    tower_devices(config.gpu_num, config.device)  # refuses what is missing before all data are looked at
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
     folder = run_folder(config)

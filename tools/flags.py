@@ -34,9 +34,12 @@ INITIALIZERS = ("he", "xavier")
 OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 FLOAT_TYPES = ("32", "16", "bf16")
 UPSAMPLINGS = (1, 2, 3, 4)
+DEVICES = ("auto", "cpu", "gpu")
 # In place of a step: that of the newest sound snapshot.
 LATEST: Literal["latest"] = "latest"
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
+
+_DEVICE_HELP = "what computes; auto: GPUs, or CPUs on a machine without any; gpu: stops without GPUs"
 
 
 def _recorded_or(default: str | int) -> str:
@@ -51,6 +54,7 @@ class TrainConfig(SplitFlags):
         "files", "read images and labels, or the records that tools.make_tfrecord made", choices=("files", "tfrecord")
     )
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
+    device: str = flag("auto", _DEVICE_HELP, choices=DEVICES)
     batch_size: int = flag(1, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
@@ -277,6 +281,7 @@ class WeightsConfig(ClassFlags):
         "activations: float32, float16 or bfloat16; auto: bfloat16 where the hardware multiplies it, else float32",
         choices=("auto", *FLOAT_TYPES),
     )
+    device: str = flag("auto", _DEVICE_HELP, choices=DEVICES)
     mirror: bool = flag(True, "add the results from mirrored images")
     ms: bool = flag(False, "multi-scale: 0.5 to 1.75 instead of 1")
     coloring: bool = flag(True, "write colours and overlays")

@@ -34,6 +34,7 @@ _NO_PROPERTY = frozenset(
         "log_memory", "save_first_iteration", "save_memory", "checkpoint_units", "test_max_iter", "pretrained_prefix",
         "pretrained_sha256", "training_samples_sha256", "class_weight_values", "data_format", "max_pixels",
         "auto_resume", "snapshot_minutes", "max_bad_files", "on_nan", "deterministic",
+        "device",
     }
 )  # fmt: skip
 

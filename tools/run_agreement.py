@@ -45,6 +45,7 @@ _FREE_ON_RESUME = frozenset(
         "max_pixels",
         "val_list",
         "test_list",
+        "device",
     }
 )
 

@@ -142,7 +142,7 @@ def train(
     config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
     if config.float_type != "32":
         avoid_faulty_amx()
-    devices = cluster.tower_devices(config.gpu_num)
+    devices = cluster.tower_devices(config.gpu_num, config.device)
     if config.deterministic:
         require_determinism(devices)
     run = _Run(dataset, samples, config.data_dir or dataset.default_dir, folder, held_out, devices)
@@ -285,7 +285,7 @@ def _report(
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
     for decayed in built.train.decayed:
         logger.info("  %-28s rate %-8g %s", decayed.mode, decayed.rate, decayed.variable.op.name)
-    logger.info("towers: %s", ", ".join(devices))
+    logger.info("towers: %s", cluster.devices_in_words(devices, config.device))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",
         config.batch_size,
@@ -323,7 +323,7 @@ def validate(
     def build(device: str) -> Predictor:
         return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
 
-    devices = cluster.evaluation_devices(config.gpu_num)
+    devices = cluster.evaluation_devices(config.gpu_num, config.device)
     with predictor_on(devices, build) as predictor:
         scores = evaluate(
             predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)

@@ -56,7 +56,7 @@ def test_runs_with_their_scores(folders, caplog):
 def test_flags_that_tell_runs_apart(folders):
     assert results.differing_flags(results.find_runs(*folders)) == ["bn_frozen", "lr_step", "lrn_rate"]
     assert results.differing_flags([Run("a", {"lrn_rate": 1}, [])]) == []
-    watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True}
+    watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True, "device": "cpu"}
     assert results.differing_flags([Run("a", watched, []), Run("b", {"on_nan": "stop"}, [])]) == []
     assert results.differing_flags([]) == []
 
