@@ -26,7 +26,7 @@ from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import DatasetFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
-from tools.flag_parsing import flag, parse_flags
+from tools.flag_parsing import file_path, flag, parse_flags
 from tools.tables import TablesError, write_text
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _IGNORED = (0, 0, 0)
 class CheckConfig(DatasetFlags):
     """Flags of the look at a dataset."""
 
-    out: str | None = flag(None, "folder for the report (default: ./dataset_check/<database>)", str)
+    out: str | None = flag(None, "folder for the report (default: ./dataset_check/<database>)", file_path)
     max_images: int | None = flag(None, "look at a random sample of so many images of each split", int, minimum=1)
     thumbnails: int = flag(24, "random pictures on the page of thumbnails; 0 for no page", minimum=0)
     seed: int = flag(0, "of both samples", minimum=0)

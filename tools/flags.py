@@ -15,6 +15,7 @@ from tools.flag_checks import check_own_data_flags, refuse_without_effect
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
+    file_path,
     flag,
     rising_steps,
     step_or_latest,
@@ -68,7 +69,7 @@ class TrainConfig(SplitFlags):
     consider_dilated: bool = flag(False, "count blocks 3 and 4 among the new layers for decay")
     new_layer_names: tuple[str, ...] | None = flag(None, "scopes of layers that are not pre-trained", comma_separated)
     fine_tune_filename: str | None = flag(
-        None, "ResNet checkpoint (default: ./z_pretrained_weights/<network>.ckpt), or none", str
+        None, "ResNet checkpoint (default: ./z_pretrained_weights/<network>.ckpt), or none", file_path
     )
 
     lrn_rate: float = flag(0.01, "initial learning rate", above=0)
@@ -155,7 +156,7 @@ class TrainConfig(SplitFlags):
     ohem_threshold: float = flag(0.7, "ohem: pixels whose label has a probability up to this are hard", above=0)
     ohem_min_kept: int = flag(100_000, "ohem: pixels of a batch that count at least", minimum=1)
     class_weights: str | None = flag(
-        None, "weights of classes in the loss: a file with a number per class, or median_freq", str
+        None, "weights of classes in the loss: a file with a number per class, or median_freq", file_path
     )
     float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
 
@@ -167,7 +168,7 @@ class TrainConfig(SplitFlags):
     mirror: bool = flag(True, "add mirrored images when scoring")
     test_max_iter: int | None = flag(None, "score that many images only", int, minimum=1)
 
-    log_dir: str = flag("./log", "folder of all runs")
+    log_dir: str = flag("./log", "folder of all runs", file_path)
     check_data: str = flag("sample", "label files read before step 0", choices=("sample", "all", "none"))
     max_bad_files: int = flag(0, "training images that may be unreadable; others take their place", minimum=0)
     show_period: int = flag(20, "steps between summaries", minimum=1)
@@ -261,8 +262,8 @@ class WeightsConfig(ClassFlags):
     database: str | None = flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
     network: str | None = flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
     decoder: str | None = flag(None, "head (default: the checkpoint's)", str, choices=DECODERS)
-    weights_ckpt: str | None = flag(None, "checkpoint (default: the newest snapshot under --log_dir)", str)
-    log_dir: str = flag("./log", "folder of all runs")
+    weights_ckpt: str | None = flag(None, "checkpoint (default: the newest snapshot under --log_dir)", file_path)
+    log_dir: str = flag("./log", "folder of all runs", file_path)
     test_image_size: int | None = flag(None, "height and width of windows; 0 for whole images", window_size)
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch)
     three_convs_beginning: bool | None = flag(
@@ -287,7 +288,7 @@ class WeightsConfig(ClassFlags):
     coloring: bool = flag(True, "write colours and overlays")
     windows_per_batch: int = flag(4, "windows the network sees at a time", minimum=1)
     measure_time: bool = flag(False, "tell and write how long images take, the first left out")
-    output_dir: str | None = flag(None, "where results go", str)
+    output_dir: str | None = flag(None, "where results go", file_path)
 
     def __post_init__(self) -> None:
         if self.database is not None:
@@ -305,7 +306,7 @@ class PredictConfig(WeightsConfig, FileFlags):
     server_zip: bool = flag(False, "Cityscapes: also pack the label ids into a zip for its server")
     test_max_iter: int | None = flag(None, "predict that many images only", int, minimum=1)
     gpu_num: int = flag(1, "devices that share out the images", minimum=1)
-    follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", str)
+    follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", file_path)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -327,7 +328,7 @@ class PredictConfig(WeightsConfig, FileFlags):
 class InferenceConfig(WeightsConfig):
     """Flags of inference.py."""
 
-    image_path: str | None = flag(None, "image or folder of images; asks for paths without it", str)
+    image_path: str | None = flag(None, "image or folder of images; asks for paths without it", file_path)
 
     own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
 

@@ -19,7 +19,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from tools.console import run_script, set_up_logging
-from tools.flag_parsing import FlagError, flag, parse_flags
+from tools.flag_parsing import FlagError, file_path, flag, parse_flags
 from tools.tables import percent
 
 logger = logging.getLogger(__name__)
@@ -43,10 +43,10 @@ _NO_PROPERTY = frozenset(
 class ResultsConfig:
     """Flags of the list of results."""
 
-    log_dir: str = flag("./log", "folder of all runs")
-    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores")
+    log_dir: str = flag("./log", "folder of all runs", file_path)
+    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores", file_path)
     earlier: bool = flag(False, "also runs that were set aside for another of the same flags")
-    json: str | None = flag(None, "file for the list as JSON", str)
+    json: str | None = flag(None, "file for the list as JSON", file_path)
 
 
 @dataclass(frozen=True)
