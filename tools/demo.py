@@ -61,6 +61,7 @@ def _run_script(name: str, flags: dict[str, object]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     sys.stdout.flush()
     sys.stdout.buffer.write(done.stdout)
+    sys.stdout.flush()
     if done.returncode:
         sys.exit(done.returncode)
 
