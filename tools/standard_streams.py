@@ -8,6 +8,7 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import Any
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
@@ -121,7 +122,8 @@ def guard_standard_streams() -> None:
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the program runs
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # names of files are bytes, not always text
+        with suppress(io.UnsupportedOperation):  # something has read from it before
+            sys.stdin.reconfigure(errors="surrogateescape")  # names of files are bytes, not always text
 
 
 def _guarded(stream: io.TextIOWrapper, descriptor: int) -> GuardedStream:

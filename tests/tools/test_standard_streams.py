@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.scripts.starting import ROOT
 from tools.console import run_script
-from tools.standard_streams import BYTES_OR_ESCAPES, GuardedStream, exit_code_after_output
+from tools.standard_streams import BYTES_OR_ESCAPES, GuardedStream, exit_code_after_output, guard_standard_streams
 
 FULL = "/dev/full"
 needs_full_device = pytest.mark.skipif(not os.path.exists(FULL), reason="needs /dev/full")
@@ -200,10 +200,18 @@ def test_other_errors_are_passed_on():
 
 
 def test_streams_that_are_replaced_already_stay(monkeypatch):
-    from tools.standard_streams import guard_standard_streams
-
     replaced = io.StringIO()
     monkeypatch.setattr(sys, "stdout", replaced)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     guard_standard_streams()
     assert sys.stdout is replaced
+
+
+def test_standard_input_that_has_been_read_stays_as_it_is(monkeypatch):
+    begun, unread = (io.TextIOWrapper(io.BytesIO(content), "utf-8") for content in (b"a\nb\n", b"\xff\n"))
+    assert begun.readline() == "a\n"
+    for stream, errors in ((begun, "strict"), (unread, "surrogateescape")):
+        monkeypatch.setattr(sys, "stdin", stream)
+        guard_standard_streams()
+        assert stream.errors == errors
+    assert (begun.read(), unread.read()) == ("b\n", "\udcff\n")
