@@ -182,6 +182,4 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     set_up_logging()
-    for stream in (sys.stdin, sys.stdout):
-        stream.reconfigure(errors="surrogateescape")  # names of files are bytes, not always text
     sys.exit(run_script(main, sys.argv[1:]))

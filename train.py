@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
+    from tools.cluster import tower_devices
     from tools.preflight import check_training_data
     from tools.run_identity import choose_run
     from tools.run_lock import run_lock
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     from tools.training_run import train, validate
 
     set_max_pixels(config.max_pixels)
+    tower_devices(config.gpu_num, config.device)  # refuses what is missing before all data are looked at
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
     samples = None if config.eval_only else training_samples(config, dataset, data_dir)

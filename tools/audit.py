@@ -5,11 +5,14 @@ python -m tools.audit lock/dev.txt
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from tools.standard_streams import exit_code_after_output, guard_standard_streams
 
 
 class AuditError(ValueError):
@@ -52,10 +55,12 @@ def _lines(package: dict[str, Any]) -> list[str]:
     ]
 
 
-def main(locks: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Prints the known faults of each lock file; returns the exit code: 0, 1 with faults, 2 if they are not known."""
+    parser = argparse.ArgumentParser(prog="python -m tools.audit", description="Look up known faults of versions.")
+    parser.add_argument("lock", nargs="+", help="requirements file with a version and hashes for each package")
     any_fault = False
-    for lock in locks:
+    for lock in parser.parse_args(list(arguments)).lock:
         try:
             found = known_faults(lock)
         except AuditError as error:
@@ -69,4 +74,5 @@ def main(locks: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    guard_standard_streams()
+    sys.exit(exit_code_after_output(main(sys.argv[1:])))

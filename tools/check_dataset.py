@@ -26,7 +26,7 @@ from tools.dataset_flags import SplitFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
 from tools.flag_checks import refuse_useless_holdout
-from tools.flag_parsing import comma_separated, flag, parse_flags
+from tools.flag_parsing import comma_separated, file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
     ignored_fault,
@@ -56,7 +56,7 @@ class CheckConfig(SplitFlags):
         ("train",), "splits that are trained on together, by commas", comma_separated
     )
     allow_missing_classes: bool = flag(False, "a class that occurs in no training label is no fault")
-    out: str | None = flag(None, "folder for the report (default: ./dataset_check/<database>)", str)
+    out: str | None = flag(None, "folder for the report (default: ./dataset_check/<database>)", file_path)
     max_images: int | None = flag(None, "look at a random sample of so many images of each split", int, minimum=1)
     thumbnails: int = flag(24, "random pictures on the page of thumbnails; 0 for no page", minimum=0)
     seed: int = flag(0, "of both samples", minimum=0)

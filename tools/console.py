@@ -1,4 +1,4 @@
-"""What the three scripts share: logging, and turning a user's fault into one line and exit code 2."""
+"""What all programs share: logging, and turning a user's fault into one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from tools.flags import FlagError
+from tools.standard_streams import exit_code_after_output, guard_standard_streams
 from tools.stop_requests import StoppedError
 
 EXIT_USER_FAULT = 2
@@ -17,7 +18,12 @@ EXIT_INTERRUPTED = 130
 
 
 def set_up_logging() -> None:
-    """Log lines of this project on standard error; TensorFlow's own from errors upwards."""
+    """Log lines of this project on standard error; TensorFlow's own from errors upwards.
+
+    From here on, a standard output or error that is closed, full or short of characters raises nothing; see
+    `tools.standard_streams`.
+    """
+    guard_standard_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -67,8 +73,23 @@ def run_script(
 
     Returns:
         The exit code: 0, 2 after one line that names a user's fault, 75 after one that says how a run goes on that was
-        asked to stop, or 130 after Ctrl-C.
+        asked to stop, or 130 after Ctrl-C. In place of 0, it is 2 where the output met a full device.
+
+    Raises:
+        SystemExit: `main` did, with the exit code found in the same way.
     """
+    try:
+        code = _exit_code(main, arguments, faults)
+    except SystemExit as left:
+        if isinstance(left.code, str):
+            raise
+        sys.exit(exit_code_after_output(left.code or 0))
+    return exit_code_after_output(code)
+
+
+def _exit_code(
+    main: Callable[[Sequence[str]], None], arguments: Sequence[str], faults: tuple[type[Exception], ...] | None
+) -> int:
     try:
         main(arguments)
     except KeyboardInterrupt:

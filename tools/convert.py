@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import FlagError, OneLineParser
+from tools.flag_parsing import FlagError, OneLineParser, file_path, one_of
 from tools.flags import DATABASES
 from tools.weight_files import WeightFileError, Weights, read_weights
 from tools.weight_maps import WEIGHT_MAPS
@@ -26,11 +26,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(
         prog="python -m tools.convert", description="Convert weights of other projects.", allow_abbrev=False
     )
-    parser.add_argument("source", help=".pth, .pth.tar, .pt, .bin, .safetensors or .npy file")
-    parser.add_argument("--out", required=True, help="folder for the checkpoint and its config.json")
-    parser.add_argument("--format", choices=WEIGHT_MAPS, help=f"layout (default: as the names tell). {formats}")
-    parser.add_argument("--decoder", help="CSAILVision: the decoder's file, SOURCE being the encoder's")
-    parser.add_argument("--database", choices=DATABASES, help="dataset of the classes (default: by their number)")
+    parser.add_argument("source", type=file_path, help=".pth, .pth.tar, .pt, .bin, .safetensors or .npy file")
+    parser.add_argument("--out", required=True, type=file_path, help="folder for the checkpoint and its config.json")
+    parser.add_argument(
+        "--format",
+        type=one_of("format", tuple(WEIGHT_MAPS)),
+        choices=WEIGHT_MAPS,
+        help=f"layout (default: as the names tell). {formats}",
+    )
+    parser.add_argument("--decoder", type=file_path, help="CSAILVision: the decoder's file, SOURCE being the encoder's")
+    parser.add_argument(
+        "--database",
+        type=one_of("database", DATABASES),
+        choices=DATABASES,
+        help="dataset of the classes (default: by their number)",
+    )
     parser.add_argument("--test_image_size", type=int, help="height and width of windows (default: the project's)")
     options = parser.parse_args(list(arguments))
     if options.test_image_size is not None and options.test_image_size < 8:

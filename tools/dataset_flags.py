@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
-from tools.flag_parsing import FlagError, flag, mean_color
+from tools.flag_parsing import FlagError, class_count, file_path, flag, ignored_id, mean_color
 
 # Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
 MAX_PIXELS = 178_000_000
@@ -19,9 +19,9 @@ class ClassFlags:
     """Which classes there are, and what stands for them."""
 
     database: str = flag("Cityscapes", "dataset", choices=DATABASES)
-    num_classes: int | None = flag(None, "custom: number of classes", int, minimum=2)
-    palette: str | None = flag(None, "custom, or any in inference: file with a line 'R G B name' per class", str)
-    label_map: str | None = flag(None, "custom, or any in inference: file with lines 'id training_id'", str)
+    num_classes: int | None = flag(None, "custom: number of classes", class_count)
+    palette: str | None = flag(None, "custom, or any in inference: file with a line 'R G B name' per class", file_path)
+    label_map: str | None = flag(None, "custom, or any in inference: file with lines 'id training_id'", file_path)
     image_mean: tuple[float, float, float] | None = flag(
         None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
     )
@@ -44,13 +44,13 @@ class ClassFlags:
 class FileFlags:
     """Where images and labels are."""
 
-    data_dir: str | None = flag(None, "folder of the dataset (default: the dataset's place under ./database)", str)
-    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
-    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", str)
-    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", str)
-    ignore_label: int | None = flag(
-        None, "custom: id in the label files that is ignored (default: 255)", int, minimum=0
+    data_dir: str | None = flag(
+        None, "folder of the dataset (default: the dataset's place under ./database)", file_path
     )
+    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", file_path)
+    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", file_path)
+    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", file_path)
+    ignore_label: int | None = flag(None, "custom: id in the label files that is ignored (default: 255)", ignored_id)
 
 
 @dataclass(frozen=True, kw_only=True)

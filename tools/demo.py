@@ -23,11 +23,13 @@ from database.layouts import Sample
 from database.loading import load_label, to_train_ids
 from database.synthetic import write_dataset
 from tools.console import run_script, set_up_logging
+from tools.flag_parsing import OneLineParser
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "./demo"
+_DESCRIPTION = "Write a dataset, train, validate, predict and draw, in minutes, below ./demo."
 _SHOWN_IMAGE = 0
 _PICTURE_SCALE = 2
 
@@ -56,9 +58,13 @@ def _run_script(name: str, flags: dict[str, object]) -> None:
     command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
     shown = " ".join(["python", name, *command[2:]])
     logger.info("\n$ %s", shown)
-    exit_code = subprocess.run(command, check=False).returncode
-    if exit_code:
-        sys.exit(exit_code)
+    # Its output is passed on here, so that an output that takes no more ends no script half-way.
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(done.stdout)
+    sys.stdout.flush()
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
@@ -78,8 +84,8 @@ def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the demo; takes no flags."""
-    del arguments
+    """Runs the demo; takes no flags but --help."""
+    OneLineParser(prog="python -m tools.demo", description=_DESCRIPTION, allow_abbrev=False).parse_args(list(arguments))
     data_dir, log_dir = os.path.join(FOLDER, "toy"), os.path.join(FOLDER, "log")
     output_dir = os.path.join(FOLDER, "predictions")
     logger.info("writing generated street scenes to %s", data_dir)

@@ -24,7 +24,6 @@ def require_determinism(devices: Sequence[str]) -> None:
     """
     if any("GPU" in device for device in devices):
         raise DeviceError(
-            f"--deterministic 1 is promised on CPUs alone, and {devices[0]} is a GPU: drop it, or hide the GPUs with "
-            "CUDA_VISIBLE_DEVICES=-1"
+            f"--deterministic 1 is promised on CPUs alone, and {devices[0]} is a GPU: drop it, or add --device cpu"
         )
     tf.config.experimental.enable_op_determinism()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from tools.config_file import FlagError, config_arguments
+from tools.flag_names import suggested_flag, understood_flag, understood_value
 
 Config = TypeVar("Config")
 
 _LONGEST_MESSAGE = 500
+_MOST_SUGGESTIONS = 3
 
 
 def switch(text: str) -> bool:
@@ -74,6 +77,40 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return names
 
 
+def file_path(text: str) -> str:
+    """A file or folder; `~` and `~name` at its beginning are homes, also where no shell has replaced them."""
+    return os.path.expanduser(text)
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError("a whole number") from error
+
+
+def class_count(text: str) -> int:
+    """A number of classes, 2 or more."""
+    count = _whole_number(text)
+    if count < 2:
+        raise ValueError(
+            "2 or more: what is around the objects is a class of its own, so that objects of one kind are 2 classes, "
+            "ids 0 and 1 in the label files"
+        )
+    return count
+
+
+def ignored_id(text: str) -> int:
+    """An id in label files, 0 or above."""
+    label_id = _whole_number(text)
+    if label_id < 0:
+        raise ValueError(
+            f"an id of a label file, 0 or above: its pixels have no sign and hold {label_id} as {label_id % 256}"
+            + (", which is ignored without this flag: drop it" if label_id == -1 else "")
+        )
+    return label_id
+
+
 def mean_color(text: str) -> tuple[float, float, float]:
     """Red, green and blue in 0..255, separated by commas."""
     expected = "three numbers in 0..255, separated by commas"
@@ -107,11 +144,54 @@ class OneLineParser(argparse.ArgumentParser):
         shown = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
         raise FlagError(f"{shown} (see --help)")
 
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parses a command line, in which flags may have dashes for underscores.
+
+        Raises:
+            FlagError: it cannot be followed; for unknown flags it says what they may be called here.
+        """
+        options, unknown = self.parse_known_args([self.understood(argument) for argument in args], namespace)
+        if unknown:
+            known = {name.lstrip("-") for name in self._option_string_actions}
+            names = [argument.lstrip("-").partition("=")[0] for argument in unknown if argument.startswith("-")]
+            suggestions = [suggestion for name in names if (suggestion := suggested_flag(name, known))]
+            told = " - " + "; ".join(suggestions[:_MOST_SUGGESTIONS]) if suggestions else ""
+            shown = " ".join(unknown)
+            room = _LONGEST_MESSAGE // 2
+            self.error(f"unrecognized arguments: {shown if len(shown) <= room else f'{shown[:room]}...'}{told}")
+        return options
+
+    def understood(self, argument: str) -> str:
+        """An argument with the flag in it, if it has one, as it is spelled here."""
+        name, equals, value = argument.partition("=")
+        if not name.startswith("--"):
+            return argument
+        known = {known.removeprefix("--") for known in self._option_string_actions}
+        return f"--{understood_flag(name[2:], known)}{equals}{value}"
+
+    def destination(self, argument: str) -> str:
+        """What the flag in an argument `--name=value` sets, whatever it is spelled like."""
+        name = self.understood(argument).partition("=")[0]
+        action = self._option_string_actions.get(name)
+        return name if action is None else action.dest
+
 
 _CONFIG = "config"
 
 # What Python's own parse functions expect; those above say it themselves.
 _KINDS: dict[Callable[[str], Any], str] = {int: "a whole number", float: "a number"}
+
+
+def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
+    """A parse function for argparse that understands other spellings of a flag's values; see `tools.flag_names`."""
+
+    def parse(text: str) -> str:
+        try:
+            return understood_value(name, text, choices)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"invalid choice: '{text}' is not one of {error}") from error
+
+    return parse
 
 
 def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
@@ -121,6 +201,8 @@ def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             value = metadata["parse"](text)
+            if isinstance(value, str) and metadata["choices"]:
+                value = one_of(field.name, metadata["choices"])(value)
         except ValueError as error:
             expected = _KINDS.get(metadata["parse"]) or str(error)
             raise argparse.ArgumentTypeError(f"'{text}' is not {expected}") from error
@@ -149,14 +231,14 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         SystemExit: after --help.
     """
     parser = _parser(config, description)
-    path = vars(parser.parse_args(list(arguments)))[_CONFIG]
-    from_file = [] if path is None else config_arguments(path, _switches(config))
+    file = vars(parser.parse_args(arguments))[_CONFIG]
+    from_file = [] if file is None else config_arguments(file, _switches(config))
     try:
-        _refuse_two_spellings(config, from_file)
+        _check_given_once(parser, from_file)
         if vars(parser.parse_args(from_file))[_CONFIG] is not None:
             raise FlagError("a file names no other: drop 'config'")
     except FlagError as error:
-        raise FlagError(f"--config {path}: {error}") from error
+        raise FlagError(f"--config {file}: {error}") from error
     values = vars(parser.parse_args([*from_file, *arguments]))
     del values[_CONFIG]
     return config(**values)
@@ -168,20 +250,21 @@ def _switches(config: type) -> set[str]:
     return {name for field in fields for name in (field.name, *field.metadata["aliases"])}
 
 
-def _refuse_two_spellings(config: type, arguments: Sequence[str]) -> None:
+def _check_given_once(parser: OneLineParser, arguments: Sequence[str]) -> None:
     """Refuses a flag that a file gives by two of its names, of which one would win."""
-    flags = {name: field.name for field in dataclasses.fields(config) for name in field.metadata["aliases"]}
     given: dict[str, str] = {}
     for argument in arguments:
-        name = argument.removeprefix("--").split("=", 1)[0]
-        other = given.setdefault(flags.get(name, name), name)
-        if other != name:
-            raise FlagError(f"'{other}' and '{name}' are one flag: keep one of them")
+        name = argument.removeprefix("--").partition("=")[0]
+        before = given.setdefault(parser.destination(argument), name)
+        if before != name:
+            raise FlagError(f"'{before}' and '{name}' are one flag: keep one of them")
 
 
 def _parser(config: type, description: str) -> OneLineParser:
     parser = OneLineParser(description=description, allow_abbrev=False)
-    parser.add_argument(f"--{_CONFIG}", metavar="X", help="YAML or JSON file of flags; those given beside it win")
+    parser.add_argument(
+        f"--{_CONFIG}", metavar="X", type=file_path, help="YAML or JSON file of flags; those given beside it win"
+    )
     for field in dataclasses.fields(config):
         names = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
         shown = "" if field.default is None else f" (default: {_shown(field.default)})"

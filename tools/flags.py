@@ -16,6 +16,7 @@ from tools.flag_checks import check_own_data_flags, refuse_useless_holdout, refu
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
+    file_path,
     flag,
     rising_steps,
     step_or_latest,
@@ -35,11 +36,14 @@ INITIALIZERS = ("he", "xavier")
 OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 FLOAT_TYPES = ("32", "16", "bf16")
 UPSAMPLINGS = (1, 2, 3, 4)
+DEVICES = ("auto", "cpu", "gpu")
 # In place of a step: that of the newest sound snapshot.
 LATEST: Literal["latest"] = "latest"
 # In place of a checkpoint: the newest run's best snapshot, or its last.
 BEST, LAST = "best", "last"
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
+
+_DEVICE_HELP = "what computes; auto: GPUs, or CPUs on a machine without any; gpu: stops without GPUs"
 
 
 def _recorded_or(default: str | int) -> str:
@@ -54,6 +58,7 @@ class TrainConfig(SplitFlags):
         "files", "read images and labels, or the records that tools.make_tfrecord made", choices=("files", "tfrecord")
     )
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
+    device: str = flag("auto", _DEVICE_HELP, choices=DEVICES)
     batch_size: int = flag(1, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
@@ -67,7 +72,7 @@ class TrainConfig(SplitFlags):
     consider_dilated: bool = flag(False, "count blocks 3 and 4 among the new layers for decay")
     new_layer_names: tuple[str, ...] | None = flag(None, "scopes of layers that are not pre-trained", comma_separated)
     fine_tune_filename: str | None = flag(
-        None, "ResNet checkpoint (default: ./z_pretrained_weights/<network>.ckpt), or none", str
+        None, "ResNet checkpoint (default: ./z_pretrained_weights/<network>.ckpt), or none", file_path
     )
 
     lrn_rate: float = flag(0.01, "initial learning rate", above=0)
@@ -154,7 +159,7 @@ class TrainConfig(SplitFlags):
     ohem_threshold: float = flag(0.7, "ohem: pixels whose label has a probability up to this are hard", above=0)
     ohem_min_kept: int = flag(100_000, "ohem: pixels of a batch that count at least", minimum=1)
     class_weights: str | None = flag(
-        None, "weights of classes in the loss: a file with a number per class, or median_freq", str
+        None, "weights of classes in the loss: a file with a number per class, or median_freq", file_path
     )
     float_type: str = flag("32", "activations: float32, float16 or bfloat16", choices=FLOAT_TYPES)
 
@@ -166,7 +171,7 @@ class TrainConfig(SplitFlags):
     mirror: bool = flag(True, "add mirrored images when scoring")
     test_max_iter: int | None = flag(None, "score that many images only", int, minimum=1)
 
-    log_dir: str = flag("./log", "folder of all runs")
+    log_dir: str = flag("./log", "folder of all runs", file_path)
     run_name: str | None = flag(
         None, "name of the run (default: main flags, and a checksum of all that changes the weights)", str
     )
@@ -280,9 +285,9 @@ class WeightsConfig(ClassFlags):
         None,
         f"checkpoint, or a run, whose best snapshot is taken where one was kept; {BEST} or {LAST}: of the newest run "
         "below --log_dir (default: that run)",
-        str,
+        file_path,
     )
-    log_dir: str = flag("./log", "folder of all runs")
+    log_dir: str = flag("./log", "folder of all runs", file_path)
     test_image_size: int | None = flag(None, "height and width of windows; 0 for whole images", window_size)
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch)
     three_convs_beginning: bool | None = flag(
@@ -301,12 +306,13 @@ class WeightsConfig(ClassFlags):
         "activations: float32, float16 or bfloat16; auto: bfloat16 where the hardware multiplies it, else float32",
         choices=("auto", *FLOAT_TYPES),
     )
+    device: str = flag("auto", _DEVICE_HELP, choices=DEVICES)
     mirror: bool = flag(True, "add the results from mirrored images")
     ms: bool = flag(False, "multi-scale: 0.5 to 1.75 instead of 1")
     coloring: bool = flag(True, "write colours and overlays")
     windows_per_batch: int = flag(4, "windows the network sees at a time", minimum=1)
     measure_time: bool = flag(False, "tell and write how long images take, the first left out")
-    output_dir: str | None = flag(None, "where results go", str)
+    output_dir: str | None = flag(None, "where results go", file_path)
 
     def __post_init__(self) -> None:
         if self.database is not None:
@@ -324,7 +330,7 @@ class PredictConfig(WeightsConfig, FileFlags):
     server_zip: bool = flag(False, "Cityscapes: also pack the label ids into a zip for its server")
     test_max_iter: int | None = flag(None, "predict that many images only", int, minimum=1)
     gpu_num: int = flag(1, "devices that share out the images", minimum=1)
-    follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", str)
+    follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", file_path)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -346,7 +352,7 @@ class PredictConfig(WeightsConfig, FileFlags):
 class InferenceConfig(WeightsConfig):
     """Flags of inference.py."""
 
-    image_path: str | None = flag(None, "image or folder of images; asks for paths without it", str)
+    image_path: str | None = flag(None, "image or folder of images; asks for paths without it", file_path)
 
     own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
 

@@ -27,15 +27,16 @@ _PROBE = (
 )
 
 
-def chosen_float_type(float_type: str) -> str:
+def chosen_float_type(float_type: str, device: str = "auto") -> str:
     """The precision that `auto` stands for on this machine: bfloat16 where the hardware multiplies it, else float32.
 
     Args:
         float_type: `auto`, or a key of `pspnet_mg.FLOAT_TYPES`, which is returned as it is.
+        device: `cpu` where the processor is to compute although there are GPUs; see `tools.cluster.tower_devices`.
     """
     if float_type != "auto":
         return float_type
-    name, native = _first_device_multiplies_bfloat16()
+    name, native = _first_device_multiplies_bfloat16(device)
     chosen = "bf16" if native else "32"
     logger.info(
         "--float_type auto: %s, as %s %s bfloat16", chosen, name, "multiplies" if native else "does not multiply"
@@ -43,8 +44,8 @@ def chosen_float_type(float_type: str) -> str:
     return chosen
 
 
-def _first_device_multiplies_bfloat16() -> tuple[str, bool]:
-    gpus = tf.config.list_physical_devices("GPU")
+def _first_device_multiplies_bfloat16(device: str) -> tuple[str, bool]:
+    gpus = [] if device == "cpu" else tf.config.list_physical_devices("GPU")
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         capability = details.get("compute_capability", (0, 0))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from database.atomic import written_atomically
 from tools.console import run_script, set_up_logging
-from tools.flag_parsing import FlagError, flag, parse_flags
+from tools.flag_parsing import FlagError, file_path, flag, parse_flags
 from tools.result_runs import Run, find_runs
 from tools.result_tables import FORMATS
 
@@ -22,11 +22,11 @@ from tools.result_tables import FORMATS
 class ResultsConfig:
     """Flags of the list of results."""
 
-    log_dir: str = flag("./log", "folder of all runs")
-    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores, at any depth")
+    log_dir: str = flag("./log", "folder of all runs", file_path)
+    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores, at any depth", file_path)
     earlier: bool = flag(False, "also runs that were set aside for another of the same name")
     format: str = flag("text", "form of the list", choices=tuple(FORMATS))
-    json: str | None = flag(None, "file for the list as JSON", str)
+    json: str | None = flag(None, "file for the list as JSON", file_path)
 
 
 def _write_json(runs: Sequence[Run], path: str) -> None:

@@ -47,6 +47,7 @@ FREE_ON_RESUME = frozenset(
         "max_pixels",
         "val_list",
         "test_list",
+        "device",
     }
 )
 

@@ -35,7 +35,7 @@ from database.lists import DatasetError, and_more
 from database.palettes import voc_palette
 from database.text_files import TextFileError, read_text, text_lines
 from tools.console import run_script, set_up_logging
-from tools.flag_parsing import OneLineParser
+from tools.flag_parsing import OneLineParser, file_path
 from tools.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -237,9 +237,11 @@ def merge(sbd: str, voc: str, out: str, jobs: int) -> Splits:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = OneLineParser(prog="python -m tools.sbd", description="Put SBD and VOC 2012 together.", allow_abbrev=False)
-    parser.add_argument("--sbd", required=True, help="SBD's folder benchmark_RELEASE/dataset")
-    parser.add_argument("--voc", required=True, help="VOC's folder VOCdevkit/VOC2012")
-    parser.add_argument("--out", default="./database/SBD_all", help="folder to write (default: %(default)s)")
+    parser.add_argument("--sbd", required=True, type=file_path, help="SBD's folder benchmark_RELEASE/dataset")
+    parser.add_argument("--voc", required=True, type=file_path, help="VOC's folder VOCdevkit/VOC2012")
+    parser.add_argument(
+        "--out", default="./database/SBD_all", type=file_path, help="folder to write (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     options = parser.parse_args(list(arguments))
     if options.jobs < 1:

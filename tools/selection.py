@@ -162,7 +162,7 @@ def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:
 
 def with_chosen_precision(config: Weights) -> Weights:
     """The flags with the precision that `auto` stands for on this machine; see `tools.half_precision`."""
-    return dataclasses.replace(config, float_type=chosen_float_type(config.float_type))
+    return dataclasses.replace(config, float_type=chosen_float_type(config.float_type, config.device))
 
 
 def build_predictor(
@@ -186,7 +186,9 @@ def build_predictor(
             device=device,
         )
 
-    return predictor_on(cluster.tower_devices(gpu_num), build)
+    devices = cluster.tower_devices(gpu_num, config.device)
+    logger.info("devices: %s", cluster.devices_in_words(devices, config.device))
+    return predictor_on(devices, build)
 
 
 def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:

@@ -151,7 +151,7 @@ def train(
     config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
     if config.float_type != "32":
         avoid_faulty_amx()
-    devices = cluster.tower_devices(config.gpu_num)
+    devices = cluster.tower_devices(config.gpu_num, config.device)
     if config.deterministic:
         require_determinism(devices)
     run = _Run(dataset, samples, config.data_dir or dataset.default_dir, folder, held_out, devices)
@@ -305,7 +305,7 @@ def _report(
         logger.info("  %-8s %s", name, " ".join(str(x.shape) for x in towers))
     for line in decay_lines(built.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES), built.train.decayed):
         logger.info("weight decay %s", line)
-    logger.info("towers: %s", ", ".join(devices))
+    logger.info("towers: %s", cluster.devices_in_words(devices, config.device))
     logger.info(
         "batch: %d images per tower x %d towers = %d; %d training images",
         config.batch_size,
@@ -352,7 +352,7 @@ def validate(
     def build(device: str) -> Predictor:
         return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
 
-    devices = cluster.evaluation_devices(config.gpu_num)
+    devices = cluster.evaluation_devices(config.gpu_num, config.device)
     with stopping_at_warnings(_told_in_scoring(config, prefix)), predictor_on(devices, build) as predictor:
         scores = evaluate(
             predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)

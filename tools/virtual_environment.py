@@ -5,6 +5,7 @@ python -m tools.virtual_environment .venv
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import hashlib
 import html
@@ -82,8 +83,12 @@ def download_pip(index: str, folder: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Makes the virtual environment that the only argument names; returns the exit code."""
-    [folder] = arguments
+    """Makes the virtual environment in the folder that the only argument names; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.virtual_environment", description="Make a virtual environment that has pip."
+    )
+    parser.add_argument("folder", help="folder of the environment")
+    folder = parser.parse_args(list(arguments)).folder
     try:
         make(folder)
     except (OSError, configparser.Error, subprocess.CalledProcessError) as error:

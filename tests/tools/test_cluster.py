@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from tools import cluster
 from tools.cluster import DeviceError
+from tools.gpu_presence import Machine
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def gpus(monkeypatch):
 
 def test_towers_without_gpus_are_logical_cpus(gpus):
     gpus(0)
-    assert cluster.tower_devices(3) == ["/device:CPU:0", "/device:CPU:1", "/device:CPU:2"]
+    assert cluster.tower_devices(3, "auto", Machine()) == ["/device:CPU:0", "/device:CPU:1", "/device:CPU:2"]
 
 
 def test_towers_with_enough_gpus(gpus):
@@ -33,11 +36,75 @@ def test_towers_with_enough_gpus(gpus):
     assert cluster.tower_devices(4)[-1] == "/device:GPU:3"
 
 
-def test_too_few_gpus_are_counted(gpus):
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_too_few_gpus_are_counted(gpus, device):
     gpus(2)
-    with pytest.raises(DeviceError, match="--gpu_num 3 asks for 3 GPUs and 2 were found") as caught:
-        cluster.tower_devices(3)
+    with pytest.raises(DeviceError, match="--gpu_num 3 asks for 3 GPUs and 2 were found.*--device cpu") as caught:
+        cluster.tower_devices(3, device)
     assert "\n" not in str(caught.value)
+
+
+# A machine with a card of which TensorFlow sees nothing.
+CARD = Machine(device_files=("/dev/nvidia0",), missing_libraries=("libcudnn.so.9",))
+
+
+def test_a_gpu_that_tensorflow_does_not_see_stops_the_run(gpus):
+    gpus(0)
+    words = "/dev/nvidia0 .*TensorFlow sees none: .*libcudnn.so.9.*extra gpu.*; or add --device cpu"
+    with pytest.raises(DeviceError, match=words) as caught:
+        cluster.tower_devices(1, "auto", CARD)
+    assert "\n" not in str(caught.value)
+
+
+def test_evaluation_stops_for_it_too(gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.setattr(cluster, "this_machine", lambda: CARD)
+    with pytest.raises(DeviceError, match="/dev/nvidia0"):
+        cluster.evaluation_devices(2)
+    assert cluster.evaluation_devices(2, "cpu") == ["/device:CPU:0"]
+
+
+def test_cpus_are_used_where_that_is_asked_for(gpus):
+    gpus(0)
+    assert cluster.tower_devices(2, "cpu", CARD) == ["/device:CPU:0", "/device:CPU:1"]
+    hidden = dataclasses.replace(CARD, visible="-1")
+    assert cluster.tower_devices(1, "auto", hidden) == ["/device:CPU:0"]
+    gpus(2)
+    assert cluster.tower_devices(2, "cpu") == ["/device:CPU:0", "/device:CPU:1"]
+    assert cluster.evaluation_devices(2, "cpu") == ["/device:CPU:0"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "words"),
+    [
+        (Machine(), "no NVIDIA device"),
+        (CARD, "libcudnn.so.9"),
+        (dataclasses.replace(CARD, visible=""), "CUDA_VISIBLE_DEVICES='' hides"),
+    ],
+)
+def test_gpus_that_are_asked_for_and_not_there(gpus, machine, words):
+    gpus(0)
+    with pytest.raises(DeviceError, match=f"--device gpu finds no GPU: .*{words}"):
+        cluster.tower_devices(1, "gpu", machine)
+
+
+def test_runs_with_gpus_are_scored_on_them(gpus):
+    gpus(3)
+    for device in ("auto", "gpu"):
+        assert cluster.evaluation_devices(2, device) == ["/device:GPU:0", "/device:GPU:1"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "device", "machine", "words"),
+    [
+        (["/device:GPU:0", "/device:GPU:1"], "auto", CARD, "^/device:GPU:0, /device:GPU:1$"),
+        (["/device:CPU:0"], "auto", Machine(), "^/device:CPU:0 .*no GPU was found: this machine has no NVIDIA device"),
+        (["/device:CPU:0"], "cpu", CARD, "^/device:CPU:0 .*--device cpu"),
+        (["/device:CPU:0"], "auto", dataclasses.replace(CARD, visible="-1"), "CUDA_VISIBLE_DEVICES='-1' hides"),
+    ],
+)
+def test_why_the_devices_are_cpus_is_said(devices, device, machine, words):
+    assert re.search(words, cluster.devices_in_words(devices, device, machine))
 
 
 def test_session_has_the_devices_and_runs_operations_where_they_were_placed():
@@ -98,7 +165,9 @@ def test_operation_on_a_missing_device_is_refused():
 
 
 def test_soft_placement_is_for_gpus_alone():
-    assert cluster.session_config(["/device:CPU:0"]).allow_soft_placement is False
+    on_cpu = cluster.session_config(["/device:CPU:0"])
+    assert on_cpu.allow_soft_placement is False
+    assert on_cpu.device_count["GPU"] == 0  # with --device cpu on a machine that has some
     config = cluster.session_config(["/device:GPU:0", "/device:GPU:1"])
     assert config.allow_soft_placement is True
     assert config.gpu_options.allow_growth is True

@@ -9,5 +9,7 @@ from tools.determinism import require_determinism
 
 
 def test_gpus_are_refused():
-    with pytest.raises(DeviceError, match=r"promised on CPUs alone, and /device:GPU:1 is a GPU: drop it, or hide the"):
+    with pytest.raises(
+        DeviceError, match=r"promised on CPUs alone, and /device:GPU:1 is a GPU: drop it, or add --device cpu"
+    ):
         require_determinism(["/device:GPU:1"])

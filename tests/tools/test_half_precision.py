@@ -112,3 +112,13 @@ def test_auto_follows_the_first_gpu(monkeypatch, details, expected):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus)
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
     assert half_precision.chosen_float_type("auto") == expected
+
+
+def test_the_processor_decides_where_it_computes_although_there_are_gpus(probe, monkeypatch, caplog):
+    probe("model name : a CPU\nflags\t: fpu avx512_bf16\n", 0)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [SimpleNamespace(name="GPU:0")])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: {})
+    caplog.set_level("INFO")
+    assert half_precision.chosen_float_type("auto", "cpu") == "bf16"
+    assert "as the processor multiplies" in caplog.text
+    assert half_precision.chosen_float_type("auto", "auto") == "32"

@@ -79,7 +79,7 @@ def test_runs_with_their_scores(folders, caplog):
 def test_flags_that_tell_runs_apart(folders):
     assert differing_flags(find_runs(*folders)) == ["bn_frozen", "lr_step", "lrn_rate"]
     assert differing_flags([Run("a", {"lrn_rate": 1}, [])]) == []
-    watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True, "run_uuid": "x", "run_name": "y"}
+    watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True, "device": "cpu", "run_name": "y"}
     assert differing_flags([Run("a", watched, []), Run("b", {"on_nan": "stop"}, [])]) == []
     assert differing_flags([]) == []
 

@@ -181,6 +181,7 @@ def check_resume(folder, config):
 @pytest.mark.parametrize(("name", "now"), [("resize_grid", "legacy"), ("seed", 9), ("subsets_for_training", ("val",))])
 def test_resume_with_other_flags_is_refused(tiny_run, name, now):
     check_resume(tiny_run.folder, dataclasses.replace(tiny_run.config, train_max_iter=9, save_memory=True))
+    check_resume(tiny_run.folder, dataclasses.replace(tiny_run.config, device="cpu"))
     with pytest.raises(FlagError, match=f"--{name} is .* was started with .*: resume with the flags of the run"):
         check_resume(tiny_run.folder, dataclasses.replace(tiny_run.config, **{name: now}))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import FlagError, comma_separated, flag, parse_flags, whole_numbers
+from tools.flag_parsing import FlagError, class_count, comma_separated, file_path, flag, parse_flags, whole_numbers
 from tools.flags import DECODERS, FLOAT_TYPES, NETWORKS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class BenchmarkConfig:
     parts: tuple[str, ...] = flag(_DEFAULT_PARTS, f"what to measure, by commas: {', '.join(PARTS)}", comma_separated)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     deep_network: str = flag("resnet_v1_101", "encoder of the parts checkpointing and startup", choices=NETWORKS)
-    num_classes: int = flag(19, "classes of the network", minimum=2)
+    num_classes: int = flag(19, "classes of the network", class_count)
     float_types: tuple[str, ...] = flag(("32",), "precisions, by commas: 32, 16, bf16", comma_separated)
     crop_size: int = flag(240, "height and width of crops, and of windows in the part inference", minimum=8)
     crop_sizes: tuple[int, ...] = flag((240, 480, 720), "those of the part growth, by commas", whole_numbers)
@@ -58,11 +58,11 @@ class BenchmarkConfig:
     models: bool = flag(False, "the part models alone")
     networks: tuple[str, ...] = flag(NETWORKS, "encoders of the part models, by commas", comma_separated)
     decoders: tuple[str, ...] = flag(DECODERS, "decoders of the part models, by commas", comma_separated)
-    weights_ckpt: str | None = flag(None, "snapshot of a trained network, for the part agreement", str)
-    data_dir: str | None = flag(None, "folder of its dataset (default: as recorded)", str)
+    weights_ckpt: str | None = flag(None, "snapshot of a trained network, for the part agreement", file_path)
+    data_dir: str | None = flag(None, "folder of its dataset (default: as recorded)", file_path)
     images: int = flag(100, "images of its validation split at most", minimum=1)
     train_flags: str = flag(_WAITING_RUN, "flags of train.py, of the part waiting, in quotes", str)
-    json: str | None = flag(None, "file for the figures", str)
+    json: str | None = flag(None, "file for the figures", file_path)
 
     def __post_init__(self) -> None:
         choices = {"parts": PARTS, "float_types": FLOAT_TYPES, "networks": NETWORKS, "decoders": DECODERS}

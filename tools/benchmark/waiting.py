@@ -43,7 +43,7 @@ def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator
     dataset, data_dir = training_dataset(config)
     samples = training_samples(config, dataset, data_dir)
     record = ModelRecord.of_run(config, dataset)
-    devices = cluster.tower_devices(config.gpu_num)
+    devices = cluster.tower_devices(config.gpu_num, config.device)
     with tf.Graph().as_default() as graph:
         batches = batches_of(config, record, samples, devices, 0)
         with tf.device(cluster.CPU):

@@ -17,7 +17,7 @@ from tools.download import ArchiveError, DownloadError
 from tools.download.archives import unpack
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
-from tools.flag_parsing import FlagError, OneLineParser
+from tools.flag_parsing import FlagError, OneLineParser, file_path
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="python -m tools.download", description="Download public weights and datasets.", allow_abbrev=False
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="what to download, see --list")
-    parser.add_argument("--out", help="folder for it (default: where the scripts look)")
+    parser.add_argument("--out", type=file_path, help="folder for it (default: where the scripts look)")
     parser.add_argument("--list", action="store_true", help="say what there is")
     parser.add_argument("--keep_archive", action="store_true", help="keep the archive after unpacking")
     options = parser.parse_args(list(arguments))

@@ -10,6 +10,7 @@ import posixpath
 import urllib.parse
 from dataclasses import dataclass
 
+from tools.flag_names import understood_value
 from tools.flag_parsing import FlagError
 
 
@@ -188,6 +189,7 @@ def find_source(name: str) -> Source | LoginSource:
     Raises:
         FlagError: there is none.
     """
-    if name not in _SOURCES:
-        raise FlagError(f"'{name}' is unknown: there are {', '.join(_SOURCES)} (--list says what they are)")
-    return _SOURCES[name]
+    try:
+        return _SOURCES[understood_value("source", name, tuple(_SOURCES))]
+    except ValueError as error:
+        raise FlagError(f"'{name}' is unknown: there are {error} (--list says what they are)") from error
