@@ -175,16 +175,25 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
         an image; an image lacks its label or a label its image; a list file is missing or malformed or names a
         file that does not exist.
     """
-    if not os.path.isdir(data_dir):
-        raise DatasetError(
-            f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
-            f"{dataset.layout} (default: {dataset.default_dir})"
-        )
+    require_folder(dataset, data_dir)
     samples: list[Sample] = []
     for split in splits:
         require_split(dataset, split)
         samples.extend(dataset.find(data_dir, split))
     return samples
+
+
+def require_folder(dataset: Dataset, data_dir: str) -> None:
+    """Checks that there is a folder for a dataset, whatever is in it.
+
+    Raises:
+      DatasetError: there is none.
+    """
+    if not os.path.isdir(data_dir):
+        raise DatasetError(
+            f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
+            f"{dataset.layout} (default: {dataset.default_dir})"
+        )
 
 
 def require_split(dataset: Dataset, split: str) -> None:

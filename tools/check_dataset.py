@@ -26,6 +26,7 @@ from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import DatasetFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
+from tools.flag_checks import refuse_without_effect
 from tools.flag_parsing import flag, parse_flags
 from tools.tables import TablesError, write_text
 
@@ -48,6 +49,11 @@ class CheckConfig(DatasetFlags):
     max_images: int | None = flag(None, "look at a random sample of so many images of each split", int, minimum=1)
     thumbnails: int = flag(24, "random pictures on the page of thumbnails; 0 for no page", minimum=0)
     seed: int = flag(0, "of both samples", minimum=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_images is None and self.thumbnails == 0:
+            refuse_without_effect(self, "seed", "where nothing is drawn at random: add --max_images")
 
     @property
     def folder(self) -> str:
