@@ -225,3 +225,11 @@ def test_read_palette_unreadable(tmp_path):
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(palettes.PaletteError, match="binary.txt: palette file cannot be read .not UTF-8"):
         palettes.read_palette(str(tmp_path / "binary.txt"), 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+def test_label_ids_of_training_ids_of_any_type(dtype):
+    """NumPy 2.5 refuses to compare bytes with what does not fit into one."""
+    ids = palettes.to_label_ids(np.array([[0, 1, 255]], dtype), {7: 0, 11: 1, 0: 255})
+    np.testing.assert_array_equal(ids, [[7, 11, 0]])
+    assert ids.dtype == np.uint8

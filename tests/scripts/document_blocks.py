@@ -1,4 +1,4 @@
-"""The commands in the documents: blocks of shell in Markdown and in docstrings, and what they call when they are pasted.
+"""The commands in the documents: blocks of shell in Markdown and in docstrings, and what they call once pasted.
 
 A block is pasted into bash in a folder of its own, where `python` and `make` only note how they were called.
 `TREATMENTS` says of each block what stands in for its placeholders and why its commands cannot run here, or which test
