@@ -1,7 +1,7 @@
 """Segments one image, a folder of images, or the paths that are typed in.
 
 python inference.py --image_path street.png
-python inference.py                            (asks for paths; Ctrl-D or Ctrl-C leaves)
+python inference.py                            # asks for paths; Ctrl-D or Ctrl-C leaves
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.flag_checks import refuse_no_results
 from tools.flag_parsing import parse_flags
 from tools.flags import PredictConfig
 
@@ -112,6 +113,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
         logger.info("%s is scored in %s", prefix, folder)
         return
+    refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
     if config.server_zip:
         check_for_server(dataset.name, samples)
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)

@@ -190,11 +190,7 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
         an image; an image lacks its label or a label its image; a list file is missing or malformed or names a
         file that does not exist.
     """
-    if not os.path.isdir(data_dir):
-        raise DatasetError(
-            f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
-            f"{dataset.layout} (default: {dataset.default_dir}){spelling_hint(data_dir)}"
-        )
+    require_folder(dataset, data_dir)
     samples: list[Sample] = []
     for split in splits:
         require_split(dataset, split)
@@ -207,6 +203,19 @@ def with_decoding(dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
     if dataset.colors is None and dataset.input_range is None:
         return list(samples)
     return [replace(sample, colors=dataset.colors, input_range=dataset.input_range) for sample in samples]
+
+
+def require_folder(dataset: Dataset, data_dir: str) -> None:
+    """Checks that there is a folder for a dataset, whatever is in it.
+
+    Raises:
+      DatasetError: there is none.
+    """
+    if not os.path.isdir(data_dir):
+        raise DatasetError(
+            f"--data_dir {data_dir}: no such folder; {dataset.name} is expected there as "
+            f"{dataset.layout} (default: {dataset.default_dir}){spelling_hint(data_dir)}"
+        )
 
 
 def require_split(dataset: Dataset, split: str) -> None:

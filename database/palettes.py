@@ -127,7 +127,8 @@ def to_label_ids(train_ids: np.ndarray, label_map: Mapping[int, int]) -> np.ndar
         if train_id != IGNORE_LABEL:
             table[train_id] = file_id
     table = table if table.max() > 255 else table.astype(np.uint8)
-    return table[np.where((train_ids >= 0) & (train_ids < 256), train_ids, 256)]
+    ids = np.asarray(train_ids).astype(np.int64)  # 256 does not fit into bytes
+    return table[np.where((ids >= 0) & (ids < 256), ids, 256)]
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from database.datasets import Dataset, custom_dataset, get_dataset
+from database.datasets import Dataset, DatasetError, custom_dataset, get_dataset, require_folder
 from database.input_range import InputRange
 from database.synthetic import write_dataset
 from tools.dataset_flags import DatasetFlags, SplitFlags
@@ -67,10 +68,35 @@ def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dat
     return described_dataset(database, dataclasses.asdict(config))
 
 
+# What to do where a dataset is not there; {out} stands for a folder other than the dataset's own.
+_FETCH = "fetch it with python -m tools.download {name}{out}"
+_HOW_TO_GET = {
+    "Cityscapes": "python -m tools.download Cityscapes prints the steps to get it",
+    "ADE": _FETCH,
+    "SBD": "fetch its archives with python -m tools.download SBD and VOC2012, and join them with python -m tools.sbd",
+    "KITTI": _FETCH,
+    "CamVid": _FETCH,
+    "Toy": "drop --data_dir, and the generated scenes are written to {default_dir}",
+    "custom": "give the folder that your images and labels lie in",
+}
+
+
 def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
-    """The folder of a dataset; Toy's own place is filled now if it does not exist."""
+    """The folder of a dataset; Toy's own place is filled now if it does not exist.
+
+    Raises:
+        DatasetError: there is no such folder; the message says how to get the dataset.
+    """
     folder = data_dir or dataset.default_dir
     if dataset.name == "Toy" and data_dir is None and not os.path.exists(folder):
         logger.info("writing the generated street scenes to %s", folder)
         write_dataset(folder)
+        return folder
+    try:
+        require_folder(dataset, folder)
+    except DatasetError as error:
+        out = "" if data_dir is None else f" --out {shlex.quote(data_dir)}"
+        advice = _HOW_TO_GET[dataset.name].format(name=dataset.name, out=out, default_dir=dataset.default_dir)
+        elsewhere = ", or give its folder with --data_dir" if data_dir is None else ""
+        raise DatasetError(f"{error}: {advice}{elsewhere}") from error
     return folder

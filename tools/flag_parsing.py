@@ -112,11 +112,14 @@ def ignored_id(text: str) -> int:
 
 
 def mean_color(text: str) -> tuple[float, float, float]:
-    """Red, green and blue in 0..255, separated by commas."""
+    """Red, green and blue in 0..255, separated by commas; ValueError for fractions of 1, with what they mean."""
     expected = "three numbers in 0..255, separated by commas"
     values = _numbers(text, float, expected)
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
         raise ValueError(expected)
+    if 0 < max(values) <= 1:
+        scaled = ",".join(f"{255 * value:g}" for value in values)
+        raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
     return values[0], values[1], values[2]
 
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tools.dataset_flags import DATABASES, ClassFlags, FileFlags, SplitFlags
-from tools.flag_checks import check_own_data_flags, refuse_useless_holdout, refuse_without_effect
+from tools.flag_checks import (
+    UNUSED_IN_INFERENCE,
+    UNUSED_IN_PREDICTION,
+    UNUSED_IN_TRAINING,
+    check_own_data_flags,
+    refuse_unused,
+    refuse_useless_holdout,
+    refuse_without_effect,
+)
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
@@ -59,7 +67,7 @@ class TrainConfig(SplitFlags):
     )
     gpu_num: int = flag(1, "number of towers; without GPUs, logical CPU devices", minimum=1)
     device: str = flag("auto", _DEVICE_HELP, choices=DEVICES)
-    batch_size: int = flag(1, "images per tower", minimum=1)
+    batch_size: int = flag(2, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
     subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
@@ -204,6 +212,7 @@ class TrainConfig(SplitFlags):
         if not self.save_memory:
             refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
         self._check_splits()
+        refuse_unused(self, UNUSED_IN_TRAINING)
         self._check_dynamic_size()
         self._check_resuming()
         if not self.random_scale:
@@ -319,6 +328,7 @@ class WeightsConfig(ClassFlags):
             check_own_data_flags(self, self.database, "--database is")
         if self.weights_ckpt not in (None, BEST, LAST):
             refuse_without_effect(self, "log_dir", "beside --weights_ckpt, which says where the snapshot is: drop that")
+        refuse_unused(self, UNUSED_IN_PREDICTION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,3 +370,4 @@ class InferenceConfig(WeightsConfig):
         super().__post_init__()
         if self.measure_time and self.image_path is None:
             raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")
+        refuse_unused(self, UNUSED_IN_INFERENCE)

@@ -55,6 +55,9 @@ class MakeTFRecordConfig(SplitFlags):
             if name != self.list_flag:
                 refuse_without_effect(self, name, f"on records of the split {self.split}: give the list of that")
 
+        if self.split == "test":
+            refuse_without_effect(self, "holdout", "on records of the split test: drop that split")
+
     @property
     def list_flag(self) -> str:
         """The name of the flag that tells the split by a list; what is held out is in that of the training images."""

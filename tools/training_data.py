@@ -8,12 +8,15 @@ from database.datasets import Dataset, DatasetError, find_samples
 from database.layouts import Sample
 from database.record_index import RecordIndex, find_records, has_index, records_folder
 from tools.dataset_choice import is_scored
+from tools.flag_checks import refuse_without_effect
 from tools.flags import TrainConfig
 from tools.holdout import held_out_fraction
 
 logger = logging.getLogger(__name__)
 
-_NOT_SCORED = "no --val_list: this run is not scored"
+# Flags of the scoring, and where validation images come from.
+_FLAGS_OF_SCORING = ("val_every", "test_max_iter", "eval_only")
+_WITHOUT_IMAGES = "without validation images: give them with --val_list, or hold some out with --holdout"
 
 
 def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
@@ -35,14 +38,21 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
 
     Raises:
         DatasetError: the split is missing or incomplete.
+        FlagError: there are no validation images, and a flag says how to score them.
         TFRecordError: see `record_index.find_records`.
     """
     if _from_records(config) and config.val_list is None:
         return _validation_beside_records(config, dataset, data_dir)
     if not is_scored(config):
-        logger.info(_NOT_SCORED)
-        return []
+        return _nothing_to_score(config)
     return find_samples(dataset, data_dir, ["val"])
+
+
+def _nothing_to_score(config: TrainConfig) -> list[Sample]:
+    for name in _FLAGS_OF_SCORING:
+        refuse_without_effect(config, name, _WITHOUT_IMAGES)
+    logger.info("no --val_list: this run is not scored")
+    return []
 
 
 def _from_records(config: TrainConfig) -> bool:
@@ -57,8 +67,7 @@ def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: 
     by_lists = any(RecordIndex.read(folder, split).from_list for split in config.subsets_for_training)
     if config.database == "custom" and by_lists:
         if config.holdout is None:
-            logger.info(_NOT_SCORED)
-            return []
+            return _nothing_to_score(config)
         # The files that are held out cannot be told without the list.
         return find_records(dataset, data_dir, ["val"], config.holdout)
     try:

@@ -16,6 +16,7 @@ from model.regularizers import DECAY_MODES
 from model.training_graph import TrainingOptions, new_layer_predicate
 from tools import checkpoint
 from tools.checkpoint import CheckpointError
+from tools.download.sources import all_sources
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.pretrained_weights import PretrainedInitializer, StartingPoints
@@ -46,10 +47,18 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
     try:
         return checkpoint.resolve_checkpoint(path)
     except CheckpointError as error:
+        source = f" ({_source_of(config.network)})" if config.fine_tune_filename is None else ""
         raise CheckpointError(
-            f"{error}: give the ResNet checkpoint with --fine_tune_filename, or start from random weights with "
+            f"{error}: give the ResNet checkpoint with --fine_tune_filename{source}, or start from random weights with "
             "--fine_tune_filename none --weight_decay_mode 0"
         ) from error
+
+
+def _source_of(network: str) -> str:
+    """Where a ResNet's weights can be had."""
+    if network in (source.name for source in all_sources()):
+        return f"python -m tools.download {network} puts slim's where it is looked for"
+    return "python -m tools.convert makes one from torchvision's"
 
 
 def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:

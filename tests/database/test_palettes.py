@@ -253,3 +253,11 @@ def test_read_palette_unreadable(tmp_path):
     (tmp_path / "latin.txt").write_bytes("1 2 3 a\n4 5 6 Straße\n".encode("latin-1"))
     with pytest.raises(palettes.PaletteError, match="latin.txt, line 2, byte 19: 0xDF is no UTF-8"):
         palettes.read_palette(str(tmp_path / "latin.txt"), 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
+def test_label_ids_of_training_ids_of_any_type(dtype):
+    """NumPy 2.5 refuses to compare bytes with what does not fit into one."""
+    ids = palettes.to_label_ids(np.array([[0, 1, 255]], dtype), {7: 0, 11: 1, 0: 255})
+    np.testing.assert_array_equal(ids, [[7, 11, 0]])
+    assert ids.dtype == np.uint8

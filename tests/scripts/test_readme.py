@@ -1,87 +1,102 @@
-"""What the README tells users to type: every command is understood, and the example of own data trains."""
+"""Examples of the documents, run on small data: own data trains, a snapshot is predicted with, records are written."""
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model import resnet
-from tests.scripts.starting import ROOT
+from tests.scripts.document_blocks import TREATMENTS, Block, all_blocks, filled, paste
 from tests.tools.runs import NARROW, NETWORK
-from tools.flag_parsing import parse_flags
-from tools.flags import InferenceConfig, PredictConfig, TrainConfig
+from tools import make_tfrecord, results
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONFIGS = {"train": TrainConfig, "predict": PredictConfig, "inference": InferenceConfig}
-COMMAND = re.compile(r"^    python (?:\./)?(train|predict|inference)\.py (.*)$", re.MULTILINE)
+BLOCKS = all_blocks()
 
 
-def commands(text: str) -> list[tuple[str, str]]:
-    """(script, flags) of the indented command lines, those that go on in the next line in one, placeholders filled."""
-    return COMMAND.findall(re.sub(r"<[^>]*>", "placeholder", text.replace("\\\n", "")))
+def calls_of(test: str, folder: Path) -> list[tuple[Block, list[str]]]:
+    """What the blocks that a test runs call when they are pasted, in their order; each block in a folder of its own."""
+    calls = []
+    for number, block in enumerate(BLOCKS):
+        treatment = TREATMENTS.get(block.key)
+        if treatment is not None and treatment.run_by.endswith(f": {test}"):
+            place = folder / str(number)
+            place.mkdir()
+            calls += [(block, call) for call in paste(filled(block, treatment), place)]
+    return calls
 
 
-@pytest.mark.parametrize(("script", "flags"), commands(README))
-def test_commands_are_understood(monkeypatch, script, flags):
-    monkeypatch.chdir(ROOT)  # some name files of configs/
-    parse_flags(CONFIGS[script], shlex.split(flags, comments=True), "test")
-
-
-def test_there_are_commands():
-    found = [script for script, _ in commands(README)]
-    assert len(found) > 12
-    assert set(found) == set(CONFIGS)
-
-
-def example() -> tuple[dict[str, str], str]:
-    """The files that the example of own data writes, by name, and the flags of its command."""
-    block = re.search(r"^    cat > train\.txt.*?--gpu_num 2$", README, re.MULTILINE | re.DOTALL)
-    assert block is not None
-    files: dict[str, str] = {}
-    lines = iter(block.group(0).splitlines())
-    for line in lines:
-        if line.startswith("    python"):
-            break
-        started = re.match(r"    cat > (\S+)", line)
-        if started:
-            name = started.group(1)
-            files[name] = ""
-        else:
-            files[name] += line.removeprefix("    ") + "\n"
-    [(_, flags)] = commands(block.group(0))
-    return files, flags
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 def test_example_of_own_data_trains(main, monkeypatch, tmp_path):
     """As written, but for the network and the length of the training, which begins at random."""
-    files, flags = example()
-    assert set(files) == {"train.txt", "val.txt", "colours.txt", "ids.txt"}
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    [(_, [program, script, *own])] = calls_of("test_example_of_own_data_trains", tmp_path)
+    assert (program, script) == ("python", "train.py")
+    [home] = tmp_path.iterdir()
+    monkeypatch.chdir(home)
+    assert {path.name for path in home.glob("*.txt")} == {"train.txt", "val.txt", "colours.txt", "ids.txt"}
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
-    for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
     rng = np.random.default_rng(0)
-    file_ids = [int(line.split()[0]) for line in files["ids.txt"].splitlines()]
-    for line in (files["train.txt"] + files["val.txt"]).splitlines():
-        image, label = ((tmp_path / "home" / "mine" / path) for path in line.split())
+    file_ids = [int(line.split()[0]) for line in lines_of(home / "ids.txt")]
+    for line in lines_of(home / "train.txt") + lines_of(home / "val.txt"):
+        image, label = ((home / "mine" / path) for path in line.split())
         for path, size, values in ((image, (48, 64, 3), range(256)), (label, (48, 64), [*file_ids, 255])):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.choice(values, size).astype(np.uint8)).save(path)
-    own = [part.replace("~", str(tmp_path / "home")) for part in shlex.split(flags)]
     short = (
         "--network resnet_v1_18 --fine_tune_filename none --weight_decay_mode 0 --train_max_iter 1 --snapshot 1 "
         "--train_image_size 32 --test_image_size 32 --mirror 0"
     )
     assert main("train", *own, *short.split()) == 0
-    [run] = (tmp_path / "log" / "custom").iterdir()
+    [run] = (home / "log" / "custom").iterdir()
     record = json.loads((run / "config.json").read_text())
     assert record["class_names"] == ["road", "building"]
     assert record["palette"] == [[128, 64, 128], [70, 70, 70]]
     assert record["label_map"] == {"7": 0, "11": 1, "0": 255, "255": 255}
     assert json.loads((run / "scores-1.json").read_text())["images"] == 1
+
+
+def test_example_of_prediction(main, place, monkeypatch, tmp_path, capsys):
+    """As written, but on whole images, which takes less time; the command that names a snapshot is left out."""
+    calls = calls_of("test_example_of_prediction", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    os.symlink(place.log_dir, "log")
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save("street.png")
+    monkeypatch.setattr("builtins.input", lambda prompt: (_ for _ in ()).throw(EOFError))
+    run = {tuple(call[1:]) for _, call in calls if "--weights_ckpt" not in call}
+    for words in sorted(run, reverse=True):
+        if words[:2] == ("-m", "tools.results"):
+            results.main(words[2:])
+        else:
+            assert main(words[0].removesuffix(".py"), *words[1:], "--test_image_size", "0") == 0
+    assert [words[0] for words in sorted(run)] == ["-m", "inference.py", "inference.py", "predict.py"]
+    assert "mIoU" in capsys.readouterr().out
+    assert len(list(Path("val_set/Toy/some-run/step7-ms1-test_image_size0/coloring").iterdir())) == 2
+    assert Path("inference_set/Toy/some-run/step7-ms0-test_image_size0/prediction/street_prediction.png").exists()
+    assert json.loads(Path("results.json").read_text()) == []  # a snapshot whose run has left no record
+
+
+def test_example_of_records(place, monkeypatch, tmp_path):
+    """The generated scenes, which have its layout, stand in for Cityscapes."""
+    calls = calls_of("test_example_of_records", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("cityscapes")
+    for name in os.listdir(place.data_dir):
+        os.symlink(os.path.join(place.data_dir, name), f"cityscapes/{name}")
+    for _, call in calls:
+        if call[1:3] == ["-m", "tools.make_tfrecord"]:
+            make_tfrecord.main(call[3:])
+    said = [block.text.split("# into ")[1].split("\n")[0] for block, _ in calls if "# into " in block.text]
+    assert set(said) == {"<cityscapes>/tfrecord"}
+    assert Path("cityscapes/tfrecord/train.index.json").exists()
+
+
+@pytest.mark.parametrize("script", ["train", "predict", "inference"])
+def test_there_are_commands_of_each_script(script):
+    assert [block for block in BLOCKS if block.document == "README.md" and f"python {script}.py " in block.text]

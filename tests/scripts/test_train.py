@@ -11,8 +11,11 @@ import pytest
 
 from model import resnet
 from tests.scripts.starting import start, the_error
+from tests.tools.command_lines import parse
 from tests.tools.runs import NARROW, NETWORK, resnet_values, write_checkpoint
+from tools import dataset_choice
 from tools.checkpoint import checksum
+from tools.training_start import pretrained_checkpoint
 
 TRAIN_FLAGS = (
     "--database Toy --network resnet_v1_18 --batch_size 2 --train_image_size 32 --test_image_size 32 "
@@ -27,6 +30,23 @@ def test_missing_data_is_one_line(tmp_path):
     assert not re.search("^(I0000|WARNING: All log)", done.stderr, re.MULTILINE)  # TensorFlow's start
     assert done.stdout == ""
     assert os.listdir(tmp_path) == []
+
+
+def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, tmp_path, capsys):
+    """Without data, then without weights, then with the flags that the line before named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset_choice, "write_dataset", lambda folder: shutil.copytree(place.data_dir, folder))
+
+    def told(*flags: str) -> str:
+        assert main("train", *flags) == 2
+        return the_error(capsys.readouterr().err)
+
+    assert re.search("--data_dir ./database/cityscapes: no such folder.*tools.download Cityscapes", told())
+    line = told("--database", "Toy")
+    assert re.search("resnet_v1_50.ckpt: there is no such checkpoint.*python -m tools.download resnet_v1_50", line)
+    config = parse(f"--database Toy {re.search('--fine_tune_filename none .*', line).group(0)}")
+    assert pretrained_checkpoint(config) is None
+    assert config.total_batch_size == 2
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from database.datasets import get_dataset
+from database.datasets import DatasetError, custom_dataset, get_dataset
 from tools import dataset_choice
-from tools.dataset_flags import DatasetFlags
+from tools.dataset_flags import DATABASES, DatasetFlags
+from tools.download.sources import find_source
 from tools.flags import FlagError
 
 
@@ -15,15 +18,42 @@ def test_generated_scenes_are_written_once_and_to_their_own_place_only(tmp_path,
     monkeypatch.setattr(dataset_choice, "write_dataset", written.append)
     monkeypatch.chdir(tmp_path)
     toy = get_dataset("Toy")
-    assert dataset_choice.existing_folder(toy, "mistyped") == "mistyped"
+    with pytest.raises(DatasetError, match="--data_dir mistyped: no such folder; Toy .* drop --data_dir, and .*/toy"):
+        dataset_choice.existing_folder(toy, "mistyped")
     assert written == []
     assert dataset_choice.existing_folder(toy, None) == "./database/toy"
     (tmp_path / "database" / "toy").mkdir(parents=True)
     assert dataset_choice.existing_folder(toy, None) == "./database/toy"
     assert written == ["./database/toy"]
-    assert dataset_choice.existing_folder(get_dataset("KITTI"), str(tmp_path / "absent")) == str(tmp_path / "absent")
-    assert dataset_choice.existing_folder(get_dataset("KITTI"), None) == "./database/kitti_semantics"
+    (tmp_path / "elsewhere").mkdir()
+    assert dataset_choice.existing_folder(get_dataset("KITTI"), "elsewhere") == "elsewhere"
     assert written == ["./database/toy"]
+
+
+COMMAND = re.compile(r"python -m tools\.(\w+)((?: (?!and|or)[\w./'-]+)*)")
+
+
+@pytest.mark.parametrize("database", [name for name in DATABASES if name not in ("Toy", "custom")])
+def test_who_has_no_data_is_told_how_to_get_them(database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = get_dataset(database)
+    with pytest.raises(DatasetError) as caught:
+        dataset_choice.existing_folder(dataset, None)
+    told = str(caught.value)
+    assert told.startswith(f"--data_dir {dataset.default_dir}: no such folder; {database} is expected there as ")
+    assert dataset.layout in told
+    assert told.endswith(", or give its folder with --data_dir")
+    module, arguments = COMMAND.search(told).groups()
+    assert module == "download"
+    assert find_source(arguments.split()[0]).name == database
+
+
+def test_data_are_fetched_to_the_folder_that_was_asked_for(tmp_path):
+    folder = str(tmp_path / "my data")
+    with pytest.raises(DatasetError, match=f"python -m tools.download CamVid --out '{folder}'$"):
+        dataset_choice.existing_folder(get_dataset("CamVid"), folder)
+    with pytest.raises(DatasetError, match="absent: no such folder; custom .* your images and labels lie in$"):
+        dataset_choice.existing_folder(custom_dataset(3), "absent")
 
 
 def test_dataset_of_flags():

@@ -15,13 +15,13 @@ from tests.tools.command_lines import parse, refusal
 from tools import flags
 from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 
-# Of the reference implementation's parser, but for database (ADE) and fine_tune_filename (a path).
+# Of the reference implementation's parser, but for database (ADE), fine_tune_filename (a path) and batch_size (1).
 REFERENCE_DEFAULTS = {
     "gpu_num": 1,
     "consider_dilated": False,
     "network": "resnet_v1_50",
     "subsets_for_training": ("train",),
-    "batch_size": 1,
+    "batch_size": 2,
     "weight_decay_mode": 1,
     "weight_decay_rate": 0.0001,
     "weight_decay_rate2": 0.0001,
@@ -129,11 +129,8 @@ def test_reference_commands_for_prediction():
 
 
 def test_defaults_are_the_reference_ones():
-    config = parse("--batch_size 2")
-    expected = {**REFERENCE_DEFAULTS, "batch_size": 2}
-    assert {name: getattr(config, name) for name in expected} == expected
-    field_defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    assert field_defaults["batch_size"] == 1
+    config = parse("")
+    assert {name: getattr(config, name) for name in REFERENCE_DEFAULTS} == REFERENCE_DEFAULTS
     predict = parse("", PredictConfig)
     assert {name: getattr(predict, name) for name in PREDICT_DEFAULTS} == PREDICT_DEFAULTS
 
@@ -205,7 +202,7 @@ def test_custom_data_flags():
     ("line", "config", "words"),
     [
         ("--scale_min 2 --scale_max 1 --batch_size 2", TrainConfig, "--scale_min 2.0 is above --scale_max 1.0"),
-        ("", TrainConfig, "--batch_size 1 with --gpu_num 1 is a batch of 1 image"),
+        ("--batch_size 1", TrainConfig, "--batch_size 1 with --gpu_num 1 is a batch of 1 image"),
         ("--batch_size 2 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect without steps: add --poly_lr 0"),
         ("--batch_size 2 --poly_lr 0 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect .* --lr_step, or"),
         ("--batch_size 2 --optimizer sgd --momentum 0.8", TrainConfig, "--momentum 0.8 has no effect .* mom, or drop"),
@@ -317,8 +314,9 @@ def test_what_the_checks_let_through():
     assert parse("--batch_size 2 --save_memory 1 --checkpoint_units 3").checkpoint_units == 3
     assert parse("--batch_size 2 --loss_type ohem --ohem_threshold 1 --ohem_min_kept 7").ohem_min_kept == 7
     assert parse("--batch_size 2 --momentum 0 --bn_decay 0 --seed 9223372036854775807").momentum == 0
-    assert parse("--eval_only 1").total_batch_size == 1
-    assert parse("--gpu_num 2").total_batch_size == 2
+    assert parse("--batch_size 1 --eval_only 1").total_batch_size == 1
+    assert parse("--batch_size 1 --gpu_num 2").total_batch_size == 2
+    assert parse("--gpu_num 2").total_batch_size == 4
     assert parse("--batch_size 2 --fine_tune_filename None --weight_decay_mode 0").starts_from_scratch
     assert not parse("--batch_size 2").starts_from_scratch
     assert parse("--num_classes 3", PredictConfig).num_classes == 3

@@ -269,7 +269,7 @@ def test_nothing_is_written_beside_shards_of_other_files(data_dir, tmp_path):
         ),
         (
             "--database custom --num_classes 3 --image_mean 1,2,3",
-            "--image_mean (1.0, 2.0, 3.0) has no effect on record",
+            "--image_mean 1.0,2.0,3.0 has no effect on record",
         ),
         (
             "--database custom --num_classes 3 --train_list a.txt --val_list b.txt",
@@ -280,6 +280,7 @@ def test_nothing_is_written_beside_shards_of_other_files(data_dir, tmp_path):
             "--split val --database custom --num_classes 3 --holdout 0.2 --val_list b.txt",
             "--holdout 0.2 has no effect beside --val_list",
         ),
+        ("--database KITTI --split test --holdout 0.3", "--holdout 0.3 has no effect on records of the split test"),
         ("--database KITTI --holdout 1", "--holdout 1 leaves no image to train on"),
         ("--database CamVid --holdout 0.3", "--holdout is for --database custom or KITTI, and --database is CamVid"),
         ("--shards 0", "argument --shards: 0 is below 1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from tests.tools.runs import (
     write_random_pspnet,
 )
 from tools.checkpoint import CheckpointError
-from tools.flags import FlagError, TrainConfig
+from tools.download.sources import Source, find_source
+from tools.flags import NETWORKS, FlagError, TrainConfig
 from tools.model_record import ModelRecord
 from tools.provenance import Provenance
 from tools.run_folder import run_folder
 from tools.training import Trainer
 from tools.training_run import train
-from tools.training_start import pretrained_checkpoint
+from tools.training_start import default_checkpoint, pretrained_checkpoint
 
 
 def test_pretrained_checkpoint_by_flags(tmp_path, monkeypatch):
@@ -54,6 +56,23 @@ def test_missing_pretrained_checkpoint(tmp_path, monkeypatch, filename, named):
     with pytest.raises(CheckpointError, match=words) as caught:
         pretrained_checkpoint(TrainConfig(batch_size=2, fine_tune_filename=filename))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_missing_pretrained_checkpoint_and_where_to_get_it(network, tmp_path, monkeypatch):
+    """The command that is told fetches that network to the place that was looked at."""
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(network=network)
+    with pytest.raises(CheckpointError) as caught:
+        pretrained_checkpoint(config)
+    fetched = re.search(r"python -m tools\.download (\S+)", str(caught.value))
+    if fetched is None:
+        assert network in ("resnet_v1_18", "resnet_v1_34")
+        assert "--fine_tune_filename (python -m tools.convert " in str(caught.value)
+        return
+    source = find_source(fetched.group(1))
+    assert isinstance(source, Source)
+    assert (source.name, source.place) == (network, default_checkpoint(config))
 
 
 CLASSIFIERS = tuple(f"{NETWORK}/{scope}/{kind}" for scope in ("logits", "aux_logits") for kind in ("weights", "biases"))

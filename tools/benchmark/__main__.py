@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.flag_checks import refuse_without_effect
 from tools.flag_parsing import FlagError, class_count, comma_separated, file_path, flag, parse_flags, whole_numbers
 from tools.flags import DECODERS, FLOAT_TYPES, NETWORKS
 
@@ -32,6 +33,23 @@ PARTS = (
     "agreement",
 )
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
+# The parts that a flag is for, where these are few; the other flags may be given whatever is measured.
+_PARTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "float_types": ("inference", "training", "syncbn", "checkpointing", "frames", "agreement"),
+    "crop_sizes": ("growth",),
+    "towers": ("growth",),
+    "batch_size": ("inference", "models"),
+    "frame_size": ("frames",),
+    "window_size": ("frames",),
+    "frames": ("frames",),
+    "ms": ("frames",),
+    "networks": ("models",),
+    "decoders": ("models",),
+    "weights_ckpt": ("agreement",),
+    "data_dir": ("agreement",),
+    "images": ("agreement",),
+    "train_flags": ("waiting",),
+}
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
 
 
@@ -74,6 +92,17 @@ class BenchmarkConfig:
             raise FlagError("--parts agreement compares what a trained network says: give one with --weights_ckpt")
         if len(self.frame_size) != 2:
             raise FlagError(f"--frame_size has {len(self.frame_size)} numbers: give a height and a width")
+        if self.models:
+            refuse_without_effect(self, "parts", "beside --models, which is a part of its own: drop that")
+        for name, parts in _PARTS_OF_FLAGS.items():
+            if not set(parts) & set(self.measured):
+                why = f"on --parts {','.join(self.measured)}: it is for {', '.join(parts)}; add one of these"
+                refuse_without_effect(self, name, why)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The parts that are asked for."""
+        return ("models",) if self.models else self.parts
 
 
 def _inference(config: BenchmarkConfig) -> Iterator[Row]:
@@ -216,7 +245,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
 
 def measure(config: BenchmarkConfig) -> Iterator[Row]:
     """The rows that the flags ask for, as they are measured."""
-    for part in ("models",) if config.models else config.parts:
+    for part in config.measured:
         yield from _MEASURE[part](config)
 
 

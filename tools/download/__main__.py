@@ -33,6 +33,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(list(arguments))
     if (options.name is None) != options.list:
         raise FlagError("give one name, or --list, which says what there is")
+    if options.list and (options.out is not None or options.keep_archive):
+        raise FlagError("--list downloads nothing, so --out and --keep_archive have no effect beside it: give a name")
     return options
 
 
@@ -115,6 +117,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     source = find_source(options.name)
     if isinstance(source, LoginSource):
+        if options.keep_archive:
+            raise FlagError(f"--keep_archive has no effect on {source.name}, which is not downloaded here: drop it")
         print("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
         return
     print(obtain(source, options.out, keep_archive=options.keep_archive))

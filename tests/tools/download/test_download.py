@@ -232,6 +232,17 @@ def test_one_name_or_the_list(arguments):
         download.main(arguments)
 
 
+@pytest.mark.parametrize("arguments", [["--list", "--out", "a"], ["--list", "--keep_archive"]])
+def test_flags_of_a_download_beside_the_list(arguments):
+    with pytest.raises(FlagError, match="--list downloads nothing, so --out and --keep_archive have no effect"):
+        download.main(arguments)
+
+
+def test_an_archive_to_keep_that_is_not_downloaded():
+    with pytest.raises(FlagError, match="--keep_archive has no effect on Cityscapes"):
+        download.main(["Cityscapes", "--keep_archive"])
+
+
 def test_note_is_told_before_the_download(serve, caplog):
     caplog.set_level("INFO")
     serve("KITTI", write_zip("data.zip", LAYOUTS["KITTI"]))

@@ -1,0 +1,247 @@
+"""The commands in the documents: blocks of shell in Markdown and in docstrings, and what they call once pasted.
+
+A block is pasted into bash in a folder of its own, where `python` and `make` only note how they were called.
+`TREATMENTS` says of each block what stands in for its placeholders and why its commands cannot run here, or which test
+runs them. A block that is not listed there is a fault.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.scripts.starting import ROOT
+
+_CALLS = "calls"
+_INLINE = re.compile(r"`((?:python|make) [^`]*)`")
+# As a placeholder is written, and not a redirection or a here-document.
+_PLACEHOLDER = re.compile(r"<[a-z][a-z A-Z]*>")
+_COMMAND_LINE = re.compile(r"(python|make)\b(?! =)")
+_STUB = f"""#!/usr/bin/env bash
+printf '%s\\0' "$#" "${{0##*/}}" "$@" >> "$PASTED_TO/{_CALLS}"
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of a document, without indentation.
+
+    Attributes:
+        document: its path below the root.
+        text: as it is pasted.
+    """
+
+    document: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The document and the beginning of the first line."""
+        return self.document, re.split(r"  +#?|<", self.text)[0].strip()
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done with a block.
+
+    Attributes:
+        run_by: the test that runs its commands.
+        not_run: why they cannot run here; they are pasted and parsed.
+        no_shell: what it is, if it is nothing to be pasted.
+        stand_ins: what takes the place of a placeholder.
+    """
+
+    run_by: str = ""
+    not_run: str = ""
+    no_shell: str = ""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+
+
+_NEEDS_DATA = "needs a dataset or weights that are not public or large"
+_NEEDS_GPUS = "needs GPUs, or days"
+_CITYSCAPES = {"<cityscapes>": "cityscapes"}
+_README = "README.md"
+
+TREATMENTS: dict[tuple[str, str], Treatment] = {
+    (_README, "make demo"): Treatment(not_run="installs packages, runs all tests"),
+    (_README, "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(not_run=_NEEDS_DATA),
+    (_README, "python train.py --database Toy --fine_tune_filename none --weight_decay_mode 0"): Treatment(
+        not_run="trains a ResNet-50 on crops of 480x480: a minute a step"
+    ),
+    (
+        _README,
+        "python ./train.py --batch_size 4 --gpu_num 4 --consider_dilated 1 --weight_decay_rate 0.0001 "
+        "--weight_decay_rate2 0.001 --random_rotate 0 --database 'Cityscapes' --train_image_size 816 "
+        "--test_image_size 816\npython ./train.py --batch_size 8 --gpu_num 2 --weight_decay_mode 0 --weight_decay_rate "
+        "0.0001 --weight_decay_rate2 0.0001 --train_max_iter 60000 --snapshot 30000 --random_rotate 0 --database 'ADE' "
+        "--train_image_size 480 --test_image_size 480",
+    ): Treatment(not_run=_NEEDS_GPUS),
+    (
+        _README,
+        "python train.py --config configs/reference/cityscapes-resnet50-l2sp.yaml --data_dir",
+    ): Treatment(not_run=_NEEDS_GPUS, stand_ins=_CITYSCAPES),
+    (_README, "python predict.py --ms 1 --coloring 1"): Treatment(
+        run_by="test_readme.py: test_example_of_prediction", stand_ins={"./log/.../": "./log/run/"}
+    ),
+    (_README, "val_set/CamVid/"): Treatment(no_shell="names of files"),
+    (
+        _README,
+        "python train.py --database ADE --data_dir ADEChallengeData2016 --gpu_num 2 --batch_size 8 \\",
+    ): Treatment(not_run=_NEEDS_DATA),
+    (
+        _README,
+        "python -m tools.sbd --sbd database/benchmark_RELEASE/dataset --voc database/VOCdevkit/VOC2012 --out "
+        "database/SBD_all\npython train.py --database SBD --subsets_for_training trainaug --gpu_num 4 --batch_size 4",
+    ): Treatment(not_run=_NEEDS_DATA),
+    (_README, "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
+        run_by="test_readme.py: test_example_of_own_data_trains"
+    ),
+    (_README, "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
+        run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
+    ),
+    (_README, "make setup EXTRAS=dev,convert"): Treatment(not_run="installs packages, needs weights"),
+    (
+        _README,
+        "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --decoder icnet --fine_tune_filename "
+        "log/Cityscapes/",
+    ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of a PSPNet>": "run"}),
+    (
+        _README,
+        "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --subsets_for_training train,train_extra\n"
+        "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --lrn_rate 0.001 --fine_tune_filename "
+        "log/Cityscapes/",
+    ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of the first>": "run"}),
+    (_README, "python train.py --database CamVid --data_dir"): Treatment(
+        not_run="needs CamVid and an hour", stand_ins={"<camvid>": "camvid"}
+    ),
+    ("docs/structure.md", "train.py"): Treatment(no_shell="tree of the sources"),
+    ("docs/structure.md", "tools/benchmark/"): Treatment(no_shell="tree of the sources"),
+    ("docs/structure.md", "tools/download/"): Treatment(no_shell="tree of the sources"),
+    ("train.py", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(not_run=_NEEDS_DATA),
+    ("predict.py", "python predict.py --ms 1 --coloring 1"): Treatment(
+        run_by="test_readme.py: test_example_of_prediction"
+    ),
+    ("inference.py", "python inference.py --image_path street.png\npython inference.py"): Treatment(
+        run_by="test_readme.py: test_example_of_prediction"
+    ),
+    ("tools/audit.py", "python -m tools.audit lock/dev.txt"): Treatment(not_run="asks a database on the network"),
+    ("tools/benchmark/__main__.py", "python -m tools.benchmark --parts inference,input --json figures.json"): Treatment(
+        not_run="takes minutes"
+    ),
+    ("tools/check_dataset.py", "python -m tools.check_dataset --database CamVid --data_dir"): Treatment(
+        not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}
+    ),
+    (
+        "tools/convert.py",
+        "python -m tools.convert pspnet50.pth --out converted\n"
+        "python -m tools.convert encoder.pth --decoder decoder.pth --out converted",
+    ): Treatment(not_run="needs weights, and PyTorch"),
+    ("tools/demo.py", "python -m tools.demo"): Treatment(not_run="takes minutes"),
+    (
+        "tools/download/__main__.py",
+        "python -m tools.download --list\npython -m tools.download resnet_v1_50",
+    ): Treatment(not_run="needs the network"),
+    ("tools/make_tfrecord.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
+        run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
+    ),
+    ("tools/results.py", "python -m tools.results --log_dir ./log --json results.json"): Treatment(
+        run_by="test_readme.py: test_example_of_prediction"
+    ),
+    (
+        "tools/sbd.py",
+        "python -m tools.sbd --sbd benchmark_RELEASE/dataset --voc VOCdevkit/VOC2012 --out ./database/SBD_all",
+    ): Treatment(not_run=_NEEDS_DATA),
+    ("tools/virtual_environment.py", "python -m tools.virtual_environment .venv"): Treatment(
+        not_run="installs packages"
+    ),
+}
+
+
+def markdown_documents() -> list[Path]:
+    """README.md and docs/*.md."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks_of_markdown(document: str, text: str) -> Iterator[Block]:
+    """The indented blocks, which follow an empty line."""
+    for block in re.findall(r"(?:\A|(?<=\n\n))((?:    .*(?:\n|\Z))+)", text):
+        yield Block(document, re.sub(r"(?m)^    ", "", block))
+
+
+def blocks_of_docstring(document: str, source: str) -> Iterator[Block]:
+    """The lines of commands in a module's docstring."""
+    lines = (ast.get_docstring(ast.parse(source)) or "").splitlines()
+    block: list[str] = []
+    for line in [*lines, ""]:
+        if _COMMAND_LINE.match(line):
+            block.append(line + "\n")
+        elif block:
+            yield Block(document, "".join(block))
+            block = []
+
+
+def all_blocks() -> list[Block]:
+    """The blocks of all documents, and of the docstrings of scripts and tools."""
+    sources = [*sorted(ROOT.glob("*.py")), *sorted((ROOT / "tools").rglob("*.py"))]
+    finders = [(path, blocks_of_markdown) for path in markdown_documents()]
+    finders += [(path, blocks_of_docstring) for path in sources]
+    return [
+        block
+        for path, find in finders
+        for block in find(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+    ]
+
+
+def inline_commands() -> list[str]:
+    """The commands in running text and in tables, placeholders filled."""
+    texts = (path.read_text(encoding="utf-8") for path in markdown_documents())
+    found = {" ".join(command.split()) for text in texts for command in _INLINE.findall(text)}
+    return sorted(_PLACEHOLDER.sub("placeholder", command) for command in found)
+
+
+def filled(block: Block, treatment: Treatment) -> str:
+    """The text of a block with stand-ins for its placeholders.
+
+    Raises:
+        ValueError: a placeholder has none.
+    """
+    text = block.text
+    for placeholder, stand_in in treatment.stand_ins.items():
+        text = text.replace(placeholder, stand_in)
+    left = _PLACEHOLDER.search(text)
+    if left:
+        raise ValueError(f"{block.key}: {left.group()} has no stand-in in TREATMENTS")
+    return text
+
+
+def paste(text: str, folder: Path) -> list[list[str]]:
+    """Has bash run lines in a folder; returns the calls of python and make, each as a list of words.
+
+    Raises:
+        AssertionError: bash fails, says something, or waits for more.
+    """
+    stubs = folder / ".stubs"
+    stubs.mkdir()
+    for name in ("python", "make"):
+        (stubs / name).write_text(_STUB)
+        (stubs / name).chmod(0o755)
+    environment = {
+        **os.environ, "PATH": f"{stubs}{os.pathsep}{os.environ['PATH']}", "PASTED_TO": str(stubs), "HOME": str(folder),
+    }  # fmt: skip
+    done = subprocess.run(
+        ["bash", "--norc", "-e"], input=text, cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), text
+    words = (stubs / _CALLS).read_text().split("\0")[:-1] if (stubs / _CALLS).exists() else []
+    calls = []
+    while words:
+        count = int(words[0])
+        calls.append(words[1 : count + 2])
+        words = words[count + 2 :]
+    return calls
