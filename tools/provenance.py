@@ -21,6 +21,7 @@ from database.layouts import Sample
 from tools import run_origin
 from tools.flags import PredictConfig, WeightsConfig
 from tools.model_record import ModelRecord
+from tools.record_rules import RecordError
 from tools.run_folder import RunFolder, folder_of_run
 from tools.run_origin import RUN_UUID
 from tools.score_files import run_header, snapshot_header
@@ -209,12 +210,8 @@ def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT
 
     Returns:
         The new paths. A folder that cannot be moved stays, and a warning is logged: it says itself what it is of.
-
-    Raises:
-        RecordError: the record of the run is damaged.
     """
-    record = ModelRecord.read(run.snapshots) or ModelRecord.read(run.path)
-    run_uuid = None if record is None else record.flags.get(RUN_UUID)
+    run_uuid = _uuid_of(run)
     moved = []
     for folder in list(_folders_of_run(run_uuid, roots)) if run_uuid else []:
         parent, name = os.path.split(folder)
@@ -232,3 +229,12 @@ def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT
         moved.append(target)
         logger.info("its results were set aside too: %s", target)
     return moved
+
+
+def _uuid_of(run: RunFolder) -> str | None:
+    """The number of a run, None for one of an earlier version, or whose record is damaged."""
+    try:
+        record = ModelRecord.read(run.snapshots) or ModelRecord.read(run.path)
+    except RecordError:
+        return None
+    return None if record is None else record.flags.get(RUN_UUID)

@@ -40,7 +40,9 @@ _NO_PART = (FREE_ON_RESUME - {"train_max_iter"}) | HELD_BY_CONTENT | _EXPRESSED_
 FLAGS_IN_IDENTITY = tuple(field.name for field in dataclasses.fields(TrainConfig) if field.name not in _NO_PART)
 _DEFAULTS = {name: getattr(TrainConfig, name) for name in FLAGS_IN_IDENTITY}
 
-_BATCH, _TOWERS, _NETWORK, _INPUT, _CLASSES = "batch", "towers", "network_details", "input", "classes"
+_BATCH, _TOWERS, _NETWORK, _CLASSES = "batch", "towers", "network_details", "classes"
+# Named as the flags are: what a record says of the input, whether by a flag or by the checkpoint to start from.
+_INPUT = ("color_switch", "image_mean", "upsample_input", "input_range")
 _PRETRAINED, _CLASS_WEIGHTS = "pretrained", "class_weights"
 
 # What to call the entries that are no flags.
@@ -48,7 +50,6 @@ _NAMES = {
     _BATCH: "--batch_size times --gpu_num",
     _TOWERS: "--gpu_num",
     _NETWORK: "the network by its flags and the checkpoint it starts from",
-    _INPUT: "--color_switch, --image_mean, --upsample_input or --input_range",
     _CLASSES: "the classes by --num_classes, --palette, --label_map and --ignore_label",
     _PRETRAINED: "the checkpoint of --fine_tune_filename",
     _CLASS_WEIGHTS: "--class_weights",
@@ -98,7 +99,7 @@ class RunIdentity:
             **({} if samples is None else run_origin.samples_entries(samples, data_dir)),
         }
         if pretrained is None:
-            entries |= {_NETWORK: None, _INPUT: None}
+            entries |= {_NETWORK: None, "color_switch": None, "image_mean": None}
         return cls(json.loads(json.dumps(entries)))
 
     @classmethod
@@ -248,7 +249,7 @@ def _entries_of_record(record: ModelRecord) -> dict[str, Any]:
     classes = json.dumps([label_map, list(record.class_names), *colors])
     return {
         _NETWORK: architecture,
-        _INPUT: [record.color_switch, list(record.image_mean), record.upsample_input, record.input_range],
+        **{name: getattr(record, name) for name in _INPUT},
         _CLASSES: hashlib.sha256(classes.encode()).hexdigest(),
     }
 
@@ -265,7 +266,7 @@ def _is_none(flags: Mapping[str, Any]) -> bool:
 
 def _may_be_none(name: str) -> bool:
     """Whether None is a value of its own: of a flag, or of the weights of classes; elsewhere it means unknown."""
-    return name == _CLASS_WEIGHTS or (name in _DEFAULTS and _DEFAULTS[name] is None)
+    return name in (_CLASS_WEIGHTS, "input_range") or (name in _DEFAULTS and _DEFAULTS[name] is None)
 
 
 def _shown(value: Any) -> str:

@@ -149,7 +149,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("tools/make_tfrecord.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
-    ("tools/results.py", "python -m tools.results --log_dir ./log --json results.json"): Treatment(
+    ("tools/results.py", "python -m tools.results --log_dir ./log --format markdown --json results.json"): Treatment(
         run_by="test_readme.py: test_example_of_prediction"
     ),
     (

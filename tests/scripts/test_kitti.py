@@ -57,7 +57,7 @@ def test_held_out_and_enlarged_from_training_to_prediction(main, monkeypatch, tm
     capsys.readouterr()
     for changes, words in (
         (["--holdout", "0.2", "--upsample_input", "2"], "--holdout is 0.2 and .* was trained with 0.4: give --holdout"),
-        ([], "--upsample_input is 1 and .* was trained with 2: give --upsample_input 2"),
+        ([], r"no run has these flags; the nearest, .*, differs in --upsample_input \(1 here, 2 there\)"),
     ):
         assert main("train", *FLAGS.split(), *changes, "--eval_only", "1") == 2
         assert re.search(words, the_error(capsys.readouterr().err))

@@ -138,7 +138,7 @@ def test_a_run_is_followed_to_its_last_snapshot(main, place, monkeypatch, tmp_pa
     flags = ("--follow", str(run), "--test_max_iter", "1", "--coloring", "0", "--output_dir", "results")
     assert main("predict", *flags) == 0
     scores = json.loads((tmp_path / "results" / "step7" / "scores.json").read_text())
-    [events] = glob.glob(str(run / "events.out.tfevents.*.validation"))
+    [events] = glob.glob(str(run / "events.out.tfevents.*.validation-7"))
     values = {value.tag: (event.step, value.simple_value) for event in tf.train.summary_iterator(events)
               for value in event.summary.value}  # fmt: skip
     assert values["validation/mean_iou"] == (7, pytest.approx(scores["mean_iou"]))

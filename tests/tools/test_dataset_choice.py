@@ -57,7 +57,7 @@ def test_data_are_fetched_to_the_folder_that_was_asked_for(tmp_path):
 
 
 def test_dataset_of_flags():
-    assert dataset_choice.dataset_of_flags("ADE", DatasetFlags(database="ADE")) is get_dataset("ADE")
+    assert dataset_choice.dataset_of_flags("ADE", DatasetFlags(database="ADE")) == get_dataset("ADE")
     flags = DatasetFlags(database="custom", num_classes=3, ignore_label=9, image_mean=(1.0, 2.0, 3.0))
     dataset = dataset_choice.dataset_of_flags("custom", flags)
     assert (dataset.num_classes, dataset.image_mean) == (3, (1.0, 2.0, 3.0))

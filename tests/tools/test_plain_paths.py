@@ -145,7 +145,7 @@ def test_events_are_written_to_any_place(tmp_path, monkeypatch, folder):
     scores = ConfusionMatrix(2).evaluate()
     write_validation(folder, 3, scores, ("a", "b"))
     [name] = os.listdir(folder)
-    assert name.endswith(".validation")
+    assert name.endswith(".validation-3")
     assert os.path.getsize(os.path.join(folder, name)) > 0
 
 

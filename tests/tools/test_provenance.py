@@ -172,3 +172,5 @@ def test_run_of_an_earlier_version_has_no_results_to_take_along(tmp_path, record
     assert set_results_aside(run, ".earlier-1") == []
     dataclasses.replace(record, flags={}).write(run.path)
     assert set_results_aside(run, ".earlier-1") == []
+    Path(run.path, "config.json").write_text("{")
+    assert set_results_aside(run, ".earlier-1") == []

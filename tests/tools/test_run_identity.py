@@ -18,6 +18,7 @@ from database.layouts import Sample
 from tests.tools.runs import tiny_config, write_checkpoint
 from tools.checkpoint import CheckpointError
 from tools.class_weights import ClassWeightsError
+from tools.dataset_choice import dataset_of_flags
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.run_agreement import check_same_run
@@ -74,7 +75,7 @@ OTHER_FLAGS = {
     "gaussian_blur": True, "random_mirror": False, "scale_max": 1.5, "train_image_size": 40, "has_aux_loss": False,
     "upsample_input": 2, "color_switch": True, "output_stride": 16, "network": "resnet_v1_34", "poly_lr": False,
     "new_layer_names": ("psp",), "upsample_logits": False, "train_like_in_caffe": True, "weight_decay_rate2": 0.5,
-    "deterministic": True, "resize_grid": "legacy", "subsets_for_training": ("train", "val"),
+    "deterministic": True, "resize_grid": "legacy", "input_range": 4095.0, "subsets_for_training": ("train", "val"),
 }  # fmt: skip
 
 
@@ -82,8 +83,9 @@ OTHER_FLAGS = {
 def test_flag_that_changes_the_weights_makes_another_run(tmp_path, samples, name):
     config = config_in(tmp_path)
     other = dataclasses.replace(config, **{name: OTHER_FLAGS[name]})
-    assert identity_of(other, samples).digest != identity_of(config, samples).digest
-    assert choose_run(other, TOY, samples, other.data_dir) != choose_run(config, TOY, samples, config.data_dir)
+    dataset = dataset_of_flags("Toy", other)
+    assert identity_of(other, samples, dataset).digest != identity_of(config, samples).digest
+    assert choose_run(other, dataset, samples, other.data_dir) != choose_run(config, TOY, samples, config.data_dir)
 
 
 SAME_RUN = {

@@ -13,7 +13,7 @@ from database.palettes import PaletteError
 from model.pspnet_mg import Architecture
 from tests.database.dataset_files import touch
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
-from tools import selection
+from tools import dataset_choice, selection
 from tools.checkpoint import CheckpointError
 from tools.evaluation import TowerPredictor
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
@@ -21,6 +21,12 @@ from tools.holdout import with_holdout
 from tools.model_record import ModelRecord
 
 REFERENCE_WINDOW = 864
+
+
+@pytest.fixture(autouse=True)
+def _folders_exist(monkeypatch):
+    """The folders of the datasets that flags name here need not be made."""
+    monkeypatch.setattr(dataset_choice, "require_folder", lambda dataset, folder: None)
 
 
 def write_foreign(folder, network="resnet_v1_50", num_classes=19, three_convs=False):
