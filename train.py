@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     from tools.tables import text_table
     from tools.training import check_log_dir, writing_to
     from tools.training_data import training_samples, validation_samples
-    from tools.training_run import train, validate
+    from tools.training_run import train
+    from tools.validation import validate
 
     set_max_pixels(config.max_pixels)
     tower_devices(config.gpu_num, config.device)  # refuses what is missing before all data are looked at

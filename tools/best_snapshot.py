@@ -8,11 +8,14 @@ import logging
 import math
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from database.atomic import written_atomically
 from database.json_files import read_json
 from tools import checkpoint, snapshot_files
+from tools.flags import FlagError
 from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import SNAPSHOT_NAME, RunFolder
@@ -22,6 +25,7 @@ from tools.training import writing_to
 logger = logging.getLogger(__name__)
 
 _SCORES = "best.json"
+_SETTINGS = "scored_with"
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class Best:
         step: of the snapshot.
         mean_iou: a fraction 0..1.
         checksum: see `checkpoint.checksum`; None where an earlier version wrote the file.
+        settings: with which it was scored, see `validation.scoring_settings`; None likewise.
     """
 
     step: int
     mean_iou: float
     checksum: str | None
+    settings: Mapping[str, Any] | None = None
 
 
 def read_best(folder: RunFolder) -> Best | None:
@@ -48,7 +54,13 @@ def read_best(folder: RunFolder) -> Best | None:
         return None
     if not os.path.exists(_kept(folder, step) + snapshot_files.INDEX_ENDING):
         return None
-    return Best(step, mean_iou, checksum if isinstance(checksum, str) else None)
+    settings = values.get(_SETTINGS)
+    return Best(
+        step,
+        mean_iou,
+        checksum if isinstance(checksum, str) else None,
+        settings if isinstance(settings, dict) else None,
+    )
 
 
 def best_mean_iou(folder: RunFolder) -> float | None:
@@ -57,7 +69,33 @@ def best_mean_iou(folder: RunFolder) -> float | None:
     return None if best is None else best.mean_iou
 
 
-def keep_if_best(folder: RunFolder, step: int, scores: Scores | RecordedScore) -> bool:
+def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Checks that the snapshots of a run are scored as its best was, so that they can be compared.
+
+    Args:
+        folder: of the run.
+        settings: see `validation.scoring_settings`.
+
+    Raises:
+        FlagError: the best was scored otherwise.
+    """
+    best = read_best(folder)
+    if best is None or best.settings is None or best.settings == settings:
+        return
+    differing = [
+        f"{name} ({settings.get(name)} here, {best.settings.get(name)} there)"
+        for name in sorted({*settings, *best.settings})
+        if settings.get(name) != best.settings.get(name)
+    ]
+    raise FlagError(
+        f"{folder.best} was scored with other settings, so that later scores do not compare: {', '.join(differing)}; "
+        "give the flags and validation images that it was scored with, or move that folder away"
+    )
+
+
+def keep_if_best(
+    folder: RunFolder, step: int, scores: Scores | RecordedScore, settings: Mapping[str, Any] | None = None
+) -> bool:
     """Copies a snapshot, and the record beside it, to the run's folder `best` if none there scored as high.
 
     The snapshot before it is removed once the new one is there, so that a whole one is there at any time. A line is
@@ -67,6 +105,7 @@ def keep_if_best(folder: RunFolder, step: int, scores: Scores | RecordedScore) -
         folder: of the run.
         step: of the snapshot.
         scores: on the validation split.
+        settings: with which it was scored, see `validation.scoring_settings`.
 
     Returns:
         Whether it is the best.
@@ -85,7 +124,7 @@ def keep_if_best(folder: RunFolder, step: int, scores: Scores | RecordedScore) -
     with writing_to(folder):
         if not is_kept:
             _copy_snapshot(folder, step)
-        _write_note(folder, step, checksum, scores)
+        _write_note(folder, step, checksum, scores, settings)
         _remove_all_but(folder, step)
     logger.info("step %d: mIoU %.4f, the best so far, kept in %s", step, scores.mean_iou, folder.best)
     return True
@@ -104,12 +143,19 @@ def _copy_snapshot(folder: RunFolder, step: int) -> None:
             shutil.copyfile(path, prefix + path.removeprefix(snapshot))
 
 
-def _write_note(folder: RunFolder, step: int, checksum: str, scores: Scores | RecordedScore) -> None:
+def _write_note(
+    folder: RunFolder,
+    step: int,
+    checksum: str,
+    scores: Scores | RecordedScore,
+    settings: Mapping[str, Any] | None,
+) -> None:
     values = {
         "step": step,
         "mean_iou": scores.mean_iou,
         "pixel_accuracy": scores.pixel_accuracy,
         CHECKSUM: checksum,
+        **({} if settings is None else {_SETTINGS: settings}),
     }
     with written_atomically(os.path.join(folder.best, _SCORES)) as path, open(path, "w", encoding="utf-8") as file:
         json.dump(values, file)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tools import checkpoint, snapshot_files
-from tools.best_snapshot import keep_if_best, read_best
+from tools.best_snapshot import keep_if_best, read_best, require_same_scoring
 from tools.flags import TrainConfig
 from tools.run_folder import RunFolder
 from tools.score_files import is_scored, read_score, scores_path
@@ -23,7 +24,7 @@ from tools.training import writing_to
 
 logger = logging.getLogger(__name__)
 
-_SCORES = re.compile(r"scores-(\d+)(-test_max_iter\d+)?\.(txt|md|json)", re.ASCII)
+_SCORES = re.compile(r"scores-(\d+)(-.+)?\.(txt|md|json)", re.ASCII)
 
 
 def set_aside_later_scores(folder: RunFolder, step: int) -> str | None:
@@ -69,8 +70,19 @@ def _is_best_given_up(folder: RunFolder, step: int) -> bool:
 class ResumedScores:
     """Brings the scores of a run to where those of an untouched run are when it comes to the same step."""
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, step: int) -> None:
-        """Takes the flags, the folder of the run, and the step of the snapshot that it is resumed from."""
+    def __init__(
+        self, config: TrainConfig, folder: RunFolder, step: int, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Takes the flags, the folder of the run, the step that it is resumed from, and how it is scored.
+
+        `settings` are those of `validation.scoring_settings`.
+
+        Raises:
+            FlagError: the run's best snapshot was scored with other settings.
+        """
+        if config.val_every is not None and settings is not None:
+            require_same_scoring(folder, settings)
+        self._settings = settings
         self._config = config
         self._folder = folder
         self._step = step
@@ -106,7 +118,7 @@ class ResumedScores:
             set_aside_later_scores(self._folder, self._step)
         for step in snapshot_steps(self._folder):
             if step <= self._step and _is_due(self._config.val_every, step):
-                _reconsider(self._config, self._folder, step)
+                _reconsider(self._config, self._folder, step, self._settings)
 
 
 def _is_due(val_every: int | None, step: int) -> bool:
@@ -114,11 +126,11 @@ def _is_due(val_every: int | None, step: int) -> bool:
     return val_every is not None and step > 0 and step % val_every == 0
 
 
-def _reconsider(config: TrainConfig, folder: RunFolder, step: int) -> None:
+def _reconsider(config: TrainConfig, folder: RunFolder, step: int, settings: Mapping[str, Any] | None) -> None:
     """Keeps a snapshot that was scored if the best is not as high."""
     path, prefix = scores_path(folder.path, step, config.test_max_iter), folder.snapshot(step)
     recorded, best = read_score(path), read_best(folder)
     if recorded is None or not (best is None or recorded.mean_iou > best.mean_iou):
         return
     if is_scored(path, prefix) and snapshot_files.fault_of(prefix) is None:
-        keep_if_best(folder, step, recorded)
+        keep_if_best(folder, step, recorded, settings)

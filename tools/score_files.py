@@ -34,7 +34,7 @@ def scores_stem(step: int | None, test_max_iter: int | None) -> str:
     return f"scores-{step}" + ("" if test_max_iter is None else f"-test_max_iter{test_max_iter}")
 
 
-def scores_path(folder: str, step: int, test_max_iter: int | None) -> str:
+def scores_path(folder: str, step: int | None, test_max_iter: int | None) -> str:
     """The path of the JSON file of a snapshot's validation scores; arguments as of `scores_stem`."""
     return os.path.join(folder, f"{scores_stem(step, test_max_iter)}.json")
 
@@ -77,6 +77,15 @@ def run_header(prefix: str, flags: Mapping[str, Any]) -> dict[str, Any]:
     return {"run": run_name(prefix), RUN_UUID: flags.get(RUN_UUID)}
 
 
+def read_header(path: str) -> dict[str, Any]:
+    """Reads what a JSON file of scores says of run, snapshot and settings; nothing where it is absent or damaged."""
+    try:
+        header = read_json(path)["run"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
 def is_scored(path: str, prefix: str) -> bool:
     """Checks whether a JSON file of scores is of this snapshot, by the checksum of its weights.
 
@@ -89,8 +98,5 @@ def is_scored(path: str, prefix: str) -> bool:
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
-    try:
-        recorded = read_json(path)["run"][CHECKSUM]
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return recorded == checkpoint.checksum(prefix)
+    recorded = read_header(path).get(CHECKSUM)
+    return recorded is not None and recorded == checkpoint.checksum(prefix)

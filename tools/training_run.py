@@ -1,10 +1,9 @@
-"""A training run from flags to validated snapshot: builds graph and session, trains, scores."""
+"""A training run from flags to its last snapshot: builds graph and session, trains."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
@@ -15,25 +14,21 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from database.reader import Batches
 from model.training_graph import TrainGraph, TrainingOptions, train_graph
-from tools import checkpoint, cluster, tables
-from tools.best_snapshot import keep_if_best
+from tools import checkpoint, cluster
 from tools.checkpoint_values import require_usable
 from tools.class_weights import class_weights, log_class_weights
 from tools.determinism import require_determinism
 from tools.disk_room import room_warning
-from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import LATEST, TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import avoid_faulty_amx
-from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
+from tools.holdout import held_out_fraction, with_holdout, write_held_out
 from tools.memory_use import free_closed_sessions
-from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 from tools.provenance import set_results_aside
 from tools.resumed_scores import ResumedScores
 from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
-from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
 from tools.run_origin import (
     check_same_class_weights,
@@ -43,15 +38,13 @@ from tools.run_origin import (
     with_run_uuid,
     with_samples,
 )
-from tools.score_files import run_header, scores_stem, snapshot_header
 from tools.session_errors import memory_limits_named
 from tools.snapshot_files import remove_leftovers
 from tools.snapshots import has_snapshots, snapshot_steps, step_to_resume
-from tools.stop_requests import stopping_at_warnings
-from tools.summaries import write_validation
 from tools.training import Trainer, writing_to
 from tools.training_settings import batches_of, options_of
 from tools.training_start import TrainingStart
+from tools.validation import scoring_settings, validate
 from tools.variable_report import decay_lines, write_variables
 
 logger = logging.getLogger(__name__)
@@ -209,7 +202,8 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
             validate(config, dataset, run.held_out, folder.snapshot(step), folder)
             free_closed_sessions()
 
-        scores = None if start.resumed is None else ResumedScores(config, folder, start.step)
+        settings = scoring_settings(config, run.held_out, run.data_dir)
+        scores = None if start.resumed is None else ResumedScores(config, folder, start.step, settings)
         if scores is not None:
             scores.make_up(score if run.held_out else None)
         _initialize(session, built, start)
@@ -314,68 +308,3 @@ def _report(
         len(samples),
     )
     logger.info("weights start from: %s", start.resumed or start.pretrained or "random weights")
-
-
-def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
-    """What is told of a signal that comes while a snapshot is scored."""
-    if config.eval_only:
-        return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
-    step = checkpoint.checkpoint_step(prefix)
-    then = f"{LATEST}, which scores it" if step == config.train_max_iter else f"{step}, which scores it first"
-    return f"in scoring snapshot {prefix}, which is written: go on with the same flags and --resume_step {then}"
-
-
-def validate(
-    config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], prefix: str, folder: RunFolder
-) -> Scores | None:
-    """Scores a snapshot on the validation split; tables and TensorBoard show the scores beside the run.
-
-    The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags. With
-    `--val_every` the snapshot is kept apart if it is the best of the run.
-
-    Returns:
-        The scores, None if there are no samples.
-
-    Raises:
-        What `tools.faults.USER_FAULTS` lists.
-    """
-    if not samples:
-        return None
-    record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
-    check_same_network(record, config, prefix)
-    check_same_classes(record, config, dataset, prefix)
-    check_same_holdout(record, config, prefix)
-    record = dataclasses.replace(record, test_image_size=config.test_image_size)
-    if config.eval_only:  # otherwise `train` has done so
-        warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
-
-    def build(device: str) -> Predictor:
-        return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
-
-    devices = cluster.evaluation_devices(config.gpu_num, config.device)
-    with stopping_at_warnings(_told_in_scoring(config, prefix)), predictor_on(devices, build) as predictor:
-        scores = evaluate(
-            predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)
-        )
-    if scores is None:
-        return None
-    step = checkpoint.checkpoint_step(prefix)
-    header = {
-        **run_header(prefix, record.flags),
-        **snapshot_header(prefix),
-        "dataset": dataset.name,
-        "data_dir": os.path.abspath(config.data_dir or dataset.default_dir),
-        "list": config.val_list,
-        "split": "val",
-        "mirror": int(config.mirror),
-        "window": config.test_image_size,
-    }
-    with writing_to(folder):
-        write_validation(folder.path, step or 0, scores, dataset.class_names)
-    if config.val_every is not None and not config.eval_only and step is not None:
-        keep_if_best(folder, step, scores)
-    # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
-    stem = scores_stem(step, config.test_max_iter)
-    paths = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
-    logger.info("scores written to %s", ", ".join(paths))
-    return scores

@@ -127,7 +127,9 @@ def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monke
               if (path := folder / f"scores-{step}.json").exists()}  # fmt: skip
     assert list(scores) == [2, 4, 5]
     best = max(scores, key=scores.get)
-    assert json.loads((folder / "best" / "best.json").read_text()) == {
+    note = json.loads((folder / "best" / "best.json").read_text())
+    assert (note["scored_with"]["mirror"], note["scored_with"]["window"]) == (1, 32)
+    assert {name: value for name, value in note.items() if name != "scored_with"} == {
         "step": best, "mean_iou": scores[best], "pixel_accuracy": pytest.approx(0.5, abs=0.5),
         "checkpoint_sha256": checksum(str(folder / "best" / f"model.ckpt-{best}")),
     }  # fmt: skip

@@ -12,8 +12,9 @@ import pytest
 
 from tests.tools.runs import tiny_config, toy_record
 from tests.tools.snapshot_folders import ENDINGS, outcomes, visible, write
-from tools.best_snapshot import best_mean_iou, keep_if_best
+from tools.best_snapshot import best_mean_iou, keep_if_best, require_same_scoring
 from tools.checkpoint import checksum, resolve_checkpoint
+from tools.flags import FlagError
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -141,3 +142,14 @@ def test_the_manifest_is_kept_with_the_snapshot(folder):
     keep_if_best(folder, 2, scores_with(0.5))
     assert kept(folder) == ["best.json", "config.json", *sorted(f"model.ckpt-2{ending}" for ending in ENDINGS)]
     assert visible(folder.best) == {"model.ckpt-2": "2"}
+
+
+def test_best_is_compared_with_scores_of_the_same_settings_alone(folder):
+    settings = {"mirror": 1, "window": 480}
+    require_same_scoring(folder, settings)  # nothing is kept yet
+    keep_if_best(folder, 1, scores_with(0.5), settings)
+    require_same_scoring(folder, dict(settings))
+    with pytest.raises(FlagError, match=rf"{folder.best} was scored .*window \(320 here, 480 there\)"):
+        require_same_scoring(folder, {**settings, "window": 320})
+    keep_if_best(folder, 2, scores_with(0.75))  # as an earlier version wrote it
+    require_same_scoring(folder, {"mirror": 0})

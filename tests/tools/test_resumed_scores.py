@@ -15,7 +15,7 @@ from database.datasets import find_samples, get_dataset
 from database.layouts import Sample
 from tests.tools.runs import smallest_config
 from tests.tools.snapshot_folders import run_with, write
-from tools import checkpoint, training_run
+from tools import checkpoint, training_run, validation
 from tools.best_snapshot import keep_if_best, read_best
 from tools.flags import LATEST
 from tools.metrics import ConfusionMatrix
@@ -237,8 +237,8 @@ class ScriptedScores:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, mean_iou: dict[int, float], kills: list[int]) -> None:
         self._mean_iou, self._kills, self.scored = mean_iou, kills, []
-        monkeypatch.setattr(training_run, "Predictor", lambda prefix, *more, **options: self._Network(prefix))
-        monkeypatch.setattr(training_run, "evaluate", self._evaluate)
+        monkeypatch.setattr(validation, "Predictor", lambda prefix, *more, **options: self._Network(prefix))
+        monkeypatch.setattr(validation, "evaluate", self._evaluate)
 
     class _Network:
         def __init__(self, prefix: str) -> None:

@@ -15,7 +15,7 @@ from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network, check_same_run
 from tools.run_folder import RunFolder, run_folder
 from tools.run_origin import with_samples
-from tools.training_run import validate
+from tools.validation import validate
 
 OWN = {"num_classes": 5, "ignore_label": 9, "image_mean": (1.0, 2.0, 3.0)}
 CLASS_NAMES = ("road", "wall", "sky", "pole", "car")

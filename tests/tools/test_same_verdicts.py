@@ -17,7 +17,7 @@ from PIL import Image
 
 from database.datasets import DatasetError, custom_dataset, find_samples
 from tests.scripts.starting import ROOT
-from tools import check_dataset, training_run
+from tools import check_dataset
 from tools.check_dataset import CheckConfig, label_faults, look_at
 from tools.console import run_script
 from tools.preflight import PreflightError, check_labels
@@ -195,8 +195,8 @@ def verdicts(monkeypatch, tmp_path, capsys, caplog):
     """A function from flags to what train.py says, before it would build anything, and what the check says."""
     caplog.set_level(logging.WARNING)
     monkeypatch.chdir(tmp_path)
-    for name in ("train", "validate"):
-        monkeypatch.setattr(training_run, name, lambda *_, **__: None)
+    for name in ("tools.training_run.train", "tools.validation.validate"):
+        monkeypatch.setattr(name, lambda *_, **__: None)
     monkeypatch.setattr("tools.snapshots.snapshot_to_score", lambda *_: "none")
 
     def run(flags: str) -> tuple[tuple[int, str], tuple[int, str]]:

@@ -18,7 +18,7 @@ from database.datasets import get_dataset
 from database.layouts import Sample
 from tests.tools.runs import smallest_config, toy_record
 from tests.tools.snapshot_folders import run_with
-from tools import training_run
+from tools import validation
 from tools.run_folder import RunFolder
 from tools.stop_requests import SIGNALS, StoppedError
 from tools.summaries import SummaryWriter
@@ -195,11 +195,9 @@ def test_warning_in_scoring_is_told(tmp_path, monkeypatch, step, eval_only, told
     config = smallest_config("toy", "log", train_max_iter=STEPS, val_every=4, eval_only=eval_only)
     toy_record(config).write(folder.snapshots)
     before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-    monkeypatch.setattr(training_run, "Predictor", lambda *arguments, **options: nullcontext())
-    monkeypatch.setattr(training_run, "evaluate", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGUSR1))
+    monkeypatch.setattr(validation, "Predictor", lambda *arguments, **options: nullcontext())
+    monkeypatch.setattr(validation, "evaluate", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGUSR1))
     with pytest.raises(StoppedError, match=rf"^SIGUSR1 in scoring .*model.ckpt-{step}\S* {told}"):
-        training_run.validate(
-            config, get_dataset("Toy"), [Sample("a", "a.png", None, {})], folder.snapshot(step), folder
-        )
+        validation.validate(config, get_dataset("Toy"), [Sample("a", "a.png", None, {})], folder.snapshot(step), folder)
     assert signal.signal(signal.SIGUSR1, before) is signal.SIG_DFL
     assert [name for name in os.listdir(folder.path) if name.startswith("scores")] == []

@@ -29,8 +29,8 @@ from tests.tools.runs import (
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
-from tools.training_run import validate
 from tools.training_settings import augmentation_of
+from tools.validation import validate
 
 # Nothing of it is by default.
 ARCHITECTURE = Architecture(

@@ -42,8 +42,9 @@ from tools.score_files import snapshot_header
 from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
-from tools.training_run import _memory_limits_named, _warn_of_full_disk, validate
+from tools.training_run import _memory_limits_named, _warn_of_full_disk
 from tools.training_start import TrainingStart
+from tools.validation import scoring_settings, validate
 
 
 def test_training_on_dynamic_sizes(tmp_path, toy_dir, narrow_resnet):
@@ -288,7 +289,7 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
         "run": os.path.basename(tiny_run.folder.path),
         "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).flags["run_uuid"],
         **snapshot_header(prefix), "dataset": "Toy", "data_dir": os.path.abspath(config.data_dir), "list": None,
-        "split": "val", "mirror": 0, "window": SIZE,
+        "split": "val", **scoring_settings(config, samples, config.data_dir),
     }  # fmt: skip
     names = set(os.listdir(tmp_path))
     assert {"scores-2.txt", "scores-2.md"} <= names
@@ -332,3 +333,17 @@ def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplo
         _warn_of_full_disk(config, built, tiny_run.folder, TrainingStart(0, resumed, None))
         assert len(caplog.messages) == lacking
     assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_scores_of_other_settings_leave_those_of_the_training(tiny_run, toy_dir, tmp_path):
+    """`--eval_only` without mirrored images, after the run was scored with them; the same settings replace."""
+    dataset = get_dataset("Toy")
+    samples = find_samples(dataset, toy_dir, ["val"])[:1]
+    prefix, folder = tiny_run.folder.snapshot(4), RunFolder(str(tmp_path))
+    plain = dataclasses.replace(tiny_run.config, mirror=False, eval_only=True)
+    names = []
+    for config in (plain, plain, dataclasses.replace(plain, test_image_size=SIZE * 2)):
+        validate(config, dataset, samples, prefix, folder)
+        names.append({name for name in os.listdir(tmp_path) if name.endswith(".json")})
+    assert names == [{"scores-4.json"}, {"scores-4.json"}, {"scores-4.json", f"scores-4-window{SIZE * 2}.json"}]
