@@ -51,7 +51,7 @@ _COLORS = {
 }
 
 _SAVE_AS = "save labels as PNG, of 8 or 16 bits in grey or with a palette"
-_PALETTE_ADVICE = "; those of your own data are read with --database custom and --palette"
+_PALETTE_ADVICE = "; with --database custom, --palette names the file of the colours that such labels hold"
 _LOSSY = "is lossy, so that its pixels are not the ids that were drawn"
 _UNFIT_FORMATS = {
     "JPEG": f"JPEG {_LOSSY}",

@@ -63,12 +63,6 @@ def read_best(folder: RunFolder) -> Best | None:
     )
 
 
-def best_mean_iou(folder: RunFolder) -> float | None:
-    """The mean IoU of the snapshot that is kept, a fraction; None where there is none."""
-    best = read_best(folder)
-    return None if best is None else best.mean_iou
-
-
 def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     """Checks that the snapshots of a run are scored as its best was, so that they can be compared.
 

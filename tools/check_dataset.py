@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from database.palettes import PaletteError, legend
 from tools.background import read_ahead
 from tools.console import run_script, set_up_logging
 from tools.contact_sheet import contact_sheet, sheet_width, thumbnail
-from tools.dataset_choice import dataset_of_flags, existing_folder, is_scored
+from tools.dataset_choice import dataset_of_flags, dataset_part, existing_folder, is_scored
 from tools.dataset_flags import SplitFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
@@ -56,7 +57,9 @@ class CheckConfig(SplitFlags):
         ("train",), "splits that are trained on together, by commas", comma_separated
     )
     allow_missing_classes: bool = flag(False, "a class that occurs in no training label is no fault")
-    out: str | None = flag(None, "folder for the report (default: ./dataset_check/<database>)", file_path)
+    out: str | None = flag(
+        None, "folder for the report (default: ./dataset_check/<database>, own data: custom-<folder>)", file_path
+    )
     max_images: int | None = flag(None, "look at a random sample of so many images of each split", int, minimum=1)
     thumbnails: int = flag(24, "random pictures on the page of thumbnails; 0 for no page", minimum=0)
     seed: int = flag(0, "of both samples", minimum=0)
@@ -69,7 +72,7 @@ class CheckConfig(SplitFlags):
 
     @property
     def folder(self) -> str:
-        return self.out or os.path.join("./dataset_check", self.database)
+        return self.out or os.path.join("./dataset_check", dataset_part(self.database, self.data_dir))
 
     @property
     def needed_splits(self) -> frozenset[str]:
@@ -262,9 +265,11 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
     for name, content in (("report.md", markdown(findings)), ("report.json", as_json(findings))):
         write_text(os.path.join(folder, name), content)
         yield os.path.join(folder, name)
+    path = os.path.join(folder, "thumbnails.png")
+    with suppress(OSError):
+        os.unlink(path)  # of an earlier look, perhaps at other data
     if samples:
         title = f"{findings.dataset.name}: {len(samples)} of {sum(findings.counts.values())} images with their labels"
-        path = os.path.join(folder, "thumbnails.png")
         write_image(path, draw_thumbnails(findings.dataset, samples, title))
         yield path
 

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import tensorflow.compat.v1 as tf
@@ -130,15 +130,22 @@ def _old_format_in(folder: str) -> str | None:
     return files[0] if len(files) == 1 else None
 
 
-def newest_snapshot(log_dir: str) -> str:
+def newest_snapshot(log_dir: str, runs: Collection[str] | None = None) -> str:
     """The newest sound snapshot of the run under a log folder that wrote one last.
 
     Serial numbers count within a run. Between runs times decide, see `snapshot_files.Age`.
+
+    Args:
+        log_dir: the folder.
+        runs: folders of the runs that count; None for all.
 
     Raises:
         CheckpointError: there is none, or times do not tell which run is the newest: two are equal, or one lies ahead.
     """
     folders = _not_set_aside(sorted(_snapshot_folders(log_dir)))
+    if runs is not None:
+        meant = set(map(os.path.realpath, runs))
+        folders = [folder for folder in folders if os.path.realpath(os.path.dirname(folder)) in meant]
     newest = [prefix for folder in folders for prefix in newest_first(folder)[:1]]
     if not newest:
         raise CheckpointError(

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 
 from tools import checkpoint
 from tools.checkpoint import CheckpointError
 from tools.dataset_flags import DATABASES
 from tools.flags import BEST, LAST, FlagError, WeightsConfig
-from tools.run_folder import RunFolder, folder_of_run
+from tools.model_record import ModelRecord
+from tools.run_folder import EARLIER, RunFolder, folder_of_run, names_in
 
 logger = logging.getLogger(__name__)
+
+_OWN = "custom"
 
 
 def choose_checkpoint(config: WeightsConfig) -> str:
     """Finds the checkpoint that the flags name.
 
-    Without `--weights_ckpt` it is of the run below `--log_dir` that wrote a snapshot last. Of a run, that is the best
+    Without `--weights_ckpt` it is of the run below `--log_dir` that wrote a snapshot last; for own data, of those that
+    were trained on the same folder. Of a run, that is the best
     snapshot where one was kept, otherwise the last; `best` and `last` ask for either of the newest run, and
     `<run>/best` and `<run>/last` of another.
 
@@ -26,11 +31,13 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 
     Raises:
         CheckpointError: there is none, or it is damaged.
-        FlagError: there are runs on several datasets, and `--database` does not say which is meant.
+        RecordError: the record of a run on own data is damaged.
+        FlagError: there are runs on several datasets, or on own data in several folders, and the flags do not say which
+            is meant.
     """
     wanted = config.weights_ckpt
     if wanted is None or wanted in (BEST, LAST):
-        newest = checkpoint.newest_snapshot(_log_dir_of_dataset(config))
+        newest = checkpoint.newest_snapshot(_log_dir_of_dataset(config), _runs_on_own_data(config))
         return _of_run(folder_of_run(newest), wanted, last=newest)
     folder, part = os.path.split(wanted.rstrip(os.sep))
     if part in (BEST, LAST) and _is_run(folder):
@@ -49,9 +56,43 @@ def _log_dir_of_dataset(config: WeightsConfig) -> str:
     if config.database in trained_on:
         return folders[config.database]
     raise FlagError(
-        f"--log_dir {config.log_dir} has runs on {', '.join(trained_on)}: give --database, or the run with "
-        "--weights_ckpt"
+        f"--log_dir {config.log_dir} has runs on {', '.join(trained_on)}: say which is meant with --database, or give "
+        "the run with --weights_ckpt"
     )
+
+
+def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
+    """The runs on own data that are meant, by their folders; None where all runs are, as there are none on own data."""
+    data_of = _own_data_of_runs(os.path.join(config.log_dir, _OWN))
+    if not data_of or config.database not in (None, _OWN):
+        return None
+    data_dir = getattr(config, "data_dir", None)
+    wanted = None if data_dir is None else os.path.realpath(data_dir)
+    folders = sorted(set(data_of.values()))
+    if wanted is None and len(folders) > 1:
+        raise FlagError(
+            f"--log_dir {config.log_dir} has runs on own data in {', '.join(folders)}: name a run with --weights_ckpt"
+            + (", or give --data_dir" if hasattr(config, "data_dir") else "")
+        )
+    if wanted is not None and wanted not in folders:
+        raise FlagError(
+            f"--data_dir {data_dir}: no run below {config.log_dir} was trained on this folder, but on "
+            f"{', '.join(folders)}: name the run to predict it with by --weights_ckpt"
+        )
+    return [run for run, folder in data_of.items() if wanted in (None, folder)]
+
+
+def _own_data_of_runs(parent: str) -> dict[str, str]:
+    """The folder of the training images by the folder of the run, of the runs in a folder that have snapshots."""
+    found = {}
+    for name in names_in(parent):
+        run = RunFolder(os.path.join(parent, name))
+        if EARLIER.search(name) or not checkpoint.newest_first(run.snapshots):
+            continue
+        record = ModelRecord.read(run.snapshots)
+        if record is not None:
+            found[run.path] = os.path.realpath(record.flags.get("data_dir") or os.curdir)
+    return found
 
 
 def _is_run(path: str) -> bool:

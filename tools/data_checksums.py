@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from database.images import ImageError, read_bytes
-from database.layouts import Sample
+from database.layouts import Contents, Sample
+from database.sample_loader import UNREADABLE
+from database.tfrecord import RecordSample
 
 # Files that are read whole; to read all of them would take hours on some datasets.
 _READ_WHOLE = 64
@@ -39,8 +41,10 @@ def sizes_checksum(samples: Sequence[Sample]) -> str | None:
     """Hashes the sizes in bytes of all images and labels, in their order.
 
     Returns:
-        SHA-256, hexadecimal; None where a sample is not in files of its own, or a file cannot be found.
+        SHA-256, hexadecimal; None where samples are read from records, or a file cannot be found.
     """
+    if any(isinstance(sample, RecordSample) for sample in samples):
+        return None
     try:
         sizes = [os.path.getsize(path) for path in _paths(samples)]
     except OSError:
@@ -51,7 +55,8 @@ def sizes_checksum(samples: Sequence[Sample]) -> str | None:
 def contents_checksum(samples: Sequence[Sample]) -> str:
     """Hashes the bytes of up to 64 samples' images and labels, spread evenly over the list.
 
-    The bytes are the same whether they are read from files or from records. A file that cannot be read counts as empty.
+    The bytes are the same whether they are read from files or from records. A file, or a
+    record, that cannot be read counts as empty.
 
     Returns:
         SHA-256, hexadecimal.
@@ -60,7 +65,10 @@ def contents_checksum(samples: Sequence[Sample]) -> str:
     positions = np.linspace(0, len(samples) - 1, min(_READ_WHOLE, len(samples))).round().astype(int)
     for position in positions:
         sample = samples[position]
-        contents = sample.contents()
+        try:
+            contents = sample.contents()
+        except UNREADABLE:
+            contents = Contents(b"", b"")
         for path, content in ((sample.image, contents.image), (sample.label, contents.label)):
             if path is not None:
                 total.update(hashlib.sha256(_bytes_of(path) if content is None else content).digest())

@@ -63,6 +63,11 @@ def is_scored(flags: SplitFlags) -> bool:
     return not by_lists or flags.val_list is not None or flags.holdout is not None
 
 
+def dataset_part(database: str, data_dir: str | None) -> str:
+    """Names a dataset in the path of a folder: own data by their folder too."""
+    return f"custom-{os.path.basename(os.path.abspath(data_dir or '.'))}" if database == "custom" else database
+
+
 def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dataset:
     """As `described_dataset`, by a script's flags."""
     return described_dataset(database, dataclasses.asdict(config))

@@ -49,6 +49,8 @@ DEVICES = ("auto", "cpu", "gpu")
 LATEST: Literal["latest"] = "latest"
 # In place of a checkpoint: the newest run's best snapshot, or its last.
 BEST, LAST = "best", "last"
+# In the name of a run that was set aside for another of the same name.
+EARLIER_RUN = ".earlier-"
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 _DEVICE_HELP = "what computes; auto: GPUs, or CPUs on a machine without any; gpu: stops without GPUs"
@@ -211,6 +213,7 @@ class TrainConfig(SplitFlags):
             refuse_without_effect(self, "momentum", "without momentum: take --optimizer mom")
         if not self.save_memory:
             refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
+        self._check_run_name()
         self._check_splits()
         refuse_unused(self, UNUSED_IN_TRAINING)
         self._check_dynamic_size()
@@ -235,6 +238,13 @@ class TrainConfig(SplitFlags):
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
         if self.seed >= 2**63:
             raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
+
+    def _check_run_name(self) -> None:
+        name = self.run_name
+        if name is not None and (not name.strip() or name in (".", "..") or "/" in name or EARLIER_RUN in name):
+            raise FlagError(
+                f"--run_name '{name}' is no name for a run: give one without '/' and '{EARLIER_RUN}', such as seed0"
+            )
 
     def _check_splits(self) -> None:
         if self.check_data == "none":

@@ -11,6 +11,7 @@ from database import palettes
 from database.containment import path_inside, refuse_linked_folder
 from database.images import write_image
 from tools.checkpoint import checkpoint_step
+from tools.dataset_choice import dataset_part
 from tools.flags import WeightsConfig
 from tools.model_record import ModelRecord
 from tools.provenance import Provenance
@@ -42,9 +43,9 @@ def results_folder(
         database: of the results.
         data_dir: folder of own data, whose name tells one such dataset from another; None for that of the training.
     """
-    trained_on = _dataset_part(trained.database, trained.flags.get("data_dir"))
+    trained_on = dataset_part(trained.database, trained.flags.get("data_dir"))
     in_training = data_dir is None and database == trained.database
-    dataset = trained_on if in_training else _dataset_part(database, data_dir)
+    dataset = trained_on if in_training else dataset_part(database, data_dir)
     run = run_name(prefix) if dataset == trained_on else f"{trained_on}-{run_name(prefix)}"
     step = checkpoint_step(prefix)
     parts = [os.path.basename(prefix) if step is None else f"step{step}", f"ms{int(config.ms)}"]
@@ -53,10 +54,6 @@ def results_folder(
         if field.name in _TOLD_FLAGS and value not in (field.default, _ALSO_USUAL.get(field.name, field.default)):
             parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
     return os.path.join(root, dataset, run, "-".join(parts))
-
-
-def _dataset_part(database: str, data_dir: str | None) -> str:
-    return f"custom-{os.path.basename(os.path.abspath(data_dir or '.'))}" if database == "custom" else database
 
 
 def picture_path(folder: str, kind: str, name: str) -> str:

@@ -25,9 +25,13 @@ _SECONDS_WITHOUT_TOTAL = 60.0
 def shows_bars() -> bool:
     """Checks whether standard error is a terminal, in which bars are shown, unless TQDM_DISABLE is set."""
     try:
-        return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE")
+        if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TQDM_DISABLE"):
+            return False
     except ValueError:  # it is closed
         return False
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0  # 0: nobody has said how wide it is
+    return True
 
 
 def duration_text(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """What a folder of results was made from, so that other results do not end up in it and each is found by its run.
 
-It is written to `provenance.json` before the first result. Results are the same if the weights, all that the network
+It is written to `provenance.json` with the first result. Results are the same if the weights, all that the network
 and its classes are, the settings and the images are equal; where any of these is not, they go to a folder of their own.
 """
 
@@ -178,18 +178,27 @@ def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _is_free(folder: str) -> bool:
-    """Whether nothing of results is there. What is no folder is left to those who write."""
-    return not os.path.isdir(folder) or not _RESULTS & set(os.listdir(folder))
+    """Whether nothing of results is there. What is no folder is left to those who write.
+
+    Raises:
+        ResultsFolderError: the folder cannot be read.
+    """
+    try:
+        return not os.path.isdir(folder) or not _RESULTS & set(os.listdir(folder))
+    except OSError as error:
+        raise ResultsFolderError(
+            f"{folder}: the folder cannot be read ({error.strerror or error}): give another with --output_dir"
+        ) from error
 
 
-def _folders_of_run(run_uuid: str, roots: Sequence[str]) -> Iterator[str]:
+def _folders_of_run(run_uuid: str, name: str, roots: Sequence[str]) -> Iterator[str]:
     """The folders <root>/<dataset>/<run>/<settings> with results of a run."""
     for root in roots:
         for dataset in _folders_in(root):
             for run in _folders_in(dataset):
                 for folder in _folders_in(run):
                     found = read_provenance(folder)
-                    if found is not None and found.get(RUN_UUID) == run_uuid:
+                    if found is not None and (found.get(RUN_UUID), found.get("run")) == (run_uuid, name):
                         yield folder
 
 
@@ -211,9 +220,9 @@ def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT
     Returns:
         The new paths. A folder that cannot be moved stays, and a warning is logged: it says itself what it is of.
     """
-    run_uuid = _uuid_of(run)
+    run_uuid, name = _uuid_of(run), os.path.basename(run.path).removesuffix(ending)
     moved = []
-    for folder in list(_folders_of_run(run_uuid, roots)) if run_uuid else []:
+    for folder in list(_folders_of_run(run_uuid, name, roots)) if run_uuid else []:
         parent, name = os.path.split(folder)
         target = os.path.join(parent + ending, name)
         try:

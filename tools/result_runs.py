@@ -7,7 +7,8 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,11 @@ from database.folders import walked
 from database.json_files import read_json
 from database.regular_files import regular_file
 from tools.flag_parsing import FlagError
+from tools.run_folder import EARLIER
 
 logger = logging.getLogger(__name__)
 
 _CONFIG_NAME = "config.json"
-_EARLIER = re.compile(r"\.earlier-\d+$")
 _RUN_SCORES = re.compile(r"scores-\d+.*\.json")
 _STEP = re.compile(r"-(\d+)\.index$")
 
@@ -127,10 +128,12 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
             silent[0],
             "" if len(silent) == 1 else ", ...",
         )
+    uuids = Counter(flags.get(_UUID) for flags in flags_of.values() if flags is not None)
+    shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
     runs = []
     for folder, flags in flags_of.items():
-        if flags is not None and (earlier or not _EARLIER.search(folder)):
-            runs.append(Run(os.path.relpath(folder, log_dir), flags, _scores_of_run(folder, flags, found)))
+        if flags is not None and (earlier or not EARLIER.search(folder)):
+            runs.append(Run(os.path.relpath(folder, log_dir), flags, _scores_of_run(folder, flags, found, shared)))
     return runs
 
 
@@ -146,11 +149,19 @@ def _flags_in(path: str) -> dict[str, Any] | None:
 
 def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
     for folder in folders:
-        for name in sorted(os.listdir(folder)):
+        for name in _names_in(folder):
             path = os.path.join(folder, name)
             values = _read_object(path) if _RUN_SCORES.fullmatch(name) else None
             if values is not None:
                 yield _Found(path, folder, values)
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        logger.warning("%s is left out: %s", folder, error.strerror or error)
+        return []
 
 
 def _scores_below(predictions_dir: str) -> Iterator[_Found]:
@@ -163,11 +174,13 @@ def _scores_below(predictions_dir: str) -> Iterator[_Found]:
                 yield _Found(path, None, values)
 
 
-def _scores_of_run(folder: str, flags: Mapping[str, Any], found: Sequence[_Found]) -> list[Score]:
+def _scores_of_run(
+    folder: str, flags: Mapping[str, Any], found: Sequence[_Found], shared: Collection[str]
+) -> list[Score]:
     weights = _weights_in(folder)
     scores = []
     for file in found:
-        if not _is_of_run(file, folder, flags, weights):
+        if not _is_of_run(file, folder, flags, weights, shared):
             continue
         checksum, step = file.header.get(_CHECKSUM), file.step
         newer = None if step is None else weights.by_step.get(step)
@@ -183,16 +196,19 @@ def _scores_of_run(folder: str, flags: Mapping[str, Any], found: Sequence[_Found
     return sorted(scores, key=lambda score: (score.step or 0, score.of))
 
 
-def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights) -> bool:
+def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights, shared: Collection[str]) -> bool:
+    """Whether scores are of a run; `shared` are the numbers that copies of a run have in common."""
     uuids = flags.get(_UUID), file.header.get(_UUID)
-    if file.run_folder is not None:
-        return file.run_folder == folder and (None in uuids or uuids[0] == uuids[1])
     checksum = file.header.get(_CHECKSUM)
+    is_there = checksum is not None and (checksum in weights.best or checksum in weights.by_step.values())
+    if file.run_folder is not None:
+        return file.run_folder == folder and (None in uuids or uuids[0] == uuids[1] or is_there)
     if checksum is None:
         return False
-    if None not in uuids:
-        return uuids[0] == uuids[1]
-    return checksum in weights.best or checksum in weights.by_step.values()
+    if None in uuids:
+        return is_there
+    is_named = uuids[0] not in shared or file.header.get("run") == os.path.basename(folder)
+    return uuids[0] == uuids[1] and is_named
 
 
 def _title(file: _Found, flags: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ _CHECKSUMS = (
     "pretrained_sha256", "training_samples_sha256", "training_sizes_sha256", "training_contents_sha256",
     "class_weight_values",
 )  # fmt: skip
-_NOT_SHOWN = NO_PROPERTY | {*_CHECKSUMS, "pretrained_prefix", "run_uuid"}
+_NOT_SHOWN = NO_PROPERTY | {*_CHECKSUMS, "pretrained_prefix", "run_uuid", "run_folder_name"}
 _SEED = "seed"
 
 _COLUMNS = ("run", "scored", "step", "best", "mIoU %", "deviation", "pixel accuracy %")

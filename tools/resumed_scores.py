@@ -18,7 +18,7 @@ from tools import checkpoint, snapshot_files
 from tools.best_snapshot import keep_if_best, read_best, require_same_scoring
 from tools.flags import TrainConfig
 from tools.run_folder import RunFolder
-from tools.score_files import is_scored, read_score, scores_path
+from tools.score_files import is_scored, read_header, read_score, scores_path
 from tools.snapshots import snapshot_steps
 from tools.training import writing_to
 
@@ -103,7 +103,7 @@ class ResumedScores:
         if checkpoint.newest_first(self._folder.snapshots)[:1] == [prefix]:
             self.give_up_later()
         path = scores_path(self._folder.path, self._step, self._config.test_max_iter)
-        if score is not None and _is_due(val_every, self._step) and not is_scored(path, prefix):
+        if score is not None and _is_due(val_every, self._step) and not _is_scored_alike(path, prefix, self._settings):
             logger.info("the score of step %d is due (--val_every %d) and missing: scored first", self._step, val_every)
             score(self._step)
 
@@ -121,6 +121,14 @@ class ResumedScores:
                 _reconsider(self._config, self._folder, step, self._settings)
 
 
+def _is_scored_alike(path: str, prefix: str, settings: Mapping[str, Any] | None) -> bool:
+    """Whether a file of scores is of a snapshot, and was made with the same settings as far as it says so."""
+    header = read_header(path)
+    return is_scored(path, prefix) and all(
+        name not in header or header[name] == value for name, value in (settings or {}).items()
+    )
+
+
 def _is_due(val_every: int | None, step: int) -> bool:
     """Whether an untouched run scores the snapshot of a step on its way."""
     return val_every is not None and step > 0 and step % val_every == 0
@@ -132,5 +140,7 @@ def _reconsider(config: TrainConfig, folder: RunFolder, step: int, settings: Map
     recorded, best = read_score(path), read_best(folder)
     if recorded is None or not (best is None or recorded.mean_iou > best.mean_iou):
         return
-    if is_scored(path, prefix) and snapshot_files.fault_of(prefix) is None:
+    if not _is_scored_alike(path, prefix, settings):
+        return
+    if snapshot_files.fault_of(prefix) is None:
         keep_if_best(folder, step, recorded, settings)

@@ -20,7 +20,7 @@ from tools import checkpoint
 from tools.record_rules import RecordError, Rule, check_fields
 from tools.run_folder import RunFolder
 from tools.snapshot_files import sync_file
-from tools.stop_requests import StoppedError
+from tools.stop_requests import StoppedError, going_on
 
 logger = logging.getLogger(__name__)
 
@@ -180,8 +180,8 @@ def roll_back(folder: RunFolder, diverged: DivergedError, first_step: int) -> in
     )
     if diverged.stop_signal is not None:
         raise StoppedError(
-            f"{diverged.stop_signal} after step {diverged.step}, which was rolled back to snapshot {prefix}: go on "
-            f"with the same flags and --resume_step {resumed_step}"
+            f"{diverged.stop_signal} after step {diverged.step}, which was rolled back to snapshot {prefix}: "
+            f"{going_on(resumed_step)}"
         )
     return resumed_step
 

@@ -18,14 +18,14 @@ import re
 from dataclasses import dataclass
 
 from database.containment import path_inside, refuse_linked_folder
-from tools.flags import TrainConfig
+from tools.flags import EARLIER_RUN, TrainConfig
 from tools.run_lock import LOCK_NAME
 
 logger = logging.getLogger(__name__)
 
 SNAPSHOT_NAME = "model.ckpt"
 # What the name of a run ends with that was set aside for another of the same name.
-EARLIER = re.compile(r"\.earlier-\d+$")
+EARLIER = re.compile(rf"{re.escape(EARLIER_RUN)}\d+$")
 
 _ID_MODES = {0: "L2", 1: "L2-SP", 2: "L2-SP-mode2", 3: "L2-SP-mode3"}
 _ID_FLAGS = ("lrn_rate", "consider_dilated", "random_rotate", "random_scale")
@@ -110,13 +110,17 @@ class RunFolder:
         if not left:
             return self.path
         number = 1
-        while os.path.exists(f"{self.path}.earlier-{number}"):
+        while os.path.exists(f"{self.path}{EARLIER_RUN}{number}"):
             number += 1
-        moved_to = f"{self.path}.earlier-{number}"
+        moved_to = f"{self.path}{EARLIER_RUN}{number}"
         os.mkdir(moved_to)
         for name in left:
             os.rename(os.path.join(self.path, name), os.path.join(moved_to, name))
-        logger.info("an earlier run of this id was set aside: %s", moved_to)
+        logger.info(
+            "an earlier run of this name was set aside: %s; to go on with a run instead, add --resume_step latest or "
+            "--auto_resume 1",
+            moved_to,
+        )
         return moved_to
 
 
@@ -127,6 +131,14 @@ def run_folder(config: TrainConfig) -> RunFolder:
         OutsideError: its name would lead out of the log folder, as with a path among the splits.
     """
     return RunFolder(path_inside(config.log_dir, config.database, config.run_name or model_id(config)))
+
+
+def names_in(folder: str) -> list[str]:
+    """The sorted names of what is in a folder; nothing where it is absent or cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def folder_of_run(prefix: str) -> RunFolder:

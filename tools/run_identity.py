@@ -26,7 +26,7 @@ from tools.flags import FlagError, TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.record_rules import RecordError
 from tools.run_agreement import FREE_ON_RESUME, HELD_BY_CONTENT, NETWORK_FLAGS
-from tools.run_folder import EARLIER, RunFolder, model_id
+from tools.run_folder import EARLIER, RunFolder, model_id, names_in, run_folder
 from tools.snapshots import has_snapshots
 from tools.training_start import pretrained_checkpoint
 
@@ -57,6 +57,8 @@ _NAMES = {
     run_origin.SIZES_CHECKSUM: "the contents of the training files",
     run_origin.CONTENTS_CHECKSUM: "the contents of the training files",
 }
+# What the checkpoint of the start has a say in, where it is not known.
+_OF_START_UNKNOWN = {_NETWORK: None, "color_switch": None, "image_mean": None, _PRETRAINED: None}
 _OF_CONTENTS = frozenset({run_origin.SIZES_CHECKSUM, run_origin.CONTENTS_CHECKSUM})
 
 
@@ -88,6 +90,8 @@ class RunIdentity:
             RecordError: the checkpoint to start from is of another network, or its record is damaged.
         """
         pretrained, backbone = _pretrained(config)
+        if backbone is not None and backbone.network != config.network and _continues(config):
+            pretrained = backbone = None  # it was replaced since
         record = ModelRecord.of_run(config, dataset, backbone)
         entries = {
             **{name: getattr(config, name) for name in FLAGS_IN_IDENTITY},
@@ -99,7 +103,7 @@ class RunIdentity:
             **({} if samples is None else run_origin.samples_entries(samples, data_dir)),
         }
         if pretrained is None:
-            entries |= {_NETWORK: None, "color_switch": None, "image_mean": None}
+            entries |= _OF_START_UNKNOWN
         return cls(json.loads(json.dumps(entries)))
 
     @classmethod
@@ -160,12 +164,14 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
         What `RunIdentity.of_command` raises.
     """
     if config.run_name is not None:
-        return RunFolder(path_inside(config.log_dir, config.database, config.run_name))
+        return run_folder(config)
     identity = RunIdentity.of_command(config, dataset, samples, data_dir)
     parent = os.path.join(config.log_dir, config.database)
     named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
-    if not _continues(config) or os.path.isdir(named.path):
+    if not _continues(config) or has_snapshots(named):
         return named
+    if not _reads_w0(config):  # what the run started from may have been replaced since
+        identity = dataclasses.replace(identity, entries={**identity.entries, **_OF_START_UNKNOWN})
     others = _runs_in(parent)
     fitting = [folder for folder, other in others if not _decisive(identity, other, config)]
     if len(fitting) > 1:
@@ -186,7 +192,7 @@ def _continues(config: TrainConfig) -> bool:
 def _runs_in(parent: str) -> list[tuple[RunFolder, RunIdentity]]:
     """The runs in a folder that have snapshots and a sound record, by name; not those that were set aside."""
     found = []
-    for name in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
+    for name in names_in(parent):
         folder = RunFolder(os.path.join(parent, name))
         if EARLIER.search(name) or not has_snapshots(folder):
             continue
@@ -205,9 +211,12 @@ def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) ->
 
     The checkpoint that it started from matters afterwards only to training with L2-SP, which reads it again.
     """
-    reads_w0 = DECAY_MODES[config.weight_decay_mode].needs_start and not config.eval_only
-    free = {"train_max_iter"} if reads_w0 else {"train_max_iter", _PRETRAINED}
+    free = {"train_max_iter"} if _reads_w0(config) else {"train_max_iter", _PRETRAINED}
     return [name for name in identity.differences(other) if name not in free]
+
+
+def _reads_w0(config: TrainConfig) -> bool:
+    return DECAY_MODES[config.weight_decay_mode].needs_start and not config.eval_only
 
 
 def _tell_nearest(identity: RunIdentity, others: Sequence[tuple[RunFolder, RunIdentity]], config: TrainConfig) -> None:
@@ -224,7 +233,7 @@ def _tell_nearest(identity: RunIdentity, others: Sequence[tuple[RunFolder, RunId
     if not config.auto_resume:
         raise CheckpointError(
             f"{os.path.dirname(folder.path)}: no run has these flags; the nearest, {name}, differs in {differing}: "
-            "give the flags of the run"
+            "give the flags of the run" + (f", or --run_name {name}" if config.eval_only else "")
         )
     logger.info("a new run begins; the nearest, %s, differs in %s", folder.path, differing)
 
@@ -236,7 +245,7 @@ def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]
         if prefix is None:
             return "none", None
         return checksum(prefix), BackboneRecord.of_checkpoint(prefix)
-    except CheckpointError:
+    except (CheckpointError, RecordError):
         if not _continues(config):
             raise
         return None, None

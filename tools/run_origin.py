@@ -26,10 +26,13 @@ CONTENTS_CHECKSUM = "training_contents_sha256"
 CLASS_WEIGHTS = "class_weight_values"
 SAMPLES_ENTRIES = (SAMPLES_CHECKSUM, SIZES_CHECKSUM, CONTENTS_CHECKSUM)
 _PRETRAINED_PREFIX = "pretrained_prefix"
+_FOLDER_NAME = "run_folder_name"
 
 
 def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> ModelRecord:
     """Gives a run the number that no other run has: a new one, or its own where it is resumed.
+
+    A run that was copied, and is resumed beside the one that it was copied from, becomes another run.
 
     Results carry it, so that they are found by the run they are of, wherever either was moved.
 
@@ -39,11 +42,25 @@ def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> M
         resumed: whether the run in the folder goes on.
 
     Raises:
-        RecordError: the record beside the snapshots is damaged.
+        RecordError: the record beside the snapshots, or beside those that they were copied from, is damaged.
     """
+    name = os.path.basename(os.path.abspath(folder.path))
     earlier = ModelRecord.read(folder.snapshots) if resumed else None
-    known = None if earlier is None else earlier.flags.get(RUN_UUID)
-    return _with(record, {RUN_UUID: known or uuid.uuid4().hex})
+    known = None if earlier is None or _is_copy(earlier, folder, name) else earlier.flags.get(RUN_UUID)
+    return _with(record, {RUN_UUID: known or uuid.uuid4().hex, _FOLDER_NAME: name})
+
+
+def _is_copy(earlier: ModelRecord, folder: RunFolder, name: str) -> bool:
+    """Whether a run was copied to the folder, so that the one that it was copied from keeps the number.
+
+    Raises:
+        RecordError: the record of the other run is damaged.
+    """
+    named = earlier.flags.get(_FOLDER_NAME, name)
+    if named == name:
+        return False
+    other = ModelRecord.read(RunFolder(os.path.join(os.path.dirname(os.path.abspath(folder.path)), named)).snapshots)
+    return other is not None and other.flags.get(RUN_UUID) == earlier.flags.get(RUN_UUID)
 
 
 def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:

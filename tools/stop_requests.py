@@ -25,8 +25,20 @@ SIGNALS = (*_ENDINGS, *WARNINGS)
 _SECONDS_OF_ONE_REQUEST = 1.0
 
 
-class StoppedError(Exception):
-    """A run was asked to stop, and did so with all that it needs to go on later."""
+class StoppedError(BaseException):
+    """A run was asked to stop, and did so with all that it needs to go on later.
+
+    No `Exception`, as it may be raised by the handler of a signal anywhere, also where a library passes over those.
+    """
+
+
+def going_on(step: int | str) -> str:
+    """Says how a run goes on that was stopped.
+
+    Args:
+        step: of its snapshot, or `latest`.
+    """
+    return f"go on with the same flags and --resume_step {step}, or --auto_resume 1 without a step"
 
 
 @dataclass(frozen=True)

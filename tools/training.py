@@ -32,7 +32,7 @@ from tools.rollback import DivergedError, Rollback, learning_rate_factor
 from tools.run_folder import RunFolder
 from tools.session_errors import reason
 from tools.snapshots import snapshot_steps, write_snapshot
-from tools.stop_requests import StoppedError, StopRequests
+from tools.stop_requests import StoppedError, StopRequests, going_on
 from tools.summaries import SummaryWriter
 from tools.training_progress import Figures, TrainingProgress
 
@@ -167,8 +167,7 @@ class Trainer:
             DivergedError: NaN or Inf; the last snapshot stays.
             ImageError, DatasetError: a training file cannot be read or does not fit.
             OutputError: a snapshot or summary cannot be written.
-            StoppedError: SIGTERM or SIGINT came; the step it met is finished and its snapshot written. Before the first
-                step and in scoring they do what they did before.
+            StoppedError: one of `stop_requests.SIGNALS` came; the step it met is finished and its snapshot written.
         """
         config = self._config
         self._saved_at = self._clock()
@@ -209,7 +208,7 @@ class Trainer:
 
     def _stopped(self, step: int, signal_name: str) -> StoppedError:
         """The error that says which snapshot was written and what goes on from there."""
-        then = f"go on with the same flags and --resume_step {step}"
+        then = going_on(step)
         if step == self._config.train_max_iter:
             # Scoring alone leaves the best as it is.
             flag = "--eval_only 1" if self._config.val_every is None else f"--resume_step {LATEST}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,6 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from tools import checkpoint, cluster, tables
 from tools.best_snapshot import keep_if_best
-from tools.data_checksums import names_checksum
 from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import LATEST, TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
@@ -21,8 +22,9 @@ from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
+from tools.run_origin import samples_entries
 from tools.score_files import is_scored, read_header, run_header, scores_path, scores_stem, snapshot_header
-from tools.stop_requests import stopping_at_warnings
+from tools.stop_requests import going_on, stopping_at_warnings
 from tools.summaries import write_validation
 from tools.training import writing_to
 
@@ -45,7 +47,7 @@ def scoring_settings(config: TrainConfig, samples: Sequence[Sample], data_dir: s
         "window": config.test_image_size,
         "float_type": config.float_type,
         "test_max_iter": config.test_max_iter,
-        "images_sha256": names_checksum(samples, data_dir),
+        "data_sha256": list(samples_entries(samples, data_dir).values()),
     }
 
 
@@ -57,7 +59,10 @@ def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping
         return stem
     there = read_header(path)
     differing = [name for name, value in settings.items() if name in there and there[name] != value]
-    return "-".join([stem, *(f"{name}{str(settings[name])[:8]}" for name in differing)])
+    shown = {name: settings[name] for name in differing}
+    if "data_sha256" in shown:
+        shown["data_sha256"] = hashlib.sha256(json.dumps(shown["data_sha256"]).encode()).hexdigest()[:8]
+    return "-".join([stem, *(f"{name.removesuffix('_sha256')}{value}" for name, value in shown.items())])
 
 
 def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
@@ -65,8 +70,9 @@ def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
     if config.eval_only:
         return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
     step = checkpoint.checkpoint_step(prefix)
-    then = f"{LATEST}, which scores it" if step == config.train_max_iter else f"{step}, which scores it first"
-    return f"in scoring snapshot {prefix}, which is written: go on with the same flags and --resume_step {then}"
+    is_last = step == config.train_max_iter
+    then = going_on(LATEST if is_last or step is None else step)
+    return f"in scoring snapshot {prefix}, which is written: {then}, which scores it{'' if is_last else ' first'}"
 
 
 def validate(

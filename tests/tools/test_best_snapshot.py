@@ -12,7 +12,7 @@ import pytest
 
 from tests.tools.runs import tiny_config, toy_record
 from tests.tools.snapshot_folders import ENDINGS, outcomes, visible, write
-from tools.best_snapshot import best_mean_iou, keep_if_best, require_same_scoring
+from tools.best_snapshot import keep_if_best, read_best, require_same_scoring
 from tools.checkpoint import checksum, resolve_checkpoint
 from tools.flags import FlagError
 from tools.metrics import ConfusionMatrix
@@ -43,6 +43,11 @@ def kept(folder: RunFolder) -> list[str]:
 
 def files_of(step: int) -> list[str]:
     return ["best.json", "config.json", f"model.ckpt-{step}.data-00000-of-00001", f"model.ckpt-{step}.index"]
+
+
+def best_mean_iou(folder) -> float | None:
+    best = read_best(folder)
+    return None if best is None else best.mean_iou
 
 
 def test_only_a_higher_score_is_kept(folder):

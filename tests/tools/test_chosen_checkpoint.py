@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.tools.runs import tiny_config, toy_record
 from tests.tools.snapshot_folders import flip, write
 from tools.checkpoint import CheckpointError
 from tools.chosen_checkpoint import choose_checkpoint
@@ -80,7 +82,7 @@ def test_damaged_best_is_replaced_by_the_last(log, caplog):
 
 def test_runs_on_several_datasets_are_asked_about(log):
     newer = run_in(log / "CamVid" / "run", age=-50)
-    with pytest.raises(FlagError, match="has runs on CamVid, Toy: give --database"):
+    with pytest.raises(FlagError, match="has runs on CamVid, Toy: .*--database"):
         chosen(log)
     assert chosen(log, database="CamVid") == str(newer / "snapshot" / "model.ckpt-9")
     assert chosen(log, database="Toy") == str(log / "Toy" / "new" / "best" / "model.ckpt-5")
@@ -98,3 +100,24 @@ def test_log_dir_beside_a_path_has_no_effect(tmp_path):
     assert chosen(run_in(tmp_path / "log" / "Toy" / "a").parents[1], weights_ckpt="last").endswith("model.ckpt-9")
     with pytest.raises(FlagError, match="--log_dir x has no effect beside --weights_ckpt"):
         PredictConfig(log_dir="x", weights_ckpt=os.path.join("y", "last"))
+
+
+def test_own_data_in_another_folder_are_another_dataset(tmp_path, monkeypatch):
+    """The newest run is not taken for one on the data that are asked for."""
+    monkeypatch.chdir(tmp_path)
+    record = toy_record(tiny_config("toy", "log"))
+    for name, age in (("cats", 50), ("dogs", 0)):
+        os.mkdir(name)
+        run = run_in(tmp_path / "log" / "custom" / name, age=age)
+        flags = {**record.flags, "database": "custom", "data_dir": name}
+        dataclasses.replace(record, database="custom", flags=flags).write(str(run / "snapshot"))
+    cats = str(tmp_path / "log" / "custom" / "cats" / "snapshot" / "model.ckpt-9")
+    for flags in ({"data_dir": "cats"}, {"data_dir": str(tmp_path / "cats"), "database": "custom"}):
+        assert os.path.abspath(chosen(**flags)) == cats
+    with pytest.raises(FlagError, match="own data in .*/cats, .*/dogs: .* --weights_ckpt, or give --data_dir"):
+        chosen()
+    with pytest.raises(FlagError, match="own data in .*/cats, .*/dogs: name a run with --weights_ckpt$"):
+        choose_checkpoint(InferenceConfig())
+    with pytest.raises(FlagError, match="--data_dir birds: no run below ./log was trained on this folder"):
+        chosen(data_dir="birds")
+    assert chosen(weights_ckpt="log/custom/cats") == cats

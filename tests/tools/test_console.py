@@ -89,7 +89,7 @@ def test_every_exception_of_this_project_is_a_users_fault_or_a_bug_or_has_an_exi
     for package in (model, database, tools):
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             members = vars(importlib.import_module(module.name)).values()
-            defined |= {x for x in members if isinstance(x, type) and issubclass(x, Exception)
+            defined |= {x for x in members if isinstance(x, type) and issubclass(x, BaseException)
                         and x.__module__ == module.name}  # fmt: skip
     known = {fault.__name__ for fault in USER_FAULTS} | BUGS | TURNED_INTO_FAULTS | NO_FAULT
     assert {error.__name__ for error in defined} == known

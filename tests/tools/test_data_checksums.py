@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from database.layouts import Contents, Sample
+from database.tfrecord import Place, RecordSample, TFRecordError
 from tools.data_checksums import contents_checksum, names_checksum, path_within, sizes_checksum
 
 
@@ -84,6 +85,29 @@ def test_bytes_from_records_have_the_same_contents_checksum(tmp_path):
     shutil.rmtree(tmp_path)
     assert contents_checksum(packed) == expected
     assert sizes_checksum(packed) is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Damaged(Sample):
+    """A sample whose record cannot be read."""
+
+    def contents(self) -> Contents:
+        raise TFRecordError("damaged")
+
+
+def test_damaged_record_counts_as_empty(tmp_path):
+    samples = samples_in(tmp_path)
+    damaged = [Damaged(**{f.name: getattr(samples[0], f.name) for f in dataclasses.fields(Sample)}), *samples[1:]]
+    assert contents_checksum(damaged) != contents_checksum(samples)
+
+
+def test_sizes_are_not_those_of_files_beside_records(tmp_path):
+    sample = samples_in(tmp_path, 1)[0]
+    record = RecordSample(
+        name="a", image=sample.image, label=sample.label, label_map={}, size=(1, 1), shard="s", number=0,
+        place=Place(0, 1, 2),
+    )  # fmt: skip
+    assert sizes_checksum([record]) is None
 
 
 def test_file_that_is_gone_and_no_samples(tmp_path):

@@ -137,6 +137,18 @@ def test_scores_that_another_run_left_in_the_folder_are_ignored(tmp_path):
     assert found.scores == []
 
 
+def test_copies_of_a_run_keep_their_scores_apart(tmp_path):
+    """Both carry the number of the run; predictions say by its name which is meant."""
+    log, predictions = tmp_path / "log", tmp_path / "val_set"
+    for name in ("a", "b"):
+        run = run_at(log, name, 0, "u")
+        checksum = _snapshot(run, 5, "same")
+        header = {"run_uuid": "u", "checkpoint_sha256": checksum, "run": name}
+        _write(predictions / name / "step5" / "scores.json", _scores(5, 0.5, **header))
+    found = find_runs(str(log), str(predictions))
+    assert [[Path(score.path).parts[-3] for score in run.scores] for run in found] == [["a"], ["b"]]
+
+
 def test_scores_of_earlier_versions_outside_of_a_run_are_counted(tmp_path, caplog):
     """By their place alone, they may be those of another run of the same name."""
     run_at(tmp_path / "log", "a", 0, None)

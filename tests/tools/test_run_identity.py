@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from database.containment import OutsideError
 from database.datasets import custom_dataset, get_dataset
 from database.layouts import Sample
 from tests.tools.runs import tiny_config, write_checkpoint
@@ -198,8 +197,9 @@ def test_name_is_readable_and_ends_with_the_digest(tmp_path, samples):
 def test_name_by_the_user(tmp_path, samples):
     config = config_in(tmp_path, run_name="seed 0")
     assert choose_run(config, TOY, samples, config.data_dir).path == os.path.join(config.log_dir, "Toy", "seed 0")
-    with pytest.raises(OutsideError, match="'../x'"):
-        choose_run(dataclasses.replace(config, run_name="../x"), TOY, samples, config.data_dir)
+    for name in ("../x", "", " ", "..", "a/b", "a.earlier-1"):
+        with pytest.raises(FlagError, match=f"--run_name '{name}' is no name for a run"):
+            dataclasses.replace(config, run_name=name)
 
 
 CONTINUING = [{"resume_step": 1}, {"resume_step": "latest"}, {"auto_resume": True}, {"eval_only": True}]
@@ -332,3 +332,33 @@ def test_batch_shared_out_otherwise_is_resumed(tmp_path, samples, batch_size, gp
     assert ("before 1 x 2: equal" in caplog.text) == (gpu_num == 2)
     with pytest.raises(FlagError, match="--batch_size is 3"):
         check_same_run(folder, dataclasses.replace(again, batch_size=3, gpu_num=1), TOY, samples, config.data_dir)
+
+
+def test_folder_without_snapshots_does_not_hide_the_run(tmp_path, samples):
+    """As a start with more steps leaves it that was killed before its first snapshot."""
+    config = config_in(tmp_path)
+    folder = leave_run(config, samples)
+    more = dataclasses.replace(config, train_max_iter=9, auto_resume=True)
+    os.makedirs(os.path.join(config.log_dir, "Toy", f"{model_id(more)}-{identity_of(more, samples).digest}"))
+    assert choose_run(more, TOY, samples, config.data_dir) == folder
+
+
+def test_checkpoint_of_the_start_was_replaced(tmp_path, samples):
+    """By one of another network: a run without L2-SP goes on, as nothing is read from there."""
+    prefix = write_checkpoint(str(tmp_path / "w" / "resnet.ckpt"), {"w": np.ones(2, np.float32)})
+    config = config_in(tmp_path, fine_tune_filename=prefix)
+    folder = leave_run(config, samples, pretrained=prefix)
+    write_checkpoint(prefix, {"w": np.zeros(2, np.float32)})
+    for record in (BackboneRecord("resnet_v1_34"), BackboneRecord("resnet_v1_18", color_switch=True)):
+        record.write(str(tmp_path / "w"))
+        again = dataclasses.replace(config, resume_step=1)
+        assert choose_run(again, TOY, samples, config.data_dir) == folder
+
+
+def test_scoring_may_name_the_run(tmp_path, samples):
+    near = leave_run(config_in(tmp_path), samples)
+    config = config_in(tmp_path, seed=3, eval_only=True)
+    name = os.path.basename(near.path)
+    with pytest.raises(CheckpointError, match=f"or --run_name {name}$"):
+        choose_run(config, TOY, None, config.data_dir)
+    assert choose_run(dataclasses.replace(config, run_name=name), TOY, None, config.data_dir) == near

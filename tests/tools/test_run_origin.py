@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import tensorflow.compat.v1 as tf
 from database.layouts import Sample
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
 from tools.flags import FlagError
-from tools.run_folder import run_folder
+from tools.run_folder import RunFolder, run_folder
 from tools.run_origin import (
     check_same_samples,
     check_same_starting_points,
     with_moved_pretrained,
     with_pretrained,
+    with_run_uuid,
     with_samples,
 )
 
@@ -124,3 +126,18 @@ def test_training_files_outside_of_the_data_are_known_by_their_whole_names(tmp_p
     check_same_samples(folder, record, samples, str(Path(tmp_path, "deeper", "data")))
     with pytest.raises(FlagError, match="are not those"):
         check_same_samples(folder, record, samples_in(str(tmp_path / "other"), NAMES), str(tmp_path / "data"))
+
+
+def test_number_of_a_run(tmp_path):
+    """It stays when the run goes on or is moved; a copy that goes on beside its original gets another."""
+    record = toy_record(tiny_config("toy", "log"))
+    first = RunFolder(str(tmp_path / "first"))
+    numbered = with_run_uuid(record, first, resumed=False)
+    assert with_run_uuid(record, first, resumed=False).flags["run_uuid"] != numbered.flags["run_uuid"]
+    numbered.write(first.snapshots)
+    assert with_run_uuid(record, first, resumed=True) == numbered
+    copy, moved = (RunFolder(str(tmp_path / name)) for name in ("copy", "moved"))
+    shutil.copytree(first.path, copy.path)
+    assert with_run_uuid(record, copy, resumed=True).flags["run_uuid"] != numbered.flags["run_uuid"]
+    os.rename(first.path, moved.path)
+    assert with_run_uuid(record, moved, resumed=True).flags["run_uuid"] == numbered.flags["run_uuid"]

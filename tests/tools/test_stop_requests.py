@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import signal
 import subprocess
@@ -206,3 +208,23 @@ with stop_requests.StopRequests().listening():
             time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 143
+
+
+def test_signal_in_the_midst_of_logging_is_not_swallowed(monkeypatch):
+    """Handlers of logging pass over every Exception that writing raises."""
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            os.kill(os.getpid(), signal.SIGHUP)
+            return super().write(text)
+
+    handler = logging.StreamHandler(Stream())
+    logger = logging.getLogger("signalled")
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(StoppedError, match="SIGHUP"), stopping_at_warnings("now"):
+            logger.warning("line")
+    finally:
+        signal.signal(signal.SIGHUP, before)
