@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from database.layouts import Contents, Sample
 from database.tfrecord import Place, RecordSample, TFRecordError
@@ -124,6 +126,17 @@ def test_samples_without_labels(tmp_path):
     unlabelled = [dataclasses.replace(sample, label=None) for sample in samples]
     for before, after in zip(checksums(samples, tmp_path), checksums(unlabelled, tmp_path), strict=True):
         assert before != after
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b.png", "..", ".", "", "..c"]), max_size=5),
+    st.sampled_from(["d", "d/", "./d", "/d"]),
+)
+def test_path_within_is_the_relative_path(parts, folder):
+    path = os.path.join(folder, "/".join(parts))
+    expected = os.path.relpath(path, folder)
+    expected_or_none = None if expected.split(os.sep)[0] == os.pardir else expected
+    assert path_within(path, folder) == expected_or_none
 
 
 def test_path_within():
