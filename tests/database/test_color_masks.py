@@ -90,7 +90,7 @@ def test_ids_saved_as_three_equal_channels_are_recognized(tmp_path):
 
 
 def test_without_a_palette_the_flag_is_named(tmp_path):
-    with pytest.raises(ImageError, match="mode RGB; .*--database custom and --palette"):
+    with pytest.raises(ImageError, match="mode RGB; .*--database custom, --palette names"):
         read_label(save(tmp_path / "label.png", RGB))
 
 

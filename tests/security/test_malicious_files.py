@@ -28,7 +28,7 @@ from database.record_index import RecordIndex
 from database.tfrecord import TFRecordError, write_shard
 from tests.database.record_files import LABEL_MAP, in_a_shard, write_samples
 from tests.security.canary import Canary
-from tools.best_snapshot import best_mean_iou
+from tools.best_snapshot import read_best
 from tools.checkpoint import CheckpointError, resolve_checkpoint, variable_shapes
 from tools.class_weights import ClassWeightsError, read_class_weights
 from tools.config_file import FlagError, config_arguments
@@ -159,7 +159,7 @@ def test_the_score_of_the_best_snapshot_is_not_evaluated(tmp_path, canary):
     (tmp_path / "best").mkdir()
     for content in (f'{{"mean_iou": "{canary.expression}"}}', json.dumps([canary.expression]), canary.expression):
         (tmp_path / "best" / "best.json").write_text(content)
-        assert best_mean_iou(folder) is None
+        assert read_best(folder) is None
     assert not canary.sang()
 
 

@@ -166,7 +166,7 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
     record = toy_record(config)
     dataclasses.replace(record, flags={**record.flags, "run_uuid": "earlier"}).write(earlier.snapshots)
     results = Path("val_set", "Toy", os.path.basename(earlier.path), "step1-ms0")
-    Provenance({"run_uuid": "earlier"}).write(str(results))
+    Provenance({"run_uuid": "earlier", "run": os.path.basename(earlier.path)}).write(str(results))
     folder = train_with(config)
     assert not results.exists()
     assert os.listdir(f"{results.parent}.earlier-1") == ["step1-ms0"]
