@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,8 +25,10 @@ def written_atomically(path: str) -> Iterator[str]:
       The path to write to, in the same folder.
 
     Raises:
-      OSError: the folder cannot be created or the file not be put in place.
+      OSError: the folder cannot be created or the file not be put in place; the path is a pipe or a device, or a link
+        to one, in whose place a file would come.
     """
+    _refuse_device(path)
     folder = os.path.dirname(path) or "."
     os.makedirs(folder, exist_ok=True)
     partial_path = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
@@ -34,6 +38,15 @@ def written_atomically(path: str) -> Iterator[str]:
     finally:
         with suppress(OSError):
             os.unlink(partial_path)
+
+
+def _refuse_device(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "a pipe or a device, expected a file", path)
 
 
 @contextmanager

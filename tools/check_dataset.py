@@ -26,7 +26,7 @@ from tools.dataset_choice import dataset_of_flags, dataset_part, existing_folder
 from tools.dataset_flags import SplitFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
-from tools.flag_checks import refuse_useless_holdout, refuse_without_effect
+from tools.flag_checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
 from tools.flag_parsing import comma_separated, file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
@@ -66,6 +66,7 @@ class CheckConfig(SplitFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_repeated_splits(self)
         refuse_useless_holdout(self)
         if self.max_images is None and self.thumbnails == 0:
             refuse_without_effect(self, "seed", "where nothing is drawn at random: add --max_images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -46,6 +47,20 @@ def refuse_without_effect(config: Any, name: str, why: str) -> None:
     value = getattr(config, name)
     if value != getattr(type(config), name):
         raise FlagError(f"--{name} {_as_given(value)} has no effect {why}, or drop --{name}")
+
+
+def refuse_repeated_splits(config: Any) -> None:
+    """Refuses a split that is named twice, whose images would count twice.
+
+    Args:
+        config: the flags, with `subsets_for_training`.
+
+    Raises:
+        FlagError: one is.
+    """
+    repeated = [name for name, times in Counter(config.subsets_for_training).items() if times > 1]
+    if repeated:
+        raise FlagError(f"--subsets_for_training names {repeated[0]} twice: name each split once")
 
 
 def refuse_useless_holdout(config: Any) -> None:

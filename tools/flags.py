@@ -7,7 +7,6 @@ implementation. Switches take 0 or 1.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +16,7 @@ from tools.flag_checks import (
     UNUSED_IN_PREDICTION,
     UNUSED_IN_TRAINING,
     check_own_data_flags,
+    refuse_repeated_splits,
     refuse_unused,
     refuse_useless_holdout,
     refuse_without_effect,
@@ -249,9 +249,7 @@ class TrainConfig(SplitFlags):
     def _check_splits(self) -> None:
         if self.check_data == "none":
             refuse_without_effect(self, "allow_missing_classes", "where no label is read: drop --check_data none")
-        repeated = [name for name, times in Counter(self.subsets_for_training).items() if times > 1]
-        if repeated:
-            raise FlagError(f"--subsets_for_training names {repeated[0]} twice: name each split once")
+        refuse_repeated_splits(self)
         refuse_useless_holdout(self)
         if "train" not in self.subsets_for_training:
             told = f"where --subsets_for_training is {','.join(self.subsets_for_training)}"

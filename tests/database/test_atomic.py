@@ -137,3 +137,16 @@ def test_a_folder_below_a_file_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         write_folder(str(tmp_path / "file" / "data"))
+
+
+def test_pipe_or_device_is_not_replaced(tmp_path):
+    """Nor what a link leads to."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(OSError, match="a pipe or a device"), written_atomically(str(path)) as partial:
+            open(partial, "w").close()
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+    assert pipe.is_fifo()
+    assert link.is_symlink()

@@ -15,6 +15,7 @@ from tools.input_images import images_in
 NO_DATA = (
     ".ipynb_checkpoints", "@eaDir", "__MACOSX", ".hidden", "lost+found", "$RECYCLE.BIN", "System Volume Information",
     "#recycle", ".Trash-1000", "$Recycle.Bin", "__pycache__",
+    "~snapshot", "#snapshot", "@Recently-Snapshot",
 )  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".gif", ".avif", ".ppm", ".jp2", ".webp", ".TIF", ".pgm", ".jfif", ".tga", ".bmp")
 
@@ -54,7 +55,7 @@ def test_own_data_without_what_is_none(tmp_path, caplog, split):
     assert sample.image == str(tmp_path / f"images/{split}/deeper/a.png")
     images, labels = (tmp_path / kind / split for kind in ("images", "labels"))
     hidden = f"{len(NO_DATA) + 2} hidden or system files and folders are left out"
-    shown = "#recycle, $RECYCLE.BIN, $Recycle.Bin, .Trash-1000, ..."
+    shown = "#recycle, #snapshot, $RECYCLE.BIN, $Recycle.Bin, ..."
     assert caplog.messages == [
         f"{images}: {hidden}: {shown}",
         f"{images}: 3 files are left out by their suffix: 2 .xml, 1 .txt",
