@@ -19,7 +19,7 @@ from database.regular_files import regular_file
 from tools import snapshot_files
 from tools.file_kinds import CHECKPOINT, kind_of
 from tools.plain_paths import readable_prefix
-from tools.run_folder import SNAPSHOT_NAME
+from tools.run_folder import EARLIER, SNAPSHOT_NAME
 from tools.session_errors import reason
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _STEP = re.compile(r"-(\d+)$")
 # A tensor that checkpoints have whose other tensors are named by the attributes of Python objects.
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# A run in whose place another was begun.
-_SET_ASIDE = re.compile(r"(.*)\.earlier-\d+", re.DOTALL)
 # Seconds by which the clocks of machines that share a folder may differ.
 _CLOCK_TOLERANCE = 60.0
 # Variables that snapshots of earlier versions do not have, and what that means for a run that goes on from one.
@@ -169,7 +167,7 @@ def _not_set_aside(folders: Sequence[str]) -> list[str]:
     These are older, whatever their times say.
     """
     runs = {os.path.dirname(folder): folder for folder in folders}
-    return [folder for run, folder in runs.items() if not (match := _SET_ASIDE.fullmatch(run)) or match[1] not in runs]
+    return [folder for run, folder in runs.items() if not EARLIER.search(run) or EARLIER.sub("", run) not in runs]
 
 
 def _latest_of_runs(newest: Sequence[str]) -> str:

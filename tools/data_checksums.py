@@ -26,6 +26,11 @@ def path_within(path: str, folder: str) -> str | None:
     return None if relative.split(os.sep)[0] == os.pardir else relative
 
 
+def data_checksums(samples: Sequence[Sample], data_dir: str) -> tuple[str, str | None, str]:
+    """Hashes names, sizes and contents: see `names_checksum`, `sizes_checksum` and `contents_checksum`."""
+    return names_checksum(samples, data_dir), sizes_checksum(samples), contents_checksum(samples)
+
+
 def names_checksum(samples: Sequence[Sample], data_dir: str) -> str:
     """Hashes the paths of images and labels, in their order.
 
@@ -58,8 +63,8 @@ def sizes_checksum(samples: Sequence[Sample]) -> str | None:
 def contents_checksum(samples: Sequence[Sample]) -> str:
     """Hashes the bytes of up to 64 samples' images and labels, spread evenly over the list.
 
-    The bytes are the same whether they are read from files or from records. A file, or a
-    record, that cannot be read counts as empty.
+    The bytes are the same whether they are read from files or from records. A file, or a record, that cannot be read
+    counts as empty.
 
     Returns:
         SHA-256, hexadecimal.

@@ -18,7 +18,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
-from tools import run_origin
+from tools.data_checksums import data_checksums
 from tools.flags import PredictConfig, WeightsConfig
 from tools.model_record import ModelRecord
 from tools.record_rules import RecordError
@@ -110,8 +110,8 @@ def provenance_of(
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
     data: dict[str, Any] = {}
     if isinstance(config, PredictConfig) and samples is not None and data_dir is not None:
-        checksums = run_origin.samples_entries(samples, data_dir)
-        data = {"split": config.mode, "images": len(samples), "data_sha256": list(checksums.values())}
+        checksums = list(data_checksums(samples, data_dir))
+        data = {"split": config.mode, "images": len(samples), "data_sha256": checksums}
     snapshot = snapshot_header(prefix)
     decisive = [snapshot["checkpoint_sha256"], of_record, settings, data]
     told = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}

@@ -24,8 +24,11 @@ _CONFIG_NAME = "config.json"
 _RUN_SCORES = re.compile(r"scores-\d+.*\.json")
 _STEP = re.compile(r"-(\d+)\.index$")
 
-BEST = "best"
+_BEST = "best"
 _SNAPSHOT = "snapshot"
+# As `score_files.CHECKSUM` and `run_origin.RUN_UUID`, whose modules import TensorFlow; a test holds them equal.
+_CHECKSUM = "checkpoint_sha256"
+_UUID = "run_uuid"
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,6 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
     return runs
 
 
-_CHECKSUM = "checkpoint_sha256"
-_UUID = "run_uuid"
-
-
 def _flags_in(path: str) -> dict[str, Any] | None:
     record = _read_object(path)
     flags = None if record is None else record.get("flags")
@@ -224,10 +223,10 @@ def _title(file: _Found, flags: Mapping[str, Any]) -> str:
 def _weights_in(folder: str) -> _Weights:
     by_step: dict[int, str] = {}
     best = set()
-    for part in (_SNAPSHOT, BEST):
+    for part in (_SNAPSHOT, _BEST):
         for index in glob.glob(os.path.join(glob.escape(folder), part, "*.index")):
             checksum, step = _checksum(index), _STEP.search(index)
-            if checksum is not None and part == BEST:
+            if checksum is not None and part == _BEST:
                 best.add(checksum)
             elif checksum is not None and step is not None:
                 by_step[int(step.group(1))] = checksum

@@ -11,7 +11,7 @@ from typing import Any
 
 from database.layouts import Sample
 from tools import checkpoint
-from tools.data_checksums import contents_checksum, names_checksum, path_within, sizes_checksum
+from tools.data_checksums import data_checksums, path_within
 from tools.flags import FlagError
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -119,8 +119,7 @@ def with_samples(record: ModelRecord, samples: Sequence[Sample], data_dir: str) 
 
 def samples_entries(samples: Sequence[Sample], data_dir: str) -> dict[str, str | None]:
     """The checksums of `with_samples` by their names; see `data_checksums`."""
-    values = names_checksum(samples, data_dir), sizes_checksum(samples), contents_checksum(samples)
-    return dict(zip(SAMPLES_ENTRIES, values, strict=True))
+    return dict(zip(SAMPLES_ENTRIES, data_checksums(samples, data_dir), strict=True))
 
 
 def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence[Sample], data_dir: str) -> None:

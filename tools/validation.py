@@ -14,6 +14,7 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from tools import checkpoint, cluster, tables
 from tools.best_snapshot import keep_if_best
+from tools.data_checksums import data_checksums
 from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import LATEST, TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
@@ -22,7 +23,6 @@ from tools.metrics import Scores
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network
 from tools.run_folder import RunFolder
-from tools.run_origin import samples_entries
 from tools.score_files import is_scored, read_header, run_header, scores_path, scores_stem, snapshot_header
 from tools.stop_requests import going_on, stopping_at_warnings
 from tools.summaries import write_validation
@@ -47,7 +47,7 @@ def scoring_settings(config: TrainConfig, samples: Sequence[Sample], data_dir: s
         "window": config.test_image_size,
         "float_type": config.float_type,
         "test_max_iter": config.test_max_iter,
-        "data_sha256": list(samples_entries(samples, data_dir).values()),
+        "data_sha256": list(data_checksums(samples, data_dir)),
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.command_lines import refusal
-from tools import results
+from tools import result_runs, results, run_origin, score_files
 from tools.flag_parsing import FlagError
 from tools.flags import TrainConfig
 from tools.result_runs import Run, Score, find_runs
@@ -248,3 +248,8 @@ def test_a_real_run_is_listed(tiny_run):
     [run] = find_runs(log_dir, "none")
     assert run.flags["network"] == tiny_run.config.network
     assert run.name.startswith("Toy/")
+
+
+def test_names_in_files_of_scores():
+    """They are written down a second time, so that the list needs no TensorFlow."""
+    assert (result_runs._CHECKSUM, result_runs._UUID) == (score_files.CHECKSUM, run_origin.RUN_UUID)
