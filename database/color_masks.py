@@ -1,15 +1,19 @@
-"""Label files that hold colours, read by the palette."""
+"""Label files that hold colours, read by the palette, and the colour tables of palette images, held against it."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from database.classes import IGNORE_LABEL
 from database.errors import DatasetError
+
+logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
 
@@ -21,12 +25,16 @@ class ColorTable:
     Attributes:
       palette_file: that names the colours.
       ids: colour -> id, one of the ids of the label map.
-      repeated: colours that the palette names more than once.
+      repeated: colours that the palette names more than once -> the training ids of all their entries.
+      label_map: id in the label files -> training id; empty where every id is a class of its own.
     """
 
     palette_file: str
     ids: Mapping[Color, int]
-    repeated: tuple[Color, ...] = ()
+    repeated: Mapping[Color, frozenset[int]] = field(default_factory=dict)
+    label_map: Mapping[int, int] = field(default_factory=dict)
+    _told: list[str] = field(default_factory=list, compare=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def read(self, path: str, rgb: np.ndarray) -> np.ndarray:
         """Looks up every pixel of a label file.
@@ -43,8 +51,8 @@ class ColorTable:
         """
         if self.repeated:
             raise DatasetError(
-                f"{self.palette_file}: the colour {_shown(self.repeated[0])} occurs twice, and {path} is a label file "
-                "of colours: give each class a colour of its own"
+                f"{self.palette_file}: the colour {_shown(min(self.repeated))} occurs twice, and {path} is a label "
+                "file of colours: give each class a colour of its own"
             )
         places, ids = self._tables
         found = places[_packed(rgb)]
@@ -52,6 +60,65 @@ class ColorTable:
         if unknown.any():
             raise DatasetError(self._unknown(path, rgb, unknown))
         return ids[found]
+
+    def check_indices(self, path: str, indices: np.ndarray, table: Sequence[int]) -> None:
+        """Checks that the colour table of a palette image does not contradict reading the image by its indices.
+
+        Tables that are a grey ramp (index i has the colour i i i), or that have a single colour for several indices
+        that occur, say nothing about the indices. A warning, once, tells of colours that are not in the palette.
+
+        Args:
+          path: of the label file, for messages.
+          indices: uint8 [H, W].
+          table: the colours of the file, red, green and blue of index 0, then of index 1, and so on.
+
+        Raises:
+          DatasetError: an index that occurs has the colour of another class than that of the index as an id.
+        """
+        colors: list[Color] = list(zip(table[0::3], table[1::3], table[2::3], strict=False))
+        used = np.flatnonzero(np.bincount(indices.ravel(), minlength=1)).tolist()
+        if _is_grey_ramp(colors) or _is_of_one_color(colors, used):
+            return
+        for index in used:
+            if index < len(colors) and self._contradicts(index, colors[index]):
+                raise DatasetError(self._contradiction(path, index, colors[index]))
+        for index in used:
+            if index < len(colors) and colors[index] not in self.ids and self._is_class(index):
+                self._tell_unknown_color(path, index, colors[index])
+                return
+
+    def _contradicts(self, index: int, color: Color) -> bool:
+        if color not in self.ids:
+            return False
+        classes = self.repeated.get(color) or {self._class_of(self.ids[color])}
+        return self._class_of(index) not in classes
+
+    def _class_of(self, file_id: int) -> int:
+        """The training id; for an id that the label map does not know, a negative number of its own."""
+        return self.label_map.get(file_id, -1 - file_id)
+
+    def _is_class(self, file_id: int) -> bool:
+        return not self.label_map or self.label_map.get(file_id, IGNORE_LABEL) != IGNORE_LABEL
+
+    def _contradiction(self, path: str, index: int, color: Color) -> str:
+        by_id = next((known for known, file_id in self.ids.items() if file_id == index), None)
+        of_index = f", and {_shown(by_id)} to id {index}" if by_id is not None else ""
+        return (
+            f"{path}: this palette image gives index {index} the colour {_shown(color)}, which {self.palette_file} "
+            f"gives to id {self.ids[color]}{of_index}: if the colours of the file are right, save it as RGB; if its "
+            "indices are the ids, put the colours of the file into the palette, or drop --palette"
+        )
+
+    def _tell_unknown_color(self, path: str, index: int, color: Color) -> None:
+        with self._lock:
+            if self._told:
+                return
+            self._told.append(path)
+        logger.warning(
+            "%s: this palette image gives index %d the colour %s, which is not in %s: its indices are read as ids; if "
+            "its colours are what counts, save it as RGB (warned of once, other files may be alike)",
+            path, index, _shown(color), self.palette_file,
+        )  # fmt: skip
 
     @cached_property
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
@@ -105,9 +172,24 @@ def color_table(
         )
     pairs = [(color, smallest[train_id]) for train_id, color in enumerate(palette) if train_id in smallest]
     pairs += [(color, smallest[IGNORE_LABEL]) for color in ignored]
-    colors = [color for color, _ in pairs]
-    repeated = tuple(sorted({color for color in colors if colors.count(color) > 1}))
-    return ColorTable(palette_file, dict(pairs), repeated)
+    classes: dict[Color, list[int]] = {}
+    for color, file_id in pairs:
+        classes.setdefault(color, []).append(label_map[file_id])
+    repeated = {color: frozenset(train_ids) for color, train_ids in classes.items() if len(train_ids) > 1}
+    return ColorTable(palette_file, dict(pairs), repeated, label_map)
+
+
+def _is_grey_ramp(table: Sequence[Color]) -> bool:
+    """Whether index i has the colour i i i, but for black entries that fill the table up at its end."""
+    colors = list(table)
+    while colors and colors[-1] == (0, 0, 0):
+        colors.pop()
+    return len(colors) > 1 and all(color == (index,) * 3 for index, color in enumerate(colors))
+
+
+def _is_of_one_color(table: Sequence[Color], used: Sequence[int]) -> bool:
+    """Whether several indices occur, and they and all below them have the same colour."""
+    return len(used) > 1 and len(set(table[: used[-1] + 1])) == 1
 
 
 def _packed(rgb: np.ndarray) -> np.ndarray:

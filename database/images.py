@@ -91,7 +91,8 @@ def read_first_rows(
 def read_label(path: str, content: bytes | None = None, colors: ColorTable | None = None) -> np.ndarray:
     """Reads a label file as the ids stored in it, upright by its EXIF orientation.
 
-    A palette image gives its palette indices, never its colours; grey of any number of bits the stored numbers.
+    A palette image gives its palette indices, never its colours; grey of any number of bits the stored numbers. With
+    `colors`, the colour table of a palette image may not contradict these, see `ColorTable.check_indices`.
 
     Args:
       path: a single-channel image file; or with `colors`, also one of opaque colours.
@@ -104,7 +105,7 @@ def read_label(path: str, content: bytes | None = None, colors: ColorTable | Non
     Raises:
       ImageError: as `read_image`, and where the file is of a lossy format, holds colours or fractions in place of ids,
         has several pages or packs its ids in a way that is not known to give back what is stored.
-      DatasetError: a colour stands for no id.
+      DatasetError: a colour stands for no id, or the colour table of a palette image contradicts `colors`.
     """
     return read_first_label_rows(path, content, colors=colors)[0]
 

@@ -80,7 +80,7 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
     Args:
       image: the file opened, which is changed so that the stored numbers are decoded.
       path: of the file, for messages.
-      colors: the ids that colours stand for, where a palette tells them.
+      colors: the ids that colours stand for, where a palette tells them; palette images are held against it.
 
     Returns:
       What turns the decoded image into uint8 or int32 [H, W], the stored numbers or those of the colours.
@@ -88,6 +88,9 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
     Raises:
       ImageError: the file is lossy, holds colours or fractions, or packs its ids in a way that is not known to give
         back what is stored.
+
+    What is returned raises DatasetError where a colour stands for no id, or the colour table of a palette image
+    contradicts the palette.
     """
     if image.format in _UNFIT_FORMATS:
         _refuse(path, _UNFIT_FORMATS[image.format])
@@ -106,7 +109,14 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
     if step is None:
         _refuse(path, f"ids packed as {image.format} {packing[1]} are not known to be read as they are stored")
     dtype = _dtype(image)
+    if image.mode == "P" and colors is not None:
+        return lambda decoded: _checked_indices(decoded, path, colors, dtype)
     return lambda decoded: _ids(decoded, dtype, step)
+
+
+def _checked_indices(decoded: Image.Image, path: str, colors: ColorTable, dtype: type[np.integer]) -> np.ndarray:
+    colors.check_indices(path, np.asarray(decoded), decoded.getpalette("RGB") or [])
+    return _ids(decoded, dtype, 1)
 
 
 def _ids(decoded: Image.Image, dtype: type[np.integer], step: int) -> np.ndarray:

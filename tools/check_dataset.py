@@ -185,7 +185,7 @@ def _faults_of_role(
         others,
         tally,
         dataset.expected_classes if is_trained_on else (),
-        unreadable=(ImageError,),
+        unreadable=(ImageError, DatasetError),
         on_fault=lambda error: faults.append(str(error)),
     )
     faults += [str(unknown_id(*found)) for found in tally.unknown[known:]]

@@ -285,6 +285,19 @@ def test_labels_in_colours_are_looked_at_by_the_palette(tmp_path):
     assert "a.png: pixel x 3, y 0 has the colour 0 0 0" in fault["message"]
 
 
+def test_labels_outside_of_the_sample_that_the_palette_refuses_are_faults(tmp_path):
+    """They are read where the sample lacks a class; what is wrong with them does not end the look."""
+    flags = own_folder(tmp_path, np.zeros((1, 2, 3), np.uint8), np.array([[[9, 0, 0]] * 2], np.uint8))
+    for folder in ("images", "labels"):
+        Image.fromarray(np.array([[[1, 2, 3]] * 2], np.uint8)).save(
+            tmp_path / folder / "train" / f"c.{'tif' if folder == 'images' else 'png'}"
+        )
+    (tmp_path / "palette.txt").write_text("9 0 0 road\n0 9 0 sky\n")
+    for seed in "01":
+        report = report_of([*flags, "--palette", str(tmp_path / "palette.txt"), "--max_images", "1", "--seed", seed])
+        assert "c.png: pixel x 0, y 0 has the colour 1 2 3" in report["faults"][0]["message"]
+
+
 def test_the_mean_colour_is_that_of_the_scaled_pixels(tmp_path):
     image = np.array([[0, 4095, 2047, 1024]], np.uint16)
     flags = own_folder(tmp_path, image, np.array([[0, 1, 1, 0]], np.uint8))

@@ -322,3 +322,23 @@ def test_records_of_labels_in_colours_belong_to_their_palette(tmp_path):
         find_records(custom_dataset(2, palette_file=str(tmp_path / "swapped.txt")), str(tmp_path), ["train"])
     with pytest.raises(TFRecordError, match="--palette"):
         find_records(custom_dataset(2), str(tmp_path), ["train"])
+
+
+def test_palette_images_that_contradict_the_palette_are_neither_written_nor_read(tmp_path):
+    """Records that were written without a palette are held against it when they are read."""
+    image = Image.fromarray(np.array([[0, 1]], np.uint8))
+    image.putpalette([0, 9, 0, 9, 0, 0])
+    for folder in ("images", "labels"):
+        (tmp_path / folder / "train").mkdir(parents=True)
+        image.save(tmp_path / folder / "train" / "a.png")
+    (tmp_path / "palette.txt").write_text("9 0 0 road\n0 9 0 tree\n")
+    line = ["--database", "custom", "--num_classes", "2", "--data_dir", str(tmp_path), "--shards", "1"]
+    fault = r"a\.png: this palette image gives index 0 the colour 0 9 0, which .*palette\.txt gives to id 1"
+    with pytest.raises(DatasetError, match=fault):
+        main([*line, "--palette", str(tmp_path / "palette.txt")])
+    assert not (tmp_path / "tfrecord").exists()
+    main(line)
+    dataset = custom_dataset(2, palette_file=str(tmp_path / "palette.txt"))
+    [sample] = find_records(dataset, str(tmp_path), ["train"])
+    with pytest.raises(DatasetError, match=fault):
+        load_sample(sample)
