@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,14 @@ from functools import cached_property
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.counts import number_of
 from database.errors import DatasetError
 
 logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
+
+_PARTS_OF_NAME = 3  # of a path, from its end, in which the name of a format is looked for
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,9 @@ class ColorTable:
     def _unknown(self, path: str, rgb: np.ndarray, unknown: np.ndarray) -> str:
         row, column = np.argwhere(unknown)[0].tolist()
         color = tuple(rgb[row, column].tolist())
-        if (rgb == rgb[:, :, :1]).all():
+        if (hint_by_name := segments_hint(path)) is not None:
+            hint = hint_by_name
+        elif (rgb == rgb[:, :, :1]).all():
             hint = "red, green and blue are equal in every pixel: if these are ids, save one channel of them alone"
         else:
             nearest = min(self.ids, key=lambda known: sum((a - b) ** 2 for a, b in zip(known, color, strict=True)))
@@ -143,8 +149,8 @@ class ColorTable:
                 f"'{_shown(color)} ignore' for pixels that are ignored"
             )
         return (
-            f"{path}: pixel x {column}, y {row} has the colour {_shown(color)}, as one of {int(unknown.sum())} pixels "
-            f"whose colour is not in {self.palette_file}: {hint}"
+            f"{path}: pixel x {column}, y {row} has the colour {_shown(color)}, as one of "
+            f"{number_of(int(unknown.sum()), 'pixel')} whose colour is not in {self.palette_file}: {hint}"
         )
 
 
@@ -177,6 +183,16 @@ def color_table(
         classes.setdefault(color, []).append(label_map[file_id])
     repeated = {color: frozenset(train_ids) for color, train_ids in classes.items() if len(train_ids) > 1}
     return ColorTable(palette_file, dict(pairs), repeated, label_map)
+
+
+def segments_hint(path: str) -> str | None:
+    """What to do about a label file that panoptic labels are named like, whose colours number segments; else None."""
+    if "panoptic" not in "/".join(path.replace(os.sep, "/").split("/")[-_PARTS_OF_NAME:]).lower():
+        return None
+    return (
+        "by its name it is of COCO's panoptic format, whose colours number segments (R + 256 G + 65536 B): make ids of "
+        "classes from it by the categories in its JSON"
+    )
 
 
 def _is_grey_ramp(table: Sequence[Color]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from PIL import Image, ImageFile
 
-from database.color_masks import ColorTable
+from database.color_masks import ColorTable, segments_hint
 from database.image_opening import Converter, ImageError, raw_mode
 
 _PNG = {
@@ -51,7 +51,13 @@ _COLORS = {
 }
 
 _SAVE_AS = "save labels as PNG, of 8 or 16 bits in grey or with a palette"
-_PALETTE_ADVICE = "; with --database custom, --palette names the file of the colours that such labels hold"
+
+# What labels hold in modes of Pillow that are not of one channel of whole numbers, and what to do.
+_NO_COLORS = {
+    **dict.fromkeys(("LA", "La"), "grey with transparency: save its grey channel alone, in 8-bit grey"),
+    "PA": "palette indices with transparency: save it as a palette PNG without transparency",
+    "F": "fractions: save whole numbers, in 8-bit or 16-bit grey",
+}
 _LOSSY = "is lossy, so that its pixels are not the ids that were drawn"
 _UNFIT_FORMATS = {
     "JPEG": f"JPEG {_LOSSY}",
@@ -102,8 +108,8 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
         return lambda decoded: colors.read(path, _opaque_rgb(decoded, path))
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         raise ImageError(
-            f"{path}: labels must be single-channel class ids, this file has mode {image.mode}; convert its colours to "
-            f"ids, in 8-bit grey or a palette PNG{_PALETTE_ADVICE if colors is None else ''}"
+            f"{path}: labels must be single-channel class ids, this file has mode {image.mode}"
+            f"{_advice_on_channels(image, path, colors)}"
         )
     step = _STEPS.get(str(image.format), {}).get(packing)
     if step is None:
@@ -112,6 +118,22 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
     if image.mode == "P" and colors is not None:
         return lambda decoded: _checked_indices(decoded, path, colors, dtype)
     return lambda decoded: _ids(decoded, dtype, step)
+
+
+def _advice_on_channels(image: Image.Image, path: str, colors: ColorTable | None) -> str:
+    """What a file holds in place of a channel of ids, and what to do."""
+    if image.mode in _NO_COLORS:
+        return f"; that is {_NO_COLORS[image.mode]}"
+    if colors is not None:
+        return f"; of {image.format} {raw_mode(image)}, colours are not looked up: save it as RGB PNG of 8 bits"
+    hint = segments_hint(path)
+    if hint is not None:
+        return f"; {hint}"
+    return (
+        "; convert its colours to ids, in 8-bit grey or a palette PNG; where each colour stands for a class, "
+        "--palette, a flag of --database custom, names the file of these; where colours number segments, as in COCO's "
+        "panoptic format, its JSON says the classes"
+    )
 
 
 def _checked_indices(decoded: Image.Image, path: str, colors: ColorTable, dtype: type[np.integer]) -> np.ndarray:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from database.classes import instance_of
+from database.counts import number_of
 from database.datasets import UNKNOWN_LABEL, DatasetError, label_lookup
 from database.images import (
     ImageError,
@@ -17,6 +18,7 @@ from database.images import (
     read_first_rows,
     read_label,
 )
+from database.label_maps import MOST_FILE_ID
 from database.layouts import Contents, Sample
 
 
@@ -51,13 +53,15 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
 def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
     """The error to raise where a label file holds an id that is neither a class nor ignored."""
     fault = unknown_id_fault(path, found, pixels)
+    if not 0 <= found <= MOST_FILE_ID:
+        return DatasetError(f"{fault}: correct the file, as ids in label files are 0 to {MOST_FILE_ID}")
     advice = ", or" if instance_of(found) else ": correct the file, or"
-    return DatasetError(f"{fault}{advice} say what the id means with --label_map")
+    return DatasetError(f"{fault}{advice} say what the id means with --label_map, a flag of --database custom")
 
 
 def unknown_id_fault(path: str, found: int, pixels: int) -> str:
     """What is wrong where a label file holds an id that is neither a class nor ignored."""
-    fault = f"{path}: id {found} ({pixels} pixels) is neither a class nor ignored"
+    fault = f"{path}: id {found} ({number_of(pixels, 'pixel')}) is neither a class nor ignored"
     instance = instance_of(found)
     return fault if instance is None else f"{fault}; it looks like {instance}"
 

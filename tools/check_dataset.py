@@ -30,8 +30,10 @@ from tools.flag_checks import refuse_repeated_splits, refuse_useless_holdout, re
 from tools.flag_parsing import comma_separated, file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
+    classes_held_out,
     ignored_fault,
     missing_class_fault,
+    missing_classes,
     tally_missing_classes,
     unknown_id_faults,
 )
@@ -193,13 +195,31 @@ def _faults_of_role(
     if ignored is not None:
         faults.append(ignored)
     was_cut_short = bool(others and tally.unknown)
-    missing = missing_class_fault(tally, dataset, allowed=config.allow_missing_classes)
-    if missing is not None and is_trained_on and not was_cut_short:
+    if not is_trained_on or was_cut_short:
+        return faults
+    held_out = _held_out_classes(dataset, tally, splits, statistics)
+    missing = missing_class_fault(tally, dataset, allowed=config.allow_missing_classes, held_out=held_out)
+    if missing is not None:
         if config.allow_missing_classes:
             logger.warning("%s", missing)
         else:
             faults.append(missing)
     return faults
+
+
+def _held_out_classes(
+    dataset: Dataset,
+    trained_on: LabelTally,
+    splits: Mapping[str, Sequence[Sample]],
+    statistics: Mapping[str, SplitStatistics],
+) -> set[int]:
+    """The classes that labels of val show, where those that are trained on lack one."""
+    missing = missing_classes(trained_on, dataset)
+    if not missing or "val" not in splits:
+        return set()
+    tally = LabelTally()
+    tally.merge(statistics["val"].tally)
+    return classes_held_out(splits["val"], missing, unreadable=(ImageError, DatasetError), tally=tally)
 
 
 def chosen(samples: Sequence[Sample], most: int | None, seed: int) -> list[Sample]:

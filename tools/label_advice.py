@@ -6,9 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from database.classes import IGNORE_LABEL
+from database.label_maps import MOST_FILE_ID
 
 _SHOWN_IDS = 12
 _SHOWN_LINES = 6
+
+_MOST_LEVELS = 8  # of grey that may each be a class
+_MANY_IDS = 20  # above the number of classes
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,17 @@ def _map_lines(file_ids: Sequence[int], ignored: Sequence[int] = ()) -> str:
     return f"--label_map with a file of the lines {', '.join(lines)}"
 
 
+def _beyond_label_maps(ids: _Ids) -> str | None:
+    """Ids that no label map may hold."""
+    outside = [file_id for file_id in ids.found if not 0 <= file_id <= MOST_FILE_ID]
+    if not outside:
+        return None
+    return (
+        f"the ids are {shown_ids(ids.found)}, and those of label maps are 0 to {MOST_FILE_ID}: do yours number "
+        "instances or segments (as COCO's panoptic ids R + 256 G + 65536 B do)? Save the ids of their classes instead"
+    )
+
+
 def _beginning_at_one(ids: _Ids) -> str | None:
     """Ids 1 to N of N classes, or some of them: none is 0."""
     classes = range(1, ids.num_classes + 1)
@@ -110,6 +125,34 @@ def _as_many_as_classes(ids: _Ids) -> str | None:
     return text
 
 
+def _grey_levels(ids: _Ids) -> str | None:
+    """Greys from black to white, evenly apart: 0, 128 and 255."""
+    steps = len(ids.found) - 1
+    is_even = 2 <= steps < _MOST_LEVELS and all(
+        abs(file_id - 255 * place / steps) < 1 for place, file_id in enumerate(ids.found)
+    )
+    if not (ids.is_identity and is_even):
+        return None
+    shown = f"the ids are {shown_ids(ids.found)}, {steps + 1} greys from black to white"
+    if steps == ids.num_classes == 2:
+        black, middle, white = ids.found
+        return (
+            f"{shown}: is {middle} a border to be ignored? Give {_map_lines([black, white], ignored=[middle])}; if "
+            "each of them is a class, give --num_classes 3"
+        )
+    return f"{shown}: is each of them a class? Give --num_classes {steps + 1} and {_map_lines(ids.found)}"
+
+
+def _many_more_than_classes(ids: _Ids) -> str | None:
+    """As after interpolation or lossy compression."""
+    if not ids.is_identity or len(ids.found) < ids.num_classes + _MANY_IDS:
+        return None
+    return (
+        f"the ids are {shown_ids(ids.found)}: {len(ids.found)} of them, and there are {ids.num_classes} classes: were "
+        "the masks resized with interpolation, or saved with loss? Resize them by nearest neighbours from the originals"
+    )
+
+
 def _fewer_than_classes(ids: _Ids) -> str | None:
     """Ids 0 to M - 1, of N classes."""
     fewer = len(ids.counted)
@@ -122,8 +165,11 @@ def _fewer_than_classes(ids: _Ids) -> str | None:
 
 # The first that recognizes the ids speaks.
 _RECOGNIZERS: tuple[Callable[[_Ids], str | None], ...] = (
+    _beyond_label_maps,
     _beginning_at_one,
     _with_a_background,
     _as_many_as_classes,
+    _grey_levels,
+    _many_more_than_classes,
     _fewer_than_classes,
 )

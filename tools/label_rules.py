@@ -12,6 +12,7 @@ from contextlib import closing
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.counts import number_of
 from database.datasets import Dataset
 from database.images import ImageError, has_palette, image_size, read_label
 from database.layouts import Sample
@@ -113,13 +114,22 @@ def ignored_fault(tally: LabelTally) -> str | None:
     """The fault of labels in which every pixel is ignored, so that there is nothing to train on or to score."""
     if tally.first is None or not tally.nothing_but_ignored:
         return None
+    others = tally.files - 1
+    more = f" and of {number_of(others, 'more label file')}" if others else ""
     return (
-        f"{label_path(tally.first)}: every pixel of this and of {tally.files - 1} more label files is ignored: check "
-        "--data_dir, --label_map and --ignore_label"
+        f"{label_path(tally.first)}: every pixel of this{more or ' label file'} is ignored: check --data_dir, "
+        "--label_map and --ignore_label"
     )
 
 
-def missing_class_fault(tally: LabelTally, dataset: Dataset, allowed: bool = False) -> str | None:
+def missing_classes(tally: LabelTally, dataset: Dataset) -> frozenset[int]:
+    """The training ids of the classes of the dataset that occur nowhere, though some other class does."""
+    return dataset.expected_classes - tally.classes if tally.classes else frozenset()
+
+
+def missing_class_fault(
+    tally: LabelTally, dataset: Dataset, allowed: bool = False, held_out: Collection[int] = ()
+) -> str | None:
     """The fault of training labels in which a class of the dataset occurs nowhere.
 
     None as well where no class occurs at all: what is wrong then is told by `ignored_fault` or `unknown_id_faults`.
@@ -128,21 +138,31 @@ def missing_class_fault(tally: LabelTally, dataset: Dataset, allowed: bool = Fal
         tally: of all training labels, or of as many as show all classes.
         dataset: that they are of.
         allowed: whether the line is a warning, as nothing is refused.
+        held_out: training ids of classes that the labels of validation images show.
     """
-    missing = sorted(dataset.expected_classes - tally.classes)
-    if not missing or not tally.classes:
+    missing = sorted(missing_classes(tally, dataset))
+    if not missing:
         return None
     named = [f"{train_id} ({dataset.class_names[train_id]})" for train_id in missing[:_SHOWN_CLASSES]]
     more = f" and {len(missing) - _SHOWN_CLASSES} more" if len(missing) > _SHOWN_CLASSES else ""
     subject = f"class {named[0]} occurs" if len(missing) == 1 else f"classes {', '.join(named)}{more} occur"
-    advice = _advice(tally, dataset) or f"the ids there are {shown_ids(tally.ids)}"
-    look = "; ".join(filter(None, [advice, _palette_note(tally, dataset)]))
+    only_held_out = sorted(set(held_out) & set(missing))
+    if only_held_out:
+        one = "it" if len(missing) == 1 else f"class {only_held_out[0]}"
+        look = (
+            f"the ids there are {shown_ids(tally.ids)}, and labels of val show {one}: move some of their images to the "
+            "training images"
+        )
+    else:
+        advice = _advice(tally, dataset) or f"the ids there are {shown_ids(tally.ids)}"
+        look = "; ".join(filter(None, [advice, _palette_note(tally, dataset)]))
     end = (
         "--allow_missing_classes 1 trains on it"
         if allowed
         else "if the labels are right, add --allow_missing_classes 1"
     )
-    return f"{subject} in no label of the {tally.files} training images; {look}; {end}"
+    images = "the training image" if tally.files == 1 else f"the {tally.files} training images"
+    return f"{subject} in no label of {images}; {look}; {end}"
 
 
 def _advice(tally: LabelTally, dataset: Dataset) -> str | None:
@@ -230,3 +250,28 @@ def tally_missing_classes(
     shown = counted((samples[place] for place in order), "looking for classes", len(samples), "img")
     with closing(shown) as mixed:  # type: ignore[type-var]
         tally_labels(mixed, tally, enough=enough, unreadable=unreadable, on_fault=on_fault, workers=workers)
+
+
+def classes_held_out(
+    samples: Sequence[Sample],
+    missing: Collection[int],
+    *,
+    unreadable: tuple[type[Exception], ...],
+    tally: LabelTally | None = None,
+    workers: int = 4,
+) -> set[int]:
+    """The training ids of the classes that validation labels show, read until every missing one has been seen.
+
+    Args:
+        samples: for validation; those without a label are passed over.
+        missing: training ids; where it is empty, nothing is read.
+        unreadable: the errors of files that are passed over, as they are told elsewhere.
+        tally: of other validation labels, which is added to.
+        workers: files read at a time.
+    """
+    if not missing:
+        return set()
+    seen = LabelTally() if tally is None else tally
+    labelled = [sample for sample in samples if sample.label is not None]
+    tally_missing_classes(labelled, seen, missing, unreadable=unreadable, on_fault=lambda _: None, workers=workers)
+    return seen.classes

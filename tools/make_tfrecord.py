@@ -20,8 +20,10 @@ from tools.flag_checks import refuse_without_effect
 from tools.flag_parsing import FlagError, file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
+    classes_held_out,
     ignored_fault,
     missing_class_fault,
+    missing_classes,
     tally_missing_classes,
     unknown_id_faults,
 )
@@ -72,7 +74,15 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
     return config.shards
 
 
-def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str) -> None:
+def _validation_samples(dataset: Dataset, data_dir: str) -> list[Sample]:
+    """Those of val; none where it is not there."""
+    try:
+        return find_samples(dataset, data_dir, ["val"])
+    except DatasetError:
+        return []
+
+
+def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str, data_dir: str) -> None:
     """Checks by the rules of training that the labels hold classes; a class that occurs nowhere is warned of.
 
     A run may train on several splits together, so that `train.py` decides about missing classes. Files are read until
@@ -92,9 +102,12 @@ def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: 
     for fault in (*unknown_id_faults(tally, dataset), ignored_fault(tally)):
         if fault is not None:
             raise DatasetError(fault)
-    missing = missing_class_fault(tally, dataset, allowed=True) if expected else None
-    if missing is not None:
-        logger.warning("%s", missing)
+    missing = missing_classes(tally, dataset) if expected else frozenset()
+    if missing:
+        held_out = classes_held_out(
+            _validation_samples(dataset, data_dir), missing, unreadable=(ImageError, DatasetError)
+        )
+        logger.warning("%s", missing_class_fault(tally, dataset, allowed=True, held_out=held_out))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -105,7 +118,7 @@ def main(arguments: Sequence[str]) -> None:
     data_dir = existing_folder(dataset, config.data_dir)
     samples = find_samples(dataset, data_dir, [config.split])
     shards = _number_of_shards(config, len(samples))
-    check_labels_as_a_whole(dataset, samples, config.split)
+    check_labels_as_a_whole(dataset, samples, config.split, data_dir)
     # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
     import_tensorflow()
     from database.record_index import RECORDS_FOLDER

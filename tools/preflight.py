@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.counts import and_of
 from database.datasets import Dataset, DatasetError, overlapping
 from database.layouts import Sample
 from database.loading import label_path
@@ -17,8 +18,10 @@ from database.sample_loader import UNREADABLE
 from tools.flags import TrainConfig
 from tools.label_rules import (
     LabelTally,
+    classes_held_out,
     ignored_fault,
     missing_class_fault,
+    missing_classes,
     tally_labels,
     tally_missing_classes,
     unknown_id_faults,
@@ -70,6 +73,7 @@ def check_training_data(
         max_bad_files=config.max_bad_files,
         needs_all_classes=True,
         allow_missing_classes=_may_lack_classes(config, folder),
+        held_out=held_out,
     )
     labelled = [sample for sample in held_out if sample.label is not None]
     check_labels(labelled, config.check_data, dataset, title="validation label ids")
@@ -91,9 +95,11 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
     """
     shared = overlapping(training, held_out)
     if shared:
+        others = and_of(len(shared) - 1, "validation image")
+        more = f"{others} are" if others else ", a validation image, is"
         raise PreflightError(
-            f"{shared[0]} and {len(shared) - 1} more validation images are among the training images: take them out "
-            "of the training list, or add val to --subsets_for_training if that is meant"
+            f"{shared[0]}{more} among the training images: take them out of the training list, or add val to "
+            "--subsets_for_training if that is meant"
         )
 
 
@@ -120,6 +126,7 @@ def check_labels(
     max_bad_files: int = 0,
     needs_all_classes: bool = False,
     allow_missing_classes: bool = False,
+    held_out: Sequence[Sample] = (),
     workers: int = 4,
 ) -> Counter[int]:
     """Reads label files and logs the histogram of their ids.
@@ -134,6 +141,7 @@ def check_labels(
         max_bad_files: files that may be unreadable.
         needs_all_classes: whether every class of the dataset has to occur; otherwise one is enough.
         allow_missing_classes: whether classes that occur nowhere are warned of instead of refused.
+        held_out: samples for validation, which may show classes that are missing.
         workers: files read at a time.
 
     Returns:
@@ -162,7 +170,10 @@ def check_labels(
         _refuse_unknown(tally, dataset)
     fault = ignored_fault(tally)
     if fault is None and needs_all_classes:
-        fault = missing_class_fault(tally, dataset, allowed=allow_missing_classes)
+        elsewhere = classes_held_out(
+            held_out, missing_classes(tally, dataset), unreadable=(DatasetError, *UNREADABLE), workers=workers
+        )
+        fault = missing_class_fault(tally, dataset, allowed=allow_missing_classes, held_out=elsewhere)
         if fault is not None and allow_missing_classes:
             logger.warning("%s", fault)
             return tally.ids

@@ -15,22 +15,23 @@ def packed_rows(ids: np.ndarray, bits: int) -> list[bytes]:
     return [row.tobytes() for row in np.packbits(spread.reshape(ids.shape[0], -1).astype(np.uint8), axis=1)]
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG with its length and checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(ids: np.ndarray, bits: int, *, palette: bool = False, transparency: bytes | None = None) -> bytes:
     """A PNG of grey or of palette indices; `transparency` is what its chunk tRNS holds."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], bits, 3 if palette else 0, 0, 0, 0)
     colors = b"".join(bytes((255 - index, index, 7)) for index in range(2**bits)) if palette else b""
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", header),
-            chunk(b"PLTE", colors) if palette else b"",
-            b"" if transparency is None else chunk(b"tRNS", transparency),
-            chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in packed_rows(ids, bits)))),
-            chunk(b"IEND", b""),
+            png_chunk(b"IHDR", header),
+            png_chunk(b"PLTE", colors) if palette else b"",
+            b"" if transparency is None else png_chunk(b"tRNS", transparency),
+            png_chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in packed_rows(ids, bits)))),
+            png_chunk(b"IEND", b""),
         )
     )
 

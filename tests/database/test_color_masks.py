@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from database.datasets import DatasetError, custom_dataset, find_samples
 from database.images import ImageError, read_first_label_rows, read_label
 from database.loading import load_sample
 from database.palettes import PaletteError, read_ignored_colors, read_palette
+from tests.database import label_files
 
 COLORS = ((128, 64, 128), (70, 70, 70), (0, 0, 255))
 IDS = np.random.default_rng(0).integers(0, 3, (5, 7))
@@ -215,8 +218,29 @@ def test_ids_saved_as_three_equal_channels_are_recognized(tmp_path):
 
 
 def test_without_a_palette_the_flag_is_named(tmp_path):
-    with pytest.raises(ImageError, match="mode RGB; .*--database custom, --palette names"):
+    with pytest.raises(ImageError, match="mode RGB; .*--palette, a flag of --database custom,"):
         read_label(save(tmp_path / "label.png", RGB))
+
+
+def test_panoptic_labels_are_recognized_by_their_name(tmp_path):
+    """With a palette and without; a folder far above the file says nothing."""
+    for name in ("panoptic_train2017/label.png", "labels/a_gtFine_panoptic.png"):
+        path = save(tmp_path / name, RGB + 1)
+        for colors in (None, TABLE):
+            with pytest.raises((ImageError, DatasetError), match=r"R \+ 256 G \+ 65536 B") as caught:
+                read_label(path, colors=colors)
+            assert "--palette" not in str(caught.value)
+            assert "nearest" not in str(caught.value)
+    path = save(tmp_path / "panoptic" / "a" / "b" / "c" / "label.png", RGB + 1)
+    with pytest.raises(DatasetError, match="the nearest is"):
+        read_label(path, colors=TABLE)
+
+
+def test_colours_of_16_bits_are_told_with_their_packing(tmp_path):
+    chunks = [label_files.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))]
+    chunks += [label_files.png_chunk(b"IDAT", zlib.compress(bytes(7))), label_files.png_chunk(b"IEND", b"")]
+    with pytest.raises(ImageError, match=r"x: .* mode RGB; of PNG RGB;16B, .* as RGB PNG of 8 bits"):
+        read_label("x", b"".join([b"\x89PNG\r\n\x1a\n", *chunks]), colors=TABLE)
 
 
 @given(st.data())

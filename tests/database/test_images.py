@@ -198,16 +198,19 @@ def test_faulty_bytes_bear_the_name_of_their_file():
             read("a/b.png", b"no image")
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_read_label_refuses_colours(tmp_path, mode):
+@pytest.mark.parametrize(
+    ("mode", "advice"),
+    [("RGB", "convert its colours"), ("RGBA", "convert its colours"), ("LA", "save its grey channel")],
+)
+def test_read_label_refuses_colours(tmp_path, mode, advice):
     path = save(tmp_path / "label.png", Image.fromarray(RGB).convert(mode))
-    with pytest.raises(images.ImageError, match=f"label.png: labels must be single-channel.*mode {mode};"):
+    with pytest.raises(images.ImageError, match=f"label.png: labels must be single-channel.*mode {mode};.*{advice}"):
         images.read_label(path)
 
 
 def test_read_label_refuses_fractions(tmp_path):
     path = save(tmp_path / "label.tif", Image.fromarray(np.ones((2, 2), np.float32)))
-    with pytest.raises(images.ImageError, match="mode F"):
+    with pytest.raises(images.ImageError, match="mode F; that is fractions: save whole numbers"):
         images.read_label(path)
 
 

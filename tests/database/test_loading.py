@@ -51,7 +51,7 @@ def test_an_unknown_id_is_named_with_its_file_and_count(unknown):
 
 
 def test_the_first_of_several_unknown_ids_is_named():
-    with pytest.raises(DatasetError, match=r"id 300 \(1 pixels\)"):
+    with pytest.raises(DatasetError, match=r"id 300 \(1 pixel\)"):
         to_train_ids(np.array([[7, 300, 9, 9]], np.int32), LABEL_MAP, "label.png")
 
 
@@ -87,8 +87,15 @@ def test_ids_above_255_in_a_file_are_refused_rather_than_wrapped(tmp_path):
     ids = IDS.astype(np.uint16)
     ids[1, 2] = 256 + 7
     sample = write_sample(tmp_path, ids=ids)
-    with pytest.raises(DatasetError, match=r"label\.png: id 263 \(1 pixels\)"):
+    with pytest.raises(DatasetError, match=r"label\.png: id 263 \(1 pixel\)"):
         load_sample(sample)
+
+
+@pytest.mark.parametrize("found", [65536, 70000, -3])
+def test_ids_that_no_label_map_may_hold_are_not_sent_there(found):
+    with pytest.raises(DatasetError, match=f"x: id {found} .* ids in label files are 0 to 65535") as caught:
+        to_train_ids(np.array([[found]], np.int32), LABEL_MAP, "x")
+    assert "--label_map" not in str(caught.value)
 
 
 def test_sixteen_bit_files_with_known_ids_are_read(tmp_path):
@@ -180,7 +187,7 @@ def test_ids_up_to_65535_in_the_label_map(ids):
 
 def test_bytes_with_a_label_map_that_has_larger_ids():
     np.testing.assert_array_equal(to_train_ids(np.array([[7, 0]], np.uint8), WIDE_MAP, "x"), [[0, 255]])
-    with pytest.raises(DatasetError, match=r"x: id 44 \(1 pixels\)"):  # 300 of 8 bits
+    with pytest.raises(DatasetError, match=r"x: id 44 \(1 pixel\)"):  # 300 of 8 bits
         to_train_ids(np.array([[7, 44]], np.uint8), WIDE_MAP, "x")
 
 

@@ -83,7 +83,7 @@ def test_unknown_ids(tmp_path, dtype):
     facts = inspect(sample)
     assert [fault.partition(": correct")[0] for fault in facts.faults] == [
         f"{sample.label}: id 7 (2 pixels) is neither a class nor ignored",
-        f"{sample.label}: id 44 (1 pixels) is neither a class nor ignored",
+        f"{sample.label}: id 44 (1 pixel) is neither a class nor ignored",
     ]
     statistics = add_all([sample])
     assert (statistics.unknown, statistics.ignored, list(statistics.pixels)) == (3, 1, [2, 0, 0, 0])

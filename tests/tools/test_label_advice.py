@@ -73,6 +73,38 @@ def test_fewer_ids_than_classes():
     assert advice([0], 2) == "the ids are 0 only: are these the label files?"
 
 
+@pytest.mark.parametrize("ids", [[0, 35000, 70000], [-1, 0, 1], [0, 65536]])
+def test_ids_that_no_label_map_may_hold(ids):
+    text = advice(ids, 3)
+    assert "those of label maps are 0 to 65535" in text
+    assert "R + 256 G + 65536 B" in text
+    assert "--label_map" not in text
+
+
+@pytest.mark.parametrize("middle", [127, 128])
+def test_masks_with_a_grey_border(middle):
+    text = advice([0, middle, 255], 2)
+    assert f"is {middle} a border to be ignored?" in text
+    assert f"'{middle} ignore', '0 0', '255 1'" in text
+    assert text.endswith("if each of them is a class, give --num_classes 3")
+
+
+@pytest.mark.parametrize(
+    ("ids", "num_classes"), [([0, 128, 255], 4), ([0, 85, 170, 255], 2), ([0, 64, 128, 191, 255], 4)]
+)
+def test_other_greys_from_black_to_white(ids, num_classes):
+    text = advice(ids, num_classes)
+    assert f"{len(ids)} greys from black to white: is each of them a class?" in text
+    assert f"--num_classes {len(ids)} and --label_map" in text
+    assert map_in(text) == {file_id: train_id for train_id, file_id in enumerate(ids)}
+
+
+def test_many_more_ids_than_classes():
+    text = advice(range(0, 256, 5), 2)
+    assert "52 of them, and there are 2 classes: were the masks resized with interpolation" in text
+    assert advice(range(21), 21) is None
+
+
 def test_many_lines_are_shortened():
     text = advice(range(1, 151), 150)
     assert text.endswith("the lines '1 0', '2 1', '3 2', '4 3', ..., '150 149'")
@@ -92,4 +124,5 @@ def test_advised_map_has_every_class_and_one_line(ids, num_classes):
     if text is not None:
         assert "\n" not in text
         advised = map_in(text)
-        assert sorted(advised.values()) in ([], list(range(num_classes)))
+        told = re.search(r"--num_classes (\d+) and --label_map", text)
+        assert sorted(advised.values()) in ([], list(range(int(told[1]) if told else num_classes)))

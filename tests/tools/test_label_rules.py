@@ -12,6 +12,7 @@ from database.images import ImageError, has_palette, write_image
 from database.layouts import Sample
 from tools.label_rules import (
     LabelTally,
+    classes_held_out,
     counts_by_id,
     ignored_fault,
     missing_class_fault,
@@ -50,7 +51,7 @@ def test_faults_of_unknown_ids():
     faults = unknown_id_faults(tally_of({1: 4, 2: 2}, {3: 7, 1: 2}, {3: 1}), OWN)
     assert [fault.partition(" is neither")[0] for fault in faults] == [
         "1.png: id 3 (7 pixels)",
-        "2.png: id 3 (1 pixels)",
+        "2.png: id 3 (1 pixel)",
     ]
     assert "do yours begin at 1?" in faults[0]
     assert "begin at 1" not in faults[1]
@@ -58,9 +59,12 @@ def test_faults_of_unknown_ids():
 
 
 def test_fault_of_ignored_labels():
-    assert "0.png: every pixel of this and of 1 more label files is ignored" in str(
-        ignored_fault(tally_of({255: 4}, {255: 1}))
-    )
+    for files, words in (
+        ([{255: 4}, {255: 1}, {255: 1}], "0.png: every pixel of this and of 2 more label files is ignored: check"),
+        ([{255: 4}, {255: 1}], "0.png: every pixel of this and of 1 more label file is ignored: check"),
+        ([{255: 4}], "0.png: every pixel of this label file is ignored: check"),
+    ):
+        assert str(ignored_fault(tally_of(*files))).startswith(words)
     for files in ((), ({255: 4}, {0: 1}), ({255: 4, 7: 1},)):
         assert ignored_fault(tally_of(*files)) is None
 
@@ -74,8 +78,33 @@ def test_fault_of_missing_classes():
     assert str(missing_class_fault(tally_of({0: 4}, {2: 1}), OWN, allowed=True)).endswith(
         "0 and 2; --allow_missing_classes 1 trains on it"
     )
+    assert "in no label of the training image; the ids" in str(missing_class_fault(tally_of({0: 4, 2: 1}), OWN))
     for files in ((), ({0: 4}, {2: 1}, {1: 1}), ({255: 3},)):
         assert missing_class_fault(tally_of(*files), OWN) is None
+
+
+def test_classes_that_only_validation_images_show():
+    """Nothing is said about the number of classes, which is right."""
+    fault = str(missing_class_fault(tally_of({0: 4, 1: 2}), OWN, held_out={0, 2}))
+    assert "no label of the training image; the ids there are 0 and 1, and labels of val show it: move" in fault
+    assert "--num_classes" not in fault
+    fault = str(missing_class_fault(tally_of({0: 4}), OWN, held_out={2}))
+    assert "classes 1 (class_1), 2 (class_2) occur" in fault
+    assert "labels of val show class 2" in fault
+    assert "--num_classes" in str(missing_class_fault(tally_of({0: 4, 1: 2}), OWN, held_out={0, 1}))
+
+
+def test_classes_of_validation_images_are_looked_for(samples):
+    """Until the missing ones have been seen; images without labels and files that cannot be read are passed over."""
+    given = [
+        dataclasses.replace(samples[0], label=None), dataclasses.replace(samples[1], label="no.png"), *samples[2:]
+    ]  # fmt: skip
+    assert classes_held_out(given, {2}, unreadable=(ImageError,)) >= {2}
+    assert classes_held_out(samples[:4], {2}, unreadable=(ImageError,)) == {0, 1}
+    assert classes_held_out(samples, (), unreadable=(ImageError,)) == set()
+    tally = tally_of({2: 1})
+    assert classes_held_out(samples, {2}, unreadable=(ImageError,), tally=tally) == {2}
+    assert tally.files == 1
 
 
 def test_many_missing_classes_are_counted():

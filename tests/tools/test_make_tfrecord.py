@@ -176,7 +176,13 @@ def test_labels_as_a_whole(tmp_path, caplog):
     flags = ["--database", "custom", "--data_dir", str(folder), "--num_classes", "2", "--split"]
     main([*flags, "train"])
     [line] = caplog.messages
-    assert line.startswith("class 1 (class_1) occurs in no label of the 1 training images; the ids are 0 and 255 only")
+    told = "class 1 (class_1) occurs in no label of the training image; the ids"
+    assert line.startswith(f"{told} there are 0 and 255, and labels of val show it")
+    caplog.clear()
+    Image.fromarray(np.zeros((1, 2), np.uint8)).save(folder / "labels" / "val" / "a.png")
+    main([*flags, "train"])
+    [line] = [line for line in caplog.messages if line.startswith("class 1")]
+    assert line.startswith(f"{told} are 0 and 255 only")
     caplog.clear()
     main([*flags, "val"])
     assert caplog.messages == []

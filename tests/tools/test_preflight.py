@@ -114,8 +114,10 @@ def test_validation_images_among_the_training_images(tmp_path):
     check_disjoint([], [c])
     os.symlink(c.image, tmp_path / "link.png")
     linked = Sample("other name", str(tmp_path / "link.png"), c.label, LABEL_MAP)
-    with pytest.raises(PreflightError, match="c_image.png and 0 more validation images are among the training"):
+    with pytest.raises(PreflightError, match="c_image.png, a validation image, is among the training images"):
         check_disjoint([a, linked], [b, c])
+    with pytest.raises(PreflightError, match="a_image.png and 2 more validation images are among the training images"):
+        check_disjoint([a, b, c], [c, b, a])
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_a_class_that_occurs_nowhere(many_samples, how, caplog):
 
 def test_what_is_met_while_a_class_is_looked_for(many_samples):
     write_image(many_samples[100].label, np.array([[9]], np.uint8))
-    with pytest.raises(DatasetError, match=r"/100_label.png: id 9 \(1 pixels\) is neither"):
+    with pytest.raises(DatasetError, match=r"/100_label.png: id 9 \(1 pixel\) is neither"):
         check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
     os.remove(many_samples[100].label)
     with pytest.raises(ImageError, match=r"/100_label.png"):
@@ -212,5 +214,5 @@ def test_validation_labels_need_not_show_every_class(tmp_path):
     config = tiny_config("data", "log")
     check(config, samples, RunFolder(str(tmp_path)), held_out)
     ignored = [write_sample(tmp_path, "c", [[0]])]
-    with pytest.raises(PreflightError, match=r"c_label.png: every pixel of this and of 0 more"):
+    with pytest.raises(PreflightError, match=r"c_label.png: every pixel of this label file is ignored"):
         check(config, samples, RunFolder(str(tmp_path)), ignored)

@@ -258,13 +258,25 @@ def test_both_refuse_broken_data(verdicts, root, make):
     assert "no fault" not in found
     [error] = [line.removeprefix("error: ") for line in said.splitlines() if line.startswith("error: ")]
     # The overlap of splits is told in words of each one's own.
-    assert error in found or "validation images are among the training images" in error
+    assert error in found or "a validation image, is among the training images" in error
 
 
 @pytest.mark.parametrize("make", OF_THE_CHECK_ALONE.values(), ids=OF_THE_CHECK_ALONE)
 def test_what_the_check_alone_looks_at(verdicts, root, make):
     (code, said), (check_code, found) = verdicts(flags_of(make, root))
     assert (code, check_code) == (0, 1), said + found
+
+
+@pytest.mark.parametrize(
+    "make", [after(lambda root: relabel(root, "train", 0, 1)), only_held_out], ids=["in val", "held out"]
+)
+def test_line_about_a_class_that_val_alone_shows(verdicts, root, make):
+    """It does not advise fewer classes, though the training labels look like it."""
+    (_, said), (_, found) = verdicts(make(root))
+    for words in (said, found):
+        assert "class 2 (class_2) occurs in no label of the" in words
+        assert "labels of val show it: move some of their images to the training images" in words
+        assert "Give --num_classes" not in words
 
 
 def test_line_about_binary_masks(verdicts, root):
