@@ -14,7 +14,7 @@ from database.input_range import InputRange
 from database.label_maps import UNKNOWN_LABEL, label_lookup, own_label_map
 from database.layout_hints import spelling_hint
 from database.layouts import DatasetError, Sample
-from database.palettes import Palette
+from database.palettes import Palette, PaletteFile
 
 __all__ = [
     "IGNORE_LABEL",
@@ -269,8 +269,7 @@ def custom_dataset(
     if not 2 <= num_classes <= 254:
         raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")
     label_map = own_label_map(num_classes, ignore_label, label_map_file)
-    class_names, palette = _custom_classes(num_classes, palette_file)
-    ignored_colors = () if palette_file is None else palettes.read_ignored_colors(palette_file)
+    class_names, palette, ignored_colors = _custom_classes(num_classes, palette_file)
     colors = None if palette_file is None else color_table(palette_file, palette, ignored_colors, label_map)
     list_paths = {"train": train_list, "val": val_list, "test": test_list}
     return Dataset(
@@ -288,9 +287,11 @@ def custom_dataset(
     )
 
 
-def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[str, ...], Palette]:
-    """Names and colours by the file, or without one `class_<index>` and the VOC colours from the second on."""
-    class_names, palette = None, palettes.voc_palette(num_classes + 1)[1:]
-    if palette_file is not None:
-        class_names, palette = palettes.read_palette(palette_file, num_classes)
-    return class_names or tuple(f"class_{index}" for index in range(num_classes)), palette
+def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[str, ...], Palette, Palette]:
+    """Names, colours and ignored colours by the file; without one `class_<index>`, VOC's from the second on, none."""
+    class_names, palette, ignored_colors = (
+        PaletteFile(None, palettes.voc_palette(num_classes + 1)[1:], ())
+        if palette_file is None
+        else palettes.read_palette(palette_file, num_classes)
+    )
+    return class_names or tuple(f"class_{index}" for index in range(num_classes)), palette, ignored_colors

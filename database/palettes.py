@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from database.classes import IGNORE_LABEL
+from database.counts import number_of
 from database.json_files import JsonError, parse_json
 from database.text_files import TextFileError, read_text, text_lines
 
@@ -51,6 +52,20 @@ class _Entry(NamedTuple):
     where: str  # file and line, or entry
     name: str
     color: tuple[int, int, int]
+
+
+class PaletteFile(NamedTuple):
+    """What a palette file says.
+
+    Attributes:
+      class_names: by training id; None where the file names none.
+      palette: the colour of each class, by training id.
+      ignored: the colours of ignored pixels in label files of colours.
+    """
+
+    class_names: tuple[str, ...] | None
+    palette: Palette
+    ignored: Palette
 
 
 class PaletteError(ValueError):
@@ -204,18 +219,17 @@ def side_by_side(
     return composed
 
 
-def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, Palette]:
+def read_palette(path: str, num_classes: int) -> PaletteFile:
     """Reads the colours, and perhaps the names, of a user's own classes.
 
     Args:
       path: a text file with one line `R G B [name]` per class (blank lines, and lines that begin with #, are skipped;
         a later # is part of the name), or a .json file that holds a list of {"name": ..., "color": [R, G, B]};
-        R, G, B in 0..255. Entries of the name `ignore` are of no class: see `read_ignored_colors`.
+        R, G, B in 0..255. Entries of the name `ignore` are of no class: they have the colours of ignored pixels.
       num_classes: how many classes the file must describe.
 
     Returns:
-      The class names, None where the file names none (a nameless class among named ones becomes class_<i>),
-      and the palette.
+      Names and colours; a nameless class among named ones becomes class_<i>.
 
     Raises:
       PaletteError: the file is unreadable, malformed, describes another number of classes, or names two alike.
@@ -224,14 +238,16 @@ def read_palette(path: str, num_classes: int) -> tuple[tuple[str, ...] | None, P
     entries = [entry for entry in found if not _is_ignored(entry)]
     if len(entries) != num_classes:
         beside = f" beside {len(found) - len(entries)} of the name 'ignore'" if len(found) > len(entries) else ""
-        raise PaletteError(f"{path}: found {len(entries)} colours{beside}, expected {num_classes}, one for a class")
+        colors = number_of(len(entries), "colour")
+        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one for a class")
     palette = tuple(entry.color for entry in entries)
+    ignored = tuple(entry.color for entry in found if _is_ignored(entry))
     _tell_shared_colors(entries)
     if not any(entry.name for entry in entries):
-        return None, palette
+        return PaletteFile(None, palette, ignored)
     named = [entry._replace(name=entry.name or f"class_{index}") for index, entry in enumerate(entries)]
     _refuse_shared_names(named)
-    return tuple(entry.name for entry in named), palette
+    return PaletteFile(tuple(entry.name for entry in named), palette, ignored)
 
 
 def _refuse_shared_names(entries: Sequence[_Entry]) -> None:
@@ -254,15 +270,6 @@ def _tell_shared_colors(entries: Sequence[_Entry]) -> None:
                 "%s: class %d has the colour %s of class %d: pictures show both alike",
                 entry.where, index, " ".join(map(str, entry.color)), first[entry.color],
             )  # fmt: skip
-
-
-def read_ignored_colors(path: str) -> Palette:
-    """The colours that a palette file gives the name `ignore`: those of ignored pixels in label files of colours.
-
-    Raises:
-      PaletteError: the file is unreadable or malformed.
-    """
-    return tuple(entry.color for entry in _read_entries(path) if _is_ignored(entry))
 
 
 def _is_ignored(entry: _Entry) -> bool:

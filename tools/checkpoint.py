@@ -279,8 +279,9 @@ def require_shapes(prefix: str, found: Mapping[str, list[int]], needed: Mapping[
         if _OBJECT_GRAPH in found:
             networks = ["an object graph, as Keras and tf.train.Checkpoint write"]
         holds = f"it holds {', '.join(networks)}" if networks else "it holds no ResNet-v1"
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(
-            f"{prefix}: '{missing[0]}' and {len(missing) - 1} more of {len(needed)} variables are missing "
+            f"{prefix}: '{missing[0]}'{others} of {len(needed)} variables {'are' if others else 'is'} missing "
             f"({holds}): {advice}"
         )
     for name, shape in needed.items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.counts import number_of
 from database.layouts import Sample
 from database.loading import load_label
 from database.text_files import TextFileError, read_text, text_lines
@@ -19,26 +20,33 @@ logger = logging.getLogger(__name__)
 
 MEDIAN_FREQUENCY = "median_freq"
 
+_SHOWN_CLASSES = 5
+
 
 class ClassWeightsError(ValueError):
     """Weights of classes that cannot be used."""
 
 
-def class_weights(choice: str, samples: Sequence[Sample], num_classes: int) -> tuple[float, ...]:
+def class_weights(
+    choice: str, samples: Sequence[Sample], num_classes: int, expected: Collection[int] = ()
+) -> tuple[float, ...]:
     """The weight of each class, by training id.
+
+    A warning tells of expected classes that no label shows, where the weights come from the labels.
 
     Args:
         choice: `median_freq`, or a text file with one number per class, separated by white space or commas; lines that
             begin with # are skipped.
         samples: with labels, to count pixels in.
         num_classes: of the dataset.
+        expected: training ids of the classes that the labels are expected to show.
 
     Raises:
         ClassWeightsError: the file is no such file, or no pixel is of a class.
         DatasetError, ImageError: see `database.loading.load_label`.
     """
     if choice == MEDIAN_FREQUENCY:
-        return median_frequency_weights(samples, num_classes)
+        return median_frequency_weights(samples, num_classes, expected)
     return read_class_weights(choice, num_classes)
 
 
@@ -59,7 +67,8 @@ def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
     weights = tuple(weight for number, line in lines for weight in _numbers(path, number, line))
     if len(weights) != num_classes:
         raise ClassWeightsError(
-            f"--class_weights {path} holds {len(weights)} numbers, and there are {num_classes} classes: give one each"
+            f"--class_weights {path} holds {number_of(len(weights), 'number')}, and there are {num_classes} classes: "
+            "give one each"
         )
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
         raise ClassWeightsError(f"--class_weights {path}: weights are finite, 0 or more, and one of them is above 0")
@@ -76,7 +85,9 @@ def _numbers(path: str, number: int, line: str) -> list[float]:
         ) from error
 
 
-def median_frequency_weights(samples: Sequence[Sample], num_classes: int, workers: int = 4) -> tuple[float, ...]:
+def median_frequency_weights(
+    samples: Sequence[Sample], num_classes: int, expected: Collection[int] = (), workers: int = 4
+) -> tuple[float, ...]:
     """The median frequency of the classes over that of the class (Eigen & Fergus 2015, section 6.3.2).
 
     A class's frequency is its share of the valid pixels of the images that show it. One that no image shows weighs 1.
@@ -84,6 +95,7 @@ def median_frequency_weights(samples: Sequence[Sample], num_classes: int, worker
     Args:
         samples: with labels, all of which are read.
         num_classes: of the dataset.
+        expected: training ids of classes of which a warning tells where no image shows them.
         workers: files read at a time.
 
     Raises:
@@ -100,7 +112,16 @@ def median_frequency_weights(samples: Sequence[Sample], num_classes: int, worker
         for found in counted(executor.map(counts, samples), "class weights", len(samples), "img"):
             pixels += found
             seen_among += np.where(found > 0, found.sum(), 0)
-    return weights_of_counts(pixels, seen_among)
+    weights = weights_of_counts(pixels, seen_among)
+    unseen = [train_id for train_id in sorted(expected) if pixels[train_id] == 0]
+    if unseen:
+        more = f" and {len(unseen) - _SHOWN_CLASSES} more" if len(unseen) > _SHOWN_CLASSES else ""
+        shown = ", ".join(map(str, unseen[:_SHOWN_CLASSES])) + more
+        logger.warning(
+            "--class_weights %s: no label of the training images shows class %s, which weighs 1: check the labels with "
+            "python -m tools.check_dataset", MEDIAN_FREQUENCY, shown,
+        )  # fmt: skip
+    return weights
 
 
 def weights_of_counts(pixels: np.ndarray, seen_among: np.ndarray) -> tuple[float, ...]:

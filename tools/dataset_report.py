@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from database.counts import number_of
 from database.datasets import Dataset
 from tools.class_weights import weights_of_counts
 from tools.dataset_statistics import SplitStatistics
@@ -53,8 +54,9 @@ class Findings:
         """One line: how many images, how many faults."""
         looked_at = sum(statistics.images for statistics in self.statistics.values())
         of = sum(self.counts.values())
-        images = f"{looked_at} images" if looked_at == of else f"{looked_at} of {of} images"
-        faults = {0: "no fault", 1: "1 fault"}.get(len(self.faults), f"{len(self.faults)} faults")
+        images = number_of(of, "image")
+        images = images if looked_at == of else f"{looked_at} of {images}"
+        faults = number_of(len(self.faults), "fault") if self.faults else "no fault"
         return f"{self.dataset.name}: {faults} in {images} of {', '.join(self.counts) or 'no split'}"
 
 
@@ -85,7 +87,8 @@ def markdown(findings: Findings) -> str:
 def _split_lines(findings: Findings, split: str, statistics: SplitStatistics) -> list[str]:
     count = findings.counts[split]
     sampled = f"; {statistics.images} of them looked at, chosen by seed {findings.seed}"
-    lines = [f"{count} images{'' if statistics.images == count else sampled}; {statistics.labels} labels read.", ""]
+    images = f"{number_of(count, 'image')}{'' if statistics.images == count else sampled}"
+    lines = [f"{images}; {number_of(statistics.labels, 'label')} read.", ""]
     if statistics.sizes:
         lines += [*_size_lines(statistics), "", *_color_lines(findings.dataset, statistics), ""]
     if statistics.labels:
@@ -99,7 +102,7 @@ def _size_lines(statistics: SplitStatistics) -> list[str]:
     for name, values in _extents(statistics).items():
         cells = (f"{values['min']}", f"{values['median']:g}", f"{values['max']}")
         lines.append(markdown_row((name, *cells)))
-    sizes = "1 size" if len(statistics.sizes) == 1 else f"{len(statistics.sizes)} sizes"
+    sizes = number_of(len(statistics.sizes), "size")
     most = f"the most frequent is {height}x{width} (height x width), of {times} of {statistics.sizes.total()} images"
     return [*lines, "", f"{sizes}; {most}."]
 

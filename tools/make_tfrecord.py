@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from database.counts import number_of
 from database.datasets import Dataset, DatasetError, Sample, find_samples
 from database.images import ImageError, set_max_pixels
 from tools.console import import_tensorflow, run_script, set_up_logging
@@ -137,7 +138,8 @@ def main(arguments: Sequence[str]) -> None:
         from_list=getattr(config, config.list_flag, None) is not None,
         holdout=held_out_fraction(config),
     )
-    logger.info("%d samples in %d shards and their index are in %s", index.num_samples, len(index.shards), folder)
+    written = f"{number_of(index.num_samples, 'sample')} in {number_of(len(index.shards), 'shard')}"
+    logger.info("%s and their index are in %s", written, folder)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from database.containment import path_inside
 from database.datasets import Dataset
@@ -181,7 +181,10 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
         logger.info("the run of these flags: %s", fitting[0].path)
         return fitting[0]
     if others:
-        _tell_nearest(identity, others, config)
+        nearest = _nearest(identity, others, config)
+        if not config.auto_resume or nearest.has_other_contents:
+            raise nearest.fault(config)
+        logger.info("a new run begins; the nearest, %s, differs in %s", nearest.folder.path, nearest.differing)
     return named
 
 
@@ -219,23 +222,39 @@ def _reads_w0(config: TrainConfig) -> bool:
     return DECAY_MODES[config.weight_decay_mode].needs_start and not config.eval_only
 
 
-def _tell_nearest(identity: RunIdentity, others: Sequence[tuple[RunFolder, RunIdentity]], config: TrainConfig) -> None:
-    """Raises, or with `--auto_resume` logs, how the most similar run differs."""
+class _Nearest(NamedTuple):
+    """The run that is most similar to one that is looked for.
+
+    Attributes:
+        folder: of the run.
+        differing: in what it differs, in words.
+        has_other_contents: whether nothing but the contents of files differs.
+    """
+
+    folder: RunFolder
+    differing: str
+    has_other_contents: bool
+
+    def fault(self, config: TrainConfig) -> FlagError | CheckpointError:
+        """The error to raise where a run is to go on, and this one is not it."""
+        path = self.folder.path
+        name = os.path.basename(path)
+        if self.has_other_contents:
+            return FlagError(
+                f"{path} has these flags, but {self.differing} have changed since it was started: add --run_name "
+                f"{name} to go on with the changed files, or another --run_name to begin a run"
+            )
+        return CheckpointError(
+            f"{os.path.dirname(path)}: no run has these flags; the nearest, {name}, differs in {self.differing}: "
+            "give the flags of the run" + (f", or --run_name {name}" if config.eval_only else "")
+        )
+
+
+def _nearest(identity: RunIdentity, others: Sequence[tuple[RunFolder, RunIdentity]], config: TrainConfig) -> _Nearest:
     folder, nearest = min(others, key=lambda pair: len(_decisive(identity, pair[1], config)))
     names = _decisive(identity, nearest, config)
     differing = ", ".join(dict.fromkeys(identity.told(name, nearest) for name in names))
-    name = os.path.basename(folder.path)
-    if set(names) <= _OF_CONTENTS:
-        raise FlagError(
-            f"{folder.path} has these flags, but {differing} have changed since it was started: add --run_name {name} "
-            "to go on with the changed files, or another --run_name to begin a run"
-        )
-    if not config.auto_resume:
-        raise CheckpointError(
-            f"{os.path.dirname(folder.path)}: no run has these flags; the nearest, {name}, differs in {differing}: "
-            "give the flags of the run" + (f", or --run_name {name}" if config.eval_only else "")
-        )
-    logger.info("a new run begins; the nearest, %s, differs in %s", folder.path, differing)
+    return _Nearest(folder, differing, set(names) <= _OF_CONTENTS)
 
 
 def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]:

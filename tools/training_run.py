@@ -269,7 +269,7 @@ def _warn_of_full_disk(config: TrainConfig, built: _Built, folder: RunFolder, st
 def _class_weights(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample]) -> tuple[float, ...] | None:
     if config.class_weights is None:
         return None
-    weights = class_weights(config.class_weights, samples, dataset.num_classes)
+    weights = class_weights(config.class_weights, samples, dataset.num_classes, dataset.expected_classes)
     log_class_weights(weights, dataset.class_names)
     return weights
 

@@ -16,7 +16,7 @@ from database.color_masks import ColorTable, color_table
 from database.datasets import DatasetError, custom_dataset, find_samples
 from database.images import ImageError, read_first_label_rows, read_label
 from database.loading import load_sample
-from database.palettes import PaletteError, read_ignored_colors, read_palette
+from database.palettes import PaletteError, read_palette
 from tests.database import label_files
 
 COLORS = ((128, 64, 128), (70, 70, 70), (0, 0, 255))
@@ -300,7 +300,6 @@ def test_ignored_colours_need_an_ignored_id():
 def test_ignored_colours_are_no_classes(tmp_path):
     path = tmp_path / "palette.txt"
     path.write_text(f"0 0 0 ignore\n{TEXT}")
-    assert read_palette(str(path), 3) == (("road", "wall", "sky"), COLORS)
-    assert read_ignored_colors(str(path)) == ((0, 0, 0),)
+    assert read_palette(str(path), 3) == (("road", "wall", "sky"), COLORS, ((0, 0, 0),))
     with pytest.raises(PaletteError, match="found 3 colours beside 1 of the name 'ignore', expected 4"):
         read_palette(str(path), 4)

@@ -42,13 +42,13 @@ FILES = {
         "colours.txt",
         "# colours\n1 2 3 Straße C#\n4 5 6 sky\n",
         lambda path: read_palette(path, 2),
-        (("Straße C#", "sky"), ((1, 2, 3), (4, 5, 6))),
+        (("Straße C#", "sky"), ((1, 2, 3), (4, 5, 6)), ()),
     ),
     "palette in JSON": (
         "colours.json",
         '[{"name": "Straße", "color": [1, 2, 3]},\n{"name": "sky", "color": [4, 5, 6]}]',
         lambda path: read_palette(path, 2),
-        (("Straße", "sky"), ((1, 2, 3), (4, 5, 6))),
+        (("Straße", "sky"), ((1, 2, 3), (4, 5, 6)), ()),
     ),
     "class weights": ("weights.txt", "# weights\n0.5\n2e0\n", lambda path: read_class_weights(path, 2), (0.5, 2.0)),
     "flags in YAML": (

@@ -70,7 +70,7 @@ def _list(path: Path) -> Any:
 
 
 def _palette(path: Path) -> Any:
-    names, palette = read_palette(str(path), 2)
+    names, palette, _ = read_palette(str(path), 2)
     assert np.array(palette).shape == (2, 3)
     assert legend(names or ("a", "b"), palette, 60).shape[1] == 60
     return names, palette

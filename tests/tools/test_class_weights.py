@@ -62,3 +62,19 @@ def test_median_frequency(tmp_path):
 def test_median_frequency_without_valid_pixels(tmp_path):
     with pytest.raises(ClassWeightsError, match="no pixel of the training labels is of a class"):
         class_weights("median_freq", _samples(tmp_path, [[255, 255]]), 4)
+
+
+def test_classes_that_no_label_shows_are_told(tmp_path, caplog):
+    """As with --check_data none, where nothing else tells; not those that the dataset is known to lack."""
+    samples = _samples(tmp_path, [[0, 2, 255]])
+    assert class_weights("median_freq", samples, 4, expected=(0, 1, 2)) == (1, 1, 1, 1)
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "--class_weights median_freq: no label of the training images shows class 1, which weighs 1" in line
+    caplog.clear()
+    assert class_weights("median_freq", samples, 4, expected=(0, 2)) == (1, 1, 1, 1)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_many_classes_that_no_label_shows_are_counted(tmp_path, caplog):
+    class_weights("median_freq", _samples(tmp_path, [[0, 1]]), 10, expected=range(10))
+    assert "shows class 2, 3, 4, 5, 6 and 3 more, which weighs 1" in caplog.text

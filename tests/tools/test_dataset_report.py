@@ -58,7 +58,7 @@ def test_markdown(findings):
     assert ignored in lines
     assert "In no image: car." in lines
     test = lines[lines.index("## test") :]
-    assert "1 images; 0 labels read." in test
+    assert "1 image; 0 labels read." in test
     assert not any("sky" in line for line in test)
     assert "- val: no list" in lines
 
