@@ -89,8 +89,8 @@ def tiff(
         photometric: 0 white is 0, 1 black is 0, 3 palette.
         sample_format: 1 unsigned, 2 signed, 3 fractions.
         fill_order: 2 for the lowest bit of a byte first.
-        compression: 1 none, 8 and 32946 deflate, 32773 PackBits.
-        predictor: 2 for differences along rows, with deflate.
+        compression: 1 none, 5 LZW, 8 and 32946 deflate, 32773 PackBits.
+        predictor: 2 for differences along rows, with LZW or deflate.
         more_pages: subfile types of further pages with the same pixels, 1 for a reduced copy.
     """
     height, width = ids.shape
@@ -108,6 +108,8 @@ def tiff(
         pixels = bytes(int(f"{byte:08b}"[::-1], 2) for byte in pixels)
     if compression in (8, 32946):
         pixels = zlib.compress(pixels)
+    elif compression == 5:
+        pixels = lzw(pixels)
     elif compression == 32773:  # literal runs alone
         pixels = b"".join(
             bytes([len(part) - 1]) + part
@@ -140,6 +142,64 @@ def tiff(
         if photometric == 3:
             out += struct.pack(f"{order}{len(colors)}H", *colors)
         out += pixels + b"\0" * (len(pixels) % 2)
+    return bytes(out)
+
+
+def lzw(data: bytes) -> bytes:
+    """LZW as in TIFF, not compressed: each byte is a code of 9 bits, with a clear code before the codes get longer."""
+    codes = [code for at in range(0, len(data), 200) for code in (256, *data[at : at + 200])] + [257]
+    number = 0
+    for code in codes:
+        number = number << 9 | code
+    filled = -9 * len(codes) % 8
+    return (number << filled).to_bytes((9 * len(codes) + filled) // 8, "big")
+
+
+def tiled_tiff(
+    ids: np.ndarray, bits: int, *, order: str = "<", photometric: int = 1, compression: int = 1, tile: int = 16
+) -> bytes:
+    """A TIFF of square tiles, those at the right and at the bottom filled up with 3.
+
+    Args:
+        ids: [H, W].
+        bits: 8, 16 or 32.
+        order, photometric: see `tiff`.
+        compression: 1 none, 5 LZW, 8 deflate.
+        tile: height and width of a tile, a multiple of 16.
+    """
+    height, width = ids.shape
+    across, down = -(-width // tile), -(-height // tile)
+    filled = np.pad(ids, ((0, down * tile - height), (0, across * tile - width)), constant_values=3)
+    pack = {1: bytes, 5: lzw, 8: zlib.compress}[compression]
+    tiles = [
+        pack(filled[row : row + tile, column : column + tile].astype(f"{order}u{bits // 8}").tobytes())
+        for row in range(0, down * tile, tile)
+        for column in range(0, across * tile, tile)
+    ]
+    size = 256 if photometric == 3 else 0
+    colors = [(index * 257 * channel) % 65536 for channel in (1, 3, 7) for index in range(size)]
+    out = bytearray(struct.pack(order + "2sHI", {"<": b"II", ">": b"MM"}[order], 42, 0))
+
+    def placed(content: bytes) -> int:
+        out.extend(b"\0" * (len(out) % 2))
+        place = len(out)
+        out.extend(content)
+        return place
+
+    offsets = [placed(content) for content in tiles]
+    entries = {
+        256: (4, [width]), 257: (4, [height]), 258: (3, [bits]), 259: (3, [compression]), 262: (3, [photometric]),
+        277: (3, [1]), 322: (4, [tile]), 323: (4, [tile]), 324: (4, offsets), 325: (4, [len(t) for t in tiles]),
+        **({320: (3, colors)} if colors else {}),
+    }  # fmt: skip
+    fields = []
+    for tag, (kind, values) in sorted(entries.items()):
+        letter = {3: "H", 4: "I"}[kind]
+        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
+        inside = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack(order + "I", placed(packed))
+        fields.append(struct.pack(order + "HHI", tag, kind, len(values)) + inside)
+    directory = placed(struct.pack(order + "H", len(fields)) + b"".join(fields) + bytes(4))
+    out[4:8] = struct.pack(order + "I", directory)
     return bytes(out)
 
 

@@ -20,7 +20,7 @@ GREYS = [(index, index, index) for index in range(256)]
 TIFF_CASES = [
     (bits, order, photometric, sample_format, fill_order, compression)
     for order in "<>"
-    for compression in (1, 8, 32946, 32773)
+    for compression in (1, 5, 8, 32946, 32773)
     for bits, photometric, sample_format, fill_order in [
         *[(bits, photometric, 1, fill) for bits in (1, 2, 4, 8) for photometric in (1, 3) for fill in (1, 2)],
         (12, 1, 1, 1), (16, 1, 1, 1), (16, 1, 1, 2), (32, 1, 1, 1), (8, 1, 2, 1), (16, 1, 2, 1), (32, 1, 2, 1),
@@ -130,13 +130,34 @@ def test_tiff_gives_its_ids_or_is_refused(case, width):
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bits", [8, 16, 32])
 @pytest.mark.parametrize("sample_format", [1, 2])
-def test_tiff_with_differences_along_rows(bits, order, sample_format):
-    content = label_files.tiff(IDS, bits, order=order, compression=8, predictor=2, sample_format=sample_format)
+@pytest.mark.parametrize("compression", [5, 8])
+def test_tiff_with_differences_along_rows(bits, order, sample_format, compression):
+    content = label_files.tiff(
+        IDS, bits, order=order, compression=compression, predictor=2, sample_format=sample_format
+    )
     read = ids_or_refusal(content)
     if (order, bits, sample_format) == (">", 32, 1):  # which Pillow does not know
         assert "cannot identify" in read
     else:
         np.testing.assert_array_equal(read, IDS)
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 1), (8, 3), (16, 1), (32, 1)])
+@pytest.mark.parametrize("size", [(5, 7), (16, 32), (37, 41)])
+def test_tiff_of_tiles(size, bits, photometric, order, compression):
+    ids = np.random.default_rng(4).integers(0, 3, size)
+    if bits > 8:
+        ids[0] += 300
+    content = label_files.tiled_tiff(ids, bits, order=order, photometric=photometric, compression=compression)
+    if (order, bits) == (">", 32):  # which Pillow does not know
+        assert "cannot identify" in ids_or_refusal(content)
+        return
+    np.testing.assert_array_equal(read_label("x", content), ids)
+    rows, height = read_first_label_rows("x", content, lambda height: 3)
+    np.testing.assert_array_equal(rows, ids[:3])
+    assert height == size[0]
 
 
 @given(st.data())
@@ -147,8 +168,8 @@ def test_any_ids_in_a_tiff(data):
     low, high = (0, 2**bits - 1) if kind == 1 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     size = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 6)))
     ids = np.array(data.draw(st.lists(st.integers(low, high), min_size=size[0] * size[1], max_size=size[0] * size[1])))
-    order, compression = data.draw(st.sampled_from("<>")), data.draw(st.sampled_from([1, 8, 32773]))
-    predictor = data.draw(st.sampled_from([1, 2])) if compression == 8 else 1
+    order, compression = data.draw(st.sampled_from("<>")), data.draw(st.sampled_from([1, 5, 8, 32773]))
+    predictor = data.draw(st.sampled_from([1, 2])) if compression in (5, 8) else 1
     read = ids_or_refusal(
         label_files.tiff(
             ids.reshape(size), bits, order=order, sample_format=kind, compression=compression, predictor=predictor
