@@ -81,7 +81,7 @@ class ColorTable:
         """
         colors: list[Color] = list(zip(table[0::3], table[1::3], table[2::3], strict=False))
         used = np.flatnonzero(np.bincount(indices.ravel(), minlength=1)).tolist()
-        if _is_grey_ramp(colors) or _is_of_one_color(colors, used):
+        if is_grey_ramp(colors) or _is_of_one_color(colors, used):
             return
         for index in used:
             if index < len(colors) and self._contradicts(index, colors[index]):
@@ -195,7 +195,7 @@ def segments_hint(path: str) -> str | None:
     )
 
 
-def _is_grey_ramp(table: Sequence[Color]) -> bool:
+def is_grey_ramp(table: Sequence[Color]) -> bool:
     """Whether index i has the colour i i i, but for black entries that fill the table up at its end."""
     colors = list(table)
     while colors and colors[-1] == (0, 0, 0):

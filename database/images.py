@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from database.atomic import written_atomically
-from database.color_masks import ColorTable
+from database.color_masks import Color, ColorTable, is_grey_ramp
 from database.image_opening import (
     MAX_PIXELS,
     PROGRAM_FORMATS,
+    Converter,
     ImageError,
     all_rows,
     decode,
@@ -39,6 +40,7 @@ __all__ = [
     "read_first_rows",
     "read_image",
     "read_label",
+    "read_label_with_table",
     "set_max_pixels",
     "write_image",
 ]
@@ -108,6 +110,34 @@ def read_label(path: str, content: bytes | None = None, colors: ColorTable | Non
       DatasetError: a colour stands for no id, or the colour table of a palette image contradicts `colors`.
     """
     return read_first_label_rows(path, content, colors=colors)[0]
+
+
+def read_label_with_table(
+    path: str, content: bytes | None = None, colors: ColorTable | None = None
+) -> tuple[np.ndarray, list[Color]]:
+    """As `read_label`, with the colour table of a palette image.
+
+    Returns:
+      The ids, and the colour of each index; none for files of other kinds and for a table that is a grey ramp, which
+      says nothing about what an index stands for.
+    """
+    table: list[Color] = []
+
+    def converter_of(image: Image.Image) -> Converter:
+        ids_of = ids_converter(image, path, colors)
+        is_indexed = image.mode == "P"
+
+        def ids_with_table(decoded: Image.Image) -> np.ndarray:
+            if is_indexed:
+                numbers = decoded.getpalette("RGB") or []
+                table.extend(zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=False))
+            return ids_of(decoded)
+
+        return ids_with_table
+
+    with decode_errors_named(path):
+        ids, _ = decode(path, content, all_rows, converter_of)
+    return ids, [] if is_grey_ramp(table) else table
 
 
 def read_first_label_rows(

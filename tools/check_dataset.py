@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,7 @@ from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
 from tools.flag_checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
 from tools.flag_parsing import comma_separated, file_path, flag, parse_flags
+from tools.index_colors import IndexColors
 from tools.label_rules import (
     LabelTally,
     classes_held_out,
@@ -160,11 +161,21 @@ def label_faults(
     roles: list[tuple[str, ...]] = [(split,) for split in splits if split != "test" and split not in together]
     if all(split in splits for split in together):
         roles.insert(0, together)
+    _tell_index_colors(statistics.values())
     return [
         Fault(",".join(role), fault)
         for role in roles
         for fault in _faults_of_role(config, dataset, role, splits, looked_at, statistics)
     ]
+
+
+def _tell_index_colors(statistics: Iterable[SplitStatistics]) -> None:
+    """Warns of palette images that give an index different colours."""
+    colors = IndexColors()
+    for found in statistics:
+        colors.merge(found.tally.index_colors)
+    if colors.contradiction is not None:
+        logger.warning("%s", colors.contradiction)
 
 
 def _faults_of_role(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from database.classes import IGNORE_LABEL
-from database.images import ImageError, read_image, read_label
+from database.color_masks import Color
+from database.images import ImageError, read_image, read_label_with_table
 from database.layouts import DatasetError, Sample
 from database.loading import check_same_size, unknown_id
 from tools.label_rules import LabelTally, counts_by_id
@@ -29,6 +30,7 @@ class SampleFacts:
         color_counts: int64 [3, 256], pixels by red, green and blue, None where it cannot be read.
         id_counts: pixels by id in the label file; empty without a label.
         faults: one line each.
+        table: the colours of a palette image by index, see `images.read_label_with_table`.
     """
 
     sample: Sample
@@ -36,6 +38,7 @@ class SampleFacts:
     color_counts: np.ndarray | None
     id_counts: Mapping[int, int]
     faults: tuple[str, ...]
+    table: Sequence[Color] = ()
 
 
 def inspect(sample: Sample) -> SampleFacts:
@@ -43,6 +46,7 @@ def inspect(sample: Sample) -> SampleFacts:
     faults: list[str] = []
     size = color_counts = None
     id_counts: dict[int, int] = {}
+    table: list[Color] = []
     try:
         image = read_image(sample.image, input_range=sample.input_range)
         size = image.shape[0], image.shape[1]
@@ -51,7 +55,7 @@ def inspect(sample: Sample) -> SampleFacts:
         faults.append(str(error))
     try:
         if sample.label is not None:
-            ids = read_label(sample.label, colors=sample.colors)
+            ids, table = read_label_with_table(sample.label, colors=sample.colors)
             id_counts = counts_by_id(ids)
             unknown = {file_id: pixels for file_id, pixels in id_counts.items() if file_id not in sample.label_map}
             faults += [str(unknown_id(sample.label, file_id, pixels)) for file_id, pixels in unknown.items()]
@@ -59,7 +63,7 @@ def inspect(sample: Sample) -> SampleFacts:
                 check_same_size(sample, size, ids.shape)
     except (DatasetError, ImageError) as error:
         faults.append(str(error))
-    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults))
+    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table)
 
 
 class SplitStatistics:
@@ -96,7 +100,7 @@ class SplitStatistics:
         if facts.id_counts:
             self.labels += 1
             self._add_label(facts)
-            self.tally.add(facts.sample, facts.id_counts)
+            self.tally.add(facts.sample, facts.id_counts, facts.table)
 
     def _add_label(self, facts: SampleFacts) -> None:
         found = np.zeros_like(self.pixels)

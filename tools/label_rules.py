@@ -12,12 +12,14 @@ from contextlib import closing
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.color_masks import Color
 from database.counts import number_of
 from database.datasets import Dataset
-from database.images import ImageError, has_palette, image_size, read_label
+from database.images import ImageError, has_palette, image_size, read_label_with_table
 from database.layouts import Sample
 from database.loading import check_same_size, label_path, unknown_id
 from tools.background import read_ahead
+from tools.index_colors import IndexColors
 from tools.label_advice import advice_on_ids, shown_ids
 from tools.progress import counted
 
@@ -37,17 +39,20 @@ def counts_by_id(ids: np.ndarray) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def label_counts(sample: Sample) -> dict[int, int]:
-    """Pixels by id of one label file, whose size is checked against its image's.
+def label_counts(sample: Sample) -> tuple[dict[int, int], list[Color]]:
+    """Pixels by id of one label file, whose size is checked against its image's, and its colour table.
+
+    Returns:
+        The pixels, and the colours of a palette image by index, see `images.read_label_with_table`.
 
     Raises:
         ImageError, TFRecordError: the label, or the header of the image, cannot be read; their sizes differ.
         DatasetError: the sample has no label.
     """
     path, contents = label_path(sample), sample.contents()
-    ids = read_label(path, contents.label, sample.colors)
+    ids, table = read_label_with_table(path, contents.label, sample.colors)
     check_same_size(sample, image_size(sample.image, contents.image), ids.shape)
-    return counts_by_id(ids)
+    return counts_by_id(ids), table
 
 
 class LabelTally:
@@ -60,6 +65,7 @@ class LabelTally:
         label_map: id in the files -> training id; 255 = ignored.
         classes: training ids of the classes that occur.
         unknown: path, id and pixels where an id is neither a class nor ignored.
+        index_colors: the colours that palette images give to the ids of classes.
     """
 
     def __init__(self) -> None:
@@ -70,15 +76,19 @@ class LabelTally:
         self.label_map: dict[int, int] = {}
         self.classes: set[int] = set()
         self.unknown: list[tuple[str, int, int]] = []
+        self.index_colors = IndexColors()
 
-    def add(self, sample: Sample, counts: Mapping[int, int]) -> None:
+    def add(self, sample: Sample, counts: Mapping[int, int], table: Sequence[Color] = ()) -> None:
         """Counts one label file.
 
         Args:
             sample: that the file belongs to.
             counts: pixels by id, see `counts_by_id`.
+            table: the colours of a palette image by index.
         """
         path = label_path(sample)
+        of_classes = [i for i in counts if sample.label_map.get(i, IGNORE_LABEL) != IGNORE_LABEL]
+        self.index_colors.add(path, {i: table[i] for i in of_classes if 0 <= i < len(table)})
         self.files += 1
         self.first = self.first or sample
         self.ids.update(counts)
@@ -94,6 +104,7 @@ class LabelTally:
         self.label_map.update(other.label_map)
         self.classes |= other.classes
         self.unknown += other.unknown
+        self.index_colors.merge(other.index_colors)
 
     @property
     def nothing_but_ignored(self) -> bool:
@@ -205,7 +216,7 @@ def tally_labels(
         DatasetError: a sample has no label.
     """
 
-    def counts_or_fault(sample: Sample) -> tuple[Sample, dict[int, int] | Exception]:
+    def counts_or_fault(sample: Sample) -> tuple[Sample, tuple[dict[int, int], list[Color]] | Exception]:
         try:
             return sample, label_counts(sample)
         except unreadable as error:
@@ -216,7 +227,7 @@ def tally_labels(
             if isinstance(found, Exception):
                 on_fault(found)
                 continue
-            tally.add(sample, found)
+            tally.add(sample, *found)
             if enough(tally):
                 return
 

@@ -103,6 +103,8 @@ def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: 
     for fault in (*unknown_id_faults(tally, dataset), ignored_fault(tally)):
         if fault is not None:
             raise DatasetError(fault)
+    if tally.index_colors.contradiction is not None:
+        logger.warning("%s", tally.index_colors.contradiction)
     missing = missing_classes(tally, dataset) if expected else frozenset()
     if missing:
         held_out = classes_held_out(

@@ -168,6 +168,8 @@ def check_labels(
         if others:
             _report(tally, dataset, title, len(samples))
         _refuse_unknown(tally, dataset)
+    if tally.index_colors.contradiction is not None:
+        logger.warning("%s", tally.index_colors.contradiction)
     fault = ignored_fault(tally)
     if fault is None and needs_all_classes:
         elsewhere = classes_held_out(
