@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from database.images import set_max_pixels
     from tools.cluster import tower_devices
+    from tools.data_checksums import DataChecksums
     from tools.preflight import check_training_data
     from tools.run_identity import choose_run
     from tools.run_lock import run_lock
@@ -48,7 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     check_log_dir(config.log_dir)
     samples = None if config.eval_only else training_samples(config, dataset, data_dir)
     held_out = validation_samples(config, dataset, data_dir)
-    folder = choose_run(config, dataset, samples, data_dir)
+    data = None if samples is None else DataChecksums.of(samples, data_dir)
+    held_out_data = DataChecksums.of(held_out, data_dir)
+    folder = choose_run(config, dataset, data)
     logger.info("run: %s", folder.path)
     trained = None
     with ExitStack() as held:
@@ -56,8 +59,9 @@ def main(arguments: Sequence[str]) -> None:
             with writing_to(folder):
                 held.enter_context(run_lock(folder.path))
             check_training_data(config, dataset, samples, held_out, folder)
-            trained = train(config, dataset, samples, folder, held_out)
-        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder, trained), folder)
+            trained = train(config, dataset, samples, folder, held_out, data, held_out_data)
+        prefix = snapshot_to_score(config, folder, trained)
+        scores = validate(config, dataset, held_out, prefix, folder, held_out_data)
     if scores is not None:
         print(text_table(scores, dataset.class_names))
 

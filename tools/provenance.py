@@ -18,7 +18,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
-from tools.data_checksums import data_checksums
+from tools.data_checksums import DataChecksums
 from tools.flags import PredictConfig, WeightsConfig
 from tools.model_record import ModelRecord
 from tools.record_rules import RecordError
@@ -110,7 +110,7 @@ def provenance_of(
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
     data: dict[str, Any] = {}
     if isinstance(config, PredictConfig) and samples is not None and data_dir is not None:
-        checksums = list(data_checksums(samples, data_dir))
+        checksums = list(DataChecksums.of(samples, data_dir).values)
         data = {"split": config.mode, "images": len(samples), "data_sha256": checksums}
     snapshot = snapshot_header(prefix)
     decisive = [snapshot["checkpoint_sha256"], of_record, settings, data]

@@ -17,11 +17,11 @@ from typing import Any
 
 from database.containment import path_inside
 from database.datasets import Dataset
-from database.layouts import Sample
 from model.regularizers import DECAY_MODES
 from tools import run_origin
 from tools.checkpoint import CheckpointError, checksum
 from tools.class_weights import MEDIAN_FREQUENCY, read_class_weights
+from tools.data_checksums import DataChecksums
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.record_rules import RecordError
@@ -73,16 +73,13 @@ class RunIdentity:
     entries: Mapping[str, Any]
 
     @classmethod
-    def of_command(
-        cls, config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] | None, data_dir: str
-    ) -> RunIdentity:
+    def of_command(cls, config: TrainConfig, dataset: Dataset, data: DataChecksums | None) -> RunIdentity:
         """Describes the run that flags and data begin.
 
         Args:
             config: flags.
             dataset: that the flags describe.
-            samples: to train on, None where they are not known.
-            data_dir: that the samples lie in.
+            data: checksums of what is trained on, None where that is not known.
 
         Raises:
             CheckpointError: there is no checkpoint to start from, unless a run is continued or scored.
@@ -100,7 +97,7 @@ class RunIdentity:
             _TOWERS: config.gpu_num if config.dynamic_size else None,
             _PRETRAINED: pretrained,
             _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
-            **({} if samples is None else run_origin.samples_entries(samples, data_dir)),
+            **({} if data is None else run_origin.samples_entries(data)),
         }
         if pretrained is None:
             entries |= _OF_START_UNKNOWN
@@ -146,7 +143,7 @@ class RunIdentity:
         return f"{_NAMES.get(name, f'--{name}')} ({_shown(here)} here, {_shown(there)} there)"
 
 
-def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] | None, data_dir: str) -> RunFolder:
+def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None) -> RunFolder:
     """Finds the folder of the run that flags and data mean.
 
     It has the name of `--run_name`; otherwise that of `run_folder.model_id` and the digest of the run's identity. Where
@@ -154,7 +151,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
     of earlier versions have other names, and the number of steps may change.
 
     Args:
-        config, dataset, samples, data_dir: see `RunIdentity.of_command`.
+        config, dataset, data: see `RunIdentity.of_command`.
 
     Raises:
         CheckpointError: a run is to be continued or scored, and there are only others.
@@ -165,7 +162,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
     """
     if config.run_name is not None:
         return run_folder(config)
-    identity = RunIdentity.of_command(config, dataset, samples, data_dir)
+    identity = RunIdentity.of_command(config, dataset, data)
     parent = os.path.join(config.log_dir, config.database)
     named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
     if not _continues(config) or has_snapshots(named):

@@ -17,6 +17,7 @@ from database.layouts import Sample
 from tests.tools.runs import tiny_config, write_checkpoint
 from tools.checkpoint import CheckpointError
 from tools.class_weights import ClassWeightsError
+from tools.data_checksums import DataChecksums
 from tools.dataset_choice import dataset_of_flags
 from tools.flags import FlagError, TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
@@ -45,19 +46,23 @@ def samples_in(folder: Path, names: tuple[str, ...] = ("a", "b"), text: str = "x
     return found
 
 
+def data_of(samples, data_dir) -> DataChecksums | None:
+    return None if samples is None else DataChecksums.of(samples, data_dir)
+
+
 def config_in(tmp_path, **changes) -> TrainConfig:
     return tiny_config(str(tmp_path / "data"), str(tmp_path / "log"), **changes)
 
 
 def identity_of(config, samples, dataset=TOY, data_dir=None) -> RunIdentity:
-    return RunIdentity.of_command(config, dataset, samples, data_dir or str(config.data_dir))
+    return RunIdentity.of_command(config, dataset, data_of(samples, data_dir or str(config.data_dir)))
 
 
 def leave_run(config, samples, dataset=TOY, folder=None, pretrained=None, weights=None) -> RunFolder:
     """What a run leaves: a snapshot (by name) with its record; by default in the folder that is chosen for it."""
-    folder = RunFolder(folder) if folder else choose_run(config, dataset, samples, config.data_dir)
+    folder = RunFolder(folder) if folder else choose_run(config, dataset, data_of(samples, config.data_dir))
     backbone = None if pretrained is None else BackboneRecord.of_checkpoint(pretrained)
-    record = with_samples(ModelRecord.of_run(config, dataset, backbone), samples, config.data_dir)
+    record = with_samples(ModelRecord.of_run(config, dataset, backbone), data_of(samples, config.data_dir))
     record = with_class_weights(with_run_uuid(record, folder, resumed=False), weights)
     if pretrained is not None:
         record = with_pretrained(record, pretrained)
@@ -84,7 +89,9 @@ def test_flag_that_changes_the_weights_makes_another_run(tmp_path, samples, name
     other = dataclasses.replace(config, **{name: OTHER_FLAGS[name]})
     dataset = dataset_of_flags("Toy", other)
     assert identity_of(other, samples, dataset).digest != identity_of(config, samples).digest
-    assert choose_run(other, dataset, samples, other.data_dir) != choose_run(config, TOY, samples, config.data_dir)
+    assert choose_run(other, dataset, data_of(samples, other.data_dir)) != choose_run(
+        config, TOY, data_of(samples, config.data_dir)
+    )
 
 
 SAME_RUN = {
@@ -112,7 +119,7 @@ def test_every_flag_is_looked_at():
 def test_towers_share_out_one_batch(tmp_path, samples):
     one, two = (config_in(tmp_path, batch_size=batch, gpu_num=towers) for batch, towers in ((4, 1), (2, 2)))
     assert identity_of(one, samples).digest == identity_of(two, samples).digest
-    assert choose_run(one, TOY, samples, one.data_dir) == choose_run(two, TOY, samples, two.data_dir)
+    assert choose_run(one, TOY, data_of(samples, one.data_dir)) == choose_run(two, TOY, data_of(samples, two.data_dir))
     with_sizes = {"dynamic_size": True, "train_image_size": TrainConfig.train_image_size}
     one, two = (dataclasses.replace(config, **with_sizes) for config in (one, two))
     assert identity_of(one, samples).digest != identity_of(two, samples).digest
@@ -165,11 +172,11 @@ def test_fine_tuning_twice_starts_twice_from_the_same(tmp_path, samples):
         path.unlink()
     prefix = write_checkpoint(first.snapshot(1), {"w": np.ones(2, np.float32)})
     fine_tuning = config_in(tmp_path, fine_tune_filename=first.path)
-    second = choose_run(fine_tuning, TOY, samples, fine_tuning.data_dir)
+    second = choose_run(fine_tuning, TOY, data_of(samples, fine_tuning.data_dir))
     assert second != first
     assert model_id(fine_tuning) in second.path
     leave_run(fine_tuning, samples, pretrained=prefix)
-    assert choose_run(fine_tuning, TOY, samples, fine_tuning.data_dir) == second
+    assert choose_run(fine_tuning, TOY, data_of(samples, fine_tuning.data_dir)) == second
 
 
 def test_checkpoint_to_start_from(tmp_path, samples):
@@ -187,7 +194,7 @@ def test_checkpoint_to_start_from(tmp_path, samples):
 
 def test_name_is_readable_and_ends_with_the_digest(tmp_path, samples):
     config = config_in(tmp_path)
-    folder = choose_run(config, TOY, samples, config.data_dir)
+    folder = choose_run(config, TOY, data_of(samples, config.data_dir))
     assert os.path.dirname(folder.path) == os.path.join(config.log_dir, "Toy")
     readable, digest = os.path.basename(folder.path).rsplit("-", 1)
     assert readable == model_id(config)
@@ -196,7 +203,9 @@ def test_name_is_readable_and_ends_with_the_digest(tmp_path, samples):
 
 def test_name_by_the_user(tmp_path, samples):
     config = config_in(tmp_path, run_name="seed 0")
-    assert choose_run(config, TOY, samples, config.data_dir).path == os.path.join(config.log_dir, "Toy", "seed 0")
+    assert choose_run(config, TOY, data_of(samples, config.data_dir)).path == os.path.join(
+        config.log_dir, "Toy", "seed 0"
+    )
     for name in ("../x", "", " ", "..", "a/b", "a.earlier-1"):
         with pytest.raises(FlagError, match=f"--run_name '{name}' is no name for a run"):
             dataclasses.replace(config, run_name=name)
@@ -214,7 +223,7 @@ def test_run_is_found_again(tmp_path, samples, how):
     for changes in ({}, {"train_max_iter": 9}, {"gpu_num": 2, "batch_size": 1}):
         again = dataclasses.replace(config, **changes, **how)
         known = None if again.eval_only else samples
-        assert choose_run(again, TOY, known, again.data_dir) == folder
+        assert choose_run(again, TOY, data_of(known, again.data_dir)) == folder
 
 
 @pytest.mark.parametrize("how", CONTINUING)
@@ -229,14 +238,14 @@ def test_run_of_an_earlier_version_is_found(tmp_path, samples, how):
             del values["flags"][name]
         path.write_text(json.dumps(values))
     again = dataclasses.replace(config, **how)
-    assert choose_run(again, TOY, None if again.eval_only else samples, again.data_dir) == folder
+    assert choose_run(again, TOY, data_of(None if again.eval_only else samples, again.data_dir)) == folder
 
 
 def test_new_run_is_not_looked_for(tmp_path, samples):
     config = config_in(tmp_path)
     earlier = leave_run(config, samples)
     more_steps = dataclasses.replace(config, train_max_iter=9)
-    assert choose_run(more_steps, TOY, samples, config.data_dir) != earlier
+    assert choose_run(more_steps, TOY, data_of(samples, config.data_dir)) != earlier
 
 
 def test_nearest_run_is_named(tmp_path, samples):
@@ -245,16 +254,16 @@ def test_nearest_run_is_named(tmp_path, samples):
     config = config_in(tmp_path, resume_step="latest", batch_size=4)
     words = rf"{os.path.basename(near.path)}, differs in --batch_size times --gpu_num \(4 here, 3 there\)"
     with pytest.raises(CheckpointError, match=words):
-        choose_run(config, TOY, samples, config.data_dir)
+        choose_run(config, TOY, data_of(samples, config.data_dir))
     with pytest.raises(CheckpointError, match=r"--seed \(7 here, 0 there\)"):
-        choose_run(config_in(tmp_path, batch_size=3, seed=7, eval_only=True), TOY, None, config.data_dir)
+        choose_run(config_in(tmp_path, batch_size=3, seed=7, eval_only=True), TOY, data_of(None, config.data_dir))
 
 
 def test_new_run_begins_beside_others_and_says_so(tmp_path, samples, caplog):
     caplog.set_level("INFO")
     near = leave_run(config_in(tmp_path), samples)
     config = config_in(tmp_path, auto_resume=True, seed=3)
-    assert choose_run(config, TOY, samples, config.data_dir).path.startswith(os.path.dirname(near.path))
+    assert choose_run(config, TOY, data_of(samples, config.data_dir)).path.startswith(os.path.dirname(near.path))
     assert f"nearest, {near.path}, differs in --seed (3 here, 0 there)" in caplog.text
 
 
@@ -267,10 +276,12 @@ def test_changed_data_are_asked_about(tmp_path, samples, how, caplog):
     again = dataclasses.replace(config, **how)
     name = os.path.basename(folder.path)
     with pytest.raises(FlagError, match=f"contents of the training files have changed .* --run_name {name}"):
-        choose_run(again, TOY, samples, config.data_dir)
+        choose_run(again, TOY, data_of(samples, config.data_dir))
     named = dataclasses.replace(again, run_name=name)
-    assert choose_run(named, TOY, samples, config.data_dir) == folder
-    check_same_run(folder, dataclasses.replace(named, resume_step=1, auto_resume=False), TOY, samples, config.data_dir)
+    assert choose_run(named, TOY, data_of(samples, config.data_dir)) == folder
+    check_same_run(
+        folder, dataclasses.replace(named, resume_step=1, auto_resume=False), TOY, data_of(samples, config.data_dir)
+    )
     assert f"have changed since {folder.path} was started" in caplog.text
 
 
@@ -279,9 +290,9 @@ def test_several_runs_fit(tmp_path, samples):
     for steps in (5, 6):
         leave_run(dataclasses.replace(config, train_max_iter=steps), samples)
     with pytest.raises(FlagError, match="2 runs have these flags .*--run_name"):
-        choose_run(dataclasses.replace(config, train_max_iter=9, resume_step=1), TOY, samples, config.data_dir)
+        choose_run(dataclasses.replace(config, train_max_iter=9, resume_step=1), TOY, data_of(samples, config.data_dir))
     exact = dataclasses.replace(config, train_max_iter=6, resume_step=1)
-    assert choose_run(exact, TOY, samples, config.data_dir).path.endswith(identity_of(exact, samples).digest)
+    assert choose_run(exact, TOY, data_of(samples, config.data_dir)).path.endswith(identity_of(exact, samples).digest)
 
 
 def test_what_is_no_run_is_passed_over(tmp_path, samples, caplog):
@@ -294,7 +305,7 @@ def test_what_is_no_run_is_passed_over(tmp_path, samples, caplog):
     Path(damaged.snapshots, "config.json").write_text("{")
     Path(parent, "notes.txt").write_text("")
     again = dataclasses.replace(config, train_max_iter=9, auto_resume=True)
-    assert choose_run(again, TOY, samples, config.data_dir).path.endswith(identity_of(again, samples).digest)
+    assert choose_run(again, TOY, data_of(samples, config.data_dir)).path.endswith(identity_of(again, samples).digest)
     assert "damaged/snapshot/config.json" in caplog.text
 
 
@@ -305,7 +316,7 @@ def test_checkpoint_of_the_start_is_gone(tmp_path, samples):
     folder = leave_run(config, samples, pretrained=prefix)
     shutil.rmtree(tmp_path / "w")
     again = dataclasses.replace(config, resume_step=1)
-    assert choose_run(again, TOY, samples, config.data_dir) == folder
+    assert choose_run(again, TOY, data_of(samples, config.data_dir)) == folder
 
 
 def test_own_data_with_class_weights(tmp_path, samples):
@@ -316,10 +327,10 @@ def test_own_data_with_class_weights(tmp_path, samples):
     dataset = custom_dataset(2)
     folder = leave_run(config, samples, dataset, weights=(1.0, 2.5))
     more = dataclasses.replace(config, train_max_iter=8, resume_step=1)
-    assert choose_run(more, dataset, samples, config.data_dir) == folder
+    assert choose_run(more, dataset, data_of(samples, config.data_dir)) == folder
     (tmp_path / "weights.txt").write_text("1 3")
     with pytest.raises(CheckpointError, match="differs in --class_weights"):
-        choose_run(more, dataset, samples, config.data_dir)
+        choose_run(more, dataset, data_of(samples, config.data_dir))
 
 
 @pytest.mark.parametrize(("batch_size", "gpu_num"), [(1, 2), (2, 1)])
@@ -328,10 +339,12 @@ def test_batch_shared_out_otherwise_is_resumed(tmp_path, samples, batch_size, gp
     config = config_in(tmp_path, batch_size=2, gpu_num=1)
     folder = leave_run(config, samples)
     again = dataclasses.replace(config, batch_size=batch_size, gpu_num=gpu_num, resume_step=1)
-    check_same_run(folder, again, TOY, samples, config.data_dir)
+    check_same_run(folder, again, TOY, data_of(samples, config.data_dir))
     assert ("before 1 x 2: equal" in caplog.text) == (gpu_num == 2)
     with pytest.raises(FlagError, match="--batch_size is 3"):
-        check_same_run(folder, dataclasses.replace(again, batch_size=3, gpu_num=1), TOY, samples, config.data_dir)
+        check_same_run(
+            folder, dataclasses.replace(again, batch_size=3, gpu_num=1), TOY, data_of(samples, config.data_dir)
+        )
 
 
 def test_folder_without_snapshots_does_not_hide_the_run(tmp_path, samples):
@@ -340,7 +353,7 @@ def test_folder_without_snapshots_does_not_hide_the_run(tmp_path, samples):
     folder = leave_run(config, samples)
     more = dataclasses.replace(config, train_max_iter=9, auto_resume=True)
     os.makedirs(os.path.join(config.log_dir, "Toy", f"{model_id(more)}-{identity_of(more, samples).digest}"))
-    assert choose_run(more, TOY, samples, config.data_dir) == folder
+    assert choose_run(more, TOY, data_of(samples, config.data_dir)) == folder
 
 
 def test_checkpoint_of_the_start_was_replaced(tmp_path, samples):
@@ -352,7 +365,7 @@ def test_checkpoint_of_the_start_was_replaced(tmp_path, samples):
     for record in (BackboneRecord("resnet_v1_34"), BackboneRecord("resnet_v1_18", color_switch=True)):
         record.write(str(tmp_path / "w"))
         again = dataclasses.replace(config, resume_step=1)
-        assert choose_run(again, TOY, samples, config.data_dir) == folder
+        assert choose_run(again, TOY, data_of(samples, config.data_dir)) == folder
 
 
 def test_scoring_may_name_the_run(tmp_path, samples):
@@ -360,5 +373,5 @@ def test_scoring_may_name_the_run(tmp_path, samples):
     config = config_in(tmp_path, seed=3, eval_only=True)
     name = os.path.basename(near.path)
     with pytest.raises(CheckpointError, match=f"or --run_name {name}$"):
-        choose_run(config, TOY, None, config.data_dir)
-    assert choose_run(dataclasses.replace(config, run_name=name), TOY, None, config.data_dir) == near
+        choose_run(config, TOY, data_of(None, config.data_dir))
+    assert choose_run(dataclasses.replace(config, run_name=name), TOY, data_of(None, config.data_dir)) == near
