@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from database.folders import walked
 from database.json_files import read_json
-from database.regular_files import regular_file
+from tools import snapshot_files
 from tools.flag_parsing import FlagError
 from tools.run_folder import EARLIER
 
@@ -225,21 +225,14 @@ def _weights_in(folder: str) -> _Weights:
     best = set()
     for part in (_SNAPSHOT, _BEST):
         for index in glob.glob(os.path.join(glob.escape(folder), part, "*.index")):
-            checksum, step = _checksum(index), _STEP.search(index)
-            if checksum is not None and part == _BEST:
-                best.add(checksum)
-            elif checksum is not None and step is not None:
-                by_step[int(step.group(1))] = checksum
+            step = _STEP.search(index)
+            with suppress(OSError):
+                checksum = snapshot_files.checksum(index.removesuffix(snapshot_files.INDEX_ENDING))
+                if part == _BEST:
+                    best.add(checksum)
+                elif step is not None:
+                    by_step[int(step.group(1))] = checksum
     return _Weights(by_step, frozenset(best))
-
-
-def _checksum(index: str) -> str | None:
-    """As `tools.checkpoint.checksum`, without TensorFlow."""
-    try:
-        with open(index, "rb", opener=regular_file) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _read_object(path: str) -> dict[str, Any] | None:

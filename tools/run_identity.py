@@ -23,10 +23,11 @@ from tools.checkpoint import CheckpointError, checksum
 from tools.class_weights import MEDIAN_FREQUENCY, read_class_weights
 from tools.data_checksums import DataChecksums
 from tools.flags import FlagError, TrainConfig
+from tools.known_runs import runs_in
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.record_rules import RecordError
 from tools.run_agreement import FREE_ON_RESUME, HELD_BY_CONTENT, NETWORK_FLAGS
-from tools.run_folder import EARLIER, RunFolder, model_id, names_in, run_folder
+from tools.run_folder import RunFolder, model_id, run_folder
 from tools.snapshots import has_snapshots
 from tools.training_start import pretrained_checkpoint
 
@@ -169,7 +170,8 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
         return named
     if not _reads_w0(config):  # what the run started from may have been replaced since
         identity = dataclasses.replace(identity, entries={**identity.entries, **_OF_START_UNKNOWN})
-    others = _runs_in(parent)
+    known = [(run.folder, run.record) for run in runs_in(parent)]
+    others = [(folder, RunIdentity.of_record(record)) for folder, record in known if record is not None]
     fitting = [folder for folder, other in others if not _decisive(identity, other, config)]
     if len(fitting) > 1:
         names = ", ".join(os.path.basename(folder.path) for folder in fitting)
@@ -184,23 +186,6 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
 
 def _continues(config: TrainConfig) -> bool:
     return config.resume_step is not None or config.auto_resume or config.eval_only
-
-
-def _runs_in(parent: str) -> list[tuple[RunFolder, RunIdentity]]:
-    """The runs in a folder that have snapshots and a sound record, by name; not those that were set aside."""
-    found = []
-    for name in names_in(parent):
-        folder = RunFolder(os.path.join(parent, name))
-        if EARLIER.search(name) or not has_snapshots(folder):
-            continue
-        try:
-            record = ModelRecord.read(folder.snapshots) or ModelRecord.read(folder.path)
-        except RecordError as error:
-            logger.warning("%s", error)
-            continue
-        if record is not None:
-            found.append((folder, RunIdentity.of_record(record)))
-    return found
 
 
 def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) -> list[str]:
