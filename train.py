@@ -13,19 +13,20 @@ from contextlib import ExitStack
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
+from tools.interruption import RunSoFar
 from tools.stop_requests import stopping_at_warnings
 
 logger = logging.getLogger(__name__)
 
-_NOT_IN_A_STEP = (
-    "while no step was running: what was written stays, and no step is lost: start again with the same flags, and with "
-    "--resume_step latest where the run has a snapshot"
-)
 
-
-@stopping_at_warnings(_NOT_IN_A_STEP)
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, trains and validates."""
+    run_so_far = RunSoFar()
+    with stopping_at_warnings(run_so_far.told):
+        _train_and_score(arguments, run_so_far)
+
+
+def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     data = None if samples is None else DataChecksums.of(samples, data_dir)
     held_out_data = DataChecksums.of(held_out, data_dir)
     folder = choose_run(config, dataset, data)
+    run_so_far.is_in(folder, goes_on=config.resume_step is not None or config.auto_resume or config.eval_only)
     logger.info("run: %s", folder.path)
     trained = None
     with ExitStack() as held:
