@@ -20,6 +20,7 @@ from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import SNAPSHOT_NAME, RunFolder
 from tools.score_files import CHECKSUM, RecordedScore
+from tools.tables import percent
 from tools.training import writing_to
 
 logger = logging.getLogger(__name__)
@@ -112,15 +113,15 @@ def keep_if_best(
     is_kept = best is not None and (best.step, best.checksum) == (step, checksum)
     is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
     if math.isnan(scores.mean_iou) or not is_higher:
-        told = "" if best is None else f"; the best so far is {best.mean_iou:.4f}, of step {best.step}"
-        logger.info("step %d: mIoU %.4f%s", step, scores.mean_iou, told)
+        told = "" if best is None else f"; the best so far is {percent(best.mean_iou)}, of step {best.step}"
+        logger.info("step %d: mIoU %% %s%s", step, percent(scores.mean_iou), told)
         return False
     with writing_to(folder):
         if not is_kept:
             _copy_snapshot(folder, step)
         _write_note(folder, step, checksum, scores, settings)
         _remove_all_but(folder, step)
-    logger.info("step %d: mIoU %.4f, the best so far, kept in %s", step, scores.mean_iou, folder.best)
+    logger.info("step %d: mIoU %% %s, the best so far, kept in %s", step, percent(scores.mean_iou), folder.best)
     return True
 
 

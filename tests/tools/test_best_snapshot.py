@@ -80,9 +80,9 @@ def test_a_line_says_whether_it_is_the_best(folder, caplog):
     for step, mean_iou in ((1, math.nan), (2, 0.5), (3, 0.25)):
         keep_if_best(folder, step, scores_with(mean_iou))
     assert caplog.messages == [
-        "step 1: mIoU nan",
-        f"step 2: mIoU 0.5000, the best so far, kept in {folder.best}",
-        "step 3: mIoU 0.2500; the best so far is 0.5000, of step 2",
+        "step 1: mIoU % n/a",
+        f"step 2: mIoU % 50.00, the best so far, kept in {folder.best}",
+        "step 3: mIoU % 25.00; the best so far is 50.00, of step 2",
     ]
 
 
