@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 _SCORES = "best.json"
 _SETTINGS = "scored_with"
 
+# The entries of `validation.scoring_settings`: that of the images, and those that are named otherwise than the flags.
+_DATA = "data_sha256"
+_FLAGS = {"window": "test_image_size"}
+
 
 @dataclass(frozen=True)
 class Best:
@@ -78,14 +82,23 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
     if best is None or best.settings is None or best.settings == settings:
         return
     differing = [
-        f"{name} ({settings.get(name)} here, {best.settings.get(name)} there)"
+        _told(name, settings.get(name), best.settings.get(name))
         for name in sorted({*settings, *best.settings})
         if settings.get(name) != best.settings.get(name)
     ]
     raise FlagError(
-        f"{folder.best} was scored with other settings, so that later scores do not compare: {', '.join(differing)}; "
-        "give the flags and validation images that it was scored with, or move that folder away"
+        f"{folder.best} was scored otherwise than now, so that later scores do not compare with its "
+        f"mIoU % {percent(best.mean_iou)}: {', '.join(differing)}; go on with those flags and validation images, or "
+        f"rename {folder.best}, so that the best is chosen among the scores from here on"
     )
+
+
+def _told(name: str, here: Any, there: Any) -> str:
+    """Says in words how a setting of the scoring differs."""
+    if name != _DATA:
+        return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
+    parts = zip(("names", "sizes", "contents"), here or (None,) * 3, there or (None,) * 3, strict=False)
+    return f"the validation images or labels ({', '.join(part for part, now, then in parts if now != then)})"
 
 
 def keep_if_best(
