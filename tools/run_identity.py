@@ -46,6 +46,9 @@ _BATCH, _TOWERS, _NETWORK, _CLASSES = "batch", "towers", "network_details", "cla
 _INPUT = ("color_switch", "image_mean", "upsample_input", "input_range")
 _PRETRAINED, _CLASS_WEIGHTS = "pretrained", "class_weights"
 
+# Characters of a value that are shown, as of weights of many classes.
+_LONGEST_VALUE = 60
+
 # What to call the entries that are no flags.
 _NAMES = {
     _BATCH: "--batch_size times --gpu_num",
@@ -138,7 +141,7 @@ class RunIdentity:
 
     def told(self, name: str, other: RunIdentity) -> str:
         """Says in words how an entry differs."""
-        if name in _NAMES and name not in (_BATCH, _TOWERS):
+        if name in _NAMES and name not in (_BATCH, _TOWERS, _CLASS_WEIGHTS):
             return _NAMES[name]
         here, there = self.entries[name], other.entries[name]
         return f"{_NAMES.get(name, f'--{name}')} ({_shown(here)} here, {_shown(there)} there)"
@@ -263,4 +266,5 @@ def _may_be_none(name: str) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}..."

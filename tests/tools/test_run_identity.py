@@ -17,7 +17,7 @@ from tools.class_weights import ClassWeightsError
 from tools.dataset_choice import dataset_of_flags
 from tools.flags import TrainConfig
 from tools.run_folder import model_id
-from tools.run_identity import FLAGS_IN_IDENTITY
+from tools.run_identity import FLAGS_IN_IDENTITY, RunIdentity
 
 
 @pytest.fixture
@@ -114,6 +114,13 @@ def test_class_weights_by_their_numbers(tmp_path, samples):
     path.write_text("3")
     with pytest.raises(ClassWeightsError, match="weights.txt"):
         identity_of(config, samples)
+
+
+def test_weights_of_many_classes_are_told_in_a_short_line():
+    one, two = (RunIdentity({"class_weights": [weight] * 150}) for weight in (0.25, 0.75))
+    told = one.told("class_weights", two)
+    assert told.startswith("--class_weights (0.25,0.25,")
+    assert len(told) < 160
 
 
 def test_fine_tuning_twice_starts_twice_from_the_same(tmp_path, samples):
