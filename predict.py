@@ -69,17 +69,7 @@ def report(
     from tools.training import writing_to
 
     step = checkpoint_step(prefix)
-    header = {
-        **provenance.header,
-        "multi_scale": int(config.ms),
-        "mirror": int(config.mirror),
-        "window": record.test_image_size,
-        "upsample_input": record.upsample_input,
-        "input_range": record.input_range,
-        "float_type": config.float_type,
-        "test_max_iter": config.test_max_iter,
-    }
-    tables.write_tables(scores, record.class_names, folder, header=header)
+    tables.write_tables(scores, record.class_names, folder, header=provenance.header)
     provenance.write(folder)
     print(tables.text_table(scores, record.class_names))
     if config.follow is not None:

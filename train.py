@@ -13,24 +13,26 @@ from contextlib import ExitStack
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
+from tools.interruption import RunSoFar
 from tools.stop_requests import stopping_at_warnings
 
 logger = logging.getLogger(__name__)
 
-_NOT_IN_A_STEP = (
-    "while no step was running: what was written stays, and no step is lost: start again with the same flags, and with "
-    "--resume_step latest where the run has a snapshot"
-)
 
-
-@stopping_at_warnings(_NOT_IN_A_STEP)
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, trains and validates."""
+    run_so_far = RunSoFar()
+    with stopping_at_warnings(run_so_far.told):
+        _train_and_score(arguments, run_so_far)
+
+
+def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
     from tools.cluster import tower_devices
+    from tools.data_checksums import DataChecksums
     from tools.preflight import check_training_data
     from tools.run_identity import choose_run
     from tools.run_lock import run_lock
@@ -48,7 +50,10 @@ def main(arguments: Sequence[str]) -> None:
     check_log_dir(config.log_dir)
     samples = None if config.eval_only else training_samples(config, dataset, data_dir)
     held_out = validation_samples(config, dataset, data_dir)
-    folder = choose_run(config, dataset, samples, data_dir)
+    data = None if samples is None else DataChecksums.of(samples, data_dir)
+    held_out_data = DataChecksums.of(held_out, data_dir)
+    folder = choose_run(config, dataset, data)
+    run_so_far.is_in(folder, goes_on=config.resume_step is not None or config.auto_resume or config.eval_only)
     logger.info("run: %s", folder.path)
     trained = None
     with ExitStack() as held:
@@ -56,8 +61,9 @@ def main(arguments: Sequence[str]) -> None:
             with writing_to(folder):
                 held.enter_context(run_lock(folder.path))
             check_training_data(config, dataset, samples, held_out, folder)
-            trained = train(config, dataset, samples, folder, held_out)
-        scores = validate(config, dataset, held_out, snapshot_to_score(config, folder, trained), folder)
+            trained = train(config, dataset, samples, folder, held_out, data, held_out_data)
+        prefix = snapshot_to_score(config, folder, trained)
+        scores = validate(config, dataset, held_out, prefix, folder, held_out_data)
     if scores is not None:
         print(text_table(scores, dataset.class_names))
 

@@ -20,12 +20,17 @@ from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import SNAPSHOT_NAME, RunFolder
 from tools.score_files import CHECKSUM, RecordedScore
+from tools.tables import percent
 from tools.training import writing_to
 
 logger = logging.getLogger(__name__)
 
 _SCORES = "best.json"
 _SETTINGS = "scored_with"
+
+# The entries of `validation.scoring_settings`: that of the images, and those that are named otherwise than the flags.
+_DATA = "data_sha256"
+_FLAGS = {"window": "test_image_size"}
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,23 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
     if best is None or best.settings is None or best.settings == settings:
         return
     differing = [
-        f"{name} ({settings.get(name)} here, {best.settings.get(name)} there)"
+        _told(name, settings.get(name), best.settings.get(name))
         for name in sorted({*settings, *best.settings})
         if settings.get(name) != best.settings.get(name)
     ]
     raise FlagError(
-        f"{folder.best} was scored with other settings, so that later scores do not compare: {', '.join(differing)}; "
-        "give the flags and validation images that it was scored with, or move that folder away"
+        f"{folder.best} was scored otherwise than now, so that later scores do not compare with its "
+        f"mIoU % {percent(best.mean_iou)}: {', '.join(differing)}; go on with those flags and validation images, or "
+        f"rename {folder.best}, so that the best is chosen among the scores from here on"
     )
+
+
+def _told(name: str, here: Any, there: Any) -> str:
+    """Says in words how a setting of the scoring differs."""
+    if name != _DATA:
+        return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
+    parts = zip(("names", "sizes", "contents"), here or (None,) * 3, there or (None,) * 3, strict=False)
+    return f"the validation images or labels ({', '.join(part for part, now, then in parts if now != then)})"
 
 
 def keep_if_best(
@@ -112,15 +126,15 @@ def keep_if_best(
     is_kept = best is not None and (best.step, best.checksum) == (step, checksum)
     is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
     if math.isnan(scores.mean_iou) or not is_higher:
-        told = "" if best is None else f"; the best so far is {best.mean_iou:.4f}, of step {best.step}"
-        logger.info("step %d: mIoU %.4f%s", step, scores.mean_iou, told)
+        told = "" if best is None else f"; the best so far is {percent(best.mean_iou)}, of step {best.step}"
+        logger.info("step %d: mIoU %% %s%s", step, percent(scores.mean_iou), told)
         return False
     with writing_to(folder):
         if not is_kept:
             _copy_snapshot(folder, step)
         _write_note(folder, step, checksum, scores, settings)
         _remove_all_but(folder, step)
-    logger.info("step %d: mIoU %.4f, the best so far, kept in %s", step, scores.mean_iou, folder.best)
+    logger.info("step %d: mIoU %% %s, the best so far, kept in %s", step, percent(scores.mean_iou), folder.best)
     return True
 
 

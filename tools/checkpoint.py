@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import glob
-import hashlib
 import logging
 import os
 import re
@@ -15,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 import tensorflow.compat.v1 as tf
 
 from database.folders import walked
-from database.regular_files import regular_file
 from tools import snapshot_files
 from tools.file_kinds import CHECKPOINT, kind_of
 from tools.plain_paths import readable_prefix
@@ -204,17 +202,13 @@ def checkpoint_step(prefix: str) -> int | None:
 
 
 def checksum(prefix: str) -> str:
-    """SHA-256 that tells one checkpoint from another, hexadecimal.
-
-    It is that of the `.index`, where a checksum of each tensor stands, or of the one file of the old format.
+    """SHA-256 that tells one checkpoint from another, see `snapshot_files.checksum`.
 
     Raises:
         CheckpointError: the file cannot be read.
     """
-    index = prefix + ".index"
     try:
-        with open(index if os.path.exists(index) else prefix, "rb", opener=regular_file) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return snapshot_files.checksum(prefix)
     except OSError as error:
         raise CheckpointError(f"{prefix}: the checkpoint cannot be read ({reason(error)})") from error
 

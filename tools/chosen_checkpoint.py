@@ -10,8 +10,8 @@ from tools import checkpoint
 from tools.checkpoint import CheckpointError
 from tools.dataset_flags import DATABASES
 from tools.flags import BEST, LAST, FlagError, WeightsConfig
-from tools.model_record import ModelRecord
-from tools.run_folder import EARLIER, RunFolder, folder_of_run, names_in
+from tools.known_runs import runs_in
+from tools.run_folder import RunFolder, folder_of_run
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 
     Raises:
         CheckpointError: there is none, or it is damaged.
-        RecordError: the record of a run on own data is damaged.
         FlagError: there are runs on several datasets, or on own data in several folders, and the flags do not say which
             is meant.
     """
@@ -62,37 +61,35 @@ def _log_dir_of_dataset(config: WeightsConfig) -> str:
 
 
 def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
-    """The runs on own data that are meant, by their folders; None where all runs are, as there are none on own data."""
+    """The runs on own data that are meant, by their folders; None where all runs are, as there are none on own data.
+
+    A run whose record is damaged may be meant: it is refused where it is the newest, and does not matter otherwise.
+    """
     data_of = _own_data_of_runs(os.path.join(config.log_dir, _OWN))
     if not data_of or config.database not in (None, _OWN):
         return None
     data_dir = getattr(config, "data_dir", None)
     wanted = None if data_dir is None else os.path.realpath(data_dir)
-    folders = sorted(set(data_of.values()))
+    folders = sorted({folder for folder in data_of.values() if folder is not None})
     if wanted is None and len(folders) > 1:
         raise FlagError(
             f"--log_dir {config.log_dir} has runs on own data in {', '.join(folders)}: name a run with --weights_ckpt"
             + (", or give --data_dir" if hasattr(config, "data_dir") else "")
         )
-    if wanted is not None and wanted not in folders:
+    if wanted is not None and wanted not in folders and folders:
         raise FlagError(
             f"--data_dir {data_dir}: no run below {config.log_dir} was trained on this folder, but on "
             f"{', '.join(folders)}: name the run to predict it with by --weights_ckpt"
         )
-    return [run for run, folder in data_of.items() if wanted in (None, folder)]
+    return [run for run, folder in data_of.items() if wanted is None or folder in (None, wanted)]
 
 
-def _own_data_of_runs(parent: str) -> dict[str, str]:
-    """The folder of the training images by the folder of the run, of the runs in a folder that have snapshots."""
-    found = {}
-    for name in names_in(parent):
-        run = RunFolder(os.path.join(parent, name))
-        if EARLIER.search(name) or not checkpoint.newest_first(run.snapshots):
-            continue
-        record = ModelRecord.read(run.snapshots)
-        if record is not None:
-            found[run.path] = os.path.realpath(record.flags.get("data_dir") or os.curdir)
-    return found
+def _own_data_of_runs(parent: str) -> dict[str, str | None]:
+    """The folder of the training images by the folder of the run; None where the run's record is damaged."""
+    return {
+        run.folder.path: None if run.record is None else os.path.realpath(run.record.flags.get("data_dir") or os.curdir)
+        for run in runs_in(parent)
+    }
 
 
 def _is_run(path: str) -> bool:

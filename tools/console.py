@@ -92,8 +92,8 @@ def _exit_code(
 ) -> int:
     try:
         main(arguments)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(" ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
         return EXIT_INTERRUPTED
     except StoppedError as error:
         print(f"stopped: {error}", file=sys.stderr)

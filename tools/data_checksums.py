@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,9 +27,39 @@ def path_within(path: str, folder: str) -> str | None:
     return None if relative.split(os.sep)[0] == os.pardir else relative
 
 
-def data_checksums(samples: Sequence[Sample], data_dir: str) -> tuple[str, str | None, str]:
-    """Hashes names, sizes and contents: see `names_checksum`, `sizes_checksum` and `contents_checksum`."""
-    return names_checksum(samples, data_dir), sizes_checksum(samples), contents_checksum(samples)
+@dataclass(frozen=True)
+class DataChecksums:
+    """What tells the images and labels of a split, or of several, from others.
+
+    Computed once in a process and handed on: that takes about a second for 20,000 images.
+
+    Attributes:
+        data_dir: that the files lie in.
+        count: of the images.
+        names, sizes, contents: see `names_checksum`, `sizes_checksum` and `contents_checksum`.
+    """
+
+    data_dir: str
+    count: int
+    names: str
+    sizes: str | None
+    contents: str
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], data_dir: str) -> DataChecksums:
+        """Computes the checksums of samples that lie in a folder."""
+        return cls(
+            data_dir,
+            len(samples),
+            names_checksum(samples, data_dir),
+            sizes_checksum(samples),
+            contents_checksum(samples),
+        )
+
+    @property
+    def values(self) -> tuple[str, str | None, str]:
+        """The checksums of names, sizes and contents."""
+        return self.names, self.sizes, self.contents
 
 
 def names_checksum(samples: Sequence[Sample], data_dir: str) -> str:

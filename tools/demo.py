@@ -24,6 +24,7 @@ from database.loading import load_label, to_train_ids
 from database.synthetic import write_dataset
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import OneLineParser
+from tools.tables import percent
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str]) -> None:
     with open(os.path.join(output_dir, "scores.json"), encoding="utf-8") as file:
         mean_iou = json.load(file)["mean_iou"]
     print(f"picture: {picture_path}")
-    print(f"mIoU on the validation split: {mean_iou:.4f}")
+    print(f"mIoU % on the validation split: {percent(mean_iou)}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
-from tools.data_checksums import data_checksums
+from tools.data_checksums import DataChecksums
 from tools.flags import PredictConfig, WeightsConfig
 from tools.model_record import ModelRecord
 from tools.record_rules import RecordError
@@ -35,9 +35,13 @@ RESULT_ROOTS = ("./val_set", "./test_set", "./train_set", "./inference_set")
 # What results consist of; a folder that holds any of it is not empty.
 _RESULTS = frozenset({"prediction", "coloring", "overlay", "scores.json", FILE_NAME})
 _CHECKSUM = "results_sha256"
-_IN_HEADER = (
-    "run", RUN_UUID, "checkpoint", "step", "checkpoint_sha256", "dataset", "data_dir", "list", "split", _CHECKSUM,
-)  # fmt: skip
+# What the header of scores says, under the name that it has there.
+_IN_HEADER = {
+    **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", "checkpoint_sha256", "dataset", "data_dir", "list",
+                     "split", "data_sha256", _CHECKSUM)),
+    "ms": "multi_scale",
+    **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")),
+}  # fmt: skip
 _SETTINGS = ("ms", "mirror", "float_type", "test_max_iter")
 
 
@@ -62,8 +66,9 @@ class Provenance:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What the header of scores says of run, snapshot and data."""
-        return {name: self.entries[name] for name in _IN_HEADER if name in self.entries}
+        """What the header of scores says of run, snapshot, data and settings; switches are 0 or 1."""
+        entries = {other or name: self.entries[name] for name, other in _IN_HEADER.items() if name in self.entries}
+        return {name: int(value) if isinstance(value, bool) else value for name, value in entries.items()}
 
     def is_of(self, folder: str) -> bool:
         """Checks whether the results in a folder are these."""
@@ -110,7 +115,7 @@ def provenance_of(
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
     data: dict[str, Any] = {}
     if isinstance(config, PredictConfig) and samples is not None and data_dir is not None:
-        checksums = list(data_checksums(samples, data_dir))
+        checksums = list(DataChecksums.of(samples, data_dir).values)
         data = {"split": config.mode, "images": len(samples), "data_sha256": checksums}
     snapshot = snapshot_header(prefix)
     decisive = [snapshot["checkpoint_sha256"], of_record, settings, data]
@@ -128,6 +133,7 @@ def provenance_of(
             **settings,
             "window": record.test_image_size,
             "upsample_input": record.upsample_input,
+            "input_range": record.input_range,
             _CHECKSUM: hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
         }
     )

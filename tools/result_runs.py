@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import logging
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from database.folders import walked
 from database.json_files import read_json
-from database.regular_files import regular_file
+from tools import snapshot_files
 from tools.flag_parsing import FlagError
 from tools.run_folder import EARLIER
 
@@ -26,6 +28,17 @@ _STEP = re.compile(r"-(\d+)\.index$")
 
 _BEST = "best"
 _SNAPSHOT = "snapshot"
+# Where the values are that tell two properties of a run apart whose flags are equal: files of the same name, folders of
+# the same name. The first are beside the flags in its record, the others among them.
+_OF_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
+_OF_FLAGS = {
+    "class_weights": ("class_weight_values",),
+    "fine_tune_filename": ("pretrained_sha256",),
+    "data_dir": ("training_samples_sha256", "training_sizes_sha256", "training_contents_sha256"),
+}
+# What the header of scores says of the way in which they were made, beside the data.
+_SETTINGS = ("multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")
+
 # As `score_files.CHECKSUM` and `run_origin.RUN_UUID`, whose modules import TensorFlow; a test holds them equal.
 _CHECKSUM = "checkpoint_sha256"
 _UUID = "run_uuid"
@@ -41,6 +54,8 @@ class Score:
         mean_iou, pixel_accuracy: fractions 0..1, None where nothing was valid.
         is_best: whether the snapshot is the one that the run keeps as its best.
         path: of the file.
+        scored_with: the settings, as far as the file says so, and under `data` the list or folder of the images with a
+            checksum of them; scores of other values do not compare.
     """
 
     of: str
@@ -49,6 +64,7 @@ class Score:
     pixel_accuracy: float | None
     is_best: bool = False
     path: str = ""
+    scored_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -64,11 +80,13 @@ class Run:
         name: its path below the log folder.
         flags: what it was started with, and what it started from.
         scores: by step.
+        contents: short checksums of what is behind flags that name files and folders, by flag.
     """
 
     name: str
     flags: Mapping[str, Any]
     scores: Sequence[Score]
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +139,8 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
         raise FlagError(f"--log_dir {log_dir} is no folder: give the folder of the runs")
     configs = glob.glob(os.path.join(glob.escape(log_dir), "*", "*", _CONFIG_NAME))
     folders = sorted(map(os.path.dirname, configs))
-    flags_of = {folder: _flags_in(os.path.join(folder, _CONFIG_NAME)) for folder in folders}
+    record_of = {folder: _record_in(folder) for folder in folders}
+    flags_of = {folder: None if record is None else record["flags"] for folder, record in record_of.items()}
     found = [*_scores_in_runs(flags_of), *_scores_below(predictions_dir)]
     silent = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
     if silent:
@@ -134,16 +153,36 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
     uuids = Counter(flags.get(_UUID) for flags in flags_of.values() if flags is not None)
     shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
     runs = []
-    for folder, flags in flags_of.items():
-        if flags is not None and (earlier or not EARLIER.search(folder)):
-            runs.append(Run(os.path.relpath(folder, log_dir), flags, _scores_of_run(folder, flags, found, shared)))
+    for folder, record in record_of.items():
+        if record is not None and (earlier or not EARLIER.search(folder)):
+            flags = record["flags"]
+            scores = _scores_of_run(folder, flags, found, shared)
+            runs.append(Run(os.path.relpath(folder, log_dir), flags, scores, _contents(record)))
     return runs
 
 
-def _flags_in(path: str) -> dict[str, Any] | None:
-    record = _read_object(path)
-    flags = None if record is None else record.get("flags")
-    return flags if isinstance(flags, dict) else None
+def _record_in(folder: str) -> dict[str, Any] | None:
+    """The record of a run, with its flags; None where it is damaged or of something else."""
+    record = _read_object(os.path.join(folder, _CONFIG_NAME))
+    return record if record is not None and isinstance(record.get("flags"), dict) else None
+
+
+def _contents(record: Mapping[str, Any]) -> dict[str, str]:
+    known = {name: [record.get(key) for key in keys] for name, keys in _OF_RECORD.items()}
+    known |= {name: [record["flags"].get(key) for key in keys] for name, keys in _OF_FLAGS.items()}
+    return {name: _short_checksum(values) for name, values in known.items() if any(x is not None for x in values)}
+
+
+def _short_checksum(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _scored_with(header: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: header[name] for name in _SETTINGS if name in header}
+    if header.get("data_sha256") is not None:
+        name = header.get("list") or os.path.basename(str(header.get("data_dir") or "").rstrip(os.sep))
+        told["data"] = f"{name} ({_short_checksum(header['data_sha256'])})"
+    return told
 
 
 def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
@@ -189,7 +228,7 @@ def _scores_of_run(
         values = file.values
         score = Score(
             _title(file, flags), step, values.get("mean_iou"), values.get("pixel_accuracy"), checksum in weights.best,
-            file.path,
+            file.path, _scored_with(file.header),
         )  # fmt: skip
         scores.append(score)
     return sorted(scores, key=lambda score: (score.step or 0, score.of))
@@ -225,21 +264,14 @@ def _weights_in(folder: str) -> _Weights:
     best = set()
     for part in (_SNAPSHOT, _BEST):
         for index in glob.glob(os.path.join(glob.escape(folder), part, "*.index")):
-            checksum, step = _checksum(index), _STEP.search(index)
-            if checksum is not None and part == _BEST:
-                best.add(checksum)
-            elif checksum is not None and step is not None:
-                by_step[int(step.group(1))] = checksum
+            step = _STEP.search(index)
+            with suppress(OSError):
+                checksum = snapshot_files.checksum(index.removesuffix(snapshot_files.INDEX_ENDING))
+                if part == _BEST:
+                    best.add(checksum)
+                elif step is not None:
+                    by_step[int(step.group(1))] = checksum
     return _Weights(by_step, frozenset(best))
-
-
-def _checksum(index: str) -> str | None:
-    """As `tools.checkpoint.checksum`, without TensorFlow."""
-    try:
-        with open(index, "rb", opener=regular_file) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _read_object(path: str) -> dict[str, Any] | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from database.datasets import Dataset
-from database.layouts import Sample
 from model import resnet
+from tools.data_checksums import DataChecksums
 from tools.flags import FlagError, TrainConfig, WeightsConfig
 from tools.holdout import check_same_holdout
 from tools.model_record import ModelRecord
@@ -71,17 +71,14 @@ _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
 NETWORK_FLAGS = tuple(_RECORDED)
 
 
-def check_same_run(
-    folder: RunFolder, config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], data_dir: str
-) -> None:
+def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, data: DataChecksums) -> None:
     """Holds flags and data of a run that is continued against those it was started with.
 
     Args:
         folder: of the run.
         config: flags.
         dataset: that the flags describe.
-        samples: to train on.
-        data_dir: that they lie in.
+        data: checksums of what is to be trained on.
 
     Raises:
         FlagError: a flag, the classes, their label ids or colours, or the files to train on have changed.
@@ -105,7 +102,7 @@ def check_same_run(
     fault = _other_classes(record, config, dataset) or _other_colors(record, dataset)
     if fault is not None:
         raise FlagError(f"{fault} when {folder.path} was started: resume with the flags and files of the run")
-    check_same_samples(folder, record, samples, data_dir)
+    check_same_samples(folder, record, data)
 
 
 def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:

@@ -17,16 +17,17 @@ from typing import Any, NamedTuple
 
 from database.containment import path_inside
 from database.datasets import Dataset
-from database.layouts import Sample
 from model.regularizers import DECAY_MODES
 from tools import run_origin
 from tools.checkpoint import CheckpointError, checksum
 from tools.class_weights import MEDIAN_FREQUENCY, read_class_weights
+from tools.data_checksums import DataChecksums
 from tools.flags import FlagError, TrainConfig
+from tools.known_runs import runs_in
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.record_rules import RecordError
 from tools.run_agreement import FREE_ON_RESUME, HELD_BY_CONTENT, NETWORK_FLAGS
-from tools.run_folder import EARLIER, RunFolder, model_id, names_in, run_folder
+from tools.run_folder import RunFolder, model_id, run_folder
 from tools.snapshots import has_snapshots
 from tools.training_start import pretrained_checkpoint
 
@@ -44,6 +45,9 @@ _BATCH, _TOWERS, _NETWORK, _CLASSES = "batch", "towers", "network_details", "cla
 # Named as the flags are: what a record says of the input, whether by a flag or by the checkpoint to start from.
 _INPUT = ("color_switch", "image_mean", "upsample_input", "input_range")
 _PRETRAINED, _CLASS_WEIGHTS = "pretrained", "class_weights"
+
+# Characters of a value that are shown, as of weights of many classes.
+_LONGEST_VALUE = 60
 
 # What to call the entries that are no flags.
 _NAMES = {
@@ -73,16 +77,13 @@ class RunIdentity:
     entries: Mapping[str, Any]
 
     @classmethod
-    def of_command(
-        cls, config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] | None, data_dir: str
-    ) -> RunIdentity:
+    def of_command(cls, config: TrainConfig, dataset: Dataset, data: DataChecksums | None) -> RunIdentity:
         """Describes the run that flags and data begin.
 
         Args:
             config: flags.
             dataset: that the flags describe.
-            samples: to train on, None where they are not known.
-            data_dir: that the samples lie in.
+            data: checksums of what is trained on, None where that is not known.
 
         Raises:
             CheckpointError: there is no checkpoint to start from, unless a run is continued or scored.
@@ -100,7 +101,7 @@ class RunIdentity:
             _TOWERS: config.gpu_num if config.dynamic_size else None,
             _PRETRAINED: pretrained,
             _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
-            **({} if samples is None else run_origin.samples_entries(samples, data_dir)),
+            **({} if data is None else run_origin.samples_entries(data)),
         }
         if pretrained is None:
             entries |= _OF_START_UNKNOWN
@@ -140,13 +141,13 @@ class RunIdentity:
 
     def told(self, name: str, other: RunIdentity) -> str:
         """Says in words how an entry differs."""
-        if name in _NAMES and name not in (_BATCH, _TOWERS):
+        if name in _NAMES and name not in (_BATCH, _TOWERS, _CLASS_WEIGHTS):
             return _NAMES[name]
         here, there = self.entries[name], other.entries[name]
         return f"{_NAMES.get(name, f'--{name}')} ({_shown(here)} here, {_shown(there)} there)"
 
 
-def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] | None, data_dir: str) -> RunFolder:
+def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None) -> RunFolder:
     """Finds the folder of the run that flags and data mean.
 
     It has the name of `--run_name`; otherwise that of `run_folder.model_id` and the digest of the run's identity. Where
@@ -154,7 +155,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
     of earlier versions have other names, and the number of steps may change.
 
     Args:
-        config, dataset, samples, data_dir: see `RunIdentity.of_command`.
+        config, dataset, data: see `RunIdentity.of_command`.
 
     Raises:
         CheckpointError: a run is to be continued or scored, and there are only others.
@@ -165,14 +166,15 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
     """
     if config.run_name is not None:
         return run_folder(config)
-    identity = RunIdentity.of_command(config, dataset, samples, data_dir)
+    identity = RunIdentity.of_command(config, dataset, data)
     parent = os.path.join(config.log_dir, config.database)
     named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
     if not _continues(config) or has_snapshots(named):
         return named
     if not _reads_w0(config):  # what the run started from may have been replaced since
         identity = dataclasses.replace(identity, entries={**identity.entries, **_OF_START_UNKNOWN})
-    others = _runs_in(parent)
+    known = [(run.folder, run.record) for run in runs_in(parent)]
+    others = [(folder, RunIdentity.of_record(record)) for folder, record in known if record is not None]
     fitting = [folder for folder, other in others if not _decisive(identity, other, config)]
     if len(fitting) > 1:
         names = ", ".join(os.path.basename(folder.path) for folder in fitting)
@@ -190,23 +192,6 @@ def choose_run(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample] 
 
 def _continues(config: TrainConfig) -> bool:
     return config.resume_step is not None or config.auto_resume or config.eval_only
-
-
-def _runs_in(parent: str) -> list[tuple[RunFolder, RunIdentity]]:
-    """The runs in a folder that have snapshots and a sound record, by name; not those that were set aside."""
-    found = []
-    for name in names_in(parent):
-        folder = RunFolder(os.path.join(parent, name))
-        if EARLIER.search(name) or not has_snapshots(folder):
-            continue
-        try:
-            record = ModelRecord.read(folder.snapshots) or ModelRecord.read(folder.path)
-        except RecordError as error:
-            logger.warning("%s", error)
-            continue
-        if record is not None:
-            found.append((folder, RunIdentity.of_record(record)))
-    return found
 
 
 def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) -> list[str]:
@@ -300,4 +285,5 @@ def _may_be_none(name: str) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}..."

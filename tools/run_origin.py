@@ -9,9 +9,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from database.layouts import Sample
 from tools import checkpoint
-from tools.data_checksums import data_checksums, path_within
+from tools.data_checksums import DataChecksums, path_within
 from tools.flags import FlagError
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
@@ -106,23 +105,22 @@ def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> Mo
     return record if within is None else _with(record, {_PRETRAINED_PREFIX: os.path.join(moved_to, within)})
 
 
-def with_samples(record: ModelRecord, samples: Sequence[Sample], data_dir: str) -> ModelRecord:
+def with_samples(record: ModelRecord, data: DataChecksums) -> ModelRecord:
     """The record that also says, among the flags, on which files a run trains: checksums of names, sizes and contents.
 
     Args:
         record: of the run.
-        samples: to train on, in their order.
-        data_dir: that they lie in; names are taken from there, so that a copy elsewhere has the same checksum.
+        data: checksums of what it trains on.
     """
-    return _with(record, samples_entries(samples, data_dir))
+    return _with(record, samples_entries(data))
 
 
-def samples_entries(samples: Sequence[Sample], data_dir: str) -> dict[str, str | None]:
-    """The checksums of `with_samples` by their names; see `data_checksums`."""
-    return dict(zip(SAMPLES_ENTRIES, data_checksums(samples, data_dir), strict=True))
+def samples_entries(data: DataChecksums) -> dict[str, str | None]:
+    """The checksums of `with_samples` by their names."""
+    return dict(zip(SAMPLES_ENTRIES, data.values, strict=True))
 
 
-def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence[Sample], data_dir: str) -> None:
+def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksums) -> None:
     """Compares the files to train on with those of the run that is continued, as far as these are known.
 
     Other contents are logged in a warning: who resumes a run by its name may have mended a file.
@@ -130,12 +128,12 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence
     Args:
         folder: of the run.
         record: beside its snapshots.
-        samples, data_dir: see `with_samples`.
+        data: checksums of what it is to train on.
 
     Raises:
         FlagError: the names of the files differ.
     """
-    now = samples_entries(samples, data_dir)
+    now = samples_entries(data)
     changed = [
         name
         for name, value in now.items()
@@ -143,13 +141,13 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, samples: Sequence
     ]
     if SAMPLES_CHECKSUM in changed:
         raise FlagError(
-            f"the {len(samples)} training images and labels in {data_dir} are not those that {folder.path} was started "
-            "with: resume with the same files by --data_dir and --train_list"
+            f"the {data.count} training images and labels in {data.data_dir} are not those that {folder.path} was "
+            "started with: resume with the same files by --data_dir and --train_list"
         )
     if changed:
         logger.warning(
             "%s: training images or labels have changed since %s was started: it goes on with the new ones",
-            data_dir,
+            data.data_dir,
             folder.path,
         )
 

@@ -24,6 +24,7 @@ from errno import EINVAL, ENOTSUP
 from typing import NamedTuple
 
 from database.json_files import read_json
+from database.regular_files import regular_file
 from tools.run_folder import SNAPSHOT_NAME
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,19 @@ def files_of(prefix: str) -> list[str]:
     """Paths of the files of a snapshot, its `.index` last."""
     paths = glob.glob(glob.escape(prefix) + ".*")
     return sorted(paths, key=lambda path: (path == prefix + INDEX_ENDING, path))
+
+
+def checksum(prefix: str) -> str:
+    """SHA-256 that tells one checkpoint from another, hexadecimal.
+
+    It is that of the `.index`, where a checksum of each tensor stands, or of the one file of the old format.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    index = prefix + INDEX_ENDING
+    with open(index if os.path.exists(index) else prefix, "rb", opener=regular_file) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -154,33 +154,41 @@ def _watch(read_end: int, leave: Callable[[int], object] = os._exit) -> None:
 class _Stop:
     """A handler that raises StoppedError."""
 
-    def __init__(self, told: str) -> None:
+    def __init__(self, told: Callable[[], str]) -> None:
         self._told = told
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        raise StoppedError(f"{signal.Signals(number).name} {self._told}")
+        raise StoppedError(f"{signal.Signals(number).name} {self._told()}")
 
 
 @contextmanager
-def stopping_at_warnings(told: str) -> Iterator[None]:
+def stopping_at_warnings(told: str | Callable[[], str]) -> Iterator[None]:
     """Lets SIGHUP and SIGUSR1 raise StoppedError while the block runs, where they would end the process without a word.
+
+    Ctrl-C raises KeyboardInterrupt as ever, with the same words.
 
     For all that happens outside of `StopRequests.listening`. Where blocks are nested, the inner one tells. A signal
     that is ignored, or for which somebody else has set a handler, does what it did before, and so does any in another
     thread than the main one.
 
     Args:
-        told: what the error says after the name of the signal.
+        told: what the error says after the name of the signal; or what finds that out when a signal has come.
 
     Raises:
         StoppedError: a signal came.
+        KeyboardInterrupt: SIGINT came.
     """
+    say = told if callable(told) else lambda: told
     numbers: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():
         numbers = [number for number in WARNINGS if _ends_the_process(signal.getsignal(number))]
-    handlers = {number: signal.signal(number, _Stop(told)) for number in numbers}
+    handlers = {number: signal.signal(number, _Stop(say)) for number in numbers}
     try:
         yield
+    except KeyboardInterrupt as error:
+        if error.args:  # an inner block has told
+            raise
+        raise KeyboardInterrupt(say()) from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

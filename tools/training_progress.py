@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from tools.progress import Bar, duration_text, shows_bars
+from tools.tables import percent
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,13 @@ class Figures:
 
     def short_text(self) -> str:
         """Formats what stands behind the bar."""
-        return f"loss {self.loss:.3f} mIoU {self.mean_iou:.3f} lr {self.learning_rate:.2g}{self._skipped()}"
+        return f"loss {self.loss:.3f} mIoU % {percent(self.mean_iou)} lr {self.learning_rate:.2g}{self._skipped()}"
 
     def text(self) -> str:
         """Formats all figures but the step."""
         auxiliary = "" if self.auxiliary_loss is None else f", auxiliary loss {self.auxiliary_loss:.4f}"
         return (
-            f"loss {self.loss:.4f}{auxiliary}, weight decay {self.weight_decay:.4f}, mIoU {self.mean_iou:.4f}, "
+            f"loss {self.loss:.4f}{auxiliary}, weight decay {self.weight_decay:.4f}, mIoU % {percent(self.mean_iou)}, "
             f"lr {self.learning_rate:.4g}{self._skipped()}"
         )
 

@@ -17,6 +17,7 @@ from model.training_graph import TrainGraph, TrainingOptions, train_graph
 from tools import checkpoint, cluster
 from tools.checkpoint_values import require_usable
 from tools.class_weights import class_weights, log_class_weights
+from tools.data_checksums import DataChecksums
 from tools.determinism import require_determinism
 from tools.disk_room import room_warning
 from tools.flags import LATEST, TrainConfig
@@ -101,13 +102,14 @@ class _Run:
 
     dataset: Dataset
     samples: Sequence[Sample]
-    data_dir: str
+    data: DataChecksums
     folder: RunFolder
     held_out: Sequence[Sample]
+    held_out_data: DataChecksums
     devices: list[str]
 
     def start(self, config: TrainConfig) -> TrainingStart:
-        return TrainingStart.of(config, self.folder, self.dataset, self.samples, self.data_dir)
+        return TrainingStart.of(config, self.folder, self.dataset, self.data)
 
 
 def train(
@@ -116,6 +118,8 @@ def train(
     samples: Sequence[Sample],
     folder: RunFolder,
     held_out: Sequence[Sample] = (),
+    data: DataChecksums | None = None,
+    held_out_data: DataChecksums | None = None,
 ) -> str:
     """Trains from the first step, or from the snapshot that the flags name, to the last.
 
@@ -129,6 +133,7 @@ def train(
         folder: where results go; an earlier run there is set aside, unless it is continued, or `--auto_resume` finds
             that it has left no snapshot.
         held_out: of the validation split, for `--val_every`.
+        data, held_out_data: checksums of the two; computed where None.
 
     Returns:
         The prefix of the snapshot that the run ended with.
@@ -147,7 +152,10 @@ def train(
     devices = cluster.tower_devices(config.gpu_num, config.device)
     if config.deterministic:
         require_determinism(devices)
-    run = _Run(dataset, samples, config.data_dir or dataset.default_dir, folder, held_out, devices)
+    data_dir = config.data_dir or dataset.default_dir
+    data = data or DataChecksums.of(samples, data_dir)
+    held_out_data = held_out_data or DataChecksums.of(held_out, data_dir)
+    run = _Run(dataset, samples, data, folder, held_out, held_out_data, devices)
     start = run.start(config)
     weights: _Weights = cache(partial(_class_weights, config, dataset, samples))
     while (diverged := _train_from(start, config, run, weights)) is not None:
@@ -179,7 +187,7 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
     dataset, samples, folder, devices = run.dataset, run.samples, run.folder, run.devices
     rollbacks = () if start.resumed is None else read_rollbacks(folder)
     record = start.named_in(ModelRecord.of_run(config, dataset, start.backbone()), folder)
-    record = with_holdout(with_samples(record, samples, run.data_dir), config)
+    record = with_holdout(with_samples(record, run.data), config)
     record = with_run_uuid(record, folder, resumed=start.resumed is not None)
     if start.resumed is not None:
         check_same_class_weights(folder, weights())
@@ -199,10 +207,10 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
             write_variables(folder.path, built.saved_variables, built.train.decayed)
 
         def score(step: int) -> None:
-            validate(config, dataset, run.held_out, folder.snapshot(step), folder)
+            validate(config, dataset, run.held_out, folder.snapshot(step), folder, run.held_out_data)
             free_closed_sessions()
 
-        settings = scoring_settings(config, run.held_out, run.data_dir)
+        settings = scoring_settings(config, run.held_out_data)
         scores = None if start.resumed is None else ResumedScores(config, folder, start.step, settings)
         if scores is not None:
             scores.make_up(score if run.held_out else None)
@@ -238,7 +246,7 @@ def _prepare_folder(start: TrainingStart, config: TrainConfig, run: _Run, record
             forget_rollbacks(folder)
         record.write(folder.path)
         if held_out_fraction(config) is not None:
-            write_held_out(folder, run.held_out, run.data_dir)
+            write_held_out(folder, run.held_out, run.data.data_dir)
     return record
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
 from database.datasets import Dataset
-from database.layouts import Sample
 from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
 from model.regularizers import DECAY_MODES
 from model.training_graph import TrainingOptions, new_layer_predicate
 from tools import checkpoint
 from tools.checkpoint import CheckpointError
+from tools.data_checksums import DataChecksums
 from tools.download.sources import all_sources
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
@@ -95,15 +94,13 @@ class TrainingStart:
     pretrained: str | None
 
     @classmethod
-    def of(
-        cls, config: TrainConfig, folder: RunFolder, dataset: Dataset, samples: Sequence[Sample], data_dir: str
-    ) -> TrainingStart:
+    def of(cls, config: TrainConfig, folder: RunFolder, dataset: Dataset, data: DataChecksums) -> TrainingStart:
         """What the flags ask for.
 
         Args:
             config: flags; `resume_step` is a number or None, see `snapshots.step_to_resume`.
             folder: of the run.
-            dataset, samples, data_dir: to train on, see `run_agreement.check_same_run`.
+            dataset, data: to train on, see `run_agreement.check_same_run`.
 
         Raises:
             CheckpointError: there is no such snapshot, it is damaged, or there is no ResNet checkpoint.
@@ -114,7 +111,7 @@ class TrainingStart:
             return cls(0, None, pretrained_checkpoint(config))
         step = int(config.resume_step)
         resumed = check_resume_step(folder, step, config.train_max_iter)
-        check_same_run(folder, config, dataset, samples, data_dir)
+        check_same_run(folder, config, dataset, data)
         if not DECAY_MODES[config.weight_decay_mode].needs_start:
             return cls(step, resumed, None)
         pretrained = _checkpoint_of_w0(config, folder)

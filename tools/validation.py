@@ -14,7 +14,7 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from tools import checkpoint, cluster, tables
 from tools.best_snapshot import keep_if_best
-from tools.data_checksums import data_checksums
+from tools.data_checksums import DataChecksums
 from tools.evaluation import Predictor, evaluate, predictor_on
 from tools.flags import LATEST, TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
@@ -31,13 +31,12 @@ from tools.training import writing_to
 logger = logging.getLogger(__name__)
 
 
-def scoring_settings(config: TrainConfig, samples: Sequence[Sample], data_dir: str) -> dict[str, Any]:
+def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]:
     """Describes how snapshots of a run are scored; only scores of equal settings can be compared.
 
     Args:
         config: flags.
-        samples: of the validation split.
-        data_dir: that they lie in.
+        data: checksums of the validation split.
 
     Returns:
         Values as JSON holds them, by name.
@@ -47,7 +46,7 @@ def scoring_settings(config: TrainConfig, samples: Sequence[Sample], data_dir: s
         "window": config.test_image_size,
         "float_type": config.float_type,
         "test_max_iter": config.test_max_iter,
-        "data_sha256": list(data_checksums(samples, data_dir)),
+        "data_sha256": list(data.values),
     }
 
 
@@ -76,12 +75,25 @@ def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
 
 
 def validate(
-    config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], prefix: str, folder: RunFolder
+    config: TrainConfig,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    prefix: str,
+    folder: RunFolder,
+    data: DataChecksums | None = None,
 ) -> Scores | None:
     """Scores a snapshot on the validation split; tables and TensorBoard show the scores beside the run.
 
     The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags. With
     `--val_every` the snapshot is kept apart if it is the best of the run.
+
+    Args:
+        config: flags.
+        dataset: that the flags describe.
+        samples: of the validation split.
+        prefix: of the snapshot.
+        folder: of the run.
+        data: checksums of the samples; computed where None.
 
     Returns:
         The scores, None if there are no samples.
@@ -110,7 +122,7 @@ def validate(
     if scores is None:
         return None
     step, data_dir = checkpoint.checkpoint_step(prefix), config.data_dir or dataset.default_dir
-    settings = scoring_settings(config, samples, data_dir)
+    settings = scoring_settings(config, data or DataChecksums.of(samples, data_dir))
     header = {
         **run_header(prefix, record.flags),
         **snapshot_header(prefix),

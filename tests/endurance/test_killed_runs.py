@@ -37,6 +37,8 @@ from tools.snapshots import snapshot_steps
 pytestmark = pytest.mark.timeout(3600)
 
 KEEP = 3
+# What scores say that differs between runs which are otherwise equal.
+OF_ONE_RUN = ("checkpoint", "run_uuid")
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,13 @@ def test_killed_run_leaves_nothing_else(pair):
 
 
 def scores_on_the_way(folder: RunFolder, steps: list[int]) -> dict[int, dict]:
-    """By step what the files of scores say, less where the snapshots are."""
-    found = {}
+    """By step what the files of scores say, less where the snapshots are and the number that each run has alone."""
+    found, numbers = {}, set()
     for step in steps:
         values = json.loads(Path(scores_path(folder.path, step, None)).read_text())
-        found[step] = {**values, "run": {key: x for key, x in values["run"].items() if key != "checkpoint"}}
+        numbers.add(values["run"]["run_uuid"])
+        found[step] = {**values, "run": {key: x for key, x in values["run"].items() if key not in OF_ONE_RUN}}
+    assert len(numbers) == 1  # of all its processes
     return found
 
 

@@ -13,7 +13,7 @@ from model import resnet
 from tests.scripts.starting import start, the_error
 from tests.tools.command_lines import parse
 from tests.tools.runs import NARROW, NETWORK, resnet_values, write_checkpoint
-from tools import dataset_choice
+from tools import data_checksums, dataset_choice
 from tools.checkpoint import checksum
 from tools.training_start import pretrained_checkpoint
 
@@ -121,7 +121,13 @@ def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monke
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     flags = [*TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--log_dir", str(tmp_path / "log")]
     changes = ["--train_max_iter", "5", "--snapshot", "3", "--val_every", "2", "--keep", "1"]
+    read = []
+    contents = data_checksums.contents_checksum
+    monkeypatch.setattr(
+        data_checksums, "contents_checksum", lambda samples: read.append(len(samples)) or contents(samples)
+    )
     assert main("train", *flags, *changes) == 0
+    assert sorted(read) == [2, 4]  # once each: the images to score, and those to train on
     [folder] = (tmp_path / "log" / "Toy").iterdir()
     scores = {step: json.loads(path.read_text())["mean_iou"] for step in range(6)
               if (path := folder / f"scores-{step}.json").exists()}  # fmt: skip

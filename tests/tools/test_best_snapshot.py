@@ -80,9 +80,9 @@ def test_a_line_says_whether_it_is_the_best(folder, caplog):
     for step, mean_iou in ((1, math.nan), (2, 0.5), (3, 0.25)):
         keep_if_best(folder, step, scores_with(mean_iou))
     assert caplog.messages == [
-        "step 1: mIoU nan",
-        f"step 2: mIoU 0.5000, the best so far, kept in {folder.best}",
-        "step 3: mIoU 0.2500; the best so far is 0.5000, of step 2",
+        "step 1: mIoU % n/a",
+        f"step 2: mIoU % 50.00, the best so far, kept in {folder.best}",
+        "step 3: mIoU % 25.00; the best so far is 50.00, of step 2",
     ]
 
 
@@ -154,7 +154,20 @@ def test_best_is_compared_with_scores_of_the_same_settings_alone(folder):
     require_same_scoring(folder, settings)  # nothing is kept yet
     keep_if_best(folder, 1, scores_with(0.5), settings)
     require_same_scoring(folder, dict(settings))
-    with pytest.raises(FlagError, match=rf"{folder.best} was scored .*window \(320 here, 480 there\)"):
+    with pytest.raises(FlagError, match=rf"{folder.best} was scored .*--test_image_size \(320 here, 480 there\)"):
         require_same_scoring(folder, {**settings, "window": 320})
     keep_if_best(folder, 2, scores_with(0.75))  # as an earlier version wrote it
     require_same_scoring(folder, {"mirror": 0})
+
+
+def test_line_about_a_best_that_was_scored_otherwise(folder):
+    """It names flags, what of the images differs, without checksums, and both ways to go on."""
+    settings = {"mirror": 1, "window": 480, "data_sha256": ["n", None, "c"]}
+    keep_if_best(folder, 1, scores_with(0.5), settings)
+    with pytest.raises(FlagError) as caught:
+        require_same_scoring(folder, {**settings, "window": 320, "data_sha256": ["n", "s", "d"]})
+    line = str(caught.value)
+    assert "mIoU % 50.00: the validation images or labels (sizes, contents), --test_image_size (320 here, 480" in line
+    assert f"go on with those flags and validation images, or rename {folder.best}" in line
+    os.rename(folder.best, f"{folder.best}-480")
+    require_same_scoring(folder, {**settings, "window": 320})

@@ -13,6 +13,8 @@ from tests.tools.snapshot_folders import flip, write
 from tools.checkpoint import CheckpointError
 from tools.chosen_checkpoint import choose_checkpoint
 from tools.flags import FlagError, InferenceConfig, PredictConfig
+from tools.record_rules import RecordError
+from tools.selection import record_of_checkpoint
 
 
 def run_in(folder: Path, best: int | None = None, age: float = 0) -> Path:
@@ -121,3 +123,24 @@ def test_own_data_in_another_folder_are_another_dataset(tmp_path, monkeypatch):
     with pytest.raises(FlagError, match="--data_dir birds: no run below ./log was trained on this folder"):
         chosen(data_dir="birds")
     assert chosen(weights_ckpt="log/custom/cats") == cats
+
+
+@pytest.mark.parametrize("flags", [{}, {"data_dir": "cats"}])
+@pytest.mark.parametrize("is_newest", [False, True])
+def test_damaged_record_of_a_run_on_own_data(tmp_path, monkeypatch, caplog, is_newest, flags):
+    """It does not keep the newest run from being found; where it is that of the newest, no other is taken instead."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("cats")
+    record = toy_record(tiny_config("toy", "log"))
+    runs = {name: run_in(tmp_path / "log" / "custom" / name, age=age) for name, age in (("old", 50), ("new", 0))}
+    for run in runs.values():
+        told = {**record.flags, "database": "custom", "data_dir": "cats"}
+        dataclasses.replace(record, database="custom", flags=told).write(str(run / "snapshot"))
+    damaged = runs["new" if is_newest else "old"]
+    (damaged / "snapshot" / "config.json").write_text("{")
+    prefix = chosen(**flags)
+    assert os.path.abspath(prefix) == str(runs["new"] / "snapshot" / "model.ckpt-9")
+    assert f"{damaged.name}/snapshot/config.json: not the configuration" in caplog.text
+    if is_newest:
+        with pytest.raises(RecordError, match="new/snapshot/config.json"):
+            record_of_checkpoint(prefix, PredictConfig(**flags))

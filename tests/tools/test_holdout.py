@@ -11,6 +11,7 @@ from database.datasets import custom_dataset, find_samples, get_dataset
 from database.layouts import DatasetError
 from tests.database.dataset_files import touch
 from tests.tools.runs import smallest_config
+from tools.data_checksums import DataChecksums
 from tools.flags import FlagError, TrainConfig
 from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
 from tools.model_record import ModelRecord
@@ -92,14 +93,16 @@ def test_held_out_images_are_named_beside_the_run(kitti, tmp_path, caplog):
 def test_a_continued_run_holds_out_the_same(kitti, tmp_path, given, is_refused):
     folder, dataset = RunFolder(str(tmp_path / "run")), get_dataset("KITTI", holdout=given)
     config = smallest_config(kitti, str(tmp_path), database="KITTI")
-    with_samples(recorded(config), find_samples(get_dataset("KITTI"), kitti, ["train"]), kitti).write(folder.snapshots)
+    with_samples(recorded(config), DataChecksums.of(find_samples(get_dataset("KITTI"), kitti, ["train"]), kitti)).write(
+        folder.snapshots
+    )
     now = smallest_config(kitti, str(tmp_path), database="KITTI", holdout=given)
     samples = find_samples(dataset, kitti, ["train"])
     if not is_refused:
-        check_same_run(folder, now, dataset, samples, kitti)
+        check_same_run(folder, now, dataset, DataChecksums.of(samples, kitti))
         return
     with pytest.raises(FlagError, match="--holdout is 0.4 and .*run was trained with 0.2: give --holdout 0.2"):
-        check_same_run(folder, now, dataset, samples, kitti)
+        check_same_run(folder, now, dataset, DataChecksums.of(samples, kitti))
 
 
 def test_own_data_in_a_list_are_scored_on_what_is_held_out(tmp_path):

@@ -166,10 +166,10 @@ def test_terminal_that_is_closed_in_between(monkeypatch):
 @pytest.mark.parametrize(
     ("figures", "seconds", "expected"),
     [
-        (FIGURES, 0.5, "step 100 of 30000, loss 1.5000, auxiliary loss 0.2500, weight decay 0.0125, mIoU 0.3750, lr "
+        (FIGURES, 0.5, "step 100 of 30000, loss 1.5000, auxiliary loss 0.2500, weight decay 0.0125, mIoU % 37.50, lr "
          "0.01, 0.50 s/step, 8.00 img/s, 4:09 h left"),
         (Figures(100, 1.5, None, 0.0125, 0.375, 0.01, 3), float("inf"), "step 100 of 30000, loss 1.5000, weight decay "
-         "0.0125, mIoU 0.3750, lr 0.01, 3 steps skipped"),
+         "0.0125, mIoU % 37.50, lr 0.01, 3 steps skipped"),
     ],
 )  # fmt: skip
 def test_line_of_a_step(figures, seconds, expected):
@@ -190,7 +190,7 @@ def test_bar_of_training():
         shown.close()
     last = terminal.getvalue().split("\r")[-1]
     assert re.search(r"train: 100%\|.*\| 9/9 \[", last)
-    assert "0.50 s/step, 8.00 img/s, 0:00 min left, loss 1.500 mIoU 0.375 lr 0.01" in last
+    assert "0.50 s/step, 8.00 img/s, 0:00 min left, loss 1.500 mIoU % 37.50 lr 0.01" in last
 
 
 def test_everybody_shows_progress_in_this_way():

@@ -58,6 +58,20 @@ def test_facts_are_told(prefix, record, tmp_path):
     assert entries["data_dir"] == str(tmp_path / "data")
 
 
+def test_header_of_scores(prefix, record, tmp_path):
+    """Facts and settings under the names that files of scores have had, switches as the flags are given."""
+    config = PredictConfig(float_type="32", ms=True, mirror=False, test_max_iter=1)
+    header = of(prefix, dataclasses.replace(record, input_range=4095.0), tmp_path, config).header
+    settings = {
+        "multi_scale": 1, "mirror": 0, "window": 32, "upsample_input": 1, "input_range": 4095.0, "float_type": "32",
+        "test_max_iter": 1,
+    }  # fmt: skip
+    assert {name: header[name] for name in settings} == settings
+    assert (header["run"], header["step"], header["split"], len(header["data_sha256"])) == ("run", 7, "val", 3)
+    assert "ms" not in header
+    assert not any(isinstance(value, bool) for value in header.values())
+
+
 def test_same_results_wherever_run_and_data_lie(prefix, record, tmp_path):
     first = of(prefix, record, tmp_path)
     moved = write_checkpoint(str(tmp_path / "s1" / "best" / "model.ckpt-7"), {"w": np.ones(2, "f4")})

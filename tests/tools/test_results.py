@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import statistics
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from tools import result_runs, results, run_origin, score_files
 from tools.flag_parsing import FlagError
 from tools.flags import TrainConfig
 from tools.result_runs import Run, Score, find_runs
-from tools.result_tables import NO_PROPERTY, csv_of, differing_flags, markdown_of, seed_means, text_of
+from tools.result_tables import (
+    NO_PROPERTY,
+    csv_of,
+    differing_flags,
+    differing_settings,
+    markdown_of,
+    seed_means,
+    short_names,
+    text_of,
+)  # fmt: skip
 from tools.results import ResultsConfig
 from tools.run_agreement import FREE_ON_RESUME
 
@@ -196,8 +206,8 @@ def test_one_seed_has_no_mean(seeds):
 
 def test_tables_of_means(seeds):
     text = text_of(seeds)
-    assert "scores-5   mIoU  55.00  pixel accuracy  75.00  best" in text
-    assert "mean of Toy/s0, Toy/s1, Toy/s2 (seeds 0, 1, 2): scores-9  mIoU 69.00 +- 10.00" in text
+    assert "scores-5   mIoU %  55.00  pixel accuracy %  75.00  best" in text
+    assert "mean of Toy/s0, Toy/s1, Toy/s2 (seeds 0, 1, 2): scores-9  mIoU % 69.00 +- 10.00" in text
     rows = list(csv.DictReader(io.StringIO(csv_of(seeds))))
     [mean] = [row for row in rows if row["scored"] == "scores-9" and row["deviation"]]
     assert (mean["mIoU %"], mean["deviation"]) == ("69.00", "10.00")
@@ -208,15 +218,135 @@ def test_tables_of_means(seeds):
     assert len({line.count("|") for line in lines}) == 1
 
 
+LONG = "custom/resnet_v1_18-64-train-L2-wd_alpha0.0001-wd_beta0.0001-batch_size2-lrn_rate0.01-consider_dilated0"
+
+
+def test_long_names_of_runs_stand_once(tmp_path):
+    """In tables the checksum that a name ends with stands for it; means name short ones alone."""
+    log = tmp_path / "log"
+    for seed, name in enumerate(["0fa81bf9", "1bfe5b27", "1bfe5b27.earlier-1"]):
+        run = run_at(log, f"{LONG.removeprefix('custom/')}-{name}", seed, f"u{seed}")
+        _write(run / "scores-5.json", _scores(5, seed / 4, run_uuid=f"u{seed}"))
+    _write(run_at(log, "mine", 3, "u3") / "scores-5.json", _scores(5, 1.0, run_uuid="u3"))
+    runs = find_runs(str(log), "none", earlier=True)
+    full = [run.name for run in runs]
+    text = text_of(runs)
+    assert "mean of Toy/mine, 0fa81bf9, 1bfe5b27, 1bfe5b27.earlier-1 (seeds 3, 0, 1, 2): scores-5  mIoU % 43.75" in text
+    assert [line for line in text.splitlines() if "wd_alpha" in line] == [
+        f"{name[-8:]}: {name}" for name in full[1:3]
+    ] + [f"1bfe5b27.earlier-1: {full[3]}"]
+    lines = markdown_of(runs).splitlines()
+    assert lines[-3:-1] == [f"- {name[-8:]}: `{name}`" for name in full[1:3]]
+    table = [line for line in lines if line.startswith("|")]
+    assert (len(table), len({line.count("|") for line in table})) == (7, 1)
+    assert not any("wd_alpha" in line for line in table)
+    rows = list(csv.DictReader(io.StringIO(csv_of(runs))))
+    assert [(row["run"], row["short name"]) for row in rows[:2]] == [("Toy/mine",) * 2, (full[1], "0fa81bf9")]
+
+
+@pytest.mark.parametrize("ending", ["-0fa81bf9", "-x"])
+def test_long_names_that_end_alike_are_numbered(ending):
+    names = [f"{folder}/{LONG}{ending}" for folder in "ab"]
+    assert list(short_names([Run(name, {}, []) for name in names]).values()) == ["#1", "#2"]
+
+
+def recorded_at(log: Path, name: str, record: dict | None = None, **flags) -> None:
+    values = {"database": "custom", "num_classes": 3, "seed": 0, **flags}
+    _write(log / "custom" / name / "config.json", {"flags": values, **(record or {})})
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "contents"),
+    [
+        ("class_weights", "w.txt", [{"class_weight_values": [1.0, 2.0]}, {"class_weight_values": [2.0, 1.0]}]),
+        ("fine_tune_filename", "w.ckpt", [{"pretrained_sha256": "a"}, {"pretrained_sha256": "b"}]),
+        ("label_map", "ids.txt", [{"label_map": {"7": 0}}, {"label_map": {"8": 0}}]),
+        ("palette", "colors.txt", [{"class_names": ["x"]}, {"class_names": ["y"]}]),
+        ("palette", "colors.txt", [{"palette": [[0, 0, 0]]}, {"palette": [[0, 0, 1]]}]),
+        ("data_dir", "data", [{"training_samples_sha256": "a"}, {"training_samples_sha256": "b"}]),
+        ("data_dir", "data", [{"training_sizes_sha256": "a"}, {"training_sizes_sha256": "b"}]),
+        ("data_dir", None, [{"training_contents_sha256": "a"}, {"training_contents_sha256": "b"}]),
+    ],
+)
+def test_equal_names_of_other_contents_are_told_apart(tmp_path, flag, name, contents):
+    """Runs of the same contents have the same checksum, and are no reason for a column."""
+    log = tmp_path / "log"
+    for run, content in zip("abc", [*contents, contents[0]], strict=True):
+        record = {key: value for key, value in content.items() if key in ("label_map", "palette", "class_names")}
+        flags = {key: value for key, value in content.items() if key not in record}
+        recorded_at(log, run, record, **{flag: name}, **flags)
+    runs = find_runs(str(log), "none")
+    assert differing_flags(runs) == [flag]
+    shown = [line.split() for line in text_of(runs).splitlines() if line.startswith(f"    {flag}")]
+    assert [words[:2] for words in shown] == [[flag, name or "-"]] * 3
+    checksums = [words[2] for words in shown]
+    assert all(re.fullmatch(r"\([0-9a-f]{8}\)", checksum) for checksum in checksums)
+    assert checksums[0] == checksums[2] != checksums[1]
+    assert differing_flags([runs[0], runs[2]]) == []
+    recorded_at(log, "d", **{flag: name})
+    recorded_at(log, "e")
+    last = [csv_row[flag] for csv_row in csv.DictReader(io.StringIO(csv_of(find_runs(str(log), "none"))))][3:]
+    assert last == [f"{name} (unknown)" if name else "-", "-"]  # in a record of an earlier version; without the file
+    rows = list(csv.DictReader(io.StringIO(csv_of(runs))))
+    assert [row[flag] for row in rows] == [f"{name or '-'} {checksum}" for checksum in checksums]
+
+
+def test_other_names_need_no_checksum(tmp_path):
+    log = tmp_path / "log"
+    for run, name in (("a", "w.txt"), ("b", "v.txt")):
+        recorded_at(log, run, class_weights=name, class_weight_values=[float(len(run)), ord(run)])
+    recorded_at(log, "c", database="Toy", training_samples_sha256="x")
+    recorded_at(log, "d", database="CamVid", training_samples_sha256="y")
+    runs = find_runs(str(log), "none")
+    assert differing_flags(runs) == ["class_weights", "database"]
+    assert "    class_weights w.txt  database custom" in text_of(runs)
+
+
+@pytest.mark.parametrize("key", ["label_map", "class_names"])
+def test_runs_of_other_classes_are_not_averaged(tmp_path, key):
+    log = tmp_path / "log"
+    for seed in (0, 1):
+        recorded_at(log, f"s{seed}", {key: {str(seed): 0}}, seed=seed)
+        _write(log / "custom" / f"s{seed}" / "scores-5.json", _scores(5, 0.5))
+    assert seed_means(find_runs(str(log), "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ({"data_sha256": ["a", None, "c"], "list": "val.txt"}, r"data val.txt \([0-9a-f]{8}\)"),
+        ({"data_sha256": ["a", None, "c"], "list": None, "data_dir": "/x/own/"}, r"data own \([0-9a-f]{8}\)"),
+        ({"window": 64}, "window 64"),
+        ({"mirror": 0}, "mirror 0"),
+    ],
+)
+def test_scores_of_other_images_or_settings_are_told_apart_and_not_averaged(tmp_path, header, told):
+    log, usual = tmp_path / "log", {"data_sha256": ["a", "b", "c"], "list": "val.txt", "window": 32, "mirror": 1}
+    for seed in range(4):
+        run = run_at(log, f"s{seed}", seed, f"u{seed}")
+        _write(run / "scores-5.json", _scores(5, seed / 4, **{**usual, **(header if seed == 3 else {})}))
+    runs = find_runs(str(log), "none")
+    [mean] = seed_means(runs)
+    assert (mean.seeds, mean.mean) == ((0, 1, 2), 0.25)
+    [name] = differing_settings(runs)
+    [line] = [line for line in text_of(runs).splitlines() if re.search(told, line) and "mIoU %  75.00" in line]
+    assert "scores-5  mIoU %" in line
+    rows = list(csv.DictReader(io.StringIO(csv_of(runs))))
+    values = [row[f"scored with {name}"] for row in rows]
+    assert values[0] == values[1] == values[2] != values[3]
+    assert seed_means(runs[:3])
+    assert differing_settings(runs[:3]) == []
+
+
 def test_text_and_json(folders, tmp_path, capsys):
     path = tmp_path / "results.json"
     results.main(["--log_dir", folders[0], "--predictions_dir", folders[1], "--json", str(path)])
     assert capsys.readouterr().out.splitlines() == [
         "Toy/a",
         "    bn_frozen -  lr_step 1,2  lrn_rate 0.01",
-        "    scores-600   mIoU    n/a  pixel accuracy  75.00",
-        "    scores-900   mIoU  25.00  pixel accuracy  75.00",
-        "    step900-ms1  mIoU  50.00  pixel accuracy  75.00",
+        "    scores-600   mIoU %    n/a  pixel accuracy %  75.00",
+        "    scores-900   mIoU %  25.00  pixel accuracy %  75.00",
+        "    step900-ms1  mIoU %  50.00  pixel accuracy %  75.00",
         "Toy/b",
         "    bn_frozen 1  lr_step -  lrn_rate 0.1",
         "    no scores",
@@ -225,7 +355,7 @@ def test_text_and_json(folders, tmp_path, capsys):
     assert [run["name"] for run in listed] == ["Toy/a", "Toy/b"]
     assert listed[0]["scores"][1] == {
         "of": "scores-900", "step": 900, "mean_iou": 0.25, "pixel_accuracy": 0.75, "is_best": False,
-        "path": f"{folders[0]}/Toy/a/scores-900.json",
+        "path": f"{folders[0]}/Toy/a/scores-900.json", "scored_with": {},
     }  # fmt: skip
 
 

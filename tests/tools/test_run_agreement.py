@@ -10,6 +10,7 @@ import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
 from tests.tools.runs import NETWORK, tiny_config
+from tools.data_checksums import DataChecksums
 from tools.flags import FlagError, PredictConfig, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network, check_same_run
@@ -106,12 +107,12 @@ def test_resumed_with_other_ignored_colours(tmp_path):
     config, dataset, record = own_run(**OWN, palette=str(plain))
     folder = RunFolder(str(tmp_path / "run"))
     own_run(**OWN, palette=str(plain))[2].write(folder.snapshots)
-    check_same_run(folder, config, dataset, [], str(tmp_path))
+    check_same_run(folder, config, dataset, DataChecksums.of([], str(tmp_path)))
     assert ModelRecord.read(folder.snapshots).ignored_colors == ((0, 0, 9),)
     plain.write_text(plain.read_text().replace("0 0 9 ignore", "9 9 9 ignore"))
     config, dataset, _ = own_run(**OWN, palette=str(plain))
     with pytest.raises(FlagError, match=r"ignored colours are \(\(9, 9, 9\),\) by --palette and were \(\(0, 0, 9\),\)"):
-        check_same_run(folder, config, dataset, [], str(tmp_path))
+        check_same_run(folder, config, dataset, DataChecksums.of([], str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,9 @@ def test_narrow_beginning_of_three_layers():
 def check_resume(folder, config):
     """Compares flags and generated scenes with a run."""
     toy = get_dataset("Toy")
-    check_same_run(folder, config, toy, find_samples(toy, config.data_dir, ["train"]), config.data_dir)
+    check_same_run(
+        folder, config, toy, DataChecksums.of(find_samples(toy, config.data_dir, ["train"]), config.data_dir)
+    )
 
 
 @pytest.mark.parametrize(("name", "now"), [("resize_grid", "legacy"), ("seed", 9), ("subsets_for_training", ("val",))])
@@ -223,13 +226,20 @@ def own_files(tmp_path):
     flags = {"num_classes": 5, "data_dir": str(data), "palette": write_palette(tmp_path / "colours.txt"), **files}
     config, dataset, record = own_run(**flags)
     folder = RunFolder(str(tmp_path / "log" / "run"))
-    with_samples(record, find_samples(dataset, str(data), ["train"]), str(data)).write(folder.snapshots)
+    with_samples(record, DataChecksums.of(find_samples(dataset, str(data), ["train"]), str(data))).write(
+        folder.snapshots
+    )
     return flags, folder
 
 
 def resume_own(folder, flags):
     config, dataset, _ = own_run(**flags)
-    check_same_run(folder, config, dataset, find_samples(dataset, flags["data_dir"], ["train"]), flags["data_dir"])
+    check_same_run(
+        folder,
+        config,
+        dataset,
+        DataChecksums.of(find_samples(dataset, flags["data_dir"], ["train"]), flags["data_dir"]),
+    )
 
 
 def test_resume_with_files_that_were_moved(own_files, tmp_path):

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from database.layouts import Sample
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
+from tools.data_checksums import DataChecksums
 from tools.flags import FlagError
 from tools.run_folder import RunFolder, run_folder
 from tools.run_origin import (
@@ -90,10 +91,10 @@ def test_training_files_are_known_by_their_names_below_the_data(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     folder = run_folder(tiny_config("toy", "log"))
     record = toy_record(tiny_config("toy", "log"))
-    check_same_samples(folder, record, samples_in("data", NAMES), "data")  # nothing in this record
-    record = with_samples(record, samples_in("data", NAMES), "data")
+    check_same_samples(folder, record, DataChecksums.of(samples_in("data", NAMES), "data"))  # nothing in this record
+    record = with_samples(record, DataChecksums.of(samples_in("data", NAMES), "data"))
     for same in ("data", "./data/", str(tmp_path / "data"), "copy/elsewhere"):
-        check_same_samples(folder, record, samples_in(same, NAMES), same)
+        check_same_samples(folder, record, DataChecksums.of(samples_in(same, NAMES), same))
 
 
 @pytest.mark.parametrize(
@@ -109,9 +110,9 @@ def test_training_files_are_known_by_their_names_below_the_data(tmp_path, monkey
 )
 def test_other_training_files(changed):
     folder = run_folder(tiny_config("toy", "log"))
-    record = with_samples(toy_record(tiny_config("toy", "log")), samples_in("data", NAMES), "data")
+    record = with_samples(toy_record(tiny_config("toy", "log")), DataChecksums.of(samples_in("data", NAMES), "data"))
     with pytest.raises(FlagError) as caught:
-        check_same_samples(folder, record, changed, "data")
+        check_same_samples(folder, record, DataChecksums.of(changed, "data"))
     assert str(caught.value) == (
         f"the {len(changed)} training images and labels in data are not those that {folder.path} was started with: "
         "resume with the same files by --data_dir and --train_list"
@@ -122,10 +123,12 @@ def test_training_files_outside_of_the_data_are_known_by_their_whole_names(tmp_p
     """As a list of absolute paths names them, wherever the data is."""
     folder, record = run_folder(tiny_config("toy", "log")), toy_record(tiny_config("toy", "log"))
     samples = samples_in(str(tmp_path / "photos"), NAMES)
-    record = with_samples(record, samples, str(tmp_path / "data"))
-    check_same_samples(folder, record, samples, str(Path(tmp_path, "deeper", "data")))
+    record = with_samples(record, DataChecksums.of(samples, str(tmp_path / "data")))
+    check_same_samples(folder, record, DataChecksums.of(samples, str(Path(tmp_path, "deeper", "data"))))
     with pytest.raises(FlagError, match="are not those"):
-        check_same_samples(folder, record, samples_in(str(tmp_path / "other"), NAMES), str(tmp_path / "data"))
+        check_same_samples(
+            folder, record, DataChecksums.of(samples_in(str(tmp_path / "other"), NAMES), str(tmp_path / "data"))
+        )
 
 
 def test_number_of_a_run(tmp_path):

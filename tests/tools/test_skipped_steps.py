@@ -62,8 +62,8 @@ def test_count_is_shown_beside_the_loss(tmp_path, skipped, ending):
     )  # fmt: skip
     trainer._step = lambda step, more: fetched
     trainer._step_with_summary(0, SimpleNamespace(scalars=lambda *_: None, picture=lambda *_: None))
-    assert trainer._figures.short_text() == f"loss 1.000 mIoU 1.000 {ending}"
-    assert trainer._figures.text() == f"loss 1.0000, weight decay 3.0000, mIoU 1.0000, {ending}"
+    assert trainer._figures.short_text() == f"loss 1.000 mIoU % 100.00 {ending}"
+    assert trainer._figures.text() == f"loss 1.0000, weight decay 3.0000, mIoU % 100.00, {ending}"
 
 
 # Convolutions in float16 have no fast kernel on most processors.

@@ -12,6 +12,7 @@ from database.datasets import DatasetError, custom_dataset, find_samples, get_da
 from database.tfrecord import RecordSample, TFRecordError
 from tests.tools.command_lines import refusal
 from tests.tools.runs import csv_rows, smallest_config, toy_record, train_with
+from tools.data_checksums import DataChecksums
 from tools.flags import TrainConfig
 from tools.preflight import PreflightError, check_disjoint, check_labels
 from tools.record_writing import write_records
@@ -62,19 +63,19 @@ def test_records_that_are_not_there(configs, data_dir):
 @pytest.mark.parametrize("started_on", [0, 1], ids=["files", "records"])
 def test_a_run_goes_on_from_either(configs, data_dir, tmp_path, started_on):
     folder, started, continued = RunFolder(str(tmp_path / "run")), configs[started_on], configs[1 - started_on]
-    record = with_samples(toy_record(started), training_samples(started, TOY, data_dir), data_dir)
+    record = with_samples(toy_record(started), DataChecksums.of(training_samples(started, TOY, data_dir), data_dir))
     record.write(folder.snapshots)
-    check_same_run(folder, continued, TOY, training_samples(continued, TOY, data_dir), data_dir)
+    check_same_run(folder, continued, TOY, DataChecksums.of(training_samples(continued, TOY, data_dir), data_dir))
 
 
 def test_a_run_goes_on_from_records_alone_that_were_moved(configs, data_dir, tmp_path):
     folder, moved = RunFolder(str(tmp_path / "run")), str(tmp_path / "moved")
     files, records = configs
-    record = with_samples(toy_record(files), training_samples(files, TOY, data_dir), data_dir)
+    record = with_samples(toy_record(files), DataChecksums.of(training_samples(files, TOY, data_dir), data_dir))
     record.write(folder.snapshots)
     shutil.move(str(Path(data_dir, "tfrecord")), moved)
     records = dataclasses.replace(records, data_dir=moved)
-    check_same_run(folder, records, TOY, training_samples(records, TOY, moved), moved)
+    check_same_run(folder, records, TOY, DataChecksums.of(training_samples(records, TOY, moved), moved))
 
 
 @pytest.mark.usefixtures("narrow_resnet")

@@ -33,6 +33,7 @@ from tests.tools.runs import (
 )
 from tools import training_run
 from tools.checkpoint import CheckpointError
+from tools.data_checksums import DataChecksums
 from tools.disk_room import room_warning
 from tools.evaluation import Predictor
 from tools.flags import FlagError, TrainConfig
@@ -289,7 +290,7 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
         "run": os.path.basename(tiny_run.folder.path),
         "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).flags["run_uuid"],
         **snapshot_header(prefix), "dataset": "Toy", "data_dir": os.path.abspath(config.data_dir), "list": None,
-        "split": "val", **scoring_settings(config, samples, config.data_dir),
+        "split": "val", **scoring_settings(config, DataChecksums.of(samples, config.data_dir)),
     }  # fmt: skip
     names = set(os.listdir(tmp_path))
     assert {"scores-2.txt", "scores-2.md"} <= names
