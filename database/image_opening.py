@@ -154,6 +154,7 @@ def decode(
     content: bytes | None,
     rows_of: Callable[[int], int],
     converter_of: Callable[[Image.Image], Converter],
+    is_judged_whole: Callable[[Image.Image], bool] = lambda image: False,
 ) -> tuple[np.ndarray, int]:
     """Decodes the first rows of a file.
 
@@ -163,6 +164,8 @@ def decode(
       rows_of: from the height of the upright image to how many of its rows are wanted, 1 or more.
       converter_of: called with the image before its pixels are decoded; returns what makes an array of it afterwards,
         or raises where the file is of an unfit kind.
+      is_judged_whole: called with the decoded image; whether the converter has to see all rows that were decoded, and
+        not only those that are wanted.
 
     Returns:
       The array of the first rows, upright, and the height of the whole image.
@@ -178,6 +181,8 @@ def decode(
         with _warnings_silenced() if image.format == "TIFF" else nullcontext():
             image.load()
         upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        if rows < height and is_judged_whole(upright):
+            return converter(upright)[:rows], height
         if rows < height:
             upright = upright.crop((0, 0, width, rows))
         return converter(upright), height

@@ -25,7 +25,7 @@ from database.image_opening import (
 from database.input_range import InputRange
 from database.label_decoding import ids_converter
 from database.regular_files import regular_file
-from database.rgb_decoding import rgb_converter
+from database.rgb_decoding import is_deep_grey, rgb_converter
 
 __all__ = [
     "MAX_PIXELS",
@@ -56,14 +56,14 @@ def read_image(path: str, content: bytes | None = None, input_range: InputRange 
     Args:
       path: a file in any format that Pillow reads, but PostScript, which would be run.
       content: the file's bytes, where they are at hand; the path then names them in messages and is not opened.
-
       input_range: see `input_range.InputRange`, which also warns of numbers that do not suit it.
 
     Returns:
       uint8 [height, width, 3], 0..255, read-only.
 
     Raises:
-      ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels.
+      ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels; or it holds NaN,
+        infinity or numbers that are no brightness, see `input_range.InputRange.fault_of`.
     """
     return read_first_rows(path, content, input_range=input_range)[0]
 
@@ -87,7 +87,8 @@ def read_first_rows(
       ImageError: see `read_image`.
     """
     with decode_errors_named(path):
-        return decode(path, content, rows_of, partial(rgb_converter, path=path, input_range=input_range))
+        converter_of = partial(rgb_converter, path=path, input_range=input_range)
+        return decode(path, content, rows_of, converter_of, is_deep_grey)
 
 
 def read_label(path: str, content: bytes | None = None, colors: ColorTable | None = None) -> np.ndarray:

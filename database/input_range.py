@@ -1,4 +1,4 @@
-"""Which stored number stands for white in images of more than 8 bits, and warnings where that seems to be wrong."""
+"""Which stored number stands for white in images of more than 8 bits, and what is said where that seems to be wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ _USUAL_WHITES = (1, 255, 1023, 4095, 16383, 65535)
 # Images whose largest number is up to this part of white are shown to the network as dark or black.
 _DARK = 0.25
 
+# Numbers above this many times white, or as far below 0 as white is above it, are no brightness. They mark pixels
+# without data, such as -9999 or 1e32. Between these bounds and 0 to white lie overshoots of resampling and highlights.
+_FAR_ABOVE = 1000
+
 _ADVICE = "say with --input_range which number is white"
+_REPLACE = "replace them in the file, by 0 where there is no data, and let the label ignore such pixels"
 
 
 class InputRange:
@@ -25,22 +30,65 @@ class InputRange:
         white: in images of more than 8 bits; None for what is usual for their kind.
     """
 
-    def __init__(self, white: float | None = None) -> None:
-        """Takes the number that stands for white, above 0."""
+    def __init__(self, white: float | None = None, *, is_decided: bool = True) -> None:
+        """Takes the number that stands for white.
+
+        Args:
+            white: above 0.
+            is_decided: False where another number may be told later, when the images are used: `fault_of` then finds
+                those numbers at fault that are so whatever is white.
+        """
         self.white = white
+        self._is_decided = is_decided
         self._told: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
-    def check(self, path: str, kind: str, largest: float, usual_white: float) -> None:
+    def fault_of(self, kind: str, numbers: np.ndarray, usual_white: float) -> str | None:
+        """What makes numbers of no use as an image, in words; None for nothing.
+
+        At fault are NaN and infinity, numbers far outside of 0 to white, and images of which every pixel would be
+        clipped to black or to white.
+
+        Args:
+            kind: of the numbers, in words.
+            numbers: [H, W] of the whole image.
+            usual_white: what stands for white in its kind unless told otherwise.
+        """
+        if numbers.size == 0:
+            return None
+        white = usual_white if self.white is None else self.white
+        shown = f"numbers from 0 (black) to {white:g} (white)"
+        smallest, largest = float(numbers.min()), float(numbers.max())  # NaN where there is any
+        if not np.isfinite(smallest + largest) and not np.isfinite(numbers).all():
+            return f"{kind}, {_counted(numbers, ~np.isfinite(numbers))}, expected {shown}: {_REPLACE}"
+        if not self._is_decided:
+            return None
+        if largest > _FAR_ABOVE * white or smallest < -white:
+            far = (numbers > _FAR_ABOVE * white) | (numbers < -white)
+            told = f"{kind}, {_counted(numbers, far)}, expected {shown}"
+            return f"{told}: {_REPLACE}; or, if these are brightness, {_ADVICE}"
+        if smallest < 0 and largest <= 0:
+            return (
+                f"{kind} from {smallest:g} to {largest:g}, so that all is black, expected {shown}: make them positive"
+            )
+        if largest > white and smallest >= white:
+            return f"{kind} from {smallest:g} to {largest:g}, so that all is white, expected {shown}: {_ADVICE}"
+        return None
+
+    def check(self, path: str, kind: str, numbers: np.ndarray, usual_white: float) -> None:
         """Warns, once for each kind of image, where the numbers of an image do not suit what stands for white.
 
         Args:
             path: of the image.
             kind: of its numbers, in words.
-            largest: of its numbers.
+            numbers: [H, W], finite.
             usual_white: what stands for white in its kind unless told otherwise.
         """
         white = usual_white if self.white is None else self.white
+        smallest, largest = float(numbers.min(initial=0)), float(numbers.max(initial=0))
+        if smallest < 0:
+            told = f"{path}: {kind} down to {smallest:g}; those below 0 are read as black"
+            self._warn_once(kind, "negative", told, "make them positive if they are no black")
         if largest > white:
             self._warn_once(kind, "above", f"{path}: {kind} up to {largest:g}; those above {white:g} are read as white")
         elif 0 < largest <= white * _DARK:
@@ -77,9 +125,18 @@ class InputRange:
 
 
 def scaled_to_bytes(numbers: np.ndarray, white: float) -> np.ndarray:
-    """Numbers of any kind as uint8: 0 and below to 0, `white` and above to 255, rounded; NaN to 0."""
+    """Finite numbers of any kind as uint8: 0 and below to 0, `white` and above to 255, rounded."""
     if numbers.dtype == np.uint16:
         table = np.clip(np.rint(np.arange(65536) * (255.0 / white)), 0, 255).astype(np.uint8)
         return table[numbers]
-    scaled = np.nan_to_num(numbers.astype(np.float64) * (255.0 / white), nan=0.0, posinf=255.0, neginf=0.0)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(numbers.astype(np.float64) * (255.0 / white)), 0, 255).astype(np.uint8)
+
+
+def _counted(numbers: np.ndarray, bad: np.ndarray) -> str:
+    """How many pixels are bad, and the first of them with its place."""
+    row, column = (int(index) for index in np.argwhere(bad)[0])
+    count = np.count_nonzero(bad)
+    return (
+        f"{count} of {numbers.size} pixels out of range "
+        f"(the first is {numbers[row, column]:g} in row {row}, column {column})"
+    )

@@ -24,14 +24,15 @@ def rgb_converter(image: Image.Image, path: str, input_range: InputRange | None 
       input_range: what stands for white in images of more than 8 bits; None for the usual.
 
     Returns:
-      What turns the decoded image into uint8 [H, W, 3].
+      What turns the decoded image into uint8 [H, W, 3]. It raises ImageError where the numbers of the image are NaN,
+      infinite, or no brightness, see `InputRange.fault_of`.
 
     Raises:
       ImageError: the file holds colours of 16 bits, and something else than 65535 is to be white.
     """
     input_range = input_range or InputRange()
     maxval = _maxval(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if is_deep_grey(image):
         is_sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BIT_FORMATS)
         return partial(_grey, path=path, is_sixteen_bit=is_sixteen_bit, maxval=maxval, input_range=input_range)
     if ";16" in raw_mode(image) or maxval > 255:
@@ -43,6 +44,11 @@ def rgb_converter(image: Image.Image, path: str, input_range: InputRange | None 
         return lambda decoded: _deep_colors(decoded, path, input_range)
     input_range.check_bytes(path)
     return _colors
+
+
+def is_deep_grey(image: Image.Image) -> bool:
+    """Whether an image is grey of more than 8 bits: whole numbers or fractions."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def _maxval(image: Image.Image) -> int:
@@ -61,9 +67,11 @@ def _grey(image: Image.Image, *, path: str, is_sixteen_bit: bool, maxval: int, i
     if is_sixteen_bit and maxval:
         white = float(maxval)
         stored = np.rint(numbers * (maxval / _WHITE_OF_SIXTEEN_BITS))
-    finite = stored[np.isfinite(stored)] if image.mode == "F" else stored
     kind = "16-bit grey" if is_sixteen_bit else "fractions" if image.mode == "F" else "whole numbers"
-    input_range.check(path, kind, float(finite.max(initial=0)), white)
+    fault = input_range.fault_of(kind, stored, white)
+    if fault is not None:
+        raise ImageError(f"{path}: {fault}")
+    input_range.check(path, kind, stored, white)
     if input_range.white is not None:
         grey = scaled_to_bytes(stored, input_range.white)
     elif is_sixteen_bit:

@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from database.folders import walked
 from tools import snapshot_files
-from tools.file_kinds import CHECKPOINT, kind_of
+from tools.file_kinds import CHECKPOINT, WHERE_FROM, FileKind, kind_of, unknown_kind
 from tools.plain_paths import readable_prefix
 from tools.run_folder import EARLIER, SNAPSHOT_NAME
 from tools.session_errors import reason
@@ -48,7 +48,10 @@ def resolve_checkpoint(path: str) -> str:
     """
     if os.path.isdir(path):
         folders = (path, os.path.join(path, "snapshot"))
-        found = next(filter(None, map(newest_sound, folders)), None) or _old_format_in(path)
+        found = next(filter(None, map(newest_sound, folders)), None)
+        if found is None and (old := _old_format_in(path)) is not None:
+            _refuse_other_kinds(old, unknown_too=True)
+            return old
         if found is None and any(map(newest_first, folders)):
             raise CheckpointError(f"{path}: every checkpoint in this folder is damaged: give another")
         if found is None:
@@ -57,30 +60,58 @@ def resolve_checkpoint(path: str) -> str:
         return found
     prefix = _SUFFIX.sub("", path)
     if os.path.exists(prefix + ".index"):
-        if not glob.glob(glob.escape(prefix) + ".data-*"):
+        if not _has_data(prefix):
             raise CheckpointError(f"{prefix}: the checkpoint has an .index but no .data file: copy both")
         require_sound(prefix)
         _refuse_other_kinds(prefix + ".index")
         return prefix
     if os.path.exists(prefix):  # the format before TensorFlow 0.12, which slim's ResNets still have
-        _refuse_other_kinds(prefix)
+        _refuse_other_kinds(prefix, unknown_too=True)
         return prefix
     if os.path.exists(path):
         raise CheckpointError(f"{path}: the checkpoint has no {os.path.basename(prefix)}.index: copy it too")
-    beside = newest_first(os.path.dirname(prefix) or ".")
-    hint = f"; the newest in its folder is {beside[0]}" if beside else ""
+    beside = next(filter(_is_sound, newest_first(os.path.dirname(prefix) or ".")), None)
+    hint = f"; the newest in its folder is {beside}" if beside else ""
     raise CheckpointError(f"{path}: there is no such checkpoint{hint}")
 
 
-def _refuse_other_kinds(path: str) -> None:
-    """Refuses a file or a folder that is known to be something else; files that are not known are left to TensorFlow.
+def _has_data(prefix: str) -> bool:
+    return bool(glob.glob(glob.escape(prefix) + ".data-*"))
+
+
+def _fault_of(prefix: str) -> str | None:
+    """What is wrong with a checkpoint that has an `.index`, by its manifest and by which files are there."""
+    fault = snapshot_files.fault_of(prefix)
+    return "it has no .data file" if fault is None and not _has_data(prefix) else fault
+
+
+def _is_sound(prefix: str) -> bool:
+    return _fault_of(prefix) is None
+
+
+def _refuse_other_kinds(path: str, *, unknown_too: bool = False) -> None:
+    """Refuses a file or a folder that is something else than a checkpoint or its index.
+
+    Args:
+        path: of it.
+        unknown_too: whether a file of which nothing is known is refused too, as one that does not end like a
+            checkpoint; otherwise it is left to TensorFlow.
 
     Raises:
-        CheckpointError: names what it is and what takes it.
+        CheckpointError: names what it is and what takes it, or how it begins.
     """
     kind = kind_of(path)
+    if kind is None and unknown_too and os.path.isfile(path):
+        kind = _unknown_kind(path)
     if kind not in (None, CHECKPOINT):
         raise CheckpointError(kind.refusal(path, "a TensorFlow checkpoint (prefix, .index or folder)"))
+
+
+def _unknown_kind(path: str) -> FileKind:
+    try:
+        return unknown_kind(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: the checkpoint cannot be read ({reason(error)})") from error
 
 
 def newest_first(folder: str) -> list[str]:
@@ -98,7 +129,7 @@ def newest_sound(folder: str, last_step: int | None = None) -> str | None:
         step = checkpoint_step(prefix)
         if last_step is not None and (step is None or step > last_step):
             continue
-        fault = snapshot_files.fault_of(prefix)
+        fault = _fault_of(prefix)
         if fault is None:
             return prefix
         logger.warning("%s is damaged and passed over: %s", prefix, fault)
@@ -115,7 +146,7 @@ def require_sound(prefix: str) -> None:
     if fault is None:
         return
     others = (other for other in newest_first(os.path.dirname(prefix)) if other != prefix)
-    sound = next((other for other in others if snapshot_files.fault_of(other) is None), None)
+    sound = next(filter(_is_sound, others), None)
     advice = "there is no sound one beside it" if sound is None else f"take {sound}, the newest that is sound"
     raise CheckpointError(f"{prefix}: the checkpoint is damaged ({fault}): {advice}")
 
@@ -224,12 +255,16 @@ def variable_shapes(prefix: str) -> dict[str, list[int]]:
     for path in (prefix, prefix + ".index", *glob.glob(glob.escape(prefix) + ".data-*")):
         if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
             raise CheckpointError(f"{path}: a folder, a pipe or a device, expected a file of the checkpoint")
+    table = prefix + ".index" if os.path.exists(prefix + ".index") else prefix
+    if not os.path.exists(table):
+        raise CheckpointError(f"{prefix}: there is no such checkpoint")
+    kind = kind_of(table) or _unknown_kind(table)
     with linked(prefix) as path:
         try:
             return dict(tf.train.NewCheckpointReader(path).get_variable_to_shape_map())
         except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:  # IndexError: it ends too early
-            told = reason(error).replace(path, prefix)
-            raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({told})") from error
+            found = "its table is damaged" if kind == CHECKPOINT else f"{table} is {kind.name}"
+            raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({found}): {WHERE_FROM}") from error
 
 
 def require_match(prefix: str, variables: Sequence[tf.Variable], advice: str) -> None:

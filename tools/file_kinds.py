@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import zipfile
@@ -12,6 +13,7 @@ from database.regular_files import regular_file
 
 _HEAD = 4096
 _FOOTER = 8
+_SHOWN = 12
 # At the end of each table of TensorFlow: a checkpoint before 0.12, or the `.index` of one.
 _TABLE_FOOTER = bytes.fromhex("57fb808b247547db")
 
@@ -20,6 +22,11 @@ _PYTORCH = f"turn it into a checkpoint with {_CONVERT}"
 _OTHER_FRAMEWORK = (
     "no tool of this package takes it: load it in its own framework and save the weights of a network that "
     "tools.convert knows as .npy or .pth"
+)
+# About a checkpoint that is damaged.
+WHERE_FROM = (
+    "copy or download it again, or give a checkpoint that train.py, python -m tools.convert or python -m "
+    "tools.download made"
 )
 _UNPACK = "unpack it, and give the folder or the checkpoint in it"
 _DOWNLOAD = "download the file itself"
@@ -60,7 +67,13 @@ _KINDS: tuple[tuple[bytes, FileKind], ...] = (
     (rb"\x93NUMPY", NPY),
     (rb"\x80[\x02-\x05]", PYTORCH),  # a pickle, as before PyTorch 1.6
     (rb".{5}\x00{3}\{\s*\"", SAFETENSORS),  # length of the header, header
-    (rb"\x1f\x8b|BZh[1-9]|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar", _ARCHIVE),
+    (rb"\([dl]p?\d|[\]}]q\x00|c[a-z_][\w.]*\n[a-z_]\w*\n(p\d|q\x00|\()", PYTORCH),  # protocol 0 or 1
+    (rb"\x1f\x8b|BZh[1-9]|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|.{257}ustar"
+     rb"|PK\x05\x06|\x04\x22\x4d\x18|\x1f\x9d", _ARCHIVE),
+    (rb"GGUF|ggml|tjgg", FileKind("a file of llama.cpp (.gguf)", _OTHER_FRAMEWORK)),
+    (rb"PAR1|ARROW1", FileKind("a table of data (Parquet, Arrow)", "give the file of the weights")),
+    (rb"SQLite format 3", FileKind("a database of SQLite", "give the file of the weights")),
+    (rb"\x7fELF|MZ\x90\x00|#!", FileKind("a program", "give the file of the weights")),
     (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script|!--)", FileKind(
         "a page of HTML, as a server sends in the place of a file that needs a login or is gone", _DOWNLOAD)),
     (rb"(\xef\xbb\xbf)?\s*<\?xml", FileKind("a page of XML, as a server sends with an error", _DOWNLOAD)),
@@ -73,7 +86,8 @@ _KINDS: tuple[tuple[bytes, FileKind], ...] = (
     (rb".{4}TFL3", FileKind("a TensorFlow Lite model (.tflite)", _OTHER_FRAMEWORK)),
     (rb"\x12\x01\x00\x00\x00\x00\x00\x00", FileKind("a file of MXNet (.params)", _OTHER_FRAMEWORK)),
     (rb"MATLAB 5\.0 MAT-file", FileKind("a MATLAB file (.mat)", _OTHER_FRAMEWORK)),
-    (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP", _PICTURE),
+    (rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|RIFF.{4}WEBP|II\*\x00|MM\x00\*|BM.{4}\x00{4}|P[1-6]\s", _PICTURE),
+    (rb".{4}ftyp|RIFF.{4}AVI |\x1a\x45\xdf\xa3", FileKind("a video or a picture", "give the file of the weights")),
     (rb"%PDF-", FileKind("a PDF", "give the file of the weights")),
     # Protocol buffers: the number and type of the first fields.
     (rb"\x08\x01\x12", FileKind(
@@ -116,6 +130,33 @@ def kind_of(path: str) -> FileKind | None:
         return _kind_of_zip(path)
     matching = (kind for pattern, kind in _KINDS if re.match(pattern, head, re.DOTALL | re.IGNORECASE))
     return next(matching, None)
+
+
+def unknown_kind(path: str) -> FileKind:
+    """What to say of a file of which `kind_of` knows nothing, where a checkpoint is expected.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb", opener=regular_file) as file:
+        head = file.read(_HEAD)
+    begins = f"(it begins with {shown_bytes(head[:_SHOWN])})"
+    if _is_text(head):
+        return FileKind(f"a text file {begins}", "give the file of the weights")
+    return FileKind(f"a damaged file, one that is cut off, or of a kind that is not known {begins}", WHERE_FROM)
+
+
+def shown_bytes(content: bytes) -> str:
+    """Bytes in quotes: printable ASCII as it is, all others as `\\x` and two digits."""
+    return "'" + "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in content) + "'"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)  # which may end within a character
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(character.isprintable() or character.isspace() for character in text)
 
 
 def _kind_of_folder(path: str) -> FileKind | None:

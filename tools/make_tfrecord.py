@@ -9,11 +9,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from database.counts import number_of
 from database.datasets import Dataset, DatasetError, Sample, find_samples
 from database.images import ImageError, set_max_pixels
+from database.input_range import InputRange
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import SplitFlags
@@ -117,7 +118,8 @@ def main(arguments: Sequence[str]) -> None:
     """Parses flags and writes the records."""
     config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
     set_max_pixels(config.max_pixels)
-    dataset = dataset_of_flags(config.database, config)
+    # Which number is white is told when the records are used.
+    dataset = replace(dataset_of_flags(config.database, config), input_range=InputRange(is_decided=False))
     data_dir = existing_folder(dataset, config.data_dir)
     samples = find_samples(dataset, data_dir, [config.split])
     shards = _number_of_shards(config, len(samples))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from database.images import ImageError, read_image
+from database.images import ImageError, read_first_rows, read_image
 from database.input_range import InputRange, scaled_to_bytes
 from tests.database import label_files
 
@@ -111,12 +111,12 @@ def test_colours_of_16_bits_cannot_be_scaled():
     np.testing.assert_array_equal(read_image("a.png", deep_rgb_png(0x8012), InputRange(65535)), [[[0x80] * 3]])
 
 
-@given(st.lists(st.floats(width=32), min_size=1, max_size=9), st.floats(1e-3, 1e6))
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=9), st.floats(1e-3, 1e6))
 @settings(deadline=None)
 def test_fractions_of_any_kind_are_scaled(numbers, white):
     found = scaled_to_bytes(np.array(numbers, np.float32), white)
     for number, byte in zip(numbers, found.tolist(), strict=True):
-        expected = 0 if number != number else min(max(number * 255 / white, 0), 255)
+        expected = min(max(number * 255 / white, 0), 255)
         assert abs(byte - expected) <= 0.5 + 1e-6
 
 
@@ -124,3 +124,104 @@ def test_fractions_of_any_kind_are_scaled(numbers, white):
 def test_sixteen_bits_are_scaled_as_fractions_are(numbers, white):
     found = scaled_to_bytes(np.array(numbers, np.uint16), white)
     np.testing.assert_array_equal(found, scaled_to_bytes(np.array(numbers, np.float64), white))
+
+
+def with_pixel(value: float, dtype: type = np.float32) -> np.ndarray:
+    """The ramp up to 255, with a value in row 3, column 4, and again in the last pixel."""
+    numbers = (RAMP * 255).astype(dtype)
+    numbers[3, 4] = numbers[4, 6] = value
+    return numbers
+
+
+def pfm(array: np.ndarray) -> bytes:
+    height, width = array.shape
+    return f"Pf\n{width} {height}\n-1.0\n".encode() + array[::-1].astype("<f4").tobytes()
+
+
+MISSING = (
+    r"2 of 35 pixels out of range \(the first is {} in row 3, column 4\), expected numbers from 0 .* {} \(white\): "
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "white", "value"),
+    [
+        (tiff(with_pixel(np.nan)), None, "nan"),
+        (tiff(with_pixel(np.inf)), None, "inf"),
+        (tiff(with_pixel(-np.inf)), 4095, "-inf"),
+        (pfm(with_pixel(np.nan)), None, "nan"),
+        (tiff(with_pixel(1e32)), None, "1e\\+32"),
+        (tiff(with_pixel(-3.4028235e38)), None, "-3.40282e\\+38"),
+        (tiff(with_pixel(-9999)), None, "-9999"),
+        (tiff(with_pixel(-9999) / 255), 1, "-39.2118"),
+        (tiff(with_pixel(-(2**31), np.int32)), None, "-2.14748e\\+09"),
+    ],
+    ids=["nan", "inf", "-inf", "pfm", "1e32", "float32's lowest", "-9999", "fractions", "int32's lowest"],
+)
+def test_numbers_that_are_no_brightness_are_refused(content, white, value):
+    with pytest.raises(ImageError, match=f"^a.tif: .*, {MISSING.format(value, white or 255)}replace them .* by 0"):
+        read_image("a.tif", content, InputRange(white))
+
+
+def test_an_image_of_nothing_but_nan():
+    with pytest.raises(ImageError, match=r"35 of 35 pixels out of range \(the first is nan in row 0, column 0\)"):
+        read_image("a.tif", tiff(np.full((5, 7), np.nan, np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (-(RAMP + 0.1) * 255 / 1.1, "fractions from -255 to -23.1818, so that all is black, .*: make them positive"),
+        (RAMP * 200 + 300, "fractions from 300 to 500, so that all is white, .* 255 .*: say with --input_range"),
+    ],
+)
+def test_an_image_that_would_be_all_black_or_all_white(numbers, words):
+    with pytest.raises(ImageError, match=f"^a.tif: {words}"):
+        read_image("a.tif", tiff(numbers.astype(np.float32)))
+    read_image("a.tif", tiff(np.zeros((5, 7), np.float32)))
+    read_image("a.tif", tiff(np.full((5, 7), 255, np.float32)))
+
+
+def test_a_little_below_black_is_warned_of(caplog):
+    read = read_image("a.tif", tiff(with_pixel(-3)))
+    assert read[3, 4, 0] == read[4, 6, 0] == 0
+    [message] = caplog.messages
+    assert message.startswith("a.tif: fractions down to -3; those below 0 are read as black")
+
+
+@pytest.mark.parametrize("bad", [with_pixel(np.nan), RAMP * 200 + 300])
+def test_rows_that_no_crop_shows_count_too(bad):
+    """Such files are decoded whole, so that a run does not meet the fault at a later crop."""
+    with pytest.raises(ImageError, match="3, column 4|all is white"):
+        read_first_rows("a.tif", tiff(bad.astype(np.float32)), lambda height: 1)
+
+
+def test_a_white_sky_in_the_rows_that_are_shown_is_no_fault():
+    numbers = np.array([[300, 256], [3, 4]], np.float32)
+    rows, height = read_first_rows("a.tif", tiff(numbers), lambda height: 1)
+    np.testing.assert_array_equal(rows, np.full((1, 2, 3), 255))
+    assert height == 2
+
+
+def test_where_white_is_told_later_only_what_is_not_finite_is_refused():
+    undecided = InputRange(is_decided=False)
+    for numbers in (with_pixel(1e32), with_pixel(-9999), RAMP * 200 + 300):
+        read_image("a.tif", tiff(numbers.astype(np.float32)), undecided)
+    with pytest.raises(ImageError, match="the first is nan"):
+        read_image("a.tif", tiff(with_pixel(np.nan)), undecided)
+
+
+@given(st.lists(st.floats(width=32), min_size=4, max_size=4), st.sampled_from([None, 1, 4095]))
+@settings(deadline=None)
+def test_any_fractions_are_refused_or_clipped(numbers, white):
+    """Never is NaN or infinity shown to the network."""
+    array = np.array(numbers, np.float32).reshape(2, 2)
+    bound = white or 255
+    try:
+        read = read_image("a.tif", tiff(array), InputRange(white))
+    except ImageError:
+        inside = [0 <= number <= bound for number in array.ravel().tolist()]
+        assert not all(inside)
+    else:
+        expected = np.clip(array.astype(np.float64) * 255 / bound, 0, 255)
+        assert np.abs(read[:, :, 0] - expected).max() <= 0.5 + 1e-6

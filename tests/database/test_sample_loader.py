@@ -54,6 +54,19 @@ def test_the_next_that_can_be_read_stands_in(tmp_path, caplog):
     assert loader.faults == []
 
 
+def test_images_with_numbers_that_are_no_brightness_count_as_unreadable(tmp_path, caplog):
+    samples = write_samples(tmp_path)
+    path = str(tmp_path / "1.tif")
+    Image.fromarray(np.array([[1, 1, 1], [1, np.nan, 1]], np.float32)).save(path)
+    samples[1] = Sample("1", path, samples[1].label, LABEL_MAP)
+    with pytest.raises(ImageError, match=f"^{path}: fractions, 1 of 6 pixels out of range .the first is nan in row 1"):
+        SampleLoader(samples).load(1)
+    loader = SampleLoader(samples, max_bad_files=1)
+    assert loaded(loader, 1) == 2
+    [message] = caplog.messages
+    assert message.startswith(f"skipped, 1 of at most 1: {path}: ")
+
+
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_one_more_than_allowed_stops_and_is_named(tmp_path, allowed):
     samples = write_samples(tmp_path)

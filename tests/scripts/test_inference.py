@@ -114,11 +114,13 @@ def test_inference_of_a_folder_passes_over_what_is_no_image(main, place, monkeyp
     assert main("inference", "--log_dir", place.log_dir, *FOLDER_FLAGS) == 0
     assert capsys.readouterr().out.count(" s -> out/prediction/") == 6
     (tmp_path / "images" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Image.fromarray(np.array([[9, np.nan]], np.float32)).save(tmp_path / "images" / "gap.tif")
     assert main("inference", "--log_dir", place.log_dir, *FOLDER_FLAGS) == 2
     output = capsys.readouterr()
     errors = [line for line in output.err.splitlines() if line.startswith("error: ")]
     assert errors[0].startswith("error: images/broken.png: not an image")
-    assert errors[1:] == ["error: images: 1 of 7 images could not be read, 6 were segmented"]
+    assert errors[1].startswith("error: images/gap.tif: fractions, 1 of 2 pixels out of range (the first is nan ")
+    assert errors[2:] == ["error: images: 2 of 8 images could not be read, 6 were segmented"]
     assert output.out.count(" s -> out/prediction/") == 6
     assert sorted(os.listdir("out")) == ["images.jsonl", "prediction", "provenance.json"]
 

@@ -106,6 +106,15 @@ def test_every_fault_is_found(scenes, capsys, caplog):
     assert all(message in (out / "report.md").read_text(encoding="utf-8") for _, message in found)
 
 
+def test_an_image_with_pixels_that_are_no_number_is_a_fault(scenes):
+    path = images(scenes)[2]
+    Image.fromarray(np.full((48, 96), np.nan, np.float32)).save(path, format="TIFF")
+    code, report, _ = check(scenes)
+    [fault] = report["faults"]
+    assert (code, fault["split"]) == (1, "train")
+    assert fault["message"].startswith(f"{path}: fractions, 4608 of 4608 pixels out of range (the first is nan ")
+
+
 def test_image_without_a_label(scenes):
     labels(scenes)[4].unlink()
     code, report, _ = check(scenes)

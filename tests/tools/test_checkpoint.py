@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +82,21 @@ def test_missing_checkpoint_and_the_hint(own, tmp_path):
         checkpoint.resolve_checkpoint(str(tmp_path / "nowhere" / "x"))
 
 
+def test_a_checkpoint_without_its_data_is_not_taken_for_the_newest(own, caplog):
+    folder, earlier = os.path.split(own)
+    lacking = copy_as(own, os.path.join(folder, "model.ckpt-9"), age=0)
+    os.remove(lacking + ".data-00000-of-00001")
+    with pytest.raises(CheckpointError, match=rf"model.ckpt-8: there is no such checkpoint; the newest .*{earlier}$"):
+        checkpoint.resolve_checkpoint(os.path.join(folder, "model.ckpt-8"))
+    assert checkpoint.resolve_checkpoint(folder) == own
+    assert caplog.messages == [f"{lacking} is damaged and passed over: it has no .data file"]
+    os.remove(own + ".data-00000-of-00001")
+    with pytest.raises(CheckpointError, match=r"model.ckpt-8: there is no such checkpoint$"):
+        checkpoint.resolve_checkpoint(os.path.join(folder, "model.ckpt-8"))
+    with pytest.raises(CheckpointError, match="every checkpoint in this folder is damaged"):
+        checkpoint.resolve_checkpoint(folder)
+
+
 def test_empty_folder(tmp_path):
     with pytest.raises(CheckpointError, match="this folder holds no checkpoint"):
         checkpoint.resolve_checkpoint(str(tmp_path))
@@ -143,6 +160,31 @@ def test_file_that_is_no_checkpoint(tmp_path, content, ending):
     with pytest.raises(CheckpointError, match="notes: not a checkpoint that can be read") as caught:
         checkpoint.variable_shapes(str(tmp_path / "notes"))
     assert "\n" not in str(caught.value)
+    assert not re.search("DATA_LOSS|sstable|Unable|operator", str(caught.value))
+
+
+def test_a_table_that_is_damaged_in_its_middle(own):
+    path = own + ".index"
+    content = bytearray(Path(path).read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    Path(path).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"^{own}: not a checkpoint that can be read .its table is damaged.: "):
+        checkpoint.variable_shapes(own)
+
+
+def test_shapes_of_a_checkpoint_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: there is no such checkpoint$"):
+        checkpoint.variable_shapes(str(tmp_path / "nowhere"))
+
+
+def test_a_table_that_may_not_be_read(written, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(checkpoint, "kind_of", lambda path: None)
+    monkeypatch.setattr(checkpoint, "unknown_kind", refuse)
+    with pytest.raises(CheckpointError, match=f"^{written}.index: the checkpoint cannot be read .*Permission denied"):
+        checkpoint.variable_shapes(written)
 
 
 def graph_with(shapes):

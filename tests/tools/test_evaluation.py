@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import EncodeError
+from PIL import Image
 
 from database.images import ImageError, write_image
 from database.input_range import InputRange
@@ -356,6 +357,16 @@ def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ImageError, match=r"b\.png: not an image"):
         evaluate(FakePredictor(), samples, 4, visit=lambda sample, *more: visited.append(sample.name))
     assert visited == ["a"]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_an_image_with_pixels_that_are_no_number_is_not_predicted(tmp_path, labelled):
+    path, label = str(tmp_path / "a.tif"), str(tmp_path / "label.png")
+    Image.fromarray(np.array([[0, np.inf]], np.float32)).save(path)
+    write_image(label, np.array([[0, 1]], np.uint8))
+    sample = Sample("a", path, label if labelled else None, {0: 0, 1: 1})
+    with pytest.raises(ImageError, match=f"^{path}: .*the first is inf in row 0, column 1"):
+        evaluate(FakePredictor(), [sample], 256)
 
 
 @pytest.mark.parametrize("labelled", [False, True])

@@ -9,6 +9,7 @@ import os
 import pickle
 import tarfile
 import zipfile
+from collections import OrderedDict
 
 import h5py
 import numpy as np
@@ -110,12 +111,27 @@ REFUSED = {
     "empty.ckpt": (b"", "empty file", "again"),
     "config.json": (b'{\n  "flags": {}}', "JSON", "file of the weights"),
     "checkpoint": (b'model_checkpoint_path: "model.ckpt-1"\n', "list that TensorFlow keeps", "give the folder"),
+    "a.gguf": (b"GGUF\x03\x00\x00\x00" + bytes(20), "llama.cpp", "tools.convert knows"),
+    "a.7z": (b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(30), "archive", "unpack it"),
+    "a.rar": (b"Rar!\x1a\x07\x01\x00" + bytes(30), "archive", "unpack it"),
+    "a.zst": (b"\x28\xb5\x2f\xfd" + bytes(30), "archive", "unpack it"),
+    "a.lz4": (b"\x04\x22\x4d\x18" + bytes(30), "archive", "unpack it"),
+    "empty.zip": (zipped(), "archive", "unpack it"),
+    "a.parquet": (b"PAR1" + bytes(30), "Parquet", "file of the weights"),
+    "a.so": (b"\x7fELF" + bytes(30), "program", "file of the weights"),
+    "a.jpg": (b"\xff\xd8\xff\xe0" + bytes(30), "picture", "file of the weights"),
+    "a.tif": (b"II*\x00" + bytes(30), "picture", "file of the weights"),
     "a.png": (b"\x89PNG\r\n\x1a\n" + bytes(9), "picture", "file of the weights"),
 }  # fmt: skip
 
 # Taken by tools.convert, under whatever name.
 CONVERTED = {
-    PYTORCH: [zipped("archive/data.pkl", "archive/data/0"), pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)],
+    PYTORCH: [
+        zipped("archive/data.pkl", "archive/data/0"),
+        pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2),
+        *(pickle.dumps({"a": np.ones(2)}, protocol) for protocol in range(6)),
+        pickle.dumps(OrderedDict(a=1), 0),
+    ],
     SAFETENSORS: [_SAFETENSORS],
     NPY: [numpy_bytes(np.save, np.zeros(3))],
 }
@@ -216,12 +232,50 @@ def test_object_graphs_are_named(tmp_path):
 
 
 @settings(deadline=None, max_examples=200)
-@given(content=st.binary(max_size=300))
+@given(content=st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
 def test_any_bytes(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("any") / "x"
     path.write_bytes(content)
     kind = kind_of(str(path))
     assert kind is None or str(path) in kind.refusal(str(path), "a checkpoint")
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.resolve_checkpoint(str(path))
+    message = str(caught.value)
+    assert message.startswith(f"{path}: this is a")
+    assert "expected a TensorFlow checkpoint (prefix, .index or folder): " in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"hello", r"a text file \(it begins with 'hello'\), expected .*: give the file of the weights$"),
+        ("name,größe\n".encode(), r"a text file \(it begins with 'name,gr\\xc3\\xb6\\xc3\\x9fe'\)"),
+        (b"ftrt" + bytes(900), r"cut off, or of a kind that is not known \(it begins with 'ftrt\\x00.*tools.convert"),
+    ],
+)
+def test_what_is_not_known_is_told_by_its_first_bytes(tmp_path, content, words):
+    for place in (tmp_path / "weights.bin", tmp_path / "folder" / "weights.ckpt"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"^{place}: this is .*{words}"):
+            checkpoint.resolve_checkpoint(str(place))
+    with pytest.raises(CheckpointError, match=f"^{place}: this is .*{words}"):
+        checkpoint.resolve_checkpoint(str(tmp_path / "folder"))
+
+
+def test_a_checkpoint_of_the_old_format_that_is_cut_off(tmp_path):
+    prefix = write_checkpoint(str(tmp_path / "resnet.ckpt"), {"net/a": np.ones(3, np.float32)}, tf.train.SaverDef.V1)
+    with open(prefix, "r+b") as file:
+        file.truncate(os.path.getsize(prefix) - 1)
+    with pytest.raises(CheckpointError, match=f"^{prefix}: this is a damaged file, one that is cut off"):
+        checkpoint.resolve_checkpoint(prefix)
+
+
+def test_a_folder_with_one_file_that_is_something_else(tmp_path):
+    (tmp_path / "resnet.ckpt").write_bytes(_POINTER)
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}/resnet.ckpt: this is a pointer of Git LFS"):
+        checkpoint.resolve_checkpoint(str(tmp_path))
 
 
 def test_what_cannot_be_read_is_not_known(tmp_path):

@@ -77,6 +77,20 @@ def test_the_script_writes_into_the_folder_of_the_data(data_dir, caplog):
     assert are_equal(find_records(TOY, data_dir, ["train"]), find_samples(TOY, data_dir, ["train"]))
 
 
+def test_pixels_that_are_no_number_are_refused_and_dark_or_bright_ones_left_to_training(data_dir):
+    sample = find_samples(TOY, data_dir, ["train"])[4]
+    numbers = np.full((16, 32), 4000, np.float32)
+    flags = ["--database", "Toy", "--data_dir", data_dir, "--shards", "1"]
+    for value in (1e32, np.nan):
+        numbers[0, 7] = value
+        Image.fromarray(numbers).save(sample.image, format="TIFF")
+        if np.isfinite(value):
+            main([*flags, "--out", os.path.join(data_dir, "bright")])
+        else:
+            with pytest.raises(ImageError, match=f"^{sample.image}: .*1 of 512 pixels .*nan in row 0, column 7"):
+                main(flags)
+
+
 def test_shards_unless_told_otherwise(data_dir, tmp_path):
     flags = ["--database", "Toy", "--data_dir", data_dir, "--out", str(tmp_path / "a" / "b")]
     main([*flags, "--split", "val"])
