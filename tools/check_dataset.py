@@ -27,7 +27,8 @@ from tools.dataset_flags import SplitFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
 from tools.flag_checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
-from tools.flag_parsing import comma_separated, file_path, flag, parse_flags
+from tools.flag_names import split_names
+from tools.flag_parsing import file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
     ignored_fault,
@@ -54,7 +55,7 @@ class CheckConfig(SplitFlags):
     """Flags of the look at a dataset."""
 
     subsets_for_training: tuple[str, ...] = flag(
-        ("train",), "splits that are trained on together, by commas", comma_separated
+        ("train",), "splits that are trained on together, by commas", split_names
     )
     allow_missing_classes: bool = flag(False, "a class that occurs in no training label is no fault")
     out: str | None = flag(
@@ -68,6 +69,7 @@ class CheckConfig(SplitFlags):
         super().__post_init__()
         refuse_repeated_splits(self)
         refuse_useless_holdout(self)
+        refuse_without_effect(self, "image_mean", "on a look at images, from which no mean is taken: drop that")
         if self.max_images is None and self.thumbnails == 0:
             refuse_without_effect(self, "seed", "where nothing is drawn at random: add --max_images")
 

@@ -23,6 +23,7 @@ from tools.flag_checks import (
     refuse_useless_holdout,
     refuse_without_effect,
 )
+from tools.flag_names import loss_type, split_names
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
@@ -74,7 +75,7 @@ class TrainConfig(SplitFlags):
     batch_size: int = flag(2, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
-    subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
+    subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", split_names)
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
     test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
 
@@ -167,7 +168,7 @@ class TrainConfig(SplitFlags):
     resize_grid: str | None = flag(
         None, f"grid of bilinear upsampling {_recorded_or('half_pixel')}", str, choices=RESIZE_GRIDS
     )
-    loss_type: str = flag("normal", "normal, focal_<gamma>, or ohem: hard pixels alone")
+    loss_type: str = flag("normal", "normal, focal_<gamma>, or ohem: hard pixels alone", loss_type)
     ohem_threshold: float = flag(0.7, "ohem: pixels whose label has a probability up to this are hard", above=0)
     ohem_min_kept: int = flag(100_000, "ohem: pixels of a batch that count at least", minimum=1)
     class_weights: str | None = flag(
