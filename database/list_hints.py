@@ -61,7 +61,7 @@ def header_hint(number: int, fields: Sequence[str]) -> str:
     words = [re.sub("[ _-]", "", field.lower()) for field in fields]
     if not all(word and _HEADERS.fullmatch(word) for word in words):
         return ""
-    return f"; this looks like a header: leave out the line, e.g. by sed {number}d"
+    return f"; this looks like a header: leave out the line, e.g. by sed '{number}d'"
 
 
 def swapped_columns(rows: Sequence[Sequence[str]]) -> str | None:
