@@ -139,7 +139,7 @@ _FLOAT_TYPES = {
 }
 _SPLITS = {
     **dict.fromkeys(("trn", "training"), "train"),
-    **dict.fromkeys(("valid", "validation", "validate", "dev", "eval"), "val"),
+    **dict.fromkeys(("valid", "validation", "validate"), "val"),
     **dict.fromkeys(("tst", "testing"), "test"),
     "trainextra": "train_extra",
     "coarse": "train_extra",
