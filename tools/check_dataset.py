@@ -69,7 +69,6 @@ class CheckConfig(SplitFlags):
         super().__post_init__()
         refuse_repeated_splits(self)
         refuse_useless_holdout(self)
-        refuse_without_effect(self, "image_mean", "on a look at images, from which no mean is taken: drop that")
         if self.max_images is None and self.thumbnails == 0:
             refuse_without_effect(self, "seed", "where nothing is drawn at random: add --max_images")
 

@@ -46,7 +46,6 @@ DYNAMIC = "--dynamic_size 1 --random_scale 0"
         ),
         ("--coloring 0 --palette p.txt", InferenceConfig, "--palette p.txt has no effect where --coloring 0 writes"),
         ("--dynamic_size 1 --random_rotate 1", TrainConfig, "--random_rotate 1 has no effect .* rotates nothing"),
-        ("--database custom --num_classes 2 --image_mean 1,2,3", CheckConfig, "--image_mean 1.0,2.0,3.0 has no effect"),
         ("--parts frames --crop_size 300", BenchmarkConfig, "--crop_size 300 has no effect on --parts frames: it is"),
         ("--parts input --network resnet_v1_18", BenchmarkConfig, "--network resnet_v1_18 has no effect on --parts in"),
         ("--parts syncbn,checkpointing --float_types 32,16", BenchmarkConfig, "--float_types 16 has no effect .* one"),
