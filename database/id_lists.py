@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -76,21 +77,21 @@ def files_of_ids(
 
 
 class _Folder:
-    """The image files below a folder by their paths without suffix, sub folders read when they are asked for."""
+    """The image files below a folder by their paths without suffix, sub folders read when they are asked for.
+
+    Accented letters are those of the id, or the same in the other form of Unicode (NFC, NFD), which copies change.
+    """
 
     def __init__(self, path: str):
         self.path = path
-        self._read: dict[str, dict[str, list[str]]] = {}
+        self._read: dict[str, _Names] = {}
 
     def files(self, name: str) -> list[str]:
         """The paths of the files <name>.<suffix>."""
         parent, stem = os.path.split(os.path.join(self.path, name))
         if parent not in self._read:
-            self._read[parent] = {}
-            for file in sorted(os.listdir(parent)) if os.path.isdir(parent) else []:
-                if has_image_suffix(file):
-                    self._read[parent].setdefault(os.path.splitext(file)[0], []).append(os.path.join(parent, file))
-        return self._read[parent].get(stem, [])
+            self._read[parent] = _Names(parent)
+        return self._read[parent].files(stem)
 
     def fault(self, name: str) -> str | None:
         """Why a name does not mean one file; None if it does."""
@@ -98,3 +99,20 @@ class _Folder:
         if len(files) > 1:
             return f"{files[0]} and {os.path.basename(files[1])} could be meant"
         return None if files else f"no image file of that name is in {self.path}"
+
+
+class _Names:
+    """The image files in a folder, by their names without suffix."""
+
+    def __init__(self, folder: str):
+        self._files: dict[str, list[str]] = {}
+        self._normalized: dict[str, list[str]] = {}
+        for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            if has_image_suffix(file):
+                stem, path = os.path.splitext(file)[0], os.path.join(folder, file)
+                self._files.setdefault(stem, []).append(path)
+                self._normalized.setdefault(unicodedata.normalize("NFC", stem), []).append(path)
+
+    def files(self, stem: str) -> list[str]:
+        """The paths of the files of a name, or else of the same with its accents in another form."""
+        return self._files.get(stem) or self._normalized.get(unicodedata.normalize("NFC", stem), [])

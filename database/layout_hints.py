@@ -51,7 +51,7 @@ def spelling_hint(folder: str) -> str:
 def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
     """The --data_dir with all of the folders, or the moves that bring them together."""
     below = _folders_below(data_dir)
-    whole = [folder for folder in (*below, os.path.dirname(os.path.abspath(data_dir))) if _has_all(folder, expected)]
+    whole = [folder for folder in (*below, *_folders_above(data_dir)) if _has_all(folder, expected)]
     if len(whole) == 1:
         return f"; it is in {whole[0]}: give --data_dir {shlex.quote(whole[0])}"
     if whole:
@@ -68,6 +68,15 @@ def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
         return ""
     command = " ".join(shlex.quote(path) for path in [*moves, f"{data_dir}/"])
     return f"; {' and '.join(moves)} {'is' if len(moves) == 1 else 'are'} there: mv {command}"
+
+
+def _folders_above(folder: str) -> list[str]:
+    """The folders that one lies in, the closest first."""
+    path, found = os.path.abspath(folder), []
+    for _ in range(_DEEPEST):
+        path = os.path.dirname(path)
+        found.append(path)
+    return list(dict.fromkeys(found))
 
 
 def _has_all(folder: str, paths: Sequence[str]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -271,9 +273,29 @@ def _unlabelled(images: Mapping[str, str]) -> list[Entry]:
 def _paired(
     images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str, place: _Place
 ) -> list[Entry]:
+    labels = _by_keys_of_images(labels, images)
     _refuse_lonely(images, labels, f"image without a label in {label_folder}", place)
     _refuse_lonely(labels, images, f"label without an image in {image_folder}", place)
     return [Entry(key, path, labels[key]) for key, path in images.items()]
+
+
+def _by_keys_of_images(labels: Mapping[str, str], images: Mapping[str, str]) -> dict[str, str]:
+    """Labels by the keys of their images, where the two differ in the form of accented letters alone (NFC, NFD)."""
+    if labels.keys() == images.keys():
+        return dict(labels)
+    lonely = [Counter(map(_normalized, files.keys() - others.keys())) for files, others in
+              ((images, labels), (labels, images))]  # fmt: skip
+    keys = {_normalized(key): key for key in images.keys() - labels.keys()}
+
+    def partner(key: str) -> str:
+        same = _normalized(key)
+        return key if key in images or any(count[same] != 1 for count in lonely) else keys[same]
+
+    return {partner(key): path for key, path in labels.items()}
+
+
+def _normalized(key: str) -> str:
+    return unicodedata.normalize("NFC", key)
 
 
 def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault: str, place: _Place) -> None:

@@ -6,6 +6,19 @@ import os
 import re
 from collections.abc import Sequence
 
+# How the columns of a list are called in its header, without signs.
+_HEADERS = re.compile(
+    r"(input|output|image|img|picture|rgb|label|mask|annotation|annot|target|gt|seg|segmentation|file|id)?"
+    r"(s|id|ids|file|files|name|names|filename|filenames|path|paths|map|maps)?"
+)
+# Words in the paths of images, and in those of labels.
+_OF_IMAGES = re.compile("images?|imgs?|jpegimages|rgb|leftimg")
+_OF_LABELS = re.compile(
+    "labels?|labelids|labeltrainids|masks?|annotations?|annots?|(train|val|test)annot|gt(fine|coarse)?|seg|segmentation|"
+    "segmentationclass(aug)?"
+)
+_JPEG = (".jpg", ".jpeg")
+
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LATE_COMMENT = re.compile(r"\s#")
 _LONGEST_SHOWN = 300
@@ -23,7 +36,7 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
         return _json_hint(text)
     if _LATE_COMMENT.search(line):
         return "; a comment stands on a line of its own"
-    separator = next((mark for mark in (";", ",") if mark in line), None)
+    separator = next((mark for mark in (";", "|", ",") if mark in line), None)
     if separator is not None:
         return (
             f"; this looks like a CSV file: leave out its header, and put a tab in place of '{separator}', e.g. by sed "
@@ -36,6 +49,42 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
     if len(fields) == 2 and fields[1] in ("-1", "0", "1"):
         return "; this looks like a list of VOC's ImageSets/Main, for classification: take ImageSets/Segmentation"
     return ""
+
+
+def header_hint(number: int, fields: Sequence[str]) -> str:
+    """What to do with the first line of a list if it names the columns: the end of a message, else empty.
+
+    Args:
+      number: of the line.
+      fields: that were found in it.
+    """
+    words = [re.sub("[ _-]", "", field.lower()) for field in fields]
+    if not all(word and _HEADERS.fullmatch(word) for word in words):
+        return ""
+    return f"; this looks like a header: leave out the line, e.g. by sed '{number}d'"
+
+
+def swapped_columns(rows: Sequence[Sequence[str]]) -> str | None:
+    """Why the first paths of a list are labels and the second ones images, if all of them say so; otherwise None.
+
+    Args:
+      rows: the paths of each line, one or two.
+    """
+    if not rows or any(len(paths) != 2 for paths in rows):
+        return None
+    if all(
+        _speaks_of(first, _OF_LABELS, _OF_IMAGES) and _speaks_of(second, _OF_IMAGES, _OF_LABELS)
+        for first, second in rows
+    ):
+        return "all of these are so by their names"
+    if all(second.lower().endswith(_JPEG) and not first.lower().endswith(_JPEG) for first, second in rows):
+        return "labels are no JPEG files, which keep no ids"
+    return None
+
+
+def _speaks_of(path: str, words: re.Pattern[str], not_of: re.Pattern[str]) -> bool:
+    found = re.split("[^a-z]+", path.lower())
+    return any(map(words.fullmatch, found)) and not any(map(not_of.fullmatch, found))
 
 
 def _json_hint(text: str) -> str:

@@ -12,7 +12,8 @@ from database.errors import AbsentSplitError, DatasetError
 from database.id_lists import IdFolders, IdsNotFoundError, files_of_ids
 from database.image_suffixes import has_image_suffix
 from database.json_files import JsonError, parse_json
-from database.list_hints import hint_for_line, hint_for_missing
+from database.list_hints import header_hint, hint_for_line, hint_for_missing, swapped_columns
+from database.path_spellings import other_spellings
 from database.text_files import TextFileError, is_comment, numbered_lines, read_text
 
 ODGT_SUFFIX = ".odgt"
@@ -58,15 +59,15 @@ def listed(
         not looked at: image and label are held against each other when they are loaded. Lines that begin with # are
         comments.
       data_dir: that the paths begin in; those of .odgt files also in its parent, as CSAIL's begin with the name of the
-        dataset's folder.
+        dataset's folder. A path that names no file as it stands may mean one by `path_spellings.other_spellings`.
       split: only lists of `test` may lack labels.
       by_last_parts: whether the last two parts of a path are enough.
       id_folders: see `database.id_lists.files_of_ids`.
 
     Raises:
       AbsentSplitError: there is no such file.
-      DatasetError: the file is unreadable or malformed, lists an image twice, also by another path, or names a file
-        that does not exist.
+      DatasetError: the file is unreadable or malformed, lists an image twice, also by another path, names a file that
+        does not exist, or has its labels in front of its images.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
     text = _text_of(list_path, split, data_dir)
@@ -80,6 +81,7 @@ def listed(
             _check_counts(rows, list_path, text, split)
         entries = [_entry(row.fields, folders, by_last_parts) for row in rows]
         _refuse_missing(rows, entries, list_path, text, folders)
+        _refuse_swapped(rows, list_path)
     _refuse_repeats(rows, entries, list_path)
     return entries
 
@@ -107,19 +109,26 @@ def _entries_of_ids(
         row = rows[error.index]
         raise DatasetError(
             f"{list_path}, line {row.number}: {_shortened(row.fields[0])} is an id alone: {error}"
+            f"{_header_hint(row, rows)}"
         ) from error
     return [Entry(os.path.splitext(os.path.relpath(image, data_dir))[0], image, label) for image, label in found]
 
 
 def _check_counts(rows: Sequence[_Row], list_path: str, text: str, split: str) -> None:
-    for number, line, fields in rows:
+    for row in rows:
+        number, line, fields = row
         if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
             is_image = len(fields) == 1 and has_image_suffix(fields[0])
             alone = "; this names an image alone: write its label behind it" if is_image else ""
+            hint = hint_for_line(text, line, fields) or _header_hint(row, rows) or alone
             raise DatasetError(
                 f"{list_path}, line {number}: found {len(fields)} paths, expected 'image label' (paths that hold "
-                f"spaces are separated by one tab){hint_for_line(text, line, fields) or alone}"
+                f"spaces are separated by one tab){hint}"
             )
+
+
+def _header_hint(row: _Row, rows: Sequence[_Row]) -> str:
+    return header_hint(row.number, row.fields) if row is rows[0] else ""
 
 
 def _refuse_missing(
@@ -133,10 +142,25 @@ def _refuse_missing(
     ]
     if missing:
         row, field = missing[0]
-        hint = hint_for_line(text, row.line, row.fields) or hint_for_missing(field, folders[0], list_path)
+        hint = (
+            hint_for_line(text, row.line, row.fields)
+            or _header_hint(row, rows)
+            or hint_for_missing(field, folders[0], list_path)
+        )
         raise DatasetError(
             f"{list_path}, line {row.number}: names {_shortened(field)}, which is no file in {' or '.join(folders)}"
             f"{and_more(len(missing) - 1)}{hint}"
+        )
+
+
+def _refuse_swapped(rows: Sequence[_Row], list_path: str) -> None:
+    told = swapped_columns([row.fields for row in rows])
+    if told is not None:
+        image, label = map(_shortened, rows[0].fields)
+        separator = " -F'\\t'" if "\t" in rows[0].line else ""
+        raise DatasetError(
+            f"{list_path}, line {rows[0].number}: {image} is where the image is expected and {label} where the "
+            f"label is, and {told}: write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
         )
 
 
@@ -217,7 +241,20 @@ def _parents(folder: str) -> list[str]:
 
 
 def _resolved(folders: list[str], path: str, by_last_parts: bool) -> str:
-    """The file a list means, absolute or below one of the folders, perhaps by its last two parts only; "" if none."""
+    """The file a list means, absolute or below one of the folders, perhaps by its last two parts only; "" if none.
+
+    Other spellings of the path count where there is no such file, and all that name one name the same.
+    """
+    found = _file_of(folders, path, by_last_parts)
+    if found:
+        return found
+    others = [_file_of(folders, spelling, by_last_parts) for spelling in other_spellings(path)]
+    files = {os.path.realpath(other): other for other in others if other}
+    return next(iter(files.values())) if len(files) == 1 else ""
+
+
+def _file_of(folders: list[str], path: str, by_last_parts: bool) -> str:
+    """The file of a path as it is spelled; see `_resolved`."""
     candidates = [os.path.join(folder, name) for folder in folders for name in (path, path.lstrip("/"))]
     if by_last_parts:
         candidates += [os.path.join(folder, *path.split("/")[-2:]) for folder in folders]

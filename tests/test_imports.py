@@ -36,7 +36,7 @@ LAYERS = {
         ("training_graph",),
     ),
     "database": (
-        ("atomic", "classes", "containment", "counts", "errors", "folders", "regular_files"),
+        ("atomic", "classes", "containment", "counts", "errors", "folders", "path_spellings", "regular_files"),
         ("text_files", "input_range"),
         ("json_files", "image_opening"),
         ("image_suffixes",),

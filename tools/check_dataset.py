@@ -27,7 +27,8 @@ from tools.dataset_flags import SplitFlags
 from tools.dataset_report import Fault, Findings, as_json, fault_lines, markdown
 from tools.dataset_statistics import SplitStatistics, inspect
 from tools.flag_checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
-from tools.flag_parsing import comma_separated, file_path, flag, parse_flags
+from tools.flag_names import split_names
+from tools.flag_parsing import file_path, flag, parse_flags
 from tools.index_colors import IndexColors
 from tools.label_rules import (
     LabelTally,
@@ -57,7 +58,7 @@ class CheckConfig(SplitFlags):
     """Flags of the look at a dataset."""
 
     subsets_for_training: tuple[str, ...] = flag(
-        ("train",), "splits that are trained on together, by commas", comma_separated
+        ("train",), "splits that are trained on together, by commas", split_names
     )
     allow_missing_classes: bool = flag(False, "a class that occurs in no training label is no fault")
     out: str | None = flag(

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from tools.config_file import FlagError
+
+logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config", bound=Any)
+# In place of a checkpoint.
+WORDS_FOR_SNAPSHOTS = ("best", "last")
 
 # Flags for own data that mean something with another dataset as well.
 _ALSO_FOR = {"ADE": ("train_list", "val_list", "test_list"), "KITTI": ("holdout",)}
@@ -44,9 +52,15 @@ def refuse_without_effect(config: Any, name: str, why: str) -> None:
     Raises:
         FlagError: the flag is not at its default.
     """
-    value = getattr(config, name)
-    if value != getattr(type(config), name):
-        raise FlagError(f"--{name} {_as_given(value)} has no effect {why}, or drop --{name}")
+    if getattr(config, name) != getattr(type(config), name):
+        raise FlagError(_without_effect(config, [name], why))
+
+
+def _without_effect(config: Any, names: Sequence[str], why: str) -> str:
+    """What is said of flags that do nothing; see `refuse_without_effect`."""
+    shown = ", ".join(f"--{name} {_as_given(getattr(config, name))}" for name in names)
+    flags = " and ".join(f"--{name}" for name in names)
+    return f"{shown} {'has' if len(names) == 1 else 'have'} no effect {why}, or drop {flags}"
 
 
 def refuse_repeated_splits(config: Any) -> None:
@@ -91,19 +105,61 @@ class Unused(NamedTuple):
     Attributes:
         names: of the flags.
         when: takes the flags; whether these do nothing.
-        why: see `refuse_without_effect`.
+        why: see `refuse_without_effect`; or a function that takes the flags and says so.
+        given: whether flags count that are given at their defaults, since these say what does not happen.
+        shared: whether a file of flags serves other modes too, in which these have an effect: those that come from a
+            file are then ignored, and a line says so; those of the command line count as with `given`.
     """
 
     names: tuple[str, ...]
     when: Callable[[Any], bool]
-    why: str
+    why: str | Callable[[Any], str]
+    given: bool = False
+    shared: bool = False
 
+    def told(self, config: Any) -> str:
+        """Says with what the flags do nothing, and what to do."""
+        return self.why if isinstance(self.why, str) else self.why(config)
+
+
+# Flags of the training loop, which have no part in the name of a run; a test holds them against those that have.
+_OF_THE_LOOP = (
+    "snapshot", "snapshot_minutes", "val_every", "keep", "save_first_iteration", "on_nan", "check_data",
+    "allow_missing_classes", "max_bad_files", "show_period", "save_memory", "checkpoint_units", "log_memory",
+)  # fmt: skip
+# Flags that change the trained weights: without --run_name, a run is found by them.
+_OF_THE_WEIGHTS = (
+    "batch_size", "subsets_for_training", "train_image_size", "weight_decay_mode", "weight_decay_rate",
+    "weight_decay_rate2", "consider_dilated", "new_layer_names", "fine_tune_filename", "lrn_rate", "poly_lr", "lr_step",
+    "step_size", "train_max_iter", "optimizer", "momentum", "train_like_in_caffe", "dynamic_size",
+    "dynamic_short_sides", "dynamic_max_size", "random_scale", "scale_min", "scale_max", "random_mirror",
+    "random_rotate", "random_blur", "gaussian_blur", "initializer", "has_aux_loss", "upsample_logits", "bn_frozen",
+    "bn_decay", "loss_type", "ohem_threshold", "ohem_min_kept", "class_weights", "deterministic", "seed",
+)  # fmt: skip
 
 UNUSED_IN_TRAINING = (
+    Unused(("step_size",), lambda config: config.lr_step is None, "without steps: add --poly_lr 0 and --lr_step"),
+    Unused(("momentum",), lambda config: config.optimizer == "sgd", "without momentum: take --optimizer mom"),
+    Unused(
+        ("checkpoint_units",),
+        lambda config: not config.save_memory,
+        "where all activations are kept: add --save_memory 1",
+    ),
+    Unused(
+        ("allow_missing_classes",),
+        lambda config: config.check_data == "none",
+        "where no label is read: drop --check_data none",
+    ),
     Unused(
         ("random_scale",),
         lambda config: config.dynamic_size,
         "beside --dynamic_size 1, which draws the short sides: give a single one with --dynamic_short_sides",
+    ),
+    Unused(
+        ("random_rotate",),
+        lambda config: config.dynamic_size and config.random_rotate,
+        "beside --dynamic_size 1, which rotates nothing: give --random_rotate 0",
+        given=True,
     ),
     Unused(
         ("consider_dilated",),
@@ -115,8 +171,55 @@ UNUSED_IN_TRAINING = (
         lambda config: min(config.lr_step or (0,)) >= config.train_max_iter,
         "after the last step: raise --train_max_iter",
     ),
+    Unused(
+        ("dynamic_short_sides", "dynamic_max_size"),
+        lambda config: not config.dynamic_size,
+        "on crops of one size: add --dynamic_size 1",
+    ),
+    Unused(
+        ("train_image_size", "scale_min", "scale_max", "upsample_input"),
+        lambda config: config.dynamic_size,
+        "beside --dynamic_size 1, which has sizes of its own: drop that",
+    ),
+    Unused(
+        ("scale_min", "scale_max"), lambda config: not config.random_scale, "without scaling: drop --random_scale 0"
+    ),
+    Unused(
+        ("ohem_threshold", "ohem_min_kept"),
+        lambda config: config.loss_type != "ohem",
+        "where all pixels count: add --loss_type ohem",
+    ),
+    Unused(
+        ("train_list",),
+        lambda config: config.eval_only and (config.database == "ADE" or config.val_list is not None),
+        "beside --eval_only 1, which reads no training images: drop that",
+        shared=True,
+    ),
+    Unused(
+        (*_OF_THE_LOOP, "test_list"),
+        lambda config: config.eval_only,
+        "beside --eval_only 1, which trains nothing: drop that",
+        shared=True,
+    ),
+    Unused(
+        _OF_THE_WEIGHTS,
+        lambda config: config.eval_only and config.run_name is not None,
+        "beside --eval_only 1 and --run_name, which say that a trained run is scored, and which: drop --run_name to "
+        "find the run by its flags",
+        shared=True,
+    ),
 )
 UNUSED_IN_PREDICTION = (
+    Unused(
+        ("log_dir",),
+        lambda config: config.weights_ckpt not in (None, *WORDS_FOR_SNAPSHOTS),
+        "beside --weights_ckpt, which says where the snapshot is: drop that",
+    ),
+    Unused(
+        ("log_dir",),
+        lambda config: getattr(config, "follow", None) is not None,
+        "beside --follow, which says where the snapshots are: drop that",
+    ),
     Unused(
         ("windows_per_batch",),
         lambda config: config.test_image_size == 0 and not config.mirror,
@@ -124,6 +227,7 @@ UNUSED_IN_PREDICTION = (
     ),
 )
 UNUSED_IN_INFERENCE = (
+    *UNUSED_IN_PREDICTION,
     Unused(("palette",), lambda config: not config.coloring, "where --coloring 0 writes no colours: drop that"),
 )
 
@@ -131,13 +235,42 @@ UNUSED_IN_INFERENCE = (
 def refuse_unused(config: Any, table: Sequence[Unused]) -> None:
     """Refuses the flags of a table that are not at their defaults and would do nothing.
 
+    Those of a mode that shares its files of flags are left to `without_unused`, which knows where they come from.
+
     Raises:
         FlagError: such a flag is given.
     """
     for unused in table:
-        if unused.when(config):
+        if not unused.shared and unused.when(config):
             for name in unused.names:
-                refuse_without_effect(config, name, unused.why)
+                refuse_without_effect(config, name, unused.told(config))
+
+
+def without_unused(config: Config, on_line: Collection[str], in_file: Collection[str]) -> Config:
+    """The flags without those of a file that serve other modes; refuses given ones that do nothing, see `Unused`.
+
+    Args:
+        config: the flags; its `unused`, if it has one, is the table of those that may do nothing.
+        on_line: names of the flags that the command line gives.
+        in_file: of those that a file gives and the line does not.
+
+    Raises:
+        FlagError: flags are given that do nothing.
+    """
+    ignored: list[str] = []
+    for unused in getattr(config, "unused", ()):
+        if not (unused.given or unused.shared) or not unused.when(config):
+            continue
+        in_files = [name for name in unused.names if name in in_file]
+        refused = [name for name in unused.names if name in on_line] + ([] if unused.shared else in_files)
+        if refused:
+            raise FlagError(_without_effect(config, refused, unused.told(config)))
+        ignored += in_files
+    if not ignored:
+        return config
+    told = ", ".join(dict.fromkeys(ignored))
+    logger.info("these of the file of flags are for training and have no effect on --eval_only 1: %s", told)
+    return dataclasses.replace(config, **{name: getattr(type(config), name) for name in ignored})
 
 
 def refuse_no_results(config: Any, *, has_labels: bool) -> None:

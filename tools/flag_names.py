@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 _LONGEST_NAME = 60
 _NEAR = 0.6
+_FOCAL = re.compile(r"focal(?:[-_ ]?loss)?[-_ ]?(\d+(?:\.\d+)?)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -121,21 +123,69 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
 }
 
 _NETWORKS = {name: f"resnet_v1_{depth}" for depth in (18, 34, 50, 101, 152) for name in (f"resnet{depth}", f"r{depth}")}
+_DECODERS = {
+    **dict.fromkeys(
+        ("psp", "pspnet", "pspmodule", "psphead", "pspp", "pyramid", "pyramidpooling", "pyramidpoolingmodule",
+         "ppmdeepsup", "ppmhead"),
+        "ppm",
+    ),
+    **dict.fromkeys(("c1deepsup", "conv", "conv1", "linear"), "c1"),
+    **dict.fromkeys(("uper", "uperhead", "unifiedperceptualparsing"), "upernet"),
+}  # fmt: skip
+_FLOAT_TYPES = {
+    **dict.fromkeys(("float32", "fp32", "f32", "float", "single", "full"), "32"),
+    **dict.fromkeys(("float16", "fp16", "f16", "half"), "16"),
+    **dict.fromkeys(("bfloat16", "brainfloat16"), "bf16"),
+}
+_SPLITS = {
+    **dict.fromkeys(("trn", "training"), "train"),
+    **dict.fromkeys(("valid", "validation", "validate"), "val"),
+    **dict.fromkeys(("tst", "testing"), "test"),
+    "trainextra": "train_extra",
+    "coarse": "train_extra",
+}
+# Splits of all datasets.
+SPLITS = ("train", "val", "test", "trainaug", "train_extra")
 # Other names of values, without signs between their letters, that have exactly one meaning here.
 FOREIGN_VALUES: Mapping[str, Mapping[str, str]] = {
-    "database": {"ade20k": "ADE", "cityscape": "Cityscapes", "own": "custom"},
-    "network": _NETWORKS,
-    "deep_network": _NETWORKS,
-    "decoder": {"psp": "ppm", "pyramidpooling": "ppm", "ppmdeepsup": "ppm", "c1deepsup": "c1"},
-    "float_type": {
-        "float32": "32", "fp32": "32", "float16": "16", "fp16": "16", "half": "16", "bfloat16": "bf16",
+    "database": {
+        "ade20k": "ADE", "adechallenge": "ADE", "adechallengedata2016": "ADE", "cityscape": "Cityscapes",
+        "cityscapesdataset": "Cityscapes", "kittisemantics": "KITTI", "camvid11": "CamVid", "own": "custom",
+        "mine": "custom",
     },
-    "optimizer": {"momentum": "mom", "rmsprop": "rmsp"},
-    "initializer": {"kaiming": "he", "glorot": "xavier"},
-    "mode": {"valid": "val", "validation": "val", "training": "train", "testing": "test"},
-    "device": {"cuda": "gpu"},
+    "network": _NETWORKS,
+    "networks": _NETWORKS,
+    "deep_network": _NETWORKS,
+    "decoder": _DECODERS,
+    "decoders": _DECODERS,
+    "float_type": _FLOAT_TYPES,
+    "float_types": _FLOAT_TYPES,
+    "loss_type": {
+        **dict.fromkeys(
+            ("ce", "crossentropy", "crossentropyloss", "softmax", "softmaxcrossentropy", "standard", "default", "nll"),
+            "normal",
+        ),
+        **dict.fromkeys(("ohemce", "ohemcrossentropy", "hardpixels"), "ohem"),
+    },
+    "optimizer": {**dict.fromkeys(("momentum", "sgdm", "sgdmomentum", "sgdwithmomentum"), "mom"), "rmsprop": "rmsp"},
+    "initializer": {
+        **dict.fromkeys(("kaiming", "kaimingnormal", "henormal", "msra"), "he"),
+        **dict.fromkeys(("glorot", "glorotxavier"), "xavier"),
+    },
+    "mode": {name: split for name, split in _SPLITS.items() if split in ("train", "val", "test")},
+    "device": {"cuda": "gpu", "nvidia": "gpu", "gpus": "gpu", "cpus": "cpu"},
+    "data_format": {
+        **dict.fromkeys(("tfrecords", "record", "records"), "tfrecord"),
+        **dict.fromkeys(("file", "images", "folder", "raw"), "files"),
+    },
+    "check_data": {"full": "all", "off": "none", "no": "none"},
+    "format": {"md": "markdown", "txt": "text", "plain": "text"},
+    "resize_grid": {"aligncornerstrue": "align_corners", "halfpixelcenters": "half_pixel", "tf1": "legacy"},
+    "pool_padding": {"symmetrical": "symmetric"},
 }  # fmt: skip
 
+_NO_DEEPLAB = "this is a PSPNet, without DeepLab's head; ppm is PSPNet's own"
+_RESNETS_ALONE = "encoders are ResNets of version 1"
 # Values that stand close to one here and are not the same.
 NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
     "database": {
@@ -143,10 +193,42 @@ NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
             ("voc", "voc2012", "pascal", "pascalvoc", "pascalvoc2012"),
             "SBD is PASCAL VOC 2012 with the labels of SBD; VOC's own files alone are custom",
         ),
+        **dict.fromkeys(
+            ("coco", "cocostuff", "mapillary", "bdd100k", "nyu", "sunrgbd", "pascalcontext"),
+            "custom takes any other dataset",
+        ),
         "sbdaug": "SBD with --subsets_for_training trainaug",
     },
-    "optimizer": {"adamw": "adam, whose decay is a term of the loss"},
-}
+    **dict.fromkeys(
+        ("decoder", "decoders"),
+        {
+            **dict.fromkeys(("deeplab", "deeplabv2", "deeplabv3", "deeplabv3plus", "aspp"), _NO_DEEPLAB),
+            **dict.fromkeys(("fcn", "fcnhead"), "c1, one convolution, is the nearest"),
+            **dict.fromkeys(("fpn", "unet"), "upernet, which adds a pyramid of features, is the nearest"),
+        },
+    ),
+    **dict.fromkeys(
+        ("network", "networks", "deep_network"),
+        {
+            **dict.fromkeys(
+                ("mobilenet", "mobilenetv2", "vgg", "vgg16", "hrnet", "xception", "efficientnet", "swin", "vit",
+                 "resnext50", "resnext101"),
+                _RESNETS_ALONE,
+            ),
+            **{f"resnetv2{depth}": _RESNETS_ALONE for depth in (50, 101, 152)},
+            **{f"pspnet{depth}": f"resnet_v1_{depth}, with --decoder ppm" for depth in (18, 34, 50, 101, 152)},
+        },
+    ),
+    "loss_type": {
+        "focal": "focal_2 is usual",
+        **dict.fromkeys(("dice", "lovasz", "iou", "jaccard", "bce"), "it is not among the losses here"),
+        **dict.fromkeys(("weighted", "weightedce", "balanced"), "normal, with --class_weights median_freq or a file"),
+    },
+    "optimizer": {
+        "adamw": "adam, whose decay is a term of the loss",
+        "nesterov": "mom, whose momentum is not Nesterov's",
+    },
+}  # fmt: skip
 
 
 def understood_flag(name: str, known: Collection[str]) -> str:
@@ -210,3 +292,36 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
     by_letters = {_letters(other): other for other in known}
     nearest = difflib.get_close_matches(_letters(name)[:_LONGEST_NAME], by_letters, 1, _NEAR)
     return by_letters[nearest[0]] if nearest else None
+
+
+def loss_type(text: str) -> str:
+    """A loss: normal, ohem, or focal_<gamma>, also without the sign before its gamma.
+
+    Raises:
+        ValueError: none; it says which there are, and the nearest.
+    """
+    focal = _FOCAL.fullmatch(text.strip().lower())
+    return f"focal_{focal[1]}" if focal else understood_value("loss_type", text, ("normal", "ohem", "focal_<gamma>"))
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """One or more splits of a dataset, separated by commas; names that none has are left to the dataset to refuse.
+
+    Raises:
+        ValueError: there is no name.
+    """
+    names = tuple(_split_name(part.strip()) for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("one or more names, separated by commas")
+    return names
+
+
+def split_name(text: str) -> str:
+    """As `split_names`, of a single one."""
+    [name] = split_names(text.replace(",", " "))
+    return name
+
+
+def _split_name(text: str) -> str:
+    letters = _letters(text)
+    return next((split for split in SPLITS if _letters(split) == letters), _SPLITS.get(letters, text))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from database.path_spellings import path_as_given
 from tools.config_file import FlagError, config_arguments
+from tools.flag_checks import without_unused
 from tools.flag_names import suggested_flag, understood_flag, understood_value
 
 Config = TypeVar("Config")
@@ -24,6 +25,28 @@ def switch(text: str) -> bool:
     return text == "1"
 
 
+def whole_number(text: str) -> int:
+    """A whole number, of digits alone: Python takes 1_00 for 100, and no other program does."""
+    try:
+        return int(_without_underscores(text))
+    except ValueError as error:
+        raise ValueError("a whole number") from error
+
+
+def number(text: str) -> float:
+    """A number as Python writes it, without underscores."""
+    try:
+        return float(_without_underscores(text))
+    except ValueError as error:
+        raise ValueError("a number") from error
+
+
+def _without_underscores(text: str) -> str:
+    if "_" in text:
+        raise ValueError(text)
+    return text
+
+
 def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any, ...]:
     """Numbers separated by commas; ValueError with what was expected where one is none."""
     try:
@@ -35,7 +58,7 @@ def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any,
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Whole numbers above 0, separated by commas."""
     expected = "whole numbers above 0, separated by commas"
-    numbers = _numbers(text, int, expected)
+    numbers = _numbers(text, whole_number, expected)
     if min(numbers) < 1:
         raise ValueError(expected)
     return numbers
@@ -44,7 +67,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 def rising_steps(text: str) -> tuple[int, ...]:
     """Step numbers above 0 that rise, separated by commas."""
     expected = "steps above 0 that rise, separated by commas"
-    steps = _numbers(text, int, expected)
+    steps = _numbers(text, whole_number, expected)
     if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
         raise ValueError(expected)
     return steps
@@ -61,7 +84,7 @@ def window_size(text: str) -> int:
     """A height and width of 8 or more, or 0."""
     expected = "a size of 8 or more, or 0 for whole images"
     try:
-        size = int(text)
+        size = whole_number(text)
     except ValueError as error:
         raise ValueError(expected) from error
     if size != 0 and size < 8:
@@ -78,20 +101,13 @@ def comma_separated(text: str) -> tuple[str, ...]:
 
 
 def file_path(text: str) -> str:
-    """A file or folder; `~` and `~name` at its beginning are homes, also where no shell has replaced them."""
-    return os.path.expanduser(text)
-
-
-def _whole_number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise ValueError("a whole number") from error
+    """A file or folder, as `database.path_spellings.path_as_given` understands it; ValueError where it is none."""
+    return path_as_given(text)
 
 
 def class_count(text: str) -> int:
     """A number of classes, 2 or more."""
-    count = _whole_number(text)
+    count = whole_number(text)
     if count < 2:
         raise ValueError(
             "2 or more: what is around the objects is a class of its own, so that objects of one kind are 2 classes, "
@@ -102,7 +118,7 @@ def class_count(text: str) -> int:
 
 def ignored_id(text: str) -> int:
     """An id in label files, 0 or above."""
-    label_id = _whole_number(text)
+    label_id = whole_number(text)
     if label_id < 0:
         raise ValueError(
             f"an id of a label file, 0 or above: its pixels have no sign and hold {label_id} as {label_id % 256}"
@@ -114,13 +130,17 @@ def ignored_id(text: str) -> int:
 def mean_color(text: str) -> tuple[float, float, float]:
     """Red, green and blue in 0..255, separated by commas; ValueError for fractions of 1, with what they mean."""
     expected = "three numbers in 0..255, separated by commas"
-    values = _numbers(text, float, expected)
+    values = _numbers(text, number, expected)
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):
         raise ValueError(expected)
     if 0 < max(values) <= 1:
         scaled = ",".join(f"{255 * value:g}" for value in values)
         raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
     return values[0], values[1], values[2]
+
+
+# In place of Python's own parse functions, those that take no more than other programs do.
+_STRICT: dict[Callable[[str], Any], Callable[[str], Any]] = {int: whole_number, float: number}
 
 
 def flag(
@@ -136,12 +156,37 @@ def flag(
     """A field with what the parser needs: help text, parse function, allowed values and other spellings."""
     if parse is None:
         parse = switch if isinstance(default, bool) else type(default)
+    parse = _STRICT.get(parse, parse)
     metadata = {"help": text, "parse": parse, "choices": choices, "minimum": minimum, "above": above}
     return dataclasses.field(default=default, metadata={**metadata, "aliases": tuple(aliases)})
 
 
+class _GivenOnce(argparse.Action):
+    """Stores a value, and refuses another one for the same flag, of which argparse would take the last."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if isinstance(parser, OneLineParser):
+            before = parser.given.setdefault(self.dest, values)
+            if before != values:
+                told = f"given twice, with {_shown(before)} and {_shown(values)}: keep one of them"
+                raise argparse.ArgumentError(self, told)
+        setattr(namespace, self.dest, values)
+
+
 class OneLineParser(argparse.ArgumentParser):
-    """Raises FlagError where argparse would print its usage and exit."""
+    """Raises FlagError where argparse would print its usage and exit, or take the last of two values.
+
+    Attributes:
+        given: what the line that was parsed last gives, by what it sets.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.given: dict[str, Any] = {}
+        for action in (None, "store"):
+            self.register("action", action, _GivenOnce)
 
     def error(self, message: str) -> NoReturn:
         shown = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
@@ -153,6 +198,7 @@ class OneLineParser(argparse.ArgumentParser):
         Raises:
             FlagError: it cannot be followed; for unknown flags it says what they may be called here.
         """
+        self.given = {}
         options, unknown = self.parse_known_args([self.understood(argument) for argument in args], namespace)
         if unknown:
             known = {name.lstrip("-") for name in self._option_string_actions}
@@ -181,9 +227,6 @@ class OneLineParser(argparse.ArgumentParser):
 
 _CONFIG = "config"
 
-# What Python's own parse functions expect; those above say it themselves.
-_KINDS: dict[Callable[[str], Any], str] = {int: "a whole number", float: "a number"}
-
 
 def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
     """A parse function for argparse that understands other spellings of a flag's values; see `tools.flag_names`."""
@@ -197,6 +240,12 @@ def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
     return parse
 
 
+def _chosen(name: str, choices: Sequence[str], given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """The choices that a text, or each of several, means."""
+    parse = one_of(name, choices)
+    return parse(given) if isinstance(given, str) else tuple(parse(text) for text in given)
+
+
 def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
     """A parse function for argparse that says what was expected."""
     metadata = field.metadata
@@ -204,11 +253,10 @@ def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             value = metadata["parse"](text)
-            if isinstance(value, str) and metadata["choices"]:
-                value = one_of(field.name, metadata["choices"])(value)
+            if metadata["choices"] and isinstance(value, str | tuple):
+                value = _chosen(field.name, metadata["choices"], value)
         except ValueError as error:
-            expected = _KINDS.get(metadata["parse"]) or str(error)
-            raise argparse.ArgumentTypeError(f"'{text}' is not {expected}") from error
+            raise argparse.ArgumentTypeError(f"'{text}' is not {error}") from error
         minimum, above = metadata["minimum"], metadata["above"]
         if value != value or value in (float("inf"), float("-inf")):
             raise argparse.ArgumentTypeError(f"{text} is not a finite number")
@@ -230,11 +278,13 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         description: for --help.
 
     Raises:
-        FlagError: an unknown flag, a value of the wrong kind or out of range, or flags that contradict each other.
+        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values, or
+            flags that contradict each other or would do nothing.
         SystemExit: after --help.
     """
     parser = _parser(config, description)
     file = vars(parser.parse_args(arguments))[_CONFIG]
+    on_line = parser.given
     from_file = [] if file is None else config_arguments(file, _switches(config))
     try:
         _check_given_once(parser, from_file)
@@ -242,9 +292,10 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
             raise FlagError("a file names no other: drop 'config'")
     except FlagError as error:
         raise FlagError(f"--config {file}: {error}") from error
-    values = vars(parser.parse_args([*from_file, *arguments]))
-    del values[_CONFIG]
-    return config(**values)
+    in_file = parser.given
+    values = {**in_file, **on_line}
+    values.pop(_CONFIG, None)
+    return without_unused(config(**values), on_line.keys(), in_file.keys() - on_line.keys())
 
 
 def _switches(config: type) -> set[str]:
@@ -277,7 +328,7 @@ def _parser(config: type, description: str) -> OneLineParser:
             dest=field.name,
             type=_checked(field),
             default=field.default,
-            choices=field.metadata["choices"],
+            choices=None if isinstance(field.default, tuple) else field.metadata["choices"],
             **alone,  # `--ms` is `--ms 1`
             help=field.metadata["help"] + shown,
             metavar="{" + ",".join(map(str, field.metadata["choices"])) + "}" if field.metadata["choices"] else "X",

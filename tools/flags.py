@@ -15,12 +15,15 @@ from tools.flag_checks import (
     UNUSED_IN_INFERENCE,
     UNUSED_IN_PREDICTION,
     UNUSED_IN_TRAINING,
+    WORDS_FOR_SNAPSHOTS,
+    Unused,
     check_own_data_flags,
     refuse_repeated_splits,
     refuse_unused,
     refuse_useless_holdout,
     refuse_without_effect,
 )
+from tools.flag_names import loss_type, split_names
 from tools.flag_parsing import (
     FlagError,
     comma_separated,
@@ -48,7 +51,7 @@ DEVICES = ("auto", "cpu", "gpu")
 # In place of a step: that of the newest sound snapshot.
 LATEST: Literal["latest"] = "latest"
 # In place of a checkpoint: the newest run's best snapshot, or its last.
-BEST, LAST = "best", "last"
+BEST, LAST = WORDS_FOR_SNAPSHOTS
 # In the name of a run that was set aside for another of the same name.
 EARLIER_RUN = ".earlier-"
 LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
@@ -72,7 +75,7 @@ class TrainConfig(SplitFlags):
     batch_size: int = flag(2, "images per tower", minimum=1)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     decoder: str | None = flag(None, f"head {_recorded_or('ppm')}", str, choices=DECODERS)
-    subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", comma_separated)
+    subsets_for_training: tuple[str, ...] = flag(("train",), "splits to train on, by commas", split_names)
     train_image_size: int = flag(480, "height and width of training crops", minimum=8)
     test_image_size: int = flag(480, "height and width of validation windows; 0 for whole images", window_size)
 
@@ -165,7 +168,7 @@ class TrainConfig(SplitFlags):
     resize_grid: str | None = flag(
         None, f"grid of bilinear upsampling {_recorded_or('half_pixel')}", str, choices=RESIZE_GRIDS
     )
-    loss_type: str = flag("normal", "normal, focal_<gamma>, or ohem: hard pixels alone")
+    loss_type: str = flag("normal", "normal, focal_<gamma>, or ohem: hard pixels alone", loss_type)
     ohem_threshold: float = flag(0.7, "ohem: pixels whose label has a probability up to this are hard", above=0)
     ohem_min_kept: int = flag(100_000, "ohem: pixels of a batch that count at least", minimum=1)
     class_weights: str | None = flag(
@@ -194,6 +197,8 @@ class TrainConfig(SplitFlags):
     )
     seed: int = flag(0, "of initialization, order, augmentation and dropout", minimum=0)
 
+    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_TRAINING
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data_format == "tfrecord":
@@ -207,20 +212,11 @@ class TrainConfig(SplitFlags):
             )
         if self.lr_step is not None and self.poly_lr:
             raise FlagError("--lr_step has no effect on the poly schedule: add --poly_lr 0")
-        if self.lr_step is None:
-            refuse_without_effect(self, "step_size", "without steps: add --poly_lr 0 and --lr_step")
-        if self.optimizer == "sgd":
-            refuse_without_effect(self, "momentum", "without momentum: take --optimizer mom")
-        if not self.save_memory:
-            refuse_without_effect(self, "checkpoint_units", "where all activations are kept: add --save_memory 1")
         self._check_run_name()
         self._check_splits()
-        refuse_unused(self, UNUSED_IN_TRAINING)
+        refuse_unused(self, self.unused)
         self._check_dynamic_size()
         self._check_resuming()
-        if not self.random_scale:
-            for name in ("scale_min", "scale_max"):
-                refuse_without_effect(self, name, "without scaling: drop --random_scale 0")
         if self.bn_frozen and self.starts_from_scratch:
             raise FlagError(
                 "--bn_frozen 1 keeps pre-trained statistics, and --fine_tune_filename none has none: drop one of them"
@@ -247,8 +243,6 @@ class TrainConfig(SplitFlags):
             )
 
     def _check_splits(self) -> None:
-        if self.check_data == "none":
-            refuse_without_effect(self, "allow_missing_classes", "where no label is read: drop --check_data none")
         refuse_repeated_splits(self)
         refuse_useless_holdout(self)
         if "train" not in self.subsets_for_training:
@@ -257,11 +251,7 @@ class TrainConfig(SplitFlags):
 
     def _check_dynamic_size(self) -> None:
         if not self.dynamic_size:
-            for name in ("dynamic_short_sides", "dynamic_max_size"):
-                refuse_without_effect(self, name, "on crops of one size: add --dynamic_size 1")
             return
-        for name in ("train_image_size", "scale_min", "scale_max", "upsample_input"):
-            refuse_without_effect(self, name, "beside --dynamic_size 1, which has sizes of its own: drop that")
         shortest, longest = min(self.dynamic_short_sides), max(self.dynamic_short_sides)
         if shortest < 8 or longest > self.dynamic_max_size:
             raise FlagError(
@@ -276,9 +266,6 @@ class TrainConfig(SplitFlags):
             raise FlagError("--auto_resume 1 goes on training, and --eval_only 1 does not train: drop one of them")
 
     def _check_hard_pixels(self) -> None:
-        if self.loss_type != "ohem":
-            for name in ("ohem_threshold", "ohem_min_kept"):
-                refuse_without_effect(self, name, "where all pixels count: add --loss_type ohem")
         if self.ohem_threshold > 1:
             raise FlagError(f"--ohem_threshold {self.ohem_threshold} is no probability: 0.7 is usual")
 
@@ -331,12 +318,12 @@ class WeightsConfig(ClassFlags):
     measure_time: bool = flag(False, "tell and write how long images take, the first left out")
     output_dir: str | None = flag(None, "where results go", file_path)
 
+    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_PREDICTION
+
     def __post_init__(self) -> None:
         if self.database is not None:
             check_own_data_flags(self, self.database, "--database is")
-        if self.weights_ckpt not in (None, BEST, LAST):
-            refuse_without_effect(self, "log_dir", "beside --weights_ckpt, which says where the snapshot is: drop that")
-        refuse_unused(self, UNUSED_IN_PREDICTION)
+        refuse_unused(self, self.unused)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,8 +343,6 @@ class PredictConfig(WeightsConfig, FileFlags):
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
         if self.server_zip:
             self._check_server_zip()
-        if self.follow is not None:
-            refuse_without_effect(self, "log_dir", "beside --follow, which says where the snapshots are: drop that")
 
     def _check_server_zip(self) -> None:
         if not self.save_prediction:
@@ -373,9 +358,9 @@ class InferenceConfig(WeightsConfig):
     image_path: str | None = flag(None, "image or folder of images; asks for paths without it", file_path)
 
     own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
+    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_INFERENCE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.measure_time and self.image_path is None:
             raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")
-        refuse_unused(self, UNUSED_IN_INFERENCE)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import urllib.parse
 from collections import Counter
 from collections.abc import Sequence
 
 from database.data_files import is_no_data, shown_suffixes, suffix_of
 from database.image_suffixes import has_image_suffix
 from database.images import ImageError
+from database.path_spellings import path_of_url
 from tools.result_names import ResultNames
 
 logger = logging.getLogger(__name__)
@@ -31,10 +31,10 @@ def typed_paths_in(line: str) -> list[str]:
     line = line.strip()
     bare = line.strip("'\"")
     for candidates in ([line], [bare], _shell_words(line)):
-        paths = [os.path.expanduser(_path_of_url(candidate)) for candidate in candidates]
+        paths = [os.path.expanduser(path_of_url(candidate)) for candidate in candidates]
         if paths and all(os.path.exists(path) for path in paths):
             return paths
-    return [os.path.expanduser(_path_of_url(bare))]
+    return [os.path.expanduser(path_of_url(bare))]
 
 
 def _shell_words(line: str) -> list[str]:
@@ -42,14 +42,6 @@ def _shell_words(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError:  # a quote without its end
         return []
-
-
-def _path_of_url(text: str) -> str:
-    """The path of a `file://` URL; anything else as it is."""
-    if not text.lower().startswith("file://"):
-        return text
-    path = text[text.find("/", len("file://")) :]  # behind the host, if one is named
-    return urllib.parse.unquote(path, errors="surrogateescape")
 
 
 def images_in(folder: str) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import SplitFlags
 from tools.flag_checks import refuse_without_effect
+from tools.flag_names import split_name
 from tools.flag_parsing import FlagError, file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
@@ -41,7 +42,7 @@ _LISTS = ("train_list", "val_list", "test_list")
 class MakeTFRecordConfig(SplitFlags):
     """Flags of the making of records."""
 
-    split: str = flag("train", "split to write")
+    split: str = flag("train", "split to write", split_name)
     out: str | None = flag(None, "folder for the records (default: tfrecord in the dataset's folder)", file_path)
     shards: int | None = flag(
         None,

@@ -211,8 +211,7 @@ class Trainer:
         then = going_on(step)
         if step == self._config.train_max_iter:
             # Scoring alone leaves the best as it is.
-            flag = "--eval_only 1" if self._config.val_every is None else f"--resume_step {LATEST}"
-            then = f"that was the last step: score it with the same flags and {flag}"
+            then = f"that was the last step: score it with the same flags and --resume_step {LATEST}"
         return StoppedError(
             f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
         )

@@ -15,7 +15,7 @@ from tools.holdout import held_out_fraction
 logger = logging.getLogger(__name__)
 
 # Flags of the scoring, and where validation images come from.
-_FLAGS_OF_SCORING = ("val_every", "test_max_iter", "eval_only")
+_FLAGS_OF_SCORING = ("val_every", "test_max_iter", "mirror", "eval_only")
 _WITHOUT_IMAGES = "without validation images: give them with --val_list, or hold some out with --holdout"
 
 

@@ -92,6 +92,13 @@ def test_a_folder_below_or_above_is_named_with_its_flag(tmp_path, kind):
         assert f"give --data_dir {shlex.quote(str(root / folder))}" in told(database, root / folder / first, split)
 
 
+@pytest.mark.parametrize("inner", ["images", "images/train", "labels/train"])
+def test_a_folder_within_the_data_is_told_from_their_root(tmp_path, inner):
+    root = tmp_path / "my data"
+    touch(root, "images/train/a.png", "labels/train/a.png")
+    assert f"; it is in {root}: give --data_dir {shlex.quote(str(root))}" in told("custom", root / inner, "train")
+
+
 def test_check_dataset_says_it_too(tmp_path):
     touch(tmp_path / "CamVid", "train/a.png", "trainannot/a.png")
     with pytest.raises(DatasetError, match="nothing of CamVid is there, .* it is in .*/CamVid: give --data_dir"):

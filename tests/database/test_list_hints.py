@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def told(data_dir: Path, content: str | bytes, split: str = "train", name: str =
         ("image,label\nimg/a.jpg,lab/a.png\n", "line 1: found 1 paths, .* CSV file: leave out its header"),
         ("img/a.jpg; lab/a.png\n", "line 1: names img/a.jpg;, .*CSV file: .* in place of ';'"),
         ('"img/a.jpg","lab/a.png"\n', "CSV file"),
+        ("img/a.jpg|lab/a.png\n", "line 1: found 1 paths, .* CSV file: .* a tab in place of '\\|'"),
+        ("img/a.jpg | lab/a.png\n", "line 1: found 3 paths, .* CSV file: .* a tab in place of '\\|'"),
+        ("image label\nimg/a.jpg lab/a.png\n", "line 1: names image, .*; this looks like a header: .* sed '1d'$"),
+        ("# all\nfilename\tmask_path\nimg/a.jpg\tlab/a.png\n", "line 2: names filename, .* header: .* sed '2d'$"),
+        ("image\nimg/a.jpg lab/a.png\n", "line 1: found 1 paths, .*; this looks like a header: .* sed '1d'$"),
+        ("image_id\na\n", "line 1: image_id is an id alone: .*; this looks like a header: .* sed '1d'$"),
+        ("img/a.jpg lab/a.png\nimage label\n", "line 2: names image, which is no file in .*/data .and 1 more.$"),
         ('"img/a.jpg" "lab/a.png"\n', 'line 1: names "img/a.jpg", .*; the paths are in quotes: leave these out'),
         ("'img/b c.jpg' 'lab/b c.png'\n", "line 1: found 4 paths, .* in quotes: leave these out, .* by one tab"),
         ("img\\a.jpg lab\\a.png\n", r"line 1: names img\\a.jpg, .*; these look like paths of Windows: put / in"),
@@ -78,13 +86,101 @@ def test_what_a_list_looks_like(data_dir, content, words):
 
 @pytest.mark.parametrize(
     "content",
-    ["img/a.jpg,lab/a.png\n", "img/a.jpg; lab/a.png\n", '"img/a.jpg","lab/a.png"\n', "img\\a.jpg lab\\a.png\n"],
+    [
+        "img/a.jpg,lab/a.png\n",
+        "img/a.jpg; lab/a.png\n",
+        '"img/a.jpg","lab/a.png"\n',
+        "img\\a.jpg lab\\a.png\n",
+        "img/a.jpg|lab/a.png\n",
+        "img/a.jpg | lab/a.png\n",
+        "image label\nimg/a.jpg lab/a.png\n",
+    ],
 )
 def test_the_advice_mends_the_list(data_dir, content):
     message = told(data_dir, content)
     program = message.partition("by sed ")[2].split("'")[1]
     mended = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
     assert [sample.name for sample in samples_of(data_dir, mended)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        ("images/train/a.png", "labels/train/a.png"), ("x/1.jpg", "y/1.png"), ("x/1.JPEG", "y/1.tif"),
+        ("JPEGImages/1.png", "SegmentationClass/1.png"),
+        ("leftImg8bit/b_leftImg8bit.png", "gtFine/b_gtFine_labelIds.png"), ("img/1 2.png", "my masks/1 2.png"),
+    ],
+)  # fmt: skip
+def test_swapped_columns(data_dir, images, labels):
+    touch(data_dir, images, labels)
+    separator = "\t" if " " in images else " "
+    right, wrong = (f"{separator.join(pair)}\n" for pair in ((images, labels), (labels, images)))
+    message = told(data_dir, wrong)
+    assert f"line 1: {labels} is where the image is expected and {images} where the label is, and " in message
+    options, program = re.search("by awk(.*) '(.*)'$", message).groups()
+    command = ["awk", *([f"-F{options.split(chr(39))[1]}"] if options else []), program]
+    mended = subprocess.run(command, input=wrong, capture_output=True, text=True, check=True).stdout
+    assert mended.replace("\t", separator) == right
+    assert [sample.label for sample in samples_of(data_dir, mended)] == [f"{data_dir}/{labels}"]
+
+
+def test_columns_whose_names_do_not_say_so_stay(data_dir):
+    touch(
+        data_dir, "labels/images/1.png", "images/labels/1.png", "labels/2.png", "a/2.png", "masks/3.png", "image/3.png"
+    )
+    content = "labels/images/1.png images/labels/1.png\nlabels/2.png a/2.png\n"
+    assert len(samples_of(data_dir, content)) == 2
+    assert len(samples_of(data_dir, f"{content}masks/3.png image/3.png\n")) == 3  # not all of the lines
+
+
+def decomposed(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def test_accents_as_macos_writes_them(data_dir):
+    """The list in one form of Unicode, the files in the other, and both forms side by side."""
+    name = "caf\u00e9"
+    touch(
+        data_dir, f"img/{decomposed(name)}.jpg", f"lab/{decomposed(name)}.png", f"img/x{name}.jpg", f"lab/x{name}.png"
+    )
+    content = f"img/{name}.jpg lab/{name}.png\n{decomposed(f'img/x{name}.jpg lab/x{name}.png')}\n"
+    assert [Path(sample.image).name for sample in samples_of(data_dir, content)] == [
+        f"{decomposed(name)}.jpg", f"x{name}.jpg",
+    ]  # fmt: skip
+    touch(data_dir, f"img/{name}.jpg", f"lab/{name}.png")
+    assert [Path(sample.image).name for sample in samples_of(data_dir, f"img/{name}.jpg lab/{name}.png\n")] == [
+        f"{name}.jpg"
+    ]
+    again = f"img/x{name}.jpg lab/x{name}.png\n{decomposed(f'img/x{name}.jpg lab/x{name}.png')}\n"
+    assert "is listed already in line 1" in told(data_dir, again)
+
+
+def test_accents_of_ids_and_of_paired_files(data_dir):
+    name = "caf\u00e9"
+    touch(data_dir, f"JPEGImages/{decomposed(name)}.jpg", f"SegmentationClass/{name}.png")
+    for listed_name in (name, decomposed(name)):
+        [sample] = samples_of(data_dir, f"{listed_name}\n")
+        assert (Path(sample.image).stem, Path(sample.label).stem) == (decomposed(name), name)
+    touch(data_dir, f"images/train/{decomposed(name)}.jpg", f"labels/train/{name}.png", "images/train/b.jpg")
+    touch(data_dir, "labels/train/b.png")
+    paired = find_samples(custom_dataset(2), str(data_dir), ["train"])
+    assert [Path(sample.label).stem for sample in paired] == ["b", name]
+    touch(data_dir, f"labels/train/{decomposed(name)}.png")  # then one of the two labels is of no image
+    with pytest.raises(DatasetError, match="label without an image"):
+        find_samples(custom_dataset(2), str(data_dir), ["train"])
+
+
+def test_homes_variables_and_addresses(data_dir, monkeypatch):
+    monkeypatch.setenv("HOME", str(data_dir))
+    monkeypatch.setenv("LABELS", str(data_dir / "lab"))
+    for line in (
+        "~/img/a.jpg $LABELS/a.png",
+        f"file://{data_dir}/img/a.jpg\t${{LABELS}}/a.png",
+        "img/a.jpg $HOME/lab/a.png",
+    ):
+        [sample] = samples_of(data_dir, f"{line}\n")
+        assert (sample.image, sample.label) == (f"{data_dir}/img/a.jpg", f"{data_dir}/lab/a.png")
+    assert "line 1: names $ABSENT/a.png, which is no file" in told(data_dir, "img/a.jpg $ABSENT/a.png\n")
 
 
 def test_a_list_in_the_folder_of_the_data(data_dir):

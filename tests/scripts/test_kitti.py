@@ -16,8 +16,8 @@ from tools.model_record import ModelRecord
 
 FLAGS = (
     "--database KITTI --data_dir kitti --network resnet_v1_18 --batch_size 2 --train_image_size 64 "
-    "--test_image_size 64 --train_max_iter 1 --snapshot 1 --weight_decay_mode 0 --fine_tune_filename none --mirror 0 "
-    "--holdout 0.4 --allow_missing_classes 1"
+    "--test_image_size 64 --train_max_iter 1 --weight_decay_mode 0 --fine_tune_filename none --mirror 0 "
+    "--holdout"
 )
 
 
@@ -35,7 +35,7 @@ def test_held_out_and_enlarged_from_training_to_prediction(main, monkeypatch, tm
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     write_kitti(tmp_path / "kitti")
-    assert main("train", *FLAGS.split(), "--upsample_input", "2") == 0
+    assert main("train", *FLAGS.split(), "0.4", "--upsample_input", "2", "--allow_missing_classes", "1") == 0
     [run] = (tmp_path / "log" / "KITTI").iterdir()
     held_out = [sample.name for sample in find_samples(get_dataset("KITTI", holdout=0.4), "kitti", ["val"])]
     assert len(held_out) == 2
@@ -56,8 +56,8 @@ def test_held_out_and_enlarged_from_training_to_prediction(main, monkeypatch, tm
 
     capsys.readouterr()
     for changes, words in (
-        (["--holdout", "0.2", "--upsample_input", "2"], "--holdout is 0.2 and .* was trained with 0.4: give --holdout"),
-        ([], r"no run has these flags; the nearest, .*, differs in --upsample_input \(1 here, 2 there\)"),
+        (["0.2", "--upsample_input", "2"], "--holdout is 0.2 and .* was trained with 0.4: give --holdout"),
+        (["0.4"], r"no run has these flags; the nearest, .*, differs in --upsample_input \(1 here, 2 there\)"),
     ):
         assert main("train", *FLAGS.split(), *changes, "--eval_only", "1") == 2
         assert re.search(words, the_error(capsys.readouterr().err))

@@ -19,8 +19,15 @@ from tools.training_start import pretrained_checkpoint
 
 TRAIN_FLAGS = (
     "--database Toy --network resnet_v1_18 --batch_size 2 --train_image_size 32 --test_image_size 32 "
-    "--train_max_iter 2 --snapshot 2 --show_period 1 --weight_decay_mode 0 --fine_tune_filename none"
+    "--train_max_iter 2 --weight_decay_mode 0 --fine_tune_filename none"
 )
+
+
+def train_flags(*changes: str) -> list[str]:
+    """The flags of a small run with others, which stand in place of those of the same name."""
+    given = TRAIN_FLAGS.split()
+    pairs = zip(given[::2], given[1::2], strict=True)
+    return [word for pair in pairs if pair[0] not in changes for word in pair] + list(changes)
 
 
 def test_missing_data_is_one_line(tmp_path):
@@ -70,7 +77,7 @@ def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, t
 def test_faults_of_train(main, place, monkeypatch, tmp_path, capsys, changes, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
-    assert main("train", *TRAIN_FLAGS.split(), "--data_dir", place.data_dir, *changes) == 2
+    assert main("train", *train_flags("--data_dir", place.data_dir, *changes)) == 2
     assert re.search(words, the_error(capsys.readouterr().err))
     assert os.listdir(tmp_path) == []
 
@@ -79,7 +86,7 @@ def test_train_refuses_a_resnet_of_another_depth(main, place, monkeypatch, tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     write_checkpoint(str(tmp_path / "resnet.ckpt"), resnet_values("resnet_v1_34"))
-    assert main("train", *TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--fine_tune_filename", "resnet.ckpt") == 2
+    assert main("train", *train_flags("--data_dir", place.data_dir, "--fine_tune_filename", "resnet.ckpt")) == 2
     assert re.search("resnet.ckpt: .*it holds resnet_v1_34.*--network", the_error(capsys.readouterr().err))
     assert not os.path.exists("log")
 
@@ -119,14 +126,14 @@ def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys
 def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
-    flags = [*TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--log_dir", str(tmp_path / "log")]
     changes = ["--train_max_iter", "5", "--snapshot", "3", "--val_every", "2", "--keep", "1"]
+    flags = train_flags("--data_dir", place.data_dir, "--log_dir", str(tmp_path / "log"), *changes)
     read = []
     contents = data_checksums.contents_checksum
     monkeypatch.setattr(
         data_checksums, "contents_checksum", lambda samples: read.append(len(samples)) or contents(samples)
     )
-    assert main("train", *flags, *changes) == 0
+    assert main("train", *flags) == 0
     assert sorted(read) == [2, 4]  # once each: the images to score, and those to train on
     [folder] = (tmp_path / "log" / "Toy").iterdir()
     scores = {step: json.loads(path.read_text())["mean_iou"] for step in range(6)

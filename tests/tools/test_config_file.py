@@ -90,6 +90,9 @@ def test_flags_of_prediction_come_from_files_too(tmp_path):
         ("lr_step: [1, ~]", "'lr_step' is list: expected"),
         ("batch_size: true", "run.yaml: argument --batch_size: 'true' is not a whole number"),
         ("batch_size: 1:30", "run.yaml: argument --batch_size: '1:30' is not a whole number"),
+        ("batch_size: 1_00", "run.yaml: argument --batch_size: '1_00' is not a whole number"),
+        ("lrn_rate: 1_0.5", "run.yaml: argument --lrn_rate: '1_0.5' is not a number"),
+        ("log_dir: ''", "run.yaml: argument --log_dir: '' is not a path: it is empty"),
         ("batch_size: 0x10", "run.yaml: argument --batch_size: '0x10' is not a whole number"),
         ("lrn_rate: .inf", "run.yaml: argument --lrn_rate: '.inf' is not a number"),
         ("poly_lr: perhaps", "run.yaml: argument --poly_lr: 'perhaps' is not 0 or 1"),
@@ -103,7 +106,7 @@ def test_files_that_cannot_be_followed(tmp_path, content, words):
 # Words of which YAML 1.1 makes another number, a truth value or a date.
 WORDS = (
     "010", "1:30", "1_000", "0x10", "0b11", "0o17", "1e3", "1.50", "+5", "-0", ".5", "5.", ".inf", "inf", "2020-01-01",
-    "yes", "No", "on", "off", "true", "FALSE", "y", "n", "=", "<<", "12e", "1,2", "0.10", "007", "NaN",
+    "yes", "No", "on", "off", "true", "FALSE", "y", "n", "=", "<<", "12e", "1,2", "0.10", "007", "NaN", "1_00", "1_0.5",
 )  # fmt: skip
 
 

@@ -104,7 +104,14 @@ def test_a_file_with_one_flag_under_two_names_is_refused(tmp_path):
         ("--decoder UPerNet", "decoder", "upernet"), ("--float_type BF16", "float_type", "bf16"),
         ("--float_type float16", "float_type", "16"), ("--optimizer Adam", "optimizer", "adam"),
         ("--resize_grid half-pixel", "resize_grid", "half_pixel"), ("--device CUDA", "device", "gpu"),
-        ("--device CPU", "device", "cpu"), ("--initializer kaiming", "initializer", "he"),
+        ("--device CPU", "device", "cpu"), ("--decoder pspnet", "decoder", "ppm"),
+        ("--decoder Pyramid-Pooling", "decoder", "ppm"), ("--loss_type CE", "loss_type", "normal"),
+        ("--loss_type cross-entropy", "loss_type", "normal"), ("--loss_type focal2", "loss_type", "focal_2"),
+        ("--loss_type Focal-Loss-1.5", "loss_type", "focal_1.5"), ("--loss_type OHEM", "loss_type", "ohem"),
+        ("--subsets_for_training Train,validation", "subsets_for_training", ("train", "val")),
+        ("--subsets_for_training train_aug", "subsets_for_training", ("trainaug",)),
+        ("--subsets_for_training mine", "subsets_for_training", ("mine",)),  # the dataset knows
+        ("--initializer kaiming", "initializer", "he"),
     ],
 )  # fmt: skip
 def test_values_are_understood_and_recorded_as_ours(line, name, value):
@@ -121,6 +128,13 @@ def test_values_are_understood_and_recorded_as_ours(line, name, value):
         ("--database voc", "--database: invalid choice: 'voc' is not one of .*: SBD is PASCAL VOC 2012"),
         ("--database Pascal-VOC", "SBD is PASCAL VOC 2012"),
         ("--optimizer adamw", ": adam, whose decay"),
+        ("--optimizer sdg", "did you mean sgd"),
+        ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet: this is a PSPNet"),
+        ("--decoder fcn", ": c1, one convolution"),
+        ("--network MobileNet", "encoders are ResNets"),
+        ("--loss_type focal", "--loss_type: 'focal' is not normal, ohem, focal_<gamma>: focal_2 is usual"),
+        ("--loss_type ohm", "did you mean ohem"),
+        ("--database coco", "custom takes any other dataset"),
         ("--output_stride 4", "--output_stride: invalid choice: 4"),
     ],
 )
@@ -130,6 +144,14 @@ def test_other_values_are_answered_with_the_nearest(line, words):
 
 def test_values_of_other_programs():
     assert find_source("ade").name == "ADE"
+    benchmark = parse("--models --networks ResNet-18,r50 --decoders PSPNet,c1", BenchmarkConfig)
+    assert (benchmark.networks, benchmark.decoders) == (("resnet_v1_18", "resnet_v1_50"), ("ppm", "c1"))
+    benchmark = parse("--parts Inference,training --float_types fp32,BF16", BenchmarkConfig)
+    assert (benchmark.parts, benchmark.float_types) == (("inference", "training"), ("32", "bf16"))
+    assert "'inferense' is not one of inference, training" in refusal("--parts inferense", BenchmarkConfig)
+    assert "did you mean inference?" in refusal("--parts training,inferense", BenchmarkConfig)
+    assert parse("--split Validation", MakeTFRecordConfig).split == "val"
+    assert parse("--format md", ResultsConfig).format == "markdown"
     with pytest.raises(FlagError, match=r"'ADEE' is unknown: there are .*did you mean ADE\?"):
         find_source("ADEE")
     options = convert._parse(["x", "--out", "y", "--database", "cityscapes"])
@@ -166,7 +188,7 @@ def test_tables_speak_of_flags_and_values_there_are():
     for name, foreign in FOREIGN_FLAGS.items():
         assert set(foreign.names) <= NAMES, name
         assert name not in foreign.names
-    values = {}
+    values = {"loss_type": {"normal", "ohem"}}
     for name, choices in CHOICES:
         values.setdefault(name, set()).update(choices)
     for name, meant in FOREIGN_VALUES.items():

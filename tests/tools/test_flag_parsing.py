@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.command_lines import parse, refusal
-from tools.flag_parsing import parse_flags
+from tools import convert, sbd
+from tools.benchmark.__main__ import BenchmarkConfig
+from tools.download.__main__ import _parse as parse_download
+from tools.flag_parsing import file_path, parse_flags
 from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
+from tools.results import ResultsConfig
 
 
 def test_lists_and_numbers():
@@ -128,3 +132,55 @@ def test_any_command_line_is_understood_or_told(config, data):
 def test_a_switch_alone_is_on():
     assert parse("--ms --coloring 0", PredictConfig) == parse("--ms 1 --coloring 0", PredictConfig)
     assert parse("--gpu_num 2 --color_switch --poly_lr 0").color_switch is True
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "words"),
+    [
+        ("--batch_size 4 --batch_size 2", TrainConfig, "argument --batch_size: given twice, with 4 and 2: keep one"),
+        ("--seed 0 --seed 3", TrainConfig, "--seed: given twice, with 0 and 3"),  # the first is the default
+        ("--seed 3 --seed 0", TrainConfig, "--seed: given twice, with 3 and 0"),
+        ("--blur 0 --random_blur 1", TrainConfig, "--random_blur/--blur: given twice, with 0 and 1"),
+        ("--batch_size 4 --batch-size=2", TrainConfig, "--batch_size: given twice, with 4 and 2"),
+        ("--mode val --test_subset test", PredictConfig, "given twice, with val and test"),
+        ("--ms --ms 0", PredictConfig, "--ms: given twice, with 1 and 0"),
+        ("--config a.yaml --config b.yaml", TrainConfig, "--config: given twice, with a.yaml and b.yaml"),
+    ],
+)
+def test_a_flag_given_twice(line, config, words):
+    assert words in refusal(line, config)
+
+
+def test_a_flag_given_twice_with_one_value():
+    assert parse("--batch_size 4 --batch-size=4 --database ADE --database ade20k").batch_size == 4
+    assert parse("--ms --ms 1", PredictConfig).ms is True
+
+
+def test_flags_given_twice_in_programs_with_parsers_of_their_own(tmp_path):
+    with pytest.raises(FlagError, match="--out: given twice, with a and b: keep one of them"):
+        convert._parse(["x.pth", "--out", "a", "--out=b"])
+    with pytest.raises(FlagError, match="--jobs: given twice, with 1 and 2"):
+        sbd._parse(["--sbd", "x", "--voc", "y", "--jobs", "1", "--jobs", "2"])
+    with pytest.raises(FlagError, match="--out: given twice"):
+        parse_download(["ADE", "--out", "x", "--out", "y"])
+
+
+@pytest.mark.parametrize("value", ["1_00", "1_0", "_1", "1__0"])
+def test_digits_have_no_underscores_between_them(value):
+    for flag, kind in (("batch_size", "a whole number"), ("lrn_rate", "a number"), ("test_image_size", "a size of 8")):
+        assert f"--{flag}: '{value}' is not {kind}" in refusal(f"--{flag}={value}")
+    assert f"--lr_step: '{value}' is not steps" in refusal(f"--poly_lr 0 --lr_step={value}")
+
+
+EMPTY = [
+    (config, field.name) for config in (TrainConfig, PredictConfig, InferenceConfig, ResultsConfig, BenchmarkConfig)
+    for field in dataclasses.fields(config) if field.metadata["parse"] is file_path or field.name == "run_name"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "name"), EMPTY, ids=[f"{config.__name__}-{name}" for config, name in EMPTY])
+def test_flags_of_files_are_not_empty(config, name):
+    for value in ("", " "):
+        with pytest.raises(FlagError) as caught:
+            parse_flags(config, [f"--{name}", value], "test")
+        assert re.search(f"--{name}:? '{value}' is (not a path: it is empty|no name for a run)", str(caught.value))

@@ -158,7 +158,9 @@ def test_snapshot_is_not_scored_any_more(tmp_path):
 
 def test_signal_in_the_last_step_leaves_nothing_to_go_on_with(tmp_path):
     signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_step=STEPS)
-    with pytest.raises(StoppedError, match="that was the last step: score it with the same flags and --eval_only 1$"):
+    with pytest.raises(
+        StoppedError, match="that was the last step: score it with the same flags and --resume_step latest$"
+    ):
         signalled.run()
     assert signalled.saved == [STEPS]
 

@@ -33,8 +33,16 @@ PARTS = (
     "agreement",
 )
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
-# The parts that a flag is for, where these are few; the other flags may be given whatever is measured.
+_STEPS = ("training", "syncbn", "checkpointing")
+# The parts that a flag is for; a test reads them off what is measured.
 _PARTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "network": ("inference", "training", "syncbn", "frames", "growth"),
+    "deep_network": ("checkpointing", "startup"),
+    "num_classes": ("inference", *_STEPS, "frames", "startup", "growth", "models"),
+    "crop_size": ("inference", *_STEPS, "input", "startup", "models"),
+    "total_batch_size": _STEPS,
+    "warm_up": ("inference", *_STEPS, "waiting", "models"),
+    "repeats": ("inference", *_STEPS, "input", "waiting", "startup", "growth", "models"),
     "float_types": ("inference", "training", "syncbn", "checkpointing", "frames", "agreement"),
     "crop_sizes": ("growth",),
     "towers": ("growth",),
@@ -50,6 +58,8 @@ _PARTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
     "images": ("agreement",),
     "train_flags": ("waiting",),
 }
+# Those that measure every one of --float_types; others of its parts take the first.
+_EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
 
 
@@ -57,11 +67,11 @@ _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "
 class BenchmarkConfig:
     """Flags of the benchmark."""
 
-    parts: tuple[str, ...] = flag(_DEFAULT_PARTS, f"what to measure, by commas: {', '.join(PARTS)}", comma_separated)
+    parts: tuple[str, ...] = flag(_DEFAULT_PARTS, "what to measure, by commas", comma_separated, choices=PARTS)
     network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
     deep_network: str = flag("resnet_v1_101", "encoder of the parts checkpointing and startup", choices=NETWORKS)
     num_classes: int = flag(19, "classes of the network", class_count)
-    float_types: tuple[str, ...] = flag(("32",), "precisions, by commas: 32, 16, bf16", comma_separated)
+    float_types: tuple[str, ...] = flag(("32",), "precisions, by commas", comma_separated, choices=FLOAT_TYPES)
     crop_size: int = flag(240, "height and width of crops, and of windows in the part inference", minimum=8)
     crop_sizes: tuple[int, ...] = flag((240, 480, 720), "those of the part growth, by commas", whole_numbers)
     towers: tuple[int, ...] = flag((1, 2, 4, 8), "numbers of towers of the part growth, by commas", whole_numbers)
@@ -74,8 +84,12 @@ class BenchmarkConfig:
     warm_up: int = flag(2, "calls of each candidate that are not timed", minimum=1)
     repeats: int = flag(7, "calls of each candidate that are timed; the median counts", minimum=1)
     models: bool = flag(False, "the part models alone")
-    networks: tuple[str, ...] = flag(NETWORKS, "encoders of the part models, by commas", comma_separated)
-    decoders: tuple[str, ...] = flag(DECODERS, "decoders of the part models, by commas", comma_separated)
+    networks: tuple[str, ...] = flag(
+        NETWORKS, "encoders of the part models, by commas", comma_separated, choices=NETWORKS
+    )
+    decoders: tuple[str, ...] = flag(
+        DECODERS, "decoders of the part models, by commas", comma_separated, choices=DECODERS
+    )
     weights_ckpt: str | None = flag(None, "snapshot of a trained network, for the part agreement", file_path)
     data_dir: str | None = flag(None, "folder of its dataset (default: as recorded)", file_path)
     images: int = flag(100, "images of its validation split at most", minimum=1)
@@ -98,6 +112,12 @@ class BenchmarkConfig:
             if not set(parts) & set(self.measured):
                 why = f"on --parts {','.join(self.measured)}: it is for {', '.join(parts)}; add one of these"
                 refuse_without_effect(self, name, why)
+        if len(self.float_types) > 1 and not _EVERY_FLOAT_TYPE & set(self.measured):
+            unused = ",".join(self.float_types[1:])
+            raise FlagError(
+                f"--float_types {unused} has no effect on --parts {','.join(self.measured)}, which "
+                f"{self.float_types[0]} alone is for: give one precision"
+            )
 
     @property
     def measured(self) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ from tools.benchmark.apart import EndedError
 from tools.benchmark.timing import Row
 from tools.flag_parsing import FlagError, parse_flags
 
-SMALL = [
-    "--network", NETWORK, "--deep_network", NETWORK, "--num_classes", "3", "--crop_size", "32", "--repeats", "1",
-    "--warm_up", "1", "--total_batch_size", "2",
-]  # fmt: skip
+SMALL = {
+    "network": NETWORK, "deep_network": NETWORK, "num_classes": "3", "crop_size": "32", "repeats": "1", "warm_up": "1",
+    "total_batch_size": "2",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,9 @@ def steps_of_nothing(monkeypatch):
 
 
 def rows_of(capsys, *flags):
-    benchmark.main([*SMALL, *flags])
+    parts = {"models"} if "--models" in flags else set(flags[flags.index("--parts") + 1].split(","))
+    fitting = [(name, value) for name, value in SMALL.items() if parts & set(benchmark._PARTS_OF_FLAGS[name])]
+    benchmark.main([*(word for name, value in fitting for word in (f"--{name}", value)), *flags])
     return [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -205,8 +207,8 @@ def test_packages_that_are_not_installed_are_logged(caplog, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ("--parts speed", "--parts speed is unknown: use inference, "),
-        ("--float_types 32,64", "--float_types 64 is unknown: use 32"),
+        ("--parts speed", "--parts: invalid choice: 'speed' is not one of inference, "),
+        ("--float_types 32,64", "--float_types: invalid choice: '64' is not one of 32"),
         ("--parts agreement", "--parts agreement compares what a trained network says: give one with --weights_ckpt"),
         ("--frame_size 512", "--frame_size has 1 numbers: give a height and a width"),
         ("--towers 1,x", "'1,x' is not whole numbers above 0, separated by commas"),
