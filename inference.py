@@ -6,6 +6,12 @@ python inference.py                            # asks for paths; Ctrl-D or Ctrl-
 
 from __future__ import annotations
 
+import signal
+
+# Ctrl-C during the imports, which may take seconds, ends the process without a traceback; see `run_script`.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import os
 import sys

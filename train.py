@@ -5,6 +5,12 @@ python train.py --database Cityscapes --gpu_num 4 --batch_size 4
 
 from __future__ import annotations
 
+import signal
+
+# Ctrl-C during the imports, which may take seconds, ends the process without a traceback; see `run_script`.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import sys
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -91,6 +92,8 @@ def _exit_code(
     main: Callable[[Sequence[str]], None], arguments: Sequence[str], faults: tuple[type[Exception], ...] | None
 ) -> int:
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the scripts set it for their imports
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main(arguments)
     except KeyboardInterrupt as error:
         print(" ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)

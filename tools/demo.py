@@ -11,8 +11,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, TextIO
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from database.loading import load_label, to_train_ids
 from database.synthetic import write_dataset
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import OneLineParser
+from tools.progress import shows_bars
 from tools.tables import percent
 
 logger = logging.getLogger(__name__)
@@ -59,13 +62,22 @@ def _run_script(name: str, flags: dict[str, object]) -> None:
     command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
     shown = " ".join(["python", name, *command[2:]])
     logger.info("\n$ %s", shown)
-    # Its output is passed on here, so that an output that takes no more ends no script half-way.
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(done.stdout)
-    sys.stdout.flush()
-    if done.returncode:
-        sys.exit(done.returncode)
+    # Its output is passed on here: a full device that takes no more of it is no failure of the script.
+    lines_of_errors = None if shows_bars() else subprocess.PIPE
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines_of_errors) as process:
+        passing = threading.Thread(target=_pass_on, args=(process.stderr, sys.stderr))
+        passing.start()
+        _pass_on(process.stdout, sys.stdout)
+        passing.join()
+    if process.returncode:
+        sys.exit(process.returncode)
+
+
+def _pass_on(lines: IO[bytes] | None, stream: TextIO) -> None:
+    for line in lines or ():
+        stream.flush()
+        stream.buffer.write(line)
+        stream.buffer.flush()
 
 
 def _picture(sample: Sample, prediction_path: str) -> np.ndarray:

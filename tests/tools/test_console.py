@@ -6,6 +6,9 @@ import importlib
 import logging
 import os
 import pkgutil
+import signal
+import subprocess
+import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -13,8 +16,9 @@ import tensorflow.compat.v1 as tf
 import database
 import model
 import tools
+from tests.scripts.starting import ROOT
 from tools import console
-from tools.console import run_script, set_up_logging
+from tools.console import EXIT_INTERRUPTED, run_script, set_up_logging
 from tools.faults import USER_FAULTS
 from tools.flags import FlagError
 from tools.stop_requests import StoppedError
@@ -140,3 +144,28 @@ def test_logging(monkeypatch):
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def test_ctrl_c_is_an_exception_again_after_the_imports():
+    """The scripts let it end the process while they import, without a traceback."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        assert run_script(lambda arguments: signal.raise_signal(signal.SIGINT), []) == EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("script", ["train", "predict", "inference"])
+def test_ctrl_c_during_the_imports_of_a_script_leaves_no_traceback(script):
+    """The first import of the package stands for all: it sends the signal."""
+    program = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.startswith('tools'): os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        f"runpy.run_path({str(ROOT / f'{script}.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

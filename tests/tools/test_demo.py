@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from tools import demo
@@ -16,3 +19,19 @@ def test_output_of_a_script_is_passed_on_and_its_failure_ends_the_demo(tmp_path,
         demo._run_script("script.py", {"ms": 1})
     assert caught.value.code == 2
     assert capfd.readouterr().out == "scores --ms 1\n"
+
+
+def test_a_full_device_for_standard_error_ends_no_demo(tmp_path):
+    """Scripts end with 2 where their own lines are lost, which is no failure of what they did."""
+    (tmp_path / "script.py").write_text("import sys; print('a line', file=sys.stderr, flush=True); print('printed')")
+    program = (
+        "import pathlib, sys; from tools import console, demo; console.set_up_logging(); "
+        f"demo.ROOT = pathlib.Path({str(tmp_path)!r}); "
+        "sys.exit(console.run_script(lambda arguments: demo._run_script('script.py', {}) or print('went on'), []))"
+    )
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=full, check=False)
+    assert done.stdout.decode().splitlines() == ["printed", "went on"]
+    assert done.returncode == 2
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "a line")
