@@ -62,7 +62,7 @@ def test_predict(place):
     def flags(name: str) -> list[object]:
         return ["--data_dir", place / "data", "--output_dir", place / name]
 
-    check("predict", place, [*flags("warm-up"), "--test_max_iter", 20], flags("predicted"), place / "predicted")
+    check("predict", place, [*flags("predicted-first"), "--test_max_iter", 20], flags("predicted"), place / "predicted")
 
 
 def test_inference(place):
@@ -71,4 +71,4 @@ def test_inference(place):
 
     [few] = (place / "scenes0" / "leftImg8bit" / "val").iterdir()
     all_images = place / "data" / "leftImg8bit" / "val" / "town"
-    check("inference", place, flags("warm-up", few), flags("inferred", all_images), place / "inferred")
+    check("inference", place, flags("inferred-first", few), flags("inferred", all_images), place / "inferred")
