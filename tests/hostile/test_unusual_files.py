@@ -142,5 +142,6 @@ def test_links_that_lead_back_do_not_keep_the_search_for_snapshots(tmp_path):
         (tmp_path / "log" / "Toy" / name).symlink_to(tmp_path / "log")
     with pytest.raises(CheckpointError, match="no snapshot was found below this folder"):
         newest_snapshot(str(tmp_path / "log"))
-    (snapshots / "model.ckpt-3.index").touch()
+    for ending in ("index", "data-00000-of-00001"):
+        (snapshots / f"model.ckpt-3.{ending}").touch()
     assert newest_snapshot(str(tmp_path / "log")).endswith("run/snapshot/model.ckpt-3")
