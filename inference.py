@@ -52,7 +52,8 @@ def typed_paths() -> Iterator[str]:
 
 def read_or_tell(path: str, input_range: InputRange) -> np.ndarray | None:
     """The image of a file; None, and one line that says why, if it cannot be read."""
-    from database.images import ImageError, read_image
+    from database.errors import ImageError
+    from database.images import read_image
 
     try:
         return read_image(path, input_range=input_range)
@@ -98,7 +99,7 @@ def segment_folder(
     Raises:
         ImageError: how many could not be read, or at once where a result cannot be written.
     """
-    from database.images import ImageError
+    from database.errors import ImageError
 
     unread = 0
     for name, path in named_paths:
@@ -121,7 +122,7 @@ def segment_typed(
         ImageError: a result cannot be written; or, after the last path, some were no images and came from a pipe or a
             file, so that nobody has seen it.
     """
-    from database.images import ImageError
+    from database.errors import ImageError
 
     count = unread = 0
     for path in typed_paths():

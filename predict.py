@@ -122,7 +122,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
 
 def follow(config: PredictConfig) -> None:
     """Predicts with every snapshot of a run as it appears."""
-    from tools.checkpoint import CheckpointError
+    from tools.errors import CheckpointError
     from tools.following import appearing_snapshots, followed_run
     from tools.memory_use import free_closed_sessions
 

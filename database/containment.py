@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 
-
-class OutsideError(ValueError):
-    """A name or a link that leads out of the folder that files are meant for."""
+from database.errors import OutsideError
 
 
 def path_inside(folder: str, *names: str) -> str:

@@ -7,9 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
+from database.errors import DatasetError
 from database.folders import walked
 from database.image_suffixes import has_image_suffix
-from database.lists import DatasetError
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from functools import partial
 from database import classes, layouts, palettes, synthetic
 from database.classes import IGNORE_LABEL
 from database.color_masks import ColorTable, color_table
+from database.errors import DatasetError
 from database.input_range import InputRange
 from database.label_maps import UNKNOWN_LABEL, label_lookup, own_label_map
 from database.layout_hints import spelling_hint
-from database.layouts import DatasetError, Sample
+from database.layouts import Sample
 from database.palettes import Palette, PaletteFile
 
 __all__ = [
@@ -264,7 +265,7 @@ def custom_dataset(
     Raises:
       DatasetError: num_classes or ignore_label is out of range, the one includes the other, or the label map
         file is unreadable or malformed, has no id for a class, or gives the ignored id to a class.
-      palettes.PaletteError: the palette file is unreadable or malformed.
+      PaletteError: the palette file is unreadable or malformed.
     """
     if not 2 <= num_classes <= 254:
         raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from database.classes import IGNORE_LABEL
-from database.layouts import DatasetError
+from database.errors import DatasetError
 
 Size = tuple[int, int]
 

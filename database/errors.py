@@ -1,11 +1,72 @@
-"""What is wrong with a user's data; images and palettes have errors of their own."""
+"""What can be wrong with a user's data. Scripts print a DataError in one line; anything else is a bug."""
 
 from __future__ import annotations
 
 
-class DatasetError(ValueError):
-    """A dataset that is unknown, incomplete or not laid out as expected."""
+class DataError(ValueError):
+    """Base of this package's errors: a file or folder of the user's that cannot be used as it is."""
+
+
+class DatasetError(DataError):
+    """A dataset is unknown, incomplete or not laid out as expected."""
 
 
 class AbsentSplitError(DatasetError):
-    """A split of which nothing is there."""
+    """No file of a split exists."""
+
+
+class ImageError(DataError):
+    """An image or label file cannot be read, cannot be written, or is of an unsupported kind."""
+
+
+class PaletteError(DataError):
+    """A palette file cannot be read or does not match the number of classes."""
+
+
+class TFRecordError(DataError):
+    """Records are missing, damaged, of another version or made from other data."""
+
+
+class OutsideError(DataError):
+    """A name or a link leads out of the folder that files are written to."""
+
+
+class TextFileError(DataError):
+    """A file is not text in a supported encoding.
+
+    Attributes:
+      reason: line, byte and what was expected, without the path.
+    """
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path}, {reason}")
+        self.reason = reason
+
+
+class JsonError(DataError):
+    """A text is not JSON, or is JSON that gives a key twice.
+
+    Attributes:
+      reason: what is wrong.
+      line: the line number, from 1; None if unknown.
+    """
+
+    def __init__(self, reason: str, line: int | None = None):
+        super().__init__(reason if line is None else f"line {line}: {reason}")
+        self.reason, self.line = reason, line
+
+    def at(self, path: str) -> str:
+        """Describes the fault with its file and line."""
+        return f"{path}: {self.reason}" if self.line is None else f"{path}, line {self.line}: {self.reason}"
+
+
+class IdsNotFoundError(DataError):
+    """The files of listed ids do not exist or are ambiguous.
+
+    Attributes:
+      index: of the first such id in the list.
+    """
+
+    def __init__(self, message: str, index: int = 0):
+        super().__init__(message)
+        self.index = index

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from database.errors import IdsNotFoundError
 from database.image_suffixes import has_image_suffix
 
 
@@ -19,18 +20,6 @@ class IdFolders(NamedTuple):
 
 # PASCAL VOC's, and with the labels of SBD.
 VOC_FOLDERS = (IdFolders("JPEGImages", "SegmentationClass"), IdFolders("JPEGImages", "SegmentationClassAug"))
-
-
-class IdsNotFoundError(ValueError):
-    """Ids whose files are not there, or could be several.
-
-    Attributes:
-      index: of the id.
-    """
-
-    def __init__(self, message: str, index: int = 0):
-        super().__init__(message)
-        self.index = index
 
 
 def files_of_ids(

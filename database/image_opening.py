@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
-from database.errors import DatasetError
+from database.errors import DatasetError, ImageError
 from database.regular_files import regular_file
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
@@ -53,10 +53,6 @@ _max_pixels = MAX_PIXELS
 
 # From an image that Pillow decoded to an array.
 Converter = Callable[[Image.Image], np.ndarray]
-
-
-class ImageError(ValueError):
-    """An image or label file that cannot be read, cannot be written or is of an unfit kind."""
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from PIL import Image
 
 from database.atomic import written_atomically
 from database.color_masks import Color, ColorTable, is_grey_ramp
+from database.errors import ImageError
 from database.image_opening import (
     MAX_PIXELS,
     PROGRAM_FORMATS,
     Converter,
-    ImageError,
     all_rows,
     decode,
     decode_errors_named,

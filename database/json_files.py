@@ -7,28 +7,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from database.errors import JsonError
 from database.regular_files import regular_file
 
 # In JSON that is valid: a string with the colon that makes it a key, or a bracket.
 _KEY_OR_BRACKET = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\]]')
 _LONGEST_SHOWN = 60
-
-
-class JsonError(ValueError):
-    """A text that is not JSON, or JSON that says something twice.
-
-    Attributes:
-      reason: what is wrong.
-      line: where, from 1; None if that is not known.
-    """
-
-    def __init__(self, reason: str, line: int | None = None):
-        super().__init__(reason if line is None else f"line {line}: {reason}")
-        self.reason, self.line = reason, line
-
-    def at(self, path: str) -> str:
-        """The fault with the file that it is in, and the line."""
-        return f"{path}: {self.reason}" if self.line is None else f"{path}, line {self.line}: {self.reason}"
 
 
 class _RepeatedKeyError(Exception):

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from database.color_masks import ColorTable, segments_hint
-from database.image_opening import Converter, ImageError, raw_mode
+from database.errors import ImageError
+from database.image_opening import Converter, raw_mode
 
 _PNG = {
     ("1", "1"): 1, ("L", "L;2"): 85, ("L", "L;4"): 17, ("L", "L"): 1, ("I;16", "I;16B"): 1,

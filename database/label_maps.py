@@ -8,10 +8,10 @@ import numpy as np
 
 from database import classes
 from database.classes import IGNORE_LABEL
-from database.errors import DatasetError
-from database.json_files import JsonError, parse_json
+from database.errors import DatasetError, JsonError, TextFileError
+from database.json_files import parse_json
 from database.lists import and_more
-from database.text_files import TextFileError, read_text, text_lines
+from database.text_files import read_text, text_lines
 
 UNKNOWN_LABEL = 254
 MOST_FILE_ID = 65535  # in label files, which have up to 16 bits

@@ -16,10 +16,11 @@ import numpy as np
 from database.classes import identity_map
 from database.color_masks import ColorTable
 from database.data_files import files_below
+from database.errors import DatasetError
 from database.id_lists import VOC_FOLDERS, IdFolders
 from database.input_range import InputRange
 from database.layout_hints import layout_hint
-from database.lists import AbsentSplitError, DatasetError, Entry, and_more, listed
+from database.lists import AbsentSplitError, Entry, and_more, listed
 from database.sample_names import sample_names
 
 CITYSCAPES_LAYOUT = (

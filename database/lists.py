@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from database.errors import AbsentSplitError, DatasetError
-from database.id_lists import IdFolders, IdsNotFoundError, files_of_ids
+from database.errors import AbsentSplitError, DatasetError, IdsNotFoundError, JsonError, TextFileError
+from database.id_lists import IdFolders, files_of_ids
 from database.image_suffixes import has_image_suffix
-from database.json_files import JsonError, parse_json
+from database.json_files import parse_json
 from database.list_hints import header_hint, hint_for_line, hint_for_missing, swapped_columns
 from database.path_spellings import other_spellings
-from database.text_files import TextFileError, is_comment, numbered_lines, read_text
+from database.text_files import is_comment, numbered_lines, read_text
 
 ODGT_SUFFIX = ".odgt"
 _LONGEST_SHOWN = 300

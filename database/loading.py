@@ -9,15 +9,9 @@ import numpy as np
 
 from database.classes import instance_of
 from database.counts import number_of
-from database.datasets import UNKNOWN_LABEL, DatasetError, label_lookup
-from database.images import (
-    ImageError,
-    all_rows,
-    image_size,
-    read_first_label_rows,
-    read_first_rows,
-    read_label,
-)
+from database.datasets import UNKNOWN_LABEL, label_lookup
+from database.errors import DatasetError, ImageError
+from database.images import all_rows, image_size, read_first_label_rows, read_first_rows, read_label
 from database.label_maps import MOST_FILE_ID
 from database.layouts import Contents, Sample
 

@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from database.classes import IGNORE_LABEL
 from database.counts import number_of
-from database.json_files import JsonError, parse_json
-from database.text_files import TextFileError, read_text, text_lines
+from database.errors import JsonError, PaletteError, TextFileError
+from database.json_files import parse_json
+from database.text_files import read_text, text_lines
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +67,6 @@ class PaletteFile(NamedTuple):
     class_names: tuple[str, ...] | None
     palette: Palette
     ignored: Palette
-
-
-class PaletteError(ValueError):
-    """A palette file that cannot be read or does not fit the number of classes."""
 
 
 def voc_palette(num_colors: int) -> Palette:

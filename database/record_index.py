@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from database.atomic import written_atomically
 from database.datasets import Dataset, require_split, with_decoding
+from database.errors import TFRecordError
 from database.images import image_size
 from database.json_files import read_json
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
-from database.tfrecord import Place, RecordSample, TFRecordError, path_in_records
+from database.tfrecord import Place, RecordSample, path_in_records
 
 RECORDS_FOLDER = "tfrecord"
 _VERSION = 2

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from database.image_opening import Converter, ImageError, raw_mode
+from database.errors import ImageError
+from database.image_opening import Converter, raw_mode
 from database.input_range import InputRange, scaled_to_bytes
 
 # The formats whose mode "I" holds 0..65535; in the others it holds numbers of any size.

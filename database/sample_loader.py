@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from database.images import ImageError, all_rows
+from database.errors import ImageError, TFRecordError
+from database.images import all_rows
 from database.layouts import Sample
 from database.loading import load_first_rows
-from database.tfrecord import TFRecordError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from database.atomic import folder_written_atomically
-from database.images import ImageError, write_image
+from database.errors import ImageError
+from database.images import write_image
 
 # Cityscapes labelIds.
 _EGO_VEHICLE, _DYNAMIC = 1, 5

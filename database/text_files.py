@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator
 
+from database.errors import TextFileError
 from database.regular_files import regular_file
 
 # UTF-32 stands first, as its mark begins with that of UTF-16.
@@ -16,18 +17,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _EXPECTED = "expected UTF-8, or UTF-16 with a byte-order mark: save the file as UTF-8"
-
-
-class TextFileError(ValueError):
-    """A file that is no text in an encoding that is read.
-
-    Attributes:
-      reason: line, byte and what was expected, without the path.
-    """
-
-    def __init__(self, path: str, reason: str):
-        super().__init__(f"{path}, {reason}")
-        self.reason = reason
 
 
 def read_text(path: str) -> str:

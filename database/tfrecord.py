@@ -19,6 +19,7 @@ import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
 
 from database.atomic import written_atomically
+from database.errors import TFRecordError
 from database.images import file_format, image_size, read_bytes
 from database.layouts import Contents, Sample
 from database.loading import decode_sample, label_path
@@ -46,10 +47,6 @@ FEATURES = {
 
 # A record is framed by its length and that number's CRC before it, and its own CRC behind it.
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
-
-
-class TFRecordError(ValueError):
-    """Records that are missing, damaged, of another version or of other data."""
 
 
 class Place(NamedTuple):

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-
-class MissingStartingPointError(ValueError):
-    """A backbone weight has no pre-trained value to be pulled towards."""
+from model.errors import MissingStartingPointError
 
 
 def half_squared_norm(weights: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from model import optimizers, regularizers, resizing
 from model import utils_mg as layers
+from model.errors import BatchSizeError, LayerNameError
 from model.losses import LossOptions, mean_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
@@ -28,14 +29,6 @@ AUXILIARY_WEIGHT = 0.4
 
 # Gives the pre-trained values of backbone weights, by the name of the weight.
 StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
-
-
-class BatchSizeError(ValueError):
-    """The synchronized batch is too small to normalize."""
-
-
-class LayerNameError(ValueError):
-    """A scope that is to be new is not in the network."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
+        ("errors",),
         (
             "sync_batch_norm",
             "dilated_convolution",

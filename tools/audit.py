@@ -12,11 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from tools.errors import AuditError
 from tools.standard_streams import exit_code_after_output, guard_standard_streams
-
-
-class AuditError(ValueError):
-    """pip-audit could not look the versions up."""
 
 
 def known_faults(lock: str) -> list[str]:

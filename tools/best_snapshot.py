@@ -15,7 +15,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from tools import checkpoint, snapshot_files
-from tools.flags import FlagError
+from tools.errors import FlagError
 from tools.metrics import Scores
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import SNAPSHOT_NAME, RunFolder

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from database.datasets import Dataset, DatasetError, find_samples, overlapping, require_split
-from database.images import ImageError, set_max_pixels, write_image
-from database.layouts import AbsentSplitError, Sample
+from database.datasets import Dataset, find_samples, overlapping, require_split
+from database.errors import AbsentSplitError, DatasetError, ImageError
+from database.images import set_max_pixels, write_image
+from database.layouts import Sample
 from database.loading import load_sample, unknown_id
-from database.palettes import PaletteError, legend
+from database.palettes import legend
 from tools.background import read_ahead
 from tools.console import run_script, set_up_logging
 from tools.contact_sheet import contact_sheet, sheet_width, thumbnail
@@ -40,7 +41,7 @@ from tools.label_rules import (
     unknown_id_faults,
 )
 from tools.progress import counted
-from tools.tables import TablesError, write_text
+from tools.tables import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -323,4 +324,4 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     set_up_logging()
-    sys.exit(run_script(main, sys.argv[1:], (DatasetError, ImageError, PaletteError, TablesError)))
+    sys.exit(run_script(main, sys.argv[1:]))

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from database.folders import walked
 from tools import snapshot_files
+from tools.errors import CheckpointError
 from tools.file_kinds import CHECKPOINT, WHERE_FROM, FileKind, kind_of, unknown_kind
 from tools.plain_paths import readable_prefix
 from tools.run_folder import EARLIER, SNAPSHOT_NAME
@@ -30,10 +31,6 @@ _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _CLOCK_TOLERANCE = 60.0
 # Variables that snapshots of earlier versions do not have, and what that means for a run that goes on from one.
 _LATER_ADDITIONS = {"loss_scale/skipped_steps": "steps skipped as their gradients overflowed are counted from here on"}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or of another network."""
 
 
 def resolve_checkpoint(path: str) -> str:

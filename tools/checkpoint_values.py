@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 
 _VARIANCE = "moving_variance"
 # The reference computes variances as E[x^2] - E[x]^2, which rounding takes a little below 0 in a constant channel. Down

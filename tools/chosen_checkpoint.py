@@ -7,9 +7,9 @@ import os
 from collections.abc import Collection
 
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
 from tools.dataset_flags import DATABASES
-from tools.flags import BEST, LAST, FlagError, WeightsConfig
+from tools.errors import CheckpointError, FlagError
+from tools.flags import BEST, LAST, WeightsConfig
 from tools.known_runs import runs_in
 from tools.run_folder import RunFolder, folder_of_run
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from database.classes import IGNORE_LABEL
 from database.counts import number_of
+from database.errors import TextFileError
 from database.layouts import Sample
 from database.loading import load_label
-from database.text_files import TextFileError, read_text, text_lines
+from database.text_files import read_text, text_lines
+from tools.errors import ClassWeightsError
 from tools.progress import counted
 
 logger = logging.getLogger(__name__)
@@ -21,10 +23,6 @@ logger = logging.getLogger(__name__)
 MEDIAN_FREQUENCY = "median_freq"
 
 _SHOWN_CLASSES = 5
-
-
-class ClassWeightsError(ValueError):
-    """Weights of classes that cannot be used."""
 
 
 def class_weights(

@@ -6,13 +6,10 @@ from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
+from tools.errors import DeviceError
 from tools.gpu_presence import Machine, this_machine, why_no_gpu
 
 CPU = "/device:CPU:0"
-
-
-class DeviceError(ValueError):
-    """The machine does not have the devices asked for."""
 
 
 def tower_devices(num_towers: int, device: str = "auto", machine: Machine | None = None) -> list[str]:

@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
-from database.json_files import JsonError, parse_json
-from database.text_files import TextFileError, read_text
+from database.errors import JsonError, TextFileError
+from database.json_files import parse_json
+from database.text_files import read_text
+from tools.errors import FlagError
 
 _LONGEST_REASON = 200
 _LONGEST_NAME = 60
@@ -28,10 +30,6 @@ _SWITCH_WORDS = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "o
 
 # The tags of nodes that bear none in the file.
 _TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
-
-
-class FlagError(ValueError):
-    """A command line, or a file of flags, that cannot be followed."""
 
 
 def config_arguments(path: str, switches: Collection[str] = ()) -> list[str]:

@@ -9,9 +9,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from tools.flags import FlagError
+from database.errors import DataError
+from model.errors import ModelError
+from tools.errors import UserError
 from tools.standard_streams import exit_code_after_output, guard_standard_streams
 from tools.stop_requests import StoppedError
+
+# Any other exception is a bug, whose traceback is wanted.
+USER_FAULTS = (DataError, ModelError, UserError)
 
 EXIT_USER_FAULT = 2
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
@@ -62,15 +67,12 @@ def _is_noise(line: str) -> bool:
 def run_script(
     main: Callable[[Sequence[str]], None],
     arguments: Sequence[str],
-    faults: tuple[type[Exception], ...] | None = None,
 ) -> int:
     """Runs a script's main function.
 
     Args:
         main: takes the command line.
         arguments: without the program's name.
-        faults: the user's faults that it raises beside FlagError; by default those of `tools.faults`, whose import
-            takes TensorFlow's.
 
     Returns:
         The exit code: 0, 2 after one line that names a user's fault, 75 after one that says how a run goes on that was
@@ -80,7 +82,7 @@ def run_script(
         SystemExit: `main` did, with the exit code found in the same way.
     """
     try:
-        code = _exit_code(main, arguments, faults)
+        code = _exit_code(main, arguments)
     except SystemExit as left:
         if isinstance(left.code, str):
             raise
@@ -88,9 +90,7 @@ def run_script(
     return exit_code_after_output(code)
 
 
-def _exit_code(
-    main: Callable[[Sequence[str]], None], arguments: Sequence[str], faults: tuple[type[Exception], ...] | None
-) -> int:
+def _exit_code(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int:
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the scripts set it for their imports
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -101,19 +101,7 @@ def _exit_code(
     except StoppedError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return EXIT_STOPPED
-    except Exception as error:
-        if not _is_user_fault(error, faults):
-            raise
+    except USER_FAULTS as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_USER_FAULT
     return 0
-
-
-def _is_user_fault(error: Exception, faults: tuple[type[Exception], ...] | None) -> bool:
-    if isinstance(error, FlagError):
-        return True
-    if faults is not None:
-        return isinstance(error, faults)
-    from tools.faults import USER_FAULTS
-
-    return isinstance(error, USER_FAULTS)

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import FlagError, OneLineParser, file_path, one_of
+from tools.errors import FlagError, WeightFileError
+from tools.flag_parsing import OneLineParser, file_path, one_of
 from tools.flags import DATABASES
-from tools.weight_files import WeightFileError, Weights, read_weights
+from tools.weight_files import Weights, read_weights
 from tools.weight_maps import WEIGHT_MAPS
 
 logger = logging.getLogger(__name__)

@@ -12,10 +12,11 @@ import tensorflow.compat.v1 as tf
 from database.atomic import written_atomically
 from database.datasets import Dataset, custom_dataset, get_dataset
 from model import pspnet_mg
+from tools.errors import ConversionError
 from tools.model_record import CONFIG_NAME, BackboneRecord, ModelRecord
 from tools.plain_paths import writable_prefix
 from tools.session_errors import reason
-from tools.weight_conversion import Conversion, ConversionError, Source, convert
+from tools.weight_conversion import Conversion, Source, convert
 
 CHECKPOINT_NAME = "model.ckpt"
 REPORT_NAME = "conversion.txt"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from database.images import ImageError, read_bytes
+from database.errors import ImageError
+from database.images import read_bytes
 from database.layouts import Contents, Sample
 from database.sample_loader import UNREADABLE
 from database.tfrecord import RecordSample

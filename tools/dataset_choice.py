@@ -9,11 +9,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from database.datasets import Dataset, DatasetError, custom_dataset, get_dataset, require_folder
+from database.datasets import Dataset, custom_dataset, get_dataset, require_folder
+from database.errors import DatasetError
 from database.input_range import InputRange
 from database.synthetic import write_dataset
 from tools.dataset_flags import DatasetFlags, SplitFlags
-from tools.flags import FlagError, WeightsConfig
+from tools.errors import FlagError
+from tools.flags import WeightsConfig
 
 logger = logging.getLogger(__name__)
 

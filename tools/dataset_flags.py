@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from tools.errors import FlagError
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
-from tools.flag_parsing import FlagError, class_count, file_path, flag, ignored_id, mean_color
+from tools.flag_parsing import class_count, file_path, flag, ignored_id, mean_color
 
 # Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
 MAX_PIXELS = 178_000_000

@@ -10,8 +10,9 @@ import numpy as np
 
 from database.classes import IGNORE_LABEL
 from database.color_masks import Color
-from database.images import ImageError, read_image, read_label_with_table
-from database.layouts import DatasetError, Sample
+from database.errors import DatasetError, ImageError
+from database.images import read_image, read_label_with_table
+from database.layouts import Sample
 from database.loading import check_same_size, unknown_id
 from tools.label_rules import LabelTally, counts_by_id
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tools.cluster import DeviceError
+from tools.errors import DeviceError
 
 
 def require_determinism(devices: Sequence[str]) -> None:

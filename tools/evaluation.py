@@ -18,6 +18,7 @@ from database.loading import load_sample
 from model.pspnet_mg import FLOAT_TYPES
 from tools import cluster
 from tools.background import WriteBehind, read_ahead
+from tools.errors import NotFiniteError
 from tools.frozen_weights import frozen_forward_graph
 from tools.grid_sizes import whole_sizes
 from tools.half_precision import avoid_faulty_amx
@@ -26,7 +27,7 @@ from tools.metrics import ConfusionMatrix, Scores
 from tools.model_record import ModelRecord
 from tools.progress import counted
 from tools.session_errors import memory_limits_named
-from tools.sliding import SCALES_MULTI, SCALES_SINGLE, NotFiniteError, SlidingPredictor
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 
 logger = logging.getLogger(__name__)
 

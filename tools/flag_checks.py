@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from tools.config_file import FlagError
+from tools.errors import FlagError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from database.path_spellings import path_as_given
-from tools.config_file import FlagError, config_arguments
+from tools.config_file import config_arguments
+from tools.errors import FlagError
 from tools.flag_checks import without_unused
 from tools.flag_names import suggested_flag, understood_flag, understood_value
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tools.dataset_flags import DATABASES, ClassFlags, FileFlags, SplitFlags
+from tools.errors import FlagError
 from tools.flag_checks import (
     UNUSED_IN_INFERENCE,
     UNUSED_IN_PREDICTION,
@@ -25,7 +26,6 @@ from tools.flag_checks import (
 )
 from tools.flag_names import loss_type, split_names
 from tools.flag_parsing import (
-    FlagError,
     comma_separated,
     file_path,
     flag,

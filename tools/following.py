@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tools import snapshot_files
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 from tools.snapshots import snapshot_steps

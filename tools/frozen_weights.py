@@ -16,8 +16,8 @@ import tensorflow.compat.v1 as tf
 from model.pspnet_mg import Architecture, forward_graph
 from model.utils_mg import BATCH_NORM_EPSILON, TowerList
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
 from tools.checkpoint_values import TensorReader, reading
+from tools.errors import CheckpointError
 
 # About values that are not usable.
 _ADVICE = "copy or convert it again, or give an earlier snapshot or another checkpoint with --weights_ckpt"

@@ -11,7 +11,8 @@ from database.atomic import written_atomically
 from database.layouts import KITTI_HOLDOUT, Sample, shown_holdout
 from tools.data_checksums import path_within
 from tools.dataset_flags import SplitFlags
-from tools.flags import FlagError, TrainConfig
+from tools.errors import FlagError
+from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from database.data_files import is_no_data, shown_suffixes, suffix_of
+from database.errors import ImageError
 from database.image_suffixes import has_image_suffix
-from database.images import ImageError
 from database.path_spellings import path_of_url
 from tools.result_names import ResultNames
 

@@ -6,8 +6,8 @@ import logging
 import os
 from dataclasses import dataclass
 
+from tools.errors import RecordError
 from tools.model_record import ModelRecord
-from tools.record_rules import RecordError
 from tools.run_folder import EARLIER, RunFolder, names_in
 from tools.snapshots import has_snapshots
 

@@ -15,7 +15,8 @@ from database.classes import IGNORE_LABEL
 from database.color_masks import Color
 from database.counts import number_of
 from database.datasets import Dataset
-from database.images import ImageError, has_palette, image_size, read_label_with_table
+from database.errors import ImageError
+from database.images import has_palette, image_size, read_label_with_table
 from database.layouts import Sample
 from database.loading import check_same_size, label_path, unknown_id
 from tools.background import read_ahead

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from database.counts import number_of
-from database.datasets import Dataset, DatasetError, Sample, find_samples
-from database.images import ImageError, set_max_pixels
+from database.datasets import Dataset, Sample, find_samples
+from database.errors import DatasetError, ImageError
+from database.images import set_max_pixels
 from database.input_range import InputRange
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.dataset_choice import dataset_of_flags, existing_folder
 from tools.dataset_flags import SplitFlags
+from tools.errors import FlagError
 from tools.flag_checks import refuse_without_effect
 from tools.flag_names import split_name
-from tools.flag_parsing import FlagError, file_path, flag, parse_flags
+from tools.flag_parsing import file_path, flag, parse_flags
 from tools.label_rules import (
     LabelTally,
     classes_held_out,

@@ -8,10 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 
-class MetricsError(ValueError):
-    """Labels, predictions or a confusion matrix that do not fit the classes or each other."""
-
-
 @dataclass(frozen=True)
 class Scores:
     """Scores as fractions 0..1; Long et al., "Fully Convolutional Networks" (CVPR 2015), section 5.
@@ -51,10 +47,10 @@ class ConfusionMatrix:
           ignore_label: pixels whose label has this id are left out, even if it is also a class id.
 
         Raises:
-          MetricsError: num_classes is below 1.
+          ValueError: num_classes is below 1.
         """
         if num_classes < 1:
-            raise MetricsError(
+            raise ValueError(
                 f"num_classes is {num_classes}: a confusion matrix needs 1 class or more; "
                 "pass the dataset's number of classes"
             )
@@ -76,12 +72,12 @@ class ConfusionMatrix:
           prediction: integers of the same shape; class ids. Not looked at where the label is ignored.
 
         Raises:
-          MetricsError: the shapes differ, an array is not of integers, or an id is outside its range. Nothing
+          ValueError: the shapes differ, an array is not of integers, or an id is outside its range. Nothing
             is counted then.
         """
         label, prediction = np.asarray(label), np.asarray(prediction)
         if label.shape != prediction.shape:
-            raise MetricsError(
+            raise ValueError(
                 f"prediction has shape {list(prediction.shape)}, label {list(label.shape)}: "
                 "expected the same; resize the logits to the label before taking the argmax"
             )
@@ -124,7 +120,7 @@ class ConfusionMatrix:
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.num_classes:
             found = low if low < 0 else high
-            raise MetricsError(
+            raise ValueError(
                 f"{name} holds id {found}: expected 0..{self.num_classes - 1}{also_allowed}; "
                 "check the label map and the number of classes"
             )
@@ -132,7 +128,7 @@ class ConfusionMatrix:
 
 def _check_integers(name: str, array: np.ndarray) -> None:
     if not np.issubdtype(array.dtype, np.integer):
-        raise MetricsError(
+        raise ValueError(
             f"{name} has dtype {array.dtype}: expected integers; convert it first, probabilities and logits with argmax"
         )
 

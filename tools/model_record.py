@@ -14,8 +14,9 @@ from database.datasets import Dataset
 from database.json_files import read_json
 from model import resnet
 from model.pspnet_mg import DECODERS, Architecture
+from tools.errors import RecordError
 from tools.flags import TrainConfig
-from tools.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, RecordError, check_fields, model_rules
+from tools.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, check_fields, model_rules
 
 CONFIG_NAME = "config.json"
 _BACKBONE = "backbone"

@@ -16,15 +16,12 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from database.regular_files import regular_file
+from tools.errors import NpyDictionaryError
 
 _NUMBER_TYPE = re.compile(r"[fiu][1248]|b1")
 _OBJECT_TYPE = re.compile(r"O\d*")
 _BYTE_ORDERS = "<>=|"
 _MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
-
-
-class NpyDictionaryError(ValueError):
-    """A .npy file that holds no dictionary of arrays, or more than that."""
 
 
 def read_npy_dictionary(path: str) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import numpy as np
 
 from database.classes import IGNORE_LABEL
 from database.counts import and_of
-from database.datasets import Dataset, DatasetError, overlapping
+from database.datasets import Dataset, overlapping
+from database.errors import DatasetError
 from database.layouts import Sample
 from database.loading import label_path
 from database.sample_loader import UNREADABLE
+from tools.errors import PreflightError
 from tools.flags import TrainConfig
 from tools.label_rules import (
     LabelTally,
@@ -32,10 +34,6 @@ from tools.run_folder import RunFolder
 logger = logging.getLogger(__name__)
 
 SAMPLE_SIZE = 64
-
-
-class PreflightError(ValueError):
-    """The label files cannot be trained on."""
 
 
 def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:

@@ -19,9 +19,9 @@ from database.atomic import written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
 from tools.data_checksums import DataChecksums
+from tools.errors import RecordError, ResultsFolderError
 from tools.flags import PredictConfig, WeightsConfig
 from tools.model_record import ModelRecord
-from tools.record_rules import RecordError
 from tools.run_folder import RunFolder, folder_of_run
 from tools.run_origin import RUN_UUID
 from tools.score_files import run_header, snapshot_header
@@ -43,10 +43,6 @@ _IN_HEADER = {
     **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")),
 }  # fmt: skip
 _SETTINGS = ("ms", "mirror", "float_type", "test_max_iter")
-
-
-class ResultsFolderError(ValueError):
-    """A folder for results that holds those of something else."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,8 @@ from typing import Any, NamedTuple
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 from model import decoders, pspnet_mg, resizing, resnet, utils_mg
+from tools.errors import RecordError
 from tools.flags import DATABASES, UPSAMPLINGS
-
-
-class RecordError(ValueError):
-    """A configuration beside a checkpoint that cannot be read, or is of another network than the flags ask for."""
 
 
 class Rule(NamedTuple):

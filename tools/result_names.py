@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from database.images import ImageError
+from database.errors import ImageError
 from database.regular_files import regular_file
 
 # In a folder of results: which image each is of.

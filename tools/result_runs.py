@@ -17,7 +17,7 @@ from typing import Any
 from database.folders import walked
 from database.json_files import read_json
 from tools import snapshot_files
-from tools.flag_parsing import FlagError
+from tools.errors import FlagError
 from tools.run_folder import EARLIER
 
 logger = logging.getLogger(__name__)

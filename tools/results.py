@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from database.atomic import written_atomically
 from tools.console import run_script, set_up_logging
-from tools.flag_parsing import FlagError, file_path, flag, parse_flags
+from tools.errors import FlagError
+from tools.flag_parsing import file_path, flag, parse_flags
 from tools.result_runs import Run, find_runs
 from tools.result_tables import FORMATS
 

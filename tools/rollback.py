@@ -17,7 +17,8 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from tools import checkpoint
-from tools.record_rules import RecordError, Rule, check_fields
+from tools.errors import DivergedError, RecordError
+from tools.record_rules import Rule, check_fields
 from tools.run_folder import RunFolder
 from tools.snapshot_files import sync_file
 from tools.stop_requests import StoppedError, going_on
@@ -26,32 +27,6 @@ logger = logging.getLogger(__name__)
 
 MAX_ROLLBACKS = 3
 RATE_FACTOR = 0.5
-
-
-class DivergedError(ArithmeticError):
-    """A loss or a weight is NaN or infinite.
-
-    Attributes:
-        fault: which, in words; the message unless it is given.
-        step: after which it was found, counted from 1; None before the first.
-        saved_step: of the last snapshot that this process wrote, None before that.
-        stop_signal: name of the signal that had asked to stop after that step, None without.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        fault: str | None = None,
-        step: int | None = None,
-        saved_step: int | None = None,
-        stop_signal: str | None = None,
-    ) -> None:
-        """Takes the one line for the user, and the attributes."""
-        super().__init__(message)
-        self.fault = message if fault is None else fault
-        self.step = step
-        self.saved_step = saved_step
-        self.stop_signal = stop_signal
 
 
 @dataclass(frozen=True)

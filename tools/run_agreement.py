@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from database.datasets import Dataset
 from model import resnet
 from tools.data_checksums import DataChecksums
-from tools.flags import FlagError, TrainConfig, WeightsConfig
+from tools.errors import FlagError
+from tools.flags import TrainConfig, WeightsConfig
 from tools.holdout import check_same_holdout
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder

@@ -19,13 +19,13 @@ from database.containment import path_inside
 from database.datasets import Dataset
 from model.regularizers import DECAY_MODES
 from tools import run_origin
-from tools.checkpoint import CheckpointError, checksum
+from tools.checkpoint import checksum
 from tools.class_weights import MEDIAN_FREQUENCY, read_class_weights
 from tools.data_checksums import DataChecksums
-from tools.flags import FlagError, TrainConfig
+from tools.errors import CheckpointError, FlagError, RecordError
+from tools.flags import TrainConfig
 from tools.known_runs import runs_in
 from tools.model_record import BackboneRecord, ModelRecord
-from tools.record_rules import RecordError
 from tools.run_agreement import FREE_ON_RESUME, HELD_BY_CONTENT, NETWORK_FLAGS
 from tools.run_folder import RunFolder, model_id, run_folder
 from tools.snapshots import has_snapshots

@@ -19,16 +19,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from tools.errors import RunLockError
+
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = "lock"
 
 # What flock raises on file systems that have no locks.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-
-
-class RunLockError(RuntimeError):
-    """Another process trains in the folder, or may do so."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tools import checkpoint
 from tools.data_checksums import DataChecksums, path_within
-from tools.flags import FlagError
+from tools.errors import FlagError
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 

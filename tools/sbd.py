@@ -30,10 +30,11 @@ from scipy.io.matlab import MatReadError
 
 from database.atomic import written_atomically
 from database.classes import VOC_CLASSES
+from database.errors import DatasetError, TextFileError
 from database.images import write_image
-from database.lists import DatasetError, and_more
+from database.lists import and_more
 from database.palettes import voc_palette
-from database.text_files import TextFileError, read_text, text_lines
+from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flag_parsing import OneLineParser, file_path
 from tools.progress import counted

@@ -12,12 +12,12 @@ from database.input_range import InputRange
 from model import resnet
 from model.pspnet_mg import Architecture
 from tools import checkpoint, cluster
-from tools.checkpoint import CheckpointError
 from tools.dataset_choice import dataset_of_flags, described_dataset, existing_folder
 from tools.dataset_flags import DatasetFlags
+from tools.errors import CheckpointError, FlagError
 from tools.evaluation import Predictor, TowerPredictor, predictor_on
 from tools.flag_checks import check_own_data_flags, refuse_without_effect
-from tools.flags import FlagError, InferenceConfig, PredictConfig, WeightsConfig
+from tools.flags import InferenceConfig, PredictConfig, WeightsConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import chosen_float_type
 from tools.model_record import ModelRecord

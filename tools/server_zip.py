@@ -14,16 +14,13 @@ from collections.abc import Sequence
 from database.atomic import written_atomically
 from database.images import image_size
 from database.layouts import Sample
+from tools.errors import ServerZipError
 from tools.prediction_files import picture_path
 
 DATABASE = "Cityscapes"
 FILE_NAME = "server.zip"
 _NAME = re.compile(r"[a-z-]+_\d{6}_\d{6}")
 _SIZE = (1024, 2048)
-
-
-class ServerZipError(ValueError):
-    """Predictions that the server would not take, or a zip that cannot be written."""
 
 
 def check_for_server(database: str, samples: Sequence[Sample]) -> None:

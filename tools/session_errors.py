@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import EncodeError
 
+from tools.errors import OutOfMemoryError
+
 # Before what went wrong stands the Python stack that built the operation, after it the operation and a hint.
 _STACK = re.compile(r"\A.*^Node: '[^']*'$", re.DOTALL | re.MULTILINE)
 _OPERATION = re.compile(r"\[\[\{\{node .*", re.DOTALL)
@@ -16,10 +18,6 @@ _OPERATION = re.compile(r"\[\[\{\{node .*", re.DOTALL)
 _REFUSED_TENSOR = re.compile(r"tensor with shape\[[^\]]*\] and type \w+ on \S+")
 
 _LONGEST_REASON = 200
-
-
-class OutOfMemoryError(RuntimeError):
-    """A device has no memory left for what is computed."""
 
 
 def reason(error: Exception) -> str:

@@ -19,18 +19,15 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from tools.background import read_ahead
+from tools.errors import NotFiniteError
 from tools.interpolation import along_columns, along_rows
-from tools.windows import Placement, ScaledAxis, SlidingError, scaled_length, whole_window, window_stride
+from tools.windows import Placement, ScaledAxis, scaled_length, whole_window, window_stride
 
 SCALES_SINGLE = (1.0,)
 SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 # Rows of the result that are finished together: few enough that what a window adds to them stays in the cache.
 _BAND_ROWS = 16
-
-
-class NotFiniteError(ArithmeticError):
-    """Probabilities of a window are NaN or infinite, so that the most probable class means nothing."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class _OpenBands:
 def _height_and_width(window_size: int | tuple[int, int]) -> tuple[int, int]:
     size = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
     if len(size) != 2 or min(size) < 1:
-        raise SlidingError(
+        raise ValueError(
             f"window_size is {window_size}: expected a height and a width of 1 or more; use "
             "the crop size the network was trained with"
         )
@@ -101,21 +98,21 @@ def _height_and_width(window_size: int | tuple[int, int]) -> tuple[int, int]:
 
 def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch: int, overlap: float) -> None:
     if not 1 <= num_classes <= 65536:
-        raise SlidingError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
+        raise ValueError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
     if not len(scales) or not all(scale > 0 and math.isfinite(scale) for scale in scales):
-        raise SlidingError(
+        raise ValueError(
             f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for the image as it is"
         )
     if windows_per_batch < 1:
-        raise SlidingError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")
+        raise ValueError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")
     if not 0 <= overlap < 1:
-        raise SlidingError(f"overlap is {overlap}: expected 0 or more and below 1; use 1/3 if unsure")
+        raise ValueError(f"overlap is {overlap}: expected 0 or more and below 1; use 1/3 if unsure")
 
 
 def _checked_image(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image, np.float32)
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise SlidingError(
+        raise ValueError(
             f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass one colour image at a time"
         )
     return image
@@ -170,7 +167,7 @@ class SlidingPredictor:
           whole_sizes: (step, rest) of the heights and widths that windows of whole images may have: step * n + rest.
 
         Raises:
-          SlidingError: an argument is outside its range.
+          ValueError: an argument is outside its range.
         """
         _check_settings(num_classes, scales, windows_per_batch, overlap)
         self._predict = predict
@@ -195,7 +192,7 @@ class SlidingPredictor:
           float32 [H, W, num_classes], 0..1, summing to 1 over the classes.
 
         Raises:
-          SlidingError: the image is not [H, W, 3] or is empty, or `predict` returns an unexpected shape.
+          ValueError: the image is not [H, W, 3] or is empty, or `predict` returns an unexpected shape.
           NotFiniteError: `predict` returns NaN or infinity.
         """
         image = _checked_image(image)
@@ -275,7 +272,7 @@ class SlidingPredictor:
         predicted = np.asarray(self._predict(windows))
         expected = (len(batch), *size, self._num_classes)
         if predicted.shape != expected:
-            raise SlidingError(
+            raise ValueError(
                 f"predict returned shape {list(predicted.shape)}: expected {list(expected)}; "
                 "return the probabilities at the size of the windows, for all classes"
             )

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from database.atomic import written_atomically
 from tools import checkpoint, snapshot_files
+from tools.errors import CheckpointError
 from tools.flags import LATEST, TrainConfig
 from tools.model_record import CONFIG_NAME
 from tools.run_folder import RunFolder
@@ -48,9 +49,9 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
     if not os.path.exists(prefix + ".index"):
         steps = snapshot_steps(folder)
         found = f"there are snapshots of steps {', '.join(map(str, steps))}" if steps else "there is none"
-        raise checkpoint.CheckpointError(f"{prefix}: no snapshot of --resume_step {step} ({found} in its folder)")
+        raise CheckpointError(f"{prefix}: no snapshot of --resume_step {step} ({found} in its folder)")
     if step >= max_steps:
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
         )
     checkpoint.require_sound(prefix)
@@ -70,7 +71,7 @@ def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
     newest = checkpoint.newest_sound(folder.snapshots)
     step = None if newest is None else checkpoint.checkpoint_step(newest)
     if step is None and not config.auto_resume:
-        raise checkpoint.CheckpointError(
+        raise CheckpointError(
             f"{folder.snapshots}: --resume_step {LATEST} finds no sound snapshot: drop it to begin the run"
         )
     if step is None:

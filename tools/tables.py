@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 
 from database.atomic import written_atomically
+from tools.errors import TablesError
 from tools.metrics import Scores
 
 _COLUMNS = ("class", "IoU %", "accuracy %")
-
-
-class TablesError(ValueError):
-    """Class names that do not fit the scores, or a table that cannot be written."""
 
 
 def text_table(scores: Scores, class_names: Sequence[str]) -> str:

@@ -23,12 +23,13 @@ from database.reader import Batches
 from model import optimizers
 from model.training_graph import TrainGraph
 from tools.disk_room import nearest_folder
+from tools.errors import DivergedError, OutputError
 from tools.flags import LATEST, TrainConfig
 from tools.memory_use import peak_memory
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
 from tools.plain_paths import writable_prefix
-from tools.rollback import DivergedError, Rollback, learning_rate_factor
+from tools.rollback import Rollback, learning_rate_factor
 from tools.run_folder import RunFolder
 from tools.session_errors import reason
 from tools.snapshots import snapshot_steps, write_snapshot
@@ -39,10 +40,6 @@ from tools.training_progress import Figures, TrainingProgress
 logger = logging.getLogger(__name__)
 
 _RECENT_STEPS = 50
-
-
-class OutputError(OSError):
-    """A snapshot or a summary cannot be written."""
 
 
 def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollback] = ()) -> float:

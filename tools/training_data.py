@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from database.datasets import Dataset, DatasetError, find_samples
+from database.datasets import Dataset, find_samples
+from database.errors import DatasetError
 from database.layouts import Sample
 from database.record_index import RecordIndex, find_records, has_index, records_folder
 from tools.dataset_choice import is_scored

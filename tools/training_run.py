@@ -20,6 +20,7 @@ from tools.class_weights import class_weights, log_class_weights
 from tools.data_checksums import DataChecksums
 from tools.determinism import require_determinism
 from tools.disk_room import room_warning
+from tools.errors import DivergedError
 from tools.flags import LATEST, TrainConfig
 from tools.grid_sizes import warn_of_misaligned_size
 from tools.half_precision import avoid_faulty_amx
@@ -29,7 +30,7 @@ from tools.model_record import ModelRecord
 from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 from tools.provenance import set_results_aside
 from tools.resumed_scores import ResumedScores
-from tools.rollback import DivergedError, forget_rollbacks, read_rollbacks, roll_back
+from tools.rollback import forget_rollbacks, read_rollbacks, roll_back
 from tools.run_folder import RunFolder
 from tools.run_origin import (
     check_same_class_weights,
@@ -139,7 +140,7 @@ def train(
         The prefix of the snapshot that the run ended with.
 
     Raises:
-        What `tools.faults.USER_FAULTS` lists.
+        DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
     """
     step = step_to_resume(config, folder)
     asks_for_newest = config.auto_resume or config.resume_step == LATEST

@@ -13,9 +13,9 @@ from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
 from model.regularizers import DECAY_MODES
 from model.training_graph import TrainingOptions, new_layer_predicate
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
 from tools.data_checksums import DataChecksums
 from tools.download.sources import all_sources
+from tools.errors import CheckpointError
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
 from tools.pretrained_weights import PretrainedInitializer, StartingPoints

@@ -99,7 +99,7 @@ def validate(
         The scores, None if there are no samples.
 
     Raises:
-        What `tools.faults.USER_FAULTS` lists.
+        DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
     """
     if not samples:
         return None

@@ -12,16 +12,13 @@ import numpy as np
 from model import decoders, resnet
 from model.pspnet_mg import DECODERS, Architecture
 from tools.checkpoint_values import fault_of_values
+from tools.errors import ConversionError
 from tools.weight_files import Weights
 from tools.weight_maps import WEIGHT_MAPS, WeightMap
 from tools.weight_names import SourceNames, Variable, split_variable, unit_kernels
 
 _POOL_SCOPES = tuple(f"psp/pool{bins}" for bins in decoders.PYRAMID_BINS)
 _UNKNOWN = "this network has no such layer"
-
-
-class ConversionError(ValueError):
-    """Weights that do not fit the network they are said, or seem, to be of."""
 
 
 @dataclass(frozen=True)

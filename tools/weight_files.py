@@ -11,18 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from tools.errors import NpyDictionaryError, WeightFileError
 from tools.file_kinds import kind_of
-from tools.npy_dictionary import NpyDictionaryError, read_npy_dictionary
+from tools.npy_dictionary import read_npy_dictionary
 
 # Under which of these a training checkpoint keeps the network's tensors.
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net")
 _DATA_PARALLEL_PREFIX = "module."
 
 Weights = dict[str, np.ndarray]
-
-
-class WeightFileError(ValueError):
-    """A weight file that is missing, cannot be read or holds no tensors."""
 
 
 def read_weights(path: str) -> Weights:

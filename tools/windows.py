@@ -11,10 +11,6 @@ from scipy.sparse import csr_array, diags_array
 from tools.interpolation import interpolation_matrix
 
 
-class SlidingError(ValueError):
-    """Windows, scales, images or predictions that do not fit together."""
-
-
 def window_starts(length: int, window: int, stride: int) -> list[int]:
     """Places windows along one axis so that every pixel is covered and none lies outside.
 
@@ -27,12 +23,12 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
       0, stride, 2 * stride and so on, the last moved back to length - window; [0] if one window is enough.
 
     Raises:
-      SlidingError: an argument is outside its range.
+      ValueError: an argument is outside its range.
     """
     if length < 1 or window < 1:
-        raise SlidingError(f"length {length} with window {window}: expected 1 or more for both; pass larger ones")
+        raise ValueError(f"length {length} with window {window}: expected 1 or more for both; pass larger ones")
     if not 1 <= stride <= window:
-        raise SlidingError(
+        raise ValueError(
             f"stride {stride} with window {window}: expected 1..{window}, a longer one leaves "
             "pixels uncovered; choose one in that range"
         )

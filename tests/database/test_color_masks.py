@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from database.color_masks import ColorTable, color_table
-from database.datasets import DatasetError, custom_dataset, find_samples
-from database.images import ImageError, read_first_label_rows, read_label
+from database.datasets import custom_dataset, find_samples
+from database.errors import DatasetError, ImageError, PaletteError
+from database.images import read_first_label_rows, read_label
 from database.loading import load_sample
-from database.palettes import PaletteError, read_palette
+from database.palettes import read_palette
 from tests.database import label_files
 
 COLORS = ((128, 64, 128), (70, 70, 70), (0, 0, 255))

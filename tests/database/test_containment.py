@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from database.containment import OutsideError, path_inside, refuse_linked_folder
+from database.containment import path_inside, refuse_linked_folder
+from database.errors import OutsideError
 
 
 @pytest.mark.parametrize(

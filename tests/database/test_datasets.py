@@ -11,7 +11,8 @@ import pytest
 from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 
 from database import datasets, palettes
-from database.datasets import DatasetError, Sample
+from database.datasets import Sample
+from database.errors import DatasetError
 from database.images import read_image, read_label
 
 CAMVID_DIR = Path(os.environ.get("CAMVID_DIR", Path(__file__).resolve().parents[3] / "shared" / "data" / "camvid"))

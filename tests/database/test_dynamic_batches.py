@@ -11,7 +11,7 @@ from PIL import Image
 
 from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
-from database.images import ImageError
+from database.errors import ImageError
 from database.layouts import Sample
 from tests.database import reference
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from database.dynamic_sizes import GroupedOrder, common_size, fitted, fitted_size, padded_batch
-from database.layouts import DatasetError
+from database.errors import DatasetError
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from database import images
+from database.errors import ImageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -100,7 +101,7 @@ def test_damage_counts_where_it_is_met(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     np.testing.assert_array_equal(images.read_first_rows(str(path), rows_of=lambda height: 20)[0], RGB[:20])
     for rows in (40, 60):
-        with pytest.raises(images.ImageError, match=r"cut\.png: not an image that can be read"):
+        with pytest.raises(ImageError, match=r"cut\.png: not an image that can be read"):
             images.read_first_rows(str(path), rows_of=lambda height, rows=rows: rows)
 
 
@@ -112,5 +113,5 @@ def test_fewer_rows_take_less_of_the_file(tmp_path):
     content[len(content) // 2 : -100] = bytes(len(content) - len(content) // 2 - 100)
     found, _ = images.read_first_rows("image.png", bytes(content), lambda height: height // 4)
     np.testing.assert_array_equal(found, np.repeat(RGB, 20, axis=0)[:300])
-    with pytest.raises(images.ImageError):
+    with pytest.raises(ImageError):
         images.read_image("image.png", bytes(content))

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from database.errors import DatasetError
 from database.folders import walked
-from database.layouts import DatasetError, custom
+from database.layouts import custom
 
 
 def paths_below(folder, told=None) -> list[str]:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from database import images
+from database.errors import ImageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -194,7 +195,7 @@ def test_formats_go_by_the_header(tmp_path):
 
 def test_faulty_bytes_bear_the_name_of_their_file():
     for read in (images.read_image, images.read_label, images.image_size, images.file_format):
-        with pytest.raises(images.ImageError, match=r"^a/b.png: not an image that can be read \(cannot identify"):
+        with pytest.raises(ImageError, match=r"^a/b.png: not an image that can be read \(cannot identify"):
             read("a/b.png", b"no image")
 
 
@@ -204,13 +205,13 @@ def test_faulty_bytes_bear_the_name_of_their_file():
 )
 def test_read_label_refuses_colours(tmp_path, mode, advice):
     path = save(tmp_path / "label.png", Image.fromarray(RGB).convert(mode))
-    with pytest.raises(images.ImageError, match=f"label.png: labels must be single-channel.*mode {mode};.*{advice}"):
+    with pytest.raises(ImageError, match=f"label.png: labels must be single-channel.*mode {mode};.*{advice}"):
         images.read_label(path)
 
 
 def test_read_label_refuses_fractions(tmp_path):
     path = save(tmp_path / "label.tif", Image.fromarray(np.ones((2, 2), np.float32)))
-    with pytest.raises(images.ImageError, match="mode F; that is fractions: save whole numbers"):
+    with pytest.raises(ImageError, match="mode F; that is fractions: save whole numbers"):
         images.read_label(path)
 
 
@@ -219,7 +220,7 @@ def test_missing_folder_and_foreign_files_are_named(tmp_path, read):
     (tmp_path / "notes.png").write_text("not an image")
     reasons = {"absent.png": "No such file", "": "s a directory", "notes.png": "cannot identify"}
     for path, reason in reasons.items():
-        with pytest.raises(images.ImageError, match=f"not an image that can be read .*{reason}") as caught:
+        with pytest.raises(ImageError, match=f"not an image that can be read .*{reason}") as caught:
             read(str(tmp_path / path))
         assert str(tmp_path / path) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -227,7 +228,7 @@ def test_missing_folder_and_foreign_files_are_named(tmp_path, read):
 
 def test_bytes_that_cannot_be_read_are_named(tmp_path):
     for path, reason in {"absent.png": "No such file", "": "s a directory"}.items():
-        with pytest.raises(images.ImageError, match=f"not an image that can be read .*{reason}") as caught:
+        with pytest.raises(ImageError, match=f"not an image that can be read .*{reason}") as caught:
             images.read_bytes(str(tmp_path / path))
         assert str(tmp_path / path) in str(caught.value)
 
@@ -240,7 +241,7 @@ def test_damaged_files_raise_nothing_but_image_error(tmp_path, suffix):
     whole = path.read_bytes()
     rng = np.random.default_rng(2)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(images.ImageError, match="image.*not an image that can be read"):
+    with pytest.raises(ImageError, match="image.*not an image that can be read"):
         images.read_image(str(path))
     for _ in range(150):
         damaged = bytearray(whole)
@@ -248,7 +249,7 @@ def test_damaged_files_raise_nothing_but_image_error(tmp_path, suffix):
             damaged[position] = rng.integers(0, 256)
         path.write_bytes(bytes(damaged))
         for read in (images.read_image, images.read_label, images.image_size):
-            with suppress(images.ImageError):
+            with suppress(ImageError):
                 read(str(path))
 
 
@@ -277,7 +278,7 @@ def test_larger_images_are_refused_by_their_header(tmp_path, suffix, limit):
     images.set_max_pixels(limit)
     for read in (images.read_image, images.read_label, images.image_size, images.file_format):
         for arguments in ((path,), (path, content)) if suffix == ".png" else ((path,),):
-            with pytest.raises(images.ImageError) as caught:
+            with pytest.raises(ImageError) as caught:
                 read(*arguments)
             assert str(caught.value) == (
                 f"{path}: 25x36 (height x width) are 900 pixels, and --max_pixels is {limit}: give a smaller image, or "
@@ -289,7 +290,7 @@ def test_larger_images_are_refused_by_their_header(tmp_path, suffix, limit):
 def test_more_pixels_than_pillow_allows_by_itself_are_read_if_allowed(tmp_path):
     """Of one bit each, 179 million zeros are a small file; its header is asked alone."""
     path = save(tmp_path / "image.png", Image.new("1", (17900, 10000)))
-    with pytest.raises(images.ImageError, match="10000x17900 .* are 179000000 pixels, and --max_pixels is 178000000"):
+    with pytest.raises(ImageError, match="10000x17900 .* are 179000000 pixels, and --max_pixels is 178000000"):
         images.image_size(path)
     images.set_max_pixels(200_000_000)
     assert images.image_size(path) == (10000, 17900)
@@ -304,7 +305,7 @@ def test_an_image_inside_of_a_file_that_is_larger_than_its_header_says(tmp_path)
     path.write_bytes(content)
     images.set_max_pixels(1000)
     for read in (images.image_size, images.read_image):
-        with pytest.raises(images.ImageError, match="image.ico: .*4096 pixels, and --max_pixels is 1000"):
+        with pytest.raises(ImageError, match="image.ico: .*4096 pixels, and --max_pixels is 1000"):
             read(str(path))
 
 
@@ -316,7 +317,7 @@ def test_no_memory_for_an_image_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "load", no_memory)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_memory)
-    with pytest.raises(images.ImageError, match=r"image.png: not an image that can be read \(MemoryError\)"):
+    with pytest.raises(ImageError, match=r"image.png: not an image that can be read \(MemoryError\)"):
         images.read_image(path)
 
 
@@ -357,7 +358,7 @@ def test_write_image_into_the_working_folder(tmp_path, monkeypatch):
     ids=["float", "two_channels", "vector", "empty"],
 )
 def test_write_image_refuses_other_arrays(tmp_path, array):
-    with pytest.raises(images.ImageError, match=r"image.png: cannot write .* expected uint8"):
+    with pytest.raises(ImageError, match=r"image.png: cannot write .* expected uint8"):
         images.write_image(str(tmp_path / "image.png"), array)
 
 
@@ -370,7 +371,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fail_halfway)
-    with pytest.raises(images.ImageError, match=r"image.png: image cannot be written \(No space left"):
+    with pytest.raises(ImageError, match=r"image.png: image cannot be written \(No space left"):
         images.write_image(path, 255 - GREY)
     assert os.listdir(tmp_path) == ["image.png"]
     np.testing.assert_array_equal(images.read_label(path), GREY)
@@ -378,5 +379,5 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
 
 def test_write_image_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(images.ImageError, match="cannot be written"):
+    with pytest.raises(ImageError, match="cannot be written"):
         images.write_image(str(tmp_path / "file" / "image.png"), GREY)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from database.images import ImageError, read_first_rows, read_image
+from database.errors import ImageError
+from database.images import read_first_rows, read_image
 from database.input_range import InputRange, scaled_to_bytes
 from tests.database import label_files
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database.json_files import JsonError, parse_json, read_json
+from database.errors import JsonError
+from database.json_files import parse_json, read_json
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from database.images import ImageError, read_first_label_rows, read_label
+from database.errors import ImageError
+from database.images import read_first_label_rows, read_label
 from tests.database import label_files
 
 IDS = np.random.default_rng(0).integers(0, 3, (5, 7))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
+from database.errors import DatasetError
 from database.layout_hints import layout_hint
-from database.layouts import DatasetError
 from tests.database.dataset_files import cityscapes_files, touch
 from tools.check_dataset import find_splits
 

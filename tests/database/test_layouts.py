@@ -8,7 +8,7 @@ import pytest
 
 from database import layouts
 from database.datasets import custom_dataset, find_samples
-from database.layouts import DatasetError
+from database.errors import DatasetError
 from tests.database.dataset_files import cityscapes_files, find, touch
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
-from database.layouts import DatasetError
+from database.errors import DatasetError
 from tests.database.dataset_files import touch
 
 

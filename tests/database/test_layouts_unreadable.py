@@ -7,7 +7,7 @@ import os
 import pytest
 
 from database import text_files
-from database.layouts import DatasetError
+from database.errors import DatasetError
 from tests.database.dataset_files import cityscapes_files, find, touch
 
 CITY_FOLDERS = pytest.mark.parametrize("folder", ["leftImg8bit", "gtFine"])

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
-from database.layouts import DatasetError, Sample
+from database.errors import DatasetError
+from database.layouts import Sample
 from tests.database.dataset_files import touch
 
 IDS = ("2007_000032", "2007_000039")

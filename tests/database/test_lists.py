@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from database.datasets import custom_dataset, find_samples, get_dataset
-from database.layouts import DatasetError
+from database.errors import DatasetError
 from database.lists import listed
 from tests.database.dataset_files import touch
 

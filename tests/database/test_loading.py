@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from database.classes import CITYSCAPES_LABEL_MAP
-from database.images import ImageError
-from database.layouts import DatasetError, Sample
+from database.errors import DatasetError, ImageError
+from database.layouts import Sample
 from database.loading import load_first_rows, load_label, load_sample, to_train_ids
 
 LABEL_MAP = {0: 255, 7: 0, 8: 1, 200: 253, 255: 255}

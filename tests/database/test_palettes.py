@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from database import palettes
 from database.classes import CITYSCAPES_CLASSES, CITYSCAPES_LABEL_MAP
 from database.datasets import custom_dataset
+from database.errors import PaletteError
 
 # The 21 colours as the PASCAL VOC documentation shows them.
 VOC_21 = (
@@ -252,16 +253,16 @@ def test_read_palette_json(tmp_path):
 )
 def test_read_palette_names_file_and_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(palettes.PaletteError, match=message) as caught:
+    with pytest.raises(PaletteError, match=message) as caught:
         palettes.read_palette(str(tmp_path / name), 2)
     assert "\n" not in str(caught.value)
 
 
 def test_read_palette_unreadable(tmp_path):
-    with pytest.raises(palettes.PaletteError, match="absent.txt: palette file cannot be read .No such file"):
+    with pytest.raises(PaletteError, match="absent.txt: palette file cannot be read .No such file"):
         palettes.read_palette(str(tmp_path / "absent.txt"), 2)
     (tmp_path / "latin.txt").write_bytes("1 2 3 a\n4 5 6 Straße\n".encode("latin-1"))
-    with pytest.raises(palettes.PaletteError, match="latin.txt, line 2, byte 19: 0xDF is no UTF-8"):
+    with pytest.raises(PaletteError, match="latin.txt, line 2, byte 19: 0xDF is no UTF-8"):
         palettes.read_palette(str(tmp_path / "latin.txt"), 2)
 
 

@@ -11,8 +11,8 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from database.augment import NUM_DRAWS, Augmentation, augment
-from database.images import ImageError
-from database.layouts import DatasetError, Sample
+from database.errors import DatasetError, ImageError
+from database.layouts import Sample
 from database.loading import load_sample
 from database.reader import Batches, sample_index, training_batches
 

@@ -11,6 +11,7 @@ import pytest
 
 from database.classes import identity_map
 from database.datasets import custom_dataset, get_dataset
+from database.errors import TFRecordError
 from database.layouts import Sample
 from database.loading import load_sample, sample_sizes
 from database.record_index import (
@@ -21,7 +22,6 @@ from database.record_index import (
     refuse_other_shards,
     shard_names,
 )
-from database.tfrecord import TFRecordError
 from tests.database.record_files import LABEL_MAP, index_of, write_samples, write_values
 
 DATASET = dataclasses.replace(custom_dataset(20), label_map=LABEL_MAP)

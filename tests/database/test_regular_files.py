@@ -7,10 +7,12 @@ import os
 import pytest
 
 from database import images, lists, palettes
-from database.datasets import DatasetError, custom_dataset
+from database.datasets import custom_dataset
+from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
 from database.regular_files import regular_file
-from database.tfrecord import Place, TFRecordError, read_record
+from database.tfrecord import Place, read_record
 from tools import checkpoint, class_weights, config_file, model_record, npy_dictionary
+from tools.errors import CheckpointError, ClassWeightsError, FlagError, RecordError
 
 WORDS = "a pipe or a device, expected a file"
 
@@ -43,19 +45,19 @@ def test_devices_are_refused(device):
 @pytest.mark.parametrize(
     ("read", "fault"),
     [
-        (images.read_image, images.ImageError),
-        (images.read_label, images.ImageError),
-        (images.image_size, images.ImageError),
-        (images.read_bytes, images.ImageError),
+        (images.read_image, ImageError),
+        (images.read_label, ImageError),
+        (images.image_size, ImageError),
+        (images.read_bytes, ImageError),
         (lambda path: lists.listed(path, ".", "train"), DatasetError),
-        (lambda path: palettes.read_palette(path, 2), palettes.PaletteError),
+        (lambda path: palettes.read_palette(path, 2), PaletteError),
         (lambda path: custom_dataset(2, label_map_file=path), DatasetError),
-        (config_file.config_arguments, config_file.FlagError),
-        (lambda path: class_weights.read_class_weights(path, 2), class_weights.ClassWeightsError),
+        (config_file.config_arguments, FlagError),
+        (lambda path: class_weights.read_class_weights(path, 2), ClassWeightsError),
         (lambda path: read_record(path, 0, Place(0, 1, 0)), TFRecordError),
-        (lambda path: model_record.ModelRecord.read(os.path.dirname(path)), model_record.RecordError),
+        (lambda path: model_record.ModelRecord.read(os.path.dirname(path)), RecordError),
         (npy_dictionary.read_npy_dictionary, OSError),
-        (checkpoint.checksum, checkpoint.CheckpointError),
+        (checkpoint.checksum, CheckpointError),
     ],
 )
 def test_pipes_are_refused_at_once(pipe, read, fault):
@@ -69,5 +71,5 @@ def test_pipes_are_refused_at_once(pipe, read, fault):
 @pytest.mark.parametrize("suffix", ["", ".index", ".data-00000-of-00001"])
 def test_pipes_in_the_place_of_checkpoints_are_refused(tmp_path, suffix):
     os.mkfifo(tmp_path / f"model.ckpt{suffix}")
-    with pytest.raises(checkpoint.CheckpointError, match=f"ckpt{suffix}: a folder, a pipe or a device, expected"):
+    with pytest.raises(CheckpointError, match=f"ckpt{suffix}: a folder, a pipe or a device, expected"):
         checkpoint.variable_shapes(str(tmp_path / "model.ckpt"))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from database.images import ImageError
-from database.layouts import DatasetError, Sample
+from database.errors import DatasetError, ImageError
+from database.layouts import Sample
 from database.sample_loader import SampleLoader
 
 LABEL_MAP = {index: index for index in range(10)}

@@ -9,7 +9,8 @@ import pytest
 
 from database import synthetic
 from database.datasets import UNKNOWN_LABEL, find_samples, get_dataset, label_lookup
-from database.images import ImageError, image_size, read_image, read_label, write_image
+from database.errors import ImageError
+from database.images import image_size, read_image, read_label, write_image
 
 # labelIds of Cityscapes: road, sidewalk, building, pole, traffic sign, vegetation, terrain, sky, person, car.
 CLASSES = (7, 8, 11, 17, 20, 21, 22, 23, 24, 26)

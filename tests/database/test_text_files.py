@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from database.datasets import custom_dataset
+from database.errors import TextFileError
 from database.lists import listed
 from database.palettes import read_palette
-from database.text_files import TextFileError, numbered_lines, read_text, text_lines
+from database.text_files import numbered_lines, read_text, text_lines
 from tests.database.dataset_files import touch
 from tools.class_weights import read_class_weights
 from tools.config_file import config_arguments

@@ -14,19 +14,10 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from database import tfrecord
-from database.images import ImageError
-from database.layouts import DatasetError, Sample
+from database.errors import DatasetError, ImageError, TFRecordError
+from database.layouts import Sample
 from database.loading import load_label, load_sample
-from database.tfrecord import (
-    FEATURES,
-    Place,
-    TFRecordError,
-    compare_shard,
-    path_in_records,
-    read_record,
-    record_of,
-    write_shard,
-)
+from database.tfrecord import FEATURES, Place, compare_shard, path_in_records, read_record, record_of, write_shard
 from tests.database.record_files import LABEL_MAP, flip_a_bit, in_a_shard, index_of, write_samples
 
 

@@ -11,8 +11,8 @@ import tensorflow.compat.v1 as tf
 from database.augment import Augmentation
 from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
+from database.errors import TFRecordError
 from database.reader import sample_index, training_batches
-from database.tfrecord import TFRecordError
 from tests.database.record_files import flip_a_bit, in_a_shard, index_of, write_samples
 
 EVERYTHING = Augmentation((5, 7), (0.5, 2.0), 10.0, mirror=True, jitter_colors=True, gaussian_blur=True)

@@ -22,7 +22,7 @@ from tests.database.record_files import LABEL_MAP
 from tests.hostile.seeds import TENSORS
 from tools import checkpoint
 from tools.class_weights import read_class_weights
-from tools.faults import USER_FAULTS
+from tools.console import USER_FAULTS
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from database.datasets import DatasetError, custom_dataset, find_samples
-from database.images import ImageError, image_size, read_image, read_label
+from database.datasets import custom_dataset, find_samples
+from database.errors import DatasetError, ImageError
+from database.images import image_size, read_image, read_label
 from database.layouts import Sample
 from database.loading import load_sample
 from tests.hostile.seeds import IMAGE_SUFFIXES
-from tools.checkpoint import CheckpointError, newest_snapshot
+from tools.checkpoint import newest_snapshot
+from tools.errors import CheckpointError
 from tools.input_images import ResultNames, images_in
 
 NAMES = ("a b", "a\nb", "a'b\"c", "ä ö 道路", "a\tb", "-a", "a,b", "a%s{0}", " a ", os.fsdecode(b"a\xffb"), "a\u2028b")

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import regularizers
+from model.errors import MissingStartingPointError
 from tests.differences import relative_difference
 from tests.model.operations import needed_for
 from tests.model.sessions import run
@@ -167,7 +168,7 @@ def test_gradient_of_the_decay_waits_for_that_of_the_loss_and_for_the_value():
 )
 def test_missing_starting_point_is_named(mode, present, found):
     starts = {name: value for name, value in _starting_points().items() if name in present}
-    with pytest.raises(regularizers.MissingStartingPointError) as caught:
+    with pytest.raises(MissingStartingPointError) as caught:
         _decay(_values(0), mode, starts)
     message = str(caught.value)
     assert found in message

@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import training_graph
-from model.training_graph import BatchSizeError, LayerNameError
+from model.errors import BatchSizeError, LayerNameError
 from tests.model import reference
 from tests.model.reference_network import NETWORK, ReferenceNetwork
 from tests.model.sessions import open_session, towers

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tests.security.canary import Canary
-from tools.weight_files import WeightFileError, read_weights
+from tools.errors import WeightFileError
+from tools.weight_files import read_weights
 
 
 @pytest.fixture

@@ -19,28 +19,29 @@ import yaml
 from PIL import EpsImagePlugin, Image
 from scipy.io import savemat
 
-from database.images import ImageError, image_size, read_image, read_label
+from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
+from database.images import image_size, read_image, read_label
 from database.layouts import Sample
-from database.lists import DatasetError, listed
+from database.lists import listed
 from database.loading import load_sample
-from database.palettes import PaletteError, read_palette
+from database.palettes import read_palette
 from database.record_index import RecordIndex
-from database.tfrecord import TFRecordError, write_shard
+from database.tfrecord import write_shard
 from tests.database.record_files import LABEL_MAP, in_a_shard, write_samples
 from tests.security.canary import Canary
 from tools.best_snapshot import read_best
-from tools.checkpoint import CheckpointError, resolve_checkpoint, variable_shapes
-from tools.class_weights import ClassWeightsError, read_class_weights
-from tools.config_file import FlagError, config_arguments
+from tools.checkpoint import resolve_checkpoint, variable_shapes
+from tools.class_weights import read_class_weights
+from tools.config_file import config_arguments
+from tools.errors import CheckpointError, ClassWeightsError, FlagError, NpyDictionaryError, RecordError, WeightFileError
 from tools.flag_parsing import parse_flags
 from tools.flags import TrainConfig
 from tools.input_images import images_in
 from tools.model_record import CONFIG_NAME, ModelRecord
-from tools.npy_dictionary import NpyDictionaryError, read_npy_dictionary
-from tools.record_rules import RecordError
+from tools.npy_dictionary import read_npy_dictionary
 from tools.run_folder import RunFolder
 from tools.sbd import read_names, read_segmentation
-from tools.weight_files import WeightFileError, read_weights
+from tools.weight_files import read_weights
 
 
 @pytest.fixture

@@ -15,28 +15,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from database.containment import OutsideError
-from database.datasets import DatasetError, custom_dataset, find_samples
-from database.images import ImageError
+from database.datasets import custom_dataset, find_samples
+from database.errors import DatasetError, ImageError, OutsideError, TFRecordError
 from database.layouts import Sample
 from database.lists import listed
 from database.loading import load_sample
 from database.record_index import RecordIndex, find_records
-from database.tfrecord import TFRecordError
 from tests.database.record_files import LABEL_MAP, index_of, write_samples, write_values
 from tests.tools.runs import tiny_config, toy_record
 from tools.check_dataset import CheckConfig, examine, write_report
-from tools.console import run_script
-from tools.faults import USER_FAULTS
+from tools.console import USER_FAULTS, run_script
+from tools.errors import RecordError, ServerZipError
 from tools.flags import PredictConfig, TrainConfig
 from tools.input_images import ResultNames, images_in
 from tools.make_tfrecord import main as make_tfrecord
 from tools.model_record import ModelRecord
 from tools.prediction_files import PredictionWriter, results_folder
-from tools.record_rules import RecordError
 from tools.run_folder import RunFolder, run_folder
 from tools.sbd import read_names
-from tools.server_zip import ServerZipError, check_for_server, write_server_zip
+from tools.server_zip import check_for_server, write_server_zip
 from tools.snapshots import check_resume_step
 
 IDS = np.array([[0, 1, 10], [18, 0, 255]], np.uint8)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.flag_parsing import Config, FlagError, parse_flags
+from tools.errors import FlagError
+from tools.flag_parsing import Config, parse_flags
 from tools.flags import TrainConfig
 
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tools.audit import AuditError, known_faults, main
+from tools.audit import known_faults, main
+from tools.errors import AuditError
 
 # As pip-audit 2.10 writes it.
 ANSWER = {

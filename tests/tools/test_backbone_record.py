@@ -10,9 +10,9 @@ import pytest
 
 from database.datasets import custom_dataset, get_dataset
 from model.pspnet_mg import Architecture
+from tools.errors import RecordError
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
-from tools.record_rules import RecordError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 FROM_CAFFE = BackboneRecord(

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from database.images import ImageError
+from database.errors import ImageError
 from tools.background import WriteBehind, read_ahead
 
 

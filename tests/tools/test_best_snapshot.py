@@ -14,11 +14,10 @@ from tests.tools.runs import tiny_config, toy_record
 from tests.tools.snapshot_folders import ENDINGS, outcomes, visible, write
 from tools.best_snapshot import keep_if_best, read_best, require_same_scoring
 from tools.checkpoint import checksum, resolve_checkpoint
-from tools.flags import FlagError
+from tools.errors import FlagError, OutputError
 from tools.metrics import ConfusionMatrix
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
-from tools.training import OutputError
 
 
 @pytest.fixture

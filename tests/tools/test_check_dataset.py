@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from database.datasets import DatasetError, get_dataset
-from database.layouts import AbsentSplitError
+from database.datasets import get_dataset
+from database.errors import AbsentSplitError, DatasetError
 from tests.tools.command_lines import parse, refusal
 from tools import check_dataset
 from tools.check_dataset import CheckConfig
 from tools.console import run_script
+from tools.errors import TablesError
 from tools.flags import DATABASES
-from tools.tables import TablesError
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_folder_that_cannot_be_written_to(scenes, tmp_path):
 
 def test_missing_folder(tmp_path, capsys):
     arguments = ["--database", "ADE", "--data_dir", str(tmp_path / "none")]
-    assert run_script(check_dataset.main, arguments, (DatasetError,)) == 2
+    assert run_script(check_dataset.main, arguments) == 2
     assert "none: no such folder; ADE is expected there as" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.tools.runs import NETWORK, resnet_values, write_checkpoint
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 from tools.pretrained_weights import PretrainedInitializer, StartingPoints
 
 VALUES = {

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.runs import tensors_in, train_with, write_checkpoint
-from tools.checkpoint import CheckpointError
 from tools.checkpoint_values import reading, require_usable
+from tools.errors import CheckpointError
 from tools.pretrained_weights import PretrainedInitializer
 from tools.run_folder import run_folder
 

@@ -10,10 +10,9 @@ import pytest
 
 from tests.tools.runs import tiny_config, toy_record
 from tests.tools.snapshot_folders import flip, write
-from tools.checkpoint import CheckpointError
 from tools.chosen_checkpoint import choose_checkpoint
-from tools.flags import FlagError, InferenceConfig, PredictConfig
-from tools.record_rules import RecordError
+from tools.errors import CheckpointError, FlagError, RecordError
+from tools.flags import InferenceConfig, PredictConfig
 from tools.selection import record_of_checkpoint
 
 

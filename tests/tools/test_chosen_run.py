@@ -16,8 +16,7 @@ from database.datasets import custom_dataset
 from database.layouts import Sample
 from tests.tools.left_runs import TOY, chosen, config_in, data_of, identity_of, leave_run, samples_in
 from tests.tools.runs import write_checkpoint
-from tools.checkpoint import CheckpointError
-from tools.flags import FlagError
+from tools.errors import CheckpointError, FlagError
 from tools.model_record import BackboneRecord
 from tools.run_agreement import check_same_run
 from tools.run_folder import model_id

@@ -8,7 +8,8 @@ import pytest
 from database.classes import identity_map
 from database.images import write_image
 from database.layouts import Sample
-from tools.class_weights import ClassWeightsError, class_weights
+from tools.class_weights import class_weights
+from tools.errors import ClassWeightsError
 
 
 @pytest.mark.parametrize("text", ["0.5 1\n2e1\n", "0.5,1,20", "0.5, 1, 20\n"])

@@ -10,7 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from tools import cluster
-from tools.cluster import DeviceError
+from tools.errors import DeviceError
 from tools.gpu_presence import Machine
 
 

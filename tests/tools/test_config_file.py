@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.tools.command_lines import parse, refusal
-from tools.config_file import FlagError, config_arguments
+from tools.config_file import config_arguments
+from tools.errors import FlagError
 from tools.flag_parsing import parse_flags
 from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 

@@ -16,11 +16,12 @@ import tensorflow.compat.v1 as tf
 import database
 import model
 import tools
+from database.errors import DataError, ImageError
+from model.errors import BatchSizeError, ModelError
 from tests.scripts.starting import ROOT
 from tools import console
-from tools.console import EXIT_INTERRUPTED, run_script, set_up_logging
-from tools.faults import USER_FAULTS
-from tools.flags import FlagError
+from tools.console import EXIT_INTERRUPTED, USER_FAULTS, run_script, set_up_logging
+from tools.errors import FlagError, UserError
 from tools.stop_requests import StoppedError
 
 
@@ -42,14 +43,6 @@ def test_success_passes_the_arguments_on(capsys):
 def test_users_fault_is_one_line_and_exit_code_2(fault, capsys):
     assert run_script(raising(fault("file.png: broken,\n  try   another")), []) == 2
     assert capsys.readouterr() == ("", "error: file.png: broken, try another\n")
-
-
-def test_script_with_faults_of_its_own(capsys):
-    assert run_script(raising(KeyError("x")), [], (KeyError,)) == 2
-    assert run_script(raising(FlagError("y")), [], ()) == 2
-    assert capsys.readouterr().err == "error: 'x'\nerror: y\n"
-    with pytest.raises(KeyError):
-        run_script(raising(KeyError("x")), [], ())
 
 
 def test_derived_faults_count():
@@ -80,23 +73,30 @@ def test_help_leaves_by_itself():
         run_script(raising(SystemExit(0)), [])
 
 
-# What only a wrong call can raise: a bug of this project, whose traceback is wanted.
-BUGS = {"MetricsError", "SlidingError"}
-# What a module raises for others of the project, which turn it into a user's fault that names the file.
-TURNED_INTO_FAULTS = {"IdsNotFoundError", "JsonError", "TextFileError", "_RepeatedKeyError"}
-# What is neither, and has an exit code of its own.
-NO_FAULT = {"StoppedError"}
-
-
-def test_every_exception_of_this_project_is_a_users_fault_or_a_bug_or_has_an_exit_code():
-    defined = set()
+def _public_exceptions():
+    """Every exception that a module of this project defines for others; underscores mark those of one module."""
     for package in (model, database, tools):
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            members = vars(importlib.import_module(module.name)).values()
-            defined |= {x for x in members if isinstance(x, type) and issubclass(x, BaseException)
-                        and x.__module__ == module.name}  # fmt: skip
-    known = {fault.__name__ for fault in USER_FAULTS} | BUGS | TURNED_INTO_FAULTS | NO_FAULT
-    assert {error.__name__ for error in defined} == known
+        for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            if not found.name.endswith(".__main__"):
+                members = vars(importlib.import_module(found.name)).values()
+                classes = [member for member in members if isinstance(member, type) and issubclass(member, Exception)]
+                own = [member for member in classes if member.__module__ == found.name]
+                yield from (member for member in own if not member.__name__.startswith("_"))
+
+
+def test_every_exception_derives_from_the_base_of_its_package():
+    bases = {"database": DataError, "model": ModelError, "tools": UserError}
+    exceptions = set(_public_exceptions())
+    assert {FlagError, ImageError, BatchSizeError} < exceptions  # the walk sees all three packages
+    astray = [error for error in exceptions if not issubclass(error, bases[error.__module__.split(".")[0]])]
+    assert not astray, f"{astray}: derive them from the base in the package's errors.py"
+
+
+def test_a_new_exception_is_caught_without_being_entered_anywhere(capsys):
+    for base in (DataError, ModelError, UserError):
+        new = type("NewError", (base,), {})
+        assert run_script(raising(new("a.png: broken")), []) == 2
+        assert capsys.readouterr().err == "error: a.png: broken\n"
 
 
 def test_import_passes_on_warnings_but_no_information(monkeypatch, capsys):

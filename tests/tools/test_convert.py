@@ -22,13 +22,12 @@ from tools import convert
 from tools.checkpoint import resolve_checkpoint
 from tools.console import run_script
 from tools.converted_checkpoint import dataset_of, model_record
+from tools.errors import ConversionError, FlagError, RecordError, WeightFileError
 from tools.evaluation import Predictor
-from tools.flags import FlagError, InferenceConfig
+from tools.flags import InferenceConfig
 from tools.model_record import BackboneRecord, ModelRecord
-from tools.record_rules import RecordError
 from tools.selection import record_of_checkpoint
-from tools.weight_conversion import ConversionError, examine, recognize
-from tools.weight_files import WeightFileError
+from tools.weight_conversion import examine, recognize
 
 pytestmark = pytest.mark.usefixtures("narrow_resnet")
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.tools.snapshot_folders import flip, run_with, write
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 
 
 def test_newest_sound_snapshot_of_the_newest_run(tmp_path, caplog):

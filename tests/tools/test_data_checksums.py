@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from database.errors import TFRecordError
 from database.layouts import Contents, Sample
-from database.tfrecord import Place, RecordSample, TFRecordError
+from database.tfrecord import Place, RecordSample
 from tools.data_checksums import contents_checksum, names_checksum, path_within, sizes_checksum
 
 

@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from database.datasets import DatasetError, custom_dataset, get_dataset
+from database.datasets import custom_dataset, get_dataset
+from database.errors import DatasetError
 from tools import dataset_choice
 from tools.dataset_flags import DATABASES, DatasetFlags
 from tools.download.sources import find_source
-from tools.flags import FlagError
+from tools.errors import FlagError
 
 
 def test_generated_scenes_are_written_once_and_to_their_own_place_only(tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools.cluster import DeviceError
 from tools.determinism import require_determinism
+from tools.errors import DeviceError
 
 
 def test_gpus_are_refused():

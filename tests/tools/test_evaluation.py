@@ -17,19 +17,18 @@ import tensorflow.compat.v1 as tf
 from google.protobuf.message import EncodeError
 from PIL import Image
 
-from database.images import ImageError, write_image
+from database.errors import ImageError
+from database.images import write_image
 from database.input_range import InputRange
 from database.layouts import Sample
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NARROW, SIZE, tensors_in, tiny_config, toy_record, write_checkpoint, write_random_pspnet
 from tools import cluster
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError, NotFiniteError, OutOfMemoryError
 from tools.evaluation import Predictor, TowerPredictor, evaluate, predictor_on
 from tools.frozen_weights import FrozenWeights
 from tools.memory_use import free_closed_sessions
-from tools.session_errors import OutOfMemoryError
-from tools.sliding import NotFiniteError
 
 CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from tests.tools.runs import write_checkpoint
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError, WeightFileError
 from tools.file_kinds import CHECKPOINT, NPY, PYTORCH, SAFETENSORS, kind_of
-from tools.weight_files import WeightFileError, read_weights
+from tools.weight_files import read_weights
 
 
 def zipped(*names: str) -> bytes:

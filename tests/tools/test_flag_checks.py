@@ -23,8 +23,9 @@ from tools.benchmark import training as bench_training
 from tools.benchmark import waiting as bench_waiting
 from tools.benchmark.__main__ import PARTS, BenchmarkConfig
 from tools.check_dataset import CheckConfig
+from tools.errors import FlagError
 from tools.flag_checks import refuse_no_results
-from tools.flag_parsing import FlagError, mean_color
+from tools.flag_parsing import mean_color
 from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 from tools.run_agreement import FREE_ON_RESUME, NETWORK_FLAGS
 from tools.run_identity import FLAGS_IN_IDENTITY

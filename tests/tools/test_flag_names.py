@@ -17,8 +17,9 @@ from tools.benchmark.__main__ import BenchmarkConfig
 from tools.check_dataset import CheckConfig
 from tools.download.__main__ import _parse as parse_download
 from tools.download.sources import find_source
+from tools.errors import FlagError
 from tools.flag_names import FOREIGN_FLAGS, FOREIGN_VALUES, NEAR_VALUES, suggested_flag, understood_value
-from tools.flag_parsing import FlagError, file_path, one_of
+from tools.flag_parsing import file_path, one_of
 from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 from tools.make_tfrecord import MakeTFRecordConfig
 from tools.results import ResultsConfig

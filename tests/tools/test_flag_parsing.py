@@ -13,8 +13,9 @@ from tests.tools.command_lines import parse, refusal
 from tools import convert, sbd
 from tools.benchmark.__main__ import BenchmarkConfig
 from tools.download.__main__ import _parse as parse_download
+from tools.errors import FlagError
 from tools.flag_parsing import file_path, parse_flags
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
+from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 from tools.results import ResultsConfig
 
 

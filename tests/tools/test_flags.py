@@ -9,7 +9,8 @@ import re
 import pytest
 
 from database import images
-from database.datasets import DatasetError, get_dataset
+from database.datasets import get_dataset
+from database.errors import DatasetError
 from model import optimizers, pspnet_mg, regularizers, resizing, resnet, training_graph, utils_mg
 from tests.tools.command_lines import parse, refusal
 from tools import flags

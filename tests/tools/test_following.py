@@ -9,7 +9,7 @@ import pytest
 from tests.tools.runs import smallest_config, toy_record
 from tests.tools.snapshot_folders import flip, run_with
 from tools import following
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 from tools.run_folder import RunFolder
 
 

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from model import pspnet_mg, resnet
 from model.pspnet_mg import Architecture
 from tests.tools.runs import NARROW, SIZE, tensors_in, write_checkpoint, write_random_pspnet
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 from tools.frozen_weights import fold_batch_norm, frozen_forward_graph
 
 CLASSES = 3

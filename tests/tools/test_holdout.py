@@ -8,11 +8,12 @@ import os
 import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
-from database.layouts import DatasetError
+from database.errors import DatasetError
 from tests.database.dataset_files import touch
 from tests.tools.runs import smallest_config
 from tools.data_checksums import DataChecksums
-from tools.flags import FlagError, TrainConfig
+from tools.errors import FlagError
+from tools.flags import TrainConfig
 from tools.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_run

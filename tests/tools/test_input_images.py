@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from database.images import ImageError
+from database.errors import ImageError
 from tools.input_images import images_in, typed_paths_in
 
 

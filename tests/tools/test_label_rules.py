@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from database.datasets import custom_dataset, get_dataset
-from database.images import ImageError, has_palette, write_image
+from database.errors import ImageError
+from database.images import has_palette, write_image
 from database.layouts import Sample
 from tools.label_rules import (
     LabelTally,

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from database.classes import CITYSCAPES_LABEL_MAP, identity_map
-from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
-from database.images import ImageError
+from database.datasets import custom_dataset, find_samples, get_dataset
+from database.errors import DatasetError, ImageError, TFRecordError
 from database.layouts import Sample
 from database.loading import load_sample
 from database.record_index import find_records
 from database.synthetic import write_dataset
-from database.tfrecord import TFRecordError
 from tests.tools.command_lines import parse, refusal
-from tools.flags import FlagError, TrainConfig
+from tools.errors import FlagError
+from tools.flags import TrainConfig
 from tools.make_tfrecord import MakeTFRecordConfig, main
 from tools.record_writing import write_records
 from tools.training_data import training_samples, validation_samples

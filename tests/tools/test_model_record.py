@@ -11,9 +11,9 @@ import pytest
 from database.datasets import custom_dataset, get_dataset
 from model.pspnet_mg import Architecture
 from tools import record_rules
+from tools.errors import RecordError
 from tools.flags import TrainConfig
 from tools.model_record import BackboneRecord, ModelRecord
-from tools.record_rules import RecordError
 
 
 @pytest.mark.parametrize("name", ["Cityscapes", "ADE"])

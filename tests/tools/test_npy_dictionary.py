@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy_format
 
-from tools.npy_dictionary import NpyDictionaryError, read_npy_dictionary
+from tools.errors import NpyDictionaryError
+from tools.npy_dictionary import read_npy_dictionary
 
 CONTENT = {
     "conv1": {"weights": np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4), "biases": np.ones(4)},

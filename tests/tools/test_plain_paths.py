@@ -16,8 +16,8 @@ from database.tfrecord import compare_shard, write_shard
 from model import resnet
 from tests.tools.runs import NARROW, NETWORK, smallest_config, toy_record, train_with, write_checkpoint
 from tools import checkpoint, plain_paths
-from tools.checkpoint import CheckpointError
 from tools.checkpoint_values import reading
+from tools.errors import CheckpointError
 from tools.evaluation import Predictor
 from tools.metrics import ConfusionMatrix
 from tools.plain_paths import readable_prefix, writable_prefix

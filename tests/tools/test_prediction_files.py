@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from database.datasets import get_dataset
-from database.images import ImageError, read_label
+from database.errors import ImageError
+from database.images import read_label
 from database.loading import to_train_ids
 from tests.tools.runs import tiny_config, toy_record
 from tools.flags import InferenceConfig, PredictConfig

@@ -8,13 +8,15 @@ import os
 import numpy as np
 import pytest
 
-from database.datasets import DatasetError, custom_dataset
-from database.images import ImageError, write_image
+from database.datasets import custom_dataset
+from database.errors import DatasetError, ImageError
+from database.images import write_image
 from database.layouts import Sample
 from tests.tools.command_lines import refusal
 from tests.tools.runs import tiny_config, toy_record
+from tools.errors import PreflightError
 from tools.flags import TrainConfig
-from tools.preflight import PreflightError, check_disjoint, check_labels, check_training_data, choose_samples
+from tools.preflight import check_disjoint, check_labels, check_training_data, choose_samples
 from tools.run_folder import RunFolder
 
 LABEL_MAP = {0: 255, 1: 0, 2: 1, 255: 255}

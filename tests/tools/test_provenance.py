@@ -12,16 +12,10 @@ import pytest
 
 from database.layouts import Sample
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
+from tools.errors import ResultsFolderError
 from tools.flags import InferenceConfig, PredictConfig
 from tools.model_record import ModelRecord
-from tools.provenance import (
-    Provenance,
-    ResultsFolderError,
-    folder_for,
-    provenance_of,
-    require_folder,
-    set_results_aside,
-)
+from tools.provenance import Provenance, folder_for, provenance_of, require_folder, set_results_aside
 from tools.run_folder import RunFolder
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from database.images import ImageError
+from database.errors import ImageError
 from tools.result_names import ResultNames
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.tools.command_lines import refusal
 from tools import result_runs, results, run_origin, score_files
-from tools.flag_parsing import FlagError
+from tools.errors import FlagError
 from tools.flags import TrainConfig
 from tools.result_runs import Run, Score, find_runs
 from tools.result_tables import (

@@ -13,8 +13,8 @@ import pytest
 from tests.tools.runs import tiny_config
 from tests.tools.snapshot_folders import DATA_ENDING, flip, outcomes, run_with
 from tests.tools.snapshot_folders import write as write_snapshot
-from tools.record_rules import RecordError
-from tools.rollback import DivergedError, Rollback, forget_rollbacks, learning_rate_factor, read_rollbacks, roll_back
+from tools.errors import DivergedError, RecordError
+from tools.rollback import Rollback, forget_rollbacks, learning_rate_factor, read_rollbacks, roll_back
 from tools.run_folder import RunFolder
 from tools.stop_requests import StoppedError
 from tools.training import learning_rate_at

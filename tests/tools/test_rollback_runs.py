@@ -21,9 +21,9 @@ from model import resnet
 from tests.tools.runs import NARROW, NETWORK, csv_rows, smallest_config, tensors_in, toy_record, train_with
 from tests.tools.snapshot_folders import run_with
 from tools import training_run
+from tools.errors import DivergedError, RecordError
 from tools.flags import LATEST, TrainConfig
-from tools.record_rules import RecordError
-from tools.rollback import DivergedError, Rollback, read_rollbacks
+from tools.rollback import Rollback, read_rollbacks
 from tools.run_folder import RunFolder, run_folder
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer

@@ -11,7 +11,8 @@ import pytest
 from database.datasets import custom_dataset, find_samples, get_dataset
 from tests.tools.runs import NETWORK, tiny_config
 from tools.data_checksums import DataChecksums
-from tools.flags import FlagError, PredictConfig, TrainConfig
+from tools.errors import FlagError
+from tools.flags import PredictConfig, TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_agreement import check_same_classes, check_same_network, check_same_run
 from tools.run_folder import RunFolder, run_folder

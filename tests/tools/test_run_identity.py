@@ -12,9 +12,8 @@ import pytest
 from database.layouts import Sample
 from tests.tools.left_runs import TOY, chosen, config_in, identity_of, leave_run, samples_in
 from tests.tools.runs import write_checkpoint
-from tools.checkpoint import CheckpointError
-from tools.class_weights import ClassWeightsError
 from tools.dataset_choice import dataset_of_flags
+from tools.errors import CheckpointError, ClassWeightsError
 from tools.flags import TrainConfig
 from tools.run_folder import model_id
 from tools.run_identity import FLAGS_IN_IDENTITY, RunIdentity

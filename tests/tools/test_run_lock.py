@@ -15,7 +15,8 @@ from dataclasses import asdict
 import pytest
 
 from tools import run_lock as module
-from tools.run_lock import LOCK_NAME, Holder, RunLockError, run_lock
+from tools.errors import RunLockError
+from tools.run_lock import LOCK_NAME, Holder, run_lock
 
 CHILD = """
 import sys, time

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from database.layouts import Sample
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
 from tools.data_checksums import DataChecksums
-from tools.flags import FlagError
+from tools.errors import FlagError
 from tools.run_folder import RunFolder, run_folder
 from tools.run_origin import (
     check_same_samples,

@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from database.datasets import DatasetError, custom_dataset, find_samples
+from database.datasets import custom_dataset, find_samples
+from database.errors import DatasetError
 from tests.scripts.starting import ROOT
 from tools import check_dataset
 from tools.check_dataset import CheckConfig, label_faults, look_at
 from tools.console import run_script
-from tools.preflight import PreflightError, check_labels
+from tools.errors import PreflightError
+from tools.preflight import check_labels
 
 _SIZE = (4, 6)
 _serial = itertools.count()

@@ -13,11 +13,10 @@ from scipy import sparse
 from scipy.io import savemat
 
 from database.datasets import find_samples, get_dataset, overlapping
-from database.images import ImageError
-from database.layouts import DatasetError
+from database.errors import DatasetError, ImageError
 from database.loading import load_sample
 from tools import sbd
-from tools.flags import FlagError
+from tools.errors import FlagError
 
 SIZE = (6, 8)
 # As in the real data: images that either has alone, that both have, and SBD's that are among VOC's val.

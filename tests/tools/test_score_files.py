@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.tools.runs import write_checkpoint
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 from tools.score_files import is_scored, read_score, scores_path, snapshot_header
 
 

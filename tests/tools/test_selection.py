@@ -8,15 +8,15 @@ import os
 import numpy as np
 import pytest
 
-from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
-from database.palettes import PaletteError
+from database.datasets import custom_dataset, find_samples, get_dataset
+from database.errors import DatasetError, PaletteError
 from model.pspnet_mg import Architecture
 from tests.database.dataset_files import touch
 from tests.tools.runs import tiny_config, toy_record, write_checkpoint
 from tools import dataset_choice, selection
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError, FlagError
 from tools.evaluation import TowerPredictor
-from tools.flags import FlagError, InferenceConfig, PredictConfig, TrainConfig
+from tools.flags import InferenceConfig, PredictConfig, TrainConfig
 from tools.holdout import with_holdout
 from tools.model_record import ModelRecord
 

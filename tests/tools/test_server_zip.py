@@ -13,13 +13,15 @@ from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 from PIL import Image
 
 from database.datasets import find_samples, get_dataset
-from database.images import ImageError, write_image
+from database.errors import ImageError
+from database.images import write_image
 from database.layouts import Sample
 from database.loading import load_sample
 from tests.tools.runs import tiny_config, toy_record
+from tools.errors import ServerZipError
 from tools.metrics import ConfusionMatrix
 from tools.prediction_files import PredictionWriter
-from tools.server_zip import ServerZipError, check_for_server, write_server_zip
+from tools.server_zip import check_for_server, write_server_zip
 
 CITYSCAPES = get_dataset("Cityscapes")
 FRAMES = ("frankfurt_000000_000294", "munster_000173_000019")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tools.session_errors import OutOfMemoryError, memory_limits_named, reason
+from tools.errors import OutOfMemoryError
+from tools.session_errors import memory_limits_named, reason
 
 
 def failure(fetch, feed=None):

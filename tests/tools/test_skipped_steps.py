@@ -14,6 +14,7 @@ from database.datasets import get_dataset
 from model.optimizers import LossScale
 from tests.tools.runs import NETWORK, smallest_config, tensors_in, toy_record, train_with, write_checkpoint
 from tools import checkpoint
+from tools.errors import CheckpointError
 from tools.run_folder import RunFolder
 from tools.training import StepResult, Trainer
 
@@ -41,7 +42,7 @@ def test_another_variable_that_is_missing_is_no_later_addition(tmp_path):
     with tf.Graph().as_default():
         scale = LossScale.create()
         restored = checkpoint.without_later_additions(prefix, [scale.value, scale.skipped_steps])
-        with pytest.raises(checkpoint.CheckpointError, match="'loss_scale/value' of 2 variables is missing"):
+        with pytest.raises(CheckpointError, match="'loss_scale/value' of 2 variables is missing"):
             checkpoint.require_match(prefix, restored, "resume with the flags of the run")
 
 

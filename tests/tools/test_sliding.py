@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from tests.tools.reference import resize_by_scipy
-from tools.sliding import SCALES_MULTI, SCALES_SINGLE, NotFiniteError, SlidingError, SlidingPredictor
+from tools.errors import NotFiniteError
+from tools.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 
 COLOUR_TO_LOGITS = np.array([[0.02, -0.01, 0.03, 0.0], [0.01, 0.02, -0.02, 0.01], [-0.03, 0.0, 0.01, 0.02]])
 
@@ -357,21 +358,21 @@ def test_labels_are_those_of_the_probabilities():
     ],
 )
 def test_settings_are_refused(changed, message):
-    with pytest.raises(SlidingError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         SlidingPredictor(**{"predict": per_pixel, "num_classes": 4, "window_size": 8, **changed})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 4), (1, 8, 8, 3), (0, 8, 3)])
 def test_images_are_refused(shape):
-    with pytest.raises(SlidingError, match="image has shape"):
+    with pytest.raises(ValueError, match="image has shape"):
         SlidingPredictor(per_pixel, 4, 8).probabilities(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8, 5), (2, 8, 8, 4), (1, 1, 1, 4), (1, 8, 8)])
 def test_predictions_of_another_shape_are_refused(shape):
     predictor = SlidingPredictor(lambda windows: np.zeros(shape, np.float32), 4, 8, mirror=False)
-    with pytest.raises(SlidingError, match=r"predict returned shape .* expected \[1, 8, 8, 4\]"):
+    with pytest.raises(ValueError, match=r"predict returned shape .* expected \[1, 8, 8, 4\]"):
         predictor.labels(random_image(8, 8))
 
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.tools.runs import smallest_config, toy_record
 from tests.tools.snapshot_folders import run_with, save_as, visible, write
 from tools import checkpoint
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError, DivergedError
 from tools.flags import TrainConfig
 from tools.following import appearing_snapshots
-from tools.rollback import DivergedError, roll_back
+from tools.rollback import roll_back
 from tools.run_folder import RunFolder
 from tools.snapshot_files import fault_of
 from tools.snapshots import snapshot_steps, snapshot_to_score, step_to_resume, write_snapshot

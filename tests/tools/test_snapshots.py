@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.tools.runs import tiny_config, train_with
 from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, outcomes, run_with, save_as, truncate, visible
-from tools.checkpoint import CheckpointError
+from tools.errors import CheckpointError
 from tools.run_folder import RunFolder, run_folder
 from tools.snapshots import (
     check_resume_step,

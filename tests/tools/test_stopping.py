@@ -72,14 +72,14 @@ class SignalledTrainer:
 def ending():
     """In place of the end of the process, an exception."""
 
-    class EndedError(Exception):
+    class ProcessEndedError(Exception):
         pass
 
     def end(number, frame):
-        raise EndedError
+        raise ProcessEndedError
 
     before = {number: signal.signal(number, end) for number in SIGNALS}
-    yield EndedError
+    yield ProcessEndedError
     assert {signal.getsignal(number) for number in SIGNALS} == {end}
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -7,8 +7,9 @@ import os
 import numpy as np
 import pytest
 
+from tools.errors import TablesError
 from tools.metrics import Scores
-from tools.tables import TablesError, markdown_table, text_table, to_json_dict, write_tables
+from tools.tables import markdown_table, text_table, to_json_dict, write_tables
 
 NAMES = ("road", "traffic light", "sky|air")
 SCORES = Scores(

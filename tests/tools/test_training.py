@@ -15,15 +15,15 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from database.datasets import DatasetError, find_samples, get_dataset
-from database.images import ImageError
+from database.datasets import find_samples, get_dataset
+from database.errors import DatasetError, ImageError
 from database.layouts import Sample
 from tests.tools.runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
+from tools.errors import DivergedError, OutputError
 from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
-from tools.rollback import DivergedError
 from tools.run_folder import RunFolder, run_folder
-from tools.training import OutputError, StepResult, Trainer, check_log_dir, learning_rate_at
+from tools.training import StepResult, Trainer, check_log_dir, learning_rate_at
 
 
 @pytest.mark.parametrize("step", [0, 1, 15000, 29999, 30000])

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from database.datasets import DatasetError, custom_dataset, find_samples, get_dataset
-from database.tfrecord import RecordSample, TFRecordError
+from database.datasets import custom_dataset, find_samples, get_dataset
+from database.errors import DatasetError, TFRecordError
+from database.tfrecord import RecordSample
 from tests.tools.command_lines import refusal
 from tests.tools.runs import csv_rows, smallest_config, toy_record, train_with
 from tools.data_checksums import DataChecksums
+from tools.errors import PreflightError
 from tools.flags import TrainConfig
-from tools.preflight import PreflightError, check_disjoint, check_labels
+from tools.preflight import check_disjoint, check_labels
 from tools.record_writing import write_records
 from tools.run_agreement import check_same_run
 from tools.run_folder import RunFolder

@@ -13,8 +13,8 @@ from tests.tools.runs import NETWORK, SIZE, csv_rows, tensors_in, tiny_config, t
 from tests.tools.source_weights import csail_upernet_weights, semseg_weights, torchvision_weights
 from tools import convert
 from tools.checkpoint import resolve_checkpoint
+from tools.errors import FlagError
 from tools.evaluation import Predictor
-from tools.flags import FlagError
 from tools.model_record import ModelRecord
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)

@@ -26,7 +26,8 @@ from tests.tools.runs import (
     write_checkpoint,
     write_random_pspnet,
 )
-from tools.flags import FlagError, TrainConfig
+from tools.errors import FlagError
+from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder
 from tools.training_settings import augmentation_of

@@ -32,15 +32,14 @@ from tests.tools.runs import (
     write_checkpoint,
 )
 from tools import training_run
-from tools.checkpoint import CheckpointError
 from tools.data_checksums import DataChecksums
 from tools.disk_room import room_warning
+from tools.errors import CheckpointError, FlagError, OutOfMemoryError
 from tools.evaluation import Predictor
-from tools.flags import FlagError, TrainConfig
+from tools.flags import TrainConfig
 from tools.model_record import ModelRecord
 from tools.run_folder import RunFolder, run_folder
 from tools.score_files import snapshot_header
-from tools.session_errors import OutOfMemoryError
 from tools.snapshots import snapshot_steps
 from tools.training import Trainer
 from tools.training_run import _memory_limits_named, _warn_of_full_disk

@@ -14,10 +14,11 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from tests.tools.runs import csv_rows, smallest_config, toy_record, train_with
 from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, save_as, visible
+from tools.errors import OutputError
 from tools.flags import LATEST
 from tools.run_folder import RunFolder, run_folder
 from tools.snapshots import snapshot_steps
-from tools.training import OutputError, Trainer
+from tools.training import Trainer
 
 STEPS_WITHOUT_A_REASON = {"show_period": 100, "snapshot": 100, "train_max_iter": 12}
 

@@ -26,9 +26,9 @@ from tests.tools.runs import (
     write_checkpoint,
     write_random_pspnet,
 )
-from tools.checkpoint import CheckpointError
 from tools.download.sources import Source, find_source
-from tools.flags import NETWORKS, FlagError, TrainConfig
+from tools.errors import CheckpointError, FlagError
+from tools.flags import NETWORKS, TrainConfig
 from tools.model_record import ModelRecord
 from tools.provenance import Provenance
 from tools.run_folder import run_folder

@@ -14,7 +14,8 @@ from tests.tools.source_weights import (
     semseg_weights,
     torchvision_weights,
 )
-from tools.weight_conversion import ConversionError, convert, examine, recognize
+from tools.errors import ConversionError
+from tools.weight_conversion import convert, examine, recognize
 from tools.weight_maps import WEIGHT_MAPS
 
 pytestmark = pytest.mark.usefixtures("narrow_resnet")

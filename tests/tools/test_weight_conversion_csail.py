@@ -7,7 +7,8 @@ import pytest
 
 from model.pspnet_mg import Architecture
 from tests.tools.source_weights import CLASSES, csail_c1_weights, csail_upernet_weights
-from tools.weight_conversion import ConversionError, convert, examine
+from tools.errors import ConversionError
+from tools.weight_conversion import convert, examine
 from tools.weight_maps import WEIGHT_MAPS
 
 pytestmark = pytest.mark.usefixtures("narrow_resnet")

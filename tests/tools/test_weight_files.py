@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from tools.weight_files import WeightFileError, read_weights
+from tools.errors import WeightFileError
+from tools.weight_files import read_weights
 
 
 def save(path, content) -> str:

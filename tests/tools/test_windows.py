@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.reference import resize_by_scipy
-from tools.windows import ScaledAxis, SlidingError, window_starts, window_stride
+from tools.windows import ScaledAxis, window_starts, window_stride
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_weights_of_all_windows_sum_to_one_at_every_pixel(length, window, overla
     ],
 )
 def test_window_starts_refuses(arguments, message):
-    with pytest.raises(SlidingError, match=message):
+    with pytest.raises(ValueError, match=message):
         window_starts(*arguments)
 
 

@@ -9,12 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from tools.console import import_tensorflow
+from tools.errors import ProcessEndedError
 
 Result = TypeVar("Result")
-
-
-class EndedError(RuntimeError):
-    """A process ended before it gave its result, as those do that ask for more memory than there is."""
 
 
 def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -25,11 +22,11 @@ def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
         *arguments: for it; pickled on the way.
 
     Raises:
-        EndedError: the process died.
+        ProcessEndedError: the process died.
     """
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow) as executor:
             return executor.submit(function, *arguments).result()
     except BrokenProcessPool as error:
-        raise EndedError(f"{function.__name__}: its process ended, perhaps for want of memory") from error
+        raise ProcessEndedError(f"{function.__name__}: its process ended, perhaps for want of memory") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions
 from tools.benchmark import engines
-from tools.benchmark.apart import EndedError, run_apart
+from tools.benchmark.apart import run_apart
 from tools.benchmark.steps import (
     LEARNING_RATE,
     StepPlan,
@@ -19,6 +19,7 @@ from tools.benchmark.steps import (
     random_arrays,
 )
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
+from tools.errors import ProcessEndedError
 from tools.memory_use import peak_bytes_of_call
 
 _MEGABYTE = 1e6
@@ -119,7 +120,7 @@ def measure_growth(
             plan = StepPlan(architecture, TrainingOptions(), count, 2, crop_size)
             try:
                 grown = run_apart(_growth, plan, repeats)
-            except EndedError:
+            except ProcessEndedError:
                 continue
             name = f"growth.towers{count}.crop{crop_size}"
             yield Row(f"{name}.seconds", grown.seconds, "s")

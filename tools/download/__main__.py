@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 
 from tools.console import run_script, set_up_logging
-from tools.download import ArchiveError, DownloadError
 from tools.download.archives import unpack
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
-from tools.flag_parsing import FlagError, OneLineParser, file_path
+from tools.errors import DownloadError, FlagError
+from tools.flag_parsing import OneLineParser, file_path
 
 logger = logging.getLogger(__name__)
 
@@ -126,4 +126,4 @@ def main(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     set_up_logging()
-    sys.exit(run_script(main, sys.argv[1:], (DownloadError, ArchiveError)))
+    sys.exit(run_script(main, sys.argv[1:]))

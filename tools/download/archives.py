@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from database.atomic import folder_written_atomically, written_atomically
-from tools.download import ArchiveError
+from tools.errors import ArchiveError
 from tools.progress import counted
 
 logger = logging.getLogger(__name__)

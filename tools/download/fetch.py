@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from tools.download import DownloadError
 from tools.download.partial import PartialFile, Version
+from tools.errors import DownloadError
 from tools.progress import Progress
 
 logger = logging.getLogger(__name__)

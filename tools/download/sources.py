@@ -10,8 +10,8 @@ import posixpath
 import urllib.parse
 from dataclasses import dataclass
 
+from tools.errors import FlagError
 from tools.flag_names import understood_value
-from tools.flag_parsing import FlagError
 
 
 @dataclass(frozen=True)

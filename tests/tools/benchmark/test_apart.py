@@ -7,7 +7,8 @@ import os
 import pytest
 
 from tools.benchmark import apart
-from tools.benchmark.apart import EndedError, run_apart
+from tools.benchmark.apart import run_apart
+from tools.errors import ProcessEndedError
 
 
 @pytest.fixture
@@ -26,5 +27,5 @@ def test_what_the_function_raises_is_raised(without_tensorflow):
 
 
 def test_a_process_that_ends_is_told(without_tensorflow):
-    with pytest.raises(EndedError, match=r"^_exit: its process ended, perhaps for want of memory$"):
+    with pytest.raises(ProcessEndedError, match=r"^_exit: its process ended, perhaps for want of memory$"):
         run_apart(os._exit, 1)

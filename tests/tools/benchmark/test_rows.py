@@ -14,9 +14,9 @@ from model import resnet
 from tests.tools.runs import NARROW, NETWORK
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark import engines, flops, input, models, startup, steps, training
-from tools.benchmark.apart import EndedError
 from tools.benchmark.timing import Row
-from tools.flag_parsing import FlagError, parse_flags
+from tools.errors import FlagError, ProcessEndedError
+from tools.flag_parsing import parse_flags
 
 SMALL = {
     "network": NETWORK, "deep_network": NETWORK, "num_classes": "3", "crop_size": "32", "repeats": "1", "warm_up": "1",
@@ -117,7 +117,7 @@ def test_checkpointing_rows(capsys, steps_of_nothing):
 def test_growth_rows_leave_out_what_does_not_fit(capsys, monkeypatch, steps_of_nothing):
     def run(function, plan, repeats):
         if plan.num_towers == 2:
-            raise EndedError("no memory")
+            raise ProcessEndedError("no memory")
         return function(plan, repeats)
 
     monkeypatch.setattr(training, "run_apart", run)

@@ -11,7 +11,7 @@ from database import sample_loader
 from model import resnet
 from tests.tools.runs import NARROW, NETWORK
 from tools.benchmark import waiting
-from tools.flag_parsing import FlagError
+from tools.errors import FlagError
 
 
 def _trace(microseconds: dict[str, int]) -> tf.RunMetadata:

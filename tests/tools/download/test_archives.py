@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.tools.download.archive_files import tar_member, write_tar, write_zip
-from tools.download import ArchiveError, archives
+from tools.download import archives
 from tools.download.archives import unpack
+from tools.errors import ArchiveError
 
 FILES = {"data/a.txt": b"a", "data/deep/b.txt": b"bb", "readme": b"r"}
 WRITERS = {"zip": write_zip, "tar": write_tar, "tar.gz": write_tar, "tgz": write_tar}

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from tests.tools.download.server import Served, serving
-from tools.download import DownloadError
 from tools.download import fetch as fetching
 from tools.download.fetch import difference, fetch
+from tools.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(700_000)  # more than two chunks
 OTHER = np.random.default_rng(1).bytes(700_000)

@@ -1,0 +1,19 @@
+"""What can be wrong with a requested network. Scripts print a ModelError in one line; anything else is a bug."""
+
+from __future__ import annotations
+
+
+class ModelError(ValueError):
+    """Base of this package's errors: a network or a training graph that cannot be built as requested."""
+
+
+class BatchSizeError(ModelError):
+    """The synchronized batch is too small to normalize."""
+
+
+class LayerNameError(ModelError):
+    """A scope that should be initialized anew does not exist in the network."""
+
+
+class MissingStartingPointError(ModelError):
+    """A backbone weight has no pre-trained value to be pulled towards."""

@@ -1,0 +1,113 @@
+"""What can go wrong at a user's hands. Scripts print a UserError in one line; anything else is a bug."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Base of this package's errors: a fault that the user can mend, described in one line."""
+
+
+class FlagError(UserError):
+    """A flag is unknown, malformed, without effect, or contradicts another."""
+
+
+class DeviceError(UserError):
+    """The machine does not have the requested devices."""
+
+
+class OutOfMemoryError(UserError):
+    """A device has too little memory for a computation."""
+
+
+class OutputError(UserError):
+    """A snapshot, a summary or another result cannot be written."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged or of another network."""
+
+
+class RecordError(UserError):
+    """The configuration beside a checkpoint cannot be read, or describes another network than the flags do."""
+
+
+class RunLockError(UserError):
+    """Another process trains in the run's folder, or may do so."""
+
+
+class ClassWeightsError(UserError):
+    """Class weights cannot be read, or do not match the classes."""
+
+
+class PreflightError(UserError):
+    """The labels cannot be trained on."""
+
+
+class DivergedError(UserError):
+    """A loss or a weight is NaN or infinite.
+
+    Attributes:
+        fault: which, in words; the message unless it is given.
+        step: the step after which it was found, counted from 1; None before the first.
+        saved_step: of the last snapshot that this process wrote; None before the first.
+        stop_signal: name of a signal that asked for a stop in the same step; None without.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        fault: str | None = None,
+        step: int | None = None,
+        saved_step: int | None = None,
+        stop_signal: str | None = None,
+    ) -> None:
+        """Takes the one line for the user, and the attributes."""
+        super().__init__(message)
+        self.fault = message if fault is None else fault
+        self.step = step
+        self.saved_step = saved_step
+        self.stop_signal = stop_signal
+
+
+class NotFiniteError(UserError):
+    """A network computed values that are not finite."""
+
+
+class ResultsFolderError(UserError):
+    """A folder for results holds those of something else."""
+
+
+class TablesError(UserError):
+    """Class names do not match the scores, or a table cannot be written."""
+
+
+class ServerZipError(UserError):
+    """A benchmark server would not accept the predictions, or their archive cannot be written."""
+
+
+class WeightFileError(UserError):
+    """A weight file is missing, cannot be read or holds no tensors."""
+
+
+class NpyDictionaryError(UserError):
+    """A .npy file is no dictionary of arrays that can be read without running code."""
+
+
+class ConversionError(UserError):
+    """Weights do not match the network that they are said, or seem, to be of."""
+
+
+class DownloadError(UserError):
+    """A file cannot be downloaded."""
+
+
+class ArchiveError(UserError):
+    """A downloaded archive is damaged, or holds something other than expected."""
+
+
+class AuditError(UserError):
+    """The audit of locked versions could not be made."""
+
+
+class ProcessEndedError(UserError):
+    """A process ended before it returned its result, usually because memory ran out."""
