@@ -24,35 +24,35 @@ BYTECODE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 ifdef LOCKED
 # Nothing is built in an environment of its own, as the hashes of what would be there are not checked.
 $(INSTALLED): pyproject.toml $(LOCK)
-	$(PYTHON) -m tools.virtual_environment $(VENV)
+	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
 	$(BIN)/pip install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BYTECODE)
 	touch $@
 else
 $(INSTALLED): pyproject.toml
-	$(PYTHON) -m tools.virtual_environment $(VENV)
+	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
 	$(BIN)/pip install --quiet --no-compile --editable '.[$(EXTRAS)]'
 	$(BYTECODE)
 	touch $@
 endif
 
 # The newest versions that suit pyproject.toml, with the hashes of all their files; uv asks the index that pip asks.
-COMPILE = UV_DEFAULT_INDEX=$$($(PYTHON) -c 'from tools.virtual_environment import package_index as index; print(index())') \
+COMPILE = UV_DEFAULT_INDEX=$$($(PYTHON) -c 'from tools.setup.virtual_environment import package_index as index; print(index())') \
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade --no-annotate --generate-hashes \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 pyproject.toml
 
 lock:
-	$(PYTHON) -m tools.virtual_environment $(VENV)
+	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
 	$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	$(COMPILE) --extra dev --output-file lock/dev.txt
 	$(COMPILE) --extra dev --extra parity --output-file lock/dev-parity.txt
 
 # Known faults of the locked versions, from PyPI's database of them.
 audit:
-	$(PYTHON) -m tools.virtual_environment $(VENV)
+	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
 	$(BIN)/pip install --quiet pip-audit==$(PIP_AUDIT_VERSION)
-	$(BIN)/python -m tools.audit lock/dev.txt lock/dev-parity.txt
+	$(BIN)/python -m tools.setup.audit lock/dev.txt lock/dev-parity.txt
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/parity --ignore tests/endurance

@@ -20,16 +20,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import parse_flags
-from tools.flags import InferenceConfig
+from tools.flags.parsing import parse_flags
+from tools.flags.train import InferenceConfig
 
 if TYPE_CHECKING:
     import numpy as np
 
     from database.input_range import InputRange
-    from tools.latency import LabelsOfImages
-    from tools.prediction_files import PredictionWriter
-    from tools.result_names import ResultNames
+    from tools.prediction.files import PredictionWriter
+    from tools.prediction.latency import LabelsOfImages
+    from tools.prediction.result_names import ResultNames
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ PROMPT = "Enter the image filename (Ctrl-D leaves): "
 
 def typed_paths() -> Iterator[str]:
     """Paths from standard input until its end or Ctrl-C; empty lines are passed over."""
-    from tools.input_images import typed_paths_in
+    from tools.prediction.input_images import typed_paths_in
 
     while True:
         try:
@@ -75,7 +75,7 @@ def segment(
     Raises:
         NotFiniteError: the network gives NaN or infinity.
     """
-    from tools.evaluation import image_named
+    from tools.prediction.evaluation import image_named
 
     started = time.perf_counter()
     with image_named(path):
@@ -143,18 +143,18 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from database.images import image_size, read_image, set_max_pixels
     from database.input_range import InputRange
-    from tools.chosen_checkpoint import choose_checkpoint
-    from tools.input_images import images_in
-    from tools.latency import TimedPredictor
-    from tools.prediction_files import PredictionWriter, results_folder
-    from tools.provenance import folder_for, provenance_of, require_folder
-    from tools.result_names import NAMES_FILE, ResultNames
-    from tools.selection import (
+    from tools.prediction.files import PredictionWriter, results_folder
+    from tools.prediction.input_images import images_in
+    from tools.prediction.latency import TimedPredictor
+    from tools.prediction.provenance import folder_for, provenance_of, require_folder
+    from tools.prediction.result_names import NAMES_FILE, ResultNames
+    from tools.prediction.selection import (
         build_predictor,
         inference_record,
         record_of_checkpoint,
         with_chosen_precision,
     )
+    from tools.runs.chosen_checkpoint import choose_checkpoint
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)

@@ -19,15 +19,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_checks import refuse_no_results
-from tools.flag_parsing import parse_flags
-from tools.flags import PredictConfig
+from tools.flags.checks import refuse_no_results
+from tools.flags.parsing import parse_flags
+from tools.flags.train import PredictConfig
 
 if TYPE_CHECKING:
     from database.datasets import Sample
-    from tools.metrics import Scores
-    from tools.model_record import ModelRecord
-    from tools.provenance import Provenance
+    from tools.prediction.metrics import Scores
+    from tools.prediction.provenance import Provenance
+    from tools.runs.record import ModelRecord
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ def predict(
     provenance: Provenance,
 ) -> Scores | None:
     """Writes the pictures of every sample; returns the scores, None where no sample has a label."""
-    from tools.evaluation import evaluate
-    from tools.latency import TimedPredictor
-    from tools.prediction_files import PredictionWriter
-    from tools.selection import build_predictor
+    from tools.prediction.evaluation import evaluate
+    from tools.prediction.files import PredictionWriter
+    from tools.prediction.latency import TimedPredictor
+    from tools.prediction.selection import build_predictor
 
     writer = PredictionWriter(
         folder, record, save_prediction=config.save_prediction, coloring=config.coloring, provenance=provenance
@@ -68,11 +68,11 @@ def report(
     config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, folder: str, provenance: Provenance
 ) -> None:
     """Writes the tables beside the pictures and prints the one in text; a followed run gets the scores too."""
-    from tools import tables
-    from tools.checkpoint import checkpoint_step
-    from tools.following import followed_run
-    from tools.summaries import write_validation
-    from tools.training import writing_to
+    from tools.checkpoints.checkpoint import checkpoint_step
+    from tools.prediction import tables
+    from tools.runs.following import followed_run
+    from tools.training.loop import writing_to
+    from tools.training.summaries import write_validation
 
     step = checkpoint_step(prefix)
     tables.write_tables(scores, record.class_names, folder, header=provenance.header)
@@ -90,11 +90,11 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     Does nothing where a run is followed and this snapshot of it has been scored before.
     """
     from database.datasets import find_samples
-    from tools.prediction_files import results_folder
-    from tools.provenance import folder_for, provenance_of, require_folder
-    from tools.score_files import is_scored
-    from tools.selection import prediction_dataset, record_of_checkpoint
-    from tools.server_zip import check_for_server, write_server_zip
+    from tools.prediction.files import results_folder
+    from tools.prediction.provenance import folder_for, provenance_of, require_folder
+    from tools.prediction.score_files import is_scored
+    from tools.prediction.selection import prediction_dataset, record_of_checkpoint
+    from tools.prediction.server_zip import check_for_server, write_server_zip
 
     trained = record_of_checkpoint(prefix, config)
     dataset, data_dir = prediction_dataset(config, trained)
@@ -123,8 +123,8 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
 def follow(config: PredictConfig) -> None:
     """Predicts with every snapshot of a run as it appears."""
     from tools.errors import CheckpointError
-    from tools.following import appearing_snapshots, followed_run
-    from tools.memory_use import free_closed_sessions
+    from tools.runs.following import appearing_snapshots, followed_run
+    from tools.runtime.memory import free_closed_sessions
 
     for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
@@ -143,8 +143,8 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
-    from tools.chosen_checkpoint import choose_checkpoint
-    from tools.selection import with_chosen_precision
+    from tools.prediction.selection import with_chosen_precision
+    from tools.runs.chosen_checkpoint import choose_checkpoint
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)

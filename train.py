@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.flag_parsing import parse_flags
-from tools.flags import TrainConfig
-from tools.interruption import RunSoFar
-from tools.stop_requests import stopping_at_warnings
+from tools.flags.parsing import parse_flags
+from tools.flags.train import TrainConfig
+from tools.runtime.stop_requests import stopping_at_warnings
+from tools.training.interruption import RunSoFar
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +37,18 @@ def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
-    from tools.cluster import tower_devices
-    from tools.data_checksums import DataChecksums
-    from tools.preflight import check_training_data
-    from tools.run_identity import choose_run
-    from tools.run_lock import run_lock
-    from tools.selection import training_dataset
-    from tools.snapshots import snapshot_to_score
-    from tools.tables import text_table
-    from tools.training import check_log_dir, writing_to
-    from tools.training_data import training_samples, validation_samples
-    from tools.training_run import train
-    from tools.validation import validate
+    from tools.prediction.selection import training_dataset
+    from tools.prediction.tables import text_table
+    from tools.runs.data_checksums import DataChecksums
+    from tools.runs.lock import run_lock
+    from tools.runs.snapshots import snapshot_to_score
+    from tools.runtime.devices import tower_devices
+    from tools.training.identity import choose_run
+    from tools.training.loop import check_log_dir, writing_to
+    from tools.training.preflight import check_training_data
+    from tools.training.run import train
+    from tools.training.samples import training_samples, validation_samples
+    from tools.training.validation import validate
 
     set_max_pixels(config.max_pixels)
     tower_devices(config.gpu_num, config.device)  # refuses what is missing before all data are looked at

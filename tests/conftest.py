@@ -22,7 +22,7 @@ def _safe_matrix_products(request: pytest.FixtureRequest) -> None:
     the half-precision tests alone would come too late.
     """
     if any("half_precision" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        from tools.half_precision import avoid_faulty_amx
+        from tools.runtime.half_precision import avoid_faulty_amx
 
         avoid_faulty_amx()
 

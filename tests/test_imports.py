@@ -37,7 +37,8 @@ LAYERS = {
         ("training_graph",),
     ),
     "database": (
-        ("atomic", "classes", "containment", "counts", "errors", "folders", "path_spellings", "regular_files"),
+        ("errors",),
+        ("atomic", "classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
         ("text_files", "input_range"),
         ("json_files", "image_opening"),
         ("image_suffixes",),
@@ -57,8 +58,21 @@ LAYERS = {
         ("dynamic_batches",),
     ),
 }
+# A file or folder of tools/ may import those of earlier rows, and its own files.
+ROOMS = (
+    ("errors",),
+    ("flags", "runtime"),
+    ("checkpoints", "console"),
+    ("runs",),
+    ("download", "prediction"),
+    ("training",),
+    ("benchmark", "check_dataset", "convert", "demo", "make_tfrecord", "results", "sbd", "setup"),
+)
+# Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
+SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
 PLAIN_PYTHON = (
-    "tools.flags", "tools.metrics", "tools.sliding", "tools.tables", "database.palettes", "database.synthetic",
+    "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
+    "database.palettes", "database.synthetic",
     "database.datasets", "tools.download.__main__", "tools.check_dataset",
 )  # fmt: skip
 
@@ -129,8 +143,8 @@ def _refuse(offending: list[Import]) -> None:
 def test_the_walk_sees_what_is_there():
     seen = {(found.importer, _module_of(found.imported)): found.at_start for found in IMPORTS}
     assert seen["model.utils_mg", "model.sync_batch_norm"] is True
-    assert seen["tools.training", "model.training_graph"] is True
-    assert seen["train", "tools.training_run"] is False  # inside main
+    assert seen["tools.training.loop", "model.training_graph"] is True
+    assert seen["train", "tools.training.run"] is False  # inside main
     assert set(SCRIPTS) < set(TREES)
 
 
@@ -169,7 +183,38 @@ def test_modules_import_only_from_layers_below(package):
     _refuse([found for found in inside if rank[_module_of(found.imported)] >= rank[found.importer]])
 
 
-def test_tools_have_no_circles():
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_rooms_of_tools_import_only_from_rows_below():
+    rank = {name: row for row, names in enumerate(ROOMS) for name in names}
+    modules = [name for name in TREES if name.startswith("tools.")]
+    assert {_room(name) for name in modules} == set(rank), "give each file and folder of tools/ a row in ROOMS"
+    edges = [(found, _module_of(found.imported)) for found in IMPORTS if found.importer in modules]
+    _refuse([found for found, imported in edges
+             if imported in modules and _room(imported) != _room(found.importer)
+             and rank[_room(imported)] >= rank[_room(found.importer)]])  # fmt: skip
+
+
+def test_what_lies_in_tools_is_a_command_or_a_known_subject():
+    names = {name for row in ROOMS for name in row}
+    assert names > SUBJECTS
+    for name in names - SUBJECTS:
+        main = TREES.get(f"tools.{name}.__main__") or TREES[f"tools.{name}"]
+        assert "__name__ == '__main__'" in ast.unparse(main), f"tools/{name} is no command: enter it in SUBJECTS"
+
+
+def test_packages_hold_a_docstring_alone():
+    """So that importing a module of flags or check_dataset imports nothing else."""
+    folders = {path.parent for path in _paths() if path.parent != ROOT}
+    for folder in folders:
+        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+        assert len(tree.body) == 1, f"{folder}: __init__.py has code"
+        assert ast.get_docstring(tree), f"{folder}: __init__.py has no docstring"
+
+
+def test_there_are_no_circles():
     edges = {name: {_module_of(found.imported) for found in IMPORTS if found.importer == name} for name in TREES}
     open_modules: list[str] = []
 
@@ -235,7 +280,7 @@ def test_no_tensorflow_behind_plain_modules(module):
 
 
 def test_tensorflow_is_seen_where_it_is():
-    assert "tensorflow" in _reached_at_start("tools.training")
+    assert "tensorflow" in _reached_at_start("tools.training.loop")
 
 
 def test_plain_modules_and_scripts_start_without_tensorflow():

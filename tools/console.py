@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from database.errors import DataError
 from model.errors import ModelError
 from tools.errors import UserError
-from tools.standard_streams import exit_code_after_output, guard_standard_streams
-from tools.stop_requests import StoppedError
+from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
+from tools.runtime.stop_requests import StoppedError
 
 # Any other exception is a bug, whose traceback is wanted.
 USER_FAULTS = (DataError, ModelError, UserError)
@@ -27,7 +27,7 @@ def set_up_logging() -> None:
     """Log lines of this project on standard error; TensorFlow's own from errors upwards.
 
     From here on, a standard output or error that is closed, full or short of characters raises nothing; see
-    `tools.standard_streams`.
+    `tools.runtime.standard_streams`.
     """
     guard_standard_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -25,9 +25,9 @@ from database.layouts import Sample
 from database.loading import load_label, to_train_ids
 from database.synthetic import write_dataset
 from tools.console import run_script, set_up_logging
-from tools.flag_parsing import OneLineParser
-from tools.progress import shows_bars
-from tools.tables import percent
+from tools.flags.parsing import OneLineParser
+from tools.prediction.tables import percent
+from tools.runtime.progress import shows_bars
 
 logger = logging.getLogger(__name__)
 

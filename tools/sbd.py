@@ -36,8 +36,8 @@ from database.lists import and_more
 from database.palettes import voc_palette
 from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
-from tools.flag_parsing import OneLineParser, file_path
-from tools.progress import counted
+from tools.flags.parsing import OneLineParser, file_path
+from tools.runtime.progress import counted
 
 logger = logging.getLogger(__name__)
 

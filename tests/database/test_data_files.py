@@ -10,7 +10,7 @@ from database.datasets import custom_dataset, find_samples
 from database.image_suffixes import has_image_suffix, image_suffixes
 from database.images import read_image
 from tests.database.dataset_files import cityscapes_files, find, touch
-from tools.input_images import images_in
+from tools.prediction.input_images import images_in
 
 NO_DATA = (
     ".ipynb_checkpoints", "@eaDir", "__MACOSX", ".hidden", "lost+found", "$RECYCLE.BIN", "System Volume Information",

@@ -13,7 +13,7 @@ from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError
 from database.layout_hints import layout_hint
 from tests.database.dataset_files import cityscapes_files, touch
-from tools.check_dataset import find_splits
+from tools.check_dataset.__main__ import find_splits
 
 CITY = cityscapes_files("val", "ulm_000000_000019")
 OWN = ["images/val/a.png", "labels/val/a.png"]

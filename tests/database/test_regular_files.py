@@ -11,8 +11,12 @@ from database.datasets import custom_dataset
 from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
 from database.regular_files import regular_file
 from database.tfrecord import Place, read_record
-from tools import checkpoint, class_weights, config_file, model_record, npy_dictionary
+from tools.checkpoints import checkpoint
+from tools.convert import npy_dictionary
 from tools.errors import CheckpointError, ClassWeightsError, FlagError, RecordError
+from tools.flags import config_file
+from tools.runs import record as model_record
+from tools.training import class_weights
 
 WORDS = "a pipe or a device, expected a file"
 

@@ -12,9 +12,9 @@ from database.lists import listed
 from database.palettes import read_palette
 from database.text_files import numbered_lines, read_text, text_lines
 from tests.database.dataset_files import touch
-from tools.class_weights import read_class_weights
-from tools.config_file import config_arguments
+from tools.flags.config_file import config_arguments
 from tools.sbd import read_names
+from tools.training.class_weights import read_class_weights
 
 # What Notepad, Excel, PowerShell and Linux write.
 ENCODINGS = {

@@ -104,7 +104,7 @@ def _sampled(method: Callable, samples: list[int]) -> Callable:
 
 def _run(method: str, script: str, warm_up_flags: str, flags: str, results: str) -> None:
     from model import resnet
-    from tests.tools.runs import NARROW, NETWORK
+    from tests.tools.toy_runs import NARROW, NETWORK
     from tools.console import run_script, set_up_logging
 
     resnet.NETWORKS[NETWORK] = NARROW

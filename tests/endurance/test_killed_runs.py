@@ -26,13 +26,13 @@ from tests.tools.killing import (
     run_killed,
     run_untouched,
 )
-from tests.tools.runs import NETWORK, resnet_values, tensors_in, write_checkpoint
-from tools.flag_parsing import parse_flags
-from tools.flags import TrainConfig
-from tools.run_folder import RunFolder, run_folder
-from tools.score_files import is_scored, scores_path
-from tools.snapshot_files import fault_of
-from tools.snapshots import snapshot_steps
+from tests.tools.toy_runs import NETWORK, resnet_values, tensors_in, write_checkpoint
+from tools.checkpoints.files import fault_of
+from tools.flags.parsing import parse_flags
+from tools.flags.train import TrainConfig
+from tools.prediction.score_files import is_scored, scores_path
+from tools.runs.folder import RunFolder, run_folder
+from tools.runs.snapshots import snapshot_steps
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -11,7 +11,7 @@ from database.synthetic import write_dataset
 from model import resnet
 from model.pspnet_mg import Architecture
 from tests.endurance.soaking import soak
-from tests.tools.runs import NARROW, NETWORK, tiny_config, toy_record, write_random_pspnet
+from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, toy_record, write_random_pspnet
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -46,7 +46,11 @@ def check(script: str, place: Path, warm_up_flags: list[object], flags: list[obj
     """Runs a script on a few images, then on all, and looks at memory, files and threads."""
     common = ["--weights_ckpt", place / "run" / "snapshot" / "model.ckpt-7", "--float_type", "32"]
     seen = soak(
-        "tools.evaluation:Predictor.labels", script, [*common, *warm_up_flags], [*common, *flags], place / "log.txt"
+        "tools.prediction.evaluation:Predictor.labels",
+        script,
+        [*common, *warm_up_flags],
+        [*common, *flags],
+        place / "log.txt",
     )
     assert len(seen.resident) == IMAGES
     print(

@@ -20,13 +20,13 @@ from database.palettes import legend, read_palette
 from database.record_index import RecordIndex
 from tests.database.record_files import LABEL_MAP
 from tests.hostile.seeds import TENSORS
-from tools import checkpoint
-from tools.class_weights import read_class_weights
+from tools.checkpoints import checkpoint
 from tools.console import USER_FAULTS
-from tools.flag_parsing import parse_flags
-from tools.flags import TrainConfig
-from tools.model_record import BackboneRecord, ModelRecord
-from tools.weight_files import read_weights
+from tools.convert.files import read_weights
+from tools.flags.parsing import parse_flags
+from tools.flags.train import TrainConfig
+from tools.runs.record import BackboneRecord, ModelRecord
+from tools.training.class_weights import read_class_weights
 
 SECONDS = 10
 

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from tests.database.record_files import index_of, write_samples
-from tests.tools.runs import toy_record, write_checkpoint
-from tests.tools.test_npy_dictionary import npy_file
-from tools.flags import TrainConfig
-from tools.model_record import BackboneRecord
+from tests.tools.convert.test_npy_dictionary import npy_file
+from tests.tools.toy_runs import toy_record, write_checkpoint
+from tools.flags.train import TrainConfig
+from tools.runs.record import BackboneRecord
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".tif", ".gif", ".webp", ".bmp")
 SIZE = (17, 23)

@@ -17,9 +17,9 @@ from database.images import image_size, read_image, read_label
 from database.layouts import Sample
 from database.loading import load_sample
 from tests.hostile.seeds import IMAGE_SUFFIXES
-from tools.checkpoint import newest_snapshot
+from tools.checkpoints.checkpoint import newest_snapshot
 from tools.errors import CheckpointError
-from tools.input_images import ResultNames, images_in
+from tools.prediction.input_images import ResultNames, images_in
 
 NAMES = ("a b", "a\nb", "a'b\"c", "ä ö 道路", "a\tb", "-a", "a,b", "a%s{0}", " a ", os.fsdecode(b"a\xffb"), "a\u2028b")
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)

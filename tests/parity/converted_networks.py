@@ -9,8 +9,9 @@ import tensorflow.compat.v1 as tf
 
 from model import pspnet_mg
 from model.pspnet_mg import Architecture
-from tools import checkpoint, convert
-from tools.model_record import BackboneRecord, ModelRecord
+from tools.checkpoints import checkpoint
+from tools.convert import __main__ as convert
+from tools.runs.record import BackboneRecord, ModelRecord
 
 
 def random_images(size: tuple[int, int], seed: int) -> np.ndarray:

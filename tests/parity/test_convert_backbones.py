@@ -20,8 +20,8 @@ from tests.parity.converted_networks import prepared, random_images, run_convert
 from tests.parity.memory_order import from_torch, to_torch
 from tests.parity.torch_resnets import DeepResNet, TorchvisionResNet, semseg
 from tests.parity.torch_weights import drawn_at_random
-from tools import checkpoint
-from tools.model_record import BackboneRecord
+from tools.checkpoints import checkpoint
+from tools.runs.record import BackboneRecord
 
 TOLERANCE = 1e-4  # of the largest feature
 SIZES = ((64, 64), (49, 71))

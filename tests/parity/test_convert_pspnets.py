@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
 from tests.parity.torch_pspnets import CaffePSPNet, MmsegPSPNet, SemsegPSPNet
-from tools import checkpoint
-from tools.evaluation import Predictor
-from tools.model_record import ModelRecord
+from tools.checkpoints import checkpoint
+from tools.prediction.evaluation import Predictor
+from tools.runs.record import ModelRecord
 
 # Sizes that the sources admit.
 ALIGNED_SIZES = ((41, 41), (33, 57), (65, 49))  # 8n + 1

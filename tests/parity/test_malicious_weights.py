@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.security.canary import Canary
+from tools.convert.files import read_weights
 from tools.errors import WeightFileError
-from tools.weight_files import read_weights
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from tests.differences import relative_difference
 from tests.model.sessions import open_session, towers
 from tests.parity.memory_order import from_torch, kernel_from_torch, to_torch
 from tests.parity.torch_csail import UPerNet
-from tools.weight_maps import WEIGHT_MAPS
-from tools.weight_names import SourceNames, split_variable
+from tools.convert.layouts import WEIGHT_MAPS
+from tools.convert.names import SourceNames, split_variable
 
 NETWORK, CLASSES, DEPTH, LEVEL_DEPTH = "resnet_v1_18", 5, 6, 9
 CHANNELS = (4, 6, 8, 10)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tools.convert.files import read_weights
 from tools.errors import WeightFileError
-from tools.weight_files import read_weights
 
 TENSORS = OrderedDict(
     weight=torch.arange(6.0).reshape(2, 3),

@@ -130,15 +130,17 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("inference.py", "python inference.py --image_path street.png\npython inference.py"): Treatment(
         run_by="test_readme.py: test_example_of_prediction"
     ),
-    ("tools/audit.py", "python -m tools.audit lock/dev.txt"): Treatment(not_run="asks a database on the network"),
-    ("tools/benchmark/__main__.py", "python -m tools.benchmark --parts inference,input --json figures.json"): Treatment(
+    ("tools/setup/audit.py", "python -m tools.setup.audit lock/dev.txt"): Treatment(
+        not_run="asks a database on the network"
+    ),
+    ("tools/benchmark/__main__.py", "python -m tools.benchmark --parts inference,input --json figures.json"): Treatment(  # noqa: E501
         not_run="takes minutes"
     ),
-    ("tools/check_dataset.py", "python -m tools.check_dataset --database CamVid --data_dir"): Treatment(
+    ("tools/check_dataset/__main__.py", "python -m tools.check_dataset --database CamVid --data_dir"): Treatment(
         not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}
     ),
     (
-        "tools/convert.py",
+        "tools/convert/__main__.py",
         "python -m tools.convert pspnet50.pth --out converted\n"
         "python -m tools.convert encoder.pth --decoder decoder.pth --out converted",
     ): Treatment(not_run="needs weights, and PyTorch"),
@@ -147,17 +149,20 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "tools/download/__main__.py",
         "python -m tools.download --list\npython -m tools.download resnet_v1_50",
     ): Treatment(not_run="needs the network"),
-    ("tools/make_tfrecord.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
+    ("tools/make_tfrecord/__main__.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
-    ("tools/results.py", "python -m tools.results --log_dir ./log --format markdown --json results.json"): Treatment(
+    (
+        "tools/results/__main__.py",
+        "python -m tools.results --log_dir ./log --format markdown --json results.json",
+    ): Treatment(  # noqa: E501
         run_by="test_readme.py: test_example_of_prediction"
     ),
     (
         "tools/sbd.py",
         "python -m tools.sbd --sbd benchmark_RELEASE/dataset --voc VOCdevkit/VOC2012 --out ./database/SBD_all",
     ): Treatment(not_run=_NEEDS_DATA),
-    ("tools/virtual_environment.py", "python -m tools.virtual_environment .venv"): Treatment(
+    ("tools/setup/virtual_environment.py", "python -m tools.setup.virtual_environment .venv"): Treatment(
         not_run="installs packages"
     ),
 }

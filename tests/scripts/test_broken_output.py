@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from database.datasets import find_samples, get_dataset
-from tools.standard_streams import GuardedStream
+from tools.runtime.standard_streams import GuardedStream
 
 
 def guarded(descriptor: int) -> GuardedStream:

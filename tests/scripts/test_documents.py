@@ -20,14 +20,16 @@ from tests.scripts.document_blocks import (
     paste,
 )
 from tests.scripts.starting import ROOT
-from tools import convert, results, sbd
+from tools import sbd
 from tools.benchmark.__main__ import BenchmarkConfig
-from tools.check_dataset import CheckConfig
+from tools.check_dataset.__main__ import CheckConfig
+from tools.convert import __main__ as convert
 from tools.download import __main__ as download
 from tools.download.sources import find_source
-from tools.flag_parsing import parse_flags
-from tools.flags import InferenceConfig, PredictConfig, TrainConfig
-from tools.make_tfrecord import MakeTFRecordConfig
+from tools.flags.parsing import parse_flags
+from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.make_tfrecord.__main__ import MakeTFRecordConfig
+from tools.results import __main__ as results
 
 BLOCKS = all_blocks()
 SHELL = [block for block in BLOCKS if not TREATMENTS.get(block.key) or not TREATMENTS[block.key].no_shell]
@@ -63,7 +65,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train.py": flags_of(TrainConfig),
     "predict.py": flags_of(PredictConfig),
     "inference.py": flags_of(InferenceConfig),
-    "-m tools.audit": parse_audit,
+    "-m tools.setup.audit": parse_audit,
     "-m tools.benchmark": flags_of(BenchmarkConfig),
     "-m tools.check_dataset": flags_of(CheckConfig),
     "-m tools.convert": convert._parse,
@@ -72,7 +74,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
     "-m tools.results": flags_of(results.ResultsConfig),
     "-m tools.sbd": sbd._parse,
-    "-m tools.virtual_environment": parse_virtual_environment,
+    "-m tools.setup.virtual_environment": parse_virtual_environment,
 }
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from database.datasets import get_dataset
 from tests.scripts.starting import LABEL_IDS, start, the_error
-from tests.tools.runs import NETWORK, SIZE
+from tests.tools.toy_runs import NETWORK, SIZE
 
 
 def write_images(folder: Path) -> dict[str, tuple[int, int]]:

@@ -11,8 +11,8 @@ from PIL import Image
 from database.datasets import find_samples, get_dataset
 from model import resnet
 from tests.scripts.starting import the_error
-from tests.tools.runs import NARROW, NETWORK
-from tools.model_record import ModelRecord
+from tests.tools.toy_runs import NARROW, NETWORK
+from tools.runs.record import ModelRecord
 
 FLAGS = (
     "--database KITTI --data_dir kitti --network resnet_v1_18 --batch_size 2 --train_image_size 64 "

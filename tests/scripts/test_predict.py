@@ -18,9 +18,9 @@ from PIL import Image
 
 from database.datasets import find_samples, get_dataset
 from tests.scripts.starting import LABEL_IDS, start, the_error
-from tests.tools.runs import write_random_pspnet
-from tools import server_zip
-from tools.model_record import ModelRecord
+from tests.tools.toy_runs import write_random_pspnet
+from tools.prediction import server_zip
+from tools.runs.record import ModelRecord
 
 
 @pytest.mark.parametrize(

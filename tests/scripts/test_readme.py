@@ -12,8 +12,9 @@ from PIL import Image
 
 from model import resnet
 from tests.scripts.document_blocks import TREATMENTS, Block, all_blocks, filled, paste
-from tests.tools.runs import NARROW, NETWORK
-from tools import make_tfrecord, results
+from tests.tools.toy_runs import NARROW, NETWORK
+from tools.make_tfrecord import __main__ as make_tfrecord
+from tools.results import __main__ as results
 
 BLOCKS = all_blocks()
 

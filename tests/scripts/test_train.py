@@ -12,10 +12,11 @@ import pytest
 from model import resnet
 from tests.scripts.starting import start, the_error
 from tests.tools.command_lines import parse
-from tests.tools.runs import NARROW, NETWORK, resnet_values, write_checkpoint
-from tools import data_checksums, dataset_choice
-from tools.checkpoint import checksum
-from tools.training_start import pretrained_checkpoint
+from tests.tools.toy_runs import NARROW, NETWORK, resnet_values, write_checkpoint
+from tools.checkpoints.checkpoint import checksum
+from tools.flags import chosen_dataset as dataset_choice
+from tools.runs import data_checksums
+from tools.training.start import pretrained_checkpoint
 
 TRAIN_FLAGS = (
     "--database Toy --network resnet_v1_18 --batch_size 2 --train_image_size 32 --test_image_size 32 "

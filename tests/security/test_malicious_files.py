@@ -29,19 +29,19 @@ from database.record_index import RecordIndex
 from database.tfrecord import write_shard
 from tests.database.record_files import LABEL_MAP, in_a_shard, write_samples
 from tests.security.canary import Canary
-from tools.best_snapshot import read_best
-from tools.checkpoint import resolve_checkpoint, variable_shapes
-from tools.class_weights import read_class_weights
-from tools.config_file import config_arguments
+from tools.checkpoints.checkpoint import resolve_checkpoint, variable_shapes
+from tools.convert.files import read_weights
+from tools.convert.npy_dictionary import read_npy_dictionary
 from tools.errors import CheckpointError, ClassWeightsError, FlagError, NpyDictionaryError, RecordError, WeightFileError
-from tools.flag_parsing import parse_flags
-from tools.flags import TrainConfig
-from tools.input_images import images_in
-from tools.model_record import CONFIG_NAME, ModelRecord
-from tools.npy_dictionary import read_npy_dictionary
-from tools.run_folder import RunFolder
+from tools.flags.config_file import config_arguments
+from tools.flags.parsing import parse_flags
+from tools.flags.train import TrainConfig
+from tools.prediction.input_images import images_in
+from tools.runs.folder import RunFolder
+from tools.runs.record import CONFIG_NAME, ModelRecord
 from tools.sbd import read_names, read_segmentation
-from tools.weight_files import read_weights
+from tools.training.best_snapshot import read_best
+from tools.training.class_weights import read_class_weights
 
 
 @pytest.fixture

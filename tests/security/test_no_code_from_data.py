@@ -17,14 +17,14 @@ _REFUSED_MODULES = (
 )  # fmt: skip
 # (module, imported): why it may.
 _ALLOWED_MODULES = {
-    ("tools.npy_dictionary", "pickle"): "its unpickler finds no class or function but stand-ins for arrays",
+    ("tools.convert.npy_dictionary", "pickle"): "its unpickler finds no class or function but stand-ins for arrays",
     ("tools.download.fetch", "socket"): "the name of an error",
-    ("tools.run_lock", "socket"): "the name of this host",
-    ("tools.memory_use", "ctypes"): "one function of the C library, which takes no data",
-    ("tools.half_precision", "subprocess"): "this Python with a line of the source",
+    ("tools.runs.lock", "socket"): "the name of this host",
+    ("tools.runtime.memory", "ctypes"): "one function of the C library, which takes no data",
+    ("tools.runtime.half_precision", "subprocess"): "this Python with a line of the source",
     ("tools.demo", "subprocess"): "this Python with this package's scripts",
-    ("tools.virtual_environment", "subprocess"): "this Python with pip",
-    ("tools.audit", "subprocess"): "this Python with pip-audit",
+    ("tools.setup.virtual_environment", "subprocess"): "this Python with pip",
+    ("tools.setup.audit", "subprocess"): "this Python with pip-audit",
 }
 
 _REFUSED_BUILTINS = ("eval", "exec", "compile", "__import__")

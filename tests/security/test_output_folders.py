@@ -22,19 +22,19 @@ from database.lists import listed
 from database.loading import load_sample
 from database.record_index import RecordIndex, find_records
 from tests.database.record_files import LABEL_MAP, index_of, write_samples, write_values
-from tests.tools.runs import tiny_config, toy_record
-from tools.check_dataset import CheckConfig, examine, write_report
+from tests.tools.toy_runs import tiny_config, toy_record
+from tools.check_dataset.__main__ import CheckConfig, examine, write_report
 from tools.console import USER_FAULTS, run_script
 from tools.errors import RecordError, ServerZipError
-from tools.flags import PredictConfig, TrainConfig
-from tools.input_images import ResultNames, images_in
-from tools.make_tfrecord import main as make_tfrecord
-from tools.model_record import ModelRecord
-from tools.prediction_files import PredictionWriter, results_folder
-from tools.run_folder import RunFolder, run_folder
+from tools.flags.train import PredictConfig, TrainConfig
+from tools.make_tfrecord.__main__ import main as make_tfrecord
+from tools.prediction.files import PredictionWriter, results_folder
+from tools.prediction.input_images import ResultNames, images_in
+from tools.prediction.server_zip import check_for_server, write_server_zip
+from tools.runs.folder import RunFolder, run_folder
+from tools.runs.record import ModelRecord
+from tools.runs.snapshots import check_resume_step
 from tools.sbd import read_names
-from tools.server_zip import check_for_server, write_server_zip
-from tools.snapshots import check_resume_step
 
 IDS = np.array([[0, 1, 10], [18, 0, 255]], np.uint8)
 IMAGE = np.full((2, 3, 3), (10, 20, 31), np.uint8)

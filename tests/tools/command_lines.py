@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tools.errors import FlagError
-from tools.flag_parsing import Config, parse_flags
-from tools.flags import TrainConfig
+from tools.flags.parsing import Config, parse_flags
+from tools.flags.train import TrainConfig
 
 
 def parse(line: str, config: type[Config] = TrainConfig) -> Config:

@@ -11,9 +11,9 @@ import pytest
 
 from database.synthetic import write_dataset
 from model import resnet
-from tests.tools.runs import NARROW, NETWORK, tiny_config, train_with
-from tools.flags import TrainConfig
-from tools.run_folder import RunFolder
+from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, train_with
+from tools.flags.train import TrainConfig
+from tools.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.run_folder import RunFolder
-from tools.variable_report import VARIABLES_NAME
+from tools.runs.folder import RunFolder
+from tools.training.variable_report import VARIABLES_NAME
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _POLL_SECONDS = 0.0002
@@ -201,8 +201,7 @@ def run_untouched(processes: TrainingProcesses, flags: Sequence[str], log: str, 
 def _serve() -> None:
     """Forks a process for each line of flags, and prints its number, and its exit code once it has ended."""
     from model import resnet
-    from tests.tools.runs import NARROW, NETWORK
-    from tools import preflight, selection  # noqa: F401 - what train.py imports late is inherited
+    from tests.tools.toy_runs import NARROW, NETWORK
 
     resnet.NETWORKS[NETWORK] = NARROW
     process = None

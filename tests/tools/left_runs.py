@@ -7,13 +7,13 @@ from pathlib import Path
 
 from database.datasets import get_dataset
 from database.layouts import Sample
-from tests.tools.runs import tiny_config
-from tools.data_checksums import DataChecksums
-from tools.flags import TrainConfig
-from tools.model_record import BackboneRecord, ModelRecord
-from tools.run_folder import RunFolder
-from tools.run_identity import RunIdentity, choose_run
-from tools.run_origin import with_class_weights, with_pretrained, with_run_uuid, with_samples
+from tests.tools.toy_runs import tiny_config
+from tools.flags.train import TrainConfig
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.folder import RunFolder
+from tools.runs.origin import with_class_weights, with_pretrained, with_run_uuid, with_samples
+from tools.runs.record import BackboneRecord, ModelRecord
+from tools.training.identity import RunIdentity, choose_run
 
 TOY = get_dataset("Toy")
 

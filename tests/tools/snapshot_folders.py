@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import snapshot_files
-from tools.run_folder import RunFolder
+from tools.checkpoints import files as snapshot_files
+from tools.runs.folder import RunFolder
 
 DATA_ENDING = ".data-00000-of-00001"
 ENDINGS = (".index", DATA_ENDING, ".manifest.json")

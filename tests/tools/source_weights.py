@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.tools.runs import NARROW
+from tests.tools.toy_runs import NARROW
 
 CLASSES = 3
 

@@ -22,7 +22,7 @@ from tests.scripts.starting import ROOT
 from tools import console
 from tools.console import EXIT_INTERRUPTED, USER_FAULTS, run_script, set_up_logging
 from tools.errors import FlagError, UserError
-from tools.stop_requests import StoppedError
+from tools.runtime.stop_requests import StoppedError
 
 
 def raising(error):

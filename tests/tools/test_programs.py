@@ -27,7 +27,8 @@ def left_with(program: str, *arguments: str) -> int:
 
 
 def test_programs_are_found():
-    assert {"train", "tools.demo", "tools.audit", "tools.benchmark.__main__", "tools.results"} <= set(PROGRAMS)
+    commands = {"tools.demo", "tools.setup.audit", "tools.benchmark.__main__", "tools.results.__main__"}
+    assert {"train", *commands} <= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -41,8 +42,8 @@ def test_help_is_shown_and_nothing_done(program, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_unknown_flag_is_refused_and_nothing_done(program, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    required = {"tools.convert": ["x.pth", "--out", "y"], "tools.sbd": ["--sbd", "x", "--voc", "y"],
-                "tools.audit": ["x"], "tools.virtual_environment": ["x"]}  # fmt: skip
+    required = {"tools.convert.__main__": ["x.pth", "--out", "y"], "tools.sbd": ["--sbd", "x", "--voc", "y"],
+                "tools.setup.audit": ["x"], "tools.setup.virtual_environment": ["x"]}  # fmt: skip
     assert left_with(program, *required.get(program, []), "--no_such_flag") == 2
     assert "unrecognized arguments: --no_such_flag" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
@@ -50,11 +51,11 @@ def test_unknown_flag_is_refused_and_nothing_done(program, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_output_is_guarded_before_anything_is_printed(program):
-    """Every program ends through what `tests/tools/test_standard_streams.py` holds."""
+    """Every program ends through what `tests/tools/runtime/test_standard_streams.py` holds."""
     source = (
         (ROOT / f"{program.replace('.', '/')}.py").read_text(encoding="utf-8").split('if __name__ == "__main__":')[1]
     )
-    if program == "tools.virtual_environment":  # prints one line, when it fails
+    if program == "tools.setup.virtual_environment":  # prints one line, when it fails
         return
     assert ("set_up_logging()" in source and "run_script(" in source) or (
         "guard_standard_streams()" in source and "exit_code_after_output(" in source

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.errors import FlagError
-from tools.flag_checks import refuse_without_effect
-from tools.flag_parsing import class_count, comma_separated, file_path, flag, parse_flags, whole_numbers
-from tools.flags import DECODERS, FLOAT_TYPES, NETWORKS
+from tools.flags.checks import refuse_without_effect
+from tools.flags.parsing import class_count, comma_separated, file_path, flag, parse_flags, whole_numbers
+from tools.flags.train import DECODERS, FLOAT_TYPES, NETWORKS
 
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row

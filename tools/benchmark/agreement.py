@@ -9,13 +9,13 @@ import numpy as np
 
 from database.datasets import find_samples
 from database.images import read_image
-from tools import checkpoint
 from tools.benchmark.timing import SHORT_NAMES, Row
-from tools.evaluation import Predictor
-from tools.flags import PredictConfig
-from tools.half_precision import avoid_faulty_amx
-from tools.progress import counted
-from tools.selection import prediction_dataset, record_of_checkpoint
+from tools.checkpoints import checkpoint
+from tools.flags.train import PredictConfig
+from tools.prediction.evaluation import Predictor
+from tools.prediction.selection import prediction_dataset, record_of_checkpoint
+from tools.runtime.half_precision import avoid_faulty_amx
+from tools.runtime.progress import counted
 
 _EXACT = "32"
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tools import cluster
+from tools.runtime import devices as cluster
 
 # Output size, kernel, channels in and out of layers of PSPNet-50 at 240x240; the fastest sets the ceiling.
 _CEILING_SHAPES = ((30, 3, 512, 512), (30, 3, 256, 256), (60, 3, 256, 256), (30, 1, 2048, 512), (30, 1, 1024, 256))

@@ -14,15 +14,15 @@ import tensorflow.compat.v1 as tf
 from database.classes import identity_map
 from database.layouts import Sample
 from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
-from tools import cluster
 from tools.benchmark import flops
 from tools.benchmark.input import write_frame
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
-from tools.evaluation import Predictor, evaluate
-from tools.model_record import ModelRecord
-from tools.prediction_files import PredictionWriter
-from tools.sliding import SCALES_MULTI, SCALES_SINGLE
-from tools.windows import scaled_length, window_starts, window_stride
+from tools.prediction.evaluation import Predictor, evaluate
+from tools.prediction.files import PredictionWriter
+from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
+from tools.prediction.windows import scaled_length, window_starts, window_stride
+from tools.runs.record import ModelRecord
+from tools.runtime import devices as cluster
 
 _OVERLAP = 1 / 3
 _COPIES = 2  # each window and its mirrored copy

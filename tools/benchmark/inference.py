@@ -12,12 +12,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
-from tools import cluster
 from tools.benchmark import engines, flops
 from tools.benchmark.plain_network import STYLES, PlainNetwork, rewritten_to
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
-from tools.frozen_weights import frozen_forward_graph
-from tools.half_precision import avoid_faulty_amx
+from tools.prediction.frozen_weights import frozen_forward_graph
+from tools.runtime import devices as cluster
+from tools.runtime.half_precision import avoid_faulty_amx
 
 
 @dataclass(frozen=True)

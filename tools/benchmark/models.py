@@ -16,7 +16,7 @@ from tools.benchmark.apart import run_apart
 from tools.benchmark.inference import InferencePlan, frozen_run
 from tools.benchmark.steps import StepPlan, open_step
 from tools.benchmark.timing import Row, interleaved_medians
-from tools.memory_use import peak_bytes_of_call
+from tools.runtime.memory import peak_bytes_of_call
 
 _MILLION, _BILLION = 1e6, 1e9
 

@@ -11,10 +11,10 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions, train_graph
-from tools import cluster
 from tools.benchmark.plain_network import plain_train_op, rewritten_to
-from tools.half_precision import avoid_faulty_amx
-from tools.memory_use import peak_bytes_of_call
+from tools.runtime import devices as cluster
+from tools.runtime.half_precision import avoid_faulty_amx
+from tools.runtime.memory import peak_bytes_of_call
 
 LEARNING_RATE = 1e-4
 

@@ -20,7 +20,7 @@ from tools.benchmark.steps import (
 )
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.errors import ProcessEndedError
-from tools.memory_use import peak_bytes_of_call
+from tools.runtime.memory import peak_bytes_of_call
 
 _MEGABYTE = 1e6
 

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 import tensorflow.compat.v1 as tf
 
 from model.training_graph import train_graph
-from tools import cluster
 from tools.benchmark.steps import LEARNING_RATE
 from tools.benchmark.timing import Row
-from tools.flag_parsing import parse_flags
-from tools.flags import TrainConfig
-from tools.half_precision import avoid_faulty_amx
-from tools.model_record import ModelRecord
-from tools.selection import training_dataset
-from tools.training_data import training_samples
-from tools.training_settings import batches_of, options_of
+from tools.flags.parsing import parse_flags
+from tools.flags.train import TrainConfig
+from tools.prediction.selection import training_dataset
+from tools.runs.record import ModelRecord
+from tools.runtime import devices as cluster
+from tools.runtime.half_precision import avoid_faulty_amx
+from tools.training.samples import training_samples
+from tools.training.settings import batches_of, options_of
 
 _NEXT_BATCH = "IteratorGetNext"
 _MICROSECONDS = 1e-6

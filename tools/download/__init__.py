@@ -1,3 +1,1 @@
 """Public weights and datasets: fetched, compared with what is published, unpacked where the scripts look for them."""
-
-from __future__ import annotations

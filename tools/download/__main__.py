@@ -17,7 +17,7 @@ from tools.download.archives import unpack
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
 from tools.errors import DownloadError, FlagError
-from tools.flag_parsing import OneLineParser, file_path
+from tools.flags.parsing import OneLineParser, file_path
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from database.atomic import folder_written_atomically, written_atomically
 from tools.errors import ArchiveError
-from tools.progress import counted
+from tools.runtime.progress import counted
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from tools.download.partial import PartialFile, Version
 from tools.errors import DownloadError
-from tools.progress import Progress
+from tools.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
 

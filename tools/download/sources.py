@@ -11,7 +11,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from tools.errors import FlagError
-from tools.flag_names import understood_value
+from tools.flags.names import understood_value
 
 
 @dataclass(frozen=True)

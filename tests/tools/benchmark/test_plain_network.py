@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from model import resnet
 from model.pspnet_mg import Architecture, pspnet
 from tests.differences import relative_difference
-from tests.tools.runs import NARROW, NETWORK
+from tests.tools.toy_runs import NARROW, NETWORK
 from tools.benchmark.plain_network import STYLES, PlainNetwork, plain_train_op
 
 ARCHITECTURE = Architecture(NETWORK, 3, resize_grid="legacy")

@@ -11,12 +11,12 @@ import tensorflow.compat.v1 as tf
 
 from database import synthetic
 from model import resnet
-from tests.tools.runs import NARROW, NETWORK
+from tests.tools.toy_runs import NARROW, NETWORK
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark import engines, flops, input, models, startup, steps, training
 from tools.benchmark.timing import Row
 from tools.errors import FlagError, ProcessEndedError
-from tools.flag_parsing import parse_flags
+from tools.flags.parsing import parse_flags
 
 SMALL = {
     "network": NETWORK, "deep_network": NETWORK, "num_classes": "3", "crop_size": "32", "repeats": "1", "warm_up": "1",

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from database import sample_loader
 from model import resnet
-from tests.tools.runs import NARROW, NETWORK
+from tests.tools.toy_runs import NARROW, NETWORK
 from tools.benchmark import waiting
 from tools.errors import FlagError
 

@@ -18,15 +18,16 @@ from database.datasets import find_samples, get_dataset
 from tests.tools.command_lines import parse
 from tests.tools.download.archive_files import write_tar, write_zip
 from tests.tools.download.server import Served, serving
-from tests.tools.runs import write_checkpoint
-from tools import checkpoint, progress
+from tests.tools.toy_runs import write_checkpoint
+from tools.checkpoints import checkpoint
 from tools.console import run_script
 from tools.download import __main__ as download
 from tools.download import sources
 from tools.download.sources import LoginSource, Source, find_source
 from tools.errors import ArchiveError, DownloadError, FlagError
-from tools.flags import DATABASES, NETWORKS, TrainConfig
-from tools.training_start import default_checkpoint, pretrained_checkpoint
+from tools.flags.train import DATABASES, NETWORKS, TrainConfig
+from tools.runtime import progress
+from tools.training.start import default_checkpoint, pretrained_checkpoint
 
 PUBLIC = [source for source in sources.all_sources() if isinstance(source, Source)]
 

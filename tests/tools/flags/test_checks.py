@@ -1,0 +1,236 @@
+"""Flags that would do nothing are refused, with the flag that takes the effect away or the one that is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from database.datasets import custom_dataset
+from tests.tools.command_lines import parse, refusal
+from tools.benchmark import __main__ as benchmark
+from tools.benchmark import agreement as bench_agreement
+from tools.benchmark import frames as bench_frames
+from tools.benchmark import inference as bench_inference
+from tools.benchmark import input as bench_input
+from tools.benchmark import models as bench_models
+from tools.benchmark import startup as bench_startup
+from tools.benchmark import training as bench_training
+from tools.benchmark import waiting as bench_waiting
+from tools.benchmark.__main__ import PARTS, BenchmarkConfig
+from tools.check_dataset.__main__ import CheckConfig
+from tools.errors import FlagError
+from tools.flags import checks as flag_checks
+from tools.flags.checks import refuse_no_results
+from tools.flags.parsing import mean_color
+from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.runs.agreement import FREE_ON_RESUME, NETWORK_FLAGS
+from tools.training.identity import FLAGS_IN_IDENTITY
+from tools.training.samples import validation_samples
+
+FROM_SCRATCH = "--fine_tune_filename none --weight_decay_mode 0"
+DYNAMIC = "--dynamic_size 1 --random_scale 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "words"),
+    [
+        (DYNAMIC, TrainConfig, "--random_scale 0 has no effect beside --dynamic_size 1, .* --dynamic_short_sides, or"),
+        (f"{FROM_SCRATCH} --consider_dilated 1", TrainConfig, "--consider_dilated 1 .* --weight_decay_rate2 another"),
+        ("--poly_lr 0 --lr_step 30000,40000", TrainConfig, "--lr_step 30000,40000 has no effect .* --train_max_iter"),
+        (
+            "--test_image_size 0 --mirror 0 --windows_per_batch 2", PredictConfig,
+            "--windows_per_batch 2 has no effect .*--test_image_size 0",
+        ),
+        ("--coloring 0 --palette p.txt", InferenceConfig, "--palette p.txt has no effect where --coloring 0 writes"),
+        ("--dynamic_size 1 --random_rotate 1", TrainConfig, "--random_rotate 1 has no effect .* rotates nothing"),
+        ("--parts frames --crop_size 300", BenchmarkConfig, "--crop_size 300 has no effect on --parts frames: it is"),
+        ("--parts input --network resnet_v1_18", BenchmarkConfig, "--network resnet_v1_18 has no effect on --parts in"),
+        ("--parts syncbn,checkpointing --float_types 32,16", BenchmarkConfig, "--float_types 16 has no effect .* one"),
+        ("--thumbnails 0 --seed 3", CheckConfig, "--seed 3 has no effect .* add --max_images, or drop --seed"),
+        ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect beside --models"),
+        ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .* growth; add"),
+        ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .* it is for models; add"),
+        ("--models --frames 2", BenchmarkConfig, "--frames 2 has no effect on --parts models: it is for frames"),
+    ],
+)  # fmt: skip
+def test_flags_without_effect(line, config, words):
+    assert re.search(words, refusal(line, config))
+
+
+@pytest.mark.parametrize(
+    ("line", "config"),
+    [
+        ("--dynamic_size 1 --dynamic_short_sides 300", TrainConfig),
+        (f"{FROM_SCRATCH} --consider_dilated 1 --weight_decay_rate2 0.001", TrainConfig),
+        ("--consider_dilated 1", TrainConfig),  # L2-SP or L2
+        ("--poly_lr 0 --lr_step 29999,40000", TrainConfig),
+        ("--test_image_size 0 --windows_per_batch 2", PredictConfig),  # an image and its mirrored copy
+        ("--mirror 0 --windows_per_batch 2", PredictConfig),
+        ("--coloring 0 --database custom --num_classes 2 --palette p.txt", PredictConfig),  # the names of classes
+        ("--seed 3", CheckConfig),
+        ("--dynamic_size 1 --random_rotate 0", TrainConfig),  # as it is
+        ("--parts training,syncbn --float_types 32,16", BenchmarkConfig),
+        ("--thumbnails 0 --max_images 5 --seed 3", CheckConfig),
+        ("--models --networks resnet_v1_18 --repeats 2", BenchmarkConfig),
+        ("--parts input,growth --towers 1,2 --network resnet_v1_18", BenchmarkConfig),
+    ],
+)
+def test_flags_with_an_effect(line, config):
+    assert parse(line, config)
+
+
+def test_flags_of_the_benchmark_are_for_parts_that_there_are():
+    names = {field.name for field in dataclasses.fields(BenchmarkConfig)}
+    assert benchmark._PARTS_OF_FLAGS.keys() <= names
+    assert {part for parts in benchmark._PARTS_OF_FLAGS.values() for part in parts} <= set(PARTS)
+
+
+def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
+    """Each part runs with nothing measured; which flags it reads is recorded."""
+
+    class Read(BenchmarkConfig):
+        def __getattribute__(self, name):
+            if name in flags:
+                seen.add(name)
+            return super().__getattribute__(name)
+
+    flags, seen = {field.name for field in dataclasses.fields(BenchmarkConfig)} - {"parts", "models", "json"}, set()
+    for module in (bench_agreement, bench_frames, bench_inference, bench_input, bench_models, bench_startup,
+                   bench_training, bench_waiting):  # fmt: skip
+        for name in dir(module):
+            if name.startswith("measure_"):
+                monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))
+    config = Read()
+    for part in PARTS:
+        seen.clear()
+        assert list(benchmark._MEASURE[part](config)) == []
+        assert seen == {name for name, parts in benchmark._PARTS_OF_FLAGS.items() if part in parts}, part
+
+
+# What --eval_only 1 reads: which run and snapshot, how it is scored, and the network and classes that it checks.
+READ_IN_SCORING = {
+    "eval_only", "log_dir", "run_name", "resume_step", "auto_resume", "mirror", "test_image_size", "test_max_iter",
+    "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
+    "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", *NETWORK_FLAGS,
+}  # fmt: skip
+
+
+# Lines of the flags whose default is none, or which need another.
+LINES = {
+    "holdout": "--holdout 0.5", "image_mean": "--image_mean 1,2,3", "lr_step": "--poly_lr 0 --lr_step 3",
+    "database": "--database custom", "num_classes": "--num_classes 3", "decoder": "--decoder ppm",
+    "stride_convention": "--stride_convention slim", "pool_padding": "--pool_padding same",
+    "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
+    "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
+}  # fmt: skip
+
+
+def line_of(field: dataclasses.Field) -> str:
+    """A line that gives a flag, at its default where it has one."""
+    default = 3 if field.default is None else field.default
+    value = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return LINES.get(field.name, f"--{field.name} {int(value) if isinstance(value, bool) else value}")
+
+
+@pytest.mark.parametrize("run", ["", "--run_name r "])
+@pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
+def test_every_flag_has_an_effect_on_scoring_or_is_refused(field, run):
+    """At its default too; without --run_name, what changes the weights finds the run."""
+    lines = {"eval_only": "--eval_only 1", "database": "--database custom", "num_classes": "--num_classes 3"}
+    if field.name != "holdout":
+        lines["val_list"] = "--val_list v.txt"
+    line = run + " ".join((lines | {field.name: line_of(field)} | {"eval_only": "--eval_only 1"}).values())
+    found_by = set() if run else {*FLAGS_IN_IDENTITY, "batch_size", "class_weights", "fine_tune_filename"}
+    if field.name in ("run_name", *READ_IN_SCORING, *found_by):
+        assert parse(line if field.name != "run_name" else line.removeprefix(run))
+    else:
+        assert re.search(f"--{field.name} .*(has|have) no effect beside --eval_only 1", refusal(line))
+
+
+def test_flags_of_the_loop_are_those_without_a_part_in_the_name_of_a_run():
+    """A flag that is new to `FREE_ON_RESUME` is one of the loop or read in scoring."""
+    of_the_start = {"fine_tune_filename", "train_max_iter", "test_list"}
+    assert set(flag_checks._OF_THE_LOOP) == FREE_ON_RESUME - READ_IN_SCORING - of_the_start
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert set(flag_checks._OF_THE_WEIGHTS) == (
+        fields - READ_IN_SCORING - set(flag_checks._OF_THE_LOOP) - {"train_list", "test_list"}
+    )
+
+
+def test_all_refused_flags_are_told_at_once():
+    told = refusal("--eval_only 1 --keep 3 --val_every 2 --lrn_rate 0.1")
+    assert told == (
+        "--val_every 2, --keep 3 have no effect beside --eval_only 1, which trains nothing: drop that, or drop "
+        "--val_every and --keep"
+    )
+    told = refusal("--eval_only 1 --run_name seed0 --lrn_rate 0.1")
+    assert told.startswith("--lrn_rate 0.1 has no effect beside --eval_only 1 and --run_name, which say")
+    assert parse("--eval_only 1 --lrn_rate 0.1").lrn_rate == 0.1  # finds the run
+
+
+def test_a_file_of_flags_serves_training_and_scoring(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = tmp_path / "run.yaml"
+    path.write_text("database: CamVid\nlrn_rate: 0.1\nkeep: 2\nval_every: 5\nsave_memory: 1\ncheckpoint_units: 3\n")
+    trained = parse(f"--config {path}")
+    assert (trained.keep, trained.val_every, trained.checkpoint_units, caplog.messages) == (2, 5, 3, [])
+    scored = parse(f"--config {path} --eval_only 1")
+    assert scored == TrainConfig(database="CamVid", lrn_rate=0.1, eval_only=True)
+    assert caplog.messages == [
+        "these of the file of flags are for training and have no effect on --eval_only 1: "
+        "val_every, keep, save_memory, checkpoint_units"
+    ]
+    assert "--keep 3 has no effect beside --eval_only 1" in refusal(f"--config {path} --eval_only 1 --keep 3")
+    path.write_text("dynamic_size: 1\nrandom_rotate: 1\n")
+    assert "--random_rotate 1 has no effect" in refusal(f"--config {path}")  # whatever the mode
+
+
+@pytest.mark.parametrize("flag", ["--val_every 5", "--test_max_iter 2", "--mirror 0", "--eval_only 1"])
+def test_scoring_without_validation_images(flag, tmp_path):
+    line = "--database custom --num_classes 3 --train_list train.txt"
+    dataset = custom_dataset(3, train_list="train.txt")
+    assert validation_samples(parse(line), dataset, str(tmp_path)) == []
+    with pytest.raises(FlagError) as caught:
+        validation_samples(parse(f"{line} {flag}"), dataset, str(tmp_path))
+    assert re.fullmatch(f"{flag} has no effect .*--val_list.*--holdout, or drop {flag.split()[0]}", str(caught.value))
+
+
+NOTHING = "--save_prediction 0 --coloring 0"
+
+
+def test_a_prediction_without_results():
+    for line in (f"--mode test {NOTHING}", f"--mode val {NOTHING}"):
+        with pytest.raises(FlagError, match="--save_prediction 0 with --coloring 0 writes nothing, .* --mode"):
+            refuse_no_results(parse(line, PredictConfig), has_labels=False)
+        refuse_no_results(parse(line, PredictConfig), has_labels=True)
+    for line in (f"{NOTHING} --measure_time 1", "--save_prediction 0", "--coloring 0"):
+        refuse_no_results(parse(line, PredictConfig), has_labels=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("0.485,0.456,0.406", "123.675,116.28,103.53"), ("1,1,1", "255,255,255"), ("0,0,0.5", "0,0,127.5")],
+)
+def test_a_mean_of_fractions_is_told_from_one_of_bytes(given, meant):
+    told = refusal(f"--database custom --num_classes 3 --image_mean {given}")
+    assert "--image_mean" in told
+    assert given in told
+    assert told.endswith(f"give {meant} (see --help)")
+    assert parse(f"--database custom --num_classes 3 --image_mean {meant}").image_mean == mean_color(meant)
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.floats(0, 255)] * 3))
+def test_a_mean_is_taken_or_its_bytes_are_told(mean):
+    text = ",".join(map(str, mean))
+    if max(mean) > 1 or max(mean) == 0:
+        assert mean_color(text) == mean
+        return
+    with pytest.raises(ValueError, match="fractions") as caught:
+        mean_color(text)
+    told = [float(part) for part in str(caught.value).rsplit(" ", 1)[1].split(",")]
+    assert told == pytest.approx([255 * value for value in mean], rel=1e-5)

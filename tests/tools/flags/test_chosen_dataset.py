@@ -1,0 +1,70 @@
+"""Which dataset flags mean, and its folder."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from database.datasets import custom_dataset, get_dataset
+from database.errors import DatasetError
+from tools.download.sources import find_source
+from tools.errors import FlagError
+from tools.flags import chosen_dataset as dataset_choice
+from tools.flags.dataset import DATABASES, DatasetFlags
+
+
+def test_generated_scenes_are_written_once_and_to_their_own_place_only(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(dataset_choice, "write_dataset", written.append)
+    monkeypatch.chdir(tmp_path)
+    toy = get_dataset("Toy")
+    with pytest.raises(DatasetError, match="--data_dir mistyped: no such folder; Toy .* drop --data_dir, and .*/toy"):
+        dataset_choice.existing_folder(toy, "mistyped")
+    assert written == []
+    assert dataset_choice.existing_folder(toy, None) == "./database/toy"
+    (tmp_path / "database" / "toy").mkdir(parents=True)
+    assert dataset_choice.existing_folder(toy, None) == "./database/toy"
+    assert written == ["./database/toy"]
+    (tmp_path / "elsewhere").mkdir()
+    assert dataset_choice.existing_folder(get_dataset("KITTI"), "elsewhere") == "elsewhere"
+    assert written == ["./database/toy"]
+
+
+COMMAND = re.compile(r"python -m tools\.(\w+)((?: (?!and|or)[\w./'-]+)*)")
+
+
+@pytest.mark.parametrize("database", [name for name in DATABASES if name not in ("Toy", "custom")])
+def test_who_has_no_data_is_told_how_to_get_them(database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = get_dataset(database)
+    with pytest.raises(DatasetError) as caught:
+        dataset_choice.existing_folder(dataset, None)
+    told = str(caught.value)
+    assert told.startswith(f"--data_dir {dataset.default_dir}: no such folder; {database} is expected there as ")
+    assert dataset.layout in told
+    assert told.endswith(", or give its folder with --data_dir")
+    module, arguments = COMMAND.search(told).groups()
+    assert module == "download"
+    assert find_source(arguments.split()[0]).name == database
+
+
+def test_data_are_fetched_to_the_folder_that_was_asked_for(tmp_path):
+    folder = str(tmp_path / "my data")
+    with pytest.raises(DatasetError, match=f"python -m tools.download CamVid --out '{folder}'$"):
+        dataset_choice.existing_folder(get_dataset("CamVid"), folder)
+    with pytest.raises(DatasetError, match="absent: no such folder; custom .* your images and labels lie in$"):
+        dataset_choice.existing_folder(custom_dataset(3), "absent")
+
+
+def test_dataset_of_flags():
+    assert dataset_choice.dataset_of_flags("ADE", DatasetFlags(database="ADE")) == get_dataset("ADE")
+    flags = DatasetFlags(database="custom", num_classes=3, ignore_label=9, image_mean=(1.0, 2.0, 3.0))
+    dataset = dataset_choice.dataset_of_flags("custom", flags)
+    assert (dataset.num_classes, dataset.image_mean) == (3, (1.0, 2.0, 3.0))
+    assert dataset.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
+
+
+def test_own_data_needs_a_number_of_classes():
+    with pytest.raises(FlagError, match="--database custom needs --num_classes"):
+        dataset_choice.own_dataset({"palette": "colours.txt"})

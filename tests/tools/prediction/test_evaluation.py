@@ -1,0 +1,387 @@
+"""Reading ahead, a checkpoint as a predict function, and scores of a split."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+import shutil
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from google.protobuf.message import EncodeError
+from PIL import Image
+
+from database.errors import ImageError
+from database.images import write_image
+from database.input_range import InputRange
+from database.layouts import Sample
+from model import pspnet_mg, resnet
+from model.pspnet_mg import Architecture
+from tests.tools.toy_runs import (
+    NARROW,
+    SIZE,
+    tensors_in,
+    tiny_config,
+    toy_record,
+    write_checkpoint,
+    write_random_pspnet,
+)
+from tools.errors import CheckpointError, NotFiniteError, OutOfMemoryError
+from tools.prediction.evaluation import Predictor, TowerPredictor, evaluate, predictor_on
+from tools.prediction.frozen_weights import FrozenWeights
+from tools.runtime import devices as cluster
+from tools.runtime.memory import free_closed_sessions
+
+CLASSES = 3
+ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
+
+
+def tiny_record(color_switch=False):
+    """The record of a network with 3 classes for windows of 32x32."""
+    record = toy_record(tiny_config("toy", "log", color_switch=color_switch))
+    return dataclasses.replace(record, architecture=ARCHITECTURE, image_mean=(10.0, 20.0, 30.0))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _narrow_resnet():
+    """Every network of this module is small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, ARCHITECTURE.network, NARROW)
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("random-pspnet")
+    yield write_random_pspnet(str(folder / "model.ckpt-1"), ARCHITECTURE)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def probabilities(checkpoint):
+    """A function that runs the network of the checkpoint on one window, mean already taken off."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [1, SIZE, SIZE, 3])
+        [output] = pspnet_mg.forward_graph([images], ARCHITECTURE)
+        tf.train.Saver().restore(session, checkpoint)
+        yield lambda window: session.run(output, {images: window[np.newaxis]})[0]
+
+
+def random_image(height, width, seed=0):
+    """Noise, darker in the upper half, so that more than one class is found in it."""
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    image[: height // 2] //= 8
+    return image
+
+
+def assert_labels_are_most_probable(labels, probabilities):
+    """Equal to the argmax, but for pixels where float32 cannot tell the two best apart."""
+    best = np.sort(probabilities, axis=-1)
+    clear = best[..., -1] - best[..., -2] > 1e-5
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(labels[clear], probabilities.argmax(axis=-1)[clear])
+    assert len(np.unique(labels)) > 1
+
+
+def test_predictor_equals_the_graph(checkpoint, probabilities):
+    image = random_image(SIZE, SIZE)
+    centred = image.astype(np.float32) - np.float32([10, 20, 30])
+    plain = probabilities(centred)
+    mirrored = probabilities(centred[:, ::-1])[:, ::-1]
+    with Predictor(checkpoint, tiny_record(), mirror=False) as predictor:
+        labels = predictor.labels(image)
+        assert labels.shape == (SIZE, SIZE)
+        assert_labels_are_most_probable(labels, plain)
+    with Predictor(checkpoint, tiny_record(), mirror=True) as predictor:
+        assert_labels_are_most_probable(predictor.labels(image), plain + mirrored)
+
+
+def test_predictor_feeds_bgr_where_the_network_saw_bgr(checkpoint, probabilities):
+    image = random_image(SIZE, SIZE, seed=1)
+    centred = image.astype(np.float32) - np.float32([10, 20, 30])
+    with Predictor(checkpoint, tiny_record(color_switch=True), mirror=False) as predictor:
+        assert_labels_are_most_probable(predictor.labels(image), probabilities(centred[..., ::-1]))
+
+
+def test_whole_images(checkpoint):
+    """Without windows, an image is padded to a multiple of the output stride and seen once."""
+    image = random_image(45, 61, seed=2)
+    padded = np.zeros((1, 48, 64, 3), np.float32)
+    padded[0, :45, :61] = image.astype(np.float32) - np.float32([10, 20, 30])
+    with tf.Graph().as_default(), tf.Session() as session:
+        [output] = pspnet_mg.forward_graph([tf.constant(padded)], ARCHITECTURE)
+        tf.train.Saver().restore(session, checkpoint)
+        expected = session.run(output)[0, :45, :61]
+    record = dataclasses.replace(tiny_record(), test_image_size=0)
+    with Predictor(checkpoint, record, mirror=False) as predictor:
+        assert predictor.engine_seconds == 0
+        assert_labels_are_most_probable(predictor.labels(image), expected)
+        assert predictor.engine_seconds > 0
+
+
+@pytest.mark.parametrize(("window", "multi_scale"), [(SIZE, False), (SIZE, True), (0, True)])
+def test_predictor_takes_images_of_any_size(checkpoint, window, multi_scale):
+    record = dataclasses.replace(tiny_record(), test_image_size=window)
+    with Predictor(checkpoint, record, multi_scale=multi_scale) as predictor:
+        graph = predictor._session.graph
+        operations = len(graph.get_operations())
+        for height, width in ((1, 1), (7, 40), (33, 32)):
+            labels = predictor.labels(random_image(height, width))
+            assert labels.shape == (height, width)
+            assert labels.max() < CLASSES
+        assert graph.finalized
+        assert len(graph.get_operations()) == operations
+    with pytest.raises(RuntimeError, match="closed"):
+        predictor.labels(random_image(SIZE, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        (
+            Architecture("resnet_v1_18", 4),
+            r"resnet_v1_18/logits/\w+' has the shape .* is needed: .*--database",
+        ),
+        (Architecture("resnet_v1_34", 3), "missing .it holds resnet_v1_18.: .*--network"),
+        (Architecture("resnet_v1_18", 3, stem="deep_128"), "conv1_1/.*--three_convs_beginning"),
+    ],
+)
+def test_checkpoint_of_another_network(checkpoint, architecture, words):
+    record = dataclasses.replace(tiny_record(), architecture=architecture)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        Predictor(checkpoint, record)
+    assert "\n" not in str(caught.value)
+
+
+def test_windows_that_do_not_fit_into_memory(checkpoint, monkeypatch):
+    def run(self, fetches, feed):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "OOM when allocating tensor with shape[2,8] and type float on x"
+        )
+
+    with Predictor(checkpoint, tiny_record(), mirror=False) as predictor:
+        monkeypatch.setattr(tf.Session, "run", run)
+        words = (
+            r"^out of memory with 1 windows of 32x32 \(tensor with shape\[2,8\] and type float on x\): lower "
+            "--test_image_size, or in predict.py and inference.py lower --windows_per_batch$"
+        )
+        with pytest.raises(OutOfMemoryError, match=words):
+            predictor.labels(random_image(SIZE, SIZE))
+
+
+@pytest.mark.parametrize("place", [(FrozenWeights, "_array"), (cluster, "open_session")])
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [(MemoryError("std::bad_alloc"), "std::bad_alloc"),
+     (EncodeError("Failed to serialize proto"), "Failed to serialize proto"),
+     (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[2,8] and type float on x"),
+      r"tensor with shape\[2,8\] and type float on x")],
+)  # fmt: skip
+def test_weights_that_do_not_fit_into_memory(checkpoint, monkeypatch, place, error, found):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(*place, refuse)
+    words = rf"^out of memory with the weights of \S+model.ckpt-1 \({found}\): end what else .*, or lower --gpu_num$"
+    with pytest.raises(OutOfMemoryError, match=words):
+        Predictor(checkpoint, tiny_record())
+
+
+def test_image_that_does_not_fit_into_memory(checkpoint):
+    image = np.broadcast_to(np.uint8(7), (2**24, 2**24, 3))
+    with Predictor(checkpoint, tiny_record()) as predictor:
+        words = (
+            r"^out of memory with an image of 16777216x16777216 and 3 classes \(Unable to allocate .*\): lower "
+            "--test_image_size, give --ms 0, or make the image smaller$"
+        )
+        with pytest.raises(OutOfMemoryError, match=words):
+            predictor.labels(image)
+
+
+def test_predictors_that_are_closed_are_forgotten(checkpoint):
+    gc.disable()  # it might come by itself
+    try:
+        with Predictor(checkpoint, tiny_record()) as predictor:
+            predictor.labels(random_image(SIZE, SIZE))
+        graph, session = (weakref.ref(held) for held in (predictor._session.graph, predictor._session))
+        del predictor
+        assert graph() is not None
+        free_closed_sessions()
+        assert graph() is None
+        assert session() is None
+    finally:
+        gc.enable()
+
+
+def test_activations_that_overflow_half_precision(checkpoint, tmp_path):
+    """Weights that half precision holds, of a layer in the middle, whose outputs it does not hold."""
+    arrays = tensors_in(checkpoint)
+    arrays[f"{ARCHITECTURE.network}/block2/unit_1/basic_v1/conv2/BatchNorm/gamma"] *= 3e4
+    prefix = write_checkpoint(str(tmp_path / "model.ckpt-1"), arrays)
+    image = random_image(SIZE, SIZE)
+    with Predictor(prefix, tiny_record(), mirror=False) as predictor:
+        predictor.labels(image)
+    with Predictor(prefix, tiny_record(), mirror=False, float_type="16") as predictor:
+        words = (
+            rf"^{prefix}: \d+ of \d+ probabilities are not finite in the window of {SIZE}x{SIZE} that reaches rows 0 "
+        )
+        with pytest.raises(NotFiniteError, match=words + ".*: give --float_type 32 instead of 16$"):
+            predictor.labels(image)
+
+
+def test_probabilities_that_are_not_finite_in_single_precision(checkpoint, monkeypatch):
+    with Predictor(checkpoint, tiny_record(), mirror=False) as predictor:
+        nan = np.full((1, SIZE, SIZE, ARCHITECTURE.num_classes), np.nan, np.float32)
+        monkeypatch.setattr(predictor._sliding, "_predict", lambda windows: nan)
+        with pytest.raises(
+            NotFiniteError, match=rf"^{checkpoint}: .* are not finite .*: give another checkpoint, or the"
+        ):
+            predictor.labels(random_image(SIZE, SIZE))
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+def test_the_image_is_named_whose_probabilities_are_not_finite(tmp_path, towers):
+    class Overflowing(FakePredictor):
+        def labels(self, image):
+            if image[0, 0, 0] == 2:
+                raise NotFiniteError("the window")
+            return super().labels(image)
+
+    samples = [write_sample(tmp_path, name, [[red]]) for name, red in (("a", 1), ("b", 2), ("c", 1))]
+    with pytest.raises(NotFiniteError, match=rf"^{samples[1].image}: the window$"):
+        evaluate(Overflowing(), samples, 3, towers=towers)
+
+
+class FakePredictor:
+    """Predicts the red channel."""
+
+    def labels(self, image):
+        return image[..., 0]
+
+
+def write_sample(folder, name, red, ids=None):
+    """A sample whose prediction will be `red` and whose truth is `ids`; None for no label."""
+    image = np.zeros((*np.shape(red), 3), np.uint8)
+    image[..., 0] = red
+    path, label = os.path.join(str(folder), f"{name}.png"), os.path.join(str(folder), f"{name}_label.png")
+    write_image(path, image)
+    if ids is not None:
+        write_image(label, np.asarray(ids, np.uint8))
+    return Sample(name, path, None if ids is None else label, {0: 0, 1: 1, 2: 2, 3: 3, 255: 255})
+
+
+def test_scores_by_hand(tmp_path):
+    samples = [
+        write_sample(tmp_path, "a", red=[[0, 0, 1]], ids=[[0, 0, 0]]),
+        write_sample(tmp_path, "b", red=[[1, 2], [1, 0]], ids=[[1, 255], [2, 255]]),
+        write_sample(tmp_path, "unlabelled", red=[[2, 2]]),
+    ]
+    visited = []
+    scores = evaluate(
+        FakePredictor(),
+        samples,
+        4,
+        visit=lambda *seen: visited.append((seen[0].name, seen[1].shape, seen[2].tolist())),
+    )
+    # 0: 2 of 3 found, none else called so. 1: 1 found, 2 others called so. 2: none of 1 found. 3: nowhere.
+    assert scores.iou == (pytest.approx(2 / 3), pytest.approx(1 / 3), 0.0, None)
+    assert scores.mean_iou == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
+    assert scores.pixel_accuracy == pytest.approx(3 / 5)
+    assert (scores.images, scores.pixels) == (2, 5)
+    assert visited == [
+        ("a", (1, 3, 3), [[0, 0, 1]]), ("b", (2, 2, 3), [[1, 2], [1, 0]]), ("unlabelled", (1, 2, 3), [[2, 2]])
+    ]  # fmt: skip
+
+
+class SlowFakePredictor(FakePredictor):
+    """Takes longer for the first images, and counts how many it works on at a time."""
+
+    def __init__(self):
+        self.lock, self.working, self.most = threading.Lock(), 0, 0
+
+    def labels(self, image):
+        with self.lock:
+            self.working += 1
+            self.most = max(self.most, self.working)
+        time.sleep(0.2 / (1 + image[0, 0, 0]))
+        with self.lock:
+            self.working -= 1
+        return super().labels(image)
+
+
+def test_towers_share_out_the_images(tmp_path):
+    samples = [write_sample(tmp_path, str(i), red=[[i, (i + 1) % 4]], ids=[[i, 0]]) for i in [0, 1, 2, 3] * 3]
+    results = []
+    for towers in (1, 3):
+        visited, predictor = [], SlowFakePredictor()
+        scores = evaluate(
+            predictor, samples, 4, visit=lambda *seen, v=visited: v.append((seen[0].name, seen[2].tolist())),
+            towers=towers,
+        )  # fmt: skip
+        assert predictor.most == towers
+        results.append((scores, visited))
+    assert results[0] == results[1]
+
+
+def test_predictors_of_towers_give_what_one_gives(checkpoint):
+    images = [random_image(SIZE + 5 * i, SIZE, seed=i) for i in range(5)]
+    with Predictor(checkpoint, tiny_record()) as predictor:
+        expected = [predictor.labels(image) for image in images]
+
+    def build(device):
+        return Predictor(checkpoint, tiny_record(), device=device)
+
+    with predictor_on(cluster.tower_devices(2), build) as predictor, ThreadPoolExecutor(4) as executor:
+        assert isinstance(predictor, TowerPredictor)
+        for labels, image, alone in zip(executor.map(predictor.labels, images), images, expected, strict=True):
+            assert labels.shape == image.shape[:2]
+            np.testing.assert_array_equal(labels, alone)
+
+
+def test_a_predictor_of_a_tower_is_free_again_after_a_fault(checkpoint):
+    with predictor_on(cluster.tower_devices(2), lambda d: Predictor(checkpoint, tiny_record(), device=d)) as predictor:
+        for _ in range(3):
+            with pytest.raises(ValueError, match="not enough values to unpack"):
+                predictor.labels(np.zeros([], np.uint8))
+        assert predictor.labels(random_image(SIZE, SIZE)).shape == (SIZE, SIZE)
+
+
+def test_no_scores_without_labels(tmp_path):
+    assert evaluate(FakePredictor(), [write_sample(tmp_path, "a", red=[[0]])], 4) is None
+    assert evaluate(FakePredictor(), [], 4) is None
+
+
+def test_file_that_cannot_be_read(tmp_path):
+    samples = [write_sample(tmp_path, name, red=[[0]], ids=[[0]]) for name in "abc"]
+    (tmp_path / "b.png").write_bytes(b"not an image")
+    visited = []
+    with pytest.raises(ImageError, match=r"b\.png: not an image"):
+        evaluate(FakePredictor(), samples, 4, visit=lambda sample, *more: visited.append(sample.name))
+    assert visited == ["a"]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_an_image_with_pixels_that_are_no_number_is_not_predicted(tmp_path, labelled):
+    path, label = str(tmp_path / "a.tif"), str(tmp_path / "label.png")
+    Image.fromarray(np.array([[0, np.inf]], np.float32)).save(path)
+    write_image(label, np.array([[0, 1]], np.uint8))
+    sample = Sample("a", path, label if labelled else None, {0: 0, 1: 1})
+    with pytest.raises(ImageError, match=f"^{path}: .*the first is inf in row 0, column 1"):
+        evaluate(FakePredictor(), [sample], 256)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_images_of_12_bits_are_predicted_as_their_input_range_says(tmp_path, labelled):
+    path, label = str(tmp_path / "deep.png"), str(tmp_path / "label.png")
+    write_image(path, np.array([[0, 4095]], np.uint16))
+    write_image(label, np.array([[0, 1]], np.uint8))
+    sample = Sample("a", path, label if labelled else None, {0: 0, 1: 1}, input_range=InputRange(4095))
+    seen = []
+    evaluate(FakePredictor(), [sample], 256, visit=lambda sample, image, predicted: seen.append(predicted.tolist()))
+    assert seen == [[[0, 255]]]

@@ -1,0 +1,114 @@
+"""The images of a folder, and names for results that no two images share."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from database.errors import ImageError
+from tools.prediction.input_images import images_in, typed_paths_in
+
+
+def test_images_in_a_folder(tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name in ("b.PNG", "a.jpg", "c.tiff", "d.gif", "e.ppm", "notes.txt", "png", ".hidden.png", "Thumbs.db"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "deeper.png").mkdir()
+    (tmp_path / "deeper.png" / "d.png").write_text("")
+    assert images_in(str(tmp_path)) == [
+        (name.split(".")[0], str(tmp_path / name)) for name in ("a.jpg", "b.PNG", "c.tiff", "d.gif", "e.ppm")
+    ]
+    assert caplog.messages == [
+        f"{tmp_path}: 2 of 7 files are no images by their suffix: 1 .txt, 1 without",
+        f"{tmp_path}: 1 folders in it are not looked into",
+    ]
+    (tmp_path / "a.png").write_text("")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c", "d", "e"]
+    (tmp_path / "a_png.png").write_text("")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "a_png-2", "b", "c", "d", "e"]
+
+
+def test_folder_without_images(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(ImageError, match=": no image is in this folder, by the suffix of its 1 files: 1 .txt$"):
+        images_in(str(tmp_path))
+
+
+def test_folder_of_folders(tmp_path):
+    for name in ("b c", "a", "@eaDir", ".git"):
+        (tmp_path / name).mkdir()
+    words = f": no image is in this folder, .* its 0 files; it has 2 folders, a, b c: .* --image_path {tmp_path}/a$"
+    with pytest.raises(ImageError, match=words):
+        images_in(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "paths"),
+    [
+        ("a.png", ["a.png"]),
+        (" 'has space.png' ", ["has space.png"]),
+        ('"has space.png"', ["has space.png"]),
+        ("has space.png", ["has space.png"]),
+        (r"has\ space.png", ["has space.png"]),
+        ("file://{here}/has%20space.png", ["{here}/has space.png"]),
+        ("file://localhost{here}/a.png", ["{here}/a.png"]),
+        ("FILE://{here}/%C3%A4.png", ["{here}/ä.png"]),
+        (r"a.png has\ space.png 'has space.png'", ["a.png", "has space.png", "has space.png"]),
+        ("file://{here}/a.png file://{here}/has%20space.png", ["{here}/a.png", "{here}/has space.png"]),
+        (r"back\slash.png", [r"back\slash.png"]),
+        ("it's.png", ["it's.png"]),
+        (r"it\'s.png", ["it's.png"]),
+        ("~/a.png", ["{here}/a.png"]),
+        ("absent one.png", ["absent one.png"]),
+        ("'absent.png'", ["absent.png"]),
+        ("a.png absent.png", ["a.png absent.png"]),
+        ("file:///no%20where.png", ["/no where.png"]),
+        ("'", [""]),
+    ],
+)
+def test_paths_as_terminals_write_them(tmp_path, monkeypatch, line, paths):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.png", "has space.png", "ä.png", r"back\slash.png", "it's.png"):
+        (tmp_path / name).touch()
+    here = str(tmp_path)
+    assert typed_paths_in(line.replace("{here}", here)) == [path.replace("{here}", here) for path in paths]
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=6).map(
+    lambda name: f"{name[:2]} {name[2:]}.png".replace("/", "#")
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(NAMES, min_size=1, max_size=2, unique=True))
+def test_any_name_is_found_however_it_is_written(names):
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [os.path.join(folder, name) for name in names]
+        for path in paths:
+            Path(path).touch()
+        escaped = [re.sub(r"([^A-Za-z0-9/._-])", r"\\\1", path) for path in paths]
+        assert typed_paths_in(" ".join(map(shlex.quote, paths))) == paths
+        assert typed_paths_in(" ".join(escaped)) == paths
+        assert typed_paths_in(" ".join(Path(path).as_uri() for path in paths)) == paths
+        for path in paths:
+            assert typed_paths_in(path) == [path]
+
+
+def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    with pytest.raises(ImageError, match=r"absent: the folder cannot be read \(No such file or directory\)"):
+        images_in(str(tmp_path / "absent"))
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the one who runs the tests may be allowed to read everything
+    with pytest.raises(ImageError, match=r"closed: the folder cannot be read \(Permission denied\)"):
+        images_in("closed")

@@ -1,0 +1,152 @@
+"""The record of a ResNet: what a run takes from it; written, read back, and refused where it is damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from database.datasets import custom_dataset, get_dataset
+from model.pspnet_mg import Architecture
+from tools.errors import RecordError
+from tools.flags.train import TrainConfig
+from tools.runs.record import BackboneRecord, ModelRecord
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+FROM_CAFFE = BackboneRecord(
+    network="resnet_v1_50",
+    stem="deep_128",
+    pool_padding="symmetric",
+    stride_convention="caffe",
+    image_mean=IMAGENET_MEAN,
+    color_switch=True,
+)
+PSPNET_FROM_CAFFE = dataclasses.replace(
+    FROM_CAFFE, output_stride=16, resize_grid="align_corners", pyramid_depth=40, head_depth=96, auxiliary_depth=24,
+    pyramid_order="upsample_first",
+)  # fmt: skip
+
+
+def record_of_run(dataset=None, backbone=FROM_CAFFE, **flags) -> ModelRecord:
+    config = TrainConfig(batch_size=2, **flags)
+    return ModelRecord.of_run(config, dataset or get_dataset("Cityscapes"), backbone)
+
+
+def test_as_the_resnet_was_made():
+    record = record_of_run()
+    architecture = record.architecture
+    assert (architecture.stem, architecture.pool_padding) == ("deep_128", "symmetric")
+    assert architecture.stride_convention == "caffe"
+    assert (record.image_mean, record.color_switch) == (IMAGENET_MEAN, True)
+
+
+def test_flags_win():
+    record = record_of_run(
+        three_convs_beginning=False, pool_padding="same", stride_convention="slim", color_switch=False
+    )
+    architecture = record.architecture
+    assert (architecture.stem, architecture.pool_padding) == ("conv7", "same")
+    assert architecture.stride_convention == "slim"
+    assert record.color_switch is False
+    own = custom_dataset(3, image_mean=(1.0, 2.0, 3.0))
+    flags = {"database": "custom", "num_classes": 3, "image_mean": (1.0, 2.0, 3.0)}
+    assert record_of_run(own, **flags).image_mean == (1.0, 2.0, 3.0)
+
+
+def test_head_as_the_pspnet_was_made():
+    architecture = record_of_run(backbone=PSPNET_FROM_CAFFE).architecture
+    assert (architecture.output_stride, architecture.resize_grid) == (16, "align_corners")
+    assert (architecture.pyramid_depth, architecture.head_depth, architecture.auxiliary_depth) == (40, 96, 24)
+    assert architecture.pyramid_order == "upsample_first"
+
+
+def test_flags_of_the_head_win():
+    architecture = record_of_run(backbone=PSPNET_FROM_CAFFE, output_stride=8, resize_grid="legacy").architecture
+    assert (architecture.output_stride, architecture.resize_grid) == (8, "legacy")
+
+
+def test_another_network_is_refused():
+    words = "--network is resnet_v1_101 and --fine_tune_filename is recorded as resnet_v1_50: give --network resnet_v1"
+    with pytest.raises(RecordError, match=words):
+        record_of_run(network="resnet_v1_101")
+
+
+@pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])
+def test_without_a_record(backbone):
+    """As slim's checkpoints want it, with the mean of the dataset."""
+    record = record_of_run(backbone=backbone)
+    architecture = record.architecture
+    assert (architecture.stem, architecture.pool_padding) == ("conv7", "same")
+    assert architecture.stride_convention == "reference"
+    assert architecture == Architecture("resnet_v1_50", 19)
+    assert (record.image_mean, record.color_switch) == (get_dataset("Cityscapes").image_mean, False)
+
+
+@pytest.mark.parametrize("image_mean", [IMAGENET_MEAN, None])
+@pytest.mark.parametrize("checkpoint", ["model.ckpt", None])
+def test_record_comes_back_as_written(tmp_path, image_mean, checkpoint):
+    record = dataclasses.replace(PSPNET_FROM_CAFFE, image_mean=image_mean, checkpoint=checkpoint)
+    record.write(str(tmp_path))
+    assert os.listdir(tmp_path) == ["config.json"]
+    assert BackboneRecord.read(str(tmp_path)) == record
+
+
+@pytest.mark.parametrize("backbone", [FROM_CAFFE, PSPNET_FROM_CAFFE])
+def test_record_of_a_whole_run(tmp_path, backbone):
+    run = record_of_run(backbone=backbone)
+    run.write(str(tmp_path))
+    backbone = dataclasses.replace(backbone, class_names=get_dataset("Cityscapes").class_names)
+    assert BackboneRecord.read(str(tmp_path)) == backbone
+    assert BackboneRecord.of_checkpoint(str(tmp_path / "model.ckpt-7")) == backbone
+
+
+def test_record_is_of_one_checkpoint_of_its_folder(tmp_path):
+    record = dataclasses.replace(FROM_CAFFE, checkpoint="model.ckpt")
+    record.write(str(tmp_path))
+    assert BackboneRecord.of_checkpoint(str(tmp_path / "model.ckpt")) == record
+    assert BackboneRecord.of_checkpoint(str(tmp_path / "other.ckpt")) is None
+    assert BackboneRecord.of_checkpoint(str(tmp_path / "nowhere" / "model.ckpt")) is None
+
+
+def test_record_without_a_name_is_of_every_checkpoint(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"backbone": {"network": "resnet_v1_50"}}))
+    assert BackboneRecord.of_checkpoint(str(tmp_path / "other.ckpt")) == BackboneRecord("resnet_v1_50")
+
+
+def test_no_record(tmp_path):
+    assert BackboneRecord.read(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "not the configuration of a checkpoint (no object)"),
+        ('{"backbone": 3}', "not the configuration of a checkpoint ('backbone' alone is expected, an object)"),
+        ('{"backbone": {}, "more": 1}', "not the configuration of a checkpoint ('backbone' alone"),
+        ('{"backbone": {}}', "'backbone.network' is missing"),
+        ('{"backbone": {"network": "vgg"}}', "'backbone.network' is \"vgg\", expected one of resnet_v1_18"),
+        (
+            '{"backbone": {"network": "resnet_v1_18", "depth": 1}}',
+            "'backbone.depth' is unknown, expected network, stem",
+        ),
+        (
+            '{"backbone": {"network": "resnet_v1_18", "image_mean": [1, 2]}}',
+            "'backbone.image_mean' is [1, 2], expected three numbers in 0..255 or null",
+        ),
+        (
+            '{"backbone": {"network": "resnet_v1_18", "checkpoint": 3}}',
+            "'backbone.checkpoint' is 3, expected a name or null",
+        ),
+        (
+            '{"backbone": {"network": "resnet_v1_18", "class_names": ["road", 3]}}',
+            "'backbone.class_names' is [\"road\", 3], expected a list of names or null",
+        ),
+    ],
+)
+def test_damaged_record(tmp_path, text, words):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RecordError) as caught:
+        BackboneRecord.read(str(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: {words}")

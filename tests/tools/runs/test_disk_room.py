@@ -1,0 +1,61 @@
+"""Whether the snapshots of a run fit."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from tools.runs.disk_room import nearest_folder, room_warning
+
+SIZE = 500_000_000
+
+
+def warning(free, tmp_path, **changes):
+    asked = []
+
+    def disk_usage(path):
+        asked.append(path)
+        return SimpleNamespace(free=free)
+
+    options = {"keep": 5, "keeps_best": False, **changes}
+    told = room_warning(str(tmp_path / "log" / "new"), SIZE, disk_usage=disk_usage, **options)
+    assert asked == [str(tmp_path)]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 6),
+        ({"keep": 1}, 2),
+        ({"keeps_best": True}, 7),
+        ({"there_already": 5}, 1),
+        ({"keep": 1, "there_already": 2}, 1),
+    ],
+)
+def test_snapshots_that_just_fit(tmp_path, changes, count):
+    assert warning(count * SIZE, tmp_path, **changes) is None
+    assert f"up to {count} snapshots of 0.50 GB each" in warning(count * SIZE - 1, tmp_path, **changes)
+
+
+def test_both_numbers_and_the_flags_are_named(tmp_path):
+    assert warning(1_230_000_000, tmp_path) == (
+        f"--log_dir {tmp_path}/log/new has 1.23 GB free, and up to 6 snapshots of 0.50 GB each will take 3.00 GB: "
+        "lower --keep, or give another --log_dir"
+    )
+
+
+def test_the_disk_itself(tmp_path):
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    assert room_warning(str(tmp_path), 1, keep=1, keeps_best=False) is None
+    assert "snapshots" in room_warning(str(tmp_path), free, keep=1, keeps_best=False)
+
+
+def test_nearest_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    assert nearest_folder(str(tmp_path / "a" / "b")) == str(tmp_path)
+    assert nearest_folder(str(tmp_path / "file" / "b")) == str(tmp_path / "file")
+    monkeypatch.chdir(tmp_path)
+    assert nearest_folder("a") == str(tmp_path)

@@ -1,0 +1,213 @@
+"""One process at a time in a run's folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import pytest
+
+from tools.errors import RunLockError
+from tools.runs import lock as module
+from tools.runs.lock import LOCK_NAME, Holder, run_lock
+
+CHILD = """
+import sys, time
+from tools.runs.lock import run_lock
+with run_lock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_by_a_child(folder):
+    """A child process that holds the lock until its input ends."""
+    command = [sys.executable, "-c", CHILD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        yield child
+
+
+def write_lock(folder, **changes):
+    """Leaves a lock as a process on this host would that is over."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as over:
+        pass
+    holder = Holder(over.pid, socket.gethostname(), "2026-01-02 03:04:05+00:00", "train.py --seed 1")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LOCK_NAME).write_text(json.dumps({**asdict(holder), **changes}))
+
+
+def no_locks(monkeypatch):
+    """A file system without flock."""
+
+    def flock(*arguments):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(module.fcntl, "flock", flock)
+
+
+def test_lock_says_who_holds_it_and_goes_with_what_was_created(tmp_path):
+    with run_lock(str(tmp_path / "log" / "Toy" / "run")):
+        holder = json.loads((tmp_path / "log" / "Toy" / "run" / "lock").read_text())
+    assert holder.keys() == {"pid", "host", "started", "command"}
+    assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", holder["started"])
+    assert os.listdir(tmp_path) == []
+
+
+def test_released_after_an_exception_and_what_is_there_stays(tmp_path):
+    def fail():
+        with run_lock(str(tmp_path / "run")):
+            (tmp_path / "run" / "training.csv").touch()
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        fail()
+    assert os.listdir(tmp_path / "run") == ["training.csv"]
+    with run_lock(str(tmp_path / "run")):
+        pass
+
+
+def test_second_process_is_told_who_is_the_first(tmp_path):
+    with held_by_a_child(tmp_path) as child:
+        with pytest.raises(RunLockError) as caught, run_lock(str(tmp_path)):
+            pass
+        holder = json.loads((tmp_path / LOCK_NAME).read_text())
+        assert holder["pid"] == child.pid
+        assert str(caught.value) == (
+            f"{tmp_path}: process {child.pid} on {socket.gethostname()}, started {holder['started']} trains in this "
+            "folder: wait for its end, or give another --log_dir"
+        )
+    with run_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+
+
+def test_lock_of_a_killed_process_is_taken_over(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with held_by_a_child(tmp_path) as child:
+        child.kill()
+        child.wait()
+        with run_lock(str(tmp_path)):
+            assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+    [line] = caplog.messages
+    assert re.fullmatch(
+        rf"process {child.pid} on \S+, started .* is over: its lock {tmp_path}/lock is taken over", line
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_number_that_another_process_has_by_now_does_not_keep_a_lock(tmp_path):
+    write_lock(tmp_path, pid=os.getppid())
+    with run_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+
+
+def test_lock_of_another_host_is_left(tmp_path):
+    write_lock(tmp_path, host="elsewhere", pid=7)
+    before = (tmp_path / LOCK_NAME).read_text()
+    with pytest.raises(RunLockError) as caught, run_lock(str(tmp_path)):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}: process 7 on elsewhere, started 2026-01-02 03:04:05+00:00 trained in this folder, and whether it "
+        f"still does cannot be told from here: if it does not, remove {tmp_path}/lock"
+    )
+    assert (tmp_path / LOCK_NAME).read_text() == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", '{"pid": 1}'])
+def test_lock_that_says_nothing_counts_by_the_system(tmp_path, text, monkeypatch):
+    (tmp_path / LOCK_NAME).write_text(text)
+    with run_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+    (tmp_path / LOCK_NAME).write_text(text)
+    no_locks(monkeypatch)
+    with pytest.raises(RunLockError, match="another process trained in .* cannot be told"), run_lock(str(tmp_path)):
+        pass
+
+
+def test_without_locks_of_the_system_the_process_counts(tmp_path, monkeypatch):
+    no_locks(monkeypatch)
+    write_lock(tmp_path)
+    with run_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+        with (
+            pytest.raises(RunLockError, match=rf"process {os.getpid()} on .* trains .*another one by now, remove"),
+            run_lock(str(tmp_path)),
+        ):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_process_of_another_user_exists(tmp_path, monkeypatch):
+    def kill(pid, number):
+        raise PermissionError
+
+    no_locks(monkeypatch)
+    write_lock(tmp_path)
+    monkeypatch.setattr(module.os, "kill", kill)
+    with pytest.raises(RunLockError, match="trains in this folder"), run_lock(str(tmp_path)):
+        pass
+
+
+def test_lock_that_was_removed_and_taken_by_another_is_not_released(tmp_path):
+    with run_lock(str(tmp_path)):
+        os.unlink(tmp_path / LOCK_NAME)
+        write_lock(tmp_path)
+    assert os.listdir(tmp_path) == [LOCK_NAME]
+
+
+def test_lock_that_is_released_while_it_is_opened_is_taken_anew(tmp_path, monkeypatch):
+    """The first file that is opened is gone before it is locked."""
+    write_lock(tmp_path)
+    lock, taken = module._lock, []
+
+    def remove_first(descriptor):
+        if not taken:
+            os.unlink(tmp_path / LOCK_NAME)
+        taken.append(lock(descriptor))
+        return taken[-1]
+
+    monkeypatch.setattr(module, "_lock", remove_first)
+    with run_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+    assert taken == [True, True]
+
+
+def test_lock_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def pwrite(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.os, "pwrite", pwrite)
+    with pytest.raises(OSError, match="No space left"), run_lock(str(tmp_path / "run")):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_of_locking_are_not_hidden(tmp_path, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module.fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output error"), run_lock(str(tmp_path)):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_that_may_not_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError), run_lock(str(tmp_path)):
+        pass
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / "log").touch()
+    with pytest.raises(OSError, match="log"), run_lock(str(tmp_path / "log" / "run")):
+        pass

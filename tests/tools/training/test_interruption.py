@@ -1,0 +1,98 @@
+"""What is told of a training that is stopped while no step of it is running."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from tests.tools.snapshot_folders import write
+from tools.console import run_script
+from tools.runs.folder import RunFolder
+from tools.runtime.stop_requests import stopping_at_warnings
+from tools.training.interruption import RunSoFar
+
+AGAIN = "start again with the same command"
+
+
+def snapshot_in(folder: RunFolder, step: int) -> None:
+    write(folder.snapshot(step), str(step), 0)
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    return RunFolder(str(tmp_path / "log" / "Toy" / "run[1]"))
+
+
+def told_in(folder: RunFolder, *, goes_on: bool) -> RunSoFar:
+    so_far = RunSoFar()
+    so_far.is_in(folder, goes_on=goes_on)
+    return so_far
+
+
+def test_before_a_folder_is_known():
+    assert RunSoFar().told() == f"before the first step: nothing was written: {AGAIN}"
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_without_a_snapshot(folder, goes_on):
+    so_far = told_in(folder, goes_on=goes_on)
+    for _ in range(2):
+        assert so_far.told() == (
+            f"before the first step: {folder.path} has no snapshot, nothing of the training is saved: {AGAIN}"
+        )
+        os.makedirs(folder.snapshots, exist_ok=True)
+
+
+def test_run_that_goes_on(folder):
+    for step in (9, 10):
+        snapshot_in(folder, step)
+    told = told_in(folder, goes_on=True).told()
+    assert re.search(rf"before the first step: nothing new .* up to step 10: {AGAIN}$", told)
+
+
+def test_run_that_will_be_set_aside(folder):
+    snapshot_in(folder, 9)
+    so_far = told_in(folder, goes_on=False)
+    assert re.search(f"up to step 9: {AGAIN}, which sets that run aside, or add --resume_step latest", so_far.told())
+    moved_to = folder.set_aside_earlier_run()
+    assert os.listdir(moved_to)
+    assert "nothing of the training is saved" in so_far.told()
+    snapshot_in(folder, 9)
+    assert re.search("has the snapshot of step 9: go on with the same flags and --resume_step latest", so_far.told())
+
+
+def test_snapshot_that_the_command_wrote(folder):
+    """Also in the place of one that was there."""
+    for step in (4, 8):
+        snapshot_in(folder, step)
+    so_far = told_in(folder, goes_on=True)
+    os.utime(folder.snapshot(4) + ".index", (1, 1))
+    assert f"{folder.path} has the snapshot of step 4: go on" in so_far.told()
+
+
+def interrupted(told) -> int:
+    def main(arguments):
+        with stopping_at_warnings(told):
+            raise KeyboardInterrupt
+
+    return run_script(main, [], ())
+
+
+def test_line_of_a_run_that_was_interrupted(folder, capsys):
+    so_far = told_in(folder, goes_on=False)
+    assert interrupted(so_far.told) == 130
+    err = capsys.readouterr().err
+    assert err == f"interrupted {so_far.told()}\n"
+    assert folder.path in err
+
+
+def test_the_inner_block_tells(capsys):
+    def main(arguments):
+        with stopping_at_warnings("outside"), stopping_at_warnings("in scoring"):
+            signal.raise_signal(signal.SIGINT)
+
+    assert run_script(main, [], ()) == 130
+    assert capsys.readouterr().err == "interrupted in scoring\n"

@@ -1,0 +1,87 @@
+"""What the flags of a training run mean to its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from database.augment import Augmentation
+from database.dynamic_sizes import DynamicSizes
+from database.layouts import Sample
+from model.pspnet_mg import Architecture
+from model.training_graph import TrainingOptions
+from tests.tools.toy_runs import NETWORK, SIZE, tiny_config, toy_record
+from tools.flags.train import TrainConfig
+from tools.training.settings import augmentation_of, batches_of, dynamic_sizes_of, options_of
+
+
+def test_augmentation_by_flags():
+    config = TrainConfig(batch_size=2, train_image_size=713)
+    by_default = Augmentation(
+        (713, 713), scale_range=(0.5, 2.0), max_rotation=10.0, mirror=True, jitter_colors=True, gaussian_blur=False
+    )
+    assert augmentation_of(config) == by_default
+    config = TrainConfig(
+        batch_size=2, train_image_size=713, random_scale=False, random_rotate=False, random_mirror=False,
+        random_blur=False, gaussian_blur=True,
+    )  # fmt: skip
+    assert augmentation_of(config) == dataclasses.replace(
+        by_default, scale_range=(1.0, 1.0), max_rotation=0.0, mirror=False, jitter_colors=False, gaussian_blur=True
+    )
+    assert augmentation_of(TrainConfig(batch_size=2, scale_min=0.7, scale_max=0.9)).scale_range == (0.7, 0.9)
+
+
+def test_dynamic_sizes_by_flags():
+    config = TrainConfig(batch_size=2, dynamic_size=True, dynamic_short_sides=(240, 320), random_mirror=False)
+    architecture = Architecture(NETWORK, 3, output_stride=16)
+    assert dynamic_sizes_of(config, architecture) == DynamicSizes((240, 320), 1000, multiple=16, jitter_colors=True)
+    changed = dataclasses.replace(config, random_mirror=True, random_blur=False, gaussian_blur=True)
+    expected = DynamicSizes((240, 320), 1000, multiple=16, mirror=True, gaussian_blur=True)
+    assert dynamic_sizes_of(changed, architecture) == expected
+
+
+@pytest.mark.parametrize("color_switch", [False, True])
+def test_batches_are_fed_as_recorded(tmp_path, color_switch):
+    """From the second step on: each image less the mean, RGB or BGR."""
+    mean = np.array((10.5, 20.25, 30.0))
+    samples, pixels = [], np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        image_path, label_path = (str(tmp_path / f"{kind}-{index}.png") for kind in ("image", "label"))
+        Image.fromarray(image).save(image_path)
+        Image.fromarray(np.full((SIZE, SIZE), index, np.uint8)).save(label_path)
+        samples.append(Sample(str(index), image_path, label_path, {0: 2, 1: 0, 2: 1}))
+    config = tiny_config(
+        str(tmp_path), str(tmp_path / "log"), color_switch=color_switch, random_scale=False, random_rotate=False,
+        random_mirror=False, random_blur=False, seed=4,
+    )  # fmt: skip
+    record = dataclasses.replace(toy_record(config), image_mean=tuple(mean))
+    drawn = []
+    for first_step in (0, 1):
+        with tf.Graph().as_default(), tf.Session() as session:
+            batches = batches_of(config, record, samples, ["/cpu:0"], first_step)
+            session.run(batches.initializer)
+            for _ in range(2 - first_step):
+                indices, [images], [labels] = session.run([batches.sample_indices, batches.images, batches.labels])
+                drawn.append(indices.tolist())
+                fed = (pixels[indices] - mean)[..., :: -1 if color_switch else 1]
+                np.testing.assert_allclose(images, fed, rtol=0, atol=1e-4)
+                np.testing.assert_array_equal(labels[:, 0, 0], np.array([2, 0, 1])[indices])
+    assert drawn[1] == drawn[2]
+    assert drawn[0] != drawn[1]
+
+
+def test_training_options_by_flags():
+    changes = {
+        "loss_type": "ohem", "ohem_threshold": 0.5, "ohem_min_kept": 77,
+        "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
+        "weight_decay_rate2": 0.25, "consider_dilated": True, "new_layer_names": ("psp",), "bn_frozen": True,
+        "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,
+        "float_type": "bf16", "seed": 9,
+    }  # fmt: skip
+    weights = (1.0, 2.0)
+    config = TrainConfig(batch_size=2, class_weights="weights.txt", **changes)
+    assert options_of(config, weights) == TrainingOptions(class_weights=weights, **changes)

@@ -1,0 +1,1 @@
+"""Checks a whole dataset: faults, statistics, a page of thumbnails."""

@@ -1,0 +1,185 @@
+"""What was found in a dataset, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from database.counts import number_of
+from database.datasets import Dataset
+from tools.check_dataset.statistics import SplitStatistics
+from tools.prediction.tables import markdown_row, percent
+from tools.training.class_weights import weights_of_counts
+
+LISTED_FAULTS = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong: the split and one line."""
+
+    split: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in a dataset.
+
+    Attributes:
+        dataset: its record.
+        data_dir: its folder.
+        counts: images of each split that is there.
+        statistics: of the samples that were looked at, by split.
+        absent: why a split is not there, by split.
+        faults: in the order of the splits.
+        seed: of the sample, where not all images were looked at.
+    """
+
+    dataset: Dataset
+    data_dir: str
+    counts: Mapping[str, int]
+    statistics: Mapping[str, SplitStatistics]
+    absent: Mapping[str, str]
+    faults: Sequence[Fault]
+    seed: int
+
+    @property
+    def verdict(self) -> str:
+        """One line: how many images, how many faults."""
+        looked_at = sum(statistics.images for statistics in self.statistics.values())
+        of = sum(self.counts.values())
+        images = number_of(of, "image")
+        images = images if looked_at == of else f"{looked_at} of {images}"
+        faults = number_of(len(self.faults), "fault") if self.faults else "no fault"
+        return f"{self.dataset.name}: {faults} in {images} of {', '.join(self.counts) or 'no split'}"
+
+
+def fault_lines(faults: Sequence[Fault]) -> list[str]:
+    """The first faults, a line each, and how many more there are."""
+    lines = [f"{fault.split}: {fault.message}" for fault in faults[:LISTED_FAULTS]]
+    more = len(faults) - LISTED_FAULTS
+    return [*lines, f"and {more} more, in report.json"] if more > 0 else lines
+
+
+def mean_flag(color: Sequence[float]) -> str:
+    """A colour as `--image_mean` takes it."""
+    return ",".join(f"{value:.2f}" for value in color)
+
+
+def markdown(findings: Findings) -> str:
+    """The report to read."""
+    lines = [f"# {findings.verdict}", "", f"Folder: `{findings.data_dir}`", ""]
+    if findings.faults:
+        lines += ["## Faults", "", *(f"- {line}" for line in fault_lines(findings.faults)), ""]
+    for split, statistics in findings.statistics.items():
+        lines += [f"## {split}", "", *_split_lines(findings, split, statistics), ""]
+    if findings.absent:
+        lines += ["## Not there", "", *(f"- {split}: {reason}" for split, reason in findings.absent.items()), ""]
+    return "\n".join(lines)
+
+
+def _split_lines(findings: Findings, split: str, statistics: SplitStatistics) -> list[str]:
+    count = findings.counts[split]
+    sampled = f"; {statistics.images} of them looked at, chosen by seed {findings.seed}"
+    images = f"{number_of(count, 'image')}{'' if statistics.images == count else sampled}"
+    lines = [f"{images}; {number_of(statistics.labels, 'label')} read.", ""]
+    if statistics.sizes:
+        lines += [*_size_lines(statistics), "", *_color_lines(findings.dataset, statistics), ""]
+    if statistics.labels:
+        lines += _class_lines(findings.dataset, statistics)
+    return lines
+
+
+def _size_lines(statistics: SplitStatistics) -> list[str]:
+    (height, width), times = statistics.sizes.most_common(1)[0]
+    lines = [markdown_row(("pixels", "smallest", "median", "largest")), "| :--- | ---: | ---: | ---: |"]
+    for name, values in _extents(statistics).items():
+        cells = (f"{values['min']}", f"{values['median']:g}", f"{values['max']}")
+        lines.append(markdown_row((name, *cells)))
+    sizes = number_of(len(statistics.sizes), "size")
+    most = f"the most frequent is {height}x{width} (height x width), of {times} of {statistics.sizes.total()} images"
+    return [*lines, "", f"{sizes}; {most}."]
+
+
+def _extents(statistics: SplitStatistics) -> dict[str, dict[str, float]]:
+    """Smallest, median and largest height and width."""
+    sizes = np.array(list(statistics.sizes.elements()))
+    return {
+        name: {
+            "min": int(sizes[:, axis].min()),
+            "median": float(np.median(sizes[:, axis])),
+            "max": int(sizes[:, axis].max()),
+        }
+        for axis, name in enumerate(("height", "width"))
+    }
+
+
+def _color_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
+    mean, deviation = statistics.color_mean, statistics.color_deviation
+    assert mean is not None
+    assert deviation is not None
+    return [
+        f"Mean colour, red, green and blue of 0..255: `--image_mean {mean_flag(mean)}`, standard deviation "
+        f"{mean_flag(deviation)}. What the scripts take off unless told otherwise: {mean_flag(dataset.image_mean)}."
+    ]
+
+
+def _class_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
+    weights = weights_of_counts(statistics.pixels, statistics.seen_among) if statistics.pixels.any() else None
+    lines = [
+        markdown_row(("id", "class", "pixels", "share %", "images", "weight by median_freq")),
+        "| ---: | :--- | ---: | ---: | ---: | ---: |",
+    ]
+    for train_id, (name, pixels, share, images) in enumerate(
+        zip(dataset.class_names, statistics.pixels, statistics.shares, statistics.images_with, strict=True)
+    ):
+        weight = "" if weights is None or not images else f"{weights[train_id]:.3f}"
+        lines.append(markdown_row((str(train_id), name, str(pixels), percent(share), str(images), weight)))
+    unknown = f", and {statistics.unknown} pixels have ids of no class" if statistics.unknown else ""
+    lines += ["", f"Shares are of the valid pixels; {percent(statistics.ignored_share)} % of all are ignored{unknown}."]
+    missing = [name for name, pixels in zip(dataset.class_names, statistics.pixels, strict=True) if not pixels]
+    return [*lines, "", f"In no image: {', '.join(missing)}."] if missing else lines
+
+
+def as_json(findings: Findings) -> str:
+    """The report for programs; fractions are 0..1, sizes in pixels."""
+    content = {
+        "database": findings.dataset.name,
+        "data_dir": findings.data_dir,
+        "verdict": findings.verdict,
+        "faults": [dataclasses.asdict(fault) for fault in findings.faults],
+        "splits": {
+            split: {"images": findings.counts[split], **_split_object(findings.dataset, statistics)}
+            for split, statistics in findings.statistics.items()
+        },
+        "absent": dict(findings.absent),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _split_object(dataset: Dataset, statistics: SplitStatistics) -> dict[str, Any]:
+    sizes = [
+        {"height": height, "width": width, "images": count} for (height, width), count in statistics.sizes.most_common()
+    ]
+    classes = zip(dataset.class_names, statistics.pixels, statistics.shares, statistics.images_with, strict=True)
+    return {
+        "looked_at": statistics.images,
+        "labels": statistics.labels,
+        "sizes": sizes,
+        "extents": _extents(statistics) if statistics.sizes else None,
+        "color_mean": statistics.color_mean,
+        "color_deviation": statistics.color_deviation,
+        "ignored_pixels": statistics.ignored,
+        "ignored_share": statistics.ignored_share,
+        "unknown_pixels": statistics.unknown,
+        "classes": [
+            {"name": name, "pixels": int(pixels), "share": float(share), "images": int(images)}
+            for name, pixels, share, images in classes
+        ],
+    }

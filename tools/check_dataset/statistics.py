@@ -1,0 +1,152 @@
+"""What is found in the images and labels of a split: sizes, colours, pixels of classes, and faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from database.classes import IGNORE_LABEL
+from database.color_masks import Color
+from database.errors import DatasetError, ImageError
+from database.images import read_image, read_label_with_table
+from database.layouts import Sample
+from database.loading import check_same_size, unknown_id
+from tools.training.label_rules import LabelTally, counts_by_id
+
+_LEVELS = np.arange(256)
+
+_Color = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """What is found in one sample.
+
+    Attributes:
+        sample: which.
+        size: (height, width) of the image in pixels, None where it cannot be read.
+        color_counts: int64 [3, 256], pixels by red, green and blue, None where it cannot be read.
+        id_counts: pixels by id in the label file; empty without a label.
+        faults: one line each.
+        table: the colours of a palette image by index, see `images.read_label_with_table`.
+    """
+
+    sample: Sample
+    size: tuple[int, int] | None
+    color_counts: np.ndarray | None
+    id_counts: Mapping[int, int]
+    faults: tuple[str, ...]
+    table: Sequence[Color] = ()
+
+
+def inspect(sample: Sample) -> SampleFacts:
+    """Reads image and label of a sample; what is wrong with them is noted instead of raised."""
+    faults: list[str] = []
+    size = color_counts = None
+    id_counts: dict[int, int] = {}
+    table: list[Color] = []
+    try:
+        image = read_image(sample.image, input_range=sample.input_range)
+        size = image.shape[0], image.shape[1]
+        color_counts = np.stack([np.bincount(image[:, :, channel].ravel(), minlength=256) for channel in range(3)])
+    except ImageError as error:
+        faults.append(str(error))
+    try:
+        if sample.label is not None:
+            ids, table = read_label_with_table(sample.label, colors=sample.colors)
+            id_counts = counts_by_id(ids)
+            unknown = {file_id: pixels for file_id, pixels in id_counts.items() if file_id not in sample.label_map}
+            faults += [str(unknown_id(sample.label, file_id, pixels)) for file_id, pixels in unknown.items()]
+            if size is not None:
+                check_same_size(sample, size, ids.shape)
+    except (DatasetError, ImageError) as error:
+        faults.append(str(error))
+    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table)
+
+
+class SplitStatistics:
+    """Sums over the samples of a split.
+
+    Attributes:
+        images: samples that were added.
+        labels: those whose label could be read.
+        sizes: images by (height, width).
+        pixels: int64 [classes], pixels of each class.
+        images_with: int64 [classes], labels that show it.
+        seen_among: int64 [classes], valid pixels of the labels that show it.
+        ignored, unknown: pixels whose id is ignored; whose id is neither a class nor ignored.
+        tally: of the ids, for the rules that training goes by.
+        faults: one line each, in the order of the samples.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        """Starts with no sample."""
+        self.images = self.labels = self.ignored = self.unknown = 0
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.pixels, self.images_with, self.seen_among = (np.zeros(num_classes, np.int64) for _ in range(3))
+        self.faults: list[str] = []
+        self.tally = LabelTally()
+        self._color_counts = np.zeros((3, 256), np.int64)
+
+    def add(self, facts: SampleFacts) -> None:
+        """Counts one sample."""
+        self.images += 1
+        self.faults += facts.faults
+        if facts.size is not None and facts.color_counts is not None:
+            self.sizes[facts.size] += 1
+            self._color_counts += facts.color_counts
+        if facts.id_counts:
+            self.labels += 1
+            self._add_label(facts)
+            self.tally.add(facts.sample, facts.id_counts, facts.table)
+
+    def _add_label(self, facts: SampleFacts) -> None:
+        found = np.zeros_like(self.pixels)
+        for file_id, count in facts.id_counts.items():
+            train_id = facts.sample.label_map.get(file_id)
+            if train_id is None:
+                self.unknown += count
+            elif train_id == IGNORE_LABEL:
+                self.ignored += count
+            else:
+                found[train_id] += count
+        self.pixels += found
+        self.images_with += found > 0
+        self.seen_among += np.where(found > 0, found.sum(), 0)
+
+    @property
+    def label_pixels(self) -> int:
+        """Pixels of all labels."""
+        return int(self.pixels.sum()) + self.ignored + self.unknown
+
+    @property
+    def shares(self) -> np.ndarray:
+        """float64 [classes], the part of the valid pixels that is of each class, 0..1; zeros without any."""
+        return self.pixels / max(1, int(self.pixels.sum()))
+
+    @property
+    def ignored_share(self) -> float:
+        """The part of all label pixels that is ignored, 0..1."""
+        return self.ignored / max(1, self.label_pixels)
+
+    @property
+    def color_mean(self) -> _Color | None:
+        """Red, green and blue, 0..255, over all pixels of all images; None without any."""
+        return self._color_moments()[0]
+
+    @property
+    def color_deviation(self) -> _Color | None:
+        """The standard deviation of red, green and blue over all pixels of all images; None without any."""
+        return self._color_moments()[1]
+
+    def _color_moments(self) -> tuple[_Color | None, _Color | None]:
+        pixels = self._color_counts[0].sum()
+        if not pixels:
+            return None, None
+        mean = self._color_counts @ _LEVELS / pixels
+        variance = (self._color_counts * (_LEVELS - mean[:, np.newaxis]) ** 2).sum(axis=1) / pixels
+        deviation = np.sqrt(variance)
+        return tuple(mean.tolist()), tuple(deviation.tolist())

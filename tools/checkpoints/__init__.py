@@ -1,0 +1,1 @@
+"""Checkpoint files: find, read, compare, write, initialize from."""

@@ -1,0 +1,118 @@
+"""Initializing a network from the checkpoint of a ResNet or a PSPNet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tools.checkpoints import checkpoint
+from tools.checkpoints.values import TensorReader, reading
+
+logger = logging.getLogger(__name__)
+
+# About values that are not usable.
+_ADVICE = "download or convert it again, or give another checkpoint with --fine_tune_filename"
+
+
+class StartingPoints:
+    """w0 of L2-SP: one untrained local variable per backbone weight, which no snapshot holds.
+
+    Call it while the graph is built; `PretrainedInitializer` fills the variables.
+    """
+
+    def __init__(self) -> None:
+        self.variables: dict[str, tf.Variable] = {}
+
+    def __call__(self, weights: Sequence[tf.Variable]) -> Mapping[str, tf.Tensor]:
+        """Creates w0 beside each weight and returns the values by the name of the weight."""
+        for weight in weights:
+            with tf.device(weight.device):
+                self.variables[weight.op.name] = tf.get_variable(
+                    f"{weight.op.name}/start",
+                    weight.shape,
+                    initializer=tf.zeros_initializer(),
+                    trainable=False,
+                    collections=[tf.GraphKeys.LOCAL_VARIABLES],
+                    use_resource=True,
+                )
+        return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
+
+
+def _assignment(
+    reader: TensorReader, variables: Mapping[str, tf.Variable]
+) -> tuple[tf.Operation, dict[tf.Tensor, np.ndarray]]:
+    """The operation that gives variables the values of a checkpoint, and what it is fed with.
+
+    Args:
+        reader: of the checkpoint.
+        variables: by the name of their tensor.
+    """
+    values: dict[tf.Tensor, np.ndarray] = {}
+    operations = []
+    for name, variable in variables.items():
+        placeholder = tf.placeholder(variable.dtype.base_dtype, variable.shape, f"pretrained/{variable.op.name}")
+        values[placeholder] = reader.array(name).astype(variable.dtype.base_dtype.as_numpy_dtype, copy=False)
+        operations.append(variable.assign(placeholder, read_value=False))
+    return tf.group(*operations), values
+
+
+def _layer(variable: tf.Variable) -> str:
+    """The scope of the layer that a variable, be it of its batch normalization, belongs to."""
+    return variable.op.name.partition("/BatchNorm/")[0].removesuffix("/weights").removesuffix("/biases")
+
+
+class PretrainedInitializer:
+    """Reads the backbone, w0 of L2-SP, and the head where there is one, from a ResNet or PSPNet checkpoint.
+
+    Build it with the graph, before the graph is finalized; run it in the session.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        backbone: Sequence[tf.Variable],
+        starting_points: Mapping[str, tf.Variable],
+        head: Sequence[tf.Variable] = (),
+    ) -> None:
+        """Compares the checkpoint with the graph.
+
+        Args:
+            prefix: of the checkpoint.
+            backbone: every variable the checkpoint must bring, running statistics included.
+            starting_points: w0 variables by the name of the weight.
+            head: variables that are taken where the checkpoint has all of their layer in the same shape, as that of
+                an earlier stage of training does; the others keep their random values.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit, is damaged, or has values that are not usable, see
+                `checkpoint_values.TensorReader`.
+        """
+        checkpoint.require_match(
+            prefix,
+            backbone,
+            "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
+        )
+        self.prefix = prefix
+        shapes = checkpoint.variable_shapes(prefix)
+        other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
+        taken = [v for v in head if _layer(v) not in other]
+        logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
+        if taken:
+            logger.info("layers of the head from there: %s", ", ".join(sorted({_layer(v) for v in taken})))
+        if taken and other:
+            logger.info("not there in this shape, so left random: %s", ", ".join(sorted(other)))
+        if starting_points:
+            logger.info("w0 of L2-SP from %s", prefix)
+        with reading(prefix, _ADVICE) as reader:
+            self._assign_weights = _assignment(reader, {v.op.name: v for v in (*backbone, *taken)})
+            self._assign_starts = _assignment(reader, starting_points) if starting_points else None
+
+    def run(self, session: tf.Session, *, resumed: bool) -> None:
+        """Fills backbone and head, unless a snapshot was restored already, and w0."""
+        if not resumed:
+            session.run(*self._assign_weights)
+        if self._assign_starts is not None:
+            session.run(*self._assign_starts)

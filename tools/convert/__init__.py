@@ -1,0 +1,1 @@
+"""Converts weights of other projects to checkpoints of this one."""

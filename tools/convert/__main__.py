@@ -1,0 +1,112 @@
+"""Turns the weights of another project into a checkpoint of this package, with the configuration it needs.
+
+python -m tools.convert pspnet50.pth --out converted
+python -m tools.convert encoder.pth --decoder decoder.pth --out converted
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.convert.files import Weights, read_weights
+from tools.convert.layouts import WEIGHT_MAPS
+from tools.errors import FlagError, WeightFileError
+from tools.flags.parsing import OneLineParser, file_path, one_of
+from tools.flags.train import DATABASES
+
+logger = logging.getLogger(__name__)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    formats = "; ".join(f"{name}: {weight_map.project}" for name, weight_map in WEIGHT_MAPS.items())
+    parser = OneLineParser(
+        prog="python -m tools.convert", description="Convert weights of other projects.", allow_abbrev=False
+    )
+    parser.add_argument("source", type=file_path, help=".pth, .pth.tar, .pt, .bin, .safetensors or .npy file")
+    parser.add_argument("--out", required=True, type=file_path, help="folder for the checkpoint and its config.json")
+    parser.add_argument(
+        "--format",
+        type=one_of("format", tuple(WEIGHT_MAPS)),
+        choices=WEIGHT_MAPS,
+        help=f"layout (default: as the names tell). {formats}",
+    )
+    parser.add_argument("--decoder", type=file_path, help="CSAILVision: the decoder's file, SOURCE being the encoder's")
+    parser.add_argument(
+        "--database",
+        type=one_of("database", DATABASES),
+        choices=DATABASES,
+        help="dataset of the classes (default: by their number)",
+    )
+    parser.add_argument("--test_image_size", type=int, help="height and width of windows (default: the project's)")
+    options = parser.parse_args(list(arguments))
+    if options.test_image_size is not None and options.test_image_size < 8:
+        parser.error(f"--test_image_size {options.test_image_size} is below 8")
+    return options
+
+
+def read_source(source: str, decoder: str | None) -> Weights:
+    """The tensors of a file, or of an encoder's and a decoder's.
+
+    Raises:
+        WeightFileError: see `read_weights`; or a name is in both files.
+    """
+    weights = read_weights(source)
+    if decoder is None:
+        return weights
+    more = read_weights(decoder)
+    shared = sorted(weights.keys() & more.keys())
+    if shared:
+        raise WeightFileError(f"{decoder}: '{shared[0]}' is in {source} too, expected the decoder alone")
+    return {**weights, **more}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Converts one network."""
+    options = _parse(arguments)
+    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
+    import_tensorflow()
+    from tools.convert.checkpoint import backbone_record, dataset_of, model_record, write_converted
+    from tools.convert.conversion import examine, recognize
+
+    weights = read_source(options.source, options.decoder)
+    weight_map = WEIGHT_MAPS[options.format] if options.format else recognize(weights)
+    source = examine(weights, weight_map)
+    logger.info("%s: %s, %s", options.source, weight_map.project, source.architecture.network)
+    if not source.has_heads:
+        _refuse_flags_of_heads(options)
+    record = (
+        model_record(source, dataset_of(source, options.database), options.test_image_size)
+        if source.has_heads
+        else backbone_record(source)
+    )
+    conversion = write_converted(source, record, options.out)
+    logger.info("used %d of %d tensors", len(conversion.used), len(weights))
+    _tell_left(conversion.left)
+    logger.info("written to %s; conversion.txt there names every tensor", options.out)
+
+
+def _refuse_flags_of_heads(options: argparse.Namespace) -> None:
+    for name in ("database", "test_image_size"):
+        value = getattr(options, name)
+        if value is not None:
+            raise FlagError(
+                f"--{name} {value} is for a PSPNet, and {options.source} is a ResNet without heads: drop --{name}, "
+                "train.py has it"
+            )
+
+
+def _tell_left(left: Mapping[str, str]) -> None:
+    """One line per reason, with the first of the names."""
+    for reason, count in Counter(left.values()).items():
+        name = next(name for name, told in left.items() if told == reason)
+        logger.info("left %s%s: %s", name, f" and {count - 1} more" if count > 1 else "", reason)
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))

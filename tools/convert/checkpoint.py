@@ -1,0 +1,143 @@
+"""Writes converted weights as a checkpoint of our network, with the record that makes it readable."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from database.atomic import written_atomically
+from database.datasets import Dataset, custom_dataset, get_dataset
+from model import pspnet_mg
+from tools.checkpoints.plain_paths import writable_prefix
+from tools.convert.conversion import Conversion, Source, convert
+from tools.errors import ConversionError
+from tools.runs.record import CONFIG_NAME, BackboneRecord, ModelRecord
+from tools.runtime.session_errors import reason
+
+CHECKPOINT_NAME = "model.ckpt"
+REPORT_NAME = "conversion.txt"
+
+# Datasets that a number of classes alone tells of.
+_KNOWN_BY_CLASSES = ("Cityscapes", "ADE", "SBD", "CamVid")
+
+
+def dataset_of(source: Source, database: str | None) -> Dataset:
+    """What the classes of a PSPNet are.
+
+    Args:
+        source: with heads.
+        database: name of a dataset; None for the one that has that many classes, and own data if none has.
+
+    Raises:
+        ConversionError: the dataset has another number of classes.
+    """
+    num_classes = source.architecture.num_classes
+    if database == "custom":
+        return custom_dataset(num_classes)
+    if database is None:
+        datasets = map(get_dataset, _KNOWN_BY_CLASSES)
+        return next((known for known in datasets if known.num_classes == num_classes), custom_dataset(num_classes))
+    dataset = get_dataset(database)
+    if dataset.num_classes != num_classes:
+        raise ConversionError(
+            f"--database {database} has {dataset.num_classes} classes and the weights have {num_classes}: name the "
+            "dataset they were trained on, or custom"
+        )
+    return dataset
+
+
+def model_record(source: Source, dataset: Dataset, test_image_size: int | None = None) -> ModelRecord:
+    """The record of a PSPNet that another project trained.
+
+    Args:
+        source: with heads.
+        dataset: see `dataset_of`.
+        test_image_size: height and width of windows in pixels; None for the project's crops.
+    """
+    weight_map = source.weight_map
+    window = weight_map.window.get(dataset.name, weight_map.window["other"])
+    return ModelRecord(
+        architecture=source.architecture,
+        database=dataset.name,
+        class_names=dataset.class_names,
+        palette=dataset.palette,
+        image_mean=weight_map.image_mean or dataset.image_mean,
+        label_map=dataset.label_map,
+        color_switch=weight_map.feeds_bgr,
+        test_image_size=test_image_size or window,
+        flags={"num_classes": dataset.num_classes} if dataset.name == "custom" else {},
+    )
+
+
+def backbone_record(source: Source) -> BackboneRecord:
+    """The record of a ResNet that another project trained."""
+    return BackboneRecord.of_architecture(
+        source.architecture,
+        image_mean=source.weight_map.image_mean,
+        color_switch=source.weight_map.feeds_bgr,
+        checkpoint=CHECKPOINT_NAME,
+    )
+
+
+def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder: str) -> Conversion:
+    """Converts the weights and writes checkpoint, record and a list of what became of each tensor.
+
+    Args:
+        source: see `weight_conversion.examine`.
+        record: of the network, see `model_record` and `backbone_record`.
+        folder: for the files; made where it does not exist.
+
+    Raises:
+        ConversionError: see `weight_conversion.convert`; or the folder holds a checkpoint or a record already, or
+            cannot be written to.
+    """
+    _refuse_folder_in_use(folder)
+    with tf.Graph().as_default():
+        variables = _build(source)
+        conversion = convert(source, {variable.op.name: variable.shape.as_list() for variable in variables})
+        try:
+            os.makedirs(folder, exist_ok=True)
+            _save(variables, conversion.values, os.path.join(folder, CHECKPOINT_NAME))
+            record.write(folder)
+            _write_report(conversion, os.path.join(folder, REPORT_NAME))
+        except (OSError, tf.errors.OpError) as error:
+            raise ConversionError(f"{folder} cannot be written to ({reason(error)}): change --out") from error
+    return conversion
+
+
+def _refuse_folder_in_use(folder: str) -> None:
+    """Refuses a folder with a record, which would be overwritten, or checkpoints, for which a new one would stand."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for name in names:
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in (CONFIG_NAME, "*.index", "*.ckpt*")):
+            raise ConversionError(f"{folder} holds {name} already: give another folder with --out")
+
+
+def _build(source: Source) -> list[tf.Variable]:
+    """The variables of the network in the default graph; those of the ResNet alone where the weights have no heads."""
+    images = [tf.placeholder(tf.float32, [None, None, None, 3])]
+    pspnet_mg.pspnet(images, source.architecture, is_training=False, has_auxiliary=source.has_auxiliary)
+    network = source.architecture.network
+    is_new = pspnet_mg.in_scopes(network, pspnet_mg.new_layer_scopes(network))
+    return [variable for variable in tf.global_variables() if source.has_heads or not is_new(variable.op.name)]
+
+
+def _save(variables: list[tf.Variable], values: Mapping[str, np.ndarray], prefix: str) -> None:
+    saver = tf.train.Saver(variables)
+    with tf.Session() as session:
+        # The initial value of each is an input of its initializer, and a graph takes any tensor from outside.
+        initial_values = {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables}
+        session.run([variable.initializer for variable in variables], initial_values)
+        with writable_prefix(prefix) as path:
+            saver.save(session, path, write_meta_graph=False)
+
+
+def _write_report(conversion: Conversion, path: str) -> None:
+    used = [f"{variable} <- {name}" for variable, name in conversion.used.items()]
+    left = [f"{name}: {why}" for name, why in conversion.left.items()]
+    with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in ("used", *used, "", "left", *left))

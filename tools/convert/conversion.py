@@ -1,0 +1,230 @@
+"""Turns the tensors of another project into the variables of our network, as a weight map tells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model import decoders, resnet
+from model.pspnet_mg import DECODERS, Architecture
+from tools.checkpoints.values import fault_of_values
+from tools.convert.files import Weights
+from tools.convert.layouts import WEIGHT_MAPS, WeightMap
+from tools.convert.names import SourceNames, Variable, split_variable, unit_kernels
+from tools.errors import ConversionError
+
+_POOL_SCOPES = tuple(f"psp/pool{bins}" for bins in decoders.PYRAMID_BINS)
+_UNKNOWN = "this network has no such layer"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The weights of another project and the network they make.
+
+    Attributes:
+        weights: arrays by the project's names.
+        weight_map: the project's layout.
+        architecture: the network; of a ResNet alone, what is about the heads is by default and means nothing.
+        has_heads: whether the weights are a PSPNet's, not a ResNet's alone.
+        has_auxiliary: whether an auxiliary head is among them.
+    """
+
+    weights: Weights
+    weight_map: WeightMap
+    architecture: Architecture
+    has_heads: bool
+    has_auxiliary: bool
+
+    @property
+    def names(self) -> SourceNames:
+        return SourceNames(self.weight_map, self.architecture.network)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The variables, and what became of each tensor.
+
+    Attributes:
+        values: float32 arrays by the name of the variable.
+        used: the project's name of the tensor by the name of the variable.
+        left: why a tensor was passed over, by the project's name.
+    """
+
+    values: dict[str, np.ndarray]
+    used: dict[str, str]
+    left: dict[str, str]
+
+
+def recognize(names: Iterable[str]) -> WeightMap:
+    """The layout that the names of tensors tell of.
+
+    Raises:
+        ConversionError: none of `weight_maps.WEIGHT_MAPS`.
+    """
+    names = list(names)
+    for weight_map in WEIGHT_MAPS.values():
+        if all(any(re.fullmatch(mark, name) for name in names) for mark in weight_map.marks):
+            return weight_map
+    raise ConversionError(
+        f"{len(names)} tensors ({', '.join(sorted(names)[:3])}, ...) of no known layout: name the layout with --format "
+        "to be told what is missing; CSAILVision's decoder goes with --decoder"
+    )
+
+
+def examine(weights: Weights, weight_map: WeightMap) -> Source:
+    """Finds out which network the weights are of.
+
+    Raises:
+        ConversionError: its residual units are those of no known ResNet, or a kernel that tells a size is missing or
+            has not four axes.
+    """
+    network = _network(weights, weight_map)
+    names = SourceNames(weight_map, network)
+    head_scope, auxiliary_scope = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
+    telling_scopes = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
+    has_heads = any(names.has_any(scope, weights) for scope in telling_scopes)
+    has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
+    of_heads: dict[str, Any] = _of_head(weights, weight_map, network) if has_heads else {"num_classes": 2}
+    if has_auxiliary:
+        of_heads["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
+    architecture = Architecture(
+        network,
+        stem=weight_map.stem,
+        pool_padding=weight_map.pool_padding,
+        stride_convention=weight_map.stride_convention,
+        **of_heads,
+    )
+    return Source(weights, weight_map, architecture, has_heads, has_auxiliary)
+
+
+def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Conversion:
+    """Makes every variable of a network.
+
+    Args:
+        source: what `examine` found.
+        variable_shapes: by name, of all variables of the network.
+
+    Raises:
+        ConversionError: a tensor is missing, has another shape or values that no network computes with, see
+            `checkpoint_values.fault_of_values`; or the project adds a bias where we do not.
+    """
+    names = source.names
+    values, used = {}, {}
+    for variable, shape in variable_shapes.items():
+        scope, tensor = split_variable(variable)
+        name = names.tensors(scope)[tensor]
+        array = _laid_out(source, name, tuple(shape), variable)
+        fault = fault_of_values(variable, array)
+        if fault is not None:
+            raise ConversionError(f"{source.weight_map.project}: '{name}' {fault}: download or save the weights again")
+        if tensor == "weights":
+            array = _adapted(array, scope, source)
+        values[variable], used[variable] = np.ascontiguousarray(array, np.float32), name
+    left = {name: _reason(name, source.weight_map) for name in source.weights.keys() - set(used.values())}
+    _refuse_biases(source, map(split_variable, variable_shapes))
+    return Conversion(values, used, dict(sorted(left.items())))
+
+
+def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
+    """The key of `resnet.NETWORKS` that has the residual units found among the names."""
+    kernels = list(unit_kernels(weights, weight_map))
+    counts = tuple(max((k.unit for k in kernels if k.block == block), default=0) for block in (1, 2, 3, 4))
+    is_bottleneck = any(kernel.layer == "conv3" for kernel in kernels)
+    for name, size in resnet.NETWORKS.items():
+        if size.units == counts and size.bottleneck == is_bottleneck:
+            return name
+    known = ", ".join(str(size.units) for size in resnet.NETWORKS.values() if size.bottleneck == is_bottleneck)
+    kind = "bottleneck" if is_bottleneck else "basic"
+    raise ConversionError(f"{weight_map.project}: found {counts} {kind} units in its blocks, expected one of {known}")
+
+
+def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str, Any]:
+    """What `Architecture` says of the head that these weights have; a depth that is the default is left out."""
+    names, decoder = SourceNames(weight_map, network), weight_map.decoder
+
+    def depth(scope: str) -> int:
+        return _output_channels(weights, weight_map, names.tensors(scope)["weights"])
+
+    values: dict[str, Any] = {
+        "num_classes": depth("logits"),
+        "head_depth": depth(resnet.extra_unit_scope(network, 4)),
+        "decoder": decoder,
+        "output_stride": DECODERS[decoder].output_stride,
+        "resize_grid": weight_map.resize_grid,
+        "pyramid_order": weight_map.pyramid_order,
+    }
+    if names.has_layer(_POOL_SCOPES[0]):
+        features = resnet.NETWORKS[network].depths[3]
+        defaults = {"ppm": features // len(_POOL_SCOPES), "upernet": values["head_depth"]}
+        pyramid_depth = depth(_POOL_SCOPES[0])
+        if pyramid_depth != defaults[decoder]:
+            values["pyramid_depth"] = pyramid_depth
+    return values
+
+
+def _output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> int:
+    if kernel not in weights:
+        raise ConversionError(f"'{kernel}' is missing from {weight_map.project}")
+    shape, axes = weights[kernel].shape, weight_map.tensors.kernel_axes
+    if len(shape) != len(axes):
+        raise ConversionError(f"'{kernel}' has the shape {list(shape)} and a kernel of {len(axes)} axes is expected")
+    return shape[axes[3]]
+
+
+def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) -> np.ndarray:
+    """A tensor with our order of axes."""
+    tensors = source.weight_map.tensors
+    is_kernel = len(shape) == 4
+    expected = tuple(shape[tensors.kernel_axes.index(axis)] for axis in range(4)) if is_kernel else shape
+    if name not in source.weights:
+        raise ConversionError(f"'{name}' is missing: {list(expected)} is expected, for {variable}")
+    array = source.weights[name]
+    found = tuple(size for size in array.shape if size != 1) if tensors.has_unit_axes and not is_kernel else array.shape
+    if found != expected:
+        raise ConversionError(
+            f"'{name}' has the shape {list(array.shape)} and {list(expected)} is expected, for {variable}"
+        )
+    return array.transpose(tensors.kernel_axes) if is_kernel else array.reshape(shape)
+
+
+def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
+    """A kernel for what our network feeds it: pixels that no deviation divides, and our order of pooled levels."""
+    weight_map = source.weight_map
+    if scope == resnet.STEMS[weight_map.stem][0].scope:
+        deviation = np.asarray(weight_map.image_std, np.float32)
+        return kernel / (deviation[::-1] if weight_map.feeds_bgr else deviation)[:, np.newaxis]
+    is_head = scope == resnet.extra_unit_scope(source.architecture.network, 4)
+    if is_head and source.names.has_layer(_POOL_SCOPES[0]):
+        depth = _output_channels(source.weights, weight_map, source.names.tensors(_POOL_SCOPES[0])["weights"])
+        return kernel[:, :, _level_order(kernel.shape[2], depth, weight_map.concatenation), :]
+    return kernel
+
+
+def _level_order(channels: int, depth: int, concatenation: Sequence[int]) -> np.ndarray:
+    """Where our input channels of the 3x3 layer after the pyramid, one after the other, are among the project's.
+
+    Args:
+        channels: of features and pooled levels.
+        depth: channels of a pooled level.
+        concatenation: the project's order of levels after the features, by bins.
+    """
+    features = channels - depth * len(concatenation)
+    starts = {bins: features + depth * index for index, bins in enumerate(concatenation)}
+    levels = [np.arange(starts[bins], starts[bins] + depth) for bins in decoders.PYRAMID_BINS]
+    return np.concatenate([np.arange(features), *levels])
+
+
+def _reason(name: str, weight_map: WeightMap) -> str:
+    return next((reason for pattern, reason in weight_map.left.items() if re.fullmatch(pattern, name)), _UNKNOWN)
+
+
+def _refuse_biases(source: Source, variables: Iterable[Variable]) -> None:
+    """Refuses a bias before batch normalization, unless it is zero: to pass it over would change the output."""
+    for scope, tensor in variables:
+        bias = source.names.tensors(scope)["biases"]
+        if tensor == "BatchNorm/beta" and np.any(source.weights.get(bias, 0)):
+            raise ConversionError(f"'{bias}' is a bias before batch normalization, where this network has none")

@@ -1,0 +1,271 @@
+"""How other projects name and lay out the weights of a ResNet or a PSPNet, and what their networks do with them.
+
+A map tells for each of our layers what the project calls its convolution and its batch normalization; the tables of
+these are in `weight_layers`. In the names
+
+    {block}  block 1 to 4       {stage}  block + 1, as the paper numbers them
+    {unit}   unit, from 1       {index}  unit, from 0
+    {scope}  our own scope of the layer, with the network's name
+
+Keys of `unit` are our layers of a residual unit. Keys of `layers` are our scopes for the layers of the stem, the
+pyramid and the classifiers, and `head` and `auxiliary` for the two 3x3 layers whose scopes depend on the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tools.convert.layer_names import (
+    CAFFE_HEADS,
+    CAFFE_UNIT,
+    CSAIL_C1_HEADS,
+    CSAIL_PPM_HEADS,
+    CSAIL_UPERNET_HEADS,
+    MMSEG_HEADS,
+    OWN_HEADS,
+    OWN_LAYER,
+    OWN_UNIT,
+    PYTORCH_UNIT,
+    SEMSEG_HEADS,
+    STEM_3X3,
+    Layer,
+)
+
+
+@dataclass(frozen=True)
+class TensorNames:
+    """How a project names the tensors of a layer, after the layer's own name.
+
+    Attributes:
+        suffixes: by our name of the tensor; those under `BatchNorm/` follow the name of the normalization.
+        kernel_axes: where height, width, input and output channels are among the axes of a kernel.
+        has_unit_axes: vectors may have axes of size 1.
+    """
+
+    suffixes: Mapping[str, str]
+    kernel_axes: tuple[int, int, int, int] = (0, 1, 2, 3)
+    has_unit_axes: bool = False
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """A layout of weights, and the network they are for.
+
+    Attributes:
+        project: whose layout it is, in words.
+        marks: regular expressions; the layout is recognized by names that match each of them in full.
+        tensors: how tensors are named and laid out.
+        unit_prefix: what the names of a residual unit begin with.
+        unit: its layers.
+        layers: all other layers.
+        stem: key of `resnet.STEMS`.
+        left: regular expressions of names that are passed over, with the reason.
+        concatenation: the order of bins in which the pooled features follow the features.
+        decoder, pyramid_order, stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
+        image_mean: RGB, of pixels in 0..255, taken off; None stands for the dataset's.
+        image_std: RGB, what is divided by after that.
+        feeds_bgr: whether the network is fed BGR.
+        window: height and width in pixels that images were cropped to, by dataset; `other` for the rest.
+    """
+
+    project: str
+    marks: tuple[str, ...]
+    tensors: TensorNames
+    unit_prefix: str
+    unit: Mapping[str, Layer]
+    layers: Mapping[str, Layer]
+    stem: str
+    left: Mapping[str, str]
+    concatenation: tuple[int, ...] = (1, 2, 3, 6)
+    decoder: str = "ppm"
+    pyramid_order: str = "reduce_first"
+    stride_convention: str = "reference"
+    pool_padding: str = "symmetric"
+    resize_grid: str = "half_pixel"
+    image_mean: tuple[float, float, float] | None = (123.675, 116.28, 103.53)
+    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    feeds_bgr: bool = False
+    window: Mapping[str, int] = field(default_factory=lambda: {"other": 480})
+
+
+_PYTORCH = TensorNames(
+    {
+        "weights": ".weight",
+        "biases": ".bias",
+        "BatchNorm/gamma": ".weight",
+        "BatchNorm/beta": ".bias",
+        "BatchNorm/moving_mean": ".running_mean",
+        "BatchNorm/moving_variance": ".running_var",
+    },
+    kernel_axes=(2, 3, 1, 0),
+)
+_CAFFE_TENSORS = TensorNames(
+    {
+        "weights": "/weights",
+        "biases": "/biases",
+        "BatchNorm/gamma": "/scale",
+        "BatchNorm/beta": "/offset",
+        "BatchNorm/moving_mean": "/mean",
+        "BatchNorm/moving_variance": "/variance",
+    },
+    has_unit_axes=True,
+)
+_TENSORFLOW_TENSORS = TensorNames(
+    {
+        "weights": "/weights",
+        "biases": "/biases",
+        "BatchNorm/gamma": "/gamma",
+        "BatchNorm/beta": "/beta",
+        "BatchNorm/moving_mean": "/moving_mean",
+        "BatchNorm/moving_variance": "/moving_variance",
+    }
+)
+
+_COUNTED_BATCHES = {r".*\.num_batches_tracked": "PyTorch's count of training batches"}
+_IMAGENET_CLASSIFIER = {r"fc\..*": "the classifier of ImageNet's classes"}
+_OPTIMIZER_STATE = {
+    r".*/(Momentum|RMSProp|Adam)(_\d+)?": "state of an optimizer",
+    r"global_step": "the number of training steps",
+    r"resnet_v1_\d+/logits/.*": "the classifier of another task",
+}
+
+_TORCHVISION = WeightMap(
+    project="torchvision's ResNet",
+    marks=(r"conv1\.weight", r"bn1\.running_mean", r"layer1\.0\.conv1\.weight"),
+    tensors=_PYTORCH,
+    unit_prefix="layer{block}.{index}.",
+    unit=PYTORCH_UNIT,
+    layers={"conv1": Layer("conv1", "bn1")},
+    stem="conv7",
+    left={**_COUNTED_BATCHES, **_IMAGENET_CLASSIFIER},
+)
+_SEMSEG_RESNET = replace(
+    _TORCHVISION,
+    project="hszhao/semseg's ResNet, or CSAILVision's encoder alone",
+    marks=(r"conv3\.weight", r"bn3\.running_mean", r"layer1\.0\.conv1\.weight"),
+    layers=STEM_3X3,
+    stem="deep_128",
+)
+_SEMSEG = replace(
+    _TORCHVISION,
+    project="hszhao/semseg's PSPNet",
+    marks=(r"layer0\.0\.weight", r"ppm\.features\.\d\.1\.weight"),
+    layers={
+        "conv1_1": Layer("layer0.0", "layer0.1"),
+        "conv1_2": Layer("layer0.3", "layer0.4"),
+        "conv1_3": Layer("layer0.6", "layer0.7"),
+        **SEMSEG_HEADS,
+    },
+    stem="deep_128",
+    left=_COUNTED_BATCHES,
+    resize_grid="align_corners",
+    window={"Cityscapes": 713, "other": 473},
+)
+_CSAIL = replace(
+    _SEMSEG_RESNET,
+    project="CSAILVision's encoder with its decoder ppm or ppm_deepsup",
+    marks=(r"layer4\.0\.conv2\.weight", r"ppm\.\d\.1\.weight", r"conv_last\.4\.weight"),
+    layers={**STEM_3X3, **CSAIL_PPM_HEADS},
+    stride_convention="contracted",
+    window={"other": 512},
+)
+_CSAIL_C1 = replace(
+    _CSAIL,
+    project="CSAILVision's encoder with its decoder c1 or c1_deepsup",
+    marks=(r"layer4\.0\.conv2\.weight", r"cbr\.0\.weight", r"conv_last\.weight"),
+    layers={**STEM_3X3, **CSAIL_C1_HEADS},
+    decoder="c1",
+)
+_CSAIL_UPERNET = replace(
+    _CSAIL,
+    project="CSAILVision's encoder with its decoder upernet or upernet_lite",
+    marks=(r"layer4\.0\.conv2\.weight", r"ppm_conv\.\d\.0\.weight", r"fpn_in\.\d\.0\.weight"),
+    layers={**STEM_3X3, **CSAIL_UPERNET_HEADS},
+    decoder="upernet",
+    pyramid_order="upsample_first",
+)
+_MMSEG = WeightMap(
+    project="mmsegmentation's PSPNet on ResNetV1c",
+    marks=(r"backbone\.stem\.0\.weight", r"decode_head\.psp_modules\.\d\.1\.conv\.weight"),
+    tensors=_PYTORCH,
+    unit_prefix="backbone.layer{block}.{index}.",
+    unit=PYTORCH_UNIT,
+    layers={
+        "conv1_1": Layer("backbone.stem.0", "backbone.stem.1"),
+        "conv1_2": Layer("backbone.stem.3", "backbone.stem.4"),
+        "conv1_3": Layer("backbone.stem.6", "backbone.stem.7"),
+        **MMSEG_HEADS,
+    },
+    stem="deep_64",
+    left=_COUNTED_BATCHES,
+    stride_convention="mmseg",
+    window={"other": 512},
+)
+_MMSEG_V1B = replace(
+    _MMSEG,
+    project="mmsegmentation's PSPNet on torchvision's ResNet",
+    marks=(r"backbone\.conv1\.weight", r"decode_head\.psp_modules\.\d\.1\.conv\.weight"),
+    layers={"conv1": Layer("backbone.conv1", "backbone.bn1"), **MMSEG_HEADS},
+    stem="conv7",
+)
+_CAFFE = WeightMap(
+    project="a .npy dictionary made from the PSPNet authors' Caffe model",
+    marks=(r"conv1_1_3x3_s2/weights", r"conv5_3_pool\d_conv/weights"),
+    tensors=_CAFFE_TENSORS,
+    unit_prefix="conv{stage}_{unit}_",
+    unit=CAFFE_UNIT,
+    layers={
+        "conv1_1": Layer("conv1_1_3x3_s2", "conv1_1_3x3_s2_bn"),
+        "conv1_2": Layer("conv1_2_3x3", "conv1_2_3x3_bn"),
+        "conv1_3": Layer("conv1_3_3x3", "conv1_3_3x3_bn"),
+        **CAFFE_HEADS,
+    },
+    stem="deep_128",
+    left={},
+    concatenation=(6, 3, 2, 1),
+    stride_convention="caffe",
+    resize_grid="align_corners",
+    image_mean=(123.68, 116.779, 103.939),
+    image_std=(1.0, 1.0, 1.0),
+    feeds_bgr=True,
+    window={"Cityscapes": 713, "other": 473},
+)
+_TENSORFLOW = WeightMap(
+    project="a .npy dictionary of TensorFlow names, as PSPNet-TF-Reproduce reads it",
+    marks=(r"resnet_v1_\d+/conv1/weights",),
+    tensors=_TENSORFLOW_TENSORS,
+    unit_prefix="{scope}",
+    unit=OWN_UNIT,
+    layers={"conv1": OWN_LAYER, **OWN_HEADS},
+    stem="conv7",
+    left=_OPTIMIZER_STATE,
+    concatenation=(6, 3, 2, 1),
+    pool_padding="same",
+    resize_grid="legacy",
+    image_mean=None,
+    image_std=(1.0, 1.0, 1.0),
+    window={"other": 864},
+)
+_TENSORFLOW_DEEP = replace(
+    _TENSORFLOW,
+    project="the same with three layers at the beginning",
+    marks=(r"resnet_v1_\d+/conv1_1/weights",),
+    layers={**dict.fromkeys(("conv1_1", "conv1_2", "conv1_3"), OWN_LAYER), **OWN_HEADS},
+    stem="deep_128",
+)
+
+# The first whose marks are all there is meant: one comes before those that have some of its marks.
+WEIGHT_MAPS: dict[str, WeightMap] = {
+    "semseg": _SEMSEG,
+    "csail": _CSAIL,
+    "csail_c1": _CSAIL_C1,
+    "csail_upernet": _CSAIL_UPERNET,
+    "mmseg": _MMSEG,
+    "mmseg_v1b": _MMSEG_V1B,
+    "caffe": _CAFFE,
+    "tensorflow": _TENSORFLOW,
+    "tensorflow_deep": _TENSORFLOW_DEEP,
+    "semseg_resnet": _SEMSEG_RESNET,
+    "torchvision": _TORCHVISION,
+}

@@ -1,0 +1,116 @@
+"""What another project calls the variables of our network, by its weight map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from model import resnet
+from tools.convert.layer_names import Layer
+from tools.convert.layouts import WeightMap
+
+_UNIT = r"block(?P<block>[1-4])/unit_(?P<unit>\d+)/(?:bottleneck|basic)_v1"
+_UNIT_LAYER = re.compile(rf"(?P<unit_scope>{_UNIT})/(?P<layer>\w+)")
+_VARIABLE = re.compile(r"[^/]+/(?P<scope>.+?)/(?P<tensor>weights|biases|BatchNorm/\w+)")
+
+# What the placeholders of a unit's name stand for.
+_PLACEHOLDERS = {
+    "block": r"(?P<block>[1-4])",
+    "stage": r"(?P<stage>[2-5])",
+    "unit": r"(?P<unit>\d+)",
+    "index": r"(?P<index>\d+)",
+    "scope": rf"resnet_v1_\d+/{_UNIT}",
+}
+
+
+class Variable(NamedTuple):
+    """The parts of `resnet_v1_50/psp/pool1/BatchNorm/beta`: `psp/pool1` and `BatchNorm/beta`."""
+
+    scope: str
+    tensor: str
+
+
+def split_variable(name: str) -> Variable:
+    """The scope below the network's and the tensor of a variable."""
+    match = _VARIABLE.fullmatch(name)
+    assert match is not None, name
+    return Variable(match["scope"], match["tensor"])
+
+
+class UnitKernel(NamedTuple):
+    """A kernel in a residual unit: block and unit from 1, and our name of the layer."""
+
+    block: int
+    unit: int
+    layer: str
+
+
+def unit_kernels(names: Iterable[str], weight_map: WeightMap) -> Iterator[UnitKernel]:
+    """Those of a project's tensors that are kernels in residual units."""
+    pattern = re.sub(
+        r"\\{(\w+)\\}", lambda placeholder: _PLACEHOLDERS[placeholder[1]], re.escape(weight_map.unit_prefix)
+    )
+    suffix = weight_map.tensors.suffixes["weights"]
+    layers = {layer.convolution + suffix: name for name, layer in weight_map.unit.items()}
+    kernel = re.compile(f"{pattern}(?P<kernel>{'|'.join(map(re.escape, layers))})")
+    for match in filter(None, map(kernel.fullmatch, names)):
+        found = match.groupdict()
+        block = int(found["block"]) if "block" in found else int(found["stage"]) - 1
+        unit = int(found["unit"]) if "unit" in found else int(found["index"]) + 1
+        yield UnitKernel(block, unit, layers[found["kernel"]])
+
+
+class SourceNames:
+    """The names a project gives to the layers of one of our networks."""
+
+    def __init__(self, weight_map: WeightMap, network: str) -> None:
+        self._map = weight_map
+        self._network = network
+        self._roles = {
+            resnet.extra_unit_scope(network, 4): "head",
+            resnet.extra_unit_scope(network, 3): "auxiliary",
+        }
+
+    def tensors(self, scope: str) -> dict[str, str]:
+        """The names of a layer's tensors.
+
+        Args:
+            scope: of the layer, below the network's.
+
+        Returns:
+            The project's names by ours, such as `weights` and `BatchNorm/beta`, whether the project has such a tensor
+            or not; empty if it has no such layer.
+        """
+        layer = self._layer(scope)
+        if layer is None:
+            return {}
+        suffixes = self._map.tensors.suffixes.items()
+        owners = (
+            (ours, layer.normalization if "/" in ours else layer.convolution, suffix) for ours, suffix in suffixes
+        )
+        return {ours: owner + suffix for ours, owner, suffix in owners if owner is not None}
+
+    def has_layer(self, scope: str) -> bool:
+        """Whether the project has such a layer."""
+        return self._layer(scope) is not None
+
+    def has_any(self, scope: str, names: Iterable[str]) -> bool:
+        """Whether any tensor of a layer is among `names`."""
+        return not set(self.tensors(scope).values()).isdisjoint(names)
+
+    def _layer(self, scope: str) -> Layer | None:
+        unit = _UNIT_LAYER.fullmatch(scope)
+        if unit is None:
+            layer = self._map.layers.get(self._roles.get(scope, scope))
+            return layer and _renamed(layer, lambda name: name.format(scope=f"{self._network}/{scope}"))
+        block, number = int(unit["block"]), int(unit["unit"])
+        prefix = self._map.unit_prefix.format(
+            block=block, stage=block + 1, unit=number, index=number - 1, scope=f"{self._network}/{unit['unit_scope']}"
+        )
+        layer = self._map.unit.get(unit["layer"])
+        return layer and _renamed(layer, lambda name: prefix + name)
+
+
+def _renamed(layer: Layer, rename: Callable[[str], str]) -> Layer:
+    return Layer(rename(layer.convolution), None if layer.normalization is None else rename(layer.normalization))

@@ -1,0 +1,109 @@
+"""Which dataset flags mean, and where it is; without TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from database.datasets import Dataset, custom_dataset, get_dataset, require_folder
+from database.errors import DatasetError
+from database.input_range import InputRange
+from database.synthetic import write_dataset
+from tools.errors import FlagError
+from tools.flags.dataset import DatasetFlags, SplitFlags
+from tools.flags.train import WeightsConfig
+
+logger = logging.getLogger(__name__)
+
+
+def own_dataset(flags: Mapping[str, Any]) -> Dataset:
+    """The record of a user's own data, as flags by their names describe it.
+
+    Raises:
+        FlagError: the number of classes is missing.
+        DatasetError, PaletteError: see `database.datasets.custom_dataset`.
+    """
+    if flags.get("num_classes") is None:
+        raise FlagError("--database custom needs --num_classes")
+    return custom_dataset(
+        flags["num_classes"],
+        train_list=flags.get("train_list"),
+        val_list=flags.get("val_list"),
+        test_list=flags.get("test_list"),
+        holdout=flags.get("holdout"),
+        palette_file=flags.get("palette"),
+        ignore_label=flags.get("ignore_label"),
+        label_map_file=flags.get("label_map"),
+        image_mean=flags.get("image_mean"),
+    )
+
+
+def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
+    """The record of a dataset, with the choices that flags by their names make.
+
+    Raises:
+        FlagError, DatasetError, PaletteError: see `own_dataset` and `database.datasets.get_dataset`.
+    """
+    if database == "custom":
+        dataset = own_dataset(flags)
+    else:
+        list_paths = {split: flags.get(f"{split}_list") for split in ("train", "val", "test")}
+        dataset = get_dataset(database, list_paths=list_paths, holdout=flags.get("holdout"))
+    return dataclasses.replace(dataset, input_range=InputRange(flags.get("input_range")))
+
+
+def is_scored(flags: SplitFlags) -> bool:
+    """Whether training with these flags needs validation images.
+
+    Own data by lists does not where no list is for validation and nothing is held out.
+    """
+    by_lists = flags.database == "custom" and flags.train_list is not None
+    return not by_lists or flags.val_list is not None or flags.holdout is not None
+
+
+def dataset_part(database: str, data_dir: str | None) -> str:
+    """Names a dataset in the path of a folder: own data by their folder too."""
+    return f"custom-{os.path.basename(os.path.abspath(data_dir or '.'))}" if database == "custom" else database
+
+
+def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dataset:
+    """As `described_dataset`, by a script's flags."""
+    return described_dataset(database, dataclasses.asdict(config))
+
+
+# What to do where a dataset is not there; {out} stands for a folder other than the dataset's own.
+_FETCH = "fetch it with python -m tools.download {name}{out}"
+_HOW_TO_GET = {
+    "Cityscapes": "python -m tools.download Cityscapes prints the steps to get it",
+    "ADE": _FETCH,
+    "SBD": "fetch its archives with python -m tools.download SBD and VOC2012, and join them with python -m tools.sbd",
+    "KITTI": _FETCH,
+    "CamVid": _FETCH,
+    "Toy": "drop --data_dir, and the generated scenes are written to {default_dir}",
+    "custom": "give the folder that your images and labels lie in",
+}
+
+
+def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
+    """The folder of a dataset; Toy's own place is filled now if it does not exist.
+
+    Raises:
+        DatasetError: there is no such folder; the message says how to get the dataset.
+    """
+    folder = data_dir or dataset.default_dir
+    if dataset.name == "Toy" and data_dir is None and not os.path.exists(folder):
+        logger.info("writing the generated street scenes to %s", folder)
+        write_dataset(folder)
+        return folder
+    try:
+        require_folder(dataset, folder)
+    except DatasetError as error:
+        out = "" if data_dir is None else f" --out {shlex.quote(data_dir)}"
+        advice = _HOW_TO_GET[dataset.name].format(name=dataset.name, out=out, default_dir=dataset.default_dir)
+        elsewhere = ", or give its folder with --data_dir" if data_dir is None else ""
+        raise DatasetError(f"{error}: {advice}{elsewhere}") from error
+    return folder

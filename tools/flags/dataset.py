@@ -1,0 +1,83 @@
+"""Flags that say which dataset is meant, which classes it has, and where its files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tools.errors import FlagError
+from tools.flags.checks import check_own_data_flags, refuse_without_effect
+from tools.flags.parsing import class_count, file_path, flag, ignored_id, mean_color
+
+# Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
+MAX_PIXELS = 178_000_000
+
+DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFlags:
+    """Which classes there are, and what stands for them."""
+
+    database: str = flag("Cityscapes", "dataset", choices=DATABASES)
+    num_classes: int | None = flag(None, "custom: number of classes", class_count)
+    palette: str | None = flag(None, "custom, or any in inference: file with a line 'R G B name' per class", file_path)
+    label_map: str | None = flag(None, "custom, or any in inference: file with lines 'id training_id'", file_path)
+    image_mean: tuple[float, float, float] | None = flag(
+        None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
+    )
+
+    input_range: float | None = flag(
+        None,
+        "number that stands for white in images of more than 8 bits (default: 65535 for 16 bits, else 255)",
+        float,
+        above=0,
+    )
+    max_pixels: int = flag(MAX_PIXELS, "most pixels of an image or label; larger ones are not decoded", minimum=1)
+
+    # Those that mean something with --database custom, see `check_own_data_flags`.
+    own_data_flags: ClassVar[tuple[str, ...]] = (
+        "train_list", "val_list", "test_list", "num_classes", "palette", "ignore_label", "label_map", "image_mean",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFlags:
+    """Where images and labels are."""
+
+    data_dir: str | None = flag(
+        None, "folder of the dataset (default: the dataset's place under ./database)", file_path
+    )
+    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", file_path)
+    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", file_path)
+    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", file_path)
+    ignore_label: int | None = flag(None, "custom: id in the label files that is ignored (default: 255)", ignored_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFlags(ClassFlags, FileFlags):
+    """Which dataset is meant, and where it is."""
+
+    def __post_init__(self) -> None:
+        check_own_data_flags(self, self.database, "--database is")
+        if self.database == "custom" and self.num_classes is None:
+            raise FlagError("--database custom needs --num_classes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFlags(DatasetFlags):
+    """Also, which of its images are for validation."""
+
+    holdout: float | None = flag(
+        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
+        parse=float,
+    )  # fmt: skip
+
+    own_data_flags: ClassVar[tuple[str, ...]] = (*ClassFlags.own_data_flags, "holdout")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.holdout is not None and self.holdout >= 1:
+            raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
+        if self.val_list is not None:
+            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")

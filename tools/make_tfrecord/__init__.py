@@ -1,0 +1,1 @@
+"""Writes a dataset's samples to TFRecord files."""

@@ -1,0 +1,154 @@
+"""Writes a split of a dataset as TFRecord files, which train.py reads with --data_format tfrecord.
+
+python -m tools.make_tfrecord --database Cityscapes --data_dir <cityscapes> --split train
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from database.counts import number_of
+from database.datasets import Dataset, Sample, find_samples
+from database.errors import DatasetError, ImageError
+from database.images import set_max_pixels
+from database.input_range import InputRange
+from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.errors import FlagError
+from tools.flags.checks import refuse_without_effect
+from tools.flags.chosen_dataset import dataset_of_flags, existing_folder
+from tools.flags.dataset import SplitFlags
+from tools.flags.names import split_name
+from tools.flags.parsing import file_path, flag, parse_flags
+from tools.training.label_rules import (
+    LabelTally,
+    classes_held_out,
+    ignored_fault,
+    missing_class_fault,
+    missing_classes,
+    tally_missing_classes,
+    unknown_id_faults,
+)
+
+logger = logging.getLogger(__name__)
+
+_MOST_SHARDS_BY_DEFAULT = 16
+_NOT_TRAINED_ON = ("val", "test")
+_LISTS = ("train_list", "val_list", "test_list")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeTFRecordConfig(SplitFlags):
+    """Flags of the making of records."""
+
+    split: str = flag("train", "split to write", split_name)
+    out: str | None = flag(None, "folder for the records (default: tfrecord in the dataset's folder)", file_path)
+    shards: int | None = flag(
+        None,
+        f"number of files (default: {_MOST_SHARDS_BY_DEFAULT}, or one per image if these are fewer)",
+        int,
+        minimum=1,
+    )
+    workers: int | None = flag(None, "images read and checked at a time (default: one per processor)", int, minimum=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("image_mean", "input_range"):
+            refuse_without_effect(self, name, "on records, which hold the files as they are: give it to train.py")
+        for name in _LISTS:
+            if name != self.list_flag:
+                refuse_without_effect(self, name, f"on records of the split {self.split}: give the list of that")
+
+        if self.split == "test":
+            refuse_without_effect(self, "holdout", "on records of the split test: drop that split")
+
+    @property
+    def list_flag(self) -> str:
+        """The name of the flag that tells the split by a list; what is held out is in that of the training images."""
+        return "train_list" if self.holdout is not None and self.split == "val" else f"{self.split}_list"
+
+
+def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
+    if config.shards is None:
+        return min(_MOST_SHARDS_BY_DEFAULT, num_samples)
+    if config.shards > num_samples:
+        raise FlagError(f"--shards {config.shards} is above the number of images, {num_samples}: give fewer")
+    return config.shards
+
+
+def _validation_samples(dataset: Dataset, data_dir: str) -> list[Sample]:
+    """Those of val; none where it is not there."""
+    try:
+        return find_samples(dataset, data_dir, ["val"])
+    except DatasetError:
+        return []
+
+
+def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str, data_dir: str) -> None:
+    """Checks by the rules of training that the labels hold classes; a class that occurs nowhere is warned of.
+
+    A run may train on several splits together, so that `train.py` decides about missing classes. Files are read until
+    all classes have been seen; each of them is checked on its own when it is written.
+
+    Raises:
+        DatasetError: a sample has no label, an id is neither a class nor ignored, or every pixel is ignored.
+        ImageError: a file cannot be read, or image and label differ in size.
+    """
+
+    def stop(error: Exception) -> None:
+        raise error
+
+    tally = LabelTally()
+    expected = () if split in _NOT_TRAINED_ON else dataset.expected_classes
+    tally_missing_classes(samples, tally, expected, unreadable=(ImageError,), on_fault=stop)
+    for fault in (*unknown_id_faults(tally, dataset), ignored_fault(tally)):
+        if fault is not None:
+            raise DatasetError(fault)
+    if tally.index_colors.contradiction is not None:
+        logger.warning("%s", tally.index_colors.contradiction)
+    missing = missing_classes(tally, dataset) if expected else frozenset()
+    if missing:
+        held_out = classes_held_out(
+            _validation_samples(dataset, data_dir), missing, unreadable=(ImageError, DatasetError)
+        )
+        logger.warning("%s", missing_class_fault(tally, dataset, allowed=True, held_out=held_out))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags and writes the records."""
+    config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
+    set_max_pixels(config.max_pixels)
+    # Which number is white is told when the records are used.
+    dataset = replace(dataset_of_flags(config.database, config), input_range=InputRange(is_decided=False))
+    data_dir = existing_folder(dataset, config.data_dir)
+    samples = find_samples(dataset, data_dir, [config.split])
+    shards = _number_of_shards(config, len(samples))
+    check_labels_as_a_whole(dataset, samples, config.split, data_dir)
+    # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
+    import_tensorflow()
+    from database.record_index import RECORDS_FOLDER
+    from tools.make_tfrecord.writing import write_records
+    from tools.runs.holdout import held_out_fraction
+
+    folder = config.out or os.path.join(data_dir, RECORDS_FOLDER)
+    index = write_records(
+        dataset,
+        samples,
+        data_dir,
+        folder,
+        split=config.split,
+        shards=shards,
+        workers=config.workers or os.cpu_count() or 1,
+        from_list=getattr(config, config.list_flag, None) is not None,
+        holdout=held_out_fraction(config),
+    )
+    written = f"{number_of(index.num_samples, 'sample')} in {number_of(len(index.shards), 'shard')}"
+    logger.info("%s and their index are in %s", written, folder)
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""The files that predict.py and inference.py leave behind for each image."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from database import palettes
+from database.containment import path_inside, refuse_linked_folder
+from database.images import write_image
+from tools.checkpoints.checkpoint import checkpoint_step
+from tools.flags.chosen_dataset import dataset_part
+from tools.flags.train import WeightsConfig
+from tools.prediction.provenance import Provenance
+from tools.runs.folder import run_name
+from tools.runs.record import ModelRecord
+
+# Flags that change results; a value other than the usual is told in the name of their folder.
+_TOLD_FLAGS = (
+    "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
+    "upsample_input", "input_range",
+)  # fmt: skip
+
+
+# What is usual beside the default, which leaves the choice to the machine.
+_ALSO_USUAL = {"float_type": "32"}
+
+
+def results_folder(
+    root: str, config: WeightsConfig, prefix: str, trained: ModelRecord, database: str, data_dir: str | None = None
+) -> str:
+    """Where results go unless flags say otherwise: <root>/<dataset>/<run>/step<step>-ms<0 or 1>.
+
+    So the results of other datasets, runs, snapshots and flags stay where they are.
+
+    Args:
+        root: e.g. `./val_set`.
+        config: flags; those that change results and are not as usual are added to the last part.
+        prefix: of the checkpoint; without a step, its own name stands for `step<step>`.
+        trained: the record of the checkpoint; its dataset is put before the run where the results are of another.
+        database: of the results.
+        data_dir: folder of own data, whose name tells one such dataset from another; None for that of the training.
+    """
+    trained_on = dataset_part(trained.database, trained.flags.get("data_dir"))
+    in_training = data_dir is None and database == trained.database
+    dataset = trained_on if in_training else dataset_part(database, data_dir)
+    run = run_name(prefix) if dataset == trained_on else f"{trained_on}-{run_name(prefix)}"
+    step = checkpoint_step(prefix)
+    parts = [os.path.basename(prefix) if step is None else f"step{step}", f"ms{int(config.ms)}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _TOLD_FLAGS and value not in (field.default, _ALSO_USUAL.get(field.name, field.default)):
+            parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
+    return os.path.join(root, dataset, run, "-".join(parts))
+
+
+def picture_path(folder: str, kind: str, name: str) -> str:
+    """Where the picture of a kind (prediction, coloring, overlay) of an image lies in a folder of results.
+
+    Raises:
+        OutsideError: the image's name is a path, which would lead elsewhere.
+    """
+    return path_inside(folder, kind, f"{name}_{kind}.png")
+
+
+class PredictionWriter:
+    """Writes label ids, colours and overlays into folders of their own.
+
+    <folder>/prediction/<name>_prediction.png   ids as the dataset writes them (Cityscapes: labelIds)
+    <folder>/coloring/<name>_coloring.png       the palette's colours
+    <folder>/overlay/<name>_overlay.png         the colours over the image
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        record: ModelRecord,
+        *,
+        save_prediction: bool,
+        coloring: bool,
+        provenance: Provenance | None = None,
+    ) -> None:
+        """Sets what is written where; folders are made with the first file, and the provenance is written with it."""
+        self._provenance = provenance
+        self._folder = folder
+        self._record = record
+        self._save_prediction = save_prediction
+        self._coloring = coloring
+
+    def write(self, name: str, image: np.ndarray, train_ids: np.ndarray) -> list[str]:
+        """Writes the files of one image.
+
+        Args:
+            name: without folder and suffix.
+            image: uint8 [H, W, 3], RGB.
+            train_ids: [H, W].
+
+        Returns:
+            The paths written.
+
+        Raises:
+            ImageError, ResultsFolderError: a file cannot be written.
+            OutsideError: the name, or a link in the folder, leads out of it.
+        """
+        pictures = {}
+        if self._save_prediction:
+            pictures["prediction"] = palettes.to_label_ids(train_ids, self._record.label_map)
+        if self._coloring:
+            pictures["coloring"] = palettes.colorize(train_ids, self._record.palette)
+            pictures["overlay"] = palettes.overlay(image, pictures["coloring"])
+        paths = []
+        for kind, picture in pictures.items():
+            paths.append(picture_path(self._folder, kind, name))
+            refuse_linked_folder(os.path.dirname(paths[-1]))
+            write_image(paths[-1], picture)
+        if pictures and self._provenance is not None:
+            self._provenance.write(self._folder)
+            self._provenance = None
+        return paths

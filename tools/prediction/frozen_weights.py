@@ -1,0 +1,135 @@
+"""The variables of a checkpoint as constants, each batch normalization folded into the convolution before it.
+
+With the running averages, batch normalization is `scale * x + offset` per channel, so that a convolution followed by
+it is a convolution with other weights and a bias. As constants, the weights are laid out for the processor once, and
+convolution, bias and ReLU become a single kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from model.pspnet_mg import Architecture, forward_graph
+from model.utils_mg import BATCH_NORM_EPSILON, TowerList
+from tools.checkpoints import checkpoint
+from tools.checkpoints.values import TensorReader, reading
+from tools.errors import CheckpointError
+
+# About values that are not usable.
+_ADVICE = "copy or convert it again, or give an earlier snapshot or another checkpoint with --weights_ckpt"
+
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def fold_batch_norm(
+    weights: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and biases of one convolution that equals convolution and batch normalization.
+
+    Args:
+        weights: float32 [k, k, C, filters].
+        gamma, beta, mean, variance: float32 [filters].
+
+    Returns:
+        `(weights, biases)`, float32 [k, k, C, filters] and [filters].
+    """
+    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + BATCH_NORM_EPSILON)
+    with np.errstate(over="ignore"):
+        return (weights * scale).astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+class FrozenWeights:
+    """Stands in for the variables of a network that is built with `folded` batch normalization.
+
+    Build it under `tf.variable_scope(..., custom_getter=frozen.constant)`, then call `require_match`.
+    """
+
+    def __init__(self, prefix: str, reader: TensorReader, dtype: tf.DType) -> None:
+        """Takes the prefix of the checkpoint, its reader, and the dtype of the constants, that of the computation."""
+        self._prefix = prefix
+        self._dtype = dtype
+        self._found = reader.shapes
+        self._reader = reader
+        self._biases: dict[str, np.ndarray] = {}  # of the normalizations folded so far
+        self._needed: dict[str, list[int]] = {}
+
+    def constant(self, getter: Callable, name: str, shape: Sequence[int], **options: Any) -> tf.Tensor:
+        """The value of a variable, as `custom_getter` of a variable scope.
+
+        Zeros stand in for what is missing or has another shape, until `require_match` tells.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, has values that are not usable, see
+                `checkpoint_values.TensorReader`, or such as are beyond the range of the computation.
+        """
+        del getter, options
+        self._needed[name] = list(shape)
+        array = self._array(name)
+        if array is None or array.shape != tuple(shape):
+            array = np.zeros(shape)
+        return tf.constant(self._converted(name, array), name=name.rpartition("/")[2])
+
+    def _converted(self, name: str, array: np.ndarray) -> np.ndarray:
+        """An array in the dtype of the computation."""
+        with np.errstate(over="ignore"):
+            converted = array.astype(self._dtype.as_numpy_dtype)
+        if not np.isfinite(converted).all():
+            largest = np.abs(array.astype(np.float64)).max()
+            helps = self._dtype != tf.float32 and np.isfinite(largest)
+            advice = "give --float_type 32" if helps else "give another checkpoint with --weights_ckpt"
+            raise CheckpointError(
+                f"{self._prefix}: '{name}', with batch normalization folded in, has values up to "
+                f"{largest:.3g}, beyond the range of {self._dtype.name}: {advice}"
+            )
+        return converted
+
+    def require_match(self, advice: str) -> None:
+        """Checks that the checkpoint had all that the network asked for.
+
+        Raises:
+            CheckpointError: see `checkpoint.require_shapes`.
+        """
+        biases = {name: list(array.shape) for name, array in self._biases.items()}
+        checkpoint.require_shapes(self._prefix, {**self._found, **biases}, self._needed, advice)
+
+    def _array(self, name: str) -> np.ndarray | None:
+        if name in self._biases:
+            return self._biases[name]
+        if name not in self._found:
+            return None
+        array = self._reader.array(name)
+        scope, _, kind = name.rpartition("/")
+        moments = [f"{scope}/BatchNorm/{part}" for part in _BATCH_NORM]
+        if kind == "weights" and moments[0] in self._found:
+            array, self._biases[f"{scope}/biases"] = self._folded(array, moments)
+        return array
+
+    def _folded(self, weights: np.ndarray, moments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        needed = {name: list(weights.shape[-1:]) for name in moments}
+        checkpoint.require_shapes(self._prefix, self._found, needed, "give a snapshot that train.py wrote")
+        return fold_batch_norm(weights, *map(self._reader.array, moments))
+
+
+def frozen_forward_graph(
+    images: TowerList, architecture: Architecture, prefix: str, *, dtype: tf.DType, advice: str
+) -> TowerList:
+    """`pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
+
+    Args:
+        images, architecture, dtype: see there.
+        prefix: of the checkpoint.
+        advice: what to do about a checkpoint that does not fit, for the message.
+
+    Raises:
+        CheckpointError: it cannot be read, is damaged, or does not fit.
+    """
+    with reading(prefix, _ADVICE) as reader:
+        frozen = FrozenWeights(prefix, reader, dtype)
+        with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
+            probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)
+    frozen.require_match(advice)
+    return probabilities

@@ -1,0 +1,92 @@
+"""The images that inference.py is given, and names for their results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from database.data_files import is_no_data, shown_suffixes, suffix_of
+from database.errors import ImageError
+from database.image_suffixes import has_image_suffix
+from database.path_spellings import path_of_url
+from tools.prediction.result_names import ResultNames
+
+logger = logging.getLogger(__name__)
+
+_MOST_SHOWN = 3
+
+
+def typed_paths_in(line: str) -> list[str]:
+    """The paths in a line that was typed, pasted, or dragged into a terminal.
+
+    Terminals and file managers quote paths, escape blanks by backslashes, or give `file://` URLs, and several files
+    stand in one line. What the line itself names, if there is such a file, goes before all that.
+
+    Args:
+        line: not blank.
+    """
+    line = line.strip()
+    bare = line.strip("'\"")
+    for candidates in ([line], [bare], _shell_words(line)):
+        paths = [os.path.expanduser(path_of_url(candidate)) for candidate in candidates]
+        if paths and all(os.path.exists(path) for path in paths):
+            return paths
+    return [os.path.expanduser(path_of_url(bare))]
+
+
+def _shell_words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quote without its end
+        return []
+
+
+def images_in(folder: str) -> list[tuple[str, str]]:
+    """(name of the results, path) of the files directly in a folder with a suffix of `image_suffixes`, sorted.
+
+    Files that are hidden or made by a system are left out. How many others are, and how many folders, is logged.
+
+    The name is the file's without suffix, or with it where two files differ in nothing else.
+
+    Raises:
+        ImageError: the folder cannot be read, or holds none.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries if not is_no_data(entry.name)]
+    except OSError as error:
+        raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
+    folders = sorted(name for name, is_folder in found if is_folder)
+    files = sorted(name for name, is_folder in found if not is_folder and has_image_suffix(name))
+    others = Counter(suffix_of(name) for name, is_folder in found if not is_folder and not has_image_suffix(name))
+    if not files:
+        raise ImageError(_no_image(folder, others, folders))
+    if others:
+        count = others.total() + len(files)
+        kinds = shown_suffixes(others)
+        logger.info("%s: %d of %d files are no images by their suffix: %s", folder, others.total(), count, kinds)
+    if folders:
+        logger.info("%s: %d folders in it are not looked into", folder, len(folders))
+    stems = Counter(os.path.splitext(name)[0] for name in files)
+    names = ResultNames()
+
+    def named(file: str) -> tuple[str, str]:
+        path, (stem, suffix) = os.path.join(folder, file), os.path.splitext(file)
+        return names.name(path, stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"), path
+
+    return [named(file) for file in files]
+
+
+def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
+    kinds = f": {shown_suffixes(others)}" if others else ""
+    fault = f"{folder}: no image is in this folder, by the suffix of its {others.total()} files{kinds}"
+    if not folders:
+        return fault
+    shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"
+    first = os.path.join(folder, folders[0])
+    return (
+        f"{fault}; it has {len(folders)} folders, {shown}: give one of them, such as --image_path {shlex.quote(first)}"
+    )

@@ -1,0 +1,123 @@
+"""How long single images take, and how many a second that makes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+
+from database.atomic import written_atomically
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "latency.json"
+
+
+class LabelsOfImages(Protocol):
+    """What `tools.prediction.evaluation.Predictor` does."""
+
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] RGB -> training ids [H, W]."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Times of a run over images; the first `warm_up` of them, which also set up kernels, are left out.
+
+    Attributes:
+        images: that were timed.
+        median_seconds, percentile_95_seconds: from an image in memory to its labels.
+        frames_per_second: images over the time in which at least one of them was worked on.
+        frames_per_second_with_files: images over all time from the first to the last, reading and writing included.
+    """
+
+    images: int
+    median_seconds: float
+    percentile_95_seconds: float
+    frames_per_second: float
+    frames_per_second_with_files: float
+
+    def text(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.images} images: median {1000 * self.median_seconds:.1f} ms, 95th percentile "
+            f"{1000 * self.percentile_95_seconds:.1f} ms, {self.frames_per_second:.2f} frames/s; with reading and "
+            f"writing {self.frames_per_second_with_files:.2f} frames/s"
+        )
+
+    def write(self, folder: str) -> str:
+        """Writes `latency.json` into a folder and returns its path."""
+        path = os.path.join(folder, FILE_NAME)
+        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=2)
+        return path
+
+
+def latency_of(spans: Sequence[tuple[float, float]], warm_up: int, ended: float) -> Latency | None:
+    """The times of images from when each was begun and done.
+
+    Args:
+        spans: (begun, done), in seconds, by the order of beginning; they may overlap.
+        warm_up: images at the beginning that are left out.
+        ended: when the last result was written.
+
+    Returns:
+        None where no image is left.
+    """
+    timed = list(spans)[warm_up:]
+    if not timed:
+        return None
+    started = max((done for _, done in spans[:warm_up]), default=timed[0][0])
+    worked, reached = 0.0, started
+    for begun, done in timed:
+        worked += max(0.0, done - max(begun, reached))
+        reached = max(reached, done)
+    seconds = [done - begun for begun, done in timed]
+    return Latency(
+        images=len(timed),
+        median_seconds=float(np.median(seconds)),
+        percentile_95_seconds=float(np.percentile(seconds, 95)),
+        frames_per_second=len(timed) / worked if worked > 0 else float("inf"),
+        frames_per_second_with_files=len(timed) / max(ended - started, 1e-9),
+    )
+
+
+class TimedPredictor:
+    """A predictor whose calls are timed; may be called by several threads if it may."""
+
+    def __init__(self, predictor: LabelsOfImages, warm_up: int = 1) -> None:
+        """Starts without times.
+
+        Args:
+            predictor: to call.
+            warm_up: images that are not counted, one per tower.
+        """
+        self._predictor = predictor
+        self._warm_up = warm_up
+        self._lock = threading.Lock()
+        self._spans: list[tuple[float, float]] = []
+
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """As that of the predictor."""
+        begun = time.perf_counter()
+        labels = self._predictor.labels(image)
+        with self._lock:
+            self._spans.append((begun, time.perf_counter()))
+        return labels
+
+    def report(self, folder: str) -> Latency | None:
+        """Logs the times up to now and writes them into a folder; None where there are none after the warm-up."""
+        latency = latency_of(sorted(self._spans), self._warm_up, time.perf_counter())
+        if latency is None:
+            logger.warning("--measure_time 1: %d images are too few, the first is not timed", len(self._spans))
+            return None
+        logger.info("%s", latency.text())
+        latency.write(folder)
+        return latency

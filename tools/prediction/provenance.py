@@ -1,0 +1,251 @@
+"""What a folder of results was made from, so that other results do not end up in it and each is found by its run.
+
+It is written to `provenance.json` with the first result. Results are the same if the weights, all that the network
+and its classes are, the settings and the images are equal; where any of these is not, they go to a folder of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from database.atomic import written_atomically
+from database.json_files import read_json
+from database.layouts import Sample
+from tools.errors import RecordError, ResultsFolderError
+from tools.flags.train import PredictConfig, WeightsConfig
+from tools.prediction.score_files import run_header, snapshot_header
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.folder import RunFolder, folder_of_run
+from tools.runs.origin import RUN_UUID
+from tools.runs.record import ModelRecord
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "provenance.json"
+# Where predict.py and inference.py put results unless flags say otherwise.
+RESULT_ROOTS = ("./val_set", "./test_set", "./train_set", "./inference_set")
+
+# What results consist of; a folder that holds any of it is not empty.
+_RESULTS = frozenset({"prediction", "coloring", "overlay", "scores.json", FILE_NAME})
+_CHECKSUM = "results_sha256"
+# What the header of scores says, under the name that it has there.
+_IN_HEADER = {
+    **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", "checkpoint_sha256", "dataset", "data_dir", "list",
+                     "split", "data_sha256", _CHECKSUM)),
+    "ms": "multi_scale",
+    **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")),
+}  # fmt: skip
+_SETTINGS = ("ms", "mirror", "float_type", "test_max_iter")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What results are made from.
+
+    Attributes:
+        entries: facts about run, snapshot, data and settings, as JSON holds them; `results_sha256` is equal for equal
+            results.
+    """
+
+    entries: Mapping[str, Any]
+
+    @property
+    def checksum(self) -> str:
+        return self.entries[_CHECKSUM]
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the header of scores says of run, snapshot, data and settings; switches are 0 or 1."""
+        entries = {other or name: self.entries[name] for name, other in _IN_HEADER.items() if name in self.entries}
+        return {name: int(value) if isinstance(value, bool) else value for name, value in entries.items()}
+
+    def is_of(self, folder: str) -> bool:
+        """Checks whether the results in a folder are these."""
+        found = read_provenance(folder)
+        return found is not None and found.get(_CHECKSUM) == self.checksum
+
+    def write(self, folder: str) -> None:
+        """Writes `provenance.json` into a folder, which is created where needed.
+
+        Raises:
+            ResultsFolderError: it cannot be written.
+        """
+        path = os.path.join(folder, FILE_NAME)
+        try:
+            with written_atomically(path) as partial, open(partial, "w", encoding="utf-8") as file:
+                json.dump(self.entries, file, indent=2)
+        except OSError as error:
+            raise ResultsFolderError(
+                f"{path}: cannot be written ({error.strerror or error}): give another folder with --output_dir"
+            ) from error
+
+
+def provenance_of(
+    config: WeightsConfig,
+    prefix: str,
+    record: ModelRecord,
+    samples: Sequence[Sample] | None = None,
+    data_dir: str | None = None,
+) -> Provenance:
+    """Describes the results of a snapshot.
+
+    Args:
+        config: flags.
+        prefix: of the snapshot.
+        record: with which it predicts: of the network, the classes and the dataset.
+        samples: that are predicted; None for images that are given one by one.
+        data_dir: that the samples lie in.
+
+    Raises:
+        CheckpointError: the snapshot cannot be read.
+    """
+    of_record = {name: value for name, value in dataclasses.asdict(record).items() if name != "flags"}
+    of_record["label_map"] = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
+    settings = {name: getattr(config, name, None) for name in _SETTINGS}
+    data: dict[str, Any] = {}
+    if isinstance(config, PredictConfig) and samples is not None and data_dir is not None:
+        checksums = list(DataChecksums.of(samples, data_dir).values)
+        data = {"split": config.mode, "images": len(samples), "data_sha256": checksums}
+    snapshot = snapshot_header(prefix)
+    decisive = [snapshot["checkpoint_sha256"], of_record, settings, data]
+    told = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
+    if isinstance(config, PredictConfig):
+        told["list"] = getattr(config, f"{config.mode}_list", None) or record.flags.get(f"{config.mode}_list")
+    return Provenance(
+        {
+            **run_header(prefix, record.flags),
+            "run_folder": folder_of_run(prefix).path,
+            **snapshot,
+            "dataset": record.database,
+            **data,
+            **told,
+            **settings,
+            "window": record.test_image_size,
+            "upsample_input": record.upsample_input,
+            "input_range": record.input_range,
+            _CHECKSUM: hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+        }
+    )
+
+
+def read_provenance(folder: str) -> dict[str, Any] | None:
+    """What is written in a folder of results; None where nothing is, or something else."""
+    try:
+        entries = read_json(os.path.join(folder, FILE_NAME))
+    except (OSError, ValueError):
+        return None
+    return entries if isinstance(entries, dict) else None
+
+
+def folder_for(provenance: Provenance, wanted: str) -> str:
+    """The folder for results: as wanted, or `-2`, `-3` and so on is added until no other results are there."""
+    folder, number = wanted, 1
+    while not (_is_free(folder) or provenance.is_of(folder)):
+        number += 1
+        folder = f"{wanted}-{number}"
+    if folder != wanted:
+        logger.info("%s holds other results, so these go to %s", wanted, folder)
+    return folder
+
+
+def require_folder(provenance: Provenance, folder: str) -> str:
+    """Checks that a folder which the user named holds no other results; returns it.
+
+    Raises:
+        ResultsFolderError: it does.
+    """
+    if _is_free(folder) or provenance.is_of(folder):
+        return folder
+    found = read_provenance(folder)
+    of = "that do not say what they are of" if found is None else f"of {_described(found, provenance.entries)}"
+    raise ResultsFolderError(
+        f"--output_dir {folder} holds results {of}, and these would be mixed with them: give another folder, or remove "
+        "that one"
+    )
+
+
+def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The snapshot of results, and in which facts they differ."""
+    names = [name for name in ("checkpoint_sha256", "dataset", "split", "data_sha256", *_SETTINGS, "window")
+             if found.get(name) != now.get(name)]  # fmt: skip
+    differing = ", ".join(names) or "the network's or the classes' settings"
+    return f"{found.get('checkpoint')} (they differ in {differing})"
+
+
+def _is_free(folder: str) -> bool:
+    """Whether nothing of results is there. What is no folder is left to those who write.
+
+    Raises:
+        ResultsFolderError: the folder cannot be read.
+    """
+    try:
+        return not os.path.isdir(folder) or not _RESULTS & set(os.listdir(folder))
+    except OSError as error:
+        raise ResultsFolderError(
+            f"{folder}: the folder cannot be read ({error.strerror or error}): give another with --output_dir"
+        ) from error
+
+
+def _folders_of_run(run_uuid: str, name: str, roots: Sequence[str]) -> Iterator[str]:
+    """The folders <root>/<dataset>/<run>/<settings> with results of a run."""
+    for root in roots:
+        for dataset in _folders_in(root):
+            for run in _folders_in(dataset):
+                for folder in _folders_in(run):
+                    found = read_provenance(folder)
+                    if found is not None and (found.get(RUN_UUID), found.get("run")) == (run_uuid, name):
+                        yield folder
+
+
+def _folders_in(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return []
+    with os.scandir(path) as entries:
+        return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT_ROOTS) -> list[str]:
+    """Moves the results of a run that was set aside to folders whose names end as that of the run does now.
+
+    Args:
+        run: where it is now.
+        ending: of its name, such as `.earlier-1`.
+        roots: folders that results may lie in.
+
+    Returns:
+        The new paths. A folder that cannot be moved stays, and a warning is logged: it says itself what it is of.
+    """
+    run_uuid, name = _uuid_of(run), os.path.basename(run.path).removesuffix(ending)
+    moved = []
+    for folder in list(_folders_of_run(run_uuid, name, roots)) if run_uuid else []:
+        parent, name = os.path.split(folder)
+        target = os.path.join(parent + ending, name)
+        try:
+            if os.path.lexists(target):
+                raise FileExistsError(target)
+            os.makedirs(parent + ending, exist_ok=True)
+            os.rename(folder, target)
+        except OSError as error:
+            logger.warning("%s: the results of the earlier run stay there (%s)", folder, error.strerror or error)
+            continue
+        if not os.listdir(parent):
+            os.rmdir(parent)
+        moved.append(target)
+        logger.info("its results were set aside too: %s", target)
+    return moved
+
+
+def _uuid_of(run: RunFolder) -> str | None:
+    """The number of a run, None for one of an earlier version, or whose record is damaged."""
+    try:
+        record = ModelRecord.read(run.snapshots) or ModelRecord.read(run.path)
+    except RecordError:
+        return None
+    return None if record is None else record.flags.get(RUN_UUID)

@@ -1,0 +1,229 @@
+"""Which dataset and which model are meant, by the flags and by the record beside a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from typing import TypeVar
+
+from database.datasets import Dataset, custom_dataset
+from database.input_range import InputRange
+from model import resnet
+from model.pspnet_mg import Architecture
+from tools.checkpoints import checkpoint
+from tools.errors import CheckpointError, FlagError
+from tools.flags.checks import check_own_data_flags, refuse_without_effect
+from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
+from tools.flags.dataset import DatasetFlags
+from tools.flags.train import InferenceConfig, PredictConfig, WeightsConfig
+from tools.prediction.evaluation import Predictor, TowerPredictor, predictor_on
+from tools.prediction.grid_sizes import warn_of_misaligned_size
+from tools.runs.agreement import check_same_network
+from tools.runs.record import ModelRecord
+from tools.runtime import devices as cluster
+from tools.runtime.half_precision import chosen_float_type
+
+logger = logging.getLogger(__name__)
+
+Weights = TypeVar("Weights", bound=WeightsConfig)
+
+# A checkpoint without a record is taken to be the reference implementation's.
+_REFERENCE_GRID = "legacy"
+_REFERENCE_WINDOW = 864
+
+# Flags that name files, which prediction needs again.
+_FILES_OF_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
+
+# Flags that say what variables there are: a checkpoint can be read as it was trained alone.
+_FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
+
+
+def training_dataset(config: DatasetFlags) -> tuple[Dataset, str]:
+    """The dataset that flags describe and its folder; the Toy dataset is written where it does not exist yet.
+
+    Raises:
+        DatasetError, PaletteError: see `database.datasets`.
+    """
+    dataset = dataset_of_flags(config.database, config)
+    return dataset, existing_folder(dataset, config.data_dir)
+
+
+def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
+    """The record beside a checkpoint, or the reference's conventions where there is none.
+
+    Where flags say otherwise, strides, grid, order of channels, mean, input range, enlargement and size of windows are
+    changed; dataset and classes are those of the training. Sizes that do not suit the grid are warned of.
+
+    Raises:
+        RecordError: the record is damaged.
+        CheckpointError: no record, and the checkpoint is no PSPNet's.
+        FlagError: the checkpoint is of another network than the flags say; or no record, and the dataset of the flags
+            has another number of classes.
+    """
+    record = ModelRecord.read(os.path.dirname(prefix)) or _foreign_record(prefix, config)
+    check_same_network(record, config, prefix, _FLAGS_ON_VARIABLES)
+    changes = {name: getattr(config, name) for name in ("stride_convention", "resize_grid") if getattr(config, name)}
+    record = dataclasses.replace(
+        record,
+        architecture=dataclasses.replace(record.architecture, **changes),
+        color_switch=record.color_switch if config.color_switch is None else config.color_switch,
+        test_image_size=record.test_image_size if config.test_image_size is None else config.test_image_size,
+        upsample_input=config.upsample_input or record.upsample_input,
+        image_mean=config.image_mean or record.image_mean,
+        input_range=config.input_range or record.input_range,
+    )
+    warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
+    return record
+
+
+def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dataset, str]:
+    """The dataset to predict and its folder: as flags say, otherwise as in training.
+
+    Args:
+        config: flags.
+        trained: the record of the checkpoint, see `record_of_checkpoint`.
+
+    Raises:
+        DatasetError, PaletteError: see `database.datasets`.
+        FlagError: a flag for own data and a known dataset, a list of another split than the predicted one, or a
+            dataset with other classes than the checkpoint.
+    """
+    database = _predicted_database(config, trained)
+    _refuse_unused_lists(config)
+    in_training = database == trained.database
+    given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    if in_training:
+        recorded = {name: trained.flags[name] for name in _FILES_OF_DATA if trained.flags.get(name)}
+        taken = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
+        if taken:
+            logger.info("as in training: %s (paths begin in the current folder)", " ".join(taken))
+        held_out = {"holdout": None} if config.val_list is not None else {}
+        dataset = described_dataset(database, {**trained.flags, **held_out, **given})
+    else:
+        dataset = described_dataset(database, given)
+    _require_same_classes(dataset, trained)
+    dataset = dataclasses.replace(dataset, input_range=InputRange(trained.input_range))
+    data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
+    return dataset, existing_folder(dataset, data_dir)
+
+
+def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelRecord:
+    """The record that names, colours and numbers the classes for inference: as flags say, otherwise as in training.
+
+    Args:
+        config: flags; --palette and --label_map stand in for those of any dataset.
+        trained: the record of the checkpoint, see `record_of_checkpoint`.
+
+    Raises:
+        DatasetError, PaletteError: see `database.datasets`.
+        FlagError: as `prediction_dataset`.
+    """
+    database, record = _predicted_database(config, trained), trained
+    if database != trained.database:
+        dataset = dataset_of_flags(database, config)
+        _require_same_classes(dataset, trained)
+        record = trained.for_dataset(dataset)
+    num_classes = trained.architecture.num_classes
+    if config.palette is not None:
+        record = dataclasses.replace(record, palette=custom_dataset(num_classes, palette_file=config.palette).palette)
+    if config.label_map is not None:
+        label_map = custom_dataset(num_classes, label_map_file=config.label_map).label_map
+        record = dataclasses.replace(record, label_map=label_map)
+    return record
+
+
+def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
+    """The dataset of the results; flags must suit it."""
+    database = config.database or trained.database
+    check_own_data_flags(config, database, "the checkpoint was trained on")
+    num_classes = trained.architecture.num_classes
+    if config.num_classes not in (None, num_classes):
+        raise FlagError(
+            f"--num_classes is {config.num_classes} and the checkpoint has {num_classes} classes: give the number of "
+            "the checkpoint, or a checkpoint of these classes"
+        )
+    return database
+
+
+def _refuse_unused_lists(config: PredictConfig) -> None:
+    """Refuses lists of other splits than the predicted one; the training list also says what is held out for val."""
+    for split in ("train", "val", "test"):
+        if split != config.mode and (split, config.mode) != ("train", "val"):
+            refuse_without_effect(config, f"{split}_list", f"on the split {config.mode}: add --mode {split}")
+
+
+def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:
+    if dataset.num_classes != trained.architecture.num_classes:
+        raise FlagError(
+            f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint, trained on "
+            f"{trained.database}, has {trained.architecture.num_classes}: give a checkpoint that was trained on it"
+        )
+
+
+def with_chosen_precision(config: Weights) -> Weights:
+    """The flags with the precision that `auto` stands for on this machine; see `tools.runtime.half_precision`."""
+    return dataclasses.replace(config, float_type=chosen_float_type(config.float_type, config.device))
+
+
+def build_predictor(
+    prefix: str, record: ModelRecord, config: WeightsConfig, gpu_num: int = 1
+) -> Predictor | TowerPredictor:
+    """The network of a checkpoint as the flags want it run, on one device or several.
+
+    Raises:
+        CheckpointError: see `Predictor`.
+        DeviceError: there are fewer devices.
+    """
+
+    def build(device: str) -> Predictor:
+        return Predictor(
+            prefix,
+            record,
+            multi_scale=config.ms,
+            mirror=config.mirror,
+            float_type=config.float_type,
+            windows_per_batch=config.windows_per_batch,
+            device=device,
+        )
+
+    devices = cluster.tower_devices(gpu_num, config.device)
+    logger.info("devices: %s", cluster.devices_in_words(devices, config.device))
+    return predictor_on(devices, build)
+
+
+def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
+    """The record that the reference implementation would have written."""
+    network, num_classes, stem = _foreign_network(prefix, config.network)
+    dataset = dataset_of_flags(config.database or "Cityscapes", config)
+    logger.info(
+        "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
+        prefix,
+        network,
+        num_classes,
+        _REFERENCE_GRID,
+    )
+    if dataset.num_classes != num_classes:
+        raise FlagError(
+            f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint {prefix} has "
+            f"{num_classes}: say with --database what it was trained on"
+        )
+    return ModelRecord.of_dataset(
+        Architecture(network, num_classes, resize_grid=_REFERENCE_GRID, stem=stem),
+        dataset,
+        color_switch=False,
+        test_image_size=_REFERENCE_WINDOW,
+    )
+
+
+def _foreign_network(prefix: str, wanted: str | None) -> tuple[str, int, str]:
+    """The network, number of classes and stem that a checkpoint's variables tell of."""
+    shapes = checkpoint.variable_shapes(prefix)
+    network = next((name for name in resnet.NETWORKS if f"{name}/logits/weights" in shapes), str(wanted))
+    logits = shapes.get(f"{network}/logits/weights")
+    if logits is None or f"{network}/psp/pool1/weights" not in shapes:
+        raise CheckpointError(
+            f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers) and no configuration "
+            "stands beside it: give a snapshot that train.py wrote"
+        )
+    return network, logits[-1], resnet.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]

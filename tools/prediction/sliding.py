@@ -1,0 +1,279 @@
+"""Windows, scales, mirror and stitching over a predict function.
+
+The protocol of Zhao et al., "Pyramid Scene Parsing Network" (CVPR 2017): the probabilities of neighbouring
+windows are averaged where they overlap, those of the scales and mirrored copies everywhere.
+
+Both averages and the resizing between them are linear, so that every window is added to the result by itself, through
+one small matrix per axis. The windows of all scales come in the order of the rows they reach in the image, and rows
+that no window reaches any more are handed out and forgotten: a full [H, W, classes] need never exist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from tools.errors import NotFiniteError
+from tools.prediction.interpolation import along_columns, along_rows
+from tools.prediction.windows import Placement, ScaledAxis, scaled_length, whole_window, window_stride
+from tools.runtime.background import read_ahead
+
+SCALES_SINGLE = (1.0,)
+SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+# Rows of the result that are finished together: few enough that what a window adds to them stays in the cache.
+_BAND_ROWS = 16
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """All windows of one scale at one height."""
+
+    window: int  # height of a window
+    from_image: csr_array  # the part of its scale's `from_image` for the rows of the strip
+    rows: list[Placement]  # from the top, each within one band
+    columns: ScaledAxis
+
+
+@dataclass(frozen=True)
+class _Window:
+    pixels: np.ndarray  # float32 [height, width, 3], smaller than a window where the scaled image is
+    size: tuple[int, int]  # height and width of the window
+    rows: list[Placement]  # as its strip's
+    columns: Placement
+
+    @property
+    def first_row(self) -> int:
+        """The first row of the image that it reaches."""
+        return self.rows[0].reached.start
+
+
+class _OpenBands:
+    """The bands of the result that windows have reached and others still will.
+
+    A band is float32 [W, rows, C], the order of axes in which a product along the columns gives its result.
+    """
+
+    def __init__(self, height: int, width: int, num_classes: int) -> None:
+        self._size, self._num_classes = (height, width), num_classes
+        self._bands: dict[int, np.ndarray] = {}  # by first row
+        self._next = 0  # first row of the band to hand out next
+
+    def add(self, window: _Window, probabilities: np.ndarray) -> None:
+        """Adds one window's probabilities, float32 [h, w, C]."""
+        columns = window.columns
+        for rows in window.rows:
+            part = along_rows(rows.weights, probabilities[rows.pixels, columns.pixels])
+            top = rows.reached.start // _BAND_ROWS * _BAND_ROWS
+            within = slice(rows.reached.start - top, rows.reached.stop - top)
+            self._band(top)[columns.reached, within] += along_columns(columns.weights, part)
+
+    def _band(self, top: int) -> np.ndarray:
+        if top not in self._bands:
+            height, width = self._size
+            self._bands[top] = np.zeros((width, min(_BAND_ROWS, height - top), self._num_classes), np.float32)
+        return self._bands[top]
+
+    def hand_out(self, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Lets go of the bands above row `end`, from the top: the first row and the sum of each."""
+        while self._next < end and min(self._next + _BAND_ROWS, self._size[0]) <= end:
+            yield self._next, self._bands.pop(self._next)
+            self._next += _BAND_ROWS
+
+
+def _height_and_width(window_size: int | tuple[int, int]) -> tuple[int, int]:
+    size = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(
+            f"window_size is {window_size}: expected a height and a width of 1 or more; use "
+            "the crop size the network was trained with"
+        )
+    return size
+
+
+def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch: int, overlap: float) -> None:
+    if not 1 <= num_classes <= 65536:
+        raise ValueError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
+    if not len(scales) or not all(scale > 0 and math.isfinite(scale) for scale in scales):
+        raise ValueError(
+            f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for the image as it is"
+        )
+    if windows_per_batch < 1:
+        raise ValueError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap is {overlap}: expected 0 or more and below 1; use 1/3 if unsure")
+
+
+def _checked_image(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image, np.float32)
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass one colour image at a time"
+        )
+    return image
+
+
+def _check_finite(window: _Window, probabilities: np.ndarray) -> None:
+    """Checks the probabilities of one window, float32 [h, w, C], by their sum: a value that is not finite stays in it.
+
+    Raises:
+      NotFiniteError: names the part of the image that the window reaches.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(probabilities.sum(dtype=np.float32)):
+            return
+    count = probabilities.size - np.count_nonzero(np.isfinite(probabilities))
+    height, width = window.size
+    raise NotFiniteError(
+        f"{count} of {probabilities.size} probabilities are not finite in the window of {height}x{width} that reaches "
+        f"rows {window.rows[0].reached.start} to {window.rows[-1].reached.stop - 1} and columns "
+        f"{window.columns.reached.start} to {window.columns.reached.stop - 1} of the image"
+    )
+
+
+class SlidingPredictor:
+    """Predicts images of any size with a function that takes batches of windows of one size."""
+
+    def __init__(
+        self,
+        predict: Callable[[np.ndarray], np.ndarray],
+        num_classes: int,
+        window_size: int | tuple[int, int] | None,
+        scales: Sequence[float] = SCALES_SINGLE,
+        mirror: bool = True,
+        windows_per_batch: int = 4,
+        overlap: float = 1 / 3,
+        whole_sizes: tuple[int, int] = (1, 0),
+    ) -> None:
+        """Sets how images are cut, scaled and mirrored.
+
+        Args:
+          predict: takes float32 [N, h, w, 3], less the mean, with N in 1..windows_per_batch and h, w the
+            window size, and returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel. It is
+            called by a thread in the background, one call at a time, and leaves alone what it has returned.
+          num_classes: number of classes, 1..65536.
+          window_size: height and width of a window in pixels, or one number for both; None for one window per
+            scale that holds the whole image.
+          scales: factors by which the image is resized; all weigh alike.
+          mirror: whether to average with the prediction of the image mirrored left to right.
+          windows_per_batch: the most windows in one call of `predict`.
+          overlap: the part that neighbouring windows share, 0 or more and below 1. The stride is the window
+            less that part, rounded down, and 1 or more: window * 2 // 3 for an overlap of 1/3.
+          whole_sizes: (step, rest) of the heights and widths that windows of whole images may have: step * n + rest.
+
+        Raises:
+          ValueError: an argument is outside its range.
+        """
+        _check_settings(num_classes, scales, windows_per_batch, overlap)
+        self._predict = predict
+        self._num_classes = num_classes
+        self._window_size = None if window_size is None else _height_and_width(window_size)
+        self._whole_sizes = whole_sizes
+        self._overlap = overlap
+        self._scales = tuple(scales)
+        self._mirrorings = (False, True) if mirror else (False,)
+        self._windows_per_batch = windows_per_batch
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts one image: the average over scales and mirrored copies of their stitched probabilities.
+
+        A scaled image has max(1, round(size * scale)) pixels along each axis. Where it is smaller than the
+        window, it is padded with 0, the mean, below and to the right, and the prediction is cropped back.
+
+        Args:
+          image: float32 [H, W, 3], less the mean, 1 x 1 or more.
+
+        Returns:
+          float32 [H, W, num_classes], 0..1, summing to 1 over the classes.
+
+        Raises:
+          ValueError: the image is not [H, W, 3] or is empty, or `predict` returns an unexpected shape.
+          NotFiniteError: `predict` returns NaN or infinity.
+        """
+        image = _checked_image(image)
+        probabilities = np.empty((*image.shape[:2], self._num_classes), np.float32)
+        for top, band in self._bands(image):
+            probabilities[top : top + band.shape[1]] = band.transpose(1, 0, 2)
+        probabilities /= len(self._scales) * len(self._mirrorings)
+        return probabilities
+
+    def labels(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the most probable class of each pixel; arguments and errors are those of `probabilities`.
+
+        Needs the memory of probabilities for as many rows as the largest window reaches, not for the whole image.
+
+        Returns:
+          [H, W], 0..num_classes-1: uint8, or uint16 for more than 256 classes.
+        """
+        image = _checked_image(image)
+        labels = np.empty(image.shape[:2], np.uint8 if self._num_classes <= 256 else np.uint16)
+        for top, band in self._bands(image):
+            labels[top : top + band.shape[1]] = band.argmax(axis=2).T
+        return labels
+
+    def _bands(self, image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """From the top, each band's first row and its sum over scales and copies, float32 [W, rows, num_classes]."""
+        height, width = image.shape[:2]
+        bands = _OpenBands(height, width, self._num_classes)
+        # The next batch is predicted while this one is added to the bands.
+        for batch, predictions in read_ahead(self._predict_windows, self._batches(image), depth=1):
+            for window, predicted in zip(batch, predictions, strict=True):
+                yield from bands.hand_out(window.first_row)
+                _check_finite(window, predicted)
+                bands.add(window, predicted)
+        yield from bands.hand_out(height)
+
+    def _batches(self, image: np.ndarray) -> Iterator[list[_Window]]:
+        """The windows in batches of one size."""
+        for _, windows in groupby(self._windows(image), key=lambda window: window.size):
+            while batch := list(islice(windows, self._windows_per_batch)):
+                yield batch
+
+    def _windows(self, image: np.ndarray) -> Iterator[_Window]:
+        """The windows of all scales and mirrored copies, by the first row of the image that they reach."""
+        strips = [strip for scale in self._scales for strip in self._strips(image.shape[:2], scale)]
+        for strip in sorted(strips, key=lambda strip: strip.rows[0].reached.start):
+            resized = along_columns(strip.columns.from_image, along_rows(strip.from_image, image))
+            for mirrored in self._mirrorings:
+                pixels = np.ascontiguousarray((resized[::-1] if mirrored else resized).transpose(1, 0, 2))
+                for left, columns in strip.columns.placements(mirrored):
+                    cut = pixels[:, left : left + strip.columns.window]
+                    yield _Window(cut, (strip.window, strip.columns.window), strip.rows, columns)
+
+    def _strips(self, size: tuple[int, int], scale: float) -> list[_Strip]:
+        rows, columns = (
+            ScaledAxis(length, scale, window, window_stride(window, self._overlap))
+            for length, window in zip(size, self._window_size_at(size, scale), strict=True)
+        )
+        return [
+            _Strip(rows.window, rows.from_image[top : top + rows.window], placements, columns)
+            for top, placements in rows.placements_by_band(_BAND_ROWS)
+        ]
+
+    def _window_size_at(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Height and width of the windows of an image of some size at some scale."""
+        if self._window_size is not None:
+            return self._window_size
+        height, width = (whole_window(scaled_length(length, scale), *self._whole_sizes) for length in size)
+        return height, width
+
+    def _predict_windows(self, batch: list[_Window]) -> tuple[list[_Window], np.ndarray]:
+        """The windows, and their probabilities."""
+        size = batch[0].size
+        windows = np.zeros((len(batch), *size, 3), np.float32)
+        for padded, window in zip(windows, batch, strict=True):
+            height, width = window.pixels.shape[:2]
+            padded[:height, :width] = window.pixels
+        predicted = np.asarray(self._predict(windows))
+        expected = (len(batch), *size, self._num_classes)
+        if predicted.shape != expected:
+            raise ValueError(
+                f"predict returned shape {list(predicted.shape)}: expected {list(expected)}; "
+                "return the probabilities at the size of the windows, for all classes"
+            )
+        return batch, predicted

@@ -1,0 +1,198 @@
+"""Scores as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from database.atomic import written_atomically
+from tools.errors import TablesError
+from tools.prediction.metrics import Scores
+
+_COLUMNS = ("class", "IoU %", "accuracy %")
+
+
+def text_table(scores: Scores, class_names: Sequence[str]) -> str:
+    """Lays the scores out in aligned columns: one line per class, then the scores of the whole set.
+
+    Args:
+      scores: the scores to show.
+      class_names: one name per class, in the order of the class ids.
+
+    Returns:
+      Lines ending in a newline; percentages with 2 decimals, `n/a` where there is none.
+
+    Raises:
+      TablesError: there are more or fewer names than classes.
+    """
+    rows = [_COLUMNS, *_class_rows(scores, class_names)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [f"{name:<{widths[0]}}  {iou:>{widths[1]}}  {accuracy:>{widths[2]}}" for name, iou, accuracy in rows]
+    summary = _summary_rows(scores)
+    name_width = max(len(name) for name, _ in summary)
+    value_width = max(len(value) for _, value in summary)
+    lines += ["", *(f"{name:<{name_width}}  {value:>{value_width}}" for name, value in summary)]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(scores: Scores, class_names: Sequence[str]) -> str:
+    """Lays the scores out as two Markdown tables: the classes, then the scores of the whole set.
+
+    Arguments, percentages and errors are those of `text_table`.
+    """
+    lines = [markdown_row(_COLUMNS), "| :--- | ---: | ---: |"]
+    lines += [markdown_row(row) for row in _class_rows(scores, class_names)]
+    lines += ["", markdown_row(("whole set", "value")), "| :--- | ---: |"]
+    lines += [markdown_row(row) for row in _summary_rows(scores)]
+    return "\n".join(lines) + "\n"
+
+
+def to_json_dict(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
+    """Turns the scores into what `json` can write without NaN.
+
+    Args:
+      scores: the scores to turn.
+      class_names: one name per class, in the order of the class ids.
+
+    Returns:
+      `mean_iou`, `mean_accuracy`, `pixel_accuracy` and `frequency_weighted_iou` as fractions 0..1, `pixels`
+      and `images` as counts, and `classes`, a list of `name`, `iou` and `accuracy` (fractions too). A score
+      that is n/a or nan is None.
+
+    Raises:
+      TablesError: there are more or fewer names than classes.
+    """
+    _check_names(scores, class_names)
+    return {
+        "mean_iou": _json_value(scores.mean_iou),
+        "mean_accuracy": _json_value(scores.mean_accuracy),
+        "pixel_accuracy": _json_value(scores.pixel_accuracy),
+        "frequency_weighted_iou": _json_value(scores.frequency_weighted_iou),
+        "pixels": scores.pixels,
+        "images": scores.images,
+        "classes": [
+            {"name": name, "iou": iou, "accuracy": accuracy}
+            for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
+        ],
+    }
+
+
+def write_tables(
+    scores: Scores,
+    class_names: Sequence[str],
+    folder: str,
+    stem: str = "scores",
+    header: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Writes the scores as stem.txt, stem.json and stem.md; none of them is ever seen half written.
+
+    The JSON is written last: where it is there, all three are.
+
+    Args:
+      scores: the scores to write.
+      class_names: one name per class, in the order of the class ids.
+      folder: where to write; created if missing.
+      stem: file name without its ending.
+      header: facts about the run, such as checkpoint and step: on top of the text and the Markdown, and under
+        `run` in the JSON.
+
+    Returns:
+      The paths of the text, JSON and Markdown files.
+
+    Raises:
+      TablesError: there are more or fewer names than classes, or a file cannot be written.
+    """
+    facts = dict(header or {})
+    text = "".join(f"{key}: {value}\n" for key, value in facts.items())
+    markdown = "".join(f"- {key}: {value}\n" for key, value in facts.items())
+    gap = "\n" if facts else ""
+    contents = {
+        "txt": text + gap + text_table(scores, class_names),
+        "json": json.dumps(
+            {"run": _json_value(facts), **to_json_dict(scores, class_names)},
+            indent=2,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+        + "\n",
+        "md": markdown + gap + markdown_table(scores, class_names),
+    }
+    paths = {ending: os.path.join(folder, f"{stem}.{ending}") for ending in contents}
+    for ending in ("txt", "md", "json"):
+        write_text(paths[ending], contents[ending])
+    return list(paths.values())
+
+
+def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
+    if len(class_names) != len(scores.iou):
+        raise TablesError(
+            f"{len(class_names)} class names for scores of {len(scores.iou)} classes: expected "
+            "one name per class; pass the names of the dataset that was evaluated"
+        )
+
+
+def _class_rows(scores: Scores, class_names: Sequence[str]) -> list[tuple[str, str, str]]:
+    _check_names(scores, class_names)
+    return [
+        (name, percent(iou), percent(accuracy))
+        for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
+    ]
+
+
+def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
+    return [
+        ("mIoU %", percent(scores.mean_iou)),
+        ("mean accuracy %", percent(scores.mean_accuracy)),
+        ("pixel accuracy %", percent(scores.pixel_accuracy)),
+        ("frequency weighted IoU %", percent(scores.frequency_weighted_iou)),
+        ("images", str(scores.images)),
+        ("valid pixels", str(scores.pixels)),
+    ]
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with 2 decimals, `n/a` for None and nan."""
+    return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _json_value(value: Any) -> Any:
+    """The value in JSON's own types; None for nan and infinity, the text of anything JSON does not know."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def write_text(path: str, content: str) -> None:
+    """Writes a text file, creating its folder where needed; it is never seen half written.
+
+    Raises:
+      TablesError: it cannot be written.
+    """
+    try:
+        with (
+            written_atomically(path) as partial_path,
+            # The name of a file may hold bytes that are no text.
+            open(partial_path, "w", encoding="utf-8", newline="\n", errors="backslashreplace") as file,
+        ):
+            file.write(content)
+    except OSError as error:
+        raise TablesError(
+            f"{path}: table cannot be written ({error.strerror or error}); expected a folder "
+            "that can be written to, choose another"
+        ) from error

@@ -1,0 +1,1 @@
+"""Lists the scores of all runs."""

@@ -1,0 +1,52 @@
+"""Lists the runs below a log folder: the flags in which they differ, their scores, and means over seeds.
+
+python -m tools.results --log_dir ./log --format markdown --json results.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from database.atomic import written_atomically
+from tools.console import run_script, set_up_logging
+from tools.errors import FlagError
+from tools.flags.parsing import file_path, flag, parse_flags
+from tools.results.runs import Run, find_runs
+from tools.results.tables import FORMATS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsConfig:
+    """Flags of the list of results."""
+
+    log_dir: str = flag("./log", "folder of all runs", file_path)
+    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores, at any depth", file_path)
+    earlier: bool = flag(False, "also runs that were set aside for another of the same name")
+    format: str = flag("text", "form of the list", choices=tuple(FORMATS))
+    json: str | None = flag(None, "file for the list as JSON", file_path)
+
+
+def _write_json(runs: Sequence[Run], path: str) -> None:
+    try:
+        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+            json.dump([dataclasses.asdict(run) for run in runs], file, indent=2)
+    except OSError as error:
+        raise FlagError(f"--json {path} cannot be written ({error.strerror}): give another file") from error
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags and prints the list."""
+    config = parse_flags(ResultsConfig, arguments, "List runs and their scores.")
+    runs = find_runs(config.log_dir, config.predictions_dir, earlier=config.earlier)
+    if config.json is not None:
+        _write_json(runs, config.json)
+    print(FORMATS[config.format](runs) if runs else f"no run below {config.log_dir}")
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    sys.exit(run_script(main, sys.argv[1:]))

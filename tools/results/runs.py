@@ -1,0 +1,284 @@
+"""The runs below a log folder, and the scores that are of their snapshots, wherever they lie."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from database.folders import walked
+from database.json_files import read_json
+from tools.checkpoints import files as snapshot_files
+from tools.checkpoints.snapshot_names import EARLIER
+from tools.errors import FlagError
+
+logger = logging.getLogger(__name__)
+
+_CONFIG_NAME = "config.json"
+_RUN_SCORES = re.compile(r"scores-\d+.*\.json")
+_STEP = re.compile(r"-(\d+)\.index$")
+
+_BEST = "best"
+_SNAPSHOT = "snapshot"
+# Where the values are that tell two properties of a run apart whose flags are equal: files of the same name, folders of
+# the same name. The first are beside the flags in its record, the others among them.
+_OF_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
+_OF_FLAGS = {
+    "class_weights": ("class_weight_values",),
+    "fine_tune_filename": ("pretrained_sha256",),
+    "data_dir": ("training_samples_sha256", "training_sizes_sha256", "training_contents_sha256"),
+}
+# What the header of scores says of the way in which they were made, beside the data.
+_SETTINGS = ("multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")
+
+# As `score_files.CHECKSUM` and `run_origin.RUN_UUID`, whose modules import TensorFlow; a test holds them equal.
+_CHECKSUM = "checkpoint_sha256"
+_UUID = "run_uuid"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One file of scores.
+
+    Attributes:
+        of: what was scored how, e.g. `scores-600` for validation in training, or `step600-ms1`.
+        step: of the snapshot.
+        mean_iou, pixel_accuracy: fractions 0..1, None where nothing was valid.
+        is_best: whether the snapshot is the one that the run keeps as its best.
+        path: of the file.
+        scored_with: the settings, as far as the file says so, and under `data` the list or folder of the images with a
+            checksum of them; scores of other values do not compare.
+    """
+
+    of: str
+    step: int | None
+    mean_iou: float | None
+    pixel_accuracy: float | None
+    is_best: bool = False
+    path: str = ""
+    scored_with: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """`of` without the step: equal for snapshots that are scored in the same way."""
+        return self.of if self.step is None else re.sub(rf"\b(scores-|step){self.step}\b", r"\1", self.of).rstrip("-")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        name: its path below the log folder.
+        flags: what it was started with, and what it started from.
+        scores: by step.
+        contents: short checksums of what is behind flags that name files and folders, by flag.
+    """
+
+    name: str
+    flags: Mapping[str, Any]
+    scores: Sequence[Score]
+    contents: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file of scores: its path, the folder of the run that it lies in, if in any, and its contents."""
+
+    path: str
+    run_folder: str | None
+    values: Mapping[str, Any]
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        header = self.values.get("run")
+        return header if isinstance(header, dict) else {}
+
+    @property
+    def step(self) -> int | None:
+        step = self.header.get("step")
+        return step if isinstance(step, int) else None
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Checksums of the snapshots of a run that are there: by step, and of the best."""
+
+    by_step: Mapping[int, str]
+    best: frozenset[str]
+
+
+def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> list[Run]:
+    """Finds the runs below a folder, and their scores.
+
+    Scores are of a run if they carry its number (`run_uuid`); for runs of earlier versions, which have none, if they
+    lie in the folder of the run or carry the checksum of one of its snapshots. Scores of a snapshot that was written
+    anew since are ignored, and so are scores outside of a run's folder that say nothing of their snapshot; how many is
+    logged.
+
+    Args:
+        log_dir: folder of all runs.
+        predictions_dir: folder where predict.py left scores, in folders of any depth.
+        earlier: whether to list runs that were set aside, too.
+
+    Returns:
+        Runs by name.
+
+    Raises:
+        FlagError: there is no such folder.
+    """
+    if not os.path.isdir(log_dir):
+        raise FlagError(f"--log_dir {log_dir} is no folder: give the folder of the runs")
+    configs = glob.glob(os.path.join(glob.escape(log_dir), "*", "*", _CONFIG_NAME))
+    folders = sorted(map(os.path.dirname, configs))
+    record_of = {folder: _record_in(folder) for folder in folders}
+    flags_of = {folder: None if record is None else record["flags"] for folder, record in record_of.items()}
+    found = [*_scores_in_runs(flags_of), *_scores_below(predictions_dir)]
+    silent = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
+    if silent:
+        logger.warning(
+            "%d files of scores do not say which snapshot they are of, and are ignored: %s%s",
+            len(silent),
+            silent[0],
+            "" if len(silent) == 1 else ", ...",
+        )
+    uuids = Counter(flags.get(_UUID) for flags in flags_of.values() if flags is not None)
+    shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
+    runs = []
+    for folder, record in record_of.items():
+        if record is not None and (earlier or not EARLIER.search(folder)):
+            flags = record["flags"]
+            scores = _scores_of_run(folder, flags, found, shared)
+            runs.append(Run(os.path.relpath(folder, log_dir), flags, scores, _contents(record)))
+    return runs
+
+
+def _record_in(folder: str) -> dict[str, Any] | None:
+    """The record of a run, with its flags; None where it is damaged or of something else."""
+    record = _read_object(os.path.join(folder, _CONFIG_NAME))
+    return record if record is not None and isinstance(record.get("flags"), dict) else None
+
+
+def _contents(record: Mapping[str, Any]) -> dict[str, str]:
+    known = {name: [record.get(key) for key in keys] for name, keys in _OF_RECORD.items()}
+    known |= {name: [record["flags"].get(key) for key in keys] for name, keys in _OF_FLAGS.items()}
+    return {name: _short_checksum(values) for name, values in known.items() if any(x is not None for x in values)}
+
+
+def _short_checksum(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _scored_with(header: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: header[name] for name in _SETTINGS if name in header}
+    if header.get("data_sha256") is not None:
+        name = header.get("list") or os.path.basename(str(header.get("data_dir") or "").rstrip(os.sep))
+        told["data"] = f"{name} ({_short_checksum(header['data_sha256'])})"
+    return told
+
+
+def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
+    for folder in folders:
+        for name in _names_in(folder):
+            path = os.path.join(folder, name)
+            values = _read_object(path) if _RUN_SCORES.fullmatch(name) else None
+            if values is not None:
+                yield _Found(path, folder, values)
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        logger.warning("%s is left out: %s", folder, error.strerror or error)
+        return []
+
+
+def _scores_below(predictions_dir: str) -> Iterator[_Found]:
+    for parent, folder_names, names in walked(predictions_dir, lambda error: None, lambda path: None):
+        folder_names.sort()
+        if "scores.json" in names:
+            path = os.path.join(parent, "scores.json")
+            values = _read_object(path)
+            if values is not None:
+                yield _Found(path, None, values)
+
+
+def _scores_of_run(
+    folder: str, flags: Mapping[str, Any], found: Sequence[_Found], shared: Collection[str]
+) -> list[Score]:
+    weights = _weights_in(folder)
+    scores = []
+    for file in found:
+        if not _is_of_run(file, folder, flags, weights, shared):
+            continue
+        checksum, step = file.header.get(_CHECKSUM), file.step
+        newer = None if step is None else weights.by_step.get(step)
+        if None not in (checksum, newer) and checksum != newer and checksum not in weights.best:
+            logger.warning("%s is of a snapshot of step %s that was written anew since: ignored", file.path, step)
+            continue
+        values = file.values
+        score = Score(
+            _title(file, flags), step, values.get("mean_iou"), values.get("pixel_accuracy"), checksum in weights.best,
+            file.path, _scored_with(file.header),
+        )  # fmt: skip
+        scores.append(score)
+    return sorted(scores, key=lambda score: (score.step or 0, score.of))
+
+
+def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights, shared: Collection[str]) -> bool:
+    """Whether scores are of a run; `shared` are the numbers that copies of a run have in common."""
+    uuids = flags.get(_UUID), file.header.get(_UUID)
+    checksum = file.header.get(_CHECKSUM)
+    is_there = checksum is not None and (checksum in weights.best or checksum in weights.by_step.values())
+    if file.run_folder is not None:
+        return file.run_folder == folder and (None in uuids or uuids[0] == uuids[1] or is_there)
+    if checksum is None:
+        return False
+    if None in uuids:
+        return is_there
+    is_named = uuids[0] not in shared or file.header.get("run") == os.path.basename(folder)
+    return uuids[0] == uuids[1] and is_named
+
+
+def _title(file: _Found, flags: Mapping[str, Any]) -> str:
+    """`scores-600`, or the name of the folder, with dataset and split where they are not the usual ones."""
+    if file.run_folder is not None:
+        return os.path.splitext(os.path.basename(file.path))[0]
+    header = file.header
+    parts = [header["dataset"]] if header.get("dataset") not in (None, flags.get("database")) else []
+    parts += [header["split"]] if header.get("split") not in (None, "val") else []
+    return " ".join([*map(str, parts), os.path.basename(os.path.dirname(file.path))])
+
+
+def _weights_in(folder: str) -> _Weights:
+    by_step: dict[int, str] = {}
+    best = set()
+    for part in (_SNAPSHOT, _BEST):
+        for index in glob.glob(os.path.join(glob.escape(folder), part, "*.index")):
+            step = _STEP.search(index)
+            with suppress(OSError):
+                checksum = snapshot_files.checksum(index.removesuffix(snapshot_files.INDEX_ENDING))
+                if part == _BEST:
+                    best.add(checksum)
+                elif step is not None:
+                    by_step[int(step.group(1))] = checksum
+    return _Weights(by_step, frozenset(best))
+
+
+def _read_object(path: str) -> dict[str, Any] | None:
+    """The JSON object in a file; None, and a warning, where there is none."""
+    try:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
+        logger.warning("%s is left out: %s", path, " ".join(str(error).split()))
+        return None
+    return values if isinstance(values, dict) else None

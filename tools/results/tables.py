@@ -1,0 +1,247 @@
+"""Runs and scores as text, Markdown and CSV, and their mean over runs that differ in the seed alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tools.flags.train import EARLIER_RUN
+from tools.prediction.tables import markdown_row, percent
+from tools.results.runs import Run, Score
+
+# Flags that say how a run was watched over, not what it is.
+NO_PROPERTY = frozenset(
+    {
+        "log_dir", "run_name", "data_dir", "resume_step", "eval_only", "check_data", "show_period", "snapshot", "keep",
+        "val_every", "log_memory", "save_first_iteration", "save_memory", "checkpoint_units", "test_max_iter",
+        "data_format", "max_pixels", "auto_resume", "snapshot_minutes", "max_bad_files", "on_nan", "deterministic",
+        "allow_missing_classes", "device",
+    }
+)  # fmt: skip
+# What a record keeps beside the flags: checksums, which say less to a reader than the flags do, but tell runs apart.
+_CHECKSUMS = (
+    "pretrained_sha256", "training_samples_sha256", "training_sizes_sha256", "training_contents_sha256",
+    "class_weight_values",
+)  # fmt: skip
+_NOT_SHOWN = NO_PROPERTY | {*_CHECKSUMS, "pretrained_prefix", "run_uuid", "run_folder_name"}
+_SEED = "seed"
+
+# Flags beside the first that say what is behind it: where one of them differs, so may that, and nothing is hidden.
+_SAID_BY = {
+    "class_weights": ("class_weights", "database", "num_classes"),
+    "data_dir": ("database", "data_format", "subsets_for_training", "train_list", "holdout"),
+    "fine_tune_filename": ("fine_tune_filename", "network"),
+    "label_map": ("label_map", "database", "num_classes", "ignore_label"),
+    "palette": ("palette", "database", "num_classes"),
+}
+
+# Names of runs up to this length stand in tables as they are.
+_LONGEST_NAME = 32
+_DIGEST = re.compile(rf"-([0-9a-f]{{8}}({re.escape(EARLIER_RUN)}\d+)?)$")
+
+_COLUMNS = ("scored", "step", "best", "mIoU %", "deviation", "pixel accuracy %")
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """Scores of runs that differ in the seed alone.
+
+    Attributes:
+        names: of the runs.
+        seeds: of the runs, in their order.
+        of: what was scored how; the best of each run where it begins with `best`.
+        mean: of the mean IoUs, a fraction.
+        deviation: their standard deviation, with n - 1.
+    """
+
+    names: tuple[str, ...]
+    seeds: tuple[Any, ...]
+    of: str
+    mean: float
+    deviation: float
+
+
+def differing_flags(runs: Sequence[Run]) -> list[str]:
+    """Names of the flags that are properties of a run and not equal in all, or name files that are not, by name."""
+    names = {name for run in runs for name in run.flags} - _NOT_SHOWN
+    differing = {name for name in names if any(run.flags.get(name) != runs[0].flags.get(name) for run in runs)}
+    return sorted(differing | _hidden_differences(runs))
+
+
+def _hidden_differences(runs: Sequence[Run]) -> set[str]:
+    """Flags that name files or folders which are not equal in runs whose flags are: a name alone would not tell."""
+    hidden = set()
+    for name, said_by in _SAID_BY.items():
+        contents = defaultdict(set)
+        for run in runs:
+            if name in run.contents:
+                contents[_as_key([run.flags.get(flag) for flag in said_by])].add(run.contents[name])
+        if any(len(found) > 1 for found in contents.values()):
+            hidden.add(name)
+    return hidden
+
+
+def _properties(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """The names of what runs differ in, and for each run the values; a short checksum follows a name that hides it."""
+    names, hidden = differing_flags(runs), _hidden_differences(runs)
+
+    def shown(run: Run, name: str) -> str:
+        value, content = run.flags.get(name), run.contents.get(name)
+        if name not in hidden or (value is None and content is None):
+            return _shown(value)
+        return f"{_shown(value)} ({content or 'unknown'})"
+
+    return names, [[shown(run, name) for name in names] for run in runs]
+
+
+def differing_settings(runs: Sequence[Run]) -> list[str]:
+    """Names of the settings, and `data`, that are not equal in all scores of one kind, as far as they are known."""
+    known = defaultdict(set)
+    for run in runs:
+        for score in run.scores:
+            for name, value in score.scored_with.items():
+                known[score.kind, name].add(_as_key(value))
+    return sorted({name for (_, name), values in known.items() if len(values) > 1})
+
+
+def short_names(runs: Sequence[Run]) -> dict[str, str]:
+    """What runs are called in tables, by name: a short name as it is, otherwise the checksum that it ends with.
+
+    Where that does not tell two runs apart, or a long name ends with something else, it is a number: `#2`.
+    """
+    wanted = {}
+    for run in runs:
+        digest = _DIGEST.search(run.name)
+        wanted[run.name] = run.name if len(run.name) <= _LONGEST_NAME else digest[1] if digest else ""
+    counts = Counter(wanted.values())
+    return {
+        name: short if short and counts[short] == 1 else f"#{number}"
+        for number, (name, short) in enumerate(wanted.items(), start=1)
+    }
+
+
+def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
+    """Averages over runs that are equal in every property but the seed, for each way of scoring that two of them share.
+
+    The snapshots are those of the same step, and, if they were kept, the best of each run. Scores of other images, or
+    with other settings, are never averaged.
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[_without_seed(run)].append(run)
+    means = []
+    for group in groups.values():
+        scores: dict[tuple[str, str], dict[str, tuple[Any, float]]] = defaultdict(dict)
+        for run in group:
+            for score in run.scores:
+                for title in (score.of, *([f"best, {score.kind}"] if score.is_best else [])):
+                    if score.mean_iou is not None:
+                        way = title, _as_key(score.scored_with)
+                        scores[way][run.name] = run.flags.get(_SEED), score.mean_iou
+        for (title, _), by_run in sorted(scores.items()):
+            if len({seed for seed, _ in by_run.values()}) > 1:
+                means.append(_mean(title, by_run))
+    return means
+
+
+def _as_key(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _without_seed(run: Run) -> str:
+    left_out = (_NOT_SHOWN - {*_CHECKSUMS}) | {_SEED}
+    told = {name: value for name, value in run.flags.items() if name not in left_out}
+    return _as_key([told, run.contents])
+
+
+def _mean(title: str, by_run: Mapping[str, tuple[Any, float]]) -> SeedMean:
+    values = [value for _, value in by_run.values()]
+    seeds = tuple(seed for seed, _ in by_run.values())
+    return SeedMean(tuple(by_run), seeds, title, statistics.fmean(values), statistics.stdev(values))
+
+
+def text_of(runs: Sequence[Run]) -> str:
+    """Lines: for each run its name, the flags that tell it from others, its scores; then the means over seeds."""
+    names, properties = _properties(runs)
+    settings, short = differing_settings(runs), short_names(runs)
+    lines = []
+    for run, values in zip(runs, properties, strict=True):
+        lines.append(run.name if short[run.name] == run.name else f"{short[run.name]}: {run.name}")
+        if names:
+            lines.append("    " + "  ".join(map(" ".join, zip(names, values, strict=True))))
+        width = max((len(score.of) for score in run.scores), default=0)
+        for score in run.scores:
+            iou, accuracy = percent(score.mean_iou), percent(score.pixel_accuracy)
+            more = [f"{name} {_shown(score.scored_with.get(name))}" for name in settings]
+            told = [f"{score.of:<{width}}", f"mIoU % {iou:>6}", f"pixel accuracy % {accuracy:>6}", *more]
+            lines.append("    " + "  ".join([*told, "best"] if score.is_best else told))
+        if not run.scores:
+            lines.append("    no scores")
+    means = seed_means(runs)
+    if means:
+        lines += ["", "mean and standard deviation over runs that differ in the seed alone:"]
+    for mean in means:
+        figures = f"{percent(mean.mean)} +- {percent(mean.deviation)}"
+        lines.append(f"    {_group_name(mean, short)}: {mean.of}  mIoU % {figures}")
+    return "\n".join(lines)
+
+
+def markdown_of(runs: Sequence[Run]) -> str:
+    """A Markdown table with a row per score, and one per mean over seeds; below it, the names of runs in full."""
+    header, rows = _rows(runs)
+    short = short_names(runs)
+    rows = [[short.get(run, run), *cells] for run, _, *cells in rows]
+    header = [header[0], *header[2:]]
+    lines = [markdown_row(header), "|" + " --- |" * len(header), *map(markdown_row, rows)]
+    names = [f"- {shown}: `{name}`" for name, shown in short.items() if shown != name]
+    return "\n".join([*lines, "", *names] if names else lines)
+
+
+def csv_of(runs: Sequence[Run]) -> str:
+    """The same as comma-separated values, with the names of runs in full and in short."""
+    header, rows = _rows(runs)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return file.getvalue().rstrip("\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Run]], str]] = {"text": text_of, "markdown": markdown_of, "csv": csv_of}
+
+
+def _rows(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a table, which begin with a run's name in full and in short.
+
+    Flags in which runs differ, and settings in which scores of one kind do, have a column each.
+    """
+    names, properties = _properties(runs)
+    settings, short = differing_settings(runs), short_names(runs)
+    rows = []
+    for run, values in zip(runs, properties, strict=True):
+        for score in run.scores or [Score("no scores", None, None, None)]:
+            step = "" if score.step is None else str(score.step)
+            cells = [score.of, step, "best" if score.is_best else "", percent(score.mean_iou), ""]
+            more = [_shown(score.scored_with.get(name)) for name in settings]
+            rows.append([run.name, short[run.name], *cells, percent(score.pixel_accuracy), *more, *values])
+    for mean in seed_means(runs):
+        cells = [mean.of, "", "", percent(mean.mean), percent(mean.deviation), ""]
+        rows.append([_group_name(mean, short), "", *cells, *([""] * len([*settings, *names]))])
+    return ["run", "short name", *_COLUMNS, *(f"scored with {name}" for name in settings), *names], rows
+
+
+def _group_name(mean: SeedMean, short: Mapping[str, str]) -> str:
+    return f"mean of {', '.join(short[name] for name in mean.names)} (seeds {', '.join(map(str, mean.seeds))})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return ",".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)

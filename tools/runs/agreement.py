@@ -1,0 +1,199 @@
+"""What flags must share with the run whose snapshot they score, predict with or continue."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable
+
+from database.datasets import Dataset
+from model import resnet
+from tools.errors import FlagError
+from tools.flags.train import TrainConfig, WeightsConfig
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.folder import RunFolder
+from tools.runs.holdout import check_same_holdout
+from tools.runs.origin import check_same_samples
+from tools.runs.record import ModelRecord
+
+logger = logging.getLogger(__name__)
+
+# Flags that a continued run may change. Two of them reach into the training: `train_max_iter` is the length of the
+# poly schedule, and what `fine_tune_filename` names is held by checksum.
+FREE_ON_RESUME = frozenset(
+    {
+        "log_dir",
+        "run_name",
+        "fine_tune_filename",
+        "train_max_iter",
+        "snapshot",
+        "val_every",
+        "keep",
+        "save_first_iteration",
+        "resume_step",
+        "auto_resume",
+        "snapshot_minutes",
+        "on_nan",
+        "test_image_size",
+        "test_max_iter",
+        "mirror",
+        "eval_only",
+        "check_data",
+        "allow_missing_classes",
+        "show_period",
+        "save_memory",
+        "checkpoint_units",
+        "log_memory",
+        "max_bad_files",
+        "max_pixels",
+        "val_list",
+        "test_list",
+        "device",
+    }
+)
+
+# Flags of which a continued run must share what they lead to: images, names, colours, ids and weights of classes.
+HELD_BY_CONTENT = frozenset(
+    {"data_dir", "data_format", "train_list", "holdout", "palette", "label_map", "ignore_label", "class_weights"}
+)
+
+# What the flags on network and input are in a record.
+_RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
+    "network": lambda record: record.architecture.network,
+    "decoder": lambda record: record.architecture.decoder,
+    "three_convs_beginning": lambda record: int(record.architecture.stem != resnet.STEM_OF_SWITCH[False]),
+    "pool_padding": lambda record: record.architecture.pool_padding,
+    "stride_convention": lambda record: record.architecture.stride_convention,
+    "output_stride": lambda record: record.architecture.output_stride,
+    "resize_grid": lambda record: record.architecture.resize_grid,
+    "color_switch": lambda record: int(record.color_switch),
+    "upsample_input": lambda record: record.upsample_input,
+}
+NETWORK_FLAGS = tuple(_RECORDED)
+
+
+def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, data: DataChecksums) -> None:
+    """Holds flags and data of a run that is continued against those it was started with.
+
+    Args:
+        folder: of the run.
+        config: flags.
+        dataset: that the flags describe.
+        data: checksums of what is to be trained on.
+
+    Raises:
+        FlagError: a flag, the classes, their label ids or colours, or the files to train on have changed.
+        RecordError: the record beside the snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    if record is None:
+        return
+    steps = record.flags.get("train_max_iter", config.train_max_iter)
+    if config.poly_lr and steps != config.train_max_iter:
+        logger.info("the poly schedule has %d steps from here on, before it had %d", config.train_max_iter, steps)
+    shared_out = _same_batch(record, config)
+    for name, now in dataclasses.asdict(config).items():
+        then = record.flags.get(name, now)
+        then = tuple(then) if isinstance(then, list) else then
+        if name not in FREE_ON_RESUME | HELD_BY_CONTENT | shared_out and then != now:
+            raise FlagError(
+                f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"
+            )
+    check_same_holdout(record, config, folder.path)
+    fault = _other_classes(record, config, dataset) or _other_colors(record, dataset)
+    if fault is not None:
+        raise FlagError(f"{fault} when {folder.path} was started: resume with the flags and files of the run")
+    check_same_samples(folder, record, data)
+
+
+def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
+    """The flags that say how a batch is shared out over towers, if the batch as a whole is the one of the run.
+
+    Batch normalization, losses and dropout are those of the whole batch. With `--dynamic_size`, each tower draws a size
+    of its own, so that their number matters.
+    """
+    names = ("batch_size", "gpu_num")
+    batch, towers = (record.flags.get(name, getattr(config, name)) for name in names)
+    if config.dynamic_size or batch * towers != config.total_batch_size:
+        return frozenset()
+    if towers != config.gpu_num:
+        logger.info(
+            "%d x %d images per step on as many towers, before %d x %d: equal for the training",
+            config.gpu_num,
+            config.batch_size,
+            towers,
+            batch,
+        )
+    return frozenset(names)
+
+
+def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset, prefix: str) -> None:
+    """Holds the classes that a snapshot is scored on, and its input, against those it was trained on.
+
+    Args:
+        record: beside the snapshot.
+        config: flags.
+        dataset: that the flags describe.
+        prefix: of the snapshot.
+
+    Raises:
+        FlagError: number, label ids or names of the classes differ, or the mean of the flags is another.
+    """
+    fault = _other_classes(record, config, dataset)
+    if fault is not None:
+        raise FlagError(f"{fault} when {prefix} was trained: score it with the flags of the run")
+
+
+def check_same_network(
+    record: ModelRecord, config: TrainConfig | WeightsConfig, prefix: str, names: Iterable[str] = NETWORK_FLAGS
+) -> None:
+    """Holds what flags say of the network against the checkpoint.
+
+    Args:
+        record: of the checkpoint.
+        config: flags; one that is None says nothing.
+        prefix: of the checkpoint.
+        names: the flags that count, among `NETWORK_FLAGS`.
+
+    Raises:
+        FlagError: one says otherwise.
+    """
+    for name in names:
+        given, recorded = getattr(config, name), _RECORDED[name](record)
+        if given not in (None, recorded):
+            given = int(given) if isinstance(given, bool) else given
+            raise FlagError(
+                f"--{name} is {given} and {prefix} was trained with {recorded}: give --{name} {recorded}, or a "
+                "checkpoint of the other network"
+            )
+
+
+def _other_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset) -> str | None:
+    """The first difference between the classes of the flags and those of a record, in words."""
+    classes = record.architecture.num_classes
+    if dataset.num_classes != classes:
+        return f"--num_classes is {dataset.num_classes} and was {classes}"
+    if dataset.label_map != record.label_map:
+        maps = dataset.label_map, record.label_map
+        file_id = min(i for i in maps[0].keys() | maps[1].keys() if maps[0].get(i) != maps[1].get(i))
+        now, then = (label_map.get(file_id, "unknown") for label_map in maps)
+        return f"label id {file_id} has the training id {now} by --label_map and --ignore_label and had {then}"
+    if dataset.class_names != record.class_names:
+        pairs = zip(dataset.class_names, record.class_names, strict=True)
+        now, then = next(pair for pair in pairs if pair[0] != pair[1])
+        return f"a class is '{now}' by --palette and was '{then}'"
+    if config.image_mean not in (None, record.image_mean):
+        return f"--image_mean is {config.image_mean} and was {record.image_mean}"
+    if config.input_range != record.input_range:
+        return f"--input_range is {config.input_range} and was {record.input_range}"
+    return None
+
+
+def _other_colors(record: ModelRecord, dataset: Dataset) -> str | None:
+    """The first difference between the colours of classes of the same names, in words."""
+    for name, now, then in zip(dataset.class_names, dataset.palette, record.palette, strict=True):
+        if now != then:
+            return f"the colour of '{name}' is {now} by --palette and was {then}"
+    if dataset.ignored_colors != record.ignored_colors:
+        return f"the ignored colours are {dataset.ignored_colors} by --palette and were {record.ignored_colors}"
+    return None

@@ -1,0 +1,114 @@
+"""Which checkpoint predict.py and inference.py take: a run's best, its last, or the one that is named."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection
+
+from tools.checkpoints import checkpoint
+from tools.errors import CheckpointError, FlagError
+from tools.flags.dataset import DATABASES
+from tools.flags.train import BEST, LAST, WeightsConfig
+from tools.runs.folder import RunFolder, folder_of_run
+from tools.runs.known_runs import runs_in
+
+logger = logging.getLogger(__name__)
+
+_OWN = "custom"
+
+
+def choose_checkpoint(config: WeightsConfig) -> str:
+    """Finds the checkpoint that the flags name.
+
+    Without `--weights_ckpt` it is of the run below `--log_dir` that wrote a snapshot last; for own data, of those that
+    were trained on the same folder. Of a run, that is the best
+    snapshot where one was kept, otherwise the last; `best` and `last` ask for either of the newest run, and
+    `<run>/best` and `<run>/last` of another.
+
+    Returns:
+        The prefix.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+        FlagError: there are runs on several datasets, or on own data in several folders, and the flags do not say which
+            is meant.
+    """
+    wanted = config.weights_ckpt
+    if wanted is None or wanted in (BEST, LAST):
+        newest = checkpoint.newest_snapshot(_log_dir_of_dataset(config), _runs_on_own_data(config))
+        return _of_run(folder_of_run(newest), wanted, last=newest)
+    folder, part = os.path.split(wanted.rstrip(os.sep))
+    if part in (BEST, LAST) and _is_run(folder):
+        return _of_run(RunFolder(os.path.abspath(folder)), part)
+    if _is_run(wanted):
+        return _of_run(RunFolder(os.path.abspath(wanted)), None)
+    return checkpoint.resolve_checkpoint(wanted)
+
+
+def _log_dir_of_dataset(config: WeightsConfig) -> str:
+    """The log folder, or that of one dataset in it where there are runs on several."""
+    folders = {name: os.path.join(config.log_dir, name) for name in DATABASES}
+    trained_on = [name for name, folder in folders.items() if checkpoint.has_snapshots_below(folder)]
+    if len(trained_on) < 2:
+        return config.log_dir
+    if config.database in trained_on:
+        return folders[config.database]
+    raise FlagError(
+        f"--log_dir {config.log_dir} has runs on {', '.join(trained_on)}: say which is meant with --database, or give "
+        "the run with --weights_ckpt"
+    )
+
+
+def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
+    """The runs on own data that are meant, by their folders; None where all runs are, as there are none on own data.
+
+    A run whose record is damaged may be meant: it is refused where it is the newest, and does not matter otherwise.
+    """
+    data_of = _own_data_of_runs(os.path.join(config.log_dir, _OWN))
+    if not data_of or config.database not in (None, _OWN):
+        return None
+    data_dir = getattr(config, "data_dir", None)
+    wanted = None if data_dir is None else os.path.realpath(data_dir)
+    folders = sorted({folder for folder in data_of.values() if folder is not None})
+    if wanted is None and len(folders) > 1:
+        raise FlagError(
+            f"--log_dir {config.log_dir} has runs on own data in {', '.join(folders)}: name a run with --weights_ckpt"
+            + (", or give --data_dir" if hasattr(config, "data_dir") else "")
+        )
+    if wanted is not None and wanted not in folders and folders:
+        raise FlagError(
+            f"--data_dir {data_dir}: no run below {config.log_dir} was trained on this folder, but on "
+            f"{', '.join(folders)}: name the run to predict it with by --weights_ckpt"
+        )
+    return [run for run, folder in data_of.items() if wanted is None or folder in (None, wanted)]
+
+
+def _own_data_of_runs(parent: str) -> dict[str, str | None]:
+    """The folder of the training images by the folder of the run; None where the run's record is damaged."""
+    return {
+        run.folder.path: None if run.record is None else os.path.realpath(run.record.flags.get("data_dir") or os.curdir)
+        for run in runs_in(parent)
+    }
+
+
+def _is_run(path: str) -> bool:
+    folder = RunFolder(path)
+    return any(map(checkpoint.newest_first, (folder.snapshots, folder.best)))
+
+
+def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
+    """The best or the last snapshot of a run; by default the best where there is a sound one."""
+    best = checkpoint.newest_sound(run.best) if part != LAST else None
+    if best is not None:
+        of_last = LAST if last is not None else os.path.join(run.path, LAST)
+        logger.info("the best snapshot of the run: %s; for the last, add --weights_ckpt %s", best, of_last)
+        return best
+    if part == BEST:
+        raise CheckpointError(
+            f"{run.best}: no sound best snapshot is kept there, which --val_every does in training: give {LAST} or a "
+            "checkpoint with --weights_ckpt"
+        )
+    found = last or checkpoint.resolve_checkpoint(run.snapshots)
+    logger.info("the last snapshot of the run: %s", found)
+    return found

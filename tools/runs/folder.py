@@ -1,0 +1,149 @@
+"""Where a run keeps its files.
+
+log/<database>/<run>/config.json           the flags and the model
+log/<database>/<run>/training.csv          one line per summary
+log/<database>/<run>/rollbacks.json        when it went back to a snapshot
+log/<database>/<run>/events.out.tfevents.* TensorBoard
+log/<database>/<run>/scores-<step>.*       validation
+log/<database>/<run>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
+log/<database>/<run>/best/model.ckpt-*     the one with the highest score, likewise
+log/<database>/<run>/lock                  while it is trained: by which process
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+from database.containment import path_inside, refuse_linked_folder
+from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
+from tools.flags.train import EARLIER_RUN, TrainConfig
+from tools.runs.lock import LOCK_NAME
+
+logger = logging.getLogger(__name__)
+
+_ID_MODES = {0: "L2", 1: "L2-SP", 2: "L2-SP-mode2", 3: "L2-SP-mode3"}
+_ID_FLAGS = ("lrn_rate", "consider_dilated", "random_rotate", "random_scale")
+
+
+def model_id(config: TrainConfig) -> str:
+    """The name of a run, as the reference composes it.
+
+    E.g. `resnet_v1_50-816-train-L2-SP-wd_alpha0.0001-wd_beta0.001-batch_size16-lrn_rate0.01-consider_dilated1-
+    random_rotate0-random_scale1`.
+    """
+    parts = [
+        config.network,
+        _sizes(config),
+        ",".join(config.subsets_for_training),
+        _ID_MODES[config.weight_decay_mode],
+        f"wd_alpha{config.weight_decay_rate}",
+        f"wd_beta{config.weight_decay_rate2}",
+        f"batch_size{config.total_batch_size}",
+    ]
+    for name in _ID_FLAGS:
+        value = getattr(config, name)
+        parts.append(f"{name}{int(value) if isinstance(value, bool) else value}")
+    return "-".join(parts)
+
+
+def _sizes(config: TrainConfig) -> str:
+    """What the network sees in training, in pixels."""
+    if config.dynamic_size:
+        return f"dynamic{','.join(map(str, config.dynamic_short_sides))}"
+    return str(config.train_image_size)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: str
+
+    @property
+    def snapshots(self) -> str:
+        return os.path.join(self.path, "snapshot")
+
+    @property
+    def best(self) -> str:
+        return os.path.join(self.path, "best")
+
+    @property
+    def snapshot_prefix(self) -> str:
+        return os.path.join(self.snapshots, SNAPSHOT_NAME)
+
+    @property
+    def csv(self) -> str:
+        return os.path.join(self.path, "training.csv")
+
+    @property
+    def rollbacks(self) -> str:
+        return os.path.join(self.path, "rollbacks.json")
+
+    def snapshot(self, step: int) -> str:
+        """Prefix of the snapshot of a step."""
+        return f"{self.snapshot_prefix}-{step}"
+
+    def refuse_links(self) -> None:
+        """Refuses a run whose folders of snapshots lie elsewhere, as files are replaced and removed in them.
+
+        Raises:
+            OutsideError: one of them is a link.
+        """
+        for path in (self.snapshots, self.best):
+            refuse_linked_folder(path)
+
+    def set_aside_earlier_run(self) -> str:
+        """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten.
+
+        The lock of the run that begins stays where it is.
+
+        Returns:
+            Where it is now; the run's own path if there was nothing.
+        """
+        left = sorted(set(os.listdir(self.path)) - {LOCK_NAME}) if os.path.isdir(self.path) else []
+        if not left:
+            return self.path
+        number = 1
+        while os.path.exists(f"{self.path}{EARLIER_RUN}{number}"):
+            number += 1
+        moved_to = f"{self.path}{EARLIER_RUN}{number}"
+        os.mkdir(moved_to)
+        for name in left:
+            os.rename(os.path.join(self.path, name), os.path.join(moved_to, name))
+        logger.info(
+            "an earlier run of this name was set aside: %s; to go on with a run instead, add --resume_step latest or "
+            "--auto_resume 1",
+            moved_to,
+        )
+        return moved_to
+
+
+def run_folder(config: TrainConfig) -> RunFolder:
+    """The folder of a run by its name alone: `--run_name`, or the main flags; see `run_identity.choose_run`.
+
+    Raises:
+        OutsideError: its name would lead out of the log folder, as with a path among the splits.
+    """
+    return RunFolder(path_inside(config.log_dir, config.database, config.run_name or model_id(config)))
+
+
+def names_in(folder: str) -> list[str]:
+    """The sorted names of what is in a folder; nothing where it is absent or cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def folder_of_run(prefix: str) -> RunFolder:
+    """The run that a checkpoint is from: its folder, or the one above where that is `snapshot` or `best`."""
+    folder = os.path.dirname(os.path.abspath(prefix))
+    is_part = os.path.basename(folder) in map(os.path.basename, (RunFolder("").snapshots, RunFolder("").best))
+    return RunFolder(os.path.dirname(folder) if is_part else folder)
+
+
+def run_name(prefix: str) -> str:
+    """The name of the run that a checkpoint is from; see `folder_of_run`."""
+    return os.path.basename(folder_of_run(prefix).path)

@@ -1,0 +1,64 @@
+"""Training images held out for validation: how many and which, recorded, and the same from then on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+
+from database.atomic import written_atomically
+from database.layouts import KITTI_HOLDOUT, Sample, shown_holdout
+from tools.errors import FlagError
+from tools.flags.dataset import SplitFlags
+from tools.flags.train import TrainConfig
+from tools.runs.data_checksums import path_within
+from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "holdout.txt"
+_HOLDOUT = "holdout"
+_DEFAULTS = {"KITTI": KITTI_HOLDOUT}
+
+
+def held_out_fraction(config: SplitFlags) -> float | None:
+    """The fraction of the training images that is held out, None where the data have validation images or none."""
+    return _DEFAULTS.get(config.database) if config.holdout is None else config.holdout
+
+
+def with_holdout(record: ModelRecord, config: TrainConfig) -> ModelRecord:
+    """The record whose flags name the fraction, also where it is the dataset's default."""
+    return dataclasses.replace(record, flags={**record.flags, _HOLDOUT: held_out_fraction(config)})
+
+
+def check_same_holdout(record: ModelRecord, config: TrainConfig, trained: str) -> None:
+    """Holds the fraction against that of a run which is continued or scored.
+
+    Args:
+        record: of the run.
+        config: flags.
+        trained: the run or its snapshot, for the message.
+
+    Raises:
+        FlagError: it is another, so that images that were trained on would be scored.
+    """
+    now, then = held_out_fraction(config), record.flags.get(_HOLDOUT, _DEFAULTS.get(record.database))
+    if record.flags and now != then:
+        advice = "drop --holdout" if then is None else f"give --holdout {then:g}"
+        raise FlagError(
+            f"--holdout is {shown_holdout(now)} and {trained} was trained with {shown_holdout(then)}: {advice}"
+        )
+
+
+def write_held_out(folder: RunFolder, held_out: Sequence[Sample], data_dir: str) -> None:
+    """Writes the images that are held out to `holdout.txt` in a run's folder, one a line, as seen from data_dir.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = os.path.join(folder.path, FILE_NAME)
+    with written_atomically(path) as partial, open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.writelines(f"{path_within(sample.image, data_dir) or sample.image}\n" for sample in held_out)
+    logger.info("held out for validation: %d training images, named in %s", len(held_out), path)

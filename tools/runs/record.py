@@ -1,0 +1,286 @@
+"""The records beside checkpoints, which make them readable without the command line that trained them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from database.atomic import written_atomically
+from database.datasets import Dataset
+from database.json_files import read_json
+from model import resnet
+from model.pspnet_mg import DECODERS, Architecture
+from tools.errors import RecordError
+from tools.flags.train import TrainConfig
+from tools.runs.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, check_fields, model_rules
+
+CONFIG_NAME = "config.json"
+_BACKBONE = "backbone"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What must be known of a training run to use its checkpoints.
+
+    Attributes:
+        architecture: the network.
+        database: name of the dataset.
+        class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
+        color_switch: whether the network was fed BGR.
+        test_image_size: height and width of windows, pixels; 0 for windows of whole images.
+        upsample_input: factor by which images are enlarged before they are cropped or cut into windows.
+        input_range: the number that stands for white in images of more than 8 bits, None for the usual one.
+        ignored_colors: of label files that hold colours.
+        flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
+    """
+
+    architecture: Architecture
+    database: str
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    image_mean: tuple[float, float, float]
+    label_map: Mapping[int, int]
+    color_switch: bool
+    test_image_size: int
+    upsample_input: int = 1
+    input_range: float | None = None
+    ignored_colors: tuple[tuple[int, int, int], ...] = ()
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of_dataset(
+        cls,
+        architecture: Architecture,
+        dataset: Dataset,
+        *,
+        color_switch: bool,
+        test_image_size: int,
+        upsample_input: int = 1,
+        flags: Mapping[str, Any] | None = None,
+    ) -> ModelRecord:
+        """The record of a network that was trained on a dataset."""
+        return cls(
+            architecture=architecture,
+            **_classes_of(dataset),
+            image_mean=dataset.image_mean,
+            color_switch=color_switch,
+            test_image_size=test_image_size,
+            upsample_input=upsample_input,
+            input_range=None if dataset.input_range is None else dataset.input_range.white,
+            flags=flags or {},
+        )
+
+    @classmethod
+    def of_run(cls, config: TrainConfig, dataset: Dataset, backbone: BackboneRecord | None = None) -> ModelRecord:
+        """The record of a run about to start: as flags say, otherwise as the network it starts from was made.
+
+        Raises:
+            RecordError: it starts from another network.
+        """
+        backbone = backbone or BackboneRecord(config.network)
+        if backbone.network != config.network:
+            raise RecordError(
+                f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
+                f"--network {backbone.network} or another checkpoint"
+            )
+        decoder = config.decoder or backbone.decoder
+        three_convs, color_switch = config.three_convs_beginning, config.color_switch
+        architecture = Architecture(
+            config.network,
+            dataset.num_classes,
+            decoder=decoder,
+            output_stride=config.output_stride or _output_stride(backbone, decoder),
+            stride_convention=config.stride_convention or backbone.stride_convention,
+            resize_grid=config.resize_grid or backbone.resize_grid,
+            stem=backbone.stem if three_convs is None else resnet.STEM_OF_SWITCH[three_convs],
+            pool_padding=config.pool_padding or backbone.pool_padding,
+            pyramid_depth=backbone.pyramid_depth,
+            head_depth=backbone.head_depth,
+            auxiliary_depth=backbone.auxiliary_depth,
+            pyramid_order=backbone.pyramid_order,
+        )
+        record = cls.of_dataset(
+            architecture,
+            dataset,
+            color_switch=backbone.color_switch if color_switch is None else color_switch,
+            test_image_size=config.test_image_size,
+            upsample_input=config.upsample_input,
+            flags=dataclasses.asdict(config),
+        )
+        mean = config.image_mean or backbone.image_mean
+        return record if mean is None else dataclasses.replace(record, image_mean=mean)
+
+    def for_dataset(self, dataset: Dataset) -> ModelRecord:
+        """The record with the names, colours and ids of a dataset; mean and input range stay those of the training."""
+        return dataclasses.replace(self, **_classes_of(dataset))
+
+    def write(self, folder: str) -> None:
+        """Writes `config.json` into a folder, whole or not at all."""
+        values = dataclasses.asdict(self)
+        values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
+        _write_object(os.path.join(folder, CONFIG_NAME), values)
+
+    @classmethod
+    def read(cls, folder: str) -> ModelRecord | None:
+        """The record in a folder, None where there is none.
+
+        Raises:
+            RecordError: it is no such record; a key is missing, unknown to this version or has a wrong value.
+        """
+        path = os.path.join(folder, CONFIG_NAME)
+        values = _read_object(path)
+        if values is None:
+            return None
+        _check_record(path, values)
+        return cls(
+            architecture=Architecture(**values.pop("architecture")),
+            class_names=tuple(values.pop("class_names")),
+            palette=tuple(tuple(color) for color in values.pop("palette")),
+            image_mean=tuple(values.pop("image_mean")),
+            ignored_colors=tuple(tuple(color) for color in values.pop("ignored_colors", ())),
+            label_map={int(file_id): train_id for file_id, train_id in values.pop("label_map").items()},
+            **values,
+        )
+
+
+@dataclass(frozen=True)
+class BackboneRecord:
+    """What must be known of a ResNet, or of a PSPNet whose head is taken too, to train a PSPNet from its checkpoint.
+
+    Attributes:
+        network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
+        image_mean: RGB, 0..255, that it was trained with; None if that is the mean of the dataset at hand.
+        color_switch: whether it was fed BGR.
+        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order: see
+            `pspnet_mg.Architecture`; those of a ResNet alone are the defaults.
+        class_names: of the classes that its head tells apart, by training id; None for a ResNet alone.
+        checkpoint: name of the checkpoint in the record's folder that is meant; None for all that are there.
+    """
+
+    network: str
+    stem: str = Architecture.stem
+    pool_padding: str = Architecture.pool_padding
+    stride_convention: str = Architecture.stride_convention
+    image_mean: tuple[float, float, float] | None = None
+    color_switch: bool = False
+    output_stride: int = Architecture.output_stride
+    resize_grid: str = Architecture.resize_grid
+    pyramid_depth: int | None = Architecture.pyramid_depth
+    head_depth: int = Architecture.head_depth
+    auxiliary_depth: int = Architecture.auxiliary_depth
+    decoder: str = Architecture.decoder
+    pyramid_order: str = Architecture.pyramid_order
+    class_names: tuple[str, ...] | None = None
+    checkpoint: str | None = None
+
+    @classmethod
+    def of_architecture(
+        cls,
+        architecture: Architecture,
+        *,
+        image_mean: tuple[float, float, float] | None,
+        color_switch: bool,
+        class_names: tuple[str, ...] | None = None,
+        checkpoint: str | None = None,
+    ) -> BackboneRecord:
+        """The record of a network: all of its architecture but the number of classes."""
+        values = dataclasses.asdict(architecture)
+        del values["num_classes"]
+        return cls(
+            **values,
+            image_mean=image_mean,
+            color_switch=color_switch,
+            class_names=class_names,
+            checkpoint=checkpoint,
+        )
+
+    def write(self, folder: str) -> None:
+        """Writes `config.json` into a folder, whole or not at all."""
+        _write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: dataclasses.asdict(self)})
+
+    @classmethod
+    def read(cls, folder: str) -> BackboneRecord | None:
+        """The record in a folder, be it a ResNet's or a PSPNet's; None where there is none.
+
+        Raises:
+            RecordError: as `ModelRecord.read`.
+        """
+        path = os.path.join(folder, CONFIG_NAME)
+        values = _read_object(path)
+        if values is None or _BACKBONE not in values:
+            record = ModelRecord.read(folder)
+            if record is None:
+                return None
+            return cls.of_architecture(
+                record.architecture,
+                image_mean=record.image_mean,
+                color_switch=record.color_switch,
+                class_names=record.class_names,
+            )
+        _check_backbone(path, values)
+        lists = {name: tuple(value) for name, value in values[_BACKBONE].items() if isinstance(value, list)}
+        return cls(**{**values[_BACKBONE], **lists})
+
+    @classmethod
+    def of_checkpoint(cls, prefix: str) -> BackboneRecord | None:
+        """The record beside a checkpoint, None where there is none or it is of another checkpoint in the folder.
+
+        Raises:
+            RecordError: as `ModelRecord.read`.
+        """
+        record = cls.read(os.path.dirname(prefix))
+        is_other = record is not None and record.checkpoint not in (None, os.path.basename(prefix))
+        return None if is_other else record
+
+
+def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
+    """The one a checkpoint was trained with, unless it was of another decoder."""
+    return backbone.output_stride if decoder == backbone.decoder else DECODERS[decoder].output_stride
+
+
+def _read_object(path: str) -> dict[str, Any] | None:
+    """The JSON object in a file, None where there is no file."""
+    if not os.path.exists(path):
+        return None
+    try:
+        values = read_json(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecordError(f"{path}: not the configuration of a checkpoint ({reason})") from error
+    if not isinstance(values, dict):
+        raise RecordError(f"{path}: not the configuration of a checkpoint (no object)")
+    return values
+
+
+def _write_object(path: str, values: Mapping[str, Any]) -> None:
+    with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+
+
+def _classes_of(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "database": dataset.name,
+        "class_names": dataset.class_names,
+        "palette": dataset.palette,
+        "label_map": dataset.label_map,
+        "ignored_colors": dataset.ignored_colors,
+    }
+
+
+def _check_record(path: str, values: Mapping[str, Any]) -> None:
+    if _BACKBONE in values:
+        raise RecordError(f"{path}: a ResNet without a PSPNet's heads: train from it with --fine_tune_filename")
+    check_fields(path, values, ModelRecord, {"architecture": OBJECT})
+    architecture = values["architecture"]
+    check_fields(path, architecture, Architecture, ARCHITECTURE_RULES, "architecture.")
+    check_fields(path, values, ModelRecord, model_rules(architecture["num_classes"]))
+
+
+def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
+    if list(values) != [_BACKBONE] or not isinstance(values[_BACKBONE], dict):
+        raise RecordError(f"{path}: not the configuration of a checkpoint ('{_BACKBONE}' alone is expected, an object)")
+    check_fields(path, values[_BACKBONE], BackboneRecord, BACKBONE_RULES, f"{_BACKBONE}.")

@@ -1,0 +1,160 @@
+"""What may stand in the records beside checkpoints: a rule for each value, and how a breach of it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from database.datasets import IGNORE_LABEL
+from database.label_maps import MOST_FILE_ID
+from model import decoders, pspnet_mg, resizing, resnet, utils_mg
+from tools.errors import RecordError
+from tools.flags.train import DATABASES, UPSAMPLINGS
+
+
+class Rule(NamedTuple):
+    """What is expected of a value, in words, and whether a value read from JSON is that."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def _one_of(choices: Iterable[Any]) -> Rule:
+    # By type too: JSON's true equals 1 and its 8.0 equals 8.
+    known = [(type(choice), choice) for choice in choices]
+    return Rule(f"one of {', '.join(str(choice) for _, choice in known)}", lambda value: (type(value), value) in known)
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _is_depth(value: Any) -> bool:
+    return _is_whole(value, 1, 1 << 16)
+
+
+def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and len(value) == length and all(map(holds, value))
+
+
+def _is_color(value: Any) -> bool:
+    return _is_list(value, 3, lambda channel: _is_whole(channel, 0, 255))
+
+
+def _is_mean(value: Any) -> bool:
+    return _is_list(value, 3, lambda channel: type(channel) in (int, float) and 0 <= channel <= 255)
+
+
+def _is_label_map(value: Any, num_classes: int) -> bool:
+    return isinstance(value, dict) and all(
+        file_id in _FILE_IDS
+        and (_is_whole(train_id, 0, num_classes - 1) or _is_whole(train_id, IGNORE_LABEL, IGNORE_LABEL))
+        for file_id, train_id in value.items()
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_FILE_IDS = frozenset(map(str, range(MOST_FILE_ID + 1)))
+_SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
+_DEPTH = Rule("a whole number from 1 on", _is_depth)
+OBJECT = Rule("an object", lambda value: isinstance(value, dict))
+_NAME_OR_NONE = Rule("a name or null", lambda value: value is None or isinstance(value, str))
+_NAMES_OR_NONE = Rule(
+    "a list of names or null", lambda value: value is None or (isinstance(value, list) and all(map(_is_name, value)))
+)
+_MEAN_OR_NONE = Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
+
+# By the fields of `pspnet_mg.Architecture`.
+ARCHITECTURE_RULES = {
+    "network": _one_of(resnet.NETWORKS),
+    "num_classes": Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
+    "decoder": _one_of(pspnet_mg.DECODERS),
+    "output_stride": _one_of(resnet.OUTPUT_STRIDES),
+    "stride_convention": _one_of(resnet.STRIDE_CONVENTIONS),
+    "resize_grid": _one_of(resizing.RESIZE_GRIDS),
+    "stem": _one_of(resnet.STEMS),
+    "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
+    "pyramid_depth": Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),
+    "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
+    "head_depth": _DEPTH,
+    "auxiliary_depth": _DEPTH,
+}
+
+# By the fields of `model_record.BackboneRecord`.
+BACKBONE_RULES = {
+    **{name: rule for name, rule in ARCHITECTURE_RULES.items() if name != "num_classes"},
+    "color_switch": _SWITCH,
+    "image_mean": _MEAN_OR_NONE,
+    "class_names": _NAMES_OR_NONE,
+    "checkpoint": _NAME_OR_NONE,
+}
+
+
+def model_rules(num_classes: int) -> dict[str, Rule]:
+    """By the fields of `model_record.ModelRecord`, but for its architecture."""
+    return {
+        "database": _one_of(DATABASES),
+        "class_names": Rule(
+            f"{num_classes} names, one for a class", lambda value: _is_list(value, num_classes, _is_name)
+        ),
+        "palette": Rule(
+            f"{num_classes} colours [R, G, B] in 0..255, one for a class",
+            lambda value: _is_list(value, num_classes, _is_color),
+        ),
+        "image_mean": Rule("three numbers in 0..255", _is_mean),
+        "label_map": Rule(
+            f"ids 0..{MOST_FILE_ID} to training ids 0..{num_classes - 1} or {IGNORE_LABEL}",
+            lambda value: _is_label_map(value, num_classes),
+        ),
+        "color_switch": _SWITCH,
+        "test_image_size": Rule(
+            "a whole number from 8 on, or 0", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
+        ),
+        "upsample_input": _one_of(UPSAMPLINGS),
+        "input_range": Rule(
+            "a number above 0 or null",
+            lambda value: value is None or (type(value) in (int, float) and 0 < value < float("inf")),
+        ),
+        "ignored_colors": Rule(
+            "colours [R, G, B] in 0..255", lambda value: isinstance(value, list) and all(map(_is_color, value))
+        ),
+        "flags": OBJECT,
+    }
+
+
+def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mapping[str, Rule], inside: str = "") -> None:
+    """Holds a JSON object against the fields of a dataclass and the rules for their values.
+
+    Args:
+        path: of the file it was read from.
+        values: the object.
+        kind: the dataclass.
+        rules: by the names of its fields; other values are not looked at.
+        inside: what the names begin with where the object is part of another, such as `architecture.`.
+
+    Raises:
+        RecordError: a field without a default is missing, a key is no field, or a value breaks its rule.
+    """
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for name, field in known.items():
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if name not in values and not has_default:
+            raise RecordError(f"{path}: '{inside}{name}' is missing: put back the file that train.py wrote")
+    for name, value in values.items():
+        if name not in known:
+            raise RecordError(f"{path}: '{inside}{name[:60]}' is unknown, expected {', '.join(known)}")
+        if name in rules and not rules[name].holds(value):
+            raise RecordError(
+                f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: "
+                "put back the file that train.py wrote"
+            )
+
+
+def _shortened(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

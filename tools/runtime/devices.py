@@ -1,0 +1,146 @@
+"""Tower devices, and sessions that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow.compat.v1 as tf
+
+from tools.errors import DeviceError
+from tools.runtime.gpu_presence import Machine, this_machine, why_no_gpu
+
+CPU = "/device:CPU:0"
+
+
+def tower_devices(num_towers: int, device: str = "auto", machine: Machine | None = None) -> list[str]:
+    """The device of each tower: GPUs on a machine that has any, logical CPU devices on one that has none.
+
+    Args:
+        num_towers: how many.
+        device: `auto`, `cpu` for CPU devices on any machine, or `gpu` for GPUs alone.
+        machine: what tells of the GPUs that TensorFlow does not see; this machine by default.
+
+    Raises:
+        DeviceError: a machine with GPUs, but fewer than `num_towers`; one with an NVIDIA device that TensorFlow does
+            not see, unless CUDA_VISIBLE_DEVICES hides it; or `gpu` without GPUs.
+    """
+    if device == "cpu":
+        return _cpu_devices(num_towers)
+    num_gpus = _number_of_gpus()
+    if num_gpus >= num_towers:
+        return [f"/device:GPU:{index}" for index in range(num_towers)]
+    if num_gpus:
+        raise DeviceError(
+            f"--gpu_num {num_towers} asks for {num_towers} GPUs and {num_gpus} were found: lower --gpu_num, make more "
+            "visible with CUDA_VISIBLE_DEVICES, or add --device cpu"
+        )
+    machine = machine or this_machine()
+    if device == "gpu":
+        raise DeviceError(f"--device gpu finds no GPU: {why_no_gpu(machine)}; or drop --device gpu")
+    if machine.device_files and not machine.hides_gpus:
+        raise DeviceError(
+            f"{machine.device_files[0]} shows an NVIDIA GPU and TensorFlow sees none: {why_no_gpu(machine)}; or add "
+            "--device cpu (in every program: CUDA_VISIBLE_DEVICES=-1) to compute on CPUs"
+        )
+    return _cpu_devices(num_towers)
+
+
+def _cpu_devices(number: int) -> list[str]:
+    return [f"/device:CPU:{index}" for index in range(number)]
+
+
+def _number_of_gpus() -> int:
+    return len(tf.config.list_physical_devices("GPU"))
+
+
+def evaluation_devices(num_towers: int, device: str = "auto") -> list[str]:
+    """The devices on which a run with so many towers scores its snapshots: its GPUs, or one CPU, which has all cores.
+
+    Args:
+        num_towers: of the run.
+        device: see `tower_devices`.
+
+    Raises:
+        DeviceError: see `tower_devices`.
+    """
+    return tower_devices(1 if device == "cpu" or not _number_of_gpus() else num_towers, device)
+
+
+def devices_in_words(devices: Sequence[str], device: str = "auto", machine: Machine | None = None) -> str:
+    """The devices of the towers, and why they are CPUs where they are.
+
+    Args:
+        devices, device, machine: see `tower_devices`.
+    """
+    names = ", ".join(devices)
+    if any("GPU" in name for name in devices):
+        return names
+    reason = "--device cpu" if device == "cpu" else f"no GPU was found: {why_no_gpu(machine or this_machine())}"
+    return f"{names} (logical CPU devices; {reason})"
+
+
+# Rewrites of a graph that do nothing for one whose weights are constants but copy them, hundreds of megabytes, again
+# and again. Fusing convolutions with what follows them and laying them out for the device stay.
+_REWRITES_OF_NO_USE_TO_CONSTANTS = (
+    "arithmetic_optimization",
+    "common_subgraph_elimination",
+    "constant_folding",
+    "dependency_optimization",
+    "function_optimization",
+    "implementation_selector",
+    "loop_optimization",
+    "shape_optimization",
+)
+
+
+def session_config(devices: list[str], *, weights_are_constants: bool = False) -> tf.ConfigProto:
+    """A configuration under which an operation runs where it was placed, and on the CPU to the same bits every time.
+
+    Soft placement is on with GPUs only, whose presence `open_session` checks: it moves to the CPU the few
+    operations that have no GPU kernel. Without GPUs it would move a tower silently, and is off; GPUs that the machine
+    has nevertheless are then out of the session's sight, and none of their memory is taken.
+
+    The memory optimizer is off on any device, because it turns sums of gradients into accumulations in the order of
+    arrival. On GPUs that alone does not make runs equal: cuDNN's gradients of filters add in any order too.
+
+    Args:
+        devices: of the towers, from `tower_devices`.
+        weights_are_constants: rewrite the graph only where that is worth a copy of all weights.
+    """
+    has_gpus = any("GPU" in device for device in devices)
+    config = tf.ConfigProto(allow_soft_placement=has_gpus)
+    config.gpu_options.allow_growth = True
+    if not has_gpus:
+        config.device_count["GPU"] = 0
+        config.device_count["CPU"] = 1 + max(tf.DeviceSpec.from_string(device).device_index for device in devices)
+    rewriting = config.graph_options.rewrite_options
+    rewriting.memory_optimization = rewriting.NO_MEM_OPT
+    if weights_are_constants:
+        rewriting.meta_optimizer_iterations = rewriting.ONE
+        config.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+        for rewrite in _REWRITES_OF_NO_USE_TO_CONSTANTS:
+            setattr(rewriting, rewrite, rewriting.OFF)
+    return config
+
+
+def open_session(graph: tf.Graph, devices: list[str], *, weights_are_constants: bool = False) -> tf.Session:
+    """A session on a graph, with every device that its towers were placed on; close it after use.
+
+    Args:
+        graph: to run.
+        devices: of the towers, from `tower_devices`.
+        weights_are_constants: see `session_config`.
+
+    Raises:
+        DeviceError: TensorFlow could not set up one of the devices.
+    """
+    session = tf.Session(graph=graph, config=session_config(devices, weights_are_constants=weights_are_constants))
+    found = [device.name[device.name.index("/device:") :] for device in session.list_devices()]
+    missing = [device for device in devices if device not in found]
+    if missing:
+        session.close()
+        raise DeviceError(
+            f"{missing[0]} was asked for and the session has only {', '.join(found)}: lower --gpu_num, or find out "
+            "why TensorFlow cannot use the device (its driver, CUDA_VISIBLE_DEVICES)"
+        )
+    return session

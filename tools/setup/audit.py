@@ -1,0 +1,75 @@
+"""Known faults of the versions in lock files, as pip-audit finds them. The standard library alone.
+
+python -m tools.setup.audit lock/dev.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tools.errors import AuditError
+from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
+
+
+def known_faults(lock: str) -> list[str]:
+    """One line for each known fault of a version in a lock file.
+
+    Args:
+        lock: a requirements file with a version and hashes for each package; nothing is installed.
+
+    Raises:
+        AuditError: pip-audit is not installed, does not reach its database, or finds a package not there.
+    """
+    # Hashes tell it that the file is complete, so that it asks no package index for more.
+    command = [sys.executable, "-m", "pip_audit", "--requirement", lock, "--require-hashes", "--disable-pip"]
+    done = subprocess.run(
+        [*command, "--format", "json", "--progress-spinner", "off"], capture_output=True, text=True, check=False
+    )
+    try:
+        packages = json.loads(done.stdout)["dependencies"]
+        skipped = [package["skip_reason"] for package in packages if "skip_reason" in package]
+        if not skipped:
+            return [line for package in packages for line in _lines(package)]
+    except (ValueError, KeyError, TypeError) as error:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = said[-1] if said else f"exit code {done.returncode}"
+        raise AuditError(f"{lock}: not looked up, pip-audit says: {reason[:200]}") from error
+    raise AuditError(
+        f"{lock}: {len(skipped)} of {len(packages)} packages not looked up, pip-audit says: {skipped[0][:200]}"
+    )
+
+
+def _lines(package: dict[str, Any]) -> list[str]:
+    """Of a package in pip-audit's JSON."""
+    return [
+        f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none'}"
+        for fault in package["vulns"]
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the known faults of each lock file; returns the exit code: 0, 1 with faults, 2 if they are not known."""
+    parser = argparse.ArgumentParser(prog="python -m tools.setup.audit", description="Look up known vulnerabilities.")
+    parser.add_argument("lock", nargs="+", help="requirements file with a version and hashes for each package")
+    any_fault = False
+    for lock in parser.parse_args(list(arguments)).lock:
+        try:
+            found = known_faults(lock)
+        except AuditError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        print(f"{lock}: {len(found)} known faults" if found else f"{lock}: no known fault")
+        for line in found:
+            print(f"    {line}")
+        any_fault = any_fault or bool(found)
+    return int(any_fault)
+
+
+if __name__ == "__main__":
+    guard_standard_streams()
+    sys.exit(exit_code_after_output(main(sys.argv[1:])))

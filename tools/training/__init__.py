@@ -1,0 +1,1 @@
+"""From flags and data to a trained run."""

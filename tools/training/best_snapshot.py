@@ -1,0 +1,182 @@
+"""The snapshot of a run with the highest score, kept apart from those that newer ones replace."""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from database.atomic import written_atomically
+from database.json_files import read_json
+from tools.checkpoints import checkpoint
+from tools.checkpoints import files as snapshot_files
+from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
+from tools.errors import FlagError
+from tools.prediction.metrics import Scores
+from tools.prediction.score_files import CHECKSUM, RecordedScore
+from tools.prediction.tables import percent
+from tools.runs.folder import RunFolder
+from tools.runs.record import CONFIG_NAME
+from tools.training.loop import writing_to
+
+logger = logging.getLogger(__name__)
+
+_SCORES = "best.json"
+_SETTINGS = "scored_with"
+
+# The entries of `validation.scoring_settings`: that of the images, and those that are named otherwise than the flags.
+_DATA = "data_sha256"
+_FLAGS = {"window": "test_image_size"}
+
+
+@dataclass(frozen=True)
+class Best:
+    """Which snapshot is kept.
+
+    Attributes:
+        step: of the snapshot.
+        mean_iou: a fraction 0..1.
+        checksum: see `checkpoint.checksum`; None where an earlier version wrote the file.
+        settings: with which it was scored, see `validation.scoring_settings`; None likewise.
+    """
+
+    step: int
+    mean_iou: float
+    checksum: str | None
+    settings: Mapping[str, Any] | None = None
+
+
+def read_best(folder: RunFolder) -> Best | None:
+    """Reads which snapshot is kept; None where there is none, or where the file that says so is damaged."""
+    try:
+        values = read_json(os.path.join(folder.best, _SCORES))
+        step, mean_iou, checksum = int(values["step"]), float(values["mean_iou"]), values.get(CHECKSUM)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return None
+    if not os.path.exists(_kept(folder, step) + snapshot_files.INDEX_ENDING):
+        return None
+    settings = values.get(_SETTINGS)
+    return Best(
+        step,
+        mean_iou,
+        checksum if isinstance(checksum, str) else None,
+        settings if isinstance(settings, dict) else None,
+    )
+
+
+def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Checks that the snapshots of a run are scored as its best was, so that they can be compared.
+
+    Args:
+        folder: of the run.
+        settings: see `validation.scoring_settings`.
+
+    Raises:
+        FlagError: the best was scored otherwise.
+    """
+    best = read_best(folder)
+    if best is None or best.settings is None or best.settings == settings:
+        return
+    differing = [
+        _told(name, settings.get(name), best.settings.get(name))
+        for name in sorted({*settings, *best.settings})
+        if settings.get(name) != best.settings.get(name)
+    ]
+    raise FlagError(
+        f"{folder.best} was scored otherwise than now, so that later scores do not compare with its "
+        f"mIoU % {percent(best.mean_iou)}: {', '.join(differing)}; go on with those flags and validation images, or "
+        f"rename {folder.best}, so that the best is chosen among the scores from here on"
+    )
+
+
+def _told(name: str, here: Any, there: Any) -> str:
+    """Says in words how a setting of the scoring differs."""
+    if name != _DATA:
+        return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
+    parts = zip(("names", "sizes", "contents"), here or (None,) * 3, there or (None,) * 3, strict=False)
+    return f"the validation images or labels ({', '.join(part for part, now, then in parts if now != then)})"
+
+
+def keep_if_best(
+    folder: RunFolder, step: int, scores: Scores | RecordedScore, settings: Mapping[str, Any] | None = None
+) -> bool:
+    """Copies a snapshot, and the record beside it, to the run's folder `best` if none there scored as high.
+
+    The snapshot before it is removed once the new one is there, so that a whole one is there at any time. A line is
+    logged in either case.
+
+    Args:
+        folder: of the run.
+        step: of the snapshot.
+        scores: on the validation split.
+        settings: with which it was scored, see `validation.scoring_settings`.
+
+    Returns:
+        Whether it is the best.
+
+    Raises:
+        CheckpointError: the snapshot cannot be read.
+        OutputError: it cannot be copied.
+    """
+    checksum, best = checkpoint.checksum(folder.snapshot(step)), read_best(folder)
+    is_kept = best is not None and (best.step, best.checksum) == (step, checksum)
+    is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
+    if math.isnan(scores.mean_iou) or not is_higher:
+        told = "" if best is None else f"; the best so far is {percent(best.mean_iou)}, of step {best.step}"
+        logger.info("step %d: mIoU %% %s%s", step, percent(scores.mean_iou), told)
+        return False
+    with writing_to(folder):
+        if not is_kept:
+            _copy_snapshot(folder, step)
+        _write_note(folder, step, checksum, scores, settings)
+        _remove_all_but(folder, step)
+    logger.info("step %d: mIoU %% %s, the best so far, kept in %s", step, percent(scores.mean_iou), folder.best)
+    return True
+
+
+def _kept(folder: RunFolder, step: int) -> str:
+    """The prefix under which the snapshot of a step is kept."""
+    return os.path.join(folder.best, os.path.basename(folder.snapshot(step)))
+
+
+def _copy_snapshot(folder: RunFolder, step: int) -> None:
+    snapshot = folder.snapshot(step)
+    _copy(os.path.join(folder.snapshots, CONFIG_NAME), folder.best)
+    with snapshot_files.written_whole(_kept(folder, step)) as prefix:
+        for path in snapshot_files.files_of(snapshot):
+            shutil.copyfile(path, prefix + path.removeprefix(snapshot))
+
+
+def _write_note(
+    folder: RunFolder,
+    step: int,
+    checksum: str,
+    scores: Scores | RecordedScore,
+    settings: Mapping[str, Any] | None,
+) -> None:
+    values = {
+        "step": step,
+        "mean_iou": scores.mean_iou,
+        "pixel_accuracy": scores.pixel_accuracy,
+        CHECKSUM: checksum,
+        **({} if settings is None else {_SETTINGS: settings}),
+    }
+    with written_atomically(os.path.join(folder.best, _SCORES)) as path, open(path, "w", encoding="utf-8") as file:
+        json.dump(values, file)
+
+
+def _remove_all_but(folder: RunFolder, step: int) -> None:
+    for path in glob.glob(os.path.join(glob.escape(folder.best), f"{SNAPSHOT_NAME}-*.index")):
+        if path != _kept(folder, step) + snapshot_files.INDEX_ENDING:
+            snapshot_files.remove(path.removesuffix(snapshot_files.INDEX_ENDING))
+
+
+def _copy(path: str, folder: str) -> None:
+    with written_atomically(os.path.join(folder, os.path.basename(path))) as partial_path:
+        shutil.copyfile(path, partial_path)

@@ -1,0 +1,148 @@
+"""How much each class counts in the loss: numbers from a file, or by how rare a class is."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from database.classes import IGNORE_LABEL
+from database.counts import number_of
+from database.errors import TextFileError
+from database.layouts import Sample
+from database.loading import load_label
+from database.text_files import read_text, text_lines
+from tools.errors import ClassWeightsError
+from tools.runtime.progress import counted
+
+logger = logging.getLogger(__name__)
+
+MEDIAN_FREQUENCY = "median_freq"
+
+_SHOWN_CLASSES = 5
+
+
+def class_weights(
+    choice: str, samples: Sequence[Sample], num_classes: int, expected: Collection[int] = ()
+) -> tuple[float, ...]:
+    """The weight of each class, by training id.
+
+    A warning tells of expected classes that no label shows, where the weights come from the labels.
+
+    Args:
+        choice: `median_freq`, or a text file with one number per class, separated by white space or commas; lines that
+            begin with # are skipped.
+        samples: with labels, to count pixels in.
+        num_classes: of the dataset.
+        expected: training ids of the classes that the labels are expected to show.
+
+    Raises:
+        ClassWeightsError: the file is no such file, or no pixel is of a class.
+        DatasetError, ImageError: see `database.loading.load_label`.
+    """
+    if choice == MEDIAN_FREQUENCY:
+        return median_frequency_weights(samples, num_classes, expected)
+    return read_class_weights(choice, num_classes)
+
+
+def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
+    """The weights in a text file.
+
+    Raises:
+        ClassWeightsError: it cannot be read or holds other than `num_classes` numbers of 0 or more, one above 0.
+    """
+    try:
+        lines = list(text_lines(read_text(path)))
+    except OSError as error:
+        raise ClassWeightsError(
+            f"--class_weights {path} cannot be read ({error.strerror}): give a text file"
+        ) from error
+    except TextFileError as error:
+        raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({error.reason})") from error
+    weights = tuple(weight for number, line in lines for weight in _numbers(path, number, line))
+    if len(weights) != num_classes:
+        raise ClassWeightsError(
+            f"--class_weights {path} holds {number_of(len(weights), 'number')}, and there are {num_classes} classes: "
+            "give one each"
+        )
+    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
+        raise ClassWeightsError(f"--class_weights {path}: weights are finite, 0 or more, and one of them is above 0")
+    return weights
+
+
+def _numbers(path: str, number: int, line: str) -> list[float]:
+    try:
+        return [float(word) for word in line.replace(",", " ").split()]
+    except ValueError as error:
+        advice = "; a comment stands on a line of its own" if "#" in line else ""
+        raise ClassWeightsError(
+            f"--class_weights {path} is not a text file of numbers (line {number}: {str(error)[:200]}{advice})"
+        ) from error
+
+
+def median_frequency_weights(
+    samples: Sequence[Sample], num_classes: int, expected: Collection[int] = (), workers: int = 4
+) -> tuple[float, ...]:
+    """The median frequency of the classes over that of the class (Eigen & Fergus 2015, section 6.3.2).
+
+    A class's frequency is its share of the valid pixels of the images that show it. One that no image shows weighs 1.
+
+    Args:
+        samples: with labels, all of which are read.
+        num_classes: of the dataset.
+        expected: training ids of classes of which a warning tells where no image shows them.
+        workers: files read at a time.
+
+    Raises:
+        ClassWeightsError: no pixel is of a class.
+        DatasetError, ImageError: see `database.loading.load_label`.
+    """
+
+    def counts(sample: Sample) -> np.ndarray:
+        label = load_label(sample)
+        return np.bincount(label[label != IGNORE_LABEL], minlength=num_classes)
+
+    pixels, seen_among = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    with ThreadPoolExecutor(workers) as executor:
+        for found in counted(executor.map(counts, samples), "class weights", len(samples), "img"):
+            pixels += found
+            seen_among += np.where(found > 0, found.sum(), 0)
+    weights = weights_of_counts(pixels, seen_among)
+    unseen = [train_id for train_id in sorted(expected) if pixels[train_id] == 0]
+    if unseen:
+        more = f" and {len(unseen) - _SHOWN_CLASSES} more" if len(unseen) > _SHOWN_CLASSES else ""
+        shown = ", ".join(map(str, unseen[:_SHOWN_CLASSES])) + more
+        logger.warning(
+            "--class_weights %s: no label of the training images shows class %s, which weighs 1: check the labels with "
+            "python -m tools.check_dataset", MEDIAN_FREQUENCY, shown,
+        )  # fmt: skip
+    return weights
+
+
+def weights_of_counts(pixels: np.ndarray, seen_among: np.ndarray) -> tuple[float, ...]:
+    """As `median_frequency_weights`, from what was counted.
+
+    Args:
+        pixels: int64 [classes], of each class.
+        seen_among: int64 [classes], valid pixels of the images that show it.
+
+    Raises:
+        ClassWeightsError: no pixel is of a class.
+    """
+    present = pixels > 0
+    if not present.any():
+        raise ClassWeightsError("--class_weights median_freq: no pixel of the training labels is of a class")
+    frequencies = pixels[present] / seen_among[present]
+    weights = np.ones(len(pixels))
+    weights[present] = np.median(frequencies) / frequencies
+    return tuple(weights.tolist())
+
+
+def log_class_weights(weights: Sequence[float], class_names: Sequence[str]) -> None:
+    """Logs the weight of each class by its name."""
+    logger.info("weights of classes:")
+    for weight, name in zip(weights, class_names, strict=True):
+        logger.info("  %8.4f  %s", weight, name)

@@ -1,0 +1,61 @@
+"""What is told of a training that is stopped while no step of it is running: what exists, and how to go on."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from contextlib import suppress
+
+from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
+from tools.flags.train import LATEST
+from tools.runs.folder import RunFolder
+from tools.runtime.stop_requests import going_on
+
+_STEP = re.compile(rf"{re.escape(SNAPSHOT_NAME)}-(\d+)\.index", re.ASCII)
+
+
+class RunSoFar:
+    """What a command has written of a run. It needs no TensorFlow, whose import may be what is interrupted."""
+
+    def __init__(self) -> None:
+        """Nothing is known of the run yet."""
+        self._folder: RunFolder | None = None
+        self._goes_on = False
+        self._before: dict[int, int] = {}
+
+    def is_in(self, folder: RunFolder, *, goes_on: bool) -> None:
+        """Takes the folder of the run before anything is written to it.
+
+        Args:
+            folder: of the run.
+            goes_on: whether the run that is there goes on, or is scored; otherwise it will be set aside.
+        """
+        self._folder, self._goes_on, self._before = folder, goes_on, _snapshots(folder)
+
+    def told(self) -> str:
+        """Says what exists and what to do, to follow the name of a signal or the word `interrupted`."""
+        again = "start again with the same command"
+        if self._folder is None:
+            return f"before the first step: nothing was written: {again}"
+        there, path = _snapshots(self._folder), self._folder.path
+        written = [step for step, time in there.items() if self._before.get(step) != time]
+        if written:
+            return f"while no step was running: {path} has the snapshot of step {max(written)}: {going_on(LATEST)}"
+        if not there:
+            return f"before the first step: {path} has no snapshot, nothing of the training is saved: {again}"
+        kept = f"before the first step: nothing new is saved, and {path} keeps its snapshots up to step {max(there)}"
+        if self._goes_on:
+            return f"{kept}: {again}"
+        return f"{kept}: {again}, which sets that run aside, or add --resume_step {LATEST} to go on with it"
+
+
+def _snapshots(folder: RunFolder) -> dict[int, int]:
+    """When the snapshots of a run were written, in nanoseconds, by their steps."""
+    found = {}
+    for path in glob.glob(os.path.join(glob.escape(folder.snapshots), "*.index")):
+        name = _STEP.fullmatch(os.path.basename(path))
+        with suppress(FileNotFoundError):
+            if name:
+                found[int(name[1])] = os.stat(path).st_mtime_ns
+    return found

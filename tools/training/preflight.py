@@ -1,0 +1,205 @@
+"""Reads label files before step 0, so that a wrong id stops a run at once and not after a day."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from database.classes import IGNORE_LABEL
+from database.counts import and_of
+from database.datasets import Dataset, overlapping
+from database.errors import DatasetError
+from database.layouts import Sample
+from database.loading import label_path
+from database.sample_loader import UNREADABLE
+from tools.errors import PreflightError
+from tools.flags.train import TrainConfig
+from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
+from tools.training.label_rules import (
+    LabelTally,
+    classes_held_out,
+    ignored_fault,
+    missing_class_fault,
+    missing_classes,
+    tally_labels,
+    tally_missing_classes,
+    unknown_id_faults,
+)
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_SIZE = 64
+
+
+def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
+    """The samples to read: `all`, `none`, or `sample`: up to 64, spread evenly over the list."""
+    counts = {"all": len(samples), "none": 0, "sample": min(SAMPLE_SIZE, len(samples))}
+    positions = np.linspace(0, len(samples) - 1, counts[how]).round().astype(int)
+    return [samples[position] for position in positions]
+
+
+def check_training_data(
+    config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], held_out: Sequence[Sample], folder: RunFolder
+) -> None:
+    """Checks everything about the data of a run that can be told before it is built.
+
+    Args:
+        config: flags.
+        dataset: that they describe.
+        samples: to train on.
+        held_out: of the validation split; those without labels are left out.
+        folder: of the run, which may be one that is continued.
+
+    Raises:
+        PreflightError: see `check_disjoint` and `check_labels`.
+        DatasetError, ImageError, TFRecordError: see `check_labels`.
+    """
+    if "val" not in config.subsets_for_training:
+        check_disjoint(samples, held_out)
+    if config.check_data == "none":
+        logger.warning("--check_data none: no label is read before step 0, so unknown ids stop the run when they come")
+        return
+    check_labels(
+        samples,
+        config.check_data,
+        dataset,
+        max_bad_files=config.max_bad_files,
+        needs_all_classes=True,
+        allow_missing_classes=_may_lack_classes(config, folder),
+        held_out=held_out,
+    )
+    labelled = [sample for sample in held_out if sample.label is not None]
+    check_labels(labelled, config.check_data, dataset, title="validation label ids")
+
+
+def _may_lack_classes(config: TrainConfig, folder: RunFolder) -> bool:
+    """Whether flags allow it, or the run that is continued was begun so: what it trains on has not changed since."""
+    continues = config.auto_resume or config.resume_step is not None
+    record = ModelRecord.read(folder.snapshots) if continues else None
+    # A run of before the flag has no entry of it.
+    return config.allow_missing_classes or (record is not None and record.flags.get("allow_missing_classes", True))
+
+
+def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> None:
+    """Scores of images that were trained on say nothing.
+
+    Raises:
+        PreflightError: an image is in both.
+    """
+    shared = overlapping(training, held_out)
+    if shared:
+        others = and_of(len(shared) - 1, "validation image")
+        more = f"{others} are" if others else ", a validation image, is"
+        raise PreflightError(
+            f"{shared[0]}{more} among the training images: take them out of the training list, or add val to "
+            "--subsets_for_training if that is meant"
+        )
+
+
+class _UnreadableFiles:
+    """Files that could not be read so far, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def met(self, error: Exception) -> None:
+        """Counts a file; raises what was met where the limit is passed."""
+        if self._left == 0:
+            raise error
+        self._left -= 1
+        logger.warning("cannot be read: %s", error)
+
+
+def check_labels(
+    samples: Sequence[Sample],
+    how: str,
+    dataset: Dataset,
+    *,
+    title: str = "label ids",
+    max_bad_files: int = 0,
+    needs_all_classes: bool = False,
+    allow_missing_classes: bool = False,
+    held_out: Sequence[Sample] = (),
+    workers: int = 4,
+) -> Counter[int]:
+    """Reads label files and logs the histogram of their ids.
+
+    Where a sample of the files lacks a class that is needed, others are read until it has been seen.
+
+    Args:
+        samples: with labels.
+        how: `sample`, `all` or `none`.
+        dataset: that they are of.
+        title: of the histogram.
+        max_bad_files: files that may be unreadable.
+        needs_all_classes: whether every class of the dataset has to occur; otherwise one is enough.
+        allow_missing_classes: whether classes that occur nowhere are warned of instead of refused.
+        held_out: samples for validation, which may show classes that are missing.
+        workers: files read at a time.
+
+    Returns:
+        Pixels by id, of the files that were read.
+
+    Raises:
+        DatasetError: a sample has no label, or a file holds an id that is neither a class nor ignored.
+        ImageError, TFRecordError: more files than that cannot be read, or have labels of another size than the image.
+        PreflightError: no pixel of any file is of a class, or a class that is needed occurs in no file.
+    """
+    for sample in samples:
+        label_path(sample)
+    chosen = choose_samples(samples, how)
+    tally, unreadable = LabelTally(), _UnreadableFiles(max_bad_files)
+    reading: dict[str, Any] = {"unreadable": UNREADABLE, "on_fault": unreadable.met, "workers": workers}
+    tally_labels(chosen, tally, enough=lambda _: False, **reading)
+    _report(tally, dataset, title, len(samples))
+    _refuse_unknown(tally, dataset)
+    expected = dataset.expected_classes if needs_all_classes else frozenset()
+    if chosen and not (tally.classes and tally.classes >= expected):
+        seen = {id(sample) for sample in chosen}
+        others = [sample for sample in samples if id(sample) not in seen]
+        tally_missing_classes(others, tally, expected, **reading)
+        if others:
+            _report(tally, dataset, title, len(samples))
+        _refuse_unknown(tally, dataset)
+    if tally.index_colors.contradiction is not None:
+        logger.warning("%s", tally.index_colors.contradiction)
+    fault = ignored_fault(tally)
+    if fault is None and needs_all_classes:
+        elsewhere = classes_held_out(
+            held_out, missing_classes(tally, dataset), unreadable=(DatasetError, *UNREADABLE), workers=workers
+        )
+        fault = missing_class_fault(tally, dataset, allowed=allow_missing_classes, held_out=elsewhere)
+        if fault is not None and allow_missing_classes:
+            logger.warning("%s", fault)
+            return tally.ids
+    if fault is not None:
+        raise PreflightError(fault)
+    return tally.ids
+
+
+def _refuse_unknown(tally: LabelTally, dataset: Dataset) -> None:
+    faults = unknown_id_faults(tally, dataset)
+    if faults:
+        raise DatasetError(faults[0])
+
+
+def _report(tally: LabelTally, dataset: Dataset, title: str, of: int) -> None:
+    """Logs the histogram."""
+    if tally.files:
+        logger.info("%s in %d of %d files:", title, tally.files, of)
+    pixels = sum(tally.ids.values())
+    for file_id, count in sorted(tally.ids.items()):
+        meaning = _meaning(file_id, tally.label_map, dataset.class_names)
+        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, meaning)
+
+
+def _meaning(file_id: int, label_map: Mapping[int, int], class_names: Sequence[str]) -> str:
+    train_id = label_map.get(file_id)
+    if train_id is None:
+        return "UNKNOWN"
+    return "ignored" if train_id == IGNORE_LABEL else class_names[train_id]

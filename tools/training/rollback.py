@@ -1,0 +1,165 @@
+"""Going back to the last sound snapshot after NaN or infinity, with the learning rate halved from there on.
+
+What is written down of it, in `<run>/rollbacks.json`, is all that the learning rate depends on beside the flags: a run
+that is resumed later goes on with the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from database.atomic import written_atomically
+from database.json_files import read_json
+from tools.checkpoints import checkpoint
+from tools.checkpoints.files import sync_file
+from tools.errors import DivergedError, RecordError
+from tools.runs.folder import RunFolder
+from tools.runs.record_rules import Rule, check_fields
+from tools.runtime.stop_requests import StoppedError, going_on
+
+logger = logging.getLogger(__name__)
+
+MAX_ROLLBACKS = 3
+RATE_FACTOR = 0.5
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """One return to a snapshot.
+
+    Attributes:
+        step: after which the fault was found, counted from 1.
+        fault: what was NaN or infinite, in words.
+        resumed_step: of the snapshot: as many steps were done.
+    """
+
+    step: int
+    fault: str
+    resumed_step: int
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+# By the fields of `Rollback`.
+_RULES = {
+    "step": Rule("a whole number from 0 on", _is_step),
+    "fault": Rule("one line of text", lambda value: isinstance(value, str) and value.isprintable()),
+    "resumed_step": Rule("a whole number from 0 on", _is_step),
+}
+
+
+def learning_rate_factor(rollbacks: Sequence[Rollback], step: int) -> float:
+    """What the learning rate of a step, counted from 0, is multiplied by: half for each return to it or before it."""
+    return RATE_FACTOR ** sum(rollback.resumed_step <= step for rollback in rollbacks)
+
+
+def read_rollbacks(folder: RunFolder) -> tuple[Rollback, ...]:
+    """The rollbacks of a run, in their order.
+
+    Raises:
+        RecordError: the file cannot be read, or holds something else.
+    """
+    path = folder.rollbacks
+    try:
+        entries = read_json(path)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        raise RecordError(
+            f"{path}: not the list of a run's rollbacks ({' '.join(str(error).split())}): put back the file that "
+            "train.py wrote"
+        ) from error
+    if not isinstance(entries, list) or len(entries) > MAX_ROLLBACKS:
+        raise RecordError(
+            f"{path}: not the list of a run's rollbacks (up to {MAX_ROLLBACKS} objects are expected): put back the "
+            "file that train.py wrote"
+        )
+    return tuple(_rollback(path, number, entry) for number, entry in enumerate(entries))
+
+
+def _rollback(path: str, number: int, entry: Any) -> Rollback:
+    if not isinstance(entry, dict):
+        raise RecordError(f"{path}: '{number}' is no object: put back the file that train.py wrote")
+    check_fields(path, entry, Rollback, _RULES, f"{number}.")
+    if entry["resumed_step"] >= entry["step"]:
+        raise RecordError(
+            f"{path}: '{number}.resumed_step' is {entry['resumed_step']}, expected less than the step, "
+            f"{entry['step']}: put back the file that train.py wrote"
+        )
+    return Rollback(**entry)
+
+
+def _write_rollbacks(folder: RunFolder, rollbacks: Sequence[Rollback]) -> None:
+    with written_atomically(folder.rollbacks) as path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump([asdict(rollback) for rollback in rollbacks], file, indent=2)
+        sync_file(path)
+
+
+def forget_rollbacks(folder: RunFolder) -> None:
+    """Removes what a run left that is begun again in its place.
+
+    Raises:
+        OSError: the file cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(folder.rollbacks)
+
+
+def roll_back(folder: RunFolder, diverged: DivergedError, first_step: int) -> int:
+    """Writes down that a run goes back to its last sound snapshot, and tells it in a line of warning.
+
+    Only snapshots up to the last one of the training that diverged count: later ones are of a time before it went back.
+
+    Args:
+        folder: of the run.
+        diverged: what happened.
+        first_step: steps done when the training began that diverged.
+
+    Returns:
+        The step of the snapshot to resume from.
+
+    Raises:
+        DivergedError: the run went back three times already, or has no sound snapshot.
+        OSError: the file cannot be written.
+        RecordError: the file of the rollbacks before is damaged.
+        StoppedError: the run was asked to stop; it goes back when it is resumed.
+    """
+    earlier = read_rollbacks(folder)
+    if len(earlier) >= MAX_ROLLBACKS:
+        told = ", ".join(f"from step {rollback.step} to {rollback.resumed_step}" for rollback in earlier)
+        raise _final(diverged, f"the run was rolled back {len(earlier)} times already: {told}")
+    last_step = first_step if diverged.saved_step is None else diverged.saved_step
+    prefix = checkpoint.newest_sound(folder.snapshots, last_step)
+    resumed_step = None if prefix is None else checkpoint.checkpoint_step(prefix)
+    if diverged.step is None or resumed_step is None:
+        raise _final(diverged, "--on_nan rollback finds no sound snapshot of this run to go back to")
+    rollbacks = (*earlier, Rollback(diverged.step, diverged.fault, resumed_step))
+    _write_rollbacks(folder, rollbacks)
+    logger.warning(
+        "%s at step %d: back to snapshot %s, with the learning rate times %g from there on (rollback %d of %d)",
+        diverged.fault,
+        diverged.step,
+        prefix,
+        learning_rate_factor(rollbacks, resumed_step),
+        len(rollbacks),
+        MAX_ROLLBACKS,
+    )
+    if diverged.stop_signal is not None:
+        raise StoppedError(
+            f"{diverged.stop_signal} after step {diverged.step}, which was rolled back to snapshot {prefix}: "
+            f"{going_on(resumed_step)}"
+        )
+    return resumed_step
+
+
+def _final(diverged: DivergedError, why: str) -> DivergedError:
+    return DivergedError(f"{diverged}; {why}", diverged.fault, diverged.step, diverged.saved_step)

@@ -1,0 +1,79 @@
+"""The samples that a run trains on and is scored on, from files or from records."""
+
+from __future__ import annotations
+
+import logging
+
+from database.datasets import Dataset, find_samples
+from database.errors import DatasetError
+from database.layouts import Sample
+from database.record_index import RecordIndex, find_records, has_index, records_folder
+from tools.flags.checks import refuse_without_effect
+from tools.flags.chosen_dataset import is_scored
+from tools.flags.train import TrainConfig
+from tools.runs.holdout import held_out_fraction
+
+logger = logging.getLogger(__name__)
+
+# Flags of the scoring, and where validation images come from.
+_FLAGS_OF_SCORING = ("val_every", "test_max_iter", "mirror", "eval_only")
+_WITHOUT_IMAGES = "without validation images: give them with --val_list, or hold some out with --holdout"
+
+
+def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
+    """The samples of the training splits, the same ones in the same order from files and from records.
+
+    Raises:
+        DatasetError: see `datasets.find_samples`.
+        TFRecordError: see `record_index.find_records`.
+    """
+    if _from_records(config):
+        return find_records(dataset, data_dir, config.subsets_for_training, held_out_fraction(config))
+    return find_samples(dataset, data_dir, config.subsets_for_training)
+
+
+def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
+    """The validation split; empty for own data in lists of which none is for validation and nothing is held out.
+
+    A run on records takes those of the split if they are there and `--val_list` does not name files, otherwise files.
+
+    Raises:
+        DatasetError: the split is missing or incomplete.
+        FlagError: there are no validation images, and a flag says how to score them.
+        TFRecordError: see `record_index.find_records`.
+    """
+    if _from_records(config) and config.val_list is None:
+        return _validation_beside_records(config, dataset, data_dir)
+    if not is_scored(config):
+        return _nothing_to_score(config)
+    return find_samples(dataset, data_dir, ["val"])
+
+
+def _nothing_to_score(config: TrainConfig) -> list[Sample]:
+    for name in _FLAGS_OF_SCORING:
+        refuse_without_effect(config, name, _WITHOUT_IMAGES)
+    logger.info("no --val_list: this run is not scored")
+    return []
+
+
+def _from_records(config: TrainConfig) -> bool:
+    return config.data_format == "tfrecord"
+
+
+def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
+    """Records of val, else its files, else none where the records of own data were made from a list."""
+    folder = records_folder(data_dir)
+    if has_index(folder, "val"):
+        return find_records(dataset, data_dir, ["val"], held_out_fraction(config))
+    by_lists = any(RecordIndex.read(folder, split).from_list for split in config.subsets_for_training)
+    if config.database == "custom" and by_lists:
+        if config.holdout is None:
+            return _nothing_to_score(config)
+        # The files that are held out cannot be told without the list.
+        return find_records(dataset, data_dir, ["val"], config.holdout)
+    try:
+        samples = find_samples(dataset, data_dir, ["val"])
+    except DatasetError as error:
+        raise DatasetError(f"{error}; or write records of it with python -m tools.make_tfrecord --split val") from error
+    logger.info("validation reads images and labels, not records")
+    return samples

@@ -1,0 +1,73 @@
+"""What the flags of a training run mean to its parts: sizes, augmentation, batches, options of the graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from database.augment import Augmentation
+from database.dynamic_batches import dynamic_batches
+from database.dynamic_sizes import DynamicSizes
+from database.layouts import Sample
+from database.reader import Batches, training_batches
+from model.pspnet_mg import Architecture
+from model.training_graph import TrainingOptions
+from tools.flags.train import TrainConfig
+from tools.runs.record import ModelRecord
+
+MAX_ROTATION = 10.0
+
+
+def augmentation_of(config: TrainConfig) -> Augmentation:
+    """The augmentation that the flags describe.
+
+    Images are enlarged (`--upsample_input`) and scaled in one: frames, crops and labels are those of enlarged images
+    that are scaled, and pixels are interpolated once instead of twice.
+    """
+    low, high = (config.scale_min, config.scale_max) if config.random_scale else (1.0, 1.0)
+    return Augmentation(
+        crop_size=(config.train_image_size, config.train_image_size),
+        scale_range=(low * config.upsample_input, high * config.upsample_input),
+        max_rotation=MAX_ROTATION if config.random_rotate else 0.0,
+        mirror=config.random_mirror,
+        jitter_colors=config.random_blur,
+        gaussian_blur=config.gaussian_blur,
+    )
+
+
+def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> DynamicSizes:
+    """The sizes of whole images that the flags describe, filled up to what the network divides by."""
+    return DynamicSizes(
+        short_sides=config.dynamic_short_sides,
+        max_size=config.dynamic_max_size,
+        multiple=architecture.smallest_stride,
+        mirror=config.random_mirror,
+        jitter_colors=config.random_blur,
+        gaussian_blur=config.gaussian_blur,
+    )
+
+
+def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = None) -> TrainingOptions:
+    """The training options among the flags, those of the same name, with the weights that a flag stands for."""
+    names = [field.name for field in dataclasses.fields(TrainingOptions) if hasattr(config, field.name)]
+    return TrainingOptions(**{name: getattr(config, name) for name in names} | {"class_weights": class_weights})
+
+
+def batches_of(
+    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], first_step: int
+) -> Batches:
+    """The batches of a run from a step on, augmented as the flags say and fed as the record says."""
+    common: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "tower_devices": devices,
+        "image_mean": record.image_mean,
+        "color_switch": record.color_switch,
+        "seed": config.seed,
+        "max_bad_files": config.max_bad_files,
+    }
+    if config.dynamic_size:
+        sizes = dynamic_sizes_of(config, record.architecture)
+        return dynamic_batches(samples, sizes=sizes, first_step=first_step, **common)
+    first_sample = first_step * config.total_batch_size
+    return training_batches(samples, augmentation=augmentation_of(config), first_sample=first_sample, **common)

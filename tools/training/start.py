@@ -1,0 +1,187 @@
+"""What a training run starts from: random weights, the checkpoint of a ResNet or a PSPNet, or its own snapshot."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+
+import tensorflow.compat.v1 as tf
+
+from database.datasets import Dataset
+from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
+from model.regularizers import DECAY_MODES
+from model.training_graph import TrainingOptions, new_layer_predicate
+from tools.checkpoints import checkpoint
+from tools.checkpoints.pretrained import PretrainedInitializer, StartingPoints
+from tools.download.sources import all_sources
+from tools.errors import CheckpointError
+from tools.flags.train import TrainConfig
+from tools.runs.agreement import check_same_run
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.folder import RunFolder
+from tools.runs.origin import check_same_starting_points, recorded_pretrained, with_pretrained, with_pretrained_of
+from tools.runs.record import BackboneRecord, ModelRecord
+from tools.runs.snapshots import check_resume_step
+
+logger = logging.getLogger(__name__)
+
+PRETRAINED_DIR = "./z_pretrained_weights"
+
+
+def default_checkpoint(config: TrainConfig) -> str:
+    """Where the ResNet checkpoint is looked for unless flags say otherwise."""
+    return os.path.join(PRETRAINED_DIR, f"{config.network}.ckpt")
+
+
+def pretrained_checkpoint(config: TrainConfig) -> str | None:
+    """The prefix of the ResNet checkpoint to start from, None for random weights.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if config.starts_from_scratch:
+        return None
+    path = config.fine_tune_filename or default_checkpoint(config)
+    try:
+        return checkpoint.resolve_checkpoint(path)
+    except CheckpointError as error:
+        source = f" ({_source_of(config.network)})" if config.fine_tune_filename is None else ""
+        raise CheckpointError(
+            f"{error}: give the ResNet checkpoint with --fine_tune_filename{source}, or start from random weights with "
+            "--fine_tune_filename none --weight_decay_mode 0"
+        ) from error
+
+
+def _source_of(network: str) -> str:
+    """Where a ResNet's weights can be had."""
+    if network in (source.name for source in all_sources()):
+        return f"python -m tools.download {network} puts slim's where it is looked for"
+    return "python -m tools.convert makes one from torchvision's"
+
+
+def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:
+    """The prefix of the checkpoint that a continued run reads w0 of L2-SP from.
+
+    Raises:
+        CheckpointError: it is not where the flags say.
+        RecordError: the record beside the snapshots is damaged.
+    """
+    path = config.fine_tune_filename or default_checkpoint(config)
+    try:
+        return checkpoint.resolve_checkpoint(path)
+    except CheckpointError as error:
+        recorded = recorded_pretrained(folder)
+        began = "" if recorded is None else f", which was {recorded}"
+        raise CheckpointError(
+            f"{error}: give with --fine_tune_filename the checkpoint that the run began with{began}; L2-SP pulls "
+            "towards it"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingStart:
+    """What a run starts from.
+
+    Attributes:
+        step: steps done already.
+        resumed: prefix of the snapshot that is continued, None for a new run.
+        pretrained: prefix of the ResNet checkpoint for the backbone of a new run and for L2-SP, None without.
+    """
+
+    step: int
+    resumed: str | None
+    pretrained: str | None
+
+    @classmethod
+    def of(cls, config: TrainConfig, folder: RunFolder, dataset: Dataset, data: DataChecksums) -> TrainingStart:
+        """What the flags ask for.
+
+        Args:
+            config: flags; `resume_step` is a number or None, see `snapshots.step_to_resume`.
+            folder: of the run.
+            dataset, data: to train on, see `run_agreement.check_same_run`.
+
+        Raises:
+            CheckpointError: there is no such snapshot, it is damaged, or there is no ResNet checkpoint.
+            FlagError: the run was started with other flags, or from another ResNet checkpoint than w0 is read from.
+            RecordError: the record beside the snapshots is damaged.
+        """
+        if config.resume_step is None:
+            return cls(0, None, pretrained_checkpoint(config))
+        step = int(config.resume_step)
+        resumed = check_resume_step(folder, step, config.train_max_iter)
+        check_same_run(folder, config, dataset, data)
+        if not DECAY_MODES[config.weight_decay_mode].needs_start:
+            return cls(step, resumed, None)
+        pretrained = _checkpoint_of_w0(config, folder)
+        check_same_starting_points(folder, pretrained)
+        return cls(step, resumed, pretrained)
+
+    def backbone(self) -> BackboneRecord | None:
+        """How the ResNet was made, if a record stands beside the checkpoint.
+
+        Raises:
+            RecordError: the record is damaged.
+        """
+        prefix = self.resumed or self.pretrained
+        return None if prefix is None else BackboneRecord.of_checkpoint(prefix)
+
+    def named_in(self, record: ModelRecord, folder: RunFolder) -> ModelRecord:
+        """The record that also says which checkpoint the run began with.
+
+        Raises:
+            CheckpointError: the ResNet checkpoint cannot be read.
+            RecordError: the record beside the snapshots is damaged.
+        """
+        if self.pretrained is not None:
+            return with_pretrained(record, self.pretrained)
+        return record if self.resumed is None else with_pretrained_of(record, folder)
+
+    def initializer(
+        self, record: ModelRecord, options: TrainingOptions, starting_points: StartingPoints
+    ) -> PretrainedInitializer | None:
+        """Fills the default graph from the ResNet checkpoint, None without.
+
+        It takes the backbone, and the head of a PSPNet unless the options say which layers are to be new. The
+        classifiers of other classes are left new.
+
+        Args:
+            record: of the run.
+            options: of its graph.
+            starting_points: of its graph.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit or is damaged.
+            RecordError: the record beside it is damaged.
+        """
+        if self.pretrained is None:
+            return None
+        is_new = new_layer_predicate(record.architecture, options)
+        backbone = [variable for variable in tf.model_variables() if not is_new(variable.op.name)]
+        head = [variable for variable in tf.model_variables() if is_new(variable.op.name)]
+        if options.new_layer_names is not None:
+            head = []
+        elif self.resumed is None:
+            head = self._without_other_classifiers(head, record)
+        return PretrainedInitializer(self.pretrained, backbone, starting_points.variables, head)
+
+    def _without_other_classifiers(self, head: list[tf.Variable], record: ModelRecord) -> list[tf.Variable]:
+        """The head, without its classifiers if the ResNet checkpoint is recorded to have as many classes, but others.
+
+        Where their number differs, so do the shapes, by which variables are taken or left anyway.
+        """
+        backbone = self.backbone()
+        recorded = None if backbone is None else backbone.class_names
+        if recorded is None or len(recorded) != len(record.class_names) or recorded == record.class_names:
+            return head
+        pairs = zip(recorded, record.class_names, strict=True)
+        there, here = next(pair for pair in pairs if pair[0] != pair[1])
+        logger.info(
+            "%s has other classes ('%s' where this run has '%s'), so its classifiers are not taken",
+            self.pretrained,
+            there,
+            here,
+        )
+        is_classifier = in_scopes(record.architecture.network, CLASSIFIER_SCOPES)
+        return [variable for variable in head if not is_classifier(variable.op.name)]

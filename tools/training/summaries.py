@@ -1,0 +1,141 @@
+"""Training curves: TensorBoard events and a CSV file with the same figures."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from database.atomic import written_atomically
+from database.tfrecord import literal_path
+from tools.prediction.metrics import Scores
+
+COLUMNS = ("step", "loss", "auxiliary_loss", "weight_decay", "learning_rate", "mean_iou", "images_per_second")
+
+_EVENTS = "events.out.tfevents."
+
+
+class SummaryWriter:
+    """Writes the scalars of training to both places and pictures to TensorBoard; a resumed run appends."""
+
+    def __init__(self, folder: str, csv_path: str, graph: tf.Graph | None, first_step: int = 0) -> None:
+        """Opens the files; of steps after `first_step`, which a resumed run repeats, both places forget what they had.
+
+        Args:
+            folder: of the TensorBoard events.
+            csv_path: of the CSV file.
+            graph: shown in TensorBoard.
+            first_step: steps done already.
+
+        Raises:
+            OSError, tf.errors.OpError: a file cannot be read or written.
+        """
+        self._events = _EventFile(folder)
+        if graph is not None:
+            self._events.add(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
+        # At this event TensorBoard drops what earlier files say of its step and later ones.
+        self._events.add(step=first_step + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
+        _keep_rows_up_to(csv_path, first_step)
+        self._file = open(csv_path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._csv = csv.DictWriter(self._file, COLUMNS)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one row; keys are those of `COLUMNS` less the step.
+
+        Raises:
+            OSError, tf.errors.OpError: it cannot be written.
+        """
+        self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in values.items()}})
+        self._file.flush()
+        self._events.add(step=step, summary=_scalar_summary({f"train/{name}": x for name, x in values.items()}))
+
+    def picture(self, step: int, tag: str, picture: np.ndarray) -> None:
+        """Adds a picture, uint8 [H, W, 3].
+
+        Raises:
+            OSError, tf.errors.OpError: it cannot be written.
+        """
+        encoded = io.BytesIO()
+        Image.fromarray(picture).save(encoded, "PNG")
+        image = tf.Summary.Image(
+            height=picture.shape[0],
+            width=picture.shape[1],
+            colorspace=3,
+            encoded_image_string=encoded.getvalue(),
+        )
+        self._events.add(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]))
+
+    def close(self) -> None:
+        """Closes both files, to which all is written already: what fails here has been raised before."""
+        for file in (self._file, self._events):
+            with suppress(OSError, tf.errors.OpError):
+                file.close()
+
+
+def write_validation(folder: str, step: int, scores: Scores, class_names: Sequence[str]) -> None:
+    """Adds the scores of a snapshot to the TensorBoard events of its run, in the place of earlier ones of its step.
+
+    Args:
+        folder: of the TensorBoard events.
+        step: of the snapshot.
+        scores: fractions 0..1; classes without an IoU are left out.
+        class_names: in the order of the class ids.
+
+    Raises:
+        OSError, tf.errors.OpError: the events cannot be written.
+    """
+    values = {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
+    ious = zip(class_names, scores.iou, strict=True)
+    values |= {f"validation/iou/{name}": iou for name, iou in ious if iou is not None}
+    suffix = f".validation-{step}"
+    earlier = glob.glob(os.path.join(glob.escape(folder), f"{_EVENTS}*{suffix}"))
+    events = _EventFile(folder, suffix)
+    events.add(step=step, summary=_scalar_summary(values))
+    events.close()
+    for path in earlier:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+class _EventFile:
+    """A file that TensorBoard reads. TensorFlow's FileWriter writes from a thread, whose errors it prints itself."""
+
+    def __init__(self, folder: str, suffix: str = "") -> None:
+        os.makedirs(folder, exist_ok=True)
+        seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+        name = f"{_EVENTS}{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
+        self._file = tf.io.TFRecordWriter(literal_path(os.path.join(folder, name)))
+        self.add(file_version="brain.Event:2")
+
+    def add(self, **event: object) -> None:
+        """Adds an event by the fields of `tf.Event`; when it returns, readers see it."""
+        self._file.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _scalar_summary(values: Mapping[str, float]) -> tf.Summary:
+    return tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def _keep_rows_up_to(csv_path: str, step: int) -> None:
+    """Leaves the header and the whole rows of steps up to `step` in a CSV file, which may not exist yet."""
+    rows: list[dict[str, str]] = []
+    if os.path.exists(csv_path):
+        with open(csv_path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a row cut short
+    with written_atomically(csv_path) as path, open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row.get("step", "").isdigit() and int(row["step"]) <= step)

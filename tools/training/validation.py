@@ -1,0 +1,145 @@
+"""Scores of a run's snapshots on its validation split."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from database.datasets import Dataset
+from database.layouts import Sample
+from tools.checkpoints import checkpoint
+from tools.flags.train import LATEST, TrainConfig
+from tools.prediction import tables
+from tools.prediction.evaluation import Predictor, evaluate, predictor_on
+from tools.prediction.grid_sizes import warn_of_misaligned_size
+from tools.prediction.metrics import Scores
+from tools.prediction.score_files import is_scored, read_header, run_header, scores_path, scores_stem, snapshot_header
+from tools.runs.agreement import check_same_classes, check_same_network
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.folder import RunFolder
+from tools.runs.holdout import check_same_holdout
+from tools.runs.record import ModelRecord
+from tools.runtime import devices as cluster
+from tools.runtime.stop_requests import going_on, stopping_at_warnings
+from tools.training.best_snapshot import keep_if_best
+from tools.training.loop import writing_to
+from tools.training.summaries import write_validation
+
+logger = logging.getLogger(__name__)
+
+
+def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]:
+    """Describes how snapshots of a run are scored; only scores of equal settings can be compared.
+
+    Args:
+        config: flags.
+        data: checksums of the validation split.
+
+    Returns:
+        Values as JSON holds them, by name.
+    """
+    return {
+        "mirror": int(config.mirror),
+        "window": config.test_image_size,
+        "float_type": config.float_type,
+        "test_max_iter": config.test_max_iter,
+        "data_sha256": list(data.values),
+    }
+
+
+def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping[str, Any]) -> str:
+    """Names the files of the scores; `--eval_only` with other settings leaves those of the training as they are."""
+    step = checkpoint.checkpoint_step(prefix)
+    stem, path = scores_stem(step, config.test_max_iter), scores_path(folder.path, step, config.test_max_iter)
+    if not config.eval_only or not is_scored(path, prefix):
+        return stem
+    there = read_header(path)
+    differing = [name for name, value in settings.items() if name in there and there[name] != value]
+    shown = {name: settings[name] for name in differing}
+    if "data_sha256" in shown:
+        shown["data_sha256"] = hashlib.sha256(json.dumps(shown["data_sha256"]).encode()).hexdigest()[:8]
+    return "-".join([stem, *(f"{name.removesuffix('_sha256')}{value}" for name, value in shown.items())])
+
+
+def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
+    """What is told of a signal that comes while a snapshot is scored."""
+    if config.eval_only:
+        return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
+    step = checkpoint.checkpoint_step(prefix)
+    is_last = step == config.train_max_iter
+    then = going_on(LATEST if is_last or step is None else step)
+    return f"in scoring snapshot {prefix}, which is written: {then}, which scores it{'' if is_last else ' first'}"
+
+
+def validate(
+    config: TrainConfig,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    prefix: str,
+    folder: RunFolder,
+    data: DataChecksums | None = None,
+) -> Scores | None:
+    """Scores a snapshot on the validation split; tables and TensorBoard show the scores beside the run.
+
+    The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags. With
+    `--val_every` the snapshot is kept apart if it is the best of the run.
+
+    Args:
+        config: flags.
+        dataset: that the flags describe.
+        samples: of the validation split.
+        prefix: of the snapshot.
+        folder: of the run.
+        data: checksums of the samples; computed where None.
+
+    Returns:
+        The scores, None if there are no samples.
+
+    Raises:
+        DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
+    """
+    if not samples:
+        return None
+    record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
+    check_same_network(record, config, prefix)
+    check_same_classes(record, config, dataset, prefix)
+    check_same_holdout(record, config, prefix)
+    record = dataclasses.replace(record, test_image_size=config.test_image_size)
+    if config.eval_only:  # otherwise `train` has done so
+        warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
+
+    def build(device: str) -> Predictor:
+        return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
+
+    devices = cluster.evaluation_devices(config.gpu_num, config.device)
+    with stopping_at_warnings(_told_in_scoring(config, prefix)), predictor_on(devices, build) as predictor:
+        scores = evaluate(
+            predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)
+        )
+    if scores is None:
+        return None
+    step, data_dir = checkpoint.checkpoint_step(prefix), config.data_dir or dataset.default_dir
+    settings = scoring_settings(config, data or DataChecksums.of(samples, data_dir))
+    header = {
+        **run_header(prefix, record.flags),
+        **snapshot_header(prefix),
+        "dataset": dataset.name,
+        "data_dir": os.path.abspath(data_dir),
+        "list": config.val_list,
+        "split": "val",
+        **settings,
+    }
+    with writing_to(folder):
+        write_validation(folder.path, step or 0, scores, dataset.class_names)
+    if config.val_every is not None and not config.eval_only and step is not None:
+        keep_if_best(folder, step, scores, settings)
+    # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
+    stem = _stem(config, folder, prefix, settings)
+    paths = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
+    logger.info("scores written to %s", ", ".join(paths))
+    return scores
