@@ -18,6 +18,7 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
+        ("choices",),
         (
             "sync_batch_norm",
             "dilated_convolution",
@@ -58,7 +59,7 @@ LAYERS = {
 }
 PLAIN_PYTHON = (
     "tools.flags", "tools.metrics", "tools.sliding", "tools.tables", "database.palettes", "database.synthetic",
-    "database.datasets", "tools.download.__main__", "tools.check_dataset",
+    "database.datasets", "tools.download.__main__", "tools.check_dataset", "model.choices",
 )  # fmt: skip
 
 

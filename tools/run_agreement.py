@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from database.datasets import Dataset
 from database.layouts import Sample
-from model import resnet
+from model import choices
 from tools.flags import FlagError, TrainConfig, WeightsConfig
 from tools.holdout import check_same_holdout
 from tools.model_record import ModelRecord
@@ -60,7 +60,7 @@ HELD_BY_CONTENT = frozenset(
 _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
     "network": lambda record: record.architecture.network,
     "decoder": lambda record: record.architecture.decoder,
-    "three_convs_beginning": lambda record: int(record.architecture.stem != resnet.STEM_OF_SWITCH[False]),
+    "three_convs_beginning": lambda record: int(record.architecture.stem != choices.STEM_OF_SWITCH[False]),
     "pool_padding": lambda record: record.architecture.pool_padding,
     "stride_convention": lambda record: record.architecture.stride_convention,
     "output_stride": lambda record: record.architecture.output_stride,
