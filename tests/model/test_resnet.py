@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import resnet
+from model import choices, resnet
 from tests.differences import relative_difference
 from tests.model.sessions import open_session, towers
 
@@ -185,7 +185,7 @@ def test_subsampled_dense_output_is_the_output_at_nominal_stride(
     bottleneck, convention, image, monkeypatch, record_property
 ):
     network, depth = "resnet_v1_18", 64
-    monkeypatch.setitem(resnet.NETWORKS, network, resnet.ResNet((2, 2, 2, 2), (16, 24, 40, depth), bottleneck))
+    monkeypatch.setitem(resnet.NETWORKS, network, choices.ResNet((2, 2, 2, 2), (16, 24, 40, depth), bottleneck))
     _frozen_batch_norm(monkeypatch)
     dense, middle, nominal = _encode([image], network, convention, (8, 16, 32))
     expected = nominal["block4"][0]
