@@ -1,7 +1,7 @@
-"""Convolution of one tower: padding, stride, dilation, and a gradient of the filter that suits half precision on CPUs.
+"""Computes the convolution of one tower, with a fast filter gradient for half precision on CPUs.
 
-There oneDNN's kernel of the filter gradient is slow for 1x1 layers and for 3x3 layers with many input channels, up to
-four times slower than a matrix product of the same size. Both are therefore written in what is fast.
+In float16 and bfloat16 on CPUs, oneDNN's filter gradient is slow for 1x1 layers and for 3x3 layers with many input
+channels: up to four times slower than a matrix product of the same size. `_filter_gradient` replaces it for both.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import tensorflow.compat.v1 as tf
 from model.dilated_convolution import dilated_conv2d
 
 _HALF_PRECISION_GRADIENT = "PSPNetHalfPrecisionConv2D"
-# Input channels of a 3x3 layer from which its filter gradient is taken in parts, and their number in a part.
+# 3x3 layers with at least so many input channels compute their filter gradient in parts of so many channels.
 _MANY_CHANNELS, _CHANNELS_OF_PART = 1024, 512
 
 
 def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, rate: int = 1) -> tf.Tensor:
-    """Convolution padded like slim's `conv2d_same`.
+    """Computes a convolution padded like slim's `conv2d_same`.
 
     Args:
         x: [N, H, W, C] of any floating-point dtype.
         kernel: [k, k, C, filters] of the same dtype, k odd.
-        stride: output stride. With 1 the padding is 'SAME'; otherwise k // 2 on both sides.
-        rate: dilation; 1 where the stride is not.
+        stride: output stride. The padding is 'SAME' for stride 1 and k // 2 on both sides otherwise.
+        rate: dilation; must be 1 if the stride is not 1.
 
     Returns:
-        [N, ceil(H / stride), ceil(W / stride), filters].
+        [N, ceil(H / stride), ceil(W / stride), filters] of the dtype of `x`.
 
     Raises:
-        ValueError: both a stride and a dilation.
+        ValueError: if both stride and rate are above 1.
     """
     if stride == 1:
         return dilated_conv2d(x, kernel, rate) if rate > 1 else _conv2d(x, kernel, 1, "SAME")
     if rate > 1:
         raise ValueError(
-            f"{tf.get_variable_scope().name}: stride {stride} together with rate {rate}, whose gradient CPUs do not "
-            "compute: give one of them as 1, or subsample the output of stride 1"
+            f"{tf.get_variable_scope().name}: stride {stride} and rate {rate} cannot be combined, because CPUs have no "
+            "gradient for it: set one of them to 1, or subsample the output of stride 1"
         )
     border = kernel.shape.as_list()[0] // 2
     padded = tf.pad(x, [[0, 0], [border, border], [border, border], [0, 0]])

@@ -1,5 +1,12 @@
-"""Heads: pyramid pooling (Zhao et al. 2017, "Pyramid Scene Parsing Network"), one convolution, and UPerNet (Xiao et al.
-2018, "Unified Perceptual Parsing for Scene Understanding"); and the auxiliary classifier.
+"""Builds the heads that turn the features of an encoder into logits.
+
+- `pyramid_pooling_head`: PSPNet (Zhao et al. 2017, "Pyramid Scene Parsing Network").
+- `c1_head`: one 3x3 layer, CSAILVision's decoder `c1`.
+- `upernet_head`: UPerNet (Xiao et al. 2018, "Unified Perceptual Parsing for Scene Understanding").
+- `auxiliary_head`: the auxiliary classifier on block 3, for training only.
+
+To add a decoder, write its head here, add it to `pspnet_mg.DECODERS` and its name to `choices.DECODERS`. If it creates
+variables under a scope of its own, add that scope to `pspnet_mg.new_layer_scopes`.
 """
 
 from __future__ import annotations
@@ -21,7 +28,17 @@ DROPOUT_RATE = 0.1
 
 
 def classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: str) -> TowerList:
-    """Dropout, unless the seed is None, and a 1x1 layer: tower list of logits, float32 [N, h, w, num_classes]."""
+    """Applies dropout and a 1x1 convolution with biases.
+
+    Args:
+        xs: tower list [N, h, w, C].
+        num_classes: channels of the logits.
+        seed: int32 or int64 [2] for dropout, None for no dropout.
+        scope: variable scope of the convolution.
+
+    Returns:
+        Tower list of logits, float32 [N, h, w, num_classes].
+    """
     xs = layers.dropout(xs, DROPOUT_RATE, seed)
     return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
 
@@ -29,15 +46,15 @@ def classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: s
 def pyramid_levels(
     features: TowerList, depth: int | None = None, resize: Callable[[TowerList], TowerList] | None = None
 ) -> list[TowerList]:
-    """Averages of the features over 6x6, 3x3, 2x2 and 1x1 regions, each through a 1x1 layer.
+    """Averages the features over 6x6, 3x3, 2x2 and 1x1 regions and applies a 1x1 layer to each.
 
     Args:
         features: tower list [N, h, w, C].
-        depth: channels of each level, None for C / 4.
-        resize: what the averages go through before the 1x1 layer, see `utils_mg.conv2d_batch_norm`.
+        depth: channels of each level; None for C / 4.
+        resize: resizes each level, see `utils_mg.conv2d_batch_norm`; None keeps one pixel per region.
 
     Returns:
-        Tower lists [N, b, b, depth] with b = 6, 3, 2, 1, or of the size that `resize` gives them.
+        Tower lists [N, b, b, depth] with b = 6, 3, 2, 1, or of the size that `resize` returns.
     """
     depth = depth or features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
     averages = layers.adaptive_avg_pool(features, PYRAMID_BINS)
@@ -57,10 +74,10 @@ def _upsample_first(features: TowerList, pyramid_depth: int | None, depth: int, 
     return layers.conv2d_batch_norm(layers.concat([features, *levels]), depth, 3, scope=scope)
 
 
-# The 3x3 layer over features, pool6, pool3, pool2 and pool1, by when the pooled averages are upsampled: after their 1x1
-# layer, as in PSPNet, or before it, as in CSAILVision's UPerNet. The ReLU of the 1x1 layer tells the two apart, and in
-# training the pixels that its normalization counts. The arguments are the features, the channels of a level, those of
-# the 3x3 layer, key of `resizing.RESIZE_GRIDS`, and the scope.
+# When to upsample the pooled averages: after their 1x1 layer, as PSPNet does, or before it, as CSAILVision's UPerNet.
+# The results differ because of the ReLU of the 1x1 layer and, in training, because its normalization counts other
+# pixels. The functions take the features, the channels of each level and of the 3x3 layer, a key of
+# `choices.RESIZE_GRIDS` and the scope of the 3x3 layer.
 PYRAMID_ORDERS: dict[str, Callable[[TowerList, int | None, int, str, str], TowerList]] = {
     "reduce_first": _reduce_first,
     "upsample_first": _upsample_first,
@@ -75,13 +92,13 @@ def pyramid_features(
     depth: int = HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
 ) -> TowerList:
-    """Pyramid pooling and a 3x3 layer over features, pool6, pool3, pool2 and pool1.
+    """Applies pyramid pooling, then a 3x3 layer to features, pool6, pool3, pool2 and pool1.
 
     Args:
         features: tower list [N, h, w, C], the last block of the encoder.
-        network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
-        resize_grid: key of `resizing.RESIZE_GRIDS`, for the way of the levels back to h x w.
-        pyramid_depth: see `pyramid_levels`.
+        network: key of `choices.NETWORKS`; determines the scope of the 3x3 layer.
+        resize_grid: key of `choices.RESIZE_GRIDS`, to upsample the levels to h x w.
+        pyramid_depth: channels of each level; None for C / 4.
         depth: channels of the 3x3 layer.
         pyramid_order: key of `PYRAMID_ORDERS`.
 
@@ -102,11 +119,12 @@ def pyramid_pooling_head(
     depth: int = HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
 ) -> TowerList:
-    """`pyramid_features`, whose arguments it takes, dropout and the classifier.
+    """Builds PSPNet's head: `pyramid_features`, dropout and the classifier.
 
     Args:
+        features, network, resize_grid, pyramid_depth, depth, pyramid_order: see `pyramid_features`.
         num_classes: channels of the logits.
-        seed: int32 or int64 [2] for dropout, None for none.
+        seed: int32 or int64 [2] for dropout, None for no dropout.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
@@ -116,11 +134,11 @@ def pyramid_pooling_head(
 
 
 def c1_head(features: TowerList, network: str, num_classes: int, depth: int = HEAD_DEPTH) -> TowerList:
-    """A 3x3 layer and the classifier: CSAILVision's decoder `c1`.
+    """Builds a 3x3 layer and the classifier, without dropout (CSAILVision's decoder `c1`).
 
     Args:
         features: tower list [N, h, w, C], the last block of the encoder.
-        network: key of `resnet.NETWORKS`; gives the 3x3 layer its name in the checkpoint.
+        network: key of `choices.NETWORKS`; determines the scope of the 3x3 layer.
         num_classes: channels of the logits.
         depth: channels of the 3x3 layer.
 
@@ -141,16 +159,19 @@ def upernet_head(
     pyramid_depth: int | None = None,
     pyramid_order: str = "reduce_first",
 ) -> TowerList:
-    """Pyramid pooling on the last block, a feature pyramid down to the first, all levels fused there, the classifier.
+    """Builds UPerNet's head (Xiao et al. 2018).
+
+    It applies pyramid pooling to the last block, builds a feature pyramid down to the first block, fuses all levels at
+    the size of the first block and classifies them.
 
     Args:
         features: tower lists [N, h_i, w_i, C_i], blocks 1 to 4 of the encoder, from large to small.
-        network: key of `resnet.NETWORKS`; gives the layer after the pooling its name in the checkpoint.
+        network: key of `choices.NETWORKS`; determines the scope of the layer after the pooling.
         num_classes: channels of the logits.
-        resize_grid: key of `resizing.RESIZE_GRIDS`, for all upsampling.
-        seed: int32 or int64 [2] for dropout, None for none.
-        depth: channels of every layer but those of the pooled levels.
-        pyramid_depth: channels of each pooled level, None for `depth`.
+        resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
+        seed: int32 or int64 [2] for dropout, None for no dropout.
+        depth: channels of every layer except the pooled levels.
+        pyramid_depth: channels of each pooled level; None for `depth`.
         pyramid_order: key of `PYRAMID_ORDERS`.
 
     Returns:
@@ -172,9 +193,17 @@ def upernet_head(
 def auxiliary_head(
     features: TowerList, network: str, num_classes: int, seed: tf.Tensor | None, depth: int = AUXILIARY_DEPTH
 ) -> TowerList:
-    """A 3x3 layer of `depth` channels, dropout and a classifier on block 3, used in training only.
+    """Builds the auxiliary classifier of training: a 3x3 layer, dropout and a 1x1 layer on block 3.
 
-    The other arguments are those of the main head.
+    Args:
+        features: tower list [N, h, w, C], block 3 of the encoder.
+        network: key of `choices.NETWORKS`; determines the scope of the 3x3 layer.
+        num_classes: channels of the logits.
+        seed: int32 or int64 [2] for dropout, None for no dropout.
+        depth: channels of the 3x3 layer.
+
+    Returns:
+        Tower list of logits, float32 [N, h, w, num_classes].
     """
     xs = layers.conv2d_batch_norm(features, depth, 3, scope=extra_unit_scope(network, 3))
     return classifier(xs, num_classes, seed, "aux_logits")

@@ -1,8 +1,8 @@
-"""Dilated convolution whose gradient every CPU computes.
+"""Computes dilated convolutions whose gradient runs on every CPU.
 
-TensorFlow's own gradient kernels refuse a dilation on CPUs without oneDNN, and in half precision on many with it.
-Where they do, the gradient is written in operations that run everywhere: that of the input is again a dilated
-convolution, that of the filter one matrix product per tap of the kernel.
+TensorFlow's gradient kernels reject dilations on CPUs without oneDNN, and in half precision also on many CPUs with it.
+There, this module replaces the gradient by operations that run everywhere: the input gradient is another dilated
+convolution, and the filter gradient is one matrix product per tap of the kernel.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _GRADIENT = "PSPNetDilatedConv2D"
 
 
 def dilated_conv2d(x: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
-    """Convolution with holes, stride 1 and 'SAME' padding.
+    """Computes a dilated convolution with stride 1 and 'SAME' padding.
 
     Args:
         x: [N, H, W, C] of any floating-point dtype.
-        kernel: [k, k, C, filters] of the same dtype, k odd and known.
+        kernel: [k, k, C, filters] of the same dtype, k odd and statically known.
         rate: distance in pixels between neighbouring taps.
 
     Returns:
-        [N, H, W, filters].
+        [N, H, W, filters] of the dtype of `x`.
     """
     if _has_kernels_of_gradient(tf.DeviceSpec.from_string(x.device).device_type, x.dtype):
         return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=rate)
@@ -33,13 +33,13 @@ def dilated_conv2d(x: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
 
 
 def _has_kernels_of_gradient(device_type: str | None, dtype: tf.DType) -> bool:
-    """Whether TensorFlow's own gradient runs there; half precision on CPUs is not tried."""
+    """Returns whether to use TensorFlow's own gradient; on CPUs only float32 uses it, if its kernels are there."""
     return device_type == "GPU" or (dtype == tf.float32 and _cpu_has_float32_kernels())
 
 
 @functools.cache
 def _cpu_has_float32_kernels() -> bool:
-    """Tries the gradient of the filter, the one that is missing where any is."""
+    """Runs a small filter gradient, which is missing on every CPU that lacks one of the kernels."""
     with tf.Graph().as_default() as graph, tf.device("/device:CPU:0"):
         x = tf.zeros([1, 2, 2, 1])
         gradient = tf.raw_ops.Conv2DBackpropFilter(

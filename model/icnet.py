@@ -1,11 +1,14 @@
-"""ICNet over tower lists (Zhao et al. 2018, "ICNet for Real-Time Semantic Segmentation on High-Resolution Images").
+"""Builds ICNet over tower lists.
 
-Images are seen at three sizes: whole by three layers, at half size by the first layers of the encoder, and from there
-on, halved once more, by the rest of it and by pyramid pooling. Where the published network computes the same first
-layers for both smaller sizes it shares the result, and so does this. Two fusion units lead from 1/32 to 1/8.
+Source: Zhao et al. 2018, "ICNet for Real-Time Semantic Segmentation on High-Resolution Images".
 
-But for its classifiers, the branch at a quarter size is a PSPNet under a PSPNet's names, so that one that is trained
-gives its weights; the published network narrows it afterwards, which is left out here.
+The network sees each image at three sizes. Three layers process the full size. The first layers of the encoder process
+half the size. Their output is halved again, and the rest of the encoder and pyramid pooling process a quarter of the
+size. As in the published network, the two smaller sizes share the first layers. Two cascade feature fusion units
+combine the branches, at 1/16 and at 1/8 of the image.
+
+Except for its classifiers, the quarter-size branch has the layers and variable names of a PSPNet, so that it can start
+from a trained PSPNet. The published network also prunes channels after training, which is not implemented here.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from model import decoders, resizing
 from model import utils_mg as layers
 from model.utils_mg import TowerList
 
-# The layer at whose output, a sixteenth of the image, the encoder goes on at half the size.
+# The unit after which the encoder continues at half the size; its output is 1/16 of the image.
 SHARED_UNTIL = "block2/unit_1"
 DETAIL_DEPTHS = (32, 32, 64)
 FUSION_DEPTH = 128
@@ -26,7 +29,7 @@ _FUSION_RATE = 2
 
 
 def _detail(images: TowerList) -> list[TowerList]:
-    """The whole images through three 3x3 layers with stride 2: [N, H, W, 3] at 1/2, 1/4 and 1/8."""
+    """Applies three 3x3 layers with stride 2 to the images; returns the outputs at 1/2, 1/4 and 1/8 of their size."""
     xs, stages = images, []
     for number, depth in enumerate(DETAIL_DEPTHS, start=1):
         xs = layers.conv2d_batch_norm(xs, depth, 3, stride=2, scope=f"detail{number}")
@@ -35,12 +38,14 @@ def _detail(images: TowerList) -> list[TowerList]:
 
 
 def _fused(coarse: TowerList, fine: TowerList, scope: str) -> TowerList:
-    """A cascade feature fusion unit: a dilated 3x3 layer on the one, a 1x1 layer on the other, their sum through ReLU.
+    """Builds a cascade feature fusion unit of the paper.
+
+    It applies a dilated 3x3 layer to `coarse` and a 1x1 layer to `fine`, adds them and applies a ReLU.
 
     Args:
         coarse: tower list [N, h, w, C], already upsampled.
         fine: tower list [N, h, w, D].
-        scope: of the unit's layers.
+        scope: variable scope of the unit.
 
     Returns:
         Tower list [N, h, w, 128].
@@ -62,14 +67,14 @@ def cascade_head(
     depth: int = decoders.HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
 ) -> TowerList:
-    """Pyramid pooling at a quarter size, two fusion units, and the classifier at 1/4 of the image.
+    """Builds pyramid pooling on the quarter-size branch, two fusion units, and the classifier at 1/4 of the image.
 
     Args:
-        endpoints: `images` [N, H, W, 3], `SHARED_UNTIL` at 1/16 and `block4` at 1/32; gets `fusion16` and `fusion8`,
-            what is upsampled to 1/16 and 1/8 before it is fused.
-        network: key of `resnet.NETWORKS`.
+        endpoints: `images` [N, H, W, 3], `SHARED_UNTIL` at 1/16 and `block4` at 1/32 of the image. The function adds
+            `fusion16` and `fusion8`, the upsampled inputs of the two fusion units, for `cascade_guidance`.
+        network: key of `choices.NETWORKS`.
         num_classes: channels of the logits.
-        resize_grid: key of `resizing.RESIZE_GRIDS`, for all upsampling.
+        resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
         pyramid_depth, depth, pyramid_order: see `decoders.pyramid_features`.
 
     Returns:
@@ -88,7 +93,15 @@ def cascade_head(
 
 
 def cascade_guidance(endpoints: Mapping[str, TowerList], num_classes: int) -> list[TowerList]:
-    """The classifiers that guide the fusion units in training: tower lists of logits at 1/8 and 1/16 of the image."""
+    """Builds the auxiliary classifiers of training (the paper's cascade label guidance).
+
+    Args:
+        endpoints: `fusion8` and `fusion16`, see `cascade_head`.
+        num_classes: channels of the logits.
+
+    Returns:
+        Two tower lists of logits, float32 [N, h, w, num_classes], at 1/8 and 1/16 of the image.
+    """
     with tf.variable_scope("icnet"):
         return [
             decoders.classifier(endpoints[f"fusion{stride}"], num_classes, None, f"logits{stride}")

@@ -1,34 +1,40 @@
-"""Per-pixel losses, summed over valid pixels so that towers of any size add up."""
+"""Computes losses per pixel and their weighted mean over the valid pixels of all towers.
+
+Sums of losses and of weights are added over the towers before they are divided, so that every pixel counts the same
+even if towers differ in size.
+
+To add a loss, write a function like `cross_entropy`, return it from `pixel_loss`, and add its name to
+`choices.LOSS_TYPES`.
+"""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
+from model.choices import LOSS_TYPES
 from model.utils_mg import map_towers
 
 IGNORE_LABEL = 255
-_FOCAL = re.compile(r"focal_(\d+(?:\.\d+)?)")
 
 PixelLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """-log p of the label: float32 [..., classes] and int32 [...] -> float32 [...]."""
+    """Computes -log p of the label: float32 [..., classes] and int32 [...] to float32 [...]."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def focal_loss(gamma: float) -> PixelLoss:
-    """-(1 - p)^gamma log p (Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4)."""
+    """Returns the loss -(1 - p)^gamma log p (Lin et al. 2017, "Focal Loss for Dense Object Detection", eq. 4)."""
 
     def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         negative_log_likelihood = cross_entropy(logits, labels)
-        # 1 - p through expm1, which keeps its digits where p is close to one. Where p is one, the floor keeps the
-        # gradient of the power finite, for gamma below one.
+        # expm1 computes 1 - p without losing digits if p is close to 1. If p is 1 and gamma below 1, the lower bound
+        # keeps the gradient of the power finite.
         error = tf.maximum(-tf.math.expm1(-negative_log_likelihood), tf.float32.as_numpy_dtype(2.0**-126))
         return tf.pow(error, gamma) * negative_log_likelihood
 
@@ -36,26 +42,27 @@ def focal_loss(gamma: float) -> PixelLoss:
 
 
 def pixel_loss(loss_type: str) -> PixelLoss:
-    """The loss called `normal` or `ohem` (both cross entropy) or `focal_<gamma>`.
+    """Returns the loss for a name of `choices.LOSS_TYPES`.
+
+    Args:
+        loss_type: `normal` or `ohem` for cross entropy, `focal_<gamma>` for the focal loss.
 
     Raises:
-        ValueError: for any other name.
+        ValueError: if the name is unknown.
     """
-    if loss_type in ("normal", "ohem"):
-        return cross_entropy
-    focal = _FOCAL.fullmatch(loss_type)
-    if focal is None:
+    match = LOSS_TYPES.fullmatch(loss_type)
+    if match is None:
         raise ValueError(f"loss type '{loss_type}' is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
-    return focal_loss(float(focal.group(1)))
+    return cross_entropy if match["gamma"] is None else focal_loss(float(match["gamma"]))
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """How pixels are weighed. Names are those of the command-line flags.
+    """Options of the loss. Their names are those of the command-line flags.
 
     Attributes:
-        loss_type: see `pixel_loss`; `ohem` counts hard pixels alone, see `hard_pixels`.
-        class_weights: by training id, None for 1 each.
+        loss_type: see `pixel_loss`; `ohem` counts only hard pixels, see `hard_pixels`.
+        class_weights: weight of each training id; None for 1 each.
         ohem_threshold, ohem_min_kept: see `hard_pixels`.
     """
 
@@ -66,18 +73,18 @@ class LossOptions:
 
 
 def mean_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], options: LossOptions) -> tf.Tensor:
-    """The weighted mean of the loss over the valid pixels of the whole synchronized batch; 0 where none counts.
+    """Computes the weighted mean of the loss over the valid pixels of all towers; 0 if no pixel counts.
 
     Args:
         logits: tower list float32 [N, H, W, classes].
-        labels: tower list int32 [N, H, W], training ids, 255 ignored.
-        options: loss and weights of the pixels.
+        labels: tower list int32 [N, H, W], training ids; 255 is ignored.
+        options: loss type and weights.
 
     Returns:
-        float32 scalar on the device of the first tower: sum of weight * loss / sum of weights.
+        sum(weight * loss) / sum(weight), a float32 scalar on the device of the first tower.
 
     Raises:
-        ValueError: the loss type is unknown.
+        ValueError: if the loss type is unknown.
     """
     loss = pixel_loss(options.loss_type)
     weights = map_towers(lambda y: pixel_weights(y, options.class_weights), labels)
@@ -86,7 +93,7 @@ def mean_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], options:
         weights = hard_pixels(pixel_losses, weights, options.ohem_threshold, options.ohem_min_kept)
 
     def weighted_sum(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        counts = weights > 0.0  # what is not finite where nothing counts must not be multiplied by zero
+        counts = weights > 0.0  # NaN or Inf in a pixel that does not count must not be multiplied by zero
         return tf.reduce_sum(weights * tf.where(counts, losses, tf.zeros_like(losses)))
 
     sums, totals = map_towers(weighted_sum, pixel_losses, weights), map_towers(tf.reduce_sum, weights)
@@ -95,16 +102,19 @@ def mean_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], options:
 
 
 def is_valid(labels: tf.Tensor) -> tf.Tensor:
-    """Where labels are not ignored: bool of their shape."""
+    """Returns whether each label is not the ignored id 255: bool of the shape of `labels`."""
     return tf.not_equal(labels, IGNORE_LABEL)
 
 
 def pixel_weights(labels: tf.Tensor, class_weights: Sequence[float] | None = None) -> tf.Tensor:
-    """The weight of each pixel's class, 0 where it is ignored: int32 [...] -> float32 [...].
+    """Looks up the weight of each pixel's class.
 
     Args:
-        labels: training ids, 255 ignored.
-        class_weights: by training id, None for 1 each.
+        labels: int32 [...], training ids; 255 is ignored.
+        class_weights: weight of each training id; None for 1 each.
+
+    Returns:
+        float32 [...], 0 at ignored pixels.
     """
     valid = is_valid(labels)
     if class_weights is None:
@@ -117,19 +127,20 @@ def pixel_weights(labels: tf.Tensor, class_weights: Sequence[float] | None = Non
 def hard_pixels(
     losses: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], threshold: float, min_kept: int
 ) -> list[tf.Tensor]:
-    """Online hard-example mining (Shrivastava et al. 2016), by pixels of the whole synchronized batch.
+    """Sets the weights of easy pixels to zero (OHEM, over the pixels of all towers).
 
-    Pixels are hard whose label has at most the probability `threshold`. If they are fewer than `min_kept`, the
-    `min_kept` pixels of the largest loss are.
+    Source: Shrivastava et al. 2016, "Training Region-based Object Detectors with Online Hard Example Mining". A pixel
+    is hard if the predicted probability of its label is at most `threshold`. If fewer than `min_kept` pixels are hard,
+    the `min_kept` pixels with the largest loss count instead.
 
     Args:
         losses: tower list float32 [...], cross entropies.
-        weights: tower list float32 [...], 0 where a pixel does not count.
-        threshold: in (0, 1].
-        min_kept: pixels, over all towers.
+        weights: tower list float32 [...], 0 for pixels that do not count.
+        threshold: probability in (0, 1].
+        min_kept: number of pixels over all towers, at least 1.
 
     Returns:
-        Tower list: the weights, 0 also where a pixel is not hard.
+        Tower list float32 [...]: the weights, with 0 at easy pixels.
     """
     counted = map_towers(
         lambda x, w: tf.reshape(tf.stop_gradient(tf.where(w > 0.0, x, -tf.ones_like(x))), [-1]), losses, weights

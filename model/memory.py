@@ -1,11 +1,13 @@
-"""Gradient checkpointing (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost") over tower lists.
+"""Implements gradient checkpointing over tower lists.
 
-Of a segment of the network only the inputs are kept. The backward pass goes through the segments from the last to
-the first, and computes each a second time before it differentiates it. All towers pass a segment together, so that
-batch normalization sees the same moments both times.
+Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".
 
-The backward pass is written out here, one `tf.gradients` per segment. `tf.custom_gradient` would hide it from the
-caller, but sends the activations of all towers through a single operation, and so through the device of the first.
+The network is divided into segments, and only the inputs of each segment are kept. The backward pass goes from the last
+segment to the first and recomputes each one before it differentiates it. A segment covers all towers, so that batch
+normalization has the same moments in both passes.
+
+The backward pass calls `tf.gradients` once per segment. `tf.custom_gradient` would be simpler for the caller, but it
+sends the activations of all towers through one operation, and therefore through the device of the first tower.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ SegmentFunction = Callable[[TowerList], TowerList]
 
 @dataclass(frozen=True)
 class _Segment:
-    """A part of the network, and how to build it once more.
+    """A part of the network, with what is needed to build it again.
 
     Attributes:
-        function: from inputs to outputs.
-        inputs: tower list.
-        outputs: tower list.
-        variable_scope: in which the variables were created.
+        function: maps inputs to outputs.
+        inputs: tower list of the first pass.
+        outputs: tower list of the first pass.
+        variable_scope: scope in which the first pass created its variables.
         arguments: slim's argument scope of the first pass.
     """
 
@@ -42,9 +44,12 @@ class _Segment:
     arguments: dict
 
     def build_again(self, d_outputs: TowerList) -> tuple[TowerList, TowerList]:
-        """Inputs and outputs of a second pass, which begins when the gradients of the outputs are there.
+        """Builds a second pass that starts only when the gradients of the outputs have been computed.
 
-        Without that order it would run right after the first pass, and nothing would be saved.
+        Without this control dependency it would run right after the first pass and save no memory.
+
+        Returns:
+            `(inputs, outputs)` of the second pass, both tower lists.
         """
         with (
             self._scopes(),
@@ -56,7 +61,7 @@ class _Segment:
 
     @contextlib.contextmanager
     def _scopes(self) -> Iterator[None]:
-        """The scopes of the first pass, except that variables exist and running averages have moved."""
+        """Enters the scopes of the first pass, reusing its variables and without updating running averages again."""
         with (
             tf.variable_scope(self.variable_scope, reuse=True),
             slim.arg_scope(self.arguments),
@@ -66,7 +71,7 @@ class _Segment:
 
 
 class _GradientSums:
-    """Gradients that reach a tensor or variable along several ways."""
+    """Collects the gradients that reach a tensor or variable along several paths."""
 
     def __init__(self) -> None:
         self._parts: dict[object, list[tf.Tensor]] = {}
@@ -77,7 +82,7 @@ class _GradientSums:
                 self._parts.setdefault(target.ref(), []).append(gradient)
 
     def of(self, target: tf.Tensor | tf.Variable) -> tf.Tensor | None:
-        """The sum, on the device of the target; None if it was not reached."""
+        """Returns the sum of the gradients, on the device of the target; None if there is no gradient."""
         parts = self._parts.get(target.ref())
         if parts is None:
             return None
@@ -86,30 +91,29 @@ class _GradientSums:
 
 
 class Recomputation:
-    """The segments of one network whose activations are computed twice instead of kept."""
+    """Records the segments of one network and computes gradients by recomputing their activations."""
 
     def __init__(self, units_per_segment: int = 2) -> None:
-        """Starts without segments.
+        """Creates an object without segments.
 
         Args:
-            units_per_segment: how many residual units the encoder makes one segment; more keep fewer inputs, and
-                hold more activations while a segment is differentiated.
+            units_per_segment: residual units in a segment of the encoder. Larger segments keep fewer inputs but need
+                more memory while a segment is differentiated.
         """
         self.units_per_segment = units_per_segment
         self._segments: list[_Segment] = []
 
     def run(self, function: SegmentFunction, xs: TowerList) -> TowerList:
-        """Runs a segment, and keeps in mind how.
+        """Builds a segment and records it for `gradients`.
 
         Args:
-            function: maps a tower list to a tower list; creates its variables, all of them resource variables,
-                below the current variable scope, and draws no random numbers of its own. It is called a second
-                time by `gradients`, with variables reused and the same arguments of slim's argument scope, but
-                for `update_averages`.
-            xs: its input.
+            function: maps a tower list to a tower list. It must create only resource variables, below the current
+                variable scope, and must not draw random numbers. `gradients` calls it again, with variables reused
+                and in the same argument scope of slim, except for `update_averages`.
+            xs: input of the segment, a tower list.
 
         Returns:
-            Its output.
+            Output of the segment, a tower list.
         """
         with slim.arg_scope([layers.batch_norm]) as arguments:
             outputs = function(xs)
@@ -117,16 +121,16 @@ class Recomputation:
         return outputs
 
     def gradients(self, loss: tf.Tensor, variables: Sequence[tf.Variable]) -> list[tf.Tensor | None]:
-        """d loss / d variable, through the segments by recomputation and through all else as `tf.gradients` does.
+        """Computes d loss / d variable, recomputing the activations of the segments.
 
-        Without segments, it is `tf.gradients`. The device scope should be that of the first pass.
+        Without segments the result is that of `tf.gradients`. Call it in the device scope of the first pass.
 
         Args:
-            loss: scalar.
-            variables: to differentiate by.
+            loss: float32 scalar.
+            variables: variables to differentiate by.
 
         Returns:
-            One tensor per variable, None where the loss does not depend on it.
+            One tensor per variable; None if the loss does not depend on it.
         """
         sums = _GradientSums()
         boundaries = [y for segment in self._segments for y in segment.outputs]
@@ -151,12 +155,13 @@ class Recomputation:
 def _segment_gradients(
     segment: _Segment, d_outputs: TowerList, variables: Sequence[tf.Variable]
 ) -> tuple[list[tf.Tensor | None], list[tuple[tf.Variable, tf.Tensor]]]:
-    """Gradients of a segment's inputs, and of what it reads of the variables, from a second pass."""
+    """Recomputes a segment and returns the gradients of its inputs and of the variables that it reads."""
     inputs, outputs = segment.build_again(d_outputs)
-    # No gradient is applied to a variable before the second pass has read it.
+    # The second pass must read the variables before the optimizer updates them.
     with tf.control_dependencies(outputs):
         d_outputs = layers.map_towers(tf.identity, d_outputs)
-    # By the values read here: from a variable itself, tf.gradients would search the whole network every time.
+    # Differentiate by the values that this segment reads: given the variables themselves, tf.gradients would search the
+    # whole network for every segment.
     reads = _reads(outputs, inputs, variables)
     gradients = _gradients(outputs, [*inputs, *(value for _, value in reads)], d_outputs, stop=inputs)
     d_reads = gradients[len(inputs) :]
@@ -166,7 +171,7 @@ def _segment_gradients(
 def _reads(
     outputs: TowerList, inputs: TowerList, variables: Sequence[tf.Variable]
 ) -> list[tuple[tf.Variable, tf.Tensor]]:
-    """The variables that are read on the way from inputs to outputs, each beside the value read."""
+    """Finds the variables that are read between inputs and outputs; returns pairs of variable and value read."""
     by_operation = {variable.op: variable for variable in variables}
     seen = {x.op for x in inputs}
     waiting = [y.op for y in outputs]

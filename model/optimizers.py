@@ -1,4 +1,4 @@
-"""Learning-rate schedules, variable groups, optimizers and loss scaling."""
+"""Provides learning-rate schedules, learning-rate multipliers, optimizers and loss scaling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 POLY_POWER = 0.9
 
-# The Caffe setting of the PSPNet paper: new layers learn at 10x, their biases at 20x.
+# The setting of the PSPNet authors' Caffe code: new layers learn at 10x the base rate, their biases at 20x.
 NEW_LAYER_MULTIPLIER = 10.0
 NEW_BIAS_MULTIPLIER = 20.0
 
@@ -22,17 +22,17 @@ OPTIMIZERS: dict[str, Callable[[tf.Tensor, float], tf.train.Optimizer]] = {
 
 
 def poly_learning_rate(base: float, step: int, max_steps: int, power: float = POLY_POWER) -> float:
-    """base * (1 - step / max_steps)^power (Chen et al. 2016, "DeepLab"); `step` counts from 0."""
+    """Computes base * (1 - step / max_steps)^power (Chen et al. 2016, "DeepLab"); `step` counts from 0."""
     return base * max(0.0, 1.0 - step / max_steps) ** power
 
 
 def step_learning_rate(base: float, step: int, boundaries: Sequence[int], factor: float) -> float:
-    """base * factor^(number of boundaries reached); boundary b is reached by step b and later, counted from 0."""
+    """Computes base * factor^n, where n is the number of boundaries b with b <= step; `step` counts from 0."""
     return base * factor ** sum(step >= boundary for boundary in boundaries)
 
 
 def learning_rate_multiplier(name: str, *, is_new: bool, like_caffe: bool) -> float:
-    """How much faster than the base rate the variable called `name` learns."""
+    """Returns the learning rate of the variable `name` divided by the base rate."""
     if not (is_new and like_caffe):
         return 1.0
     return NEW_BIAS_MULTIPLIER if name.endswith("/biases") else NEW_LAYER_MULTIPLIER
@@ -41,7 +41,7 @@ def learning_rate_multiplier(name: str, *, is_new: bool, like_caffe: bool) -> fl
 def group_by_multiplier(
     variables: Sequence[tf.Variable], is_new: Callable[[str], bool], like_caffe: bool
 ) -> dict[float, list[tf.Variable]]:
-    """The variables by their learning-rate multiplier, each group in the given order."""
+    """Groups the variables by their learning-rate multiplier, keeping their order."""
     groups: dict[float, list[tf.Variable]] = {}
     for variable in variables:
         name = variable.op.name
@@ -58,17 +58,17 @@ def apply_gradients(
     learning_rate: tf.Tensor,
     momentum: float,
 ) -> list[tf.Operation]:
-    """One update of every group, each with its own multiple of the learning rate.
+    """Builds the update of every group, each with its own multiple of the learning rate.
 
     Args:
         gradients: (gradient, variable) pairs.
         groups: variables by learning-rate multiplier, see `group_by_multiplier`.
         optimizer: key of `OPTIMIZERS`.
-        learning_rate: float32 scalar.
-        momentum: of `mom` and `rmsp`; beta1 of `adam`.
+        learning_rate: base learning rate, a float32 scalar.
+        momentum: momentum of `mom` and `rmsp`, beta1 of `adam`; `sgd` ignores it.
 
     Returns:
-        The update operations.
+        One update operation per group.
     """
     gradient_of = {variable.op.name: gradient for gradient, variable in gradients}
     updates = []
@@ -84,15 +84,15 @@ def apply_gradients(
 
 @dataclass(frozen=True)
 class LossScale:
-    """Dynamic loss scaling (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2).
+    """State of dynamic loss scaling (Micikevicius et al. 2018, "Mixed Precision Training", section 3.2).
 
-    The loss is multiplied by `value` before differentiation and the gradients divided by it after. A step whose
-    gradients are not finite is skipped and halves the scale; `GROWTH_INTERVAL` finite steps in a row double it.
+    The loss is multiplied by `value` before differentiation, and the gradients are divided by it afterwards. A step
+    whose gradients are not finite is skipped and halves the scale. `GROWTH_INTERVAL` finite steps in a row double it.
 
     Attributes:
-        value: float32 scalar variable.
-        finite_steps: int32 scalar variable, finite steps since the last change.
-        skipped_steps: int32 scalar variable, steps skipped since the first.
+        value: the scale, a float32 scalar variable.
+        finite_steps: number of finite steps since the last change, an int32 scalar variable.
+        skipped_steps: number of skipped steps of the whole run, an int32 scalar variable.
     """
 
     value: tf.Variable
@@ -105,7 +105,7 @@ class LossScale:
 
     @classmethod
     def create(cls) -> LossScale:
-        """Creates the three variables in the current variable scope; snapshots hold them."""
+        """Creates the three variables in the current variable scope; snapshots store them."""
 
         def variable(name: str, value: float, dtype: tf.DType) -> tf.Variable:
             initializer = tf.constant_initializer(value)
@@ -119,7 +119,11 @@ class LossScale:
             )
 
     def update(self, is_finite: tf.Tensor) -> list[tf.Operation]:
-        """Operations that move scale and counts after a step whose gradients were, or were not, all finite."""
+        """Returns the operations that update the three variables after a step.
+
+        Args:
+            is_finite: bool scalar, whether all gradients of the step are finite.
+        """
         value, finite_steps = tf.convert_to_tensor(self.value), tf.convert_to_tensor(self.finite_steps) + 1
         grows = tf.logical_and(is_finite, finite_steps >= self.GROWTH_INTERVAL)
         grown = tf.where(grows, tf.minimum(value * 2.0, self.MAXIMUM), value)
@@ -133,5 +137,5 @@ class LossScale:
 
 
 def all_finite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Whether no tensor holds NaN or Inf: a bool scalar."""
+    """Returns a bool scalar: whether no tensor contains NaN or Inf."""
     return tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(t)) for t in tensors]))

@@ -1,4 +1,9 @@
-"""PSPNet and its relatives over a list of towers: encoder and heads, and the graph for prediction."""
+"""Builds a segmentation network over a list of towers: an encoder, a decoder and auxiliary heads.
+
+`pspnet` builds the logits of training and prediction; `forward_graph` builds the class probabilities of prediction.
+`DECODERS` lists the decoders; `model/decoders.py` says how to add one. The encoders are in `model/resnet.py`. To add an
+encoder of another kind, build it in `_encode` and return its tower lists `block1` to `block4`.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +13,40 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import decoders, icnet, resizing, resnet
+from model import choices, decoders, icnet, resizing, resnet
 from model import utils_mg as layers
 from model.memory import Recomputation
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.utils_mg import TowerList
 
-# Scopes of the layers whose channels are the classes.
+# Scopes of the layers with one output channel per class.
 CLASSIFIER_SCOPES = ("logits", "aux_logits", "icnet/logits8", "icnet/logits16")
 
-# What the endpoints of auxiliary heads are called before upsampling, in their order.
+# Names of the endpoints of the auxiliary heads before upsampling, in the order of the heads.
 AUXILIARY_ENDPOINTS = ("auxiliary_logits", "auxiliary_logits_2")
 
-FLOAT_TYPES: dict[str, tf.DType] = {"32": tf.float32, "16": tf.float16, "bf16": tf.bfloat16}
+FLOAT_TYPES: dict[str, tf.DType] = {key: tf.as_dtype(name) for key, name in choices.FLOAT_TYPES.items()}
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What must be equal between the graph that wrote a checkpoint and the one that reads it.
+    """The options that must be equal in the graph that writes a checkpoint and in the graph that reads it.
 
     Attributes:
-        network: key of `resnet.NETWORKS`.
+        network: key of `choices.NETWORKS`.
         num_classes: channels of the logits.
         output_stride: 8, 16 or 32.
-        stride_convention: key of `resnet.STRIDE_CONVENTIONS`.
-        resize_grid: key of `resizing.RESIZE_GRIDS`, for all upsampling.
-        stem: key of `resnet.STEMS`.
-        pool_padding: key of `utils_mg.POOL_PADDINGS`, for the pooling after the stem.
-        pyramid_depth: channels of each pooled level, None for a quarter of the features'; in `upernet`, for
-            `head_depth`.
-        head_depth: channels of the 3x3 layer before the classifier; of all other layers of `upernet`.
+        stride_convention: key of `choices.STRIDE_CONVENTIONS`.
+        resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
+        stem: key of `choices.STEMS`.
+        pool_padding: key of `choices.POOL_PADDINGS`, for the pooling after the stem.
+        pyramid_depth: channels of each pooled level. None is a quarter of the encoder's channels, and `head_depth` with
+            the decoder `upernet`.
+        head_depth: channels of the 3x3 layer before the classifier; with `upernet`, of all layers except the pooled
+            levels.
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
         decoder: key of `DECODERS`.
-        pyramid_order: key of `decoders.PYRAMID_ORDERS`, for the pooled levels.
+        pyramid_order: key of `decoders.PYRAMID_ORDERS`.
     """
 
     network: str
@@ -58,19 +64,19 @@ class Architecture:
 
     @property
     def smallest_stride(self) -> int:
-        """Height and width of images over those of the smallest features; images that it divides suit best."""
+        """Returns the size of the image divided by that of the smallest features; image sizes should be multiples."""
         return self.output_stride * (4 if DECODERS[self.decoder].is_cascade else 1)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network gives.
+    """The outputs of the network.
 
     Attributes:
         logits: tower list float32 [N, H, W, classes], at the size of the images.
-        auxiliary: the same of each auxiliary head.
-        endpoints: tower lists of the encoder's stages by name, `logits` before upsampling, and those of the auxiliary
-            heads under `AUXILIARY_ENDPOINTS`.
+        auxiliary: the logits of each auxiliary head, in the same form.
+        endpoints: tower lists by name: the stages of the encoder (see `resnet.resnet_v1`), and the logits before
+            upsampling as `logits` and, for the auxiliary heads, as `AUXILIARY_ENDPOINTS`.
     """
 
     logits: TowerList
@@ -83,14 +89,15 @@ Endpoints = dict[str, TowerList]
 
 @dataclass(frozen=True)
 class Decoder:
-    """What follows an encoder.
+    """The heads that follow an encoder, and the defaults that suit them.
 
     Attributes:
-        head: (endpoints, architecture, seed of dropout) -> logits; may add endpoints, for the auxiliary heads.
-        auxiliary: likewise -> logits of the auxiliary heads; each counts less than the one before it.
-        output_stride: of the encoder, unless told otherwise.
-        is_cascade: the encoder sees images at half size, and after its first layers at a quarter.
-        upsamples_logits: whether the loss is taken at the size of the labels, unless told otherwise.
+        head: maps (endpoints, architecture, seed of dropout) to logits; may add endpoints for the auxiliary heads.
+        auxiliary: maps the same arguments to the logits of each auxiliary head, in order of decreasing loss weight.
+        output_stride: default output stride of the encoder.
+        is_cascade: whether the encoder gets images at half size and, after `icnet.SHARED_UNTIL`, at a quarter.
+        upsamples_logits: default of whether the loss compares at the size of the labels; otherwise it compares at the
+            size of the logits.
     """
 
     head: Callable[[Endpoints, Architecture, tf.Tensor | None], TowerList]
@@ -116,7 +123,7 @@ DECODERS: dict[str, Decoder] = {
         lambda endpoints, of, seed: decoders.c1_head(endpoints["block4"], of.network, of.num_classes, of.head_depth),
         _block3_head,
     ),
-    # UPerNet gets its resolution from the lower blocks, and needs no dilation.
+    # UPerNet gets its resolution from the lower blocks, so its encoder needs no dilation.
     "upernet": Decoder(
         lambda endpoints, of, seed: decoders.upernet_head(
             [endpoints[f"block{number}"] for number in (1, 2, 3, 4)],
@@ -137,13 +144,13 @@ DECODERS: dict[str, Decoder] = {
 
 
 def new_layer_scopes(network: str) -> tuple[str, ...]:
-    """Scopes, below the network's, of the layers that a ResNet checkpoint does not hold, with any decoder."""
+    """Returns the scopes, relative to that of the network, of all decoders' layers: a ResNet checkpoint lacks them."""
     head, auxiliary = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
     return (head, auxiliary, *CLASSIFIER_SCOPES, "psp", "fpn", "icnet")
 
 
 def in_scopes(network: str, scopes: Sequence[str]) -> Callable[[str], bool]:
-    """A predicate on variable names: is the variable in one of `scopes` below the scope of the network?"""
+    """Returns a predicate: whether a variable, given by name, is in one of `scopes` below that of the network."""
     prefixes = tuple(f"{network}/{scope.strip('/')}/" for scope in scopes)
     return lambda name: name.startswith(prefixes)
 
@@ -162,22 +169,22 @@ def pspnet(
     reuse: bool | None = None,
     recomputation: Recomputation | None = None,
 ) -> Predictions:
-    """Builds the network; variables stand under the name of the encoder, on the device scope of the caller.
+    """Builds the network, with its variables in the scope of the encoder's name and the device scope of the caller.
 
     Args:
-        images: tower list float32 [N, H, W, 3], RGB 0..255 less the mean; N, H and W may be unknown and may
-            differ between towers. The device of each element is the device of its tower.
-        architecture: what the checkpoint depends on.
-        is_training: normalize with the moments of the synchronized batch and collect their running averages.
+        images: tower list float32 [N, H, W, 3], RGB 0..255 minus the mean; N, H and W may be unknown and may differ
+            between towers. The device of each element is the device of its tower.
+        architecture: the options of the network.
+        is_training: whether batch normalization uses the moments of all towers and updates the running averages.
         has_auxiliary: whether to build the auxiliary heads.
-        bn_frozen: normalize the encoder with its running averages, and leave these alone, in training too.
-        bn_decay: of the running averages.
+        bn_frozen: whether the encoder uses its running averages, without updating them, in training too.
+        bn_decay: decay of the running averages, in [0, 1).
         initializer: key of `utils_mg.INITIALIZERS`.
-        dropout_seed: int32 or int64 [2], None for no dropout.
-        dtype: of activations; variables, moments and logits are float32.
-        reuse: whether variables exist already.
-        recomputation: makes segments of the encoder's units, and then computes the gradients; None keeps all
-            activations.
+        dropout_seed: int32 or int64 [2]; None for no dropout.
+        dtype: dtype of the activations; variables, moments and logits are float32.
+        reuse: True to use variables that exist already.
+        recomputation: records the units of the encoder in segments and computes the gradients, see `memory`; None
+            keeps all activations.
     """
     with (
         tf.variable_scope(architecture.network, reuse=reuse),
@@ -223,9 +230,14 @@ def forward_graph(
     folded: bool = False,
     reuse: bool | None = None,
 ) -> TowerList:
-    """Class probabilities for prediction: tower list float32 [N, H, W, classes] that sum to one.
+    """Builds the class probabilities for prediction.
 
-    `folded`, every batch normalization is already part of the weights before it; see `utils_mg.conv2d_batch_norm`.
+    Args:
+        images, architecture, dtype, reuse: see `pspnet`.
+        folded: whether the batch normalization is already part of the weights, see `utils_mg.conv2d_batch_norm`.
+
+    Returns:
+        Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
     """
     with slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], folded=folded):
         predictions = pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse)

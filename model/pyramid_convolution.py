@@ -1,9 +1,9 @@
-"""The 3x3 convolution after pyramid pooling, without upsampling the pyramid.
+"""Computes the 3x3 convolution after pyramid pooling without upsampling the pyramid.
 
-It sees the features beside their averages over few regions, each upsampled to the size of the features. Upsampling is
-linear, and so is the convolution: the taps of the kernel are applied to the few averages first, and what they give is
-upsampled to the pixel that each tap belongs to. That half of the layer, a fifth of a PSPNet-50, then costs next to
-nothing, and the concatenation is never formed. The result is the same but for rounding.
+The layer's input is the features concatenated with their averages over 1 to 36 regions, upsampled to the size of the
+features. Upsampling and convolution are both linear. So the taps of the kernel are applied to the few averages first,
+and their products are upsampled to the pixel of each tap. This half of the layer, a fifth of the operations of a
+PSPNet-50, then costs almost nothing, and no concatenation is stored. The result is the same except for rounding.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from model.utils_mg import TowerList
 
 _KERNEL_SIZE = 3
 
-# Where pixel i of `size` lies among `bins` pixels, by the keys of `resizing.RESIZE_GRIDS`.
+# Position of pixel i of `size` on an axis of `bins` pixels, for each key of `choices.RESIZE_GRIDS`.
 _POSITIONS: dict[str, Callable] = {
     "half_pixel": lambda i, size, bins: (i + 0.5) * (bins / size) - 0.5,
-    "align_corners": lambda i, size, bins: i * ((bins - 1) / (size - 1 + 1e-9)),  # of one pixel, the first
+    "align_corners": lambda i, size, bins: i * ((bins - 1) / (size - 1 + 1e-9)),  # with size 1, position 0
     "legacy": lambda i, size, bins: i * (bins / size),
 }
 
@@ -38,22 +38,22 @@ def pyramid_conv2d_batch_norm(
     folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """3x3 convolution of features and upsampled levels, batch normalization and ReLU.
+    """Applies a 3x3 convolution to features and upsampled levels, batch normalization and a ReLU.
 
-    Equals `utils_mg.conv2d_batch_norm` of `concat([features, *levels upsampled with resize_bilinear])`, with the same
-    variables.
+    The variables and, except for rounding, the result are those of `utils_mg.conv2d_batch_norm` applied to the
+    concatenation of `features` with the `levels` upsampled by `resizing.resize_bilinear`.
 
     Args:
         features: tower list [N, H, W, C].
-        levels: tower lists [N, b, b, D], b known.
+        levels: tower lists [N, b, b, D] with b statically known.
         filters: output channels.
-        grid: key of `resizing.RESIZE_GRIDS`.
+        grid: key of `choices.RESIZE_GRIDS`.
         initializer: key of `utils_mg.INITIALIZERS`.
         folded: see `utils_mg.conv2d_batch_norm`.
         scope: variable scope.
 
     Returns:
-        Tower list [N, H, W, filters].
+        Tower list [N, H, W, filters] of the dtype of `features`.
     """
     with tf.variable_scope(scope, "conv2d", features):
         channels = [xs[0].shape.as_list()[-1] for xs in (features, *levels)]
@@ -69,7 +69,7 @@ def pyramid_conv2d_batch_norm(
 
 
 def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:
-    """Parts of a kernel by input channels; of a constant, constants."""
+    """Splits a kernel along its input channels; a constant kernel is split into constants."""
     value = tf.get_static_value(kernel)
     if value is None:
         return tf.split(kernel, channels, axis=2)
@@ -82,16 +82,16 @@ def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:
 def convolve_upsampled(
     levels: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], like: tf.Tensor, grid: str
 ) -> tf.Tensor:
-    """Sum over levels of the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
+    """Sums, over the levels, the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
 
     Args:
-        levels: [N, b, b, D] each, b known.
-        kernels: [3, 3, D, filters] each.
-        like: [N, H, W, anything] of the same dtype.
-        grid: key of `resizing.RESIZE_GRIDS`.
+        levels: tensors [N, b, b, D] with b statically known.
+        kernels: one per level, [3, 3, D, filters].
+        like: [N, H, W, any] of the same dtype; only its height and width are used.
+        grid: key of `choices.RESIZE_GRIDS`.
 
     Returns:
-        [N, H, W, filters] of the dtype of `like`; interpolation is float32.
+        [N, H, W, filters] of the dtype of `like`; the interpolation is in float32.
     """
     _, height, width, _ = layers.dynamic_shape(like)
     filters = kernels[0].shape.as_list()[-1]
@@ -108,7 +108,11 @@ def convolve_upsampled(
 
 
 def _apply_taps(level: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Every tap of a kernel on every average: float32 [N, 3 b, 3 b, filters], by (row of tap, row), columns alike."""
+    """Applies every tap of a kernel to every average.
+
+    Returns:
+        float32 [N, 3 b, 3 b, filters]. Axis 1 is (row of the tap, row of the average), axis 2 likewise for columns.
+    """
     bins, depth = level.shape.as_list()[2:]
     filters = kernel.shape.as_list()[-1]
     averages = tf.reshape(level, [1, -1, depth])
@@ -119,13 +123,13 @@ def _apply_taps(level: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def _interpolation_of_taps(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:
-    """float32 [size, 3 bins]: what a pixel takes from each average through the taps before, on and after it."""
-    padded = tf.pad(interpolation_matrix(size, bins, grid), [[1, 1], [0, 0]])  # nothing lies beyond the border
+    """Returns float32 [size, 3 bins]: the weight of each average in a pixel for the taps before, at and after it."""
+    padded = tf.pad(interpolation_matrix(size, bins, grid), [[1, 1], [0, 0]])  # zero padding of the convolution
     return tf.concat([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
 
 def interpolation_matrix(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:
-    """float32 [size, bins]: the weights with which `resizing.resize_bilinear` upsamples an axis of `bins` pixels."""
+    """Returns float32 [size, bins]: the weights of `resizing.resize_bilinear` from `bins` pixels to `size` pixels."""
     position = _POSITIONS[grid]
     if isinstance(size, int):
         at = np.clip(position(np.arange(size), size, bins), 0, bins - 1)

@@ -1,4 +1,4 @@
-"""Averages over the regions of an image as one matrix."""
+"""Builds the matrix that averages the pixels of an image over a grid of regions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import tensorflow.compat.v1 as tf
 
 
 def region_averages(height: tf.Tensor | int, width: tf.Tensor | int, bins: int) -> tf.Tensor:
-    """The matrix whose product with the pixels of an image, row after row, is their average over bins x bins regions.
+    """Returns a matrix whose product with the pixels of an image (in row-major order) is the mean of each region.
 
     Args:
-        height, width: of the image, known or an int32 scalar.
-        bins: regions along each axis; see `utils_mg.adaptive_avg_pool` for where they begin and end.
+        height, width: size of the image, an int or an int32 scalar tensor.
+        bins: regions along each axis; `utils_mg.adaptive_avg_pool` defines their bounds.
 
     Returns:
         float32 [bins * bins, height * width].
@@ -21,7 +21,7 @@ def region_averages(height: tf.Tensor | int, width: tf.Tensor | int, bins: int) 
 
 
 def _averaging_matrix(length: tf.Tensor | int, bins: int) -> tf.Tensor:
-    """float32 [bins, length]: row i holds 1/n over the n positions from floor(i L / bins) to ceil((i+1) L / bins)."""
+    """Returns float32 [bins, length]: row i is 1/n at the n positions in [floor(i L / bins), ceil((i+1) L / bins))."""
     if isinstance(length, int):
         position, index = np.arange(length), np.arange(bins)[:, None]
         inside = (position >= index * length // bins) & (position < -(-(index + 1) * length // bins))

@@ -1,8 +1,8 @@
-"""Weight decay towards zero (L2) or towards the pre-trained weights (L2-SP) over groups of variables.
+"""Computes weight decay towards zero (L2) or towards the pre-trained weights (L2-SP).
 
-L2-SP: Li, Grandvalet & Davoine 2018, "Explicit Inductive Bias for Transfer Learning with Convolutional
-Networks", eq. 2, with one rate for the backbone, alpha, and one for the new layers, beta. Decay applies to
-convolution weights only: to no gamma, no beta and no bias.
+L2-SP is eq. 2 of Li, Grandvalet & Davoine 2018, "Explicit Inductive Bias for Transfer Learning with Convolutional
+Networks": the backbone decays towards its pre-trained weights with rate alpha, the new layers towards zero with rate
+beta. Decay applies only to convolution weights, not to biases and not to gamma and beta of batch normalization.
 """
 
 from __future__ import annotations
@@ -17,20 +17,26 @@ from model.errors import MissingStartingPointError
 
 
 def half_squared_norm(weights: tf.Tensor) -> tf.Tensor:
-    """sum(w^2) / 2."""
+    """Computes sum(w^2) / 2."""
     return tf.nn.l2_loss(weights)
 
 
 def half_squared_distance(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """sum((w - w0)^2) / 2."""
+    """Computes sum((w - w0)^2) / 2."""
     return tf.nn.l2_loss(weights - start)
 
 
 def half_squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """1/2 sum over output channels c of |w_c - w0_c (w_c . w0_c) / |w0_c|^2|^2, the part of w_c perpendicular to w0_c.
+    """Computes half the squared length of the part of each filter w_c perpendicular to its pre-trained value w0_c.
 
-    It leaves the length of a filter free, which batch normalization after it cancels. Where w0_c is zero, all of
-    w_c counts.
+    The value is 1/2 sum over output channels c of |w_c - w0_c (w_c . w0_c) / |w0_c|^2|^2. It does not penalize the
+    length of a filter, because the batch normalization after it cancels that. If w0_c is zero, all of w_c counts.
+
+    Args:
+        weights, start: float32 [k, k, C, filters].
+
+    Returns:
+        float32 scalar.
     """
     axes = [0, 1, 2]
     dot = tf.reduce_sum(weights * start, axes, keepdims=True)
@@ -39,14 +45,20 @@ def half_squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tenso
 
 
 def scaled_half_squared_perpendicular(weights: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """`half_squared_perpendicular`, weighted by sqrt(kernel height * kernel width * input channels) of the layer."""
+    """Computes `half_squared_perpendicular` times sqrt(kernel height * kernel width * input channels)."""
     height, width, channels, _ = weights.shape.as_list()
     return (height * width * channels) ** 0.5 * half_squared_perpendicular(weights, start)
 
 
 @dataclass(frozen=True)
 class DecayMode:
-    """What a weight decay mode does with backbone weights: its name, its penalty and whether it needs w0."""
+    """A way to decay backbone weights.
+
+    Attributes:
+        name: name in logs and messages.
+        penalty: maps the weights and, if `needs_start`, the pre-trained weights `start` to a float32 scalar.
+        needs_start: whether it needs the pre-trained weights.
+    """
 
     name: str
     penalty: Callable[..., tf.Tensor]
@@ -63,14 +75,14 @@ DECAY_MODES: dict[int, DecayMode] = {
 
 @dataclass(frozen=True)
 class DecayedVariable:
-    """Which variable is decayed how.
+    """A variable with its decay.
 
     Attributes:
         variable: convolution weights.
-        mode: name of a mode.
-        rate: of the penalty.
-        penalty: maps the value of the variable to its penalty, a float32 scalar.
-        value: rate * penalty.
+        mode: `DecayMode.name`.
+        rate: factor of the penalty.
+        penalty: maps the value of the variable to a float32 scalar.
+        value: rate * penalty of the variable, a float32 scalar.
     """
 
     variable: tf.Variable
@@ -81,31 +93,32 @@ class DecayedVariable:
 
 
 class WeightDecay:
-    """The decay of all variables: its value, and its gradient apart from that of the loss.
+    """The decay of all variables. Its gradients are computed separately from those of the loss, to save memory.
 
-    The gradient of the decay of a variable is as large as the variable and needs nothing but it. Were it part of what
-    `tf.gradients` differentiates, the gradients for all variables would be computed as a step begins, and wait in
-    memory for those of the loss.
+    The gradient of a variable's decay is as large as the variable and depends only on it. If `tf.gradients`
+    differentiated loss and decay together, these gradients would be computed at the beginning of a step and stay in
+    memory until those of the loss are ready.
     """
 
     def __init__(self, variables: Sequence[DecayedVariable]) -> None:
         self.variables = list(variables)
 
     def value(self) -> tf.Tensor:
-        """The sum over the variables: a float32 scalar."""
+        """Returns the sum over the variables, a float32 scalar."""
         return tf.add_n([decayed.value for decayed in self.variables] or [tf.zeros([], tf.float32)])
 
     def add_gradients(
         self, gradients: Sequence[tf.Tensor | None], variables: Sequence[tf.Variable]
     ) -> list[tf.Tensor | None]:
-        """The gradients of the loss and the decay, from those of the loss.
+        """Adds the gradients of the decay to those of the loss.
 
         Args:
-            gradients: of the loss, by `variables`; None where it does not depend on one.
-            variables: all that are trained.
+            gradients: d loss / d variable, one per variable; None if the loss does not depend on it.
+            variables: all trainable variables.
 
         Returns:
-            As `gradients`. That of a decayed variable is the sum; its second term waits for the first.
+            d (loss + decay) / d variable, in the order of `variables`. The gradient of a variable's decay is computed
+            after that of the loss.
         """
         of_loss = {variable.op.name: gradient for gradient, variable in zip(gradients, variables, strict=True)}
         weights = [self._read_after(decayed, of_loss[decayed.variable.op.name]) for decayed in self.variables]
@@ -120,13 +133,16 @@ class WeightDecay:
 
     @staticmethod
     def _read_after(decayed: DecayedVariable, gradient: tf.Tensor | None) -> tf.Tensor:
-        """The variable's value, once the gradient is there, and `decayed.value`, which must not see the update."""
+        """Reads the variable after `gradient` and `decayed.value` have been computed.
+
+        The update of the variable depends on this read, so `decayed.value` always uses the value before the update.
+        """
         with tf.control_dependencies([decayed.value] if gradient is None else [decayed.value, gradient]):
             return decayed.variable.read_value()
 
 
 def is_decayed(variable: tf.Variable) -> bool:
-    """Whether weight decay applies: to convolution weights alone."""
+    """Returns whether weight decay applies to a variable: only to convolution weights."""
     return variable.op.name.endswith("/weights")
 
 
@@ -139,18 +155,18 @@ def weight_decay(
     is_new: Callable[[str], bool],
     starting_points: Mapping[str, tf.Tensor],
 ) -> WeightDecay:
-    """rate/2 * sum of backbone penalties + new_rate/2 * sum of squared new weights.
+    """Builds rate * (sum of backbone penalties) + new_rate / 2 * (sum of squared new weights).
 
     Args:
-        variables: trainable variables; those that are no convolution weights are passed over.
-        mode: key of `DECAY_MODES`, for backbone weights; new weights are always decayed towards zero.
-        rate: alpha.
-        new_rate: beta.
-        is_new: tells by a variable's name whether it belongs to the new group.
-        starting_points: w0 by variable name, float32, of the variable's shape.
+        variables: trainable variables; those that are not convolution weights are ignored.
+        mode: key of `DECAY_MODES`, for backbone weights; new weights always decay towards zero.
+        rate: rate of the backbone weights, alpha.
+        new_rate: rate of the new weights, beta.
+        is_new: returns whether a variable, given by name, is in a new layer.
+        starting_points: pre-trained values by variable name, float32 of the shape of the variable.
 
     Raises:
-        MissingStartingPointError: naming the backbone weights without w0.
+        MissingStartingPointError: if `mode` needs pre-trained values and a backbone weight has none.
     """
     chosen, of_new = DECAY_MODES[mode], DECAY_MODES[0]
     decayed = [v for v in variables if is_decayed(v)]
@@ -173,7 +189,7 @@ def weight_decay(
 def _require_starting_points(names: Sequence[str], starting_points: Mapping[str, tf.Tensor], mode: str) -> None:
     missing = [name for name in names if name not in starting_points]
     if missing:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise MissingStartingPointError(
             f"backbone weight '{missing[0]}'{others} has no pre-trained value, which {mode} needs: give a ResNet "
             "checkpoint that holds it, name its layer in --new_layer_names, or use --weight_decay_mode 0"

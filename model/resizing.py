@@ -1,29 +1,23 @@
-"""Resizing of tower lists, bilinear and nearest."""
+"""Resizes tower lists: bilinear (features, images) and nearest-neighbour (labels)."""
 
 from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
+from model.choices import RESIZE_GRIDS
 from model.utils_mg import TowerList, dynamic_shape, map_towers
-
-# Bilinear grids that networks in the world were trained with; arguments of the ResizeBilinear kernel.
-RESIZE_GRIDS: dict[str, dict[str, bool]] = {
-    "half_pixel": {"align_corners": False, "half_pixel_centers": True},
-    "align_corners": {"align_corners": True, "half_pixel_centers": False},
-    "legacy": {"align_corners": False, "half_pixel_centers": False},
-}
 
 
 def resize_bilinear(xs: TowerList, like: TowerList, grid: str) -> TowerList:
-    """Bilinear resize of each tower to the height and width of the same tower of `like`.
+    """Resizes each tower bilinearly to the height and width of the same tower of `like`.
 
     Args:
         xs: tower list [N, h, w, C].
-        like: tower list [N, H, W, anything], gives the sizes.
-        grid: key of `RESIZE_GRIDS`.
+        like: tower list [N, H, W, any]; only its height and width are used.
+        grid: key of `choices.RESIZE_GRIDS`.
 
     Returns:
-        Tower list [N, H, W, C] of the dtype of `xs`; interpolation is float32.
+        Tower list [N, H, W, C] of the dtype of `xs`; the interpolation is in float32.
     """
 
     def resize(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
@@ -34,11 +28,13 @@ def resize_bilinear(xs: TowerList, like: TowerList, grid: str) -> TowerList:
 
 
 def halve(xs: TowerList, grid: str) -> TowerList:
-    """Bilinear resize to half the height and width, rounded up; on the half-pixel grid the mean of 2x2 pixels.
+    """Resizes bilinearly to half the height and width, rounded up.
+
+    With even sizes on the `half_pixel` grid, every output pixel is the mean of 2x2 input pixels.
 
     Args:
         xs: tower list [N, H, W, C].
-        grid: key of `RESIZE_GRIDS`.
+        grid: key of `choices.RESIZE_GRIDS`.
 
     Returns:
         Tower list [N, ceil(H / 2), ceil(W / 2), C] of the dtype of `xs`.
@@ -52,19 +48,19 @@ def halve(xs: TowerList, grid: str) -> TowerList:
 
 
 def _resized(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor, grid: str) -> tf.Tensor:
-    """[N, h, w, C] -> [N, height, width, C] of the same dtype; interpolation is float32."""
+    """Resizes [N, h, w, C] to [N, height, width, C] of the same dtype; the interpolation is in float32."""
     resized = tf.raw_ops.ResizeBilinear(images=x, size=tf.stack([height, width]), **RESIZE_GRIDS[grid])
     known = [size if isinstance(size, int) else None for size in (height, width)]
     return tf.cast(tf.ensure_shape(resized, [x.shape[0], *known, x.shape[3]]), x.dtype)
 
 
 def resize_nearest(xs: TowerList, like: TowerList, grid: str) -> TowerList:
-    """Nearest-neighbour resize of each tower to the height and width of the same tower of `like`.
+    """Resizes each tower by nearest neighbour to the height and width of the same tower of `like`.
 
     Args:
         xs: tower list [N, H, W] of any dtype, such as labels.
-        like: tower list [N, h, w, anything], gives the sizes.
-        grid: key of `RESIZE_GRIDS`.
+        like: tower list [N, h, w, any]; only its height and width are used.
+        grid: key of `choices.RESIZE_GRIDS`.
 
     Returns:
         Tower list [N, h, w] of the dtype of `xs`.

@@ -1,12 +1,15 @@
-"""Batch normalization whose moments are those of all towers together.
+"""Computes the moments and gradients of synchronized batch normalization (SyncBN) over all towers.
 
-Each tower reduces its own activations to a mean and a variance; these 2C numbers are gathered on the device of the
-first tower, combined by Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample
-Variances" (1979), and sent back. Neither E[x^2] - E[x]^2 nor an average of variances is formed, so the result does not
-degrade with the distance of the mean from zero, and towers may differ in size.
+`utils_mg.batch_norm` is the layer: it owns the variables and calls the functions below in this order.
 
-The gradients are written by hand, each as one pass of a fused kernel over the activations: on the way back every tower
-reduces to 2C numbers too, which are summed over towers before they reach the activations.
+1. `tower_moments`: each tower reduces its activations to a mean and a variance [C] on its own device.
+2. `combine_moments`: the device of the first tower combines them (Chan, Golub & LeVeque 1979, "Updating Formulae and a
+   Pairwise Algorithm for Computing Sample Variances"). The result does not lose precision if the mean is far from
+   zero, as E[x^2] - E[x]^2 would, and towers may differ in size.
+3. `normalize`: each tower normalizes its activations with the combined moments.
+
+The gradients are written by hand, each as one pass of a fused kernel over the activations. In the backward pass each
+tower also reduces its gradients to 2C numbers, which are summed over the towers before they reach the activations.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ _NORMALIZATION_GRADIENT = "PSPNetNormalize"
 
 _REDUCED_AXES = [0, 1, 2]
 
-# Of the fused kernels, where it is no part of the result: 1 - 2^-16 and 2^-16 add up to 1 exactly.
+# Epsilon of the fused kernels where the result must not depend on it: 1 - 2^-16 and 2^-16 add up to 1 exactly.
 _KERNEL_EPSILON = 2.0**-16
 
 # Number of values per channel: known when the graph is built, or a float32 scalar.
@@ -31,7 +34,7 @@ Count: TypeAlias = "float | tf.Tensor"
 
 
 def element_count(x: tf.Tensor) -> Count:
-    """Number of values per channel of `x` [N, H, W, C]."""
+    """Returns N * H * W of `x` [N, H, W, C]: a float if it is known, a float32 scalar tensor otherwise."""
     static = x.shape[:3].num_elements()
     if static is not None:
         return float(static)
@@ -39,7 +42,7 @@ def element_count(x: tf.Tensor) -> Count:
 
 
 def _affine(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-    """scale * (x - mean) + offset in one pass over `x`, in float32 whatever its dtype."""
+    """Computes scale * (x - mean) + offset in one pass over `x`, in float32 for every dtype of `x`."""
     one_less_epsilon = _constant_per_channel(x, 1.0 - _KERNEL_EPSILON)
     return tf.raw_ops.FusedBatchNormV3(
         x=x,
@@ -57,7 +60,7 @@ def _constant_per_channel(x: tf.Tensor, value: float) -> tf.Tensor:
 
 
 def tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance of one tower.
+    """Computes mean and biased variance of one tower.
 
     Args:
         x: float32, float16 or bfloat16 [N, H, W, C].
@@ -78,7 +81,7 @@ def tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     count = element_count(x)
     variance = unbiased_variance * (_at_least_one(count - 1.0) / count)
     if x.dtype == tf.float32:
-        # The sum of many values far from zero has lost digits; the mean of the deviations gives them back.
+        # A sum of many values far from zero loses digits; the mean of the normalized values corrects the error.
         deviation = tf.sqrt(variance + _KERNEL_EPSILON)
         mean += tf.reduce_mean(normalized, _REDUCED_AXES) * deviation
     with tf.get_default_graph().gradient_override_map({"IdentityN": _MOMENTS_GRADIENT}):
@@ -92,29 +95,29 @@ def _tower_moments_gradient(
 ) -> tuple[tf.Tensor, None, None]:
     x, mean, _ = op.inputs
     count = element_count(x)
-    # d variance / d mean is zero, because deviations from the mean sum to zero.
+    # d variance / d mean is zero, because the deviations from the mean sum to zero.
     return _affine(x, d_variance * (2.0 / count), d_mean * (1.0 / count), mean), None, None
 
 
 def combine_moments(
     means: Sequence[tf.Tensor], variances: Sequence[tf.Tensor], counts: Sequence[Count]
 ) -> tuple[tf.Tensor, tf.Tensor, Count]:
-    """Moments of the union of several sets of values (Chan et al. 1979, eq. 2.1, for any number of sets).
+    """Combines the moments of several towers (Chan et al. 1979, eq. 2.1, for any number of sets).
 
     Args:
-        means: per tower, float32 [C].
-        variances: per tower, float32 [C], biased: divided by the tower's count.
-        counts: per tower, values per channel.
+        means: one per tower, float32 [C].
+        variances: one per tower, float32 [C], biased (divided by the count of the tower).
+        counts: one per tower, number of values per channel.
 
     Returns:
-        `(mean, variance, count)`: float32 [C], float32 [C] (biased), number of values per channel.
+        `(mean, variance, count)` of all values: float32 [C], float32 [C] (biased), number of values per channel.
     """
     count = sum(counts[1:], start=counts[0])
     if len(means) == 1:
         return means[0], variances[0], count
     weights = _column([each / count for each in counts])
     all_means, all_variances = tf.stack(means), tf.stack(variances)
-    # Relative to the first mean: weights of sum one would each be rounded, and so much of a large mean lost.
+    # Relative to the first mean: the weights are rounded, which would cost digits of a large mean.
     mean = means[0] + tf.reduce_sum(weights * (all_means - means[0]), 0)
     variance = tf.reduce_sum(weights * (all_variances + tf.square(all_means - mean)), 0)
     with tf.get_default_graph().gradient_override_map({"IdentityN": _COMBINATION_GRADIENT}):
@@ -123,7 +126,7 @@ def combine_moments(
 
 
 def _column(values: Sequence[Count]) -> tf.Tensor:
-    """float32 [towers, 1]."""
+    """Returns the values as float32 [towers, 1]."""
     if all(isinstance(value, float) for value in values):
         return tf.constant(np.array(values, np.float32)[:, np.newaxis])
     return tf.stack(values)[:, tf.newaxis]
@@ -135,17 +138,19 @@ def _combined_moments_gradient(
 ) -> tuple[None, None, tf.Tensor, tf.Tensor, None]:
     mean, _, all_means, _, weights = op.inputs
     weighted = weights * d_variance
-    # d variance / d mean is zero here too.
+    # d variance / d mean is zero here as well.
     return None, None, weights * d_mean + 2.0 * weighted * (all_means - mean), weighted, None
 
 
 def normalization_scale(gamma: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """gamma / sqrt(variance + epsilon), float32 [C]: computed once for all towers."""
+    """Computes gamma / sqrt(variance + epsilon), float32 [C], once for all towers."""
     return gamma * tf.math.rsqrt(variance + epsilon)
 
 
 def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-    """scale * (x - mean) + offset, differentiable in all of them, with one pass over the activations each way.
+    """Computes scale * (x - mean) + offset, differentiable in all arguments.
+
+    Forward and backward pass each read the activations once.
 
     Args:
         x: float32, float16 or bfloat16 [N, H, W, C].
@@ -178,13 +183,13 @@ def _normalization_gradient(
 
 
 def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, Count]:
-    """Moments over all towers, on the device of the first.
+    """Computes the moments over all towers, on the device of the first tower.
 
     Args:
-        xs: tower list of [N_i, H_i, W_i, C]; the towers' sizes may differ.
+        xs: tower list [N_i, H_i, W_i, C] of float32, float16 or bfloat16; N, H and W may differ between towers.
 
     Returns:
-        `(mean, variance, count)` as `combine_moments` gives them.
+        `(mean, variance, count)`, see `combine_moments`.
     """
     means, variances, counts = [], [], []
     for x in xs:
@@ -198,7 +203,7 @@ def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor,
 
 
 def unbiased(variance: tf.Tensor, count: Count) -> tf.Tensor:
-    """Bessel's correction: variance * n / (n - 1), with n = 1 left as it is."""
+    """Applies Bessel's correction, variance * n / (n - 1); with n = 1 the variance does not change."""
     return variance * (count / _at_least_one(count - 1.0))
 
 

@@ -1,4 +1,14 @@
-"""One training step over a list of towers: losses, weight decay, gradients, updates and running averages."""
+"""Builds one training step over a list of towers.
+
+`train_graph` is the whole step. One run of `TrainGraph.train_op` computes, in this order:
+
+1. `pspnet_mg.pspnet`: the logits of every tower, with batch normalization synchronized over the towers;
+2. `losses.mean_loss`: the mean loss of each head over the pixels of all towers;
+3. `memory.Recomputation.gradients`: the gradients of the loss, scaled if the activations are float16;
+4. `regularizers.WeightDecay.add_gradients`: plus the gradients of the weight decay (L2 or L2-SP);
+5. `optimizers.apply_gradients`: the update of the variables, skipped if float16 gradients are not finite;
+6. the running averages of batch normalization (the UPDATE_OPS collection), independently of 5, and then the step count.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +37,15 @@ from model.utils_mg import TowerList
 
 AUXILIARY_WEIGHT = 0.4
 
-# Gives the pre-trained values of backbone weights, by the name of the weight.
+# Maps backbone weights to their pre-trained values, by variable name.
 StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train: loss, decay, normalization, optimizer. Names are those of the command-line flags.
+    """Options of training: loss, decay, normalization, optimizer. Their names are those of the command-line flags.
 
-    `upsample_logits` None is what suits the decoder.
+    If `upsample_logits` is None, the decoder's default applies.
     """
 
     loss_type: str = "normal"
@@ -68,18 +78,18 @@ class TrainGraph:
 
     Attributes:
         learning_rate: float32 scalar placeholder.
-        global_step: int64 variable, steps done.
-        loss: the weighted mean, over the valid pixels of all towers, of the loss chosen; float32 scalar.
-        auxiliary_loss: the same of the auxiliary head, 0 without it; of two heads, that of the first plus 0.4 times
+        global_step: int64 variable, number of finished steps.
+        loss: weighted mean of the loss over the valid pixels of all towers, a float32 scalar.
+        auxiliary_loss: loss of the auxiliary head, 0 without one. With two heads, the loss of the first plus 0.4 times
             that of the second.
-        weight_decay: float32 scalar.
-        total_loss: loss + 0.4 * auxiliary_loss + weight_decay, what is minimized.
-        train_op: one step.
-        weights: every variable of the network by its name.
+        weight_decay: value of the weight decay, a float32 scalar.
+        total_loss: loss + 0.4 * auxiliary_loss + weight_decay, which the step minimizes.
+        train_op: runs one step.
+        weights: all variables of the network by name.
         predictions: tower list int32 [N, H, W], training ids.
-        endpoints: tower lists of the network's stages by name, for their shapes.
-        decayed: which variable is decayed how.
-        loss_scale: None unless the computation is in float16.
+        endpoints: `Predictions.endpoints` of the network.
+        decayed: the decayed variables.
+        loss_scale: state of loss scaling; None unless the activations are float16.
     """
 
     learning_rate: tf.Tensor
@@ -97,7 +107,7 @@ class TrainGraph:
 
 
 def new_layer_predicate(architecture: Architecture, options: TrainingOptions) -> Callable[[str], bool]:
-    """Whether a variable, by its name, is new: not in the ResNet checkpoint."""
+    """Returns a predicate: whether a variable, given by name, is in a new layer (not in the ResNet checkpoint)."""
     scopes = options.new_layer_names or new_layer_scopes(architecture.network)
     return in_scopes(architecture.network, scopes)
 
@@ -109,20 +119,20 @@ def train_graph(
     options: TrainingOptions,
     starting_points: StartingPointsOf | None = None,
 ) -> TrainGraph:
-    """Builds one training step over all towers, with the variables on the device scope of the caller.
+    """Builds one training step over all towers, with the variables in the device scope of the caller.
 
     Args:
-        images: tower list float32 [N, H, W, 3], RGB 0..255 less the mean.
-        labels: tower list int32 [N, H, W], training ids, 255 ignored.
-        architecture: the network.
-        options: how to train it.
-        starting_points: maps backbone weights to their pre-trained values, by name; used by L2-SP.
+        images: tower list float32 [N, H, W, 3], RGB 0..255 minus the mean.
+        labels: tower list int32 [N, H, W], training ids; 255 is ignored.
+        architecture: the options of the network.
+        options: the options of training.
+        starting_points: maps backbone weights to their pre-trained values, by name; required by L2-SP.
 
     Raises:
-        BatchSizeError: one image in the whole batch, which leaves `psp/pool1` one value per channel.
-        LayerNameError: a scope of `new_layer_names` holds no variable.
-        MissingStartingPointError: L2-SP, and a backbone weight has no pre-trained value.
-        ValueError: the loss type is unknown.
+        BatchSizeError: if all towers together get one image, because `psp/pool1` then has one value per channel.
+        LayerNameError: if a scope in `new_layer_names` contains no variable.
+        MissingStartingPointError: if L2-SP has no pre-trained value for a backbone weight.
+        ValueError: if the loss type is unknown.
     """
     _require_two_images(images)
     global_step = tf.train.get_or_create_global_step()
@@ -157,7 +167,7 @@ def _require_two_images(images: TowerList) -> None:
     sizes = [x.shape.as_list()[0] for x in images]
     if None not in sizes and sum(sizes) < 2:
         raise BatchSizeError(
-            "the whole batch is 1 image, which leaves psp/pool1 a single value per channel to normalize: "
+            "the batch of all towers has 1 image, so psp/pool1 has only one value per channel to normalize: "
             "raise --batch_size or --gpu_num so that their product is at least 2"
         )
 
@@ -168,7 +178,7 @@ def _require_known_layers(architecture: Architecture, options: TrainingOptions) 
         if not any(map(in_scopes(architecture.network, [scope]), variables)):
             known = sorted({name.split("/")[1] for name in variables})
             raise LayerNameError(
-                f"--new_layer_names: '{scope}' is no layer of {architecture.network}; it has {', '.join(known)}"
+                f"--new_layer_names: '{scope}' is not a layer of {architecture.network}: choose from {', '.join(known)}"
             )
 
 
@@ -179,7 +189,7 @@ def _network(
     global_step: tf.Variable,
     recomputation: Recomputation,
 ) -> Predictions:
-    """The network in training; its dropout follows the seed and the step, so that a resumed run goes on alike."""
+    """Builds the network for training. Dropout depends on seed and step, so that a resumed run draws the same masks."""
     return pspnet(
         images,
         architecture,
@@ -197,7 +207,7 @@ def _network(
 def _losses(
     outputs: Predictions, labels: TowerList, architecture: Architecture, options: TrainingOptions
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The loss of the main head, and those of the auxiliary heads as `TrainGraph` has them: float32 scalars."""
+    """Builds `TrainGraph.loss` and `TrainGraph.auxiliary_loss`, float32 scalars."""
     upsampled = options.upsample_logits
     if upsampled is None:
         upsampled = DECODERS[architecture.decoder].upsamples_logits
@@ -252,9 +262,9 @@ def _train_op(
     global_step: tf.Variable,
     loss_scale: LossScale | None,
 ) -> tf.Operation:
-    """Updates and running averages, then the step count.
+    """Builds the updates of variables and running averages, and after them that of the step count.
 
-    A step that loss scaling skips still moves the running averages, where its forward pass was sound.
+    A step that loss scaling skips still updates those running averages whose moments are finite.
     """
     groups = optimizers.group_by_multiplier(
         variables, new_layer_predicate(architecture, options), options.train_like_in_caffe
@@ -287,7 +297,7 @@ def _gradients(
     loss_scale: LossScale | None,
     recomputation: Recomputation,
 ) -> list[tf.Tensor]:
-    """d loss / d variable; float16 carries it scaled, so that small ones do not vanish."""
+    """Computes d loss / d variable. In float16 the loss is scaled, so that small gradients do not underflow."""
     if loss_scale is None:
         return recomputation.gradients(loss, variables)
     scale = tf.convert_to_tensor(loss_scale.value)

@@ -1,8 +1,10 @@
-"""Layers over tower lists: every layer maps a list of tensors, one per tower, to such a list.
+"""Provides layers that map a list of tensors, one per tower (GPU), to another such list.
 
-A layer runs where its input lives: operation i is placed on the device of element i, so the list itself says
-where the towers are and no layer takes a device. Variables are created once, outside the towers, under the
-device scope of the caller, and are shared. Only `batch_norm` lets the towers see each other.
+`batch_norm` is the synchronized batch normalization (SyncBN): its moments are computed over all towers. The arithmetic
+and the gradients are in `model/sync_batch_norm.py`. No other layer combines values of different towers.
+
+Each layer runs operation i on the device of element i of its input, so no layer takes a device. Variables are created
+once, under the device scope of the caller, and all towers share them.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from model.region_averages import region_averages
 
 TowerList = list[tf.Tensor]
 
-# Padding of max pooling by kernel size: TensorFlow's, most of it below and to the right, and that of PyTorch and Caffe.
+# Padding of max pooling for a kernel size: `same` is TensorFlow's, which pads more at the bottom and the right;
+# `symmetric` is that of PyTorch and Caffe.
 POOL_PADDINGS: dict[str, Callable[[int], str | list[list[int]]]] = {
     "same": lambda kernel_size: "SAME",
     "symmetric": lambda kernel_size: [[0, 0], *[[kernel_size // 2, kernel_size // 2]] * 2, [0, 0]],
 }
 
 INITIALIZERS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
-    # He et al. 2015, "Delving Deep into Rectifiers", eq. 10. (The form with the fan-out, eq. 14, would give a
-    # classifier of few classes logits so large that the first steps are spent on shrinking them.)
+    # He et al. 2015, "Delving Deep into Rectifiers", eq. 10. (With the fan-out of eq. 14, the logits of a classifier
+    # with few classes would be so large that the first steps would only shrink them.)
     "he": lambda seed: tf.variance_scaling_initializer(2.0, "fan_in", "untruncated_normal", seed=seed),
     # Glorot & Bengio 2010, eq. 16.
     "xavier": lambda seed: tf.variance_scaling_initializer(1.0, "fan_avg", "uniform", seed=seed),
@@ -40,7 +43,11 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 def map_towers(function: Callable[..., tf.Tensor], *tower_lists: Sequence[tf.Tensor]) -> TowerList:
-    """Applies `function` to element i of every list, on the device of element i of the first list."""
+    """Applies `function` to element i of every list, on the device of element i of the first list.
+
+    Raises:
+        ValueError: if the lists differ in length.
+    """
     outputs = []
     for elements in zip(*tower_lists, strict=True):
         with tf.device(elements[0].device):
@@ -59,27 +66,27 @@ def conv2d(
     use_bias: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """Convolution with weights shared by all towers, padded like slim's `conv2d_same`.
+    """Computes a convolution whose weights all towers share, padded like slim's `conv2d_same`.
 
-    With stride 1 the padding is 'SAME'; with a stride it is kernel_size // 2 on both sides whatever the input
-    size, so that subsampling the dense output gives the strided one.
+    The padding is 'SAME' for stride 1. Otherwise it is kernel_size // 2 on both sides for every input size, so that
+    the strided output equals the subsampled output of stride 1.
 
     Args:
-        xs: tower list [N, H, W, C] of the computation's dtype; the float32 weights are cast to it once.
+        xs: tower list [N, H, W, C] of a floating-point dtype; the float32 weights are cast to it once.
         filters: output channels.
-        kernel_size: odd, height and width of the kernel.
+        kernel_size: height and width of the kernel, odd.
         stride: output stride.
-        rate: dilation; 1 where the stride is not.
-        initializer: key of `INITIALIZERS`. Initial weights depend on the graph's seed and the variable's name,
-            not on what else was built before, such as the number of towers.
+        rate: dilation; must be 1 if the stride is not 1.
+        initializer: key of `INITIALIZERS`. Initial weights depend only on the graph's seed and the variable's name,
+            not on the number of towers or on layers built before.
         use_bias: whether to add `biases`.
-        scope: variable scope; holds `weights` [k, k, C, filters] and perhaps `biases` [filters].
+        scope: variable scope of `weights` [k, k, C, filters] and, with `use_bias`, `biases` [filters].
 
     Returns:
         Tower list [N, ceil(H / stride), ceil(W / stride), filters] of the dtype of `xs`.
 
     Raises:
-        ValueError: both a stride and a dilation.
+        ValueError: if both stride and rate are above 1.
     """
     with tf.variable_scope(scope, "conv2d", xs):
         weights = convolution_weights([kernel_size, kernel_size, xs[0].shape.as_list()[-1], filters], initializer)
@@ -89,13 +96,13 @@ def conv2d(
 
 
 def convolution_weights(shape: Sequence[int], initializer: str) -> tf.Variable:
-    """The variable `weights` of the current scope, float32; `initializer` is a key of `INITIALIZERS`."""
+    """Creates the float32 variable `weights` in the current scope; `initializer` is a key of `INITIALIZERS`."""
     seed = zlib.crc32(tf.get_variable_scope().name.encode())
     return slim.model_variable("weights", shape, initializer=INITIALIZERS[initializer](seed), use_resource=True)
 
 
 def add_biases(xs: TowerList, filters: int) -> TowerList:
-    """Adds the variable `biases` [filters] of the current scope."""
+    """Adds `biases`, a float32 variable [filters] that is created in the current scope with zeros."""
     variable = slim.model_variable("biases", [filters], initializer=tf.zeros_initializer(), use_resource=True)
     biases = tf.cast(variable, xs[0].dtype)
     return map_towers(lambda x: tf.nn.bias_add(x, biases), xs)
@@ -110,34 +117,26 @@ def batch_norm(
     update_averages: bool = True,
     scope: str = "BatchNorm",
 ) -> TowerList:
-    """Batch normalization over the pixels of all towers (Ioffe & Szegedy 2015), synchronized.
+    """Normalizes over the pixels of all towers: SyncBN (Ioffe & Szegedy 2015, "Batch Normalization", algorithm 1).
 
-    In training, the biased moments of the whole batch normalize, and the running averages move by
-    `average += (1 - decay) * (moment - average)`, with the unbiased variance, through one operation in the
-    UPDATE_OPS collection. Otherwise the running averages normalize.
+    In training it normalizes with the mean and the biased variance of the whole batch, and adds one operation per
+    running average to the UPDATE_OPS collection: `average += (1 - decay) * (moment - average)`, with the unbiased
+    variance. Otherwise it normalizes with the running averages.
 
     Args:
-        xs: tower list [N_i, H_i, W_i, C]; sizes may differ between towers. Moments are float32 in any dtype.
+        xs: tower list [N_i, H_i, W_i, C] of float32, float16 or bfloat16; N, H and W may differ between towers. The
+            moments are float32 for every dtype.
         is_training: whether to normalize with the moments of the batch.
-        decay: of the running averages; 0.9 to 0.99 suits runs of 30k steps.
+        decay: decay of the running averages, in [0, 1); 0.9 to 0.99 suits runs of 30k steps.
         epsilon: added to the variance.
-        update_averages: whether to add the update; off where a forward pass is computed a second time.
-        scope: variable scope; holds float32 [C] `gamma`, `beta`, `moving_mean`, `moving_variance`.
+        update_averages: whether to update the running averages; False when a forward pass is recomputed.
+        scope: variable scope of `gamma`, `beta`, `moving_mean` and `moving_variance`, float32 [C].
 
     Returns:
         Tower list with the shapes and dtypes of `xs`.
     """
     with tf.variable_scope(scope, "BatchNorm", xs):
-        channels = [xs[0].shape.as_list()[-1]]
-
-        def variable(name: str, initializer, trainable: bool) -> tf.Variable:
-            return slim.model_variable(name, channels, initializer=initializer, trainable=trainable, use_resource=True)
-
-        gamma = variable("gamma", tf.ones_initializer(), trainable=True)
-        beta = variable("beta", tf.zeros_initializer(), trainable=True)
-        moving_mean = variable("moving_mean", tf.zeros_initializer(), trainable=False)
-        moving_variance = variable("moving_variance", tf.ones_initializer(), trainable=False)
-
+        gamma, beta, moving_mean, moving_variance = _batch_norm_variables(xs[0].shape.as_list()[-1])
         if is_training:
             mean, variance, count = sync_batch_norm.synchronized_moments(xs)
             if update_averages:
@@ -151,27 +150,41 @@ def batch_norm(
         return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
 
 
+def _batch_norm_variables(channels: int) -> tuple[tf.Variable, tf.Variable, tf.Variable, tf.Variable]:
+    """Creates `gamma`, `beta`, `moving_mean` and `moving_variance` [channels] in the current scope."""
+
+    def variable(name: str, initializer, trainable: bool) -> tf.Variable:
+        return slim.model_variable(name, [channels], initializer=initializer, trainable=trainable, use_resource=True)
+
+    return (
+        variable("gamma", tf.ones_initializer(), trainable=True),
+        variable("beta", tf.zeros_initializer(), trainable=True),
+        variable("moving_mean", tf.zeros_initializer(), trainable=False),
+        variable("moving_variance", tf.ones_initializer(), trainable=False),
+    )
+
+
 def _move_average(average: tf.Variable, moment: tf.Tensor, decay: float) -> None:
-    """Adds `average += (1 - decay) * (moment - average)` to UPDATE_OPS, which leaves out what is not finite."""
+    """Adds `average += (1 - decay) * (moment - average)` to UPDATE_OPS; channels that are not finite do not change."""
     with tf.device(average.device):
         step = (1.0 - decay) * (average - moment)
-        # A pass that overflows in float16 must not ruin the averages for good.
+        # An overflow in float16 must not turn the averages into NaN for the rest of the run.
         step = tf.where_v2(tf.math.is_finite(step), step, 0.0)
         tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, average.assign_sub(step, read_value=False))
 
 
 def relu(xs: TowerList) -> TowerList:
-    """Elementwise max(x, 0)."""
+    """Applies max(x, 0) to every element."""
     return map_towers(tf.nn.relu, xs)
 
 
 def add(xs: TowerList, ys: TowerList) -> TowerList:
-    """Elementwise sum, tower by tower."""
+    """Adds the two lists element by element, tower by tower."""
     return map_towers(tf.add, xs, ys)
 
 
 def concat(tower_lists: Sequence[TowerList]) -> TowerList:
-    """Concatenation along the channels, tower by tower."""
+    """Concatenates along the channels, tower by tower."""
     return map_towers(lambda *xs: tf.concat(xs, axis=-1), *tower_lists)
 
 
@@ -187,11 +200,20 @@ def conv2d_batch_norm(
     folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """Convolution, batch normalization and, if asked, ReLU: `scope/weights` and `scope/BatchNorm/...`.
+    """Applies a convolution, batch normalization and a ReLU.
 
-    `resize` is applied to what is then normalized. With a 1x1 kernel, resizing by weights that sum to one commutes
-    with convolution and bias: the result is that of the layer on resized inputs, the moments included.
-    `folded`, the normalization is already part of the weights: `scope/weights` and `scope/biases`.
+    The variables are `scope/weights` and `scope/BatchNorm/...`; with `folded`, `scope/weights` and `scope/biases`.
+
+    Args:
+        xs, filters, kernel_size, stride, rate, scope: see `conv2d`.
+        activation: whether to apply the ReLU.
+        resize: function applied between convolution and normalization. With a 1x1 kernel, resizing by weights that
+            sum to one commutes with convolution and bias, so output and moments equal those for resized inputs.
+        folded: whether the normalization is already part of the weights; then a bias replaces it.
+
+    Returns:
+        Tower list [N, ceil(H / stride), ceil(W / stride), filters] of the dtype of `xs`, or of the size that `resize`
+        returns.
     """
     with tf.variable_scope(scope, "conv2d", xs) as variable_scope:
         outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, scope=variable_scope)
@@ -203,36 +225,39 @@ def conv2d_batch_norm(
 
 
 def max_pool(xs: TowerList, kernel_size: int, stride: int, padding: str = "same") -> TowerList:
-    """Maximum over windows: [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), C].
+    """Takes the maximum over windows.
 
     Args:
-        xs: tower list.
-        kernel_size: odd, height and width of a window.
-        stride: between windows.
-        padding: key of `POOL_PADDINGS`; the two differ where the size is a multiple of the stride.
+        xs: tower list [N, H, W, C].
+        kernel_size: height and width of a window, odd.
+        stride: distance between windows, in pixels.
+        padding: key of `POOL_PADDINGS`; the two differ only if the input size is a multiple of the stride.
+
+    Returns:
+        Tower list [N, ceil(H / stride), ceil(W / stride), C] of the dtype of `xs`.
     """
     return map_towers(lambda x: tf.nn.max_pool2d(x, kernel_size, stride, POOL_PADDINGS[padding](kernel_size)), xs)
 
 
 def subsample(xs: TowerList, stride: int) -> TowerList:
-    """Every `stride`-th pixel, starting with the first."""
+    """Keeps every `stride`-th row and column, starting with the first."""
     return xs if stride == 1 else map_towers(lambda x: x[:, ::stride, ::stride, :], xs)
 
 
 def adaptive_avg_pool(xs: TowerList, bins: Sequence[int]) -> list[TowerList]:
-    """Adaptive average pooling: bin (i, j) is the mean over rows floor(iH/bins) to ceil((i+1)H/bins), columns alike.
+    """Averages over a grid of bins x bins regions, with the same regions as PyTorch's AdaptiveAvgPool2d.
 
-    Bins overlap by a pixel where the size does not divide, and are those of plain pooling where it does, so any
-    input size works; smaller inputs than `bins` repeat pixels. (The same bins as PyTorch's AdaptiveAvgPool2d.)
-    Written as one matrix product for all numbers of bins, whose gradient is one tensor of the size of the input, and
-    which leaves the layout of the activations alone.
+    Region (i, j) spans rows floor(i H / bins) to ceil((i + 1) H / bins) (exclusive), and columns likewise. Regions
+    overlap by one pixel if the size is not divisible by `bins`; inputs smaller than `bins` repeat pixels. All grids
+    are computed by one matrix product: its gradient is a single tensor of the size of the input, and it needs no other
+    memory layout of the activations.
 
     Args:
-        xs: tower list [N, H, W, C], H and W known or not.
-        bins: output heights and widths.
+        xs: tower list [N, H, W, C]; H and W may be unknown.
+        bins: numbers of regions along each axis, one per output.
 
     Returns:
-        For each number of bins a tower list [N, bins, bins, C] of the dtype of `xs`; sums are float32.
+        One tower list [N, b, b, C] of the dtype of `xs` for each b in `bins`; sums are computed in float32.
     """
 
     def averages(x: tf.Tensor) -> tf.Tensor:
@@ -255,26 +280,25 @@ def adaptive_avg_pool(xs: TowerList, bins: Sequence[int]) -> list[TowerList]:
 
 
 def dynamic_shape(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """The shape of `x`, an int where it is known and a scalar int32 tensor where it is not."""
+    """Returns the shape of `x`: an int for each known size and an int32 scalar tensor for each unknown one."""
     unknown = tf.shape(x)
     return [unknown[i] if size is None else size for i, size in enumerate(x.shape.as_list())]
 
 
 def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
-    """Zeroes values with probability `rate` and scales the others by 1 / (1 - rate).
+    """Sets values to zero with probability `rate` and scales the others by 1 / (1 - rate).
 
-    The masks of all towers are one stream of random numbers, laid over the images of the synchronized batch in
-    their order: an image's mask depends on the seed and on the image's place in the whole batch, not on how the
-    batch is shared out. Each tower draws its own part on its own device, by starting the counter of the generator
-    (Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") where the towers before it end.
+    An image's mask depends on the seed and on the position of the image in the whole batch, not on how the batch is
+    split into towers: the masks of all towers are one stream of random numbers, see `model/random_stream.py`. Each
+    tower draws its part on its own device.
 
     Args:
-        xs: tower list [N, ...], all sizes known or not.
-        rate: probability to drop, in [0, 1).
+        xs: tower list [N, ...]; sizes may be unknown.
+        rate: probability to drop a value, in [0, 1).
         seed: int32 or int64 [2], or None for no dropout.
 
     Returns:
-        Tower list with the shapes and dtypes of `xs`; the mask is the same in every dtype.
+        Tower list with the shapes and dtypes of `xs`; the mask does not depend on the dtype.
     """
     if seed is None:
         return list(xs)
@@ -291,5 +315,5 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
 
 
 def cast(xs: TowerList, dtype: tf.DType) -> TowerList:
-    """Cast of each tower."""
+    """Casts each tower to `dtype`."""
     return map_towers(lambda x: tf.cast(x, dtype), xs)

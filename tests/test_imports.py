@@ -18,7 +18,7 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("errors",),
+        ("choices", "errors"),
         (
             "sync_batch_norm",
             "dilated_convolution",
@@ -73,7 +73,7 @@ SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "pre
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
     "database.palettes", "database.synthetic",
-    "database.datasets", "tools.download.__main__", "tools.check_dataset",
+    "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
 )  # fmt: skip
 
 

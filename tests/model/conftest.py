@@ -1,4 +1,4 @@
-"""A small encoder for the tests that build whole networks."""
+"""Provides a small encoder for the tests that build whole networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.model.training_step import ARCHITECTURE, SMALL
 
 @pytest.fixture(scope="module")
 def small_resnet() -> Iterator[None]:
-    """Replaces ResNet-18, while the tests of a module run, by a network of half its units and narrower ones."""
+    """Replaces ResNet-18 for the tests of a module by an encoder with fewer units and channels."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(resnet.NETWORKS, ARCHITECTURE.network, SMALL)
         yield

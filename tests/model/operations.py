@@ -1,4 +1,4 @@
-"""What operations of a graph need."""
+"""Finds the operations that an operation depends on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 
 def needed_for(operation: tf.Operation) -> set[tf.Operation]:
-    """The operation and all that run before it."""
+    """Returns the operation and all operations that run before it."""
     found: set[tf.Operation] = set()
     waiting = [operation]
     while waiting:

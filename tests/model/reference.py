@@ -1,4 +1,4 @@
-"""Layers in float64 NumPy, written from their definitions: the answers the graph is compared with."""
+"""Implements the layers in float64 NumPy from their definitions, as reference values for the graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def conv2d(x: np.ndarray, kernel: np.ndarray, stride: int = 1, rate: int = 1) -> np.ndarray:
-    """[N, H, W, C] * [k, k, C, D], k odd, zeros all around: [N, ceil(H / stride), ceil(W / stride), D]."""
+    """Convolves [N, H, W, C] with [k, k, C, D], k odd, zero-padded: [N, ceil(H / stride), ceil(W / stride), D]."""
     size = kernel.shape[0]
     margin = rate * (size - 1) // 2
     padded = np.pad(x.astype(np.float64), ((0, 0), (margin, margin), (margin, margin), (0, 0)))
@@ -22,7 +22,7 @@ def conv2d(x: np.ndarray, kernel: np.ndarray, stride: int = 1, rate: int = 1) ->
 
 
 def moments(xs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean, biased variance and count per channel of the values of all towers together."""
+    """Computes mean, biased variance and count per channel of the values of all towers."""
     values = np.concatenate([x.astype(np.float64).reshape(-1, x.shape[-1]) for x in xs])
     return values.mean(axis=0), values.var(axis=0), len(values)
 
@@ -30,7 +30,7 @@ def moments(xs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
 def batch_norm(
     xs: Sequence[np.ndarray], gamma: np.ndarray, beta: np.ndarray, epsilon: float = 1e-5
 ) -> list[np.ndarray]:
-    """Every tower normalized with the moments of all (Ioffe & Szegedy 2015, algorithm 1)."""
+    """Normalizes every tower with the moments of all towers (Ioffe & Szegedy 2015, algorithm 1)."""
     mean, variance, _ = moments(xs)
     return [gamma * (x.astype(np.float64) - mean) / np.sqrt(variance + epsilon) + beta for x in xs]
 
@@ -38,7 +38,7 @@ def batch_norm(
 def batch_norm_gradient(
     xs: Sequence[np.ndarray], dys: Sequence[np.ndarray], gamma: np.ndarray, epsilon: float = 1e-5
 ) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """(dxs, d_gamma, d_beta) of sum(y * dy) over all towers (same paper, section 3)."""
+    """Computes the gradients (dxs, d_gamma, d_beta) of sum(y * dy) over all towers (same paper, section 3)."""
     mean, variance, count = moments(xs)
     deviation = np.sqrt(variance + epsilon)
     hats = [(x.astype(np.float64) - mean) / deviation for x in xs]
@@ -49,7 +49,7 @@ def batch_norm_gradient(
 
 
 def max_pool(x: np.ndarray, size: int, stride: int) -> np.ndarray:
-    """Maximum over windows; missing rows are added, half of them, rounded down, before the first."""
+    """Takes the maximum over windows; half of the padding rows, rounded down, come before the first row."""
     counts = [-(-length // stride) for length in x.shape[1:3]]
     margins = []
     for count, length in zip(counts, x.shape[1:3], strict=True):
@@ -65,7 +65,7 @@ def max_pool(x: np.ndarray, size: int, stride: int) -> np.ndarray:
 
 
 def adaptive_avg_pool(x: np.ndarray, bins: int) -> np.ndarray:
-    """Bin (i, j) is the mean over rows floor(i H / bins) to ceil((i + 1) H / bins), columns alike."""
+    """Averages regions: region (i, j) spans rows floor(i H / bins) to ceil((i + 1) H / bins), columns likewise."""
     height, width = x.shape[1:3]
     y = np.empty((len(x), bins, bins, x.shape[3]))
     for i in range(bins):
@@ -77,7 +77,7 @@ def adaptive_avg_pool(x: np.ndarray, bins: int) -> np.ndarray:
 
 
 def source_positions(length: int, new_length: int, grid: str) -> np.ndarray:
-    """Where each of `new_length` samples lies among `length` samples, inside [0, length - 1]."""
+    """Returns the position of each of `new_length` samples on an axis of `length` samples, in [0, length - 1]."""
     index = np.arange(new_length, dtype=np.float64)
     if grid == "align_corners":
         return index * (length - 1) / (new_length - 1) if new_length > 1 else 0.0 * index
@@ -98,19 +98,19 @@ def _interpolating_matrix(length: int, new_length: int, grid: str) -> np.ndarray
 
 
 def resize_bilinear(x: np.ndarray, height: int, width: int, grid: str) -> np.ndarray:
-    """[N, h, w, C] -> [N, height, width, C]."""
+    """Resizes [N, h, w, C] to [N, height, width, C]."""
     rows = _interpolating_matrix(x.shape[1], height, grid)
     columns = _interpolating_matrix(x.shape[2], width, grid)
     return np.einsum("ih,jw,nhwc->nijc", rows, columns, x.astype(np.float64))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the probabilities over the last axis."""
+    """Computes the logarithm of the softmax over the last axis."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def pixel_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """-log p of the label, at the pixels that are not 255: a flat array."""
+    """Computes -log p of the label at all pixels whose label is not 255, as a flat array."""
     valid = labels != 255
     return -np.take_along_axis(log_softmax(logits[valid]), labels[valid][:, np.newaxis], axis=-1)[:, 0]

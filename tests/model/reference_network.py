@@ -1,4 +1,4 @@
-"""PSPNet on a ResNet of basic units at output stride 8 in float64 NumPy, layer by layer from the papers."""
+"""Implements PSPNet on a ResNet of basic units at output stride 8 in float64 NumPy, layer by layer from the papers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.model import reference
 
 NETWORK = "resnet_v1_18"
 
-# Stride of the first 3x3 layer and dilation of all, by block.
+# By block: stride of the first 3x3 layer, and dilation of all layers.
 BLOCKS = ((1, 1), (2, 1), (1, 2), (1, 4))
 
 Towers = list[np.ndarray]
@@ -22,18 +22,18 @@ class ReferenceNetwork:
 
     Attributes:
         units: scope of each unit, whether its shortcut is a convolution, stride of its first 3x3 layer, its dilation.
-        auxiliary_scope: of the auxiliary head's 3x3 layer.
-        head_scope: of the 3x3 layer after the pyramid.
-        moments: after a pass, mean and unbiased variance by the scope of every layer the batch normalized.
+        auxiliary_scope: scope of the auxiliary head's 3x3 layer.
+        head_scope: scope of the 3x3 layer after the pyramid.
+        moments: after a pass, mean and unbiased variance by scope, for every layer normalized with batch moments.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], is_training: bool = True, bn_frozen: bool = False) -> None:
-        """Takes the variables by name.
+        """Stores the variables and the mode.
 
         Args:
-            values: the averages among them normalize, unless the batch does.
-            is_training: whether the batch normalizes and there is an auxiliary head.
-            bn_frozen: whether the averages normalize the encoder all the same.
+            values: variables by name, including the running averages.
+            is_training: whether to normalize with the moments of the batch and to build the auxiliary head.
+            bn_frozen: whether to normalize the encoder with the running averages in training too.
         """
         self.values = {name: np.asarray(value, np.float64) for name, value in values.items()}
         self.is_training = is_training
@@ -88,7 +88,7 @@ class ReferenceNetwork:
         return [np.concatenate(parts, axis=-1) for parts in levels]
 
     def logits(self, images: Towers) -> tuple[Towers, Towers]:
-        """Logits of the main head and, in training, the auxiliary head, at the size of the images."""
+        """Computes the logits of the main head and, in training, the auxiliary head, at the size of the images."""
         sizes = [(x.shape[1], x.shape[2]) for x in images]
         xs = [reference.max_pool(x, 3, 2) for x in self._layer(images, "conv1", 2)]
         auxiliary: Towers = []
@@ -100,7 +100,7 @@ class ReferenceNetwork:
         return self._classify(xs, "logits", sizes), auxiliary
 
     def total_loss(self, images: Towers, labels: Towers, decay_rate: float) -> tuple[float, float, float]:
-        """(loss, auxiliary loss, what is minimized) of a training pass with L2 decay of all convolutions."""
+        """Computes (loss, auxiliary loss, total loss) of a training pass with L2 decay of all convolutions."""
         losses = []
         for head in self.logits(images):
             pixels = [reference.pixel_cross_entropy(x, y) for x, y in zip(head, labels, strict=True)]

@@ -1,4 +1,4 @@
-"""Towers on logical CPU devices, and sessions that refuse to move an operation."""
+"""Provides towers on logical CPU devices, and sessions that do not move operations to other devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NUM_DEVICES = 8
 
 
 def open_session(rewrite_graph: bool = True) -> tf.Session:
-    """A session on the default graph with eight CPU devices and hard placement.
+    """Opens a session on the default graph with eight CPU devices and hard placement.
 
     Args:
-        rewrite_graph: whether Grappler may optimize the graph, which takes longer than a few small steps.
+        rewrite_graph: whether Grappler optimizes the graph, which takes longer than a few small steps.
     """
     config = tf.ConfigProto(device_count={"CPU": NUM_DEVICES}, allow_soft_placement=False)
     config.graph_options.rewrite_options.disable_meta_optimizer = not rewrite_graph
@@ -32,12 +32,12 @@ def run(fetches: Any, feed: dict | None = None) -> Any:
 def towers(
     arrays: Sequence[np.ndarray], dtype: tf.DType = tf.float32, known: bool = True
 ) -> tuple[list[tf.Tensor], dict[tf.Tensor, np.ndarray]]:
-    """Array i as a placeholder on CPU device i, and the feed.
+    """Creates a placeholder for array i on CPU device i; returns the tower list and the feed.
 
     Args:
         arrays: one per tower, at most eight.
-        dtype: of the tensors; the placeholders are float32 and cast where `dtype` is narrower.
-        known: whether the tensors know their sizes, channels aside.
+        dtype: dtype of the tensors; placeholders are float32 and are cast if `dtype` is narrower.
+        known: whether the static sizes of the tensors are known; that of the channels always is.
     """
     xs, feed = [], {}
     for index, array in enumerate(arrays):
@@ -50,13 +50,13 @@ def towers(
 
 
 def random_arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
-    """Standard normal float32 arrays, the same in every call."""
+    """Draws standard normal float32 arrays, the same in every call."""
     rng = np.random.default_rng(0)
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
 def device_of(tensor: tf.Tensor) -> int:
-    """Index of the CPU device a tensor was placed on, 0 where it was not."""
+    """Returns the index of the CPU device of a tensor, 0 if it has no device."""
     spec = tf.DeviceSpec.from_string(tensor.device)
     assert spec.device_type in (None, "CPU")
     return spec.device_index or 0

@@ -1,4 +1,4 @@
-"""Convolution of one tower; its gradient in half precision against TensorFlow's own and float64."""
+"""Tests the convolution of one tower, and compares its half-precision gradient with TensorFlow's and with float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.differences import relative_difference
 from tests.model import reference
 from tests.model.sessions import run
 
-# Input, kernel size, filters, stride: 1x1, 3x3, and 3x3 with channels in three and in uneven parts.
+# Input, kernel size, filters, stride: 1x1, 3x3, and 3x3 with the channels in three parts and in parts of unequal size.
 CASES = [
     ((2, 7, 6, 5), 1, 4, 1),
     ((2, 7, 6, 5), 1, 4, 2),
@@ -51,7 +51,7 @@ def test_half_precision_is_float32_rounded(case, known, dtype, spacing):
     expected = _output_and_gradients(arrays, stride, tf.float32)
     actual = _output_and_gradients(arrays, stride, dtype, known=known)
     for a, e in zip(actual, expected, strict=True):
-        # Some CPUs add up in the narrow format.
+        # Some CPUs accumulate in the narrow format.
         np.testing.assert_allclose(a, e, atol=16 * spacing * np.abs(e).max())
 
 

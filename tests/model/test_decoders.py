@@ -1,4 +1,4 @@
-"""Heads: names in the checkpoint, the order of concatenation, values against float64."""
+"""Tests the heads: variable names, the order of concatenation, and values compared with float64."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASSIFIER = {
 
 
 def _shapes() -> dict[str, list[int]]:
-    """Shapes of the convolution variables by name, after a look at batch normalization."""
+    """Returns the shapes of the convolution variables by name, after checking those of batch normalization."""
     shapes = {v.op.name: v.shape.as_list() for v in tf.global_variables()}
     normalized = {name.split("/BatchNorm/")[0] for name in shapes if "/BatchNorm/" in name}
     for scope in normalized:
@@ -126,7 +126,7 @@ def test_pyramid_levels_equal_float64_over_uneven_towers():
 
 
 def _layer(xs: list[np.ndarray], kernel: np.ndarray) -> list[np.ndarray]:
-    """Convolution, batch normalization over all towers and ReLU, in float64."""
+    """Computes convolution, batch normalization over all towers and ReLU in float64."""
     convolved = [reference.conv2d(x, kernel) for x in xs]
     return [np.maximum(x, 0) for x in reference.batch_norm(convolved, np.ones(kernel.shape[-1]), np.zeros(1))]
 
@@ -140,7 +140,7 @@ def _concatenated(*parts: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _pyramid(features: list[np.ndarray], weights: dict[str, np.ndarray], grid: str, order: str) -> list[np.ndarray]:
-    """Features and levels from six bins to one, concatenated and through the 3x3 layer, in float64."""
+    """Concatenates the features and the levels from six bins to one and applies the 3x3 layer, in float64."""
     levels = []
     for bins in (6, 3, 2, 1):
         averages, kernel = [reference.adaptive_avg_pool(x, bins) for x in features], weights[f"psp/pool{bins}"]
@@ -157,7 +157,7 @@ def _outputs_and_kernels(logits, feed):
 
 
 def _assert_classified(actual, hidden, weights):
-    """The logits of each tower are those of what comes before the classifier, whose biases start at zero."""
+    """Checks that the logits of each tower are its features times the classifier's weights; biases start at zero."""
     for logits, x in zip(actual, hidden, strict=True):
         expected = reference.conv2d(x, weights["logits"])
         np.testing.assert_allclose(logits, expected, atol=1e-3 * np.abs(expected).max())
@@ -166,7 +166,7 @@ def _assert_classified(actual, hidden, weights):
 @pytest.mark.parametrize("order", ["reduce_first", "upsample_first"])
 @pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
 def test_head_sees_features_and_levels_from_six_to_one(grid, order):
-    """The whole head in float64, in training, over towers of different sizes."""
+    """Compares the whole head with float64, in training, over towers of different sizes."""
     rng = np.random.default_rng(2)
     features = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 8, 16), (1, 5, 9, 16))]
     with tf.Graph().as_default():
@@ -180,7 +180,7 @@ def test_head_sees_features_and_levels_from_six_to_one(grid, order):
 
 @pytest.mark.parametrize("order", ["reduce_first", "upsample_first"])
 def test_upernet_equals_float64(order):
-    """The top-down path and the fusion at the size of block 1, in training, over towers of different sizes."""
+    """Compares top-down path and fusion with float64, in training, over towers of different sizes."""
     rng = np.random.default_rng(4)
     sizes = [[(2, 14, 20), (2, 7, 10), (2, 4, 5), (2, 4, 5)], [(1, 9, 12), (1, 5, 6), (1, 3, 3), (1, 3, 3)]]
     depths = (3, 5, 6, 8)
@@ -210,7 +210,7 @@ def test_upernet_equals_float64(order):
 
 
 def test_orders_of_the_pyramid_share_their_variables():
-    """By name, shape and initial value, and the logits tell them apart."""
+    """Names, shapes and initial values are equal, but the logits differ."""
     features = np.random.default_rng(5).normal(size=(2, 7, 8, 16)).astype(np.float32)
     logits, variables = [], []
     for order in ("reduce_first", "upsample_first"):

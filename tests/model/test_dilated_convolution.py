@@ -1,4 +1,4 @@
-"""The dilated convolution against a float64 loop over taps, and its gradient against that loop's transpose."""
+"""Compares the dilated convolution with a float64 loop over taps, and its gradient with the transpose of that loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CASES = [((2, 7, 9, 3), 3, 2), ((1, 5, 4, 2), 3, 4), ((2, 6, 6, 4), 5, 3), ((1, 
 
 
 def _taps(x, kernel_size, rate):
-    """(row, column, the input each output pixel sees through that tap)."""
+    """Yields (row, column, input of each output pixel at that tap)."""
     border = rate * (kernel_size // 2)
     padded = np.pad(x, [(0, 0), (border, border), (border, border), (0, 0)])
     for row, column in itertools.product(range(kernel_size), repeat=2):
@@ -24,7 +24,7 @@ def _taps(x, kernel_size, rate):
 
 
 def _reference(x, kernel, dy, rate):
-    """y, dx and dkernel in float64."""
+    """Computes y, dx and dkernel in float64."""
     size = kernel.shape[0]
     border = rate * (size // 2)
     y = np.zeros(dy.shape)
@@ -71,7 +71,7 @@ def test_every_precision_has_a_gradient(half_precision, monkeypatch, dtype, epsi
         assert {tensor.dtype.base_dtype.name for tensor in (y, *gradients)} == {dtype}
         results = run([tf.cast(tensor, tf.float32) for tensor in (y, *gradients)])
     for result, expected in zip(results, _reference(x, kernel, dy, 2), strict=True):
-        # Inputs are rounded once; the sum has at most 128 terms, which some CPUs add up in the narrow format.
+        # Inputs are rounded once. Some CPUs accumulate the sum, of at most 128 terms, in the narrow format.
         np.testing.assert_allclose(result, expected, atol=8 * epsilon * np.abs(expected).max())
 
 

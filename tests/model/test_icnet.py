@@ -1,4 +1,4 @@
-"""ICNet: its names in the checkpoint, and all of its heads and losses against float64."""
+"""Tests the variable names of ICNet, and compares all of its heads and losses with float64."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _at_size_of(xs: Towers, others: Towers) -> Towers:
 
 
 class ReferenceICNet(ReferenceNetwork):
-    """The cascade, as section 3 of the paper and its figure 4 describe it."""
+    """Implements the cascade of section 3 and figure 4 of the paper."""
 
     def heads(self, images: Towers) -> list[Towers]:
-        """Logits at 1/4, 1/8 and 1/16."""
+        """Computes the logits at 1/4, 1/8 and 1/16 of the image."""
         detail, quarter = [np.asarray(x, np.float64) for x in images], []
         for number in (1, 2, 3):
             detail = self._layer(detail, f"icnet/detail{number}", 2)
@@ -91,7 +91,7 @@ def test_names_and_shapes_of_what_a_pspnet_does_not_have():
 
 @pytest.fixture(scope="module")
 def step():
-    """A step of two uneven towers of a small encoder: values, what the graph gives, images and labels."""
+    """Runs a step of two towers of different sizes; returns values, results, images and labels."""
     images, labels = batch(*SHAPES)
     with pytest.MonkeyPatch.context() as patch, tf.Graph().as_default():
         patch.setitem(resnet.NETWORKS, ICNET.network, SMALL)
@@ -141,7 +141,7 @@ def test_predictions_have_the_size_of_the_images(step):
     _, outputs, images, _ = step
     for predicted, image, logits in zip(outputs["predictions"], images, outputs["heads"][0], strict=True):
         upsampled = reference.resize_bilinear(logits, *image.shape[1:3], GRID)
-        assert (predicted == upsampled.argmax(axis=-1)).mean() > 0.999  # but for ties within rounding
+        assert (predicted == upsampled.argmax(axis=-1)).mean() > 0.999  # except for ties within rounding
 
 
 def test_prediction_equals_float64(monkeypatch):
@@ -155,7 +155,7 @@ def test_prediction_equals_float64(monkeypatch):
             values = initialize(session)
             (actual,) = session.run(probabilities, feed)
     rng = np.random.default_rng(0)
-    for stride, depth in ((8, 128), (16, 512)):  # not in prediction, but the reference computes them
+    for stride, depth in ((8, 128), (16, 512)):  # absent from prediction, but the reference computes them
         values[f"resnet_v1_18/icnet/logits{stride}/weights"] = rng.normal(size=(1, 1, depth, CLASSES))
         values[f"resnet_v1_18/icnet/logits{stride}/biases"] = np.zeros(CLASSES)
     logits = ReferenceICNet(values, is_training=False).heads(images)[0][0]

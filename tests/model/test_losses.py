@@ -1,4 +1,4 @@
-"""Losses against float64 NumPy."""
+"""Compares the losses with float64 NumPy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _batch(*shapes: tuple[int, int, int], ignored: float = 0.3) -> tuple[list[np
 
 
 def _mean_loss(logits, labels, loss_type, **options):
-    """The loss over all towers and its gradient in the logits."""
+    """Computes the loss over all towers and its gradient with respect to the logits."""
     with tf.Graph().as_default():
         xs, feed = towers(logits)
         ys, more = towers(labels)
@@ -75,7 +75,7 @@ def test_certain_pixels_have_finite_gradients(loss_type):
     logits = np.zeros((1, 1, 2, CLASSES), np.float32)
     logits[0, 0, :, 1] = 200
     loss, (gradient,) = _mean_loss([logits], [np.int32([[[1, 0]]])], loss_type)
-    # The first pixel is right beyond float32's doubt, the second wrong by 200.
+    # In float32, p is 1 at the first pixel; at the second the loss is 200.
     np.testing.assert_allclose(loss, 100, rtol=1e-6)
     np.testing.assert_allclose(gradient[0, 0], [[0] * CLASSES, [-0.5, 0.5, 0, 0, 0]], atol=1e-6)
 
@@ -84,7 +84,7 @@ def test_focal_loss_keeps_its_digits_where_the_pixel_is_nearly_certain():
     logits, labels = [np.float32([[[[14.0, 0, 0, 0, 0]]]])], [np.int32([[[0]]])]
     negative_log_likelihood = np.float64(_mean_loss(logits, labels, "normal")[0])
     loss, _ = _mean_loss(logits, labels, "focal_2")
-    # 1 - p is 3e-6; as a difference of float32 values it would be wrong by 1 %.
+    # 1 - p is 3e-6; computed as a difference in float32 it would have an error of 1 %.
     expected = (1 - np.exp(-negative_log_likelihood)) ** 2 * negative_log_likelihood
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
@@ -112,7 +112,7 @@ def test_classes_that_do_not_count_alone_give_zero():
 
 
 def _hard(pixel_losses: np.ndarray, threshold: float, min_kept: int) -> np.ndarray:
-    """Which pixels are hard, by their probabilities one after the other."""
+    """Returns which pixels are hard, given the probabilities of their labels."""
     order = np.argsort(-pixel_losses)
     probabilities = np.exp(-pixel_losses[order])
     hard = np.zeros(len(pixel_losses), bool)

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the numbers of the ordinary run, without its activations."""
+"""Tests that gradient checkpointing gives the numbers of an ordinary run and keeps fewer activations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("small_resnet")
 
 
 def _require_same(actual: Step, expected: Step) -> None:
-    """Losses, running averages, and gradients to 1e-5 of the largest."""
+    """Compares losses and running averages, and gradients to 1e-5 of the largest value."""
     for name in ("loss", "auxiliary_loss", "weight_decay", "total_loss"):
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-6)
     for actual_by_name, expected_by_name in (
@@ -45,7 +45,7 @@ def _require_same(actual: Step, expected: Step) -> None:
 
 @pytest.fixture(scope="module")
 def ordinary(small_resnet) -> Step:
-    """A step of uneven towers that keeps its activations."""
+    """Runs a step that keeps all activations, with towers of different sizes."""
     return take_step(*batch(*UNEVEN_TOWERS))
 
 
@@ -54,7 +54,7 @@ def test_a_step_is_the_ordinary_one(ordinary, units):
     actual = take_step(*batch(*UNEVEN_TOWERS), replace(SAVING, checkpoint_units=units))
     _require_same(actual, ordinary)
     assert any(not np.array_equal(average, ordinary.values[name]) for name, average in actual.averages.items())
-    # Every convolution of a unit twice on its tower, and no gradient twice.
+    # Every convolution of a unit runs twice on its tower; no gradient runs twice.
     layers_in_units = 2 * sum(SMALL.units) + len(SMALL.units)
     for kind, indices in ordinary.devices.items():
         more = layers_in_units if kind == "Conv2D" else 0
@@ -80,7 +80,7 @@ def test_bfloat16():
 
 
 def _build(options, shapes=UNEVEN_TOWERS):
-    """The training graph in the default graph, and its feed."""
+    """Builds the training step in the default graph; returns it and its feed."""
     images, labels = batch(*shapes)
     (xs, feed), (ys, more) = towers(images), towers(labels)
     return training_graph.train_graph(xs, ys, ARCHITECTURE, options), feed | more
@@ -88,7 +88,7 @@ def _build(options, shapes=UNEVEN_TOWERS):
 
 @dataclass(frozen=True)
 class Course:
-    """Three steps of one tower: their losses; the graph, of which the tests only read."""
+    """Three steps of one tower: the losses, and the graph, which the tests do not change."""
 
     graph: tf.Graph
     training: training_graph.TrainGraph
@@ -107,7 +107,7 @@ def _course(options: training_graph.TrainingOptions) -> Course:
 
 @pytest.fixture(scope="module")
 def courses(small_resnet) -> tuple[Course, Course]:
-    """The ordinary course, and the one that saves memory."""
+    """Runs three steps without and with gradient checkpointing."""
     return _course(OPTIONS), _course(SAVING)
 
 
@@ -128,13 +128,13 @@ def test_running_averages_have_one_update_each(courses):
 
 
 def _segment(op: tf.Operation, units: int) -> str | None:
-    """The segment in which an operation of the first pass lies."""
+    """Returns the segment of an operation of the first pass."""
     match = UNIT.match(op.name)
     return f"{match[1]}/{(int(match[2]) - 1) // units}" if match else None
 
 
 def _kept_inside_segments(options) -> set[str]:
-    """Activations of the first pass that only their own segment uses there, and something outside it later on."""
+    """Finds first-pass activations that only their segment uses in the first pass, and other operations later."""
     with tf.Graph().as_default():
         graph, _ = _build(options)
         first_pass, step = needed_for(graph.total_loss.op), needed_for(graph.train_op)
@@ -171,7 +171,7 @@ def _variable(name: str, value: float) -> tf.Variable:
 
 
 def _times(name: str, value: float):
-    """A segment that multiplies every tower by a variable."""
+    """Returns a segment that multiplies every tower by a variable."""
 
     def segment(xs):
         factor = _variable(name, value)
@@ -181,7 +181,7 @@ def _times(name: str, value: float):
 
 
 def test_gradients_are_those_of_algebra():
-    """Of z = (a x)^2 through two segments, beside b z outside them, for two towers."""
+    """Uses z = (a x)^2 through two segments and b z outside them, for two towers."""
     x, a, b = np.array([2.0, -3.0]), 1.5, 0.5
     with tf.Graph().as_default():
         recomputation = Recomputation()
@@ -218,7 +218,7 @@ def test_without_segments_it_is_plain_differentiation():
 
 
 def test_no_variable_changes_before_the_second_pass_has_read_it():
-    """A segment whose gradient needs no output of its own: d(w x)/dw = x."""
+    """Uses a segment whose gradient does not depend on its output: d(w x)/dw = x."""
     with tf.Graph().as_default() as default:
         recomputation = Recomputation()
         [y] = recomputation.run(_times("w", 3.0), [tf.constant(2.0)])

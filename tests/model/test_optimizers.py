@@ -1,4 +1,4 @@
-"""Schedules, groups, optimizers and loss scaling against arithmetic in float64."""
+"""Compares schedules, groups, optimizers and loss scaling with float64 arithmetic."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _momentum(gradients, rate):
 
 
 def _adam(gradients, rate):
-    # Kingma & Ba 2015, the form of section 2 that folds the corrections into the rate.
+    # Kingma & Ba 2015, the form at the end of section 2, with the bias corrections in the rate.
     change, first, second = 0.0, 0.0, 0.0
     for step, gradient in enumerate(gradients, start=1):
         first = MOMENTUM * first + (1 - MOMENTUM) * gradient
@@ -90,7 +90,7 @@ def _adam(gradients, rate):
 
 
 def _rmsprop(gradients, rate):
-    # TensorFlow starts the mean square at one.
+    # TensorFlow initializes the mean square with one.
     change, square, velocity = 0.0, 1.0, 0.0
     for gradient in gradients:
         square = 0.9 * square + 0.1 * gradient**2
@@ -107,7 +107,7 @@ def test_two_steps_of_every_optimizer(name, expected):
         variables = _variables()
         gradient = tf.placeholder(tf.float32, [4, 3])
         rate = tf.placeholder(tf.float32, [])
-        # The pairs come in another order than the groups.
+        # The pairs are in another order than the groups.
         pairs = list(zip(tf.unstack(gradient), variables, strict=True))[::-1]
         groups = optimizers.group_by_multiplier(variables, _is_new, True)
         updates = optimizers.apply_gradients(pairs, groups, optimizer=name, learning_rate=rate, momentum=MOMENTUM)
@@ -127,12 +127,12 @@ def test_optimizer_names():
 
 
 def _scales(finite: list[bool], initial: float | None = None) -> list[tuple[float, int]]:
-    """(value, finite_steps) after each step."""
+    """Returns (value, finite_steps) after each step."""
     return [state[:2] for state in _states(finite, initial)]
 
 
 def _states(finite: list[bool], initial: float | None = None) -> list[tuple[float, int, int]]:
-    """(value, finite_steps, skipped_steps) after each step."""
+    """Returns (value, finite_steps, skipped_steps) after each step."""
     with tf.Graph().as_default():
         loss_scale = LossScale.create()
         is_finite = tf.placeholder(tf.bool, [])

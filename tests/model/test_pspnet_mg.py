@@ -1,4 +1,4 @@
-"""The network: the scopes of its new layers, and prediction."""
+"""Tests the scopes of new layers, and prediction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_scopes_match_whole_components():
 
 
 def test_forward_graph_of_unknown_sizes_equals_float64():
-    # Nothing but the averages bounds the activations: small images keep some probabilities away from 0 and 1.
+    # Only the running averages limit the activations; with small images some probabilities differ from 0 and 1.
     images = [x / 1000 for x in batch((1, 33, 41), (2, 40, 25))[0]]
     with tf.Graph().as_default():
         xs, feed = towers(images, known=False)
@@ -66,7 +66,7 @@ def test_forward_graph_of_unknown_sizes_equals_float64():
 @pytest.mark.parametrize("decoder", ["ppm", "upernet", "icnet"])
 @pytest.mark.parametrize(("order", "is_inside"), [("reduce_first", False), ("upsample_first", True)])
 def test_order_of_the_pyramid_with_every_decoder_that_has_one(decoder, order, is_inside):
-    """Between the layer's convolution and its normalization there is, or is not, an upsampling."""
+    """Checks whether there is an upsampling between the convolution and the normalization of a level."""
     architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, pyramid_order=order)
     with tf.Graph().as_default() as graph:
         pspnet_mg.forward_graph([tf.placeholder(tf.float32, [1, 64, 64, 3])], architecture)
@@ -84,7 +84,7 @@ def test_architecture_defaults_are_those_of_the_reference():
 
 
 def _training_logits(images, architecture, known=True):
-    """Logits of each head in training, by tower, and the gradient of their squares by variable."""
+    """Computes the logits of each head and tower in training, and the gradients of their squares by variable."""
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         xs, feed = towers(images, known=known)
@@ -99,7 +99,7 @@ def _training_logits(images, architecture, known=True):
             return session.run([[outputs.logits, *outputs.auxiliary], gradients], feed)
 
 
-# Smaller images would leave ICNet's last block so few values that rounding alone changes its gradients by percents.
+# With smaller images, ICNet's last block has so few values that rounding changes its gradients by several percent.
 @pytest.mark.parametrize(
     ("decoder", "output_stride", "heads", "size"),
     [("c1", 8, 2, (49, 41)), ("upernet", 16, 2, (49, 41)), ("icnet", 8, 3, (97, 81))],
@@ -114,7 +114,7 @@ def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, s
         joined = np.concatenate(several)
         assert joined.shape == (*images.shape[:3], CLASSES)
         np.testing.assert_allclose(joined, one[0], atol=1e-4 * np.abs(one[0]).max())
-    # By length: where rounding decides on which side of zero an activation lies, single values differ by much.
+    # Compare lengths: if rounding changes the sign before a ReLU, single values differ much.
     differences = [np.linalg.norm(several - one) for one, several in zip(alone[1], shared[1], strict=True)]
     assert np.linalg.norm(differences) < 1e-2 * np.linalg.norm([np.linalg.norm(one) for one in alone[1]])
 

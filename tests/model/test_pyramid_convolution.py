@@ -1,4 +1,4 @@
-"""The convolution of features and upsampled levels against the one of their concatenation, float64 and TensorFlow."""
+"""Compares the layer with a convolution of the concatenated levels, and with float64 NumPy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_interpolation_matrix_is_that_of_tensorflows_kernel(grid, known):
 
 
 def _layer_and_gradients(build, features, levels, known):
-    """Outputs, gradients in features, levels and variables, from a graph of its own."""
+    """Computes outputs and gradients of features, levels and variables in a new graph."""
     with tf.Graph().as_default():
         xs, feed = towers(features, known=known)
         ys = []
@@ -81,7 +81,7 @@ def _layer_and_gradients(build, features, levels, known):
 @pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_outputs_and_gradients_are_those_of_the_plain_layer(grid, known):
-    """Variables have the same names and, at the start, the same values."""
+    """Both layers have the same variable names and initial values."""
 
     def plain(xs, levels):
         upsampled = [resizing.resize_bilinear(level, xs, grid) for level in levels]

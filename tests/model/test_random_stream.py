@@ -1,4 +1,4 @@
-"""The stream of random numbers that all towers share, through the dropout that draws from it."""
+"""Tests the random numbers that all towers share, by means of dropout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_dropout_is_a_function_of_the_seed():
             )
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(np.unique(first), [0, 1 / 0.9], rtol=1e-6)
-    # Of 6000 values, the share kept deviates by 0.0039; two independent masks disagree in 18 %, deviating by 0.005.
+    # With 6000 values, the share kept is 0.9 +- 0.0039; independent masks differ in a share of 0.18 +- 0.005.
     masks = [image for y in (first, later, other) for image in y > 0]
     for index, mask in enumerate(masks):
         assert abs(mask.mean() - 0.9) < 0.02
@@ -52,7 +52,7 @@ def test_dropout_of_an_image_is_that_of_its_place_in_the_whole_batch(counts, sha
 
 
 def test_dropout_of_towers_of_different_sizes():
-    """The stream goes on where the tower before ended, whatever its size."""
+    """Each tower starts where the previous one ends, for any size."""
     first, second, long = random_arrays((2, 3, 5, 8), (1, 7, 4, 8), (1, 2 * 3 * 5 + 7 * 4, 8))
     with tf.Graph().as_default():
         seed = tf.constant([3, 5], tf.int64)

@@ -1,4 +1,4 @@
-"""The matrix of averages over regions, for sizes known when the graph is built and for others."""
+"""Tests the matrix of averages over regions, for static and for unknown sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BINS = (1, 2, 3, 6)
 
 
 def by_loop(height: int, width: int, bins: int) -> np.ndarray:
-    """float64 [bins * bins, height * width]: PyTorch's regions, from floor(i L / bins) to ceil((i + 1) L / bins)."""
+    """Builds float64 [bins * bins, height * width]; region i spans floor(i L / bins) to ceil((i + 1) L / bins)."""
     matrix = np.zeros((bins, bins, height, width))
     for row in range(bins):
         for column in range(bins):
@@ -26,7 +26,7 @@ def by_loop(height: int, width: int, bins: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def computed():
-    """A function of height, width and bins, by one graph for all sizes."""
+    """Returns a function of height, width and bins that runs one graph for all sizes."""
     with tf.Graph().as_default(), tf.Session() as session:
         height, width = tf.placeholder(tf.int32, []), tf.placeholder(tf.int32, [])
         matrices = {bins: region_averages(height, width, bins) for bins in BINS}

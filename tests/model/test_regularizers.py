@@ -1,4 +1,4 @@
-"""Weight decay against float64 formulas written from the definitions."""
+"""Compares weight decay with float64 formulas written from the definitions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _is_new(name: str) -> bool:
 
 
 def _penalty(mode: int, weights: np.ndarray, start: np.ndarray) -> float:
-    """The backbone's penalty in float64, filter by filter."""
+    """Computes the penalty of the backbone in float64, filter by filter."""
     weights, start = weights.astype(np.float64), start.astype(np.float64)
     if mode == 0:
         return (weights**2).sum()
@@ -50,7 +50,7 @@ def _penalty(mode: int, weights: np.ndarray, start: np.ndarray) -> float:
     total = 0.0
     for c in range(weights.shape[-1]):
         w, w0 = weights[..., c].ravel(), start[..., c].ravel()
-        # Pythagoras: the squared length less that of the part along w0.
+        # Pythagoras: the squared length minus that of the part parallel to w0.
         along = (w @ w0) ** 2 / (w0 @ w0) if w0.any() else 0.0
         total += w @ w - along
     return total * (weights[..., 0].size ** 0.5 if mode == 2 else 1.0)
@@ -70,7 +70,7 @@ def _build(values, mode, starting_points):
 
 
 def _decay(values, mode, starting_points):
-    """The decay, and its gradient in every variable that has one."""
+    """Returns the decay and its gradients by variable; variables without a gradient are left out."""
     with tf.Graph().as_default():
         variables, decay = _build(values, mode, starting_points)
         gradients = dict(zip(values, decay.add_gradients([None] * len(variables), variables), strict=True))
@@ -79,7 +79,7 @@ def _decay(values, mode, starting_points):
 
 
 def _central_differences(function, weights: np.ndarray, step: float = 1e-3) -> np.ndarray:
-    """The gradient of a quadratic function: exact, but for rounding."""
+    """Computes the gradient of a quadratic function, exact except for rounding."""
     gradient = np.zeros(weights.shape)
     for position in np.ndindex(weights.shape):
         shift = np.zeros(weights.shape)
@@ -164,7 +164,7 @@ def test_gradient_of_the_decay_waits_for_that_of_the_loss_and_for_the_value():
 @pytest.mark.parametrize("mode", [1, 2, 3])
 @pytest.mark.parametrize(
     ("present", "found"),
-    [(BACKBONE[:1], "'net/block1/weights' has"), ((), "'net/conv1/weights' and 1 more has")],
+    [(BACKBONE[:1], "'net/block1/weights' has"), ((), "'net/conv1/weights' (and 1 more) has")],
 )
 def test_missing_starting_point_is_named(mode, present, found):
     starts = {name: value for name, value in _starting_points().items() if name in present}

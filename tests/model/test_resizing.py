@@ -1,4 +1,4 @@
-"""Resizing against float64 NumPy and SciPy."""
+"""Compares resizing with float64 NumPy and SciPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders: unit plans by hand, the checkpoint's names, and dense output against strided output."""
+"""Tests the encoders: unit plans, variable names, and that dense output, subsampled, equals strided output."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import resnet
+from model import choices, resnet
 from tests.differences import relative_difference
 from tests.model.sessions import open_session, towers
 
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 UNITS = {"resnet_v1_50": (3, 4, 6, 3), "resnet_v1_101": (3, 4, 23, 3)}
 
-# (stride, dilation of the 3x3 layer) of the first, the middle and the last unit of each block.
+# By block: (stride, dilation of the 3x3 layer) of the first, the middle and the last unit.
 PLAIN, STRIDED, BY_2, BY_4 = (1, 1), (2, 1), (1, 2), (1, 4)
 STRIDE_FIRST = {
     8: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [BY_2] * 3, [BY_4] * 3],
@@ -46,7 +46,7 @@ def test_plan(network, convention, output_stride):
     blocks = resnet.plan_blocks(network, convention, output_stride)
     for block, (units, count) in enumerate(zip(blocks, UNITS[network], strict=True)):
         first, middle, last = PLANS[convention][output_stride][block]
-        # In the `caffe` convention the 3x3 layer comes after the one with the stride.
+        # In the `caffe` convention the 3x3 layer comes after the strided layer.
         rates = [unit.next_rate if convention == "caffe" else unit.rate for unit in units]
         strides = [unit.stride for unit in units]
         assert list(zip(strides, rates, strict=True)) == [first, *[middle] * (count - 2), last]
@@ -69,7 +69,7 @@ def test_scope_of_the_layer_after_a_block(network, block, scope):
 
 
 def _with_batch_norm(weights: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Shapes by name of convolutions without biases and their batch normalization."""
+    """Returns the shapes by name of convolutions without biases and their batch normalization."""
     shapes = {}
     for scope, shape in weights.items():
         shapes[f"{scope}/weights"] = shape
@@ -113,7 +113,7 @@ def _variable_shapes(network: str, *, stem: str = "conv7"):
 def test_names_of_resnet_50_are_those_of_slim():
     shapes = _variable_shapes("resnet_v1_50")
     assert shapes == _with_batch_norm(_weights((3, 4, 6, 3), bottleneck=True))
-    # What slim's own resnet_v1_50 builds without its classifier, and a sample from its published checkpoint.
+    # The variables of slim's resnet_v1_50 without its classifier, and some from its published checkpoint.
     assert len(shapes) == 265
     assert shapes["block4/unit_1/bottleneck_v1/shortcut/weights"] == [1, 1, 1024, 2048]
     assert shapes["block2/unit_4/bottleneck_v1/conv2/weights"] == [3, 3, 128, 128]
@@ -146,7 +146,7 @@ def test_names_of_the_three_convolution_stems(stem, narrow, wide):
 
 
 def _encode(images, network, convention, output_strides, known=True):
-    """Endpoints of one set of weights at several output strides; averages normalize."""
+    """Computes the endpoints at several output strides with the same weights, normalizing with running averages."""
     with tf.Graph().as_default():
         tf.set_random_seed(3)
         xs, feed = towers(images, known=known)
@@ -167,7 +167,7 @@ def _encode(images, network, convention, output_strides, known=True):
 
 
 def _frozen_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Batch moments of a subsampled map are others: the algebra holds for a fixed normalization.
+    # Only for a fixed normalization: subsampling changes the moments of the batch.
     batch_norm = resnet.layers.batch_norm
     monkeypatch.setattr(resnet.layers, "batch_norm", lambda xs: batch_norm(xs, is_training=False))
 
@@ -177,15 +177,15 @@ def image() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 50, (1, 65, 49, 3)).astype(np.float32)
 
 
-# In the `reference` convention the first dilated 3x3 layer has the dilation of those after it: by design
-# the equality is lost.
+# In the `reference` convention the first dilated 3x3 layer has the dilation of the layers after it, so the
+# outputs differ by design.
 @pytest.mark.parametrize("convention", ["slim", "caffe", "contracted"])
 @pytest.mark.parametrize("bottleneck", [True, False])
 def test_subsampled_dense_output_is_the_output_at_nominal_stride(
     bottleneck, convention, image, monkeypatch, record_property
 ):
     network, depth = "resnet_v1_18", 64
-    monkeypatch.setitem(resnet.NETWORKS, network, resnet.ResNet((2, 2, 2, 2), (16, 24, 40, depth), bottleneck))
+    monkeypatch.setitem(resnet.NETWORKS, network, choices.ResNet((2, 2, 2, 2), (16, 24, 40, depth), bottleneck))
     _frozen_batch_norm(monkeypatch)
     dense, middle, nominal = _encode([image], network, convention, (8, 16, 32))
     expected = nominal["block4"][0]

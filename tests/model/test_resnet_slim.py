@@ -1,7 +1,7 @@
-"""The encoders against tf_slim's ResNet-v1, every endpoint, from a checkpoint that slim's graph wrote.
+"""Compares every endpoint of the encoders with tf_slim's ResNet-v1, from a checkpoint that slim's graph wrote.
 
-tf_slim's batch normalization needs a Keras that TensorFlow no longer ships; tf-keras has it. So the normalization is
-not this package's, and its fused kernel is fed by Keras.
+tf_slim's batch normalization needs a Keras layer that TensorFlow no longer includes; tf-keras has it. The normalization
+that the tests compare with is therefore independent of this package.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tests.differences import relative_difference
 from tests.model.sessions import open_session
 from tests.model.training_step import initialize
 
-# Of the deeper two, which differ by their units alone, the dense one.
+# The two deeper networks differ only in their number of units: test only their dense output.
 OUTPUT_STRIDES = {"resnet_v1_50": (8, 16, 32), "resnet_v1_101": (8,), "resnet_v1_152": (8,)}
-# conv1, three layers and the sum of each unit, four shortcuts, four blocks.
+# conv1; three layers and the sum of each unit; four shortcuts; four blocks.
 NUM_ENDPOINTS = {
     "resnet_v1_50": 1 + 4 * 16 + 4 + 4,
     "resnet_v1_101": 1 + 4 * 33 + 4 + 4,
@@ -41,7 +41,7 @@ IMAGE = np.random.default_rng(0).normal(0, 50, (1, 66, 49, 3)).astype(np.float32
 
 @dataclass(frozen=True)
 class SlimNetwork:
-    """A network of tf_slim: its name, its checkpoint, and its endpoints by output stride and name."""
+    """A network of tf_slim: name, checkpoint, and endpoints by output stride and name."""
 
     name: str
     prefix: str
@@ -49,7 +49,7 @@ class SlimNetwork:
 
 
 def _slim_endpoints(network: str, prefix: str) -> dict[int, dict[str, np.ndarray]]:
-    """Builds slim's graph at its output strides, draws its variables, writes them and runs it."""
+    """Builds slim's graph at each output stride, draws and saves its variables, and runs it."""
     with tf.Graph().as_default():
         endpoints = {}
         for output_stride in OUTPUT_STRIDES[network]:
@@ -69,8 +69,8 @@ def _slim_endpoints(network: str, prefix: str) -> dict[int, dict[str, np.ndarray
 
 @contextmanager
 def _working_slim() -> Iterator[None]:
-    """Gives tf_slim back the layer that its batch normalization looks for where TensorFlow once had it."""
-    # Each layer searches the set of all variables, and their hashing is ten times faster without tensor equality.
+    """Restores the layer that tf_slim's batch normalization expects in TensorFlow."""
+    # Each layer looks up variables in a set; hashing is ten times faster without tensor equality.
     tf.disable_tensor_equality()
     try:
         with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
@@ -91,7 +91,7 @@ def slim_network(request) -> Iterator[SlimNetwork]:
 
 
 def _record_endpoints(patch: pytest.MonkeyPatch) -> dict[str, tf.Tensor]:
-    """The last result of a normalization or ReLU by variable scope, filled while a graph is built."""
+    """Records the last output of a normalization or ReLU by variable scope while a graph is built."""
     recorded = {}
 
     def recording(layer):

@@ -1,4 +1,4 @@
-"""Synchronized batch normalization against float64 NumPy, TensorFlow's fused kernel, and algebra."""
+"""Compares synchronized batch normalization with float64 NumPy, TensorFlow's fused kernel and algebra."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _variables() -> dict[str, tf.Variable]:
 
 
 def _batch_norm_and_gradients(arrays, dys, gamma, beta, dtype=tf.float32, known=True):
-    """Outputs, d_inputs, d_gamma, d_beta and the averages after one step, from a graph of its own."""
+    """Computes outputs, d_inputs, d_gamma, d_beta and the running averages after one step, in a new graph."""
     with tf.Graph().as_default():
         xs, feed = towers(arrays, dtype, known)
         ys = layers.batch_norm(xs, decay=DECAY)
@@ -47,8 +47,8 @@ def _batch_norm_and_gradients(arrays, dys, gamma, beta, dtype=tf.float32, known=
     return outputs[0], dxs, d_gamma, d_beta, averages
 
 
-# Shares of the largest value. At mean 1000 float32's own numbers are 6e-5 apart, which the mean of the batch and all
-# that is taken from it feel; E[x^2] - E[x]^2 would be wrong by a tenth.
+# Relative to the largest value. At mean 1000, float32 numbers are 6e-5 apart, which limits the precision of the mean
+# and of everything computed from it. E[x^2] - E[x]^2 would have an error of a tenth.
 NAMES = ("y", "dx", "dgamma", "dbeta", "running mean", "running variance")
 BOUNDS = {
     0.0: dict.fromkeys(NAMES, 3e-6),
@@ -79,7 +79,7 @@ def test_equals_float64_over_all_towers(num_towers, known, mean, record_property
         assert difference < BOUNDS[mean][name], name
 
 
-# The inputs are exact in the narrow type; the bounds are its rounding of outputs of at most about 5.
+# The inputs are exact in the narrow dtype; the bounds are its rounding of outputs up to about 5.
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize(("dtype", "spacing"), [(tf.bfloat16, 2.0**-8), (tf.float16, 2.0**-11)])
 @pytest.mark.parametrize("num_towers", [1, 3, 8])
@@ -106,7 +106,7 @@ def test_equals_tensorflows_kernel_on_the_concatenated_batch(num_towers, record_
     ys, dxs, d_gamma, d_beta, (moving_mean, moving_variance) = _batch_norm_and_gradients(xs, dys, gamma, beta)
 
     def pixels(arrays: list[np.ndarray]) -> np.ndarray:
-        """Towers of different height and width have no batch in common, but their pixels have."""
+        """Flattens pixels: towers of different height and width cannot be concatenated, but their pixels can."""
         return np.concatenate([array.reshape(1, -1, 1, CHANNELS) for array in arrays], axis=1)
 
     with tf.Graph().as_default():
@@ -183,7 +183,7 @@ def test_operations_run_on_the_device_of_their_tower():
         dxs = tf.gradients(ys, xs, colocate_gradients_with_ops=True)
         assert [device_of(y) for y in ys] == [0, 1, 2, 3]
         assert [device_of(dx) for dx in dxs] == [0, 1, 2, 3]
-        # Moments, normalization and the gradient of the moments; the gradient of normalization.
+        # FusedBatchNormV3 computes moments, normalization and the gradient of the moments.
         for kind, per_tower in (("FusedBatchNormV3", 3), ("FusedBatchNormGradV3", 1)):
             kernels = [op for op in graph.get_operations() if op.type == kind]
             assert sorted(device_of(op.outputs[0]) for op in kernels) == sorted([0, 1, 2, 3] * per_tower)

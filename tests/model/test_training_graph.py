@@ -1,4 +1,4 @@
-"""The graph of a training step: what each option does."""
+"""Tests what each option of the training step does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plain_step(small_batch) -> Step:
 
 
 def _build(arrays, options=OPTIONS, **arguments):
-    """The training graph in the default graph, and its feed."""
+    """Builds the training step in the default graph; returns it and its feed."""
     (xs, feed), (ys, more) = towers(arrays[0]), towers(arrays[1])
     graph = training_graph.train_graph(xs, ys, ARCHITECTURE, options, **arguments)
     return graph, feed | more
@@ -43,7 +43,7 @@ def _build(arrays, options=OPTIONS, **arguments):
 
 @dataclass(frozen=True)
 class Training:
-    """Six steps of a finalized graph: what its weights were given, what they were by name, and the losses."""
+    """Six steps of a finalized graph: the initial weights, the final weights by name, and the losses."""
 
     values: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
@@ -53,7 +53,7 @@ class Training:
 
 @pytest.fixture(scope="module")
 def training(small_resnet) -> Training:
-    # The right half of every image is another class, and brighter.
+    # The right half of every image has another class and is brighter.
     right = np.broadcast_to(np.arange(33) > 16, (2, 33, 33))
     images = np.where(right[..., np.newaxis], 100.0, -100.0).astype(np.float32) * np.ones(3, np.float32)
     with tf.Graph().as_default() as default:
@@ -97,7 +97,8 @@ def test_labels_shrunk_to_the_logits(small_batch):
 
 def test_unknown_new_layer_is_refused(small_batch):
     options = replace(OPTIONS, new_layer_names=("logits", "block4/unit_9"))
-    with tf.Graph().as_default(), pytest.raises(LayerNameError, match="'block4/unit_9' is no layer .* psp"):
+    words = "--new_layer_names: 'block4/unit_9' .* resnet_v1_18.* psp"
+    with tf.Graph().as_default(), pytest.raises(LayerNameError, match=words):
         _build(small_batch, options)
 
 
@@ -135,7 +136,7 @@ def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step):
 
 
 def _decay_report(small_batch, **options):
-    """(mode, rate) by name of variable, and the names whose starting points were asked for."""
+    """Returns (mode, rate) by variable name, and the names whose pre-trained values were requested."""
     asked = []
 
     def starting_points(variables):
@@ -187,7 +188,7 @@ def test_bfloat16_step(small_batch, plain_step):
         assert cosine > 0.95
 
 
-# Convolutions in float16 have no fast kernel on most processors.
+# Most processors have no fast kernel for float16 convolutions.
 @pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
 def test_float16_skips_a_step_whose_gradients_overflow():
@@ -209,7 +210,7 @@ def test_float16_skips_a_step_whose_gradients_overflow():
     assert (skipped["global_step"], stepped["global_step"]) == (1, 2)
     assert (skipped["loss_scale/skipped_steps"], stepped["loss_scale/skipped_steps"]) == (1, 1)
     for name in trainable:
-        # The first step is left out, optimizer and all.
+        # The first step is skipped, including the state of the optimizer.
         np.testing.assert_array_equal(skipped[name], values[name])
         np.testing.assert_array_equal(skipped[f"{name}/Momentum"], 0)
         assert np.isfinite(stepped[name]).all()
@@ -217,7 +218,7 @@ def test_float16_skips_a_step_whose_gradients_overflow():
     logits, _ = ReferenceNetwork(values).logits(images)
     valid = labels[0] != 255
     np.testing.assert_allclose(loss, reference.pixel_cross_entropy(logits[0], labels[0]).mean(), rtol=0.01)
-    # A bias reaches every pixel unchanged: its gradient is the mean of probability less truth.
+    # A bias is added to every pixel, so its gradient is the mean of (probability - truth).
     errors = np.exp(reference.log_softmax(logits[0]))[valid] - np.eye(CLASSES)[labels[0][valid]]
     gradient = stepped[f"{NETWORK}/logits/biases/Momentum"]
     np.testing.assert_allclose(gradient, errors.mean(axis=0), atol=0.01)
@@ -225,7 +226,7 @@ def test_float16_skips_a_step_whose_gradients_overflow():
 
 @pytest.fixture(scope="module")
 def dropout_losses(small_batch) -> list[list[dict[str, float]]]:
-    """The losses of the first two steps at rate 0, in each of two sessions; without the auxiliary head."""
+    """Returns the losses of the first two steps at rate 0, in each of two sessions, without the auxiliary head."""
     with tf.Graph().as_default():
         graph, feed = _build(small_batch, replace(OPTIONS, dropout=True, has_aux_loss=False))
         assert not [v for v in tf.model_variables() if "aux_logits" in v.op.name or "block3/unit_2" in v.op.name]

@@ -1,4 +1,4 @@
-"""The central claim: any list of towers computes what one tower with all images would, and that is right."""
+"""Tests the central claim: any list of towers computes what one tower with all images does, and correctly."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ DECAY_RATE = OPTIONS.weight_decay_rate
 
 @pytest.fixture(scope="module")
 def whole_batch() -> tuple[np.ndarray, np.ndarray]:
-    """Four images and labels of 33 x 33 pixels; the last two have more ignored pixels than the first two."""
+    """Creates four images and labels of 33 x 33 pixels; the last two have more ignored pixels than the first two."""
     images, labels = batch((2, 33, 33), (2, 33, 33))
     return np.concatenate(images), np.concatenate(labels)
 
 
 @pytest.fixture(scope="module")
 def one_tower(whole_batch) -> Step:
-    """All four images on one tower, with dropout in both heads."""
+    """Runs a step with all four images on one tower, with dropout in both heads."""
     images, labels = whole_batch
     return take_step([images], [labels], DROPOUT)
 
 
 @pytest.fixture(scope="module", params=[(3, 1), (1, 2, 1), (1, 1, 1, 1)], ids=str)
 def several_towers(request, whole_batch) -> tuple[int, Step]:
-    """The number of towers, and a step in which they share out the four images; the graph of three knows no sizes."""
+    """Runs a step that splits the four images into towers; the graph of three towers has unknown sizes."""
     images, labels = whole_batch
     counts = request.param
     ends = np.cumsum(counts)[:-1]
@@ -43,7 +43,7 @@ def several_towers(request, whole_batch) -> tuple[int, Step]:
 
 
 def _relative_errors(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, float]:
-    """Largest difference by name, relative to the largest value of the variable."""
+    """Returns the largest difference by name, relative to the largest value of the variable."""
     assert set(actual) == set(expected)
     return {name: relative_difference(actual[name], e) for name, e in expected.items()}
 
@@ -80,7 +80,7 @@ def test_running_averages_are_those_of_one_tower(several_towers, one_tower):
 
 def test_every_tower_convolves_on_its_own_device(several_towers, one_tower):
     # 20 convolutions of the encoder, 4 of the pyramid, 2 of the head and 2 of the auxiliary head. The gradients of
-    # the 8 dilated ones are convolutions and matrix products where the processor lacks kernels for them.
+    # the 8 dilated ones are convolutions and matrix products if the processor has no kernels for them.
     lacking = 0 if dilated_convolution._cpu_has_float32_kernels() else 8
     expected = {"Conv2D": 28 + lacking, "Conv2DBackpropFilter": 28 - lacking, "Conv2DBackpropInput": 28 - lacking}
     for num_towers, step in ((1, one_tower), several_towers):
@@ -102,7 +102,7 @@ def uneven_batch() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def uneven_towers(uneven_batch) -> Step:
-    """Towers that differ in images, height, width and ignored pixels, in a graph that knows no sizes."""
+    """Runs towers that differ in batch size, height, width and ignored pixels, in a graph with unknown sizes."""
     images, labels = uneven_batch
     return take_step(images, labels, known=False)
 
@@ -134,7 +134,7 @@ def test_running_averages_of_uneven_towers_equal_float64(uneven_batch, uneven_to
     ["/conv1/weights", "block3/", "/BatchNorm/gamma", "/BatchNorm/beta", "psp/", "aux_logits/"],
 )
 def test_gradients_of_uneven_towers_equal_float64(part, uneven_batch, uneven_towers):
-    # The derivative along a random direction in the variables of one part, by central differences in float64.
+    # The derivative along a random direction of one part's variables, by central differences in float64.
     images, labels = uneven_batch
     names = [name for name in uneven_towers.gradients if part in name]
     rng = np.random.default_rng(0)

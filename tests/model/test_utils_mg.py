@@ -1,4 +1,4 @@
-"""Layers over tower lists against float64 NumPy, SciPy and algebra."""
+"""Compares layers over tower lists with float64 NumPy, SciPy and algebra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.model.sessions import device_of, open_session, random_arrays, run, to
 
 
 def _convolve(arrays, known=True, **arguments):
-    """Outputs of a convolution, and its weights and biases by name."""
+    """Returns the outputs of a convolution, and its weights and biases by name."""
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         xs, feed = towers(arrays, known=known)
@@ -64,7 +64,7 @@ def test_strided_output_is_subsampled_dense_output(size, kernel_size):
 def test_a_stride_together_with_a_dilation_is_refused():
     with tf.Graph().as_default():
         xs, _ = towers(random_arrays((1, 8, 8, 3)))
-        words = "block/layer: stride 2 together with rate 3, whose gradient CPUs do not compute: give one of them as 1"
+        words = "^block/layer: stride 2 and rate 3 .*: set one of them to 1"
         with tf.variable_scope("block"), pytest.raises(ValueError, match=words):
             layers.conv2d(xs, 4, 3, 2, 3, scope="layer")
 
@@ -141,7 +141,7 @@ def test_initializers(initializer, deviation, is_uniform):
     weights = variables["layer/weights"]
     np.testing.assert_allclose(weights.std(), deviation, rtol=0.02)
     np.testing.assert_allclose(weights.mean(), 0, atol=deviation / 100)
-    # A uniform distribution ends at sqrt(3) deviations; 73728 normal values reach beyond 3.5.
+    # A uniform distribution ends at sqrt(3) standard deviations; 73728 normal values exceed 3.5.
     assert (abs(weights).max() <= 3**0.5 * deviation * 1.001) == is_uniform
     assert is_uniform or abs(weights).max() > 3.5 * deviation
 
@@ -176,7 +176,7 @@ def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height,
             layers.adaptive_avg_pool(xs, [bins])[0][0],
             tf.nn.avg_pool2d(xs[0], window, window, "VALID"),
         )
-        # Away from zero, the sum of gradients differs too if a pixel is missed or counted twice.
+        # With gradients away from zero, their sum shows pixels that are missed or counted twice.
         results = run([pooled, plain, tf.gradients(pooled**2, xs), tf.gradients(plain**2, xs)], feed)
     np.testing.assert_allclose(results[0], results[1], atol=1e-6)
     np.testing.assert_allclose(results[2], results[3], atol=1e-6)
@@ -185,7 +185,7 @@ def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height,
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
 def test_pooling_and_resizing_keep_the_dtype_and_sum_in_float32(dtype):
-    # The sum of 64 x 64 values of 100 lies beyond float16's 65504.
+    # The sum of 64 x 64 values of 100 exceeds the float16 maximum, 65504.
     arrays = [np.full((1, 64, 64, 2), 100, np.float32)]
     with tf.Graph().as_default():
         xs, feed = towers(arrays, dtype)

@@ -1,4 +1,4 @@
-"""One training step of a small network from given values, with every gradient brought to light."""
+"""Runs one training step of a small network from given values and returns every gradient."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import resnet, training_graph
+from model import choices, training_graph
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions
 from tests.model.sessions import device_of, open_session, towers
@@ -19,12 +19,12 @@ CLASSES = 3
 ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
 OPTIONS = TrainingOptions(dropout=False)
 
-# With units of both kinds, with and without a convolution in the shortcut.
-SMALL = resnet.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
+# It has units with and without a convolution in the shortcut.
+SMALL = choices.ResNet((1, 2, 1, 1), (8, 16, 24, 32), bottleneck=False)
 
 
 def batch(*shapes: tuple[int, int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Images float32 [N, H, W, 3] and labels int32 [N, H, W] with ignored pixels, per tower of `shapes`."""
+    """Draws images float32 [N, H, W, 3] and labels int32 [N, H, W] with ignored pixels, per tower of `shapes`."""
     rng = np.random.default_rng(4)
     images = [rng.normal(0, 60, (*shape, 3)).astype(np.float32) for shape in shapes]
     labels = [rng.integers(0, CLASSES, shape).astype(np.int32) for shape in shapes]
@@ -43,12 +43,12 @@ def _values(name: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def model_values() -> dict[str, np.ndarray]:
-    """A float32 value for every model variable of the default graph, a function of its name."""
+    """Returns a float32 value for every model variable of the default graph; it depends only on the name."""
     return {v.op.name: _values(v.op.name, v.shape.as_list()).astype(np.float32) for v in tf.model_variables()}
 
 
 def initialize(session: tf.Session) -> dict[str, np.ndarray]:
-    """Gives the model variables `model_values`, the others their initial values; returns the former."""
+    """Sets the model variables to `model_values`, initializes the others, and returns the values."""
     values = model_values()
     assign, feed = slim.assign_from_values(values)
     session.run(tf.global_variables_initializer())
@@ -58,7 +58,7 @@ def initialize(session: tf.Session) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step from `values` gave; gradients and running averages by the variable's name.
+    """The results of one step from `values`; gradients and running averages are by variable name.
 
     `devices` has, by type of convolution kernel, the device index of every operation of that type.
     """
@@ -80,7 +80,7 @@ def take_step(
     options: TrainingOptions = OPTIONS,
     known: bool = True,
 ) -> Step:
-    """Runs `train_op` once, at rate 0 and with momentum: the accumulators then hold the gradients."""
+    """Runs `train_op` once with rate 0 and momentum, so that the accumulators hold the gradients."""
     with tf.Graph().as_default():
         (xs, feed), (ys, more) = towers(images, known=known), towers(labels)
         graph = training_graph.train_graph(xs, ys, ARCHITECTURE, replace(options, optimizer="mom"))

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
-from model import resnet
+from model import choices
 from model.pspnet_mg import Architecture, forward_graph
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
@@ -22,7 +22,7 @@ SIZE = 32
 NETWORK = "resnet_v1_18"
 
 # Takes the place of ResNet-18 where a test needs a network, but not that one.
-NARROW = resnet.ResNet((1, 1, 1, 1), (16, 32, 64, 128), bottleneck=False)
+NARROW = choices.ResNet((1, 1, 1, 1), (16, 32, 64, 128), bottleneck=False)
 
 
 def tiny_config(data_dir: str, log_dir: str, **changes) -> TrainConfig:
@@ -82,7 +82,7 @@ def write_checkpoint(prefix: str, values: Mapping[str, np.ndarray], version: int
     return prefix
 
 
-def resnet_values(network: str = NETWORK, size: resnet.ResNet = NARROW, seed: int = 0) -> dict[str, np.ndarray]:
+def resnet_values(network: str = NETWORK, size: choices.ResNet = NARROW, seed: int = 0) -> dict[str, np.ndarray]:
     """Random weights of a classification ResNet of basic units, by slim's names, its classifier included."""
     rng = np.random.default_rng(seed)
     values: dict[str, np.ndarray] = {}

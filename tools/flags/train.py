@@ -6,10 +6,11 @@ implementation. Switches take 0 or 1.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from model import choices
+from model.choices import DECODERS, INITIALIZERS, LOSS_TYPES, OPTIMIZERS, OUTPUT_STRIDES, POOL_PADDINGS
 from tools.errors import FlagError
 from tools.flags.checks import (
     UNUSED_IN_INFERENCE,
@@ -36,16 +37,8 @@ from tools.flags.parsing import (
     window_size,
 )
 
-# Known to the model, listed here so that flags are parsed without TensorFlow; a test holds the two equal.
-NETWORKS = ("resnet_v1_50", "resnet_v1_101", "resnet_v1_152", "resnet_v1_18", "resnet_v1_34")
-DECODERS = ("ppm", "c1", "upernet", "icnet")
-STRIDE_CONVENTIONS = ("reference", "slim", "caffe", "contracted", "mmseg")
-POOL_PADDINGS = ("same", "symmetric")
-RESIZE_GRIDS = ("half_pixel", "align_corners", "legacy")
-OUTPUT_STRIDES = (8, 16, 32)
-INITIALIZERS = ("he", "xavier")
-OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
-FLOAT_TYPES = ("32", "16", "bf16")
+NETWORKS, STRIDE_CONVENTIONS = tuple(choices.NETWORKS), tuple(choices.STRIDE_CONVENTIONS)
+RESIZE_GRIDS, FLOAT_TYPES = tuple(choices.RESIZE_GRIDS), tuple(choices.FLOAT_TYPES)
 UPSAMPLINGS = (1, 2, 3, 4)
 DEVICES = ("auto", "cpu", "gpu")
 # In place of a step: that of the newest sound snapshot.
@@ -54,7 +47,6 @@ LATEST: Literal["latest"] = "latest"
 BEST, LAST = WORDS_FOR_SNAPSHOTS
 # In the name of a run that was set aside for another of the same name.
 EARLIER_RUN = ".earlier-"
-LOSS_TYPES = re.compile(r"normal|ohem|focal_\d+(\.\d+)?")
 
 _DEVICE_HELP = "what computes; auto: GPUs, or CPUs on a machine without any; gpu: stops without GPUs"
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from database.datasets import Dataset, custom_dataset
 from database.input_range import InputRange
-from model import resnet
+from model import choices
 from model.pspnet_mg import Architecture
 from tools.checkpoints import checkpoint
 from tools.errors import CheckpointError, FlagError
@@ -219,11 +219,11 @@ def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
 def _foreign_network(prefix: str, wanted: str | None) -> tuple[str, int, str]:
     """The network, number of classes and stem that a checkpoint's variables tell of."""
     shapes = checkpoint.variable_shapes(prefix)
-    network = next((name for name in resnet.NETWORKS if f"{name}/logits/weights" in shapes), str(wanted))
+    network = next((name for name in choices.NETWORKS if f"{name}/logits/weights" in shapes), str(wanted))
     logits = shapes.get(f"{network}/logits/weights")
     if logits is None or f"{network}/psp/pool1/weights" not in shapes:
         raise CheckpointError(
             f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers) and no configuration "
             "stands beside it: give a snapshot that train.py wrote"
         )
-    return network, logits[-1], resnet.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]
+    return network, logits[-1], choices.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]

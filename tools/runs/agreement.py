@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from database.datasets import Dataset
-from model import resnet
+from model import choices
 from tools.errors import FlagError
 from tools.flags.train import TrainConfig, WeightsConfig
 from tools.runs.data_checksums import DataChecksums
@@ -61,7 +61,7 @@ HELD_BY_CONTENT = frozenset(
 _RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
     "network": lambda record: record.architecture.network,
     "decoder": lambda record: record.architecture.decoder,
-    "three_convs_beginning": lambda record: int(record.architecture.stem != resnet.STEM_OF_SWITCH[False]),
+    "three_convs_beginning": lambda record: int(record.architecture.stem != choices.STEM_OF_SWITCH[False]),
     "pool_padding": lambda record: record.architecture.pool_padding,
     "stride_convention": lambda record: record.architecture.stride_convention,
     "output_stride": lambda record: record.architecture.output_stride,

@@ -12,7 +12,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.datasets import Dataset
 from database.json_files import read_json
-from model import resnet
+from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
 from tools.flags.train import TrainConfig
@@ -96,7 +96,7 @@ class ModelRecord:
             output_stride=config.output_stride or _output_stride(backbone, decoder),
             stride_convention=config.stride_convention or backbone.stride_convention,
             resize_grid=config.resize_grid or backbone.resize_grid,
-            stem=backbone.stem if three_convs is None else resnet.STEM_OF_SWITCH[three_convs],
+            stem=backbone.stem if three_convs is None else choices.STEM_OF_SWITCH[three_convs],
             pool_padding=config.pool_padding or backbone.pool_padding,
             pyramid_depth=backbone.pyramid_depth,
             head_depth=backbone.head_depth,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
-from model import decoders, pspnet_mg, resizing, resnet, utils_mg
+from model import choices, decoders
 from tools.errors import RecordError
 from tools.flags.train import DATABASES, UPSAMPLINGS
 
@@ -71,14 +71,14 @@ _MEAN_OR_NONE = Rule("three numbers in 0..255 or null", lambda value: value is N
 
 # By the fields of `pspnet_mg.Architecture`.
 ARCHITECTURE_RULES = {
-    "network": _one_of(resnet.NETWORKS),
+    "network": _one_of(choices.NETWORKS),
     "num_classes": Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
-    "decoder": _one_of(pspnet_mg.DECODERS),
-    "output_stride": _one_of(resnet.OUTPUT_STRIDES),
-    "stride_convention": _one_of(resnet.STRIDE_CONVENTIONS),
-    "resize_grid": _one_of(resizing.RESIZE_GRIDS),
-    "stem": _one_of(resnet.STEMS),
-    "pool_padding": _one_of(utils_mg.POOL_PADDINGS),
+    "decoder": _one_of(choices.DECODERS),
+    "output_stride": _one_of(choices.OUTPUT_STRIDES),
+    "stride_convention": _one_of(choices.STRIDE_CONVENTIONS),
+    "resize_grid": _one_of(choices.RESIZE_GRIDS),
+    "stem": _one_of(choices.STEMS),
+    "pool_padding": _one_of(choices.POOL_PADDINGS),
     "pyramid_depth": Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),
     "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
     "head_depth": _DEPTH,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import resnet
+from model import choices, resnet
 from model.pspnet_mg import Architecture, pspnet
 from tests.differences import relative_difference
 from tests.tools.toy_runs import NARROW, NETWORK
 from tools.benchmark.plain_network import STYLES, PlainNetwork, plain_train_op
 
 ARCHITECTURE = Architecture(NETWORK, 3, resize_grid="legacy")
-BOTTLENECKS = resnet.ResNet((1, 1, 1, 1), (16, 32, 64, 128), bottleneck=True)
+BOTTLENECKS = choices.ResNet((1, 1, 1, 1), (16, 32, 64, 128), bottleneck=True)
 # Divisible at stride 8 by all bins of the pyramid, as plain average pooling needs.
 SIZE = 48
 

@@ -15,7 +15,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
-from model import pspnet_mg, resnet
+from model import choices, pspnet_mg, resnet
 from tests.differences import relative_difference
 from tools.checkpoints import checkpoint
 from tools.flags.train import InferenceConfig, TrainConfig
@@ -25,7 +25,7 @@ from tools.runs.chosen_checkpoint import choose_checkpoint
 from tools.training.start import pretrained_checkpoint
 
 NETWORK = "resnet_v1_50"
-SMALL = resnet.ResNet((2, 2, 2, 2), (64, 128, 256, 512), bottleneck=True)
+SMALL = choices.ResNet((2, 2, 2, 2), (64, 128, 256, 512), bottleneck=True)
 CLASSES = 19
 SIZE = 96  # a multiple of 48, as the reference wants it
 

@@ -11,7 +11,7 @@ import pytest
 from database import images
 from database.datasets import get_dataset
 from database.errors import DatasetError
-from model import optimizers, pspnet_mg, regularizers, resizing, resnet, training_graph, utils_mg
+from model import regularizers, training_graph
 from tests.tools.command_lines import parse, refusal
 from tools.flags import train as flags
 from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
@@ -134,24 +134,6 @@ def test_defaults_are_the_reference_ones():
     assert {name: getattr(config, name) for name in REFERENCE_DEFAULTS} == REFERENCE_DEFAULTS
     predict = parse("", PredictConfig)
     assert {name: getattr(predict, name) for name in PREDICT_DEFAULTS} == PREDICT_DEFAULTS
-
-
-@pytest.mark.parametrize(
-    ("listed", "table"),
-    [
-        (flags.NETWORKS, resnet.NETWORKS),
-        (flags.DECODERS, pspnet_mg.DECODERS),
-        (flags.STRIDE_CONVENTIONS, resnet.STRIDE_CONVENTIONS),
-        (flags.OUTPUT_STRIDES, resnet.OUTPUT_STRIDES),
-        (flags.POOL_PADDINGS, utils_mg.POOL_PADDINGS),
-        (flags.RESIZE_GRIDS, resizing.RESIZE_GRIDS),
-        (flags.INITIALIZERS, utils_mg.INITIALIZERS),
-        (flags.OPTIMIZERS, optimizers.OPTIMIZERS),
-        (flags.FLOAT_TYPES, pspnet_mg.FLOAT_TYPES),
-    ],
-)
-def test_choices_are_those_of_the_model(listed, table):
-    assert sorted(listed, key=str) == sorted(table, key=str)
 
 
 def test_decay_modes_are_those_of_the_model():
