@@ -75,7 +75,7 @@ def segment(
     Raises:
         NotFiniteError: the network gives NaN or infinity.
     """
-    from tools.prediction.evaluation import image_named
+    from tools.prediction.predictor import image_named
 
     started = time.perf_counter()
     with image_named(path):

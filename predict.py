@@ -41,9 +41,9 @@ def predict(
     provenance: Provenance,
 ) -> Scores | None:
     """Writes the pictures of every sample; returns the scores, None where no sample has a label."""
-    from tools.prediction.evaluation import evaluate
     from tools.prediction.files import PredictionWriter
     from tools.prediction.latency import TimedPredictor
+    from tools.prediction.scoring import evaluate
     from tools.prediction.selection import build_predictor
 
     writer = PredictionWriter(
@@ -68,7 +68,7 @@ def report(
     config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, folder: str, provenance: Provenance
 ) -> None:
     """Writes the tables beside the pictures and prints the one in text; a followed run gets the scores too."""
-    from tools.checkpoints.checkpoint import checkpoint_step
+    from tools.checkpoints.snapshot_names import checkpoint_step
     from tools.prediction import tables
     from tools.runs.following import followed_run
     from tools.training.loop import writing_to
