@@ -21,13 +21,13 @@ from tools.results.tables import FORMATS
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsConfig:
-    """The flags of tools.results."""
+    """Flags of the list of results."""
 
     log_dir: str = flag("./log", "folder of all runs", file_path)
-    predictions_dir: str = flag("./val_set", "folder with scores of predict.py, at any depth", file_path)
-    earlier: bool = flag(False, "include runs that were set aside for another of the same name")
-    format: str = flag("text", "format of the list", choices=tuple(FORMATS))
-    json: str | None = flag(None, "also write the list to this file, as JSON", file_path)
+    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores, at any depth", file_path)
+    earlier: bool = flag(False, "also runs that were set aside for another of the same name")
+    format: str = flag("text", "form of the list", choices=tuple(FORMATS))
+    json: str | None = flag(None, "file for the list as JSON", file_path)
 
 
 def _write_json(runs: Sequence[Run], path: str) -> None:

@@ -16,7 +16,7 @@ from tools.flags.train import EARLIER_RUN
 from tools.prediction.tables import markdown_row, percent
 from tools.results.runs import Run, Score
 
-# Flags that do not change the result of a run.
+# Flags that say how a run was watched over, not what it is.
 NO_PROPERTY = frozenset(
     {
         "log_dir", "run_name", "data_dir", "resume_step", "eval_only", "check_data", "show_period", "snapshot", "keep",
@@ -25,7 +25,7 @@ NO_PROPERTY = frozenset(
         "allow_missing_classes", "device",
     }
 )  # fmt: skip
-# Checksums in a record: not shown, but runs with different ones are different.
+# What a record keeps beside the flags: checksums, which say less to a reader than the flags do, but tell runs apart.
 _CHECKSUMS = (
     "pretrained_sha256", "training_samples_sha256", "training_sizes_sha256", "training_contents_sha256",
     "class_weight_values",
