@@ -120,7 +120,7 @@ def sample_of(folder, name, size=(1024, 2048)):
             (1024, 2048),
             r"street\.png: the server expects names such as .* is street: re",
         ),
-        ("Cityscapes", "bonn_000000_19", (1024, 2048), "this one would be bonn_000000_19"),
+        ("Cityscapes", "bonn_000000_19", (1024, 2048), "this is bonn_000000_19"),
         ("Cityscapes", FRAMES[0], (512, 1024), "the server expects results of 1024x2048, and this image is 512x1024 "),
     ],
 )
