@@ -1,4 +1,4 @@
-"""Segments one image, a folder of images, or the paths that are typed in.
+"""Segments one image, a folder of images, or images whose paths are typed in.
 
 python inference.py --image_path street.png
 python inference.py                            # asks for paths; Ctrl-D or Ctrl-C leaves
@@ -16,30 +16,34 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from database.errors import ImageError
+from database.images import image_size, read_image, set_max_pixels
+from database.input_range import InputRange
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import InferenceConfig
+from tools.prediction.input_images import images_in, typed_paths_in
+from tools.prediction.latency import LabelsOfImages, TimedPredictor
+from tools.prediction.result_names import NAMES_FILE, ResultNames
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from database.input_range import InputRange
     from tools.prediction.files import PredictionWriter
-    from tools.prediction.latency import LabelsOfImages
-    from tools.prediction.result_names import ResultNames
 
 logger = logging.getLogger(__name__)
+
+# Path, name of the results (None for that of the file), pixels (None if the file cannot be read).
+NamedImages = Iterable[tuple[str, str | None, "np.ndarray | None"]]
 
 PROMPT = "Enter the image filename (Ctrl-D leaves): "
 
 
 def typed_paths() -> Iterator[str]:
-    """Paths from standard input until its end or Ctrl-C; empty lines are passed over."""
-    from tools.prediction.input_images import typed_paths_in
-
+    """Yields paths from standard input until its end or Ctrl-C; empty lines are skipped."""
     while True:
         try:
             line = input(PROMPT)
@@ -50,11 +54,22 @@ def typed_paths() -> Iterator[str]:
             yield from typed_paths_in(line)
 
 
-def read_or_tell(path: str, input_range: InputRange) -> np.ndarray | None:
-    """The image of a file; None, and one line that says why, if it cannot be read."""
-    from database.errors import ImageError
-    from database.images import read_image
+def requested_paths(path: str | None) -> Iterable[tuple[str, str | None]]:
+    """Lists (path, name of the results, None for the file's) of --image_path; without it, of the paths typed in.
 
+    Raises:
+        ImageError: the path is not an image, or a folder without images.
+    """
+    if path is None:
+        return ((typed, None) for typed in typed_paths())
+    if os.path.isdir(path):
+        return [(file, name) for name, file in images_in(path)]
+    image_size(path)
+    return [(path, None)]
+
+
+def read_or_report(path: str, input_range: InputRange) -> np.ndarray | None:
+    """Reads an image; prints one line and returns None if it cannot be read."""
     try:
         return read_image(path, input_range=input_range)
     except ImageError as error:
@@ -63,91 +78,50 @@ def read_or_tell(path: str, input_range: InputRange) -> np.ndarray | None:
 
 
 def segment(
-    image: np.ndarray,
-    path: str,
-    names: ResultNames,
+    images: NamedImages,
     predictor: LabelsOfImages,
-    writer: PredictionWriter,
-    wanted: str | None = None,
-) -> None:
-    """Segments the image of a path and prints where the results are.
-
-    Raises:
-        NotFiniteError: the network gives NaN or infinity.
-    """
-    from tools.prediction.evaluation import image_named
-
-    started = time.perf_counter()
-    with image_named(path):
-        labels = predictor.labels(image)
-    name = names.name(path, wanted)
-    paths = writer.write(name, image, labels)
-    names.keep(name)
-    print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(paths)}", flush=True)
-
-
-def segment_folder(
-    folder: str,
-    named_paths: Sequence[tuple[str, str]],
     names: ResultNames,
-    predictor: LabelsOfImages,
     writer: PredictionWriter,
-    input_range: InputRange,
-) -> None:
-    """Segments every (name of the results, path) whose image can be read; afterwards, it is an error if some could not.
+) -> tuple[int, int]:
+    """Predicts images, writes their label ids, colours and overlays, and prints where.
+
+    Args:
+        images: their pixels are uint8 [H, W, 3], RGB.
+        predictor: predicts training ids [H, W].
+        names: gives each image its own name for the results.
+        writer: writes the files.
+
+    Returns:
+        How many images there were, and how many could not be read.
 
     Raises:
-        ImageError: how many could not be read, or at once where a result cannot be written.
+        ImageError: a result cannot be written.
+        NotFiniteError: the network outputs NaN or infinity.
     """
-    from database.errors import ImageError
-
-    unread = 0
-    for name, path in named_paths:
-        image = read_or_tell(path, input_range)
-        if image is None:
-            unread += 1
-        else:
-            segment(image, path, names, predictor, writer, name)
-    if unread:
-        count = len(named_paths)
-        raise ImageError(f"{folder}: {unread} of {count} images could not be read, {count - unread} were segmented")
-
-
-def segment_typed(
-    names: ResultNames, predictor: LabelsOfImages, writer: PredictionWriter, input_range: InputRange
-) -> None:
-    """Asks for paths and segments them; after a path that is no image it asks for the next.
-
-    Raises:
-        ImageError: a result cannot be written; or, after the last path, some were no images and came from a pipe or a
-            file, so that nobody has seen it.
-    """
-    from database.errors import ImageError
+    from tools.prediction.predictor import image_named
 
     count = unread = 0
-    for path in typed_paths():
-        image = read_or_tell(path, input_range)
+    for path, wanted, image in images:
         count += 1
         if image is None:
             unread += 1
-        else:
-            segment(image, path, names, predictor, writer)
-    if unread and not sys.stdin.isatty():
-        raise ImageError(f"standard input: {unread} of {count} images could not be read")
+            continue
+        started = time.perf_counter()
+        with image_named(path):
+            labels = predictor.labels(image)
+        name = names.name(path, wanted)
+        files = writer.write(name, image, labels)
+        names.keep(name)
+        print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(files)}", flush=True)
+    return count, unread
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses flags and segments."""
+    """Parses flags and segments images."""
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
-    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
-    import_tensorflow()
-    from database.images import image_size, read_image, set_max_pixels
-    from database.input_range import InputRange
+    import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.files import PredictionWriter, results_folder
-    from tools.prediction.input_images import images_in
-    from tools.prediction.latency import TimedPredictor
-    from tools.prediction.provenance import folder_for, provenance_of, require_folder
-    from tools.prediction.result_names import NAMES_FILE, ResultNames
+    from tools.prediction.provenance import choose_folder, provenance_of
     from tools.prediction.selection import (
         build_predictor,
         inference_record,
@@ -159,32 +133,38 @@ def main(arguments: Sequence[str]) -> None:
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     path = config.image_path
-    if path is not None and not os.path.isdir(path):
-        image_size(path)  # what is no image is told at once
-    named_paths = images_in(path) if path is not None and os.path.isdir(path) else None
+    paths = requested_paths(path)
+
+    # Network: config.json beside the checkpoint has architecture, mean, channel order and window size. Names, colours
+    # and ids of the classes are those of the training unless flags say otherwise.
     prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     record = inference_record(config, trained)
+
+    # Images: a single one is read before the network is built, the others one by one.
     input_range = InputRange(record.input_range)
-    image = read_image(path, input_range=input_range) if path is not None and named_paths is None else None
+    images: NamedImages = ((path, name, read_or_report(path, input_range)) for path, name in paths)
+    if path is not None and not os.path.isdir(path):
+        images = [(path, None, read_image(path, input_range=input_range))]
+
+    # Folder of the results: one per checkpoint and settings.
     provenance = provenance_of(config, prefix, record)
-    if config.output_dir is not None:
-        folder = require_folder(provenance, config.output_dir)
-    else:
-        folder = folder_for(provenance, results_folder("./inference_set", config, prefix, trained, record.database))
+    default = results_folder("./inference_set", config, prefix, trained, record.database)
+    folder = choose_folder(config.output_dir, default, provenance)
     writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring, provenance=provenance)
-    with build_predictor(prefix, record, config) as untimed:
-        names = ResultNames(os.path.join(folder, NAMES_FILE))
-        predictor = TimedPredictor(untimed)
+
+    # Labels: the predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network
+    # on them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
+    with build_predictor(prefix, record, config) as predictor:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
-        if named_paths is not None:
-            segment_folder(str(path), named_paths, names, predictor, writer, input_range)
-        elif path is not None and image is not None:
-            segment(image, path, names, predictor, writer)
-        else:
-            segment_typed(names, predictor, writer, input_range)
+        timed = TimedPredictor(predictor)
+        count, unread = segment(images, timed, ResultNames(os.path.join(folder, NAMES_FILE)), writer)
+        if unread and (path is not None or not sys.stdin.isatty()):  # at a terminal, the user has seen the errors
+            source = "standard input" if path is None else path
+            segmented = f"{count - unread} were segmented"
+            raise ImageError(f"{source}: {unread} of {count} images could not be read, {segmented}")
         if config.measure_time:
-            predictor.report(folder)
+            timed.report(folder)
 
 
 if __name__ == "__main__":

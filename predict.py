@@ -1,4 +1,4 @@
-"""Predicts a split with sliding windows, writes label ids, colours and overlays, and scores it.
+"""Predicts a split with sliding windows, writes label ids, colours and overlays, and scores the labels.
 
 python predict.py --ms 1 --coloring 1
 """
@@ -18,34 +18,58 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from database.datasets import find_samples
+from database.images import set_max_pixels
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.errors import CheckpointError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.train import PredictConfig
+from tools.prediction.latency import TimedPredictor
+from tools.prediction.tables import text_table, write_tables
 
 if TYPE_CHECKING:
-    from database.datasets import Sample
     from tools.prediction.metrics import Scores
-    from tools.prediction.provenance import Provenance
     from tools.runs.record import ModelRecord
 
 logger = logging.getLogger(__name__)
 
 
-def predict(
-    config: PredictConfig,
-    prefix: str,
-    record: ModelRecord,
-    samples: Sequence[Sample],
-    folder: str,
-    provenance: Provenance,
-) -> Scores | None:
-    """Writes the pictures of every sample; returns the scores, None where no sample has a label."""
-    from tools.prediction.evaluation import evaluate
-    from tools.prediction.files import PredictionWriter
-    from tools.prediction.latency import TimedPredictor
-    from tools.prediction.selection import build_predictor
+def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
+    """Predicts a split with one checkpoint, writes a PNG file per image and kind, and scores labelled images.
 
+    With --follow, does nothing if this snapshot was scored before.
+    """
+    from tools.prediction.files import PredictionWriter, results_folder
+    from tools.prediction.provenance import choose_folder, provenance_of
+    from tools.prediction.score_files import is_scored
+    from tools.prediction.scoring import evaluate
+    from tools.prediction.selection import build_predictor, prediction_dataset, record_of_checkpoint
+    from tools.prediction.server_zip import check_for_server, write_server_zip
+
+    # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
+    trained = record_of_checkpoint(prefix, config)
+
+    # Images, and the names, colours and ids of the classes.
+    dataset, data_dir = prediction_dataset(config, trained)
+    record = trained.for_dataset(dataset)
+    samples = find_samples(dataset, data_dir, [config.mode])[: config.test_max_iter]
+
+    # Folder of the results: one per checkpoint, data and settings.
+    provenance = provenance_of(config, prefix, record, samples, data_dir)
+    default = results_folder(f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir)
+    folder = choose_folder(config.output_dir, default, provenance)
+    if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
+        logger.info("%s is scored in %s", prefix, folder)
+        return
+    refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
+    if config.server_zip:
+        check_for_server(dataset.name, samples)
+    logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
+
+    # Labels: the predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network
+    # on them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     writer = PredictionWriter(
         folder, record, save_prediction=config.save_prediction, coloring=config.coloring, provenance=provenance
     )
@@ -55,74 +79,37 @@ def predict(
             timed,
             samples,
             record.architecture.num_classes,
-            visit=lambda sample, image, predicted: writer.write(sample.name, image, predicted),
+            visit=lambda sample, image, labels: writer.write(sample.name, image, labels),
             towers=config.gpu_num,
         )
     if config.measure_time:
         timed.report(folder)
-    logger.info("written to %s", folder)
-    return scores
+    logger.info("results: %s", folder)
+    if config.server_zip:
+        logger.info("for the server: %s", write_server_zip(folder, samples))
+
+    # Scores: from one confusion matrix over all labelled images.
+    if scores is not None:
+        write_tables(scores, record.class_names, folder, header=provenance.header)
+        provenance.write(folder)
+        print(text_table(scores, record.class_names))
+        if config.follow is not None:
+            add_to_summaries(config.follow, prefix, record, scores)
 
 
-def report(
-    config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, folder: str, provenance: Provenance
-) -> None:
-    """Writes the tables beside the pictures and prints the one in text; a followed run gets the scores too."""
-    from tools.checkpoints.checkpoint import checkpoint_step
-    from tools.prediction import tables
+def add_to_summaries(run_path: str, prefix: str, record: ModelRecord, scores: Scores) -> None:
+    """Writes scores of a snapshot to the TensorBoard summaries of the run that --follow names."""
     from tools.runs.following import followed_run
     from tools.training.loop import writing_to
     from tools.training.summaries import write_validation
 
-    step = checkpoint_step(prefix)
-    tables.write_tables(scores, record.class_names, folder, header=provenance.header)
-    provenance.write(folder)
-    print(tables.text_table(scores, record.class_names))
-    if config.follow is not None:
-        run = followed_run(config.follow)
-        with writing_to(run):
-            write_validation(run.path, step or 0, scores, record.class_names)
-
-
-def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
-    """Predicts the split with one checkpoint, and reports the scores if there are labels.
-
-    Does nothing where a run is followed and this snapshot of it has been scored before.
-    """
-    from database.datasets import find_samples
-    from tools.prediction.files import results_folder
-    from tools.prediction.provenance import folder_for, provenance_of, require_folder
-    from tools.prediction.score_files import is_scored
-    from tools.prediction.selection import prediction_dataset, record_of_checkpoint
-    from tools.prediction.server_zip import check_for_server, write_server_zip
-
-    trained = record_of_checkpoint(prefix, config)
-    dataset, data_dir = prediction_dataset(config, trained)
-    record = trained.for_dataset(dataset)
-    samples = find_samples(dataset, data_dir, [config.mode])[: config.test_max_iter]
-    provenance = provenance_of(config, prefix, record, samples, data_dir)
-    if config.output_dir is not None:
-        folder = require_folder(provenance, config.output_dir)
-    else:
-        root = f"./{config.mode}_set"
-        folder = folder_for(provenance, results_folder(root, config, prefix, trained, dataset.name, data_dir))
-    if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
-        logger.info("%s is scored in %s", prefix, folder)
-        return
-    refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
-    if config.server_zip:
-        check_for_server(dataset.name, samples)
-    logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
-    scores = predict(config, prefix, record, samples, folder, provenance)
-    if config.server_zip:
-        logger.info("for the server: %s", write_server_zip(folder, samples))
-    if scores is not None:
-        report(config, prefix, record, scores, folder, provenance)
+    run = followed_run(run_path)
+    with writing_to(run):
+        write_validation(run.path, checkpoint_step(prefix) or 0, scores, record.class_names)
 
 
 def follow(config: PredictConfig) -> None:
-    """Predicts with every snapshot of a run as it appears."""
-    from tools.errors import CheckpointError
+    """Predicts with each snapshot of a run: the existing ones, then each new one as training writes it."""
     from tools.runs.following import appearing_snapshots, followed_run
     from tools.runtime.memory import free_closed_sessions
 
@@ -138,11 +125,9 @@ def follow(config: PredictConfig) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses flags, predicts and scores."""
+    """Parses flags, predicts with one checkpoint or follows a run."""
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
-    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
-    import_tensorflow()
-    from database.images import set_max_pixels
+    import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
     from tools.runs.chosen_checkpoint import choose_checkpoint
 

@@ -37,7 +37,7 @@ def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels
-    from tools.prediction.selection import training_dataset
+    from tools.flags.chosen_dataset import training_dataset
     from tools.prediction.tables import text_table
     from tools.runs.data_checksums import DataChecksums
     from tools.runs.lock import run_lock

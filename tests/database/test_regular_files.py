@@ -11,7 +11,7 @@ from database.datasets import custom_dataset
 from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
 from database.regular_files import regular_file
 from database.tfrecord import Place, read_record
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import checkpoint_checksum, variable_shapes
 from tools.convert import npy_dictionary
 from tools.errors import CheckpointError, ClassWeightsError, FlagError, RecordError
 from tools.flags import config_file
@@ -61,7 +61,7 @@ def test_devices_are_refused(device):
         (lambda path: read_record(path, 0, Place(0, 1, 0)), TFRecordError),
         (lambda path: model_record.ModelRecord.read(os.path.dirname(path)), RecordError),
         (npy_dictionary.read_npy_dictionary, OSError),
-        (checkpoint.checksum, CheckpointError),
+        (checkpoint_checksum, CheckpointError),
     ],
 )
 def test_pipes_are_refused_at_once(pipe, read, fault):
@@ -76,4 +76,4 @@ def test_pipes_are_refused_at_once(pipe, read, fault):
 def test_pipes_in_the_place_of_checkpoints_are_refused(tmp_path, suffix):
     os.mkfifo(tmp_path / f"model.ckpt{suffix}")
     with pytest.raises(CheckpointError, match=f"ckpt{suffix}: a folder, a pipe or a device, expected"):
-        checkpoint.variable_shapes(str(tmp_path / "model.ckpt"))
+        variable_shapes(str(tmp_path / "model.ckpt"))

@@ -20,7 +20,8 @@ from database.palettes import legend, read_palette
 from database.record_index import RecordIndex
 from tests.database.record_files import LABEL_MAP
 from tests.hostile.seeds import TENSORS
-from tools.checkpoints import checkpoint
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.reading import damage_named, variable_shapes
 from tools.console import USER_FAULTS
 from tools.convert.files import read_weights
 from tools.flags.parsing import parse_flags
@@ -98,9 +99,9 @@ def _record(path: Path) -> Any:
 
 def _checkpoint(path: Path) -> dict[str, np.ndarray]:
     """The tensors as saved: TensorFlow keeps checksums of them and of their index."""
-    prefix = checkpoint.resolve_checkpoint(str(path))
-    shapes = checkpoint.variable_shapes(prefix)
-    with checkpoint.damage_named(prefix):
+    prefix = resolve_checkpoint(str(path))
+    shapes = variable_shapes(prefix)
+    with damage_named(prefix):
         reader = tf.train.NewCheckpointReader(prefix)
         tensors = {name: reader.get_tensor(name) for name in shapes}
     assert tensors.keys() == TENSORS.keys()

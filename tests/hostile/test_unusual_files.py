@@ -17,7 +17,7 @@ from database.images import image_size, read_image, read_label
 from database.layouts import Sample
 from database.loading import load_sample
 from tests.hostile.seeds import IMAGE_SUFFIXES
-from tools.checkpoints.checkpoint import newest_snapshot
+from tools.checkpoints.find import newest_snapshot
 from tools.errors import CheckpointError
 from tools.prediction.input_images import ResultNames, images_in
 

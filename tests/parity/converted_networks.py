@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from model import pspnet_mg
 from model.pspnet_mg import Architecture
-from tools.checkpoints import checkpoint
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.reading import restore
 from tools.convert import __main__ as convert
 from tools.runs.record import BackboneRecord, ModelRecord
 
@@ -57,7 +58,7 @@ class ConvertedPSPNet:
             self._changed_logits = [self._changed(change) for change in changes]
             saver = tf.train.Saver()
         self._session = tf.Session(graph=graph)
-        checkpoint.restore(self._session, checkpoint.resolve_checkpoint(str(folder)), saver)
+        restore(self._session, resolve_checkpoint(str(folder)), saver)
 
     def _changed(self, change: Mapping[str, object]) -> tf.Tensor:
         architecture = Architecture(**{**vars(self.record.architecture), **change})

@@ -20,7 +20,8 @@ from tests.parity.converted_networks import prepared, random_images, run_convert
 from tests.parity.memory_order import from_torch, to_torch
 from tests.parity.torch_resnets import DeepResNet, TorchvisionResNet, semseg
 from tests.parity.torch_weights import drawn_at_random
-from tools.checkpoints import checkpoint
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.reading import restore
 from tools.runs.record import BackboneRecord
 
 TOLERANCE = 1e-4  # of the largest feature
@@ -42,7 +43,7 @@ def converted_features(folder: Path, images: Sequence[np.ndarray], output_stride
                 stem=record.stem,
                 pool_padding=record.pool_padding,
             )
-        checkpoint.restore(session, checkpoint.resolve_checkpoint(str(folder)), tf.train.Saver())
+        restore(session, resolve_checkpoint(str(folder)), tf.train.Saver())
         return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
 from tests.parity.torch_pspnets import CaffePSPNet, MmsegPSPNet, SemsegPSPNet
-from tools.checkpoints import checkpoint
-from tools.prediction.evaluation import Predictor
+from tools.checkpoints.find import resolve_checkpoint
+from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
 
 # Sizes that the sources admit.
@@ -81,6 +81,6 @@ def test_caffe(record_property, folder):
     record_property("logits", compare(source, converted, *changes, has_auxiliary=False))
     record = ModelRecord.read(str(converted))
     assert record is not None
-    with Predictor(checkpoint.resolve_checkpoint(str(converted)), record, mirror=False) as predictor:
+    with Predictor(resolve_checkpoint(str(converted)), record, mirror=False) as predictor:
         labels = predictor.labels(source.images[0][0])
     assert np.mean(labels == source.logits[0][0][0].argmax(axis=-1)) > 0.999

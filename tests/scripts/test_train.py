@@ -13,7 +13,7 @@ from model import resnet
 from tests.scripts.starting import start, the_error
 from tests.tools.command_lines import parse
 from tests.tools.toy_runs import NARROW, NETWORK, resnet_values, write_checkpoint
-from tools.checkpoints.checkpoint import checksum
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.flags import chosen_dataset as dataset_choice
 from tools.runs import data_checksums
 from tools.training.start import pretrained_checkpoint
@@ -145,7 +145,7 @@ def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monke
     assert (note["scored_with"]["mirror"], note["scored_with"]["window"]) == (1, 32)
     assert {name: value for name, value in note.items() if name != "scored_with"} == {
         "step": best, "mean_iou": scores[best], "pixel_accuracy": pytest.approx(0.5, abs=0.5),
-        "checkpoint_sha256": checksum(str(folder / "best" / f"model.ckpt-{best}")),
+        "checkpoint_sha256": checkpoint_checksum(str(folder / "best" / f"model.ckpt-{best}")),
     }  # fmt: skip
     assert [path.name for path in (folder / "best").glob("*.index")] == [f"model.ckpt-{best}.index"]
     assert [path.name for path in (folder / "snapshot").glob("*.index")] == ["model.ckpt-5.index"]

@@ -29,7 +29,8 @@ from database.record_index import RecordIndex
 from database.tfrecord import write_shard
 from tests.database.record_files import LABEL_MAP, in_a_shard, write_samples
 from tests.security.canary import Canary
-from tools.checkpoints.checkpoint import resolve_checkpoint, variable_shapes
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.reading import variable_shapes
 from tools.convert.files import read_weights
 from tools.convert.npy_dictionary import read_npy_dictionary
 from tools.errors import CheckpointError, ClassWeightsError, FlagError, NpyDictionaryError, RecordError, WeightFileError
@@ -215,5 +216,5 @@ def test_the_state_file_beside_checkpoints_is_not_followed(tmp_path):
     assert resolve_checkpoint(str(folder)) == f"{folder}/model.ckpt-1"
     for path in folder.glob("model.ckpt-1.*"):
         path.unlink()
-    with pytest.raises(CheckpointError, match="this folder holds no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint \(model.ckpt-<step>.index\)"):
         resolve_checkpoint(str(folder))

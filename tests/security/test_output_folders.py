@@ -158,7 +158,7 @@ def test_images_of_a_folder_under_odd_names(root, writer):
 
 @pytest.mark.parametrize("name", [*PATHS, "-x", "a\nb", "berlin_000000_000019\n", "../berlin_000000_000019"])
 def test_names_that_the_zip_for_the_server_does_not_take(tmp_path, name):
-    with pytest.raises(ServerZipError, match="the server tells images by names such as"):
+    with pytest.raises(ServerZipError, match="the server expects names such as"):
         check_for_server("Cityscapes", [Sample(name, str(tmp_path / "x.png"), None, LABEL_MAP)])
 
 

@@ -12,6 +12,7 @@ import pytest
 from database.synthetic import write_dataset
 from model import resnet
 from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, train_with
+from tools.flags import chosen_dataset
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 
@@ -58,3 +59,9 @@ def log_dir(tmp_path: Path) -> Iterator[str]:
     """A folder for runs, emptied after the test: snapshots are large."""
     yield str(tmp_path / "log")
     shutil.rmtree(tmp_path / "log", ignore_errors=True)
+
+
+@pytest.fixture
+def unchecked_data_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accepts folders of datasets that do not exist."""
+    monkeypatch.setattr(chosen_dataset, "require_folder", lambda dataset, folder: None)

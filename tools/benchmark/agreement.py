@@ -10,9 +10,9 @@ import numpy as np
 from database.datasets import find_samples
 from database.images import read_image
 from tools.benchmark.timing import SHORT_NAMES, Row
-from tools.checkpoints import checkpoint
+from tools.checkpoints.find import resolve_checkpoint
 from tools.flags.train import PredictConfig
-from tools.prediction.evaluation import Predictor
+from tools.prediction.predictor import Predictor
 from tools.prediction.selection import prediction_dataset, record_of_checkpoint
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.progress import counted
@@ -36,7 +36,7 @@ def measure_agreement(
     """
     avoid_faulty_amx()
     config = PredictConfig(weights_ckpt=weights_ckpt, data_dir=data_dir)
-    prefix = checkpoint.resolve_checkpoint(weights_ckpt)
+    prefix = resolve_checkpoint(weights_ckpt)
     record = record_of_checkpoint(prefix, config)
     dataset, folder = prediction_dataset(config, record)
     samples = find_samples(dataset, folder, ["val"])[:images]

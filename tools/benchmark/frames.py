@@ -17,8 +17,9 @@ from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
 from tools.benchmark import flops
 from tools.benchmark.input import write_frame
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
-from tools.prediction.evaluation import Predictor, evaluate
 from tools.prediction.files import PredictionWriter
+from tools.prediction.predictor import Predictor
+from tools.prediction.scoring import evaluate
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
 from tools.prediction.windows import scaled_length, window_starts, window_stride
 from tools.runs.record import ModelRecord

@@ -11,9 +11,9 @@ import tensorflow.compat.v1 as tf
 from model.training_graph import train_graph
 from tools.benchmark.steps import LEARNING_RATE
 from tools.benchmark.timing import Row
+from tools.flags.chosen_dataset import training_dataset
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
-from tools.prediction.selection import training_dataset
 from tools.runs.record import ModelRecord
 from tools.runtime import devices as cluster
 from tools.runtime.half_precision import avoid_faulty_amx

@@ -1,1 +1,1 @@
-"""Checkpoint files: find, read, compare, write, initialize from."""
+"""Checkpoint files: find, read, compare with a graph, write, and initialize a network from them."""

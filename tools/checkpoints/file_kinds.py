@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says, and what takes it in the place of a checkpoint."""
+"""Detects the kind of a file from its first bytes, and says how to use it where a checkpoint is expected."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TABLE_FOOTER = bytes.fromhex("57fb808b247547db")
 _CONVERT = "python -m tools.convert {path} --out converted, then give the folder converted"
 _PYTORCH = f"turn it into a checkpoint with {_CONVERT}"
 _OTHER_FRAMEWORK = (
-    "no tool of this package takes it: load it in its own framework and save the weights of a network that "
-    "tools.convert knows as .npy or .pth"
+    "no tool of this package reads it: load it in its own framework, and save the weights of a network that "
+    "tools.convert supports as .npy or .pth"
 )
-# About a checkpoint that is damaged.
+# What to do about a damaged checkpoint.
 WHERE_FROM = (
-    "copy or download it again, or give a checkpoint that train.py, python -m tools.convert or python -m "
-    "tools.download made"
+    "copy or download it again, or give a checkpoint written by train.py, python -m tools.convert or "
+    "python -m tools.download"
 )
 _UNPACK = "unpack it, and give the folder or the checkpoint in it"
 _DOWNLOAD = "download the file itself"
@@ -34,12 +34,12 @@ _DOWNLOAD = "download the file itself"
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is.
+    """The kind of a file.
 
     Attributes:
         name: in words, with an article.
-        advice: what to do with it where a checkpoint is expected; `{path}` stands for its path.
-        reader: the ending of the files of tools.convert that are read in the same way; None if it takes none.
+        advice: what to do with it where a checkpoint is expected; `{path}` is replaced by its path.
+        reader: suffix of the files that tools.convert reads in the same way; None if it does not read this kind.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FileKind:
     reader: str | None = None
 
     def refusal(self, path: str, expected: str) -> str:
-        """One line that says what a path is, what was expected, and what to do."""
+        """Returns one line: what the file is, what was expected, and what to do."""
         return f"{path}: this is {self.name}, expected {expected}: {self.advice.format(path=path)}"
 
 
@@ -61,7 +61,7 @@ EMPTY = FileKind("an empty file", "download or copy it again")
 _PICTURE = FileKind("a picture", "give the file of the weights")
 _ARCHIVE = FileKind("an archive", _UNPACK)
 
-# Pattern at the beginning of the file, and what it then is; the first that matches counts.
+# Pattern of the first bytes, and the kind; the first match counts.
 _KINDS: tuple[tuple[bytes, FileKind], ...] = (
     (rb"\x89HDF\r\n\x1a\n", FileKind("an HDF5 file, as Keras writes (.h5)", _OTHER_FRAMEWORK)),
     (rb"\x93NUMPY", NPY),
@@ -75,8 +75,8 @@ _KINDS: tuple[tuple[bytes, FileKind], ...] = (
     (rb"SQLite format 3", FileKind("a database of SQLite", "give the file of the weights")),
     (rb"\x7fELF|MZ\x90\x00|#!", FileKind("a program", "give the file of the weights")),
     (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body|script|!--)", FileKind(
-        "a page of HTML, as a server sends in the place of a file that needs a login or is gone", _DOWNLOAD)),
-    (rb"(\xef\xbb\xbf)?\s*<\?xml", FileKind("a page of XML, as a server sends with an error", _DOWNLOAD)),
+        "an HTML page, as servers send instead of a file that needs a login or was removed", _DOWNLOAD)),
+    (rb"(\xef\xbb\xbf)?\s*<\?xml", FileKind("an XML page, as servers send with an error", _DOWNLOAD)),
     (rb"version https://git-lfs\.github\.com/spec/", FileKind(
         "a pointer of Git LFS to the file", "fetch the file with git lfs pull")),
     (rb"model_checkpoint_path:", FileKind(
@@ -99,7 +99,7 @@ _KINDS: tuple[tuple[bytes, FileKind], ...] = (
         "a model of Caffe (.caffemodel)", _OTHER_FRAMEWORK)),
 )  # fmt: skip
 
-# By a file in the folder.
+# Pattern of the name of a file in a folder, and the kind of the folder.
 _FOLDERS: tuple[tuple[str, FileKind], ...] = (
     (r"saved_model\.pb(txt)?", FileKind(
         "the folder of a SavedModel", "give the checkpoint that it was exported from")),
@@ -111,7 +111,7 @@ _FOLDERS: tuple[tuple[str, FileKind], ...] = (
 
 
 def kind_of(path: str) -> FileKind | None:
-    """Says what a file or a folder is; None for one that is not known, and for one that cannot be read."""
+    """Returns the kind of a file or a folder; None if it is unknown or cannot be read."""
     if os.path.isdir(path):
         return _kind_of_folder(path)
     try:
@@ -133,7 +133,7 @@ def kind_of(path: str) -> FileKind | None:
 
 
 def unknown_kind(path: str) -> FileKind:
-    """What to say of a file of which `kind_of` knows nothing, where a checkpoint is expected.
+    """Describes a file that `kind_of` does not know, by its first bytes.
 
     Raises:
         OSError: the file cannot be read.
@@ -143,17 +143,17 @@ def unknown_kind(path: str) -> FileKind:
     begins = f"(it begins with {shown_bytes(head[:_SHOWN])})"
     if _is_text(head):
         return FileKind(f"a text file {begins}", "give the file of the weights")
-    return FileKind(f"a damaged file, one that is cut off, or of a kind that is not known {begins}", WHERE_FROM)
+    return FileKind(f"a damaged or truncated file, or one of an unknown kind {begins}", WHERE_FROM)
 
 
 def shown_bytes(content: bytes) -> str:
-    """Bytes in quotes: printable ASCII as it is, all others as `\\x` and two digits."""
+    """Formats bytes in quotes: printable ASCII unchanged, all others as `\\x` and two digits."""
     return "'" + "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" for byte in content) + "'"
 
 
 def _is_text(head: bytes) -> bool:
     try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)  # which may end within a character
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)  # the head may end within a character
     except UnicodeDecodeError:
         return False
     return bool(text) and all(character.isprintable() or character.isspace() for character in text)
@@ -167,7 +167,7 @@ def _kind_of_folder(path: str) -> FileKind | None:
     return next((kind for pattern, kind in _FOLDERS if any(re.fullmatch(pattern, name) for name in names)), None)
 
 
-# By the names in the archive.
+# Predicate on the names in an archive, and the kind of the archive.
 _ZIPS: tuple[tuple[Callable[[str], bool], FileKind], ...] = (
     (lambda name: name.endswith("data.pkl"), PYTORCH),
     (lambda name: name == "model.weights.h5", FileKind("a model of Keras (.keras)", _OTHER_FRAMEWORK)),
@@ -176,7 +176,7 @@ _ZIPS: tuple[tuple[Callable[[str], bool], FileKind], ...] = (
 
 
 def _kind_of_zip(path: str) -> FileKind:
-    """A zip by the names in it; one that is cut off is an archive."""
+    """Returns the kind of a zip file by the names in it; a truncated one is an archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -1,9 +1,9 @@
-"""Snapshots as files: there whole or not at all, with a manifest that tells whether they are sound.
+"""Writes snapshots so that they exist completely or not at all, with a manifest to detect damage.
 
 <folder>/model.ckpt-<step>.data-00000-of-00001  the tensors
 <folder>/model.ckpt-<step>.manifest.json        size and SHA-256 of the other two, a serial number, the time
-<folder>/model.ckpt-<step>.index                put in place last: with it, the snapshot is there for every reader
-<folder>/.writing/                              the same three while they are written
+<folder>/model.ckpt-<step>.index                moved here last: with it, the snapshot exists for every reader
+<folder>/.writing/                              the three files while they are written
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from database.json_files import read_json
 from database.regular_files import regular_file
-from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
+from tools.checkpoints.snapshot_names import SNAPSHOT_NAME, checkpoint_step
 
 logger = logging.getLogger(__name__)
 
@@ -33,24 +33,23 @@ INDEX_ENDING = ".index"
 MANIFEST_ENDING = ".manifest.json"
 
 _WRITING = ".writing"
-_STEP = re.compile(r"-(\d+)$")
-# What reading a damaged manifest raises, or one that is absent.
+# Raised by reading a damaged or a missing manifest.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
-# What `database.atomic.written_atomically` leaves where the process is killed.
+# Files that `database.atomic.written_atomically` leaves if the process is killed.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _PART = re.compile(rf"({re.escape(SNAPSHOT_NAME)}-\d+)\.(data-\d+-of-\d+.*|index\..+|manifest\.json)")
 
 
 def files_of(prefix: str) -> list[str]:
-    """Paths of the files of a snapshot, its `.index` last."""
+    """Lists the paths of the files of a snapshot, its `.index` last."""
     paths = glob.glob(glob.escape(prefix) + ".*")
     return sorted(paths, key=lambda path: (path == prefix + INDEX_ENDING, path))
 
 
 def checksum(prefix: str) -> str:
-    """SHA-256 that tells one checkpoint from another, hexadecimal.
+    """Returns the SHA-256, hexadecimal, that identifies a checkpoint.
 
-    It is that of the `.index`, where a checksum of each tensor stands, or of the one file of the old format.
+    It is that of the `.index`, which contains a checksum of each tensor, or of the only file of the old format.
 
     Raises:
         OSError: the file cannot be read.
@@ -62,14 +61,14 @@ def checksum(prefix: str) -> str:
 
 @contextmanager
 def written_whole(prefix: str) -> Iterator[str]:
-    """Lets a block write the files of a snapshot aside, and puts them in place when the block ends.
+    """Lets a block write the files of a snapshot to a temporary folder, and moves them into place when it ends.
 
-    They have reached the disk before the first is moved, and are moved with the `.index` last. Where the block or the
-    moving raises, or the process is killed, the snapshot is absent and the others are as they were. One of the same
-    step that was there is removed right before; its files and new ones never stand together.
+    All files are synchronized to the disk before the first is moved; the `.index` is moved last. If the block or a move
+    raises, or the process is killed, the snapshot does not exist and the others are unchanged. An earlier snapshot of
+    the same step is removed right before the moves, so its files and the new ones never exist together.
 
     Args:
-        prefix: of the snapshot; its folder is created where needed.
+        prefix: of the snapshot; its folder is created if missing.
 
     Yields:
         The prefix to write to.
@@ -100,7 +99,7 @@ def written_whole(prefix: str) -> Iterator[str]:
 
 
 def remove(prefix: str) -> None:
-    """Removes a snapshot, its `.index` first, so that at no time a part of it is taken for a snapshot.
+    """Removes a snapshot, its `.index` first, so that no incomplete snapshot is ever found.
 
     Raises:
         OSError: a file cannot be removed.
@@ -113,7 +112,7 @@ def remove(prefix: str) -> None:
 
 
 def sync_file(path: str) -> None:
-    """Waits until what is in a file, or the names in a folder, would survive a loss of power.
+    """Waits until the contents of a file, or the names in a folder, are on the disk (fsync).
 
     Raises:
         OSError: the disk cannot write it.
@@ -129,21 +128,21 @@ def _sync_folder(path: str) -> None:
     try:
         sync_file(path or ".")
     except OSError as error:
-        if error.errno not in (EINVAL, ENOTSUP):  # some network file systems have that for files alone
+        if error.errno not in (EINVAL, ENOTSUP):  # some network file systems support fsync for files only
             raise
 
 
 @dataclass(frozen=True, order=True)
 class Age:
-    """When a snapshot was written, such that the later one is the greater.
+    """Orders snapshots by when they were written; the later one is greater.
 
-    The serial numbers of a folder decide, which neither a clock that is set back nor a copy without times changes.
-    Times decide between snapshots without a number, which earlier versions wrote, and they are older than all with one.
+    Within a folder, serial numbers decide: a clock that is set back or a copy without times does not change them.
+    Snapshots of earlier versions have no serial number. They are ordered by time, before all that have one.
 
     Attributes:
-        serial: 1 more than the highest in the folder had been, 0 without.
-        time: seconds since 1970: as noted when it was written, otherwise that of the file `.index`.
-        step: -1 without one.
+        serial: 1 more than the highest in the folder so far; 0 if the manifest has none.
+        time: seconds since 1970, from the manifest, otherwise of the file `.index`.
+        step: from the name, -1 if it has none.
     """
 
     serial: int
@@ -152,9 +151,9 @@ class Age:
 
 
 def age(prefix: str) -> Age:
-    """When a snapshot was written, by its manifest.
+    """Returns the age of a snapshot, from its manifest.
 
-    One without a manifest, or with a damaged one, has no serial number. One without an `.index` is of 1970.
+    Without a manifest, or with a damaged one, the serial number is 0; without an `.index`, the time is 0.
     """
     serial, written = 0, None
     with suppress(*_UNREADABLE):
@@ -163,25 +162,25 @@ def age(prefix: str) -> Age:
         written = 0.0
         with suppress(OSError):
             written = os.path.getmtime(prefix + INDEX_ENDING)
-    match = _STEP.search(prefix)
-    return Age(serial, written, int(match[1]) if match else -1)
+    step = checkpoint_step(prefix)
+    return Age(serial, written, -1 if step is None else step)
 
 
 def next_serial(folder: str) -> int:
-    """The serial number of the snapshot that is written to a folder next."""
+    """Returns the serial number of the next snapshot in a folder."""
     indices = glob.glob(os.path.join(glob.escape(folder), f"*{INDEX_ENDING}"))
     return 1 + max((age(path.removesuffix(INDEX_ENDING)).serial for path in indices), default=0)
 
 
 def write_manifest(prefix: str, serial: int | None = None) -> None:
-    """Writes down size and SHA-256 of the files of a snapshot.
+    """Writes the manifest of a snapshot: size and SHA-256 of its files.
 
     Args:
         prefix: of the snapshot.
-        serial: see `next_serial`; None leaves number and time out.
+        serial: see `next_serial`; None omits serial number and time.
 
     Raises:
-        OSError: a file cannot be read or the manifest not be written.
+        OSError: a file cannot be read, or the manifest cannot be written.
     """
     files = {
         os.path.basename(path): {"size": os.path.getsize(path), "sha256": _checksum(path)}
@@ -194,9 +193,9 @@ def write_manifest(prefix: str, serial: int | None = None) -> None:
 
 
 def fault_of(prefix: str) -> str | None:
-    """What is wrong with a snapshot by its manifest, in words; None for a sound one, and for one without a manifest.
+    """Compares a snapshot with its manifest; returns the difference in words, None if there is none or no manifest.
 
-    Sizes are looked at before checksums, which need a second or so per gigabyte.
+    Sizes are compared before checksums, which need about a second per gigabyte.
     """
     name = os.path.basename(prefix)
     try:
@@ -204,7 +203,7 @@ def fault_of(prefix: str) -> str | None:
     except FileNotFoundError:
         return None
     except _UNREADABLE:
-        return f"{name}{MANIFEST_ENDING} is no manifest; without that file the snapshot is taken unchecked"
+        return f"{name}{MANIFEST_ENDING} is no manifest; delete that file to use the snapshot unchecked"
     there = {os.path.basename(path) for path in files_of(prefix)}
     unlisted = [file for file in sorted(there - expected.keys()) if file.startswith((f"{name}.index", f"{name}.data-"))]
     if unlisted:
@@ -238,7 +237,7 @@ def _first_difference(folder: str, expected: dict[str, tuple[int, str]]) -> str 
                 return f"{name} has {found} bytes instead of {size}"
         for name, (_, checksum) in expected.items():
             if _checksum(os.path.join(folder, name)) != checksum:
-                return f"{name} is not what was written, by its SHA-256"
+                return f"{name} differs from what was written, by its SHA-256"
     except FileNotFoundError:
         return f"{name} is missing"
     except OSError as error:
@@ -252,12 +251,12 @@ def _checksum(path: str) -> str:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Removes what a killed process left half written, or half removed, in a folder of snapshots.
+    """Removes incomplete snapshots and temporary files that a killed process left in a folder of snapshots.
 
-    It must be the folder of a run that no other process writes to.
+    No other process may write to the folder at the same time.
 
     Raises:
-        OSError: something cannot be removed.
+        OSError: a file cannot be removed.
     """
     names = os.listdir(folder) if os.path.isdir(folder) else []
     left = [name for name in names if _TEMPORARY.fullmatch(name) or _is_orphan(folder, name)]
@@ -267,10 +266,10 @@ def remove_leftovers(folder: str) -> None:
         shutil.rmtree(os.path.join(folder, _WRITING))
         left.append(_WRITING)
     if left:
-        logger.info("%s: removed what was left half written: %s", folder, ", ".join(sorted(left)))
+        logger.info("%s: removed incomplete files: %s", folder, ", ".join(sorted(left)))
 
 
 def _is_orphan(folder: str, name: str) -> bool:
-    """Whether a file is part of a snapshot that has no `.index`."""
+    """Returns whether a file is part of a snapshot that has no `.index`."""
     part = _PART.fullmatch(name)
     return part is not None and not os.path.exists(os.path.join(folder, part[1] + INDEX_ENDING))

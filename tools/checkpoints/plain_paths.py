@@ -1,8 +1,8 @@
-"""Paths as TensorFlow takes them literally.
+"""Makes checkpoints with special characters in their paths readable and writable for TensorFlow.
 
-TensorFlow reads the prefix of a checkpoint as a pattern, in which `[ ] * ? \\` stand for other characters, and knows
-no way to escape them that works for both formats. It takes `<scheme>://` for another file system, and expects UTF-8.
-A path with any of these is reached through links in a temporary folder.
+TensorFlow interprets the prefix of a checkpoint as a pattern (`[ ] * ? \\`) and has no escape for it that works with
+both formats. It interprets `<scheme>://` as another file system, and expects UTF-8. A path with any of these is
+replaced by a link in a temporary folder.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# No character of a pattern, of a scheme, nor a byte that is not UTF-8, which Python reads as a surrogate.
+# No characters of a pattern or a scheme, and no bytes other than UTF-8, which Python decodes as surrogates.
 _PLAIN = re.compile(r"[^\[\]{}*?\\:\ud800-\udfff]*")
 _OTHER_TEMPORARY_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @contextmanager
 def readable_prefix(prefix: str) -> Iterator[str]:
-    """Lets a block read a checkpoint whatever characters are in its path.
+    """Makes a checkpoint readable in a block, whatever characters its path has.
 
     Args:
-        prefix: of the checkpoint, of either format.
+        prefix: of the checkpoint, in either format.
 
     Yields:
-        A prefix that TensorFlow takes literally; it is valid until the block ends.
+        A prefix without special characters; it is valid until the block ends.
 
     Raises:
-        OSError: no link can be made.
+        OSError: no link can be created.
     """
     if _PLAIN.fullmatch(prefix):
         yield prefix
@@ -46,16 +46,16 @@ def readable_prefix(prefix: str) -> Iterator[str]:
 
 @contextmanager
 def writable_prefix(prefix: str) -> Iterator[str]:
-    """Lets a block write a checkpoint whatever characters are in the path of its folder.
+    """Makes a checkpoint writable in a block, whatever characters the path of its folder has.
 
     Args:
-        prefix: of the checkpoint; its folder exists, and the name in it is plain.
+        prefix: of the checkpoint; its folder exists, and its name has no special characters.
 
     Yields:
-        A prefix that TensorFlow takes literally; it is valid until the block ends.
+        A prefix without special characters; it is valid until the block ends.
 
     Raises:
-        OSError: no link can be made.
+        OSError: no link can be created.
     """
     if _PLAIN.fullmatch(prefix):
         yield prefix
@@ -68,7 +68,7 @@ def writable_prefix(prefix: str) -> Iterator[str]:
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory:
-    """A new folder with a plain path."""
+    """Creates a temporary folder without special characters in its path."""
     candidates = (tempfile.gettempdir(), *_OTHER_TEMPORARY_FOLDERS)
     plain = (path for path in candidates if _PLAIN.fullmatch(path) and os.access(path, os.W_OK | os.X_OK))
     parent = next(plain, None)

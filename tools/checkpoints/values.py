@@ -1,7 +1,7 @@
-"""Reading tensors of a checkpoint that a network can compute with.
+"""Reads tensors of a checkpoint and checks that a network can compute with them.
 
-TensorFlow reads a NaN as any other number, and casts integers. Scores that follow from such weights look like scores:
-the most probable of classes that are all NaN is class 0.
+TensorFlow reads NaN without an error, and casts integers. Weights with NaN still give labels and scores: if all
+classes are NaN, argmax returns class 0.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from model.utils_mg import BATCH_NORM_EPSILON
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import damage_named, linked, variable_shapes
 from tools.errors import CheckpointError
 
 _VARIANCE = "moving_variance"
-# The reference computes variances as E[x^2] - E[x]^2, which rounding takes a little below 0 in a constant channel. Down
-# to here the sum with epsilon stays above 0.99 epsilon, so that the scale is finite and within 0.6 % of that of 0.
+# The reference computes variances as E[x^2] - E[x]^2, which rounding makes slightly negative in a constant channel.
+# Above this limit, variance + epsilon is at least 0.99 epsilon: the scale is finite and within 0.6 % of that for 0.
 _ROUNDED_VARIANCE = -1e-2 * BATCH_NORM_EPSILON
 
 
 class TensorReader:
-    """Reads tensors by name and checks each; see `reading`.
+    """Reads and checks tensors by name; created by `open_reader`.
 
     Attributes:
         shapes: of all tensors, by name.
     """
 
     def __init__(self, prefix: str, path: str, advice: str) -> None:
-        """Takes the prefix for messages, the path to read from and what to do about values that are not usable."""
-        self.shapes = checkpoint.variable_shapes(prefix)  # first: it refuses what is no checkpoint
+        """Opens the checkpoint at `path`; messages name `prefix`, and end with `advice` if values are unusable."""
+        self.shapes = variable_shapes(prefix)  # first: it rejects files that are not checkpoints
         self._prefix = prefix
         self._path = path
         self._advice = advice
-        with checkpoint.damage_named(prefix, path):
+        with damage_named(prefix, path):
             self._reader = tf.train.NewCheckpointReader(path)
             self._dtypes = self._reader.get_variable_to_dtype_map()
 
     def array(self, name: str) -> np.ndarray:
-        """Reads the values of a tensor that is there, in its own dtype.
+        """Reads a tensor of the checkpoint in its own dtype.
 
         Raises:
-            CheckpointError: they are not floating point, not finite in float32, or variances below 0; names the first.
+            CheckpointError: a value is not floating point, not finite in float32, or a variance below 0.
         """
         dtype = self._dtypes[name]
-        if not dtype.is_floating:  # TensorFlow reads not all others
+        if not dtype.is_floating:  # TensorFlow cannot read all other dtypes
             raise self._unusable(name, _of_dtype(dtype.name))
-        with checkpoint.damage_named(self._prefix, self._path):
+        with damage_named(self._prefix, self._path):
             array = np.asarray(self._reader.get_tensor(name))
         fault = fault_of_values(name, array)
         if fault is not None:
@@ -60,11 +60,13 @@ class TensorReader:
 
 
 def fault_of_values(name: str, array: np.ndarray) -> str | None:
-    """What makes an array of no use as a variable of the network, in words; None for nothing.
+    """Returns what makes an array unusable as a variable of the network; None if it is usable.
+
+    Usable values are floating point and finite in float32; variances are not negative.
 
     Args:
-        name: of the variable; it tells variances.
-        array: floating point that is finite in float32, variances of 0 or more, or else at fault.
+        name: of the variable; variances are recognized by their names.
+        array: its values.
     """
     if not tf.as_dtype(array.dtype).is_floating:
         return _of_dtype(array.dtype.name)
@@ -84,7 +86,7 @@ def _of_dtype(name: str) -> str:
 
 
 def _counted(array: np.ndarray, bad: np.ndarray) -> str:
-    """How many values of an array are bad, and the first of them with its place."""
+    """Returns in words how many values of an array are bad, and the first with its index."""
     place = tuple(int(index) for index in np.argwhere(bad)[0])
     count = np.count_nonzero(bad)
     values = "values" if count > 1 else "value"
@@ -92,32 +94,32 @@ def _counted(array: np.ndarray, bad: np.ndarray) -> str:
 
 
 @contextmanager
-def reading(prefix: str, advice: str) -> Iterator[TensorReader]:
+def open_reader(prefix: str, advice: str) -> Iterator[TensorReader]:
     """Opens a checkpoint for a block.
 
     Args:
         prefix: of the checkpoint.
-        advice: what to do about values that are not usable, for the message.
+        advice: what to do about unusable values, for the message.
 
     Raises:
         CheckpointError: it cannot be read or is damaged.
     """
-    with checkpoint.linked(prefix) as path:
+    with linked(prefix) as path:
         yield TensorReader(prefix, path, advice)
 
 
 def require_usable(prefix: str, variables: Sequence[tf.Variable], advice: str) -> None:
-    """Checks the values of a checkpoint for those of the variables that are floating point.
+    """Checks the values in a checkpoint for all variables of floating point.
 
     Args:
-        prefix: of the checkpoint, which has all of them.
-        variables: by whose names the tensors are found.
+        prefix: of the checkpoint, which has all the variables.
+        variables: their names are those of the tensors.
         advice: what to do, for the message.
 
     Raises:
-        CheckpointError: it cannot be read, or a tensor is not usable; see `TensorReader.array`.
+        CheckpointError: the checkpoint cannot be read, or a tensor is unusable; see `TensorReader.array`.
     """
-    with reading(prefix, advice) as reader:
+    with open_reader(prefix, advice) as reader:
         for variable in variables:
             if variable.dtype.base_dtype.is_floating:
                 reader.array(variable.op.name)

@@ -107,3 +107,13 @@ def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
         elsewhere = ", or give its folder with --data_dir" if data_dir is None else ""
         raise DatasetError(f"{error}: {advice}{elsewhere}") from error
     return folder
+
+
+def training_dataset(config: DatasetFlags) -> tuple[Dataset, str]:
+    """Returns the dataset that flags describe, and its folder; generates the Toy dataset if it does not exist.
+
+    Raises:
+        DatasetError, PaletteError: see `database.datasets`.
+    """
+    dataset = dataset_of_flags(config.database, config)
+    return dataset, existing_folder(dataset, config.data_dir)

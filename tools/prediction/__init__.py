@@ -1,1 +1,1 @@
-"""From a checkpoint and images to labels, scores and result files."""
+"""Predicts labels with a checkpoint, scores them and writes result files."""

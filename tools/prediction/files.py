@@ -1,4 +1,4 @@
-"""The files that predict.py and inference.py leave behind for each image."""
+"""Writes the result files of predict.py and inference.py, and names their folder."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ import numpy as np
 from database import palettes
 from database.containment import path_inside, refuse_linked_folder
 from database.images import write_image
-from tools.checkpoints.checkpoint import checkpoint_step
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.chosen_dataset import dataset_part
 from tools.flags.train import WeightsConfig
 from tools.prediction.provenance import Provenance
 from tools.runs.folder import run_name
 from tools.runs.record import ModelRecord
 
-# Flags that change results; a value other than the usual is told in the name of their folder.
-_TOLD_FLAGS = (
+# Flags that change results; values other than the default are part of the folder's name.
+_NAMED_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
     "upsample_input", "input_range",
 )  # fmt: skip
 
-
-# What is usual beside the default, which leaves the choice to the machine.
+# Values that are not part of the folder's name either: what the default `auto` usually selects.
 _ALSO_USUAL = {"float_type": "32"}
 
 
 def results_folder(
     root: str, config: WeightsConfig, prefix: str, trained: ModelRecord, database: str, data_dir: str | None = None
 ) -> str:
-    """Where results go unless flags say otherwise: <root>/<dataset>/<run>/step<step>-ms<0 or 1>.
+    """Returns the default folder of results: <root>/<dataset>/<run>/step<step>-ms<0 or 1>.
 
-    So the results of other datasets, runs, snapshots and flags stay where they are.
+    Results of other datasets, runs, snapshots and flags have other folders.
 
     Args:
         root: e.g. `./val_set`.
-        config: flags; those that change results and are not as usual are added to the last part.
-        prefix: of the checkpoint; without a step, its own name stands for `step<step>`.
-        trained: the record of the checkpoint; its dataset is put before the run where the results are of another.
-        database: of the results.
-        data_dir: folder of own data, whose name tells one such dataset from another; None for that of the training.
+        config: flags; those that change results and differ from the default are added to the last part.
+        prefix: of the checkpoint; without a step, its name replaces `step<step>`.
+        trained: record of the checkpoint; its dataset is added before the run if the results are of another dataset.
+        database: dataset of the results.
+        data_dir: folder of own data, whose name is part of the dataset's; None for the data of the training.
     """
     trained_on = dataset_part(trained.database, trained.flags.get("data_dir"))
     in_training = data_dir is None and database == trained.database
@@ -51,26 +50,26 @@ def results_folder(
     parts = [os.path.basename(prefix) if step is None else f"step{step}", f"ms{int(config.ms)}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in _TOLD_FLAGS and value not in (field.default, _ALSO_USUAL.get(field.name, field.default)):
+        if field.name in _NAMED_FLAGS and value not in (field.default, _ALSO_USUAL.get(field.name, field.default)):
             parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
     return os.path.join(root, dataset, run, "-".join(parts))
 
 
 def picture_path(folder: str, kind: str, name: str) -> str:
-    """Where the picture of a kind (prediction, coloring, overlay) of an image lies in a folder of results.
+    """Returns the path of the picture of a kind (prediction, coloring, overlay) of an image.
 
     Raises:
-        OutsideError: the image's name is a path, which would lead elsewhere.
+        OutsideError: the image's name is a path that leads out of the folder.
     """
     return path_inside(folder, kind, f"{name}_{kind}.png")
 
 
 class PredictionWriter:
-    """Writes label ids, colours and overlays into folders of their own.
+    """Writes label ids, colours and overlays as PNG files.
 
-    <folder>/prediction/<name>_prediction.png   ids as the dataset writes them (Cityscapes: labelIds)
-    <folder>/coloring/<name>_coloring.png       the palette's colours
-    <folder>/overlay/<name>_overlay.png         the colours over the image
+    <folder>/prediction/<name>_prediction.png   label ids of the dataset (Cityscapes: labelIds)
+    <folder>/coloring/<name>_coloring.png       colours of the palette
+    <folder>/overlay/<name>_overlay.png         colours blended with the image
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class PredictionWriter:
         coloring: bool,
         provenance: Provenance | None = None,
     ) -> None:
-        """Sets what is written where; folders are made with the first file, and the provenance is written with it."""
+        """Selects what to write; folders and the provenance are created with the first file."""
         self._provenance = provenance
         self._folder = folder
         self._record = record
@@ -95,7 +94,7 @@ class PredictionWriter:
         Args:
             name: without folder and suffix.
             image: uint8 [H, W, 3], RGB.
-            train_ids: [H, W].
+            train_ids: training ids [H, W].
 
         Returns:
             The paths written.

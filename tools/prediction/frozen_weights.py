@@ -1,8 +1,8 @@
-"""The variables of a checkpoint as constants, each batch normalization folded into the convolution before it.
+"""Builds the network with the weights of a checkpoint as constants, batch normalization folded into convolutions.
 
-With the running averages, batch normalization is `scale * x + offset` per channel, so that a convolution followed by
-it is a convolution with other weights and a bias. As constants, the weights are laid out for the processor once, and
-convolution, bias and ReLU become a single kernel.
+In inference, batch normalization is `scale * x + offset` per channel, so a convolution followed by it equals a
+convolution with other weights and a bias. TensorFlow lays constant weights out for the processor once, and fuses
+convolution, bias and ReLU into one kernel.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import Architecture, forward_graph
 from model.utils_mg import BATCH_NORM_EPSILON, TowerList
-from tools.checkpoints import checkpoint
-from tools.checkpoints.values import TensorReader, reading
+from tools.checkpoints.compare import require_shapes
+from tools.checkpoints.values import TensorReader, open_reader
 from tools.errors import CheckpointError
 
-# About values that are not usable.
+# What to do about unusable values.
 _ADVICE = "copy or convert it again, or give an earlier snapshot or another checkpoint with --weights_ckpt"
 
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -28,7 +28,7 @@ _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 def fold_batch_norm(
     weights: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and biases of one convolution that equals convolution and batch normalization.
+    """Returns weights and biases of the convolution that equals a convolution with batch normalization.
 
     Args:
         weights: float32 [k, k, C, filters].
@@ -43,13 +43,13 @@ def fold_batch_norm(
 
 
 class FrozenWeights:
-    """Stands in for the variables of a network that is built with `folded` batch normalization.
+    """Replaces the variables of a network that is built with `folded` batch normalization by constants.
 
-    Build it under `tf.variable_scope(..., custom_getter=frozen.constant)`, then call `require_match`.
+    Build the network under `tf.variable_scope(..., custom_getter=frozen.constant)`, then call `require_match`.
     """
 
     def __init__(self, prefix: str, reader: TensorReader, dtype: tf.DType) -> None:
-        """Takes the prefix of the checkpoint, its reader, and the dtype of the constants, that of the computation."""
+        """Takes the prefix of the checkpoint for messages, its reader, and the dtype of the constants."""
         self._prefix = prefix
         self._dtype = dtype
         self._found = reader.shapes
@@ -58,13 +58,13 @@ class FrozenWeights:
         self._needed: dict[str, list[int]] = {}
 
     def constant(self, getter: Callable, name: str, shape: Sequence[int], **options: Any) -> tf.Tensor:
-        """The value of a variable, as `custom_getter` of a variable scope.
+        """Returns the value of a variable as a constant; it is a `custom_getter` for variable scopes.
 
-        Zeros stand in for what is missing or has another shape, until `require_match` tells.
+        A variable that is missing or has another shape is replaced by zeros; `require_match` reports it.
 
         Raises:
-            CheckpointError: the checkpoint is damaged, has values that are not usable, see
-                `checkpoint_values.TensorReader`, or such as are beyond the range of the computation.
+            CheckpointError: the checkpoint is damaged, or has values that are unusable (see `values.TensorReader`) or
+                beyond the range of the dtype.
         """
         del getter, options
         self._needed[name] = list(shape)
@@ -74,7 +74,7 @@ class FrozenWeights:
         return tf.constant(self._converted(name, array), name=name.rpartition("/")[2])
 
     def _converted(self, name: str, array: np.ndarray) -> np.ndarray:
-        """An array in the dtype of the computation."""
+        """Converts an array to the dtype of the constants."""
         with np.errstate(over="ignore"):
             converted = array.astype(self._dtype.as_numpy_dtype)
         if not np.isfinite(converted).all():
@@ -88,13 +88,13 @@ class FrozenWeights:
         return converted
 
     def require_match(self, advice: str) -> None:
-        """Checks that the checkpoint had all that the network asked for.
+        """Checks that the checkpoint had every variable of the network in its shape.
 
         Raises:
-            CheckpointError: see `checkpoint.require_shapes`.
+            CheckpointError: see `require_shapes`.
         """
         biases = {name: list(array.shape) for name, array in self._biases.items()}
-        checkpoint.require_shapes(self._prefix, {**self._found, **biases}, self._needed, advice)
+        require_shapes(self._prefix, {**self._found, **biases}, self._needed, advice)
 
     def _array(self, name: str) -> np.ndarray | None:
         if name in self._biases:
@@ -110,24 +110,24 @@ class FrozenWeights:
 
     def _folded(self, weights: np.ndarray, moments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         needed = {name: list(weights.shape[-1:]) for name in moments}
-        checkpoint.require_shapes(self._prefix, self._found, needed, "give a snapshot that train.py wrote")
+        require_shapes(self._prefix, self._found, needed, "give a snapshot that train.py wrote")
         return fold_batch_norm(weights, *map(self._reader.array, moments))
 
 
 def frozen_forward_graph(
     images: TowerList, architecture: Architecture, prefix: str, *, dtype: tf.DType, advice: str
 ) -> TowerList:
-    """`pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
+    """Builds `pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
 
     Args:
-        images, architecture, dtype: see there.
+        images, architecture, dtype: see `pspnet_mg.forward_graph`.
         prefix: of the checkpoint.
         advice: what to do about a checkpoint that does not fit, for the message.
 
     Raises:
-        CheckpointError: it cannot be read, is damaged, or does not fit.
+        CheckpointError: the checkpoint cannot be read, is damaged or does not fit.
     """
-    with reading(prefix, _ADVICE) as reader:
+    with open_reader(prefix, _ADVICE) as reader:
         frozen = FrozenWeights(prefix, reader, dtype)
         with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
             probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)

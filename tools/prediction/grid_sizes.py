@@ -1,4 +1,4 @@
-"""Which heights and widths of crops and windows a grid of upsampling is made for."""
+"""Heights and widths of crops and windows that suit the grid of upsampling."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from model.pspnet_mg import Architecture
 
 logger = logging.getLogger(__name__)
 
-SMALLEST_SIZE = 8  # that flags take
+SMALLEST_SIZE = 8  # the smallest that the flags accept
 
 
 def aligns_corners(size: int, output_stride: int) -> bool:
-    """Whether the first and the last feature lie on the first and the last pixel: size = output_stride * n + 1.
+    """Returns whether the first and the last feature lie on the first and the last pixel: size = output_stride * n + 1.
 
-    That is where a grid with aligned corners takes them to be. On other sizes it puts the last one up to
-    output_stride - 1 pixels from where it is. (Zhao et al., "Pyramid Scene Parsing Network", use 473 and 713.)
+    A grid with aligned corners assumes this. For other sizes it misplaces the last feature by up to output_stride - 1
+    pixels. Zhao et al., "Pyramid Scene Parsing Network" (CVPR 2017), use 473 and 713.
 
     Args:
         size: height or width in pixels.
@@ -25,7 +25,7 @@ def aligns_corners(size: int, output_stride: int) -> bool:
 
 
 def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
-    """The nearest sizes below and above one that does not align corners; from `SMALLEST_SIZE` on, both above it.
+    """Returns the nearest aligned sizes below and above; both are above if the first would be under `SMALLEST_SIZE`.
 
     Args:
         size, output_stride: see `aligns_corners`.
@@ -37,12 +37,12 @@ def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
 
 
 def whole_sizes(architecture: Architecture) -> tuple[int, int]:
-    """(step, rest) of the heights and widths, step * n + rest, that suit a network best."""
+    """Returns (step, rest): heights and widths of step * n + rest suit the network best."""
     return architecture.smallest_stride, int(architecture.resize_grid == "align_corners")
 
 
 def warn_of_misaligned_size(name: str, size: int, architecture: Architecture) -> None:
-    """Logs a warning where the network's grid aligns corners and a size is not made for that.
+    """Logs a warning if the network's grid aligns corners and a size does not suit it.
 
     Args:
         name: of the flag, without dashes.
@@ -54,11 +54,9 @@ def warn_of_misaligned_size(name: str, size: int, architecture: Architecture) ->
         return
     below, above = nearest_aligned_sizes(size, stride)
     logger.warning(
-        "--%s %d does not suit --resize_grid align_corners, which at stride %d is made for sizes %dn+1: the "
-        "nearest are %d and %d",
+        "--%s %d does not suit --resize_grid align_corners, which needs sizes of %dn+1: the nearest are %d and %d",
         name,
         size,
-        stride,
         stride,
         below,
         above,

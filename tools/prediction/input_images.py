@@ -1,4 +1,4 @@
-"""The images that inference.py is given, and names for their results."""
+"""Finds the images that inference.py segments, and names their results."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MOST_SHOWN = 3
 
 
 def typed_paths_in(line: str) -> list[str]:
-    """The paths in a line that was typed, pasted, or dragged into a terminal.
+    """Splits a line that was typed, pasted or dragged into a terminal into paths.
 
-    Terminals and file managers quote paths, escape blanks by backslashes, or give `file://` URLs, and several files
-    stand in one line. What the line itself names, if there is such a file, goes before all that.
+    Terminals and file managers quote paths, escape blanks by backslashes or write `file://` URLs, and put several
+    files in one line. If the whole line is the path of a file, it is not split.
 
     Args:
         line: not blank.
@@ -40,19 +40,18 @@ def typed_paths_in(line: str) -> list[str]:
 def _shell_words(line: str) -> list[str]:
     try:
         return shlex.split(line)
-    except ValueError:  # a quote without its end
+    except ValueError:  # a quote is not closed
         return []
 
 
 def images_in(folder: str) -> list[tuple[str, str]]:
-    """(name of the results, path) of the files directly in a folder with a suffix of `image_suffixes`, sorted.
+    """Lists (name of the results, path) of the images directly in a folder, sorted; see `database.image_suffixes`.
 
-    Files that are hidden or made by a system are left out. How many others are, and how many folders, is logged.
-
-    The name is the file's without suffix, or with it where two files differ in nothing else.
+    Hidden and system files are ignored. The number of other ignored files and folders is logged. The name is that of
+    the file without suffix; the suffix is added if two files differ only in it.
 
     Raises:
-        ImageError: the folder cannot be read, or holds none.
+        ImageError: the folder cannot be read, or has no images.
     """
     try:
         with os.scandir(folder) as entries:
@@ -67,9 +66,9 @@ def images_in(folder: str) -> list[tuple[str, str]]:
     if others:
         count = others.total() + len(files)
         kinds = shown_suffixes(others)
-        logger.info("%s: %d of %d files are no images by their suffix: %s", folder, others.total(), count, kinds)
+        logger.info("%s: %d of %d files are ignored by their suffixes: %s", folder, others.total(), count, kinds)
     if folders:
-        logger.info("%s: %d folders in it are not looked into", folder, len(folders))
+        logger.info("%s: %d subfolders are ignored", folder, len(folders))
     stems = Counter(os.path.splitext(name)[0] for name in files)
     names = ResultNames()
 
@@ -82,7 +81,7 @@ def images_in(folder: str) -> list[tuple[str, str]]:
 
 def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
     kinds = f": {shown_suffixes(others)}" if others else ""
-    fault = f"{folder}: no image is in this folder, by the suffix of its {others.total()} files{kinds}"
+    fault = f"{folder}: no image is in this folder, by the suffixes of its {others.total()} files{kinds}"
     if not folders:
         return fault
     shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"

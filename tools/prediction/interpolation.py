@@ -1,7 +1,7 @@
-"""Bilinear resizing as a sparse matrix per axis.
+"""Bilinear resizing with one sparse matrix per axis.
 
-Resizing is linear and treats rows and columns apart, so whatever else is linear, such as averaging windows, can be
-put into the same matrices, and a part of an image is resized with a part of a matrix.
+Resizing is linear and separable. Other linear operations, such as averaging windows, can be multiplied into the same
+matrices, and a part of an image is resized with a part of a matrix.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from scipy import sparse
 
 
 def interpolation_matrix(length: int, size: int) -> sparse.csr_array:
-    """The matrix that resizes an axis on the half-pixel grid without antialiasing, as OpenCV's INTER_LINEAR does.
+    """Returns the matrix that resizes an axis on the half-pixel grid without antialiasing, as OpenCV's INTER_LINEAR.
 
     Args:
       length: pixels along the axis, 1 or more.
-      size: pixels along it after resizing, 1 or more.
+      size: pixels along the resized axis, 1 or more.
 
     Returns:
       float64 [size, length], one or two entries above 0 in each row, which sum to 1.
@@ -31,10 +31,10 @@ def interpolation_matrix(length: int, size: int) -> sparse.csr_array:
 
 
 def along_rows(matrix: sparse.csr_array, array: np.ndarray) -> np.ndarray:
-    """Multiplies the first axis of [H, W, C] by a matrix [size, H]; gives [size, W, C]."""
+    """Multiplies the first axis of [H, W, C] by a matrix [size, H]; returns [size, W, C]."""
     return (matrix @ array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
 
 
 def along_columns(matrix: sparse.csr_array, array: np.ndarray) -> np.ndarray:
-    """Multiplies the second axis of [H, W, C] by a matrix [size, W]; gives [size, H, C], the axes exchanged."""
+    """Multiplies the second axis of [H, W, C] by a matrix [size, W]; returns [size, H, C], axes exchanged."""
     return along_rows(matrix, array.transpose(1, 0, 2))

@@ -1,4 +1,4 @@
-"""How long single images take, and how many a second that makes."""
+"""Measures the prediction time of images, and frames per second."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FILE_NAME = "latency.json"
 
 
 class LabelsOfImages(Protocol):
-    """What `tools.prediction.evaluation.Predictor` does."""
+    """Predicts labels of images, as `tools.prediction.predictor.Predictor` does."""
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] RGB -> training ids [H, W]."""
+        """Predicts training ids [H, W] of an image, uint8 [H, W, 3], RGB."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of a run over images; the first `warm_up` of them, which also set up kernels, are left out.
+    """Prediction times of images, without the first `warm_up` images, which also set up kernels.
 
     Attributes:
-        images: that were timed.
+        images: number of timed images.
         median_seconds, percentile_95_seconds: from an image in memory to its labels.
-        frames_per_second: images over the time in which at least one of them was worked on.
-        frames_per_second_with_files: images over all time from the first to the last, reading and writing included.
+        frames_per_second: images divided by the time in which at least one was being predicted.
+        frames_per_second_with_files: images divided by the total time, including reading and writing.
     """
 
     images: int
@@ -45,7 +45,7 @@ class Latency:
     frames_per_second_with_files: float
 
     def text(self) -> str:
-        """One line for people."""
+        """Formats the times in one line."""
         return (
             f"{self.images} images: median {1000 * self.median_seconds:.1f} ms, 95th percentile "
             f"{1000 * self.percentile_95_seconds:.1f} ms, {self.frames_per_second:.2f} frames/s; with reading and "
@@ -61,15 +61,15 @@ class Latency:
 
 
 def latency_of(spans: Sequence[tuple[float, float]], warm_up: int, ended: float) -> Latency | None:
-    """The times of images from when each was begun and done.
+    """Computes the latency from the begin and end of each prediction.
 
     Args:
-        spans: (begun, done), in seconds, by the order of beginning; they may overlap.
-        warm_up: images at the beginning that are left out.
-        ended: when the last result was written.
+        spans: (begin, end) in seconds, ordered by begin; they may overlap.
+        warm_up: number of first images to ignore.
+        ended: time when the last result was written, in seconds.
 
     Returns:
-        None where no image is left.
+        The latency; None if no images remain.
     """
     timed = list(spans)[warm_up:]
     if not timed:
@@ -90,14 +90,14 @@ def latency_of(spans: Sequence[tuple[float, float]], warm_up: int, ended: float)
 
 
 class TimedPredictor:
-    """A predictor whose calls are timed; may be called by several threads if it may."""
+    """Measures the calls of a predictor; thread-safe if the predictor is."""
 
     def __init__(self, predictor: LabelsOfImages, warm_up: int = 1) -> None:
-        """Starts without times.
+        """Wraps a predictor.
 
         Args:
             predictor: to call.
-            warm_up: images that are not counted, one per tower.
+            warm_up: number of first images to ignore, one per tower.
         """
         self._predictor = predictor
         self._warm_up = warm_up
@@ -105,7 +105,7 @@ class TimedPredictor:
         self._spans: list[tuple[float, float]] = []
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """As that of the predictor."""
+        """Predicts labels and records the time."""
         begun = time.perf_counter()
         labels = self._predictor.labels(image)
         with self._lock:
@@ -113,10 +113,10 @@ class TimedPredictor:
         return labels
 
     def report(self, folder: str) -> Latency | None:
-        """Logs the times up to now and writes them into a folder; None where there are none after the warm-up."""
+        """Logs the latency so far and writes it to a folder; returns None if there are no images after the warm-up."""
         latency = latency_of(sorted(self._spans), self._warm_up, time.perf_counter())
         if latency is None:
-            logger.warning("--measure_time 1: %d images are too few, the first is not timed", len(self._spans))
+            logger.warning("--measure_time 1 needs more than %d images: the first is not timed", len(self._spans))
             return None
         logger.info("%s", latency.text())
         latency.write(folder)

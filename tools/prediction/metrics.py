@@ -12,17 +12,17 @@ import numpy as np
 class Scores:
     """Scores as fractions 0..1; Long et al., "Fully Convolutional Networks" (CVPR 2015), section 5.
 
-    With n[i, j] the pixels of class i predicted as j, t[i] those of class i and p[i] those predicted as i:
+    n[i, j] is the number of pixels of class i predicted as j, t[i] of class i, p[i] predicted as i.
 
     Attributes:
-      iou: n[i, i] / (t[i] + p[i] - n[i, i]) per class. None for a class absent from truth and prediction; 0
-        for one absent from the truth yet predicted.
-      accuracy: recall n[i, i] / t[i] per class. None for a class absent from the truth.
+      iou: n[i, i] / (t[i] + p[i] - n[i, i]) per class. None if the class is absent from labels and predictions; 0
+        if it is absent from the labels but predicted.
+      accuracy: recall n[i, i] / t[i] per class. None if the class is absent from the labels.
       mean_iou: the mean of `iou` without the Nones.
       mean_accuracy: the mean of `accuracy` without the Nones.
       pixel_accuracy: sum of n[i, i] / pixels.
       frequency_weighted_iou: sum of t[i] * iou[i] / pixels.
-      pixels: number of valid, that is not ignored, pixels. If it is 0, the four scores above are nan.
+      pixels: number of pixels that are not ignored. If it is 0, the four scores above are nan.
       images: number of images processed.
     """
 
@@ -40,11 +40,11 @@ class ConfusionMatrix:
     """Counts pixels by true and predicted class over a set of images."""
 
     def __init__(self, num_classes: int, ignore_label: int = 255) -> None:
-        """Starts with no pixel counted.
+        """Creates an empty matrix.
 
         Args:
           num_classes: number of classes, 1 or more; their ids are 0..num_classes-1.
-          ignore_label: pixels whose label has this id are left out, even if it is also a class id.
+          ignore_label: pixels with this label are ignored, even if it is also a class id.
 
         Raises:
           ValueError: num_classes is below 1.
@@ -61,7 +61,7 @@ class ConfusionMatrix:
 
     @property
     def matrix(self) -> np.ndarray:
-        """int64 [num_classes, num_classes], pixels by true (row) and predicted class (column); a copy."""
+        """A copy of the counts, int64 [num_classes, num_classes]; rows are true classes, columns predicted ones."""
         return self._matrix.copy()
 
     def process(self, label: np.ndarray, prediction: np.ndarray) -> None:
@@ -69,11 +69,11 @@ class ConfusionMatrix:
 
         Args:
           label: integers [H, W], or [N, H, W] for N images; class ids or ignore_label.
-          prediction: integers of the same shape; class ids. Not looked at where the label is ignored.
+          prediction: integers of the same shape; class ids. Any value is allowed where the label is ignored.
 
         Raises:
-          ValueError: the shapes differ, an array is not of integers, or an id is outside its range. Nothing
-            is counted then.
+          ValueError: the shapes differ, an array is not of integers, or an id is outside its range. The counts do
+            not change.
         """
         label, prediction = np.asarray(label), np.asarray(prediction)
         if label.shape != prediction.shape:
@@ -87,7 +87,7 @@ class ConfusionMatrix:
         truth, predicted = label[valid], prediction[valid]
         self._check_range("label", truth, f" or {self.ignore_label} (ignored)")
         self._check_range("prediction", predicted, "")
-        # int64 before the product: it does not fit the uint8 that labels often come in.
+        # int64 before the product: labels are often uint8, in which it would overflow.
         pairs = truth.astype(np.int64) * self.num_classes + predicted.astype(np.int64)
         self._matrix += np.bincount(pairs, minlength=self.num_classes**2).reshape(self._matrix.shape)
         self._images += label.shape[0] if label.ndim == 3 else 1

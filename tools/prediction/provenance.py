@@ -1,7 +1,7 @@
-"""What a folder of results was made from, so that other results do not end up in it and each is found by its run.
+"""Records what a folder of results was made from, so that different results are never mixed in one folder.
 
-It is written to `provenance.json` with the first result. Results are the same if the weights, all that the network
-and its classes are, the settings and the images are equal; where any of these is not, they go to a folder of their own.
+`provenance.json` is written with the first result. Results are the same if weights, network, classes, settings and
+images are equal; otherwise, they get another folder. The folder is also found by the run of its checkpoint.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tools.runs.record import ModelRecord
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "provenance.json"
-# Where predict.py and inference.py put results unless flags say otherwise.
+# Default folders of the results of predict.py and inference.py.
 RESULT_ROOTS = ("./val_set", "./test_set", "./train_set", "./inference_set")
 
-# What results consist of; a folder that holds any of it is not empty.
+# Files and folders of results; a folder with any of them contains results.
 _RESULTS = frozenset({"prediction", "coloring", "overlay", "scores.json", FILE_NAME})
 _CHECKSUM = "results_sha256"
-# What the header of scores says, under the name that it has there.
+# Entries in the header of scores, and their names there if different.
 _IN_HEADER = {
     **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", "checkpoint_sha256", "dataset", "data_dir", "list",
                      "split", "data_sha256", _CHECKSUM)),
@@ -50,8 +50,8 @@ class Provenance:
     """What results are made from.
 
     Attributes:
-        entries: facts about run, snapshot, data and settings, as JSON holds them; `results_sha256` is equal for equal
-            results.
+        entries: facts about run, snapshot, data and settings, as JSON values; `results_sha256` is equal if the results
+            are the same.
     """
 
     entries: Mapping[str, Any]
@@ -62,17 +62,17 @@ class Provenance:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What the header of scores says of run, snapshot, data and settings; switches are 0 or 1."""
+        """Run, snapshot, data and settings for the header of scores; switches are 0 or 1."""
         entries = {other or name: self.entries[name] for name, other in _IN_HEADER.items() if name in self.entries}
         return {name: int(value) if isinstance(value, bool) else value for name, value in entries.items()}
 
     def is_of(self, folder: str) -> bool:
-        """Checks whether the results in a folder are these."""
+        """Returns whether the results in a folder have this provenance."""
         found = read_provenance(folder)
         return found is not None and found.get(_CHECKSUM) == self.checksum
 
     def write(self, folder: str) -> None:
-        """Writes `provenance.json` into a folder, which is created where needed.
+        """Writes `provenance.json` to a folder, which is created if missing.
 
         Raises:
             ResultsFolderError: it cannot be written.
@@ -99,9 +99,9 @@ def provenance_of(
     Args:
         config: flags.
         prefix: of the snapshot.
-        record: with which it predicts: of the network, the classes and the dataset.
-        samples: that are predicted; None for images that are given one by one.
-        data_dir: that the samples lie in.
+        record: network, classes and dataset of the prediction.
+        samples: the samples to predict; None for images that are given one by one.
+        data_dir: folder of the samples.
 
     Raises:
         CheckpointError: the snapshot cannot be read.
@@ -115,9 +115,9 @@ def provenance_of(
         data = {"split": config.mode, "images": len(samples), "data_sha256": checksums}
     snapshot = snapshot_header(prefix)
     decisive = [snapshot["checkpoint_sha256"], of_record, settings, data]
-    told = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
+    sources = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
     if isinstance(config, PredictConfig):
-        told["list"] = getattr(config, f"{config.mode}_list", None) or record.flags.get(f"{config.mode}_list")
+        sources["list"] = getattr(config, f"{config.mode}_list", None) or record.flags.get(f"{config.mode}_list")
     return Provenance(
         {
             **run_header(prefix, record.flags),
@@ -125,7 +125,7 @@ def provenance_of(
             **snapshot,
             "dataset": record.database,
             **data,
-            **told,
+            **sources,
             **settings,
             "window": record.test_image_size,
             "upsample_input": record.upsample_input,
@@ -136,7 +136,7 @@ def provenance_of(
 
 
 def read_provenance(folder: str) -> dict[str, Any] | None:
-    """What is written in a folder of results; None where nothing is, or something else."""
+    """Reads `provenance.json` of a folder; None if it is missing or damaged."""
     try:
         entries = read_json(os.path.join(folder, FILE_NAME))
     except (OSError, ValueError):
@@ -144,35 +144,44 @@ def read_provenance(folder: str) -> dict[str, Any] | None:
     return entries if isinstance(entries, dict) else None
 
 
+def choose_folder(wanted: str | None, default: str, provenance: Provenance) -> str:
+    """Returns the folder for results: the one that the user wants, or the default with a number added if needed.
+
+    Raises:
+        ResultsFolderError: the wanted folder contains other results.
+    """
+    return folder_for(provenance, default) if wanted is None else require_folder(provenance, wanted)
+
+
 def folder_for(provenance: Provenance, wanted: str) -> str:
-    """The folder for results: as wanted, or `-2`, `-3` and so on is added until no other results are there."""
+    """Returns a folder for results; adds `-2`, `-3` and so on to the wanted name while other results are there."""
     folder, number = wanted, 1
     while not (_is_free(folder) or provenance.is_of(folder)):
         number += 1
         folder = f"{wanted}-{number}"
     if folder != wanted:
-        logger.info("%s holds other results, so these go to %s", wanted, folder)
+        logger.info("%s contains other results, so these are written to %s", wanted, folder)
     return folder
 
 
 def require_folder(provenance: Provenance, folder: str) -> str:
-    """Checks that a folder which the user named holds no other results; returns it.
+    """Returns a folder that the user named, after a check that it contains no other results.
 
     Raises:
-        ResultsFolderError: it does.
+        ResultsFolderError: it contains other results.
     """
     if _is_free(folder) or provenance.is_of(folder):
         return folder
     found = read_provenance(folder)
-    of = "that do not say what they are of" if found is None else f"of {_described(found, provenance.entries)}"
+    of = "of unknown origin" if found is None else f"of {_described(found, provenance.entries)}"
     raise ResultsFolderError(
-        f"--output_dir {folder} holds results {of}, and these would be mixed with them: give another folder, or remove "
-        "that one"
+        f"--output_dir {folder} holds results {of}, which would be mixed with the new ones: give another folder, or "
+        "remove that one"
     )
 
 
 def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The snapshot of results, and in which facts they differ."""
+    """Describes results: their snapshot, and the facts in which they differ."""
     names = [name for name in ("checkpoint_sha256", "dataset", "split", "data_sha256", *_SETTINGS, "window")
              if found.get(name) != now.get(name)]  # fmt: skip
     differing = ", ".join(names) or "the network's or the classes' settings"
@@ -180,7 +189,7 @@ def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _is_free(folder: str) -> bool:
-    """Whether nothing of results is there. What is no folder is left to those who write.
+    """Returns whether a folder contains no results; for a file, writing the first result will fail.
 
     Raises:
         ResultsFolderError: the folder cannot be read.
@@ -194,7 +203,7 @@ def _is_free(folder: str) -> bool:
 
 
 def _folders_of_run(run_uuid: str, name: str, roots: Sequence[str]) -> Iterator[str]:
-    """The folders <root>/<dataset>/<run>/<settings> with results of a run."""
+    """Yields the folders <root>/<dataset>/<run>/<settings> with results of a run."""
     for root in roots:
         for dataset in _folders_in(root):
             for run in _folders_in(dataset):
@@ -212,15 +221,15 @@ def _folders_in(path: str) -> list[str]:
 
 
 def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT_ROOTS) -> list[str]:
-    """Moves the results of a run that was set aside to folders whose names end as that of the run does now.
+    """Moves the results of a run that was set aside to folders with the same ending as the run's.
 
     Args:
-        run: where it is now.
-        ending: of its name, such as `.earlier-1`.
-        roots: folders that results may lie in.
+        run: its new folder.
+        ending: of its new name, such as `.earlier-1`.
+        roots: folders to search for results.
 
     Returns:
-        The new paths. A folder that cannot be moved stays, and a warning is logged: it says itself what it is of.
+        The new paths. A warning is logged for each folder that cannot be moved; its provenance still names the run.
     """
     run_uuid, name = _uuid_of(run), os.path.basename(run.path).removesuffix(ending)
     moved = []
@@ -238,12 +247,12 @@ def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT
         if not os.listdir(parent):
             os.rmdir(parent)
         moved.append(target)
-        logger.info("its results were set aside too: %s", target)
+        logger.info("its results were set aside, too: %s", target)
     return moved
 
 
 def _uuid_of(run: RunFolder) -> str | None:
-    """The number of a run, None for one of an earlier version, or whose record is damaged."""
+    """Returns the UUID of a run; None if an earlier version wrote it, or its record is damaged."""
     try:
         record = ModelRecord.read(run.snapshots) or ModelRecord.read(run.path)
     except RecordError:

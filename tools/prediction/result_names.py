@@ -1,4 +1,4 @@
-"""Names for the results of images, such that no two images share one."""
+"""Gives each image a unique name for its results."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import os
 from database.errors import ImageError
 from database.regular_files import regular_file
 
-# In a folder of results: which image each is of.
+# File in a folder of results that maps names to images.
 NAMES_FILE = "images.jsonl"
 
 
 class ResultNames:
-    """Names for the results of images, such that no two images share one.
+    """Gives each image a unique name for its results.
 
-    With a file, names given at earlier starts stay those of their images, so that results of another image of the same
-    name are not replaced.
+    With a file, images keep the names of earlier runs of the program, so that a later image of the same name does not
+    replace their results.
     """
 
     def __init__(self, path: str | None = None) -> None:
-        """Takes over the names that are written in a file.
+        """Reads the names in a file, if it exists.
 
         Args:
-            path: of the file, with a line of JSON `["name", "image"]` per image; created with the first. None to
-                give names for this process only.
+            path: file with a line of JSON `["name", "image"]` per image; created with the first name. None to keep
+                names in memory only.
         """
         self._path = path
         self._image_of = {} if path is None else _names_in(path)
         self._kept = set(self._image_of)
 
     def name(self, path: str, wanted: str | None = None) -> str:
-        """The name for the results of an image: the same whenever it comes again.
+        """Returns the name for the results of an image, always the same for the same image.
 
         Args:
             path: of the image.
@@ -46,7 +46,7 @@ class ResultNames:
         return name
 
     def keep(self, name: str) -> None:
-        """Writes down which image a name is of, once there are results of that name.
+        """Appends a name and its image to the file, if not there yet; call it after the results are written.
 
         Raises:
             ImageError: the file cannot be written.
@@ -57,7 +57,7 @@ class ResultNames:
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             with open(self._path, "a", encoding="utf-8", opener=_appended) as file:
-                # A start that was killed may have left half a line.
+                # A killed process may have left an incomplete line.
                 file.write("\n" * (file.tell() > 0) + json.dumps([name, self._image_of[name]]))
         except OSError as error:
             raise ImageError(f"{self._path}: cannot be written ({error.strerror or error})") from error
@@ -68,7 +68,7 @@ def _appended(path: str, flags: int) -> int:
 
 
 def _names_in(path: str) -> dict[str, str]:
-    """Image by name; lines that hold something else, as one that was cut off, are ignored."""
+    """Reads the images by their names; damaged and incomplete lines are ignored."""
     names: dict[str, str] = {}
     try:
         with open(path, encoding="utf-8", errors="replace", opener=regular_file) as file:

@@ -1,4 +1,4 @@
-"""Which run and snapshot a file of scores is of, and what it says."""
+"""Names and reads files of scores, and identifies their run and snapshot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from database.json_files import read_json
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import checkpoint_checksum
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.runs.folder import run_name
 from tools.runs.origin import RUN_UUID
 
@@ -18,29 +19,29 @@ CHECKSUM = "checkpoint_sha256"
 
 @dataclass(frozen=True)
 class RecordedScore:
-    """What a file of scores says of the whole set: fractions 0..1, NaN where nothing was valid."""
+    """Scores of a whole set: fractions 0..1, NaN if no pixel was valid."""
 
     mean_iou: float
     pixel_accuracy: float
 
 
 def scores_stem(step: int | None, test_max_iter: int | None) -> str:
-    """Names the files of a snapshot's validation scores in the folder of its run, without their ending.
+    """Returns the name, without suffix, of the files with a snapshot's validation scores.
 
     Args:
         step: of the snapshot.
-        test_max_iter: how many images were scored, None for all.
+        test_max_iter: number of scored images, None for all.
     """
     return f"scores-{step}" + ("" if test_max_iter is None else f"-test_max_iter{test_max_iter}")
 
 
 def scores_path(folder: str, step: int | None, test_max_iter: int | None) -> str:
-    """The path of the JSON file of a snapshot's validation scores; arguments as of `scores_stem`."""
+    """Returns the path of the JSON file with a snapshot's validation scores; see `scores_stem`."""
     return os.path.join(folder, f"{scores_stem(step, test_max_iter)}.json")
 
 
 def read_score(path: str) -> RecordedScore | None:
-    """Reads a JSON file of scores; None where it is absent or damaged."""
+    """Reads a JSON file of scores; None if it is missing or damaged."""
     try:
         values = read_json(path)
         mean_iou, accuracy = (values[name] for name in ("mean_iou", "pixel_accuracy"))
@@ -50,22 +51,22 @@ def read_score(path: str) -> RecordedScore | None:
 
 
 def snapshot_header(prefix: str) -> dict[str, Any]:
-    """Describes a snapshot for the header of its scores, see `tables.write_tables`.
+    """Returns the entries on a snapshot for the header of its scores, see `tables.write_tables`.
 
     Args:
         prefix: of the snapshot.
 
     Returns:
-        `checkpoint` (the prefix), `step` (None without one) and `checkpoint_sha256` (see `checkpoint.checksum`).
+        `checkpoint` (the prefix), `step` (None without one) and `checkpoint_sha256` (see `checkpoint_checksum`).
 
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
-    return {"checkpoint": prefix, "step": checkpoint.checkpoint_step(prefix), CHECKSUM: checkpoint.checksum(prefix)}
+    return {"checkpoint": prefix, "step": checkpoint_step(prefix), CHECKSUM: checkpoint_checksum(prefix)}
 
 
 def run_header(prefix: str, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Describes the run that a snapshot is of, for the header of its scores.
+    """Returns the entries on the run of a snapshot for the header of its scores.
 
     Args:
         prefix: of the snapshot.
@@ -78,7 +79,7 @@ def run_header(prefix: str, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_header(path: str) -> dict[str, Any]:
-    """Reads what a JSON file of scores says of run, snapshot and settings; nothing where it is absent or damaged."""
+    """Reads run, snapshot and settings from the header of a JSON file of scores; empty if it is missing or damaged."""
     try:
         header = read_json(path)["run"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -87,16 +88,16 @@ def read_header(path: str) -> dict[str, Any]:
 
 
 def is_scored(path: str, prefix: str) -> bool:
-    """Checks whether a JSON file of scores is of this snapshot, by the checksum of its weights.
+    """Returns whether a JSON file has the scores of this snapshot, by the checksum of its weights.
 
-    A path, a step or a date says nothing of that: a later run may have written another snapshot to the same place.
+    Path, step and date do not identify a snapshot: a later run may have written another one to the same path.
 
     Args:
-        path: of the file; one that is absent, damaged or without a checksum is of no snapshot.
+        path: of the file; if it is missing, damaged or without a checksum, the result is False.
         prefix: of the snapshot.
 
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
     recorded = read_header(path).get(CHECKSUM)
-    return recorded is not None and recorded == checkpoint.checksum(prefix)
+    return recorded is not None and recorded == checkpoint_checksum(prefix)

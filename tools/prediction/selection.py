@@ -1,4 +1,4 @@
-"""Which dataset and which model are meant, by the flags and by the record beside a checkpoint."""
+"""Selects model, dataset and predictor from the flags and the record beside a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from database.datasets import Dataset, custom_dataset
 from database.input_range import InputRange
 from model import choices
 from model.pspnet_mg import Architecture
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
 from tools.flags.checks import check_own_data_flags, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
-from tools.flags.dataset import DatasetFlags
 from tools.flags.train import InferenceConfig, PredictConfig, WeightsConfig
-from tools.prediction.evaluation import Predictor, TowerPredictor, predictor_on
 from tools.prediction.grid_sizes import warn_of_misaligned_size
+from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
 from tools.runs.agreement import check_same_network
 from tools.runs.record import ModelRecord
 from tools.runtime import devices as cluster
@@ -28,38 +27,28 @@ logger = logging.getLogger(__name__)
 
 Weights = TypeVar("Weights", bound=WeightsConfig)
 
-# A checkpoint without a record is taken to be the reference implementation's.
+# A checkpoint without a record is assumed to come from PSPNet-TF-Reproduce.
 _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
 
-# Flags that name files, which prediction needs again.
+# Flags of the training that name files, which prediction uses again.
 _FILES_OF_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
 
-# Flags that say what variables there are: a checkpoint can be read as it was trained alone.
+# Flags that determine the variables: they must be those of the training.
 _FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
 
 
-def training_dataset(config: DatasetFlags) -> tuple[Dataset, str]:
-    """The dataset that flags describe and its folder; the Toy dataset is written where it does not exist yet.
-
-    Raises:
-        DatasetError, PaletteError: see `database.datasets`.
-    """
-    dataset = dataset_of_flags(config.database, config)
-    return dataset, existing_folder(dataset, config.data_dir)
-
-
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
-    """The record beside a checkpoint, or the reference's conventions where there is none.
+    """Reads the record beside a checkpoint and applies the flags; without one, uses the reference's conventions.
 
-    Where flags say otherwise, strides, grid, order of channels, mean, input range, enlargement and size of windows are
-    changed; dataset and classes are those of the training. Sizes that do not suit the grid are warned of.
+    Flags change strides, grid, channel order, mean, input range, enlargement and window size, but not dataset and
+    classes. A warning is logged for a window size that does not suit the grid.
 
     Raises:
         RecordError: the record is damaged.
-        CheckpointError: no record, and the checkpoint is no PSPNet's.
-        FlagError: the checkpoint is of another network than the flags say; or no record, and the dataset of the flags
-            has another number of classes.
+        CheckpointError: there is no record, and the checkpoint is not of a PSPNet.
+        FlagError: the flags name another network than the checkpoint's; or there is no record, and the dataset of the
+            flags has another number of classes.
     """
     record = ModelRecord.read(os.path.dirname(prefix)) or _foreign_record(prefix, config)
     check_same_network(record, config, prefix, _FLAGS_ON_VARIABLES)
@@ -78,16 +67,16 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
 
 
 def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dataset, str]:
-    """The dataset to predict and its folder: as flags say, otherwise as in training.
+    """Returns the dataset to predict and its folder: those of the flags, by default those of the training.
 
     Args:
         config: flags.
-        trained: the record of the checkpoint, see `record_of_checkpoint`.
+        trained: record of the checkpoint, see `record_of_checkpoint`.
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
-        FlagError: a flag for own data and a known dataset, a list of another split than the predicted one, or a
-            dataset with other classes than the checkpoint.
+        FlagError: a flag for own data is given with a known dataset, a list is of another split than the predicted
+            one, or the dataset and the checkpoint have different classes.
     """
     database = _predicted_database(config, trained)
     _refuse_unused_lists(config)
@@ -109,11 +98,11 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
 
 
 def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelRecord:
-    """The record that names, colours and numbers the classes for inference: as flags say, otherwise as in training.
+    """Returns the record with names, colours and ids of the classes: those of the flags, by default of the training.
 
     Args:
-        config: flags; --palette and --label_map stand in for those of any dataset.
-        trained: the record of the checkpoint, see `record_of_checkpoint`.
+        config: flags; --palette and --label_map replace those of any dataset.
+        trained: record of the checkpoint, see `record_of_checkpoint`.
 
     Raises:
         DatasetError, PaletteError: see `database.datasets`.
@@ -134,7 +123,7 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
 
 
 def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
-    """The dataset of the results; flags must suit it."""
+    """Returns the dataset of the results, after checks that the flags suit it."""
     database = config.database or trained.database
     check_own_data_flags(config, database, "the checkpoint was trained on")
     num_classes = trained.architecture.num_classes
@@ -147,7 +136,7 @@ def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
 
 
 def _refuse_unused_lists(config: PredictConfig) -> None:
-    """Refuses lists of other splits than the predicted one; the training list also says what is held out for val."""
+    """Rejects lists of other splits than the predicted one; with `val`, the training list selects held-out images."""
     for split in ("train", "val", "test"):
         if split != config.mode and (split, config.mode) != ("train", "val"):
             refuse_without_effect(config, f"{split}_list", f"on the split {config.mode}: add --mode {split}")
@@ -162,14 +151,14 @@ def _require_same_classes(dataset: Dataset, trained: ModelRecord) -> None:
 
 
 def with_chosen_precision(config: Weights) -> Weights:
-    """The flags with the precision that `auto` stands for on this machine; see `tools.runtime.half_precision`."""
+    """Replaces `--float_type auto` by the precision that suits this machine; see `tools.runtime.half_precision`."""
     return dataclasses.replace(config, float_type=chosen_float_type(config.float_type, config.device))
 
 
 def build_predictor(
     prefix: str, record: ModelRecord, config: WeightsConfig, gpu_num: int = 1
 ) -> Predictor | TowerPredictor:
-    """The network of a checkpoint as the flags want it run, on one device or several.
+    """Builds the predictor of a checkpoint with the settings of the flags, on one device or several.
 
     Raises:
         CheckpointError: see `Predictor`.
@@ -193,11 +182,11 @@ def build_predictor(
 
 
 def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
-    """The record that the reference implementation would have written."""
+    """Creates the record of a checkpoint of the reference implementation."""
     network, num_classes, stem = _foreign_network(prefix, config.network)
     dataset = dataset_of_flags(config.database or "Cityscapes", config)
     logger.info(
-        "no configuration beside %s: taken for a checkpoint of the reference (%s, %d classes, %s resize grid)",
+        "no config.json beside %s: assuming a checkpoint of PSPNet-TF-Reproduce (%s, %d classes, %s resize grid)",
         prefix,
         network,
         num_classes,
@@ -217,13 +206,13 @@ def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
 
 
 def _foreign_network(prefix: str, wanted: str | None) -> tuple[str, int, str]:
-    """The network, number of classes and stem that a checkpoint's variables tell of."""
-    shapes = checkpoint.variable_shapes(prefix)
+    """Detects network, number of classes and stem from the variables of a checkpoint."""
+    shapes = variable_shapes(prefix)
     network = next((name for name in choices.NETWORKS if f"{name}/logits/weights" in shapes), str(wanted))
     logits = shapes.get(f"{network}/logits/weights")
     if logits is None or f"{network}/psp/pool1/weights" not in shapes:
         raise CheckpointError(
-            f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers) and no configuration "
-            "stands beside it: give a snapshot that train.py wrote"
+            f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers), and there is no "
+            "config.json beside it: give a snapshot that train.py wrote"
         )
     return network, logits[-1], choices.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]

@@ -1,7 +1,7 @@
-"""Predictions packed as the server of Cityscapes takes them.
+"""Packs predictions for the test server of Cityscapes.
 
-It looks for the file of each image by its name, as does `getPrediction` in evalPixelLevelSemanticLabeling.py of
-cityscapesScripts: `<city>_<sequence>_<frame>*.png`, which holds labelIds and is of the image's size.
+The server finds the file of each image by its name, as `getPrediction` in evalPixelLevelSemanticLabeling.py of
+cityscapesScripts does: `<city>_<sequence>_<frame>*.png`, labelIds in the size of the image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SIZE = (1024, 2048)
 
 
 def check_for_server(database: str, samples: Sequence[Sample]) -> None:
-    """Refuses, before they are predicted, images whose results the server would not take.
+    """Checks, before the prediction, that the server accepts results of the images.
 
     Args:
         database: of the results.
@@ -41,25 +41,25 @@ def check_for_server(database: str, samples: Sequence[Sample]) -> None:
     for sample in samples:
         if not _NAME.fullmatch(sample.name):
             raise ServerZipError(
-                f"{sample.image}: the server tells images by names such as berlin_000000_000019, this one would be "
-                f"{sample.name}: rename the file, or drop --server_zip"
+                f"{sample.image}: the server expects names such as berlin_000000_000019, and this is {sample.name}: "
+                "rename the file, or drop --server_zip"
             )
         size = image_size(sample.image)
         if size != _SIZE:
             raise ServerZipError(
-                f"{sample.image}: the server takes results of {_SIZE[0]}x{_SIZE[1]}, and this image is "
+                f"{sample.image}: the server expects results of {_SIZE[0]}x{_SIZE[1]}, and this image is "
                 f"{size[0]}x{size[1]} (height x width): give the original images, or drop --server_zip"
             )
 
 
 def write_server_zip(folder: str, samples: Sequence[Sample]) -> str:
-    """Packs the label ids of all samples, written before, side by side into `server.zip` in a folder of results.
+    """Packs the label ids of all samples, which must exist, into `server.zip` in a folder of results.
 
     Returns:
-        The path of the zip, which appears whole or not at all.
+        The path of the zip file. It is complete or does not exist.
 
     Raises:
-        ServerZipError: it cannot be written, or a prediction not be read.
+        ServerZipError: the file cannot be written, or a prediction cannot be read.
     """
     path = os.path.join(folder, FILE_NAME)
     try:

@@ -1,11 +1,11 @@
-"""Windows, scales, mirror and stitching over a predict function.
+"""Predicts images of any size with sliding windows, several scales and mirrored copies.
 
-The protocol of Zhao et al., "Pyramid Scene Parsing Network" (CVPR 2017): the probabilities of neighbouring
-windows are averaged where they overlap, those of the scales and mirrored copies everywhere.
+The protocol of Zhao et al., "Pyramid Scene Parsing Network" (CVPR 2017): probabilities of neighbouring windows are
+averaged where they overlap, those of scales and mirrored copies everywhere.
 
-Both averages and the resizing between them are linear, so that every window is added to the result by itself, through
-one small matrix per axis. The windows of all scales come in the order of the rows they reach in the image, and rows
-that no window reaches any more are handed out and forgotten: a full [H, W, classes] need never exist.
+Both averages and the resizing between them are linear, so each window is added to the result independently, with one
+small matrix per axis. Windows of all scales are processed in the order of the image rows they reach. Rows that no
+later window reaches are yielded and freed, so a full [H, W, classes] never needs to exist.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tools.runtime.background import read_ahead
 SCALES_SINGLE = (1.0,)
 SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
-# Rows of the result that are finished together: few enough that what a window adds to them stays in the cache.
+# Rows of the result per band: few enough that the sums stay in the processor's cache.
 _BAND_ROWS = 16
 
 
@@ -35,28 +35,28 @@ class _Strip:
     """All windows of one scale at one height."""
 
     window: int  # height of a window
-    from_image: csr_array  # the part of its scale's `from_image` for the rows of the strip
-    rows: list[Placement]  # from the top, each within one band
+    from_image: csr_array  # rows of the scale's `from_image` for this strip
+    rows: list[Placement]  # from top to bottom, each within one band
     columns: ScaledAxis
 
 
 @dataclass(frozen=True)
 class _Window:
-    pixels: np.ndarray  # float32 [height, width, 3], smaller than a window where the scaled image is
-    size: tuple[int, int]  # height and width of the window
-    rows: list[Placement]  # as its strip's
+    pixels: np.ndarray  # float32 [height, width, 3], smaller than a window if the scaled image is
+    size: tuple[int, int]  # height and width of a window
+    rows: list[Placement]  # those of its strip
     columns: Placement
 
     @property
     def first_row(self) -> int:
-        """The first row of the image that it reaches."""
+        """The first row of the image that the window reaches."""
         return self.rows[0].reached.start
 
 
 class _OpenBands:
-    """The bands of the result that windows have reached and others still will.
+    """Sums of the bands of the result that later windows may still reach.
 
-    A band is float32 [W, rows, C], the order of axes in which a product along the columns gives its result.
+    A band is float32 [W, rows, C]: `along_columns` returns its result with these axes.
     """
 
     def __init__(self, height: int, width: int, num_classes: int) -> None:
@@ -65,7 +65,7 @@ class _OpenBands:
         self._next = 0  # first row of the band to hand out next
 
     def add(self, window: _Window, probabilities: np.ndarray) -> None:
-        """Adds one window's probabilities, float32 [h, w, C]."""
+        """Adds the probabilities of a window, float32 [h, w, C]."""
         columns = window.columns
         for rows in window.rows:
             part = along_rows(rows.weights, probabilities[rows.pixels, columns.pixels])
@@ -80,7 +80,7 @@ class _OpenBands:
         return self._bands[top]
 
     def hand_out(self, end: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Lets go of the bands above row `end`, from the top: the first row and the sum of each."""
+        """Yields and frees the bands above row `end`, from top to bottom: first row and sum of each."""
         while self._next < end and min(self._next + _BAND_ROWS, self._size[0]) <= end:
             yield self._next, self._bands.pop(self._next)
             self._next += _BAND_ROWS
@@ -119,10 +119,10 @@ def _checked_image(image: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(window: _Window, probabilities: np.ndarray) -> None:
-    """Checks the probabilities of one window, float32 [h, w, C], by their sum: a value that is not finite stays in it.
+    """Checks the probabilities of a window, float32 [h, w, C], by their sum, which is not finite if a value is not.
 
     Raises:
-      NotFiniteError: names the part of the image that the window reaches.
+      NotFiniteError: a value is NaN or infinite; the message names the part of the image.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isfinite(probabilities.sum(dtype=np.float32)):
@@ -137,7 +137,7 @@ def _check_finite(window: _Window, probabilities: np.ndarray) -> None:
 
 
 class SlidingPredictor:
-    """Predicts images of any size with a function that takes batches of windows of one size."""
+    """Predicts images of any size with a function that predicts batches of windows of one size."""
 
     def __init__(
         self,
@@ -150,21 +150,21 @@ class SlidingPredictor:
         overlap: float = 1 / 3,
         whole_sizes: tuple[int, int] = (1, 0),
     ) -> None:
-        """Sets how images are cut, scaled and mirrored.
+        """Sets windows, scales and mirroring.
 
         Args:
-          predict: takes float32 [N, h, w, 3], less the mean, with N in 1..windows_per_batch and h, w the
-            window size, and returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel. It is
-            called by a thread in the background, one call at a time, and leaves alone what it has returned.
+          predict: takes float32 [N, h, w, 3] with the mean subtracted, N in 1..windows_per_batch and h, w the window
+            size; returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel. It is called in a
+            background thread, one call at a time, and must not modify an array that it has returned.
           num_classes: number of classes, 1..65536.
           window_size: height and width of a window in pixels, or one number for both; None for one window per
-            scale that holds the whole image.
-          scales: factors by which the image is resized; all weigh alike.
+            scale that contains the whole image.
+          scales: factors by which the image is resized; all have equal weight.
           mirror: whether to average with the prediction of the image mirrored left to right.
-          windows_per_batch: the most windows in one call of `predict`.
-          overlap: the part that neighbouring windows share, 0 or more and below 1. The stride is the window
-            less that part, rounded down, and 1 or more: window * 2 // 3 for an overlap of 1/3.
-          whole_sizes: (step, rest) of the heights and widths that windows of whole images may have: step * n + rest.
+          windows_per_batch: maximum number of windows in one call of `predict`.
+          overlap: fraction 0..1, less than 1, that neighbouring windows share. The stride is window * (1 - overlap),
+            rounded down, 1 or more: window * 2 // 3 for an overlap of 1/3.
+          whole_sizes: (step, rest): windows of whole images have heights and widths of step * n + rest.
 
         Raises:
           ValueError: an argument is outside its range.
@@ -180,13 +180,13 @@ class SlidingPredictor:
         self._windows_per_batch = windows_per_batch
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Predicts one image: the average over scales and mirrored copies of their stitched probabilities.
+        """Predicts one image: averages the stitched probabilities of all scales and mirrored copies.
 
-        A scaled image has max(1, round(size * scale)) pixels along each axis. Where it is smaller than the
-        window, it is padded with 0, the mean, below and to the right, and the prediction is cropped back.
+        A scaled image has max(1, round(size * scale)) pixels along each axis. If it is smaller than the window, it is
+        padded with 0 (the mean) at the bottom and the right, and the prediction is cropped.
 
         Args:
-          image: float32 [H, W, 3], less the mean, 1 x 1 or more.
+          image: float32 [H, W, 3] with the mean subtracted, 1 x 1 or more.
 
         Returns:
           float32 [H, W, num_classes], 0..1, summing to 1 over the classes.
@@ -203,9 +203,9 @@ class SlidingPredictor:
         return probabilities
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the most probable class of each pixel; arguments and errors are those of `probabilities`.
+        """Predicts the most probable class of each pixel; for arguments and errors see `probabilities`.
 
-        Needs the memory of probabilities for as many rows as the largest window reaches, not for the whole image.
+        Memory is needed for the probabilities of the rows that the largest window reaches, not of the whole image.
 
         Returns:
           [H, W], 0..num_classes-1: uint8, or uint16 for more than 256 classes.
@@ -217,10 +217,10 @@ class SlidingPredictor:
         return labels
 
     def _bands(self, image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """From the top, each band's first row and its sum over scales and copies, float32 [W, rows, num_classes]."""
+        """Yields first row and sum over scales and copies, float32 [W, rows, classes], of each band from the top."""
         height, width = image.shape[:2]
         bands = _OpenBands(height, width, self._num_classes)
-        # The next batch is predicted while this one is added to the bands.
+        # The next batch is predicted in the background while this one is added to the bands.
         for batch, predictions in read_ahead(self._predict_windows, self._batches(image), depth=1):
             for window, predicted in zip(batch, predictions, strict=True):
                 yield from bands.hand_out(window.first_row)
@@ -229,13 +229,13 @@ class SlidingPredictor:
         yield from bands.hand_out(height)
 
     def _batches(self, image: np.ndarray) -> Iterator[list[_Window]]:
-        """The windows in batches of one size."""
+        """Yields the windows in batches of one size."""
         for _, windows in groupby(self._windows(image), key=lambda window: window.size):
             while batch := list(islice(windows, self._windows_per_batch)):
                 yield batch
 
     def _windows(self, image: np.ndarray) -> Iterator[_Window]:
-        """The windows of all scales and mirrored copies, by the first row of the image that they reach."""
+        """Yields the windows of all scales and mirrored copies, ordered by the first image row that they reach."""
         strips = [strip for scale in self._scales for strip in self._strips(image.shape[:2], scale)]
         for strip in sorted(strips, key=lambda strip: strip.rows[0].reached.start):
             resized = along_columns(strip.columns.from_image, along_rows(strip.from_image, image))
@@ -256,14 +256,14 @@ class SlidingPredictor:
         ]
 
     def _window_size_at(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
-        """Height and width of the windows of an image of some size at some scale."""
+        """Returns height and width of the windows for an image of a size at a scale."""
         if self._window_size is not None:
             return self._window_size
         height, width = (whole_window(scaled_length(length, scale), *self._whole_sizes) for length in size)
         return height, width
 
     def _predict_windows(self, batch: list[_Window]) -> tuple[list[_Window], np.ndarray]:
-        """The windows, and their probabilities."""
+        """Returns the windows and their probabilities, float32 [N, h, w, num_classes]."""
         size = batch[0].size
         windows = np.zeros((len(batch), *size, 3), np.float32)
         for padded, window in zip(windows, batch, strict=True):

@@ -18,7 +18,7 @@ _COLUMNS = ("class", "IoU %", "accuracy %")
 
 
 def text_table(scores: Scores, class_names: Sequence[str]) -> str:
-    """Lays the scores out in aligned columns: one line per class, then the scores of the whole set.
+    """Formats scores in aligned columns: one line per class, then the scores of the whole set.
 
     Args:
       scores: the scores to show.
@@ -41,10 +41,7 @@ def text_table(scores: Scores, class_names: Sequence[str]) -> str:
 
 
 def markdown_table(scores: Scores, class_names: Sequence[str]) -> str:
-    """Lays the scores out as two Markdown tables: the classes, then the scores of the whole set.
-
-    Arguments, percentages and errors are those of `text_table`.
-    """
+    """Formats scores as two Markdown tables: the classes, then the whole set; see `text_table`."""
     lines = [markdown_row(_COLUMNS), "| :--- | ---: | ---: |"]
     lines += [markdown_row(row) for row in _class_rows(scores, class_names)]
     lines += ["", markdown_row(("whole set", "value")), "| :--- | ---: |"]
@@ -53,16 +50,16 @@ def markdown_table(scores: Scores, class_names: Sequence[str]) -> str:
 
 
 def to_json_dict(scores: Scores, class_names: Sequence[str]) -> dict[str, Any]:
-    """Turns the scores into what `json` can write without NaN.
+    """Converts scores to JSON values, without NaN.
 
     Args:
-      scores: the scores to turn.
+      scores: the scores to convert.
       class_names: one name per class, in the order of the class ids.
 
     Returns:
       `mean_iou`, `mean_accuracy`, `pixel_accuracy` and `frequency_weighted_iou` as fractions 0..1, `pixels`
       and `images` as counts, and `classes`, a list of `name`, `iou` and `accuracy` (fractions too). A score
-      that is n/a or nan is None.
+      that is undefined is None.
 
     Raises:
       TablesError: there are more or fewer names than classes.
@@ -89,16 +86,16 @@ def write_tables(
     stem: str = "scores",
     header: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Writes the scores as stem.txt, stem.json and stem.md; none of them is ever seen half written.
+    """Writes the scores as stem.txt, stem.md and stem.json, each atomically.
 
-    The JSON is written last: where it is there, all three are.
+    The JSON file is written last: if it exists, all three exist.
 
     Args:
       scores: the scores to write.
       class_names: one name per class, in the order of the class ids.
       folder: where to write; created if missing.
-      stem: file name without its ending.
-      header: facts about the run, such as checkpoint and step: on top of the text and the Markdown, and under
+      stem: file name without suffix.
+      header: facts about the run, such as checkpoint and step: at the top of the text and the Markdown, and as
         `run` in the JSON.
 
     Returns:
@@ -156,17 +153,17 @@ def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with 2 decimals, `n/a` for None and nan."""
+    """Formats a fraction as a percentage with 2 decimals, None and nan as `n/a`."""
     return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """One row of a Markdown table."""
+    """Formats one row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _json_value(value: Any) -> Any:
-    """The value in JSON's own types; None for nan and infinity, the text of anything JSON does not know."""
+    """Converts a value to JSON types; nan and infinity become None, unknown types their text."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -179,20 +176,19 @@ def _json_value(value: Any) -> Any:
 
 
 def write_text(path: str, content: str) -> None:
-    """Writes a text file, creating its folder where needed; it is never seen half written.
+    """Writes a text file atomically; creates its folder if missing.
 
     Raises:
-      TablesError: it cannot be written.
+      TablesError: the file cannot be written.
     """
     try:
         with (
             written_atomically(path) as partial_path,
-            # The name of a file may hold bytes that are no text.
+            # Names of files may contain bytes that are not UTF-8.
             open(partial_path, "w", encoding="utf-8", newline="\n", errors="backslashreplace") as file,
         ):
             file.write(content)
     except OSError as error:
         raise TablesError(
-            f"{path}: table cannot be written ({error.strerror or error}); expected a folder "
-            "that can be written to, choose another"
+            f"{path}: table cannot be written ({error.strerror or error}): choose another folder"
         ) from error

@@ -1,4 +1,4 @@
-"""Where windows lie along an axis of a scaled image, and what their pixels contribute to the image."""
+"""Places windows along an axis of a scaled image, and weights their pixels' contributions to the image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.prediction.interpolation import interpolation_matrix
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Places windows along one axis so that every pixel is covered and none lies outside.
+    """Places windows along an axis so that every pixel is covered and no window lies outside.
 
     Args:
       length: pixels along the axis, 1 or more.
@@ -20,7 +20,7 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
       stride: pixels from one window's start to the next, 1..window.
 
     Returns:
-      0, stride, 2 * stride and so on, the last moved back to length - window; [0] if one window is enough.
+      The starts 0, stride, 2 * stride, ..., the last moved back to length - window; [0] if one window is enough.
 
     Raises:
       ValueError: an argument is outside its range.
@@ -29,36 +29,35 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
         raise ValueError(f"length {length} with window {window}: expected 1 or more for both; pass larger ones")
     if not 1 <= stride <= window:
         raise ValueError(
-            f"stride {stride} with window {window}: expected 1..{window}, a longer one leaves "
-            "pixels uncovered; choose one in that range"
+            f"stride {stride} with window {window}: expected 1..{window}; a longer stride leaves pixels uncovered"
         )
     last = max(length - window, 0)
     return [*range(0, last, stride), last]
 
 
 def window_stride(window: int, overlap: float) -> int:
-    """Pixels from one window's start to the next, 1 or more, where neighbours share a part (0..1) of the window."""
-    # 1e-9 makes up for products such as 10 * (1 - 0.8), which lie a rounding error below a whole number.
+    """Returns the stride in pixels, 1 or more, of windows that overlap by a fraction 0..1."""
+    # 1e-9: products such as 10 * (1 - 0.8) are a rounding error below an integer.
     return max(1, math.floor(window * (1 - overlap) + 1e-9))
 
 
 def scaled_length(length: int, scale: float) -> int:
-    """Pixels along an axis of `length` pixels that is scaled, 1 or more."""
+    """Returns the scaled length of an axis in pixels, 1 or more."""
     return max(1, round(length * scale))
 
 
 def whole_window(length: int, step: int, rest: int) -> int:
-    """The smallest step * n + rest, n of 1 or more, that holds `length` pixels."""
+    """Returns the smallest step * n + rest, n >= 1, that is at least `length`."""
     return step * max(1, math.ceil((length - rest) / step)) + rest
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What pixels of a window contribute to an axis of the image.
+    """Contribution of a window's pixels to an axis of the image.
 
     Attributes:
-      pixels: those of the window.
-      reached: the pixels of the image that they contribute to.
+      pixels: pixels of the window.
+      reached: pixels of the image to which they contribute.
       weights: float32 [number of reached, number of pixels].
     """
 
@@ -68,7 +67,7 @@ class Placement:
 
     @classmethod
     def of(cls, weights: csr_array, offset: int = 0) -> Placement:
-        """Of [pixels of the image from `offset` on, pixels of the window], where not all weights are 0."""
+        """Creates one from [image pixels from `offset` on, window pixels], not all 0; removes zeros at the borders."""
         rows = np.flatnonzero(np.diff(weights.indptr))
         reached = slice(int(rows[0]), int(rows[-1]) + 1)
         pixels = slice(int(weights.indices.min()), int(weights.indices.max()) + 1)
@@ -77,12 +76,12 @@ class Placement:
 
 
 class ScaledAxis:
-    """One axis of an image that is scaled, cut into windows, predicted, averaged and scaled back.
+    """One axis of an image: scaled, cut into windows, predicted, averaged and scaled back.
 
     Attributes:
-      window: length of a window.
-      starts: of the windows.
-      from_image: float32 [scaled length, image length], resizes the image.
+      window: length of a window in pixels.
+      starts: first pixels of the windows in the scaled image.
+      from_image: float32 [scaled length, image length], the matrix that resizes the image.
     """
 
     def __init__(self, length: int, scale: float, window: int, stride: int) -> None:
@@ -98,16 +97,16 @@ class ScaledAxis:
         self._average = diags_array(1 / coverage)
 
     def placements(self, mirrored: bool) -> list[tuple[int, Placement]]:
-        """Start and placement of each window in the scaled image, or in its mirrored copy.
+        """Returns start and placement of each window in the scaled image, or in its mirrored copy.
 
-        A window that contributes to no pixel of the image, as may be where that is the smaller one, is left out.
+        Windows that contribute to no pixel are omitted; they occur if the image is smaller than the scaled one.
         """
         weights = (self._to_image[:, ::-1] if mirrored else self._to_image) @ self._average
         parts = [(start, weights[:, start : start + self.window]) for start in self.starts]
         return [(start, Placement.of(part)) for start, part in parts if part.nnz]
 
     def placements_by_band(self, band_length: int) -> list[tuple[int, list[Placement]]]:
-        """As `placements`, with one placement for each band (pixels 0..band_length-1 and so on) of the image."""
+        """Returns `placements` split at bands of the image: pixels 0..band_length-1 and so on."""
         weights = self._to_image @ self._average
         bands = [(first, weights[first : first + band_length]) for first in range(0, weights.shape[0], band_length)]
         placements = []

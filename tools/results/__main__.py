@@ -1,4 +1,4 @@
-"""Lists the runs below a log folder: the flags in which they differ, their scores, and means over seeds.
+"""Lists the runs below a log folder: differing flags, scores, and means over seeds.
 
 python -m tools.results --log_dir ./log --format markdown --json results.json
 """

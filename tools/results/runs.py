@@ -1,4 +1,4 @@
-"""The runs below a log folder, and the scores that are of their snapshots, wherever they lie."""
+"""Finds the runs below a log folder and the scores of their snapshots, in any folder."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ from typing import Any
 from database.folders import walked
 from database.json_files import read_json
 from tools.checkpoints import files as snapshot_files
-from tools.checkpoints.snapshot_names import EARLIER
+from tools.checkpoints.snapshot_names import EARLIER, checkpoint_step
 from tools.errors import FlagError
 
 logger = logging.getLogger(__name__)
 
 _CONFIG_NAME = "config.json"
 _RUN_SCORES = re.compile(r"scores-\d+.*\.json")
-_STEP = re.compile(r"-(\d+)\.index$")
 
 _BEST = "best"
 _SNAPSHOT = "snapshot"
-# Where the values are that tell two properties of a run apart whose flags are equal: files of the same name, folders of
-# the same name. The first are beside the flags in its record, the others among them.
+# Keys of a record that differ if files or folders of the same name have different contents, by flag. The first are
+# beside the flags in the record, the others among them.
 _OF_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
 _OF_FLAGS = {
     "class_weights": ("class_weight_values",),
     "fine_tune_filename": ("pretrained_sha256",),
     "data_dir": ("training_samples_sha256", "training_sizes_sha256", "training_contents_sha256"),
 }
-# What the header of scores says of the way in which they were made, beside the data.
+# Settings of the prediction in the header of scores.
 _SETTINGS = ("multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")
 
-# As `score_files.CHECKSUM` and `run_origin.RUN_UUID`, whose modules import TensorFlow; a test holds them equal.
+# Equal to `score_files.CHECKSUM` and `origin.RUN_UUID`, whose modules import TensorFlow; a test compares them.
 _CHECKSUM = "checkpoint_sha256"
 _UUID = "run_uuid"
 
@@ -49,13 +48,13 @@ class Score:
     """One file of scores.
 
     Attributes:
-        of: what was scored how, e.g. `scores-600` for validation in training, or `step600-ms1`.
+        of: what was scored and how, e.g. `scores-600` for validation in training, or `step600-ms1`.
         step: of the snapshot.
-        mean_iou, pixel_accuracy: fractions 0..1, None where nothing was valid.
-        is_best: whether the snapshot is the one that the run keeps as its best.
+        mean_iou, pixel_accuracy: fractions 0..1, None if no pixel was valid.
+        is_best: whether the run keeps this snapshot as its best.
         path: of the file.
-        scored_with: the settings, as far as the file says so, and under `data` the list or folder of the images with a
-            checksum of them; scores of other values do not compare.
+        scored_with: the settings that the file records, and as `data` the list or folder of the images with their
+            checksum. Scores with different values are not comparable.
     """
 
     of: str
@@ -68,7 +67,7 @@ class Score:
 
     @property
     def kind(self) -> str:
-        """`of` without the step: equal for snapshots that are scored in the same way."""
+        """`of` without the step: equal for snapshots that were scored in the same way."""
         return self.of if self.step is None else re.sub(rf"\b(scores-|step){self.step}\b", r"\1", self.of).rstrip("-")
 
 
@@ -78,9 +77,9 @@ class Run:
 
     Attributes:
         name: its path below the log folder.
-        flags: what it was started with, and what it started from.
+        flags: of the training, and what it started from.
         scores: by step.
-        contents: short checksums of what is behind flags that name files and folders, by flag.
+        contents: short checksums of the contents of files and folders, by the flag that names them.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Run:
 
 @dataclass(frozen=True)
 class _Found:
-    """A file of scores: its path, the folder of the run that it lies in, if in any, and its contents."""
+    """A file of scores: path, folder of the run that contains it (None if none does), and contents."""
 
     path: str
     run_folder: str | None
@@ -110,7 +109,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Weights:
-    """Checksums of the snapshots of a run that are there: by step, and of the best."""
+    """Checksums of the existing snapshots of a run: by step, and of the best."""
 
     by_step: Mapping[int, str]
     best: frozenset[str]
@@ -119,24 +118,24 @@ class _Weights:
 def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> list[Run]:
     """Finds the runs below a folder, and their scores.
 
-    Scores are of a run if they carry its number (`run_uuid`); for runs of earlier versions, which have none, if they
-    lie in the folder of the run or carry the checksum of one of its snapshots. Scores of a snapshot that was written
-    anew since are ignored, and so are scores outside of a run's folder that say nothing of their snapshot; how many is
+    Scores belong to a run if they have its `run_uuid`. Runs of earlier versions have none: scores belong to them if
+    they are in the folder of the run or have the checksum of one of its snapshots. Scores are ignored if their snapshot
+    was overwritten since, or if they are outside of a run's folder and do not name their snapshot; the number is
     logged.
 
     Args:
         log_dir: folder of all runs.
-        predictions_dir: folder where predict.py left scores, in folders of any depth.
-        earlier: whether to list runs that were set aside, too.
+        predictions_dir: folder with scores of predict.py, at any depth.
+        earlier: whether to include runs that were set aside.
 
     Returns:
-        Runs by name.
+        The runs, sorted by name.
 
     Raises:
         FlagError: there is no such folder.
     """
     if not os.path.isdir(log_dir):
-        raise FlagError(f"--log_dir {log_dir} is no folder: give the folder of the runs")
+        raise FlagError(f"--log_dir {log_dir} is not a folder: give the folder of the runs")
     configs = glob.glob(os.path.join(glob.escape(log_dir), "*", "*", _CONFIG_NAME))
     folders = sorted(map(os.path.dirname, configs))
     record_of = {folder: _record_in(folder) for folder in folders}
@@ -145,7 +144,7 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
     silent = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
     if silent:
         logger.warning(
-            "%d files of scores do not say which snapshot they are of, and are ignored: %s%s",
+            "%d files of scores do not name their snapshot and are ignored: %s%s",
             len(silent),
             silent[0],
             "" if len(silent) == 1 else ", ...",
@@ -162,7 +161,7 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
 
 
 def _record_in(folder: str) -> dict[str, Any] | None:
-    """The record of a run, with its flags; None where it is damaged or of something else."""
+    """Reads the record of a run; None if it is damaged or has no flags."""
     record = _read_object(os.path.join(folder, _CONFIG_NAME))
     return record if record is not None and isinstance(record.get("flags"), dict) else None
 
@@ -178,11 +177,11 @@ def _short_checksum(values: Any) -> str:
 
 
 def _scored_with(header: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: header[name] for name in _SETTINGS if name in header}
+    settings = {name: header[name] for name in _SETTINGS if name in header}
     if header.get("data_sha256") is not None:
         name = header.get("list") or os.path.basename(str(header.get("data_dir") or "").rstrip(os.sep))
-        told["data"] = f"{name} ({_short_checksum(header['data_sha256'])})"
-    return told
+        settings["data"] = f"{name} ({_short_checksum(header['data_sha256'])})"
+    return settings
 
 
 def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
@@ -198,7 +197,7 @@ def _names_in(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
-        logger.warning("%s is left out: %s", folder, error.strerror or error)
+        logger.warning("%s is ignored: %s", folder, error.strerror or error)
         return []
 
 
@@ -223,7 +222,7 @@ def _scores_of_run(
         checksum, step = file.header.get(_CHECKSUM), file.step
         newer = None if step is None else weights.by_step.get(step)
         if None not in (checksum, newer) and checksum != newer and checksum not in weights.best:
-            logger.warning("%s is of a snapshot of step %s that was written anew since: ignored", file.path, step)
+            logger.warning("%s is ignored: its snapshot of step %s was overwritten since", file.path, step)
             continue
         values = file.values
         score = Score(
@@ -235,7 +234,7 @@ def _scores_of_run(
 
 
 def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights, shared: Collection[str]) -> bool:
-    """Whether scores are of a run; `shared` are the numbers that copies of a run have in common."""
+    """Returns whether scores belong to a run; `shared` are the UUIDs that copies of a run have in common."""
     uuids = flags.get(_UUID), file.header.get(_UUID)
     checksum = file.header.get(_CHECKSUM)
     is_there = checksum is not None and (checksum in weights.best or checksum in weights.by_step.values())
@@ -250,7 +249,7 @@ def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _We
 
 
 def _title(file: _Found, flags: Mapping[str, Any]) -> str:
-    """`scores-600`, or the name of the folder, with dataset and split where they are not the usual ones."""
+    """Returns `scores-600`, or the name of the folder, with dataset and split if they are not the default."""
     if file.run_folder is not None:
         return os.path.splitext(os.path.basename(file.path))[0]
     header = file.header
@@ -264,21 +263,22 @@ def _weights_in(folder: str) -> _Weights:
     best = set()
     for part in (_SNAPSHOT, _BEST):
         for index in glob.glob(os.path.join(glob.escape(folder), part, "*.index")):
-            step = _STEP.search(index)
+            prefix = index.removesuffix(snapshot_files.INDEX_ENDING)
+            step = checkpoint_step(prefix)
             with suppress(OSError):
-                checksum = snapshot_files.checksum(index.removesuffix(snapshot_files.INDEX_ENDING))
+                checksum = snapshot_files.checksum(prefix)
                 if part == _BEST:
                     best.add(checksum)
                 elif step is not None:
-                    by_step[int(step.group(1))] = checksum
+                    by_step[step] = checksum
     return _Weights(by_step, frozenset(best))
 
 
 def _read_object(path: str) -> dict[str, Any] | None:
-    """The JSON object in a file; None, and a warning, where there is none."""
+    """Reads the JSON object in a file; logs a warning and returns None if it cannot be read."""
     try:
         values = read_json(path)
     except (OSError, ValueError) as error:
-        logger.warning("%s is left out: %s", path, " ".join(str(error).split()))
+        logger.warning("%s is ignored: %s", path, " ".join(str(error).split()))
         return None
     return values if isinstance(values, dict) else None

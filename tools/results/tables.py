@@ -1,4 +1,4 @@
-"""Runs and scores as text, Markdown and CSV, and their mean over runs that differ in the seed alone."""
+"""Formats runs and scores as text, Markdown and CSV, with means over runs that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _CHECKSUMS = (
 _NOT_SHOWN = NO_PROPERTY | {*_CHECKSUMS, "pretrained_prefix", "run_uuid", "run_folder_name"}
 _SEED = "seed"
 
-# Flags beside the first that say what is behind it: where one of them differs, so may that, and nothing is hidden.
+# Flags that explain different contents of the file or folder of a flag: if one of them differs, too, no difference is
+# hidden behind an equal name.
 _SAID_BY = {
     "class_weights": ("class_weights", "database", "num_classes"),
     "data_dir": ("database", "data_format", "subsets_for_training", "train_list", "holdout"),
@@ -42,7 +43,7 @@ _SAID_BY = {
     "palette": ("palette", "database", "num_classes"),
 }
 
-# Names of runs up to this length stand in tables as they are.
+# Names of runs up to this length are not shortened in tables.
 _LONGEST_NAME = 32
 _DIGEST = re.compile(rf"-([0-9a-f]{{8}}({re.escape(EARLIER_RUN)}\d+)?)$")
 
@@ -51,14 +52,14 @@ _COLUMNS = ("scored", "step", "best", "mIoU %", "deviation", "pixel accuracy %")
 
 @dataclass(frozen=True)
 class SeedMean:
-    """Scores of runs that differ in the seed alone.
+    """Mean score of runs that differ only in the seed.
 
     Attributes:
         names: of the runs.
         seeds: of the runs, in their order.
-        of: what was scored how; the best of each run where it begins with `best`.
-        mean: of the mean IoUs, a fraction.
-        deviation: their standard deviation, with n - 1.
+        of: what was scored and how; the best snapshot of each run if it begins with `best`.
+        mean: of the mean IoUs, fraction 0..1.
+        deviation: their sample standard deviation (n - 1).
     """
 
     names: tuple[str, ...]
@@ -69,14 +70,14 @@ class SeedMean:
 
 
 def differing_flags(runs: Sequence[Run]) -> list[str]:
-    """Names of the flags that are properties of a run and not equal in all, or name files that are not, by name."""
+    """Lists, sorted, the flags that change results and differ between runs, or name files with different contents."""
     names = {name for run in runs for name in run.flags} - _NOT_SHOWN
     differing = {name for name in names if any(run.flags.get(name) != runs[0].flags.get(name) for run in runs)}
     return sorted(differing | _hidden_differences(runs))
 
 
 def _hidden_differences(runs: Sequence[Run]) -> set[str]:
-    """Flags that name files or folders which are not equal in runs whose flags are: a name alone would not tell."""
+    """Returns the flags that name files or folders with different contents in runs whose flags are equal."""
     hidden = set()
     for name, said_by in _SAID_BY.items():
         contents = defaultdict(set)
@@ -89,7 +90,7 @@ def _hidden_differences(runs: Sequence[Run]) -> set[str]:
 
 
 def _properties(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """The names of what runs differ in, and for each run the values; a short checksum follows a name that hides it."""
+    """Returns the flags in which runs differ and their values per run, with checksums if equal names hide them."""
     names, hidden = differing_flags(runs), _hidden_differences(runs)
 
     def shown(run: Run, name: str) -> str:
@@ -102,7 +103,7 @@ def _properties(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:
-    """Names of the settings, and `data`, that are not equal in all scores of one kind, as far as they are known."""
+    """Lists the settings, and `data`, that are known to differ between scores of one kind."""
     known = defaultdict(set)
     for run in runs:
         for score in run.scores:
@@ -112,9 +113,9 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
 
 
 def short_names(runs: Sequence[Run]) -> dict[str, str]:
-    """What runs are called in tables, by name: a short name as it is, otherwise the checksum that it ends with.
+    """Returns a name for tables by the name of each run: a short name itself, otherwise the checksum at its end.
 
-    Where that does not tell two runs apart, or a long name ends with something else, it is a number: `#2`.
+    If two runs would have the same, or a long name does not end with a checksum, it is a number: `#2`.
     """
     wanted = {}
     for run in runs:
@@ -128,10 +129,10 @@ def short_names(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
-    """Averages over runs that are equal in every property but the seed, for each way of scoring that two of them share.
+    """Averages scores over runs that differ only in the seed, for each way of scoring that at least two of them share.
 
-    The snapshots are those of the same step, and, if they were kept, the best of each run. Scores of other images, or
-    with other settings, are never averaged.
+    Snapshots of the same step are averaged and, if they were kept, the best of each run. Scores with different images
+    or settings are never averaged.
     """
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
@@ -157,8 +158,8 @@ def _as_key(value: Any) -> str:
 
 def _without_seed(run: Run) -> str:
     left_out = (_NOT_SHOWN - {*_CHECKSUMS}) | {_SEED}
-    told = {name: value for name, value in run.flags.items() if name not in left_out}
-    return _as_key([told, run.contents])
+    flags = {name: value for name, value in run.flags.items() if name not in left_out}
+    return _as_key([flags, run.contents])
 
 
 def _mean(title: str, by_run: Mapping[str, tuple[Any, float]]) -> SeedMean:
@@ -168,7 +169,7 @@ def _mean(title: str, by_run: Mapping[str, tuple[Any, float]]) -> SeedMean:
 
 
 def text_of(runs: Sequence[Run]) -> str:
-    """Lines: for each run its name, the flags that tell it from others, its scores; then the means over seeds."""
+    """Formats as text: name, differing flags and scores of each run, then the means over seeds."""
     names, properties = _properties(runs)
     settings, short = differing_settings(runs), short_names(runs)
     lines = []
@@ -180,13 +181,13 @@ def text_of(runs: Sequence[Run]) -> str:
         for score in run.scores:
             iou, accuracy = percent(score.mean_iou), percent(score.pixel_accuracy)
             more = [f"{name} {_shown(score.scored_with.get(name))}" for name in settings]
-            told = [f"{score.of:<{width}}", f"mIoU % {iou:>6}", f"pixel accuracy % {accuracy:>6}", *more]
-            lines.append("    " + "  ".join([*told, "best"] if score.is_best else told))
+            cells = [f"{score.of:<{width}}", f"mIoU % {iou:>6}", f"pixel accuracy % {accuracy:>6}", *more]
+            lines.append("    " + "  ".join([*cells, "best"] if score.is_best else cells))
         if not run.scores:
             lines.append("    no scores")
     means = seed_means(runs)
     if means:
-        lines += ["", "mean and standard deviation over runs that differ in the seed alone:"]
+        lines += ["", "mean and standard deviation over runs that differ only in the seed:"]
     for mean in means:
         figures = f"{percent(mean.mean)} +- {percent(mean.deviation)}"
         lines.append(f"    {_group_name(mean, short)}: {mean.of}  mIoU % {figures}")
@@ -194,7 +195,7 @@ def text_of(runs: Sequence[Run]) -> str:
 
 
 def markdown_of(runs: Sequence[Run]) -> str:
-    """A Markdown table with a row per score, and one per mean over seeds; below it, the names of runs in full."""
+    """Formats as a Markdown table: a row per score and per mean over seeds, then the full names of the runs."""
     header, rows = _rows(runs)
     short = short_names(runs)
     rows = [[short.get(run, run), *cells] for run, _, *cells in rows]
@@ -205,7 +206,7 @@ def markdown_of(runs: Sequence[Run]) -> str:
 
 
 def csv_of(runs: Sequence[Run]) -> str:
-    """The same as comma-separated values, with the names of runs in full and in short."""
+    """Formats as comma-separated values, with full and short names of the runs."""
     header, rows = _rows(runs)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -218,9 +219,9 @@ FORMATS: dict[str, Callable[[Sequence[Run]], str]] = {"text": text_of, "markdown
 
 
 def _rows(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows of a table, which begin with a run's name in full and in short.
+    """Returns header and rows of a table; the first columns are full and short name of the run.
 
-    Flags in which runs differ, and settings in which scores of one kind do, have a column each.
+    Each flag in which runs differ, and each setting in which scores of one kind differ, has a column.
     """
     names, properties = _properties(runs)
     settings, short = differing_settings(runs), short_names(runs)

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Collection
 
-from tools.checkpoints import checkpoint
+from tools.checkpoints.find import has_snapshots_below, newest_first, newest_snapshot, newest_sound, resolve_checkpoint
 from tools.errors import CheckpointError, FlagError
 from tools.flags.dataset import DATABASES
 from tools.flags.train import BEST, LAST, WeightsConfig
@@ -36,20 +36,20 @@ def choose_checkpoint(config: WeightsConfig) -> str:
     """
     wanted = config.weights_ckpt
     if wanted is None or wanted in (BEST, LAST):
-        newest = checkpoint.newest_snapshot(_log_dir_of_dataset(config), _runs_on_own_data(config))
+        newest = newest_snapshot(_log_dir_of_dataset(config), _runs_on_own_data(config))
         return _of_run(folder_of_run(newest), wanted, last=newest)
     folder, part = os.path.split(wanted.rstrip(os.sep))
     if part in (BEST, LAST) and _is_run(folder):
         return _of_run(RunFolder(os.path.abspath(folder)), part)
     if _is_run(wanted):
         return _of_run(RunFolder(os.path.abspath(wanted)), None)
-    return checkpoint.resolve_checkpoint(wanted)
+    return resolve_checkpoint(wanted)
 
 
 def _log_dir_of_dataset(config: WeightsConfig) -> str:
     """The log folder, or that of one dataset in it where there are runs on several."""
     folders = {name: os.path.join(config.log_dir, name) for name in DATABASES}
-    trained_on = [name for name, folder in folders.items() if checkpoint.has_snapshots_below(folder)]
+    trained_on = [name for name, folder in folders.items() if has_snapshots_below(folder)]
     if len(trained_on) < 2:
         return config.log_dir
     if config.database in trained_on:
@@ -94,12 +94,12 @@ def _own_data_of_runs(parent: str) -> dict[str, str | None]:
 
 def _is_run(path: str) -> bool:
     folder = RunFolder(path)
-    return any(map(checkpoint.newest_first, (folder.snapshots, folder.best)))
+    return any(map(newest_first, (folder.snapshots, folder.best)))
 
 
 def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
     """The best or the last snapshot of a run; by default the best where there is a sound one."""
-    best = checkpoint.newest_sound(run.best) if part != LAST else None
+    best = newest_sound(run.best) if part != LAST else None
     if best is not None:
         of_last = LAST if last is not None else os.path.join(run.path, LAST)
         logger.info("the best snapshot of the run: %s; for the last, add --weights_ckpt %s", best, of_last)
@@ -109,6 +109,6 @@ def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
             f"{run.best}: no sound best snapshot is kept there, which --val_every does in training: give {LAST} or a "
             "checkpoint with --weights_ckpt"
         )
-    found = last or checkpoint.resolve_checkpoint(run.snapshots)
+    found = last or resolve_checkpoint(run.snapshots)
     logger.info("the last snapshot of the run: %s", found)
     return found

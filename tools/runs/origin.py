@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import FlagError
 from tools.runs.data_checksums import DataChecksums, path_within
 from tools.runs.folder import RunFolder
@@ -68,7 +68,7 @@ def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    return _with(record, {_PRETRAINED_PREFIX: prefix, PRETRAINED_CHECKSUM: checkpoint.checksum(prefix)})
+    return _with(record, {_PRETRAINED_PREFIX: prefix, PRETRAINED_CHECKSUM: checkpoint_checksum(prefix)})
 
 
 def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
@@ -184,7 +184,7 @@ def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
     known = None if record is None else record.flags.get(PRETRAINED_CHECKSUM)
     if record is None or known is None:
         return
-    if checkpoint.checksum(prefix) != known:
+    if checkpoint_checksum(prefix) != known:
         raise FlagError(
             f"{prefix} is not the checkpoint that {folder.path} was started from, "
             f"{record.flags.get(_PRETRAINED_PREFIX)}, and w0 is read from it again: give that one with "

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import tensorflow.compat.v1 as tf
 
 from database.atomic import written_atomically
-from tools.checkpoints import checkpoint
 from tools.checkpoints import files as snapshot_files
+from tools.checkpoints.find import newest_first, newest_sound, require_sound, resolve_checkpoint
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.errors import CheckpointError
 from tools.flags.train import LATEST, TrainConfig
 from tools.runs.folder import RunFolder
@@ -32,10 +33,10 @@ def snapshot_to_score(config: TrainConfig, folder: RunFolder, trained: str | Non
         CheckpointError: there is none, or the one that is meant is damaged.
     """
     if trained is not None:
-        return checkpoint.resolve_checkpoint(trained)
+        return resolve_checkpoint(trained)
     if config.eval_only and isinstance(config.resume_step, int):
-        return checkpoint.resolve_checkpoint(folder.snapshot(config.resume_step))
-    return checkpoint.resolve_checkpoint(folder.snapshots)
+        return resolve_checkpoint(folder.snapshot(config.resume_step))
+    return resolve_checkpoint(folder.snapshots)
 
 
 def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
@@ -55,7 +56,7 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
         raise CheckpointError(
             f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
         )
-    checkpoint.require_sound(prefix)
+    require_sound(prefix)
     return prefix
 
 
@@ -69,8 +70,8 @@ def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
         return config.resume_step
     if config.resume_step is None and not config.auto_resume:
         return None
-    newest = checkpoint.newest_sound(folder.snapshots)
-    step = None if newest is None else checkpoint.checkpoint_step(newest)
+    newest = newest_sound(folder.snapshots)
+    step = None if newest is None else checkpoint_step(newest)
     if step is None and not config.auto_resume:
         raise CheckpointError(
             f"{folder.snapshots}: --resume_step {LATEST} finds no sound snapshot: drop it to begin the run"
@@ -87,12 +88,12 @@ def snapshot_steps(folder: RunFolder) -> list[int]:
     if not os.path.isdir(folder.snapshots):
         return []
     names = [name[: -len(".index")] for name in os.listdir(folder.snapshots) if name.endswith(".index")]
-    return sorted(step for step in map(checkpoint.checkpoint_step, names) if step is not None)
+    return sorted(step for step in map(checkpoint_step, names) if step is not None)
 
 
 def has_snapshots(folder: RunFolder) -> bool:
     """Whether a run has left weights, sound or damaged, among its snapshots or as its best."""
-    return any(checkpoint.newest_first(place) for place in (folder.snapshots, folder.best))
+    return any(newest_first(place) for place in (folder.snapshots, folder.best))
 
 
 def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str], object]) -> None:
@@ -115,7 +116,7 @@ def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str]
         save(prefix)
         snapshot_files.write_manifest(prefix, serial)
     own = {folder.snapshot(other) for other in snapshot_steps(folder)} - {written}
-    earlier = [prefix for prefix in checkpoint.newest_first(folder.snapshots) if prefix in own]
+    earlier = [prefix for prefix in newest_first(folder.snapshots) if prefix in own]
     _write_state([*reversed(earlier[: keep - 1]), written])
     for prefix in earlier[keep - 1 :]:
         snapshot_files.remove(prefix)

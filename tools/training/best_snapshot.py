@@ -14,8 +14,8 @@ from typing import Any
 
 from database.atomic import written_atomically
 from database.json_files import read_json
-from tools.checkpoints import checkpoint
 from tools.checkpoints import files as snapshot_files
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
 from tools.errors import FlagError
 from tools.prediction.metrics import Scores
@@ -42,7 +42,7 @@ class Best:
     Attributes:
         step: of the snapshot.
         mean_iou: a fraction 0..1.
-        checksum: see `checkpoint.checksum`; None where an earlier version wrote the file.
+        checksum: see `checkpoint_checksum`; None where an earlier version wrote the file.
         settings: with which it was scored, see `validation.scoring_settings`; None likewise.
     """
 
@@ -124,7 +124,7 @@ def keep_if_best(
         CheckpointError: the snapshot cannot be read.
         OutputError: it cannot be copied.
     """
-    checksum, best = checkpoint.checksum(folder.snapshot(step)), read_best(folder)
+    checksum, best = checkpoint_checksum(folder.snapshot(step)), read_best(folder)
     is_kept = best is not None and (best.step, best.checksum) == (step, checksum)
     is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
     if math.isnan(scores.mean_iou) or not is_higher:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from database.containment import path_inside
 from database.datasets import Dataset
 from model.regularizers import DECAY_MODES
-from tools.checkpoints.checkpoint import checksum
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import CheckpointError, FlagError, RecordError
 from tools.flags.train import TrainConfig
 from tools.runs import origin as run_origin
@@ -248,7 +248,7 @@ def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]
         prefix = pretrained_checkpoint(config)
         if prefix is None:
             return "none", None
-        return checksum(prefix), BackboneRecord.of_checkpoint(prefix)
+        return checkpoint_checksum(prefix), BackboneRecord.of_checkpoint(prefix)
     except (CheckpointError, RecordError):
         if not _continues(config):
             raise

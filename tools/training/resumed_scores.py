@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tools.checkpoints import checkpoint
 from tools.checkpoints import files as snapshot_files
+from tools.checkpoints.find import newest_first
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.flags.train import TrainConfig
 from tools.prediction.score_files import is_scored, read_header, read_score, scores_path
 from tools.runs.folder import RunFolder
@@ -65,7 +66,7 @@ def _is_best_given_up(folder: RunFolder, step: int) -> bool:
         return False
     if best.step > step:
         return True
-    return best.checksum is not None and best.checksum != checkpoint.checksum(folder.snapshot(step))
+    return best.checksum is not None and best.checksum != checkpoint_checksum(folder.snapshot(step))
 
 
 class ResumedScores:
@@ -101,7 +102,7 @@ class ResumedScores:
             What `score` raises.
         """
         prefix, val_every = self._folder.snapshot(self._step), self._config.val_every
-        if checkpoint.newest_first(self._folder.snapshots)[:1] == [prefix]:
+        if newest_first(self._folder.snapshots)[:1] == [prefix]:
             self.give_up_later()
         path = scores_path(self._folder.path, self._step, self._config.test_max_iter)
         if score is not None and _is_due(val_every, self._step) and not _is_scored_alike(path, prefix, self._settings):

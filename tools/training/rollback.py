@@ -16,8 +16,9 @@ from typing import Any
 
 from database.atomic import written_atomically
 from database.json_files import read_json
-from tools.checkpoints import checkpoint
 from tools.checkpoints.files import sync_file
+from tools.checkpoints.find import newest_sound
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.errors import DivergedError, RecordError
 from tools.runs.folder import RunFolder
 from tools.runs.record_rules import Rule, check_fields
@@ -138,8 +139,8 @@ def roll_back(folder: RunFolder, diverged: DivergedError, first_step: int) -> in
         told = ", ".join(f"from step {rollback.step} to {rollback.resumed_step}" for rollback in earlier)
         raise _final(diverged, f"the run was rolled back {len(earlier)} times already: {told}")
     last_step = first_step if diverged.saved_step is None else diverged.saved_step
-    prefix = checkpoint.newest_sound(folder.snapshots, last_step)
-    resumed_step = None if prefix is None else checkpoint.checkpoint_step(prefix)
+    prefix = newest_sound(folder.snapshots, last_step)
+    resumed_step = None if prefix is None else checkpoint_step(prefix)
     if diverged.step is None or resumed_step is None:
         raise _final(diverged, "--on_nan rollback finds no sound snapshot of this run to go back to")
     rollbacks = (*earlier, Rollback(diverged.step, diverged.fault, resumed_step))

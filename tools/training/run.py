@@ -14,9 +14,10 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from database.reader import Batches
 from model.training_graph import TrainGraph, TrainingOptions, train_graph
-from tools.checkpoints import checkpoint
+from tools.checkpoints.compare import require_match, without_later_additions
 from tools.checkpoints.files import remove_leftovers
-from tools.checkpoints.pretrained import PretrainedInitializer, StartingPoints
+from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
+from tools.checkpoints.reading import restore
 from tools.checkpoints.values import require_usable
 from tools.errors import DivergedError
 from tools.flags.train import LATEST, TrainConfig
@@ -90,7 +91,7 @@ def _build(
         saver = restorer = tf.train.Saver(saved_variables)
         restored_variables = saved_variables
         if start.resumed is not None:
-            restored_variables = checkpoint.without_later_additions(start.resumed, saved_variables)
+            restored_variables = without_later_additions(start.resumed, saved_variables)
         if len(restored_variables) < len(saved_variables):
             restorer = tf.train.Saver(restored_variables)
         initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
@@ -196,7 +197,7 @@ def _train_from(start: TrainingStart, config: TrainConfig, run: _Run, weights: _
     record = with_class_weights(record, weights())
     built = _build(config, options_of(config, weights()), record, samples, devices, start)
     if start.resumed is not None:
-        checkpoint.require_match(start.resumed, built.restored_variables, "resume with the flags of the run")
+        require_match(start.resumed, built.restored_variables, "resume with the flags of the run")
         require_usable(start.resumed, built.restored_variables, "go on from an earlier snapshot with --resume_step")
     _report(config, record, built, samples, devices, start)
     _warn_of_full_disk(config, built, folder, start)
@@ -288,7 +289,7 @@ def _initialize(session: tf.Session, built: _Built, start: TrainingStart) -> Non
     """Gives every variable its value."""
     session.run(built.initializers)
     if start.resumed is not None:
-        checkpoint.restore(session, start.resumed, built.restorer)
+        restore(session, start.resumed, built.restorer)
     if built.pretrained is not None:
         built.pretrained.run(session, resumed=start.resumed is not None)
 

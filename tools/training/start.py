@@ -12,8 +12,8 @@ from database.datasets import Dataset
 from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
 from model.regularizers import DECAY_MODES
 from model.training_graph import TrainingOptions, new_layer_predicate
-from tools.checkpoints import checkpoint
-from tools.checkpoints.pretrained import PretrainedInitializer, StartingPoints
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
 from tools.download.sources import all_sources
 from tools.errors import CheckpointError
 from tools.flags.train import TrainConfig
@@ -44,7 +44,7 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
         return None
     path = config.fine_tune_filename or default_checkpoint(config)
     try:
-        return checkpoint.resolve_checkpoint(path)
+        return resolve_checkpoint(path)
     except CheckpointError as error:
         source = f" ({_source_of(config.network)})" if config.fine_tune_filename is None else ""
         raise CheckpointError(
@@ -69,7 +69,7 @@ def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:
     """
     path = config.fine_tune_filename or default_checkpoint(config)
     try:
-        return checkpoint.resolve_checkpoint(path)
+        return resolve_checkpoint(path)
     except CheckpointError as error:
         recorded = recorded_pretrained(folder)
         began = "" if recorded is None else f", which was {recorded}"

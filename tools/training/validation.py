@@ -12,13 +12,14 @@ from typing import Any
 
 from database.datasets import Dataset
 from database.layouts import Sample
-from tools.checkpoints import checkpoint
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.train import LATEST, TrainConfig
 from tools.prediction import tables
-from tools.prediction.evaluation import Predictor, evaluate, predictor_on
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.metrics import Scores
+from tools.prediction.predictor import Predictor, predictor_on
 from tools.prediction.score_files import is_scored, read_header, run_header, scores_path, scores_stem, snapshot_header
+from tools.prediction.scoring import evaluate
 from tools.runs.agreement import check_same_classes, check_same_network
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
@@ -54,7 +55,7 @@ def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]
 
 def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping[str, Any]) -> str:
     """Names the files of the scores; `--eval_only` with other settings leaves those of the training as they are."""
-    step = checkpoint.checkpoint_step(prefix)
+    step = checkpoint_step(prefix)
     stem, path = scores_stem(step, config.test_max_iter), scores_path(folder.path, step, config.test_max_iter)
     if not config.eval_only or not is_scored(path, prefix):
         return stem
@@ -70,7 +71,7 @@ def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
     """What is told of a signal that comes while a snapshot is scored."""
     if config.eval_only:
         return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
-    step = checkpoint.checkpoint_step(prefix)
+    step = checkpoint_step(prefix)
     is_last = step == config.train_max_iter
     then = going_on(LATEST if is_last or step is None else step)
     return f"in scoring snapshot {prefix}, which is written: {then}, which scores it{'' if is_last else ' first'}"
@@ -123,7 +124,7 @@ def validate(
         )
     if scores is None:
         return None
-    step, data_dir = checkpoint.checkpoint_step(prefix), config.data_dir or dataset.default_dir
+    step, data_dir = checkpoint_step(prefix), config.data_dir or dataset.default_dir
     settings = scoring_settings(config, data or DataChecksums.of(samples, data_dir))
     header = {
         **run_header(prefix, record.flags),

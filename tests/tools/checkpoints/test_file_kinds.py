@@ -19,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.toy_runs import write_checkpoint
-from tools.checkpoints import checkpoint
+from tools.checkpoints.compare import require_shapes
 from tools.checkpoints.file_kinds import CHECKPOINT, NPY, PYTORCH, SAFETENSORS, kind_of
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.reading import variable_shapes
 from tools.convert.files import read_weights
 from tools.errors import CheckpointError, WeightFileError
 
@@ -84,22 +86,22 @@ _POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n
 
 # By name: the content, what it is called, what to do.
 REFUSED = {
-    "a.onnx": (onnx(8), r"ONNX", "tools.convert knows"),
-    "b.onnx": (field(1, 3) + field(7, b"x" * 20), "ONNX", "tools.convert knows"),
-    "a.caffemodel": (caffe(100), "Caffe", "tools.convert knows"),
-    "b.caffemodel": (caffe(2), "Caffe", "tools.convert knows"),
-    "a.prototxt": (b'name: "ResNet-50"\nlayer {\n', "prototxt", "tools.convert knows"),
-    "a.h5": (hdf5(), "HDF5", "tools.convert knows"),
-    "a.keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "Keras", "tools.convert knows"),
-    "a.npz": (zipped("a.npy", "b.npy"), "npz", "tools.convert knows"),
+    "a.onnx": (onnx(8), r"ONNX", "tools.convert supports"),
+    "b.onnx": (field(1, 3) + field(7, b"x" * 20), "ONNX", "tools.convert supports"),
+    "a.caffemodel": (caffe(100), "Caffe", "tools.convert supports"),
+    "b.caffemodel": (caffe(2), "Caffe", "tools.convert supports"),
+    "a.prototxt": (b'name: "ResNet-50"\nlayer {\n', "prototxt", "tools.convert supports"),
+    "a.h5": (hdf5(), "HDF5", "tools.convert supports"),
+    "a.keras": (zipped("metadata.json", "config.json", "model.weights.h5"), "Keras", "tools.convert supports"),
+    "a.npz": (zipped("a.npy", "b.npy"), "npz", "tools.convert supports"),
     "a.pb": (frozen_graph(True), "frozen", "checkpoint that it was made from"),
     "b.pb": (frozen_graph(False), "frozen", "checkpoint that it was made from"),
-    "a.tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(30), "tflite", "tools.convert knows"),
-    "a.params": (b"\x12\x01" + bytes(20), "MXNet", "tools.convert knows"),
-    "a.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB", "tools.convert knows"),
-    "login.ckpt": (b"<!DOCTYPE html>\n<html><head><title>Sign in", "page of HTML", "download the file itself"),
-    "b.ckpt": (b"\xef\xbb\xbf\n  <HTML lang=en>", "page of HTML", "download the file itself"),
-    "error.ckpt": (b'<?xml version="1.0"?><Error><Code>AccessDenied', "page of XML", "download the file itself"),
+    "a.tflite": (b"\x1c\x00\x00\x00TFL3" + bytes(30), "tflite", "tools.convert supports"),
+    "a.params": (b"\x12\x01" + bytes(20), "MXNet", "tools.convert supports"),
+    "a.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB", "tools.convert supports"),
+    "login.ckpt": (b"<!DOCTYPE html>\n<html><head><title>Sign in", "HTML page", "download the file itself"),
+    "b.ckpt": (b"\xef\xbb\xbf\n  <HTML lang=en>", "HTML page", "download the file itself"),
+    "error.ckpt": (b'<?xml version="1.0"?><Error><Code>AccessDenied', "XML page", "download the file itself"),
     "pointer.pth": (_POINTER, "Git LFS", "git lfs pull"),
     "a.ckpt": (zipped("resnet.ckpt"), "archive", "unpack it"),
     "cut.zip": (zipped("resnet.ckpt")[:-20], "archive", "unpack it"),
@@ -111,7 +113,7 @@ REFUSED = {
     "empty.ckpt": (b"", "empty file", "again"),
     "config.json": (b'{\n  "flags": {}}', "JSON", "file of the weights"),
     "checkpoint": (b'model_checkpoint_path: "model.ckpt-1"\n', "list that TensorFlow keeps", "give the folder"),
-    "a.gguf": (b"GGUF\x03\x00\x00\x00" + bytes(20), "llama.cpp", "tools.convert knows"),
+    "a.gguf": (b"GGUF\x03\x00\x00\x00" + bytes(20), "llama.cpp", "tools.convert supports"),
     "a.7z": (b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(30), "archive", "unpack it"),
     "a.rar": (b"Rar!\x1a\x07\x01\x00" + bytes(30), "archive", "unpack it"),
     "a.zst": (b"\x28\xb5\x2f\xfd" + bytes(30), "archive", "unpack it"),
@@ -142,7 +144,7 @@ def test_files_of_others_are_named_with_what_to_do(tmp_path, name):
     content, what, advice = REFUSED[name]
     path = tmp_path / name
     path.write_bytes(content)
-    for use, error in ((checkpoint.resolve_checkpoint, CheckpointError), (read_weights, WeightFileError)):
+    for use, error in ((resolve_checkpoint, CheckpointError), (read_weights, WeightFileError)):
         with pytest.raises(error) as caught:
             use(str(path))
         message = str(caught.value)
@@ -153,7 +155,7 @@ def test_files_of_others_are_named_with_what_to_do(tmp_path, name):
     other = tmp_path / "resnet_v1_50.ckpt"  # whatever it is called
     path.rename(other)
     with pytest.raises(CheckpointError, match=what):
-        checkpoint.resolve_checkpoint(str(other))
+        resolve_checkpoint(str(other))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_what_tools_convert_takes(tmp_path, kind, content, name):
     path.write_bytes(content)
     assert kind_of(str(path)) == kind
     with pytest.raises(CheckpointError, match=f"python -m tools.convert {path} --out converted, then give the folder"):
-        checkpoint.resolve_checkpoint(str(path))
+        resolve_checkpoint(str(path))
 
 
 def test_numpy_dictionary_of_any_name(tmp_path):
@@ -189,7 +191,7 @@ def test_checkpoints_are_taken_as_they_are(tmp_path, version):
     prefix = write_checkpoint(str(tmp_path / "model.ckpt"), {"net/a": np.ones(3, np.float32)}, version)
     file = prefix if version == tf.train.SaverDef.V1 else prefix + ".index"
     assert kind_of(file) == CHECKPOINT
-    assert checkpoint.resolve_checkpoint(file) == prefix
+    assert resolve_checkpoint(file) == prefix
     with pytest.raises(WeightFileError, match=f"^{file}: this is a TensorFlow checkpoint.*--weights_ckpt"):
         read_weights(file)
 
@@ -202,7 +204,7 @@ def test_checkpoints_are_taken_as_they_are(tmp_path, version):
 def test_folders(tmp_path, name, what, advice):
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}: this is .*{what}.*{advice}"):
-        checkpoint.resolve_checkpoint(str(tmp_path))
+        resolve_checkpoint(str(tmp_path))
     with pytest.raises(WeightFileError, match=what):
         read_weights(str(tmp_path))
 
@@ -215,20 +217,20 @@ def test_saved_model(tmp_path):
         tf.saved_model.simple_save(session, str(tmp_path / "saved"), {"x": x}, {"y": y})
     for path in (tmp_path / "saved", tmp_path / "saved" / "saved_model.pb"):
         with pytest.raises(CheckpointError, match="SavedModel"):
-            checkpoint.resolve_checkpoint(str(path))
+            resolve_checkpoint(str(path))
 
 
 def test_a_part_without_its_index(tmp_path):
     (tmp_path / "model.ckpt-7.meta").write_bytes(b"x")
     with pytest.raises(CheckpointError, match=r"ckpt-7.meta: the checkpoint has no model.ckpt-7.index: copy it too$"):
-        checkpoint.resolve_checkpoint(str(tmp_path / "model.ckpt-7.meta"))
+        resolve_checkpoint(str(tmp_path / "model.ckpt-7.meta"))
 
 
 def test_object_graphs_are_named(tmp_path):
     values = {"_CHECKPOINTABLE_OBJECT_GRAPH": np.ones(1, np.float32), "layer/.ATTRIBUTES/VARIABLE_VALUE": np.ones(1)}
     prefix = write_checkpoint(str(tmp_path / "ckpt-1"), values)
     with pytest.raises(CheckpointError, match="it holds an object graph, as Keras and tf.train.Checkpoint write"):
-        checkpoint.require_shapes(prefix, checkpoint.variable_shapes(prefix), {"net/a": [1]}, "advice")
+        require_shapes(prefix, variable_shapes(prefix), {"net/a": [1]}, "advice")
 
 
 @settings(deadline=None, max_examples=200)
@@ -239,7 +241,7 @@ def test_any_bytes(tmp_path_factory, content):
     kind = kind_of(str(path))
     assert kind is None or str(path) in kind.refusal(str(path), "a checkpoint")
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.resolve_checkpoint(str(path))
+        resolve_checkpoint(str(path))
     message = str(caught.value)
     assert message.startswith(f"{path}: this is a")
     assert "expected a TensorFlow checkpoint (prefix, .index or folder): " in message
@@ -251,7 +253,7 @@ def test_any_bytes(tmp_path_factory, content):
     [
         (b"hello", r"a text file \(it begins with 'hello'\), expected .*: give the file of the weights$"),
         ("name,größe\n".encode(), r"a text file \(it begins with 'name,gr\\xc3\\xb6\\xc3\\x9fe'\)"),
-        (b"ftrt" + bytes(900), r"cut off, or of a kind that is not known \(it begins with 'ftrt\\x00.*tools.convert"),
+        (b"ftrt" + bytes(900), r"truncated file, or one of an unknown kind \(it begins with 'ftrt\\x00.*tools.convert"),
     ],
 )
 def test_what_is_not_known_is_told_by_its_first_bytes(tmp_path, content, words):
@@ -259,23 +261,23 @@ def test_what_is_not_known_is_told_by_its_first_bytes(tmp_path, content, words):
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(content)
         with pytest.raises(CheckpointError, match=f"^{place}: this is .*{words}"):
-            checkpoint.resolve_checkpoint(str(place))
+            resolve_checkpoint(str(place))
     with pytest.raises(CheckpointError, match=f"^{place}: this is .*{words}"):
-        checkpoint.resolve_checkpoint(str(tmp_path / "folder"))
+        resolve_checkpoint(str(tmp_path / "folder"))
 
 
 def test_a_checkpoint_of_the_old_format_that_is_cut_off(tmp_path):
     prefix = write_checkpoint(str(tmp_path / "resnet.ckpt"), {"net/a": np.ones(3, np.float32)}, tf.train.SaverDef.V1)
     with open(prefix, "r+b") as file:
         file.truncate(os.path.getsize(prefix) - 1)
-    with pytest.raises(CheckpointError, match=f"^{prefix}: this is a damaged file, one that is cut off"):
-        checkpoint.resolve_checkpoint(prefix)
+    with pytest.raises(CheckpointError, match=f"^{prefix}: this is a damaged or truncated file"):
+        resolve_checkpoint(prefix)
 
 
 def test_a_folder_with_one_file_that_is_something_else(tmp_path):
     (tmp_path / "resnet.ckpt").write_bytes(_POINTER)
     with pytest.raises(CheckpointError, match=f"^{tmp_path}/resnet.ckpt: this is a pointer of Git LFS"):
-        checkpoint.resolve_checkpoint(str(tmp_path))
+        resolve_checkpoint(str(tmp_path))
 
 
 def test_what_cannot_be_read_is_not_known(tmp_path):
@@ -290,4 +292,4 @@ def test_an_index_that_is_something_else(tmp_path, name):
     content, what, _ = REFUSED[name]
     (tmp_path / "model.ckpt.index").write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"^{prefix}.index: this is .*{what}"):
-        checkpoint.resolve_checkpoint(prefix)
+        resolve_checkpoint(prefix)

@@ -140,7 +140,7 @@ def test_file_systems_that_cannot_sync_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", [".index", DATA_ENDING])
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [(flip, "is not what was written, by its SHA-256"), (truncate, r"has \d+ bytes instead of \d+"),
+    [(flip, "differs from what was written, by its SHA-256"), (truncate, r"has \d+ bytes instead of \d+"),
      (empty, r"has 0 bytes instead of \d+"), (os.unlink, "is missing")],
 )  # fmt: skip
 def test_damage_is_named(tmp_path, ending, damage, words):
@@ -167,7 +167,7 @@ def test_a_damaged_manifest(tmp_path, damage):
     prefix = write(str(tmp_path / "model.ckpt-1"))
     damage(prefix + ".manifest.json")
     assert fault_of(prefix) == (
-        "model.ckpt-1.manifest.json is no manifest; without that file the snapshot is taken unchecked"
+        "model.ckpt-1.manifest.json is no manifest; delete that file to use the snapshot unchecked"
     )
     os.unlink(prefix + ".manifest.json")
     assert fault_of(prefix) is None
@@ -239,9 +239,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path, caplog):
     (tmp_path / ".writing" / f"model.ckpt-6{DATA_ENDING}").write_text("")
     remove_leftovers(str(tmp_path))
     assert names_in(tmp_path) == kept
-    assert caplog.messages == [
-        f"{tmp_path}: removed what was left half written: {', '.join(sorted([*left, '.writing']))}"
-    ]
+    assert caplog.messages == [f"{tmp_path}: removed incomplete files: {', '.join(sorted([*left, '.writing']))}"]
 
 
 def test_manifest_names_the_files_alone(tmp_path):

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from database.tfrecord import compare_shard, write_shard
 from model import resnet
 from tests.tools.toy_runs import NARROW, NETWORK, smallest_config, toy_record, train_with, write_checkpoint
-from tools.checkpoints import checkpoint, plain_paths
+from tools.checkpoints import plain_paths
+from tools.checkpoints.find import newest_snapshot, resolve_checkpoint
 from tools.checkpoints.plain_paths import readable_prefix, writable_prefix
-from tools.checkpoints.values import reading
+from tools.checkpoints.reading import restore, variable_shapes
+from tools.checkpoints.values import open_reader
 from tools.errors import CheckpointError
-from tools.prediction.evaluation import Predictor
 from tools.prediction.metrics import ConfusionMatrix
+from tools.prediction.predictor import Predictor
 from tools.training.summaries import write_validation
 
 VALUES = {"net/a": np.arange(6, dtype=np.float32).reshape(2, 3), "net/b": np.full(4, 7, np.float32)}
@@ -63,13 +65,13 @@ def put(prefix: str, files: dict[str, bytes]) -> str:
 def restored(prefix: str) -> dict[str, np.ndarray]:
     with tf.Graph().as_default(), tf.Session() as session:
         variables = [tf.get_variable(name, value.shape, use_resource=True) for name, value in VALUES.items()]
-        checkpoint.restore(session, prefix, tf.train.Saver(variables))
+        restore(session, prefix, tf.train.Saver(variables))
         return dict(zip(VALUES, session.run(variables), strict=True))
 
 
 def read(prefix: str) -> dict[str, np.ndarray]:
-    with reading(prefix, "advice") as reader:
-        return {name: reader.array(name) for name in checkpoint.variable_shapes(prefix)}
+    with open_reader(prefix, "advice") as reader:
+        return {name: reader.array(name) for name in variable_shapes(prefix)}
 
 
 def assert_equal(found: dict[str, np.ndarray]) -> None:
@@ -94,7 +96,7 @@ def test_a_checkpoint_is_read_from_any_place(written, version, folder, name):
             beside = os.path.join(root, folder.replace(pattern, stands_for), name.replace(pattern, stands_for) or "x")
             if beside != prefix:
                 put(beside, others)
-        assert checkpoint.resolve_checkpoint(prefix) == prefix
+        assert resolve_checkpoint(prefix) == prefix
         assert_equal(read(prefix))
 
 
@@ -190,7 +192,7 @@ def test_a_run_in_such_a_folder_trains_resumes_and_predicts(toy_dir, tmp_path, m
     train_with(config)
     folder = train_with(dataclasses.replace(config, train_max_iter=2, resume_step="latest"))
     assert os.listdir(tmp_path) == [config.log_dir]
-    prefix = checkpoint.newest_snapshot(config.log_dir)
+    prefix = newest_snapshot(config.log_dir)
     assert prefix == folder.snapshot(2)
     with Predictor(prefix, toy_record(config), mirror=False) as predictor:
         assert predictor.labels(np.zeros((9, 9, 3), np.uint8)).shape == (9, 9)

@@ -17,9 +17,9 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from model import choices, pspnet_mg, resnet
 from tests.differences import relative_difference
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import restore
 from tools.flags.train import InferenceConfig, TrainConfig
-from tools.prediction.evaluation import Predictor
+from tools.prediction.predictor import Predictor
 from tools.prediction.selection import record_of_checkpoint
 from tools.runs.chosen_checkpoint import choose_checkpoint
 from tools.training.start import pretrained_checkpoint
@@ -139,7 +139,7 @@ def test_forward_pass_is_equal(record_property, written):
     with tf.Graph().as_default(), tf.Session() as session:
         images = tf.placeholder(tf.float32, [None, None, None, 3])
         logits = pspnet_mg.pspnet([images], record.architecture, is_training=False).logits[0]
-        checkpoint.restore(session, written.prefix, tf.train.Saver())
+        restore(session, written.prefix, tf.train.Saver())
         centred = written.image - np.asarray(record.image_mean, np.float32)
         difference = relative_difference(session.run(logits, {images: centred[np.newaxis]})[0], written.logits)
     record_property("logits", difference)

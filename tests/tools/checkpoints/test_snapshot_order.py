@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.tools.snapshot_folders import run_with, save_as, visible, write
 from tests.tools.toy_runs import smallest_config, toy_record
-from tools.checkpoints import checkpoint
 from tools.checkpoints.files import fault_of
+from tools.checkpoints.find import newest_first, newest_snapshot, resolve_checkpoint
 from tools.errors import CheckpointError, DivergedError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
@@ -47,8 +47,8 @@ def test_serial_numbers_decide_against_any_times(tmp_path, times):
     for step in times:
         write_step(folder, step)
     set_times(folder, times)
-    assert checkpoint.newest_first(folder.snapshots) == [folder.snapshot(step) for step in (6, 4, 2)]
-    assert checkpoint.resolve_checkpoint(folder.path) == folder.snapshot(6)
+    assert newest_first(folder.snapshots) == [folder.snapshot(step) for step in (6, 4, 2)]
+    assert resolve_checkpoint(folder.path) == folder.snapshot(6)
     assert step_to_resume(LATEST, folder) == 6
     assert snapshot_to_score(LATEST, folder) == folder.snapshot(6)
     write_step(folder, 8, keep=2)
@@ -68,16 +68,16 @@ def test_the_snapshot_written_last_is_the_newest(tmp_path_factory, steps, times)
         write_step(folder, step)
         set_times(folder, {other: times[other] for other in snapshot_steps(folder)})
     written = list(dict.fromkeys(reversed(steps)))  # each step when it was last written
-    assert checkpoint.newest_first(folder.snapshots) == [folder.snapshot(step) for step in written]
+    assert newest_first(folder.snapshots) == [folder.snapshot(step) for step in written]
     assert visible(folder.snapshots) == {f"model.ckpt-{step}": f"step {step}" for step in written}
 
 
 def test_snapshots_of_earlier_versions_are_read_and_are_older(tmp_path):
     folder = run_with(tmp_path, 40, 20)  # without numbers; 20 was written last
-    assert checkpoint.newest_first(folder.snapshots) == [folder.snapshot(20), folder.snapshot(40)]
+    assert newest_first(folder.snapshots) == [folder.snapshot(20), folder.snapshot(40)]
     write_step(folder, 22)
     set_times(folder, {20: 4e9, 40: 3e9, 22: 1e9})
-    assert checkpoint.newest_first(folder.snapshots) == [folder.snapshot(step) for step in (22, 20, 40)]
+    assert newest_first(folder.snapshots) == [folder.snapshot(step) for step in (22, 20, 40)]
     write_step(folder, 24, keep=2)
     assert snapshot_steps(folder) == [22, 24]
 
@@ -105,7 +105,7 @@ def test_the_snapshot_that_training_ended_with_is_scored(tmp_path):
     folder = run_with(tmp_path, 2, 4)
     assert snapshot_to_score(LATEST, folder, folder.snapshot(2)) == folder.snapshot(2)
     os.truncate(folder.snapshot(2) + ".index", 1)
-    with pytest.raises(CheckpointError, match="ckpt-2: the checkpoint is damaged .*: take .*ckpt-4"):
+    with pytest.raises(CheckpointError, match="ckpt-2: the checkpoint is damaged .*: use .*ckpt-4"):
         snapshot_to_score(LATEST, folder, folder.snapshot(2))
 
 
@@ -123,7 +123,7 @@ def test_damaged_numbers(tmp_path, changes):
         write_step(folder, step)
     changed_manifest(folder.snapshot(4), **changes)
     assert "model.ckpt-4.manifest.json is no manifest" in str(fault_of(folder.snapshot(4)))
-    assert checkpoint.newest_first(folder.snapshots) == [folder.snapshot(2), folder.snapshot(4)]
+    assert newest_first(folder.snapshots) == [folder.snapshot(2), folder.snapshot(4)]
     write_step(folder, 6)
     assert step_to_resume(LATEST, folder) == 6
 
@@ -143,33 +143,33 @@ def test_times_noted_by_the_runs_decide_between_them(tmp_path):
     written_last = write_run(tmp_path / "log" / "ADE" / "a", 5, now - 10)
     os.utime(written_last + ".index", (1, 1))
     write_run(tmp_path / "log" / "ADE" / "b", 90, now - 20)  # by its file the newest
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == written_last
+    assert newest_snapshot(str(tmp_path / "log")) == written_last
     old = write_run(tmp_path / "log" / "ADE" / "c", 1, None)
     os.utime(old + ".index", (now - 15, now - 15))
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == written_last
+    assert newest_snapshot(str(tmp_path / "log")) == written_last
     os.utime(old + ".index", (now - 5, now - 5))
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == old
+    assert newest_snapshot(str(tmp_path / "log")) == old
 
 
 def test_a_run_of_the_future_is_no_guess(tmp_path):
     ahead = write_run(tmp_path / "log" / "ADE" / "a", 5, time.time() + 3600)
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == ahead  # the only one
+    assert newest_snapshot(str(tmp_path / "log")) == ahead  # the only one
     other = write_run(tmp_path / "log" / "ADE" / "b", 7, time.time() - 5)
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.newest_snapshot(str(tmp_path / "log"))
+        newest_snapshot(str(tmp_path / "log"))
     assert str(caught.value).startswith(f"{ahead}: ")
     for word in ("in the future", other, "--weights_ckpt"):
         assert word in str(caught.value)
     changed_manifest(ahead, written=time.time() + 20)  # machines that share a folder
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == ahead
+    assert newest_snapshot(str(tmp_path / "log")) == ahead
 
 
 def test_runs_of_equal_times_are_no_guess(tmp_path):
     prefixes = [write_run(tmp_path / "log" / "ADE" / name, 5, None) for name in "ab"]
     for prefix in prefixes:
         os.utime(prefix + ".index", (1000, 1000))
-    with pytest.raises(CheckpointError, match=r"are of the same time, .* 1970, .*--weights_ckpt") as caught:
-        checkpoint.newest_snapshot(str(tmp_path / "log"))
+    with pytest.raises(CheckpointError, match=r"the same time, .* 1970, .*--weights_ckpt") as caught:
+        newest_snapshot(str(tmp_path / "log"))
     assert all(prefix in str(caught.value) for prefix in prefixes)
 
 
@@ -194,8 +194,8 @@ def test_a_run_that_was_set_aside_is_older_than_the_one_in_its_place(tmp_path):
     now = time.time()
     for number, name in enumerate(("a.earlier-1", "a.earlier-2")):
         aside = write_run(tmp_path / "log" / "ADE" / name, 9, now - 10 + number)
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == aside
+    assert newest_snapshot(str(tmp_path / "log")) == aside
     begun_again = write_run(tmp_path / "log" / "ADE" / "a", 1, now - 1000)
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == begun_again
+    assert newest_snapshot(str(tmp_path / "log")) == begun_again
     other = write_run(tmp_path / "log" / "ADE" / "b.earlier-1", 1, now - 500)
-    assert checkpoint.newest_snapshot(str(tmp_path / "log")) == other
+    assert newest_snapshot(str(tmp_path / "log")) == other

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.toy_runs import tensors_in, train_with, write_checkpoint
-from tools.checkpoints.pretrained import PretrainedInitializer
-from tools.checkpoints.values import reading, require_usable
+from tools.checkpoints.initialize import PretrainedInitializer
+from tools.checkpoints.values import open_reader, require_usable
 from tools.errors import CheckpointError
 from tools.runs.folder import run_folder
 
@@ -49,7 +49,7 @@ BAD = [
 @pytest.mark.parametrize(("values", "name", "words"), BAD, ids=lambda value: value if isinstance(value, str) else "")
 def test_unusable_tensors(tmp_path, values, name, words):
     prefix = write_checkpoint(str(tmp_path / "model.ckpt-1"), values)
-    with reading(prefix, "try this") as reader:
+    with open_reader(prefix, "try this") as reader:
         with pytest.raises(CheckpointError, match=rf"^{prefix}: '{name}' (has|is) .*: try this$") as caught:
             reader.array(name)
         for other in values.keys() - {name}:
@@ -89,7 +89,7 @@ def test_other_floating_point_is_taken(tmp_path, dtype):
 
 def test_a_variance_that_rounding_took_below_zero_is_taken(tmp_path):
     prefix = write_checkpoint(str(tmp_path / "model.ckpt-1"), with_value(VARIANCE, -1e-9))
-    with reading(prefix, "advice") as reader:
+    with open_reader(prefix, "advice") as reader:
         assert reader.array(VARIANCE)[2] == np.float32(-1e-9)
 
 
@@ -98,7 +98,7 @@ def test_a_variance_that_rounding_took_below_zero_is_taken(tmp_path):
 def test_any_floats(tmp_path_factory, array):
     prefix = write_checkpoint(str(tmp_path_factory.mktemp("any") / "model.ckpt-1"), {WEIGHTS: array})
     bad = [index for index, value in enumerate(array.tolist()) if value in (np.inf, -np.inf) or value != value]
-    with reading(prefix, "advice") as reader:
+    with open_reader(prefix, "advice") as reader:
         if bad:
             with pytest.raises(CheckpointError, match=rf"{len(bad)} bad values? of {len(array)} .* at \[{bad[0]}\]"):
                 reader.array(WEIGHTS)
@@ -110,7 +110,7 @@ def test_what_is_no_checkpoint_is_not_called_damaged(tmp_path):
     os.mkfifo(tmp_path / "pipe.index")
     (tmp_path / "notes.index").write_bytes(b"not a checkpoint")
     for name, words in (("pipe", "a folder, a pipe or a device"), ("notes", "not a checkpoint that can be read")):
-        with pytest.raises(CheckpointError, match=words), reading(str(tmp_path / name), "advice"):
+        with pytest.raises(CheckpointError, match=words), open_reader(str(tmp_path / name), "advice"):
             pytest.fail("opened")
 
 

@@ -18,14 +18,14 @@ from tests.tools.source_weights import (
     torchvision_weights,
 )
 from tests.tools.toy_runs import NETWORK, resnet_values, tensors_in, write_random_pspnet
-from tools.checkpoints.checkpoint import resolve_checkpoint
+from tools.checkpoints.find import resolve_checkpoint
 from tools.console import run_script
 from tools.convert import __main__ as convert
 from tools.convert.checkpoint import dataset_of, model_record
 from tools.convert.conversion import examine, recognize
 from tools.errors import ConversionError, FlagError, RecordError, WeightFileError
 from tools.flags.train import InferenceConfig
-from tools.prediction.evaluation import Predictor
+from tools.prediction.predictor import Predictor
 from tools.prediction.selection import record_of_checkpoint
 from tools.runs.record import BackboneRecord, ModelRecord
 

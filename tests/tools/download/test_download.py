@@ -19,7 +19,7 @@ from tests.tools.command_lines import parse
 from tests.tools.download.archive_files import write_tar, write_zip
 from tests.tools.download.server import Served, serving
 from tests.tools.toy_runs import write_checkpoint
-from tools.checkpoints import checkpoint
+from tools.checkpoints.reading import variable_shapes
 from tools.console import run_script
 from tools.download import __main__ as download
 from tools.download import sources
@@ -75,7 +75,7 @@ def test_checkpoint_lies_where_training_looks(serve, capsys, depth):
     config = parse(f"--network resnet_v1_{depth} --gpu_num 2")
     assert os.path.samefile(capsys.readouterr().out.strip(), default_checkpoint(config))
     prefix = pretrained_checkpoint(config)
-    assert checkpoint.variable_shapes(prefix) == {f"resnet_v1_{depth}/conv1/weights": [2]}
+    assert variable_shapes(prefix) == {f"resnet_v1_{depth}/conv1/weights": [2]}
     assert os.listdir("z_pretrained_weights") == [f"resnet_v1_{depth}.ckpt"]
 
 

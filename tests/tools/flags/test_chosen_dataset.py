@@ -6,12 +6,13 @@ import re
 
 import pytest
 
-from database.datasets import custom_dataset, get_dataset
+from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError
 from tools.download.sources import find_source
 from tools.errors import FlagError
 from tools.flags import chosen_dataset as dataset_choice
 from tools.flags.dataset import DATABASES, DatasetFlags
+from tools.flags.train import TrainConfig
 
 
 def test_generated_scenes_are_written_once_and_to_their_own_place_only(tmp_path, monkeypatch):
@@ -68,3 +69,30 @@ def test_dataset_of_flags():
 def test_own_data_needs_a_number_of_classes():
     with pytest.raises(FlagError, match="--database custom needs --num_classes"):
         dataset_choice.own_dataset({"palette": "colours.txt"})
+
+
+@pytest.mark.usefixtures("unchecked_data_folders")
+def test_training_dataset_and_its_folder():
+    config = TrainConfig(batch_size=2, database="ADE")
+    assert dataset_choice.training_dataset(config) == (get_dataset("ADE"), "./database/ADEChallengeData2016")
+    config = TrainConfig(batch_size=2, database="ADE", data_dir="elsewhere")
+    assert dataset_choice.training_dataset(config)[1] == "elsewhere"
+
+
+def test_training_on_own_data(tmp_path):
+    config = TrainConfig(
+        batch_size=2, database="custom", num_classes=3, ignore_label=9, image_mean=(1.0, 2.0, 3.0),
+        data_dir=str(tmp_path),
+    )  # fmt: skip
+    dataset, folder = dataset_choice.training_dataset(config)
+    assert (dataset.num_classes, dataset.image_mean, folder) == (3, (1.0, 2.0, 3.0), str(tmp_path))
+    assert dataset.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
+
+
+def test_samples_share_the_input_range_of_the_training_dataset(toy_dir):
+    dataset, folder = dataset_choice.training_dataset(
+        TrainConfig(batch_size=2, database="Toy", data_dir=toy_dir, input_range=9)
+    )
+    samples = [*find_samples(dataset, folder, ["train"]), *find_samples(dataset, folder, ["val"])]
+    assert dataset.input_range.white == 9
+    assert all(sample.input_range is dataset.input_range for sample in samples)

@@ -61,7 +61,7 @@ def test_one_image_is_too_few(tmp_path, caplog, monkeypatch):
     predictor = TimedPredictor(_Clock(monkeypatch))
     predictor.labels(np.float32(0))
     assert predictor.report(str(tmp_path)) is None
-    assert "1 images are too few" in caplog.text
+    assert "--measure_time 1 needs more than 1 images" in caplog.text
     assert not list(tmp_path.iterdir())
 
 

@@ -106,7 +106,7 @@ def test_results_go_to_the_folder_of_equal_ones_or_to_one_of_their_own(prefix, r
         provenance.write(folders[-1])
     assert folders == [wanted, f"{wanted}-2", f"{wanted}-3"]
     assert [folder_for(provenance, wanted) for provenance in (first, second, third)] == folders
-    assert f"{wanted} holds other results, so these go to {wanted}-3" in caplog.text
+    assert f"{wanted} contains other results, so these are written to {wanted}-3" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["prediction", "coloring", "scores.json"])
@@ -115,7 +115,7 @@ def test_results_of_earlier_versions_are_left_alone(prefix, record, tmp_path, na
     (wanted / name).mkdir(parents=True)
     provenance = of(prefix, record, tmp_path)
     assert folder_for(provenance, str(wanted)) == f"{wanted}-2"
-    with pytest.raises(ResultsFolderError, match=f"--output_dir {wanted} .* do not say what they are of"):
+    with pytest.raises(ResultsFolderError, match=f"--output_dir {wanted} .* unknown origin"):
         require_folder(provenance, str(wanted))
 
 

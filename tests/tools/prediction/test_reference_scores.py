@@ -14,8 +14,8 @@ from PIL import Image
 
 from database.datasets import find_samples, get_dataset
 from tests.tools.toy_runs import tiny_config, toy_record
-from tools.prediction.evaluation import evaluate
 from tools.prediction.files import PredictionWriter
+from tools.prediction.scoring import evaluate
 
 SIZES = ((64, 96), (50, 33), (80, 71))
 NEVER_TRUE, NEVER_AT_ALL = "train", "rider"

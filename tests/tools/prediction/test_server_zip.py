@@ -118,10 +118,10 @@ def sample_of(folder, name, size=(1024, 2048)):
             "Cityscapes",
             "street",
             (1024, 2048),
-            r"street\.png: the server tells images by names such as .* be street: re",
+            r"street\.png: the server expects names such as .* is street: re",
         ),
-        ("Cityscapes", "bonn_000000_19", (1024, 2048), "this one would be bonn_000000_19"),
-        ("Cityscapes", FRAMES[0], (512, 1024), "the server takes results of 1024x2048, and this image is 512x1024 "),
+        ("Cityscapes", "bonn_000000_19", (1024, 2048), "this is bonn_000000_19"),
+        ("Cityscapes", FRAMES[0], (512, 1024), "the server expects results of 1024x2048, and this image is 512x1024 "),
     ],
 )
 def test_what_the_server_would_not_take(tmp_path, database, name, size, words):

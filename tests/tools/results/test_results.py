@@ -85,8 +85,8 @@ def test_runs_with_their_scores(folders, caplog):
     ]
     assert second.scores == []
     assert [run.name for run in find_runs(*folders, earlier=True)] == ["Toy/a", "Toy/b", "Toy/b.earlier-1"]
-    assert "damaged/config.json is left out" in caplog.text
-    assert "scores-700.json is left out" in caplog.text
+    assert "damaged/config.json is ignored" in caplog.text
+    assert "scores-700.json is ignored" in caplog.text
 
 
 def test_flags_that_tell_runs_apart(folders):
@@ -140,7 +140,7 @@ def test_scores_of_a_snapshot_written_anew_are_ignored(tmp_path, caplog):
     _write(run / "scores-3.json", _scores(3, 0.3, run_uuid="u", checkpoint_sha256="of a snapshot that is pruned"))
     [found] = find_runs(str(tmp_path / "log"), str(tmp_path / "val_set"))
     assert [score.of for score in found.scores] == ["scores-3"]
-    assert caplog.text.count("of step 5 that was written anew since") == 2
+    assert caplog.text.count("snapshot of step 5 was overwritten since") == 2
 
 
 def test_scores_that_another_run_left_in_the_folder_are_ignored(tmp_path):
@@ -169,7 +169,7 @@ def test_scores_of_earlier_versions_outside_of_a_run_are_counted(tmp_path, caplo
         _write(tmp_path / "val_set" / "Toy" / "a" / name / "scores.json", _scores(5, 0.9))
     [found] = find_runs(str(tmp_path / "log"), str(tmp_path / "val_set"))
     assert found.scores == []
-    assert "2 files of scores do not say which snapshot they are of" in caplog.text
+    assert "2 files of scores do not name their snapshot" in caplog.text
 
 
 @pytest.fixture
@@ -368,7 +368,7 @@ def test_a_folder_without_runs(tmp_path, capsys):
 
 
 def test_faults(tmp_path):
-    with pytest.raises(FlagError, match="--log_dir .*/none is no folder"):
+    with pytest.raises(FlagError, match="--log_dir .*/none is not a folder"):
         results.main(["--log_dir", str(tmp_path / "none")])
     (tmp_path / "file").write_text("")
     with pytest.raises(FlagError, match="--json .* cannot be written"):

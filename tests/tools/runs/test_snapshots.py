@@ -85,9 +85,9 @@ def test_newest_sound_snapshot_is_the_one_to_resume(tmp_path, caplog, config):
     truncate(folder.snapshot(9) + ".index")
     assert step_to_resume(config, folder) == 2
     told = [
-        f"{folder.snapshot(4)} is damaged and passed over: "
-        f"model.ckpt-4{DATA_ENDING} is not what was written, by its SHA-256",
-        f"{folder.snapshot(9)} is damaged and passed over: model.ckpt-9.index has 12 bytes instead of 13",
+        f"{folder.snapshot(4)} is damaged and skipped: "
+        f"model.ckpt-4{DATA_ENDING} differs from what was written, by its SHA-256",
+        f"{folder.snapshot(9)} is damaged and skipped: model.ckpt-9.index has 12 bytes instead of 13",
     ]
     assert caplog.messages == [told[0], *told]
 
@@ -131,14 +131,14 @@ def test_damaged_snapshot_that_was_asked_for(tmp_path, caplog):
         with pytest.raises(CheckpointError) as caught:
             use()
         assert str(caught.value) == (
-            f"{folder.snapshot(4)}: the checkpoint is damaged (model.ckpt-4.index is not what was written, by its "
-            f"SHA-256): take {sound}, the newest that is sound"
+            f"{folder.snapshot(4)}: the checkpoint is damaged (model.ckpt-4.index differs from what was written, by "
+            f"its SHA-256): use {sound}, the newest undamaged one"
         )
         if sound == folder.snapshot(6):
             os.unlink(folder.snapshot(6) + DATA_ENDING)
             sound = folder.snapshot(2)
     flip(folder.snapshot(2) + ".index")
-    with pytest.raises(CheckpointError, match="there is no sound one beside it$"):
+    with pytest.raises(CheckpointError, match="no undamaged one$"):
         check_resume_step(folder, 4, 9)
     assert caplog.messages == []
 

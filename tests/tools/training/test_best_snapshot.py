@@ -12,7 +12,8 @@ import pytest
 
 from tests.tools.snapshot_folders import ENDINGS, outcomes, visible, write
 from tests.tools.toy_runs import tiny_config, toy_record
-from tools.checkpoints.checkpoint import checksum, resolve_checkpoint
+from tools.checkpoints.find import resolve_checkpoint
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import FlagError, OutputError
 from tools.prediction.metrics import ConfusionMatrix
 from tools.runs.folder import RunFolder
@@ -62,7 +63,7 @@ def test_only_a_higher_score_is_kept(folder):
     assert best_mean_iou(folder) == 0.5
     with open(os.path.join(folder.best, "best.json")) as file:
         note = json.load(file)
-    assert (note["step"], note["checkpoint_sha256"]) == (3, checksum(folder.snapshot(3)))
+    assert (note["step"], note["checkpoint_sha256"]) == (3, checkpoint_checksum(folder.snapshot(3)))
 
 
 def test_what_is_kept_is_a_checkpoint_with_its_record(folder):

@@ -11,10 +11,10 @@ import pytest
 from database.datasets import get_dataset
 from tests.tools.source_weights import csail_upernet_weights, semseg_weights, torchvision_weights
 from tests.tools.toy_runs import NETWORK, SIZE, csv_rows, tensors_in, tiny_config, train_with, write_checkpoint
-from tools.checkpoints.checkpoint import resolve_checkpoint
+from tools.checkpoints.find import resolve_checkpoint
 from tools.convert import __main__ as convert
 from tools.errors import FlagError
-from tools.prediction.evaluation import Predictor
+from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)

@@ -11,7 +11,7 @@ from database.datasets import get_dataset
 from model import resnet
 from model.pspnet_mg import Architecture
 from tests.tools.toy_runs import NARROW, NETWORK, tensors_in, tiny_config, train_with, write_random_pspnet
-from tools.prediction.evaluation import Predictor
+from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
 
 PSPNET = Architecture(NETWORK, 19, pyramid_depth=16, head_depth=24)

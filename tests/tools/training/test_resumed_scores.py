@@ -15,7 +15,9 @@ from database.datasets import find_samples, get_dataset
 from database.layouts import Sample
 from tests.tools.snapshot_folders import run_with, write
 from tests.tools.toy_runs import smallest_config
-from tools.checkpoints import checkpoint
+from tools.checkpoints.find import newest_first
+from tools.checkpoints.reading import checkpoint_checksum
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.train import LATEST
 from tools.prediction.metrics import ConfusionMatrix
 from tools.prediction.score_files import RecordedScore, is_scored, scores_path, snapshot_header
@@ -167,12 +169,12 @@ class SimulatedRun:
         self.lineages: dict[str, dict[int, float]] = {}
 
     def start(self, data: st.DataObject, kills: bool) -> None:
-        newest = checkpoint.newest_first(self.folder.snapshots)
+        newest = newest_first(self.folder.snapshots)
         chosen = (
             data.draw(st.sampled_from([*newest[:1] * 3, *newest])) if newest and kills else next(iter(newest), None)
         )
-        step = 0 if chosen is None else checkpoint.checkpoint_step(chosen)
-        lineage = dict(self.lineages[checkpoint.checksum(chosen)]) if chosen else {}
+        step = 0 if chosen is None else checkpoint_step(chosen)
+        lineage = dict(self.lineages[checkpoint_checksum(chosen)]) if chosen else {}
         resumed = ResumedScores(config_with(), self.folder, step) if chosen else None
 
         def may_be_killed() -> None:
@@ -181,7 +183,7 @@ class SimulatedRun:
 
         def score_of(step: int) -> None:
             may_be_killed()
-            mean_iou = self.scores[checkpoint.checksum(self.folder.snapshot(step))]
+            mean_iou = self.scores[checkpoint_checksum(self.folder.snapshot(step))]
             keep_if_best(self.folder, step, RecordedScore(mean_iou, 0.5))
             may_be_killed()
             write_scores(self.folder, step, mean_iou)
@@ -206,7 +208,7 @@ class SimulatedRun:
         prefix = write(self.folder.snapshot(step), f"written as number {self.written}")
         os.utime(prefix + ".index", (self.written, self.written))
         mean_iou = data.draw(st.sampled_from([0.1, 0.2, 0.3, 0.4]))
-        checksum = checkpoint.checksum(prefix)
+        checksum = checkpoint_checksum(prefix)
         self.scores[checksum] = mean_iou
         self.lineages[checksum] = {**lineage, **({step: mean_iou} if step % 4 == 0 else {})}
         return self.lineages[checksum]
@@ -244,7 +246,7 @@ class ScriptedScores:
 
     class _Network:
         def __init__(self, prefix: str) -> None:
-            self.step = checkpoint.checkpoint_step(prefix)
+            self.step = checkpoint_step(prefix)
 
         def __enter__(self):
             return self
@@ -274,6 +276,6 @@ def test_run_that_is_killed_in_scoring_keeps_the_best_of_the_untouched_run(toy_d
     training_run.train(config, dataset, training_samples(config, dataset, toy_dir), folder, held_out)
     assert scripted.scored == [1, 2, 2]
     assert best_step(folder) == 2
-    assert read_best(folder).checksum == checkpoint.checksum(folder.snapshot(2))
-    assert checkpoint.checksum(os.path.join(folder.best, "model.ckpt-2")) == read_best(folder).checksum
+    assert read_best(folder).checksum == checkpoint_checksum(folder.snapshot(2))
+    assert checkpoint_checksum(os.path.join(folder.best, "model.ckpt-2")) == read_best(folder).checksum
     assert training_run.step_to_resume(config_with(resume_step=LATEST), folder) == 3

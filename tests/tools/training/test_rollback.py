@@ -125,7 +125,7 @@ def test_a_damaged_snapshot_is_passed_over(tmp_path, caplog):
     folder = run_with(tmp_path, 2, 4)
     flip(folder.snapshot(4) + DATA_ENDING)
     assert roll_back(folder, diverged_at(5, saved_step=4), first_step=0) == 2
-    assert caplog.messages[0].startswith(f"{folder.snapshot(4)} is damaged and passed over: ")
+    assert caplog.messages[0].startswith(f"{folder.snapshot(4)} is damaged and skipped: ")
     # Twice from step 4 on, to where it did not get before, but once from step 2 on.
     write(folder, [{"step": 5, "fault": FAULT, "resumed_step": 4}])
     assert roll_back(folder, diverged_at(5, saved_step=4), first_step=0) == 2

@@ -33,7 +33,7 @@ from tests.tools.toy_runs import (
 )
 from tools.errors import CheckpointError, FlagError, OutOfMemoryError
 from tools.flags.train import TrainConfig
-from tools.prediction.evaluation import Predictor
+from tools.prediction.predictor import Predictor
 from tools.prediction.score_files import snapshot_header
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.disk_room import room_warning

@@ -133,8 +133,8 @@ def test_the_same_command_begins_a_run_goes_on_and_ends(toy_dir, log_dir, caplog
     assert [row["loss"] for row in csv_rows(folder)] == pytest.approx(losses, rel=1e-5)
     assert f"weights start from: {folder.snapshot(1)}" in caplog.messages
     assert [line for line in caplog.messages if "damaged" in line] == [
-        f"{folder.snapshot(2)} is damaged and passed over: "
-        f"model.ckpt-2{DATA_ENDING} is not what was written, by its SHA-256"
+        f"{folder.snapshot(2)} is damaged and skipped: "
+        f"model.ckpt-2{DATA_ENDING} differs from what was written, by its SHA-256"
     ]
 
     written = os.stat(folder.snapshot(2) + ".index").st_mtime_ns

@@ -18,8 +18,9 @@ from model.pspnet_mg import Architecture
 from tests.database import reference
 from tests.tools.toy_runs import NARROW, smallest_config, toy_record, write_random_pspnet
 from tools.flags.train import TrainConfig
-from tools.prediction import evaluation
-from tools.prediction.evaluation import Predictor, evaluate
+from tools.prediction import predictor
+from tools.prediction.predictor import Predictor
+from tools.prediction.scoring import evaluate
 from tools.prediction.sliding import SlidingPredictor
 from tools.runs.record import ModelRecord
 from tools.training.settings import augmentation_of
@@ -145,7 +146,7 @@ def test_predictor_sees_the_enlarged_image(checkpoint):
 @pytest.mark.parametrize(("multi_scale", "scales"), [(False, [3.0]), (True, [1.5, 2.25, 3.0, 3.75, 4.5, 5.25])])
 def test_scales_of_a_test_are_those_of_the_enlarged_image(checkpoint, monkeypatch, multi_scale, scales):
     seen = []
-    monkeypatch.setattr(evaluation, "SlidingPredictor", lambda *arguments, **options: seen.append(options["scales"]))
+    monkeypatch.setattr(predictor, "SlidingPredictor", lambda *arguments, **options: seen.append(options["scales"]))
     with Predictor(checkpoint, record_of(3), multi_scale=multi_scale):
         pass
     assert seen == [scales]

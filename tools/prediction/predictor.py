@@ -1,53 +1,42 @@
-"""A trained network as a predict function, and scoring a split with it."""
+"""Predicts the labels of images with the network of a checkpoint, on one device or several."""
 
 from __future__ import annotations
 
-import logging
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import starmap
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from database.images import read_image
-from database.layouts import Sample
-from database.loading import load_sample
 from model.pspnet_mg import FLOAT_TYPES
 from tools.errors import NotFiniteError
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
-from tools.prediction.latency import LabelsOfImages
-from tools.prediction.metrics import ConfusionMatrix, Scores
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 from tools.runs.record import ModelRecord
 from tools.runtime import devices as cluster
-from tools.runtime.background import WriteBehind, read_ahead
 from tools.runtime.half_precision import avoid_faulty_amx
-from tools.runtime.progress import counted
 from tools.runtime.session_errors import memory_limits_named
 
-logger = logging.getLogger(__name__)
-
-# About a checkpoint that is not of the network.
+# What to do about a checkpoint of another network.
 _ADVICE = (
     "give a checkpoint of this network (--network, --three_convs_beginning) and with these classes (--database, "
     "--num_classes)"
 )
 
-# About weights that do not fit into memory: each device has its own.
-_FEWER_WEIGHTS = "end what else needs memory, or lower --gpu_num"
+# What to do about weights that do not fit into memory: each device has a copy.
+_FEWER_WEIGHTS = "end other programs that need memory, or lower --gpu_num"
 
 
 class Predictor:
-    """A checkpoint's network in a session of its own, for images of any size.
+    """Runs the network of a checkpoint on images of any size.
 
-    The graph is built once and finalized; every image runs through it. Use as a context manager, or close.
+    The graph is built once and finalized; every image uses the same session. Use as a context manager, or close.
 
     Attributes:
-        engine_seconds: how long TensorFlow has worked, in all.
+        engine_seconds: total time in TensorFlow's session.
     """
 
     def __init__(
@@ -66,11 +55,11 @@ class Predictor:
         Args:
             prefix: of the checkpoint.
             record: of the run that wrote it.
-            multi_scale: scales 0.5 to 1.75 instead of 1, of images that are enlarged as recorded.
-            mirror: add the prediction of the mirrored image.
+            multi_scale: use the scales 0.5 to 1.75 instead of 1, in addition to the enlargement in the record.
+            mirror: average with the prediction of the mirrored image.
             float_type: key of `pspnet_mg.FLOAT_TYPES`.
-            windows_per_batch: windows the network sees at a time.
-            device: from `cluster.tower_devices`; None for that of one tower.
+            windows_per_batch: number of windows per run of the network.
+            device: from `devices.tower_devices`; None for the default device.
 
         Raises:
             CheckpointError: the checkpoint is of another network or has another number of classes.
@@ -94,7 +83,7 @@ class Predictor:
         )
 
     def _frozen_session(self, prefix: str, dtype: tf.DType, device: str) -> tf.Session:
-        """Builds the graph, from windows to probabilities, with the weights of the checkpoint as constants."""
+        """Builds the graph from windows to probabilities, with the weights of the checkpoint as constants."""
         size = self._record.test_image_size or None
         with memory_limits_named(f"the weights of {prefix}", _FEWER_WEIGHTS):
             with tf.Graph().as_default() as graph:
@@ -121,12 +110,17 @@ class Predictor:
         return "lower --test_image_size" if self._record.test_image_size else "give --test_image_size 480"
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] RGB -> training ids [H, W].
+        """Predicts the labels of an image: mean, channel order, scales, windows, network, argmax.
+
+        Args:
+            image: uint8 [H, W, 3], RGB.
+
+        Returns:
+            Training ids [H, W].
 
         Raises:
-            OutOfMemoryError: the windows the network sees at a time do not fit, or the rows of the image that they
-                reach.
-            NotFiniteError: the network gives NaN or infinity; names the checkpoint and the window.
+            OutOfMemoryError: a batch of windows, or the rows of the image that it covers, do not fit into memory.
+            NotFiniteError: the network outputs NaN or infinity; the message names the checkpoint and the window.
         """
         height, width = image.shape[:2]
         with memory_limits_named(
@@ -148,7 +142,7 @@ class Predictor:
             raise NotFiniteError(f"{self._prefix}: {error}: {advice}") from error
 
     def close(self) -> None:
-        """Frees the session."""
+        """Closes the session."""
         self._session.close()
 
     def __enter__(self) -> Predictor:
@@ -159,7 +153,7 @@ class Predictor:
 
 
 class TowerPredictor:
-    """A predictor on each of several devices; as many threads as there are may ask for labels at a time.
+    """Shares images among several predictors, one per device; `labels` may be called from several threads.
 
     Use as a context manager, or close.
     """
@@ -171,7 +165,7 @@ class TowerPredictor:
             self._free.put(predictor)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """As `Predictor.labels`, on a device that is free; waits for one."""
+        """Predicts labels with the next free predictor, as `Predictor.labels`; waits for one."""
         predictor = self._free.get()
         try:
             return predictor.labels(image)
@@ -179,7 +173,7 @@ class TowerPredictor:
             self._free.put(predictor)
 
     def close(self) -> None:
-        """Frees the sessions."""
+        """Closes the sessions."""
         for predictor in self._predictors:
             predictor.close()
 
@@ -192,7 +186,7 @@ class TowerPredictor:
 
 @contextmanager
 def image_named(path: str) -> Iterator[None]:
-    """Names the image for which NotFiniteError is raised inside."""
+    """Adds the path of the image to a NotFiniteError that the block raises."""
     try:
         yield
     except NotFiniteError as error:
@@ -200,63 +194,6 @@ def image_named(path: str) -> Iterator[None]:
 
 
 def predictor_on(devices: Sequence[str], build: Callable[[str], Predictor]) -> Predictor | TowerPredictor:
-    """A predictor that works on all devices, from a function that builds the one of a device."""
+    """Builds a predictor for each device; several are combined into a `TowerPredictor`."""
     predictors = [build(device) for device in devices]
     return predictors[0] if len(predictors) == 1 else TowerPredictor(predictors)
-
-
-def evaluate(
-    predictor: LabelsOfImages,
-    samples: Sequence[Sample],
-    num_classes: int,
-    *,
-    visit: Callable[[Sample, np.ndarray, np.ndarray], object] | None = None,
-    title: str = "predict",
-    towers: int = 1,
-) -> Scores | None:
-    """Predicts samples and scores those that have labels.
-
-    Args:
-        predictor: of the network.
-        samples: of one split.
-        num_classes: of the dataset.
-        visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]), in
-            their order, by a thread in the background.
-        title: what is shown of how far it is.
-        towers: images that are predicted at a time, by threads of their own; the results are those of one after the
-            other.
-
-    Returns:
-        The scores over all labelled samples, None if there are none.
-
-    Raises:
-        ImageError, DatasetError: a file cannot be read or does not fit; see `database.loading`.
-        NotFiniteError: the network gives NaN or infinity for one; names it.
-    """
-    matrix = ConfusionMatrix(num_classes)
-
-    def load(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
-        if sample.label is not None:
-            return load_sample(sample)
-        return read_image(sample.image, input_range=sample.input_range), None
-
-    def leave(sample: Sample, image: np.ndarray, label: np.ndarray | None, predicted: np.ndarray) -> None:
-        if label is not None:
-            matrix.process(label, predicted)
-        if visit is not None:
-            visit(sample, image, predicted)
-
-    def predict(
-        sample: Sample, loaded: tuple[np.ndarray, np.ndarray | None]
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        image, label = loaded
-        with image_named(sample.image):
-            return image, label, predictor.labels(image)
-
-    loaded = zip(samples, read_ahead(load, samples, max(2, towers)), strict=True)
-    predictions = starmap(predict, loaded) if towers == 1 else read_ahead(lambda pair: predict(*pair), loaded, towers)
-    with WriteBehind() as behind:
-        for sample, results in counted(zip(samples, predictions, strict=True), title, len(samples), "img"):
-            behind.call(leave, sample, *results)
-    has_labels = any(sample.label is not None for sample in samples)
-    return matrix.evaluate() if has_labels else None

@@ -1,4 +1,4 @@
-"""Initializing a network from the checkpoint of a ResNet or a PSPNet."""
+"""Initializes a network from the checkpoint of a ResNet or a PSPNet."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tools.checkpoints import checkpoint
-from tools.checkpoints.values import TensorReader, reading
+from tools.checkpoints.compare import require_match
+from tools.checkpoints.reading import variable_shapes
+from tools.checkpoints.values import TensorReader, open_reader
 
 logger = logging.getLogger(__name__)
 
-# About values that are not usable.
+# What to do about unusable values.
 _ADVICE = "download or convert it again, or give another checkpoint with --fine_tune_filename"
 
 
 class StartingPoints:
-    """w0 of L2-SP: one untrained local variable per backbone weight, which no snapshot holds.
+    """Holds w0 of L2-SP (Li et al. 2018): one untrained local variable per backbone weight, not saved in snapshots.
 
     Call it while the graph is built; `PretrainedInitializer` fills the variables.
     """
@@ -27,7 +28,7 @@ class StartingPoints:
         self.variables: dict[str, tf.Variable] = {}
 
     def __call__(self, weights: Sequence[tf.Variable]) -> Mapping[str, tf.Tensor]:
-        """Creates w0 beside each weight and returns the values by the name of the weight."""
+        """Creates w0 on the device of each weight and returns its value by the name of the weight."""
         for weight in weights:
             with tf.device(weight.device):
                 self.variables[weight.op.name] = tf.get_variable(
@@ -44,11 +45,11 @@ class StartingPoints:
 def _assignment(
     reader: TensorReader, variables: Mapping[str, tf.Variable]
 ) -> tuple[tf.Operation, dict[tf.Tensor, np.ndarray]]:
-    """The operation that gives variables the values of a checkpoint, and what it is fed with.
+    """Returns the operation that assigns values of a checkpoint to variables, and its feed dictionary.
 
     Args:
         reader: of the checkpoint.
-        variables: by the name of their tensor.
+        variables: by the names of their tensors in the checkpoint.
     """
     values: dict[tf.Tensor, np.ndarray] = {}
     operations = []
@@ -60,14 +61,14 @@ def _assignment(
 
 
 def _layer(variable: tf.Variable) -> str:
-    """The scope of the layer that a variable, be it of its batch normalization, belongs to."""
+    """Returns the scope of the layer of a variable; batch normalization belongs to its layer."""
     return variable.op.name.partition("/BatchNorm/")[0].removesuffix("/weights").removesuffix("/biases")
 
 
 class PretrainedInitializer:
-    """Reads the backbone, w0 of L2-SP, and the head where there is one, from a ResNet or PSPNet checkpoint.
+    """Reads the backbone, w0 of L2-SP and, if present, the head from a ResNet or PSPNet checkpoint.
 
-    Build it with the graph, before the graph is finalized; run it in the session.
+    Create it before the graph is finalized; call `run` in the session.
     """
 
     def __init__(
@@ -81,37 +82,37 @@ class PretrainedInitializer:
 
         Args:
             prefix: of the checkpoint.
-            backbone: every variable the checkpoint must bring, running statistics included.
+            backbone: every variable that the checkpoint must have, including running statistics.
             starting_points: w0 variables by the name of the weight.
-            head: variables that are taken where the checkpoint has all of their layer in the same shape, as that of
-                an earlier stage of training does; the others keep their random values.
+            head: a layer of these is read if the checkpoint has all its variables in the same shapes, as after an
+                earlier stage of training; the others keep their random values.
 
         Raises:
-            CheckpointError: the checkpoint does not fit, is damaged, or has values that are not usable, see
-                `checkpoint_values.TensorReader`.
+            CheckpointError: the checkpoint does not fit, is damaged, or has unusable values; see
+                `values.TensorReader`.
         """
-        checkpoint.require_match(
+        require_match(
             prefix,
             backbone,
             "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
         )
         self.prefix = prefix
-        shapes = checkpoint.variable_shapes(prefix)
+        shapes = variable_shapes(prefix)
         other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
         taken = [v for v in head if _layer(v) not in other]
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
         if taken:
-            logger.info("layers of the head from there: %s", ", ".join(sorted({_layer(v) for v in taken})))
+            logger.info("initialized layers of the head: %s", ", ".join(sorted({_layer(v) for v in taken})))
         if taken and other:
-            logger.info("not there in this shape, so left random: %s", ", ".join(sorted(other)))
+            logger.info("layers left random, missing in this shape: %s", ", ".join(sorted(other)))
         if starting_points:
             logger.info("w0 of L2-SP from %s", prefix)
-        with reading(prefix, _ADVICE) as reader:
+        with open_reader(prefix, _ADVICE) as reader:
             self._assign_weights = _assignment(reader, {v.op.name: v for v in (*backbone, *taken)})
             self._assign_starts = _assignment(reader, starting_points) if starting_points else None
 
     def run(self, session: tf.Session, *, resumed: bool) -> None:
-        """Fills backbone and head, unless a snapshot was restored already, and w0."""
+        """Assigns w0 and, unless a snapshot was restored (`resumed`), backbone and head."""
         if not resumed:
             session.run(*self._assign_weights)
         if self._assign_starts is not None:
