@@ -71,7 +71,7 @@ def report(
     from tools.checkpoints.checkpoint import checkpoint_step
     from tools.prediction import tables
     from tools.runs.following import followed_run
-    from tools.training.loop import writing_to
+    from tools.runs.writing import writing_to
     from tools.training.summaries import write_validation
 
     step = checkpoint_step(prefix)

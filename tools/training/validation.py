@@ -24,10 +24,10 @@ from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout
 from tools.runs.record import ModelRecord
+from tools.runs.writing import writing_to
 from tools.runtime import devices as cluster
 from tools.runtime.stop_requests import going_on, stopping_at_warnings
 from tools.training.best_snapshot import keep_if_best
-from tools.training.loop import writing_to
 from tools.training.summaries import write_validation
 
 logger = logging.getLogger(__name__)
