@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import InferenceConfig
 
@@ -139,6 +139,7 @@ def segment_typed(
 def main(arguments: Sequence[str]) -> None:
     """Parses flags and segments."""
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
+    set_quiet(config.quiet)
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import image_size, read_image, set_max_pixels

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.train import PredictConfig
@@ -140,6 +140,7 @@ def follow(config: PredictConfig) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, predicts and scores."""
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
+    set_quiet(config.quiet)
     # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
     import_tensorflow()
     from database.images import set_max_pixels

@@ -14,7 +14,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import sys
 from collections.abc import Sequence
 
-from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.prediction.tables import text_table
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
+    set_quiet(config.quiet)
     import_tensorflow()
     from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
 
