@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from database.errors import ImageError
 from database.images import image_size, read_image, set_max_pixels
 from database.input_range import InputRange
-from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
@@ -119,6 +119,7 @@ def segment(
 def main(arguments: Sequence[str]) -> None:
     """Parses flags and segments images."""
     config = parse_flags(InferenceConfig, arguments, "Segment images.")
+    set_quiet(config.quiet)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.files import PredictionWriter, results_folder
     from tools.prediction.provenance import choose_folder, provenance_of

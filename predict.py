@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from database.datasets import find_samples
 from database.images import set_max_pixels
 from tools.checkpoints.snapshot_names import checkpoint_step
-from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.errors import CheckpointError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
@@ -100,7 +100,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
 def add_to_summaries(run_path: str, prefix: str, record: ModelRecord, scores: Scores) -> None:
     """Writes scores of a snapshot to the TensorBoard summaries of the run that --follow names."""
     from tools.runs.following import followed_run
-    from tools.training.loop import writing_to
+    from tools.runs.writing import writing_to
     from tools.training.summaries import write_validation
 
     run = followed_run(run_path)
@@ -127,6 +127,7 @@ def follow(config: PredictConfig) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, predicts with one checkpoint or follows a run."""
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
+    set_quiet(config.quiet)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
     from tools.runs.chosen_checkpoint import choose_checkpoint

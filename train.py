@@ -11,18 +11,15 @@ import signal
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import logging
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 
-from tools.console import import_tensorflow, run_script, set_up_logging
+from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
+from tools.prediction.tables import text_table
 from tools.runtime.stop_requests import stopping_at_warnings
 from tools.training.interruption import RunSoFar
-
-logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,44 +31,21 @@ def main(arguments: Sequence[str]) -> None:
 
 def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
-    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
+    set_quiet(config.quiet)
     import_tensorflow()
-    from database.images import set_max_pixels
-    from tools.flags.chosen_dataset import training_dataset
-    from tools.prediction.tables import text_table
-    from tools.runs.data_checksums import DataChecksums
-    from tools.runs.lock import run_lock
-    from tools.runs.snapshots import snapshot_to_score
-    from tools.runtime.devices import tower_devices
-    from tools.training.identity import choose_run
-    from tools.training.loop import check_log_dir, writing_to
-    from tools.training.preflight import check_training_data
-    from tools.training.run import train
-    from tools.training.samples import training_samples, validation_samples
-    from tools.training.validation import validate
+    from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
 
-    set_max_pixels(config.max_pixels)
-    tower_devices(config.gpu_num, config.device)  # refuses what is missing before all data are looked at
-    dataset, data_dir = training_dataset(config)
-    check_log_dir(config.log_dir)
-    samples = None if config.eval_only else training_samples(config, dataset, data_dir)
-    held_out = validation_samples(config, dataset, data_dir)
-    data = None if samples is None else DataChecksums.of(samples, data_dir)
-    held_out_data = DataChecksums.of(held_out, data_dir)
-    folder = choose_run(config, dataset, data)
+    data = run.read_data(config)  # samples of the training and validation splits
+    folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
     run_so_far.is_in(folder, goes_on=config.resume_step is not None or config.auto_resume or config.eval_only)
-    logger.info("run: %s", folder.path)
     trained = None
-    with ExitStack() as held:
-        if samples is not None:
-            with writing_to(folder):
-                held.enter_context(run_lock(folder.path))
-            check_training_data(config, dataset, samples, held_out, folder)
-            trained = train(config, dataset, samples, folder, held_out, data, held_out_data)
-        prefix = snapshot_to_score(config, folder, trained)
-        scores = validate(config, dataset, held_out, prefix, folder, held_out_data)
+    with run.locked(config, folder):
+        if not config.eval_only:
+            run.check_data(config, data, folder)  # labels
+            trained = run.train(config, data, folder)  # network, steps, snapshots; scores with --val_every
+        scores = run.score(config, data, folder, trained)  # the last snapshot on the validation split
     if scores is not None:
-        print(text_table(scores, dataset.class_names))
+        print(text_table(scores, data.dataset.class_names))
 
 
 if __name__ == "__main__":

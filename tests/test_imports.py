@@ -143,7 +143,7 @@ def _refuse(offending: list[Import]) -> None:
 def test_the_walk_sees_what_is_there():
     seen = {(found.importer, _module_of(found.imported)): found.at_start for found in IMPORTS}
     assert seen["model.utils_mg", "model.sync_batch_norm"] is True
-    assert seen["tools.training.loop", "model.training_graph"] is True
+    assert seen["tools.training.build", "model.training_graph"] is True
     assert seen["train", "tools.training.run"] is False  # inside main
     assert set(SCRIPTS) < set(TREES)
 
@@ -280,7 +280,7 @@ def test_no_tensorflow_behind_plain_modules(module):
 
 
 def test_tensorflow_is_seen_where_it_is():
-    assert "tensorflow" in _reached_at_start("tools.training.loop")
+    assert "tensorflow" in _reached_at_start("tools.training.build")
 
 
 def test_plain_modules_and_scripts_start_without_tensorflow():

@@ -36,6 +36,12 @@ def set_up_logging() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
+def set_quiet(quiet: bool) -> None:
+    """Logs only warnings and errors, and shows no progress, if `quiet`; results are printed in any case."""
+    if quiet:
+        logging.getLogger().setLevel(logging.WARNING)
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow and finds its devices, without the information its C++ side logs at that.
 
@@ -58,9 +64,15 @@ def import_tensorflow() -> None:
             sys.stderr.writelines(line for line in captured if not _is_noise(line))
 
 
+# Printed by builds of TensorFlow whose parts register the same thing twice; the second one is ignored.
+_REGISTERED_TWICE = ("Unable to register cu", "computation placer already registered")
+
+
 def _is_noise(line: str) -> bool:
     if "cuInit" in line:
         return not os.path.exists("/dev/nvidiactl")
+    if any(text in line for text in _REGISTERED_TWICE):
+        return True
     return line.startswith(("I0000", "WARNING: All log messages before absl"))
 
 

@@ -104,7 +104,7 @@ def test_validation_images_may_not_be_trained_on(main, place, monkeypatch, tmp_p
     assert "3 more validation images are among the training images" in the_error(capsys.readouterr().err)
 
 
-def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys):
+def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys, caplog):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     flags = [*TRAIN_FLAGS.split(), "--data_dir", place.data_dir, "--log_dir", str(tmp_path / "log")]
@@ -119,8 +119,10 @@ def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys
 
     for path in folder.glob("scores-2.*"):
         path.unlink()
-    assert main("train", *flags, "--eval_only", "1") == 0
+    caplog.set_level("INFO")
+    assert main("train", *flags, "--eval_only", "1", "--quiet", "1") == 0
     assert capsys.readouterr().out == table
+    assert caplog.messages == []  # --quiet 1 leaves the table
     assert json.loads((folder / "scores-2.json").read_text())["mean_iou"] == scores["mean_iou"]
 
 

@@ -104,6 +104,8 @@ def test_import_passes_on_warnings_but_no_information(monkeypatch, capsys):
         "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
         "I0000 00:00:1 cpu_feature_guard.cc:227] optimized\n",
         "W0000 00:00:1 something.cc:1] worth knowing\n",
+        "E0000 00:00:1 cuda_dnn.cc:8579] Unable to register cuDNN factory: one has already been registered\n",
+        "W0000 00:00:1 computation_placer.cc:177] computation placer already registered\n",
     ]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda: os.write(2, "".join(lines).encode()))
     console.import_tensorflow()

@@ -16,7 +16,7 @@ from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.record import ModelRecord
 from tools.training.run import train
-from tools.training.samples import training_samples
+from tools.training.samples import RunData, training_samples
 
 SIZE = 32
 NETWORK = "resnet_v1_18"
@@ -52,7 +52,8 @@ def smallest_config(data_dir: str, log_dir: str, **changes) -> TrainConfig:
 def train_with(config: TrainConfig) -> RunFolder:
     """Trains on the generated scenes and returns the run's folder."""
     dataset, folder = get_dataset("Toy"), run_folder(config)
-    train(config, dataset, training_samples(config, dataset, str(config.data_dir)), folder)
+    samples = training_samples(config, dataset, str(config.data_dir))
+    train(config, RunData.of(dataset, str(config.data_dir), samples), folder)
     return folder
 
 

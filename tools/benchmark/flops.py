@@ -1,4 +1,4 @@
-"""Floating-point operations of a graph's convolutions, and how many of them the machine does in a second."""
+"""How many floating-point operations of convolutions the machine does in a second."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tools.runtime import devices as cluster
+from tools.runtime.flops import convolution_flops
 
 # Output size, kernel, channels in and out of layers of PSPNet-50 at 240x240; the fastest sets the ceiling.
 _CEILING_SHAPES = ((30, 3, 512, 512), (30, 3, 256, 256), (60, 3, 256, 256), (30, 1, 2048, 512), (30, 1, 1024, 256))
 _CALLS_PER_RUN = 8
-
-
-def convolution_flops(graph: tf.Graph) -> int:
-    """Multiplications and additions of one run of all convolutions, whose shapes must be known."""
-    total = 0
-    for op in graph.get_operations():
-        if op.type == "Conv2D":
-            height, width, channels, _ = op.inputs[1].shape.as_list()
-            total += 2 * height * width * channels * op.outputs[0].shape.num_elements()
-    return total
 
 
 def ceiling_candidates(stack: ExitStack, dtype: tf.DType, batch_size: int) -> dict[tuple, tuple[Callable, int]]:

@@ -24,6 +24,7 @@ from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
 from tools.prediction.windows import scaled_length, window_starts, window_stride
 from tools.runs.record import ModelRecord
 from tools.runtime import devices as cluster
+from tools.runtime.flops import convolution_flops
 
 _OVERLAP = 1 / 3
 _COPIES = 2  # each window and its mirrored copy
@@ -123,7 +124,7 @@ def _window_count(frame_size: tuple[int, int], window_size: int, scales: Sequenc
 def _window_flops(architecture: Architecture, window_size: int) -> int:
     with tf.Graph().as_default() as graph:
         forward_graph([tf.placeholder(tf.float32, [1, window_size, window_size, 3])], architecture)
-        return flops.convolution_flops(graph)
+        return convolution_flops(graph)
 
 
 def _ceiling(float_type: str) -> float:

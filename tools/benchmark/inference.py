@@ -17,6 +17,7 @@ from tools.benchmark.plain_network import STYLES, PlainNetwork, rewritten_to
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.runtime import devices as cluster
+from tools.runtime.flops import convolution_flops
 from tools.runtime.half_precision import avoid_faulty_amx
 
 
@@ -85,7 +86,7 @@ def _candidates(stack: ExitStack, plan: InferencePlan) -> tuple[dict[str, Callab
         from tools.benchmark.torch_pspnet import torch_inference
 
         candidates["pytorch"] = torch_inference(plan.architecture, plan.float_type, images)
-    return candidates, flops.convolution_flops(graph)
+    return candidates, convolution_flops(graph)
 
 
 def frozen_run(stack: ExitStack, plan: InferencePlan, folder: str) -> tuple[tf.Graph, tf.Graph, Callable[[], object]]:

@@ -11,11 +11,11 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import DECODERS, Architecture
 from model.training_graph import TrainingOptions
-from tools.benchmark import flops
 from tools.benchmark.apart import run_apart
 from tools.benchmark.inference import InferencePlan, frozen_run
 from tools.benchmark.steps import StepPlan, open_step
 from tools.benchmark.timing import Row, interleaved_medians
+from tools.runtime.flops import convolution_flops
 from tools.runtime.memory import peak_bytes_of_call
 
 _MILLION, _BILLION = 1e6, 1e9
@@ -86,7 +86,7 @@ def model_figures(
         peak = peak_bytes_of_call(step)
     return ModelFigures(
         parameters=_parameters(variables),
-        flops=flops.convolution_flops(graph) // batch_size,
+        flops=convolution_flops(graph) // batch_size,
         inference_seconds=inference,
         training_seconds=training,
         training_bytes=peak,

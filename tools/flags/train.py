@@ -56,7 +56,14 @@ def _recorded_or(default: str | int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(SplitFlags):
+class OutputFlags:
+    """What the three scripts print."""
+
+    quiet: bool = flag(False, "print warnings and the result only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(SplitFlags, OutputFlags):
     """Flags of train.py."""
 
     data_format: str = flag(
@@ -271,7 +278,7 @@ class TrainConfig(SplitFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsConfig(ClassFlags):
+class WeightsConfig(ClassFlags, OutputFlags):
     """Flags that predict.py and inference.py share; what is None is read from the record beside the checkpoint."""
 
     database: str | None = flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]

@@ -22,7 +22,7 @@ NO_PROPERTY = frozenset(
         "log_dir", "run_name", "data_dir", "resume_step", "eval_only", "check_data", "show_period", "snapshot", "keep",
         "val_every", "log_memory", "save_first_iteration", "save_memory", "checkpoint_units", "test_max_iter",
         "data_format", "max_pixels", "auto_resume", "snapshot_minutes", "max_bad_files", "on_nan", "deterministic",
-        "allow_missing_classes", "device",
+        "allow_missing_classes", "device", "quiet",
     }
 )  # fmt: skip
 # What a record keeps beside the flags: checksums, which say less to a reader than the flags do, but tell runs apart.

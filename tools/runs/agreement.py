@@ -49,6 +49,7 @@ FREE_ON_RESUME = frozenset(
         "val_list",
         "test_list",
         "device",
+        "quiet",
     }
 )
 

@@ -66,6 +66,25 @@ def evaluation_devices(num_towers: int, device: str = "auto") -> list[str]:
     return tower_devices(1 if device == "cpu" or not _number_of_gpus() else num_towers, device)
 
 
+def require_determinism(devices: Sequence[str]) -> None:
+    """Makes every operation of this process bitwise reproducible, or fail (CPU only). This cannot be undone.
+
+    The rest of a reproducible run needs no switch: `session_config` turns off the rewriting that adds gradients in the
+    order of their arrival, and each random choice is a function of the seed and the number of the sample.
+
+    Args:
+        devices: of the towers, from `tower_devices`.
+
+    Raises:
+        DeviceError: a GPU is among them; reproducibility was never tested there.
+    """
+    if any("GPU" in device for device in devices):
+        raise DeviceError(
+            f"--deterministic 1 is only supported on CPUs, and {devices[0]} is a GPU: drop it, or add --device cpu"
+        )
+    tf.config.experimental.enable_op_determinism()
+
+
 def devices_in_words(devices: Sequence[str], device: str = "auto", machine: Machine | None = None) -> str:
     """The devices of the towers, and why they are CPUs where they are.
 

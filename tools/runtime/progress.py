@@ -23,14 +23,16 @@ _SECONDS_WITHOUT_TOTAL = 60.0
 
 
 def shows_bars() -> bool:
-    """Checks whether standard error is a terminal, in which bars are shown, unless TQDM_DISABLE is set."""
+    """Checks whether bars are shown: standard error is a terminal, TQDM_DISABLE is not set, information is logged."""
+    if not logger.isEnabledFor(logging.INFO):  # --quiet 1
+        return False
     try:
         if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TQDM_DISABLE"):
             return False
     except ValueError:  # it is closed
         return False
     with suppress(OSError, ValueError):
-        return os.get_terminal_size(sys.stderr.fileno()).columns > 0  # 0: nobody has said how wide it is
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0  # 0: the width is unknown
     return True
 
 
@@ -43,14 +45,23 @@ def duration_text(seconds: float) -> str:
 class Bar:
     """A bar of tqdm, with log lines above it. A terminal that was closed does not raise."""
 
-    def __init__(self, title: str, total: int | None, *, unit: str, initial: int = 0, is_bytes: bool = False) -> None:
-        """Shows the bar; arguments are those of `Progress`."""
+    def __init__(
+        self,
+        title: str,
+        total: int | None,
+        *,
+        unit: str,
+        initial: int = 0,
+        is_bytes: bool = False,
+        bar_format: str | None = None,
+    ) -> None:
+        """Shows the bar; arguments are those of `Progress`, and tqdm's format of the line."""
         self._bar: tqdm | None = None
         self._redirected = ExitStack()
         with suppress(OSError):
             self._bar = tqdm(
                 total=total, initial=initial, desc=title, unit=unit, unit_scale=is_bytes,
-                unit_divisor=1024 if is_bytes else 1000,
+                unit_divisor=1024 if is_bytes else 1000, bar_format=bar_format,
             )  # fmt: skip
             self._redirected.enter_context(logging_redirect_tqdm())
 

@@ -23,7 +23,7 @@ from tools.prediction.score_files import CHECKSUM, RecordedScore
 from tools.prediction.tables import percent
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME
-from tools.training.loop import writing_to
+from tools.runs.writing import writing_to
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,9 @@ from tools.runtime.progress import Bar, duration_text, shows_bars
 
 logger = logging.getLogger(__name__)
 
+# tqdm's own speed and time left are means over all steps, those with validation in between; ours stand in the note.
+_BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -62,7 +65,9 @@ class TrainingProgress:
         """
         self._last_step = last_step
         self._images_per_step = images_per_step
-        self._bar = Bar("train", last_step, unit="step", initial=first_step) if shows_bars() else None
+        self._bar = (
+            Bar("train", last_step, unit="step", initial=first_step, bar_format=_BAR_FORMAT) if shows_bars() else None
+        )
 
     def step_taken(self, step: int, seconds_per_step: float, figures: Figures | None) -> None:
         """Tells of a step.

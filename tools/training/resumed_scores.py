@@ -21,8 +21,8 @@ from tools.flags.train import TrainConfig
 from tools.prediction.score_files import is_scored, read_header, read_score, scores_path
 from tools.runs.folder import RunFolder
 from tools.runs.snapshots import snapshot_steps
+from tools.runs.writing import writing_to
 from tools.training.best_snapshot import keep_if_best, read_best, require_same_scoring
-from tools.training.loop import writing_to
 
 logger = logging.getLogger(__name__)
 

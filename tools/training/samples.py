@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from database.datasets import Dataset, find_samples
 from database.errors import DatasetError
@@ -11,6 +13,7 @@ from database.record_index import RecordIndex, find_records, has_index, records_
 from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import is_scored
 from tools.flags.train import TrainConfig
+from tools.runs.data_checksums import DataChecksums
 from tools.runs.holdout import held_out_fraction
 
 logger = logging.getLogger(__name__)
@@ -18,6 +21,42 @@ logger = logging.getLogger(__name__)
 # Flags of the scoring, and where validation images come from.
 _FLAGS_OF_SCORING = ("val_every", "test_max_iter", "mirror", "eval_only")
 _WITHOUT_IMAGES = "without validation images: give them with --val_list, or hold some out with --holdout"
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The images and labels of a run.
+
+    Attributes:
+        dataset: classes, colours and label ids.
+        training: samples of the training splits; none with `--eval_only`.
+        validation: samples that snapshots are scored on; may be none.
+        training_checksums, validation_checksums: of the two.
+    """
+
+    dataset: Dataset
+    training: Sequence[Sample]
+    validation: Sequence[Sample]
+    training_checksums: DataChecksums
+    validation_checksums: DataChecksums
+
+    @classmethod
+    def of(
+        cls, dataset: Dataset, data_dir: str, training: Sequence[Sample], validation: Sequence[Sample] = ()
+    ) -> RunData:
+        """Computes the checksums of samples that are in a folder."""
+        checksums = (DataChecksums.of(samples, data_dir) for samples in (training, validation))
+        return cls(dataset, training, validation, *checksums)
+
+    @classmethod
+    def find(cls, config: TrainConfig, dataset: Dataset, data_dir: str) -> RunData:
+        """Finds the samples that the flags name.
+
+        Raises:
+            DataError, FlagError: see `training_samples` and `validation_samples`.
+        """
+        training = [] if config.eval_only else training_samples(config, dataset, data_dir)
+        return cls.of(dataset, data_dir, training, validation_samples(config, dataset, data_dir))
 
 
 def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""What the flags of a training run mean to its parts: sizes, augmentation, batches, options of the graph."""
+"""Turns the flags of a training run into its parts: augmentation, batches, options of the graph, plan of the loop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
 from database.layouts import Sample
 from database.reader import Batches, training_batches
+from model import optimizers
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
+from tools.training.loop import Plan
+from tools.training.rollback import Rollback, learning_rate_factor
 
 MAX_ROTATION = 10.0
 
@@ -71,3 +74,18 @@ def batches_of(
         return dynamic_batches(samples, sizes=sizes, first_step=first_step, **common)
     first_sample = first_step * config.total_batch_size
     return training_batches(samples, augmentation=augmentation_of(config), first_sample=first_sample, **common)
+
+
+def plan_of(config: TrainConfig) -> Plan:
+    """Returns the plan of the loop: its fields are the flags of the same names."""
+    names = [field.name for field in dataclasses.fields(Plan) if hasattr(config, field.name)]
+    return Plan(**{name: getattr(config, name) for name in names}, images_per_step=config.total_batch_size)
+
+
+def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollback] = ()) -> float:
+    """Returns the learning rate of a step, counted from 0: the schedule of the flags, times the run's rollbacks."""
+    if config.poly_lr:
+        rate = optimizers.poly_learning_rate(config.lrn_rate, step, config.train_max_iter)
+    else:
+        rate = optimizers.step_learning_rate(config.lrn_rate, step, config.lr_step or (), config.step_size)
+    return rate * learning_rate_factor(rollbacks, step)

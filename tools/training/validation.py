@@ -1,4 +1,4 @@
-"""Scores of a run's snapshots on its validation split."""
+"""Scores the snapshots of a run on its validation split."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout
 from tools.runs.record import ModelRecord
+from tools.runs.writing import writing_to
 from tools.runtime import devices as cluster
 from tools.runtime.stop_requests import going_on, stopping_at_warnings
 from tools.training.best_snapshot import keep_if_best
-from tools.training.loop import writing_to
 from tools.training.summaries import write_validation
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]
 
 
 def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping[str, Any]) -> str:
-    """Names the files of the scores; `--eval_only` with other settings leaves those of the training as they are."""
+    """Names the files of the scores; `--eval_only` with other settings does not replace those of the training."""
     step = checkpoint_step(prefix)
     stem, path = scores_stem(step, config.test_max_iter), scores_path(folder.path, step, config.test_max_iter)
     if not config.eval_only or not is_scored(path, prefix):
@@ -68,13 +68,25 @@ def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping
 
 
 def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
-    """What is told of a signal that comes while a snapshot is scored."""
+    """Returns the message for a signal that is received while a snapshot is scored."""
     if config.eval_only:
         return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
     step = checkpoint_step(prefix)
     is_last = step == config.train_max_iter
     then = going_on(LATEST if is_last or step is None else step)
     return f"in scoring snapshot {prefix}, which is written: {then}, which scores it{'' if is_last else ' first'}"
+
+
+def _header(config: TrainConfig, dataset: Dataset, data_dir: str, record: ModelRecord, prefix: str) -> dict[str, Any]:
+    """Returns what the files of the scores say of run, snapshot and data."""
+    return {
+        **run_header(prefix, record.flags),
+        **snapshot_header(prefix),
+        "dataset": dataset.name,
+        "data_dir": os.path.abspath(data_dir),
+        "list": config.val_list,
+        "split": "val",
+    }
 
 
 def validate(
@@ -126,21 +138,13 @@ def validate(
         return None
     step, data_dir = checkpoint_step(prefix), config.data_dir or dataset.default_dir
     settings = scoring_settings(config, data or DataChecksums.of(samples, data_dir))
-    header = {
-        **run_header(prefix, record.flags),
-        **snapshot_header(prefix),
-        "dataset": dataset.name,
-        "data_dir": os.path.abspath(data_dir),
-        "list": config.val_list,
-        "split": "val",
-        **settings,
-    }
+    header = _header(config, dataset, data_dir, record, prefix) | settings
     with writing_to(folder):
         write_validation(folder.path, step or 0, scores, dataset.class_names)
     if config.val_every is not None and not config.eval_only and step is not None:
         keep_if_best(folder, step, scores, settings)
     # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
     stem = _stem(config, folder, prefix, settings)
-    paths = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
-    logger.info("scores written to %s", ", ".join(paths))
+    path, *others = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
+    logger.info("scores written to %s", ", ".join([path, *(os.path.splitext(other)[1] for other in others)]))
     return scores

@@ -15,7 +15,7 @@ _NOT_DECAYED = "none"
 
 
 def decay_lines(trained: Sequence[tf.Variable], decayed: Sequence[DecayedVariable]) -> list[str]:
-    """Summarizes the weight decay: a line for each mode and rate, and one for the trained variables without.
+    """Summarizes the weight decay: one line for each mode and rate, and one for the trained variables without decay.
 
     Args:
         trained: all variables that are trained.
@@ -31,7 +31,7 @@ def decay_lines(trained: Sequence[tf.Variable], decayed: Sequence[DecayedVariabl
 
 def _counted(variables: Sequence[tf.Variable]) -> str:
     parameters = sum(variable.shape.num_elements() for variable in variables)
-    return f"{len(variables)} variables, {parameters} parameters"
+    return f"{len(variables)} variables, {parameters:,} parameters"
 
 
 def variables_text(variables: Sequence[tf.Variable], decayed: Sequence[DecayedVariable]) -> str:

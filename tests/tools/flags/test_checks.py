@@ -115,7 +115,7 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
 READ_IN_SCORING = {
     "eval_only", "log_dir", "run_name", "resume_step", "auto_resume", "mirror", "test_image_size", "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
-    "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", *NETWORK_FLAGS,
+    "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", "quiet", *NETWORK_FLAGS,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.console import set_quiet
 from tools.runtime import progress
 from tools.runtime.progress import Progress, counted, duration_text, shows_bars
 from tools.training.progress import Figures, TrainingProgress
@@ -61,6 +62,15 @@ def test_duration():
     assert found == {
         0.4: "0:00 min", 59.6: "1:00 min", 125: "2:05 min", 3599: "59:59 min", 3600: "1:00 h", 12000: "3:20 h"
     }  # fmt: skip
+
+
+def test_no_progress_is_shown_where_only_warnings_are_logged():
+    with standard_error(Terminal()) as terminal:
+        set_quiet(True)
+        assert not shows_bars()
+        assert list(counted("ab", "letters", 2, "img")) == ["a", "b"]
+        logging.warning("warning")
+    assert terminal.getvalue() == "warning\n"
 
 
 def test_items_are_those_given():
@@ -123,7 +133,8 @@ def test_bars_can_be_turned_off(monkeypatch, value):
     assert terminal.getvalue() == "letters: 2 of 2 img in 0:00 min\n"
 
 
-def test_standard_error_that_is_absent_or_closed_is_no_terminal(monkeypatch):
+def test_standard_error_that_is_absent_or_closed_is_no_terminal(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     closed = Terminal()
     monkeypatch.setattr(sys, "stderr", closed)
     assert shows_bars()
@@ -147,7 +158,8 @@ def test_bar_in_a_terminal_with_log_lines_of_their_own():
     assert len(re.findall(r"(?:\r|\n|\x1b\[A)line [ab]\n", shown)) == 4
 
 
-def test_terminal_that_is_closed_in_between(monkeypatch):
+def test_terminal_that_is_closed_in_between(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     master, slave = pty.openpty()
     stream = os.fdopen(slave, "w")
     monkeypatch.setattr(sys, "stderr", stream)
@@ -189,7 +201,7 @@ def test_bar_of_training():
         shown.step_taken(9, 0.5, FIGURES)
         shown.close()
     last = terminal.getvalue().split("\r")[-1]
-    assert re.search(r"train: 100%\|.*\| 9/9 \[", last)
+    assert re.search(r"train: 100%\|.*\| 9/9, 0\.50 s/step", last)  # tqdm's own speed and time left are not there
     assert "0.50 s/step, 8.00 img/s, 0:00 min left, loss 1.500 mIoU % 37.50 lr 0.01" in last
 
 

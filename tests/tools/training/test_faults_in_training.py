@@ -16,14 +16,14 @@ import pytest
 from database.datasets import find_samples, get_dataset
 from model import resnet
 from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, smallest_config, toy_record
+from tests.tools.training.trainers import trainer_of
 from tools.checkpoints.files import fault_of
 from tools.console import EXIT_USER_FAULT, run_script
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.snapshots import snapshot_steps
 from tools.runtime import devices as cluster
-from tools.training.loop import Trainer
-from tools.training.run import _build
+from tools.training.build import build_graph
 from tools.training.settings import options_of
 from tools.training.start import TrainingStart
 
@@ -41,7 +41,7 @@ class Training:
         self.samples = find_samples(self._dataset, data_dir, ["train"])
         self._record = toy_record(self._config)
         devices = cluster.tower_devices(1)
-        self._built = _build(
+        self._built = build_graph(
             self._config, options_of(self._config, None), self._record, self.samples, devices,
             TrainingStart(0, None, None),
         )  # fmt: skip
@@ -59,8 +59,8 @@ class Training:
 
         def main(arguments: object) -> None:
             os.makedirs(folder.path)
-            self._session.run(self._built.initializers)
-            trainer = Trainer(
+            self._session.run(self._built.initial.initializers)
+            trainer = trainer_of(
                 self._session, self._built.train, self._built.batches, self.samples, self._dataset, config, folder,
                 self._built.saver, self._record, happen,
             )  # fmt: skip

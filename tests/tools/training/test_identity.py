@@ -48,6 +48,7 @@ SAME_RUN = {
     "log_dir": "elsewhere", "snapshot": 7, "snapshot_minutes": 1.0, "val_every": 3, "keep": 2, "show_period": 9,
     "save_memory": True, "log_memory": True, "check_data": "all", "max_bad_files": 3, "test_image_size": 64,
     "mirror": False, "test_max_iter": 1, "data_format": "tfrecord", "on_nan": "rollback", "val_list": "val.txt",
+    "quiet": True,
 }  # fmt: skip
 
 

@@ -19,11 +19,13 @@ from database.datasets import find_samples, get_dataset
 from database.errors import DatasetError, ImageError
 from database.layouts import Sample
 from tests.tools.toy_runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
+from tests.tools.training.trainers import trainer_of
 from tools.errors import DivergedError, OutputError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.record import ModelRecord
-from tools.training.loop import StepResult, Trainer, check_log_dir, learning_rate_at
+from tools.training.settings import learning_rate_at
+from tools.training.step import StepResult
 
 
 @pytest.mark.parametrize("step", [0, 1, 15000, 29999, 30000])
@@ -170,22 +172,6 @@ def test_log_folder_that_is_a_file(toy_dir, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    check_log_dir(str(tmp_path))
-    check_log_dir(str(tmp_path / "not" / "yet"))
-    check_log_dir("relative")
-    for path in ("file", "file/log"):
-        with pytest.raises(OutputError, match=rf"^--log_dir \S+{path}: \S+file is no folder: give another --log_dir$"):
-            check_log_dir(str(tmp_path / path))
-    for url in ("gs://bucket/log", "file:///tmp/log"):
-        with pytest.raises(OutputError, match=f"^--log_dir {url} is a URL, expected a folder of this machine"):
-            check_log_dir(url)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the one who runs the tests may be allowed everything
-    with pytest.raises(OutputError, match=rf"log: {tmp_path} may not be written to: give another --log_dir$"):
-        check_log_dir(str(tmp_path / "log"))
-
-
 class FailingTrainer:
     """A trainer whose session or saver raises, without a network."""
 
@@ -204,7 +190,7 @@ class FailingTrainer:
         graph = dict.fromkeys(("loss", "auxiliary_loss", "weight_decay", "train_op", "learning_rate", "predictions"))
         config = tiny_config("toy", "log", save_first_iteration=step_error is None)
         self.folder = RunFolder(str(path))
-        self.trainer = Trainer(
+        self.trainer = trainer_of(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
             SimpleNamespace(**graph, weights=weights),
             SimpleNamespace(loader=SimpleNamespace(faults=list(faults)), sample_indices=None, labels=[], images=[None]),
@@ -275,7 +261,7 @@ class DivergingTrainer:
 
         config = tiny_config("toy", "log", show_period=100)
         self.folder = RunFolder(str(path))
-        self.trainer = Trainer(
+        self.trainer = trainer_of(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
             SimpleNamespace(loss=terms, auxiliary_loss=terms, weight_decay=terms, train_op=None, learning_rate=None,
                             weights=weights),
@@ -303,16 +289,16 @@ def test_peak_of_memory_is_logged_after_two_steps_and_at_the_end(tmp_path, caplo
     terms, steps = {"terms": (1.0, 2.0, 3.0), "indices": [0]}, []
     devices = [SimpleNamespace(name="/job:localhost/replica:0/task:0/device:CPU:0")]
     with tf.Graph().as_default() as graph:
-        trainer = Trainer(
+        trainer = trainer_of(
             SimpleNamespace(graph=graph, run=lambda *arguments: terms, list_devices=lambda: devices),
             SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
             SimpleNamespace(loader=SimpleNamespace(faults=[]), sample_indices=None),
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), config, RunFolder(str(tmp_path)), None, None,
         )  # fmt: skip
-        trainer._step_with_summary = lambda step, writer: steps.append(step)
+        trainer._step_with_summary = steps.append
         trainer.save = steps.append
         trainer.run(1)
-    assert steps == [4, 5]
+    assert steps == [5, 5]  # the step with its summary, then its snapshot
     peaks = [message for message in caplog.messages if message.startswith("peak of memory")]
     assert [
         re.fullmatch(r"peak of memory by step (\d): process \d+\.\d\d GB(, CPU:0 \d+\.\d\d GB)?", line)[1]

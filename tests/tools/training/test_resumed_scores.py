@@ -26,7 +26,7 @@ from tools.training import run as training_run
 from tools.training import validation
 from tools.training.best_snapshot import keep_if_best, read_best
 from tools.training.resumed_scores import ResumedScores, set_aside_later_scores
-from tools.training.samples import training_samples
+from tools.training.samples import RunData, training_samples
 
 LAST_STEP, VAL_EVERY = 4, 1
 
@@ -270,10 +270,11 @@ def test_run_that_is_killed_in_scoring_keeps_the_best_of_the_untouched_run(toy_d
     config = smallest_config(toy_dir, log_dir, val_every=1, train_max_iter=3, auto_resume=True)
     dataset, folder = get_dataset("Toy"), run_folder(config)
     held_out = find_samples(dataset, toy_dir, ["val"])
+    data = RunData.of(dataset, toy_dir, training_samples(config, dataset, toy_dir), held_out)
     with pytest.raises(KilledError):
-        training_run.train(config, dataset, training_samples(config, dataset, toy_dir), folder, held_out)
+        training_run.train(config, data, folder)
     assert (best_step(folder), os.path.exists(scores_path(folder.path, 2, None))) == (1, False)
-    training_run.train(config, dataset, training_samples(config, dataset, toy_dir), folder, held_out)
+    training_run.train(config, data, folder)
     assert scripted.scored == [1, 2, 2]
     assert best_step(folder) == 2
     assert read_best(folder).checksum == checkpoint_checksum(folder.snapshot(2))

@@ -16,8 +16,8 @@ from tests.tools.toy_runs import tiny_config
 from tools.errors import DivergedError, RecordError
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import StoppedError
-from tools.training.loop import learning_rate_at
 from tools.training.rollback import Rollback, forget_rollbacks, learning_rate_factor, read_rollbacks, roll_back
+from tools.training.settings import learning_rate_at
 
 FAULT = "the loss is not finite"
 

@@ -20,14 +20,16 @@ from database.layouts import Sample
 from model import resnet
 from tests.tools.snapshot_folders import run_with
 from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, smallest_config, tensors_in, toy_record, train_with
+from tests.tools.training.trainers import trainer_of
 from tools.errors import DivergedError, RecordError
 from tools.flags.train import LATEST, TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
 from tools.training import run as training_run
-from tools.training.loop import Trainer
 from tools.training.rollback import Rollback, read_rollbacks
+from tools.training.samples import RunData
 from tools.training.start import TrainingStart
+from tools.training.step import StepRunner
 
 FAULT = "the loss is not finite"
 RATE = 0.02
@@ -52,7 +54,7 @@ def rolled_back(toy_dir, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
         with pytest.MonkeyPatch.context() as poison:
-            poison.setattr(Trainer, "_step", _poisoned(Trainer._step, step=1))
+            poison.setattr(StepRunner, "run", _poisoned(StepRunner.run, step=2))
             folder = train_with(config)
         other = run_folder(by_hand)
         os.makedirs(other.snapshots)
@@ -63,16 +65,16 @@ def rolled_back(toy_dir, tmp_path_factory):
     shutil.rmtree(path)
 
 
-def _poisoned(step_of_trainer, step):
+def _poisoned(step_of_runner, step):
     """The method with a weight that becomes NaN before a step, the first time that it is taken."""
     poisoned = []
 
-    def take(self, number, more):
+    def take(self, number, **more):
         if number == step and not poisoned:
             weight = self._graph.weights[f"{NETWORK}/logits/weights"]
             weight.load(np.full(weight.shape.as_list(), np.nan), self._session)
             poisoned.append(number)
-        return step_of_trainer(self, number, more)
+        return step_of_runner(self, number, **more)
 
     return take
 
@@ -131,10 +133,10 @@ class Loop:
             TrainingStart, "of", lambda config, *more: TrainingStart(config.resume_step or 0, None, None)
         )
 
-    def _class_weights(self, config, dataset, samples):
+    def _class_weights(self, config, data):
         self.counted += 1
 
-    def _train_from(self, start, config, run, weights):
+    def _train_from(self, start, config, data, folder, devices, weights):
         weights()
         self.configs.append(config)
         step = next(self._attempts, None)
@@ -142,7 +144,7 @@ class Loop:
 
     def train(self, **flags):
         config = smallest_config("toy", "log", on_nan="rollback", train_max_iter=9, **flags)
-        training_run.train(config, get_dataset("Toy"), [], self.folder)
+        training_run.train(config, RunData.of(get_dataset("Toy"), "toy", []), self.folder)
 
 
 def test_loop_resumes_until_the_end(tmp_path, monkeypatch):
@@ -190,8 +192,8 @@ def test_rollbacks_of_an_earlier_run_do_not_count(tmp_path, has_snapshot, auto_r
     config = smallest_config("toy", "log", auto_resume=auto_resume)
     folder = run_with(tmp_path / "run", *([4] if has_snapshot else []))
     Path(folder.rollbacks).write_text("here")
-    run = training_run._Run(get_dataset("Toy"), [], "toy", folder, [], [])
-    training_run._prepare_folder(TrainingStart(0, resumed, None), config, run, toy_record(config))
+    data = RunData.of(get_dataset("Toy"), "toy", [])
+    training_run._prepare_folder(TrainingStart(0, resumed, None), config, data, folder, toy_record(config))
     aside = Path(f"{folder.path}.earlier-1", "rollbacks.json")
     assert os.path.exists(folder.rollbacks) == (left is not None)
     assert aside.exists() == (has_snapshot and resumed is None)
@@ -201,9 +203,10 @@ def test_rollbacks_of_an_earlier_run_do_not_count(tmp_path, has_snapshot, auto_r
 def test_damaged_list_is_told_before_the_graph_is_built(tmp_path, monkeypatch):
     folder = run_with(tmp_path, 4)
     Path(folder.rollbacks).write_text("[")
-    run = training_run._Run(get_dataset("Toy"), [], "toy", folder, [], [])
+    data = RunData.of(get_dataset("Toy"), "toy", [])
+    start, config = TrainingStart(4, folder.snapshot(4), None), smallest_config("toy", "log")
     with pytest.raises(RecordError, match=r"rollbacks.json: not the list of a run's rollbacks"):
-        training_run._train_from(TrainingStart(4, folder.snapshot(4), None), smallest_config("toy", "log"), run, None)
+        training_run._train_from(start, config, data, folder, [], None)
 
 
 def test_signal_in_the_step_that_diverges_is_told(tmp_path):
@@ -216,7 +219,7 @@ def test_signal_in_the_step_that_diverges_is_told(tmp_path):
 
     folder, config = run_with(tmp_path, 4), smallest_config("toy", "log", show_period=100, train_max_iter=9)
     with tf.Graph().as_default() as graph:
-        trainer = Trainer(
+        trainer = trainer_of(
             SimpleNamespace(graph=graph, run=run),
             SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
             SimpleNamespace(sample_indices=None),

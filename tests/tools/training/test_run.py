@@ -36,13 +36,13 @@ from tools.flags.train import TrainConfig
 from tools.prediction.predictor import Predictor
 from tools.prediction.score_files import snapshot_header
 from tools.runs.data_checksums import DataChecksums
-from tools.runs.disk_room import room_warning
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.record import ModelRecord
 from tools.runs.snapshots import snapshot_steps
-from tools.training import run as training_run
+from tools.runs.writing import room_warning
+from tools.training import report
 from tools.training.loop import Trainer
-from tools.training.run import _memory_limits_named, _warn_of_full_disk
+from tools.training.run import _memory_limits_named
 from tools.training.start import TrainingStart
 from tools.training.validation import scoring_settings, validate
 
@@ -325,12 +325,13 @@ def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplo
     config = dataclasses.replace(tiny_run.config, keep=2, val_every=1)
     with tf.Graph().as_default():
         variables = [tf.get_variable("weights", [3, 4]), tf.get_variable("step", [], tf.int64)]
-    built = SimpleNamespace(saved_variables=variables)
+    start = TrainingStart(0, resumed, None)
+    built = SimpleNamespace(variables=variables, initial=SimpleNamespace(start=start))
     for lacking in (0, 1):
         usage = SimpleNamespace(free=count * 56 - lacking)
         with_usage = partial(room_warning, disk_usage=lambda path, usage=usage: usage)
-        monkeypatch.setattr(training_run, "room_warning", with_usage)
-        _warn_of_full_disk(config, built, tiny_run.folder, TrainingStart(0, resumed, None))
+        monkeypatch.setattr(report, "room_warning", with_usage)
+        report.warn_of_full_disk(config, built, tiny_run.folder)
         assert len(caplog.messages) == lacking
     assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]
 

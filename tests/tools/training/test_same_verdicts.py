@@ -209,9 +209,8 @@ def verdicts(monkeypatch, tmp_path, capsys, caplog):
     """A function from flags to what train.py says, before it would build anything, and what the check says."""
     caplog.set_level(logging.WARNING)
     monkeypatch.chdir(tmp_path)
-    for name in ("tools.training.run.train", "tools.training.validation.validate"):
-        monkeypatch.setattr(name, lambda *_, **__: None)
-    monkeypatch.setattr("tools.runs.snapshots.snapshot_to_score", lambda *_: "none")
+    for name in ("train", "score"):
+        monkeypatch.setattr(f"tools.training.run.{name}", lambda *_, **__: None)
 
     def run(flags: str) -> tuple[tuple[int, str], tuple[int, str]]:
         flags = f"--database custom --data_dir {tmp_path / 'data'} {flags}"

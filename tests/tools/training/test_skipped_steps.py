@@ -13,11 +13,12 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from model.optimizers import LossScale
 from tests.tools.toy_runs import NETWORK, smallest_config, tensors_in, toy_record, train_with, write_checkpoint
+from tests.tools.training.trainers import trainer_of
 from tools.checkpoints.compare import require_match, without_later_additions
 from tools.checkpoints.reading import restore
 from tools.errors import CheckpointError
 from tools.runs.folder import RunFolder
-from tools.training.loop import StepResult, Trainer
+from tools.training.step import StepBatch, StepResult, StepTaken
 
 COUNT = "loss_scale/skipped_steps"
 
@@ -52,18 +53,17 @@ def test_count_is_shown_beside_the_loss(tmp_path, skipped, ending):
     config, count = smallest_config("toy", str(tmp_path)), object()
     counts = {count: np.int32(skipped or 0)}
     pixels = np.zeros((1, 4, 4), np.int32)
-    fetched = {
-        "result": StepResult(1.0, 2.0, 3.0), "learning_rate": 0.01, "images": np.zeros((1, 4, 4, 3), np.float32),
-        "labels": [pixels], "predictions": [pixels],
-    }  # fmt: skip
-    trainer = Trainer(
+    batch = StepBatch(np.zeros((1, 4, 4, 3), np.float32), [pixels], [pixels])
+    taken = StepTaken(1, 0.01, ("a.png",), StepResult(1.0, 2.0, 3.0), batch)
+    trainer = trainer_of(
         SimpleNamespace(run=counts.__getitem__),
         SimpleNamespace(predictions=None, loss_scale=None if skipped is None else SimpleNamespace(skipped_steps=count)),
         SimpleNamespace(labels=None, images=[None]), [], get_dataset("Toy"), config, RunFolder(str(tmp_path)),
         None, toy_record(config),
     )  # fmt: skip
-    trainer._step = lambda step, more: fetched
-    trainer._step_with_summary(0, SimpleNamespace(scalars=lambda *_: None, picture=lambda *_: None))
+    trainer._step = lambda number, with_batch: taken
+    trainer._curves._writer = SimpleNamespace(scalars=lambda *_: None, picture=lambda *_: None)
+    trainer._step_with_summary(1)
     assert trainer._figures.short_text() == f"loss 1.000 mIoU % 100.00 {ending}"
     assert trainer._figures.text() == f"loss 1.0000, weight decay 3.0000, mIoU % 100.00, {ending}"
 

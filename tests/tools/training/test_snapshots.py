@@ -14,11 +14,11 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, save_as, visible
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
+from tests.tools.training.trainers import trainer_of
 from tools.errors import OutputError
 from tools.flags.train import LATEST
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
-from tools.training.loop import Trainer
 
 STEPS_WITHOUT_A_REASON = {"show_period": 100, "snapshot": 100, "train_max_iter": 12}
 
@@ -37,12 +37,12 @@ class TimedTrainer:
             self.written.append(int(prefix.rpartition("-")[2]))
             save_as(f"step {self.written[-1]}")(prefix)
 
-        def step(number, more):
+        def step(number):
             self.seconds += 60
             return {"result": None}
 
         weights = {}
-        self.trainer = Trainer(
+        self.trainer = trainer_of(
             SimpleNamespace(graph=tf.get_default_graph(), run=lambda fetches: weights),
             SimpleNamespace(weights=weights), None, [], get_dataset("Toy"), config, self.folder,
             SimpleNamespace(save=save), toy_record(config), self.scored.append, clock=lambda: self.seconds,
@@ -131,7 +131,7 @@ def test_the_same_command_begins_a_run_goes_on_and_ends(toy_dir, log_dir, caplog
     train_with(config)  # step 2 again
     assert [row["step"] for row in csv_rows(folder)] == [1, 2]
     assert [row["loss"] for row in csv_rows(folder)] == pytest.approx(losses, rel=1e-5)
-    assert f"weights start from: {folder.snapshot(1)}" in caplog.messages
+    assert any(line.endswith(f" resumed from {folder.snapshot(1)}") for line in caplog.messages)
     assert [line for line in caplog.messages if "damaged" in line] == [
         f"{folder.snapshot(2)} is damaged and skipped: "
         f"model.ckpt-2{DATA_ENDING} differs from what was written, by its SHA-256"

@@ -34,6 +34,7 @@ from tools.runs.folder import run_folder
 from tools.runs.record import ModelRecord
 from tools.training.loop import Trainer
 from tools.training.run import train
+from tools.training.samples import RunData
 from tools.training.start import default_checkpoint, pretrained_checkpoint
 
 
@@ -94,7 +95,8 @@ def start_of(config: TrainConfig, dataset: Dataset) -> dict[str, np.ndarray]:
     folder = run_folder(config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "run", Trainer.save)
-        train(config, dataset, find_samples(dataset, config.data_dir, ["train"]), folder)
+        samples = find_samples(dataset, config.data_dir, ["train"])
+        train(config, RunData.of(dataset, config.data_dir, samples), folder)
     values = tensors_in(folder.snapshot(0))
     assert values["global_step"] == 0
     return {name: value for name, value in values.items() if name.rsplit("/", 1)[-1] in LAYER_VARIABLES}

@@ -18,10 +18,10 @@ from database.datasets import get_dataset
 from database.layouts import Sample
 from tests.tools.snapshot_folders import run_with
 from tests.tools.toy_runs import smallest_config, toy_record
+from tests.tools.training.trainers import trainer_of
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import SIGNALS, StoppedError
 from tools.training import validation
-from tools.training.loop import Trainer
 from tools.training.summaries import SummaryWriter
 
 STEPS = 6
@@ -53,14 +53,14 @@ class SignalledTrainer:
 
         values = {"show_period": 100, "snapshot": 100, "train_max_iter": STEPS, **flags}
         self._graph = tf.Graph()
-        self._trainer = Trainer(
+        self._trainer = trainer_of(
             SimpleNamespace(graph=self._graph, run=run),
             SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
             SimpleNamespace(faults=[], sample_indices=None),
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), smallest_config("toy", "log", **values),
             self.folder, None, None, score,
         )  # fmt: skip
-        self._trainer._step_with_summary = lambda step, writer: run(None)
+        self._trainer._step_with_summary = lambda step: run(None)
         self._trainer.save = save
 
     def run(self, first_step=0):

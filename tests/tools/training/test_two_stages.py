@@ -20,6 +20,7 @@ from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.training.run import train
+from tools.training.samples import RunData
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 CITYSCAPES = get_dataset("Cityscapes")
@@ -75,7 +76,8 @@ def test_the_second_stage_goes_on_from_the_first(data_dir, tmp_path, monkeypatch
         told = {"subsets_for_training": stage.subsets_for_training, "lrn_rate": stage.lrn_rate}
         config = TrainConfig(**{**tiny, **told, **start})
         folders.append(run_folder(config))
-        train(config, CITYSCAPES, find_samples(CITYSCAPES, data_dir, config.subsets_for_training), folders[-1])
+        samples = find_samples(CITYSCAPES, data_dir, config.subsets_for_training)
+        train(config, RunData.of(CITYSCAPES, data_dir, samples), folders[-1])
     assert "-train,train_extra-" in folders[0].path
     end, start = tensors_in(folders[0].snapshot(2)), tensors_in(folders[1].snapshot(0))
     model = [name for name in start if not name.endswith(("/Momentum", "global_step"))]

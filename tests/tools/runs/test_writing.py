@@ -1,4 +1,4 @@
-"""Whether the snapshots of a run fit."""
+"""Room for the snapshots of a run, and whether its folder can be written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tools.runs.disk_room import nearest_folder, room_warning
+from tools.errors import OutputError
+from tools.runs.writing import check_log_dir, nearest_folder, room_warning
 
 SIZE = 500_000_000
 
@@ -59,3 +60,19 @@ def test_nearest_folder(tmp_path, monkeypatch):
     assert nearest_folder(str(tmp_path / "file" / "b")) == str(tmp_path / "file")
     monkeypatch.chdir(tmp_path)
     assert nearest_folder("a") == str(tmp_path)
+
+
+def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    check_log_dir(str(tmp_path))
+    check_log_dir(str(tmp_path / "not" / "yet"))
+    check_log_dir("relative")
+    for path in ("file", "file/log"):
+        with pytest.raises(OutputError, match=rf"^--log_dir \S+{path}: \S+file is no folder: give another --log_dir$"):
+            check_log_dir(str(tmp_path / path))
+    for url in ("gs://bucket/log", "file:///tmp/log"):
+        with pytest.raises(OutputError, match=f"^--log_dir {url} is a URL, expected a folder of this machine"):
+            check_log_dir(url)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the one who runs the tests may be allowed everything
+    with pytest.raises(OutputError, match=rf"log: {tmp_path} may not be written to: give another --log_dir$"):
+        check_log_dir(str(tmp_path / "log"))

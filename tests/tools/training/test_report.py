@@ -1,0 +1,56 @@
+"""The summary of a run in the log."""
+
+from __future__ import annotations
+
+from database.datasets import find_samples, get_dataset
+from tests.tools.toy_runs import NETWORK, smallest_config, toy_record
+from tools.runs.folder import RunFolder
+from tools.runtime import devices as cluster
+from tools.training.build import build_graph
+from tools.training.report import log_run
+from tools.training.samples import RunData
+from tools.training.settings import options_of
+from tools.training.start import TrainingStart
+
+
+def summary_of(config, tmp_path, caplog) -> dict[str, str]:
+    """The lines of the summary by their first words, of a run that begins with random weights."""
+    dataset, record = get_dataset("Toy"), toy_record(config)
+    data = RunData.of(dataset, config.data_dir, find_samples(dataset, config.data_dir, ["train"]))
+    devices = cluster.tower_devices(config.gpu_num)
+    built = build_graph(config, options_of(config), record, data.training, devices, TrainingStart(0, None, None))
+    caplog.set_level("INFO")
+    caplog.clear()
+    log_run(config, record, data, built, devices, RunFolder(str(tmp_path / "run")))
+    assert 13 <= len(caplog.messages) <= 17
+    return {line[:14].strip(): line[14:] for line in caplog.messages}
+
+
+def test_summary_of_a_run(narrow_resnet, toy_dir, tmp_path, caplog):
+    lines = summary_of(smallest_config(toy_dir, str(tmp_path), lrn_rate=0.02, val_every=2), tmp_path, caplog)
+    images = len(find_samples(get_dataset("Toy"), toy_dir, ["train"]))
+    assert lines["data"] == f"Toy, 19 classes; {images} training images (train), 0 validation images"
+    assert lines["network"].startswith(f"{NETWORK}, decoder c1, output stride 8; ")
+    assert "million parameters, " in lines["network"]
+    assert lines["network"].endswith(" GFLOP per image")
+    assert lines["batch"] == "2 images per step, one tower"
+    assert lines["optimizer"] == "mom, learning rate 0.02, poly schedule"
+    assert lines["length"] == f"2 steps, {4 / images:.1f} epochs"
+    assert lines["snapshots"].startswith("every 1 steps and after 10 minutes, scored every 2 steps; ")
+    assert lines["weight decay"].startswith("L2, rate 0.0001: ")
+    assert lines[""].startswith("none: ")
+    assert (lines["weights"], lines["precision"]) == ("random", "float32")
+    assert lines["run folder"] == str(tmp_path / "run")
+
+
+def test_images_of_several_sizes_have_no_operations_per_image(narrow_resnet, toy_dir, tmp_path, caplog):
+    config = smallest_config(
+        toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,
+        train_image_size=480, poly_lr=False, lr_step=(1, 2),
+    )  # fmt: skip
+    lines = summary_of(config, tmp_path, caplog)
+    assert lines["network"].endswith(" million parameters")
+    assert lines["input"].startswith("whole images")
+    assert "24, 40" in lines["input"]
+    assert lines["batch"] == "4 images per step, 2 towers of 2"
+    assert lines["optimizer"] == "mom, learning rate 0.01, times 0.1 at steps 1, 2"

@@ -1,0 +1,97 @@
+"""Writing to a run's folder: checks before the first step, and one error for every fault of writing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from tools.errors import OutputError
+from tools.runs.folder import RunFolder
+from tools.runtime.session_errors import reason
+
+
+@contextmanager
+def writing_to(folder: RunFolder) -> Iterator[None]:
+    """Raises OutputError if the code inside cannot write."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        advice = "free space, or change --log_dir" if _is_about_space(error) else "change --log_dir"
+        raise OutputError(f"{folder.path}: cannot write ({reason(error)}): {advice}") from error
+
+
+def _is_about_space(error: OSError | tf.errors.OpError) -> bool:
+    return isinstance(error, tf.errors.ResourceExhaustedError) or getattr(error, "errno", 0) in (ENOSPC, EDQUOT)
+
+
+def check_log_dir(log_dir: str) -> None:
+    """Checks before anything is computed that results can be written.
+
+    Raises:
+        OutputError: `log_dir` is a URL, or the nearest folder above it that exists is a file or is not writable.
+    """
+    if "://" in log_dir:
+        raise OutputError(
+            f"--log_dir {log_dir} is a URL, expected a folder of this machine: mount it and give its path"
+        )
+    existing = nearest_folder(log_dir)
+    if not os.path.isdir(existing):
+        raise OutputError(f"--log_dir {log_dir}: {existing} is no folder: give another --log_dir")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"--log_dir {log_dir}: {existing} may not be written to: give another --log_dir")
+
+
+def nearest_folder(path: str) -> str:
+    """Returns the absolute path, or the nearest folder (or file) above it that exists."""
+    existing = os.path.abspath(path)
+    while not os.path.lexists(existing):
+        existing = os.path.dirname(existing)
+    return existing
+
+
+def free_space(log_dir: str) -> int:
+    """Returns the free bytes of the disk that results go to."""
+    return shutil.disk_usage(nearest_folder(log_dir)).free
+
+
+def room_warning(
+    log_dir: str,
+    snapshot_bytes: int,
+    *,
+    keep: int,
+    keeps_best: bool,
+    there_already: int = 0,
+    disk_usage: Callable[[str], Any] = shutil.disk_usage,
+) -> str | None:
+    """Returns a warning if the planned snapshots do not fit on the disk, None if they do.
+
+    One more snapshot than `keep` exists for a moment: the oldest is deleted after the newest is complete. The best
+    snapshot is a copy.
+
+    Args:
+        log_dir: the folder of all runs; it need not exist yet.
+        snapshot_bytes: size of one snapshot: all variables, including those of the optimizer.
+        keep: number of snapshots that are kept.
+        keeps_best: whether the best snapshot is kept as well.
+        there_already: snapshots of the run that are on the disk and will be replaced.
+        disk_usage: like `shutil.disk_usage`.
+    """
+    count = max(keep + 1 + keeps_best - there_already, 1)
+    needed = count * snapshot_bytes
+    free = disk_usage(nearest_folder(log_dir)).free
+    if needed <= free:
+        return None
+    return (
+        f"--log_dir {log_dir} has {_gigabytes(free)} free, and up to {count} snapshots of "
+        f"{_gigabytes(snapshot_bytes)} each will take {_gigabytes(needed)}: lower --keep, or give another --log_dir"
+    )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"

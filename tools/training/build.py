@@ -1,0 +1,131 @@
+"""Builds the network and the training step of a run: a finalized graph, and how its variables get their values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow.compat.v1 as tf
+
+from database.layouts import Sample
+from database.reader import Batches
+from model.training_graph import TrainGraph, TrainingOptions, train_graph
+from tools.checkpoints.compare import require_match, without_later_additions
+from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
+from tools.checkpoints.reading import restore
+from tools.checkpoints.values import require_usable
+from tools.flags.train import TrainConfig
+from tools.runs.record import ModelRecord
+from tools.training.settings import batches_of
+from tools.training.start import TrainingStart
+
+
+@dataclasses.dataclass(frozen=True)
+class InitialValues:
+    """How the variables of a graph get their values.
+
+    Attributes:
+        initializers: operations that give every variable its first value.
+        start: what the run starts from.
+        restored: variables that a resumed snapshot has.
+        restorer: restores them.
+        pretrained: fills variables from the checkpoint that a run began with, None without one.
+    """
+
+    initializers: list[tf.Operation]
+    start: TrainingStart
+    restored: list[tf.Variable]
+    restorer: tf.train.Saver
+    pretrained: PretrainedInitializer | None
+
+    def check(self) -> None:
+        """Checks that the snapshot to resume from fits the graph.
+
+        Raises:
+            CheckpointError: it does not, or holds NaN or infinity.
+        """
+        resumed = self.start.resumed
+        if resumed is not None:
+            require_match(resumed, self.restored, "resume with the flags of the run")
+            require_usable(resumed, self.restored, "go on from an earlier snapshot with --resume_step")
+
+    def assign(self, session: tf.Session) -> None:
+        """Gives every variable its value."""
+        resumed = self.start.resumed
+        session.run(self.initializers)
+        if resumed is not None:
+            restore(session, resumed, self.restorer)
+        if self.pretrained is not None:
+            self.pretrained.run(session, resumed=resumed is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class BuiltGraph:
+    """A finalized training graph with what a session needs.
+
+    Attributes:
+        graph: finalized.
+        train: the training step in it.
+        batches: its input.
+        saver: of all variables.
+        initial: how the variables get their values.
+    """
+
+    graph: tf.Graph
+    train: TrainGraph
+    batches: Batches
+    saver: tf.train.Saver
+    initial: InitialValues
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """All variables, which a snapshot holds."""
+        return self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+
+    @property
+    def trained_variables(self) -> list[tf.Variable]:
+        """The variables that the optimizer changes."""
+        return self.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
+
+
+def build_graph(
+    config: TrainConfig,
+    options: TrainingOptions,
+    record: ModelRecord,
+    samples: Sequence[Sample],
+    devices: list[str],
+    start: TrainingStart,
+) -> BuiltGraph:
+    """Builds input, network, losses, gradients and update over all towers.
+
+    Args:
+        config: flags.
+        options: of the training step.
+        record: of the network.
+        samples: to train on.
+        devices: one for each tower.
+        start: what the run starts from.
+
+    Raises:
+        CheckpointError: the checkpoint or snapshot to start from does not fit, or is damaged.
+        RecordError: the record beside it is damaged.
+    """
+    with tf.Graph().as_default() as graph:
+        tf.set_random_seed(config.seed)
+        batches = batches_of(config, record, samples, devices, start.step)
+        starting_points = StartingPoints()
+        with tf.device(devices[0]):
+            train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)
+        pretrained = start.initializer(record, options, starting_points)
+        variables = tf.global_variables()
+        saver = tf.train.Saver(variables)
+        restored, restorer = variables, saver
+        if start.resumed is not None:
+            restored = without_later_additions(start.resumed, variables)
+        if len(restored) < len(variables):
+            restorer = tf.train.Saver(restored)
+        initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
+        graph.finalize()
+    initial = InitialValues(initializers, start, restored, restorer, pretrained)
+    initial.check()
+    return BuiltGraph(graph, train, batches, saver, initial)

@@ -1,0 +1,172 @@
+"""What the training loop writes: snapshots, and the curves of the training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from database import palettes
+from database.classes import IGNORE_LABEL
+from database.datasets import Dataset
+from tools.checkpoints.plain_paths import writable_prefix
+from tools.prediction.metrics import ConfusionMatrix
+from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
+from tools.runs.snapshots import write_snapshot
+from tools.runs.writing import writing_to
+from tools.training.progress import Figures
+from tools.training.step import StepTaken
+from tools.training.summaries import SummaryWriter
+
+logger = logging.getLogger(__name__)
+
+
+class SnapshotWriter:
+    """Writes the snapshots of a run, each with the run's record beside it.
+
+    Attributes:
+        saved_step: the step of the last snapshot written, None before the first.
+    """
+
+    def __init__(
+        self,
+        session: tf.Session,
+        saver: tf.train.Saver,
+        weights: Mapping[str, tf.Variable],
+        record: ModelRecord,
+        folder: RunFolder,
+        keep: int,
+        on_first_snapshot: Callable[[], object] | None = None,
+    ) -> None:
+        """Takes the parts of a snapshot.
+
+        Args:
+            session: that holds the variables.
+            saver: of all variables to save.
+            weights: the variables of the network by name, which are checked.
+            record: of the network.
+            folder: of the run.
+            keep: number of snapshots that are kept.
+            on_first_snapshot: is called once, after the first snapshot is written.
+        """
+        self.saved_step: int | None = None
+        self._session = session
+        self._saver = saver
+        self._weights = weights
+        self._record = record
+        self._folder = folder
+        self._keep = keep
+        self._on_first_snapshot = on_first_snapshot
+
+    def fault(self) -> str | None:
+        """Names the first weight that is NaN or infinite, and counts the others; None if all are finite."""
+        weights = self._session.run(self._weights)
+        bad = sorted(name for name, values in weights.items() if not np.isfinite(values).all())
+        if not bad:
+            return None
+        others = f" and {len(bad) - 1} more of {len(weights)}" if len(bad) > 1 else ""
+        return f"a weight is not finite ('{bad[0]}'{others})"
+
+    def write(self, step: int) -> None:
+        """Writes the snapshot of a step and deletes those that are not kept.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with writing_to(self._folder):
+            self._record.write(self._folder.snapshots)  # first: a snapshot without a record counts as the reference's
+            write_snapshot(self._folder, step, self._keep, self._write_variables)
+        self.saved_step = step
+        call, self._on_first_snapshot = self._on_first_snapshot, None
+        if call is not None:
+            call()
+        logger.debug("snapshot %s", self._folder.snapshot(step))
+
+    def _write_variables(self, prefix: str) -> None:
+        with writable_prefix(prefix) as path:
+            self._saver.save(self._session, path, write_meta_graph=False, write_state=False)
+
+
+class CurveWriter:
+    """Writes the curves of a training to TensorBoard and training.csv."""
+
+    def __init__(
+        self, folder: RunFolder, dataset: Dataset, record: ModelRecord, graph: tf.Graph, *, has_aux_loss: bool
+    ) -> None:
+        """Takes what the curves show.
+
+        Args:
+            folder: of the run.
+            dataset: for the number and the colours of the classes.
+            record: says how images are fed.
+            graph: shown in TensorBoard.
+            has_aux_loss: whether the auxiliary loss is shown.
+        """
+        self._folder = folder
+        self._dataset = dataset
+        self._record = record
+        self._graph = graph
+        self._has_aux_loss = has_aux_loss
+        self._writer: SummaryWriter | None = None
+
+    @contextmanager
+    def opened(self, first_step: int) -> Iterator[None]:
+        """Opens the files for the steps after `first_step`, and shows the graph in TensorBoard.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with writing_to(self._folder):
+            writer = SummaryWriter(self._folder.path, self._folder.csv, self._graph, first_step)
+        with closing(writer):
+            self._writer = writer
+            yield
+
+    def write(self, step: StepTaken, images_per_second: float, skipped_steps: int) -> Figures:
+        """Writes the figures of a step that was run with its batch, and returns those that are shown.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        assert step.batch is not None, "run the step with its batch"
+        assert self._writer is not None, "open the files first"
+        matrix = ConfusionMatrix(self._dataset.num_classes)
+        for labels, predictions in zip(step.batch.labels, step.batch.predictions, strict=True):
+            matrix.process(labels, predictions)
+        result, mean_iou = step.result, matrix.evaluate().mean_iou
+        values = {
+            "loss": result.loss,
+            "auxiliary_loss": result.auxiliary_loss,
+            "weight_decay": result.weight_decay,
+            "learning_rate": step.learning_rate,
+            "mean_iou": mean_iou,
+            "images_per_second": images_per_second,
+        }
+        batch = step.batch
+        picture = self._picture(batch.image[0], batch.labels[0][0], batch.predictions[0][0])
+        with writing_to(self._folder):
+            self._writer.scalars(step.number, values)
+            self._writer.picture(step.number, "train/image, truth, prediction", picture)
+        return Figures(
+            step.number,
+            result.loss,
+            result.auxiliary_loss if self._has_aux_loss else None,
+            result.weight_decay,
+            mean_iou,
+            step.learning_rate,
+            skipped_steps,
+        )
+
+    def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+        """Puts crop, truth and prediction side by side, uint8 [h, 3w, 3]; ignored pixels are black in both."""
+        pixels = image[..., ::-1] if self._record.color_switch else image
+        shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
+        colors = [
+            palettes.colorize(np.where(label == IGNORE_LABEL, IGNORE_LABEL, ids), self._dataset.palette)
+            for ids in (label, prediction)
+        ]
+        return np.concatenate([shown, *colors], axis=1)

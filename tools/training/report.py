@@ -1,0 +1,157 @@
+"""Summarizes a run in some 15 log lines before its first step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from model.choices import FLOAT_TYPES
+from tools.flags.train import TrainConfig
+from tools.prediction.grid_sizes import warn_of_misaligned_size
+from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
+from tools.runs.snapshots import snapshot_steps
+from tools.runs.writing import free_space, room_warning
+from tools.runtime import devices as cluster
+from tools.runtime.flops import flops_per_image
+from tools.training.build import BuiltGraph
+from tools.training.samples import RunData
+from tools.training.variable_report import decay_lines
+
+logger = logging.getLogger(__name__)
+
+_NAME_WIDTH = 14
+
+
+def log_run(
+    config: TrainConfig, record: ModelRecord, data: RunData, built: BuiltGraph, devices: list[str], folder: RunFolder
+) -> None:
+    """Logs what is about to be trained, and warns of sizes that do not suit the network and of a full disk.
+
+    Args:
+        config: flags.
+        record: of the network.
+        data: of the run.
+        built: graph of the training.
+        devices: of the towers.
+        folder: of the run.
+    """
+    lines = [
+        ("data", _data(config, data)),
+        ("input", _input(config, record)),
+        ("network", _network(config, record, built)),
+        ("weights", _weights(built)),
+        ("batch", _batch(config)),
+        ("optimizer", f"{config.optimizer}, {_schedule(config)}"),
+        ("loss", _loss(config)),
+        *_weight_decay(built),
+        ("length", _length(config, len(data.training))),
+        ("snapshots", _snapshots(config)),
+        ("disk", f"{_gigabytes(free_space(config.log_dir))} free, {_gigabytes(_snapshot_bytes(built))} per snapshot"),
+        ("precision", FLOAT_TYPES[config.float_type]),
+        ("devices", cluster.devices_in_words(devices, config.device)),
+        ("run folder", folder.path),
+    ]
+    for name, text in lines:
+        logger.info("%-*s%s", _NAME_WIDTH, name, text)
+    for flag in ("test_image_size",) if config.dynamic_size else ("train_image_size", "test_image_size"):
+        warn_of_misaligned_size(flag, getattr(config, flag), record.architecture)
+    warn_of_full_disk(config, built, folder)
+
+
+def _data(config: TrainConfig, data: RunData) -> str:
+    splits = " and ".join(config.subsets_for_training)
+    return (
+        f"{data.dataset.name}, {data.dataset.num_classes} classes; {len(data.training)} training images ({splits}), "
+        f"{len(data.validation)} validation images"
+    )
+
+
+def _input(config: TrainConfig, record: ModelRecord) -> str:
+    size = f"crops of {config.train_image_size}x{config.train_image_size}"
+    if config.dynamic_size:
+        size = (
+            f"whole images of up to {config.dynamic_max_size} pixels, short sides {_listed(config.dynamic_short_sides)}"
+        )
+    mean = ", ".join(f"{value:.4g}" for value in record.image_mean)
+    return f"{size}; {'BGR' if record.color_switch else 'RGB'} minus ({mean})"
+
+
+def _network(config: TrainConfig, record: ModelRecord, built: BuiltGraph) -> str:
+    network = record.architecture
+    parts = [network.network, f"decoder {network.decoder}", f"output stride {network.output_stride}"]
+    parts += ["auxiliary head"] if config.has_aux_loss else []
+    parameters = sum(variable.shape.num_elements() for variable in built.trained_variables)
+    flops = flops_per_image(built.train.endpoints["logits"])
+    cost = "" if flops is None else f", {flops / 1e9:.4g} GFLOP per image"
+    return f"{', '.join(parts)}; {parameters / 1e6:.1f} million parameters{cost}"
+
+
+def _weights(built: BuiltGraph) -> str:
+    start = built.initial.start
+    if start.resumed is not None:
+        return f"resumed from {start.resumed}"
+    return "random" if start.pretrained is None else f"from {start.pretrained}"
+
+
+def _batch(config: TrainConfig) -> str:
+    towers = f"{config.gpu_num} towers of {config.batch_size}" if config.gpu_num > 1 else "one tower"
+    return f"{config.total_batch_size} images per step, {towers}"
+
+
+def _schedule(config: TrainConfig) -> str:
+    rate = f"learning rate {config.lrn_rate:g}"
+    if config.poly_lr:
+        return f"{rate}, poly schedule"
+    if config.lr_step is None:
+        return f"{rate}, constant"
+    return f"{rate}, times {config.step_size:g} at steps {_listed(config.lr_step)}"
+
+
+def _loss(config: TrainConfig) -> str:
+    weights = "" if config.class_weights is None else f", class weights {config.class_weights}"
+    return f"{config.loss_type}{weights}"
+
+
+def _weight_decay(built: BuiltGraph) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(decay_lines(built.trained_variables, built.train.decayed)):
+        yield "" if number else "weight decay", line
+
+
+def _length(config: TrainConfig, images: int) -> str:
+    epochs = config.train_max_iter * config.total_batch_size / images
+    return f"{config.train_max_iter} steps, {epochs:.1f} epochs"
+
+
+def _snapshots(config: TrainConfig) -> str:
+    often = f"every {config.snapshot} steps"
+    often += f" and after {config.snapshot_minutes:g} minutes" if config.snapshot_minutes else ""
+    scored = "" if config.val_every is None else f", scored every {config.val_every} steps"
+    return f"{often}{scored}; the newest {config.keep} are kept"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"
+
+
+def _snapshot_bytes(built: BuiltGraph) -> int:
+    return sum(variable.shape.num_elements() * variable.dtype.size for variable in built.variables)
+
+
+def warn_of_full_disk(config: TrainConfig, built: BuiltGraph, folder: RunFolder) -> None:
+    """Logs a warning if the planned snapshots will not fit on the disk."""
+    resumed = built.initial.start.resumed
+    there_already = 0 if resumed is None else min(len(snapshot_steps(folder)), config.keep)
+    warning = room_warning(
+        config.log_dir,
+        _snapshot_bytes(built),
+        keep=config.keep,
+        keeps_best=config.val_every is not None,
+        there_already=there_already,
+    )
+    if warning is not None:
+        logger.warning("%s", warning)
