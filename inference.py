@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flags.parsing import parse_flags
-from tools.flags.train import InferenceConfig
+from tools.flags.predict import InferenceConfig
 
 if TYPE_CHECKING:
     import numpy as np

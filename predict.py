@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
-from tools.flags.train import PredictConfig
+from tools.flags.predict import PredictConfig
 
 if TYPE_CHECKING:
     from database.datasets import Sample

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model.choices import DECODERS
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.errors import FlagError
 from tools.flags.checks import refuse_without_effect
-from tools.flags.parsing import class_count, comma_separated, file_path, flag, parse_flags, whole_numbers
-from tools.flags.train import DECODERS, FLOAT_TYPES, NETWORKS
+from tools.flags.choices import FLOAT_TYPES, NETWORKS
+from tools.flags.definition import flag
+from tools.flags.parsing import parse_flags
+from tools.flags.values import class_count, comma_separated, file_path, whole_numbers
 
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row

@@ -27,8 +27,10 @@ from tools.console import run_script, set_up_logging
 from tools.flags.checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, dataset_part, existing_folder, is_scored
 from tools.flags.dataset import SplitFlags
+from tools.flags.definition import flag
 from tools.flags.names import split_names
-from tools.flags.parsing import file_path, flag, parse_flags
+from tools.flags.parsing import parse_flags
+from tools.flags.values import file_path
 from tools.prediction.tables import write_text
 from tools.runtime.background import read_ahead
 from tools.runtime.progress import counted

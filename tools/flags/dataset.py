@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_own_data_flags, refuse_without_effect
-from tools.flags.parsing import class_count, file_path, flag, ignored_id, mean_color
+from tools.flags.definition import flag
+from tools.flags.values import class_count, file_path, ignored_id, mean_color
 
 # Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
 MAX_PIXELS = 178_000_000

@@ -21,8 +21,10 @@ from tools.errors import FlagError
 from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, existing_folder
 from tools.flags.dataset import SplitFlags
+from tools.flags.definition import flag
 from tools.flags.names import split_name
-from tools.flags.parsing import file_path, flag, parse_flags
+from tools.flags.parsing import parse_flags
+from tools.flags.values import file_path
 from tools.training.label_rules import (
     LabelTally,
     classes_held_out,

@@ -16,7 +16,7 @@ from tools.errors import CheckpointError, FlagError
 from tools.flags.checks import check_own_data_flags, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
 from tools.flags.dataset import DatasetFlags
-from tools.flags.train import InferenceConfig, PredictConfig, WeightsConfig
+from tools.flags.predict import InferenceConfig, PredictConfig, WeightsConfig
 from tools.prediction.evaluation import Predictor, TowerPredictor, predictor_on
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.runs.agreement import check_same_network

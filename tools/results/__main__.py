@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from database.atomic import written_atomically
 from tools.console import run_script, set_up_logging
 from tools.errors import FlagError
-from tools.flags.parsing import file_path, flag, parse_flags
+from tools.flags.definition import flag
+from tools.flags.parsing import parse_flags
+from tools.flags.values import file_path
 from tools.results.runs import Run, find_runs
 from tools.results.tables import FORMATS
 

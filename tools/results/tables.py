@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.flags.train import EARLIER_RUN
+from tools.flags.choices import EARLIER_RUN
 from tools.prediction.tables import markdown_row, percent
 from tools.results.runs import Run, Score
 

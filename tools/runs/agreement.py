@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from database.datasets import Dataset
 from model import choices
 from tools.errors import FlagError
-from tools.flags.train import TrainConfig, WeightsConfig
+from tools.flags.predict import WeightsConfig
+from tools.flags.train import TrainConfig
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from database.containment import path_inside, refuse_linked_folder
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
-from tools.flags.train import EARLIER_RUN, TrainConfig
+from tools.flags.choices import EARLIER_RUN
+from tools.flags.train import TrainConfig
 from tools.runs.lock import LOCK_NAME
 
 logger = logging.getLogger(__name__)

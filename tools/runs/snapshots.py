@@ -12,7 +12,8 @@ from database.atomic import written_atomically
 from tools.checkpoints import checkpoint
 from tools.checkpoints import files as snapshot_files
 from tools.errors import CheckpointError
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.choices import LATEST
+from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME
 

@@ -24,7 +24,8 @@ from model import optimizers
 from model.training_graph import TrainGraph
 from tools.checkpoints.plain_paths import writable_prefix
 from tools.errors import DivergedError, OutputError
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.choices import LATEST
+from tools.flags.train import TrainConfig
 from tools.prediction.metrics import ConfusionMatrix
 from tools.runs.disk_room import nearest_folder
 from tools.runs.folder import RunFolder

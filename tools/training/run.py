@@ -19,7 +19,8 @@ from tools.checkpoints.files import remove_leftovers
 from tools.checkpoints.pretrained import PretrainedInitializer, StartingPoints
 from tools.checkpoints.values import require_usable
 from tools.errors import DivergedError
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.choices import LATEST
+from tools.flags.train import TrainConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.provenance import set_results_aside
 from tools.runs.data_checksums import DataChecksums

@@ -25,8 +25,9 @@ from tools.check_dataset.__main__ import CheckConfig
 from tools.errors import FlagError
 from tools.flags import checks as flag_checks
 from tools.flags.checks import refuse_no_results
-from tools.flags.parsing import mean_color
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
+from tools.flags.values import mean_color
 from tools.runs.agreement import FREE_ON_RESUME, NETWORK_FLAGS
 from tools.training.identity import FLAGS_IN_IDENTITY
 from tools.training.samples import validation_samples

@@ -15,8 +15,10 @@ from tools.benchmark.__main__ import BenchmarkConfig
 from tools.convert import __main__ as convert
 from tools.download.__main__ import _parse as parse_download
 from tools.errors import FlagError
-from tools.flags.parsing import file_path, parse_flags
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.parsing import parse_flags
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
+from tools.flags.values import file_path
 from tools.results.__main__ import ResultsConfig
 
 

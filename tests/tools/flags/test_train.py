@@ -13,8 +13,9 @@ from database.datasets import get_dataset
 from database.errors import DatasetError
 from model import regularizers, training_graph
 from tests.tools.command_lines import parse, refusal
-from tools.flags import train as flags
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.dataset import DATABASES
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
 
 # Of the reference implementation's parser, but for database (ADE), fine_tune_filename (a path) and batch_size (1).
 REFERENCE_DEFAULTS = {
@@ -142,7 +143,7 @@ def test_decay_modes_are_those_of_the_model():
 
 
 def test_databases_are_those_of_the_database_package():
-    known = [name for name in flags.DATABASES if name != "custom"]
+    known = [name for name in DATABASES if name != "custom"]
     assert [get_dataset(name).name for name in known] == known
     with pytest.raises(DatasetError) as caught:
         get_dataset("none such")

@@ -15,7 +15,8 @@ from tests.database.dataset_files import touch
 from tests.tools.toy_runs import tiny_config, toy_record, write_checkpoint
 from tools.errors import CheckpointError, FlagError
 from tools.flags import chosen_dataset as dataset_choice
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
 from tools.prediction import selection
 from tools.prediction.evaluation import TowerPredictor
 from tools.runs.holdout import with_holdout

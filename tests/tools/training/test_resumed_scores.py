@@ -16,7 +16,7 @@ from database.layouts import Sample
 from tests.tools.snapshot_folders import run_with, write
 from tests.tools.toy_runs import smallest_config
 from tools.checkpoints import checkpoint
-from tools.flags.train import LATEST
+from tools.flags.choices import LATEST
 from tools.prediction.metrics import ConfusionMatrix
 from tools.prediction.score_files import RecordedScore, is_scored, scores_path, snapshot_header
 from tools.runs.folder import RunFolder, run_folder
