@@ -71,8 +71,8 @@ ROOMS = (
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
 PLAIN_PYTHON = (
-    "tools.flags.train", "tools.flags.predict", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
-    "database.palettes", "database.synthetic",
+    "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
+    "database.palettes", "database.synthetic", "tools.flags.predict",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
 )  # fmt: skip
 

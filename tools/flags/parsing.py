@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from tools.errors import FlagError
 from tools.flags.checks import without_unused
 from tools.flags.config_file import config_arguments
+from tools.flags.help import help_text, shown_value
 from tools.flags.names import suggested_flag, understood_flag, understood_value
 from tools.flags.values import file_path, switch
 
@@ -28,7 +30,7 @@ class _GivenOnce(argparse.Action):
         if isinstance(parser, OneLineParser):
             before = parser.given.setdefault(self.dest, values)
             if before != values:
-                told = f"given twice, with {_shown(before)} and {_shown(values)}: keep one of them"
+                told = f"given twice, with {shown_value(before)} and {shown_value(values)}: keep one of them"
                 raise argparse.ArgumentError(self, told)
         setattr(namespace, self.dest, values)
 
@@ -83,7 +85,7 @@ class OneLineParser(argparse.ArgumentParser):
         return name if action is None else action.dest
 
 
-_CONFIG = "config"
+_CONFIG, _HELP = "config", "help"
 
 
 def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
@@ -131,13 +133,13 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     """Parses a command line, and the file of flags that it may name with `--config`; the line wins.
 
     Args:
-        config: dataclass whose fields are made with `flag`.
+        config: dataclass whose fields are made with `flag`, and whose `program` is shown in the help.
         arguments: without the program's name.
         description: for --help.
 
     Raises:
-        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values, or
-            flags that contradict each other or would do nothing.
+        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values,
+            flags that contradict each other or would do nothing, or an unknown group of --help.
         SystemExit: after --help.
     """
     parser = _parser(config, description)
@@ -146,6 +148,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     from_file = [] if file is None else config_arguments(file, _switches(config))
     try:
         _check_given_once(parser, from_file)
+        _refuse_help(parser, from_file)
         if vars(parser.parse_args(from_file))[_CONFIG] is not None:
             raise FlagError("a file names no other: drop 'config'")
     except FlagError as error:
@@ -172,29 +175,40 @@ def _check_given_once(parser: OneLineParser, arguments: Sequence[str]) -> None:
             raise FlagError(f"'{before}' and '{name}' are one flag: keep one of them")
 
 
+def _refuse_help(parser: OneLineParser, arguments: Sequence[str]) -> None:
+    """Refuses --help in a file of flags, where it would end the program."""
+    for argument in arguments:
+        if parser.destination(argument) == _HELP:
+            raise FlagError(f"'{argument.removeprefix('--').partition('=')[0]}' is for the command line only: drop it")
+
+
+class _ShowHelp(argparse.Action):
+    """Writes the help of all flags, or of a group, to standard output and exits."""
+
+    def __init__(self, *args: Any, config: type, description: str, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._config, self._description = config, description
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        sys.stdout.write(help_text(self._config, self._description, values))
+        parser.exit()
+
+
 def _parser(config: type, description: str) -> OneLineParser:
-    parser = OneLineParser(description=description, allow_abbrev=False)
-    parser.add_argument(
-        f"--{_CONFIG}", metavar="X", type=file_path, help="YAML or JSON file of flags; those given beside it win"
-    )
+    parser = OneLineParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("-h", f"--{_HELP}", action=_ShowHelp, nargs="?", config=config, description=description)
+    parser.add_argument(f"--{_CONFIG}", type=file_path)
     for field in dataclasses.fields(config):
-        names = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
-        shown = "" if field.default is None else f" (default: {_shown(field.default)})"
+        choices = field.metadata["choices"]
         alone: dict[str, Any] = {"nargs": "?", "const": True} if field.metadata["parse"] is switch else {}
         parser.add_argument(
-            *names,
+            *(f"--{name}" for name in (field.name, *field.metadata["aliases"])),
             dest=field.name,
             type=_checked(field),
             default=field.default,
-            choices=None if isinstance(field.default, tuple) else field.metadata["choices"],
+            choices=None if isinstance(field.default, tuple) else choices,
             **alone,  # `--ms` is `--ms 1`
-            help=field.metadata["help"] + shown,
-            metavar="{" + ",".join(map(str, field.metadata["choices"])) + "}" if field.metadata["choices"] else "X",
         )
     return parser
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -27,52 +27,88 @@ from tools.flags.choices import (
 )
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import flag
+from tools.flags.help import Program
 from tools.flags.values import (
     file_path,
     switch,
     window_size,
 )
 
+_RECORDED = "as recorded beside the checkpoint"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig(ClassFlags):
     """Flags that predict.py and inference.py share; what is None is read from the record beside the checkpoint."""
 
-    database: str | None = flag(None, "dataset (default: the checkpoint's)", str, choices=DATABASES)  # type: ignore[assignment]
-    network: str | None = flag(None, "encoder (default: the checkpoint's)", str, choices=NETWORKS)
-    decoder: str | None = flag(None, "head (default: the checkpoint's)", str, choices=DECODERS)
+    database: str | None = flag(  # type: ignore[assignment]
+        None, "dataset", str, group="data", unset=_RECORDED, choices=DATABASES
+    )
+    network: str | None = flag(None, "encoder", str, group="network", unset=_RECORDED, choices=NETWORKS)
+    decoder: str | None = flag(
+        None, "decoder, the head of the network", str, group="network", unset=_RECORDED, choices=DECODERS
+    )
     weights_ckpt: str | None = flag(
         None,
-        f"checkpoint, or a run, whose best snapshot is taken where one was kept; {BEST} or {LAST}: of the newest run "
-        "below --log_dir (default: that run)",
+        "checkpoint, or a run, whose best snapshot is used, or its last if it kept no best; "
+        f"{BEST} or {LAST}: that snapshot of the newest run in --log_dir",
         file_path,
+        group="network",
+        unset="the newest run in --log_dir",
     )
-    log_dir: str = flag("./log", "folder of all runs", file_path)
-    test_image_size: int | None = flag(None, "height and width of windows; 0 for whole images", window_size)
-    color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch)
+    log_dir: str = flag("./log", "folder of all runs", file_path, group="network", metavar="FOLDER")
+    color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch, group="network", unset=_RECORDED)
     three_convs_beginning: bool | None = flag(
-        None, "three 3x3 layers at the beginning", switch, aliases=["structure_in_paper"]
+        None,
+        "three 3x3 convolutions at the beginning instead of one 7x7",
+        switch,
+        group="network",
+        unset=_RECORDED,
+        aliases=["structure_in_paper"],
+    )
+    stride_convention: str | None = flag(
+        None, "layers that have stride and dilation", str, group="network", unset=_RECORDED, choices=STRIDE_CONVENTIONS
+    )
+    resize_grid: str | None = flag(
+        None, "grid of bilinear upsampling", str, group="network", unset=_RECORDED, choices=RESIZE_GRIDS
+    )
+    test_image_size: int | None = flag(
+        None,
+        "height and width of windows, in pixels; 0: whole images",
+        window_size,
+        group="prediction",
+        metavar="PIXELS",
+        unset=_RECORDED,
     )
     upsample_input: int | None = flag(
         None,
-        "factor by which images are enlarged; results keep their size (default: the checkpoint's)",
+        "factor by which images are enlarged before prediction; results keep the size of the image",
         int,
+        group="prediction",
+        unset=_RECORDED,
         choices=UPSAMPLINGS,
     )
-    stride_convention: str | None = flag(None, "where strides sit", str, choices=STRIDE_CONVENTIONS)
-    resize_grid: str | None = flag(None, "grid of bilinear upsampling", str, choices=RESIZE_GRIDS)
+    mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
+    ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
+    windows_per_batch: int = flag(4, "windows that the network processes at a time", group="prediction", minimum=1)
     float_type: str = flag(
         "auto",
-        "activations: float32, float16 or bfloat16; auto: bfloat16 where the hardware multiplies it, else float32",
+        "type of activations: float32, float16 or bfloat16; auto: bfloat16 if the hardware multiplies it, "
+        "otherwise float32",
+        group="precision",
         choices=("auto", *FLOAT_TYPES),
     )
-    device: str = flag("auto", DEVICE_HELP, choices=DEVICES)
-    mirror: bool = flag(True, "add the results from mirrored images")
-    ms: bool = flag(False, "multi-scale: 0.5 to 1.75 instead of 1")
-    coloring: bool = flag(True, "write colours and overlays")
-    windows_per_batch: int = flag(4, "windows the network sees at a time", minimum=1)
-    measure_time: bool = flag(False, "tell and write how long images take, the first left out")
-    output_dir: str | None = flag(None, "where results go", file_path)
+    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES)
+    coloring: bool = flag(True, "write colour images and overlays", group="output")
+    measure_time: bool = flag(False, "log and write the time per image, without the first", group="output")
+    output_dir: str | None = flag(
+        None,
+        "folder for the results",
+        file_path,
+        group="output",
+        metavar="FOLDER",
+        unset="below ./<split>_set, in inference.py ./inference_set",
+    )
 
     unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_PREDICTION
 
@@ -83,15 +119,34 @@ class WeightsConfig(ClassFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(WeightsConfig, FileFlags):
+class PredictConfig(FileFlags, WeightsConfig):
     """Flags of predict.py."""
 
-    mode: str = flag("val", "split to predict", choices=("val", "test", "train"), aliases=["test_subset"])
-    save_prediction: bool = flag(True, "write label ids")
-    server_zip: bool = flag(False, "Cityscapes: also pack the label ids into a zip for its server")
-    test_max_iter: int | None = flag(None, "predict that many images only", int, minimum=1)
-    gpu_num: int = flag(1, "devices that share out the images", minimum=1)
-    follow: str | None = flag(None, "folder of a run: score every snapshot as it appears, until its last", file_path)
+    mode: str = flag("val", "split to predict", group="data", choices=("val", "test", "train"), aliases=["test_subset"])
+    test_max_iter: int | None = flag(
+        None, "number of images to predict", int, group="data", unset="all of the split", minimum=1
+    )
+    follow: str | None = flag(
+        None,
+        "folder of a run: score every snapshot as it appears, until the run's last",
+        file_path,
+        group="network",
+        metavar="FOLDER",
+    )
+    gpu_num: int = flag(1, "number of devices that the images are distributed over", group="precision", minimum=1)
+    save_prediction: bool = flag(True, "write label ids", group="output")
+    server_zip: bool = flag(
+        False, "Cityscapes: also pack the label ids into a zip file for its evaluation server", group="output"
+    )
+
+    program: ClassVar[Program] = Program(
+        "python predict.py",
+        "[--weights_ckpt FILE] [--mode SPLIT]",
+        (
+            "--weights_ckpt best --ms 1",
+            "--weights_ckpt log/Cityscapes/my_run --mode test --server_zip 1",
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,8 +166,15 @@ class PredictConfig(WeightsConfig, FileFlags):
 class InferenceConfig(WeightsConfig):
     """Flags of inference.py."""
 
-    image_path: str | None = flag(None, "image or folder of images; asks for paths without it", file_path)
+    image_path: str | None = flag(
+        None, "image, or folder of images", file_path, group="data", unset="the program asks for paths"
+    )
 
+    program: ClassVar[Program] = Program(
+        "python inference.py",
+        "[--image_path FILE] [--weights_ckpt FILE]",
+        ("--image_path street.png", "--image_path photos --weights_ckpt log/Cityscapes/my_run --ms 1"),
+    )
     own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
     unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_INFERENCE
 
