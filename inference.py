@@ -24,7 +24,7 @@ from database.images import image_size, read_image, set_max_pixels
 from database.input_range import InputRange
 from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
-from tools.flags.train import InferenceConfig
+from tools.flags.predict import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
 from tools.prediction.latency import LabelsOfImages, TimedPredictor
 from tools.prediction.result_names import NAMES_FILE, ResultNames

@@ -25,7 +25,7 @@ from tools.console import import_tensorflow, run_script, set_quiet, set_up_loggi
 from tools.errors import CheckpointError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
-from tools.flags.train import PredictConfig
+from tools.flags.predict import PredictConfig
 from tools.prediction.latency import TimedPredictor
 from tools.prediction.tables import text_table, write_tables
 

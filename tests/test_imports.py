@@ -72,7 +72,7 @@ ROOMS = (
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
-    "database.palettes", "database.synthetic",
+    "database.palettes", "database.synthetic", "tools.flags.predict",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
 )  # fmt: skip
 

@@ -36,7 +36,8 @@ from database.lists import and_more
 from database.palettes import voc_palette
 from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
-from tools.flags.parsing import OneLineParser, file_path
+from tools.flags.parsing import OneLineParser
+from tools.flags.values import file_path
 from tools.runtime.progress import counted
 
 logger = logging.getLogger(__name__)

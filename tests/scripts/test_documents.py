@@ -27,7 +27,8 @@ from tools.convert import __main__ as convert
 from tools.download import __main__ as download
 from tools.download.sources import find_source
 from tools.flags.parsing import parse_flags
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.results import __main__ as results
 

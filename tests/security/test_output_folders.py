@@ -26,7 +26,8 @@ from tests.tools.toy_runs import tiny_config, toy_record
 from tools.check_dataset.__main__ import CheckConfig, examine, write_report
 from tools.console import USER_FAULTS, run_script
 from tools.errors import RecordError, ServerZipError
-from tools.flags.train import PredictConfig, TrainConfig
+from tools.flags.predict import PredictConfig
+from tools.flags.train import TrainConfig
 from tools.make_tfrecord.__main__ import main as make_tfrecord
 from tools.prediction.files import PredictionWriter, results_folder
 from tools.prediction.input_images import ResultNames, images_in

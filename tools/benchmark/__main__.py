@@ -9,13 +9,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from model.choices import DECODERS
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.errors import FlagError
 from tools.flags.checks import refuse_without_effect
-from tools.flags.parsing import class_count, comma_separated, file_path, flag, parse_flags, whole_numbers
-from tools.flags.train import DECODERS, FLOAT_TYPES, NETWORKS
+from tools.flags.choices import FLOAT_TYPES, NETWORKS
+from tools.flags.definition import flag
+from tools.flags.help import Program
+from tools.flags.parsing import parse_flags
+from tools.flags.values import class_count, comma_separated, file_path, whole_numbers
 
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row
@@ -68,34 +72,75 @@ _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "
 class BenchmarkConfig:
     """Flags of the benchmark."""
 
-    parts: tuple[str, ...] = flag(_DEFAULT_PARTS, "what to measure, by commas", comma_separated, choices=PARTS)
-    network: str = flag("resnet_v1_50", "encoder", choices=NETWORKS)
-    deep_network: str = flag("resnet_v1_101", "encoder of the parts checkpointing and startup", choices=NETWORKS)
-    num_classes: int = flag(19, "classes of the network", class_count)
-    float_types: tuple[str, ...] = flag(("32",), "precisions, by commas", comma_separated, choices=FLOAT_TYPES)
-    crop_size: int = flag(240, "height and width of crops, and of windows in the part inference", minimum=8)
-    crop_sizes: tuple[int, ...] = flag((240, 480, 720), "those of the part growth, by commas", whole_numbers)
-    towers: tuple[int, ...] = flag((1, 2, 4, 8), "numbers of towers of the part growth, by commas", whole_numbers)
-    batch_size: int = flag(2, "windows at a time in inference", minimum=1)
-    total_batch_size: int = flag(4, "images of a training step over all towers", minimum=2)
-    frame_size: tuple[int, ...] = flag((1024, 2048), "height and width of whole frames, by a comma", whole_numbers)
-    window_size: int = flag(816, "height and width of the windows of whole frames", minimum=8)
-    frames: int = flag(1, "whole frames that are timed", minimum=1)
-    ms: bool = flag(False, "whole frames at the scales 0.5 to 1.75")
-    warm_up: int = flag(2, "calls of each candidate that are not timed", minimum=1)
-    repeats: int = flag(7, "calls of each candidate that are timed; the median counts", minimum=1)
-    models: bool = flag(False, "the part models alone")
+    parts: tuple[str, ...] = flag(
+        _DEFAULT_PARTS, "parts to measure", comma_separated, group="measurement", choices=PARTS
+    )
+    models: bool = flag(False, "measure the part models instead of --parts", group="measurement")
+    warm_up: int = flag(2, "calls of each candidate before the timed ones", group="measurement", minimum=1)
+    repeats: int = flag(7, "timed calls of each candidate, of which the median counts", group="measurement", minimum=1)
+    network: str = flag("resnet_v1_50", "encoder", group="network", choices=NETWORKS)
+    deep_network: str = flag(
+        "resnet_v1_101", "encoder of the parts checkpointing and startup", group="network", choices=NETWORKS
+    )
+    num_classes: int = flag(19, "number of classes of the network", class_count, group="network")
     networks: tuple[str, ...] = flag(
-        NETWORKS, "encoders of the part models, by commas", comma_separated, choices=NETWORKS
+        NETWORKS, "encoders of the part models", comma_separated, group="network", choices=NETWORKS
     )
     decoders: tuple[str, ...] = flag(
-        DECODERS, "decoders of the part models, by commas", comma_separated, choices=DECODERS
+        DECODERS, "heads of the part models", comma_separated, group="network", choices=DECODERS
     )
-    weights_ckpt: str | None = flag(None, "snapshot of a trained network, for the part agreement", file_path)
-    data_dir: str | None = flag(None, "folder of its dataset (default: as recorded)", file_path)
-    images: int = flag(100, "images of its validation split at most", minimum=1)
-    train_flags: str = flag(_WAITING_RUN, "flags of train.py, of the part waiting, in quotes", str)
-    json: str | None = flag(None, "file for the figures", file_path)
+    weights_ckpt: str | None = flag(
+        None, "checkpoint of a trained network, for the part agreement", file_path, group="network"
+    )
+    data_dir: str | None = flag(
+        None,
+        "folder of the checkpoint's dataset",
+        file_path,
+        group="data",
+        metavar="FOLDER",
+        unset="as recorded beside the checkpoint",
+    )
+    images: int = flag(100, "most images of its validation split", group="data", minimum=1)
+    batch_size: int = flag(2, "windows at a time in the part inference", group="data", minimum=1)
+    total_batch_size: int = flag(4, "images of a training step over all towers", group="data", minimum=2)
+    towers: tuple[int, ...] = flag(
+        (1, 2, 4, 8), "numbers of towers of the part growth", whole_numbers, group="data", metavar="N,..."
+    )
+    crop_size: int = flag(
+        240,
+        "height and width of crops, and of windows in the part inference, in pixels",
+        group="data",
+        metavar="PIXELS",
+        minimum=8,
+    )
+    crop_sizes: tuple[int, ...] = flag(
+        (240, 480, 720),
+        "heights and widths of crops of the part growth, in pixels",
+        whole_numbers,
+        group="data",
+        metavar="PIXELS,...",
+    )
+    frames: int = flag(1, "whole frames that are timed", group="data", minimum=1)
+    frame_size: tuple[int, ...] = flag(
+        (1024, 2048), "height and width of whole frames, in pixels", whole_numbers, group="data", metavar="H,W"
+    )
+    window_size: int = flag(
+        816, "height and width of the windows of whole frames, in pixels", group="data", metavar="PIXELS", minimum=8
+    )
+    ms: bool = flag(False, "predict whole frames at six scales, 0.5 to 1.75", group="prediction")
+    float_types: tuple[str, ...] = flag(
+        ("32",), "types of activations", comma_separated, group="precision", choices=FLOAT_TYPES
+    )
+    train_flags: str = flag(
+        _WAITING_RUN, "flags of train.py, of the part waiting, in quotes", str, group="measurement", metavar="FLAGS"
+    )
+    json: str | None = flag(None, "file for the figures", file_path, group="output")
+
+    program: ClassVar[Program] = Program(
+        "python -m tools.benchmark",
+        "[--parts PART,...]",
+        ("--parts inference,input --json figures.json", "--models --networks resnet_v1_18,resnet_v1_50"),
+    )
 
     def __post_init__(self) -> None:
         choices = {"parts": PARTS, "float_types": FLOAT_TYPES, "networks": NETWORKS, "decoders": DECODERS}

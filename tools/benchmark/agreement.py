@@ -11,7 +11,7 @@ from database.datasets import find_samples
 from database.images import read_image
 from tools.benchmark.timing import SHORT_NAMES, Row
 from tools.checkpoints.find import resolve_checkpoint
-from tools.flags.train import PredictConfig
+from tools.flags.predict import PredictConfig
 from tools.prediction.predictor import Predictor
 from tools.prediction.selection import prediction_dataset, record_of_checkpoint
 from tools.runtime.half_precision import avoid_faulty_amx

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,8 +28,11 @@ from tools.console import run_script, set_up_logging
 from tools.flags.checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, dataset_part, existing_folder, is_scored
 from tools.flags.dataset import SplitFlags
+from tools.flags.definition import flag
+from tools.flags.help import Program
 from tools.flags.names import split_names
-from tools.flags.parsing import file_path, flag, parse_flags
+from tools.flags.parsing import parse_flags
+from tools.flags.values import file_path
 from tools.prediction.tables import write_text
 from tools.runtime.background import read_ahead
 from tools.runtime.progress import counted
@@ -59,15 +63,35 @@ class CheckConfig(SplitFlags):
     """Flags of the look at a dataset."""
 
     subsets_for_training: tuple[str, ...] = flag(
-        ("train",), "splits that are trained on together, by commas", split_names
+        ("train",), "splits that are trained on together", split_names, group="data", metavar="SPLIT,..."
     )
-    allow_missing_classes: bool = flag(False, "a class that occurs in no training label is no fault")
+    allow_missing_classes: bool = flag(
+        False, "do not report a class that occurs in no training label as a fault", group="data"
+    )
+    max_images: int | None = flag(
+        None, "check a random sample of N images of each split", int, group="data", unset="all images", minimum=1
+    )
+    thumbnails: int = flag(
+        24, "number of random pictures on the page of thumbnails; 0: no page", group="output", minimum=0
+    )
+    seed: int = flag(0, "seed of both samples", group="data", minimum=0)
     out: str | None = flag(
-        None, "folder for the report (default: ./dataset_check/<database>, own data: custom-<folder>)", file_path
+        None,
+        "folder for the report",
+        file_path,
+        group="output",
+        metavar="FOLDER",
+        unset="./dataset_check/<database>, for own data ./dataset_check/custom-<folder>",
     )
-    max_images: int | None = flag(None, "look at a random sample of so many images of each split", int, minimum=1)
-    thumbnails: int = flag(24, "random pictures on the page of thumbnails; 0 for no page", minimum=0)
-    seed: int = flag(0, "of both samples", minimum=0)
+
+    program: ClassVar[Program] = Program(
+        "python -m tools.check_dataset",
+        "[--database NAME] [--data_dir FOLDER]",
+        (
+            "--database CamVid --data_dir camvid",
+            "--database custom --num_classes 3 --data_dir photos --max_images 200",
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

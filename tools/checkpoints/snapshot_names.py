@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tools.flags.train import EARLIER_RUN
+from tools.flags.choices import EARLIER_RUN
 
 SNAPSHOT_NAME = "model.ckpt"
 # The end of the name of a run that was set aside for another run of the same name.

@@ -16,8 +16,9 @@ from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.convert.files import Weights, read_weights
 from tools.convert.layouts import WEIGHT_MAPS
 from tools.errors import FlagError, WeightFileError
-from tools.flags.parsing import OneLineParser, file_path, one_of
-from tools.flags.train import DATABASES
+from tools.flags.dataset import DATABASES
+from tools.flags.parsing import OneLineParser, one_of
+from tools.flags.values import file_path
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from tools.download.archives import unpack
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
 from tools.errors import DownloadError, FlagError
-from tools.flags.parsing import OneLineParser, file_path
+from tools.flags.parsing import OneLineParser
+from tools.flags.values import file_path
 
 logger = logging.getLogger(__name__)
 

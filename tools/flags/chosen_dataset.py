@@ -15,7 +15,7 @@ from database.input_range import InputRange
 from database.synthetic import write_dataset
 from tools.errors import FlagError
 from tools.flags.dataset import DatasetFlags, SplitFlags
-from tools.flags.train import WeightsConfig
+from tools.flags.predict import WeightsConfig
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,13 @@ from typing import ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_own_data_flags, refuse_without_effect
-from tools.flags.parsing import class_count, file_path, flag, ignored_id, mean_color
+from tools.flags.definition import flag
+from tools.flags.values import class_count, file_path, ignored_id, mean_color
 
 # Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
 MAX_PIXELS = 178_000_000
+
+_PAIRS = "file with lines 'image label', or .odgt,"
 
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 
@@ -19,21 +22,48 @@ DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 class ClassFlags:
     """Which classes there are, and what stands for them."""
 
-    database: str = flag("Cityscapes", "dataset", choices=DATABASES)
-    num_classes: int | None = flag(None, "custom: number of classes", class_count)
-    palette: str | None = flag(None, "custom, or any in inference: file with a line 'R G B name' per class", file_path)
-    label_map: str | None = flag(None, "custom, or any in inference: file with lines 'id training_id'", file_path)
-    image_mean: tuple[float, float, float] | None = flag(
-        None, "custom, or any in inference: mean colour, red,green,blue in 0..255", mean_color
+    database: str = flag("Cityscapes", "dataset", group="data", choices=DATABASES)
+    num_classes: int | None = flag(None, "custom: number of classes", class_count, group="data", identity=False)
+    palette: str | None = flag(
+        None,
+        "custom, or any dataset in inference.py: file with a line 'R G B name' per class",
+        file_path,
+        group="data",
+        resume="content",
     )
-
+    label_map: str | None = flag(
+        None,
+        "custom, or any dataset in inference.py: file with lines 'id training_id'",
+        file_path,
+        group="data",
+        resume="content",
+    )
+    image_mean: tuple[float, float, float] | None = flag(
+        None,
+        "custom, or any dataset in inference.py: mean colour of the images, each channel in 0..255",
+        mean_color,
+        group="data",
+        metavar="R,G,B",
+        identity=False,
+    )
     input_range: float | None = flag(
         None,
-        "number that stands for white in images of more than 8 bits (default: 65535 for 16 bits, else 255)",
+        "value of white in images of more than 8 bits",
         float,
+        group="data",
+        metavar="VALUE",
+        unset="65535 for 16 bits, otherwise 255",
         above=0,
+        identity=False,
     )
-    max_pixels: int = flag(MAX_PIXELS, "most pixels of an image or label; larger ones are not decoded", minimum=1)
+    max_pixels: int = flag(
+        MAX_PIXELS,
+        "largest image or label that is decoded, in pixels",
+        group="data",
+        metavar="PIXELS",
+        minimum=1,
+        resume="free",
+    )
 
     # Those that mean something with --database custom, see `check_own_data_flags`.
     own_data_flags: ClassVar[tuple[str, ...]] = (
@@ -46,16 +76,40 @@ class FileFlags:
     """Where images and labels are."""
 
     data_dir: str | None = flag(
-        None, "folder of the dataset (default: the dataset's place under ./database)", file_path
+        None,
+        "folder of the dataset",
+        file_path,
+        group="data",
+        metavar="FOLDER",
+        unset="the dataset's folder in ./database",
+        resume="content",
+        shown=False,
     )
-    train_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", file_path)
-    val_list: str | None = flag(None, "custom, ADE: file with lines 'image label', or .odgt", file_path)
-    test_list: str | None = flag(None, "custom, ADE: file with one image a line, or .odgt", file_path)
-    ignore_label: int | None = flag(None, "custom: id in the label files that is ignored (default: 255)", ignored_id)
+    train_list: str | None = flag(None, f"custom, ADE: {_PAIRS} to train on", file_path, group="data", resume="content")
+    val_list: str | None = flag(
+        None, f"custom, ADE: {_PAIRS} for validation", file_path, group="data", resume="free", shown=True
+    )
+    test_list: str | None = flag(
+        None,
+        "custom, ADE: file with one image per line, or .odgt, of the test split",
+        file_path,
+        group="data",
+        resume="free",
+        shown=True,
+    )
+    ignore_label: int | None = flag(
+        None,
+        "custom: id in the label files that is ignored",
+        ignored_id,
+        group="data",
+        metavar="ID",
+        unset="255",
+        resume="content",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetFlags(ClassFlags, FileFlags):
+class DatasetFlags(FileFlags, ClassFlags):
     """Which dataset is meant, and where it is."""
 
     def __post_init__(self) -> None:
@@ -69,9 +123,15 @@ class SplitFlags(DatasetFlags):
     """Also, which of its images are for validation."""
 
     holdout: float | None = flag(
-        None, "custom, KITTI: fraction of the training images that is held out as val (default: KITTI's 0.2)", above=0,
-        parse=float,
-    )  # fmt: skip
+        None,
+        "custom, KITTI: fraction of the training images that is held out as the split val",
+        float,
+        group="data",
+        metavar="FRACTION",
+        unset="0.2 for KITTI",
+        above=0,
+        resume="content",
+    )
 
     own_data_flags: ClassVar[tuple[str, ...]] = (*ClassFlags.own_data_flags, "holdout")
 

@@ -4,162 +4,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from database.path_spellings import path_as_given
 from tools.errors import FlagError
 from tools.flags.checks import without_unused
 from tools.flags.config_file import config_arguments
+from tools.flags.help import help_text, shown_value
 from tools.flags.names import suggested_flag, understood_flag, understood_value
+from tools.flags.values import file_path, switch
 
 Config = TypeVar("Config")
 
 _LONGEST_MESSAGE = 500
 _MOST_SUGGESTIONS = 3
-
-
-def switch(text: str) -> bool:
-    """0 or 1."""
-    if text not in ("0", "1"):
-        raise ValueError("0 or 1")
-    return text == "1"
-
-
-def whole_number(text: str) -> int:
-    """A whole number, of digits alone: Python takes 1_00 for 100, and no other program does."""
-    try:
-        return int(_without_underscores(text))
-    except ValueError as error:
-        raise ValueError("a whole number") from error
-
-
-def number(text: str) -> float:
-    """A number as Python writes it, without underscores."""
-    try:
-        return float(_without_underscores(text))
-    except ValueError as error:
-        raise ValueError("a number") from error
-
-
-def _without_underscores(text: str) -> str:
-    if "_" in text:
-        raise ValueError(text)
-    return text
-
-
-def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any, ...]:
-    """Numbers separated by commas; ValueError with what was expected where one is none."""
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(expected) from error
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers above 0, separated by commas."""
-    expected = "whole numbers above 0, separated by commas"
-    numbers = _numbers(text, whole_number, expected)
-    if min(numbers) < 1:
-        raise ValueError(expected)
-    return numbers
-
-
-def rising_steps(text: str) -> tuple[int, ...]:
-    """Step numbers above 0 that rise, separated by commas."""
-    expected = "steps above 0 that rise, separated by commas"
-    steps = _numbers(text, whole_number, expected)
-    if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
-        raise ValueError(expected)
-    return steps
-
-
-def step_or_latest(text: str) -> int | str:
-    """A number of steps, or `latest`."""
-    if text != "latest" and not text.isdecimal():
-        raise ValueError("a step, 0 or above, or latest")
-    return text if text == "latest" else int(text)
-
-
-def window_size(text: str) -> int:
-    """A height and width of 8 or more, or 0."""
-    expected = "a size of 8 or more, or 0 for whole images"
-    try:
-        size = whole_number(text)
-    except ValueError as error:
-        raise ValueError(expected) from error
-    if size != 0 and size < 8:
-        raise ValueError(expected)
-    return size
-
-
-def comma_separated(text: str) -> tuple[str, ...]:
-    """One or more names, separated by commas."""
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise ValueError("one or more names, separated by commas")
-    return names
-
-
-def file_path(text: str) -> str:
-    """A file or folder, as `database.path_spellings.path_as_given` understands it; ValueError where it is none."""
-    return path_as_given(text)
-
-
-def class_count(text: str) -> int:
-    """A number of classes, 2 or more."""
-    count = whole_number(text)
-    if count < 2:
-        raise ValueError(
-            "2 or more: what is around the objects is a class of its own, so that objects of one kind are 2 classes, "
-            "ids 0 and 1 in the label files"
-        )
-    return count
-
-
-def ignored_id(text: str) -> int:
-    """An id in label files, 0 or above."""
-    label_id = whole_number(text)
-    if label_id < 0:
-        raise ValueError(
-            f"an id of a label file, 0 or above: its pixels have no sign and hold {label_id} as {label_id % 256}"
-            + (", which is ignored without this flag: drop it" if label_id == -1 else "")
-        )
-    return label_id
-
-
-def mean_color(text: str) -> tuple[float, float, float]:
-    """Red, green and blue in 0..255, separated by commas; ValueError for fractions of 1, with what they mean."""
-    expected = "three numbers in 0..255, separated by commas"
-    values = _numbers(text, number, expected)
-    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
-        raise ValueError(expected)
-    if 0 < max(values) <= 1:
-        scaled = ",".join(f"{255 * value:g}" for value in values)
-        raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
-    return values[0], values[1], values[2]
-
-
-# In place of Python's own parse functions, those that take no more than other programs do.
-_STRICT: dict[Callable[[str], Any], Callable[[str], Any]] = {int: whole_number, float: number}
-
-
-def flag(
-    default: Any,
-    text: str,
-    parse: Callable[[str], Any] | None = None,
-    *,
-    choices: Sequence[Any] | None = None,
-    minimum: float | None = None,
-    above: float | None = None,
-    aliases: Sequence[str] = (),
-) -> Any:
-    """A field with what the parser needs: help text, parse function, allowed values and other spellings."""
-    if parse is None:
-        parse = switch if isinstance(default, bool) else type(default)
-    parse = _STRICT.get(parse, parse)
-    metadata = {"help": text, "parse": parse, "choices": choices, "minimum": minimum, "above": above}
-    return dataclasses.field(default=default, metadata={**metadata, "aliases": tuple(aliases)})
 
 
 class _GivenOnce(argparse.Action):
@@ -171,7 +30,7 @@ class _GivenOnce(argparse.Action):
         if isinstance(parser, OneLineParser):
             before = parser.given.setdefault(self.dest, values)
             if before != values:
-                told = f"given twice, with {_shown(before)} and {_shown(values)}: keep one of them"
+                told = f"given twice, with {shown_value(before)} and {shown_value(values)}: keep one of them"
                 raise argparse.ArgumentError(self, told)
         setattr(namespace, self.dest, values)
 
@@ -226,7 +85,7 @@ class OneLineParser(argparse.ArgumentParser):
         return name if action is None else action.dest
 
 
-_CONFIG = "config"
+_CONFIG, _HELP = "config", "help"
 
 
 def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
@@ -274,13 +133,13 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     """Parses a command line, and the file of flags that it may name with `--config`; the line wins.
 
     Args:
-        config: dataclass whose fields are made with `flag`.
+        config: dataclass whose fields are made with `flag`, and whose `program` is shown in the help.
         arguments: without the program's name.
         description: for --help.
 
     Raises:
-        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values, or
-            flags that contradict each other or would do nothing.
+        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values,
+            flags that contradict each other or would do nothing, or an unknown group of --help.
         SystemExit: after --help.
     """
     parser = _parser(config, description)
@@ -289,6 +148,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     from_file = [] if file is None else config_arguments(file, _switches(config))
     try:
         _check_given_once(parser, from_file)
+        _refuse_help(parser, from_file)
         if vars(parser.parse_args(from_file))[_CONFIG] is not None:
             raise FlagError("a file names no other: drop 'config'")
     except FlagError as error:
@@ -315,29 +175,40 @@ def _check_given_once(parser: OneLineParser, arguments: Sequence[str]) -> None:
             raise FlagError(f"'{before}' and '{name}' are one flag: keep one of them")
 
 
+def _refuse_help(parser: OneLineParser, arguments: Sequence[str]) -> None:
+    """Refuses --help in a file of flags, where it would end the program."""
+    for argument in arguments:
+        if parser.destination(argument) == _HELP:
+            raise FlagError(f"'{argument.removeprefix('--').partition('=')[0]}' is for the command line only: drop it")
+
+
+class _ShowHelp(argparse.Action):
+    """Writes the help of all flags, or of a group, to standard output and exits."""
+
+    def __init__(self, *args: Any, config: type, description: str, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._config, self._description = config, description
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        sys.stdout.write(help_text(self._config, self._description, values))
+        parser.exit()
+
+
 def _parser(config: type, description: str) -> OneLineParser:
-    parser = OneLineParser(description=description, allow_abbrev=False)
-    parser.add_argument(
-        f"--{_CONFIG}", metavar="X", type=file_path, help="YAML or JSON file of flags; those given beside it win"
-    )
+    parser = OneLineParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("-h", f"--{_HELP}", action=_ShowHelp, nargs="?", config=config, description=description)
+    parser.add_argument(f"--{_CONFIG}", type=file_path)
     for field in dataclasses.fields(config):
-        names = [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
-        shown = "" if field.default is None else f" (default: {_shown(field.default)})"
+        choices = field.metadata["choices"]
         alone: dict[str, Any] = {"nargs": "?", "const": True} if field.metadata["parse"] is switch else {}
         parser.add_argument(
-            *names,
+            *(f"--{name}" for name in (field.name, *field.metadata["aliases"])),
             dest=field.name,
             type=_checked(field),
             default=field.default,
-            choices=None if isinstance(field.default, tuple) else field.metadata["choices"],
+            choices=None if isinstance(field.default, tuple) else choices,
             **alone,  # `--ms` is `--ms 1`
-            help=field.metadata["help"] + shown,
-            metavar="{" + ",".join(map(str, field.metadata["choices"])) + "}" if field.metadata["choices"] else "X",
         )
     return parser
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

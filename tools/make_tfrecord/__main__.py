@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from database.counts import number_of
 from database.datasets import Dataset, Sample, find_samples
@@ -21,8 +22,11 @@ from tools.errors import FlagError
 from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, existing_folder
 from tools.flags.dataset import SplitFlags
+from tools.flags.definition import flag
+from tools.flags.help import Program
 from tools.flags.names import split_name
-from tools.flags.parsing import file_path, flag, parse_flags
+from tools.flags.parsing import parse_flags
+from tools.flags.values import file_path
 from tools.training.label_rules import (
     LabelTally,
     classes_held_out,
@@ -44,15 +48,35 @@ _LISTS = ("train_list", "val_list", "test_list")
 class MakeTFRecordConfig(SplitFlags):
     """Flags of the making of records."""
 
-    split: str = flag("train", "split to write", split_name)
-    out: str | None = flag(None, "folder for the records (default: tfrecord in the dataset's folder)", file_path)
+    split: str = flag("train", "split to write", split_name, group="data", metavar="SPLIT")
+    out: str | None = flag(
+        None,
+        "folder for the files",
+        file_path,
+        group="output",
+        metavar="FOLDER",
+        unset="tfrecord in the folder of the dataset",
+    )
     shards: int | None = flag(
         None,
-        f"number of files (default: {_MOST_SHARDS_BY_DEFAULT}, or one per image if these are fewer)",
+        "number of files",
         int,
+        group="output",
+        unset=f"{_MOST_SHARDS_BY_DEFAULT}, or one per image if these are fewer",
         minimum=1,
     )
-    workers: int | None = flag(None, "images read and checked at a time (default: one per processor)", int, minimum=1)
+    workers: int | None = flag(
+        None, "images that are read and checked at a time", int, group="output", unset="one per processor", minimum=1
+    )
+
+    program: ClassVar[Program] = Program(
+        "python -m tools.make_tfrecord",
+        "[--database NAME] [--split SPLIT]",
+        (
+            "--database Cityscapes --data_dir cityscapes --split train",
+            "--database custom --num_classes 3 --data_dir photos",
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

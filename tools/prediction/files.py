@@ -12,7 +12,7 @@ from database.containment import path_inside, refuse_linked_folder
 from database.images import write_image
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.chosen_dataset import dataset_part
-from tools.flags.train import WeightsConfig
+from tools.flags.predict import WeightsConfig
 from tools.prediction.provenance import Provenance
 from tools.runs.folder import run_name
 from tools.runs.record import ModelRecord

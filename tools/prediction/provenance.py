@@ -19,7 +19,7 @@ from database.atomic import written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
 from tools.errors import RecordError, ResultsFolderError
-from tools.flags.train import PredictConfig, WeightsConfig
+from tools.flags.predict import PredictConfig, WeightsConfig
 from tools.prediction.score_files import run_header, snapshot_header
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run

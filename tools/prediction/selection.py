@@ -15,7 +15,7 @@ from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
 from tools.flags.checks import check_own_data_flags, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
-from tools.flags.train import InferenceConfig, PredictConfig, WeightsConfig
+from tools.flags.predict import InferenceConfig, PredictConfig, WeightsConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
 from tools.runs.agreement import check_same_network

@@ -10,11 +10,15 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from database.atomic import written_atomically
 from tools.console import run_script, set_up_logging
 from tools.errors import FlagError
-from tools.flags.parsing import file_path, flag, parse_flags
+from tools.flags.definition import flag
+from tools.flags.help import Program
+from tools.flags.parsing import parse_flags
+from tools.flags.values import file_path
 from tools.results.runs import Run, find_runs
 from tools.results.tables import FORMATS
 
@@ -23,11 +27,19 @@ from tools.results.tables import FORMATS
 class ResultsConfig:
     """Flags of the list of results."""
 
-    log_dir: str = flag("./log", "folder of all runs", file_path)
-    predictions_dir: str = flag("./val_set", "folder where predict.py left its scores, at any depth", file_path)
-    earlier: bool = flag(False, "also runs that were set aside for another of the same name")
-    format: str = flag("text", "form of the list", choices=tuple(FORMATS))
-    json: str | None = flag(None, "file for the list as JSON", file_path)
+    log_dir: str = flag("./log", "folder of all runs", file_path, group="data", metavar="FOLDER")
+    predictions_dir: str = flag(
+        "./val_set", "folder of the scores of predict.py, at any depth", file_path, group="data", metavar="FOLDER"
+    )
+    earlier: bool = flag(False, "also list runs that were renamed because a new run has their name", group="data")
+    format: str = flag("text", "format of the list", group="output", choices=tuple(FORMATS))
+    json: str | None = flag(None, "file for the list as JSON", file_path, group="output")
+
+    program: ClassVar[Program] = Program(
+        "python -m tools.results",
+        "[--log_dir FOLDER]",
+        ("--format markdown", "--log_dir log --json results.json"),
+    )
 
 
 def _write_json(runs: Sequence[Run], path: str) -> None:

@@ -12,25 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tools.flags.train import EARLIER_RUN
+from tools.flags.choices import EARLIER_RUN
+from tools.flags.definition import flags_where
+from tools.flags.train import TrainConfig
 from tools.prediction.tables import markdown_row, percent
 from tools.results.runs import Run, Score
 
-# Flags that say how a run was watched over, not what it is.
-NO_PROPERTY = frozenset(
-    {
-        "log_dir", "run_name", "data_dir", "resume_step", "eval_only", "check_data", "show_period", "snapshot", "keep",
-        "val_every", "log_memory", "save_first_iteration", "save_memory", "checkpoint_units", "test_max_iter",
-        "data_format", "max_pixels", "auto_resume", "snapshot_minutes", "max_bad_files", "on_nan", "deterministic",
-        "allow_missing_classes", "device", "quiet",
-    }
-)  # fmt: skip
 # What a record keeps beside the flags: checksums, which say less to a reader than the flags do, but tell runs apart.
 _CHECKSUMS = (
     "pretrained_sha256", "training_samples_sha256", "training_sizes_sha256", "training_contents_sha256",
     "class_weight_values",
 )  # fmt: skip
-_NOT_SHOWN = NO_PROPERTY | {*_CHECKSUMS, "pretrained_prefix", "run_uuid", "run_folder_name"}
+_NOT_SHOWN = frozenset(
+    {*flags_where(TrainConfig, shown=False), *_CHECKSUMS, "pretrained_prefix", "run_uuid", "run_folder_name"}
+)
 _SEED = "seed"
 
 # Flags that explain different contents of the file or folder of a flag: if one of them differs, too, no difference is

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from operator import attrgetter
 
 from database.datasets import Dataset
-from model import choices
 from tools.errors import FlagError
-from tools.flags.train import TrainConfig, WeightsConfig
+from tools.flags.definition import flag_properties, flags_where
+from tools.flags.predict import WeightsConfig
+from tools.flags.train import TrainConfig
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout
@@ -18,59 +20,8 @@ from tools.runs.record import ModelRecord
 
 logger = logging.getLogger(__name__)
 
-# Flags that a continued run may change. Two of them reach into the training: `train_max_iter` is the length of the
-# poly schedule, and what `fine_tune_filename` names is held by checksum.
-FREE_ON_RESUME = frozenset(
-    {
-        "log_dir",
-        "run_name",
-        "fine_tune_filename",
-        "train_max_iter",
-        "snapshot",
-        "val_every",
-        "keep",
-        "save_first_iteration",
-        "resume_step",
-        "auto_resume",
-        "snapshot_minutes",
-        "on_nan",
-        "test_image_size",
-        "test_max_iter",
-        "mirror",
-        "eval_only",
-        "check_data",
-        "allow_missing_classes",
-        "show_period",
-        "save_memory",
-        "checkpoint_units",
-        "log_memory",
-        "max_bad_files",
-        "max_pixels",
-        "val_list",
-        "test_list",
-        "device",
-        "quiet",
-    }
-)
-
-# Flags of which a continued run must share what they lead to: images, names, colours, ids and weights of classes.
-HELD_BY_CONTENT = frozenset(
-    {"data_dir", "data_format", "train_list", "holdout", "palette", "label_map", "ignore_label", "class_weights"}
-)
-
-# What the flags on network and input are in a record.
-_RECORDED: dict[str, Callable[[ModelRecord], str | int]] = {
-    "network": lambda record: record.architecture.network,
-    "decoder": lambda record: record.architecture.decoder,
-    "three_convs_beginning": lambda record: int(record.architecture.stem != choices.STEM_OF_SWITCH[False]),
-    "pool_padding": lambda record: record.architecture.pool_padding,
-    "stride_convention": lambda record: record.architecture.stride_convention,
-    "output_stride": lambda record: record.architecture.output_stride,
-    "resize_grid": lambda record: record.architecture.resize_grid,
-    "color_switch": lambda record: int(record.color_switch),
-    "upsample_input": lambda record: record.upsample_input,
-}
-NETWORK_FLAGS = tuple(_RECORDED)
+# Flags that describe the network and its input, and the attributes of `ModelRecord` with their values.
+_RECORDED = {name: path for name, path in flag_properties(TrainConfig, "recorded").items() if path is not None}
 
 
 def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, data: DataChecksums) -> None:
@@ -92,11 +43,11 @@ def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, dat
     steps = record.flags.get("train_max_iter", config.train_max_iter)
     if config.poly_lr and steps != config.train_max_iter:
         logger.info("the poly schedule has %d steps from here on, before it had %d", config.train_max_iter, steps)
-    shared_out = _same_batch(record, config)
+    fixed = set(flags_where(TrainConfig, resume="same")) - _same_batch(record, config)
     for name, now in dataclasses.asdict(config).items():
         then = record.flags.get(name, now)
         then = tuple(then) if isinstance(then, list) else then
-        if name not in FREE_ON_RESUME | HELD_BY_CONTENT | shared_out and then != now:
+        if name in fixed and then != now:
             raise FlagError(
                 f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"
             )
@@ -146,7 +97,7 @@ def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Datase
 
 
 def check_same_network(
-    record: ModelRecord, config: TrainConfig | WeightsConfig, prefix: str, names: Iterable[str] = NETWORK_FLAGS
+    record: ModelRecord, config: TrainConfig | WeightsConfig, prefix: str, names: Iterable[str] = tuple(_RECORDED)
 ) -> None:
     """Holds what flags say of the network against the checkpoint.
 
@@ -154,19 +105,25 @@ def check_same_network(
         record: of the checkpoint.
         config: flags; one that is None says nothing.
         prefix: of the checkpoint.
-        names: the flags that count, among `NETWORK_FLAGS`.
+        names: the flags to compare, among those that are recorded.
 
     Raises:
         FlagError: one says otherwise.
     """
     for name in names:
-        given, recorded = getattr(config, name), _RECORDED[name](record)
+        given, recorded = getattr(config, name), _recorded(record, name)
         if given not in (None, recorded):
             given = int(given) if isinstance(given, bool) else given
             raise FlagError(
                 f"--{name} is {given} and {prefix} was trained with {recorded}: give --{name} {recorded}, or a "
                 "checkpoint of the other network"
             )
+
+
+def _recorded(record: ModelRecord, name: str) -> str | int:
+    """The value of a recorded flag, as on a command line."""
+    value = attrgetter(_RECORDED[name])(record)
+    return int(value) if isinstance(value, bool) else value
 
 
 def _other_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset) -> str | None:

@@ -8,8 +8,9 @@ from collections.abc import Collection
 
 from tools.checkpoints.find import has_snapshots_below, newest_first, newest_snapshot, newest_sound, resolve_checkpoint
 from tools.errors import CheckpointError, FlagError
+from tools.flags.choices import BEST, LAST
 from tools.flags.dataset import DATABASES
-from tools.flags.train import BEST, LAST, WeightsConfig
+from tools.flags.predict import WeightsConfig
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.known_runs import runs_in
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 from database.containment import path_inside, refuse_linked_folder
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
-from tools.flags.train import EARLIER_RUN, TrainConfig
+from tools.flags.choices import EARLIER_RUN
+from tools.flags.train import TrainConfig
 from tools.runs.lock import LOCK_NAME
 
 logger = logging.getLogger(__name__)
 
 _ID_MODES = {0: "L2", 1: "L2-SP", 2: "L2-SP-mode2", 3: "L2-SP-mode3"}
-_ID_FLAGS = ("lrn_rate", "consider_dilated", "random_rotate", "random_scale")
 
 
 def model_id(config: TrainConfig) -> str:
@@ -33,7 +33,7 @@ def model_id(config: TrainConfig) -> str:
     E.g. `resnet_v1_50-816-train-L2-SP-wd_alpha0.0001-wd_beta0.001-batch_size16-lrn_rate0.01-consider_dilated1-
     random_rotate0-random_scale1`.
     """
-    parts = [
+    parts = (
         config.network,
         _sizes(config),
         ",".join(config.subsets_for_training),
@@ -41,10 +41,11 @@ def model_id(config: TrainConfig) -> str:
         f"wd_alpha{config.weight_decay_rate}",
         f"wd_beta{config.weight_decay_rate2}",
         f"batch_size{config.total_batch_size}",
-    ]
-    for name in _ID_FLAGS:
-        value = getattr(config, name)
-        parts.append(f"{name}{int(value) if isinstance(value, bool) else value}")
+        f"lrn_rate{config.lrn_rate}",
+        f"consider_dilated{int(config.consider_dilated)}",
+        f"random_rotate{int(config.random_rotate)}",
+        f"random_scale{int(config.random_scale)}",
+    )
     return "-".join(parts)
 
 

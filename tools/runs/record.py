@@ -114,6 +114,11 @@ class ModelRecord:
         mean = config.image_mean or backbone.image_mean
         return record if mean is None else dataclasses.replace(record, image_mean=mean)
 
+    @property
+    def three_convs_beginning(self) -> bool:
+        """Whether the network begins with three 3x3 convolutions; see `--three_convs_beginning`."""
+        return self.architecture.stem != choices.STEM_OF_SWITCH[False]
+
     def for_dataset(self, dataset: Dataset) -> ModelRecord:
         """The record with the names, colours and ids of a dataset; mean and input range stay those of the training."""
         return dataclasses.replace(self, **_classes_of(dataset))

@@ -11,7 +11,8 @@ from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 from model import choices, decoders
 from tools.errors import RecordError
-from tools.flags.train import DATABASES, UPSAMPLINGS
+from tools.flags.choices import UPSAMPLINGS
+from tools.flags.dataset import DATABASES
 
 
 class Rule(NamedTuple):

@@ -13,7 +13,8 @@ from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.find import newest_first, newest_sound, require_sound, resolve_checkpoint
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.errors import CheckpointError
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.choices import LATEST
+from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME
 

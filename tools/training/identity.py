@@ -20,9 +20,9 @@ from database.datasets import Dataset
 from model.regularizers import DECAY_MODES
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import CheckpointError, FlagError, RecordError
+from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.runs import origin as run_origin
-from tools.runs.agreement import FREE_ON_RESUME, HELD_BY_CONTENT, NETWORK_FLAGS
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, model_id, run_folder
 from tools.runs.known_runs import runs_in
@@ -33,12 +33,8 @@ from tools.training.start import pretrained_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# Flags whose effect is an entry of another name below: the network, the batch, the classes, the data.
-_EXPRESSED_OTHERWISE = (
-    frozenset(NETWORK_FLAGS) | {"batch_size", "gpu_num", "num_classes", "image_mean", "input_range"}
-) - {"network"}
-_NO_PART = (FREE_ON_RESUME - {"train_max_iter"}) | HELD_BY_CONTENT | _EXPRESSED_OTHERWISE
-FLAGS_IN_IDENTITY = tuple(field.name for field in dataclasses.fields(TrainConfig) if field.name not in _NO_PART)
+# The effect of other flags is in the entries below: the network, the batch, the classes, the data.
+FLAGS_IN_IDENTITY = flags_where(TrainConfig, identity=True)
 _DEFAULTS = {name: getattr(TrainConfig, name) for name in FLAGS_IN_IDENTITY}
 
 _BATCH, _TOWERS, _NETWORK, _CLASSES = "batch", "towers", "network_details", "classes"

@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
-from tools.flags.train import LATEST
+from tools.flags.choices import LATEST
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import going_on
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tools.errors import DivergedError
-from tools.flags.train import LATEST
+from tools.flags.choices import LATEST
 from tools.runs.folder import RunFolder
 from tools.runs.snapshots import snapshot_steps
 from tools.runtime.memory import peak_memory

@@ -11,8 +11,9 @@ from functools import cache, partial
 from database.images import set_max_pixels
 from tools.checkpoints.files import remove_leftovers
 from tools.errors import DivergedError
+from tools.flags.choices import LATEST
 from tools.flags.chosen_dataset import training_dataset
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.train import TrainConfig
 from tools.prediction.metrics import Scores
 from tools.prediction.provenance import set_results_aside
 from tools.runs.folder import RunFolder

@@ -13,7 +13,8 @@ from typing import Any
 from database.datasets import Dataset
 from database.layouts import Sample
 from tools.checkpoints.snapshot_names import checkpoint_step
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.choices import LATEST
+from tools.flags.train import TrainConfig
 from tools.prediction import tables
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.metrics import Scores

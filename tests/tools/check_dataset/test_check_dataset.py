@@ -21,7 +21,7 @@ from tools.check_dataset import __main__ as check_dataset
 from tools.check_dataset.__main__ import CheckConfig
 from tools.console import run_script
 from tools.errors import TablesError
-from tools.flags.train import DATABASES
+from tools.flags.dataset import DATABASES
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from database.datasets import get_dataset
 from database.layouts import Sample
 from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, markdown, mean_flag
 from tools.check_dataset.statistics import SampleFacts, SplitStatistics
-from tools.flags.parsing import mean_color
+from tools.flags.values import mean_color
 
 DATASET = dataclasses.replace(
     get_dataset("CamVid"), class_names=("sky", "road", "car"), label_map={0: 0, 1: 1, 2: 2, 11: 255}

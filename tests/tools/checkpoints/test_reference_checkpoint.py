@@ -18,7 +18,8 @@ from database.datasets import get_dataset
 from model import choices, pspnet_mg, resnet
 from tests.differences import relative_difference
 from tools.checkpoints.reading import restore
-from tools.flags.train import InferenceConfig, TrainConfig
+from tools.flags.predict import InferenceConfig
+from tools.flags.train import TrainConfig
 from tools.prediction.predictor import Predictor
 from tools.prediction.selection import record_of_checkpoint
 from tools.runs.chosen_checkpoint import choose_checkpoint

@@ -24,7 +24,7 @@ from tools.convert import __main__ as convert
 from tools.convert.checkpoint import dataset_of, model_record
 from tools.convert.conversion import examine, recognize
 from tools.errors import ConversionError, FlagError, RecordError, WeightFileError
-from tools.flags.train import InferenceConfig
+from tools.flags.predict import InferenceConfig
 from tools.prediction.predictor import Predictor
 from tools.prediction.selection import record_of_checkpoint
 from tools.runs.record import BackboneRecord, ModelRecord

@@ -25,7 +25,9 @@ from tools.download import __main__ as download
 from tools.download import sources
 from tools.download.sources import LoginSource, Source, find_source
 from tools.errors import ArchiveError, DownloadError, FlagError
-from tools.flags.train import DATABASES, NETWORKS, TrainConfig
+from tools.flags.choices import NETWORKS
+from tools.flags.dataset import DATABASES
+from tools.flags.train import TrainConfig
 from tools.runtime import progress
 from tools.training.start import default_checkpoint, pretrained_checkpoint
 

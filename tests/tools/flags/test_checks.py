@@ -25,9 +25,10 @@ from tools.check_dataset.__main__ import CheckConfig
 from tools.errors import FlagError
 from tools.flags import checks as flag_checks
 from tools.flags.checks import refuse_no_results
-from tools.flags.parsing import mean_color
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
-from tools.runs.agreement import FREE_ON_RESUME, NETWORK_FLAGS
+from tools.flags.definition import flag_properties, flags_where
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
+from tools.flags.values import mean_color
 from tools.training.identity import FLAGS_IN_IDENTITY
 from tools.training.samples import validation_samples
 
@@ -111,6 +112,9 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
         assert seen == {name for name, parts in benchmark._PARTS_OF_FLAGS.items() if part in parts}, part
 
 
+FREE_ON_RESUME = set(flags_where(TrainConfig, resume="free"))
+NETWORK_FLAGS = {name for name, path in flag_properties(TrainConfig, "recorded").items() if path is not None}
+
 # What --eval_only 1 reads: which run and snapshot, how it is scored, and the network and classes that it checks.
 READ_IN_SCORING = {
     "eval_only", "log_dir", "run_name", "resume_step", "auto_resume", "mirror", "test_image_size", "test_max_iter",
@@ -152,7 +156,7 @@ def test_every_flag_has_an_effect_on_scoring_or_is_refused(field, run):
 
 
 def test_flags_of_the_loop_are_those_without_a_part_in_the_name_of_a_run():
-    """A flag that is new to `FREE_ON_RESUME` is one of the loop or read in scoring."""
+    """A new flag that a resumed run may change is one of the loop or read in scoring."""
     of_the_start = {"fine_tune_filename", "train_max_iter", "test_list"}
     assert set(flag_checks._OF_THE_LOOP) == FREE_ON_RESUME - READ_IN_SCORING - of_the_start
     fields = {field.name for field in dataclasses.fields(TrainConfig)}

@@ -13,7 +13,8 @@ from tests.tools.command_lines import parse, refusal
 from tools.errors import FlagError
 from tools.flags.config_file import config_arguments
 from tools.flags.parsing import parse_flags
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
 
 YAML = """
 # a comment

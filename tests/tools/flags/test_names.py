@@ -20,8 +20,10 @@ from tools.download.__main__ import _parse as parse_download
 from tools.download.sources import find_source
 from tools.errors import FlagError
 from tools.flags.names import FOREIGN_FLAGS, FOREIGN_VALUES, NEAR_VALUES, suggested_flag, understood_value
-from tools.flags.parsing import file_path, one_of
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.parsing import one_of
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
+from tools.flags.values import file_path
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.results.__main__ import ResultsConfig
 

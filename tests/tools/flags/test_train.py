@@ -13,8 +13,9 @@ from database.datasets import get_dataset
 from database.errors import DatasetError
 from model import regularizers, training_graph
 from tests.tools.command_lines import parse, refusal
-from tools.flags import train as flags
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.dataset import DATABASES
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
 
 # Of the reference implementation's parser, but for database (ADE), fine_tune_filename (a path) and batch_size (1).
 REFERENCE_DEFAULTS = {
@@ -58,19 +59,6 @@ REFERENCE_DEFAULTS = {
     "mirror": True,
     "random_mirror": True,
 }
-PREDICT_DEFAULTS = {
-    "mode": "val",
-    "color_switch": None,
-    "test_max_iter": None,
-    "mirror": True,
-    "ms": False,
-    "save_prediction": True,
-    "float_type": "auto",
-    "network": None,
-    "database": None,
-    "weights_ckpt": None,
-    "three_convs_beginning": None,
-}
 
 
 def test_reference_command_for_cityscapes():
@@ -112,28 +100,9 @@ def test_reference_command_for_ade():
     assert config.database == "ADE"
 
 
-def test_reference_commands_for_prediction():
-    snapshot = "./log/run/model.ckpt-30000"
-    predict = parse(f"--coloring 1 --ms 1 --network resnet_v1_50 --weights_ckpt {snapshot}", PredictConfig)
-    assert (predict.coloring, predict.ms, predict.network, predict.weights_ckpt) == (
-        True,
-        True,
-        "resnet_v1_50",
-        snapshot,
-    )
-    infer = parse(
-        f"--coloring 1 --ms 0 --network resnet_v1_50 --weights_ckpt {snapshot} --image_path a.png",
-        InferenceConfig,
-    )
-    assert (infer.ms, infer.image_path) == (False, "a.png")
-    assert parse("", InferenceConfig).image_path is None
-
-
 def test_defaults_are_the_reference_ones():
     config = parse("")
     assert {name: getattr(config, name) for name in REFERENCE_DEFAULTS} == REFERENCE_DEFAULTS
-    predict = parse("", PredictConfig)
-    assert {name: getattr(predict, name) for name in PREDICT_DEFAULTS} == PREDICT_DEFAULTS
 
 
 def test_decay_modes_are_those_of_the_model():
@@ -142,7 +111,7 @@ def test_decay_modes_are_those_of_the_model():
 
 
 def test_databases_are_those_of_the_database_package():
-    known = [name for name in flags.DATABASES if name != "custom"]
+    known = [name for name in DATABASES if name != "custom"]
     assert [get_dataset(name).name for name in known] == known
     with pytest.raises(DatasetError) as caught:
         get_dataset("none such")
@@ -197,8 +166,6 @@ def test_custom_data_flags():
         ("--batch_size 2 --seed 9223372036854775808", TrainConfig, "--seed 9223372036854775808 does not fit into 64"),
         ("--batch_size 2 --momentum 1", TrainConfig, r"--momentum 1.0 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
-        ("--weights_ckpt a --log_dir b", PredictConfig, "--log_dir b has no effect beside --weights_ckpt, which"),
-        ("--weights_ckpt a --log_dir b", InferenceConfig, "--log_dir b has no effect beside .*, or drop --log_dir"),
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect where all pixels count"),
@@ -230,23 +197,14 @@ def test_custom_data_flags():
             "--batch_size 2 --database custom --num_classes 3 --train_list a --val_list b --holdout 0.2", TrainConfig,
             "--holdout 0.2 has no effect beside --val_list, which names the validation images: drop that, or drop",
         ),
-        ("--database KITTI --holdout 0.2", PredictConfig, "unrecognized arguments: --holdout 0.2"),
         (
             "--batch_size 2 --dynamic_size 1 --upsample_input 2", TrainConfig,
             "--upsample_input 2 has no effect beside --dynamic_size 1, which has sizes of its own: drop that, or drop",
         ),
         ("--batch_size 2 --upsample_input 5", TrainConfig, "argument --upsample_input: invalid choice: 5"),
-        ("--server_zip 1 --save_prediction 0", PredictConfig, "--server_zip 1 packs the label ids that"),
-        ("--server_zip 1 --test_max_iter 3", PredictConfig, "--server_zip 1 needs the whole split: drop"),
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
-        ("--database ADE --num_classes 3", PredictConfig, "--num_classes is for --database custom"),
-        ("--database ADE --num_classes 3", InferenceConfig, "--num_classes is for --database custom"),
-        ("--follow run --weights_ckpt a", PredictConfig, "--follow looks for snapshots itself: drop --weights_ckpt"),
-        ("--follow run --log_dir b", PredictConfig, "--log_dir b has no effect beside --follow, which"),
-        ("--measure_time 1", InferenceConfig, "--measure_time 1 would time the typing too: .* --image_path"),
         ("--batch_size 2 --auto_resume 1 --resume_step 3", TrainConfig, "drop it or --resume_step 3$"),
         ("--auto_resume 1 --eval_only 1", TrainConfig, "--eval_only 1 does not train: drop one of them"),
-        ("--val_list v.txt", InferenceConfig, "unrecognized arguments: --val_list v.txt"),
     ],
 )  # fmt: skip
 def test_contradictions(line, config, words):
@@ -284,11 +242,6 @@ def test_flag_for_own_data_without_own_data(flag, config):
 def test_flags_that_say_custom_are_the_checked_ones():
     named = {field.name for field in dataclasses.fields(TrainConfig) if field.metadata["help"].startswith("custom")}
     assert named == set(OWN_DATA_VALUES) == set(TrainConfig.own_data_flags)
-
-
-def test_inference_takes_colours_and_ids_for_any_dataset():
-    config = parse("--database ADE --palette p.txt --label_map m.txt --image_mean 1,2,3", InferenceConfig)
-    assert (config.palette, config.label_map, config.image_mean) == ("p.txt", "m.txt", (1.0, 2.0, 3.0))
 
 
 def test_what_the_checks_let_through():

@@ -14,7 +14,7 @@ from database.errors import ImageError
 from database.images import read_label
 from database.loading import to_train_ids
 from tests.tools.toy_runs import tiny_config, toy_record
-from tools.flags.train import InferenceConfig, PredictConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction.files import PredictionWriter, results_folder
 
 IDS = np.array([[0, 1, 10], [18, 0, 255]], np.uint8)

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from model.pspnet_mg import Architecture
-from tools.flags.parsing import window_size
 from tools.flags.train import TrainConfig
+from tools.flags.values import window_size
 from tools.prediction.grid_sizes import (
     SMALLEST_SIZE,
     aligns_corners,

@@ -11,7 +11,7 @@ from database.errors import DatasetError, PaletteError
 from tests.tools.prediction.selected import own_record, write_label_map, write_palette
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.errors import FlagError
-from tools.flags.train import InferenceConfig
+from tools.flags.predict import InferenceConfig
 from tools.prediction import selection
 
 pytestmark = pytest.mark.usefixtures("unchecked_data_folders")

@@ -12,7 +12,8 @@ from tests.tools.prediction.selected import own_record, record_with, val_names, 
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.errors import FlagError
 from tools.flags.chosen_dataset import training_dataset
-from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
+from tools.flags.train import TrainConfig
 from tools.prediction import selection
 from tools.runs.holdout import with_holdout
 from tools.runs.record import ModelRecord

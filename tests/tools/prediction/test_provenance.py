@@ -13,7 +13,7 @@ import pytest
 from database.layouts import Sample
 from tests.tools.toy_runs import tiny_config, toy_record, write_checkpoint
 from tools.errors import ResultsFolderError
-from tools.flags.train import InferenceConfig, PredictConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction.provenance import Provenance, folder_for, provenance_of, require_folder, set_results_aside
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord

@@ -10,7 +10,7 @@ from model.pspnet_mg import Architecture
 from tests.tools.prediction.selected import record_with, write_foreign
 from tests.tools.toy_runs import tiny_config, toy_record, write_checkpoint
 from tools.errors import CheckpointError, FlagError
-from tools.flags.train import InferenceConfig, PredictConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction import selection
 
 pytestmark = pytest.mark.usefixtures("unchecked_data_folders")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.tools.toy_runs import tiny_config, toy_record
-from tools.flags.train import InferenceConfig, PredictConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction import selection
 from tools.prediction.predictor import TowerPredictor
 

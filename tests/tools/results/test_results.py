@@ -16,6 +16,7 @@ import pytest
 
 from tests.tools.command_lines import refusal
 from tools.errors import FlagError
+from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.prediction import score_files
 from tools.results import __main__ as results
@@ -23,7 +24,6 @@ from tools.results import runs as result_runs
 from tools.results.__main__ import ResultsConfig
 from tools.results.runs import Run, Score, find_runs
 from tools.results.tables import (
-    NO_PROPERTY,
     csv_of,
     differing_flags,
     differing_settings,
@@ -33,7 +33,6 @@ from tools.results.tables import (
     text_of,
 )
 from tools.runs import origin as run_origin
-from tools.runs.agreement import FREE_ON_RESUME
 
 
 def _write(path, values) -> None:
@@ -99,10 +98,8 @@ def test_flags_that_tell_runs_apart(folders):
 
 def test_flags_that_are_no_property_of_a_run():
     """A flag that a resumed run may change is no property of it, unless it says what was scored or for how long."""
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert known >= NO_PROPERTY
     said = {"fine_tune_filename", "train_max_iter", "test_image_size", "mirror", "val_list", "test_list"}
-    assert said == FREE_ON_RESUME - NO_PROPERTY
+    assert said == set(flags_where(TrainConfig, resume="free", shown=True))
 
 
 def run_at(log: Path, name: str, seed: int, uuid: str | None, **flags) -> Path:

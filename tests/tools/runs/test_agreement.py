@@ -11,7 +11,8 @@ import pytest
 from database.datasets import custom_dataset, find_samples, get_dataset
 from tests.tools.toy_runs import NETWORK, tiny_config
 from tools.errors import FlagError
-from tools.flags.train import PredictConfig, TrainConfig
+from tools.flags.predict import PredictConfig
+from tools.flags.train import TrainConfig
 from tools.runs.agreement import check_same_classes, check_same_network, check_same_run
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, run_folder

@@ -11,7 +11,7 @@ import pytest
 from tests.tools.snapshot_folders import flip, write
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.errors import CheckpointError, FlagError, RecordError
-from tools.flags.train import InferenceConfig, PredictConfig
+from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction.selection import record_of_checkpoint
 from tools.runs.chosen_checkpoint import choose_checkpoint
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from database.layouts import Sample
+from tests.tools.command_lines import parse
 from tests.tools.left_runs import TOY, chosen, config_in, identity_of, leave_run, samples_in
 from tests.tools.toy_runs import write_checkpoint
 from tools.errors import CheckpointError, ClassWeightsError
@@ -148,3 +149,22 @@ def test_checkpoint_to_start_from(tmp_path, samples):
     assert identity_of(config, samples).digest != known
     with pytest.raises(CheckpointError, match="absent.ckpt"):
         identity_of(dataclasses.replace(config, fine_tune_filename="absent.ckpt"), samples)
+
+
+# Runs on disk are found by these digits: a change leaves them without a command that resumes them.
+DIGESTS = {
+    "": "ec598658",
+    "--lrn_rate 0.1 --seed 3": "8aaa731c",
+    "--train_max_iter 5 --batch_size 4 --gpu_num 2": "ea36d6d1",
+    "--decoder c1 --network resnet_v1_18 --color_switch 1": "4db5cc95",
+    "--dynamic_size 1 --random_rotate 0 --gpu_num 4": "c371efb3",
+    "--loss_type ohem --deterministic 1 --poly_lr 0 --lr_step 3,4": "896958e9",
+    "--keep 2 --val_every 3 --test_image_size 320 --save_memory 1 --on_nan rollback": "ec598658",
+    "--upsample_input 2 --class_weights median_freq --bn_decay 0.5": "cc0f0a89",
+}
+
+
+@pytest.mark.parametrize("line", DIGESTS)
+def test_digests_stay_as_they_are(line):
+    config = parse(f"--database Toy --fine_tune_filename none --weight_decay_mode 0 {line}")
+    assert RunIdentity.of_command(config, TOY, None).digest == DIGESTS[line]

@@ -18,7 +18,7 @@ from tests.tools.toy_runs import smallest_config
 from tools.checkpoints.find import newest_first
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import checkpoint_step
-from tools.flags.train import LATEST
+from tools.flags.choices import LATEST
 from tools.prediction.metrics import ConfusionMatrix
 from tools.prediction.score_files import RecordedScore, is_scored, scores_path, snapshot_header
 from tools.runs.folder import RunFolder, run_folder

@@ -22,7 +22,8 @@ from tests.tools.snapshot_folders import run_with
 from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, smallest_config, tensors_in, toy_record, train_with
 from tests.tools.training.trainers import trainer_of
 from tools.errors import DivergedError, RecordError
-from tools.flags.train import LATEST, TrainConfig
+from tools.flags.choices import LATEST
+from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
 from tools.training import run as training_run

@@ -16,7 +16,7 @@ from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, save_as, vi
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
 from tests.tools.training.trainers import trainer_of
 from tools.errors import OutputError
-from tools.flags.train import LATEST
+from tools.flags.choices import LATEST
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
 

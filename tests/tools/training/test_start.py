@@ -28,7 +28,8 @@ from tests.tools.toy_runs import (
 )
 from tools.download.sources import Source, find_source
 from tools.errors import CheckpointError, FlagError
-from tools.flags.train import NETWORKS, TrainConfig
+from tools.flags.choices import NETWORKS
+from tools.flags.train import TrainConfig
 from tools.prediction.provenance import Provenance
 from tools.runs.folder import run_folder
 from tools.runs.record import ModelRecord

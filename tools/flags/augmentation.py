@@ -1,0 +1,53 @@
+"""Flags of train.py on how training images are changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tools.flags.choices import UPSAMPLINGS
+from tools.flags.definition import flag
+from tools.flags.values import whole_numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationFlags:
+    """Crops, scales, colours and sizes of training images."""
+
+    train_image_size: int = flag(
+        480, "height and width of training crops, in pixels", group="augmentation", metavar="PIXELS", minimum=8
+    )
+    random_scale: bool = flag(True, "scale images", group="augmentation")
+    scale_min: float = flag(0.5, "smallest scale", group="augmentation", metavar="FACTOR", above=0)
+    scale_max: float = flag(2.0, "largest scale", group="augmentation", metavar="FACTOR", above=0)
+    random_mirror: bool = flag(True, "mirror images", group="augmentation")
+    random_rotate: bool = flag(True, "rotate images by -10 to 10 degrees", group="augmentation")
+    random_blur: bool = flag(True, "change brightness, saturation and contrast", group="augmentation", aliases=["blur"])
+    gaussian_blur: bool = flag(False, "blur images", group="augmentation")
+    upsample_input: int = flag(
+        1,
+        "factor by which images are enlarged before they are cropped or predicted",
+        group="augmentation",
+        choices=UPSAMPLINGS,
+        identity=False,
+        recorded="upsample_input",
+    )
+    dynamic_size: bool = flag(
+        False,
+        "train on whole images instead of crops: the short side is drawn from a list, each tower is padded to its own "
+        "size",
+        group="augmentation",
+    )
+    dynamic_short_sides: tuple[int, ...] = flag(
+        (300, 375, 450, 525, 600),
+        "short sides with --dynamic_size 1, in pixels",
+        whole_numbers,
+        group="augmentation",
+        metavar="PIXELS,...",
+    )
+    dynamic_max_size: int = flag(
+        1000,
+        "longest side with --dynamic_size 1, in pixels",
+        group="augmentation",
+        metavar="PIXELS",
+        minimum=8,
+    )

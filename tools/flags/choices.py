@@ -1,0 +1,20 @@
+"""Values that flags can take, and words that stand for a step or a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from model import choices
+from tools.flags.checks import WORDS_FOR_SNAPSHOTS
+
+NETWORKS, STRIDE_CONVENTIONS = tuple(choices.NETWORKS), tuple(choices.STRIDE_CONVENTIONS)
+RESIZE_GRIDS, FLOAT_TYPES = tuple(choices.RESIZE_GRIDS), tuple(choices.FLOAT_TYPES)
+UPSAMPLINGS = (1, 2, 3, 4)
+DEVICES = ("auto", "cpu", "gpu")
+DEVICE_HELP = "device; auto: GPUs, or the CPU if the machine has none; gpu: an error without GPUs"
+# In place of a step: that of the newest sound snapshot.
+LATEST: Literal["latest"] = "latest"
+# In place of a checkpoint: the newest run's best snapshot, or its last.
+BEST, LAST = WORDS_FOR_SNAPSHOTS
+# In the name of a run that was set aside for another of the same name.
+EARLIER_RUN = ".earlier-"

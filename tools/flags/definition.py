@@ -1,0 +1,123 @@
+"""One flag: a field of a dataclass with the flag's default, help text and properties."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from tools.flags.values import class_count, file_path, number, switch, whole_number
+
+# Groups of flags in --help, by the name that `--help GROUP` takes.
+GROUPS: Mapping[str, str] = {
+    "data": "data",
+    "network": "network",
+    "schedule": "training schedule",
+    "augmentation": "augmentation",
+    "regularization": "regularization",
+    "loss": "loss",
+    "snapshots": "snapshots and resuming",
+    "precision": "precision and memory",
+    "prediction": "prediction",
+    "measurement": "measurement",
+    "output": "output",
+}
+
+# Python's own parse functions accept more than other programs do, such as 1_000.
+_STRICT: dict[Callable[[str], Any], Callable[[str], Any]] = {int: whole_number, float: number}
+_METAVARS: dict[Callable[[str], Any], str] = {
+    whole_number: "N",
+    class_count: "N",
+    switch: "{0,1}",
+    file_path: "FILE",
+}
+# Longer lists of choices are shown after the help text, and the flag's value as NAME.
+_LONGEST_CHOICES = 24
+
+
+def flag(
+    default: Any,
+    text: str,
+    parse: Callable[[str], Any] | None = None,
+    *,
+    group: str,
+    metavar: str | None = None,
+    unset: str | None = None,
+    choices: Sequence[Any] | None = None,
+    minimum: float | None = None,
+    above: float | None = None,
+    aliases: Sequence[str] = (),
+    resume: Literal["same", "free", "content"] = "same",
+    identity: bool | None = None,
+    shown: bool | None = None,
+    recorded: str | None = None,
+) -> Any:
+    """Makes the field of a flag.
+
+    Args:
+        default: value if the flag is not given; its type selects the parse function if there is none.
+        text: help, without the default.
+        parse: makes a value from a text; raises ValueError, with what it expected.
+        group: key of `GROUPS`.
+        metavar: what stands for the value in the help, such as PIXELS; by default from `choices` or `parse`.
+        unset: what the program uses if the default is None, for the help.
+        choices: allowed values.
+        minimum, above: inclusive and exclusive lower bound.
+        aliases: other names.
+        resume: what a resumed run may change: nothing (`same`), the value (`free`), or the value as long as the files
+            or classes that it leads to stay equal (`content`).
+        identity: whether the value is compared, and hashed into the run's name, to find a run by its flags; by default
+            that of flags whose `resume` is `same`.
+        shown: whether tools.results shows the flag where runs differ in it; by default unless `resume` is `free`.
+        recorded: attribute of `ModelRecord` that holds the value, if the flag describes the network or its input.
+    """
+    if parse is None:
+        parse = switch if isinstance(default, bool) else type(default)
+    parse = _STRICT.get(parse, parse)
+    metadata = {
+        "help": text,
+        "parse": parse,
+        "group": group,
+        "metavar": metavar or _metavar(parse, choices, takes_several=isinstance(default, tuple)),
+        "unset": unset,
+        "choices": choices,
+        "minimum": minimum,
+        "above": above,
+        "aliases": tuple(aliases),
+        "resume": resume,
+        "identity": resume == "same" if identity is None else identity,
+        "shown": resume != "free" if shown is None else shown,
+        "recorded": recorded,
+        "is_path": parse is file_path,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _metavar(parse: Callable[[str], Any], choices: Sequence[Any] | None, *, takes_several: bool) -> str:
+    if choices is None:
+        return _METAVARS[parse]
+    if takes_several:
+        return "NAME,..."
+    joined = ",".join(map(str, choices))
+    return f"{{{joined}}}" if len(joined) <= _LONGEST_CHOICES else "NAME"
+
+
+def flag_properties(config: type, name: str) -> dict[str, Any]:
+    """Lists one property of every flag of a configuration, by the flag's name; see `flag` for the properties."""
+    return {field.name: field.metadata[name] for field in dataclasses.fields(config)}
+
+
+def flags_where(config: type, **properties: Any) -> tuple[str, ...]:
+    """Selects flags by their properties.
+
+    Args:
+        config: dataclass whose fields are made with `flag`.
+        properties: values that all of the selected flags have, such as resume="free".
+
+    Returns:
+        Names of flags, in the order of the fields.
+    """
+    fields = dataclasses.fields(config)
+    return tuple(
+        field.name for field in fields if all(field.metadata[name] == value for name, value in properties.items())
+    )

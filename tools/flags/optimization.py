@@ -1,0 +1,123 @@
+"""Flags of train.py on what is minimized, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.choices import OPTIMIZERS
+from tools.flags.definition import flag
+from tools.flags.names import loss_type
+from tools.flags.values import comma_separated, file_path, rising_steps, switch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFlags:
+    """Steps, batch, learning rate and optimizer."""
+
+    train_max_iter: int = flag(
+        30000,
+        "training steps",
+        group="schedule",
+        metavar="STEPS",
+        minimum=1,
+        resume="free",
+        identity=True,
+        shown=True,
+    )
+    batch_size: int = flag(2, "images per tower", group="schedule", minimum=1, identity=False)
+    gpu_num: int = flag(
+        1,
+        "number of towers, one per GPU; without GPUs, one per logical CPU device",
+        group="schedule",
+        minimum=1,
+        identity=False,
+    )
+    lrn_rate: float = flag(0.01, "initial learning rate", group="schedule", metavar="RATE", above=0)
+    poly_lr: bool = flag(True, "decrease the learning rate to 0 by the poly schedule, power 0.9", group="schedule")
+    lr_step: tuple[int, ...] | None = flag(
+        None,
+        "steps after which the learning rate is multiplied by --step_size; needs --poly_lr 0",
+        rising_steps,
+        group="schedule",
+        metavar="STEP,...",
+    )
+    step_size: float = flag(
+        0.1, "factor of the learning rate at each --lr_step", group="schedule", metavar="FACTOR", above=0
+    )
+    optimizer: str = flag("mom", "optimizer", group="schedule", choices=OPTIMIZERS)
+    momentum: float = flag(0.9, "momentum of mom and rmsp, beta1 of adam", group="schedule", metavar="FRACTION")
+    train_like_in_caffe: bool = flag(
+        False,
+        "10 times the learning rate for new weights, 20 times for their biases",
+        group="schedule",
+        aliases=["train_like_in_paper"],
+    )
+    seed: int = flag(0, "seed of initialization, order, augmentation and dropout", group="schedule", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularizationFlags:
+    """Weight decay."""
+
+    weight_decay_mode: int = flag(
+        1, "weight decay; 0: L2, 1: L2-SP, 2 and 3: norm-aware L2-SP", group="regularization", choices=(0, 1, 2, 3)
+    )
+    weight_decay_rate: float = flag(
+        0.0001, "decay rate of pre-trained layers", group="regularization", metavar="RATE", minimum=0
+    )
+    weight_decay_rate2: float = flag(
+        0.0001, "decay rate of new layers", group="regularization", metavar="RATE", minimum=0
+    )
+    consider_dilated: bool = flag(False, "decay blocks 3 and 4 at the rate of new layers", group="regularization")
+    new_layer_names: tuple[str, ...] | None = flag(
+        None,
+        "scopes of the layers that are not pre-trained",
+        comma_separated,
+        group="regularization",
+        metavar="SCOPE,...",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossFlags:
+    """Loss."""
+
+    loss_type: str = flag(
+        "normal",
+        "normal: cross-entropy, focal_<gamma>: focal loss, ohem: cross-entropy of the hard pixels only",
+        loss_type,
+        group="loss",
+        metavar="NAME",
+    )
+    ohem_threshold: float = flag(
+        0.7,
+        "pixels are hard up to this probability of their label, with --loss_type ohem",
+        group="loss",
+        metavar="FRACTION",
+        above=0,
+    )
+    ohem_min_kept: int = flag(
+        100_000,
+        "fewest pixels of a batch that count, with --loss_type ohem",
+        group="loss",
+        metavar="PIXELS",
+        minimum=1,
+    )
+    class_weights: str | None = flag(
+        None,
+        "weights of the classes in the loss: file with a number per class, or median_freq",
+        file_path,
+        group="loss",
+        unset="all equal",
+        resume="content",
+    )
+    has_aux_loss: bool = flag(
+        True, "auxiliary loss on block 3, weight 0.4; of icnet at 1/8 and 1/16, weights 0.4 and 0.16", group="loss"
+    )
+    upsample_logits: bool | None = flag(
+        None,
+        "1: enlarge logits to the size of the labels, 0: shrink labels to the size of the logits",
+        switch,
+        group="loss",
+        unset="1, or 0 with --decoder icnet",
+    )

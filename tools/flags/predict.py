@@ -1,0 +1,185 @@
+"""Flags of predict.py and inference.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from model.choices import DECODERS
+from tools.errors import FlagError
+from tools.flags.checks import (
+    UNUSED_IN_INFERENCE,
+    UNUSED_IN_PREDICTION,
+    Unused,
+    check_own_data_flags,
+    refuse_unused,
+)
+from tools.flags.choices import (
+    BEST,
+    DEVICE_HELP,
+    DEVICES,
+    FLOAT_TYPES,
+    LAST,
+    NETWORKS,
+    RESIZE_GRIDS,
+    STRIDE_CONVENTIONS,
+    UPSAMPLINGS,
+)
+from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
+from tools.flags.definition import flag
+from tools.flags.help import Program
+from tools.flags.running import ScreenFlags
+from tools.flags.values import (
+    file_path,
+    switch,
+    window_size,
+)
+
+_RECORDED = "as recorded beside the checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig(ScreenFlags, ClassFlags):
+    """Flags that predict.py and inference.py share; what is None is read from the record beside the checkpoint."""
+
+    database: str | None = flag(  # type: ignore[assignment]
+        None, "dataset", str, group="data", unset=_RECORDED, choices=DATABASES
+    )
+    network: str | None = flag(None, "encoder", str, group="network", unset=_RECORDED, choices=NETWORKS)
+    decoder: str | None = flag(
+        None, "decoder, the head of the network", str, group="network", unset=_RECORDED, choices=DECODERS
+    )
+    weights_ckpt: str | None = flag(
+        None,
+        "checkpoint, or a run, whose best snapshot is used, or its last if it kept no best; "
+        f"{BEST} or {LAST}: that snapshot of the newest run in --log_dir",
+        file_path,
+        group="network",
+        unset="the newest run in --log_dir",
+    )
+    log_dir: str = flag("./log", "folder of all runs", file_path, group="network", metavar="FOLDER")
+    color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch, group="network", unset=_RECORDED)
+    three_convs_beginning: bool | None = flag(
+        None,
+        "three 3x3 convolutions at the beginning instead of one 7x7",
+        switch,
+        group="network",
+        unset=_RECORDED,
+        aliases=["structure_in_paper"],
+    )
+    stride_convention: str | None = flag(
+        None, "layers that have stride and dilation", str, group="network", unset=_RECORDED, choices=STRIDE_CONVENTIONS
+    )
+    resize_grid: str | None = flag(
+        None, "grid of bilinear upsampling", str, group="network", unset=_RECORDED, choices=RESIZE_GRIDS
+    )
+    test_image_size: int | None = flag(
+        None,
+        "height and width of windows, in pixels; 0: whole images",
+        window_size,
+        group="prediction",
+        metavar="PIXELS",
+        unset=_RECORDED,
+    )
+    upsample_input: int | None = flag(
+        None,
+        "factor by which images are enlarged before prediction; results keep the size of the image",
+        int,
+        group="prediction",
+        unset=_RECORDED,
+        choices=UPSAMPLINGS,
+    )
+    mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
+    ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
+    windows_per_batch: int = flag(4, "windows that the network processes at a time", group="prediction", minimum=1)
+    float_type: str = flag(
+        "auto",
+        "type of activations: float32, float16 or bfloat16; auto: bfloat16 if the hardware multiplies it, "
+        "otherwise float32",
+        group="precision",
+        choices=("auto", *FLOAT_TYPES),
+    )
+    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES)
+    coloring: bool = flag(True, "write colour images and overlays", group="output")
+    measure_time: bool = flag(False, "log and write the time per image, without the first", group="output")
+    output_dir: str | None = flag(
+        None,
+        "folder for the results",
+        file_path,
+        group="output",
+        metavar="FOLDER",
+        unset="below ./<split>_set, in inference.py ./inference_set",
+    )
+
+    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_PREDICTION
+
+    def __post_init__(self) -> None:
+        if self.database is not None:
+            check_own_data_flags(self, self.database, "--database is")
+        refuse_unused(self, self.unused)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(FileFlags, WeightsConfig):
+    """Flags of predict.py."""
+
+    mode: str = flag("val", "split to predict", group="data", choices=("val", "test", "train"), aliases=["test_subset"])
+    test_max_iter: int | None = flag(
+        None, "number of images to predict", int, group="data", unset="all of the split", minimum=1
+    )
+    follow: str | None = flag(
+        None,
+        "folder of a run: score every snapshot as it appears, until the run's last",
+        file_path,
+        group="network",
+        metavar="FOLDER",
+    )
+    gpu_num: int = flag(1, "number of devices that the images are distributed over", group="precision", minimum=1)
+    save_prediction: bool = flag(True, "write label ids", group="output")
+    server_zip: bool = flag(
+        False, "Cityscapes: also pack the label ids into a zip file for its evaluation server", group="output"
+    )
+
+    program: ClassVar[Program] = Program(
+        "python predict.py",
+        "[--weights_ckpt FILE] [--mode SPLIT]",
+        (
+            "--weights_ckpt best --ms 1",
+            "--weights_ckpt log/Cityscapes/my_run --mode test --server_zip 1",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.follow is not None and self.weights_ckpt is not None:
+            raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
+        if self.server_zip:
+            self._check_server_zip()
+
+    def _check_server_zip(self) -> None:
+        if not self.save_prediction:
+            raise FlagError("--server_zip 1 packs the label ids that --save_prediction 0 leaves unwritten: drop one")
+        if self.test_max_iter is not None:
+            raise FlagError(f"--server_zip 1 needs the whole split: drop --test_max_iter {self.test_max_iter}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig(WeightsConfig):
+    """Flags of inference.py."""
+
+    image_path: str | None = flag(
+        None, "image, or folder of images", file_path, group="data", unset="the program asks for paths"
+    )
+
+    program: ClassVar[Program] = Program(
+        "python inference.py",
+        "[--image_path FILE] [--weights_ckpt FILE]",
+        ("--image_path street.png", "--image_path photos --weights_ckpt log/Cityscapes/my_run --ms 1"),
+    )
+    own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
+    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_INFERENCE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.measure_time and self.image_path is None:
+            raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")

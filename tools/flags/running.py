@@ -1,0 +1,139 @@
+"""Flags of train.py on how a run is saved, resumed, computed, scored and logged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
+from tools.flags.definition import flag
+from tools.flags.values import file_path, step_or_latest, window_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotFlags:
+    """When snapshots are saved, and from which a run is resumed."""
+
+    snapshot: int = flag(15000, "steps between snapshots", group="snapshots", metavar="STEPS", minimum=1, resume="free")
+    snapshot_minutes: float = flag(
+        10.0,
+        "minutes after the last snapshot when another is saved; 0: never",
+        group="snapshots",
+        metavar="MINUTES",
+        minimum=0,
+        resume="free",
+    )
+    save_first_iteration: bool = flag(False, "save a snapshot before the first step", group="snapshots", resume="free")
+    keep: int = flag(5, "number of newest snapshots to keep", group="snapshots", minimum=1, resume="free")
+    val_every: int | None = flag(
+        None,
+        "steps between snapshots that are scored; the best is copied to the folder best of the run",
+        int,
+        group="snapshots",
+        metavar="STEPS",
+        unset="only the last is scored",
+        minimum=1,
+        resume="free",
+    )
+    resume_step: int | Literal["latest"] | None = flag(
+        None,
+        f"resume from this run's snapshot of that step; {LATEST}: from its newest intact one",
+        step_or_latest,
+        group="snapshots",
+        metavar="STEP",
+        resume="free",
+    )
+    auto_resume: bool = flag(
+        False,
+        "resume from this run's newest intact snapshot, or start the run if there is none",
+        group="snapshots",
+        resume="free",
+    )
+    on_nan: str = flag(
+        "stop",
+        "on NaN or Inf; rollback: load the last intact snapshot and halve the learning rate, at most three times",
+        group="snapshots",
+        choices=("stop", "rollback"),
+        resume="free",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionFlags:
+    """Device, precision and memory."""
+
+    float_type: str = flag(
+        "32", "type of activations: float32, float16 or bfloat16", group="precision", choices=FLOAT_TYPES
+    )
+    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES, resume="free")
+    deterministic: bool = flag(
+        False, "bitwise-reproducible training on one machine (CPU only)", group="precision", shown=False
+    )
+    save_memory: bool = flag(
+        False,
+        "compute the encoder's activations again in the backward pass instead of keeping them",
+        group="precision",
+        resume="free",
+    )
+    checkpoint_units: int = flag(
+        2,
+        "keep activations only every N residual units, with --save_memory 1",
+        group="precision",
+        minimum=1,
+        resume="free",
+    )
+    log_memory: bool = flag(
+        False, "log the peak of memory after two steps and at the end", group="precision", resume="free"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringFlags:
+    """How snapshots are scored."""
+
+    eval_only: bool = flag(
+        False,
+        "score this run's last snapshot, or that of --resume_step, without training",
+        group="prediction",
+        resume="free",
+    )
+    test_image_size: int = flag(
+        480,
+        "height and width of validation windows, in pixels; 0: whole images",
+        window_size,
+        group="prediction",
+        metavar="PIXELS",
+        resume="free",
+        shown=True,
+    )
+    mirror: bool = flag(
+        True,
+        "average with the prediction for the mirrored image",
+        group="prediction",
+        resume="free",
+        shown=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenFlags:
+    """What the three scripts print."""
+
+    quiet: bool = flag(False, "print warnings and the result only", group="output", resume="free")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFlags(ScreenFlags):
+    """What a run writes, and where."""
+
+    log_dir: str = flag("./log", "folder of all runs", file_path, group="output", metavar="FOLDER", resume="free")
+    run_name: str | None = flag(
+        None,
+        "name of the run's folder",
+        str,
+        group="output",
+        metavar="NAME",
+        unset="main flags and a checksum of everything that changes the weights",
+        resume="free",
+    )
+    show_period: int = flag(20, "steps between summaries", group="output", metavar="STEPS", minimum=1, resume="free")

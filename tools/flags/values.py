@@ -1,0 +1,129 @@
+"""What a flag's text on the command line is parsed into: numbers, lists, paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from database.path_spellings import path_as_given
+
+
+def switch(text: str) -> bool:
+    """0 or 1."""
+    if text not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+def whole_number(text: str) -> int:
+    """A whole number, of digits alone: Python takes 1_00 for 100, and no other program does."""
+    try:
+        return int(_without_underscores(text))
+    except ValueError as error:
+        raise ValueError("a whole number") from error
+
+
+def number(text: str) -> float:
+    """A number as Python writes it, without underscores."""
+    try:
+        return float(_without_underscores(text))
+    except ValueError as error:
+        raise ValueError("a number") from error
+
+
+def _without_underscores(text: str) -> str:
+    if "_" in text:
+        raise ValueError(text)
+    return text
+
+
+def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any, ...]:
+    """Numbers separated by commas; ValueError with what was expected where one is none."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(expected) from error
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers above 0, separated by commas."""
+    expected = "whole numbers above 0, separated by commas"
+    numbers = _numbers(text, whole_number, expected)
+    if min(numbers) < 1:
+        raise ValueError(expected)
+    return numbers
+
+
+def rising_steps(text: str) -> tuple[int, ...]:
+    """Step numbers above 0 that rise, separated by commas."""
+    expected = "steps above 0 that rise, separated by commas"
+    steps = _numbers(text, whole_number, expected)
+    if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
+        raise ValueError(expected)
+    return steps
+
+
+def step_or_latest(text: str) -> int | str:
+    """A number of steps, or `latest`."""
+    if text != "latest" and not text.isdecimal():
+        raise ValueError("a step, 0 or above, or latest")
+    return text if text == "latest" else int(text)
+
+
+def window_size(text: str) -> int:
+    """A height and width of 8 or more, or 0."""
+    expected = "a size of 8 or more, or 0 for whole images"
+    try:
+        size = whole_number(text)
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if size != 0 and size < 8:
+        raise ValueError(expected)
+    return size
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """One or more names, separated by commas."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("one or more names, separated by commas")
+    return names
+
+
+def file_path(text: str) -> str:
+    """A file or folder, as `database.path_spellings.path_as_given` understands it; ValueError where it is none."""
+    return path_as_given(text)
+
+
+def class_count(text: str) -> int:
+    """A number of classes, 2 or more."""
+    count = whole_number(text)
+    if count < 2:
+        raise ValueError(
+            "2 or more: what is around the objects is a class of its own, so that objects of one kind are 2 classes, "
+            "ids 0 and 1 in the label files"
+        )
+    return count
+
+
+def ignored_id(text: str) -> int:
+    """An id in label files, 0 or above."""
+    label_id = whole_number(text)
+    if label_id < 0:
+        raise ValueError(
+            f"an id of a label file, 0 or above: its pixels have no sign and hold {label_id} as {label_id % 256}"
+            + (", which is ignored without this flag: drop it" if label_id == -1 else "")
+        )
+    return label_id
+
+
+def mean_color(text: str) -> tuple[float, float, float]:
+    """Red, green and blue in 0..255, separated by commas; ValueError for fractions of 1, with what they mean."""
+    expected = "three numbers in 0..255, separated by commas"
+    values = _numbers(text, number, expected)
+    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+        raise ValueError(expected)
+    if 0 < max(values) <= 1:
+        scaled = ",".join(f"{255 * value:g}" for value in values)
+        raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
+    return values[0], values[1], values[2]
