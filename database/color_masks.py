@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
 
+_BLACK = (0, 0, 0)
 _PARTS_OF_NAME = 3  # of a path, from its end, in which the name of a format is looked for
 
 
@@ -69,7 +70,8 @@ class ColorTable:
         """Checks that the colour table of a palette image does not contradict reading the image by its indices.
 
         Tables that are a grey ramp (index i has the colour i i i), or that have a single colour for several indices
-        that occur, say nothing about the indices. A warning, once, tells of colours that are not in the palette.
+        that occur, say nothing about the indices. Nor does an ignored index that is black, or that has the colour of a
+        class whose own index has it too. A warning, once, tells of colours that are not in the palette.
 
         Args:
           path: of the label file, for messages.
@@ -84,18 +86,25 @@ class ColorTable:
         if is_grey_ramp(colors) or _is_of_one_color(colors, used):
             return
         for index in used:
-            if index < len(colors) and self._contradicts(index, colors[index]):
+            if index < len(colors) and self._contradicts(index, colors):
                 raise DatasetError(self._contradiction(path, index, colors[index]))
         for index in used:
             if index < len(colors) and colors[index] not in self.ids and self._is_class(index):
                 self._tell_unknown_color(path, index, colors[index])
                 return
 
-    def _contradicts(self, index: int, color: Color) -> bool:
+    def _contradicts(self, index: int, colors: Sequence[Color]) -> bool:
+        color = colors[index]
         if color not in self.ids:
             return False
         classes = self.repeated.get(color) or {self._class_of(self.ids[color])}
-        return self._class_of(index) not in classes
+        if self._class_of(index) in classes:
+            return False
+        # An ignored index often has the black that fills a table up, or repeats the colour of a class.
+        is_repetition = color == _BLACK or any(
+            other == color and self._class_of(place) in classes for place, other in enumerate(colors)
+        )
+        return self._is_class(index) or not is_repetition
 
     def _class_of(self, file_id: int) -> int:
         """The training id; for an id that the label map does not know, a negative number of its own."""
@@ -198,7 +207,7 @@ def segments_hint(path: str) -> str | None:
 def is_grey_ramp(table: Sequence[Color]) -> bool:
     """Whether index i has the colour i i i, but for black entries that fill the table up at its end."""
     colors = list(table)
-    while colors and colors[-1] == (0, 0, 0):
+    while colors and colors[-1] == _BLACK:
         colors.pop()
     return len(colors) > 1 and all(color == (index,) * 3 for index, color in enumerate(colors))
 

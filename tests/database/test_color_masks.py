@@ -156,6 +156,36 @@ def test_colours_of_ignored_indices_need_not_be_in_the_palette(tmp_path, caplog)
     assert not caplog.records
 
 
+BLACK_FIRST = ((0, 0, 0), (128, 0, 0), (255, 255, 255))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [*BLACK_FIRST, *[(0, 0, 0)] * 253],
+        [*BLACK_FIRST, *[(0, 0, 0)] * 252, (255, 255, 255)],
+        [*BLACK_FIRST, *[(9, 9, 9)] * 252, (128, 0, 0)],
+    ],
+    ids=["filled up with black", "white at the end", "a class's colour at the end"],
+)
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_an_ignored_index_may_have_the_colour_of_a_class(tmp_path, table, suffix, caplog):
+    """As `putpalette(table + [0] * (768 - len(table)))` leaves index 255 black, which is the first class."""
+    ids = IDS.copy()
+    ids[0], ids[1, :3] = 255, (0, 1, 2)
+    indexed(ids, table).save(tmp_path / f"a{suffix}")
+    colors = color_table("p.txt", BLACK_FIRST, [], {0: 0, 1: 1, 2: 2, 255: 255})
+    np.testing.assert_array_equal(read_label(str(tmp_path / f"a{suffix}"), colors=colors), ids)
+    assert not caplog.records
+
+
+def test_an_index_of_a_class_that_is_black_contradicts(tmp_path):
+    indexed(IDS, [BLACK_FIRST[0], BLACK_FIRST[1], *[(0, 0, 0)] * 254]).save(tmp_path / "a.png")
+    colors = color_table("p.txt", BLACK_FIRST, [], {0: 0, 1: 1, 2: 2, 255: 255})
+    with pytest.raises(DatasetError, match="index 2 the colour 0 0 0, which p.txt gives to id 0"):
+        read_label(str(tmp_path / "a.png"), colors=colors)
+
+
 def test_indices_of_the_same_class_by_the_label_map_are_no_contradiction(tmp_path):
     label_map = {5: 0, 6: 0, 7: 1, 0: 255}
     colors = color_table("p.txt", COLORS[:2], [(1, 1, 1)], label_map)
