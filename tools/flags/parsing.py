@@ -296,7 +296,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     in_file = parser.given
     values = {**in_file, **on_line}
     values.pop(_CONFIG, None)
-    return without_unused(config(**values), on_line.keys(), in_file.keys() - on_line.keys())
+    return without_unused(config(**values), values.keys())
 
 
 def _switches(config: type) -> set[str]:

@@ -245,7 +245,6 @@ def test_custom_data_flags():
         ("--follow run --log_dir b", PredictConfig, "--log_dir b has no effect beside --follow, which"),
         ("--measure_time 1", InferenceConfig, "--measure_time 1 would time the typing too: .* --image_path"),
         ("--batch_size 2 --auto_resume 1 --resume_step 3", TrainConfig, "drop it or --resume_step 3$"),
-        ("--auto_resume 1 --eval_only 1", TrainConfig, "--eval_only 1 does not train: drop one of them"),
         ("--val_list v.txt", InferenceConfig, "unrecognized arguments: --val_list v.txt"),
     ],
 )  # fmt: skip
