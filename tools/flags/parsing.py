@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -12,6 +13,8 @@ from tools.errors import FlagError
 from tools.flags.checks import without_unused
 from tools.flags.config_file import config_arguments
 from tools.flags.names import suggested_flag, understood_flag, understood_value
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config")
 
@@ -162,22 +165,23 @@ def flag(
     return dataclasses.field(default=default, metadata={**metadata, "aliases": tuple(aliases)})
 
 
-class _GivenOnce(argparse.Action):
-    """Stores a value, and refuses another one for the same flag, of which argparse would take the last."""
+class _LastGiven(argparse.Action):
+    """Stores a value. Where a flag is given again with another one, the last counts, and a line in the log says so."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         if isinstance(parser, OneLineParser):
-            before = parser.given.setdefault(self.dest, values)
+            before = parser.given.get(self.dest, values)
             if before != values:
-                told = f"given twice, with {_shown(before)} and {_shown(values)}: keep one of them"
-                raise argparse.ArgumentError(self, told)
+                name = "/".join(self.option_strings) or self.dest
+                logger.info("%s is given twice, with %s and %s: the last counts", name, _shown(before), _shown(values))
+            parser.given[self.dest] = values
         setattr(namespace, self.dest, values)
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Raises FlagError where argparse would print its usage and exit, or take the last of two values.
+    """Raises FlagError where argparse would print its usage and exit, and logs which of two values it takes.
 
     Attributes:
         given: what the line that was parsed last gives, by what it sets.
@@ -187,7 +191,7 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.given: dict[str, Any] = {}
         for action in (None, "store"):
-            self.register("action", action, _GivenOnce)
+            self.register("action", action, _LastGiven)
 
     def error(self, message: str) -> NoReturn:
         shown = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
@@ -279,8 +283,8 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         description: for --help.
 
     Raises:
-        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values, or
-            flags that contradict each other or would do nothing.
+        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice in the file, or flags
+            that contradict each other or would do nothing.
         SystemExit: after --help.
     """
     parser = _parser(config, description)

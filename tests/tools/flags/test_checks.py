@@ -28,6 +28,7 @@ from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import mean_color
 from tools.flags.train import InferenceConfig, PredictConfig, TrainConfig
 from tools.runs.agreement import FREE_ON_RESUME, NETWORK_FLAGS
+from tools.runtime.stop_requests import going_on
 from tools.training.identity import FLAGS_IN_IDENTITY
 from tools.training.samples import validation_samples
 
@@ -180,6 +181,18 @@ def test_the_command_of_training_scores(caplog):
     assert caplog.messages == [
         f"{ignored}--auto_resume, --val_every, --keep, --save_memory, --lrn_rate, --train_max_iter"
     ]
+
+
+@pytest.mark.parametrize("given", ["", "--resume_step 4 ", "--resume_step latest "])
+def test_the_step_that_a_stopped_run_names_may_be_added_to_its_flags(given, caplog):
+    """It counts, whatever step the command went on from; with --auto_resume 1 nothing is to be added."""
+    caplog.set_level("INFO")
+    told = going_on(9)
+    [advised] = re.findall(r"--resume_step \d+", told)
+    assert parse(f"--seed 3 {given}{advised}") == TrainConfig(seed=3, resume_step=9)
+    assert len(caplog.messages) == bool(given)
+    assert told.endswith("(with --auto_resume 1, the same command goes on)")
+    assert parse("--seed 3 --auto_resume 1").auto_resume
 
 
 def test_a_file_of_flags_serves_training_and_scoring(tmp_path, caplog):

@@ -78,7 +78,7 @@ def interrupted(told) -> int:
         with stopping_at_warnings(told):
             raise KeyboardInterrupt
 
-    return run_script(main, [], ())
+    return run_script(main, [])
 
 
 def test_line_of_a_run_that_was_interrupted(folder, capsys):
@@ -94,5 +94,5 @@ def test_the_inner_block_tells(capsys):
         with stopping_at_warnings("outside"), stopping_at_warnings("in scoring"):
             signal.raise_signal(signal.SIGINT)
 
-    assert run_script(main, [], ()) == 130
+    assert run_script(main, []) == 130
     assert capsys.readouterr().err == "interrupted in scoring\n"
