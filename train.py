@@ -59,7 +59,7 @@ def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     data = None if samples is None else DataChecksums.of(samples, data_dir)
     held_out_data = DataChecksums.of(held_out, data_dir)
     folder = choose_run(config, dataset, data)
-    goes_on = config.resume_step is not None or config.auto_resume
+    goes_on = not config.eval_only and (config.auto_resume or config.resume_step is not None)
     run_so_far.is_in(folder, goes_on=goes_on, is_scored=config.eval_only)
     logger.info("run: %s", folder.path)
     trained = None

@@ -187,7 +187,7 @@ def test_inference_in_own_colours(main, place, monkeypatch, tmp_path, capsys):
     capsys.readouterr()
     Path("colours.txt").write_text("0 0 0\n")
     assert main("inference", *flags, "--palette", "colours.txt") == 2
-    assert "colours.txt: found 1 colours, expected 19" in the_error(capsys.readouterr().err)
+    assert "colours.txt: found 1 colour, expected 19" in the_error(capsys.readouterr().err)
 
 
 def test_record_with_an_unknown_network(main, place, monkeypatch, tmp_path, capsys):
