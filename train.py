@@ -37,7 +37,8 @@ def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
 
     data = run.read_data(config)  # samples of the training and validation splits
     folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
-    run_so_far.is_in(folder, goes_on=config.resume_step is not None or config.auto_resume or config.eval_only)
+    goes_on = not config.eval_only and (config.auto_resume or config.resume_step is not None)
+    run_so_far.is_in(folder, goes_on=goes_on, is_scored=config.eval_only)
     trained = None
     with run.locked(config, folder):
         if not config.eval_only:

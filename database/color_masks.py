@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,23 @@ logger = logging.getLogger(__name__)
 
 Color = tuple[int, int, int]
 
+_BLACK = (0, 0, 0)
+_MOST_VERDICTS = 256  # an optimizer may write a table for each file
 _PARTS_OF_NAME = 3  # of a path, from its end, in which the name of a format is looked for
+
+
+class _TableVerdict(NamedTuple):
+    """What the colour table of a palette image says.
+
+    Attributes:
+      colors: by index.
+      contradicting: indices that have the colour of another class.
+      unknown: indices of classes whose colour is not in the palette.
+    """
+
+    colors: Sequence[Color]
+    contradicting: frozenset[int]
+    unknown: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,7 @@ class ColorTable:
     repeated: Mapping[Color, frozenset[int]] = field(default_factory=dict)
     label_map: Mapping[int, int] = field(default_factory=dict)
     _told: list[str] = field(default_factory=list, compare=False, repr=False)
+    _verdicts: dict[bytes, _TableVerdict] = field(default_factory=dict, compare=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def read(self, path: str, rgb: np.ndarray) -> np.ndarray:
@@ -65,37 +83,62 @@ class ColorTable:
             raise DatasetError(self._unknown(path, rgb, unknown))
         return ids[found]
 
-    def check_indices(self, path: str, indices: np.ndarray, table: Sequence[int]) -> None:
+    def check_indices(self, path: str, table: Sequence[int], used: Callable[[], Sequence[int]]) -> None:
         """Checks that the colour table of a palette image does not contradict reading the image by its indices.
 
         Tables that are a grey ramp (index i has the colour i i i), or that have a single colour for several indices
-        that occur, say nothing about the indices. A warning, once, tells of colours that are not in the palette.
+        that occur, say nothing about the indices. Nor does an ignored index that is black, or that has the colour of a
+        class whose own index has it too. A warning, once, tells of colours that are not in the palette.
 
         Args:
           path: of the label file, for messages.
-          indices: uint8 [H, W].
           table: the colours of the file, red, green and blue of index 0, then of index 1, and so on.
+          used: finds the indices that occur, rising; called only if the table says something about some index.
 
         Raises:
           DatasetError: an index that occurs has the colour of another class than that of the index as an id.
         """
-        colors: list[Color] = list(zip(table[0::3], table[1::3], table[2::3], strict=False))
-        used = np.flatnonzero(np.bincount(indices.ravel(), minlength=1)).tolist()
-        if is_grey_ramp(colors) or _is_of_one_color(colors, used):
+        verdict = self._verdict(bytes(table))
+        if not (verdict.contradicting or (verdict.unknown and not self._told)):
             return
-        for index in used:
-            if index < len(colors) and self._contradicts(index, colors[index]):
-                raise DatasetError(self._contradiction(path, index, colors[index]))
-        for index in used:
-            if index < len(colors) and colors[index] not in self.ids and self._is_class(index):
-                self._tell_unknown_color(path, index, colors[index])
+        indices = used()
+        if _is_of_one_color(verdict.colors, indices):
+            return
+        for index in indices:
+            if index in verdict.contradicting:
+                raise DatasetError(self._contradiction(path, index, verdict.colors[index]))
+        for index in indices:
+            if index in verdict.unknown:
+                self._tell_unknown_color(path, index, verdict.colors[index])
                 return
 
-    def _contradicts(self, index: int, color: Color) -> bool:
+    def _verdict(self, table: bytes) -> _TableVerdict:
+        """What a colour table says about its indices; kept, since files of one dataset mostly share a table."""
+        known = self._verdicts.get(table)
+        if known is not None:
+            return known
+        colors: list[Color] = list(zip(table[0::3], table[1::3], table[2::3], strict=False))
+        contradicting = unknown = frozenset[int]()
+        if not is_grey_ramp(colors):
+            contradicting = frozenset(index for index in range(len(colors)) if self._contradicts(index, colors))
+            unknown = frozenset(i for i, color in enumerate(colors) if color not in self.ids and self._is_class(i))
+        if len(self._verdicts) >= _MOST_VERDICTS:
+            self._verdicts.clear()
+        return self._verdicts.setdefault(table, _TableVerdict(colors, contradicting, unknown))
+
+    def _contradicts(self, index: int, colors: Sequence[Color]) -> bool:
+        color = colors[index]
         if color not in self.ids:
             return False
         classes = self.repeated.get(color) or {self._class_of(self.ids[color])}
-        return self._class_of(index) not in classes
+        if self._class_of(index) in classes:
+            return False
+        if self._is_class(index):
+            return True
+        # An ignored index often has the black that fills a table up, or repeats the colour of a class.
+        return color != _BLACK and not any(
+            other == color and self._class_of(place) in classes for place, other in enumerate(colors)
+        )
 
     def _class_of(self, file_id: int) -> int:
         """The training id; for an id that the label map does not know, a negative number of its own."""
@@ -198,7 +241,7 @@ def segments_hint(path: str) -> str | None:
 def is_grey_ramp(table: Sequence[Color]) -> bool:
     """Whether index i has the colour i i i, but for black entries that fill the table up at its end."""
     colors = list(table)
-    while colors and colors[-1] == (0, 0, 0):
+    while colors and colors[-1] == _BLACK:
         colors.pop()
     return len(colors) > 1 and all(color == (index,) * 3 for index, color in enumerate(colors))
 

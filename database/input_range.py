@@ -20,6 +20,7 @@ _DARK = 0.25
 _FAR_ABOVE = 1000
 
 _ADVICE = "say with --input_range which number is white"
+_ADVICE_FOR_LATER = "when the images are used, say with --input_range, a flag of train.py, which number is white"
 _REPLACE = "replace them in the file, by 0 where there is no data, and let the label ignore such pixels"
 
 
@@ -66,13 +67,13 @@ class InputRange:
         if largest > _FAR_ABOVE * white or smallest < -white:
             far = (numbers > _FAR_ABOVE * white) | (numbers < -white)
             told = f"{kind}, {_counted(numbers, far)}, expected {shown}"
-            return f"{told}: {_REPLACE}; or, if these are brightness, {_ADVICE}"
+            return f"{told}: {_REPLACE}; or, if these are brightness, {self._advice}"
         if smallest < 0 and largest <= 0:
             return (
                 f"{kind} from {smallest:g} to {largest:g}, so that all is black, expected {shown}: make them positive"
             )
         if largest > white and smallest >= white:
-            return f"{kind} from {smallest:g} to {largest:g}, so that all is white, expected {shown}: {_ADVICE}"
+            return f"{kind} from {smallest:g} to {largest:g}, so that all is white, expected {shown}: {self._advice}"
         return None
 
     def check(self, path: str, kind: str, numbers: np.ndarray, usual_white: float) -> None:
@@ -116,12 +117,16 @@ class InputRange:
             told = f"{path}: an image of 8 bits, in which 255 is white whatever --input_range is"
             self._warn_once("bytes", "given", told, "the flag is for images of more bits")
 
-    def _warn_once(self, kind: str, fault: str, told: str, advice: str = _ADVICE) -> None:
+    @property
+    def _advice(self) -> str:
+        return _ADVICE if self._is_decided else _ADVICE_FOR_LATER
+
+    def _warn_once(self, kind: str, fault: str, told: str, advice: str | None = None) -> None:
         with self._lock:
             if (kind, fault) in self._told:
                 return
             self._told.add((kind, fault))
-        logger.warning("%s: %s (warned of once, other images may be alike)", told, advice)
+        logger.warning("%s: %s (warned of once, other images may be alike)", told, advice or self._advice)
 
 
 def scaled_to_bytes(numbers: np.ndarray, white: float) -> np.ndarray:

@@ -138,7 +138,10 @@ def _advice_on_channels(image: Image.Image, path: str, colors: ColorTable | None
 
 
 def _checked_indices(decoded: Image.Image, path: str, colors: ColorTable, dtype: type[np.integer]) -> np.ndarray:
-    colors.check_indices(path, np.asarray(decoded), decoded.getpalette("RGB") or [])
+    def used() -> list[int]:
+        return [index for index, pixels in enumerate(decoded.histogram()) if pixels]
+
+    colors.check_indices(path, decoded.getpalette("RGB") or [], used)
     return _ids(decoded, dtype, 1)
 
 

@@ -64,22 +64,27 @@ def header_hint(number: int, fields: Sequence[str]) -> str:
     return f"; this looks like a header: leave out the line, e.g. by sed '{number}d'"
 
 
-def swapped_columns(rows: Sequence[Sequence[str]]) -> str | None:
-    """Why the first paths of a list are labels and the second ones images, if all of them say so; otherwise None.
+def columns_named_swapped(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the names of all first paths of a list speak of labels, and those of all second ones of images.
 
     Args:
       rows: the paths of each line, one or two.
     """
-    if not rows or any(len(paths) != 2 for paths in rows):
-        return None
-    if all(
+    return _all_pairs(rows) and all(
         _speaks_of(first, _OF_LABELS, _OF_IMAGES) and _speaks_of(second, _OF_IMAGES, _OF_LABELS)
         for first, second in rows
-    ):
-        return "all of these are so by their names"
-    if all(second.lower().endswith(_JPEG) and not first.lower().endswith(_JPEG) for first, second in rows):
-        return "labels are no JPEG files, which keep no ids"
-    return None
+    )
+
+
+def labels_are_jpeg(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all second paths of a list are JPEG files, which keep no ids, and none of the first; see above."""
+    return _all_pairs(rows) and all(
+        second.lower().endswith(_JPEG) and not first.lower().endswith(_JPEG) for first, second in rows
+    )
+
+
+def _all_pairs(rows: Sequence[Sequence[str]]) -> bool:
+    return bool(rows) and all(len(paths) == 2 for paths in rows)
 
 
 def _speaks_of(path: str, words: re.Pattern[str], not_of: re.Pattern[str]) -> bool:

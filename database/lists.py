@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,9 +13,17 @@ from database.errors import AbsentSplitError, DatasetError, IdsNotFoundError, Js
 from database.id_lists import IdFolders, files_of_ids
 from database.image_suffixes import has_image_suffix
 from database.json_files import parse_json
-from database.list_hints import header_hint, hint_for_line, hint_for_missing, swapped_columns
+from database.list_hints import (
+    columns_named_swapped,
+    header_hint,
+    hint_for_line,
+    hint_for_missing,
+    labels_are_jpeg,
+)
 from database.path_spellings import other_spellings
 from database.text_files import is_comment, numbered_lines, read_text
+
+logger = logging.getLogger(__name__)
 
 ODGT_SUFFIX = ".odgt"
 _LONGEST_SHOWN = 300
@@ -67,7 +76,7 @@ def listed(
     Raises:
       AbsentSplitError: there is no such file.
       DatasetError: the file is unreadable or malformed, lists an image twice, also by another path, names a file that
-        does not exist, or has its labels in front of its images.
+        does not exist, or has JPEG files for labels and none for images.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
     text = _text_of(list_path, split, data_dir)
@@ -81,7 +90,7 @@ def listed(
             _check_counts(rows, list_path, text, split)
         entries = [_entry(row.fields, folders, by_last_parts) for row in rows]
         _refuse_missing(rows, entries, list_path, text, folders)
-        _refuse_swapped(rows, list_path)
+        _check_order(rows, list_path)
     _refuse_repeats(rows, entries, list_path)
     return entries
 
@@ -153,15 +162,19 @@ def _refuse_missing(
         )
 
 
-def _refuse_swapped(rows: Sequence[_Row], list_path: str) -> None:
-    told = swapped_columns([row.fields for row in rows])
-    if told is not None:
-        image, label = map(_shortened, rows[0].fields)
-        separator = " -F'\\t'" if "\t" in rows[0].line else ""
-        raise DatasetError(
-            f"{list_path}, line {rows[0].number}: {image} is where the image is expected and {label} where the "
-            f"label is, and {told}: write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
-        )
+def _check_order(rows: Sequence[_Row], list_path: str) -> None:
+    """Refuses a list whose labels come first, where the kinds of files prove it; warns where only names say so."""
+    pairs = [row.fields for row in rows]
+    are_jpeg = labels_are_jpeg(pairs)
+    if not (are_jpeg or columns_named_swapped(pairs)):
+        return
+    image, label = map(_shortened, rows[0].fields)
+    separator = " -F'\\t'" if "\t" in rows[0].line else ""
+    where = f"{list_path}, line {rows[0].number}: {image} is where the image is expected and {label} where the label is"
+    mended = f"write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
+    if are_jpeg:
+        raise DatasetError(f"{where}, and labels are no JPEG files, which keep no ids: {mended}")
+    logger.warning("%s, and by their names all lines have the label first: if so, %s", where, mended)
 
 
 def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: str) -> None:

@@ -17,8 +17,9 @@ def path_as_given(text: str) -> str:
     """The path that the value of a flag means.
 
     `~` and `~name` at its beginning are homes, `$NAME` and `${NAME}` are variables of the environment unless there is a
-    file whose name has these signs, and `file://` addresses are paths. Blanks around a path that exists without them
-    only are left out.
+    file whose name has these signs, and `file://` addresses are paths. A variable that is not set is refused where its
+    name is in upper case, and is part of the path otherwise. Blanks around a path that exists without them only are
+    left out.
 
     Raises:
       ValueError: the text is empty, names a variable that is not set, or is an address of another kind; the message
@@ -50,15 +51,16 @@ def _with_variables(path: str) -> str:
     """A path with the values of variables in place of their names, unless it begins with a file that has such a name.
 
     Raises:
-      ValueError: a variable is not set.
+      ValueError: a variable whose name is in upper case is not set.
     """
     found = _VARIABLE.search(path)
     if found is None or os.path.lexists(path[: (path + "/").index("/", found.end())]):
         return path
-    unset = [names[0] or names[1] for names in _VARIABLE.findall(path) if not os.environ.get(names[0] or names[1])]
+    names = [name or braced for name, braced in _VARIABLE.findall(path)]
+    unset = [name for name in names if name == name.upper() and not os.environ.get(name)]
     if unset:
         raise ValueError(f"a path: it names the variable {unset[0]}, which is not set: set it, or give the path itself")
-    return _VARIABLE.sub(lambda match: os.environ[match[1] or match[2]], path)
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1] or match[2]) or match[0], path)
 
 
 def _home_and_variables(path: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from database import color_masks
 from database.color_masks import ColorTable, color_table
 from database.datasets import custom_dataset, find_samples
 from database.errors import DatasetError, ImageError, PaletteError
@@ -156,6 +157,36 @@ def test_colours_of_ignored_indices_need_not_be_in_the_palette(tmp_path, caplog)
     assert not caplog.records
 
 
+BLACK_FIRST = ((0, 0, 0), (128, 0, 0), (255, 255, 255))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [*BLACK_FIRST, *[(0, 0, 0)] * 253],
+        [*BLACK_FIRST, *[(0, 0, 0)] * 252, (255, 255, 255)],
+        [*BLACK_FIRST, *[(9, 9, 9)] * 252, (128, 0, 0)],
+    ],
+    ids=["filled up with black", "white at the end", "a class's colour at the end"],
+)
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_an_ignored_index_may_have_the_colour_of_a_class(tmp_path, table, suffix, caplog):
+    """As `putpalette(table + [0] * (768 - len(table)))` leaves index 255 black, which is the first class."""
+    ids = IDS.copy()
+    ids[0], ids[1, :3] = 255, (0, 1, 2)
+    indexed(ids, table).save(tmp_path / f"a{suffix}")
+    colors = color_table("p.txt", BLACK_FIRST, [], {0: 0, 1: 1, 2: 2, 255: 255})
+    np.testing.assert_array_equal(read_label(str(tmp_path / f"a{suffix}"), colors=colors), ids)
+    assert not caplog.records
+
+
+def test_an_index_of_a_class_that_is_black_contradicts(tmp_path):
+    indexed(IDS, [BLACK_FIRST[0], BLACK_FIRST[1], *[(0, 0, 0)] * 254]).save(tmp_path / "a.png")
+    colors = color_table("p.txt", BLACK_FIRST, [], {0: 0, 1: 1, 2: 2, 255: 255})
+    with pytest.raises(DatasetError, match="index 2 the colour 0 0 0, which p.txt gives to id 0"):
+        read_label(str(tmp_path / "a.png"), colors=colors)
+
+
 def test_indices_of_the_same_class_by_the_label_map_are_no_contradiction(tmp_path):
     label_map = {5: 0, 6: 0, 7: 1, 0: 255}
     colors = color_table("p.txt", COLORS[:2], [(1, 1, 1)], label_map)
@@ -192,12 +223,36 @@ def test_any_table_gives_the_ids_of_its_colours_or_is_refused(data):
     says_nothing = (len(used) > 1 and len(set(table[: used[-1] + 1])) == 1) or (
         len(ramp) > 1 and all(color == (i, i, i) for i, color in enumerate(ramp))
     )
-    arguments = ("x", np.array([pixels], np.uint8), [channel for color in table for channel in color])
-    if by_color == pixels or says_nothing:
-        colors.check_indices(*arguments)
-    else:
-        with pytest.raises(DatasetError, match="^x: this palette image"):
+    arguments = ("x", [channel for color in table for channel in color], lambda: used)
+    for _ in range(2):  # the second time, what the table says is known
+        if by_color == pixels or says_nothing:
             colors.check_indices(*arguments)
+        else:
+            with pytest.raises(DatasetError, match="^x: this palette image"):
+                colors.check_indices(*arguments)
+
+
+def test_a_table_is_looked_at_once_and_pixels_only_where_it_matters(monkeypatch):
+    """To count the pixels of a label by index takes longer than to decode it."""
+    colors = color_table("p.txt", COLORS, [], {0: 0, 1: 1, 2: 2, 255: 255})
+    flat = [channel for color in COLORS for channel in color]
+    looked: list[int] = []
+    monkeypatch.setattr(color_masks, "is_grey_ramp", lambda table: looked.append(len(table)))
+
+    def used() -> list[int]:
+        looked.append(-1)
+        return [0, 1]
+
+    for _ in range(3):
+        colors.check_indices("x", flat, used)
+    assert looked == [3]
+    other = flat[:6] + flat[:3]  # index 2, which does not occur, has the colour of index 0
+    for _ in range(2):
+        colors.check_indices("x", other, used)
+    assert looked == [3, 3, -1, -1]
+    for number in range(1000):
+        colors.check_indices("x", [*flat, number % 256, number // 256, 9], lambda: [0])
+    assert len(colors._verdicts) <= 256
 
 
 def test_an_unknown_colour_is_told_with_its_place_and_the_nearest(tmp_path):

@@ -212,6 +212,14 @@ def test_where_white_is_told_later_only_what_is_not_finite_is_refused():
         read_image("a.tif", tiff(with_pixel(np.nan)), undecided)
 
 
+def test_where_white_is_told_later_the_advice_names_the_program_that_takes_the_flag(caplog):
+    """`tools.make_tfrecord` refuses --input_range."""
+    dark = (RAMP * 10).astype(np.uint16)
+    for is_decided in (True, False):
+        read_image("a.tif", tiff(dark), InputRange(is_decided=is_decided))
+    assert ["--input_range, a flag of train.py, " in message for message in caplog.messages] == [False, True]
+
+
 @given(st.lists(st.floats(width=32), min_size=4, max_size=4), st.sampled_from([None, 1, 4095]))
 @settings(deadline=None)
 def test_any_fractions_are_refused_or_clipped(numbers, white):

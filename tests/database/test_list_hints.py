@@ -104,25 +104,50 @@ def test_the_advice_mends_the_list(data_dir, content):
     assert [sample.name for sample in samples_of(data_dir, mended)] == ["a"]
 
 
+def columns_in_order(wrong: str, message: str) -> str:
+    """A list as the command that a message advises mends it."""
+    options, program = re.search("by awk(.*) '(.*)'$", message).groups()
+    command = ["awk", *([f"-F{options.split(chr(39))[1]}"] if options else []), program]
+    return subprocess.run(command, input=wrong, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(("images", "labels"), [("x/1.jpg", "y/1.png"), ("x/1.JPEG", "y/1.tif")])
+def test_jpeg_files_in_the_column_of_labels_are_refused(data_dir, images, labels):
+    touch(data_dir, images, labels)
+    wrong = f"{labels} {images}\n"
+    message = told(data_dir, wrong)
+    assert f"line 1: {labels} is where the image is expected and {images} where the label is, and " in message
+    mended = columns_in_order(wrong, message)
+    assert [sample.label for sample in samples_of(data_dir, mended)] == [f"{data_dir}/{labels}"]
+
+
 @pytest.mark.parametrize(
     ("images", "labels"),
     [
-        ("images/train/a.png", "labels/train/a.png"), ("x/1.jpg", "y/1.png"), ("x/1.JPEG", "y/1.tif"),
-        ("JPEGImages/1.png", "SegmentationClass/1.png"),
+        ("images/train/a.png", "labels/train/a.png"), ("JPEGImages/1.png", "SegmentationClass/1.png"),
         ("leftImg8bit/b_leftImg8bit.png", "gtFine/b_gtFine_labelIds.png"), ("img/1 2.png", "my masks/1 2.png"),
     ],
 )  # fmt: skip
-def test_swapped_columns(data_dir, images, labels):
+def test_columns_that_are_swapped_by_their_names_are_warned_of(data_dir, images, labels, caplog):
+    """A warning: what a name says is no proof."""
     touch(data_dir, images, labels)
     separator = "\t" if " " in images else " "
     right, wrong = (f"{separator.join(pair)}\n" for pair in ((images, labels), (labels, images)))
-    message = told(data_dir, wrong)
+    assert [sample.label for sample in samples_of(data_dir, wrong)] == [f"{data_dir}/{images}"]
+    [message] = caplog.messages
     assert f"line 1: {labels} is where the image is expected and {images} where the label is, and " in message
-    options, program = re.search("by awk(.*) '(.*)'$", message).groups()
-    command = ["awk", *([f"-F{options.split(chr(39))[1]}"] if options else []), program]
-    mended = subprocess.run(command, input=wrong, capture_output=True, text=True, check=True).stdout
+    caplog.clear()
+    mended = columns_in_order(wrong, message)
     assert mended.replace("\t", separator) == right
     assert [sample.label for sample in samples_of(data_dir, mended)] == [f"{data_dir}/{labels}"]
+    assert not caplog.messages
+
+
+def test_names_of_folders_refuse_no_valid_list(data_dir):
+    """`label_me` is a dataset, and `ids/img0.png` holds the ids of an image."""
+    touch(data_dir, "label_me/photo0.png", "ids/img0.png")
+    [sample] = samples_of(data_dir, "label_me/photo0.png ids/img0.png\n")
+    assert sample.label == f"{data_dir}/ids/img0.png"
 
 
 def test_columns_whose_names_do_not_say_so_stay(data_dir):

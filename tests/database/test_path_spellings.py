@@ -18,7 +18,8 @@ def _home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("SCRATCH", "/scratch")
     monkeypatch.setenv("EMPTY", "")
-    monkeypatch.delenv("ABSENT", raising=False)
+    for name in ("ABSENT", "Absent", "absent", "usd"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def _home(tmp_path, monkeypatch):
         ("~/x", "/home/me/x"), ("~", "/home/me"), ("a~b/~", "a~b/~"), ("$HOME/x", "/home/me/x"),
         ("${SCRATCH}/log/$HOME", "/scratch/log//home/me"), ("file:///a%20b.png", "/a b.png"),
         ("FILE://host/a.png", "/a.png"), ("none", "none"), ("a$/b", "a$/b"), ("l$2", "l$2"), ("new ", "new "),
+        ("cost$usd/a", "cost$usd/a"), ("${absent}/$Absent", "${absent}/$Absent"), ("$HOME/$absent", "/home/me/$absent"),
     ],
 )  # fmt: skip
 def test_what_a_flag_means(text, path):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 
 import pytest
 
+from database.datasets import get_dataset
 from model import resnet
-from tests.scripts.starting import start, the_error
+from tests.scripts.starting import ROOT, start, the_error
 from tests.tools.command_lines import parse
+from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import NARROW, NETWORK, resnet_values, write_checkpoint
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.flags import chosen_dataset as dataset_choice
+from tools.flags.train import TrainConfig
+from tools.prediction import selection
 from tools.runs import data_checksums
 from tools.training.start import pretrained_checkpoint
 
@@ -124,6 +129,22 @@ def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys
     assert capsys.readouterr().out == table
     assert caplog.messages == []  # --quiet 1 leaves the table
     assert json.loads((folder / "scores-2.json").read_text())["mean_iou"] == scores["mean_iou"]
+
+
+def test_no_flag_that_is_ignored_in_scoring_is_read(place, monkeypatch, tmp_path):
+    """All that a run that is scored by its name reads of its flags is observed."""
+    shutil.copytree(place.log_dir, tmp_path / "log")
+    script = runpy.run_path(str(ROOT / "train.py"))
+    line = "--database Toy --network resnet_v1_18 --test_image_size 32 --eval_only 1 --run_name some-run"
+    plain = parse(f"{line} --data_dir {place.data_dir} --log_dir {tmp_path}/log")
+    config, read = recording_reads(plain)
+    # It copies all flags into a dictionary; lists of splits that nobody asks for have no effect there.
+    monkeypatch.setattr(selection, "dataset_of_flags", lambda database, _: get_dataset(database))
+    monkeypatch.setitem(script["main"].__globals__, "parse_flags", lambda *arguments: config)
+    script["main"]([])
+    assert (tmp_path / "log" / "Toy" / "some-run" / "scores-7.json").exists()
+    assert {"run_name", "mirror", "test_image_size", "float_type"} <= read
+    assert not read & {name for unused in TrainConfig.unused if unused.ignored for name in unused.names}
 
 
 def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Flags that would do nothing are refused."""
+"""Flags that would do nothing are refused, or are ignored with a line in the log where other modes share them."""
 
 from __future__ import annotations
 
@@ -105,17 +105,17 @@ class Unused(NamedTuple):
     Attributes:
         names: of the flags.
         when: takes the flags; whether these do nothing.
-        why: see `refuse_without_effect`; or a function that takes the flags and says so.
+        why: see `refuse_without_effect`; or a function that takes the flags and says so. Not used for ignored flags.
         given: whether flags count that are given at their defaults, since these say what does not happen.
-        shared: whether a file of flags serves other modes too, in which these have an effect: those that come from a
-            file are then ignored, and a line says so; those of the command line count as with `given`.
+        ignored: whether the flags are ignored with a line in the log instead of refused, since the same command, or
+            file of flags, serves another mode in which they have an effect.
     """
 
     names: tuple[str, ...]
     when: Callable[[Any], bool]
-    why: str | Callable[[Any], str]
+    why: str | Callable[[Any], str] = ""
     given: bool = False
-    shared: bool = False
+    ignored: bool = False
 
     def told(self, config: Any) -> str:
         """Says with what the flags do nothing, and what to do."""
@@ -124,12 +124,13 @@ class Unused(NamedTuple):
 
 # Flags of the training loop, which have no part in the name of a run; a test holds them against those that have.
 _OF_THE_LOOP = (
-    "snapshot", "snapshot_minutes", "val_every", "keep", "save_first_iteration", "on_nan", "check_data",
+    "auto_resume", "snapshot", "snapshot_minutes", "val_every", "keep", "save_first_iteration", "on_nan", "check_data",
     "allow_missing_classes", "max_bad_files", "show_period", "save_memory", "checkpoint_units", "log_memory",
 )  # fmt: skip
-# Flags that change the trained weights: without --run_name, a run is found by them.
+# Flags that change the trained weights: without --run_name, a run is found by them. `subsets_for_training` is not among
+# them: it says whether records were made from a list, which decides where the validation images come from.
 _OF_THE_WEIGHTS = (
-    "batch_size", "subsets_for_training", "train_image_size", "weight_decay_mode", "weight_decay_rate",
+    "batch_size", "train_image_size", "weight_decay_mode", "weight_decay_rate",
     "weight_decay_rate2", "consider_dilated", "new_layer_names", "fine_tune_filename", "lrn_rate", "poly_lr", "lr_step",
     "step_size", "train_max_iter", "optimizer", "momentum", "train_like_in_caffe", "dynamic_size",
     "dynamic_short_sides", "dynamic_max_size", "random_scale", "scale_min", "scale_max", "random_mirror",
@@ -189,25 +190,14 @@ UNUSED_IN_TRAINING = (
         lambda config: config.loss_type != "ohem",
         "where all pixels count: add --loss_type ohem",
     ),
+    # With --eval_only 1 no training images are read, nothing is trained, and --run_name says which run is scored.
     Unused(
         ("train_list",),
         lambda config: config.eval_only and (config.database == "ADE" or config.val_list is not None),
-        "beside --eval_only 1, which reads no training images: drop that",
-        shared=True,
+        ignored=True,
     ),
-    Unused(
-        (*_OF_THE_LOOP, "test_list"),
-        lambda config: config.eval_only,
-        "beside --eval_only 1, which trains nothing: drop that",
-        shared=True,
-    ),
-    Unused(
-        _OF_THE_WEIGHTS,
-        lambda config: config.eval_only and config.run_name is not None,
-        "beside --eval_only 1 and --run_name, which say that a trained run is scored, and which: drop --run_name to "
-        "find the run by its flags",
-        shared=True,
-    ),
+    Unused((*_OF_THE_LOOP, "test_list"), lambda config: config.eval_only, ignored=True),
+    Unused(_OF_THE_WEIGHTS, lambda config: config.eval_only and config.run_name is not None, ignored=True),
 )
 UNUSED_IN_PREDICTION = (
     Unused(
@@ -235,42 +225,41 @@ UNUSED_IN_INFERENCE = (
 def refuse_unused(config: Any, table: Sequence[Unused]) -> None:
     """Refuses the flags of a table that are not at their defaults and would do nothing.
 
-    Those of a mode that shares its files of flags are left to `without_unused`, which knows where they come from.
+    Ignored flags are left to `without_unused`, which knows which were given.
 
     Raises:
         FlagError: such a flag is given.
     """
     for unused in table:
-        if not unused.shared and unused.when(config):
+        if not unused.ignored and unused.when(config):
             for name in unused.names:
                 refuse_without_effect(config, name, unused.told(config))
 
 
-def without_unused(config: Config, on_line: Collection[str], in_file: Collection[str]) -> Config:
-    """The flags without those of a file that serve other modes; refuses given ones that do nothing, see `Unused`.
+def without_unused(config: Config, given: Collection[str]) -> Config:
+    """Puts the flags that are ignored back to their defaults, and names them in one line of the log; see `Unused`.
 
     Args:
         config: the flags; its `unused`, if it has one, is the table of those that may do nothing.
-        on_line: names of the flags that the command line gives.
-        in_file: of those that a file gives and the line does not.
+        given: names of the flags that the command line or a file gives.
 
     Raises:
-        FlagError: flags are given that do nothing.
+        FlagError: flags are given that do nothing, at their defaults too where these count.
     """
     ignored: list[str] = []
     for unused in getattr(config, "unused", ()):
-        if not (unused.given or unused.shared) or not unused.when(config):
+        if not (unused.given or unused.ignored) or not unused.when(config):
             continue
-        in_files = [name for name in unused.names if name in in_file]
-        refused = [name for name in unused.names if name in on_line] + ([] if unused.shared else in_files)
-        if refused:
-            raise FlagError(_without_effect(config, refused, unused.told(config)))
-        ignored += in_files
+        names = [name for name in unused.names if name in given]
+        if unused.ignored:
+            ignored += names
+        elif names:
+            raise FlagError(_without_effect(config, names, unused.told(config)))
     if not ignored:
         return config
-    told = ", ".join(dict.fromkeys(ignored))
-    logger.info("these of the file of flags are for training and have no effect on --eval_only 1: %s", told)
-    return dataclasses.replace(config, **{name: getattr(type(config), name) for name in ignored})
+    names = list(dict.fromkeys(ignored))
+    logger.info("flags of training are ignored with --eval_only 1: %s", ", ".join(f"--{name}" for name in names))
+    return dataclasses.replace(config, **{name: getattr(type(config), name) for name in names})
 
 
 def refuse_no_results(config: Any, *, has_labels: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -15,28 +16,32 @@ from tools.flags.help import help_text, shown_value
 from tools.flags.names import suggested_flag, understood_flag, understood_value
 from tools.flags.values import file_path, switch
 
+logger = logging.getLogger(__name__)
+
 Config = TypeVar("Config")
 
 _LONGEST_MESSAGE = 500
 _MOST_SUGGESTIONS = 3
 
 
-class _GivenOnce(argparse.Action):
-    """Stores a value, and refuses another one for the same flag, of which argparse would take the last."""
+class _LastGiven(argparse.Action):
+    """Stores a value. If a flag is given again with another value, the last one counts and a line is logged."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         if isinstance(parser, OneLineParser):
-            before = parser.given.setdefault(self.dest, values)
+            before = parser.given.get(self.dest, values)
             if before != values:
-                told = f"given twice, with {shown_value(before)} and {shown_value(values)}: keep one of them"
-                raise argparse.ArgumentError(self, told)
+                name = "/".join(self.option_strings) or self.dest
+                shown = shown_value(before), shown_value(values)
+                logger.info("%s is given twice, with %s and %s: the last one is used", name, *shown)
+            parser.given[self.dest] = values
         setattr(namespace, self.dest, values)
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Raises FlagError where argparse would print its usage and exit, or take the last of two values.
+    """Raises FlagError where argparse would print its usage and exit, and logs which of two values it takes.
 
     Attributes:
         given: what the line that was parsed last gives, by what it sets.
@@ -46,7 +51,7 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
         self.given: dict[str, Any] = {}
         for action in (None, "store"):
-            self.register("action", action, _GivenOnce)
+            self.register("action", action, _LastGiven)
 
     def error(self, message: str) -> NoReturn:
         shown = message if len(message) <= _LONGEST_MESSAGE else f"{message[:_LONGEST_MESSAGE]}..."
@@ -138,8 +143,8 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         description: for --help.
 
     Raises:
-        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice with two values,
-            flags that contradict each other or would do nothing, or an unknown group of --help.
+        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice in the file, or flags
+            that contradict each other or would do nothing.
         SystemExit: after --help.
     """
     parser = _parser(config, description)
@@ -156,7 +161,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     in_file = parser.given
     values = {**in_file, **on_line}
     values.pop(_CONFIG, None)
-    return without_unused(config(**values), on_line.keys(), in_file.keys() - on_line.keys())
+    return without_unused(config(**values), values.keys())
 
 
 def _switches(config: type) -> set[str]:

@@ -156,10 +156,10 @@ class TrainConfig(
             )
 
     def _check_resuming(self) -> None:
+        if self.eval_only:  # --auto_resume is ignored, and --resume_step names the snapshot to score
+            return
         if self.auto_resume and self.resume_step is not None:
             raise FlagError(f"--auto_resume 1 finds the step itself: drop it or --resume_step {self.resume_step}")
-        if self.auto_resume and self.eval_only:
-            raise FlagError("--auto_resume 1 goes on training, and --eval_only 1 does not train: drop one of them")
 
     def _check_hard_pixels(self) -> None:
         if self.ohem_threshold > 1:

@@ -29,10 +29,8 @@ from tools.flags.parsing import parse_flags
 from tools.flags.values import file_path
 from tools.training.label_rules import (
     LabelTally,
-    classes_held_out,
     ignored_fault,
     missing_class_fault,
-    missing_classes,
     tally_missing_classes,
     unknown_id_faults,
 )
@@ -103,15 +101,7 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
     return config.shards
 
 
-def _validation_samples(dataset: Dataset, data_dir: str) -> list[Sample]:
-    """Those of val; none where it is not there."""
-    try:
-        return find_samples(dataset, data_dir, ["val"])
-    except DatasetError:
-        return []
-
-
-def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str, data_dir: str) -> None:
+def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str) -> None:
     """Checks by the rules of training that the labels hold classes; a class that occurs nowhere is warned of.
 
     A run may train on several splits together, so that `train.py` decides about missing classes. Files are read until
@@ -133,12 +123,9 @@ def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: 
             raise DatasetError(fault)
     if tally.index_colors.contradiction is not None:
         logger.warning("%s", tally.index_colors.contradiction)
-    missing = missing_classes(tally, dataset) if expected else frozenset()
-    if missing:
-        held_out = classes_held_out(
-            _validation_samples(dataset, data_dir), missing, unreadable=(ImageError, DatasetError)
-        )
-        logger.warning("%s", missing_class_fault(tally, dataset, allowed=True, held_out=held_out))
+    missing = missing_class_fault(tally, dataset, allowed=True) if expected else None
+    if missing is not None:
+        logger.warning("%s", missing)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -150,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     data_dir = existing_folder(dataset, config.data_dir)
     samples = find_samples(dataset, data_dir, [config.split])
     shards = _number_of_shards(config, len(samples))
-    check_labels_as_a_whole(dataset, samples, config.split, data_dir)
+    check_labels_as_a_whole(dataset, samples, config.split)
     # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
     import_tensorflow()
     from database.record_index import RECORDS_FOLDER

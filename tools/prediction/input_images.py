@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from database.data_files import is_no_data, shown_suffixes, suffix_of
 from database.errors import ImageError
 from database.image_suffixes import has_image_suffix
-from database.path_spellings import path_of_url
+from database.path_spellings import path_as_given, path_of_url
 from tools.prediction.result_names import ResultNames
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ def typed_paths_in(line: str) -> list[str]:
     """Splits a line that was typed, pasted or dragged into a terminal into paths.
 
     Terminals and file managers quote paths, escape blanks by backslashes or write `file://` URLs, and put several
-    files in one line. If the whole line is the path of a file, it is not split.
+    files in one line. Each path means what it would mean in a flag. If the whole line is the path of a file, it is not
+    split.
 
     Args:
         line: not blank.
@@ -31,10 +32,18 @@ def typed_paths_in(line: str) -> list[str]:
     line = line.strip()
     bare = line.strip("'\"")
     for candidates in ([line], [bare], _shell_words(line)):
-        paths = [os.path.expanduser(path_of_url(candidate)) for candidate in candidates]
+        paths = [_as_a_flag(candidate) for candidate in candidates]
         if paths and all(os.path.exists(path) for path in paths):
             return paths
-    return [os.path.expanduser(path_of_url(bare))]
+    return [_as_a_flag(bare)]
+
+
+def _as_a_flag(text: str) -> str:
+    """The path that a text means in a flag; where it means none, the file that it names is not there either."""
+    try:
+        return path_as_given(text)
+    except ValueError:
+        return os.path.expanduser(path_of_url(text))
 
 
 def _shell_words(line: str) -> list[str]:

@@ -53,8 +53,9 @@ class Score:
         mean_iou, pixel_accuracy: fractions 0..1, None if no pixel was valid.
         is_best: whether the run keeps this snapshot as its best.
         path: of the file.
-        scored_with: the settings that the file records, and as `data` the list or folder of the images with their
-            checksum. Scores with different values are not comparable.
+        scored_with: the settings that the file records, and as `data` a checksum of the images and labels. Scores with
+            different values are not comparable.
+        data_name: the list or folder of the images, which may differ for equal data.
     """
 
     of: str
@@ -64,6 +65,7 @@ class Score:
     is_best: bool = False
     path: str = ""
     scored_with: Mapping[str, Any] = field(default_factory=dict)
+    data_name: str = ""
 
     @property
     def kind(self) -> str:
@@ -179,9 +181,12 @@ def _short_checksum(values: Any) -> str:
 def _scored_with(header: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: header[name] for name in _SETTINGS if name in header}
     if header.get("data_sha256") is not None:
-        name = header.get("list") or os.path.basename(str(header.get("data_dir") or "").rstrip(os.sep))
-        settings["data"] = f"{name} ({_short_checksum(header['data_sha256'])})"
+        settings["data"] = _short_checksum(header["data_sha256"])
     return settings
+
+
+def _data_name(header: Mapping[str, Any]) -> str:
+    return str(header.get("list") or os.path.basename(str(header.get("data_dir") or "").rstrip(os.sep)))
 
 
 def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
@@ -227,7 +232,7 @@ def _scores_of_run(
         values = file.values
         score = Score(
             _title(file, flags), step, values.get("mean_iou"), values.get("pixel_accuracy"), checksum in weights.best,
-            file.path, _scored_with(file.header),
+            file.path, _scored_with(file.header), _data_name(file.header),
         )  # fmt: skip
         scores.append(score)
     return sorted(scores, key=lambda score: (score.step or 0, score.of))

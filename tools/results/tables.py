@@ -38,6 +38,14 @@ _SAID_BY = {
     "palette": ("palette", "database", "num_classes"),
 }
 
+# Flags that name files of which a run keeps checksums, and the flag under which these are in its contents.
+_SAME_BY_CONTENTS = {
+    **{name: name for name in ("class_weights", "fine_tune_filename", "label_map", "palette")},
+    "train_list": "data_dir",
+}
+# Scores hold a checksum of the images that these name; only those of earlier versions do not.
+_LISTS_OF_SCORES = ("val_list", "test_list")
+
 # Names of runs up to this length are not shortened in tables.
 _LONGEST_NAME = 32
 _DIGEST = re.compile(rf"-([0-9a-f]{{8}}({re.escape(EARLIER_RUN)}\d+)?)$")
@@ -139,7 +147,7 @@ def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
             for score in run.scores:
                 for title in (score.of, *([f"best, {score.kind}"] if score.is_best else [])):
                     if score.mean_iou is not None:
-                        way = title, _as_key(score.scored_with)
+                        way = title, _way_of_scoring(run, score)
                         scores[way][run.name] = run.flags.get(_SEED), score.mean_iou
         for (title, _), by_run in sorted(scores.items()):
             if len({seed for seed, _ in by_run.values()}) > 1:
@@ -151,8 +159,22 @@ def _as_key(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+def _way_of_scoring(run: Run, score: Score) -> str:
+    """Settings and data, by its checksum where it is known."""
+    lists = [] if "data" in score.scored_with else [run.flags.get(name) for name in _LISTS_OF_SCORES]
+    return _as_key([score.scored_with, lists])
+
+
+def _setting(score: Score, name: str) -> str:
+    """A setting as tables show it; data by their name and checksum."""
+    value = _shown(score.scored_with.get(name))
+    return f"{score.data_name} ({value})" if name == "data" and score.data_name else value
+
+
 def _without_seed(run: Run) -> str:
-    left_out = (_NOT_SHOWN - {*_CHECKSUMS}) | {_SEED}
+    """Returns a key of all properties of a run but the seed; files count by their contents."""
+    files = {name for name, content in _SAME_BY_CONTENTS.items() if content in run.contents}
+    left_out = (_NOT_SHOWN - {*_CHECKSUMS}) | {_SEED, *_LISTS_OF_SCORES} | files
     flags = {name: value for name, value in run.flags.items() if name not in left_out}
     return _as_key([flags, run.contents])
 
@@ -175,7 +197,7 @@ def text_of(runs: Sequence[Run]) -> str:
         width = max((len(score.of) for score in run.scores), default=0)
         for score in run.scores:
             iou, accuracy = percent(score.mean_iou), percent(score.pixel_accuracy)
-            more = [f"{name} {_shown(score.scored_with.get(name))}" for name in settings]
+            more = [f"{name} {_setting(score, name)}" for name in settings]
             cells = [f"{score.of:<{width}}", f"mIoU % {iou:>6}", f"pixel accuracy % {accuracy:>6}", *more]
             lines.append("    " + "  ".join([*cells, "best"] if score.is_best else cells))
         if not run.scores:
@@ -225,7 +247,7 @@ def _rows(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
         for score in run.scores or [Score("no scores", None, None, None)]:
             step = "" if score.step is None else str(score.step)
             cells = [score.of, step, "best" if score.is_best else "", percent(score.mean_iou), ""]
-            more = [_shown(score.scored_with.get(name)) for name in settings]
+            more = [_setting(score, name) for name in settings]
             rows.append([run.name, short[run.name], *cells, percent(score.pixel_accuracy), *more, *values])
     for mean in seed_means(runs):
         cells = [mean.of, "", "", percent(mean.mean), percent(mean.deviation), ""]

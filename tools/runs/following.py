@@ -56,7 +56,7 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
         for step, serial in new:
             seen.add((step, serial))
             prefix = folder.snapshot(step)
-            fault = snapshot_files.fault_of(prefix)
+            fault = _fault_of(prefix)
             if fault is None or not os.path.exists(prefix + ".index"):  # the run may be removing it
                 yield step, prefix
             else:
@@ -69,3 +69,10 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
             logger.info("waiting for the next snapshot in %s", folder.snapshots)
             while not unseen():
                 wait(_SECONDS_BETWEEN_LOOKS)
+
+
+def _fault_of(prefix: str) -> str | None:
+    """What is wrong with a snapshot, by its manifest and by which files are there; None for a sound one."""
+    fault = snapshot_files.fault_of(prefix)
+    has_data = any(path.startswith(f"{prefix}.data-") for path in snapshot_files.files_of(prefix))
+    return "it has no .data file" if fault is None and not has_data else fault

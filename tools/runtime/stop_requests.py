@@ -38,7 +38,7 @@ def going_on(step: int | str) -> str:
     Args:
         step: of its snapshot, or `latest`.
     """
-    return f"go on with the same flags and --resume_step {step}, or --auto_resume 1 without a step"
+    return f"go on with the same flags and --resume_step {step} (with --auto_resume 1, the same command goes on)"
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
 
 
 def _continues(config: TrainConfig) -> bool:
-    return config.resume_step is not None or config.auto_resume or config.eval_only
+    return config.eval_only or config.auto_resume or config.resume_step is not None
 
 
 def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) -> list[str]:

@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
-from tools.flags.choices import LATEST
+from tools.flags.choices import EARLIER_RUN, LATEST
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import going_on
 
@@ -21,33 +21,45 @@ class RunSoFar:
     def __init__(self) -> None:
         """Nothing is known of the run yet."""
         self._folder: RunFolder | None = None
-        self._goes_on = False
+        self._goes_on = self._is_scored = False
         self._before: dict[int, int] = {}
+        self._earlier: frozenset[str] = frozenset()
 
-    def is_in(self, folder: RunFolder, *, goes_on: bool) -> None:
+    def is_in(self, folder: RunFolder, *, goes_on: bool, is_scored: bool = False) -> None:
         """Takes the folder of the run before anything is written to it.
 
         Args:
             folder: of the run.
-            goes_on: whether the run that is there goes on, or is scored; otherwise it will be set aside.
+            goes_on: whether the run that is there goes on; otherwise it will be set aside.
+            is_scored: whether the run is only scored, with --eval_only 1.
         """
-        self._folder, self._goes_on, self._before = folder, goes_on, _snapshots(folder)
+        self._folder, self._goes_on, self._is_scored = folder, goes_on, is_scored
+        self._before, self._earlier = _snapshots(folder), _set_aside(folder)
 
     def told(self) -> str:
         """Says what exists and what to do, to follow the name of a signal or the word `interrupted`."""
         again = "start again with the same command"
         if self._folder is None:
             return f"before the first step: nothing was written: {again}"
+        if self._is_scored:
+            return f"before the scores were written: nothing of the run has changed: {again}"
         there, path = _snapshots(self._folder), self._folder.path
         written = [step for step, time in there.items() if self._before.get(step) != time]
         if written:
             return f"while no step was running: {path} has the snapshot of step {max(written)}: {going_on(LATEST)}"
         if not there:
-            return f"before the first step: {path} has no snapshot, nothing of the training is saved: {again}"
+            moved = sorted(_set_aside(self._folder) - self._earlier)
+            kept = f"; the earlier run is in {moved[-1]}" if moved else ""
+            return f"before the first step: {path} has no snapshot, nothing of the training is saved{kept}: {again}"
         kept = f"before the first step: nothing new is saved, and {path} keeps its snapshots up to step {max(there)}"
         if self._goes_on:
             return f"{kept}: {again}"
         return f"{kept}: {again}, which sets that run aside, or add --resume_step {LATEST} to go on with it"
+
+
+def _set_aside(folder: RunFolder) -> frozenset[str]:
+    """The folders of earlier runs of the same name."""
+    return frozenset(glob.glob(f"{glob.escape(folder.path)}{EARLIER_RUN}*"))
 
 
 def _snapshots(folder: RunFolder) -> dict[int, int]:

@@ -175,7 +175,10 @@ class Trainer:
         then = going_on(step)
         if self._plan.is_last(step):
             # --eval_only would leave the best snapshot as it is.
-            then = f"that was the last step: score it with the same flags and --resume_step {LATEST}"
+            then = (
+                f"that was the last step: score it with the same flags and --resume_step {LATEST} (with --auto_resume "
+                "1, the same command does)"
+            )
         return StoppedError(
             f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
         )

@@ -142,7 +142,7 @@ def validate(
     header = _header(config, dataset, data_dir, record, prefix) | settings
     with writing_to(folder):
         write_validation(folder.path, step or 0, scores, dataset.class_names)
-    if config.val_every is not None and not config.eval_only and step is not None:
+    if not config.eval_only and config.val_every is not None and step is not None:
         keep_if_best(folder, step, scores, settings)
     # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
     stem = _stem(config, folder, prefix, settings)

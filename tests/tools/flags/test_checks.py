@@ -29,6 +29,7 @@ from tools.flags.definition import flag_properties, flags_where
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
 from tools.flags.values import mean_color
+from tools.runtime.stop_requests import going_on
 from tools.training.identity import FLAGS_IN_IDENTITY
 from tools.training.samples import validation_samples
 
@@ -116,8 +117,10 @@ FREE_ON_RESUME = set(flags_where(TrainConfig, resume="free"))
 NETWORK_FLAGS = {name for name, path in flag_properties(TrainConfig, "recorded").items() if path is not None}
 
 # What --eval_only 1 reads: which run and snapshot, how it is scored, and the network and classes that it checks.
+# `tests/scripts/test_train.py` and `tests/tools/training/test_samples.py` observe that it reads no ignored flag.
 READ_IN_SCORING = {
-    "eval_only", "log_dir", "run_name", "resume_step", "auto_resume", "mirror", "test_image_size", "test_max_iter",
+    "eval_only", "log_dir", "run_name", "resume_step", "subsets_for_training", "mirror", "test_image_size",
+    "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
     "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", "quiet", *NETWORK_FLAGS,
 }  # fmt: skip
@@ -142,17 +145,20 @@ def line_of(field: dataclasses.Field) -> str:
 
 @pytest.mark.parametrize("run", ["", "--run_name r "])
 @pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
-def test_every_flag_has_an_effect_on_scoring_or_is_refused(field, run):
+def test_every_flag_has_an_effect_on_scoring_or_is_named_as_ignored(field, run, caplog):
     """At its default too; without --run_name, what changes the weights finds the run."""
+    caplog.set_level("INFO")
     lines = {"eval_only": "--eval_only 1", "database": "--database custom", "num_classes": "--num_classes 3"}
     if field.name != "holdout":
         lines["val_list"] = "--val_list v.txt"
     line = run + " ".join((lines | {field.name: line_of(field)} | {"eval_only": "--eval_only 1"}).values())
     found_by = set() if run else {*FLAGS_IN_IDENTITY, "batch_size", "class_weights", "fine_tune_filename"}
+    config = parse(line if field.name != "run_name" else line.removeprefix(run))
     if field.name in ("run_name", *READ_IN_SCORING, *found_by):
-        assert parse(line if field.name != "run_name" else line.removeprefix(run))
+        assert not caplog.messages
     else:
-        assert re.search(f"--{field.name} .*(has|have) no effect beside --eval_only 1", refusal(line))
+        assert re.search(f"ignored with --eval_only 1: .*--{field.name}\\b", caplog.text)
+        assert getattr(config, field.name) == field.default
 
 
 def test_flags_of_the_loop_are_those_without_a_part_in_the_name_of_a_run():
@@ -165,15 +171,32 @@ def test_flags_of_the_loop_are_those_without_a_part_in_the_name_of_a_run():
     )
 
 
-def test_all_refused_flags_are_told_at_once():
-    told = refusal("--eval_only 1 --keep 3 --val_every 2 --lrn_rate 0.1")
-    assert told == (
-        "--val_every 2, --keep 3 have no effect beside --eval_only 1, which trains nothing: drop that, or drop "
-        "--val_every and --keep"
+def test_the_command_of_training_scores(caplog):
+    """The commonest script adds --eval_only 1 to it; what is ignored is named in one line."""
+    caplog.set_level("INFO")
+    line = "--train_max_iter 9 --keep 3 --val_every 2 --lrn_rate 0.1 --auto_resume 1 --save_memory 1 --eval_only 1"
+    assert parse(line) == TrainConfig(train_max_iter=9, lrn_rate=0.1, eval_only=True)  # these two find the run
+    ignored = "flags of training are ignored with --eval_only 1: "
+    assert caplog.messages == [f"{ignored}--auto_resume, --val_every, --keep, --save_memory"]
+    caplog.clear()
+    assert parse(f"{line} --run_name seed0 --resume_step 4") == TrainConfig(
+        eval_only=True, run_name="seed0", resume_step=4
     )
-    told = refusal("--eval_only 1 --run_name seed0 --lrn_rate 0.1")
-    assert told.startswith("--lrn_rate 0.1 has no effect beside --eval_only 1 and --run_name, which say")
-    assert parse("--eval_only 1 --lrn_rate 0.1").lrn_rate == 0.1  # finds the run
+    assert caplog.messages == [
+        f"{ignored}--auto_resume, --val_every, --keep, --save_memory, --lrn_rate, --train_max_iter"
+    ]
+
+
+@pytest.mark.parametrize("given", ["", "--resume_step 4 ", "--resume_step latest "])
+def test_the_step_that_a_stopped_run_names_may_be_added_to_its_flags(given, caplog):
+    """It counts, whatever step the command went on from; with --auto_resume 1 nothing is to be added."""
+    caplog.set_level("INFO")
+    told = going_on(9)
+    [advised] = re.findall(r"--resume_step \d+", told)
+    assert parse(f"--seed 3 {given}{advised}") == TrainConfig(seed=3, resume_step=9)
+    assert len(caplog.messages) == bool(given)
+    assert told.endswith("(with --auto_resume 1, the same command goes on)")
+    assert parse("--seed 3 --auto_resume 1").auto_resume
 
 
 def test_a_file_of_flags_serves_training_and_scoring(tmp_path, caplog):
@@ -182,13 +205,12 @@ def test_a_file_of_flags_serves_training_and_scoring(tmp_path, caplog):
     path.write_text("database: CamVid\nlrn_rate: 0.1\nkeep: 2\nval_every: 5\nsave_memory: 1\ncheckpoint_units: 3\n")
     trained = parse(f"--config {path}")
     assert (trained.keep, trained.val_every, trained.checkpoint_units, caplog.messages) == (2, 5, 3, [])
-    scored = parse(f"--config {path} --eval_only 1")
+    scored = parse(f"--config {path} --eval_only 1 --keep 3 --log_memory 1")
     assert scored == TrainConfig(database="CamVid", lrn_rate=0.1, eval_only=True)
     assert caplog.messages == [
-        "these of the file of flags are for training and have no effect on --eval_only 1: "
-        "val_every, keep, save_memory, checkpoint_units"
+        "flags of training are ignored with --eval_only 1: "
+        "--val_every, --keep, --save_memory, --checkpoint_units, --log_memory"
     ]
-    assert "--keep 3 has no effect beside --eval_only 1" in refusal(f"--config {path} --eval_only 1 --keep 3")
     path.write_text("dynamic_size: 1\nrandom_rotate: 1\n")
     assert "--random_rotate 1 has no effect" in refusal(f"--config {path}")  # whatever the mode
 

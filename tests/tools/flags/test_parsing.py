@@ -116,34 +116,57 @@ def test_a_switch_alone_is_on():
 
 
 @pytest.mark.parametrize(
-    ("line", "config", "words"),
+    ("line", "config", "expected", "told"),
     [
-        ("--batch_size 4 --batch_size 2", TrainConfig, "argument --batch_size: given twice, with 4 and 2: keep one"),
-        ("--seed 0 --seed 3", TrainConfig, "--seed: given twice, with 0 and 3"),  # the first is the default
-        ("--seed 3 --seed 0", TrainConfig, "--seed: given twice, with 3 and 0"),
-        ("--blur 0 --random_blur 1", TrainConfig, "--random_blur/--blur: given twice, with 0 and 1"),
-        ("--batch_size 4 --batch-size=2", TrainConfig, "--batch_size: given twice, with 4 and 2"),
-        ("--mode val --test_subset test", PredictConfig, "given twice, with val and test"),
-        ("--ms --ms 0", PredictConfig, "--ms: given twice, with 1 and 0"),
-        ("--config a.yaml --config b.yaml", TrainConfig, "--config: given twice, with a.yaml and b.yaml"),
+        ("--batch_size 4 --batch_size 2", TrainConfig, {"batch_size": 2}, "--batch_size is given twice, with 4 and 2"),
+        ("--seed 0 --seed 3", TrainConfig, {"seed": 3}, "--seed is given twice, with 0 and 3"),  # 0 is the default
+        ("--seed 3 --seed 0", TrainConfig, {}, "--seed is given twice, with 3 and 0"),
+        ("--blur 0 --random_blur 1", TrainConfig, {}, "--random_blur/--blur is given twice, with 0 and 1"),
+        ("--seed 4 --batch_size 4 --batch-size=2", TrainConfig, {"seed": 4, "batch_size": 2}, "twice, with 4 and 2"),
+        ("--mode val --test_subset test", PredictConfig, {"mode": "test"}, "given twice, with val and test"),
+        ("--ms --ms 0", PredictConfig, {}, "--ms is given twice, with 1 and 0"),
+        ("--resume_step 5 --resume_step 9", TrainConfig, {"resume_step": 9}, "--resume_step is given twice, with 5 a"),
+        ("--resume_step 5 --resume_step latest", TrainConfig, {"resume_step": "latest"}, "with 5 and latest"),
     ],
 )
-def test_a_flag_given_twice(line, config, words):
-    assert words in refusal(line, config)
+def test_the_last_of_two_values_counts(line, config, expected, told, caplog):
+    """As `python train.py $DEFAULTS "$@"` means it."""
+    caplog.set_level("INFO")
+    assert parse(line, config) == config(**expected)
+    [message] = caplog.messages
+    assert told in message
+    assert message.endswith(": the last counts")
 
 
-def test_a_flag_given_twice_with_one_value():
+def test_the_last_of_two_files_of_flags_counts(tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "a.yaml").write_text("seed: 1\nkeep: 2\n")
+    (tmp_path / "b.yaml").write_text("seed: 3\n")
+    assert parse(f"--config {tmp_path}/a.yaml --config {tmp_path}/b.yaml") == TrainConfig(seed=3)
+    assert [f"with {tmp_path}/a.yaml and {tmp_path}/b.yaml" in message for message in caplog.messages] == [True]
+
+
+def test_a_flag_given_three_times(caplog):
+    caplog.set_level("INFO")
+    assert parse("--seed 1 --seed 2 --seed 3").seed == 3
+    assert [message.partition("twice, ")[2] for message in caplog.messages] == [
+        "with 1 and 2: the last counts", "with 2 and 3: the last counts",
+    ]  # fmt: skip
+
+
+def test_a_flag_given_twice_with_one_value(caplog):
+    caplog.set_level("INFO")
     assert parse("--batch_size 4 --batch-size=4 --database ADE --database ade20k").batch_size == 4
     assert parse("--ms --ms 1", PredictConfig).ms is True
+    assert not caplog.messages
 
 
-def test_flags_given_twice_in_programs_with_parsers_of_their_own(tmp_path):
-    with pytest.raises(FlagError, match="--out: given twice, with a and b: keep one of them"):
-        convert._parse(["x.pth", "--out", "a", "--out=b"])
-    with pytest.raises(FlagError, match="--jobs: given twice, with 1 and 2"):
-        sbd._parse(["--sbd", "x", "--voc", "y", "--jobs", "1", "--jobs", "2"])
-    with pytest.raises(FlagError, match="--out: given twice"):
-        parse_download(["ADE", "--out", "x", "--out", "y"])
+def test_flags_given_twice_in_programs_with_parsers_of_their_own(caplog):
+    caplog.set_level("INFO")
+    assert convert._parse(["x.pth", "--out", "a", "--out=b"]).out == "b"
+    assert sbd._parse(["--sbd", "x", "--voc", "y", "--jobs", "1", "--jobs", "2"]).jobs == 2
+    assert parse_download(["ADE", "--out", "x", "--out", "y"]).out == "y"
+    assert [message.split(" is given twice")[0] for message in caplog.messages] == ["--out", "--jobs", "--out"]
 
 
 EMPTY = [

@@ -204,7 +204,6 @@ def test_custom_data_flags():
         ("--batch_size 2 --upsample_input 5", TrainConfig, "argument --upsample_input: invalid choice: 5"),
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
         ("--batch_size 2 --auto_resume 1 --resume_step 3", TrainConfig, "drop it or --resume_step 3$"),
-        ("--auto_resume 1 --eval_only 1", TrainConfig, "--eval_only 1 does not train: drop one of them"),
     ],
 )  # fmt: skip
 def test_contradictions(line, config, words):

@@ -66,6 +66,10 @@ def test_folder_of_folders(tmp_path):
         ("it's.png", ["it's.png"]),
         (r"it\'s.png", ["it's.png"]),
         ("~/a.png", ["{here}/a.png"]),
+        ("$PICTURES/a.png", ["{here}/a.png"]),
+        ("${PICTURES}/absent.png", ["{here}/absent.png"]),
+        (r"$PICTURES/a.png $PICTURES/has\ space.png", ["{here}/a.png", "{here}/has space.png"]),
+        ("$NOT_SET/a.png", ["$NOT_SET/a.png"]),
         ("absent one.png", ["absent one.png"]),
         ("'absent.png'", ["absent.png"]),
         ("a.png absent.png", ["a.png absent.png"]),
@@ -76,6 +80,8 @@ def test_folder_of_folders(tmp_path):
 def test_paths_as_terminals_write_them(tmp_path, monkeypatch, line, paths):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PICTURES", str(tmp_path))
+    monkeypatch.delenv("NOT_SET", raising=False)
     for name in ("a.png", "has space.png", "ä.png", r"back\slash.png", "it's.png"):
         (tmp_path / name).touch()
     here = str(tmp_path)

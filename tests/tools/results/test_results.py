@@ -338,6 +338,32 @@ def test_scores_of_other_images_or_settings_are_told_apart_and_not_averaged(tmp_
     assert differing_settings(runs[:3]) == []
 
 
+def test_the_same_data_under_other_names_are_averaged(tmp_path):
+    """Checksums decide: copies of the data, of lists and of the files of flags lie elsewhere on each machine."""
+    log, of_training = tmp_path / "log", {"training_samples_sha256": "t", "training_contents_sha256": "u"}
+    for seed, place in enumerate(("/a/own", "/b/data", "c")):
+        files = {name: f"{place}/{name}" for name in ("train_list", "val_list", "class_weights", "fine_tune_filename")}
+        known = {"class_weight_values": [1.0, 2.0], "pretrained_sha256": "p", **of_training}
+        run = run_at(log, f"s{seed}", seed, f"u{seed}", data_dir=place, **files, **known)
+        header = {"data_sha256": ["a", "b", "c"], "data_dir": place, "list": f"{place}/val.txt", "window": 32}
+        _write(run / "scores-5.json", _scores(5, seed / 4, **header))
+        predicted = {**header, "run_uuid": f"u{seed}", "checkpoint_sha256": "s"}
+        _write(tmp_path / "val_set" / f"s{seed}" / "step5-ms1" / "scores.json", _scores(5, seed / 4, **predicted))
+    runs = find_runs(str(log), str(tmp_path / "val_set"))
+    assert {(mean.of, mean.seeds, mean.mean) for mean in seed_means(runs)} == {
+        ("scores-5", (0, 1, 2), 0.25), ("step5-ms1", (0, 1, 2), 0.25)
+    }  # fmt: skip
+    assert differing_settings(runs) == []
+
+
+def test_lists_tell_scores_apart_that_hold_no_checksum(tmp_path):
+    log = tmp_path / "log"
+    for seed, listed in enumerate(("a.txt", "a.txt", "b.txt")):
+        _write(run_at(log, f"s{seed}", seed, f"u{seed}", val_list=listed) / "scores-5.json", _scores(5, seed / 4))
+    [mean] = seed_means(find_runs(str(log), "none"))
+    assert mean.seeds == (0, 1)
+
+
 def test_text_and_json(folders, tmp_path, capsys):
     path = tmp_path / "results.json"
     results.main(["--log_dir", folders[0], "--predictions_dir", folders[1], "--json", str(path)])
@@ -355,7 +381,7 @@ def test_text_and_json(folders, tmp_path, capsys):
     assert [run["name"] for run in listed] == ["Toy/a", "Toy/b"]
     assert listed[0]["scores"][1] == {
         "of": "scores-900", "step": 900, "mean_iou": 0.25, "pixel_accuracy": 0.75, "is_best": False,
-        "path": f"{folders[0]}/Toy/a/scores-900.json", "scored_with": {},
+        "path": f"{folders[0]}/Toy/a/scores-900.json", "scored_with": {}, "data_name": "",
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.tools.snapshot_folders import flip, run_with
+from tests.tools.snapshot_folders import DATA_ENDING, flip, run_with
 from tests.tools.toy_runs import smallest_config, toy_record
 from tools.errors import CheckpointError
 from tools.runs import following
@@ -15,8 +15,9 @@ from tools.runs.folder import RunFolder
 
 def _snapshot(folder: RunFolder, step: int) -> None:
     os.makedirs(folder.snapshots, exist_ok=True)
-    with open(folder.snapshot(step) + ".index", "w"):
-        pass
+    for ending in (DATA_ENDING, ".index"):
+        with open(folder.snapshot(step) + ending, "w"):
+            pass
 
 
 def test_snapshots_are_given_as_they_appear(tmp_path):
@@ -53,6 +54,15 @@ def test_a_damaged_snapshot_is_told_and_left_out(tmp_path, caplog):
     assert [line.partition(":")[0] for line in caplog.messages] == [
         f"{folder.snapshot(step)} is damaged and passed over" for step in (3, 7)
     ]
+
+
+def test_an_index_without_manifest_and_data_is_damaged(tmp_path, caplog):
+    folder = run_with(tmp_path, 3)
+    toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    _snapshot(folder, 7)
+    os.unlink(folder.snapshot(7) + DATA_ENDING)
+    assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [3]
+    assert caplog.messages == [f"{folder.snapshot(7)} is damaged and passed over: it has no .data file"]
 
 
 def test_a_snapshot_that_is_removed_while_it_is_looked_at_is_not_called_damaged(tmp_path, caplog, monkeypatch):

@@ -193,7 +193,7 @@ def test_the_second_signal_leaves_from_within_a_call():
     """The child's main thread is in a wait of which Python's handlers would not wake it."""
     child = """
 import signal, sys
-from tools import stop_requests
+from tools.runtime import stop_requests
 stop_requests._SECONDS_OF_ONE_REQUEST = 0.01
 with stop_requests.StopRequests().listening():
     print("listening", flush=True)

@@ -14,8 +14,9 @@ import pytest
 
 from database.datasets import custom_dataset
 from database.layouts import Sample
+from tests.tools.command_lines import parse
 from tests.tools.left_runs import TOY, chosen, config_in, data_of, identity_of, leave_run, samples_in
-from tests.tools.toy_runs import write_checkpoint
+from tests.tools.toy_runs import NETWORK, write_checkpoint
 from tools.errors import CheckpointError, FlagError
 from tools.runs.agreement import check_same_run
 from tools.runs.folder import model_id
@@ -209,3 +210,22 @@ def test_scoring_may_name_the_run(tmp_path, samples):
     with pytest.raises(CheckpointError, match=f"or --run_name {name}$"):
         chosen(config, None)
     assert chosen(dataclasses.replace(config, run_name=name), None) == near
+
+
+def test_runs_that_differ_in_their_list_are_scored_by_the_name_that_is_advised(tmp_path, samples, monkeypatch):
+    """The command of training with --eval_only 1 asks for --run_name, and takes it."""
+    line = (
+        f"--database custom --num_classes 19 --network {NETWORK} --fine_tune_filename none --weight_decay_mode 0 "
+        f"--data_dir {tmp_path}/data --log_dir {tmp_path}/log --val_list v.txt --val_every 2 --seed 3"
+    )
+    names = {}
+    for number, listed in enumerate((samples, samples[:1])):
+        folder = leave_run(parse(f"{line} --train_list {number}.txt"), listed)
+        names[os.path.basename(folder.path)] = folder
+    assert len(names) == 2
+    scoring = f"{line} --train_list 1.txt --eval_only 1"
+    with pytest.raises(FlagError, match="2 runs have these flags .*: say with --run_name") as caught:
+        chosen(parse(scoring), None)
+    for name, folder in names.items():
+        assert name in str(caught.value)
+        assert chosen(parse(f"{scoring} --run_name {name}"), None) == folder

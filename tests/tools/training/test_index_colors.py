@@ -91,5 +91,5 @@ def test_records_tell_of_those_that_were_looked_at(tmp_path, caplog):
         save_label(tmp_path / "images" / "train" / f"{name}.png", ids, None)
         save_label(tmp_path / "labels" / "train" / f"{name}.png", ids, table)
     samples = find_samples(OWN, str(tmp_path), ["train"])
-    check_labels_as_a_whole(OWN, samples, "train", str(tmp_path))
+    check_labels_as_a_whole(OWN, samples, "train")
     assert sum("this palette image gives index 0 the colour" in line for line in caplog.messages) == 1

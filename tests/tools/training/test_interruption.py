@@ -59,9 +59,23 @@ def test_run_that_will_be_set_aside(folder):
     assert re.search(f"up to step 9: {AGAIN}, which sets that run aside, or add --resume_step latest", so_far.told())
     moved_to = folder.set_aside_earlier_run()
     assert os.listdir(moved_to)
-    assert "nothing of the training is saved" in so_far.told()
+    assert so_far.told().endswith(f"nothing of the training is saved; the earlier run is in {moved_to}: {AGAIN}")
     snapshot_in(folder, 9)
     assert re.search("has the snapshot of step 9: go on with the same flags and --resume_step latest", so_far.told())
+
+
+def test_run_that_is_scored(folder):
+    """`--eval_only 1` takes no steps, and leaves the snapshots as they are."""
+    snapshot_in(folder, 9)
+    so_far = RunSoFar()
+    so_far.is_in(folder, goes_on=False, is_scored=True)
+    assert so_far.told() == f"before the scores were written: nothing of the run has changed: {AGAIN}"
+
+
+def test_run_that_was_set_aside_before_is_not_named(folder):
+    snapshot_in(folder, 9)
+    folder.set_aside_earlier_run()
+    assert "earlier" not in told_in(folder, goes_on=False).told()
 
 
 def test_snapshot_that_the_command_wrote(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tests.tools.toy_runs import tiny_config, toy_record
 from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
+from tools.training import label_rules
 from tools.training.preflight import check_disjoint, check_labels, check_training_data, choose_samples
 
 LABEL_MAP = {0: 255, 1: 0, 2: 1, 255: 255}
@@ -157,6 +159,21 @@ def test_a_class_that_occurs_nowhere(many_samples, how, caplog):
         check_labels(many_samples, how, DATASET, needs_all_classes=True)
     caplog.clear()
     assert check_labels(many_samples, how, DATASET, needs_all_classes=True, allow_missing_classes=True) == {1: 200}
+    [line] = caplog.messages
+    assert line.endswith("--allow_missing_classes 1 trains on it")
+
+
+def test_validation_labels_are_read_for_a_refusal_alone(tmp_path, caplog):
+    samples, held_out = [write_sample(tmp_path, "a", [[1]])], [write_sample(tmp_path, "b", [[0, 1, 2]])]
+    given = {"needs_all_classes": True, "held_out": held_out}
+    with pytest.raises(PreflightError, match="labels of val show it"):
+        check_labels(samples, "all", DATASET, **given)
+    os.remove(held_out[0].label)
+    caplog.clear()
+    read = mock.patch.object(label_rules, "label_counts", wraps=label_rules.label_counts)
+    with read as counted:
+        check_labels(samples, "all", DATASET, allow_missing_classes=True, **given)
+    assert [call.args[0] for call in counted.call_args_list] == samples
     [line] = caplog.messages
     assert line.endswith("--allow_missing_classes 1 trains on it")
 

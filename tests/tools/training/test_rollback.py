@@ -176,7 +176,7 @@ def test_a_request_to_stop_is_not_lost(tmp_path):
         roll_back(folder, diverged_at(5, saved_step=4, stop_signal="SIGTERM"), first_step=0)
     assert str(caught.value) == (
         f"SIGTERM after step 5, which was rolled back to snapshot {folder.snapshot(4)}: go on with the same flags and "
-        "--resume_step 4, or --auto_resume 1 without a step"
+        "--resume_step 4 (with --auto_resume 1, the same command goes on)"
     )
     assert read_rollbacks(folder) == (Rollback(5, FAULT, 4),)
 

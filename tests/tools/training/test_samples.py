@@ -12,6 +12,7 @@ from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError, TFRecordError
 from database.tfrecord import RecordSample
 from tests.tools.command_lines import refusal
+from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
 from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
@@ -178,6 +179,15 @@ def test_own_records_from_a_list_are_not_scored_without_another(own_records, dat
     assert [sample.image for sample in validation_samples(config, listed, data_dir)] == [
         sample.image for sample in find_samples(TOY, data_dir, ["val"])
     ]
+
+
+def test_no_flag_that_is_ignored_in_scoring_says_where_validation_images_are(own_records, data_dir):
+    """Records are looked up by the splits that are trained on."""
+    config, read = recording_reads(own_records)
+    assert validation_samples(config, custom_dataset(3, label_map_file=own_records.label_map), data_dir) == []
+    ignored = {name for unused in TrainConfig.unused if unused.ignored for name in unused.names}
+    assert read & ignored == {"val_every"}  # which is refused there, unless --eval_only 1 has put it back
+    assert "subsets_for_training" in read
 
 
 def test_a_training_list_beside_records_is_refused():
