@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tensorflow
 import tensorflow.compat.v1 as tf
 
 from tools.errors import DeviceError
@@ -82,7 +83,7 @@ def require_determinism(devices: Sequence[str]) -> None:
         raise DeviceError(
             f"--deterministic 1 is only supported on CPUs, and {devices[0]} is a GPU: drop it, or add --device cpu"
         )
-    tf.config.experimental.enable_op_determinism()
+    tensorflow.config.experimental.enable_op_determinism()  # not in compat.v1
 
 
 def devices_in_words(devices: Sequence[str], device: str = "auto", machine: Machine | None = None) -> str:

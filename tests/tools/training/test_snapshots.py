@@ -108,7 +108,7 @@ def test_a_snapshot_is_not_written_twice(tmp_path):
 def test_a_saver_that_writes_nothing(tmp_path):
     with tf.Graph().as_default():
         timed = TimedTrainer(tmp_path)
-        timed.trainer._saver = SimpleNamespace(save=lambda *arguments, **options: None)
+        timed.trainer._snapshots._saver = SimpleNamespace(save=lambda *arguments, **options: None)
         with pytest.raises(OutputError, match=r"cannot write \(no model.ckpt-3.index was written\)"):
             timed.trainer.save(3)
 
