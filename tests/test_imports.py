@@ -50,7 +50,7 @@ LAYERS = {
         ("data_files", "sample_names"),
         ("layout_hints",),
         ("palettes", "layouts", "label_maps", "synthetic", "colors", "warping"),
-        ("datasets", "augment"),
+        ("datasets", "augment", "copies"),
         ("loading", "dynamic_sizes"),
         ("tfrecord",),
         ("record_index", "sample_loader"),
