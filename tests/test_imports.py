@@ -42,7 +42,7 @@ LAYERS = {
         ("text_files", "input_range"),
         ("json_files", "image_opening"),
         ("image_suffixes",),
-        ("id_lists", "list_hints"),
+        ("id_lists", "list_hints", "palette_hints"),
         ("lists",),
         ("color_masks",),
         ("label_decoding", "rgb_decoding"),
