@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # What systems and programs leave in folders, beside all whose name begins with a dot: copies, thumbnails, rubbish.
 _NO_DATA = frozenset(
     ("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found",
-     "~snapshot", "#snapshot", "@recently-snapshot", "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__")
+     "~snapshot", "#snapshot", "@recently-snapshot", "@tmp", "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__")
 )  # fmt: skip
 _MOST_SHOWN = 4
 

@@ -63,7 +63,8 @@ def read_image(path: str, content: bytes | None = None, input_range: InputRange 
 
     Raises:
       ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels; or it holds NaN,
-        infinity or numbers that are no brightness, see `input_range.InputRange.fault_of`.
+        infinity or numbers that are no brightness, see `input_range.InputRange.fault_of`; or has colours of 16 bits
+        that are all below 256, and not all 0.
     """
     return read_first_rows(path, content, input_range=input_range)[0]
 
@@ -87,7 +88,7 @@ def read_first_rows(
       ImageError: see `read_image`.
     """
     with decode_errors_named(path):
-        converter_of = partial(rgb_converter, path=path, input_range=input_range)
+        converter_of = partial(rgb_converter, path=path, input_range=input_range, content=content)
         return decode(path, content, rows_of, converter_of, is_deep_grey)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
+
+from database.image_suffixes import has_image_suffix
 
 # How the columns of a list are called in its header, without signs.
 _HEADERS = re.compile(
@@ -21,6 +24,7 @@ _JPEG = (".jpg", ".jpeg")
 
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LATE_COMMENT = re.compile(r"\s#")
+_OTHER_BLANK = re.compile(r"[^\S \t]")  # blanks that are part of paths, such as no-break spaces
 _LONGEST_SHOWN = 300
 
 
@@ -36,6 +40,14 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
         return _json_hint(text)
     if _LATE_COMMENT.search(line):
         return "; a comment stands on a line of its own"
+    blank = _blank_behind_image(fields)
+    if blank is not None:
+        bytes_of_blank = "".join(f"\\x{byte:02X}" for byte in blank.encode())
+        name = unicodedata.name(blank, "a control character").lower()
+        return (
+            f"; behind the image is a blank of another kind ({name}, U+{ord(blank):04X}), which is part of a path: put "
+            f"a tab in its place, e.g. by sed 's/{bytes_of_blank}/\\t/'"
+        )
     separator = next((mark for mark in (";", "|", ",") if mark in line), None)
     if separator is not None:
         return (
@@ -44,11 +56,25 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
         )
     if '"' in line or line.startswith("'"):
         return "; the paths are in quotes: leave these out, and separate image and label by one tab"
+    if "\\ " in line:
+        return (
+            "; the spaces are escaped as in a shell: leave out the backslashes, and separate image and label by one "
+            r"tab, e.g. by sed 's/\([^\]\) /\1\t/; s/\\ / /g'"
+        )
     if "\\" in line or _WINDOWS_DRIVE.match(line):
         return r"; these look like paths of Windows: put / in place of \, e.g. by sed 's,\\,/,g', and leave out a drive"
     if len(fields) == 2 and fields[1] in ("-1", "0", "1"):
         return "; this looks like a list of VOC's ImageSets/Main, for classification: take ImageSets/Segmentation"
     return ""
+
+
+def _blank_behind_image(fields: Sequence[str]) -> str | None:
+    """The first blank in a path that is neither a space nor a tab, where an image could end before it."""
+    for field in fields:
+        found = _OTHER_BLANK.search(field)
+        if found and has_image_suffix(field[: found.start()]):
+            return found.group()
+    return None
 
 
 def header_hint(number: int, fields: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from database.classes import IGNORE_LABEL
 from database.counts import number_of
 from database.errors import JsonError, PaletteError, TextFileError
 from database.json_files import parse_json
+from database.palette_hints import hexadecimal_hint, ids_hint
 from database.text_files import read_text, text_lines
 
 logger = logging.getLogger(__name__)
@@ -229,14 +230,17 @@ def read_palette(path: str, num_classes: int) -> PaletteFile:
       Names and colours; a nameless class among named ones becomes class_<i>.
 
     Raises:
-      PaletteError: the file is unreadable, malformed, describes another number of classes, or names two alike.
+      PaletteError: the file is unreadable, malformed, has a column of ids, describes another number of classes, or
+        names two alike.
     """
-    found = _read_entries(path)
+    text = _read(path)
+    found = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
     entries = [entry for entry in found if not _is_ignored(entry)]
     if len(entries) != num_classes:
         beside = f" beside {len(found) - len(entries)} of the name 'ignore'" if len(found) > len(entries) else ""
         colors = number_of(len(entries), "colour")
-        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one for a class")
+        hint = hexadecimal_hint(text)
+        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one for a class{hint}")
     palette = tuple(entry.color for entry in entries)
     ignored = tuple(entry.color for entry in found if _is_ignored(entry))
     _tell_shared_colors(entries)
@@ -273,15 +277,13 @@ def _is_ignored(entry: _Entry) -> bool:
     return entry.name.lower() == _IGNORED_NAME
 
 
-def _read_entries(path: str) -> list[_Entry]:
-    """The entries of a palette file, "" as the name of one without."""
+def _read(path: str) -> str:
     try:
-        text = read_text(path)
+        return read_text(path)
     except OSError as error:
         raise PaletteError(f"{path}: palette file cannot be read ({error.strerror or error})") from error
     except TextFileError as error:
         raise PaletteError(str(error)) from error
-    return _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
 
 
 def _checked_color(values: object, where: str) -> tuple[int, int, int]:
@@ -300,6 +302,10 @@ def _shortened(values: object) -> str:
 
 
 def _text_entries(path: str, text: str) -> list[_Entry]:
+    """The entries of a text file, "" as the name of one without."""
+    of_ids = ids_hint(text)
+    if of_ids:
+        raise PaletteError(f"{path}: {of_ids}")
     entries = []
     for number, line in text_lines(text):
         where = f"{path}, line {number}"
@@ -315,6 +321,7 @@ def _text_entries(path: str, text: str) -> list[_Entry]:
 
 
 def _json_entries(path: str, text: str) -> list[_Entry]:
+    """As `_text_entries`, of a JSON file."""
     try:
         content = parse_json(text)
     except JsonError as error:

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from database.errors import ImageError
-from database.image_opening import Converter, raw_mode
+from database.image_opening import Converter, all_rows, decode, raw_mode
 from database.input_range import InputRange, scaled_to_bytes
 
 # The formats whose mode "I" holds 0..65535; in the others it holds numbers of any size.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 _WHITE_OF_SIXTEEN_BITS = 65535
 
+# Pillow's names of packed pixels. N is the byte order of the machine.
+_FOREIGN = "B" if sys.byteorder == "little" else "L"
+_OTHER_BYTE_ORDER = {
+    f"{bands};16{order}": f"{bands};16{other}"
+    for bands in ("RGB", "RGBA", "RGBX")
+    for order, other in (("L", "B"), ("B", "L"), ("N", _FOREIGN))
+}
 
-def rgb_converter(image: Image.Image, path: str, input_range: InputRange | None = None) -> Converter:
+
+def rgb_converter(
+    image: Image.Image, path: str, input_range: InputRange | None = None, content: bytes | None = None
+) -> Converter:
     """Looks at how a file packs its pixels, before they are decoded.
 
     Args:
       image: the file opened.
       path: of the file, for messages.
       input_range: what stands for white in images of more than 8 bits; None for the usual.
+      content: the file's bytes, where they are at hand.
 
     Returns:
       What turns the decoded image into uint8 [H, W, 3]. It raises ImageError where the numbers of the image are NaN,
-      infinite, or no brightness, see `InputRange.fault_of`.
+      infinite, or no brightness, see `InputRange.fault_of`; or where all are below 256 in colours of 16 bits.
 
     Raises:
       ImageError: the file holds colours of 16 bits, and something else than 65535 is to be white.
@@ -42,7 +54,7 @@ def rgb_converter(image: Image.Image, path: str, input_range: InputRange | None 
                 f"{path}: colours of 16 bits, of which the upper 8 are read, and --input_range is "
                 f"{input_range.white:g}: convert the colours to 8 bits, or drop --input_range"
             )
-        return lambda decoded: _deep_colors(decoded, path, input_range)
+        return partial(_deep_colors, path=path, content=content, input_range=input_range)
     input_range.check_bytes(path)
     return _colors
 
@@ -82,10 +94,36 @@ def _grey(image: Image.Image, *, path: str, is_sixteen_bit: bool, maxval: int, i
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
 
 
-def _deep_colors(image: Image.Image, path: str, input_range: InputRange) -> np.ndarray:
+def _deep_colors(image: Image.Image, *, path: str, content: bytes | None, input_range: InputRange) -> np.ndarray:
     rgb = _colors(image)
+    if not rgb.any() and _are_bytes_in_16_bits(path, content):
+        raise ImageError(
+            f"{path}: colours of 16 bits that are all below 256, so that all is black, expected 0 (black) to 65535 "
+            "(white): save them with 8 bits, or multiply them by 257"
+        )
     input_range.check_colors(path, int(rgb.max(initial=0)))
     return rgb
+
+
+def _are_bytes_in_16_bits(path: str, content: bytes | None) -> bool:
+    """Whether no upper byte of a whole file is above 0, and some lower byte is. Pillow decodes the upper bytes only."""
+    upper, _ = decode(path, content, all_rows, lambda image: _colors)
+    if upper.any():
+        return False
+    lower, _ = decode(path, content, all_rows, _converter_of_lower_bytes)
+    return bool(lower.any())
+
+
+def _converter_of_lower_bytes(image: Image.Image) -> Converter:
+    """Has the lower bytes of an image decoded, by naming the other byte order; zeros where it has no other."""
+    mode = raw_mode(image)
+    other = _OTHER_BYTE_ORDER.get(mode)
+    if other is None or not isinstance(image, ImageFile.ImageFile):
+        return lambda decoded: np.zeros((decoded.height, decoded.width, 3), np.uint8)
+    image.tile = [
+        tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other) for tile in image.tile
+    ]
+    return _colors
 
 
 def _colors(image: Image.Image) -> np.ndarray:

@@ -15,7 +15,7 @@ from tools.prediction.input_images import images_in
 NO_DATA = (
     ".ipynb_checkpoints", "@eaDir", "__MACOSX", ".hidden", "lost+found", "$RECYCLE.BIN", "System Volume Information",
     "#recycle", ".Trash-1000", "$Recycle.Bin", "__pycache__",
-    "~snapshot", "#snapshot", "@Recently-Snapshot",
+    "~snapshot", "#snapshot", "@Recently-Snapshot", "@tmp",
 )  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".gif", ".avif", ".ppm", ".jp2", ".webp", ".TIF", ".pgm", ".jfif", ".tga", ".bmp")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -104,6 +105,47 @@ def test_numbers_above_white_and_images_of_8_bits_are_warned_of(caplog):
         read_image("bytes.png", label_files.png(np.array([[0, 9]]), 8), input_range)
     assert [message.split(":")[0] for message in caplog.messages] == ["deep.tif", "bytes.png"]
     np.testing.assert_array_equal(read_image("b", label_files.png(np.array([[9]]), 8), input_range), [[[9] * 3]])
+
+
+def deep_rgb(numbers: np.ndarray, kind: str) -> bytes:
+    """A PNG or an uncompressed TIFF of 16 bits per colour, from integers [H, W, 3]."""
+    height, width, _ = numbers.shape
+    if kind == "png":
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in numbers)
+        header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(label_files.png_chunk(*chunk) for chunk in chunks)
+    pixels = numbers.astype("<u2").tobytes()
+    bits_at = 8 + len(pixels)
+    entries = (
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits_at), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8),
+        (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(pixels)),
+    )  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    start = b"II" + struct.pack("<HI", 42, bits_at + 6) + pixels + struct.pack("<HHH", 16, 16, 16)
+    return start + directory + bytes(4)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_colours_of_8_in_16_bits_are_refused_as_all_black(kind):
+    numbers = np.arange(24).reshape(2, 4, 3)
+    content = deep_rgb(numbers, kind)
+    for undecided in (None, InputRange(), InputRange(is_decided=False), InputRange(65535)):
+        with pytest.raises(ImageError, match=f"^a.{kind}: colours of 16 bits .* below 256, .* all is black, .*8 bits"):
+            read_image(f"a.{kind}", content, undecided)
+    np.testing.assert_array_equal(read_image("a", deep_rgb(numbers * 257, kind)), numbers)
+    assert not read_image("a", deep_rgb(numbers * 0, kind)).any()  # a black image
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_dark_rows_at_the_top_of_colours_of_16_bits_are_no_fault(kind):
+    numbers = np.full((4, 2, 3), 200)
+    numbers[3] = 60000
+    rows, height = read_first_rows(f"a.{kind}", deep_rgb(numbers, kind), lambda height: 2)
+    assert (rows.shape, height, rows.any()) == ((2, 2, 3), 4, False)
+    numbers[3] = 200
+    with pytest.raises(ImageError, match="all is black"):
+        read_first_rows(f"a.{kind}", deep_rgb(numbers, kind), lambda height: 2)
 
 
 def test_colours_of_16_bits_cannot_be_scaled():

@@ -66,6 +66,11 @@ def told(data_dir: Path, content: str | bytes, split: str = "train", name: str =
         ("'img/b c.jpg' 'lab/b c.png'\n", "line 1: found 4 paths, .* in quotes: leave these out, .* by one tab"),
         ("img\\a.jpg lab\\a.png\n", r"line 1: names img\\a.jpg, .*; these look like paths of Windows: put / in"),
         ("C:/data/img/a.jpg C:/data/lab/a.png\n", "paths of Windows: .* and leave out a drive"),
+        ("img/b\\ c.jpg lab/b\\ c.png\n", "line 1: found 4 paths, .*; the spaces are escaped .* backslashes, .* tab"),
+        ("img/b\\ c.jpg\tlab/b\\ c.png\n", r"line 1: names img/b\\ c.jpg, .*; the spaces are escaped"),
+        ("img/a.jpg\u00a0lab/a.png\n", r"line 1: found 1 paths, .*no-break space, U\+00A0.* a tab in its place"),
+        ("img/a.jpg\u3000lab/a.png\n", r"ideographic space, U\+3000"),
+        ("no/d\u00a0e.jpg lab/a.png\n", "line 1: names no/d\u00a0e.jpg, which is no file in .*/data$"),
         ("2007_000032 -1\n2007_000039  1\n", "line 1: names 2007_000032, .*VOC's ImageSets/Main.*ImageSets/Segm"),
         ("img/a.jpg lab/a.png # x, y\n", "line 1: found 5 paths, .*; a comment stands on a line of its own$"),
         ("img/a.jpg\tlab/a.png # x\n", "line 1: names lab/a.png # x, .*; a comment stands on a line of its own$"),
@@ -95,13 +100,17 @@ def test_what_a_list_looks_like(data_dir, content, words):
         "img/a.jpg|lab/a.png\n",
         "img/a.jpg | lab/a.png\n",
         "image label\nimg/a.jpg lab/a.png\n",
+        "img/a.jpg\u00a0lab/a.png\n",
+        "img/a\\ b.jpg lab/a\\ b.png\n",
+        "img/a\\ b.jpg\tlab/a\\ b.png\n",
     ],
 )
 def test_the_advice_mends_the_list(data_dir, content):
+    touch(data_dir, "img/a b.jpg", "lab/a b.png")
     message = told(data_dir, content)
     program = message.partition("by sed ")[2].split("'")[1]
     mended = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
-    assert [sample.name for sample in samples_of(data_dir, mended)] == ["a"]
+    assert [sample.name for sample in samples_of(data_dir, mended)] == ["a b" if "a\\ b" in content else "a"]
 
 
 def columns_in_order(wrong: str, message: str) -> str:

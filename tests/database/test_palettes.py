@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -189,6 +190,26 @@ def test_read_palette_text(tmp_path):
     assert palettes.read_palette(str(path), 2)[:2] == (None, RED_GREEN)
 
 
+@pytest.mark.parametrize(
+    "text", ["0 0 0 2 wheels\n1 0 0 car\n", "0 0 0 2 wheels\n9 0 0 4 wheels\n", "#ff0000\n0 0 0 2 wheels\n1 0 0\n"]
+)
+def test_names_that_begin_with_a_number(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    names = palettes.read_palette(str(tmp_path / "a.txt"), 2).class_names
+    assert names is not None
+    assert names[0] == "2 wheels"
+
+
+def test_the_advice_on_a_column_of_ids_mends_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("# all\n0 0 0 0 bg\n 1 200 0 0 red\n255 9 9 9 ignore\n")
+    with pytest.raises(PaletteError) as caught:
+        palettes.read_palette(str(path), 2)
+    program = str(caught.value).partition("by sed -E ")[2].split("'")[1]
+    subprocess.run(["sed", "-E", "-i", program, path], check=True)
+    assert palettes.read_palette(str(path), 2) == (("bg", "red"), ((0, 0, 0), (200, 0, 0)), ((9, 9, 9),))
+
+
 def test_a_comment_behind_a_name_is_told(tmp_path, caplog):
     path = tmp_path / "colors.txt"
     path.write_text("255 0 0 road  # or lane\n0 255 0 C#\n")
@@ -241,6 +262,10 @@ def test_read_palette_json(tmp_path):
             '[{"color": [1, 2, 3]},\n{"color": [4, 5, 6], "color": [1, 2, 3]}]',
             "a.json, line 2: 'color' is given already in line 2",
         ),
+        ("a.txt", "# ids\n0 0 0 0 bg\n1 200 0 0 red\n", "a.txt: looks like 'id R G B name'.*first column"),
+        ("a.txt", "1 0 0 0\n2\t200 0 0\n255 255 255 255 ignore\n", "a.txt: looks like 'id R G B name'"),
+        ("a.txt", "#000000 bg\n#C80a00 red\n", "found 0 colours.*; lines .* # are comments, as line 1, '#000000 bg'"),
+        ("a.txt", "0 0 0 bg\n#C80a00 red\n", "found 1 colour, .* line 2, '#C80a00 red', .* '200 10 0', without #"),
         ("a.txt", "1 2\n", "a.txt, line 1: found colour"),
         ("a.txt", "road 1 2 3\n", "a.txt, line 1: found colour .*road"),
         ("a.json", "[\n{]", "a.json, line 2: not JSON"),

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from database.copies import copied_images, copies_fault
 from database.datasets import Dataset, find_samples, overlapping, require_split
 from database.errors import AbsentSplitError, DatasetError, ImageError
 from database.images import set_max_pixels, write_image
@@ -150,11 +151,27 @@ def overlap_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collectio
     """Images of a held-out split that are in another split too; one that is trained on knowingly is not held out."""
     return [
         Fault(split, f"{image}: this image is in {other} too")
+        for split, other in _held_out_pairs(splits, trained_on)
+        for image in overlapping(splits[other], splits[split])
+    ]
+
+
+def copy_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collection[str] = ()) -> list[Fault]:
+    """Finds copies of the same image in a held-out split and another; one fault for each pair of splits."""
+    return [
+        Fault(split, copies_fault(pairs, split, other))
+        for split, other in _held_out_pairs(splits, trained_on)
+        if (pairs := copied_images(splits[other], splits[split]))
+    ]
+
+
+def _held_out_pairs(splits: Collection[str], trained_on: Collection[str]) -> list[tuple[str, str]]:
+    return [
+        (split, other)
         for split in _HELD_OUT
         if split not in trained_on
         for other in splits
         if split in splits and other not in _HELD_OUT[: _HELD_OUT.index(split) + 1]
-        for image in overlapping(splits[other], splits[split])
     ]
 
 
@@ -308,6 +325,7 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
     faults += [Fault(split, line) for split in statistics for line in split_faults(dataset, statistics[split])]
     faults += label_faults(config, dataset, splits, looked_at, statistics)
     faults += overlap_faults(splits, trained_on=config.subsets_for_training)
+    faults += copy_faults(splits, trained_on=config.subsets_for_training)
     counts = {split: len(samples) for split, samples in splits.items()}
     findings = Findings(dataset, data_dir, counts, statistics, absent, faults, config.seed)
     positions = np.random.default_rng(config.seed).permutation(len(faultless))[: config.thumbnails]

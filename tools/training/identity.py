@@ -179,7 +179,8 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
         logger.info("the run of these flags: %s", fitting[0].path)
         return fitting[0]
     if others:
-        nearest = _nearest(identity, others, config)
+        flags = {folder.path: record.flags for folder, record in known if record is not None}
+        nearest = _nearest(identity, others, config, flags)
         if not config.auto_resume or nearest.has_other_contents:
             raise nearest.fault(config)
         logger.info("a new run begins; the nearest, %s, differs in %s", nearest.folder.path, nearest.differing)
@@ -231,8 +232,27 @@ class _Nearest(NamedTuple):
         )
 
 
-def _nearest(identity: RunIdentity, others: Sequence[tuple[RunFolder, RunIdentity]], config: TrainConfig) -> _Nearest:
-    folder, nearest = min(others, key=lambda pair: len(_decisive(identity, pair[1], config)))
+def _nearest(
+    identity: RunIdentity,
+    others: Sequence[tuple[RunFolder, RunIdentity]],
+    config: TrainConfig,
+    flags: Mapping[str, Mapping[str, Any]],
+) -> _Nearest:
+    """The run with the fewest differences; among equals the one whose flags name the same files.
+
+    Args:
+        identity: of the run that is looked for.
+        others: at least one.
+        config: flags of the command.
+        flags: in the records of the others, by the paths of their folders.
+    """
+
+    def distance(other: tuple[RunFolder, RunIdentity]) -> tuple[int, int]:
+        recorded = flags[other[0].path]
+        renamed = [name for name in HELD_BY_CONTENT if recorded.get(name) != getattr(config, name)]
+        return len(_decisive(identity, other[1], config)), len(renamed)
+
+    folder, nearest = min(others, key=distance)
     names = _decisive(identity, nearest, config)
     differing = ", ".join(dict.fromkeys(identity.told(name, nearest) for name in names))
     return _Nearest(folder, differing, set(names) <= _OF_CONTENTS)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from database.classes import IGNORE_LABEL
+from database.copies import copied_images, copies_fault
 from database.counts import and_of
 from database.datasets import Dataset, overlapping
 from database.errors import DatasetError
@@ -61,6 +62,7 @@ def check_training_data(
     """
     if "val" not in config.subsets_for_training:
         check_disjoint(samples, held_out)
+        _warn_of_copies(samples, held_out, ",".join(config.subsets_for_training))
     if config.check_data == "none":
         logger.warning("--check_data none: no label is read before step 0, so unknown ids stop the run when they come")
         return
@@ -99,6 +101,13 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
             f"{shared[0]}{more} among the training images: take them out of the training list, or add val to "
             "--subsets_for_training if that is meant"
         )
+
+
+def _warn_of_copies(training: Sequence[Sample], held_out: Sequence[Sample], splits: str) -> None:
+    """Warns of validation images that are copies of training images; public data sets have such pairs."""
+    pairs = copied_images(training, held_out)
+    if pairs:
+        logger.warning("%s", copies_fault(pairs, "val", splits))
 
 
 class _UnreadableFiles:

@@ -229,6 +229,16 @@ def test_overlaps_among_held_out_splits():
     assert check_dataset.overlap_faults({"train": train, "trainaug": train}) == []
 
 
+def test_a_validation_image_with_the_bytes_of_a_training_image_is_a_fault(scenes):
+    copy, original = images(scenes, "val")[1], images(scenes)[3]
+    shutil.copyfile(original, copy)
+    code, report, _ = check(scenes)
+    [fault] = report["faults"]
+    assert (code, fault["split"]) == (1, "val")
+    assert fault["message"].startswith(f"1 image in both train and val: {copy} is a copy of {original}: ")
+    assert check(scenes, "--subsets_for_training", "train,val")[0] == 0
+
+
 def test_folder_that_cannot_be_written_to(scenes, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TablesError, match="cannot be written"):
@@ -260,11 +270,11 @@ def test_exit_code_of_the_command(scenes):
 
 
 def own_folder(tmp_path, image: np.ndarray, label: np.ndarray, suffix: str = ".png") -> list[str]:
-    """Flags of a look at own data with one training image, and one like it for validation."""
+    """Flags of a look at own data with one training image, and the same turned by 180 degrees for validation."""
     for folder, array, end in (("images", image, ".tif"), ("labels", label, suffix)):
-        for split, name in (("train", "a"), ("val", "b")):
+        for split, name, pixels in (("train", "a", array), ("val", "b", array[::-1, ::-1])):
             (tmp_path / folder / split).mkdir(parents=True)
-            Image.fromarray(array).save(tmp_path / folder / split / f"{name}{end}")
+            Image.fromarray(pixels).save(tmp_path / folder / split / f"{name}{end}")
     return ["--database", "custom", "--num_classes", "2", "--data_dir", str(tmp_path), "--out", str(tmp_path / "out")]
 
 

@@ -154,6 +154,24 @@ def test_checkpoint_of_the_start_is_gone(tmp_path, samples):
     assert chosen(again, samples) == folder
 
 
+def test_among_equally_near_runs_the_one_with_the_same_files_is_named(tmp_path, samples):
+    """Whichever run is found first."""
+    dataset, runs = custom_dataset(2), {}
+    for number, name in enumerate("abc", start=2):
+        path = tmp_path / f"{name}.txt"
+        path.write_text(f"1\n{number}\n")
+        flags = {"database": "custom", "num_classes": 2, "class_weights": str(path)}
+        runs[str(path)] = leave_run(config_in(tmp_path, **flags), samples, dataset, weights=(1.0, float(number)))
+    for path, folder in runs.items():
+        content = Path(path).read_text()
+        Path(path).write_text("1\n9\n")
+        again = config_in(tmp_path, **{**flags, "class_weights": path}, resume_step=1)
+        name = os.path.basename(folder.path)
+        with pytest.raises(CheckpointError, match=rf"nearest, {name}, differs in --class_weights \(1.0,9.0 here"):
+            chosen(again, samples, dataset)
+        Path(path).write_text(content)
+
+
 def test_own_data_with_class_weights(tmp_path, samples):
     """What a record keeps of weights equals what their file says."""
     (tmp_path / "weights.txt").write_text("1 2.5")
