@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from database.json_files import read_json
 from tools.checkpoints import checkpoint
 from tools.runs.folder import run_name
 from tools.runs.origin import RUN_UUID
+from tools.runs.run_origin import RunOrigin
 
 CHECKSUM = "checkpoint_sha256"
 
@@ -64,17 +64,17 @@ def snapshot_header(prefix: str) -> dict[str, Any]:
     return {"checkpoint": prefix, "step": checkpoint.checkpoint_step(prefix), CHECKSUM: checkpoint.checksum(prefix)}
 
 
-def run_header(prefix: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+def run_header(prefix: str, origin: RunOrigin) -> dict[str, Any]:
     """Describes the run that a snapshot is of, for the header of its scores.
 
     Args:
         prefix: of the snapshot.
-        flags: in its record.
+        origin: of the run, in its record.
 
     Returns:
         `run` (its name) and `run_uuid` (None for runs of earlier versions and foreign checkpoints).
     """
-    return {"run": run_name(prefix), RUN_UUID: flags.get(RUN_UUID)}
+    return {"run": run_name(prefix), RUN_UUID: origin.run_uuid}
 
 
 def read_header(path: str) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def validate(
     step, data_dir = checkpoint.checkpoint_step(prefix), config.data_dir or dataset.default_dir
     settings = scoring_settings(config, data or DataChecksums.of(samples, data_dir))
     header = {
-        **run_header(prefix, record.flags),
+        **run_header(prefix, record.origin),
         **snapshot_header(prefix),
         "dataset": dataset.name,
         "data_dir": os.path.abspath(data_dir),
