@@ -106,7 +106,7 @@ def provenance_of(
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
-    of_record = {name: value for name, value in dataclasses.asdict(record).items() if name != "flags"}
+    of_record = {name: value for name, value in dataclasses.asdict(record).items() if name not in ("flags", "origin")}
     of_record["label_map"] = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
     data: dict[str, Any] = {}
@@ -120,7 +120,7 @@ def provenance_of(
         sources["list"] = getattr(config, f"{config.mode}_list", None) or record.flags.get(f"{config.mode}_list")
     return Provenance(
         {
-            **run_header(prefix, record.flags),
+            **run_header(prefix, record.origin),
             "run_folder": folder_of_run(prefix).path,
             **snapshot,
             "dataset": record.database,
@@ -257,4 +257,4 @@ def _uuid_of(run: RunFolder) -> str | None:
         record = ModelRecord.read(run.snapshots) or ModelRecord.read(run.path)
     except RecordError:
         return None
-    return None if record is None else record.flags.get(RUN_UUID)
+    return None if record is None else record.origin.run_uuid

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.runs.folder import run_name
 from tools.runs.origin import RUN_UUID
+from tools.runs.run_origin import RunOrigin
 
 CHECKSUM = "checkpoint_sha256"
 
@@ -65,17 +65,17 @@ def snapshot_header(prefix: str) -> dict[str, Any]:
     return {"checkpoint": prefix, "step": checkpoint_step(prefix), CHECKSUM: checkpoint_checksum(prefix)}
 
 
-def run_header(prefix: str, flags: Mapping[str, Any]) -> dict[str, Any]:
+def run_header(prefix: str, origin: RunOrigin) -> dict[str, Any]:
     """Returns the entries on the run of a snapshot for the header of its scores.
 
     Args:
         prefix: of the snapshot.
-        flags: in its record.
+        origin: of the run, in its record.
 
     Returns:
         `run` (its name) and `run_uuid` (None for runs of earlier versions and foreign checkpoints).
     """
-    return {"run": run_name(prefix), RUN_UUID: flags.get(RUN_UUID)}
+    return {"run": run_name(prefix), RUN_UUID: origin.run_uuid}
 
 
 def read_header(path: str) -> dict[str, Any]:

@@ -163,9 +163,13 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
 
 
 def _record_in(folder: str) -> dict[str, Any] | None:
-    """Reads the record of a run; None if it is damaged or has no flags."""
+    """Reads the record of a run, with its origin among the flags; None if it is damaged or has no flags."""
     record = _read_object(os.path.join(folder, _CONFIG_NAME))
-    return record if record is not None and isinstance(record.get("flags"), dict) else None
+    if record is None or not isinstance(record.get("flags"), dict):
+        return None
+    origin = record.get("origin")  # version 1 has it among the flags
+    known = {name: value for name, value in origin.items() if value is not None} if isinstance(origin, dict) else {}
+    return {**record, "flags": {**record["flags"], **known}}
 
 
 def _contents(record: Mapping[str, Any]) -> dict[str, str]:

@@ -18,14 +18,10 @@ from tools.runs.record import ModelRecord
 logger = logging.getLogger(__name__)
 
 RUN_UUID = "run_uuid"
-PRETRAINED_CHECKSUM = "pretrained_sha256"
 SAMPLES_CHECKSUM = "training_samples_sha256"
 SIZES_CHECKSUM = "training_sizes_sha256"
 CONTENTS_CHECKSUM = "training_contents_sha256"
-CLASS_WEIGHTS = "class_weight_values"
 SAMPLES_ENTRIES = (SAMPLES_CHECKSUM, SIZES_CHECKSUM, CONTENTS_CHECKSUM)
-_PRETRAINED_PREFIX = "pretrained_prefix"
-_FOLDER_NAME = "run_folder_name"
 
 
 def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> ModelRecord:
@@ -45,8 +41,8 @@ def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> M
     """
     name = os.path.basename(os.path.abspath(folder.path))
     earlier = ModelRecord.read(folder.snapshots) if resumed else None
-    known = None if earlier is None or _is_copy(earlier, folder, name) else earlier.flags.get(RUN_UUID)
-    return _with(record, {RUN_UUID: known or uuid.uuid4().hex, _FOLDER_NAME: name})
+    known = None if earlier is None or _is_copy(earlier, folder, name) else earlier.origin.run_uuid
+    return _with(record, run_uuid=known or uuid.uuid4().hex, run_folder_name=name)
 
 
 def _is_copy(earlier: ModelRecord, folder: RunFolder, name: str) -> bool:
@@ -55,20 +51,21 @@ def _is_copy(earlier: ModelRecord, folder: RunFolder, name: str) -> bool:
     Raises:
         RecordError: the record of the other run is damaged.
     """
-    named = earlier.flags.get(_FOLDER_NAME, name)
-    if named == name:
+    named = earlier.origin.run_folder_name
+    if named is None or named == name:
         return False
-    other = ModelRecord.read(RunFolder(os.path.join(os.path.dirname(os.path.abspath(folder.path)), named)).snapshots)
-    return other is not None and other.flags.get(RUN_UUID) == earlier.flags.get(RUN_UUID)
+    path = os.path.join(os.path.dirname(os.path.abspath(folder.path)), named)
+    other = ModelRecord.read(RunFolder(path).snapshots)
+    return other is not None and other.origin.run_uuid == earlier.origin.run_uuid
 
 
 def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
-    """The record that also says, among the flags, which checkpoint a run starts from, by prefix and checksum.
+    """The record that also says which checkpoint a run starts from, by prefix and checksum.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
     """
-    return _with(record, {_PRETRAINED_PREFIX: prefix, PRETRAINED_CHECKSUM: checkpoint_checksum(prefix)})
+    return _with(record, pretrained_prefix=prefix, pretrained_sha256=checkpoint_checksum(prefix))
 
 
 def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
@@ -78,8 +75,10 @@ def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
         RecordError: the record beside the snapshots is damaged.
     """
     earlier = ModelRecord.read(folder.snapshots)
-    known = {} if earlier is None else earlier.flags
-    return _with(record, {name: known[name] for name in (_PRETRAINED_PREFIX, PRETRAINED_CHECKSUM) if name in known})
+    if earlier is None:
+        return record
+    origin = earlier.origin
+    return _with(record, pretrained_prefix=origin.pretrained_prefix, pretrained_sha256=origin.pretrained_sha256)
 
 
 def recorded_pretrained(folder: RunFolder) -> str | None:
@@ -89,7 +88,7 @@ def recorded_pretrained(folder: RunFolder) -> str | None:
         RecordError: the record beside the snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
-    return None if record is None else record.flags.get(_PRETRAINED_PREFIX)
+    return None if record is None else record.origin.pretrained_prefix
 
 
 def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> ModelRecord:
@@ -100,19 +99,19 @@ def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> Mo
         folder: that was moved.
         moved_to: its new path.
     """
-    prefix = record.flags.get(_PRETRAINED_PREFIX)
+    prefix = record.origin.pretrained_prefix
     within = None if prefix is None else path_within(os.path.realpath(prefix), os.path.realpath(folder))
-    return record if within is None else _with(record, {_PRETRAINED_PREFIX: os.path.join(moved_to, within)})
+    return record if within is None else _with(record, pretrained_prefix=os.path.join(moved_to, within))
 
 
 def with_samples(record: ModelRecord, data: DataChecksums) -> ModelRecord:
-    """The record that also says, among the flags, on which files a run trains: checksums of names, sizes and contents.
+    """The record that also says on which files a run trains: checksums of names, sizes and contents.
 
     Args:
         record: of the run.
         data: checksums of what it trains on.
     """
-    return _with(record, samples_entries(data))
+    return _with(record, **samples_entries(data))
 
 
 def samples_entries(data: DataChecksums) -> dict[str, str | None]:
@@ -137,7 +136,7 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksu
     changed = [
         name
         for name, value in now.items()
-        if None not in (value, record.flags.get(name, value)) and value != record.flags.get(name, value)
+        if None not in (value, getattr(record.origin, name)) and value != getattr(record.origin, name)
     ]
     if SAMPLES_CHECKSUM in changed:
         raise FlagError(
@@ -153,8 +152,8 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksu
 
 
 def with_class_weights(record: ModelRecord, weights: Sequence[float] | None) -> ModelRecord:
-    """The record that also says, among the flags, how much each class counts in the loss; None for alike."""
-    return record if weights is None else _with(record, {CLASS_WEIGHTS: list(weights)})
+    """The record that also says how much each class counts in the loss; None for alike."""
+    return record if weights is None else _with(record, class_weight_values=tuple(weights))
 
 
 def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None) -> None:
@@ -165,8 +164,7 @@ def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None)
         RecordError: the record beside the snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
-    then = None if record is None else record.flags.get(CLASS_WEIGHTS)
-    if record is not None and then != (None if weights is None else list(weights)):
+    if record is not None and record.origin.class_weight_values != (None if weights is None else tuple(weights)):
         raise FlagError(
             f"the classes weighed otherwise when {folder.path} was started: resume with its --class_weights, unchanged"
         )
@@ -181,16 +179,16 @@ def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
         RecordError: the record beside the snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
-    known = None if record is None else record.flags.get(PRETRAINED_CHECKSUM)
+    known = None if record is None else record.origin.pretrained_sha256
     if record is None or known is None:
         return
     if checkpoint_checksum(prefix) != known:
         raise FlagError(
             f"{prefix} is not the checkpoint that {folder.path} was started from, "
-            f"{record.flags.get(_PRETRAINED_PREFIX)}, and w0 is read from it again: give that one with "
+            f"{record.origin.pretrained_prefix}, and w0 is read from it again: give that one with "
             "--fine_tune_filename"
         )
 
 
-def _with(record: ModelRecord, entries: dict[str, Any]) -> ModelRecord:
-    return dataclasses.replace(record, flags={**record.flags, **entries})
+def _with(record: ModelRecord, **values: Any) -> ModelRecord:
+    return dataclasses.replace(record, origin=dataclasses.replace(record.origin, **values))

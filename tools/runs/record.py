@@ -16,10 +16,14 @@ from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
 from tools.flags.train import TrainConfig
-from tools.runs.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, check_fields, model_rules
+from tools.runs import run_origin
+from tools.runs.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, ORIGIN_RULES, check_fields, model_rules
+from tools.runs.run_origin import RunOrigin
 
 CONFIG_NAME = "config.json"
-_BACKBONE = "backbone"
+_BACKBONE, _VERSION = "backbone", "version"
+# Version 1 has no number, and the origin of the run among the flags.
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class ModelRecord:
         upsample_input: factor by which images are enlarged before they are cropped or cut into windows.
         input_range: the number that stands for white in images of more than 8 bits, None for the usual one.
         ignored_colors: of label files that hold colours.
-        flags: the training run's flags, for what else is asked of them; empty for a foreign checkpoint.
+        flags: the training run's flags; empty for a foreign checkpoint.
+        origin: what the run was started from and trains on.
     """
 
     architecture: Architecture
@@ -50,6 +55,7 @@ class ModelRecord:
     input_range: float | None = None
     ignored_colors: tuple[tuple[int, int, int], ...] = ()
     flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    origin: RunOrigin = RunOrigin()
 
     @classmethod
     def of_dataset(
@@ -127,7 +133,7 @@ class ModelRecord:
         """Writes `config.json` into a folder, whole or not at all."""
         values = dataclasses.asdict(self)
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
-        _write_object(os.path.join(folder, CONFIG_NAME), values)
+        _write_object(os.path.join(folder, CONFIG_NAME), {_VERSION: FORMAT_VERSION, **values})
 
     @classmethod
     def read(cls, folder: str) -> ModelRecord | None:
@@ -140,6 +146,9 @@ class ModelRecord:
         values = _read_object(path)
         if values is None:
             return None
+        _check_version(path, values.pop(_VERSION, 1))
+        if "origin" not in values and isinstance(values.get("flags"), dict):
+            values = _of_first_version(values)
         _check_record(path, values)
         return cls(
             architecture=Architecture(**values.pop("architecture")),
@@ -148,6 +157,7 @@ class ModelRecord:
             image_mean=tuple(values.pop("image_mean")),
             ignored_colors=tuple(tuple(color) for color in values.pop("ignored_colors", ())),
             label_map={int(file_id): train_id for file_id, train_id in values.pop("label_map").items()},
+            origin=RunOrigin.of_values(values.pop("origin", {})),
             **values,
         )
 
@@ -276,6 +286,21 @@ def _classes_of(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _check_version(path: str, version: Any) -> None:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise RecordError(
+            f"{path}: 'version' is {str(version)[:60]}, expected 1 to {FORMAT_VERSION}: use the version of this "
+            "program that wrote the file, or a newer one"
+        )
+
+
+def _of_first_version(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with the origin of the run beside its flags, where version 1 has it among them."""
+    flags = values["flags"]
+    origin = {name: flags[name] for name in run_origin.NAMES if name in flags}
+    return {**values, "flags": {name: flags[name] for name in flags if name not in origin}, "origin": origin}
+
+
 def _check_record(path: str, values: Mapping[str, Any]) -> None:
     if _BACKBONE in values:
         raise RecordError(f"{path}: a ResNet without a PSPNet's heads: train from it with --fine_tune_filename")
@@ -283,6 +308,7 @@ def _check_record(path: str, values: Mapping[str, Any]) -> None:
     architecture = values["architecture"]
     check_fields(path, architecture, Architecture, ARCHITECTURE_RULES, "architecture.")
     check_fields(path, values, ModelRecord, model_rules(architecture["num_classes"]))
+    check_fields(path, values.get("origin", {}), RunOrigin, ORIGIN_RULES, "origin.")
 
 
 def _check_backbone(path: str, values: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from model import choices, decoders
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
+from tools.runs.run_origin import NAMES as ORIGIN_NAMES
 
 
 class Rule(NamedTuple):
@@ -95,6 +96,15 @@ BACKBONE_RULES = {
     "checkpoint": _NAME_OR_NONE,
 }
 
+# By the fields of `run_origin.RunOrigin`.
+ORIGIN_RULES = {
+    **dict.fromkeys(ORIGIN_NAMES, _NAME_OR_NONE),
+    "class_weight_values": Rule(
+        "a list of numbers or null",
+        lambda value: value is None or (isinstance(value, list) and all(type(x) in (int, float) for x in value)),
+    ),
+}
+
 
 def model_rules(num_classes: int) -> dict[str, Rule]:
     """By the fields of `model_record.ModelRecord`, but for its architecture."""
@@ -125,6 +135,7 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
             "colours [R, G, B] in 0..255", lambda value: isinstance(value, list) and all(map(_is_color, value))
         ),
         "flags": OBJECT,
+        "origin": OBJECT,
     }
 
 

@@ -108,15 +108,16 @@ class RunIdentity:
         """Describes a run by the record that it left."""
         flags = record.flags
         batch_size, towers = flags.get("batch_size"), flags.get("gpu_num")
-        weights = flags.get(run_origin.CLASS_WEIGHTS)
+        origin = record.origin
+        weights = MEDIAN_FREQUENCY if flags.get("class_weights") == MEDIAN_FREQUENCY else origin.class_weight_values
         entries = {
             **{name: flags.get(name) for name in FLAGS_IN_IDENTITY},
             **_entries_of_record(record),
             _BATCH: None if batch_size is None or towers is None else batch_size * towers,
             _TOWERS: towers if flags.get("dynamic_size") else None,
-            _PRETRAINED: "none" if _is_none(flags) else flags.get(run_origin.PRETRAINED_CHECKSUM),
-            _CLASS_WEIGHTS: MEDIAN_FREQUENCY if flags.get("class_weights") == MEDIAN_FREQUENCY else weights,
-            **{name: flags.get(name) for name in run_origin.SAMPLES_ENTRIES},
+            _PRETRAINED: "none" if _is_none(flags) else origin.pretrained_sha256,
+            _CLASS_WEIGHTS: weights,
+            **{name: getattr(origin, name) for name in run_origin.SAMPLES_ENTRIES},
         }
         return cls(json.loads(json.dumps(entries)))
 
@@ -249,7 +250,9 @@ def _nearest(
 
     def distance(other: tuple[RunFolder, RunIdentity]) -> tuple[int, int]:
         recorded = flags[other[0].path]
-        renamed = [name for name in HELD_BY_CONTENT if recorded.get(name) != getattr(config, name)]
+        renamed = [
+            name for name in flags_where(TrainConfig, resume="content") if recorded.get(name) != getattr(config, name)
+        ]
         return len(_decisive(identity, other[1], config)), len(renamed)
 
     folder, nearest = min(others, key=distance)

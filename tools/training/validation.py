@@ -81,7 +81,7 @@ def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
 def _header(config: TrainConfig, dataset: Dataset, data_dir: str, record: ModelRecord, prefix: str) -> dict[str, Any]:
     """Returns what the files of the scores say of run, snapshot and data."""
     return {
-        **run_header(prefix, record.flags),
+        **run_header(prefix, record.origin),
         **snapshot_header(prefix),
         "dataset": dataset.name,
         "data_dir": os.path.abspath(data_dir),

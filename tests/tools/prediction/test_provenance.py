@@ -17,12 +17,13 @@ from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction.provenance import Provenance, folder_for, provenance_of, require_folder, set_results_aside
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
+from tools.runs.run_origin import RunOrigin
 
 
 @pytest.fixture(scope="module")
 def record() -> ModelRecord:
     record = toy_record(tiny_config("toy", "log"))
-    return dataclasses.replace(record, flags={**record.flags, "run_uuid": "u1"})
+    return dataclasses.replace(record, origin=RunOrigin(run_uuid="u1"))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_same_results_wherever_run_and_data_lie(prefix, record, tmp_path):
     moved = write_checkpoint(str(tmp_path / "s1" / "best" / "model.ckpt-7"), {"w": np.ones(2, "f4")})
     assert of(moved, record, tmp_path).checksum == first.checksum
     assert of(prefix, record, tmp_path, data="copy").checksum == first.checksum
-    other_flags = dataclasses.replace(record, flags={"run_uuid": "u2"})
+    other_flags = dataclasses.replace(record, flags={}, origin=RunOrigin(run_uuid="u2"))
     assert of(prefix, other_flags, tmp_path).checksum == first.checksum
     towers = PredictConfig(float_type="32", gpu_num=2, coloring=False, windows_per_batch=1)
     assert of(prefix, record, tmp_path, towers).checksum == first.checksum
@@ -178,7 +179,7 @@ def test_results_go_aside_with_their_run(prefix, record, tmp_path, monkeypatch, 
 def test_run_of_an_earlier_version_has_no_results_to_take_along(tmp_path, record):
     run = RunFolder(str(tmp_path / "run.earlier-1"))
     assert set_results_aside(run, ".earlier-1") == []
-    dataclasses.replace(record, flags={}).write(run.path)
+    dataclasses.replace(record, flags={}, origin=RunOrigin()).write(run.path)
     assert set_results_aside(run, ".earlier-1") == []
     Path(run.path, "config.json").write_text("{")
     assert set_results_aside(run, ".earlier-1") == []

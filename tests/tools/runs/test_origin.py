@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -63,8 +64,8 @@ def test_checkpoint_in_a_folder_that_is_moved(tmp_path, monkeypatch):
     moved_to = os.path.join("log", "run.earlier-1", "snapshot", "model.ckpt-3")
     for before in named:
         after = with_moved_pretrained(before, os.path.join("log", "run"), os.path.join("log", "run.earlier-1"))
-        assert after.flags == {**before.flags, "pretrained_prefix": moved_to}
-        assert with_pretrained(record, moved_to).flags == after.flags
+        assert after.origin == dataclasses.replace(before.origin, pretrained_prefix=moved_to)
+        assert with_pretrained(record, moved_to).origin == after.origin
 
 
 def test_checkpoint_outside_a_folder_that_is_moved(tmp_path):
@@ -136,11 +137,11 @@ def test_number_of_a_run(tmp_path):
     record = toy_record(tiny_config("toy", "log"))
     first = RunFolder(str(tmp_path / "first"))
     numbered = with_run_uuid(record, first, resumed=False)
-    assert with_run_uuid(record, first, resumed=False).flags["run_uuid"] != numbered.flags["run_uuid"]
+    assert with_run_uuid(record, first, resumed=False).origin.run_uuid != numbered.origin.run_uuid
     numbered.write(first.snapshots)
     assert with_run_uuid(record, first, resumed=True) == numbered
     copy, moved = (RunFolder(str(tmp_path / name)) for name in ("copy", "moved"))
     shutil.copytree(first.path, copy.path)
-    assert with_run_uuid(record, copy, resumed=True).flags["run_uuid"] != numbered.flags["run_uuid"]
+    assert with_run_uuid(record, copy, resumed=True).origin.run_uuid != numbered.origin.run_uuid
     os.rename(first.path, moved.path)
-    assert with_run_uuid(record, moved, resumed=True).flags["run_uuid"] == numbered.flags["run_uuid"]
+    assert with_run_uuid(record, moved, resumed=True).origin.run_uuid == numbered.origin.run_uuid

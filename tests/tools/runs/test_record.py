@@ -148,6 +148,7 @@ def change(path, key, value) -> None:
         ("ignored_colors", [[0, 0, 256]], "colours [R, G, B] in 0..255"),
         ("ignored_colors", None, "colours [R, G, B] in 0..255"),
         ("flags", None, "an object"),
+        ("origin", None, "an object"),
     ],
 )
 def test_wrong_value_is_named_with_what_was_expected(config_path, key, value, expected):

@@ -69,8 +69,12 @@ def test_run_of_an_earlier_version_is_found(tmp_path, samples, how):
     for place in (folder.path, folder.snapshots):
         path = Path(place, "config.json")
         values = json.loads(path.read_text())
-        for name in ("training_contents_sha256", "training_sizes_sha256", "run_uuid", "run_name", "gaussian_blur"):
+        for name in ("training_contents_sha256", "training_sizes_sha256", "run_uuid"):
+            del values["origin"][name]
+        for name in ("run_name", "gaussian_blur"):
             del values["flags"][name]
+        values["flags"] |= values.pop("origin")
+        del values["version"]
         path.write_text(json.dumps(values))
     again = dataclasses.replace(config, **how)
     assert chosen(again, None if again.eval_only else samples) == folder

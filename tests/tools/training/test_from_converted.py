@@ -60,7 +60,7 @@ def test_training_starts_there_and_resumes(
         assert record is not None
         assert (record.architecture.stem, record.architecture.pool_padding) == (stem, "symmetric")
         assert (record.image_mean, record.architecture.num_classes) == (IMAGENET_MEAN, 19)
-        assert record.flags["pretrained_prefix"] == prefix
+        assert record.origin.pretrained_prefix == prefix
     w0_lines = [line for line in caplog.messages if line.startswith("w0 of L2-SP")]
     assert w0_lines == ([f"w0 of L2-SP from {prefix}"] * 2 if decay_mode == 1 else [])
     if decay_mode == 1:  # the weights stand at w0, before and after resuming

@@ -78,7 +78,7 @@ def test_weights_of_classes_reach_the_loss_and_the_record(plain, tmp_path, toy_d
     path.write_text(" ".join(map(str, weights)))
     config = smallest_config(toy_dir, log_dir, class_weights=str(path))
     folder = train_with(config)
-    assert ModelRecord.read(folder.snapshots).flags["class_weight_values"] == weights
+    assert ModelRecord.read(folder.snapshots).origin.class_weight_values == tuple(weights)
     weighted, equal = (csv_rows(run)[0]["loss"] for run in (folder, plain[1]))
     assert abs(weighted - equal) > 1e-3
     path.write_text("1 " * len(weights))
@@ -287,7 +287,7 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     assert written["mean_iou"] == pytest.approx(np.mean(ious))
     assert written["run"] == {
         "run": os.path.basename(tiny_run.folder.path),
-        "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).flags["run_uuid"],
+        "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).origin.run_uuid,
         **snapshot_header(prefix), "dataset": "Toy", "data_dir": os.path.abspath(config.data_dir), "list": None,
         "split": "val", **scoring_settings(config, DataChecksums.of(samples, config.data_dir)),
     }  # fmt: skip

@@ -173,7 +173,7 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
     folder = train_with(config)
     assert not results.exists()
     assert os.listdir(f"{results.parent}.earlier-1") == ["step1-ms0"]
-    assert ModelRecord.read(folder.snapshots).flags["run_uuid"] not in (None, "earlier")
+    assert ModelRecord.read(folder.snapshots).origin.run_uuid not in (None, "earlier")
     assert folder == earlier
     aside = os.path.join(f"{folder.path}.earlier-1", "snapshot", "model.ckpt-1")
     before, after = tensors_in(aside), tensors_in(folder.snapshot(0))
@@ -181,7 +181,7 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
         if name.rsplit("/", 1)[-1] in LAYER_VARIABLES:
             np.testing.assert_array_equal(after[name], before[name], err_msg=name)
     for place in (folder.path, folder.snapshots):
-        assert ModelRecord.read(place).flags["pretrained_prefix"] == aside
+        assert ModelRecord.read(place).origin.pretrained_prefix == aside
 
     resume = dataclasses.replace(config, resume_step=1)
     with pytest.raises(FlagError, match=f"model.ckpt-2 is not the checkpoint .* was started from, {aside}, and"):
@@ -192,4 +192,4 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
         train_with(dataclasses.replace(resume, fine_tune_filename="absent"))
     train_with(dataclasses.replace(resume, fine_tune_filename=aside))
     assert [row["weight_decay"] for row in csv_rows(folder)] == pytest.approx(decay, rel=1e-5)
-    assert ModelRecord.read(folder.path).flags["pretrained_prefix"] == aside
+    assert ModelRecord.read(folder.path).origin.pretrained_prefix == aside
