@@ -126,5 +126,8 @@ OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
 # The dtype of the activations, by its name in TensorFlow.
 FLOAT_TYPES = {"32": "float32", "16": "float16", "bf16": "bfloat16"}
 
-# The losses of `losses.pixel_loss`; the group `gamma` is the exponent of the focal loss.
-LOSS_TYPES = re.compile(r"normal|ohem|focal_(?P<gamma>\d+(?:\.\d+)?)")
+# The names of `losses.PIXEL_LOSSES`.
+LOSSES = ("normal", "ohem")
+
+# These, and the focal loss; the group `gamma` is its exponent.
+LOSS_TYPES = re.compile("|".join(LOSSES) + r"|focal_(?P<gamma>\d+(?:\.\d+)?)")

@@ -3,8 +3,7 @@
 Sums of losses and of weights are added over the towers before they are divided, so that every pixel counts the same
 even if towers differ in size.
 
-To add a loss, write a function like `cross_entropy`, return it from `pixel_loss`, and add its name to
-`choices.LOSS_TYPES`.
+To add a loss, write a function like `cross_entropy`, add it to `PIXEL_LOSSES` and its name to `choices.LOSSES`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model.choices import LOSS_TYPES
+from model.choices import LOSS_TYPES, LOSSES
 from model.utils_mg import map_towers
 
 IGNORE_LABEL = 255
@@ -41,19 +40,23 @@ def focal_loss(gamma: float) -> PixelLoss:
     return loss
 
 
+# By name; with `ohem`, `mean_loss` gives easy pixels no weight.
+PIXEL_LOSSES: dict[str, PixelLoss] = {"normal": cross_entropy, "ohem": cross_entropy}
+
+
 def pixel_loss(loss_type: str) -> PixelLoss:
     """Returns the loss for a name of `choices.LOSS_TYPES`.
 
     Args:
-        loss_type: `normal` or `ohem` for cross entropy, `focal_<gamma>` for the focal loss.
+        loss_type: key of `PIXEL_LOSSES`, or `focal_<gamma>` for the focal loss.
 
     Raises:
         ValueError: if the name is unknown.
     """
     match = LOSS_TYPES.fullmatch(loss_type)
     if match is None:
-        raise ValueError(f"loss type '{loss_type}' is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
-    return cross_entropy if match["gamma"] is None else focal_loss(float(match["gamma"]))
+        raise ValueError(f"loss type '{loss_type}' is unknown: use {', '.join(LOSSES)} or focal_<gamma>, e.g. focal_2")
+    return PIXEL_LOSSES[loss_type] if match["gamma"] is None else focal_loss(float(match["gamma"]))
 
 
 @dataclass(frozen=True)

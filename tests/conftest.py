@@ -48,7 +48,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the largest difference from a reference that each test recorded: the figures of the README's table."""
+    """Prints the largest difference from a reference that each test recorded: the figures of docs/parity.md."""
     worst: dict[str, float] = {}
     for report in terminalreporter.getreports("passed"):
         for name, difference in report.user_properties:

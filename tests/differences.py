@@ -1,4 +1,4 @@
-"""How far two results are apart, in the units of the README's table of references."""
+"""How far two results are apart, in the units of docs/parity.md."""
 
 from __future__ import annotations
 

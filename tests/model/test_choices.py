@@ -14,6 +14,7 @@ from model import choices, losses, optimizers, pspnet_mg, pyramid_convolution, u
         pytest.param(choices.DECODERS, pspnet_mg.DECODERS, id="DECODERS"),
         pytest.param(choices.POOL_PADDINGS, utils_mg.POOL_PADDINGS, id="POOL_PADDINGS"),
         pytest.param(choices.INITIALIZERS, utils_mg.INITIALIZERS, id="INITIALIZERS"),
+        pytest.param(choices.LOSSES, losses.PIXEL_LOSSES, id="LOSSES"),
         pytest.param(choices.OPTIMIZERS, optimizers.OPTIMIZERS, id="OPTIMIZERS"),
     ],
 )

@@ -21,6 +21,7 @@ _CALLS = "calls"
 _INLINE = re.compile(r"`((?:python|make) [^`]*)`")
 # As a placeholder is written, and not a redirection or a here-document.
 _PLACEHOLDER = re.compile(r"<[a-z][a-z A-Z]*>")
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _COMMAND_LINE = re.compile(r"(python|make)\b(?! =)")
 _STUB = f"""#!/usr/bin/env bash
 printf '%s\\0' "$#" "${{0##*/}}" "$@" >> "$PASTED_TO/{_CALLS}"
@@ -63,17 +64,22 @@ class Treatment:
 
 
 _NEEDS_DATA = "needs a dataset or weights that are not public or large"
+_INSTALLS = "installs packages"
 _NEEDS_GPUS = "needs GPUs, or days"
 _CITYSCAPES = {"<cityscapes>": "cityscapes"}
 _README = "README.md"
 
 TREATMENTS: dict[tuple[str, str], Treatment] = {
-    (_README, "make demo"): Treatment(not_run="installs packages, runs all tests"),
-    (_README, "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(not_run=_NEEDS_DATA),
+    (_README, "make setup"): Treatment(not_run=_INSTALLS),
     (
         _README,
         "python train.py --database Toy --fine_tune_filename none --weight_decay_mode 0 --network resnet_v1_18 \\",
     ): Treatment(not_run="trains for minutes"),
+    (
+        _README,
+        "python -m tools.download resnet_v1_50\npython -m tools.download Cityscapes\n"
+        "python train.py --database Cityscapes --gpu_num 4 --batch_size 4",
+    ): Treatment(not_run=_NEEDS_DATA),
     (
         _README,
         "python ./train.py --batch_size 4 --gpu_num 4 --consider_dilated 1 --weight_decay_rate 0.0001 "
@@ -82,47 +88,72 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "0.0001 --weight_decay_rate2 0.0001 --train_max_iter 60000 --snapshot 30000 --random_rotate 0 --database 'ADE' "
         "--train_image_size 480 --test_image_size 480",
     ): Treatment(not_run=_NEEDS_GPUS),
-    (
-        _README,
-        "python train.py --config configs/reference/cityscapes-resnet50-l2sp.yaml --data_dir",
-    ): Treatment(not_run=_NEEDS_GPUS, stand_ins=_CITYSCAPES),
     (_README, "python predict.py --ms 1 --coloring 1"): Treatment(
         run_by="test_readme.py: test_example_of_prediction", stand_ins={"./log/.../": "./log/run/"}
     ),
-    (_README, "val_set/CamVid/"): Treatment(no_shell="names of files"),
+    (_README, "python train.py --database CamVid --data_dir"): Treatment(
+        not_run="needs CamVid and an hour", stand_ins={"<camvid>": "camvid"}
+    ),
+    ("CONTRIBUTING.md", "make setup"): Treatment(not_run=_INSTALLS),
+    ("docs/data.md", "python train.py --database ADE --data_dir ADEChallengeData2016 --gpu_num 2 --batch_size 8 \\"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
     (
-        _README,
-        "python train.py --database ADE --data_dir ADEChallengeData2016 --gpu_num 2 --batch_size 8 \\",
-    ): Treatment(not_run=_NEEDS_DATA),
-    (
-        _README,
+        "docs/data.md",
         "python -m tools.sbd --sbd database/benchmark_RELEASE/dataset --voc database/VOCdevkit/VOC2012 --out "
         "database/SBD_all\npython train.py --database SBD --subsets_for_training trainaug --gpu_num 4 --batch_size 4",
     ): Treatment(not_run=_NEEDS_DATA),
-    (_README, "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
-        run_by="test_readme.py: test_example_of_own_data_trains"
-    ),
-    (_README, "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
+    ("docs/data.md", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
-    (_README, "make setup EXTRAS=dev,convert"): Treatment(not_run="installs packages, needs weights"),
+    ("docs/getting-started.md", "make setup"): Treatment(not_run=_INSTALLS),
     (
-        _README,
-        "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --decoder icnet --fine_tune_filename "
-        "log/Cityscapes/",
-    ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of a PSPNet>": "run"}),
+        "docs/getting-started.md",
+        "python train.py --database Toy --fine_tune_filename none --weight_decay_mode 0 --network resnet_v1_18 \\",
+    ): Treatment(run_by="test_readme.py: test_getting_started"),
+    ("docs/getting-started.md", "python predict.py --coloring 1"): Treatment(
+        run_by="test_readme.py: test_getting_started"
+    ),
+    ("docs/getting-started.md", "python inference.py --image_path database/toy/leftImg8bit/val/toyburg"): Treatment(
+        run_by="test_readme.py: test_getting_started"
+    ),
     (
-        _README,
+        "docs/own-data.md",
+        "python -m tools.check_dataset --database custom --data_dir ~/mine --num_classes 2\n"
+        "python -m tools.download resnet_v1_50\n"
+        "python train.py --database custom --data_dir ~/mine --num_classes 2 --run_name mine",
+    ): Treatment(run_by="test_readme.py: test_example_of_own_data_in_folders"),
+    (
+        "docs/own-data.md",
+        "python predict.py --weights_ckpt log/custom/mine\n"
+        "python inference.py --weights_ckpt log/custom/mine --image_path ~/mine/images/val",
+    ): Treatment(run_by="test_readme.py: test_example_of_own_data_in_folders"),
+    ("docs/own-data.md", "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
+        run_by="test_readme.py: test_example_of_own_data_trains"
+    ),
+    ("docs/prediction.md", "python predict.py --ms 1 --coloring 1"): Treatment(
+        run_by="test_readme.py: test_example_of_prediction"
+    ),
+    ("docs/prediction.md", "val_set/CamVid/"): Treatment(no_shell="names of files"),
+    ("docs/training.md", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(
+        not_run=_NEEDS_DATA
+    ),
+    (
+        "docs/training.md",
+        "python train.py --config configs/reference/cityscapes-resnet50-l2sp.yaml --data_dir",
+    ): Treatment(not_run=_NEEDS_GPUS, stand_ins=_CITYSCAPES),
+    (
+        "docs/training.md",
         "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --subsets_for_training train,train_extra\n"
         "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --lrn_rate 0.001 --fine_tune_filename "
         "log/Cityscapes/",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of the first>": "run"}),
-    (_README, "python train.py --database CamVid --data_dir"): Treatment(
-        not_run="needs CamVid and an hour", stand_ins={"<camvid>": "camvid"}
-    ),
-    ("docs/structure.md", "train.py"): Treatment(no_shell="tree of the sources"),
-    ("docs/structure.md", "tools/benchmark/"): Treatment(no_shell="tree of the sources"),
-    ("docs/structure.md", "tools/download/"): Treatment(no_shell="tree of the sources"),
+    (
+        "docs/training.md",
+        "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --decoder icnet --fine_tune_filename "
+        "log/Cityscapes/",
+    ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of a PSPNet>": "run"}),
+    ("docs/weights.md", "make setup EXTRAS=dev,convert"): Treatment(not_run="installs packages, needs weights"),
     ("train.py", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(not_run=_NEEDS_DATA),
     ("predict.py", "python predict.py --ms 1 --coloring 1"): Treatment(
         run_by="test_readme.py: test_example_of_prediction"
@@ -169,13 +200,13 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
 
 
 def markdown_documents() -> list[Path]:
-    """README.md and docs/*.md."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    """README.md, the other documents beside it, and docs/*.md."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks_of_markdown(document: str, text: str) -> Iterator[Block]:
-    """The indented blocks, which follow an empty line."""
-    for block in re.findall(r"(?:\A|(?<=\n\n))((?:    .*(?:\n|\Z))+)", text):
+    """The indented blocks, which follow an empty line, outside of fences: `test_extending.py` runs what is in those."""
+    for block in re.findall(r"(?:\A|(?<=\n\n))((?:    .*(?:\n|\Z))+)", _FENCED.sub("", text)):
         yield Block(document, re.sub(r"(?m)^    ", "", block))
 
 
@@ -236,6 +267,9 @@ def paste(text: str, folder: Path) -> list[list[str]]:
     for name in ("python", "make"):
         (stubs / name).write_text(_STUB)
         (stubs / name).chmod(0o755)
+    activate = folder / ".venv" / "bin" / "activate"
+    activate.parent.mkdir(parents=True)
+    activate.touch()
     environment = {
         **os.environ, "PATH": f"{stubs}{os.pathsep}{os.environ['PATH']}", "PASTED_TO": str(stubs), "HOME": str(folder),
     }  # fmt: skip

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.scripts.document_blocks import (
     TREATMENTS,
     Block,
+    Treatment,
     all_blocks,
     blocks_of_docstring,
     blocks_of_markdown,
@@ -135,7 +138,7 @@ def test_a_command_in_running_text_is_understood(command, tmp_path, monkeypatch)
         elif words[0] == "-m" and len(words) == 2:  # the name of a tool, in place of a command
             path = ROOT / words[1].replace(".", "/")
             assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
-        elif words[-1] == "--help":
+        elif "--help" in words:
             with pytest.raises(SystemExit, match="^0$"):
                 understand(call)
         else:
@@ -168,16 +171,87 @@ def test_a_block_that_swallows_itself_fails(text, tmp_path):
 
 def test_a_placeholder_without_stand_in_fails():
     with pytest.raises(ValueError, match="<camvid> has no stand-in"):
-        filled(Block("x", "python train.py --data_dir <camvid>\n"), TREATMENTS["train.py", SHELL[1].text.strip()])
+        filled(Block("x", "python train.py --data_dir <camvid>\n"), Treatment(not_run="needs CamVid"))
 
 
 @pytest.mark.parametrize("path", markdown_documents(), ids=lambda path: path.name)
 def test_relative_links_lead_somewhere(path):
-    text = path.read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http", "#", "mailto:"))]
+    """To a file, and to a heading of it where the link names one."""
+    links = relative_links(path.read_text(encoding="utf-8"))
     assert links or path.name != "README.md"
     for link in links:
-        assert (path.parent / link.partition("#")[0]).exists(), link
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def relative_links(text: str) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith(("http", "mailto:"))]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of the headings in Markdown, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_are_those_of_headings():
+    text = "# The reference's open questions, in a short run\n\n```python\n# no heading\n```\n\n## tools/\n"
+    assert anchors(text) == {"the-references-open-questions-in-a-short-run", "tools"}
+
+
+def test_links_of_a_document_are_found():
+    text = "[a](b.md) and [c](d.md#e), [f](#g), [h](https://i.org), ![j](k.png)"
+    assert relative_links(text) == ["b.md", "d.md#e", "#g", "k.png"]
+
+
+def test_tests_that_documents_name_exist():
+    """Files and functions; `test_a_name...` is the beginning of a name."""
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    files = {path.name for path in paths}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
+    functions = set(re.findall(r"^def (test_\w+)", sources, re.MULTILINE))
+    for document in markdown_documents():
+        spans = re.findall(r"`([^`]+)`", document.read_text(encoding="utf-8"))
+        for name, ending in [
+            found for span in spans for found in re.findall(r"(?<![\w-])(test_\w+)(\.py|\.\.\.)?", span)
+        ]:
+            if ending == ".py":
+                assert name + ending in files, (document.name, name)
+            else:
+                assert name in functions or (ending and any(f.startswith(name) for f in functions)), name
+        for path in [
+            found for span in spans for found in re.findall(r"\b(?:tests|tools|model|database)/[\w/]+\.py", span)
+        ]:
+            assert (ROOT / path).is_file(), (document.name, path)
+
+
+def test_every_document_is_linked_from_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = {link.partition("#")[0] for link in relative_links(readme)}
+    documents = {path.relative_to(ROOT).as_posix() for path in markdown_documents()}
+    assert documents - {"README.md"} <= linked
+
+
+def test_readme_fits_on_a_few_screens():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_versions_of_pre_commit_are_the_locked_ones():
+    lock = (ROOT / "lock" / "dev.txt").read_text(encoding="utf-8")
+    ruff, mypy = (re.search(rf"^{name}==(\S+)", lock, re.MULTILINE)[1] for name in ("ruff", "mypy"))
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository.get("rev") for repository in hooks] == [f"v{ruff}", None]
+    assert [hook["id"] for repository in hooks for hook in repository["hooks"]] == ["ruff-check", "ruff-format", "mypy"]
+    assert hooks[1]["hooks"][0]["name"] == f"mypy {mypy}"
+
+
+def test_citation_has_the_version_of_the_package():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["title"], citation["version"]) == (project["name"], project["version"])
+    assert [reference["year"] for reference in citation["references"]] == [2017, 2018]
 
 
 def test_flags_in_comments_of_recipes_exist():

@@ -13,10 +13,31 @@ from PIL import Image
 from model import resnet
 from tests.scripts.document_blocks import TREATMENTS, Block, all_blocks, filled, paste
 from tests.tools.toy_runs import NARROW, NETWORK
+from tools.check_dataset import __main__ as check_dataset
 from tools.make_tfrecord import __main__ as make_tfrecord
 from tools.results import __main__ as results
 
 BLOCKS = all_blocks()
+
+# In place of a training of minutes on a network of ordinary size.
+SHORT = [
+    "--network",
+    "resnet_v1_18",
+    "--fine_tune_filename",
+    "none",
+    "--weight_decay_mode",
+    "0",
+    "--train_max_iter",
+    "1",
+    "--snapshot",
+    "1",
+    "--train_image_size",
+    "32",
+    "--test_image_size",
+    "32",
+    "--mirror",
+    "0",
+]
 
 
 def calls_of(test: str, folder: Path) -> list[tuple[Block, list[str]]]:
@@ -50,17 +71,62 @@ def test_example_of_own_data_trains(main, monkeypatch, tmp_path):
         for path, size, values in ((image, (48, 64, 3), range(256)), (label, (48, 64), [*file_ids, 255])):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.choice(values, size).astype(np.uint8)).save(path)
-    short = (
-        "--network resnet_v1_18 --fine_tune_filename none --weight_decay_mode 0 --train_max_iter 1 --snapshot 1 "
-        "--train_image_size 32 --test_image_size 32 --mirror 0"
-    )
-    assert main("train", *own, *short.split()) == 0
+    assert main("train", *own, *SHORT) == 0
     [run] = (home / "log" / "custom").iterdir()
     record = json.loads((run / "config.json").read_text())
     assert record["class_names"] == ["road", "building"]
     assert record["palette"] == [[128, 64, 128], [70, 70, 70]]
     assert record["label_map"] == {"7": 0, "11": 1, "0": 255, "255": 255}
     assert json.loads((run / "scores-1.json").read_text())["images"] == 1
+
+
+def test_getting_started(main, place, monkeypatch, tmp_path, capsys):
+    """As written, from training to inference, with small scenes in place of the generated ones and a single step."""
+    commands = [call[1:] for _, call in calls_of("test_getting_started", tmp_path)]
+    assert [script for script, *_ in commands] == ["train.py", "predict.py", "inference.py"]
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("database")
+    os.symlink(place.data_dir, "database/toy")
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    shorter = {"train.py": SHORT, "predict.py": ["--test_image_size", "0"], "inference.py": ["--test_image_size", "0"]}
+    for script, *flags in commands:
+        shortened = {flag for flag in shorter[script] if flag.startswith("--")}
+        kept = [flag for pair in zip(flags[::2], flags[1::2], strict=True) if pair[0] not in shortened for flag in pair]
+        assert main(script.removesuffix(".py"), *kept, *shorter[script]) == 0
+    assert "mIoU" in capsys.readouterr().out
+    assert Path("log/Toy/first/scores-1.txt").exists()
+    [results_of_split] = Path("val_set/Toy/first").iterdir()
+    assert {"prediction", "coloring", "overlay", "scores.txt"} <= {path.name for path in results_of_split.iterdir()}
+    [results_of_images] = Path("inference_set/Toy/first").iterdir()
+    assert len(list((results_of_images / "coloring").iterdir())) == 2
+
+
+def test_example_of_own_data_in_folders(main, monkeypatch, tmp_path):
+    """As written, with a few small images; the training is a single step from random weights, not downloaded ones."""
+    calls = [call[1:] for _, call in calls_of("test_example_of_own_data_in_folders", tmp_path)]
+    [check, download, train, predict, infer] = calls
+    assert (check[:2], download[:2]) == (["-m", "tools.check_dataset"], ["-m", "tools.download"])
+    assert (train[0], predict[0], infer[0]) == ("train.py", "predict.py", "inference.py")
+    data_dir = Path(train[train.index("--data_dir") + 1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind, size, values in (("images", (48, 64, 3), 256), ("labels", (48, 64), 2)):
+            folder = data_dir / kind / split
+            folder.mkdir(parents=True)
+            for name in ("a.png", "b.png"):
+                Image.fromarray(rng.integers(0, values, size, np.uint8)).save(folder / name)
+    check_dataset.main(check[2:])
+    assert main("train", *train[1:], *SHORT) == 0
+    assert main("predict", *predict[1:], "--test_image_size", "0") == 0
+    infer[infer.index("--image_path") + 1] = str(data_dir / "images" / "val")
+    assert main("inference", *infer[1:], "--test_image_size", "0") == 0
+    run = Path("log/custom/mine")
+    assert json.loads((run / "scores-1.json").read_text())["images"] == 2
+    assert Path("dataset_check/custom-mine/report.md").exists()
+    assert len(list(Path("val_set/custom-mine", run.name).glob("*/prediction/*.png"))) == 2
+    assert len(list(Path("inference_set/custom-mine", run.name).glob("*/prediction/*.png"))) == 2
 
 
 def test_example_of_prediction(main, place, monkeypatch, tmp_path, capsys):

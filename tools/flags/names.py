@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from model.choices import LOSSES
+
 _LONGEST_NAME = 60
 _NEAR = 0.6
 _FOCAL = re.compile(r"focal(?:[-_ ]?loss)?[-_ ]?(\d+(?:\.\d+)?)", re.ASCII)
@@ -301,7 +303,7 @@ def loss_type(text: str) -> str:
         ValueError: none; it says which there are, and the nearest.
     """
     focal = _FOCAL.fullmatch(text.strip().lower())
-    return f"focal_{focal[1]}" if focal else understood_value("loss_type", text, ("normal", "ohem", "focal_<gamma>"))
+    return f"focal_{focal[1]}" if focal else understood_value("loss_type", text, (*LOSSES, "focal_<gamma>"))
 
 
 def split_names(text: str) -> tuple[str, ...]:

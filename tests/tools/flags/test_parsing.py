@@ -135,7 +135,7 @@ def test_the_last_of_two_values_counts(line, config, expected, told, caplog):
     assert parse(line, config) == config(**expected)
     [message] = caplog.messages
     assert told in message
-    assert message.endswith(": the last counts")
+    assert message.endswith(": the last one is used")
 
 
 def test_the_last_of_two_files_of_flags_counts(tmp_path, caplog):
@@ -150,7 +150,7 @@ def test_a_flag_given_three_times(caplog):
     caplog.set_level("INFO")
     assert parse("--seed 1 --seed 2 --seed 3").seed == 3
     assert [message.partition("twice, ")[2] for message in caplog.messages] == [
-        "with 1 and 2: the last counts", "with 2 and 3: the last counts",
+        "with 1 and 2: the last one is used", "with 2 and 3: the last one is used",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Cityscapes in two stages, by the README's commands: coarse and fine images first, then fine ones alone."""
+"""Cityscapes in two stages, by the commands of docs/training.md: coarse and fine images first, then fine ones alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tools.runs.folder import RunFolder, run_folder
 from tools.training.run import train
 from tools.training.samples import RunData
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 CITYSCAPES = get_dataset("Cityscapes")
 
 
 def commands():
-    """The two command lines of the README, as flags."""
-    text = README.read_text(encoding="utf-8").partition("The two stages as commands:")[2]
+    """The two command lines of the document, as flags."""
+    text = DOCUMENT.read_text(encoding="utf-8").partition("The two stages as commands:")[2]
     lines = re.findall(r"^    python train\.py (.*)$", text, re.MULTILINE)[:2]
     return [parse_flags(TrainConfig, shlex.split(line.replace("<run of the first>", "run")), "test") for line in lines]
 
