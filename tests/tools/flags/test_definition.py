@@ -14,7 +14,7 @@ from tools.runs.folder import model_id
 # Names of flags, sorted. A change here changes which runs are resumed, and what they are called.
 FREE_ON_RESUME = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "device", "eval_only",
-    "fine_tune_filename", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan",
+    "fine_tune_filename", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan", "quiet",
     "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
     "snapshot_minutes", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "val_every",
     "val_list",
@@ -38,7 +38,7 @@ IN_IDENTITY = {
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",
     "deterministic", "device", "eval_only", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels",
-    "on_nan", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
+    "on_nan", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
     "snapshot_minutes", "test_max_iter", "val_every",
 }  # fmt: skip
 
