@@ -6,7 +6,9 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from database.counts import number_of
 from database.data_files import is_no_data
+from database.image_suffixes import has_image_suffix
 
 # Names that people give to the same thing.
 _SAME = (
@@ -39,6 +41,43 @@ def layout_hint(data_dir: str, expected: Sequence[str]) -> str:
     if not missing:
         return ""
     return _elsewhere(data_dir, expected) or _other_spelling(data_dir, missing)
+
+
+def flat_hint(data_dir: str) -> str:
+    """How to lay out own data whose images and labels are in two folders, without folders of splits.
+
+    Args:
+      data_dir: the folder of the data, in which `images` and `labels` are looked for, also by other spellings.
+    """
+    images, labels = _similar([data_dir], ["images"]), _similar([data_dir], ["labels"])
+    if len(images) != 1 or _folders_in(images[0]):
+        return ""
+    count = _images_in(images[0])
+    if not count:
+        return ""
+    advice = (
+        f"; {number_of(count, 'image lies', 'images lie')} in {images[0]} itself: move the images to images/train and "
+        "the labels to labels/train and use --holdout 0.2, or give --train_list"
+    )
+    train = os.path.join(data_dir, "train")
+    if len(labels) != 1 or _folders_in(labels[0]) or os.path.exists(train):
+        return advice
+    places = ((images[0], "images"), (labels[0], "labels"))
+    moves = [_move_below(source, train, os.path.join(data_dir, name)) for source, name in places]
+    return f"{advice}; the moves are: {' && '.join(moves)}"
+
+
+def _images_in(folder: str) -> int:
+    try:
+        return sum(has_image_suffix(name) and not is_no_data(name) for name in os.listdir(folder))
+    except OSError:
+        return 0
+
+
+def _move_below(source: str, name: str, parent: str) -> str:
+    """The command that makes a folder the one of a name below another, which may be the place that it leaves."""
+    source, name, parent = map(shlex.quote, (source, name, parent))
+    return f"mv {source} {name} && mkdir -p {parent} && mv {name} {parent}/"
 
 
 def spelling_hint(folder: str) -> str:

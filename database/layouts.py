@@ -19,7 +19,7 @@ from database.data_files import files_below
 from database.errors import DatasetError
 from database.id_lists import VOC_FOLDERS, IdFolders
 from database.input_range import InputRange
-from database.layout_hints import layout_hint
+from database.layout_hints import flat_hint, layout_hint
 from database.lists import AbsentSplitError, Entry, and_more, listed
 from database.sample_names import sample_names
 
@@ -227,15 +227,21 @@ def _custom_split(
         folders = IdFolders("images", "labels"), IdFolders(f"images/{split}", f"labels/{split}")
         entries = listed(list_path, data_dir, split, id_folders=(*VOC_FOLDERS, *folders))
         return _samples(entries, label_map, split, list_path)
-    place = _Place(data_dir, (f"images/{split}", f"labels/{split}"))
+    place = _Place(data_dir, (f"images/{split}", f"labels/{split}"), may_be_flat=split != "test")
     return _folder_pair(place, label_map, split, image_suffixes=None, label_suffixes=None)
 
 
 class _Place(NamedTuple):
-    """Folders in which a split is expected: that of the images and perhaps that of the labels, below a data_dir."""
+    """Folders in which a split is expected: that of the images and perhaps that of the labels, below a data_dir.
+
+    Attributes:
+      data_dir, folders: the folders by their paths below data_dir.
+      may_be_flat: whether users may have put the files there without folders of splits.
+    """
 
     data_dir: str
     folders: tuple[str, ...]
+    may_be_flat: bool = False
 
     @property
     def paths(self) -> list[str]:
@@ -243,7 +249,7 @@ class _Place(NamedTuple):
 
     def hint(self) -> str:
         """Where the folders are instead; the end of a message."""
-        return layout_hint(self.data_dir, self.folders)
+        return layout_hint(self.data_dir, self.folders) or (flat_hint(self.data_dir) if self.may_be_flat else "")
 
 
 def _folder_pair(

@@ -54,7 +54,7 @@ def rgb_converter(
                 f"{path}: colours of 16 bits, of which the upper 8 are read, and --input_range is "
                 f"{input_range.white:g}: convert the colours to 8 bits, or drop --input_range"
             )
-        return partial(_deep_colors, path=path, content=content, input_range=input_range)
+        return partial(_deep_colors, path=path, content=content, maxval=maxval, input_range=input_range)
     input_range.check_bytes(path)
     return _colors
 
@@ -94,9 +94,13 @@ def _grey(image: Image.Image, *, path: str, is_sixteen_bit: bool, maxval: int, i
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
 
 
-def _deep_colors(image: Image.Image, *, path: str, content: bytes | None, input_range: InputRange) -> np.ndarray:
+def _deep_colors(
+    image: Image.Image, *, path: str, content: bytes | None, maxval: int, input_range: InputRange
+) -> np.ndarray:
     rgb = _colors(image)
-    if not rgb.any() and _are_bytes_in_16_bits(path, content):
+    # Pillow rounds in a PPM, where 255 of 65535 becomes 1 and 255 of the lower bytes stands for more.
+    black, bound = (1, 255) if maxval == _WHITE_OF_SIXTEEN_BITS else (0, 256)
+    if rgb.max(initial=0) <= black and _are_bytes_in_16_bits(path, content, black, bound):
         raise ImageError(
             f"{path}: colours of 16 bits that are all below 256, so that all is black, expected 0 (black) to 65535 "
             "(white): save them with 8 bits, or multiply them by 257"
@@ -105,17 +109,20 @@ def _deep_colors(image: Image.Image, *, path: str, content: bytes | None, input_
     return rgb
 
 
-def _are_bytes_in_16_bits(path: str, content: bytes | None) -> bool:
-    """Whether no upper byte of a whole file is above 0, and some lower byte is. Pillow decodes the upper bytes only."""
+def _are_bytes_in_16_bits(path: str, content: bytes | None, black: int, bound: int) -> bool:
+    """Whether a whole file is black in its upper bytes, which Pillow decodes, and not in its lower bytes."""
     upper, _ = decode(path, content, all_rows, lambda image: _colors)
-    if upper.any():
+    if upper.max(initial=0) > black:
         return False
     lower, _ = decode(path, content, all_rows, _converter_of_lower_bytes)
-    return bool(lower.any())
+    return bool(0 < lower.max(initial=0) < bound)
 
 
 def _converter_of_lower_bytes(image: Image.Image) -> Converter:
     """Has the lower bytes of an image decoded, by naming the other byte order; zeros where it has no other."""
+    if _maxval(image) == _WHITE_OF_SIXTEEN_BITS and isinstance(image, ImageFile.ImageFile):
+        image.tile = [tile._replace(args=(image.mode, 256)) for tile in image.tile]  # 255 becomes 254, more 255
+        return _colors
     mode = raw_mode(image)
     other = _OTHER_BYTE_ORDER.get(mode)
     if other is None or not isinstance(image, ImageFile.ImageFile):

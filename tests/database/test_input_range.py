@@ -108,8 +108,10 @@ def test_numbers_above_white_and_images_of_8_bits_are_warned_of(caplog):
 
 
 def deep_rgb(numbers: np.ndarray, kind: str) -> bytes:
-    """A PNG or an uncompressed TIFF of 16 bits per colour, from integers [H, W, 3]."""
+    """A PNG, a PPM or an uncompressed TIFF of 16 bits per colour, from integers [H, W, 3]."""
     height, width, _ = numbers.shape
+    if kind == "ppm":
+        return f"P6\n{width} {height}\n65535\n".encode() + numbers.astype(">u2").tobytes()
     if kind == "png":
         rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in numbers)
         header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
@@ -126,23 +128,26 @@ def deep_rgb(numbers: np.ndarray, kind: str) -> bytes:
     return start + directory + bytes(4)
 
 
-@pytest.mark.parametrize("kind", ["png", "tif"])
-def test_colours_of_8_in_16_bits_are_refused_as_all_black(kind):
-    numbers = np.arange(24).reshape(2, 4, 3)
+@pytest.mark.parametrize("kind", ["png", "tif", "ppm"])
+@pytest.mark.parametrize("largest", [23, 255])
+def test_colours_of_8_in_16_bits_are_refused_as_all_black(kind, largest):
+    numbers = np.minimum(np.arange(24) * 12, largest).reshape(2, 4, 3)
     content = deep_rgb(numbers, kind)
     for undecided in (None, InputRange(), InputRange(is_decided=False), InputRange(65535)):
         with pytest.raises(ImageError, match=f"^a.{kind}: colours of 16 bits .* below 256, .* all is black, .*8 bits"):
             read_image(f"a.{kind}", content, undecided)
     np.testing.assert_array_equal(read_image("a", deep_rgb(numbers * 257, kind)), numbers)
     assert not read_image("a", deep_rgb(numbers * 0, kind)).any()  # a black image
+    numbers[1, 1, 1] = 256
+    assert read_image("a", deep_rgb(numbers, kind)).max() == 1
 
 
-@pytest.mark.parametrize("kind", ["png", "tif"])
+@pytest.mark.parametrize("kind", ["png", "tif", "ppm"])
 def test_dark_rows_at_the_top_of_colours_of_16_bits_are_no_fault(kind):
     numbers = np.full((4, 2, 3), 200)
     numbers[3] = 60000
     rows, height = read_first_rows(f"a.{kind}", deep_rgb(numbers, kind), lambda height: 2)
-    assert (rows.shape, height, rows.any()) == ((2, 2, 3), 4, False)
+    assert (rows.shape, height, rows.any()) == ((2, 2, 3), 4, kind == "ppm")
     numbers[3] = 200
     with pytest.raises(ImageError, match="all is black"):
         read_first_rows(f"a.{kind}", deep_rgb(numbers, kind), lambda height: 2)

@@ -92,6 +92,26 @@ def test_a_folder_below_or_above_is_named_with_its_flag(tmp_path, kind):
         assert f"give --data_dir {shlex.quote(str(root / folder))}" in told(database, root / folder / first, split)
 
 
+@pytest.mark.parametrize("labels", ["labels", "masks"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_files_without_folders_of_splits(tmp_path, split, labels):
+    root = tmp_path / "my flat"
+    touch(root, *(f"{kind}/{name}.png" for kind in ("images", labels) for name in "abcde"), "images/notes.txt")
+    message = told("custom", root, split)
+    assert f"; 5 images lie in {root}/images itself: move the images to images/train and the labels to " in message
+    assert "--holdout 0.2, or give --train_list; " in message
+    command = message.partition("; the moves are: ")[2]
+    subprocess.run(command, shell=True, check=True)  # noqa: S602 - as a user pastes it
+    found = find_samples(custom_dataset(2, holdout=0.2), str(root), [split])
+    assert len(found) == {"train": 4, "val": 1}[split]
+
+
+def test_files_beside_folders_of_splits_are_not_flat(tmp_path):
+    touch(tmp_path, "images/a.png", "images/train/b.png", "labels/train/b.png")
+    assert "--holdout" not in told("custom", tmp_path, "val")
+    assert "--holdout" not in told("custom", tmp_path, "test")
+
+
 @pytest.mark.parametrize("inner", ["images", "images/train", "labels/train"])
 def test_a_folder_within_the_data_is_told_from_their_root(tmp_path, inner):
     root = tmp_path / "my data"
