@@ -33,6 +33,7 @@ from tools.flags.train import TrainConfig
 from tools.prediction.provenance import Provenance
 from tools.runs.folder import run_folder
 from tools.runs.record import ModelRecord
+from tools.runs.run_origin import RunOrigin
 from tools.training.loop import Trainer
 from tools.training.run import train
 from tools.training.samples import RunData
@@ -167,7 +168,7 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
     config = dataclasses.replace(config, fine_tune_filename=earlier.path)
     write_random_pspnet(earlier.snapshot(1), Architecture(NETWORK, 19))
     record = toy_record(config)
-    dataclasses.replace(record, flags={**record.flags, "run_uuid": "earlier"}).write(earlier.snapshots)
+    dataclasses.replace(record, origin=RunOrigin(run_uuid="earlier")).write(earlier.snapshots)
     results = Path("val_set", "Toy", os.path.basename(earlier.path), "step1-ms0")
     Provenance({"run_uuid": "earlier", "run": os.path.basename(earlier.path)}).write(str(results))
     folder = train_with(config)
