@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from unittest import mock
 
 import numpy as np
@@ -125,6 +124,19 @@ def test_validation_images_among_the_training_images(tmp_path):
         check_disjoint([a, b, c], [c, b, a])
 
 
+def test_a_validation_image_with_the_bytes_of_a_training_image_is_warned_of(tmp_path, caplog):
+    train, val = (write_sample(tmp_path, name, [[1, 2]]) for name in ("a", "b"))
+    os.remove(val.image)
+    os.link(train.image, val.image)  # the same bytes under two names
+    config = tiny_config("data", "log")
+    check(config, [train], RunFolder(str(tmp_path / "run")), [val])
+    [message] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert message.startswith(f"1 image in both train and val: {val.image} is a copy of {train.image}: ")
+    caplog.clear()
+    check(dataclasses.replace(config, subsets_for_training=("train", "val")), [train], RunFolder("run"), [val])
+    assert not caplog.records
+
+
 @pytest.fixture
 def many_samples(tmp_path) -> list[Sample]:
     """200 labels of one pixel each, all road; a sample of them leaves out the place 100."""
@@ -196,18 +208,6 @@ def test_a_sample_of_ignored_labels_is_not_all_there_is(many_samples):
 
 def check(config: TrainConfig, samples, folder: RunFolder, held_out=()) -> None:
     check_training_data(config, DATASET, samples, held_out, folder)
-
-
-def test_a_validation_image_with_the_bytes_of_a_training_image_is_warned_of(tmp_path, caplog):
-    train, val = (write_sample(tmp_path, name, [[1, 2]]) for name in ("a", "b"))
-    shutil.copyfile(train.image, val.image)
-    config = tiny_config("data", "log")
-    check(config, [train], RunFolder(str(tmp_path / "run")), [val])
-    [message] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert message.startswith(f"1 image in both train and val: {val.image} is a copy of {train.image}: ")
-    caplog.clear()
-    check(dataclasses.replace(config, subsets_for_training=("train", "val")), [train], RunFolder("run"), [val])
-    assert not caplog.records
 
 
 def test_a_run_that_goes_on_was_allowed_to_lack_a_class(tmp_path):
