@@ -53,7 +53,7 @@ def _refuse_device(path: str) -> None:
 def folder_written_atomically(path: str) -> Iterator[str]:
     """Gives a block the new folder <path>.partial to write into, and renames it to `path` when the block ends.
 
-    If the block raises, the folder is removed. What a killed process left behind is removed by the next process.
+    If the block raises, <path>.partial is removed. What a killed process left behind is removed by the next process.
     Processes that write the same folder wait for each other. If `path` exists already and is not empty, the block
     writes directly into it.
 

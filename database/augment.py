@@ -43,8 +43,9 @@ class Augmentation:
 
     @property
     def is_upright(self) -> bool:
-        """Returns whether sources are scaled but not rotated. Sources that are only cropped are sampled exactly without
-        this.
+        """Returns whether sources are scaled but not rotated.
+
+        Sources that are only cropped are excluded, because the general kernel samples them exactly.
         """
         return self.max_rotation == 0.0 and self.scale_range != (1.0, 1.0)
 
@@ -61,8 +62,8 @@ def draw_affine(draws: tf.Tensor, source_size: tf.Tensor, augmentation: Augmenta
         augmentation: ranges.
 
     Returns:
-        float32 [6], (a0, a1, a2, b0, b1, b2): crop pixel (x, y) shows source pixel (a0 x + a1 y + a2, b0 x + b1 y +
-        b2), with pixel centres at whole numbers.
+        float32 [6], (a0, a1, a2, b0, b1, b2): crop pixel (x, y) shows source pixel
+        (a0 x + a1 y + a2, b0 x + b1 y + b2), with pixel centres at whole numbers.
     """
     crop = tf.constant(augmentation.crop_size, tf.float32)
     scale = between(draws[0], *augmentation.scale_range)

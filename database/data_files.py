@@ -29,8 +29,8 @@ def is_no_data(name: str) -> bool:
 def files_below(folder: str, suffixes: Sequence[str] | None = None) -> dict[str, str]:
     """Finds the images below a folder: relative path without suffix -> path, in a fixed order.
 
-    Files and folders for which `is_no_data` holds are ignored, and so are files with other suffixes. Their numbers are
-    logged; other suffixes are not, if `suffixes` has endings such as `_labelIds.png`, beside which other files are
+    Files and folders for which `is_no_data` holds are ignored, and so are files with other suffixes. Both are counted
+    in the log, but files with other suffixes only if no ending begins with `_`: beside `_labelIds.png`, other files are
     expected.
 
     Args:

@@ -46,7 +46,7 @@ class Dataset:
       class_names: by training id.
       palette: colour by training id.
       image_mean: RGB, 0..255, subtracted from the images.
-      default_dir: the default folder.
+      default_dir: the default of data_dir.
       label_map: id in its label files -> training id; 255 = ignored; other ids are errors.
       splits: the names of its splits.
       find: (data_dir, split) -> samples of one of its splits, in a fixed order.
@@ -289,7 +289,7 @@ def custom_dataset(
 
 
 def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[str, ...], Palette, Palette]:
-    """Returns names, colours and ignored colours of the file; by default `class_<index>`, VOC's from the second, none."""
+    """Returns names, colours and ignored colours: the file's, or `class_<index>`, VOC's from the second on, none."""
     class_names, palette, ignored_colors = (
         PaletteFile(None, palettes.voc_palette(num_classes + 1)[1:], ())
         if palette_file is None

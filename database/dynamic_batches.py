@@ -34,9 +34,7 @@ class _BatchMaker:
     seed: int
 
     def _load(self, number: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Loads images uint8 [N, H, W, 3], labels uint8 [N, H, W], sizes without padding int32 [N, 2], indices int64
-        [N].
-        """
+        """Loads images uint8 [N, H, W, 3], labels uint8 [N, H, W], unpadded sizes int32 [N, 2], indices int64 [N]."""
         choices = self.sizes.short_sides
         short_side = choices[int(draws[0, 0] * len(choices))]
         pairs, indices = [], []
@@ -49,9 +47,7 @@ class _BatchMaker:
         return images, labels, np.array([label.shape for _, label in pairs], np.int32), np.array(indices, np.int64)
 
     def make(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes the images float32 [N, H, W, 3], labels int32 [N, H, W] and indices int64 [N] of batch `number`, int64
-        scalar.
-        """
+        """Makes images float32 [N, H, W, 3], labels int32 [N, H, W], indices int64 [N] of batch `number`."""
         counters = [number * self.batch_size + i for i in range(self.batch_size)]
         draws = tf.stack([tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([n, self.seed])) for n in counters])
         images, labels, sizes, indices = tf.numpy_function(

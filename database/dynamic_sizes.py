@@ -42,8 +42,8 @@ class DynamicSizes:
 
 
 def fitted_size(size: Size, short_side: int, max_size: int) -> Size:
-    """Returns (height, width) with the aspect ratio of `size`, the given short side and a long side of at most
-    `max_size`.
+    """Returns (height, width) with the aspect ratio of `size`, the given short side, and a long side of at most
+    max_size.
     """
     scale = min(short_side / min(size), max_size / max(size))
     height, width = (max(1, int(length * scale)) for length in size)
@@ -57,8 +57,7 @@ def common_size(sizes: Sequence[Size], multiple: int) -> Size:
 
 
 def fitted(image: np.ndarray, label: np.ndarray, size: Size, *, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Resizes a sample: the image by a triangle filter (which averages when it shrinks), the label by nearest
-    neighbour.
+    """Resizes a sample: the image with a triangle filter, which averages when it shrinks, the label by nearest pixel.
 
     Args:
         image: uint8 [H, W, 3].

@@ -35,7 +35,7 @@ class TextFileError(DataError):
     """A file is not text in a supported encoding.
 
     Attributes:
-      reason: line, byte and what was expected, without the path.
+      reason: the line, the byte and what was expected, without the path.
     """
 
     def __init__(self, path: str, reason: str):
@@ -64,7 +64,7 @@ class IdsNotFoundError(DataError):
     """The files of listed ids do not exist or are ambiguous.
 
     Attributes:
-      index: of the first such id in the list.
+      index: position of the first such id in the list.
     """
 
     def __init__(self, message: str, index: int = 0):

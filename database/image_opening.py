@@ -167,7 +167,7 @@ def decode(
       The array of the first rows, upright, and the height of the whole image.
     """
     with opened(path, content) as (image, orientation):
-        # For TIFF, both steps read more metadata, which warns; other formats decode in parallel, without the lock.
+        # For TIFF, both steps read more metadata, which may cause warnings; other formats decode in parallel.
         with _warnings_silenced() if image.format == "TIFF" else nullcontext():
             converter = converter_of(image)
         width, height = upright_size(image, orientation)

@@ -15,9 +15,7 @@ _HEADERS_ALONE = ("MPEG",)
 
 @functools.cache
 def image_suffixes() -> frozenset[str]:
-    """Returns the suffixes of the formats that Pillow decodes, in lower case with the dot, without programs
-    (PostScript).
-    """
+    """Returns the suffixes of formats that Pillow decodes, in lower case with the dot; PostScript is excluded."""
     Image.init()
     decoded = {
         kind

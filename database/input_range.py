@@ -16,7 +16,7 @@ _USUAL_WHITES = (1, 255, 1023, 4095, 16383, 65535)
 _DARK = 0.25
 
 # Numbers above this many times white, or as far below 0 as white is above it, are not brightness: they mark pixels
-# without data, such as -9999 or 1e32. Numbers between these bounds and 0 to white are overshoots of resampling and
+# without data, such as -9999 or 1e32. Smaller excesses below 0 or above white are overshoots of resampling, and
 # highlights.
 _FAR_ABOVE = 1000
 
@@ -38,7 +38,7 @@ class InputRange:
         Args:
             white: above 0.
             is_decided: False if another number may still be given when the images are used; `fault_of` then reports
-              only numbers that are wrong whatever white is.
+                only numbers that are wrong whatever white is.
         """
         self.white = white
         self._is_decided = is_decided

@@ -205,7 +205,7 @@ def _check_tiff(image: Image.Image, path: str) -> None:
 
 
 def _check_bmp(image: Image.Image, path: str) -> None:
-    """Rejects grey palettes of 1 or 4 bits that Pillow reads as bytes, and those of 8 bits that it reads as bits."""
+    """Rejects grey palettes for which Pillow assumes another bit depth than the file's."""
     assert isinstance(image, ImageFile.ImageFile)
     packing = raw_mode(image)
     if packing not in _BMP_BITS:

@@ -105,7 +105,7 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
 
 
 def _is_number(text: str) -> bool:
-    # Python refuses to convert thousands of digits into a number.
+    # Python does not convert thousands of digits into a number.
     return text.isdecimal() and len(text) <= 100
 
 

@@ -50,7 +50,7 @@ def shown_holdout(fraction: float | None) -> str:
 
 
 class Contents(NamedTuple):
-    """The bytes of a sample's files; None for a file that has to be opened by its path, or that does not exist."""
+    """The bytes of a sample's files; None for a file that is read from its path, or that the sample does not have."""
 
     image: bytes | None = None
     label: bytes | None = None

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 
 
 class _Row(NamedTuple):
-    number: int  # of the line, from 1
+    number: int  # number of the line, from 1
     line: str
     fields: list[str]  # image and label, or only the image
 
@@ -76,7 +76,7 @@ def listed(
     Raises:
       AbsentSplitError: the list file does not exist.
       DatasetError: the file is unreadable or malformed, lists an image twice (even by different paths), names a file
-        that does not exist, or has JPEG files as all labels and no images.
+        that does not exist, or has only JPEG files as labels and none as images.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
     text = _text_of(list_path, split, data_dir)

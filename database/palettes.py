@@ -42,7 +42,7 @@ _MARGIN = 8
 
 _IGNORED_NAME = "ignore"
 
-# Python refuses to convert thousands of digits into a number.
+# Python does not convert thousands of digits into a number.
 _MOST_DIGITS = 100
 
 
@@ -252,7 +252,7 @@ def read_palette(path: str, num_classes: int) -> PaletteFile:
 
 
 def _refuse_shared_names(entries: Sequence[_Entry]) -> None:
-    """Rejects two classes of the same name: scores are reported by name, so they could not be told apart."""
+    """Rejects two classes of the same name: scores are reported by name and would be ambiguous."""
     first: dict[str, int] = {}
     for index, entry in enumerate(entries):
         if first.setdefault(entry.name, index) != index:

@@ -26,7 +26,7 @@ class Batches:
 
     Attributes:
         images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255, minus the mean; with dynamic sizes, h and
-          w differ between towers and steps.
+            w differ between towers and steps.
         labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
         sample_indices: int64 [towers * batch_size], positions in the list of samples, in tower order.
         initializer: must be run once per session before the first batch.

@@ -106,7 +106,7 @@ class RecordIndex:
         label_map: label map of the samples; it differs if the files store training ids already.
         shards: in order, with their samples in the dataset's order.
         colors: rows [red, green, blue, id] of the palette by which colour label files were checked; None without a
-          palette.
+            palette.
     """
 
     database: str
@@ -162,7 +162,7 @@ class RecordIndex:
 
         Raises:
             TFRecordError: the index does not exist, is damaged, has another version or split, or names files other than
-              its shards.
+                its shards.
         """
         path = _index_path(folder, split)
         try:
@@ -313,7 +313,7 @@ def _check_length(path: str, expected: int) -> None:
 
 
 def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None) -> list[Sample]:
-    """Finds the samples of the given splits in their records, one split after the other; see `find_samples`.
+    """Finds the samples of splits in their records, one split after the other; see `datasets.find_samples`.
 
     Args:
         dataset: the dataset that the flags describe.

@@ -38,8 +38,7 @@ class SampleLoader:
         self._lock = threading.Lock()
 
     def load(self, place: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Loads `(image, label, place)`: see `loading.load_sample`; `place` is the position of the sample that was
-        loaded.
+        """Loads `(image, label, place)`: see `loading.load_sample`; `place` is that of the loaded sample.
 
         Raises:
             ImageError, TFRecordError: more than `max_bad_files` samples, or all samples, are unreadable.

@@ -26,8 +26,9 @@ def read_text(path: str) -> str:
       The text without the mark; lines end with \n, whether the file has \n, \r\n or \r.
 
     Raises:
-      OSError: the path cannot be opened, or is no file.
-      TextFileError: the file is in another encoding, or holds NUL characters; names file, line and byte.
+      OSError: the path cannot be opened, or is not a regular file.
+      TextFileError: the file is in another encoding, or has NUL characters; the message names the file, the line and
+        the byte.
     """
     with open(path, "rb", opener=regular_file) as file:
         content = file.read()

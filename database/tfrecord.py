@@ -25,7 +25,7 @@ from database.layouts import Contents, Sample
 from database.loading import decode_sample, label_path
 from database.regular_files import regular_file
 
-# The names are those of DeepLab's records, as far as these have such a feature:
+# Features that DeepLab's records have too are named as there:
 # https://github.com/tensorflow/models/blob/master/research/deeplab/datasets/build_data.py
 _IMAGE, _LABEL = "image", "image/segmentation/class"
 _ENCODED, _FORMAT, _PATH = "encoded", "format", "filename"

@@ -171,9 +171,7 @@ BLACK_FIRST = ((0, 0, 0), (128, 0, 0), (255, 255, 255))
 )
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_an_ignored_index_may_have_the_colour_of_a_class(tmp_path, table, suffix, caplog):
-    """For example, `putpalette(table + [0] * (768 - len(table)))` leaves index 255 black, the colour of the first
-    class.
-    """
+    """`putpalette(table + [0] * (768 - len(table)))`, for example, leaves index 255 black, as the first class is."""
     ids = IDS.copy()
     ids[0], ids[1, :3] = 255, (0, 1, 2)
     indexed(ids, table).save(tmp_path / f"a{suffix}")
