@@ -80,7 +80,7 @@ def _mean_color(image: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
 
 
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    """Applies a separable Gaussian blur with repeated edges: float32 [h, w, 3] and sigma in pixels -> float32."""
+    """Blurs by a separable Gaussian, repeating the edges: float32 [h, w, 3], sigma in pixels -> float32 [h, w, 3]."""
     positions = tf.range(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=tf.float32)
     kernel = tf.exp(-0.5 * tf.square(positions / sigma))
     kernel /= tf.reduce_sum(kernel)

@@ -47,7 +47,7 @@ class _BatchMaker:
         return images, labels, np.array([label.shape for _, label in pairs], np.int32), np.array(indices, np.int64)
 
     def make(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes images float32 [N, H, W, 3], labels int32 [N, H, W], indices int64 [N] of batch `number`."""
+        """Makes images float32 [N, H, W, 3], labels int32 [N, H, W], indices int64 [N] of batch `number`, int64 []."""
         counters = [number * self.batch_size + i for i in range(self.batch_size)]
         draws = tf.stack([tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([n, self.seed])) for n in counters])
         images, labels, sizes, indices = tf.numpy_function(

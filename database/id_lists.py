@@ -68,7 +68,7 @@ def files_of_ids(
 class _Folder:
     """The image files below a folder by their paths without suffix. Subfolders are read on demand.
 
-    Accented letters match in either form of Unicode (NFC, NFD), since copying files may change the form.
+    Accented letters match in either form of Unicode (NFC, NFD), since systems and copying tools may change the form.
     """
 
     def __init__(self, path: str):

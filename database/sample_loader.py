@@ -62,7 +62,7 @@ class SampleLoader:
                 raise
 
     def _may_skip(self, place: int, error: Exception) -> bool:
-        """Counts an unreadable sample, and logs it the first time. Returns False if the limit is exceeded."""
+        """Counts an unreadable sample, and logs it the first time. Returns False if the limit is reached."""
         with self._lock:
             if place in self.skipped:
                 return True

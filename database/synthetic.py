@@ -129,7 +129,7 @@ def render_scene(rng: np.random.Generator, height: int, width: int) -> tuple[np.
 
 
 def _draw_background(canvas: _Canvas, ground: _Ground) -> None:
-    """Draws the sky, a row of buildings with windows, and trees before them on the side without sidewalk."""
+    """Draws the sky, a row of buildings with windows, and trees in front of them on the side without sidewalk."""
     rng = canvas.rng
     canvas.rectangle(0.0, 0.0, 1.0, 1.0, _SKY, canvas.color(_BASE_COLORS[_SKY]))
     base = ground.horizon + 0.03

@@ -208,7 +208,7 @@ def tiled_tiff(
 def gif(
     ids: np.ndarray, bits: int, *, canvas: tuple[int, int] | None = None, frames: int = 1, grey: bool = False
 ) -> bytes:
-    """Builds an uncompressed GIF of palette indices: each is a code, with a clear code before codes get longer.
+    """Builds an uncompressed GIF of palette indices: each is a code, with clear codes before codes get longer.
 
     `canvas` is the height and width of the image if they differ from those of the frame; `grey` selects a grey palette.
     """
