@@ -42,7 +42,7 @@ class DynamicSizes:
 
 
 def fitted_size(size: Size, short_side: int, max_size: int) -> Size:
-    """Returns (height, width) in the aspect ratio of `size`, with the given short side and a long side up to max_size."""
+    """Returns (height, width) in the aspect ratio of `size`, with that short side and a long side up to max_size."""
     scale = min(short_side / min(size), max_size / max(size))
     height, width = (max(1, int(length * scale)) for length in size)
     return height, width

@@ -65,7 +65,7 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def is_comment(line: str) -> bool:
-    """Returns whether a line is a comment: it begins with `#`, possibly after blanks. A later `#` belongs to the text."""
+    """Returns whether a line is a comment: it begins with `#`, maybe after blanks. A later `#` is part of the text."""
     return line.lstrip().startswith("#")
 
 

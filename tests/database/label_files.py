@@ -146,9 +146,7 @@ def tiff(
 
 
 def lzw(data: bytes) -> bytes:
-    """Encodes LZW as in TIFF without compressing: 9-bit codes of single bytes, with a clear code before codes get
-    longer.
-    """
+    """Encodes LZW as in TIFF without compressing: a 9-bit code per byte, with clear codes before codes get longer."""
     codes = [code for at in range(0, len(data), 200) for code in (256, *data[at : at + 200])] + [257]
     number = 0
     for code in codes:
@@ -208,7 +206,7 @@ def tiled_tiff(
 def gif(
     ids: np.ndarray, bits: int, *, canvas: tuple[int, int] | None = None, frames: int = 1, grey: bool = False
 ) -> bytes:
-    """Builds an uncompressed GIF of palette indices: each is a code, with clear codes before codes get longer.
+    """Builds an uncompressed GIF of palette indices: a code per index, with clear codes before codes get longer.
 
     `canvas` is the height and width of the image if they differ from those of the frame; `grey` selects a grey palette.
     """
