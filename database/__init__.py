@@ -1,1 +1,1 @@
-"""Datasets: where their files lie, how images and labels are read, and how label maps are drawn."""
+"""Datasets: file layouts, reading of images and labels, and colours for drawing label maps."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear under their name whole or not at all."""
+"""Files and folders that appear under their final name complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def written_atomically(path: str) -> Iterator[str]:
-    """Lets a block write a file beside the one it is for, and puts it in its place when the block ends.
+    """Gives a block a temporary file to write, and moves the file to `path` when the block ends.
 
-    Where the block raises, what was there before stays as it was, and nothing else is left behind.
+    If the block raises, the previous content of `path` is kept and the temporary file is deleted.
 
     Args:
-      path: the file to write or to replace; its folder is created where needed.
+      path: the file to write or to replace; its folder is created if necessary.
 
     Yields:
-      The path to write to, in the same folder.
+      The path of the temporary file, in the same folder.
 
     Raises:
-      OSError: the folder cannot be created or the file not be put in place; the path is a pipe or a device, or a link
-        to one, in whose place a file would come.
+      OSError: the folder cannot be created, the file cannot be moved to `path`, or `path` is a pipe or a device (or a
+        link to one), which the file would replace.
     """
     _refuse_device(path)
     folder = os.path.dirname(path) or "."
@@ -51,14 +51,14 @@ def _refuse_device(path: str) -> None:
 
 @contextmanager
 def folder_written_atomically(path: str) -> Iterator[str]:
-    """Lets a block write a new folder under the name <path>.partial, and renames it when the block ends.
+    """Gives a block the new folder <path>.partial to write into, and renames it to `path` when the block ends.
 
-    Where the block raises, the folder is removed; what a killed process left of it is removed by the next one.
-    Processes that write the same folder do so one after the other. A folder that is there already, and not empty, is
-    written into as it is.
+    If the block raises, <path>.partial is removed. What a killed process left behind is removed by the next process.
+    Processes that write the same folder wait for each other. If `path` exists already and is not empty, the block
+    writes directly into it.
 
     Args:
-      path: the folder to write; its parent is created where needed.
+      path: the folder to write; its parent is created if necessary.
 
     Yields:
       The folder to write into.
@@ -84,7 +84,7 @@ def folder_written_atomically(path: str) -> Iterator[str]:
 
 @contextmanager
 def _one_process_at_a_time(folder: str) -> Iterator[None]:
-    """Waits for the lock of a folder, which the system takes from a process that ends, however it ends."""
+    """Waits for the lock on a folder. The operating system releases it when the process ends, however it ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems have no locks

@@ -1,9 +1,9 @@
 """Augmentations as pure operations on one (image, label) pair.
 
-Mirror, scale, rotation and crop are one affine map from crop to source coordinates, so every pixel is read
-once and image and label are sampled on the same grid by construction. All changes of colours are one affine map too.
-Only the part of the source that the crop shows is looked at. Nothing here draws random numbers of its own: the caller
-hands in uniform numbers, which makes a sample a function of its seed.
+Mirror, scale, rotation and crop are one affine map from crop to source coordinates, so every pixel is read once, and
+image and label are sampled on the same grid. All colour changes are one affine map too. Only the part of the source
+that the crop shows is read. Nothing here draws random numbers: the caller passes uniform numbers, so that a sample is a
+function of its seed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ NUM_DRAWS = 10
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What to do to a training sample.
+    """Settings of the augmentation of a training sample.
 
     Attributes:
-        crop_size: (height, width) of what comes out.
-        scale_range: factor on both sides, drawn uniformly; (1, 1) for none.
+        crop_size: (height, width) of the output.
+        scale_range: scale factor of both sides, drawn uniformly; (1, 1) for none.
         max_rotation: degrees to either side, drawn uniformly; 0 for none.
-        mirror: mirror left to right, half of the time.
-        jitter_colors: draw brightness, saturation and contrast.
-        gaussian_blur: blur, half of the time.
+        mirror: mirror left to right, with probability 1/2.
+        jitter_colors: change brightness, saturation and contrast at random.
+        gaussian_blur: blur, with probability 1/2.
     """
 
     crop_size: tuple[int, int]
@@ -43,15 +43,18 @@ class Augmentation:
 
     @property
     def is_upright(self) -> bool:
-        """Whether sources are scaled and not rotated. Those that are only cropped are sampled to the bit otherwise."""
+        """Returns whether sources are scaled but not rotated.
+
+        Sources that are only cropped are excluded, because the general kernel samples them exactly.
+        """
         return self.max_rotation == 0.0 and self.scale_range != (1.0, 1.0)
 
 
 def draw_affine(draws: tf.Tensor, source_size: tf.Tensor, augmentation: Augmentation) -> tf.Tensor:
-    """The map from crop pixels to source pixels that a sample's draws choose.
+    """Computes the map from crop pixels to source pixels from a sample's draws.
 
-    The source is scaled, rotated about its centre inside its own (scaled) frame, cropped at a random place,
-    and mirrored. A frame smaller than the crop stands in its middle.
+    The source is scaled, rotated about its centre inside its own (scaled) frame, cropped at a random place, and
+    mirrored. A frame smaller than the crop is centred in it.
 
     Args:
         draws: float32 [5], uniform in [0, 1): scale, rotation, row, column, mirror.
@@ -95,16 +98,16 @@ def draw_affine(draws: tf.Tensor, source_size: tf.Tensor, augmentation: Augmenta
 
 
 def rows_shown(draws: np.ndarray, height: int, augmentation: Augmentation) -> int:
-    """How many of a source's rows, from its first on, the crop that a sample's draws choose is made from.
+    """Computes how many rows of a source, counted from the first, a sample's crop is made from.
 
     Args:
-        draws: as `draw_affine` takes them.
-        height: of the source.
+        draws: see `draw_affine`.
+        height: rows of the source.
         augmentation: ranges.
 
     Returns:
-        1 to `height`, and at least as many as `part_shown` ends with: the last of them, and rows for a place of the
-        crop that is rounded another way. All with rotation.
+        1 to `height`, at least up to the last row of `part_shown`, with a margin for a crop position that is rounded
+        differently. With rotation, all rows.
     """
     scale = between(float(draws[0]), *augmentation.scale_range)
     frame = max(round(height * scale), 1)
@@ -124,19 +127,18 @@ def augment(
     image_mean: tuple[float, ...],
     source_height: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """A training crop.
+    """Augments one sample to a training crop.
 
     Args:
-        image: uint8 [H, W, 3], RGB; what follows `rows_shown` may be missing.
-        label: uint8 [H, W], training ids, 255 ignored; as the image.
-        draws: float32 [NUM_DRAWS], uniform in [0, 1); everything random follows from them.
-        augmentation: what to do.
+        image: uint8 [H, W, 3], RGB; rows after the first `rows_shown` may be missing.
+        label: uint8 [H, W], training ids, 255 ignored; rows may be missing as in the image.
+        draws: float32 [NUM_DRAWS], uniform in [0, 1); all random choices follow from them.
+        augmentation: the settings.
         image_mean: RGB, 0..255.
-        source_height: int scalar, rows of the whole source; None where all are there.
+        source_height: int scalar, rows of the whole source; None if no rows are missing.
 
     Returns:
-        `(image, label)`: float32 [h, w, 3], RGB less the mean and 0 outside the source; int32 [h, w],
-        255 there.
+        `(image, label)`: float32 [h, w, 3], RGB less the mean and 0 outside the source; int32 [h, w], 255 there.
     """
     size, crop_size = tf.shape(image)[:2], augmentation.crop_size
     if source_height is not None:
@@ -153,7 +155,7 @@ def augment(
         centred = finished(crop, inside, draws, augmentation, image_mean)
         return centred, tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
 
-    # Most crops show the source alone, and need no mask.
+    # Most crops lie inside the source and need no mask.
     complete = shows_source_alone(affine, size, crop_size)
     centred, ids = tf.cond(complete, inside_alone, with_outside)
     return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)

@@ -62,7 +62,7 @@ _CITYSCAPES_THINGS = {
 
 
 def instance_of(found: int) -> str | None:
-    """What an id is if it numbers an instance as Cityscapes or KITTI do, and which file to give instead; else None."""
+    """Describes an id that numbers an instance as in Cityscapes or KITTI, and names the file to use; None otherwise."""
     for factor, project, instead in (
         (1000, "Cityscapes", "give *_labelIds.png in place of *_instanceIds.png"),
         (256, "KITTI", "give the files of the folder semantic in place of instance"),
@@ -75,5 +75,5 @@ def instance_of(found: int) -> str | None:
 
 
 def identity_map(num_classes: int, ignored_id: int = IGNORE_LABEL) -> dict[int, int]:
-    """The label map of files that hold training ids 0..num_classes-1 and `ignored_id` for ignored pixels."""
+    """Returns the label map of files that store training ids 0..num_classes-1, and `ignored_id` for ignored pixels."""
     return {**{train_id: train_id for train_id in range(num_classes)}, ignored_id: IGNORE_LABEL}

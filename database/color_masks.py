@@ -1,4 +1,4 @@
-"""Label files that hold colours, read by the palette, and the colour tables of palette images, held against it."""
+"""Label files that store colours, and checks of the colour tables of palette images against the palette."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ logger = logging.getLogger(__name__)
 Color = tuple[int, int, int]
 
 _BLACK = (0, 0, 0)
-_MOST_VERDICTS = 256  # an optimizer may write a table for each file
-_PARTS_OF_NAME = 3  # of a path, from its end, in which the name of a format is looked for
+_MOST_VERDICTS = 256  # an optimizer may write a different table for each file
+_PARTS_OF_NAME = 3  # the last parts of a path, which are searched for the name of a format
 
 
 class _TableVerdict(NamedTuple):
-    """What the colour table of a palette image says.
+    """Result of checking the colour table of a palette image.
 
     Attributes:
-      colors: by index.
+      colors: colour by index.
       contradicting: indices that have the colour of another class.
       unknown: indices of classes whose colour is not in the palette.
     """
@@ -41,13 +41,13 @@ class _TableVerdict(NamedTuple):
 
 @dataclass(frozen=True)
 class ColorTable:
-    """The id that stands for each colour in label files that hold colours.
+    """Maps the colours in label files to ids.
 
     Attributes:
-      palette_file: that names the colours.
-      ids: colour -> id, one of the ids of the label map.
-      repeated: colours that the palette names more than once -> the training ids of all their entries.
-      label_map: id in the label files -> training id; empty where every id is a class of its own.
+      palette_file: the file that defines the colours.
+      ids: colour -> id, an id of the label map.
+      repeated: colours that occur more than once in the palette -> the training ids of all their entries.
+      label_map: id in the label files -> training id; if empty, every id is a separate class.
     """
 
     palette_file: str
@@ -59,17 +59,17 @@ class ColorTable:
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def read(self, path: str, rgb: np.ndarray) -> np.ndarray:
-        """Looks up every pixel of a label file.
+        """Looks up the id of every pixel of a label file.
 
         Args:
-          path: of the label file, for messages.
+          path: path of the label file, for messages.
           rgb: uint8 [H, W, 3].
 
         Returns:
-          uint8 [H, W], or int32 where an id is above 255.
+          uint8 [H, W], or int32 if an id is above 255.
 
         Raises:
-          DatasetError: a pixel has a colour that is not in the palette, or the palette has one twice.
+          DatasetError: a pixel has a colour that is not in the palette, or the palette has a colour twice.
         """
         if self.repeated:
             raise DatasetError(
@@ -84,19 +84,19 @@ class ColorTable:
         return ids[found]
 
     def check_indices(self, path: str, table: Sequence[int], used: Callable[[], Sequence[int]]) -> None:
-        """Checks that the colour table of a palette image does not contradict reading the image by its indices.
+        """Checks that the colour table of a palette image agrees with reading its indices as ids.
 
-        Tables that are a grey ramp (index i has the colour i i i), or that have a single colour for several indices
-        that occur, say nothing about the indices. Nor does an ignored index that is black, or that has the colour of a
-        class whose own index has it too. A warning, once, tells of colours that are not in the palette.
+        A table is not checked if it is a grey ramp (index i has the colour i i i) or gives several indices that occur
+        one and the same colour. An ignored index is not checked if it is black, or has the colour of a class whose
+        index has that colour too. Colours that are not in the palette are logged once, as a warning.
 
         Args:
-          path: of the label file, for messages.
+          path: path of the label file, for messages.
           table: the colours of the file, red, green and blue of index 0, then of index 1, and so on.
-          used: finds the indices that occur, rising; called only if the table says something about some index.
+          used: returns the indices that occur, in ascending order; called only if some index of the table is in doubt.
 
         Raises:
-          DatasetError: an index that occurs has the colour of another class than that of the index as an id.
+          DatasetError: an index that occurs has the colour of a class other than the one it has as an id.
         """
         verdict = self._verdict(bytes(table))
         if not (verdict.contradicting or (verdict.unknown and not self._told)):
@@ -113,7 +113,7 @@ class ColorTable:
                 return
 
     def _verdict(self, table: bytes) -> _TableVerdict:
-        """What a colour table says about its indices; kept, since files of one dataset mostly share a table."""
+        """Checks a colour table. Results are cached, since most files of a dataset share one table."""
         known = self._verdicts.get(table)
         if known is not None:
             return known
@@ -135,13 +135,13 @@ class ColorTable:
             return False
         if self._is_class(index):
             return True
-        # An ignored index often has the black that fills a table up, or repeats the colour of a class.
+        # Often an ignored index is black, which fills up tables, or repeats the colour of a class.
         return color != _BLACK and not any(
             other == color and self._class_of(place) in classes for place, other in enumerate(colors)
         )
 
     def _class_of(self, file_id: int) -> int:
-        """The training id; for an id that the label map does not know, a negative number of its own."""
+        """Returns the training id, or for an id that is not in the label map a unique negative number."""
         return self.label_map.get(file_id, -1 - file_id)
 
     def _is_class(self, file_id: int) -> bool:
@@ -169,9 +169,9 @@ class ColorTable:
 
     @cached_property
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """uint16 [2**24], places among the ids by packed colour, 0 where unknown; and the ids, from place 1 on.
+        """Returns uint16 [2**24], positions in the ids by packed colour (0 if unknown), and the ids, from position 1.
 
-        The table takes memory for the colours that are met alone: the rest of its zeros is never touched.
+        The table takes memory only for the colours that are looked up: its other pages of zeros are never touched.
         """
         places = np.zeros(1 << 24, np.uint16)
         places[_packed(np.array(list(self.ids), np.uint8))] = np.arange(1, len(self.ids) + 1)
@@ -200,7 +200,7 @@ class ColorTable:
 def color_table(
     palette_file: str, palette: Sequence[Color], ignored: Sequence[Color], label_map: Mapping[int, int]
 ) -> ColorTable:
-    """The table of a palette and a label map.
+    """Builds the table from a palette and a label map.
 
     Args:
       palette_file: path of the palette, for messages.
@@ -209,7 +209,7 @@ def color_table(
       label_map: id in the label files -> training id, 255 ignored.
 
     Raises:
-      DatasetError: there is an ignored colour, and no id is ignored.
+      DatasetError: there is an ignored colour, but no id is ignored.
     """
     smallest: dict[int, int] = {}
     for file_id, train_id in sorted(label_map.items(), reverse=True):
@@ -229,7 +229,7 @@ def color_table(
 
 
 def segments_hint(path: str) -> str | None:
-    """What to do about a label file that panoptic labels are named like, whose colours number segments; else None."""
+    """Returns advice on a label file named like a panoptic label, whose colours number segments; else None."""
     if "panoptic" not in "/".join(path.replace(os.sep, "/").split("/")[-_PARTS_OF_NAME:]).lower():
         return None
     return (
@@ -239,7 +239,7 @@ def segments_hint(path: str) -> str | None:
 
 
 def is_grey_ramp(table: Sequence[Color]) -> bool:
-    """Whether index i has the colour i i i, but for black entries that fill the table up at its end."""
+    """Returns whether index i has the colour i i i, apart from black entries that fill the table up at its end."""
     colors = list(table)
     while colors and colors[-1] == _BLACK:
         colors.pop()
@@ -247,12 +247,12 @@ def is_grey_ramp(table: Sequence[Color]) -> bool:
 
 
 def _is_of_one_color(table: Sequence[Color], used: Sequence[int]) -> bool:
-    """Whether several indices occur, and they and all below them have the same colour."""
+    """Returns whether several indices occur, and all indices up to the last of them have the same colour."""
     return len(used) > 1 and len(set(table[: used[-1] + 1])) == 1
 
 
 def _packed(rgb: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] -> int32 [...], one number for a colour."""
+    """Packs each colour into one number: uint8 [..., 3] -> int32 [...]."""
     wide = rgb.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 

@@ -1,4 +1,4 @@
-"""Changes of colours, blur and centring of a training image, as pure operations."""
+"""Colour changes, blur and centring of a training image, as pure operations."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ Number = TypeVar("Number", float, tf.Tensor)
 
 
 class ColorAugmentation(Protocol):
-    """What to do to the colours of a training sample."""
+    """Settings of the colour augmentation of a training sample."""
 
     @property
     def jitter_colors(self) -> bool:
-        """Draw brightness, saturation and contrast."""
+        """Whether to change brightness, saturation and contrast at random."""
 
     @property
     def gaussian_blur(self) -> bool:
-        """Blur, half of the time."""
+        """Whether to blur, with probability 1/2."""
 
 
 def between(draw: Number, low: float, high: float) -> Number:
-    """A draw of [0, 1) stretched to [low, high)."""
+    """Scales a draw from [0, 1) to [low, high)."""
     return low + draw * (high - low)
 
 
 def jitter_colors(image: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor) -> tf.Tensor:
-    """Brightness, then saturation, then contrast, in one affine map of colours.
+    """Changes brightness, then saturation, then contrast, in one affine map of colours.
 
     With brightness b, saturation s and contrast c, x + b becomes S x + b, where S = s I + (1 - s) 1 luma^T keeps grey;
     its mean is S mean + b, and moving away from that by c gives c S x + (1 - c) S mean + b.
 
     Args:
         image: float32 [h, w, 3], RGB 0..255.
-        inside: bool [h, w], pixels that count for the mean around which contrast is changed; None for all.
+        inside: bool [h, w], pixels that count towards the mean, around which contrast is changed; None for all.
         draws: float32 [3], uniform in [0, 1).
 
     Returns:
@@ -51,7 +51,7 @@ def jitter_colors(image: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor) 
     brightness = between(draws[0], -BRIGHTNESS_DELTA, BRIGHTNESS_DELTA)
     saturation = between(draws[1], *SATURATION_RANGE)
     contrast = between(draws[2], *CONTRAST_RANGE)
-    # Colours are rows here, so that matrices stand on the right.
+    # Colours are rows here, so matrices are multiplied from the right.
     saturate = saturation * tf.eye(3) + (1.0 - saturation) * tf.constant(_LUMA)[:, tf.newaxis]
     mean = _mean_color(image, inside)[tf.newaxis]
     offset = (1.0 - contrast) * tf.matmul(mean, saturate)[0] + brightness
@@ -60,19 +60,19 @@ def jitter_colors(image: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor) 
 
 
 def _plus_color(image: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
-    """[h, w, 3] + [3], by whole rows: to broadcast three values takes five times as long."""
+    """Adds a colour [3] to [h, w, 3] by whole rows: broadcasting three values takes five times as long."""
     height, width, _ = _shape(image)
     rows = tf.reshape(image, [height, 3 * width]) + tf.tile(color, [width])
     return tf.ensure_shape(tf.reshape(rows, _shape(image)), image.shape)
 
 
 def _shape(x: tf.Tensor) -> list[int | tf.Tensor]:
-    """The sizes of `x`, each an int where it is known."""
+    """Returns the sizes of `x`, each an int if it is known statically."""
     return [tf.shape(x)[i] if size is None else size for i, size in enumerate(x.shape.as_list())]
 
 
 def _mean_color(image: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
-    """float32 [3]; 0 where no pixel counts."""
+    """Returns the mean colour, float32 [3], or 0 if no pixel counts."""
     if inside is None:
         return tf.reduce_mean(tf.reduce_mean(image, 0), 0)
     weights = tf.cast(inside, tf.float32)[..., tf.newaxis]
@@ -80,11 +80,11 @@ def _mean_color(image: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
 
 
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    """Separable Gaussian blur, the edge repeated: float32 [h, w, 3], sigma in pixels -> float32 [h, w, 3]."""
+    """Blurs by a separable Gaussian, repeating the edges: float32 [h, w, 3], sigma in pixels -> float32 [h, w, 3]."""
     positions = tf.range(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=tf.float32)
     kernel = tf.exp(-0.5 * tf.square(positions / sigma))
     kernel /= tf.reduce_sum(kernel)
-    # One grey image per channel: [3, h, w, 1], so that the same kernel serves all.
+    # One grey image per channel, [3, h, w, 1], so that one kernel serves all channels.
     planes = tf.transpose(image, [2, 0, 1])[..., tf.newaxis]
     for axis, shape in ((1, [-1, 1, 1, 1]), (2, [1, -1, 1, 1])):
         first = tf.gather(planes, tf.zeros([_BLUR_RADIUS], tf.int32), axis=axis)
@@ -101,13 +101,13 @@ def finished(
     augmentation: ColorAugmentation,
     image_mean: tuple[float, ...],
 ) -> tf.Tensor:
-    """An image with its colours changed and blurred, as far as asked for, less the mean, and 0 outside the source.
+    """Applies the colour augmentations, subtracts the mean and sets pixels outside the source to 0.
 
     Args:
         crop: float32 [h, w, 3], RGB 0..255.
         inside: bool [h, w], pixels of the source; None for all.
         draws: float32 [NUM_DRAWS], uniform in [0, 1).
-        augmentation: what to do.
+        augmentation: the settings.
         image_mean: RGB, 0..255.
 
     Returns:

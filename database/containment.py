@@ -1,4 +1,4 @@
-"""Files that stay in the folder they are meant for, whatever names from data and links say."""
+"""Checks that files stay in the folder they are written to, whatever names the data and links contain."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from database.errors import OutsideError
 
 
 def path_inside(folder: str, *names: str) -> str:
-    """The path of a file in a folder, or in folders below it.
+    """Returns the path of a file in a folder, or in folders below it.
 
-    Names that a file can have are taken as they are: spaces, line ends, backslashes and a dash at the beginning lead
-    nowhere. The folder itself may be anywhere.
+    Every valid file name is accepted: spaces, line ends, backslashes and a leading dash do not leave the folder. The
+    folder itself may be anywhere.
 
     Args:
-      folder: that the file is meant for.
-      names: of the folders below it, and last of the file.
+      folder: the folder of the file.
+      names: names of the folders below it, then of the file.
 
     Raises:
-      OutsideError: one of them is no name but a path, or empty.
+      OutsideError: a name is empty or is a path.
     """
     for name in names:
         if name in ("", os.curdir, os.pardir) or "/" in name or "\0" in name:
@@ -27,10 +27,10 @@ def path_inside(folder: str, *names: str) -> str:
 
 
 def refuse_linked_folder(path: str) -> None:
-    """Refuses a folder, inside the one that files are meant for, that is a link to another.
+    """Rejects a subfolder of the output folder that is a link to another folder.
 
     Raises:
-      OutsideError: it is one.
+      OutsideError: the path is a link.
     """
     if os.path.islink(path):
         raise OutsideError(

@@ -1,4 +1,4 @@
-"""Image files with the same bytes in two splits, which a comparison of paths does not find."""
+"""Finds image files with the same bytes in two splits, which a comparison of paths does not find."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from database.counts import number_of
 from database.layouts import Sample
 from database.regular_files import regular_file
 
-_PART = 4096  # bytes in the middle of a file, behind its header
+_PART = 4096  # bytes from the middle of a file, after its header
 
 
 def copied_images(training: Sequence[Sample], held_out: Sequence[Sample]) -> list[tuple[str, str]]:
     """Finds held-out images whose files are copies of training images, byte by byte.
 
-    Sizes are compared first, then a part of the bytes of equal-sized files, then all bytes. Files that cannot be read,
-    and those that are only in records, are skipped; so are images that both splits name by the same real path.
+    Sizes are compared first, then some bytes of the files of equal size, then all bytes. Files that cannot be read,
+    files that exist only in TFRecords, and images with the same real path in both splits are skipped.
 
     Returns:
       (held-out image, training image), sorted.
@@ -30,7 +30,7 @@ def copied_images(training: Sequence[Sample], held_out: Sequence[Sample]) -> lis
 
 
 def copies_fault(pairs: Sequence[tuple[str, str]], split: str, other: str) -> str:
-    """Says how many images of a split are copies of images of the other, and names the first pair.
+    """Describes how many images of one split are copies of images of the other, with the first pair.
 
     Args:
       pairs: at least one, see `copied_images`.
@@ -46,7 +46,7 @@ def copies_fault(pairs: Sequence[tuple[str, str]], split: str, other: str) -> st
 def _equal(
     copies: Iterable[str], originals: Iterable[str], key: Callable[[str], object]
 ) -> list[tuple[list[str], list[str]]]:
-    """The files of both sides in groups of the same key, where both sides have some."""
+    """Groups the files of both sides by their key, and returns the groups with files of both sides."""
     groups: defaultdict[object, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for side, paths in enumerate((copies, originals)):
         for path in paths:

@@ -1,4 +1,4 @@
-"""The images and labels below a folder, and a count of what else is there."""
+"""Finds the images and labels below a folder, and counts the other files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from database.image_suffixes import has_image_suffix
 
 logger = logging.getLogger(__name__)
 
-# What systems and programs leave in folders, beside all whose name begins with a dot: copies, thumbnails, rubbish.
+# Files and folders that systems and programs create, such as thumbnails, besides those whose name begins with a dot.
 _NO_DATA = frozenset(
     ("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found",
      "~snapshot", "#snapshot", "@recently-snapshot", "@tmp", "thumbs.db", "ehthumbs.db", "desktop.ini", "__pycache__")
@@ -22,23 +22,24 @@ _MOST_SHOWN = 4
 
 
 def is_no_data(name: str) -> bool:
-    """Whether a file or folder is none of a dataset by its name: hidden, or made by a system or a program."""
+    """Returns whether a name shows that a file or folder is not data: hidden, or made by a system or a program."""
     return name.startswith(".") or name.lower() in _NO_DATA
 
 
 def files_below(folder: str, suffixes: Sequence[str] | None = None) -> dict[str, str]:
-    """Relative path without suffix -> path, of the images below a folder, in a fixed order.
+    """Finds the images below a folder: relative path without suffix -> path, in a fixed order.
 
-    Hidden files and folders, and those of `is_no_data`, are left out, and how many files and folders are is logged,
-    except for endings such as `_labelIds.png`, beside which others are expected.
+    Files and folders for which `is_no_data` holds are ignored, and so are files with other suffixes. Both are counted
+    in the log, but files with other suffixes only if no ending begins with `_`: beside `_labelIds.png`, other files are
+    expected.
 
     Args:
-      folder: that is walked, through links too; one that does not exist holds no files.
-      suffixes: the ends of the names, in upper or lower case; None for those of `image_suffixes`.
+      folder: the folder to walk, through links too; a folder that does not exist has no files.
+      suffixes: endings of the names, in upper or lower case; None for those of `image_suffixes`.
 
     Raises:
-      DatasetError: a folder cannot be read, leads into itself, or has the name of an image; or two files differ in
-        their suffix alone.
+      DatasetError: a folder cannot be read, leads into itself, or has the name of an image; or two files differ only in
+        their suffix.
     """
     found: dict[str, str] = {}
     passed: list[str] = []
@@ -66,7 +67,7 @@ def files_below(folder: str, suffixes: Sequence[str] | None = None) -> dict[str,
 
 
 def _suffix(name: str, suffixes: Sequence[str] | None) -> str | None:
-    """The end of a name that makes it one of an image; None if there is none."""
+    """Returns the ending that makes a name an image's; None if it has none."""
     if suffixes is None:
         return os.path.splitext(name)[1] if has_image_suffix(name) else None
     return next((end for end in suffixes if name.lower().endswith(end.lower())), None)
@@ -82,19 +83,19 @@ def _log_left_out(folder: str, passed: Sequence[str], others: Counter[str]) -> N
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file in lower case, for a count of files by suffixes."""
+    """Returns the suffix of a file in lower case, for counting files by suffix."""
     return os.path.splitext(name)[1].lower() or "without"
 
 
 def shown_suffixes(suffixes: Counter[str]) -> str:
-    """How many files have which suffix, in words, the most frequent first."""
+    """Describes how many files have each suffix, the most frequent first."""
     by_count = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count} {suffix}" for suffix, count in by_count[:_MOST_SHOWN]]
     return ", ".join([*kinds, "..."] if len(suffixes) > _MOST_SHOWN else kinds)
 
 
 def _refuse_unreadable(error: OSError) -> None:
-    """Called while folders are walked; one that does not exist holds no files."""
+    """Raises for a folder that cannot be read; a folder that does not exist has no files."""
     if not isinstance(error, FileNotFoundError):
         raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
 

@@ -39,22 +39,22 @@ _IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
 @dataclass(frozen=True)
 class Dataset:
-    """What is to be known about a dataset.
+    """The properties of a dataset.
 
     Attributes:
       name: as given on the command line.
       class_names: by training id.
       palette: colour by training id.
-      image_mean: RGB, 0..255, taken off the images.
-      default_dir: where it is looked for unless told otherwise.
-      label_map: id in its label files -> training id; 255 = ignored; absent ids are faults.
-      splits: the splits it knows.
+      image_mean: RGB, 0..255, subtracted from the images.
+      default_dir: the default of data_dir.
+      label_map: id in its label files -> training id; 255 = ignored; other ids are errors.
+      splits: the names of its splits.
       find: (data_dir, split) -> samples of one of its splits, in a fixed order.
-      layout: the expected folders in words, for messages.
-      expected_ids: the ids in its label files of the classes that it is known to hold; None for all classes.
-      colors: the ids that colours in its label files stand for; None where these hold ids alone.
-      ignored_colors: those of them that stand for ignored pixels.
-      input_range: which number is white in its images.
+      layout: the expected folders as text for messages.
+      expected_ids: the ids, in its label files, of the classes that occur in it; None for all classes.
+      colors: maps the colours in its label files to ids; None if the files store only ids.
+      ignored_colors: the colours of ignored pixels.
+      input_range: the number that is white in its images.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Dataset:
 
     @property
     def expected_classes(self) -> frozenset[int]:
-        """The training ids of the classes that its training labels are expected to hold."""
+        """Returns the training ids of the classes that its training labels are expected to contain."""
         if self.expected_ids is None:
             return frozenset(range(self.num_classes))
         return frozenset(self.label_map[file_id] for file_id in self.expected_ids)
@@ -150,22 +150,22 @@ _DATASETS = {
 }
 
 
-# Which known datasets leave a choice of their splits.
+# The known datasets whose splits can be chosen, and by which arguments.
 _CHOICES = {"ADE": ("list_paths",), "KITTI": ("holdout",)}
 
 
 def get_dataset(
     name: str, *, list_paths: Mapping[str, str | None] | None = None, holdout: float | None = None
 ) -> Dataset:
-    """The record of a known dataset.
+    """Returns the record of a known dataset.
 
     Args:
       name: of the dataset.
-      list_paths: ADE: list file by split, see `lists.listed`; splits without one are found by their folders.
-      holdout: KITTI: the fraction of the training images, above 0 and below 1, that is val; by default a fifth.
+      list_paths: ADE: list file by split, see `lists.listed`; splits without a list are found by their folders.
+      holdout: KITTI: the fraction of the training images, above 0 and below 1, used as val; a fifth by default.
 
     Raises:
-      DatasetError: there is none of that name, or it does not leave that choice.
+      DatasetError: the name is unknown, or the dataset does not allow that choice.
     """
     if name not in _DATASETS:
         raise DatasetError(f"dataset '{name}' is unknown; the known ones are {', '.join(_DATASETS)}")
@@ -179,7 +179,7 @@ def get_dataset(
 
 
 def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list[Sample]:
-    """The samples of the given splits one after the other, each split in the order of its image paths.
+    """Finds the samples of the given splits, one split after the other, each sorted by image path.
 
     Args:
       dataset: the record.
@@ -187,9 +187,9 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
       splits: names of splits, such as ("train", "val").
 
     Raises:
-      DatasetError: data_dir is no folder; a split is unknown or empty; a folder cannot be read or has the name of
-        an image; an image lacks its label or a label its image; a list file is missing or malformed or names a
-        file that does not exist.
+      DatasetError: data_dir is not a folder; a split is unknown or empty; a folder cannot be read or has the name of an
+        image; an image lacks its label or a label its image; a list file is missing or malformed or names a file that
+        does not exist.
     """
     require_folder(dataset, data_dir)
     samples: list[Sample] = []
@@ -200,17 +200,17 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
 
 
 def with_decoding(dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
-    """Samples that also say how images and labels of their dataset are decoded."""
+    """Returns samples with the settings by which the images and labels of their dataset are decoded."""
     if dataset.colors is None and dataset.input_range is None:
         return list(samples)
     return [replace(sample, colors=dataset.colors, input_range=dataset.input_range) for sample in samples]
 
 
 def require_folder(dataset: Dataset, data_dir: str) -> None:
-    """Checks that there is a folder for a dataset, whatever is in it.
+    """Checks that the folder of a dataset exists, whatever it contains.
 
     Raises:
-      DatasetError: there is none.
+      DatasetError: it does not exist.
     """
     if not os.path.isdir(data_dir):
         raise DatasetError(
@@ -220,17 +220,17 @@ def require_folder(dataset: Dataset, data_dir: str) -> None:
 
 
 def require_split(dataset: Dataset, split: str) -> None:
-    """Checks that a dataset knows a split, so that its name can stand in those of files.
+    """Checks that a dataset has a split, so that the split's name can be part of file names.
 
     Raises:
-      DatasetError: it does not.
+      DatasetError: it does not have that split.
     """
     if split not in dataset.splits:
         raise DatasetError(f"{dataset.name} has no split '{split}', only {', '.join(dataset.splits)}")
 
 
 def overlapping(samples_a: Sequence[Sample], samples_b: Sequence[Sample]) -> list[str]:
-    """The sorted image files that are in both, such as validation images among the training images."""
+    """Returns the sorted image files that are in both, such as validation images among the training images."""
     images_a, images_b = ({os.path.realpath(sample.image) for sample in samples} for samples in (samples_a, samples_b))
     return sorted(images_a & images_b)
 
@@ -247,23 +247,23 @@ def custom_dataset(
     label_map_file: str | None = None,
     image_mean: tuple[float, float, float] | None = None,
 ) -> Dataset:
-    """The record of a user's own data.
+    """Builds the record of a user's own data.
 
     Args:
       num_classes: 2..254.
-      train_list, val_list, test_list: list files, see `lists.listed`. Without any list the images lie in
-        <data_dir>/images/<split>/, the labels by the same names in <data_dir>/labels/<split>/.
-      holdout: for data without a val, the fraction of the training images, above 0 and below 1, that is val.
-      palette_file: see `palettes.read_palette`; without it the VOC colours from the second on. With it, label files may
-        hold its colours in place of ids.
+      train_list, val_list, test_list: list files, see `lists.listed`. Without any list, the images are in
+        <data_dir>/images/<split>/ and the labels, with the same names, in <data_dir>/labels/<split>/.
+      holdout: for data without a val split, the fraction of the training images, above 0 and below 1, used as val.
+      palette_file: see `palettes.read_palette`; by default the VOC colours from the second on. With a palette, label
+        files may store its colours instead of ids.
       ignore_label: the id (0..65535) of ignored pixels in the label files; by default 255, unless the label map gives
         that id to a class.
-      label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is
-        ignored; every class has an id; without the file the label files hold training ids.
+      label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is ignored;
+        every class needs an id. Without the file, the label files store training ids.
       image_mean: RGB, 0..255; by default ImageNet's.
 
     Raises:
-      DatasetError: num_classes or ignore_label is out of range, the one includes the other, or the label map
+      DatasetError: num_classes or ignore_label is out of range, ignore_label is one of the classes, or the label map
         file is unreadable or malformed, has no id for a class, or gives the ignored id to a class.
       PaletteError: the palette file is unreadable or malformed.
     """
@@ -289,7 +289,7 @@ def custom_dataset(
 
 
 def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[str, ...], Palette, Palette]:
-    """Names, colours and ignored colours by the file; without one `class_<index>`, VOC's from the second on, none."""
+    """Returns names, colours and ignored colours: the file's, or `class_<index>`, VOC's from the second on, none."""
     class_names, palette, ignored_colors = (
         PaletteFile(None, palettes.voc_palette(num_classes + 1)[1:], ())
         if palette_file is None

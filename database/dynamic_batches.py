@@ -1,7 +1,7 @@
-"""tf.data pipeline of batches whose size differs from step to step and from tower to tower.
+"""tf.data pipeline of batches whose image size varies by step and by tower.
 
-As in `database.reader`, all that is random is a function of counters: tower t of T draws at step s its batch s * T + t,
-so that a run which resumes needs no saved iterator.
+As in `database.reader`, all random choices are functions of counters: at step s, tower t of T gets batch s * T + t. A
+resumed run therefore needs no saved iterator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from database.sample_loader import SampleLoader
 
 @dataclass(frozen=True)
 class _BatchMaker:
-    """Maps the number of a tower's batch to its images, its labels and the indices of the samples they are from."""
+    """Maps a batch number to the batch's images, labels and sample indices."""
 
     loader: SampleLoader
     order: GroupedOrder
@@ -34,7 +34,7 @@ class _BatchMaker:
     seed: int
 
     def _load(self, number: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Images uint8 [N, H, W, 3], labels uint8 [N, H, W], sizes without padding int32 [N, 2], indices int64 [N]."""
+        """Loads images uint8 [N, H, W, 3], labels uint8 [N, H, W], unpadded sizes int32 [N, 2], indices int64 [N]."""
         choices = self.sizes.short_sides
         short_side = choices[int(draws[0, 0] * len(choices))]
         pairs, indices = [], []
@@ -47,7 +47,7 @@ class _BatchMaker:
         return images, labels, np.array([label.shape for _, label in pairs], np.int32), np.array(indices, np.int64)
 
     def make(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """int64 scalar -> float32 [N, H, W, 3], int32 [N, H, W], int64 [N]."""
+        """Makes images float32 [N, H, W, 3], labels int32 [N, H, W], indices int64 [N] of batch `number`, int64 []."""
         counters = [number * self.batch_size + i for i in range(self.batch_size)]
         draws = tf.stack([tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([n, self.seed])) for n in counters])
         images, labels, sizes, indices = tf.numpy_function(
@@ -61,7 +61,7 @@ class _BatchMaker:
         return tf.stack(finished_images), tf.cast(labels, tf.int32), indices
 
     def _finished(self, image: tf.Tensor, size: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        """One image, recoloured as its draws say, less the mean, and 0 where it is padded."""
+        """Applies the colour changes to one image, subtracts the mean and sets the padding to 0."""
         height, width = tf.unstack(tf.shape(image)[:2])
         inside = tf.logical_and(tf.range(height)[:, tf.newaxis] < size[0], tf.range(width)[tf.newaxis] < size[1])
         pixels = finished(tf.cast(image, tf.float32), inside, draws, self.sizes, self.image_mean)
@@ -81,22 +81,22 @@ def dynamic_batches(
     max_bad_files: int = 0,
     parallel_calls: int = tf.data.AUTOTUNE,
 ) -> Batches:
-    """Builds the input of a training graph whose towers each see a size of their own, another one in every step.
+    """Builds the input of a training graph in which each tower gets its own image size, which varies by step.
 
     Args:
-        samples: with labels; the headers of all images are read, for their shapes.
+        samples: samples with labels; the headers of all images are read to get their sizes.
         batch_size: images per tower.
         tower_devices: device of each tower.
-        sizes: how images are sized and changed.
+        sizes: how images are resized and augmented.
         image_mean: RGB, 0..255.
-        color_switch: whether to hand out BGR, which weights from Caffe expect.
-        seed: of the order, the sizes and the changes.
-        first_step: to start from, steps done.
-        max_bad_files: samples that may be unreadable, once the headers of all images have been read.
-        parallel_calls: steps prepared at a time.
+        color_switch: whether to output BGR, which weights from Caffe expect.
+        seed: seed of the order, the sizes and the augmentations.
+        first_step: the step to start from, equal to the number of steps done.
+        max_bad_files: number of samples that may be unreadable, apart from their headers, which must all be readable.
+        parallel_calls: number of steps prepared in parallel.
 
     Returns:
-        Batches without end; heights and widths are not known beforehand.
+        Endless batches, whose heights and widths are not known statically.
 
     Raises:
         ImageError: the header of an image cannot be read.

@@ -1,8 +1,8 @@
-"""Training images of any size and shape: the short side is drawn, the aspect ratio kept, a batch padded to one size.
+"""Training images of any size: the short side is drawn, the aspect ratio kept, and a batch padded to one size.
 
-As CSAILVision trains on ADE20K (Zhou et al. 2019, "Semantic Understanding of Scenes through the ADE20K Dataset"): the
-images of a tower are all wide or all tall, so that little is padded, share one short side and are filled up with
-ignored pixels at their right and lower edges.
+The method is that of CSAILVision for ADE20K (Zhou et al. 2019, "Semantic Understanding of Scenes through the ADE20K
+Dataset"). The images of a tower are either all wide or all tall, so that little padding is needed. They share one short
+side and are padded with ignored pixels at their right and lower edges.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class DynamicSizes:
-    """How a tower's images are sized and changed.
+    """How the images of a tower are resized and augmented.
 
     Attributes:
-        short_sides: pixels, of which each batch of a tower draws one.
-        max_size: pixels, for the long side; an image that would be longer gets a smaller short side.
-        multiple: heights and widths are filled up to multiples of it.
-        mirror: mirror left to right, half of the time.
-        jitter_colors: draw brightness, saturation and contrast.
-        gaussian_blur: blur, half of the time.
+        short_sides: pixels; each batch of a tower draws one of them.
+        max_size: pixels, the limit of the long side; an image that would exceed it gets a smaller short side.
+        multiple: heights and widths are padded to multiples of it.
+        mirror: mirror left to right, with probability 1/2.
+        jitter_colors: change brightness, saturation and contrast at random.
+        gaussian_blur: blur, with probability 1/2.
     """
 
     short_sides: tuple[int, ...]
@@ -42,26 +42,26 @@ class DynamicSizes:
 
 
 def fitted_size(size: Size, short_side: int, max_size: int) -> Size:
-    """(height, width) with the aspect ratio of `size`, its short side given and its long side at most `max_size`."""
+    """Returns (height, width) in the aspect ratio of `size`, with that short side and a long side up to max_size."""
     scale = min(short_side / min(size), max_size / max(size))
     height, width = (max(1, int(length * scale)) for length in size)
     return height, width
 
 
 def common_size(sizes: Sequence[Size], multiple: int) -> Size:
-    """The smallest (height, width), multiples of `multiple`, that hold all sizes."""
+    """Returns the smallest (height, width), multiples of `multiple`, that fit all sizes."""
     height, width = (-(-max(lengths) // multiple) * multiple for lengths in zip(*sizes, strict=True))
     return height, width
 
 
 def fitted(image: np.ndarray, label: np.ndarray, size: Size, *, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
-    """A sample in another size: the image through a triangle filter, which averages where it shrinks, labels nearest.
+    """Resizes a sample: the image with a triangle filter, which averages when it shrinks, the label by nearest pixel.
 
     Args:
         image: uint8 [H, W, 3].
         label: uint8 [H, W].
-        size: (height, width) of what comes out.
-        mirrored: whether left and right change places.
+        size: (height, width) of the output.
+        mirrored: whether to mirror left to right.
 
     Returns:
         `(image, label)`: uint8 [h, w, 3] and uint8 [h, w], on one grid.
@@ -73,14 +73,14 @@ def fitted(image: np.ndarray, label: np.ndarray, size: Size, *, mirrored: bool) 
 
 
 def padded_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]], multiple: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of any size as one batch, each in its upper left corner.
+    """Pads samples of any size to one batch, each in the upper left corner.
 
     Args:
         pairs: `(image, label)`, uint8 [h, w, 3] and uint8 [h, w].
         multiple: see `common_size`.
 
     Returns:
-        `(images, labels)`: uint8 [N, H, W, 3], outside the samples their edge repeated, and uint8 [N, H, W], 255 there.
+        `(images, labels)`: uint8 [N, H, W, 3], padded by repeating the edge, and uint8 [N, H, W], padded with 255.
     """
     height, width = common_size([label.shape for _, label in pairs], multiple)
     images = np.empty((len(pairs), height, width, 3), np.uint8)
@@ -93,17 +93,17 @@ def padded_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]], multiple: int) 
 
 
 class GroupedOrder:
-    """The order of batches whose images are all wide or all tall, as a function of the batch's number.
+    """Orders images into batches that are all wide or all tall, as a function of the batch number.
 
-    In every epoch the wide and the tall images are shuffled and cut into batches, and those shuffled together. What is
-    left of either kind, less than a batch, sits the epoch out; the next one shuffles anew.
+    In every epoch, the wide and the tall images are shuffled and cut into batches, and the batches are shuffled
+    together. Images of either kind that do not fill a batch are left out of that epoch.
     """
 
     def __init__(self, sizes: Sequence[Size], batch_size: int, seed: int) -> None:
-        """Takes (height, width) of every image.
+        """Groups the images by their sizes, (height, width).
 
         Raises:
-            DatasetError: there are fewer wide and fewer tall images than a batch.
+            DatasetError: neither the wide nor the tall images fill a batch.
         """
         is_tall = np.array([height > width for height, width in sizes])
         self._groups = [np.flatnonzero(is_tall), np.flatnonzero(~is_tall)]
@@ -118,12 +118,12 @@ class GroupedOrder:
         self._epoch = lru_cache(maxsize=2)(self._shuffled)
 
     def batch(self, number: int) -> np.ndarray:
-        """int64 [batch_size]: which images are in a batch, numbers counted from 0 through all epochs."""
+        """Returns the image indices of a batch, int64 [batch_size]; batch numbers count from 0 through all epochs."""
         epoch, position = divmod(number, self._batches)
         return self._epoch(epoch)[position]
 
     def _shuffled(self, epoch: int) -> np.ndarray:
-        """int64 [batches, batch_size]"""
+        """Returns the batches of an epoch, int64 [batches, batch_size]."""
         generator = np.random.default_rng([self._seed % 2**64, epoch])
         batches = []
         for group in self._groups:

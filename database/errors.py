@@ -1,10 +1,10 @@
-"""What can be wrong with a user's data. Scripts print a DataError in one line; anything else is a bug."""
+"""Errors in a user's data. Scripts print a DataError in one line; any other exception is a bug."""
 
 from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Base of this package's errors: a file or folder of the user's that cannot be used as it is."""
+    """Base of this package's errors: a file or folder of the user that cannot be used as it is."""
 
 
 class DatasetError(DataError):
@@ -24,18 +24,18 @@ class PaletteError(DataError):
 
 
 class TFRecordError(DataError):
-    """Records are missing, damaged, of another version or made from other data."""
+    """Records are missing, damaged, of another version or made from different data."""
 
 
 class OutsideError(DataError):
-    """A name or a link leads out of the folder that files are written to."""
+    """A name or a link leads out of the output folder."""
 
 
 class TextFileError(DataError):
     """A file is not text in a supported encoding.
 
     Attributes:
-      reason: line, byte and what was expected, without the path.
+      reason: the line, the byte and what was expected, without the path.
     """
 
     def __init__(self, path: str, reason: str):
@@ -44,7 +44,7 @@ class TextFileError(DataError):
 
 
 class JsonError(DataError):
-    """A text is not JSON, or is JSON that gives a key twice.
+    """A text is not JSON, or has a key twice in one object.
 
     Attributes:
       reason: what is wrong.
@@ -56,7 +56,7 @@ class JsonError(DataError):
         self.reason, self.line = reason, line
 
     def at(self, path: str) -> str:
-        """Describes the fault with its file and line."""
+        """Describes the error with its file and line."""
         return f"{path}: {self.reason}" if self.line is None else f"{path}, line {self.line}: {self.reason}"
 
 
@@ -64,7 +64,7 @@ class IdsNotFoundError(DataError):
     """The files of listed ids do not exist or are ambiguous.
 
     Attributes:
-      index: of the first such id in the list.
+      index: position of the first such id in the list.
     """
 
     def __init__(self, message: str, index: int = 0):

@@ -1,4 +1,4 @@
-"""Walking of folders, through links too, and never in circles."""
+"""Walks folders, through links too, without endless loops."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator
 def walked(
     folder: str, on_error: Callable[[OSError], None], on_loop: Callable[[str], None]
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk` through links, which by itself follows one that leads back forty times, and two for ever.
+    """Works like `os.walk` with links, but skips links that lead back, which `os.walk` follows forty times or for ever.
 
     Args:
       folder: where to begin.
-      on_error: called with what a folder cannot be read for; it is passed over then.
-      on_loop: called with the path of a link to a folder that it lies in; it is passed over then.
+      on_error: called with the error if a folder cannot be read; the folder is then skipped.
+      on_loop: called with the path of a link to one of its parent folders; the link is then skipped.
 
     Yields:
-      Path of a folder and the names of the folders and of the files in it, from the top. Names taken from the list of
-      folders are not entered.
+      The path of a folder, and the names of the folders and of the files in it, top down. Folders that the caller
+      removes from the list are not entered.
     """
     above = {folder: _identity(folder)}
     for parent, folder_names, names in os.walk(folder, onerror=on_error, followlinks=True):
@@ -35,7 +35,7 @@ def walked(
 
 
 def _identity(folder: str) -> frozenset[tuple[int, int]]:
-    """What tells the folder from all others, however it is reached; nothing if it has gone."""
+    """Returns the device and inode of a folder, equal however it is reached; empty if it no longer exists."""
     try:
         found = os.stat(folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""Lists of ids alone, as PASCAL VOC has them: `2007_000032` in place of the paths of an image and its label."""
+"""Lists of bare ids, as PASCAL VOC has them: `2007_000032` instead of the paths of an image and its label."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from database.image_suffixes import has_image_suffix
 
 
 class IdFolders(NamedTuple):
-    """Where the files of ids lie, below the folder of a dataset."""
+    """Where the files of ids are, below the folder of a dataset."""
 
     images: str
     labels: str
 
 
-# PASCAL VOC's, and with the labels of SBD.
+# PASCAL VOC's folders, without and with the labels of SBD.
 VOC_FOLDERS = (IdFolders("JPEGImages", "SegmentationClass"), IdFolders("JPEGImages", "SegmentationClassAug"))
 
 
 def files_of_ids(
     ids: Sequence[str], data_dir: str, id_folders: Sequence[IdFolders], with_labels: bool
 ) -> list[tuple[str, str | None]]:
-    """Image and label of each id: the files <id>.<suffix> in two folders that hold those of all ids.
+    """Finds the image and label of each id: the files <id>.<suffix> in two folders that contain all ids.
 
     Args:
-      ids: names without suffix, perhaps of files in sub folders.
+      ids: names without suffix, possibly in subfolders.
       data_dir: the folder of the dataset.
-      id_folders: which folders may be meant.
-      with_labels: whether there are labels; without, all are None.
+      id_folders: the folders to search.
+      with_labels: whether there are labels; otherwise all labels are None.
 
     Raises:
-      IdsNotFoundError: no folders hold the files of all ids, or several do, or two files differ in the suffix alone.
+      IdsNotFoundError: no folders contain the files of all ids, or several do, or two files differ only in the suffix.
     """
     faults: list[tuple[int, str]] = []
     found: dict[tuple[str, str], tuple[IdFolders, list[tuple[str, str | None]]]] = {}
@@ -60,15 +60,15 @@ def files_of_ids(
         )
     if found:
         return next(iter(found.values()))[1]
-    # That of the folders in which the most ids were found.
+    # The fault in the folders where the most ids were found.
     index, fault = max(faults, key=lambda fault: fault[0])
     raise IdsNotFoundError(f"{fault}: write lines 'image label', or check --data_dir", index)
 
 
 class _Folder:
-    """The image files below a folder by their paths without suffix, sub folders read when they are asked for.
+    """The image files below a folder by their paths without suffix. Subfolders are read on demand.
 
-    Accented letters are those of the id, or the same in the other form of Unicode (NFC, NFD), which copies change.
+    Accented letters match in either form of Unicode (NFC, NFD), since systems and copying tools may change the form.
     """
 
     def __init__(self, path: str):
@@ -76,14 +76,14 @@ class _Folder:
         self._read: dict[str, _Names] = {}
 
     def files(self, name: str) -> list[str]:
-        """The paths of the files <name>.<suffix>."""
+        """Returns the paths of the files <name>.<suffix>."""
         parent, stem = os.path.split(os.path.join(self.path, name))
         if parent not in self._read:
             self._read[parent] = _Names(parent)
         return self._read[parent].files(stem)
 
     def fault(self, name: str) -> str | None:
-        """Why a name does not mean one file; None if it does."""
+        """Describes why a name does not match exactly one file; None if it does."""
         files = self.files(name)
         if len(files) > 1:
             return f"{files[0]} and {os.path.basename(files[1])} could be meant"
@@ -103,5 +103,5 @@ class _Names:
                 self._normalized.setdefault(unicodedata.normalize("NFC", stem), []).append(path)
 
     def files(self, stem: str) -> list[str]:
-        """The paths of the files of a name, or else of the same with its accents in another form."""
+        """Returns the paths of the files of a name, or else of the same name with its accents in another form."""
         return self._files.get(stem) or self._normalized.get(unicodedata.normalize("NFC", stem), [])

@@ -1,4 +1,4 @@
-"""Opening image files with Pillow, within limits, and decoding their first rows upright."""
+"""Opens image files with Pillow, within limits, and decodes their first rows upright."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DECODE_ERRORS = (
     Image.DecompressionBombError,
 )
 
-# How an image must be turned to stand upright, by its EXIF orientation.
+# The transpose that makes an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,22 +42,22 @@ _UPRIGHT = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 
-# Files of these formats are programs, which Pillow hands to Ghostscript.
+# Files of these formats are programs, which Pillow runs in Ghostscript.
 PROGRAM_FORMATS = ("EPS",)
 
 MAX_PIXELS = 178_000_000
 
-# Changing the warning filters, or Pillow's limit, is not safe across threads, so only one at a time may do it.
+# Changing the warning filters, or Pillow's limit, is not thread-safe, so only one thread at a time may do it.
 _pillow_settings = threading.Lock()
 _max_pixels = MAX_PIXELS
 
-# From an image that Pillow decoded to an array.
+# Turns an image that Pillow decoded into an array.
 Converter = Callable[[Image.Image], np.ndarray]
 
 
 @contextmanager
 def decode_errors_named(path: str) -> Iterator[None]:
-    """Turns what Pillow raises on a damaged file into an ImageError that names it."""
+    """Turns the exceptions of Pillow on a damaged file into an ImageError that names the file."""
     try:
         yield
     except (DatasetError, ImageError):
@@ -71,17 +71,17 @@ def decode_errors_named(path: str) -> Iterator[None]:
 
 
 def set_max_pixels(number: int) -> None:
-    """Sets how many pixels an image or label may have, in this process; `MAX_PIXELS` where it is never called.
+    """Sets how many pixels an image or label may have, in this process; the default is `MAX_PIXELS`.
 
-    The size is read from the header, before anything is decoded. Like Pillow's own limit, which is set with it, this is
-    a setting of the module: a bound on memory, on which nothing depends that is read.
+    The size is read from the header, before anything is decoded. This is a setting of the module, like Pillow's limit,
+    which is set with it. It bounds memory and does not change what is read.
 
     Args:
       number: 1 or more.
     """
     global _max_pixels
     _max_pixels = number
-    # Pillow refuses more than twice its limit, also what is of another size inside of a file than its header says.
+    # Pillow rejects more than twice its limit, also for parts of a file whose size differs from the header's.
     Image.MAX_IMAGE_PIXELS = (number + 1) // 2
 
 
@@ -97,8 +97,8 @@ def _warnings_silenced() -> Iterator[None]:
 
 @contextmanager
 def opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]]:
-    """The image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
-    # Not by its path, as Pillow would then map grey TIFFs into memory, and those that are to be turned wrongly.
+    """Yields the image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
+    # The file is not opened by its path: Pillow would then memory-map grey TIFFs, and rotate them wrongly.
     with open(path, "rb", opener=regular_file) if content is None else io.BytesIO(content) as file:
         with _warnings_silenced():
             image = _opened_within_limit(path, file)
@@ -110,10 +110,10 @@ def opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]
 
 
 def _opened_within_limit(path: str, file: IO[bytes]) -> Image.Image:
-    """As `Image.open`; the caller holds the lock on Pillow's settings."""
+    """Works like `Image.open`, with the limit on pixels; the caller holds the lock on Pillow's settings."""
     try:
         image = Image.open(file)
-    except Image.DecompressionBombError:  # which does not tell height and width
+    except Image.DecompressionBombError:  # its message lacks height and width
         guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             file.seek(0)
@@ -131,17 +131,17 @@ def _opened_within_limit(path: str, file: IO[bytes]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # Pillow turns these itself, in `size` and when it decodes
+    if image.format == "TIFF":  # Pillow rotates these itself, in `size` and when it decodes
         return 1
     try:
-        # The base class's method: the PNG reader's own decodes the pixels to find metadata after them.
+        # The method of the base class: the PNG reader's decodes the pixels to find metadata after them.
         return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
     except _DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
         return 1
 
 
 def all_rows(height: int) -> int:
-    """For `first_rows`: every row."""
+    """Returns the number of rows for `first_rows` that selects every row."""
     return height
 
 
@@ -155,19 +155,19 @@ def decode(
     """Decodes the first rows of a file.
 
     Args:
-      path: of the file.
-      content: its bytes, where they are at hand.
-      rows_of: from the height of the upright image to how many of its rows are wanted, 1 or more.
-      converter_of: called with the image before its pixels are decoded; returns what makes an array of it afterwards,
-        or raises where the file is of an unfit kind.
-      is_judged_whole: called with the decoded image; whether the converter has to see all rows that were decoded, and
-        not only those that are wanted.
+      path: path of the file.
+      content: the file's bytes, if already read.
+      rows_of: maps the height of the upright image to the number of rows wanted, 1 or more.
+      converter_of: called with the image before its pixels are decoded; returns the function that turns the decoded
+        image into an array, or raises if the kind of file is unsuitable.
+      is_judged_whole: called with the decoded image; returns whether the converter needs all decoded rows, not only
+        those that are wanted.
 
     Returns:
       The array of the first rows, upright, and the height of the whole image.
     """
     with opened(path, content) as (image, orientation):
-        # The TIFF reader looks at more metadata in both places; the others decode in parallel.
+        # For TIFF, both steps read more metadata, which may cause warnings; other formats decode in parallel.
         with _warnings_silenced() if image.format == "TIFF" else nullcontext():
             converter = converter_of(image)
         width, height = upright_size(image, orientation)
@@ -185,20 +185,20 @@ def decode(
 
 
 def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
-    """Width and height."""
+    """Returns the width and height of the upright image."""
     width, height = image.size
     return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
 def raw_mode(image: Image.Image) -> str:
-    """How the file packs its pixels, in Pillow's words; "" where Pillow does not say. Before they are decoded."""
+    """Returns how the file packs its pixels, as Pillow names it, before they are decoded; "" if Pillow does not say."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _stop_after(image: Image.Image, rows: int) -> None:
-    """Has a PNG decoded up to a row, which takes that share of the time; other formats are decoded whole."""
+    """Stops the decoding of a PNG after some rows, which saves time; other formats are decoded whole."""
     is_plain = image.format == "PNG" and not image.info.get("interlace") and getattr(image, "n_frames", 1) == 1
     if isinstance(image, ImageFile.ImageFile) and is_plain and len(image.tile) == 1:
         image.tile = [image.tile[0]._replace(extents=(0, 0, image.width, rows))]

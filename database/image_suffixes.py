@@ -1,4 +1,4 @@
-"""Which files are images or labels, by their suffix: one rule for training, prediction and inference."""
+"""Decides by their suffix which files are images or labels, for training, prediction and inference alike."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from PIL import Image, ImageFile
 
 from database.image_opening import PROGRAM_FORMATS
 
-# Pillow knows these formats by their headers and cannot decode them.
+# Pillow recognizes these formats by their headers but cannot decode them.
 _HEADERS_ALONE = ("MPEG",)
 
 
 @functools.cache
 def image_suffixes() -> frozenset[str]:
-    """The suffixes, in lower case with the dot, of what Pillow decodes, less programs such as PostScript."""
+    """Returns the suffixes of formats that Pillow decodes, in lower case with the dot; PostScript is excluded."""
     Image.init()
     decoded = {
         kind
@@ -27,5 +27,5 @@ def image_suffixes() -> frozenset[str]:
 
 
 def has_image_suffix(name: str) -> bool:
-    """Whether a file's name ends with one of `image_suffixes`, in upper or lower case."""
+    """Returns whether a file's name ends with one of `image_suffixes`, in upper or lower case."""
     return os.path.splitext(name)[1].lower() in image_suffixes()

@@ -1,4 +1,4 @@
-"""Reading and writing image and label files with Pillow."""
+"""Reads and writes image and label files with Pillow."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ __all__ = [
 def read_image(path: str, content: bytes | None = None, input_range: InputRange | None = None) -> np.ndarray:
     """Reads an image file as RGB, upright by its EXIF orientation.
 
-    Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, other integer and floating-point
-    grey is rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped. Where
-    `input_range` names a number for white, grey of more than 8 bits is scaled from 0 to that number.
+    Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, other integer and floating-point grey is
+    rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped. If `input_range`
+    has a number for white, grey of more than 8 bits is scaled so that this number becomes 255.
 
     Args:
-      path: a file in any format that Pillow reads, but PostScript, which would be run.
-      content: the file's bytes, where they are at hand; the path then names them in messages and is not opened.
-      input_range: see `input_range.InputRange`, which also warns of numbers that do not suit it.
+      path: a file in any format that Pillow reads, except PostScript, which would be executed.
+      content: the file's bytes, if already read; the path is then used only in messages.
+      input_range: see `input_range.InputRange`, which also warns about numbers that do not fit.
 
     Returns:
       uint8 [height, width, 3], 0..255, read-only.
 
     Raises:
-      ImageError: the path is missing, a folder, no image, truncated, damaged or has too many pixels; or it holds NaN,
-        infinity or numbers that are no brightness, see `input_range.InputRange.fault_of`; or has colours of 16 bits
-        that are all below 256, and not all 0.
+      ImageError: the path is missing, a folder or not an image; the image is truncated, damaged or has too many pixels;
+        it has NaN, infinity or numbers that are no brightness, see `input_range.InputRange.fault_of`; or it has 16-bit
+        colours that are all below 256, and not all 0.
     """
     return read_first_rows(path, content, input_range=input_range)[0]
 
@@ -75,11 +75,11 @@ def read_first_rows(
     rows_of: Callable[[int], int] = all_rows,
     input_range: InputRange | None = None,
 ) -> tuple[np.ndarray, int]:
-    """As `read_image`, up to a row; damage that comes after it is not met.
+    """Reads the first rows of an image as `read_image` does; damage after them is not detected.
 
     Args:
       path, content, input_range: see `read_image`.
-      rows_of: from the height of the image to how many of its rows are wanted, 1 or more.
+      rows_of: maps the height of the image to the number of rows wanted, 1 or more.
 
     Returns:
       uint8 [rows, width, 3], and the height of the image.
@@ -95,21 +95,21 @@ def read_first_rows(
 def read_label(path: str, content: bytes | None = None, colors: ColorTable | None = None) -> np.ndarray:
     """Reads a label file as the ids stored in it, upright by its EXIF orientation.
 
-    A palette image gives its palette indices, never its colours; grey of any number of bits the stored numbers. With
-    `colors`, the colour table of a palette image may not contradict these, see `ColorTable.check_indices`.
+    A palette image gives its palette indices, never its colours; grey of any bit depth gives the stored numbers. With
+    `colors`, the colour table of a palette image must agree with them, see `ColorTable.check_indices`.
 
     Args:
-      path: a single-channel image file; or with `colors`, also one of opaque colours.
+      path: a single-channel image file; with `colors`, also one with opaque colours.
       content: see `read_image`.
-      colors: the ids that colours stand for.
+      colors: maps colours to ids.
 
     Returns:
-      [height, width]: uint8, or int32 where the file stores more than 8 bits; read-only.
+      [height, width]: uint8, or int32 if the file stores more than 8 bits; read-only.
 
     Raises:
-      ImageError: as `read_image`, and where the file is of a lossy format, holds colours or fractions in place of ids,
-        has several pages or packs its ids in a way that is not known to give back what is stored.
-      DatasetError: a colour stands for no id, or the colour table of a palette image contradicts `colors`.
+      ImageError: as `read_image`; also if the file is of a lossy format, stores colours or fractions instead of ids,
+        has several pages, or packs its ids in a way that is not known to be read back exactly.
+      DatasetError: a colour has no id, or the colour table of a palette image contradicts `colors`.
     """
     return read_first_label_rows(path, content, colors=colors)[0]
 
@@ -117,11 +117,11 @@ def read_label(path: str, content: bytes | None = None, colors: ColorTable | Non
 def read_label_with_table(
     path: str, content: bytes | None = None, colors: ColorTable | None = None
 ) -> tuple[np.ndarray, list[Color]]:
-    """As `read_label`, with the colour table of a palette image.
+    """Reads a label as `read_label` does, and also the colour table of a palette image.
 
     Returns:
-      The ids, and the colour of each index; none for files of other kinds and for a table that is a grey ramp, which
-      says nothing about what an index stands for.
+      The ids, and the colour of each index. The table is empty for other kinds of files, and if it is a grey ramp,
+      which says nothing about the classes.
     """
     table: list[Color] = []
 
@@ -148,7 +148,7 @@ def read_first_label_rows(
     rows_of: Callable[[int], int] = all_rows,
     colors: ColorTable | None = None,
 ) -> tuple[np.ndarray, int]:
-    """As `read_label`, up to a row: see `read_first_rows`.
+    """Reads the first rows of a label as `read_label` does, see `read_first_rows`.
 
     Returns:
       [rows, width], and the height of the label.
@@ -164,7 +164,7 @@ def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
       path, content: see `read_image`.
 
     Raises:
-      ImageError: the path is missing, a folder, no image or has too many pixels; these are not looked at.
+      ImageError: the path is missing, a folder or not an image, or has too many pixels. The pixels are not decoded.
     """
     with decode_errors_named(path), opened(path, content) as (image, orientation):
         width, height = upright_size(image, orientation)
@@ -172,7 +172,7 @@ def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
 
 
 def file_format(path: str, content: bytes | None = None) -> str:
-    """The format of a file by its header, in Pillow's words and lower case: `png`, `jpeg`, `tiff`.
+    """Returns the format of a file by its header, Pillow's name in lower case: `png`, `jpeg`, `tiff`.
 
     Args:
       path, content: see `read_image`.
@@ -185,7 +185,7 @@ def file_format(path: str, content: bytes | None = None) -> str:
 
 
 def has_palette(path: str, content: bytes | None = None) -> bool:
-    """Whether the pixels of a file are indices into a palette of colours, by its header.
+    """Returns whether the pixels of a file are indices into a palette of colours, by its header.
 
     Args:
       path, content: see `read_image`.
@@ -198,7 +198,7 @@ def has_palette(path: str, content: bytes | None = None) -> bool:
 
 
 def read_bytes(path: str) -> bytes:
-    """The bytes of an image or label file, as they are.
+    """Reads the raw bytes of an image or label file.
 
     Raises:
       ImageError: the path is missing, a folder or cannot be read.
@@ -208,15 +208,15 @@ def read_bytes(path: str) -> bytes:
 
 
 def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
-    """Writes a PNG file, creating its folder where needed; the final name never holds a half-written file.
+    """Writes a PNG file, and its folder if necessary; a partly written file never has the final name.
 
     Args:
       path: the file to write or to replace.
       array: uint8 [height, width, 3] RGB, or uint8 or uint16 [height, width] grey or ids.
-      palette: colours, up to 256, in which programs are to show ids; the file holds these and the ids.
+      palette: up to 256 colours in which viewers show the ids; the file stores both.
 
     Raises:
-      ImageError: the array is of another type or shape, or the file cannot be written.
+      ImageError: the array has another type or shape, or the file cannot be written.
     """
     fits = array.ndim in (2, 3) and array.shape[2:] in ((), (3,)) and array.size > 0
     if not fits or array.dtype not in ((np.uint8, np.uint16) if array.ndim == 2 else (np.uint8,)):

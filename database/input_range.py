@@ -1,4 +1,4 @@
-"""Which stored number stands for white in images of more than 8 bits, and what is said where that seems to be wrong."""
+"""Defines which stored number is white in images of more than 8 bits, and warns where that seems to be wrong."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 
-# Numbers that usually stand for white: fractions, 8, 10, 12, 14 and 16 bits.
+# Numbers that usually are white: in fractions, and in 8, 10, 12, 14 and 16 bits.
 _USUAL_WHITES = (1, 255, 1023, 4095, 16383, 65535)
 
-# Images whose largest number is up to this part of white are shown to the network as dark or black.
+# Images whose largest number is at most this fraction of white appear dark or black to the network.
 _DARK = 0.25
 
-# Numbers above this many times white, or as far below 0 as white is above it, are no brightness. They mark pixels
-# without data, such as -9999 or 1e32. Between these bounds and 0 to white lie overshoots of resampling and highlights.
+# Numbers above this many times white, or as far below 0 as white is above it, are not brightness: they mark pixels
+# without data, such as -9999 or 1e32. Smaller excesses below 0 or above white are overshoots of resampling, and
+# highlights.
 _FAR_ABOVE = 1000
 
 _ADVICE = "say with --input_range which number is white"
@@ -25,19 +26,19 @@ _REPLACE = "replace them in the file, by 0 where there is no data, and let the l
 
 
 class InputRange:
-    """The number that stands for white, and the kinds of images that were warned of. Threads may share it.
+    """The number that is white, and the kinds of images already warned about. It is thread-safe.
 
     Attributes:
-        white: in images of more than 8 bits; None for what is usual for their kind.
+        white: the number that is white in images of more than 8 bits; None for the default of each kind.
     """
 
     def __init__(self, white: float | None = None, *, is_decided: bool = True) -> None:
-        """Takes the number that stands for white.
+        """Sets the number that is white.
 
         Args:
             white: above 0.
-            is_decided: False where another number may be told later, when the images are used: `fault_of` then finds
-                those numbers at fault that are so whatever is white.
+            is_decided: False if another number may still be given when the images are used; `fault_of` then reports
+                only numbers that are wrong whatever white is.
         """
         self.white = white
         self._is_decided = is_decided
@@ -45,21 +46,21 @@ class InputRange:
         self._lock = threading.Lock()
 
     def fault_of(self, kind: str, numbers: np.ndarray, usual_white: float) -> str | None:
-        """What makes numbers of no use as an image, in words; None for nothing.
+        """Describes why numbers cannot be used as an image; None if they can.
 
-        At fault are NaN and infinity, numbers far outside of 0 to white, and images of which every pixel would be
-        clipped to black or to white.
+        Faults are NaN and infinity, numbers far outside 0 to white, and images in which every pixel would be clipped to
+        black or to white.
 
         Args:
-            kind: of the numbers, in words.
+            kind: kind of the numbers, as text.
             numbers: [H, W] of the whole image.
-            usual_white: what stands for white in its kind unless told otherwise.
+            usual_white: the default number for white in its kind.
         """
         if numbers.size == 0:
             return None
         white = usual_white if self.white is None else self.white
         shown = f"numbers from 0 (black) to {white:g} (white)"
-        smallest, largest = float(numbers.min()), float(numbers.max())  # NaN where there is any
+        smallest, largest = float(numbers.min()), float(numbers.max())  # NaN if any is
         if not np.isfinite(smallest + largest) and not np.isfinite(numbers).all():
             return f"{kind}, {_counted(numbers, ~np.isfinite(numbers))}, expected {shown}: {_REPLACE}"
         if not self._is_decided:
@@ -77,13 +78,13 @@ class InputRange:
         return None
 
     def check(self, path: str, kind: str, numbers: np.ndarray, usual_white: float) -> None:
-        """Warns, once for each kind of image, where the numbers of an image do not suit what stands for white.
+        """Warns, once per kind of image, if the numbers of an image do not fit the number for white.
 
         Args:
-            path: of the image.
-            kind: of its numbers, in words.
+            path: path of the image.
+            kind: kind of its numbers, as text.
             numbers: [H, W], finite.
-            usual_white: what stands for white in its kind unless told otherwise.
+            usual_white: the default number for white in its kind.
         """
         white = usual_white if self.white is None else self.white
         smallest, largest = float(numbers.min(initial=0)), float(numbers.max(initial=0))
@@ -100,11 +101,11 @@ class InputRange:
             )  # fmt: skip
 
     def check_colors(self, path: str, largest: int) -> None:
-        """Warns, once, of colours of 16 bits that are nearly unused.
+        """Warns once about 16-bit colours that use little of the range.
 
         Args:
-            path: of the image.
-            largest: of the upper 8 bits of its colours.
+            path: path of the image.
+            largest: the largest value of the upper 8 bits of its colours.
         """
         if largest <= 255 * _DARK:
             bound = (largest + 1) * 256
@@ -112,7 +113,7 @@ class InputRange:
             self._warn_once("colours", "below", told, "convert them to 8 bits")
 
     def check_bytes(self, path: str) -> None:
-        """Warns, once, where an image of 8 bits is met and a number for white was given."""
+        """Warns once if an image has 8 bits although a number for white was given."""
         if self.white is not None:
             told = f"{path}: an image of 8 bits, in which 255 is white whatever --input_range is"
             self._warn_once("bytes", "given", told, "the flag is for images of more bits")
@@ -130,7 +131,7 @@ class InputRange:
 
 
 def scaled_to_bytes(numbers: np.ndarray, white: float) -> np.ndarray:
-    """Finite numbers of any kind as uint8: 0 and below to 0, `white` and above to 255, rounded."""
+    """Scales finite numbers of any type to uint8: 0 and below to 0, `white` and above to 255, rounded."""
     if numbers.dtype == np.uint16:
         table = np.clip(np.rint(np.arange(65536) * (255.0 / white)), 0, 255).astype(np.uint8)
         return table[numbers]
@@ -138,7 +139,7 @@ def scaled_to_bytes(numbers: np.ndarray, white: float) -> np.ndarray:
 
 
 def _counted(numbers: np.ndarray, bad: np.ndarray) -> str:
-    """How many pixels are bad, and the first of them with its place."""
+    """Describes how many pixels are bad, and the first of them with its position."""
     row, column = (int(index) for index in np.argwhere(bad)[0])
     count = np.count_nonzero(bad)
     return (

@@ -1,4 +1,4 @@
-"""Reading of JSON files that somebody else may have written, or damaged."""
+"""Reads JSON files that may have been written or damaged by somebody else."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from database.errors import JsonError
 from database.regular_files import regular_file
 
-# In JSON that is valid: a string with the colon that makes it a key, or a bracket.
+# In valid JSON: a string with the colon that makes it a key, or a bracket.
 _KEY_OR_BRACKET = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\]]')
 _LONGEST_SHOWN = 60
 
 
 class _RepeatedKeyError(Exception):
-    """Raised inside of Python's parser."""
+    """Signals a repeated key from inside Python's parser."""
 
 
 def _object_of_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -27,14 +27,14 @@ def _object_of_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(text: str, parse_number: Callable[[str], Any] | None = None) -> Any:
-    """What a JSON text holds.
+    """Parses a JSON text.
 
     Args:
-      text: of the file.
-      parse_number: called with each number, NaN and Infinity too, as it is written; by default Python's own.
+      text: content of the file.
+      parse_number: called with the text of each number, including NaN and Infinity; by default Python's conversion.
 
     Raises:
-      JsonError: the text is not JSON, is nested more deeply than Python reads, holds numbers of thousands of digits, or
+      JsonError: the text is not JSON, is nested more deeply than Python reads, has numbers of thousands of digits, or
         has a key twice in one object.
     """
     try:
@@ -54,8 +54,8 @@ def parse_json(text: str, parse_number: Callable[[str], Any] | None = None) -> A
 
 
 def _repeated_key(text: str) -> JsonError:
-    """The first key that stands twice in one object of a text whose objects are complete up to there."""
-    open_objects: list[dict[str, int]] = []  # the place of each key; a list has none
+    """Finds the first key that occurs twice in one object; the text is valid JSON up to there."""
+    open_objects: list[dict[str, int]] = []  # the position of each key; empty for a list
     for match in _KEY_OR_BRACKET.finditer(text):
         if match[0] in ("{", "["):
             open_objects.append({})
@@ -72,11 +72,11 @@ def _repeated_key(text: str) -> JsonError:
 
 
 def read_json(path: str) -> Any:
-    """What a JSON file holds that this project's programs write.
+    """Reads a JSON file that this project's programs write.
 
     Raises:
-      OSError: the path cannot be opened, or is no file.
-      ValueError: it is not UTF-8, or see `parse_json`.
+      OSError: the path cannot be opened, or is not a regular file.
+      ValueError: the file is not UTF-8 or not valid JSON, see `parse_json`.
     """
     with open(path, encoding="utf-8-sig", opener=regular_file) as file:
         text = file.read()

@@ -1,7 +1,7 @@
-"""From label files to the ids that are stored in them: which formats and packings give these, and which do not.
+"""Decodes label files to their stored ids, and rejects formats and packings that do not preserve these.
 
-Pillow stretches, inverts or converts some of what it decodes. Ids are taken from the packings listed here alone, of
-which tests know that the stored numbers come back; every other file is refused.
+Pillow stretches, inverts or converts some of what it decodes. Ids are read only from the packings listed here, which
+are tested to return the stored numbers; every other file is rejected.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _TIFF = {
     ("P", "P"): 1, ("P", "P;R"): 1,
 }  # fmt: skip
 
-# By format, then by Pillow's mode and the raw mode: the step by which Pillow stretches the stored numbers.
+# By format, then by Pillow's mode and raw mode: the factor by which Pillow stretches the stored numbers.
 _STEPS = {
     "PNG": _PNG,
     "TIFF": _TIFF,
-    # Binary and plain; `_as_stored` has kept Pillow from stretching them by their maxval.
+    # Binary and plain; `_check_ppm` keeps Pillow from stretching them by their maxval.
     "PPM": {("L", "L"): 1, ("I", "L"): 1, ("I", "I;16B"): 1},
     "BMP": {("1", "1"): 1, ("P", "P;1"): 1, ("P", "P;4"): 1, ("P", "P"): 1, ("L", "L"): 1},
     "GIF": {(mode, str(bits)): 1 for mode in "LP" for bits in range(1, 9)},
@@ -41,7 +41,7 @@ _STEPS = {
     "PCX": {("L", "L"): 1, ("P", "P"): 1},
 }
 
-# Those of colours, by format: Pillow's mode and the raw mode.
+# Packings of colours by format: Pillow's mode and raw mode.
 _COLORS = {
     "PNG": {("RGB", "RGB"), ("RGBA", "RGBA")},
     "TIFF": {("RGB", "RGB"), ("RGBA", "RGBA")},
@@ -53,7 +53,7 @@ _COLORS = {
 
 _SAVE_AS = "save labels as PNG, of 8 or 16 bits in grey or with a palette"
 
-# What labels hold in modes of Pillow that are not of one channel of whole numbers, and what to do.
+# What labels contain in Pillow's modes other than one channel of whole numbers, and what to do.
 _NO_COLORS = {
     **dict.fromkeys(("LA", "La"), "grey with transparency: save its grey channel alone, in 8-bit grey"),
     "PA": "palette indices with transparency: save it as a palette PNG without transparency",
@@ -73,9 +73,9 @@ _LOSSLESS_TIFF = (
 )  # fmt: skip
 _MIN_IS_WHITE, _SIGNED = 0, 2
 _TAG_SUBFILE, _TAG_PHOTOMETRIC, _TAG_SAMPLE_FORMAT = 254, 262, 339
-_REDUCED_OR_MASK = 1 | 4  # of a page's subfile type
+_REDUCED_OR_MASK = 1 | 4  # flags of a page's subfile type
 
-# Libtiff hands out numbers in the machine's order, of which Pillow thinks for the unsigned of 16 bits alone.
+# Libtiff returns numbers in the machine's byte order, which Pillow considers only for unsigned 16 bits.
 _AS_DECODED_BY_LIBTIFF = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS"}
 
 _BMP_BITS = {"1": 1, "P;1": 1, "P;4": 4, "P": 8, "L": 8}
@@ -85,19 +85,17 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
     """Checks how a label file packs its ids, before they are decoded.
 
     Args:
-      image: the file opened, which is changed so that the stored numbers are decoded.
-      path: of the file, for messages.
-      colors: the ids that colours stand for, where a palette tells them; palette images are held against it.
+      image: the opened file; changed so that the stored numbers are decoded.
+      path: path of the file, for messages.
+      colors: maps colours to ids, if there is a palette; palette images are checked against it.
 
     Returns:
-      What turns the decoded image into uint8 or int32 [H, W], the stored numbers or those of the colours.
+      A function that turns the decoded image into uint8 or int32 [H, W], the stored ids or those of the colours. It
+      raises DatasetError if a colour has no id, or if the colour table of a palette image contradicts the palette.
 
     Raises:
-      ImageError: the file is lossy, holds colours or fractions, or packs its ids in a way that is not known to give
-        back what is stored.
-
-    What is returned raises DatasetError where a colour stands for no id, or the colour table of a palette image
-    contradicts the palette.
+      ImageError: the file is lossy, stores colours or fractions, or packs its ids in a way that is not known to be read
+        back exactly.
     """
     if image.format in _UNFIT_FORMATS:
         _refuse(path, _UNFIT_FORMATS[image.format])
@@ -122,7 +120,7 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
 
 
 def _advice_on_channels(image: Image.Image, path: str, colors: ColorTable | None) -> str:
-    """What a file holds in place of a channel of ids, and what to do."""
+    """Describes what a file has instead of a channel of ids, and what to do."""
     if image.mode in _NO_COLORS:
         return f"; that is {_NO_COLORS[image.mode]}"
     if colors is not None:
@@ -156,16 +154,16 @@ def _ids(decoded: Image.Image, dtype: type[np.integer], step: int) -> np.ndarray
 
 
 def _dtype(image: Image.Image) -> type[np.integer]:
-    """The type of the ids; int8 where Pillow hands out signed bytes as if they were not."""
+    """Returns the dtype of the ids; int8 if Pillow returns signed bytes as unsigned."""
     if image.mode not in ("1", "L", "P"):
         return np.int32
     signed = image.format == "TIFF" and _SIGNED in _tag(image, _TAG_SAMPLE_FORMAT, (1,))
-    # An 8-bit mode stands for all numbers of the file but in plain PGM.
+    # An 8-bit mode fits all numbers of the file, except in plain PGM.
     return np.int8 if signed else np.uint8
 
 
 def _opaque_rgb(image: Image.Image, path: str) -> np.ndarray:
-    """uint8 [H, W, 3] of an image of colours without transparent pixels."""
+    """Returns uint8 [H, W, 3] of an image of colours, and rejects transparent pixels."""
     pixels = np.asarray(image)
     if pixels.shape[2] == 4 and (pixels[:, :, 3] != 255).any():
         row, column = np.argwhere(pixels[:, :, 3] != 255)[0]
@@ -178,11 +176,11 @@ def _refuse(path: str, why: str) -> NoReturn:
 
 
 def _no_check(image: Image.Image, path: str) -> None:
-    """Most formats say all there is to know in Pillow's modes."""
+    """Checks nothing: for most formats, Pillow's mode says everything."""
 
 
 def _check_ppm(image: Image.Image, path: str) -> None:
-    """Has a PGM decoded as it is stored, where Pillow would stretch it from its maxval."""
+    """Makes Pillow decode a PGM as stored, instead of stretching it by its maxval."""
     if image.mode == "1":
         _refuse(path, "PBM stores black as 1 and white as 0, and programs read that either way")
     if isinstance(image, ImageFile.ImageFile) and isinstance(image.tile[0].args, tuple):
@@ -207,7 +205,7 @@ def _check_tiff(image: Image.Image, path: str) -> None:
 
 
 def _check_bmp(image: Image.Image, path: str) -> None:
-    """Refuses greys of one or two colours or of 4 bits that Pillow takes for bytes, and those of 8 for bits."""
+    """Rejects grey palettes for which Pillow assumes another bit depth than the file's."""
     assert isinstance(image, ImageFile.ImageFile)
     packing = raw_mode(image)
     if packing not in _BMP_BITS:
@@ -232,14 +230,14 @@ _FORMAT_CHECKS: dict[str, Callable[[Image.Image, str], None]] = {
 
 
 def _check_extent(image: Image.Image, path: str) -> None:
-    """Refuses a GIF whose first frame leaves some of the pixels to Pillow."""
+    """Rejects a GIF whose first frame does not cover all pixels."""
     tiles = getattr(image, "tile", None)
     if image.format == "GIF" and tiles and tiles[0].extents != (0, 0, *image.size):
         _refuse(path, "GIF whose frame is smaller than the image, so that some pixels have no id")
 
 
 def _check_pages(image: Image.Image, path: str) -> None:
-    """Refuses further frames or pages, unless they are smaller copies or masks of the first."""
+    """Rejects further frames or pages, unless they are smaller copies or masks of the first."""
     pages = getattr(image, "n_frames", 1)
     if pages == 1:
         return

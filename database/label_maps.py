@@ -1,4 +1,4 @@
-"""Label maps: what the ids in label files mean."""
+"""Label maps: the classes of the ids in label files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from database.lists import and_more
 from database.text_files import read_text, text_lines
 
 UNKNOWN_LABEL = 254
-MOST_FILE_ID = 65535  # in label files, which have up to 16 bits
+MOST_FILE_ID = 65535  # the largest id in label files, which have up to 16 bits
 
 
 def label_lookup(label_map: Mapping[int, int]) -> np.ndarray:
-    """The table that turns file ids into training ids by indexing.
+    """Builds the table that turns file ids into training ids by indexing.
 
     Args:
       label_map: id in the file (0..65535) -> training id.
 
     Returns:
-      uint8 [256], or [65536] where the map has an id above 255: the training id, 255 where ignored, UNKNOWN_LABEL (254)
-      where the map does not know the id.
+      uint8 [256], or [65536] if the map has an id above 255: the training id, 255 if ignored, UNKNOWN_LABEL (254) if
+      the id is not in the map.
     """
     size = 256 if max(label_map, default=0) <= 255 else MOST_FILE_ID + 1
     table = np.full(size, UNKNOWN_LABEL, dtype=np.uint8)
@@ -39,7 +39,7 @@ def own_label_map(num_classes: int, given_ignore_label: int | None, path: str | 
     Args:
       num_classes: 2..254.
       given_ignore_label: the id (0..65535) of ignored pixels; None for 255, unless the file gives that id to a class.
-      path: of a label map file, see `datasets.custom_dataset`; without one the label files hold training ids.
+      path: path of a label map file, see `datasets.custom_dataset`; without a file the label files store training ids.
 
     Returns:
       Id in the label files -> training id; 255 = ignored.
@@ -66,7 +66,7 @@ def own_label_map(num_classes: int, given_ignore_label: int | None, path: str | 
 def _refuse_contradictory_map(
     path: str, label_map: Mapping[int, int], num_classes: int, ignore_label: int | None
 ) -> None:
-    """Checks that every class has an id, and that no class has the id that is to be ignored."""
+    """Checks that every class has an id, and that no class has the ignored id."""
     missing = sorted(set(range(num_classes)) - set(label_map.values()))
     if missing:
         raise DatasetError(
@@ -105,7 +105,7 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
 
 
 def _is_number(text: str) -> bool:
-    # Python refuses to turn thousands of digits into a number.
+    # Python does not convert thousands of digits into a number.
     return text.isdecimal() and len(text) <= 100
 
 

@@ -1,4 +1,4 @@
-"""Where the folders of a dataset are instead of where they are expected: ends of messages, empty if it is not known."""
+"""Finds where the folders of a dataset are instead of where they are expected: ends of messages, empty if unknown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from database.counts import number_of
 from database.data_files import is_no_data
 from database.image_suffixes import has_image_suffix
 
-# Names that people give to the same thing.
+# Names that people use for the same thing.
 _SAME = (
     ("train", "training", "trn"),
     ("val", "valid", "validation", "dev", "eval"),
@@ -27,15 +27,15 @@ _MOST_SHOWN = 3
 
 
 def layout_hint(data_dir: str, expected: Sequence[str]) -> str:
-    """Where the expected folders are, and what mends it.
+    """Describes where the expected folders are, and how to correct it.
 
-    Looked for are a folder of another spelling beside the place (`valid` for `val`), `train/images` for `images/train`,
-    the whole in a folder below or above data_dir, and parts of it in several folders there, as archives unpacked side
-    by side leave them.
+    The search covers other spellings in the same place (`valid` for `val`), `train/images` instead of `images/train`,
+    the whole dataset in a folder below or above data_dir, and its parts in several folders below, as left by archives
+    that were unpacked side by side.
 
     Args:
       data_dir: the folder of the dataset.
-      expected: paths of folders below it.
+      expected: paths of the expected folders below it.
     """
     missing = [path for path in expected if not os.path.isdir(os.path.join(data_dir, path))]
     if not missing:
@@ -44,10 +44,10 @@ def layout_hint(data_dir: str, expected: Sequence[str]) -> str:
 
 
 def flat_hint(data_dir: str) -> str:
-    """How to lay out own data whose images and labels are in two folders, without folders of splits.
+    """Describes how to arrange a user's data whose images and labels are in two folders without split folders.
 
     Args:
-      data_dir: the folder of the data, in which `images` and `labels` are looked for, also by other spellings.
+      data_dir: the folder of the data, which is searched for `images` and `labels` in all their spellings.
     """
     images, labels = _similar([data_dir], ["images"]), _similar([data_dir], ["labels"])
     if len(images) != 1 or _folders_in(images[0]):
@@ -75,20 +75,20 @@ def _images_in(folder: str) -> int:
 
 
 def _move_below(source: str, name: str, parent: str) -> str:
-    """The command that makes a folder the one of a name below another, which may be the place that it leaves."""
+    """Returns the command that moves a folder to <parent>/<name>, even if `parent` is the folder's old path."""
     source, name, parent = map(shlex.quote, (source, name, parent))
     return f"mv {source} {name} && mkdir -p {parent} && mv {name} {parent}/"
 
 
 def spelling_hint(folder: str) -> str:
-    """A folder of another spelling beside one that does not exist; the end of a message."""
+    """Describes a folder with another spelling beside one that does not exist; the end of a message."""
     parent, name = os.path.split(os.path.abspath(folder))
     found = _similar([parent], [name])
     return f"; {found[0]} is there: give --data_dir {shlex.quote(found[0])}" if len(found) == 1 else ""
 
 
 def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
-    """The --data_dir with all of the folders, or the moves that bring them together."""
+    """Describes the --data_dir that has all of the folders, or the moves that bring them together."""
     below = _folders_below(data_dir)
     whole = [folder for folder in (*below, *_folders_above(data_dir)) if _has_all(folder, expected)]
     if len(whole) == 1:
@@ -110,7 +110,7 @@ def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
 
 
 def _folders_above(folder: str) -> list[str]:
-    """The folders that one lies in, the closest first."""
+    """Returns the parent folders of a folder, the closest first."""
     path, found = os.path.abspath(folder), []
     for _ in range(_DEEPEST):
         path = os.path.dirname(path)
@@ -123,7 +123,7 @@ def _has_all(folder: str, paths: Sequence[str]) -> bool:
 
 
 def _folders_below(folder: str) -> list[str]:
-    """The folders below one, those closest to it first."""
+    """Returns the folders below a folder, the closest first."""
     found, level = [], [folder]
     for _ in range(_DEEPEST):
         level = [path for parent in level for path in _folders_in(parent)][:_MOST_FOLDERS]
@@ -140,7 +140,7 @@ def _folders_in(folder: str) -> list[str]:
 
 
 def _other_spelling(data_dir: str, missing: Sequence[str]) -> str:
-    """Folders beside the expected ones whose names mean the same, and folders in the opposite order."""
+    """Finds folders whose names have the same meaning as the expected ones, also in reversed order."""
     moves: list[tuple[str, str]] = []
     for path in missing:
         parts, target = path.split("/"), os.path.join(data_dir, path)
@@ -155,7 +155,7 @@ def _other_spelling(data_dir: str, missing: Sequence[str]) -> str:
 
 
 def _similar(folders: Sequence[str], parts: Sequence[str]) -> list[str]:
-    """The folders below some others by paths whose parts mean the same as the given ones."""
+    """Finds the folders below others by paths whose parts have the same meaning as the given ones."""
     for part in parts:
         folders = [
             found

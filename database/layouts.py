@@ -1,4 +1,4 @@
-"""Where each dataset keeps its images and labels: walking of folders, pairing, holding out."""
+"""Finds the images and labels of each dataset: walks folders, pairs files and holds out validation images."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ KITTI_HOLDOUT = 0.2
 
 
 def shown_holdout(fraction: float | None) -> str:
-    """A held-out fraction in messages."""
+    """Formats a held-out fraction for messages."""
     return "none" if fraction is None else f"{fraction:g}"
 
 
 class Contents(NamedTuple):
-    """The bytes of a sample's files; None for a file that is to be opened by its path, or that the sample lacks."""
+    """The bytes of a sample's files; None for a file that is read from its path, or that the sample does not have."""
 
     image: bytes | None = None
     label: bytes | None = None
@@ -61,12 +61,12 @@ class Sample:
     """One image and, except in test splits, its label.
 
     Attributes:
-      name: unique within its split and free of path separators; for the names of output files.
+      name: unique within its split and free of path separators; used for the names of output files.
       image: path of the image file.
       label: path of the label file, or None.
-      label_map: id in the label file -> training id; 255 = ignored; a file id that is absent is a fault.
-      colors: the ids that colours in the label file stand for, None where a palette does not tell them.
-      input_range: which number is white in the image, None for the usual one.
+      label_map: id in the label file -> training id; 255 = ignored; other file ids are errors.
+      colors: maps the colours in the label file to ids; None without a palette.
+      input_range: the number that is white in the image; None for the default.
     """
 
     name: str
@@ -77,16 +77,16 @@ class Sample:
     input_range: InputRange | None = field(default=None, kw_only=True, compare=False)
 
     def contents(self) -> Contents:
-        """Image and label, where they are kept in another place than files of their own."""
+        """Returns the bytes of image and label if they are stored elsewhere than in separate files."""
         return Contents()
 
     def known_size(self) -> tuple[int, int] | None:
-        """(height, width) of the image in pixels, where that is known without its header."""
+        """Returns (height, width) of the image in pixels if it is known without reading the header."""
         return None
 
 
 def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
-    """Cityscapes: labelIds where the split has any, else labelTrainIds; train_extra is coarse, test has none.
+    """Finds Cityscapes: labelIds if the split has any, else labelTrainIds; train_extra is coarse, test has no labels.
 
     Source: https://github.com/mcordts/cityscapesScripts, "Dataset Structure".
     """
@@ -111,9 +111,9 @@ def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[
 def ade(
     data_dir: str, split: str, label_map: Mapping[int, int], list_paths: Mapping[str, str | None] = NO_LISTS
 ) -> list[Sample]:
-    """ADEChallengeData2016: a split by its list file where one is given, else by the folders.
+    """Finds ADEChallengeData2016: a split by its list file if there is one, else by the folders.
 
-    The test images lie in images/testing or release_test/testing.
+    The test images are in images/testing or release_test/testing.
     """
     list_path = list_paths.get(split)
     if list_path:
@@ -129,7 +129,7 @@ def ade(
 
 
 def sbd(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
-    """PASCAL VOC with the labels of SBD, by list files; trainaug is the list train_aug.txt."""
+    """Finds PASCAL VOC with the labels of SBD by list files; trainaug is the list train_aug.txt."""
     list_path = os.path.join(data_dir, {"trainaug": "train_aug"}.get(split, split) + ".txt")
     try:
         entries = listed(list_path, data_dir, split, id_folders=_SBD_FOLDERS)
@@ -139,7 +139,7 @@ def sbd(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]
 
 
 def _sbd_hint(data_dir: str, list_path: str) -> str:
-    """Where the list is, or the archive that it is made from."""
+    """Describes where the list is, or the archive that it is made from."""
     list_of_voc = os.path.join(data_dir, "ImageSets", "Segmentation", os.path.basename(list_path))
     if os.path.isfile(list_of_voc):
         return f"; VOC's is there: cp {shlex.quote(list_of_voc)} {shlex.quote(list_path)}"
@@ -149,7 +149,7 @@ def _sbd_hint(data_dir: str, list_path: str) -> str:
 
 
 def kitti(data_dir: str, split: str, label_map: Mapping[int, int], holdout: float = KITTI_HOLDOUT) -> list[Sample]:
-    """KITTI semantics, whose archive names no validation images: val is held out of the training images."""
+    """Finds KITTI semantics. Its archive defines no validation images: val is held out of the training images."""
     archive_folder = os.path.join(data_dir, "data_semantics")
     root = archive_folder if os.path.isdir(archive_folder) else data_dir
     if split == "test":
@@ -162,13 +162,13 @@ def kitti(data_dir: str, split: str, label_map: Mapping[int, int], holdout: floa
 
 
 def _held_out_or_rest(samples: Sequence[Sample], holdout: float, split: str, origin: str) -> list[Sample]:
-    """For val, a fraction of the training images; for train, the others; both in the order of the samples.
+    """Selects a fraction of the training images for val and the others for train, in the order of the samples.
 
-    Which are held out is a fixed permutation's choice: the same in every run, whatever its seed, and those of a
-    smaller fraction are among those of a larger one.
+    A fixed permutation decides which images are held out. They are the same in every run, whatever its seed, and a
+    larger fraction includes the images of a smaller one.
     """
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
-    # 1e-9 makes up for products such as 10 * 0.3, which may lie a rounding error below a whole number.
+    # 1e-9 corrects products such as 10 * 0.3, which may be a rounding error below a whole number.
     held_out = set(order[: max(1, math.floor(len(samples) * holdout + 1e-9))])
     chosen = [sample for index, sample in enumerate(samples) if (index in held_out) == (split == "val")]
     if not chosen:
@@ -179,7 +179,7 @@ def _held_out_or_rest(samples: Sequence[Sample], holdout: float, split: str, ori
 
 
 def camvid(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]:
-    """CamVid as the SegNet tutorial lays it out: by <split>.txt where there is one, else by the folders."""
+    """Finds CamVid in the layout of the SegNet tutorial: by <split>.txt if it exists, else by the folders."""
     list_path = os.path.join(data_dir, f"{split}.txt")
     if os.path.exists(list_path):
         return _samples(listed(list_path, data_dir, split, by_last_parts=True), label_map, split, list_path)
@@ -193,9 +193,9 @@ def custom(
     list_paths: Mapping[str, str | None],
     holdout: float | None = None,
 ) -> list[Sample]:
-    """A user's own data: by list files where any is given, else by images/<split>/ and labels/<split>/.
+    """Finds a user's own data: by list files if any is given, else by images/<split>/ and labels/<split>/.
 
-    With `holdout`, for data without a val, that is a fraction of the training images, and train is the others.
+    With `holdout`, for data without val, a fraction of the training images is val and train is the others.
     """
     if holdout is None or split == "test":
         return _custom_split(data_dir, split, label_map, list_paths)
@@ -210,7 +210,7 @@ def custom(
 
 
 def _validation_of_own_data(data_dir: str, list_paths: Mapping[str, str | None]) -> str | None:
-    """The list or the folder of validation images, None if there is none."""
+    """Returns the list or the folder of the validation images; None if there is none."""
     if any(list_paths.values()):
         return list_paths.get("val")
     image_folder = os.path.join(data_dir, "images", "val")
@@ -232,11 +232,11 @@ def _custom_split(
 
 
 class _Place(NamedTuple):
-    """Folders in which a split is expected: that of the images and perhaps that of the labels, below a data_dir.
+    """The folders where a split is expected: the images' and possibly the labels', below a data_dir.
 
     Attributes:
-      data_dir, folders: the folders by their paths below data_dir.
-      may_be_flat: whether users may have put the files there without folders of splits.
+      data_dir, folders: the dataset's folder, and the paths of the folders below it.
+      may_be_flat: whether users may have put the files there without split folders.
     """
 
     data_dir: str
@@ -248,7 +248,7 @@ class _Place(NamedTuple):
         return [os.path.join(self.data_dir, *folder.split("/")) for folder in self.folders]
 
     def hint(self) -> str:
-        """Where the folders are instead; the end of a message."""
+        """Describes where the folders are instead; the end of a message."""
         return layout_hint(self.data_dir, self.folders) or (flat_hint(self.data_dir) if self.may_be_flat else "")
 
 
@@ -259,9 +259,9 @@ def _folder_pair(
     image_suffixes: Sequence[str] | None = (".png",),
     label_suffixes: Sequence[str] | None = (".png",),
 ) -> list[Sample]:
-    """The images and labels of two folders, paired by relative path; a test split may have no labels.
+    """Pairs the images and labels of two folders by relative path; a test split may have no labels.
 
-    Suffixes are those of `files_below`, None for all of images.
+    Suffixes are as in `files_below`; None selects all image suffixes.
     """
     image_folder, label_folder = place.paths
     images = files_below(image_folder, image_suffixes)
@@ -287,7 +287,7 @@ def _paired(
 
 
 def _by_keys_of_images(labels: Mapping[str, str], images: Mapping[str, str]) -> dict[str, str]:
-    """Labels by the keys of their images, where the two differ in the form of accented letters alone (NFC, NFD)."""
+    """Renames labels to the keys of their images if they differ only in the form of accented letters (NFC, NFD)."""
     if labels.keys() == images.keys():
         return dict(labels)
     lonely = [Counter(map(_normalized, files.keys() - others.keys())) for files, others in
@@ -314,7 +314,7 @@ def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault:
 def _samples(
     entries: Sequence[Entry], label_map: Mapping[int, int], split: str, looked_at: str, place: _Place | None = None
 ) -> list[Sample]:
-    """Samples in the order of their images."""
+    """Makes samples, sorted by their images."""
     if not entries:
         raise AbsentSplitError(
             f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"

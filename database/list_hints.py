@@ -1,4 +1,4 @@
-"""What a list file at fault looks like, and what to do: ends of messages, empty where nothing is known."""
+"""Recognizes what a faulty list file looks like, and advises: ends of messages, empty if nothing is known."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from database.image_suffixes import has_image_suffix
 
-# How the columns of a list are called in its header, without signs.
+# Names of columns in the header of a list, without punctuation.
 _HEADERS = re.compile(
     r"(input|output|image|img|picture|rgb|label|mask|annotation|annot|target|gt|seg|segmentation|file|id)?"
     r"(s|id|ids|file|files|name|names|filename|filenames|path|paths|map|maps)?"
 )
-# Words in the paths of images, and in those of labels.
+# Words in the paths of images, and in the paths of labels.
 _OF_IMAGES = re.compile("images?|imgs?|jpegimages|rgb|leftimg")
 _OF_LABELS = re.compile(
     "labels?|labelids|labeltrainids|masks?|annotations?|annots?|(train|val|test)annot|gt(fine|coarse)?|seg|segmentation|"
@@ -24,17 +24,17 @@ _JPEG = (".jpg", ".jpeg")
 
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LATE_COMMENT = re.compile(r"\s#")
-_OTHER_BLANK = re.compile(r"[^\S \t]")  # blanks that are part of paths, such as no-break spaces
+_OTHER_BLANK = re.compile(r"[^\S \t]")  # white space that is part of paths, such as no-break spaces
 _LONGEST_SHOWN = 300
 
 
 def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
-    """What the list looks like by the line that is at fault.
+    """Describes what the list looks like, judged by its faulty line.
 
     Args:
-      text: all of the list.
-      line: that is at fault.
-      fields: the paths that were found in it.
+      text: the whole list.
+      line: the faulty line.
+      fields: the paths found in it.
     """
     if text.lstrip()[:1] in ("{", "["):
         return _json_hint(text)
@@ -69,7 +69,7 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
 
 
 def _blank_behind_image(fields: Sequence[str]) -> str | None:
-    """The first blank in a path that is neither a space nor a tab, where an image could end before it."""
+    """Returns the first white space in a path, other than space and tab, that follows the name of an image."""
     for field in fields:
         found = _OTHER_BLANK.search(field)
         if found and has_image_suffix(field[: found.start()]):
@@ -78,11 +78,11 @@ def _blank_behind_image(fields: Sequence[str]) -> str | None:
 
 
 def header_hint(number: int, fields: Sequence[str]) -> str:
-    """What to do with the first line of a list if it names the columns: the end of a message, else empty.
+    """Advises on the first line of a list if it is a header: the end of a message, else empty.
 
     Args:
-      number: of the line.
-      fields: that were found in it.
+      number: number of the line.
+      fields: the fields found in it.
     """
     words = [re.sub("[ _-]", "", field.lower()) for field in fields]
     if not all(word and _HEADERS.fullmatch(word) for word in words):
@@ -91,7 +91,7 @@ def header_hint(number: int, fields: Sequence[str]) -> str:
 
 
 def columns_named_swapped(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the names of all first paths of a list speak of labels, and those of all second ones of images.
+    """Returns whether all first paths of a list are named like labels, and all second paths like images.
 
     Args:
       rows: the paths of each line, one or two.
@@ -103,7 +103,7 @@ def columns_named_swapped(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def labels_are_jpeg(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether all second paths of a list are JPEG files, which keep no ids, and none of the first; see above."""
+    """Returns whether all second paths of a list, and no first path, are JPEG files, which do not preserve ids."""
     return _all_pairs(rows) and all(
         second.lower().endswith(_JPEG) and not first.lower().endswith(_JPEG) for first, second in rows
     )
@@ -130,7 +130,7 @@ def _json_hint(text: str) -> str:
 
 
 def hint_for_missing(path: str, data_dir: str, list_path: str) -> str:
-    """Where a file that a list names is found instead, and the --data_dir that finds it."""
+    """Finds a missing file of a list in another folder, and names the --data_dir to give."""
     if not path.strip("/"):
         return ""
     inside = sorted(entry.path for entry in os.scandir(data_dir) if entry.is_dir()) if os.path.isdir(data_dir) else []

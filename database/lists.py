@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 ODGT_SUFFIX = ".odgt"
 _LONGEST_SHOWN = 300
 
-# A no-break space or another of Unicode's is part of a path.
+# A no-break space or other Unicode white space is part of a path.
 _SPACES = re.compile(" +")
 
 
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
     Attributes:
       key: path relative to the split's folder, or as listed, without suffix.
-      image, label: paths; None where there is no label.
+      image, label: paths; label is None if there is none.
     """
 
     key: str
@@ -46,9 +46,9 @@ class Entry(NamedTuple):
 
 
 class _Row(NamedTuple):
-    number: int  # of the line, from 1
+    number: int  # number of the line, from 1
     line: str
-    fields: list[str]  # image and label, or image alone
+    fields: list[str]  # image and label, or only the image
 
 
 def listed(
@@ -58,25 +58,25 @@ def listed(
     by_last_parts: bool = False,
     id_folders: Sequence[IdFolders] = (),
 ) -> list[Entry]:
-    """The entries of a list file, all of whose files must exist.
+    """Reads the entries of a list file, all of whose files must exist.
 
     Args:
-      list_path: a text file with lines `image label`, separated by a tab or by spaces; or with ids alone, where
-        `id_folders` says what they mean; or, told by its suffix, an .odgt file as
-        https://github.com/CSAILVision/semantic-segmentation-pytorch has them, with a JSON object
-        {"fpath_img": image, "fpath_segm": label} per line. What else is in the objects, such as width and height, is
-        not looked at: image and label are held against each other when they are loaded. Lines that begin with # are
-        comments.
-      data_dir: that the paths begin in; those of .odgt files also in its parent, as CSAIL's begin with the name of the
-        dataset's folder. A path that names no file as it stands may mean one by `path_spellings.other_spellings`.
-      split: only lists of `test` may lack labels.
-      by_last_parts: whether the last two parts of a path are enough.
+      list_path: a text file with lines `image label`, separated by a tab or by spaces; or with one id per line, whose
+        files are in `id_folders`; or, recognized by its suffix, an .odgt file as in
+        https://github.com/CSAILVision/semantic-segmentation-pytorch, with a JSON object {"fpath_img": image,
+        "fpath_segm": label} per line. Other values of the objects, such as width and height, are ignored: the sizes of
+        image and label are compared when they are loaded. Lines that begin with # are comments.
+      data_dir: the folder that paths are relative to; in .odgt files also its parent, since CSAIL's paths begin with
+        the name of the dataset's folder. If a path names no file, the spellings of `path_spellings.other_spellings` are
+        tried.
+      split: name of the split; only lists of `test` may lack labels.
+      by_last_parts: whether the last two parts of a path are sufficient to find a file.
       id_folders: see `database.id_lists.files_of_ids`.
 
     Raises:
-      AbsentSplitError: there is no such file.
-      DatasetError: the file is unreadable or malformed, lists an image twice, also by another path, names a file that
-        does not exist, or has JPEG files for labels and none for images.
+      AbsentSplitError: the list file does not exist.
+      DatasetError: the file is unreadable or malformed, lists an image twice (even by different paths), names a file
+        that does not exist, or has only JPEG files as labels and none as images.
     """
     is_odgt = list_path.lower().endswith(ODGT_SUFFIX)
     text = _text_of(list_path, split, data_dir)
@@ -96,7 +96,7 @@ def listed(
 
 
 def _entry(fields: list[str], folders: list[str], by_last_parts: bool) -> Entry:
-    """An entry, its paths "" where there is no such file."""
+    """Makes an entry; the path of a file that does not exist is ""."""
     paths = [_resolved(folders, field, by_last_parts) for field in fields]
     return Entry(os.path.splitext(fields[0].lstrip("/"))[0], paths[0], paths[1] if len(paths) == 2 else None)
 
@@ -104,7 +104,7 @@ def _entry(fields: list[str], folders: list[str], by_last_parts: bool) -> Entry:
 def _entries_of_ids(
     rows: Sequence[_Row], list_path: str, text: str, data_dir: str, split: str, id_folders: Sequence[IdFolders]
 ) -> list[Entry] | None:
-    """The entries of a list of ids alone; None if it is none."""
+    """Returns the entries of a list of bare ids; None if it is another kind of list."""
     if not id_folders or not rows or any(len(row.fields) != 1 for row in rows):
         return None
     if any(has_image_suffix(row.fields[0]) or _resolved([data_dir], row.fields[0], False) for row in rows):
@@ -163,7 +163,7 @@ def _refuse_missing(
 
 
 def _check_order(rows: Sequence[_Row], list_path: str) -> None:
-    """Refuses a list whose labels come first, where the kinds of files prove it; warns where only names say so."""
+    """Rejects a list with the labels first if the file types prove it; warns if only the names suggest it."""
     pairs = [row.fields for row in rows]
     are_jpeg = labels_are_jpeg(pairs)
     if not (are_jpeg or columns_named_swapped(pairs)):
@@ -178,7 +178,7 @@ def _check_order(rows: Sequence[_Row], list_path: str) -> None:
 
 
 def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: str) -> None:
-    """Refuses an image that is listed twice, by whatever path or link."""
+    """Rejects an image that is listed twice, by whatever path or link."""
     first: dict[str, _Row] = {}
     for row, entry in zip(rows, entries, strict=True):
         image, name = os.path.realpath(entry.image), _shortened(row.fields[0])
@@ -191,7 +191,7 @@ def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: s
 
 
 def and_more(count: int) -> str:
-    """What follows the first of several faults."""
+    """Returns what follows the first of several faults in a message."""
     return f" (and {count} more)" if count else ""
 
 
@@ -213,7 +213,7 @@ def _text_of(list_path: str, split: str, data_dir: str) -> str:
 
 
 def _text_rows(list_path: str, text: str, data_dir: str) -> Iterator[_Row]:
-    """The lines of paths, however many there are in one."""
+    """Yields the lines of paths, with any number of paths per line."""
     for number, line in numbered_lines(text):
         parts = line.split("\t") if "\t" in line else _SPACES.split(line)
         fields = [part.strip() for part in parts if part.strip()]
@@ -227,7 +227,7 @@ def _text_rows(list_path: str, text: str, data_dir: str) -> Iterator[_Row]:
 
 
 def _odgt_rows(list_path: str, text: str, split: str) -> Iterator[_Row]:
-    """The objects of an .odgt file; only those of test lists may leave out the label."""
+    """Yields the objects of an .odgt file; only those of test lists may leave out the label."""
     for number, line in numbered_lines(text):
         if is_comment(line):
             continue
@@ -248,15 +248,15 @@ def _odgt_rows(list_path: str, text: str, split: str) -> Iterator[_Row]:
 
 
 def _parents(folder: str) -> list[str]:
-    """The folder that one lies in; both where the folder is a link to one elsewhere."""
+    """Returns the parent of a folder; if the folder is a link, also the parent of its target."""
     parents = [os.path.dirname(path) for path in (os.path.abspath(folder), os.path.realpath(folder))]
     return list(dict.fromkeys(parents))
 
 
 def _resolved(folders: list[str], path: str, by_last_parts: bool) -> str:
-    """The file a list means, absolute or below one of the folders, perhaps by its last two parts only; "" if none.
+    """Finds a listed file: absolute, below one of the folders, or by its last two parts; "" if there is none.
 
-    Other spellings of the path count where there is no such file, and all that name one name the same.
+    If there is none, other spellings of the path are tried. They count only if all that exist are the same file.
     """
     found = _file_of(folders, path, by_last_parts)
     if found:
@@ -267,7 +267,7 @@ def _resolved(folders: list[str], path: str, by_last_parts: bool) -> str:
 
 
 def _file_of(folders: list[str], path: str, by_last_parts: bool) -> str:
-    """The file of a path as it is spelled; see `_resolved`."""
+    """Finds the file of a path exactly as spelled; see `_resolved`."""
     candidates = [os.path.join(folder, name) for folder in folders for name in (path, path.lstrip("/"))]
     if by_last_parts:
         candidates += [os.path.join(folder, *path.split("/")[-2:]) for folder in folders]

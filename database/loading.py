@@ -1,4 +1,4 @@
-"""One sample from disk: the image as RGB and the label as training ids, checked against each other."""
+"""Loads one sample: the image as RGB and the label as training ids, of the same size."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from database.layouts import Contents, Sample
 
 
 def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np.ndarray:
-    """Ids of a label file as training ids.
+    """Converts the ids of a label file to training ids.
 
     Args:
         ids: integer [H, W], as stored.
         label_map: id in the file -> training id, 255 ignored.
-        path: of the file, for the message.
+        path: path of the file, for the message.
 
     Returns:
         uint8 [H, W], training ids, 255 ignored.
@@ -32,7 +32,7 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
     """
     table = label_lookup(label_map)
     if ids.dtype == np.uint8:
-        # On millions of bytes this is several times as fast as indexing.
+        # On millions of bytes, this is several times as fast as indexing.
         train_ids = np.frombuffer(ids.tobytes().translate(table[:256].tobytes()), np.uint8).reshape(ids.shape)
     else:
         outside = (ids < 0) | (ids >= len(table))
@@ -45,7 +45,7 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
 
 
 def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
-    """The error to raise where a label file holds an id that is neither a class nor ignored."""
+    """Returns the error to raise for an id in a label file that is neither a class nor ignored."""
     fault = unknown_id_fault(path, found, pixels)
     if not 0 <= found <= MOST_FILE_ID:
         return DatasetError(f"{fault}: correct the file, as ids in label files are 0 to {MOST_FILE_ID}")
@@ -54,17 +54,17 @@ def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
 
 
 def unknown_id_fault(path: str, found: int, pixels: int) -> str:
-    """What is wrong where a label file holds an id that is neither a class nor ignored."""
+    """Describes an id in a label file that is neither a class nor ignored."""
     fault = f"{path}: id {found} ({number_of(pixels, 'pixel')}) is neither a class nor ignored"
     instance = instance_of(found)
     return fault if instance is None else f"{fault}; it looks like {instance}"
 
 
 def label_path(sample: Sample) -> str:
-    """The path of a sample's label.
+    """Returns the path of a sample's label.
 
     Raises:
-        DatasetError: the sample has none.
+        DatasetError: the sample has no label.
     """
     if sample.label is None:
         raise DatasetError(f"{sample.image}: this image has no label, so it can neither be trained on nor scored")
@@ -72,7 +72,7 @@ def label_path(sample: Sample) -> str:
 
 
 def load_label(sample: Sample) -> np.ndarray:
-    """uint8 [H, W] training ids, 255 ignored.
+    """Loads a label as training ids, uint8 [H, W], 255 ignored.
 
     Raises:
         ImageError: the file cannot be read.
@@ -83,7 +83,7 @@ def load_label(sample: Sample) -> np.ndarray:
 
 
 def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tuple[int, ...]) -> None:
-    """Holds (height, width) of a sample's image and label against each other.
+    """Checks that a sample's image and label have the same (height, width).
 
     Raises:
         ImageError: they differ.
@@ -96,17 +96,17 @@ def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tup
 
 
 def sample_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """(height, width) in pixels of every sample's image, from the headers of the files where it is not known.
+    """Returns (height, width) in pixels of every sample's image, read from the file headers if not known already.
 
     Raises:
-        ImageError: one cannot be read.
+        ImageError: an image cannot be read.
     """
     with ThreadPoolExecutor() as threads:
         return list(threads.map(lambda sample: sample.known_size() or image_size(sample.image), samples))
 
 
 def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """`(image, label)`: uint8 [H, W, 3] RGB, and what `load_label` returns, of the same height and width.
+    """Loads `(image, label)`: uint8 [H, W, 3] RGB, and a label as by `load_label`, of the same height and width.
 
     Raises:
         ImageError: a file cannot be read, or image and label differ in size.
@@ -116,11 +116,11 @@ def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_first_rows(sample: Sample, rows_of: Callable[[int], int] = all_rows) -> tuple[np.ndarray, np.ndarray, int]:
-    """As `load_sample`, up to a row; damage and ids that come after it are not looked at.
+    """Loads the first rows of a sample as `load_sample` does; damage and ids after them are not checked.
 
     Args:
-        sample: with a label.
-        rows_of: from the height of the image to how many of its rows are wanted, 1 or more.
+        sample: a sample with a label.
+        rows_of: maps the height of the image to the number of rows wanted, 1 or more.
 
     Returns:
         `(image, label, height)`: uint8 [rows, W, 3], uint8 [rows, W], and the height of the whole image.
@@ -132,7 +132,7 @@ def load_first_rows(sample: Sample, rows_of: Callable[[int], int] = all_rows) ->
 
 
 def decode_sample(sample: Sample, contents: Contents) -> tuple[np.ndarray, np.ndarray]:
-    """As `load_sample`, from bytes that were read already."""
+    """Decodes a sample as `load_sample` does, from bytes that were read already."""
     return _decode_rows(sample, contents, all_rows)[:2]
 
 

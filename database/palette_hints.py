@@ -1,4 +1,4 @@
-"""What a palette file at fault looks like, and what to do: ends of messages, empty where nothing is known."""
+"""Recognizes what a faulty palette file looks like, and advises: ends of messages, empty if nothing is known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LONGEST_SHOWN = 60
 
 
 def ids_hint(text: str) -> str:
-    """What to do with a file of lines `id R G B name`, whose numbers would be taken for R G B and a name.
+    """Advises on a file of lines `id R G B name`, whose numbers would be read as R G B and a name.
 
-    It is one if every line begins with four numbers and the first of them count from 0 or 1; 255, a usual id of ignored
-    pixels, may follow. A single class whose name begins with a number does not make it one.
+    A file is of this kind if every line begins with four numbers, the first of which count up from 0 or 1; 255, a
+    common id of ignored pixels, is allowed too. A single class whose name begins with a number is not enough.
     """
     ids = [_id_of(line) for _, line in text_lines(text)]
     counted = [value for value in ids if value not in _IDS_OF_IGNORED]
@@ -29,7 +29,7 @@ def ids_hint(text: str) -> str:
 
 
 def hexadecimal_hint(text: str) -> str:
-    """How to write the first colour that is a comment because it is written as #RRGGBB."""
+    """Advises on the first colour that is read as a comment because it is written as #RRGGBB."""
     for number, line in numbered_lines(text):
         found = _HEXADECIMAL.match(line)
         if found and is_comment(line):
@@ -43,7 +43,7 @@ def hexadecimal_hint(text: str) -> str:
 
 
 def _id_of(line: str) -> int | None:
-    """The first of four numbers that a line begins with, None if it does not."""
+    """Returns the first of four numbers at the beginning of a line; None if there are not four."""
     numbers = line.split(None, 4)[:4]
     is_four = len(numbers) == 4 and all(number.isdecimal() and len(number) <= 3 for number in numbers)
     return int(numbers[0]) if is_four else None

@@ -42,11 +42,11 @@ _MARGIN = 8
 
 _IGNORED_NAME = "ignore"
 
-# Python refuses to turn thousands of digits into a number.
+# Python does not convert thousands of digits into a number.
 _MOST_DIGITS = 100
 
 
-# What is probably meant as a comment, and is part of a name.
+# Probably intended as a comment, but read as part of a name.
 _LATE_COMMENT = re.compile(r"(^|\s)#")
 
 
@@ -57,10 +57,10 @@ class _Entry(NamedTuple):
 
 
 class PaletteFile(NamedTuple):
-    """What a palette file says.
+    """The content of a palette file.
 
     Attributes:
-      class_names: by training id; None where the file names none.
+      class_names: by training id; None if the file has no names.
       palette: the colour of each class, by training id.
       ignored: the colours of ignored pixels in label files of colours.
     """
@@ -71,7 +71,7 @@ class PaletteFile(NamedTuple):
 
 
 def voc_palette(num_colors: int) -> Palette:
-    """The PASCAL VOC colour map: bits 0, 1 and 2 of the index become the top bits of R, G and B, and so on.
+    """Returns the PASCAL VOC colour map: bits 0, 1, 2 of the index become the top bits of R, G, B, and so on.
 
     Source: VOClabelcolormap of the PASCAL VOC development kit.
 
@@ -124,15 +124,15 @@ def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.nda
 
 
 def to_label_ids(train_ids: np.ndarray, label_map: Mapping[int, int]) -> np.ndarray:
-    """Turns training ids back into the dataset's own ids, as evaluation servers want them.
+    """Turns training ids back into the dataset's ids, as evaluation servers expect them.
 
     Args:
       train_ids: integer [H, W].
       label_map: id in the file (0..65535) -> training id, 255 = ignored.
 
     Returns:
-      uint8 [H, W], or uint16 where the map's id of some class is above 255: the smallest file id that maps to each
-      training id; for ids that none maps to and for ignored pixels 0 where the dataset ignores its id 0, else 255.
+      uint8 [H, W], or uint16 if the file id of a class is above 255: the smallest file id that maps to each training
+      id. Ignored pixels and training ids without a file id become 0 if the dataset ignores its id 0, else 255.
     """
     ignored = 0 if label_map.get(0) == IGNORE_LABEL else 255
     table = np.full(257, ignored, dtype=np.uint16)
@@ -156,8 +156,8 @@ def legend(
     Args:
       class_names: the name of each training id.
       palette: the colour of each training id.
-      width: pixels; a name that is wider than a whole row is cut off.
-      present: the training ids to show (others than classes are passed over), None for all.
+      width: pixels; a name wider than a row is cut off.
+      present: the training ids to show (ids that are no classes are ignored); None for all.
 
     Returns:
       uint8 [h, width, 3].
@@ -185,14 +185,14 @@ def legend(
 
 
 def panels_width(panels: Sequence[tuple[str, np.ndarray]], gap: int = 8) -> int:
-    """The width in pixels of `side_by_side(panels, gap=gap)`: what a legend below it should have."""
+    """Returns the width in pixels of `side_by_side(panels, gap=gap)`, the best width for a legend below it."""
     return sum(picture.shape[1] for _, picture in panels) + gap * (len(panels) + 1)
 
 
 def side_by_side(
     panels: Sequence[tuple[str, np.ndarray]], legend_strip: np.ndarray | None = None, gap: int = 8
 ) -> np.ndarray:
-    """Sets pictures in a row on white, each under its title, with a legend below.
+    """Arranges pictures in a row on white, each under its title, with a legend below.
 
     Args:
       panels: (title, uint8 [H, W, 3]); the pictures may differ in size and are aligned at the top.
@@ -221,17 +221,17 @@ def read_palette(path: str, num_classes: int) -> PaletteFile:
     """Reads the colours, and perhaps the names, of a user's own classes.
 
     Args:
-      path: a text file with one line `R G B [name]` per class (blank lines, and lines that begin with #, are skipped;
-        a later # is part of the name), or a .json file that holds a list of {"name": ..., "color": [R, G, B]};
-        R, G, B in 0..255. Entries of the name `ignore` are of no class: they have the colours of ignored pixels.
+      path: a text file with one line `R G B [name]` per class (blank lines, and lines that begin with #, are skipped; a
+        later # is part of the name), or a .json file with a list of {"name": ..., "color": [R, G, B]}; R, G, B in
+        0..255. Entries named `ignore` are not classes: they define the colours of ignored pixels.
       num_classes: how many classes the file must describe.
 
     Returns:
       Names and colours; a nameless class among named ones becomes class_<i>.
 
     Raises:
-      PaletteError: the file is unreadable, malformed, has a column of ids, describes another number of classes, or
-        names two alike.
+      PaletteError: the file is unreadable, malformed, has a column of ids, has the wrong number of classes, or gives
+        two classes the same name.
     """
     text = _read(path)
     found = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
@@ -252,7 +252,7 @@ def read_palette(path: str, num_classes: int) -> PaletteFile:
 
 
 def _refuse_shared_names(entries: Sequence[_Entry]) -> None:
-    """Scores are told by the names of classes, so that two of one name could not be told apart."""
+    """Rejects two classes of the same name: scores are reported by name and would be ambiguous."""
     first: dict[str, int] = {}
     for index, entry in enumerate(entries):
         if first.setdefault(entry.name, index) != index:
@@ -263,7 +263,7 @@ def _refuse_shared_names(entries: Sequence[_Entry]) -> None:
 
 
 def _tell_shared_colors(entries: Sequence[_Entry]) -> None:
-    """Two classes in one colour may be meant, and are not told apart in pictures."""
+    """Warns about two classes of the same colour: this may be intended, but pictures show both alike."""
     first: dict[tuple[int, int, int], int] = {}
     for index, entry in enumerate(entries):
         if first.setdefault(entry.color, index) != index:
@@ -302,7 +302,7 @@ def _shortened(values: object) -> str:
 
 
 def _text_entries(path: str, text: str) -> list[_Entry]:
-    """The entries of a text file, "" as the name of one without."""
+    """Parses the entries of a text file; the name is "" if there is none."""
     of_ids = ids_hint(text)
     if of_ids:
         raise PaletteError(f"{path}: {of_ids}")
@@ -321,7 +321,7 @@ def _text_entries(path: str, text: str) -> list[_Entry]:
 
 
 def _json_entries(path: str, text: str) -> list[_Entry]:
-    """As `_text_entries`, of a JSON file."""
+    """Parses the entries of a JSON file, see `_text_entries`."""
     try:
         content = parse_json(text)
     except JsonError as error:

@@ -1,4 +1,4 @@
-"""Paths as people write them where no shell reads them: `~`, `$HOME`, `file://`, blanks at the ends, accents in NFD."""
+"""Expands paths that no shell has expanded: `~`, `$HOME`, `file://`, blanks at the ends, accents in NFD."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 
 def path_as_given(text: str) -> str:
-    """The path that the value of a flag means.
+    """Returns the path given by the value of a flag.
 
-    `~` and `~name` at its beginning are homes, `$NAME` and `${NAME}` are variables of the environment unless there is a
-    file whose name has these signs, and `file://` addresses are paths. A variable that is not set is refused where its
-    name is in upper case, and is part of the path otherwise. Blanks around a path that exists without them only are
-    left out.
+    A leading `~` or `~name` is a home folder, `$NAME` and `${NAME}` are environment variables (unless a file has such a
+    name), and `file://` URLs are paths. A variable that is not set is an error if its name is in upper case, and part
+    of the path otherwise. Surrounding blanks are removed if the path exists only without them.
 
     Raises:
-      ValueError: the text is empty, names a variable that is not set, or is an address of another kind; the message
-        says what it is not, and what to do.
+      ValueError: the text is empty, names a variable that is not set, or is a URL of another kind. The message begins
+        with what the text is not ("a path"), and says what to do.
     """
     if not text.strip():
         raise ValueError("a path: it is empty, as an unset variable of a shell is; give a path or drop the flag")
@@ -40,15 +39,15 @@ def path_as_given(text: str) -> str:
 
 
 def path_of_url(text: str) -> str:
-    """The path of a `file://` address; anything else as it is."""
+    """Returns the path of a `file://` URL; any other text is unchanged."""
     if not text.lower().startswith(_FILE_URL):
         return text
-    path = text[text.find("/", len(_FILE_URL)) :]  # behind the host, if one is named
+    path = text[text.find("/", len(_FILE_URL)) :]  # after the host, if there is one
     return urllib.parse.unquote(path, errors="surrogateescape")
 
 
 def _with_variables(path: str) -> str:
-    """A path with the values of variables in place of their names, unless it begins with a file that has such a name.
+    """Replaces variables in a path by their values, unless a file exists whose name contains the variable.
 
     Raises:
       ValueError: a variable whose name is in upper case is not set.
@@ -70,7 +69,7 @@ def _home_and_variables(path: str) -> str:
         return path
 
 
-# What else a path that names no file may mean.
+# Other interpretations of a path that names no file.
 _MEANINGS: tuple[Callable[[str], str], ...] = (
     _home_and_variables,
     path_of_url,
@@ -80,9 +79,9 @@ _MEANINGS: tuple[Callable[[str], str], ...] = (
 
 
 def other_spellings(path: str) -> list[str]:
-    """Other paths that one in a text file may mean, without itself: that of `~`, `$NAME`, `file://`, and of accents.
+    """Returns other interpretations of a path in a text file: of `~`, `$NAME`, `file://`, and of accents.
 
-    Names are compared by their bytes. macOS writes an accented letter as a letter and an accent (NFD), other systems
-    as one character (NFC), and copies keep either.
+    File names are compared as bytes. macOS stores an accented letter as a letter and an accent (NFD), other systems as
+    one character (NFC), and copying a file keeps its form.
     """
     return list(dict.fromkeys(other for meaning in _MEANINGS if (other := meaning(path)) != path))

@@ -1,9 +1,8 @@
 """tf.data pipeline from samples on disk to batches per tower.
 
-The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N; its place in that epoch's
-order is a pseudo-random permutation of the position n % N, keyed by the epoch and the seed; and its
-augmentation is drawn from (n, seed). So a run that resumes at step s continues with sample s * batch and
-needs no saved iterator.
+The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N. Its index is a pseudo-random
+permutation of the position n % N, keyed by the epoch and the seed, and its augmentation is drawn from (n, seed). A run
+that resumes at step s therefore continues with sample s * batch and needs no saved iterator.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from database.augment import NUM_DRAWS, Augmentation, augment, rows_shown
 from database.layouts import Sample
 from database.sample_loader import SampleLoader
 
-ENDLESS = 2**62  # counters; tf.data has no other range without end
+ENDLESS = 2**62  # counters; tf.data has no endless range
 
 
 @dataclass(frozen=True)
 class Batches:
-    """One batch, shared out over the towers.
+    """One batch, split between the towers.
 
     Attributes:
-        images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255 less the mean; with dynamic sizes h and w
-            differ between towers and steps.
+        images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255, minus the mean; with dynamic sizes, h and
+            w differ between towers and steps.
         labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
         sample_indices: int64 [towers * batch_size], positions in the list of samples, in tower order.
-        initializer: run once per session before the first batch.
-        loader: what reads the samples; its `faults` say why where a batch fails with a TensorFlow error.
+        initializer: must be run once per session before the first batch.
+        loader: reads the samples; its `faults` hold the causes if a batch fails with a TensorFlow error.
     """
 
     images: list[tf.Tensor]
@@ -42,19 +41,19 @@ class Batches:
 
 
 def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
-    """Which sample the counter-th draw of a run is: int64 scalar -> int64 scalar below `num_samples`.
+    """Computes the sample of the counter-th draw of a run: int64 scalar -> int64 scalar below `num_samples`.
 
     Each epoch of `num_samples` consecutive counters visits every sample once.
     """
     epoch, position = counter // num_samples, counter % num_samples
-    # index_shuffle uses only the low bits of its key, 8 of each word up to 65536 samples: mix the rest in.
+    # index_shuffle uses only the low bits of its key, 8 of each word for up to 65536 samples: mix in the rest.
     key = tf.random.stateless_uniform([2], tf.stack([epoch, seed]), minval=None, maxval=None, dtype=tf.int32)
     return tf.random.experimental.index_shuffle(position, key, num_samples - 1)
 
 
 @dataclass(frozen=True)
 class _SampleMaker:
-    """Maps the counter of a draw to its image, its label and the index of the sample that they are from."""
+    """Maps the counter of a draw to the sample's image, label and index."""
 
     loader: SampleLoader
     num_samples: int
@@ -70,7 +69,7 @@ class _SampleMaker:
         return image, label, np.int64(height), np.int64(place)
 
     def make(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """int64 scalar -> float32 [h, w, 3], int32 [h, w], int64 scalar."""
+        """Makes the image float32 [h, w, 3], label int32 [h, w] and index, int64 scalar, of a counter, int64 scalar."""
         index = sample_index(counter, self.num_samples, self.seed)
         draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, self.seed]))
         image, label, height, index = tf.numpy_function(
@@ -100,19 +99,19 @@ def training_batches(
     """Builds the input of a training graph; reading and augmentation run on the host, ahead of the towers.
 
     Args:
-        samples: with labels.
+        samples: samples with labels.
         batch_size: images per tower.
         tower_devices: device of each tower.
-        augmentation: what to do to each sample.
+        augmentation: settings of the augmentation.
         image_mean: RGB, 0..255.
-        color_switch: whether to hand out BGR, which weights from Caffe expect.
-        seed: of the order and of the augmentation.
-        first_sample: counter to start from, steps done * batch_size * towers.
-        max_bad_files: samples that may be unreadable; see `SampleLoader`.
-        parallel_calls: samples read at a time.
+        color_switch: whether to output BGR, which weights from Caffe expect.
+        seed: seed of the order and of the augmentation.
+        first_sample: counter to start from: steps done * batch_size * towers.
+        max_bad_files: number of samples that may be unreadable; see `SampleLoader`.
+        parallel_calls: number of samples read in parallel.
 
     Returns:
-        Batches without end.
+        Endless batches.
     """
     loader = SampleLoader(samples, max_bad_files)
     maker = _SampleMaker(loader, len(samples), augmentation, image_mean, color_switch, seed)

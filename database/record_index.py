@@ -28,21 +28,21 @@ _VERSION = 2
 
 
 def records_folder(data_dir: str) -> str:
-    """Where the records of a dataset are looked for: in its folder `tfrecord`, or if it has none in itself."""
+    """Returns the folder of a dataset's records: its subfolder `tfrecord` if it exists, else the dataset's folder."""
     inside = os.path.join(data_dir, RECORDS_FOLDER)
     return inside if os.path.isdir(inside) else data_dir
 
 
 def shard_names(split: str, count: int) -> list[str]:
-    """File names of a split's shards."""
+    """Returns the file names of a split's shards."""
     return [f"{split}-{number:05d}-of-{count:05d}.tfrecord" for number in range(count)]
 
 
 def refuse_other_shards(folder: str, split: str, count: int) -> None:
-    """Refuses a folder that holds shards of a split which are not among `count`.
+    """Rejects a folder with shards of the split that belong to another number of shards than `count`.
 
     Raises:
-        TFRecordError: there is one.
+        TFRecordError: such a shard exists.
     """
     pattern = re.compile(rf"{re.escape(split)}-\d+-of-(\d+)\.tfrecord")
     planned = set(shard_names(split, count))
@@ -56,7 +56,7 @@ def refuse_other_shards(folder: str, split: str, count: int) -> None:
 
 
 def has_index(folder: str, split: str) -> bool:
-    """Whether the records of a split are there, and all of them."""
+    """Returns whether the records of a split exist and are complete."""
     return os.path.exists(_index_path(folder, split))
 
 
@@ -65,13 +65,13 @@ def _index_path(folder: str, split: str) -> str:
 
 
 class IndexedSample(NamedTuple):
-    """A sample as the index holds it.
+    """A sample in the index.
 
     Attributes:
-        name: of the sample.
+        name: name of the sample.
         image, label: see `tfrecord.path_in_records`.
-        size: (height, width) of both, pixels.
-        place: of the record in its shard.
+        size: (height, width) of both in pixels.
+        place: place of the record in its shard.
     """
 
     name: str
@@ -82,13 +82,13 @@ class IndexedSample(NamedTuple):
 
     @classmethod
     def of(cls, sample: Sample, data_dir: str, place: Place) -> IndexedSample:
-        """A sample of files that lie in `data_dir`, with its place in the shard."""
+        """Makes the entry of a sample whose files are in `data_dir`, with its place in the shard."""
         image, label = (path_in_records(path, data_dir) for path in (sample.image, label_path(sample)))
         return cls(sample.name, image, label, image_size(sample.image), place)
 
 
 class Shard(NamedTuple):
-    """One file of records."""
+    """One TFRecord file."""
 
     file: str
     samples: list[IndexedSample]
@@ -99,13 +99,14 @@ class RecordIndex:
     """The index of a split.
 
     Attributes:
-        database, split: what the records are of.
-        from_list: whether the split was told by a list file.
-        holdout: the fraction of the training images that is val, None where nothing is held out.
-        dataset_label_map: of the dataset's record, see `datasets.Dataset`.
-        label_map: of the samples; another one where the files hold training ids already.
-        shards: in order, with their samples in the order of the dataset.
-        colors: rows [red, green, blue, id] of the palette by which label files of colours were checked; None without.
+        database, split: dataset and split of the records.
+        from_list: whether the split was given by a list file.
+        holdout: the fraction of the training images used as val; None if nothing is held out.
+        dataset_label_map: label map of the dataset, see `datasets.Dataset`.
+        label_map: label map of the samples; it differs if the files store training ids already.
+        shards: in order, with their samples in the dataset's order.
+        colors: rows [red, green, blue, id] of the palette by which colour label files were checked; None without a
+            palette.
     """
 
     database: str
@@ -122,10 +123,10 @@ class RecordIndex:
         return sum(len(shard.samples) for shard in self.shards)
 
     def write(self, folder: str) -> None:
-        """Writes the index into the folder of the records, whole or not at all.
+        """Writes the index into the folder of the records atomically.
 
         Raises:
-            TFRecordError: it cannot be written.
+            TFRecordError: the index cannot be written.
         """
         values = {
             "version": _VERSION,
@@ -157,11 +158,11 @@ class RecordIndex:
 
     @classmethod
     def read(cls, folder: str, split: str) -> RecordIndex:
-        """The index of a split.
+        """Reads the index of a split.
 
         Raises:
-            TFRecordError: there is none; it is damaged, of another version or of another split, or names other files
-                than its shards.
+            TFRecordError: the index does not exist, is damaged, has another version or split, or names files other than
+                its shards.
         """
         path = _index_path(folder, split)
         try:
@@ -210,15 +211,15 @@ class RecordIndex:
         return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards, colors)
 
     def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
-        """Holds the dataset that the records were made from against the one that flags describe.
+        """Checks that the records were made from the dataset that the flags describe.
 
         Args:
-            dataset: that the flags describe.
-            holdout: the fraction of its training images that is val, by the flags.
-            folder: of the records, for the message.
+            dataset: the dataset that the flags describe.
+            holdout: the fraction of its training images used as val, by the flags.
+            folder: folder of the records, for the message.
 
         Raises:
-            TFRecordError: it is another one, has another label map or palette, or others of its images are held out.
+            TFRecordError: the dataset, its label map, palette or held-out fraction differs.
         """
         path = _index_path(folder, self.split)
         if self.database != dataset.name:
@@ -248,14 +249,14 @@ class RecordIndex:
             )
 
     def samples(self, folder: str, data_dir: str) -> list[Sample]:
-        """The samples, in the order that the dataset has.
+        """Returns the samples in the dataset's order.
 
         Args:
-            folder: of the records.
-            data_dir: where the samples' paths begin.
+            folder: folder of the records.
+            data_dir: the folder that the samples' paths are relative to.
 
         Raises:
-            TFRecordError: a shard is missing or of another length.
+            TFRecordError: a shard is missing or has another length.
         """
         samples: list[Sample] = []
         for shard in self.shards:
@@ -268,14 +269,14 @@ class RecordIndex:
 
 
 def color_rows(dataset: Dataset) -> list[list[int]] | None:
-    """The colours of a dataset's label files as rows [red, green, blue, id], None where these hold ids alone."""
+    """Returns the colours of label files as rows [red, green, blue, id]; None if the files store only ids."""
     if dataset.colors is None:
         return None
     return sorted([*color, file_id] for color, file_id in dataset.colors.ids.items())
 
 
 def _checksum(values: Mapping[str, Any]) -> int:
-    """CRC-32 of everything in the index but itself: a wrong digit would be a wrong label as well."""
+    """Computes the CRC-32 of everything in the index but the checksum: a wrong digit would also be a wrong label."""
     return zlib.crc32(json.dumps({name: value for name, value in values.items() if name != "checksum"}).encode())
 
 
@@ -283,7 +284,7 @@ _WRITE_AGAIN = "remove it and run tools.make_tfrecord again, which keeps the sha
 
 
 def _refuse_other_files(path: str, index: RecordIndex) -> None:
-    """Keeps an index from naming files that lie elsewhere, or bytes before or behind those of its records."""
+    """Checks that an index names only its shards, and that its records follow each other without gaps."""
     for shard, expected in zip(index.shards, shard_names(index.split, len(index.shards)), strict=True):
         if shard.file != expected:
             raise TFRecordError(f"{path}: names the shard {shard.file!r}, expected '{expected}': {_WRITE_AGAIN}")
@@ -312,13 +313,13 @@ def _check_length(path: str, expected: int) -> None:
 
 
 def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None) -> list[Sample]:
-    """The samples of the given splits from their records, one split after the other; see `datasets.find_samples`.
+    """Finds the samples of splits in their records, one split after the other; see `datasets.find_samples`.
 
     Args:
-        dataset: that the flags describe.
-        data_dir: see `records_folder`; where the samples' paths begin.
+        dataset: the dataset that the flags describe.
+        data_dir: see `records_folder`; the samples' paths are relative to it.
         splits: names of splits.
-        holdout: the fraction of the training images that is val, by the flags.
+        holdout: the fraction of the training images used as val, by the flags.
 
     Raises:
         DatasetError: the dataset has no such split.

@@ -1,4 +1,4 @@
-"""Opening of files that may turn out to be something else, such as a pipe that nobody writes to."""
+"""Opens files that may turn out to be something else, such as a pipe that nobody writes to."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import stat
 
 
 def regular_file(path: str, flags: int) -> int:
-    """For `open(path, opener=regular_file)`: opens files alone, without waiting.
+    """Opens only regular files, without waiting, as an opener: `open(path, opener=regular_file)`.
 
-    A named pipe would be waited for until somebody writes to it, and a device may never end. Folders are left to
-    `open`, which refuses them itself.
+    Opening a named pipe would block until somebody writes to it, and a device may never end. Folders are left to
+    `open`, which rejects them.
 
     Returns:
       A file descriptor.

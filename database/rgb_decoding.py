@@ -1,4 +1,4 @@
-"""From image files in any of Pillow's modes to RGB of 8 bits."""
+"""Converts image files in any of Pillow's modes to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from database.errors import ImageError
 from database.image_opening import Converter, all_rows, decode, raw_mode
 from database.input_range import InputRange, scaled_to_bytes
 
-# The formats whose mode "I" holds 0..65535; in the others it holds numbers of any size.
+# The formats whose mode "I" holds 0..65535; in other formats it holds numbers of any size.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 _WHITE_OF_SIXTEEN_BITS = 65535
 
@@ -28,20 +28,20 @@ _OTHER_BYTE_ORDER = {
 def rgb_converter(
     image: Image.Image, path: str, input_range: InputRange | None = None, content: bytes | None = None
 ) -> Converter:
-    """Looks at how a file packs its pixels, before they are decoded.
+    """Chooses the conversion to RGB by how a file packs its pixels, before they are decoded.
 
     Args:
-      image: the file opened.
-      path: of the file, for messages.
-      input_range: what stands for white in images of more than 8 bits; None for the usual.
-      content: the file's bytes, where they are at hand.
+      image: the opened file.
+      path: path of the file, for messages.
+      input_range: the number that is white in images of more than 8 bits; None for the default.
+      content: the file's bytes, if already read.
 
     Returns:
-      What turns the decoded image into uint8 [H, W, 3]. It raises ImageError where the numbers of the image are NaN,
-      infinite, or no brightness, see `InputRange.fault_of`; or where all are below 256 in colours of 16 bits.
+      A function that turns the decoded image into uint8 [H, W, 3]. It raises ImageError if numbers of the image are
+      NaN, infinite or no brightness, see `InputRange.fault_of`; or if 16-bit colours are all below 256, and not all 0.
 
     Raises:
-      ImageError: the file holds colours of 16 bits, and something else than 65535 is to be white.
+      ImageError: the file has 16-bit colours, and the number for white is not 65535.
     """
     input_range = input_range or InputRange()
     maxval = _maxval(image)
@@ -60,12 +60,12 @@ def rgb_converter(
 
 
 def is_deep_grey(image: Image.Image) -> bool:
-    """Whether an image is grey of more than 8 bits: whole numbers or fractions."""
+    """Returns whether an image is grey of more than 8 bits: whole numbers or fractions."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def _maxval(image: Image.Image) -> int:
-    """What a PGM or PPM says is white, where Pillow stretches from it; 0 for other files."""
+    """Returns the maxval of a PGM or PPM from which Pillow stretches; 0 for other files."""
     tiles = getattr(image, "tile", None)
     arguments = tiles[0].args if tiles and image.format == "PPM" else None
     last = arguments[-1] if isinstance(arguments, tuple) and len(arguments) == 2 else 0
@@ -73,7 +73,7 @@ def _maxval(image: Image.Image) -> int:
 
 
 def _grey(image: Image.Image, *, path: str, is_sixteen_bit: bool, maxval: int, input_range: InputRange) -> np.ndarray:
-    """Grey of more than 8 bits, repeated into three channels."""
+    """Converts grey of more than 8 bits to three equal channels."""
     numbers = np.asarray(image)
     white = float(_WHITE_OF_SIXTEEN_BITS if is_sixteen_bit else 255)
     stored = numbers
@@ -98,7 +98,7 @@ def _deep_colors(
     image: Image.Image, *, path: str, content: bytes | None, maxval: int, input_range: InputRange
 ) -> np.ndarray:
     rgb = _colors(image)
-    # Pillow rounds in a PPM, where 255 of 65535 becomes 1 and 255 of the lower bytes stands for more.
+    # In a PPM, Pillow rounds: 255 of 65535 becomes 1, and among the lower bytes 255 means 255 or more.
     black, bound = (1, 255) if maxval == _WHITE_OF_SIXTEEN_BITS else (0, 256)
     if rgb.max(initial=0) <= black and _are_bytes_in_16_bits(path, content, black, bound):
         raise ImageError(
@@ -110,7 +110,7 @@ def _deep_colors(
 
 
 def _are_bytes_in_16_bits(path: str, content: bytes | None, black: int, bound: int) -> bool:
-    """Whether a whole file is black in its upper bytes, which Pillow decodes, and not in its lower bytes."""
+    """Returns whether a whole file is black in its upper bytes, which Pillow decodes, but not in its lower bytes."""
     upper, _ = decode(path, content, all_rows, lambda image: _colors)
     if upper.max(initial=0) > black:
         return False
@@ -119,7 +119,7 @@ def _are_bytes_in_16_bits(path: str, content: bytes | None, black: int, bound: i
 
 
 def _converter_of_lower_bytes(image: Image.Image) -> Converter:
-    """Has the lower bytes of an image decoded, by naming the other byte order; zeros where it has no other."""
+    """Makes Pillow decode the lower bytes of an image by swapping the byte order; zeros if there is none to swap."""
     if _maxval(image) == _WHITE_OF_SIXTEEN_BITS and isinstance(image, ImageFile.ImageFile):
         image.tile = [tile._replace(args=(image.mode, 256)) for tile in image.tile]  # 255 becomes 254, more 255
         return _colors

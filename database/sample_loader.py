@@ -1,4 +1,4 @@
-"""Samples from disk while others of them cannot be read: skipped and counted, up to a limit."""
+"""Loads samples, skipping and counting up to N unreadable ones."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from database.loading import load_first_rows
 
 logger = logging.getLogger(__name__)
 
-# What a damaged or vanished file raises. An id that is no class is a fault of the data's description, and stops.
+# Errors of a damaged or missing file. An unknown id is an error in the description of the data, and stops training.
 UNREADABLE = (ImageError, TFRecordError)
 
 
 class SampleLoader:
-    """Loads samples by their place in a list, and in place of one that cannot be read the next that can.
+    """Loads samples by their position in a list, and replaces an unreadable one by the next readable one.
 
-    Threads may share it. Which sample stands in for another depends on what can be read alone, so that a run which
-    resumes sees the same.
+    It is thread-safe. The replacement depends only on which samples are readable, so a resumed run sees the same one.
 
     Attributes:
-        skipped: places of the samples that could not be read, and why, in the order in which they were met.
-        faults: what stopped the loading, first first.
+        skipped: position -> error message of each unreadable sample, in the order of discovery.
+        faults: the errors that stopped the loading, in the order of their occurrence.
     """
 
     def __init__(self, samples: Sequence[Sample], max_bad_files: int = 0) -> None:
-        """Takes the samples, with labels, and how many of them may be unreadable."""
+        """Stores the samples, which have labels, and how many of them may be unreadable."""
         self.skipped: dict[int, str] = {}
         self.faults: list[Exception] = []
         self._samples = samples
@@ -39,17 +38,17 @@ class SampleLoader:
         self._lock = threading.Lock()
 
     def load(self, place: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """`(image, label, place)`: see `loading.load_sample`, and the place of the sample that it is.
+        """Loads `(image, label, place)`: see `loading.load_sample`; `place` is that of the loaded sample.
 
         Raises:
-            ImageError, TFRecordError: more samples than `max_bad_files` cannot be read, or none can.
+            ImageError, TFRecordError: more than `max_bad_files` samples, or all samples, are unreadable.
             DatasetError: see `loading.load_sample`.
         """
         image, label, _, place = self.load_first_rows(place, all_rows)
         return image, label, place
 
     def load_first_rows(self, place: int, rows_of: Callable[[int], int]) -> tuple[np.ndarray, np.ndarray, int, int]:
-        """`(image, label, height, place)`: see `loading.load_first_rows`, and `load`."""
+        """Loads `(image, label, height, place)`: see `loading.load_first_rows` and `load`."""
         while True:
             try:
                 return *load_first_rows(self._samples[place], rows_of), place
@@ -63,7 +62,7 @@ class SampleLoader:
                 raise
 
     def _may_skip(self, place: int, error: Exception) -> bool:
-        """Counts a sample that cannot be read, and says so the first time."""
+        """Counts an unreadable sample, and logs it the first time. Returns False if the limit is reached."""
         with self._lock:
             if place in self.skipped:
                 return True

@@ -1,4 +1,4 @@
-"""Names of samples, for the files that are written for them: as many names as samples."""
+"""Names samples for their output files: as many names as samples."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from database.lists import Entry
 
 _DIGITS = 8
 
-# File systems have room for 255 bytes, and files written for a sample end with up to 15 more, as `_prediction.png`.
+# File systems allow 255 bytes, and output files of a sample append up to 15, such as `_prediction.png`.
 _MOST_BYTES = 240
 
 
 def sample_names(entries: Sequence[Entry]) -> list[str]:
-    """A name for each entry, different from all others and free of path separators.
+    """Returns a name for each entry, unique and free of path separators.
 
-    It is the stem of the image; the whole path as listed, or relative to the split's folder, where stems clash; with
-    the suffix where that clashes; and with a checksum of that path where even then two would be the same, or where the
-    name is too long for a file. The name of an entry depends on the other entries only in that.
+    The name is the stem of the image. If stems clash, it is the whole path as listed, or relative to the split's
+    folder. If these clash, the suffix is added. If names still clash, or a name is too long for a file, a checksum of
+    the path is added. A name depends on the other entries in no other way.
     """
     stems = Counter(os.path.basename(entry.key) for entry in entries)
     keys = Counter(entry.key for entry in entries)
@@ -47,7 +47,7 @@ def _fits(name: str) -> bool:
 
 
 def _name_with_checksum(entry: Entry, name: str, taken: set[str]) -> str:
-    """A name that is not taken: the readable one and the checksum of the path, or of the path and a number."""
+    """Returns an unused name: the readable one with a checksum of the path, or of the path and a number."""
     listed = entry.key + os.path.splitext(entry.image)[1]
     room = _MOST_BYTES - _DIGITS - 1
     short = os.fsencode(name)[:room].decode(errors="ignore") if not _fits(name) else name

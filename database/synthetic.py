@@ -1,4 +1,4 @@
-"""A small generated street-scene dataset, laid out like Cityscapes, to try training and evaluation on."""
+"""Generates a small street-scene dataset in the layout of Cityscapes, to try training and evaluation on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EGO_VEHICLE, _DYNAMIC = 1, 5
 _ROAD, _SIDEWALK, _BUILDING, _POLE, _TRAFFIC_SIGN = 7, 8, 11, 17, 20
 _VEGETATION, _TERRAIN, _SKY, _PERSON, _CAR = 21, 22, 23, 24, 26
 
-# The ids that are classes; the two that are not are ignored.
+# The ids that are classes; the other two are ignored.
 CLASS_IDS = (_ROAD, _SIDEWALK, _BUILDING, _POLE, _TRAFFIC_SIGN, _VEGETATION, _TERRAIN, _SKY, _PERSON, _CAR)
 
 # A scene's colour for a class is its base colour shifted by up to this much per channel.
@@ -39,7 +39,7 @@ _SIGN_COLORS = ((238, 206, 40), (30, 90, 220), (220, 40, 40))
 _SKIN, _TROUSERS = (226, 180, 150), (60, 50, 90)
 _GLASS, _TYRE, _PAINT = (60, 76, 90), (20, 20, 22), (220, 220, 214)
 
-# Amplitude of the per-pixel grain and of the smooth blotches, in grey levels.
+# Amplitudes of the per-pixel grain and of the smooth blotches, in grey levels.
 _GRAIN = 5.0
 _BLOTCHES = 9.0
 
@@ -50,7 +50,7 @@ _Points = tuple[tuple[float, float], ...]
 
 
 class _Canvas:
-    """An image and its label map, drawn on together in units of the scene's height and width (0..1)."""
+    """An image and its label map, drawn together in units of the scene's height and width (0..1)."""
 
     def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
         self.rng = rng
@@ -89,14 +89,14 @@ class _Ground:
     horizon: float
     far: tuple[float, float]
     near: tuple[float, float]
-    paved_side: int  # the side with the sidewalk; the other is grown over
+    paved_side: int  # the side with the sidewalk; the other has vegetation
 
     def edge(self, side: int, y: float) -> float:
         depth = (y - self.horizon) / (1.0 - self.horizon)
         return self.far[side] + (self.near[side] - self.far[side]) * depth
 
     def beside(self, side: int, y: float, offset: float) -> float:
-        """x of a point `offset` off the road's edge, kept inside the picture."""
+        """Returns x of a point `offset` outside the road's edge, clipped to the picture."""
         return min(max(self.edge(side, y) + (offset if side else -offset), 0.04), 0.96)
 
 
@@ -104,8 +104,8 @@ def render_scene(rng: np.random.Generator, height: int, width: int) -> tuple[np.
     """Draws one street scene: ten of Cityscapes' classes, nearly all in every scene, and ignored pixels.
 
     Args:
-      rng: the only source of chance.
-      height, width: pixels; meant for about twice as wide as high, from 64 x 128 on.
+      rng: the only source of randomness.
+      height, width: pixels; intended to be about twice as wide as high, at least 64 x 128.
 
     Returns:
       The image, uint8 [height, width, 3] RGB, and its Cityscapes labelIds, uint8 [height, width].
@@ -129,7 +129,7 @@ def render_scene(rng: np.random.Generator, height: int, width: int) -> tuple[np.
 
 
 def _draw_background(canvas: _Canvas, ground: _Ground) -> None:
-    """Sky, a row of buildings with windows, and trees before them on the side that is grown over."""
+    """Draws the sky, a row of buildings with windows, and trees in front of them on the side without sidewalk."""
     rng = canvas.rng
     canvas.rectangle(0.0, 0.0, 1.0, 1.0, _SKY, canvas.color(_BASE_COLORS[_SKY]))
     base = ground.horizon + 0.03
@@ -152,7 +152,7 @@ def _draw_background(canvas: _Canvas, ground: _Ground) -> None:
 
 
 def _draw_ground(canvas: _Canvas, ground: _Ground) -> None:
-    """Terrain on one side, sidewalk on the other, the road with its dashed line between them."""
+    """Draws terrain on one side, the sidewalk on the other, and between them the road with its dashed line."""
     horizon, side = ground.horizon, float(ground.paved_side)
     canvas.rectangle(0.0, horizon + 0.02, 1.0, 1.0, _TERRAIN, canvas.color(_BASE_COLORS[_TERRAIN]))
     middle = sum(ground.far) / 2
@@ -178,7 +178,7 @@ def _draw_ground(canvas: _Canvas, ground: _Ground) -> None:
 
 
 def _draw_traffic(canvas: _Canvas, ground: _Ground) -> None:
-    """Perhaps a bin by the road; two or three cars, the farther ones first, seen from behind."""
+    """Draws a bin by the road in half of the scenes, and two or three cars from behind, the farthest first."""
     rng = canvas.rng
     if rng.random() < 0.5:
         foot = rng.uniform(0.56, 0.62)
@@ -199,7 +199,7 @@ def _draw_car(canvas: _Canvas, left: float, bottom: float, wide: float, high: fl
         canvas.rectangle(x, bottom - 0.2 * high, x + 0.2 * wide, bottom, _CAR, canvas.color(_TYRE, shift=4))
 
     def cabin(top: float, inset_above: float, inset_below: float) -> _Points:
-        """Corners of a trapezoid that stands on the waist, its insets in widths of the car."""
+        """Returns the corners of a trapezoid above the waist; insets are in widths of the car."""
         above, below = inset_above * wide, inset_below * wide
         return (left + above, top), (right - above, top), (right - below, waist), (left + below, waist)
 
@@ -209,7 +209,7 @@ def _draw_car(canvas: _Canvas, left: float, bottom: float, wide: float, high: fl
 
 
 def _draw_roadside(canvas: _Canvas, ground: _Ground) -> None:
-    """A sign on its pole, one or two pedestrians on the sidewalk."""
+    """Draws a sign on its pole, and one or two pedestrians on the sidewalk."""
     rng, side = canvas.rng, ground.paved_side
     foot = rng.uniform(0.66, 0.84)
     _draw_sign(canvas, ground.beside(1 - side, foot, rng.uniform(0.03, 0.08)), foot)
@@ -241,7 +241,7 @@ def _draw_person(canvas: _Canvas, x: float, foot: float) -> None:
 
 
 def _lit(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image under uneven light, with smooth blotches and per-pixel grain."""
+    """Adds uneven light, smooth blotches and per-pixel grain to an image."""
     height, width = image.shape[:2]
     y, x = np.linspace(-0.5, 0.5, height)[:, np.newaxis], np.linspace(-0.5, 0.5, width)
     light = rng.uniform(0.85, 1.1) + rng.uniform(-0.2, 0.2) * x + rng.uniform(-0.15, 0.15) * y
@@ -262,10 +262,10 @@ def write_dataset(
     width: int = 256,
     seed: int = 0,
 ) -> None:
-    """Writes leftImg8bit/ and, except for test, gtFine/ with labelIds, by Cityscapes' folder and file names.
+    """Writes leftImg8bit/ and, except for test, gtFine/ with labelIds, with Cityscapes' folder and file names.
 
-    Each scene depends on seed, split and its number only: asking for more leaves the first ones as they
-    are, and writing again changes nothing. A new dataset is there when it is whole, not before.
+    Each scene depends only on the seed, the split and its number: more scenes do not change the first ones, and writing
+    again changes nothing. A new dataset appears only when it is complete.
 
     Args:
       root: the dataset's folder.

@@ -1,4 +1,4 @@
-"""Reading of the text files that users write: one rule for encodings, line ends and comments."""
+"""Reads the text files that users write, with one rule for encodings, line ends and comments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from database.errors import TextFileError
 from database.regular_files import regular_file
 
-# UTF-32 stands first, as its mark begins with that of UTF-16.
+# UTF-32 comes first, because its mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -26,8 +26,9 @@ def read_text(path: str) -> str:
       The text without the mark; lines end with \n, whether the file has \n, \r\n or \r.
 
     Raises:
-      OSError: the path cannot be opened, or is no file.
-      TextFileError: the file is in another encoding, or holds NUL characters; names file, line and byte.
+      OSError: the path cannot be opened, or is not a regular file.
+      TextFileError: the file is in another encoding, or has NUL characters; the message names the file, the line and
+        the byte.
     """
     with open(path, "rb", opener=regular_file) as file:
         content = file.read()
@@ -51,23 +52,23 @@ def read_text(path: str) -> str:
 
 
 def _place(before: str, offset: int) -> str:
-    """The line after some text, from 1, and the byte of the file, from 1."""
+    """Returns the line and the byte of the file, both from 1, that follow some text."""
     lines = before.replace("\r\n", "\n").replace("\r", "\n")
     return f"line {lines.count(chr(10)) + 1}, byte {offset + 1}"
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of each line that is not blank, comments included, without the blanks around it."""
+    """Yields number (from 1) and stripped text of each line that is not blank, comments included."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
 
 def is_comment(line: str) -> bool:
-    """Whether a line is a comment: `#` begins it, perhaps after blanks. A `#` later in a line belongs to its text."""
+    """Returns whether a line is a comment: it begins with `#`, maybe after blanks. A later `#` is part of the text."""
     return line.lstrip().startswith("#")
 
 
 def text_lines(text: str) -> Iterator[tuple[int, str]]:
-    """As `numbered_lines`, without comments."""
+    """Yields the lines of `numbered_lines` without comments."""
     return ((number, line) for number, line in numbered_lines(text) if not is_comment(line))

@@ -1,8 +1,8 @@
-"""Samples as TFRecord files: a `tf.train.Example` each, with the bytes of its image and label file as they are.
+"""Samples as TFRecord files: one `tf.train.Example` each, with the unchanged bytes of its image and label file.
 
-Any reader of TFRecords reads them, see `FEATURES`. This package reads single records, wherever they are in a file, as
-the order of training asks for them: an index tells where each begins. TensorFlow checks their CRC-32C only where it
-reads a file from its beginning, and in Python that is slow, so the index holds a CRC-32 too, which zlib computes in
+Any reader of TFRecords can read them, see `FEATURES`. This package reads single records at any place in a file, in the
+order of training: an index holds the place of each. TensorFlow checks their CRC-32C only when it reads a file from the
+beginning, and computing it in Python is slow. The index therefore holds a CRC-32 too, which zlib computes in
 milliseconds.
 """
 
@@ -25,13 +25,13 @@ from database.layouts import Contents, Sample
 from database.loading import decode_sample, label_path
 from database.regular_files import regular_file
 
-# The names are those of DeepLab's records, as far as these have such a feature:
+# Features that DeepLab's records have too are named as there:
 # https://github.com/tensorflow/models/blob/master/research/deeplab/datasets/build_data.py
 _IMAGE, _LABEL = "image", "image/segmentation/class"
 _ENCODED, _FORMAT, _PATH = "encoded", "format", "filename"
 
-# For `tf.io.parse_single_example`. Height and width are those of the upright image; the two lists of ids are the
-# label map: what stands in the label file, and the training id, 255 where ignored.
+# For `tf.io.parse_single_example`. Height and width are those of the upright image. The two lists of ids are the label
+# map: the id in the label file, and the training id, 255 if ignored.
 FEATURES = {
     "sample/name": tf.io.FixedLenFeature([], tf.string),
     **{
@@ -45,7 +45,7 @@ FEATURES = {
     f"{_LABEL}/train_ids": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
 }
 
-# A record is framed by its length and that number's CRC before it, and its own CRC behind it.
+# A record is framed by its length and the CRC of the length before it, and the CRC of the record after it.
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
@@ -55,7 +55,7 @@ class Place(NamedTuple):
     Attributes:
         offset: bytes before its frame.
         length: bytes of the record without its frame.
-        checksum: CRC-32 of these.
+        checksum: CRC-32 of the record.
     """
 
     offset: int
@@ -64,19 +64,19 @@ class Place(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Bytes up to the next record's frame."""
+        """The offset of the next record's frame."""
         return self.offset + _HEADER_BYTES + self.length + _FOOTER_BYTES
 
 
 @dataclass(frozen=True)
 class RecordSample(Sample):
-    """A sample whose files are in a record; `image` and `label` are the paths that they had, and need not exist.
+    """A sample whose files are in a record; `image` and `label` are their original paths, and need not exist.
 
     Attributes:
         size: (height, width) of the image, pixels.
-        shard: path of the file of records.
-        number: of the record in it, from 0.
-        place: of the record.
+        shard: path of the TFRecord file.
+        number: number of the record in it, from 0.
+        place: offset, length and checksum of the record.
     """
 
     size: tuple[int, int]
@@ -85,11 +85,11 @@ class RecordSample(Sample):
     place: Place
 
     def known_size(self) -> tuple[int, int]:
-        """(height, width) of the image in pixels."""
+        """Returns (height, width) of the image in pixels."""
         return self.size
 
     def contents(self) -> Contents:
-        """The bytes of both files.
+        """Reads the bytes of both files.
 
         Raises:
             TFRecordError: the record cannot be read or is damaged.
@@ -99,19 +99,19 @@ class RecordSample(Sample):
 
 
 def path_in_records(path: str, data_dir: str) -> str:
-    """A path from the data's folder on, so that both may move; an absolute one outside of it stays as it is."""
+    """Returns a path relative to the data's folder, so that both may be moved; absolute paths outside are unchanged."""
     relative = os.path.relpath(path, data_dir)
     is_outside = relative.split(os.sep)[0] == os.pardir
     return path if is_outside and os.path.isabs(path) else relative
 
 
 def record_of(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
-    """Reads a sample's files as they are and makes a record of them, the same one each time.
+    """Makes a record of a sample's files, deterministically and without changing their bytes.
 
     Args:
-        sample: with a label.
-        data_dir: the folder from which the record tells their paths.
-        check: whether to decode both, to see that they fit together and to the label map.
+        sample: a sample with a label.
+        data_dir: the folder that the paths in the record are relative to.
+        check: whether to decode both files, to check that their sizes agree and that all ids are in the label map.
 
     Raises:
         ImageError: a file cannot be read, or image and label differ in size.
@@ -142,15 +142,15 @@ def record_of(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
 
 
 def literal_path(path: str) -> bytes:
-    """The path of a file of records for TensorFlow, which expects UTF-8 and takes `<scheme>://` for another system."""
+    """Returns a TFRecord file's path for TensorFlow, which expects UTF-8 and reads `<scheme>://` as a file system."""
     return os.fsencode(os.path.abspath(path))
 
 
 def write_shard(path: str, records: Iterable[bytes]) -> list[Place]:
-    """Writes a file of records, whole or not at all; its folder is created where needed.
+    """Writes a TFRecord file atomically; its folder is created if necessary.
 
     Returns:
-        Where each record is.
+        The place of each record.
 
     Raises:
         TFRecordError: the file cannot be written.
@@ -171,13 +171,13 @@ def _next_place(places: Sequence[Place], record: bytes) -> Place:
 
 
 def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
-    """Holds a file of records, each byte of it, against what it would be written with now.
+    """Compares the records of a file, byte by byte, with those that would be written now.
 
     Returns:
-        Where each record is.
+        The place of each record.
 
     Raises:
-        TFRecordError: it holds other records, is damaged or cannot be read.
+        TFRecordError: the file has other records, is damaged or cannot be read.
     """
     places: list[Place] = []
     if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
@@ -203,7 +203,7 @@ def _difference(found: bytes | None, expected: bytes | None) -> str:
 
 
 def _path_in(record: bytes) -> str:
-    """The path of a record's image; any shard may be met, also one of another kind."""
+    """Returns the path of a record's image; the record may be of another kind."""
     try:
         features = tf.train.Example.FromString(record).features.feature
         return os.fsdecode(features[f"{_IMAGE}/{_PATH}"].bytes_list.value[0])
@@ -215,7 +215,7 @@ def read_record(path: str, number: int, place: Place) -> bytes:
     """Reads one record of a file.
 
     Raises:
-        TFRecordError: it cannot be read or is damaged.
+        TFRecordError: the record cannot be read or is damaged.
     """
     try:
         with open(path, "rb", opener=regular_file) as file:

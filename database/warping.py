@@ -1,4 +1,4 @@
-"""Sampling of image and label through one affine map, from the part of the source that a crop shows."""
+"""Samples image and label through one affine map, from the part of the source that a crop shows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import tensorflow.compat.v1 as tf
 
 
 def _corners(affine: tf.Tensor, crop_size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Columns and rows of the source, float32 [4] each, that the corners of a crop show."""
+    """Returns the columns and rows of the source, float32 [4] each, at the corners of a crop."""
     x = tf.constant([0.0, crop_size[1] - 1.0, 0.0, crop_size[1] - 1.0])
     y = tf.constant([0.0, 0.0, crop_size[0] - 1.0, crop_size[0] - 1.0])
     return affine[0] * x + affine[1] * y + affine[2], affine[3] * x + affine[4] * y + affine[5]
 
 
 def part_shown(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """The part of the source that a crop is interpolated from.
+    """Computes the part of the source that a crop is interpolated from.
 
     Args:
         affine: float32 [6], see `draw_affine`.
@@ -26,14 +26,14 @@ def part_shown(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, 
     columns, rows = _corners(affine, crop_size)
     lowest = tf.stack([tf.reduce_min(rows), tf.reduce_min(columns)])
     highest = tf.stack([tf.reduce_max(rows), tf.reduce_max(columns)])
-    # One pixel more on either side than interpolation needs, for what rounding does.
+    # One pixel more on each side than interpolation needs, because of rounding.
     first = tf.clip_by_value(tf.cast(tf.floor(lowest), tf.int32) - 1, 0, source_size - 1)
     end = tf.clip_by_value(tf.cast(tf.floor(highest), tf.int32) + 3, first + 1, source_size)
     return first, end - first
 
 
 def shows_source_alone(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """Whether no pixel of a crop lies outside the source: a bool scalar, False where that is too close to tell."""
+    """Returns whether a crop lies inside the source: a bool scalar, False if it is too close to decide."""
     columns, rows = _corners(affine, crop_size)
     height, width = tf.unstack(tf.cast(source_size, tf.float32))
     columns_inside = tf.logical_and(columns >= -0.25, columns <= width - 0.75)
@@ -49,15 +49,15 @@ def warp(
     *,
     upright: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Samples image (bilinear) and label (nearest) through one affine map, the edge repeated outside the source.
+    """Samples image (bilinear) and label (nearest) through one affine map, repeating the edge outside the source.
 
     Args:
-        image: uint8 [H, W, 3]; rows that no pixel of the crop is interpolated from may be missing at the end.
-        label: uint8 [H, W], as the image.
+        image: uint8 [H, W, 3]; rows at the end may be missing if the crop does not need them.
+        label: uint8 [H, W]; rows may be missing as in the image.
         affine: float32 [6], see `draw_affine`.
         source_size: int32 [2], height and width of the whole source.
         crop_size: (height, width) of the output.
-        upright: the map does not rotate, and nothing outside the source is shown; takes a third of the time.
+        upright: whether the map has no rotation and shows nothing outside the source, which takes a third of the time.
 
     Returns:
         `(image, label)`: float32 [h, w, 3] and uint8 [h, w].
@@ -76,7 +76,7 @@ def warp(
 
 
 def _sample(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int], method: str) -> tf.Tensor:
-    """uint8 [H, W, C] -> [h, w, C] through any affine map: float32, or uint8 from the nearest pixels."""
+    """Samples uint8 [H, W, C] -> [h, w, C] through any affine map: float32 (bilinear), or uint8 (nearest)."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=(pixels if method == "nearest" else tf.cast(pixels, tf.float32))[tf.newaxis],
         transforms=tf.pad(affine, [[0, 2]])[tf.newaxis],
@@ -88,8 +88,8 @@ def _sample(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int], me
 
 
 def _sample_upright(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int], method: str) -> tf.Tensor:
-    """uint8 [H, W, C] -> float32 [h, w, C] through a map without rotation."""
-    # The kernel ends at the outer pixel centres: repeat the edge, which half a pixel more is interpolated from.
+    """Samples uint8 [H, W, C] -> float32 [h, w, C] through a map without rotation."""
+    # The kernel ends at the outer pixel centres: repeat the edge, which is needed to interpolate half a pixel beyond.
     pixels = tf.concat([pixels[:1], pixels, pixels[-1:]], axis=0)
     pixels = tf.concat([pixels[:, :1], pixels, pixels[:, -1:]], axis=1)
     last = tf.cast(tf.shape(pixels)[:2] - 1, tf.float32)
@@ -105,10 +105,9 @@ def _sample_upright(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, 
 
 
 def inside_source(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
-    """bool [h, w]: whether the pixel shows the source, which ends half a pixel beyond its outer centres.
+    """Returns, as bool [h, w], which pixels show the source. It ends half a pixel beyond its outer pixel centres.
 
-    One mask for image and label, as the filling of the sampling operation rounds edges that fall on a pixel another
-    way.
+    Image and label share this mask, because the fill of the sampling operation rounds edges on a pixel differently.
     """
     x = tf.range(crop_size[1], dtype=tf.float32)[tf.newaxis, :]
     y = tf.range(crop_size[0], dtype=tf.float32)[:, tf.newaxis]

@@ -1,4 +1,4 @@
-"""Label files put together byte by byte, so that what is stored in them is known without Pillow."""
+"""Builds label files byte by byte, so that their content is known independently of Pillow."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 
 def packed_rows(ids: np.ndarray, bits: int) -> list[bytes]:
-    """The rows of ids of 1, 2, 4, 8, 12 or 16 bits, the highest bit first, each filled up to whole bytes."""
+    """Packs ids of 1, 2, 4, 8, 12 or 16 bits into rows, the highest bit first, each row padded to whole bytes."""
     spread = (ids[:, :, np.newaxis].astype(np.int64) >> np.arange(bits - 1, -1, -1)) & 1
     return [row.tobytes() for row in np.packbits(spread.reshape(ids.shape[0], -1).astype(np.uint8), axis=1)]
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG with its length and checksum."""
+    """Builds a chunk of a PNG with its length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(ids: np.ndarray, bits: int, *, palette: bool = False, transparency: bytes | None = None) -> bytes:
-    """A PNG of grey or of palette indices; `transparency` is what its chunk tRNS holds."""
+    """Builds a PNG of grey or palette indices; `transparency` is the content of its chunk tRNS."""
     header = struct.pack(">IIBBBBB", ids.shape[1], ids.shape[0], bits, 3 if palette else 0, 0, 0, 0)
     colors = b"".join(bytes((255 - index, index, 7)) for index in range(2**bits)) if palette else b""
     return b"".join(
@@ -37,7 +37,7 @@ def png(ids: np.ndarray, bits: int, *, palette: bool = False, transparency: byte
 
 
 def pgm(ids: np.ndarray, maxval: int, *, plain: bool = False) -> bytes:
-    """A PGM; its ids may be above its maxval, as long as they have as many bytes."""
+    """Builds a PGM; its ids may be above its maxval if they have the same number of bytes."""
     height, width = ids.shape
     if plain:
         lines = "\n".join(" ".join(map(str, row)) for row in ids.tolist())
@@ -46,7 +46,7 @@ def pgm(ids: np.ndarray, maxval: int, *, plain: bool = False) -> bytes:
 
 
 def pbm(ids: np.ndarray, *, plain: bool = False) -> bytes:
-    """A PBM, in which 1 is black."""
+    """Builds a PBM, in which 1 is black."""
     height, width = ids.shape
     if plain:
         return f"P1\n{width} {height}\n".encode() + "\n".join(" ".join(map(str, row)) for row in ids.tolist()).encode()
@@ -54,7 +54,7 @@ def pbm(ids: np.ndarray, *, plain: bool = False) -> bytes:
 
 
 def bmp(ids: np.ndarray, bits: int, palette: Sequence[tuple[int, int, int]], *, core: bool = False) -> bytes:
-    """A BMP of palette indices, from the bottom up; `core` is OS/2's short header."""
+    """Builds a BMP of palette indices, from the bottom up; `core` selects OS/2's short header."""
     height, width = ids.shape
     rows = [row.ljust(-(-len(row) // 4) * 4, b"\0") for row in packed_rows(ids, bits)][::-1]
     if core:
@@ -80,13 +80,13 @@ def tiff(
     predictor: int = 1,
     more_pages: Sequence[int] = (),
 ) -> bytes:
-    """A TIFF of one strip.
+    """Builds a TIFF with one strip.
 
     Args:
         ids: [H, W].
         bits: 1, 2, 4, 8, 12, 16 or 32.
-        order: of bytes, "<" or ">".
-        photometric: 0 white is 0, 1 black is 0, 3 palette.
+        order: byte order, "<" or ">".
+        photometric: 0 if white is 0, 1 if black is 0, 3 for a palette.
         sample_format: 1 unsigned, 2 signed, 3 fractions.
         fill_order: 2 for the lowest bit of a byte first.
         compression: 1 none, 5 LZW, 8 and 32946 deflate, 32773 PackBits.
@@ -110,7 +110,7 @@ def tiff(
         pixels = zlib.compress(pixels)
     elif compression == 5:
         pixels = lzw(pixels)
-    elif compression == 32773:  # literal runs alone
+    elif compression == 32773:  # literal runs only
         pixels = b"".join(
             bytes([len(part) - 1]) + part
             for row in rows
@@ -146,7 +146,7 @@ def tiff(
 
 
 def lzw(data: bytes) -> bytes:
-    """LZW as in TIFF, not compressed: each byte is a code of 9 bits, with a clear code before the codes get longer."""
+    """Encodes LZW as in TIFF without compressing: a 9-bit code per byte, with clear codes before codes get longer."""
     codes = [code for at in range(0, len(data), 200) for code in (256, *data[at : at + 200])] + [257]
     number = 0
     for code in codes:
@@ -158,7 +158,7 @@ def lzw(data: bytes) -> bytes:
 def tiled_tiff(
     ids: np.ndarray, bits: int, *, order: str = "<", photometric: int = 1, compression: int = 1, tile: int = 16
 ) -> bytes:
-    """A TIFF of square tiles, those at the right and at the bottom filled up with 3.
+    """Builds a TIFF with square tiles, padded with 3 at the right and at the bottom.
 
     Args:
         ids: [H, W].
@@ -206,9 +206,9 @@ def tiled_tiff(
 def gif(
     ids: np.ndarray, bits: int, *, canvas: tuple[int, int] | None = None, frames: int = 1, grey: bool = False
 ) -> bytes:
-    """A GIF of palette indices, not compressed: each index is a code, with a clear code before the codes get longer.
+    """Builds an uncompressed GIF of palette indices: a code per index, with clear codes before codes get longer.
 
-    `canvas` is height and width of the image where they are not those of the frame; `grey` a palette of all greys.
+    `canvas` is the height and width of the image if they differ from those of the frame; `grey` selects a grey palette.
     """
     height, width = canvas or ids.shape
     colors = b"".join(bytes((i, i, i)) if grey else bytes((255 - i, i, 7)) for i in range(2**bits))
@@ -228,7 +228,7 @@ def gif(
 
 
 def tga(ids: np.ndarray, *, palette: bool = False, top_down: bool = False, run_lengths: bool = False) -> bytes:
-    """A TGA of grey or of palette indices."""
+    """Builds a TGA of grey or palette indices."""
     height, width = ids.shape
     kind = (1 if palette else 3) + (8 if run_lengths else 0)
     header = struct.pack(
@@ -243,7 +243,7 @@ def tga(ids: np.ndarray, *, palette: bool = False, top_down: bool = False, run_l
 
 
 def pcx(ids: np.ndarray, *, grey: bool = False) -> bytes:
-    """A PCX of 8 bits with a palette of colours or of all greys."""
+    """Builds an 8-bit PCX with a palette of colours or of all greys."""
     height, width = ids.shape
     stride = width + width % 2
     header = struct.pack("<BBBBHHHHHH", 10, 5, 1, 8, 0, 0, width - 1, height - 1, 72, 72) + bytes(48)

@@ -1,4 +1,4 @@
-"""Pictures to augment, and what is drawn for it."""
+"""Pictures to augment, and draws for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ROTATIONS = pytest.mark.parametrize("max_rotation", [0.0, 30.0])
 
 
 def random_image(size: tuple[int, int] = SIZE, low: int = 0) -> np.ndarray:
-    """uint8 [*size, 3], noise from `low` to 255."""
+    """Returns noise from `low` to 255, uint8 [*size, 3]."""
     return np.random.default_rng(0).integers(low, 256, (*size, 3), dtype=np.uint8)
 
 
 def block_label(size=SIZE, block=9):
-    """Square regions of random ids; neighbouring ids differ by far more than rounding."""
+    """Returns square regions of random ids; neighbouring ids differ by far more than rounding."""
     ids = np.random.default_rng(1).choice([0, 7, 90, 200, 253], (size[0] // block + 1, size[1] // block + 1))
     return np.kron(ids, np.ones((block, block)))[: size[0], : size[1]].astype(np.uint8)
 

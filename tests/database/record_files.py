@@ -1,4 +1,4 @@
-"""Samples in files and in records."""
+"""Writes samples as files and as records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABEL_MAP = {0: 255, **{index + 1: index for index in range(20)}, 255: 255}
 
 
 def write_samples(folder: Path, count: int, size: tuple[int, int] = (6, 8)) -> list[Sample]:
-    """Noise images with noise labels of the ids 0 to 20."""
+    """Writes noise images with noise labels of the ids 0 to 20."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     samples = []
@@ -42,7 +42,7 @@ def index_of(shares: Sequence[Sequence[Sample]], data_dir: Path, folder: Path, s
 
 
 def in_a_shard(samples: list[Sample], folder: Path) -> list[RecordSample]:
-    """The samples in one shard beside their files."""
+    """Writes the samples into one shard beside their files, and returns the samples of the shard."""
     return index_of([samples], folder, folder).samples(str(folder), str(folder))
 
 
@@ -54,6 +54,6 @@ def flip_a_bit(path: str, position: int) -> None:
 
 
 def write_values(path: Path, values: dict[str, Any]) -> None:
-    """Writes an index with the checksum of its values, as somebody who means ill would."""
+    """Writes an index with a valid checksum of its values, as an attacker could."""
     changed = {name: value for name, value in values.items() if name != "checksum"}
     path.write_text(json.dumps({**changed, "checksum": zlib.crc32(json.dumps(changed).encode())}))

@@ -1,4 +1,4 @@
-"""Augmentation once more, in float64 with SciPy."""
+"""Reference implementation of the augmentation, in float64 with SciPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def shift(x, y):
 
 
 def affine_map(draws, size, augmentation):
-    """The product of the elementary maps from crop (x, y) to source (x, y), float64 [3, 3]."""
+    """Returns the product of the elementary maps from crop (x, y) to source (x, y), float64 [3, 3]."""
     (height, width), (crop_height, crop_width) = size, augmentation.crop_size
     low, high = augmentation.scale_range
     factor = low + float(draws[0]) * (high - low)
@@ -34,7 +34,7 @@ def affine_map(draws, size, augmentation):
 
 
 def warp(image, label, draws, augmentation):
-    """Image (order 1), label (order 0), inside and a mask of the pixels whose rounding is not a near tie."""
+    """Returns image (order 1), label (order 0), inside, and a mask of the pixels whose rounding is not nearly a tie."""
     affine = affine_map(draws, label.shape, augmentation)
     y, x = np.mgrid[: augmentation.crop_size[0], : augmentation.crop_size[1]]
     source_x, source_y, _ = np.tensordot(affine, np.stack([x, y, np.ones_like(x)]), 1)
@@ -51,7 +51,7 @@ def warp(image, label, draws, augmentation):
 
 
 def jitter_colors(image, inside, draws):
-    """Brightness, saturation, then contrast about the mean of the pixels inside."""
+    """Changes brightness, saturation, then contrast about the mean of the pixels inside."""
     image = image.astype(np.float64) + (-63.0 + 126.0 * draws[0])
     grey = (image @ [0.299, 0.587, 0.114])[..., np.newaxis]
     image = grey + (0.5 + draws[1]) * (image - grey)
@@ -60,7 +60,7 @@ def jitter_colors(image, inside, draws):
 
 
 def gaussian_blur(image, sigma):
-    """Weights out to 4 pixels; SciPy's radius is int(truncate * sigma + 0.5)."""
+    """Blurs with weights out to 4 pixels; SciPy's radius is int(truncate * sigma + 0.5)."""
     planes = [
         ndimage.gaussian_filter(image[..., channel].astype(np.float64), sigma, mode="nearest", truncate=4.0 / sigma)
         for channel in range(3)

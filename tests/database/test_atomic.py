@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Tests that files and folders appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_folder_below_a_file_is_an_os_error(tmp_path):
 
 
 def test_pipe_or_device_is_not_replaced(tmp_path):
-    """Nor what a link leads to."""
+    """The target of a link is not replaced either."""
     pipe, link = tmp_path / "pipe", tmp_path / "link"
     os.mkfifo(pipe)
     link.symlink_to(pipe)

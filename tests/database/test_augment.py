@@ -1,4 +1,4 @@
-"""Augmentation against SciPy, float64 NumPy and examples worked out by hand."""
+"""Tests the augmentation against SciPy, float64 NumPy and examples computed by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.differences import relative_difference
 
 
 def run_warps(image, label, draws, augmentation):
-    """One (image, label with 255 outside, inside) for each row of draws."""
+    """Returns one (image, label with 255 outside, inside) for each row of draws."""
     with tf.Graph().as_default(), tf.Session() as session:
         row = tf.placeholder(tf.float32, [5])
         affine = draw_affine(row, tf.constant(label.shape), augmentation)
@@ -48,7 +48,7 @@ def run_warp(image, label, draws, augmentation):
 
 
 def run_augments(image, label, draws, augmentation, image_mean=NO_MEAN):
-    """One (image, label) for each row of draws."""
+    """Returns one (image, label) for each row of draws."""
     with tf.Graph().as_default(), tf.Session() as session:
         row = tf.placeholder(tf.float32, [NUM_DRAWS])
         crop = augment(tf.constant(image), tf.constant(label), row, augmentation, image_mean)
@@ -60,7 +60,7 @@ def run_augment(image, label, draws, augmentation, image_mean=NO_MEAN):
 
 
 def run_affines(draws, source_size, augmentation):
-    """[n, 5] draws -> [n, 6] maps."""
+    """Computes the maps [n, 6] of the draws [n, 5]."""
     with tf.Graph().as_default(), tf.Session() as session:
         draws = tf.constant(draws, tf.float32)
         return session.run(tf.map_fn(lambda row: draw_affine(row, source_size, augmentation), draws))
@@ -101,7 +101,7 @@ def test_a_quarter_turn_goes_about_the_centre(size, draw, quarter_turns):
     label = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size)
     image = np.stack([label, 2 * label, 3 * label], axis=-1)
     augmentation = Augmentation((size[1], size[0]), max_rotation=90.0)
-    # The turned source is as large as the crop; its frame is not, so the crop's place in the frame matters.
+    # The rotated source is as large as the crop, but its frame is not, so the crop's position in the frame matters.
     crop, crop_label, _ = run_warp(image, label, draws_for(rotation=draw, column=0.5), augmentation)
     middle = slice((size[1] - size[0]) // 2, (size[1] + size[0]) // 2)
     turned, turned_label = (np.rot90(pixels, quarter_turns) for pixels in (image, label))
@@ -146,7 +146,7 @@ def test_all_together_matches_scipy(crop_size, max_rotation):
     crops = run_warps(image, label, many_draws, augmentation)
     for draws, (crop, crop_label, inside) in zip(many_draws, crops, strict=True):
         expected, expected_label, expected_inside, clear = reference.warp(image, label, draws, augmentation)
-        # Without rotation, all of a row or column lies where rounding decides.
+        # Without rotation, whole rows or columns can lie where rounding decides.
         assert clear.mean() > (0.98 if max_rotation else 0.95) or clear.size == 1
         np.testing.assert_allclose(crop, expected, atol=0.05)
         np.testing.assert_array_equal(crop_label[clear], expected_label[clear])

@@ -1,4 +1,4 @@
-"""Label files that hold the colours of a palette."""
+"""Tests label files that store the colours of a palette."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_transparent_pixels_and_other_kinds_of_colours_are_refused(tmp_path):
 
 
 def indexed(indices: np.ndarray, table) -> Image.Image:
-    """A palette image with the given colour table."""
+    """Returns a palette image with the given colour table."""
     image = Image.fromarray(indices.astype(np.uint8))
     image.putpalette([channel for color in table for channel in color])
     return image
@@ -89,7 +89,7 @@ def test_ids_and_the_indices_of_tables_like_the_palette_are_read_as_without_a_pa
 
 @pytest.mark.parametrize("suffix", INDEXED_SUFFIXES)
 def test_palette_images_whose_table_contradicts_the_palette_are_refused(tmp_path, suffix):
-    """As an editor or an optimizer writes them, which number the colours of an image anew."""
+    """Editors and optimizers write such tables when they renumber the colours of an image."""
     path = tmp_path / f"indexed{suffix}"
     indexed(IDS, COLORS[::-1]).save(path)
     with pytest.raises(DatasetError) as caught:
@@ -121,14 +121,14 @@ def test_tables_that_say_nothing_are_passed_over(tmp_path, suffix, table, caplog
 
 
 def test_an_optimized_image_of_one_colour_is_held_against_the_palette(tmp_path):
-    """Its table has that colour alone, as index 0."""
+    """The table of such an image has only that colour, as index 0."""
     indexed(IDS * 0, COLORS[1:2]).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match=r"a.png: .* index 0 the colour 70 70 70, which p.txt gives to id 1"):
         read_label(str(tmp_path / "a.png"), colors=TABLE)
 
 
 def test_black_and_white_masks_by_a_palette_image_are_refused(tmp_path):
-    """Index 255 is white, which is the second class; by its index it would be ignored."""
+    """Index 255 is white, which is the second class; read by its index, it would be ignored."""
     colors = color_table("p.txt", [(0, 0, 0), (255, 255, 255)], [], {0: 0, 1: 1, 255: 255})
     indexed(BINARY * 255, [(0, 0, 0)] * 255 + [(255, 255, 255)]).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match="index 255 the colour 255 255 255, which p.txt gives to id 1"):
@@ -136,7 +136,7 @@ def test_black_and_white_masks_by_a_palette_image_are_refused(tmp_path):
 
 
 def test_tables_of_other_colours_than_the_palette_are_told_once(tmp_path, caplog):
-    """As VOC's beside a palette that colours the predictions: the indices are the ids."""
+    """An example is VOC's table with a palette that only colours the predictions: the indices are the ids."""
     table = ColorTable("p.txt", {(0, 0, 0): 0, (9, 9, 9): 1, (8, 8, 8): 2})
     for name in ("a.png", "b.png"):
         indexed(IDS, [(0, 0, 0), (128, 0, 0), (0, 128, 0)]).save(tmp_path / name)
@@ -147,7 +147,7 @@ def test_tables_of_other_colours_than_the_palette_are_told_once(tmp_path, caplog
 
 
 def test_colours_of_ignored_indices_need_not_be_in_the_palette(tmp_path, caplog):
-    """The border of VOC's objects."""
+    """VOC draws the borders of its objects in such a colour."""
     table = [*COLORS, *[(0, 0, 0)] * 252, (224, 224, 192)]
     ids = IDS.copy()
     ids[0] = 255
@@ -171,7 +171,7 @@ BLACK_FIRST = ((0, 0, 0), (128, 0, 0), (255, 255, 255))
 )
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_an_ignored_index_may_have_the_colour_of_a_class(tmp_path, table, suffix, caplog):
-    """As `putpalette(table + [0] * (768 - len(table)))` leaves index 255 black, which is the first class."""
+    """`putpalette(table + [0] * (768 - len(table)))`, for example, leaves index 255 black, as the first class is."""
     ids = IDS.copy()
     ids[0], ids[1, :3] = 255, (0, 1, 2)
     indexed(ids, table).save(tmp_path / f"a{suffix}")
@@ -211,7 +211,7 @@ def test_a_colour_of_two_classes_fits_the_indices_of_both(tmp_path):
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_any_table_gives_the_ids_of_its_colours_or_is_refused(data):
-    """Where every colour of a pixel is in the palette, ids by colours and by indices are the same or none are."""
+    """If the palette has the colours of all pixels, ids by colour and by index are equal or the file is rejected."""
     palette = data.draw(st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=2, max_size=6, unique=True))
     table = data.draw(st.lists(st.sampled_from(palette), min_size=2, max_size=8))
     pixels = data.draw(st.lists(st.integers(0, len(table) - 1), min_size=1, max_size=12))
@@ -224,7 +224,7 @@ def test_any_table_gives_the_ids_of_its_colours_or_is_refused(data):
         len(ramp) > 1 and all(color == (i, i, i) for i, color in enumerate(ramp))
     )
     arguments = ("x", [channel for color in table for channel in color], lambda: used)
-    for _ in range(2):  # the second time, what the table says is known
+    for _ in range(2):  # the second time, the result for the table is cached
         if by_color == pixels or says_nothing:
             colors.check_indices(*arguments)
         else:
@@ -233,7 +233,7 @@ def test_any_table_gives_the_ids_of_its_colours_or_is_refused(data):
 
 
 def test_a_table_is_looked_at_once_and_pixels_only_where_it_matters(monkeypatch):
-    """To count the pixels of a label by index takes longer than to decode it."""
+    """Counting the pixels of a label by index takes longer than decoding it."""
     colors = color_table("p.txt", COLORS, [], {0: 0, 1: 1, 2: 2, 255: 255})
     flat = [channel for color in COLORS for channel in color]
     looked: list[int] = []
@@ -279,7 +279,7 @@ def test_without_a_palette_the_flag_is_named(tmp_path):
 
 
 def test_panoptic_labels_are_recognized_by_their_name(tmp_path):
-    """With a palette and without; a folder far above the file says nothing."""
+    """This holds with a palette and without; the name of a folder far above the file does not matter."""
     for name in ("panoptic_train2017/label.png", "labels/a_gtFine_panoptic.png"):
         path = save(tmp_path / name, RGB + 1)
         for colors in (None, TABLE):
@@ -317,7 +317,7 @@ def test_any_palette_is_read_as_by_a_dictionary(data):
 
 
 def own_data(tmp_path: Path, text: str, pixels: np.ndarray, **options):
-    """The dataset and the one training sample of a folder, with a palette."""
+    """Returns the dataset and the single training sample of a folder, with a palette."""
     (tmp_path / "palette.txt").write_text(text)
     for folder in ("images", "labels"):
         save(tmp_path / folder / "train" / "a.png", pixels)
@@ -326,7 +326,7 @@ def own_data(tmp_path: Path, text: str, pixels: np.ndarray, **options):
 
 
 def test_own_data_in_colours(tmp_path):
-    """Also void pixels, of several colours, and with ids of the dataset's own."""
+    """The pixels include void ones of several colours, and the options include other ids."""
     pixels = RGB.copy()
     pixels[0, 0], pixels[1, 1] = (0, 0, 0), (255, 255, 255)
     expected = IDS.copy()

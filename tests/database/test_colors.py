@@ -1,4 +1,4 @@
-"""Changes of colours and blur against float64 NumPy and SciPy."""
+"""Tests colour changes and blur against float64 NumPy and SciPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and links that would lead out of a folder."""
+"""Tests names and links that would lead out of a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that are byte copies of images of another split."""
+"""Tests the search for images that are byte copies of images of another split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts with their nouns."""
+"""Tests counts with their nouns."""
 
 from __future__ import annotations
 

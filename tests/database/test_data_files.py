@@ -1,4 +1,4 @@
-"""Which files below a folder are data, by one rule, and what is told of the others."""
+"""Tests the rule that decides which files below a folder are data, and what is logged about the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_DATA = (
 SUFFIXES = (".png", ".jpg", ".gif", ".avif", ".ppm", ".jp2", ".webp", ".TIF", ".pgm", ".jfif", ".tga", ".bmp")
 
 
-# Layout by layout: the files of one split, and the folders in which other files may lie.
+# Layout by layout: the files of one split, and the folders that may contain other files.
 LAYOUTS = {
     "Cityscapes": ("train", cityscapes_files("train", "bonn_000000_000000"), ("leftImg8bit/train", "gtFine/train")),
     "ADE": ("train", ["images/training/a.jpg", "annotations/training/a.png"],
@@ -86,7 +86,7 @@ def test_prediction_and_inference_take_the_same_files(tmp_path):
 
 
 def test_suffixes_are_those_of_formats_that_pillow_decodes(tmp_path):
-    """Of what Pillow writes and knows by its suffix, all that can be read."""
+    """Tries all formats that Pillow writes and recognizes by suffix: those that can be read must be listed."""
     Image.init()
     readable = set()
     for suffix, kind in Image.registered_extensions().items():

@@ -1,4 +1,4 @@
-"""The dataset records, label maps and a user's own datasets."""
+"""Tests the dataset records, label maps and users' own datasets."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_ignored_id_that_the_label_map_gives_to_a_class(tmp_path):
     for ignored, line in ((0, "0 0"), (255, "255 1")):
         with pytest.raises(DatasetError, match=rf"map.txt: .*\('{line}'\), and --ignore_label {ignored} ignores"):
             datasets.custom_dataset(2, label_map_file=path, ignore_label=ignored)
-    # Without the flag nothing contradicts the map; an id that both ignore, or that the map does not name, is ignored.
+    # Without the flag nothing contradicts the map; an id that both ignore, or that is not in the map, is ignored.
     for ignored, expected in ((None, {}), (7, {}), (9, {9: 255})):
         dataset = datasets.custom_dataset(2, label_map_file=path, ignore_label=ignored)
         assert dict(dataset.label_map) == {0: 0, 255: 1, 7: 255, **expected}
@@ -232,6 +232,6 @@ def test_real_camvid():
     labels = datasets.label_lookup(train[0].label_map)[read_label(train[0].label)]
     assert labels.shape == read_image(train[0].image).shape[:2] == (360, 480)
     assert set(np.unique(labels).tolist()) <= {*range(11), 255}
-    # A sixth of the training images, spread over all, comes close to the mean of them all.
+    # A sixth of the training images, spread over all of them, has nearly the same mean as all of them.
     pixels = np.concatenate([read_image(sample.image).reshape(-1, 3)[::7] for sample in train[::6]])
     np.testing.assert_allclose(pixels.mean(axis=0), dataset.image_mean, atol=3.0)

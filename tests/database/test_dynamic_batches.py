@@ -1,4 +1,4 @@
-"""Batches whose size differs from tower to tower and from step to step."""
+"""Tests batches whose image size varies by tower and by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERYTHING = DynamicSizes((6, 9, 12), 16, multiple=4, mirror=True, jitter_colors
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> list[Sample]:
-    """Wide and tall images of one colour each, whose labels are the sample's own index."""
+    """Returns wide and tall images of one colour each; every pixel of a label is the index of its sample."""
     folder = tmp_path_factory.mktemp("samples")
     found = []
     for index in range(9):
@@ -36,7 +36,7 @@ def samples(tmp_path_factory) -> list[Sample]:
 
 
 def run(samples, steps, *, towers=2, **options):
-    """For each step `(images, labels, indices)`, images and labels by tower."""
+    """Returns `(images, labels, indices)` for each step, with images and labels by tower."""
     settings = {"batch_size": 2, "sizes": AS_THEY_ARE, "image_mean": MEAN, **options}
     with tf.Graph().as_default(), tf.Session() as session:
         batches = dynamic_batches(samples, tower_devices=["/cpu:0"] * towers, **settings)
@@ -59,7 +59,7 @@ def test_batches_hold_their_samples_and_padding_is_ignored(samples):
                 assert set(label[shown]) == {index}
                 np.testing.assert_allclose(image[shown], [(20 * index - 100, -40, -20)] * shown.sum())
                 assert (image[~shown] == 0).all()
-                # The sample fills the upper left corner, with a short side of the list or the longest long side.
+                # The sample fills the upper left corner, with a short side from the list or the maximum long side.
                 height, width = shown.any(1).sum(), shown.any(0).sum()
                 assert shown[:height, :width].all()
                 assert min(height, width) in (6, 9, 12) or max(height, width) == 16
@@ -74,7 +74,7 @@ def test_towers_of_a_step_differ_in_size(samples):
 
 @pytest.mark.parametrize("towers", [1, 2])
 def test_towers_share_out_one_stream_of_batches(samples, towers):
-    """Two towers see at each step what one sees in two."""
+    """Two towers see in one step what one tower sees in two steps."""
     flat = [labels.tobytes() for step in run(samples, 8 // towers, towers=towers) for labels in step[1]]
     alone = [step[1][0].tobytes() for step in run(samples, 8, towers=1, parallel_calls=1)]
     assert flat == alone
@@ -95,7 +95,7 @@ def test_starting_later_is_skipping_batches(samples):
 
 
 def test_colors_change_as_on_crops_and_padding_stays_out_of_the_mean(samples):
-    """Contrast is changed about the mean of the image, as the float64 reference does it with a mask."""
+    """Contrast changes about the mean of the image without padding, as the float64 reference does with a mask."""
     sizes = DynamicSizes((6,), 16, multiple=8, jitter_colors=True)
     [(images, labels, indices)] = run(samples, 1, towers=1, sizes=sizes)
     for place, (image, label) in enumerate(zip(images[0], labels[0], strict=True)):

@@ -1,4 +1,4 @@
-"""Sizes of whole images: short sides, padding, and batches that are all wide or all tall."""
+"""Tests sizes of whole images: short sides, padding, and batches that are all wide or all tall."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from database.errors import DatasetError
         ((512, 683), 300, 1000, (300, 400)),  # 683 * 300 / 512 = 400.2
         ((683, 512), 300, 1000, (400, 300)),
         ((100, 100), 450, 1000, (450, 450)),
-        ((100, 1000), 300, 1000, (100, 1000)),  # 3000 wide otherwise
+        ((100, 1000), 300, 1000, (100, 1000)),  # 3000 wide without the limit
         ((2000, 200), 300, 1000, (1000, 100)),
-        ((1, 5000), 300, 1000, (1, 1000)),  # a fifth of a pixel is one
+        ((1, 5000), 300, 1000, (1, 1000)),  # a fifth of a pixel is rounded up to one
     ],
 )
 def test_short_side_and_aspect_ratio(size, short_side, max_size, expected):
@@ -38,7 +38,7 @@ def test_fitted_averages_where_it_halves():
     image = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
     label = rng.integers(0, 19, (12, 16), dtype=np.uint8)
     smaller, smaller_label = fitted(image, label, (6, 8), mirrored=False)
-    # A triangle of two pixels' half width, sampled at pixel centres: 1, 3, 3, 1 over 8, cut off at the edges.
+    # A triangle with a half width of two pixels, sampled at pixel centres: (1, 3, 3, 1) / 8, cut off at the edges.
     weights = np.zeros((8, 16))
     for column in range(8):
         for offset, weight in zip((-1, 0, 1, 2), (1, 3, 3, 1), strict=True):
@@ -62,7 +62,7 @@ def test_fitted_keeps_what_has_the_size_and_mirrors():
 
 
 def test_image_and_label_stay_on_one_grid():
-    """An edge in the middle of an image lies, enlarged or shrunk, where the label's lies."""
+    """An edge in the middle of an image stays aligned with the label's edge, enlarged or shrunk."""
     label = np.zeros((40, 60), np.uint8)
     label[:, 30:] = 1
     image = np.repeat(label[..., np.newaxis] * np.uint8(255), 3, axis=2)
@@ -132,7 +132,7 @@ def test_too_few_of_both_kinds():
 
 
 def test_pillows_nearest_pixel_is_the_one_whose_centre_is_nearest():
-    """What keeps labels on the grid of the images: output pixel i shows source pixel floor((i + 0.5) * n / m)."""
+    """This keeps labels on the grid of the images: output pixel i shows source pixel floor((i + 0.5) * n / m)."""
     source = np.arange(50, dtype=np.uint8)[np.newaxis]
     for width in (7, 33, 64, 113):
         found = np.asarray(Image.fromarray(source).resize((width, 1), Image.Resampling.NEAREST))[0]

@@ -1,4 +1,4 @@
-"""Images and labels of which only the first rows are wanted."""
+"""Tests reading only the first rows of images and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from database.errors import ImageError
 
 RGB = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
-# A PNG that Pillow does not write: interlaced, 5 grey pixels high and 3 wide, 0 to 14 row by row.
+# A PNG that Pillow cannot write: interlaced, 5 grey pixels high and 3 wide, 0 to 14 row by row.
 INTERLACED = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000003000000050800000001d21d39e80000001f49444154789c05c1850100200c0020ccd9ff"
     "9f2be0c89e3e24e12ab5996b7f046c006a3f33b9cc0000000049454e44ae426082"
@@ -79,7 +79,7 @@ def test_the_height_that_rows_are_chosen_by_is_upright(tmp_path):
 
 
 def test_interlaced_png():
-    """Its rows do not come one after the other."""
+    """Rows of an interlaced PNG are not stored one after the other."""
     expected = np.arange(15, dtype=np.uint8).reshape(5, 3)
     for rows in range(1, 6):
         found, height = images.read_first_label_rows("grey.png", INTERLACED, lambda height, rows=rows: rows)
@@ -95,7 +95,7 @@ def test_moving_png(tmp_path):
 
 
 def test_damage_counts_where_it_is_met(tmp_path):
-    """The second half of the file is missing: what the first rows need is there, what all need is not."""
+    """The second half of the file is missing: the first rows can be read, but not all rows."""
     path = tmp_path / "cut.png"
     Image.fromarray(RGB).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -106,7 +106,7 @@ def test_damage_counts_where_it_is_met(tmp_path):
 
 
 def test_fewer_rows_take_less_of_the_file(tmp_path):
-    """A PNG is decoded only so far: what follows may be anything."""
+    """A PNG is decoded only up to the last row needed: the data after it does not matter."""
     path = tmp_path / "image.png"
     Image.fromarray(np.repeat(RGB, 20, axis=0)).save(path, compress_level=0)
     content = bytearray(path.read_bytes())

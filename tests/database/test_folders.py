@@ -1,4 +1,4 @@
-"""Walking of folders with links, of which some lead back."""
+"""Tests walking folders with links, some of which lead back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from database.layouts import custom
 
 
 def paths_below(folder, told=None) -> list[str]:
-    """Relative paths of the files; links that lead back are put into `told`."""
+    """Returns the relative paths of the files; appends links that lead back to `told`."""
     loops = [] if told is None else told
     found = walked(str(folder), lambda error: pytest.fail(str(error)), loops.append)
     return sorted(os.path.relpath(os.path.join(parent, name), folder) for parent, _, names in found for name in names)

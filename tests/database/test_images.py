@@ -1,4 +1,4 @@
-"""Image and label files of every kind, whole and damaged."""
+"""Tests image and label files of every kind, intact and damaged."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_read_label_with_few_bits_gives_the_stored_numbers(tmp_path, bits, kind)
 
 
 def packed_grey_png(path: Path, ids: np.ndarray, bits: int) -> str:
-    """A grey PNG of `bits` bits, put together by hand because Pillow writes none."""
+    """Writes a grey PNG of `bits` bits, built by hand because Pillow cannot write it."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -182,7 +182,7 @@ def test_bytes_are_read_as_their_file(tmp_path, suffix):
     assert images.file_format(path) == images.file_format("gone", content)
     assert images.image_size("gone", content) == images.image_size(path)
     np.testing.assert_array_equal(images.read_image("gone", content), images.read_image(path))
-    if suffix not in (".jpg", ".webp"):  # which hold no ids
+    if suffix not in (".jpg", ".webp"):  # these formats cannot store ids
         np.testing.assert_array_equal(images.read_label("gone", content), images.read_label(path))
 
 
@@ -288,7 +288,7 @@ def test_larger_images_are_refused_by_their_header(tmp_path, suffix, limit):
 
 @pytest.mark.usefixtures("usual_pixel_limit")
 def test_more_pixels_than_pillow_allows_by_itself_are_read_if_allowed(tmp_path):
-    """Of one bit each, 179 million zeros are a small file; its header is asked alone."""
+    """At one bit each, 179 million zeros are a small file; only its header is read."""
     path = save(tmp_path / "image.png", Image.new("1", (17900, 10000)))
     with pytest.raises(ImageError, match="10000x17900 .* are 179000000 pixels, and --max_pixels is 178000000"):
         images.image_size(path)
@@ -298,10 +298,10 @@ def test_more_pixels_than_pillow_allows_by_itself_are_read_if_allowed(tmp_path):
 
 @pytest.mark.usefixtures("usual_pixel_limit")
 def test_an_image_inside_of_a_file_that_is_larger_than_its_header_says(tmp_path):
-    """An .ico file holds PNGs, and says itself how large they are."""
+    """An .ico file contains PNGs, and has their sizes in its directory too."""
     path = Path(save(tmp_path / "image.ico", Image.new("RGB", (64, 64)), sizes=[(64, 64)]))
     content = bytearray(path.read_bytes())
-    content[6] = content[7] = 8  # width and height of the first, in the directory
+    content[6] = content[7] = 8  # width and height of the first image, in the directory
     path.write_bytes(content)
     images.set_max_pixels(1000)
     for read in (images.image_size, images.read_image):

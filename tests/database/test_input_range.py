@@ -1,4 +1,4 @@
-"""Images of more than 8 bits: which stored number is white, and what is warned of."""
+"""Tests images of more than 8 bits: which stored number is white, and the warnings about it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def png(array: np.ndarray) -> bytes:
 
 
 def deep_rgb_png(largest: int) -> bytes:
-    """A PNG of 16 bits per colour, of one pixel."""
+    """Returns a PNG of one pixel with 16 bits per colour."""
     content = label_files.png(np.full((1, 3), largest), 16)
     header = bytearray(content)
     header[16:26] = (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes([16, 2])
@@ -108,7 +108,7 @@ def test_numbers_above_white_and_images_of_8_bits_are_warned_of(caplog):
 
 
 def deep_rgb(numbers: np.ndarray, kind: str) -> bytes:
-    """A PNG, a PPM or an uncompressed TIFF of 16 bits per colour, from integers [H, W, 3]."""
+    """Returns a PNG, a PPM or an uncompressed TIFF with 16 bits per colour, from integers [H, W, 3]."""
     height, width, _ = numbers.shape
     if kind == "ppm":
         return f"P6\n{width} {height}\n65535\n".encode() + numbers.astype(">u2").tobytes()
@@ -137,7 +137,7 @@ def test_colours_of_8_in_16_bits_are_refused_as_all_black(kind, largest):
         with pytest.raises(ImageError, match=f"^a.{kind}: colours of 16 bits .* below 256, .* all is black, .*8 bits"):
             read_image(f"a.{kind}", content, undecided)
     np.testing.assert_array_equal(read_image("a", deep_rgb(numbers * 257, kind)), numbers)
-    assert not read_image("a", deep_rgb(numbers * 0, kind)).any()  # a black image
+    assert not read_image("a", deep_rgb(numbers * 0, kind)).any()  # a black image is accepted
     numbers[1, 1, 1] = 256
     assert read_image("a", deep_rgb(numbers, kind)).max() == 1
 
@@ -175,7 +175,7 @@ def test_sixteen_bits_are_scaled_as_fractions_are(numbers, white):
 
 
 def with_pixel(value: float, dtype: type = np.float32) -> np.ndarray:
-    """The ramp up to 255, with a value in row 3, column 4, and again in the last pixel."""
+    """Returns the ramp up to 255, with a value in row 3, column 4, and again in the last pixel."""
     numbers = (RAMP * 255).astype(dtype)
     numbers[3, 4] = numbers[4, 6] = value
     return numbers
@@ -239,7 +239,7 @@ def test_a_little_below_black_is_warned_of(caplog):
 
 @pytest.mark.parametrize("bad", [with_pixel(np.nan), RAMP * 200 + 300])
 def test_rows_that_no_crop_shows_count_too(bad):
-    """Such files are decoded whole, so that a run does not meet the fault at a later crop."""
+    """Such files are decoded whole, so that a run does not meet the fault only at a later crop."""
     with pytest.raises(ImageError, match="3, column 4|all is white"):
         read_first_rows("a.tif", tiff(bad.astype(np.float32)), lambda height: 1)
 
@@ -260,7 +260,7 @@ def test_where_white_is_told_later_only_what_is_not_finite_is_refused():
 
 
 def test_where_white_is_told_later_the_advice_names_the_program_that_takes_the_flag(caplog):
-    """`tools.make_tfrecord` refuses --input_range."""
+    """`tools.make_tfrecord` does not accept --input_range."""
     dark = (RAMP * 10).astype(np.uint16)
     for is_decided in (True, False):
         read_image("a.tif", tiff(dark), InputRange(is_decided=is_decided))
@@ -270,7 +270,7 @@ def test_where_white_is_told_later_the_advice_names_the_program_that_takes_the_f
 @given(st.lists(st.floats(width=32), min_size=4, max_size=4), st.sampled_from([None, 1, 4095]))
 @settings(deadline=None)
 def test_any_fractions_are_refused_or_clipped(numbers, white):
-    """Never is NaN or infinity shown to the network."""
+    """The network never gets NaN or infinity."""
     array = np.array(numbers, np.float32).reshape(2, 2)
     bound = white or 255
     try:

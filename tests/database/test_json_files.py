@@ -1,4 +1,4 @@
-"""JSON files, whole and damaged."""
+"""Tests JSON files, intact and damaged."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_python_writes_is_read(value, indent):
 
 @given(VALUES, VALUES, st.text(max_size=3), VALUES)
 def test_keys_given_twice_are_told_by_their_lines(first, second, key, between):
-    """Also where the key stands elsewhere, in other objects and as a value."""
+    """The key may also occur elsewhere, in other objects and as a value."""
     written = json.dumps(key)
     inner = f'{{{written}: {json.dumps(first)},\n"other key": {json.dumps([key, {key: between}])},\n{written}: '
     text = f'[{{{written}: 1}},\n{{"a": {inner}{json.dumps(second)}\n}}}}]'

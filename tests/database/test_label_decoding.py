@@ -1,4 +1,4 @@
-"""Ids 0, 1, 2 come back from label files of every kind, or the file is refused by its name."""
+"""Tests that label files of every kind give the ids 0, 1, 2 back or are rejected with an error that names the file."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_pgm_of_maxval_1(plain):
 
 
 def test_ids_of_a_pgm_above_its_maxval_are_those_that_are_stored():
-    """255 for ignored pixels beside a maxval of 2: Pillow makes 2 of it."""
+    """Ignored pixels have id 255 although the maxval is 2: Pillow would clip them to 2."""
     ids = np.array([[0, 1, 2, 255]])
     np.testing.assert_array_equal(read_label("x", label_files.pgm(ids, 2)), ids)
 
@@ -99,7 +99,7 @@ def test_bmp_of_palette_indices(bits, core):
 @pytest.mark.parametrize("colors", [2, 3, 16, 256])
 @pytest.mark.parametrize("greys", [GREYS, [(0, 0, 0), (255, 255, 255)]], ids=["ramp", "black and white"])
 def test_bmp_with_a_palette_of_greys_gives_its_indices_or_is_refused(bits, width, colors, greys):
-    """Pillow drops palettes of greys alone, and takes the indices for pixels of as many bits as it then thinks."""
+    """Pillow drops all-grey palettes, and reads the indices as pixels of the bit depth that it then assumes."""
     palette = greys[: min(colors, 2**bits)]
     ids = np.random.default_rng(1).integers(0, min(3, len(palette)), (4, width))
     read = ids_or_refusal(label_files.bmp(ids, bits, palette))
@@ -137,7 +137,7 @@ def test_tiff_with_differences_along_rows(bits, order, sample_format, compressio
         IDS, bits, order=order, compression=compression, predictor=2, sample_format=sample_format
     )
     read = ids_or_refusal(content)
-    if (order, bits, sample_format) == (">", 32, 1):  # which Pillow does not know
+    if (order, bits, sample_format) == (">", 32, 1):  # Pillow does not know this format
         assert "cannot identify" in read
     else:
         np.testing.assert_array_equal(read, IDS)
@@ -152,7 +152,7 @@ def test_tiff_of_tiles(size, bits, photometric, order, compression):
     if bits > 8:
         ids[0] += 300
     content = label_files.tiled_tiff(ids, bits, order=order, photometric=photometric, compression=compression)
-    if (order, bits) == (">", 32):  # which Pillow does not know
+    if (order, bits) == (">", 32):  # Pillow does not know this format
         assert "cannot identify" in ids_or_refusal(content)
         return
     np.testing.assert_array_equal(read_label("x", content), ids)
@@ -164,7 +164,7 @@ def test_tiff_of_tiles(size, bits, photometric, order, compression):
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_any_ids_in_a_tiff(data):
-    """Large ones and negative ones too."""
+    """Large and negative ids are included."""
     bits, kind = data.draw(st.sampled_from([(8, 1), (8, 2), (16, 1), (16, 2), (32, 2)]))
     low, high = (0, 2**bits - 1) if kind == 1 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     size = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 6)))
@@ -237,7 +237,7 @@ def test_lossy_formats_are_refused_whatever_they_hold(suffix):
 
 
 def test_every_format_that_pillow_writes_gives_the_ids_back_or_is_refused():
-    """With the modes that may hold ids; the formats with a rule of their own are tried byte by byte above."""
+    """All modes that may store ids are tried; formats with separate rules are tested byte by byte above."""
     Image.init()
     tried = set()
     for file_format in sorted(Image.SAVE):
@@ -251,7 +251,7 @@ def test_every_format_that_pillow_writes_gives_the_ids_back_or_is_refused():
             read = ids_or_refusal(file.getvalue())
             tried.add(file_format)
             if not isinstance(read, str):
-                stored = 255 if mode == "1" and read.max() == 255 else 1  # of formats that have no such mode
+                stored = 255 if mode == "1" and read.max() == 255 else 1  # 255 in formats that have no such mode
                 np.testing.assert_array_equal(read, BINARY * stored, err_msg=f"{file_format} {mode}")
     assert len(tried) > 15
 

@@ -1,4 +1,4 @@
-"""Folders that lie elsewhere are named, with what mends it; and what is said mends it."""
+"""Tests that the hints name the folders that are elsewhere, and that the advised commands correct the layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.check_dataset.__main__ import find_splits
 CITY = cityscapes_files("val", "ulm_000000_000019")
 OWN = ["images/val/a.png", "labels/val/a.png"]
 
-# Database, split, the files that are there, and what the message says.
+# Database, split, the files that exist, and the text of the message.
 MOVED = {
     "another spelling": (
         "custom", "val", ["images/valid/a.png", "labels/valid/a.png"],
@@ -88,7 +88,7 @@ def test_a_folder_below_or_above_is_named_with_its_flag(tmp_path, kind):
     assert message.endswith(f"; it is in {root / folder}: give --data_dir {shlex.quote(str(root / folder))}")
     assert len(find(database, root / folder, split)) == 1
     first = (root / folder / files[0]).relative_to(root / folder).parts[0]
-    if len(Path(files[0]).parts) > 2:  # its images, in place of the whole
+    if len(Path(files[0]).parts) > 2:  # move only its images instead of the whole
         assert f"give --data_dir {shlex.quote(str(root / folder))}" in told(database, root / folder / first, split)
 
 
@@ -146,7 +146,7 @@ def test_voc_in_the_place_of_sbd(tmp_path):
     "files",
     [
         [],
-        ["images/valid/a.png", "images/validation/a.png"],  # which of them?
+        ["images/valid/a.png", "images/validation/a.png"],  # ambiguous
         ["elsewhere/a.png"],
     ],
 )

@@ -1,4 +1,4 @@
-"""Every dataset's folders and lists in the exact public layout, whole and with faults."""
+"""Tests the folders and lists of every dataset in the exact public layout, complete and with faults."""
 
 from __future__ import annotations
 

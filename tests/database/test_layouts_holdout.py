@@ -1,4 +1,4 @@
-"""Training images held out for validation, of KITTI and of own data."""
+"""Tests training images held out for validation, of KITTI and of a user's data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_kitti_holds_out_nested_fractions(tmp_path):
 
 
 def test_whole_products_are_held_out_whole(tmp_path):
-    """In floating point 10 * 0.7 is 7 and 100 * 0.29 is 28.999999999999996."""
+    """In floating point, 10 * 0.7 is 7 but 100 * 0.29 is 28.999999999999996."""
     kitti_files(tmp_path, 100)
     for percent in (7, 29, 57, 58):
         assert len(names(get_dataset("KITTI", holdout=percent / 100), tmp_path, "val")) == percent
@@ -81,7 +81,7 @@ def test_own_data_with_validation_images(own_data):
     lists = {"train_list": str(own_data / "train.txt"), "val_list": str(own_data / "train.txt")}
     with pytest.raises(DatasetError, match="train.txt: has the validation images, and --holdout 0.3 means others"):
         names(custom_dataset(3, holdout=0.3, **lists), own_data, "train")
-    # With lists, the folder does not count.
+    # With lists, the folder is ignored.
     assert len(names(custom_dataset(3, holdout=0.3, train_list=lists["train_list"]), own_data, "val")) == 3
 
 

@@ -1,4 +1,4 @@
-"""Folders and lists that cannot be read, and folders in place of files."""
+"""Tests folders and lists that cannot be read, and folders in place of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of other kinds: understood where they can mean one thing alone, else told for what they look like."""
+"""Tests lists of other kinds: accepted if they are unambiguous, otherwise rejected with a hint on their kind."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_advice_mends_the_list(data_dir, content):
 
 
 def columns_in_order(wrong: str, message: str) -> str:
-    """A list as the command that a message advises mends it."""
+    """Returns the list after the command that a message advises."""
     options, program = re.search("by awk(.*) '(.*)'$", message).groups()
     command = ["awk", *([f"-F{options.split(chr(39))[1]}"] if options else []), program]
     return subprocess.run(command, input=wrong, capture_output=True, text=True, check=True).stdout
@@ -138,7 +138,7 @@ def test_jpeg_files_in_the_column_of_labels_are_refused(data_dir, images, labels
     ],
 )  # fmt: skip
 def test_columns_that_are_swapped_by_their_names_are_warned_of(data_dir, images, labels, caplog):
-    """A warning: what a name says is no proof."""
+    """Only a warning is logged, because names prove nothing."""
     touch(data_dir, images, labels)
     separator = "\t" if " " in images else " "
     right, wrong = (f"{separator.join(pair)}\n" for pair in ((images, labels), (labels, images)))
@@ -153,7 +153,7 @@ def test_columns_that_are_swapped_by_their_names_are_warned_of(data_dir, images,
 
 
 def test_names_of_folders_refuse_no_valid_list(data_dir):
-    """`label_me` is a dataset, and `ids/img0.png` holds the ids of an image."""
+    """`label_me` is a dataset, and `ids/img0.png` stores the ids of an image."""
     touch(data_dir, "label_me/photo0.png", "ids/img0.png")
     [sample] = samples_of(data_dir, "label_me/photo0.png ids/img0.png\n")
     assert sample.label == f"{data_dir}/ids/img0.png"
@@ -165,7 +165,7 @@ def test_columns_whose_names_do_not_say_so_stay(data_dir):
     )
     content = "labels/images/1.png images/labels/1.png\nlabels/2.png a/2.png\n"
     assert len(samples_of(data_dir, content)) == 2
-    assert len(samples_of(data_dir, f"{content}masks/3.png image/3.png\n")) == 3  # not all of the lines
+    assert len(samples_of(data_dir, f"{content}masks/3.png image/3.png\n")) == 3  # not all of the lines are swapped
 
 
 def decomposed(text: str) -> str:
@@ -173,7 +173,7 @@ def decomposed(text: str) -> str:
 
 
 def test_accents_as_macos_writes_them(data_dir):
-    """The list in one form of Unicode, the files in the other, and both forms side by side."""
+    """The list has one form of Unicode and the files the other, and both forms occur side by side."""
     name = "caf\u00e9"
     touch(
         data_dir, f"img/{decomposed(name)}.jpg", f"lab/{decomposed(name)}.png", f"img/x{name}.jpg", f"lab/x{name}.png"
@@ -200,7 +200,7 @@ def test_accents_of_ids_and_of_paired_files(data_dir):
     touch(data_dir, "labels/train/b.png")
     paired = find_samples(custom_dataset(2), str(data_dir), ["train"])
     assert [Path(sample.label).stem for sample in paired] == ["b", name]
-    touch(data_dir, f"labels/train/{decomposed(name)}.png")  # then one of the two labels is of no image
+    touch(data_dir, f"labels/train/{decomposed(name)}.png")  # now one of the two labels has no image
     with pytest.raises(DatasetError, match="label without an image"):
         find_samples(custom_dataset(2), str(data_dir), ["train"])
 
@@ -300,7 +300,7 @@ def test_ids_that_could_mean_two_files(data_dir):
     assert [os.path.dirname(str(sample.label)) for sample in samples_of(data_dir, mended)] == [
         f"{data_dir}/SegmentationClass"
     ] * 2
-    os.unlink(data_dir / "SegmentationClass" / f"{IDS[1]}.png")  # then only the other has all
+    os.unlink(data_dir / "SegmentationClass" / f"{IDS[1]}.png")  # now only the other folder has all ids
     assert samples_of(data_dir, content)[0].label == f"{data_dir}/SegmentationClassAug/{IDS[0]}.png"
     touch(data_dir, f"JPEGImages/{IDS[1]}.png")
     assert f"line 2: {IDS[1]} is an id alone: {data_dir}/JPEGImages/{IDS[1]}.jpg and {IDS[1]}.png could be" in told(

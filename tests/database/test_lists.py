@@ -1,4 +1,4 @@
-"""List files in CSAIL's format; lines `image label` are tested with the layouts."""
+"""Tests list files in CSAIL's format; lines `image label` are tested with the layouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEMS = ("ADE_val_00000002", "ADE_val_00000001")
 
 
 def line(stem: str, folder: str = "ADEChallengeData2016", **changes) -> str:
-    """A line as in https://github.com/CSAILVision/semantic-segmentation-pytorch, data/validation.odgt."""
+    """Returns a line as in https://github.com/CSAILVision/semantic-segmentation-pytorch, data/validation.odgt."""
     values = {
         "dbInfo": {"frameID": -1, "vID": "ADE20k"},
         "width": 683,
@@ -34,7 +34,7 @@ def line(stem: str, folder: str = "ADEChallengeData2016", **changes) -> str:
 
 @pytest.fixture
 def data_dir(tmp_path) -> Path:
-    """ADEChallengeData2016 with two validation images and one that no list names."""
+    """Creates ADEChallengeData2016 with two validation images and one that is in no list."""
     folder = tmp_path / "ADEChallengeData2016"
     for stem in (*STEMS, "ADE_val_00000003"):
         touch(folder, f"images/validation/{stem}.jpg", f"annotations/validation/{stem}.png")

@@ -1,4 +1,4 @@
-"""Samples read from files written by Pillow."""
+"""Tests loading of samples from files written by Pillow."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_ids_up_to_65535_in_the_label_map(ids):
 
 def test_bytes_with_a_label_map_that_has_larger_ids():
     np.testing.assert_array_equal(to_train_ids(np.array([[7, 0]], np.uint8), WIDE_MAP, "x"), [[0, 255]])
-    with pytest.raises(DatasetError, match=r"x: id 44 \(1 pixel\)"):  # 300 of 8 bits
+    with pytest.raises(DatasetError, match=r"x: id 44 \(1 pixel\)"):  # 300 truncated to 8 bits
         to_train_ids(np.array([[7, 44]], np.uint8), WIDE_MAP, "x")
 
 

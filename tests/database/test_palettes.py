@@ -1,4 +1,4 @@
-"""Colours, legends, panels and palette files."""
+"""Tests colours, legends, panels and palette files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from database.classes import CITYSCAPES_CLASSES, CITYSCAPES_LABEL_MAP
 from database.datasets import custom_dataset
 from database.errors import PaletteError
 
-# The 21 colours as the PASCAL VOC documentation shows them.
+# The 21 colours as in the PASCAL VOC documentation.
 VOC_21 = (
     (0, 0, 0),
     (128, 0, 0),
@@ -97,7 +97,7 @@ def test_to_label_ids_takes_the_smallest_id_and_255_where_0_is_a_class():
 
 
 def colors_in(picture: np.ndarray) -> set[tuple[int, ...]]:
-    """The colours of areas as large as a swatch, which outlines and the smoothed edges of letters are not."""
+    """Returns the colours of areas as large as a swatch, which excludes outlines and the smoothed edges of letters."""
     colors, counts = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
     return {tuple(color) for color in colors[counts >= 140].tolist()}
 
@@ -227,7 +227,7 @@ def test_two_classes_of_one_colour_are_told(tmp_path, caplog):
 
 
 def test_a_palette_file_is_read_once(tmp_path, caplog):
-    """So that what it warns of is told once, whoever describes own data with it."""
+    """Its warnings are therefore logged only once."""
     path = tmp_path / "colours.txt"
     path.write_text("255 0 0 road  # or lane\n0 255 0 sky\n0 0 0 ignore\n")
     dataset = custom_dataset(2, palette_file=str(path))
@@ -293,7 +293,7 @@ def test_read_palette_unreadable(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
 def test_label_ids_of_training_ids_of_any_type(dtype):
-    """NumPy 2.5 refuses to compare bytes with what does not fit into one."""
+    """NumPy 2.5 raises if bytes are compared with numbers that do not fit into a byte."""
     ids = palettes.to_label_ids(np.array([[0, 1, 255]], dtype), {7: 0, 11: 1, 0: 255})
     np.testing.assert_array_equal(ids, [[7, 11, 0]])
     assert ids.dtype == np.uint8

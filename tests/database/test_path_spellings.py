@@ -1,4 +1,4 @@
-"""Paths as people write them where no shell reads them."""
+"""Tests paths with shell syntax in places where no shell expands it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The input pipeline: order, resuming, placement and faults."""
+"""Tests the input pipeline: order, resuming, placement and faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABEL_MAP = {**{index: index for index in range(20)}, 255: 255}
 
 
 def write_samples(folder: Path, count: int) -> list[Sample]:
-    """Noise images; every label is the sample's own index throughout."""
+    """Writes noise images; every pixel of a label is the index of its sample."""
     rng = np.random.default_rng(0)
     samples = []
     for index in range(count):
@@ -36,7 +36,7 @@ def write_samples(folder: Path, count: int) -> list[Sample]:
 
 
 def run_batches(samples, steps, *, towers=1, **options):
-    """Images [steps, towers, batch, h, w, 3], labels, and sample indices [steps, towers * batch]."""
+    """Returns images [steps, towers, batch, h, w, 3], labels, and sample indices [steps, towers * batch]."""
     settings = {"batch_size": 2, "augmentation": AS_IT_IS, "image_mean": NO_MEAN, **options}
     with tf.Graph().as_default(), tf.Session() as session:
         batches = training_batches(samples, tower_devices=["/cpu:0"] * towers, **settings)
@@ -48,7 +48,7 @@ def run_batches(samples, steps, *, towers=1, **options):
 
 
 def orders(num_samples, epochs, seed=0):
-    """int [epochs, num_samples]"""
+    """Returns the sample indices of some epochs, int [epochs, num_samples]."""
     with tf.Graph().as_default(), tf.Session() as session:
         counters = tf.concat([tf.range(num_samples, dtype=tf.int64) + epoch * num_samples for epoch in epochs], 0)
         indices = tf.map_fn(lambda counter: sample_index(counter, num_samples, seed), counters)
@@ -63,7 +63,7 @@ def test_every_epoch_is_a_permutation(num_samples, seed):
 
 
 def test_epochs_differ_in_order():
-    # Epochs and seeds apart by powers of two, which a cipher with short words could take for the same.
+    # Epochs and seeds that differ by powers of two, which a cipher with short words could map to the same key.
     epochs = [0, 1, 2, 3, 4, 8, 16, 256, 257, 512, 65536]
     assert len({tuple(order) for order in orders(40, epochs)}) == len(epochs)
 
@@ -90,7 +90,7 @@ def test_an_epoch_of_batches_visits_every_sample_once(tmp_path):
         assert sorted(epoch) == list(range(12))
     assert len({tuple(epoch) for epoch in indices.reshape(4, 12)}) == 4
     np.testing.assert_array_equal(indices.ravel(), orders(12, range(4)).ravel())
-    # What a batch says about its samples is what it holds.
+    # The sample indices of a batch match its content.
     np.testing.assert_array_equal(labels[..., 0, 0].reshape(indices.shape), indices)
 
 
@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_batches_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("max_rotation", [0.0, 10.0])
 def test_batches_are_crops_of_whole_images(tmp_path, max_rotation):
-    """Though of an image no more is decoded than its crop shows."""
+    """This holds although only the part of an image that its crop shows is decoded."""
     samples = write_samples(tmp_path, 4)
     augmentation = replace(EVERYTHING, max_rotation=max_rotation)
     images, labels, indices = run_batches(samples, 6, augmentation=augmentation, seed=3)
@@ -250,7 +250,7 @@ def test_a_fault_in_the_middle_is_kept_and_stops_the_session(tmp_path, damage, k
         )
         assert batches.loader.faults == []
         session.run(batches.initializer)
-        # The batches before the damaged sample, which comes sixth, still arrive.
+        # The batches before the damaged sample, which is the sixth, still arrive.
         for step in range(2):
             np.testing.assert_array_equal(session.run(batches.sample_indices), order[2 * step : 2 * step + 2])
         with pytest.raises(tf.errors.OpError):
@@ -260,7 +260,7 @@ def test_a_fault_in_the_middle_is_kept_and_stops_the_session(tmp_path, damage, k
 
 
 def test_batches_without_what_cannot_be_read(tmp_path):
-    """The batches of the whole data, but for the damaged sample, which the one after it in the list stands in for."""
+    """The batches equal those of the intact data, with the damaged sample replaced by the next one in the list."""
     samples = write_samples(tmp_path, 6)
     whole = run_batches(samples, 6, seed=2)
     Path(samples[3].image).write_bytes(b"no image")

@@ -1,4 +1,4 @@
-"""The index of records: what it says, what it is held against, and how faults are told."""
+"""Tests the index of records: its content, the checks against it, and its errors."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ DATASET = dataclasses.replace(custom_dataset(20), label_map=LABEL_MAP)
 
 @pytest.fixture
 def samples(tmp_path) -> list[Sample]:
-    """Five samples in files."""
+    """Writes five samples as files."""
     return write_samples(tmp_path / "images", 5)
 
 
 @pytest.fixture
 def index(samples, tmp_path) -> RecordIndex:
-    """Their index, with two shards; written into the folder `tfrecord`."""
+    """Writes their index, with two shards, into the folder `tfrecord`."""
     index = index_of([samples[:2], samples[2:]], tmp_path, tmp_path / "tfrecord")
     index.write(str(tmp_path / "tfrecord"))
     return index
 
 
 def change(folder: Path, **values) -> Path:
-    """Changes what stands in the index, and its checksum; returns its path."""
+    """Changes values in the index, and its checksum; returns its path."""
     path = folder / "train.index.json"
     write_values(path, {**json.loads(path.read_text()), **values})
     return path
@@ -95,7 +95,7 @@ def test_sizes_are_known_without_reading_records(index, tmp_path):
 
 
 def test_records_alone_in_another_place(index, tmp_path):
-    """The paths of the samples move along; no file is there any more."""
+    """The samples' paths change accordingly, and their files no longer exist."""
     moved = tmp_path / "moved"
     os.rename(tmp_path / "tfrecord", moved)
     os.rename(tmp_path / "images", tmp_path / "gone")

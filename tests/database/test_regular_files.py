@@ -1,4 +1,4 @@
-"""Pipes, devices and folders in the place of files are refused, and nothing waits for them."""
+"""Tests that pipes, devices and folders in place of files are rejected without waiting."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ WORDS = "a pipe or a device, expected a file"
 
 @pytest.fixture
 def pipe(tmp_path) -> str:
-    """A named pipe that nobody writes to."""
-    path = str(tmp_path / "config.json")  # as the records beside checkpoints are called
+    """Creates a named pipe that nobody writes to."""
+    path = str(tmp_path / "config.json")  # the file name of a run's record, beside its checkpoints
     os.mkfifo(path)
     return path
 

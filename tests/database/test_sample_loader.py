@@ -1,4 +1,4 @@
-"""Unreadable samples: skipped, counted, replaced by the next, up to a limit."""
+"""Tests unreadable samples: skipped, counted and replaced by the next one, up to a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL_MAP = {index: index for index in range(10)}
 
 
 def write_samples(folder: Path, count: int = 5) -> list[Sample]:
-    """Images of 2x3 pixels whose values, and labels, are the sample's own index."""
+    """Writes images of 2x3 pixels whose values, and labels, are the index of the sample."""
     samples = []
     for index in range(count):
         image, label = folder / f"{index}.png", folder / f"{index}_label.png"
@@ -28,7 +28,7 @@ def write_samples(folder: Path, count: int = 5) -> list[Sample]:
 
 
 def loaded(loader: SampleLoader, place: int) -> int:
-    """The place of the sample that is loaded, which its pixels must bear out."""
+    """Returns the position of the sample that is loaded, and checks it against the pixels."""
     image, label, found = loader.load(place)
     assert image.max() == image.min() == label.max() == found
     return found

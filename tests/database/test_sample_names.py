@@ -1,4 +1,4 @@
-"""As many names as samples, whatever the files are called."""
+"""Tests that there are as many names as samples, whatever the files are called."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def entries_of(*paths: str) -> list[Entry]:
 
 
 def names_of_before(entries: list[Entry]) -> list[str]:
-    """The rule by which samples were named before: not always different, and to be kept where they are."""
+    """Names samples by the previous rule: not always unique, but kept where the names are unique."""
     stems = Counter(os.path.basename(entry.key) for entry in entries)
     whole = Counter(entry.key for entry in entries)
     names = []
@@ -69,7 +69,7 @@ def test_names_do_not_depend_on_the_order(paths, random):
 
 
 def test_files_of_one_path_in_two_folders():
-    """Lists may name /a.png of the system's root and a.png of the dataset."""
+    """A list may contain both /a.png in the root folder and a.png in the dataset."""
     names = sample_names([Entry("a", "/a.png", None), Entry("a", "/data/a.png", None)])
     assert len(set(names)) == 2
 

@@ -1,4 +1,4 @@
-"""The generated street scenes and the dataset written from them."""
+"""Tests the generated street scenes and the dataset written from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from database.datasets import UNKNOWN_LABEL, find_samples, get_dataset, label_lo
 from database.errors import ImageError
 from database.images import image_size, read_image, read_label, write_image
 
-# labelIds of Cityscapes: road, sidewalk, building, pole, traffic sign, vegetation, terrain, sky, person, car.
+# Cityscapes labelIds: road, sidewalk, building, pole, traffic sign, vegetation, terrain, sky, person, car.
 CLASSES = (7, 8, 11, 17, 20, 21, 22, 23, 24, 26)
 EGO_VEHICLE = 1
 

@@ -1,4 +1,4 @@
-"""One reader for the text files that users write: encodings, line ends, comments; and all that read through it."""
+"""Tests the reader of text files that users write: encodings, line ends and comments, in every kind of file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools.flags.config_file import config_arguments
 from tools.sbd import read_names
 from tools.training.class_weights import read_class_weights
 
-# What Notepad, Excel, PowerShell and Linux write.
+# As written by Notepad, Excel, PowerShell and Linux.
 ENCODINGS = {
     "utf-8": lambda text: text.encode(),
     "utf-8 with mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
@@ -25,7 +25,7 @@ ENCODINGS = {
 }
 LINE_ENDS = {"unix": "\n", "windows": "\r\n", "old mac": "\r"}
 
-# Every kind of file: its name, its text, a reader, and what is to be read.
+# Every kind of file: its name, its text, a reader, and the expected result.
 FILES = {
     "label map": (
         "ids.txt",
@@ -136,6 +136,6 @@ def test_lines_end_at_line_ends_alone_and_comments_begin_them():
 
 def test_the_place_in_utf_16(tmp_path):
     path = tmp_path / "text"
-    path.write_bytes(b"\xff\xfe" + "ab\r\nc".encode("utf-16-le") + b"\x00\xd8")  # half of a pair
+    path.write_bytes(b"\xff\xfe" + "ab\r\nc".encode("utf-16-le") + b"\x00\xd8")  # half of a surrogate pair
     with pytest.raises(TextFileError, match="text, line 2, byte 13: 0x00 is no UTF-16"):
         read_text(str(path))

@@ -1,4 +1,4 @@
-"""Records of samples: what is in them, where they are, and what comes out of them."""
+"""Tests records of samples: their content, their places, and reading them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.database.record_files import LABEL_MAP, flip_a_bit, in_a_shard, index
 
 
 def parsed(path: Path) -> list[dict]:
-    """The records of a file, as TensorFlow reads them."""
+    """Returns the records of a file as TensorFlow reads them."""
     with tf.Graph().as_default(), tf.Session() as session:
         dataset = tf.data.TFRecordDataset(str(path)).map(lambda record: tf.io.parse_single_example(record, FEATURES))
         record = tf.data.make_one_shot_iterator(dataset).get_next()
@@ -61,7 +61,7 @@ def test_tensorflow_decodes_what_is_in_them(tmp_path):
 
 
 def test_places_are_those_of_the_frames(tmp_path):
-    """The format: length, its CRC, record, its CRC. https://www.tensorflow.org/tutorials/load_data/tfrecord"""
+    """The format is: length, its CRC, record, its CRC. https://www.tensorflow.org/tutorials/load_data/tfrecord"""
     samples = in_a_shard(write_samples(tmp_path, 4), tmp_path)
     content, position = Path(samples[0].shard).read_bytes(), 0
     for number, sample in enumerate(samples):
@@ -258,7 +258,7 @@ def test_a_pipe_in_the_place_of_a_shard(tmp_path):
 def test_a_damaged_shard_is_not_kept(tmp_path):
     samples = write_samples(tmp_path, 3)
     stored = in_a_shard(samples, tmp_path)
-    flip_a_bit(stored[1].shard, stored[1].place.end - 2)  # within the record's own CRC
+    flip_a_bit(stored[1].shard, stored[1].place.end - 2)  # within the CRC after the record
     with pytest.raises(TFRecordError, match="train-00000-of-00001.tfrecord: record 1 is damaged: remove this file"):
         compare_shard(stored[1].shard, [record_of(sample, str(tmp_path)) for sample in samples])
 

@@ -1,4 +1,4 @@
-"""Batches from records, which are those from files."""
+"""Tests that batches from records equal batches from files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERYTHING = Augmentation((5, 7), (0.5, 2.0), 10.0, mirror=True, jitter_colors=T
 
 
 def batches(samples, steps, first_sample=0):
-    """Images, labels and indices of some steps over two towers, as bytes can be compared."""
+    """Returns images, labels and indices of some steps over two towers, as bytes for comparison."""
     with tf.Graph().as_default(), tf.Session() as session:
         built = training_batches(
             samples, batch_size=2, tower_devices=["/cpu:0"] * 2, augmentation=EVERYTHING, image_mean=(1.0, 2.0, 3.0),
@@ -31,7 +31,7 @@ def batches(samples, steps, first_sample=0):
 
 
 def test_batches_are_those_of_files_bit_for_bit(tmp_path):
-    """Four epochs of six samples in three shards with the whole augmentation; and again from the fourth step on."""
+    """Four epochs of six samples in three shards with the whole augmentation, and again from the fourth step on."""
     samples = write_samples(tmp_path / "data", 6)
     index = index_of([samples[:1], samples[1:4], samples[4:]], tmp_path, tmp_path / "records")
     stored = index.samples(str(tmp_path / "records"), str(tmp_path))

@@ -1,4 +1,4 @@
-"""Which part of a source a crop is made from, and that no more is needed."""
+"""Tests which part of a source a crop is made from, and that no more is needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.database.pictures import (
 
 @ROTATIONS
 def test_the_part_shown_is_all_that_a_crop_reads(max_rotation):
-    """Whatever stands in the rest of the source, the crop is the same; and the rest is most of it."""
+    """The content of the rest of the source does not change the crop; and the rest is most of the source."""
     size = (90, 120)
     augmentation = replace(EVERYTHING, crop_size=(20, 30), scale_range=(1.0, 2.0), max_rotation=max_rotation)
     image, label = random_image(size), block_label(size)
@@ -68,7 +68,7 @@ def test_a_crop_is_said_to_show_the_source_alone_only_where_it_does(max_rotation
 @ROTATIONS
 @pytest.mark.parametrize("crop_size", [(20, 25), (60, 30), (120, 90)])
 def test_the_first_rows_of_a_source_are_enough(max_rotation, crop_size):
-    """Crops to the bit as from the whole source."""
+    """Such crops equal those of the whole source bit for bit."""
     size, augmentation = (90, 120), replace(EVERYTHING, crop_size=crop_size, max_rotation=max_rotation)
     image, label = random_image(size), block_label(size)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -102,7 +102,7 @@ def test_rows_that_are_missing_where_a_crop_shows_them_are_no_black_ones():
     st.sampled_from([(0.5, 2.0), (1.0, 1.0), (0.25, 0.75), (1.0, 8.0)]),
 )
 def test_rows_shown_are_those_of_the_crop_and_few_more(height, crop, scale, row, scale_range):
-    """The last row that the crop shows, by the reference's map, is among them."""
+    """They include the last row that the crop shows, by the reference's map."""
     augmentation = Augmentation((crop, 1), scale_range)
     draws = draws_for(scale=scale, row=row)
     rows = rows_shown(draws, height, augmentation)
