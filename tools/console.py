@@ -1,4 +1,4 @@
-"""What all programs share: logging, and turning a user's fault into one line and exit code 2."""
+"""Sets up logging for all programs, and reports user errors in one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.errors import UserError
 from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
 from tools.runtime.stop_requests import StoppedError
 
-# Any other exception is a bug, whose traceback is wanted.
+# Any other exception is a bug and should show its traceback.
 USER_FAULTS = (DataError, ModelError, UserError)
 
 EXIT_USER_FAULT = 2
@@ -24,10 +24,10 @@ EXIT_INTERRUPTED = 130
 
 
 def set_up_logging() -> None:
-    """Log lines of this project on standard error; TensorFlow's own from errors upwards.
+    """Sets up log lines on standard error: this project's, and TensorFlow's errors.
 
-    From here on, a standard output or error that is closed, full or short of characters raises nothing; see
-    `tools.runtime.standard_streams`.
+    Afterwards, a standard output or error that is closed or full, or that cannot encode a character, raises no error;
+    see `tools.runtime.standard_streams`.
     """
     guard_standard_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,16 +37,16 @@ def set_up_logging() -> None:
 
 
 def set_quiet(quiet: bool) -> None:
-    """Logs only warnings and errors, and shows no progress, if `quiet`; results are printed in any case."""
+    """Suppresses information and progress if `quiet`; warnings, errors and results are still printed."""
     if quiet:
         logging.getLogger().setLevel(logging.WARNING)
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without the information its C++ side logs at that.
+    """Imports TensorFlow and finds its devices, without the information that its C++ code prints.
 
-    Warnings and errors are passed on, but for the one about CUDA on a machine that has no such device. oneDNN's
-    kernels are on, on processors without AVX-512 too, where TensorFlow leaves them off and trains slower.
+    Warnings and errors are printed, except the one about CUDA on a machine without an NVIDIA device. oneDNN's kernels
+    are enabled also on processors without AVX-512, where TensorFlow disables them and trains more slowly.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.stderr.flush()
@@ -64,7 +64,7 @@ def import_tensorflow() -> None:
             sys.stderr.writelines(line for line in captured if not _is_noise(line))
 
 
-# Printed by builds of TensorFlow whose parts register the same thing twice; the second one is ignored.
+# Printed by builds of TensorFlow whose parts register the same thing twice; the second registration is ignored.
 _REGISTERED_TWICE = ("Unable to register cu", "computation placer already registered")
 
 
@@ -87,11 +87,11 @@ def run_script(
         arguments: without the program's name.
 
     Returns:
-        The exit code: 0, 2 after one line that names a user's fault, 75 after one that says how a run goes on that was
-        asked to stop, or 130 after Ctrl-C. In place of 0, it is 2 where the output met a full device.
+        The exit code: 0; 2 after a line about a user error; 75 after a line on how to resume a run that was asked to
+        stop; 130 after Ctrl-C. 0 becomes 2 if output was lost on a full device.
 
     Raises:
-        SystemExit: `main` did, with the exit code found in the same way.
+        SystemExit: `main` raised it; its exit code is adapted in the same way.
     """
     try:
         code = _exit_code(main, arguments)
@@ -104,7 +104,7 @@ def run_script(
 
 def _exit_code(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> int:
     try:
-        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as the scripts set it for their imports
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # the scripts set it during their imports
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main(arguments)
     except KeyboardInterrupt as error:

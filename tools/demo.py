@@ -1,4 +1,4 @@
-"""The whole way on generated data, in minutes on two CPU cores: write a dataset, train, validate, predict, draw.
+"""Demonstrates all steps on generated data, in minutes on two CPU cores: dataset, training, validation, prediction.
 
 python -m tools.demo
 """
@@ -57,12 +57,12 @@ _TRAIN_FLAGS = {
 
 
 def _run_script(name: str, flags: dict[str, object]) -> None:
-    """Runs a script as a user would, in a process of its own; ends with its exit code if it fails."""
+    """Runs a script in a new process; exits with its exit code if it fails."""
     command = [sys.executable, str(ROOT / name)]
     command += [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]
     shown = " ".join(["python", name, *command[2:]])
     logger.info("\n$ %s", shown)
-    # Its output is passed on here: a full device that takes no more of it is no failure of the script.
+    # The output is forwarded here, so that a full device does not make the script fail.
     lines_of_errors = None if shows_bars() else subprocess.PIPE
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines_of_errors) as process:
         passing = threading.Thread(target=_pass_on, args=(process.stderr, sys.stderr))
@@ -81,7 +81,7 @@ def _pass_on(lines: IO[bytes] | None, stream: TextIO) -> None:
 
 
 def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
-    """Image, truth and prediction beside each other over a legend, uint8 [H, W, 3]."""
+    """Draws image, truth and prediction side by side over a legend, uint8 [H, W, 3]."""
     dataset = get_dataset("Toy")
     truth = load_label(sample)
     predicted = to_train_ids(read_label(prediction_path), dataset.label_map, prediction_path)
@@ -97,14 +97,14 @@ def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the demo; takes no flags but --help."""
+    """Runs the demo; its only flag is --help."""
     OneLineParser(prog="python -m tools.demo", description=_DESCRIPTION, allow_abbrev=False).parse_args(list(arguments))
     data_dir, log_dir = os.path.join(FOLDER, "toy"), os.path.join(FOLDER, "log")
     output_dir = os.path.join(FOLDER, "predictions")
     logger.info("writing generated street scenes to %s", data_dir)
     write_dataset(data_dir)
     _run_script("train.py", {**_TRAIN_FLAGS, "data_dir": data_dir, "log_dir": log_dir})
-    shutil.rmtree(output_dir, ignore_errors=True)  # of an earlier demo: predict.py refuses to mix results
+    shutil.rmtree(output_dir, ignore_errors=True)  # of an earlier demo: predict.py does not mix results
     _run_script("predict.py", {"log_dir": log_dir, "output_dir": output_dir, "coloring": 1})
 
     sample = find_samples(get_dataset("Toy"), data_dir, ["val"])[_SHOWN_IMAGE]

@@ -1,11 +1,11 @@
-"""PASCAL VOC 2012 with the labels of the Semantic Boundaries Dataset (SBD), as `--database SBD` reads it.
+"""Combines PASCAL VOC 2012 with the labels of the Semantic Boundaries Dataset (SBD), for `--database SBD`.
 
 python -m tools.sbd --sbd benchmark_RELEASE/dataset --voc VOCdevkit/VOC2012 --out ./database/SBD_all
 
-On the whole data train_aug.txt names the 10582 images that others train on. SBD's train.txt (8498) and val.txt (2857)
-are 11355 images; with those of VOC's train.txt (1464), of which SBD lacks 330, that is 11685; without those of VOC's
-val.txt (1449), of which SBD has 1103, it is 10582. Where both have labels of an image, VOC's are taken, which are
-finer: so do others, such as https://github.com/martinkersner/train-DeepLab and mmsegmentation.
+With the complete datasets, train_aug.txt lists the 10582 images that other projects also train on: SBD's train.txt
+(8498) and val.txt (2857) have 11355 images; with those of VOC's train.txt (1464), of which SBD lacks 330, there are
+11685; without those of VOC's val.txt (1449), of which SBD has 1103, there are 10582. If both label an image, VOC's
+label is used, because it is finer; https://github.com/martinkersner/train-DeepLab and mmsegmentation do the same.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _VOC_LABELS = "SegmentationClass"
 _IDS = (*range(len(VOC_CLASSES)), 255)
 _PALETTE = voc_palette(256)
 
-# What loadmat raises on damaged files and on those of another kind. It knows numbers, text, cells and structs, and runs
-# nothing that stands in a file.
+# Errors of loadmat on damaged files and files of another kind. It decodes numbers, text, cells and structs, and does
+# not execute code from a file.
 _READ_ERRORS = (
     ArithmeticError, LookupError, MatReadError, MemoryError, NameError, NotImplementedError, OSError, TypeError,
     ValueError, zlib.error,
@@ -61,7 +61,7 @@ class Splits:
 
     Attributes:
       train, val: VOC's, in the order of its lists.
-      train_aug: sorted; those of SBD and of VOC's train that are not among VOC's val.
+      train_aug: sorted; images of SBD and of VOC's train that are not in VOC's val.
     """
 
     train: tuple[str, ...]
@@ -70,20 +70,20 @@ class Splits:
 
     @property
     def of_voc(self) -> tuple[str, ...]:
-        """Those with labels by VOC."""
+        """Images with labels from VOC."""
         return self.train + self.val
 
     @property
     def of_sbd_alone(self) -> tuple[str, ...]:
-        """Those of train_aug without labels by VOC."""
+        """Images of train_aug without labels from VOC."""
         return tuple(sorted(set(self.train_aug) - set(self.train)))
 
 
 def read_names(path: str) -> tuple[str, ...]:
-    """The names in a list file, one a line.
+    """Reads the names in a list file, one per line.
 
     Raises:
-      DatasetError: the file cannot be read, or a line is no name of a file.
+      DatasetError: the file cannot be read, or a line is not a file name.
     """
     try:
         names = tuple(line for _, line in text_lines(read_text(path)))
@@ -98,7 +98,7 @@ def read_names(path: str) -> tuple[str, ...]:
 
 
 def read_splits(sbd: str, voc: str) -> Splits:
-    """The splits of the two datasets in their folders, put together.
+    """Reads and combines the splits of the two datasets in their folders.
 
     Raises:
       DatasetError: a list is missing or malformed.
@@ -111,13 +111,13 @@ def read_splits(sbd: str, voc: str) -> Splits:
 
 
 def read_segmentation(path: str) -> np.ndarray:
-    """The label in one of SBD's files cls/*.mat: Segmentation of the struct GTcls.
+    """Reads the label in one of SBD's files cls/*.mat: Segmentation of the struct GTcls.
 
     Returns:
       uint8 [height, width]: 0 to 20, or 255 for ignored pixels.
 
     Raises:
-      DatasetError: the file is damaged or of another kind, or an id is another.
+      DatasetError: the file is damaged or of another kind, or has any other id.
     """
     try:
         ids = np.asarray(loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"])
@@ -143,7 +143,7 @@ def convert(source: str, target: str) -> None:
 
 
 def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
-    """Calls `convert` for (source, target), in processes of their own: some damaged files crash the reader.
+    """Calls `convert` for (source, target) in other processes, because some damaged files crash the reader.
 
     Raises:
       DatasetError, ImageError: see `convert`; or a process crashed.
@@ -162,10 +162,10 @@ def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
 
 
 def link_or_copy(source: str, target: str) -> str:
-    """Makes a hard link to a file where the file system can, else a copy, which appears whole or not at all.
+    """Makes a hard link to a file if the file system supports it, otherwise an atomic copy.
 
     Returns:
-      "linked", "copied", or "kept" where the target is there already.
+      "linked", "copied", or "kept" if the target exists already.
 
     Raises:
       DatasetError: the target cannot be written.
@@ -207,13 +207,13 @@ def _require_files(paths: Iterable[str]) -> None:
 
 
 def merge(sbd: str, voc: str, out: str, jobs: int) -> Splits:
-    """Writes images, labels and, last, the lists; files that are there already are kept.
+    """Writes images, labels and, last, the lists; existing images and labels are kept.
 
     Args:
       sbd: folder with img, cls, train.txt and val.txt.
       voc: folder with JPEGImages, SegmentationClass and ImageSets.
-      out: folder to write; delete it to begin anew.
-      jobs: processes that convert labels.
+      out: folder to write; delete it to start again.
+      jobs: number of processes that convert labels.
 
     Raises:
       DatasetError: a list or a file is missing or malformed, or a file cannot be written.
@@ -252,7 +252,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Puts the two datasets together."""
+    """Combines the two datasets."""
     options = _parse(arguments)
     splits = merge(options.sbd, options.voc, options.out, options.jobs)
     logger.info(

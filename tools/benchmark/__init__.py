@@ -1,1 +1,1 @@
-"""Speed and memory of this package beside other ways and other engines: `python -m tools.benchmark`."""
+"""Compares speed and memory with other implementations and engines: `python -m tools.benchmark`."""

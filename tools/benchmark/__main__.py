@@ -1,4 +1,4 @@
-"""Measures speed and memory: this package beside other ways of writing it and other engines, side by side in one run.
+"""Measures speed and memory of this package, other implementations and other engines, side by side in one run.
 
 python -m tools.benchmark --parts inference,input --json figures.json
 """
@@ -39,7 +39,7 @@ PARTS = (
 )
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
 _STEPS = ("training", "syncbn", "checkpointing")
-# The parts that a flag is for; a test reads them off what is measured.
+# The parts that use a flag; a test compares this table with the measuring code.
 _PARTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
     "network": ("inference", "training", "syncbn", "frames", "growth"),
     "deep_network": ("checkpointing", "startup"),
@@ -63,7 +63,7 @@ _PARTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
     "images": ("agreement",),
     "train_flags": ("waiting",),
 }
-# Those that measure every one of --float_types; others of its parts take the first.
+# These parts measure every one of --float_types; the other parts in its entry use the first.
 _EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
 
@@ -167,7 +167,7 @@ class BenchmarkConfig:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The parts that are asked for."""
+        """The parts to measure."""
         return ("models",) if self.models else self.parts
 
 
@@ -310,7 +310,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
 
 
 def measure(config: BenchmarkConfig) -> Iterator[Row]:
-    """The rows that the flags ask for, as they are measured."""
+    """Yields the rows of the parts to measure, as they are measured."""
     for part in config.measured:
         yield from _MEASURE[part](config)
 

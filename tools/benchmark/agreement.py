@@ -1,4 +1,4 @@
-"""How many pixels a trained network gives the same class in half precision as in float32."""
+"""Measures the share of pixels that a trained network labels equally in half precision and in float32."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _EXACT = "32"
 def measure_agreement(
     weights_ckpt: str, data_dir: str | None, *, float_types: Sequence[str], images: int
 ) -> Iterator[Row]:
-    """The share of equal pixels over the validation split, single scale with mirror.
+    """Yields the share of equal pixels over the validation split, at a single scale with mirror.
 
     Args:
-        weights_ckpt: snapshot, or a folder of them, with its record.
-        data_dir: of the dataset; None for where the record says.
-        float_types: keys of `pspnet_mg.FLOAT_TYPES`; float32 is what they are compared with.
-        images: at most so many of the split.
+        weights_ckpt: snapshot, or a folder of snapshots, with its record.
+        data_dir: of the dataset; None for the folder in the record.
+        float_types: keys of `pspnet_mg.FLOAT_TYPES`, which are compared with float32.
+        images: maximum number of images.
 
     Raises:
-        CheckpointError, DatasetError, ImageError, RecordError: as `predict.py`.
+        CheckpointError, DatasetError, ImageError, RecordError: as in `predict.py`.
     """
     avoid_faulty_amx()
     config = PredictConfig(weights_ckpt=weights_ckpt, data_dir=data_dir)

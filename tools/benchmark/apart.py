@@ -1,4 +1,4 @@
-"""Measurements in a fresh process, whose memory and start are its own."""
+"""Runs measurements in a fresh process, so that memory and start-up are not shared."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Result = TypeVar("Result")
 
 
 def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls a function in a Python process started for it alone.
+    """Calls a function in a new Python process.
 
     Args:
-        function: of a module, so that the other process can import it.
-        *arguments: for it; pickled on the way.
+        function: of a module, so that the process can import it.
+        *arguments: of the function; pickled.
 
     Raises:
         ProcessEndedError: the process died.

@@ -1,4 +1,4 @@
-"""Other engines that run the network, where they are installed: `pip install '.[bench]'`."""
+"""Other engines that run the network, if installed: `pip install '.[bench]'`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPENVINO_PRECISION = {"32": "f32", "16": "f16", "bf16": "bf16"}
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package can be imported; where it cannot, that its rows are left out is logged."""
+    """Returns whether a package can be imported; logs that its rows are skipped if not."""
     found = importlib.util.find_spec(package) is not None
     if not found:
         logger.info("%s is not installed: its rows are left out", package)
@@ -24,11 +24,11 @@ def is_installed(package: str) -> bool:
 
 
 def openvino_inference(graph: tf.Graph, float_type: str, images: np.ndarray, folder: str) -> Callable[[], object]:
-    """A call of OpenVINO with a frozen network, which gives what its last operation gives.
+    """Returns a call that runs a frozen network in OpenVINO and returns its last operation's output.
 
     Args:
-        graph: holds constants alone, one placeholder, and the probabilities as its last operation.
-        float_type: key of `pspnet_mg.FLOAT_TYPES`; OpenVINO is asked for it.
+        graph: has only constants, one placeholder, and the probabilities as its last operation.
+        float_type: key of `pspnet_mg.FLOAT_TYPES`, requested from OpenVINO.
         images: float32 [N, H, W, 3].
         folder: for the exported network.
     """

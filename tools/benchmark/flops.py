@@ -1,4 +1,4 @@
-"""How many floating-point operations of convolutions the machine does in a second."""
+"""Measures the convolution operations per second of the machine."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import tensorflow.compat.v1 as tf
 from tools.runtime import devices as cluster
 from tools.runtime.flops import convolution_flops
 
-# Output size, kernel, channels in and out of layers of PSPNet-50 at 240x240; the fastest sets the ceiling.
+# Output size, kernel, input and output channels of layers of PSPNet-50 at 240x240; the fastest one is the ceiling.
 _CEILING_SHAPES = ((30, 3, 512, 512), (30, 3, 256, 256), (60, 3, 256, 256), (30, 1, 2048, 512), (30, 1, 1024, 256))
 _CALLS_PER_RUN = 8
 
 
 def ceiling_candidates(stack: ExitStack, dtype: tf.DType, batch_size: int) -> dict[tuple, tuple[Callable, int]]:
-    """By shape, runs of nothing but convolutions with constant weights, and the operations that each run does."""
+    """Returns by shape a run of only convolutions with constant weights, and its number of operations."""
     return {shape: _repeated_convolution(stack, dtype, batch_size, *shape) for shape in _CEILING_SHAPES}
 
 
 def highest_rate(candidates: Mapping[tuple, tuple[Callable, int]], seconds: Mapping[Any, float]) -> float:
-    """Operations per second of the fastest of `ceiling_candidates`, given the seconds of a run by shape."""
+    """Returns the operations per second of the fastest of `ceiling_candidates`, given the seconds of a run by shape."""
     return max(operations / seconds[shape] for shape, (_, operations) in candidates.items())
 
 

@@ -1,4 +1,4 @@
-"""How long whole frames take, from file to file, and how much of that the engine works."""
+"""Measures the time for whole frames from file to file, and the engine's share of it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def measure_frames(
     multi_scale: bool,
     frames: int,
 ) -> Iterator[Row]:
-    """Seconds per frame of what predict.py does, the least the convolutions need, the engine's share.
+    """Yields the seconds per frame of predict.py, the minimum for its convolutions, and the engine's share.
 
-    `windows` slides, `whole` makes one pass over the image per scale.
+    `windows` uses sliding windows, `whole` makes one pass over the image per scale.
 
     Args:
-        architecture: of the network, whose weights are random.
+        architecture: of the network; its weights are random.
         float_type: key of `pspnet_mg.FLOAT_TYPES`.
         frame_size: height and width of the frames.
         window_size: height and width of the windows.
         multi_scale: as the flag `--ms`.
-        frames: how many are timed, after one of the size of a window that is not.
+        frames: number of timed frames, after an untimed one of the size of a window.
     """
     kind = f"{SHORT_NAMES[float_type]}{'.ms' if multi_scale else ''}"
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def _random_checkpoint(architecture: Architecture, window_size: int, folder: str
 def _timed(
     predictor: Predictor, record: ModelRecord, first: Sample, samples: Sequence[Sample], folder: str
 ) -> tuple[float, float]:
-    """Seconds per frame after the first, and the share of them in which TensorFlow works."""
+    """Returns the seconds per frame, without the first, and the share of TensorFlow in them."""
     writer = PredictionWriter(os.path.join(folder, "results"), record, save_prediction=True, coloring=True)
 
     def predict(samples: Sequence[Sample]) -> None:
@@ -128,7 +128,7 @@ def _window_flops(architecture: Architecture, window_size: int) -> int:
 
 
 def _ceiling(float_type: str) -> float:
-    """Operations per second of the fastest convolution."""
+    """Returns the operations per second of the fastest convolution."""
     with ExitStack() as stack:
         candidates = flops.ceiling_candidates(stack, FLOAT_TYPES[float_type], batch_size=4)
         seconds = interleaved_medians({shape: run for shape, (run, _) in candidates.items()}, warm_up=1, repeats=3)

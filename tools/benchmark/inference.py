@@ -1,4 +1,4 @@
-"""How fast windows become probabilities: the frozen network beside other forms of it and other engines."""
+"""Measures the speed of prediction: the frozen network, other forms of it, and other engines."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tools.runtime.half_precision import avoid_faulty_amx
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """What is run.
+    """Network and images of a measurement.
 
     Attributes:
-        architecture: of the network, whose weights are random.
+        architecture: of the network; its weights are random.
         float_type: key of `pspnet_mg.FLOAT_TYPES`.
         crop_size: height and width of the images.
-        batch_size: images at a time.
+        batch_size: number of images per run.
     """
 
     architecture: Architecture
@@ -39,23 +39,23 @@ class InferencePlan:
 
     @property
     def dtype(self) -> tf.DType:
-        """Of the computation."""
+        """The type of the computation."""
         return FLOAT_TYPES[self.float_type]
 
     def images(self) -> np.ndarray:
-        """float32 [N, H, W, 3], random."""
+        """Returns random images, float32 [N, H, W, 3]."""
         shape = (self.batch_size, self.crop_size, self.crop_size, 3)
         return np.random.default_rng(0).uniform(-120, 130, shape).astype(np.float32)
 
 
 def measure_inference(plan: InferencePlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
-    """Images per second of one precision, and the share of the convolutions' ceiling that ours reaches.
+    """Yields images per second in one precision, and our share of the ceiling of convolutions.
 
     `ours` is frozen; `variables` normalizes as in training; `reference` has the reference's operations; `openvino`
-    runs the graph of `ours`; `pytorch` is eager. The last two come where they are installed.
+    runs the graph of `ours`; `pytorch` is eager. The last two are measured only if installed.
 
     Args:
-        plan: what to run.
+        plan: network and images.
         warm_up, repeats: see `timing.interleaved_medians`.
     """
     if plan.float_type != "32":
@@ -74,7 +74,7 @@ def measure_inference(plan: InferencePlan, *, warm_up: int, repeats: int) -> Ite
 
 
 def _candidates(stack: ExitStack, plan: InferencePlan) -> tuple[dict[str, Callable[[], object]], int]:
-    """What is timed, by name, and the operations of the convolutions of `ours`."""
+    """Returns the runs to time by name, and the number of convolution operations of `ours`."""
     images = plan.images()
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     _, variables, prefix = _with_variables(stack, plan, images, folder)
@@ -90,11 +90,11 @@ def _candidates(stack: ExitStack, plan: InferencePlan) -> tuple[dict[str, Callab
 
 
 def frozen_run(stack: ExitStack, plan: InferencePlan, folder: str) -> tuple[tf.Graph, tf.Graph, Callable[[], object]]:
-    """The frozen network, the one with variables that it was made from, and a run of the first.
+    """Returns the graphs of the frozen network and of the original network with variables, and a run of the frozen one.
 
     Args:
-        stack: holds the session.
-        plan: what to run.
+        stack: closes the session.
+        plan: network and images.
         folder: for the checkpoint.
     """
     images = plan.images()
@@ -107,7 +107,7 @@ def frozen_run(stack: ExitStack, plan: InferencePlan, folder: str) -> tuple[tf.G
 def _with_variables(
     stack: ExitStack, plan: InferencePlan, images: np.ndarray, folder: str
 ) -> tuple[tf.Graph, Callable[[], object], str]:
-    """The network with random variables, a run of it, and the prefix of the checkpoint they were saved to."""
+    """Returns the graph of the network with random variables, a run of it, and the prefix of their checkpoint."""
     devices = cluster.tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):
@@ -125,7 +125,7 @@ def _with_variables(
 def _frozen(
     stack: ExitStack, prefix: str, plan: InferencePlan, images: np.ndarray
 ) -> tuple[tf.Graph, Callable[[], object]]:
-    """The frozen network of a checkpoint, and a run of it."""
+    """Returns the graph of the frozen network of a checkpoint, and a run of it."""
     devices = cluster.tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):
@@ -137,7 +137,7 @@ def _frozen(
 
 
 def _reference(stack: ExitStack, plan: InferencePlan, images: np.ndarray) -> Callable[[], object]:
-    """A run of the reference's operations, in half precision through TensorFlow's graph rewriter."""
+    """Returns a run of the reference's operations; half precision uses TensorFlow's graph rewriter."""
     devices = cluster.tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):

@@ -1,4 +1,4 @@
-"""How many training crops a processor core makes from whole frames, cropping first or last."""
+"""Measures the training crops per processor core from whole frames, cropping first or last."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tools.benchmark.timing import Row, processor_seconds
 
 _FRAME = (1024, 2048)
 _SCALES = (0.5, 2.0)
-# Batches that either pipeline prepares in the background.
+# Number of batches that both pipelines prepare in the background.
 _MADE_AHEAD = 2
 _MEAN = (120.0, 115.0, 110.0)
 
 
 def measure_input(*, crop_size: int, repeats: int) -> list[Row]:
-    """Crops per second of processor time, from PNG files of 1024x2048.
+    """Measures crops per second of processor time, from PNG files of 1024x2048.
 
-    `ours` is the pipeline of training; `reference_order` does what PSPNet-TF-Reproduce does, in its order: the whole
-    frame is decoded, its colours are changed, it is mirrored and scaled, and the crop is taken last.
+    `ours` is the training pipeline; `reference_order` has the order of PSPNet-TF-Reproduce: the whole frame is decoded,
+    its colours are changed, it is mirrored and scaled, and then cropped.
 
     Args:
         crop_size: height and width of the crops.
-        repeats: crops made of each, after as many as are made ahead.
+        repeats: number of crops of each pipeline, after those that are prepared in the background.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def measure_input(*, crop_size: int, repeats: int) -> list[Row]:
 
 
 def write_frame(folder: str, size: tuple[int, int], number: int = 0) -> Sample:
-    """Writes a street scene of height and width `size`, a function of the number, and its label as PNG files."""
+    """Writes a street scene of height and width `size`, generated from `number`, and its label as PNG files."""
     image, label = render_scene(np.random.default_rng(number), *size)
     name = f"frame{number}"
     image_path, label_path = (os.path.join(folder, f"{name}-{kind}.png") for kind in ("image", "label"))

@@ -1,4 +1,4 @@
-"""The networks beside each other: parameters, operations, memory and speed."""
+"""Compares networks: parameters, operations, memory and speed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _MILLION, _BILLION = 1e6, 1e9
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """What there is to say of a network.
+    """The measurements of a network.
 
     Attributes:
-        parameters: trained values, without those of the auxiliary head.
-        flops: multiplications and additions of the convolutions, of one image, in prediction.
-        inference_seconds, training_seconds: of a batch, frozen, and of a step with the auxiliary head.
-        training_bytes: memory that a step needs beside what is there between steps.
+        parameters: number of trained values, without the auxiliary head.
+        flops: multiplications and additions of the convolutions for one image in prediction.
+        inference_seconds, training_seconds: of a batch in the frozen network, and of a step with the auxiliary head.
+        training_bytes: peak memory of a step above the memory between steps.
     """
 
     parameters: int
@@ -49,14 +49,14 @@ def measure_models(
     warm_up: int,
     repeats: int,
 ) -> Iterator[Row]:
-    """Rows of every encoder with every decoder, in float32 on one tower, each in a process of its own.
+    """Yields rows for every encoder with every decoder, in float32 on one tower, each measured in a new process.
 
     Args:
         networks: keys of `resnet.NETWORKS`.
         decoders: keys of `pspnet_mg.DECODERS`.
         num_classes: of each network.
         crop_size: height and width of the images.
-        batch_size: images at a time.
+        batch_size: number of images per run and step.
         warm_up, repeats: see `timing.interleaved_medians`.
     """
     for network in networks:
@@ -74,7 +74,7 @@ def measure_models(
 def model_figures(
     architecture: Architecture, crop_size: int, batch_size: int, warm_up: int, repeats: int
 ) -> ModelFigures:
-    """Builds the network for prediction and for training, and measures both; arguments as `measure_models`."""
+    """Builds and measures the network for prediction and for training; the arguments are those of `measure_models`."""
     plan = InferencePlan(architecture, "32", crop_size, batch_size)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

@@ -1,8 +1,8 @@
-"""PSPNet as it is plainly written in TensorFlow, to compare with.
+"""PSPNet in plain TensorFlow, for comparison.
 
-`bare` uses TensorFlow's fused batch normalization and its own dilation, which know one device only. `reference` uses
-the operations of PSPNet-TF-Reproduce: moments as means of values and of squares over all towers, batch normalization
-from elementary operations, dilation by sorting pixels into batches; gradients are left to automatic differentiation.
+`bare` uses TensorFlow's fused batch normalization and dilated convolution, which work on one device only. `reference`
+uses the operations of PSPNet-TF-Reproduce: moments as means of values and of squares over all towers, batch
+normalization from elementary operations, dilation by sorting pixels into batches, and automatic differentiation.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def _dilated_through_batches(x: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.T
 
 @dataclass(frozen=True)
 class Style:
-    """How layers are written.
+    """The implementation of layers.
 
     Attributes:
-        batch_norm: maps a tower list, scale, offset, running averages and whether it is training to the normalized
-            tower list and, in training, the moments.
-        dilated: maps one tower, a 3x3 kernel and a rate to the convolution with holes.
+        batch_norm: takes a tower list, scale, offset, running averages and whether it is training; returns the
+            normalized tower list and, in training, the moments.
+        dilated: takes one tower, a 3x3 kernel and a rate; returns the dilated convolution.
     """
 
     batch_norm: Callable
@@ -85,7 +85,7 @@ class PlainNetwork:
     is_training: bool
 
     def logits(self, images: TowerList) -> list[TowerList]:
-        """Logits float32 [N, H, W, classes] per tower: of the head and, in training, of the auxiliary head."""
+        """Returns logits float32 [N, H, W, classes] per tower: of the head and, in training, of the auxiliary head."""
         depths = NETWORKS[self.architecture.network]
         xs = images
         for layer in STEMS[self.architecture.stem]:
@@ -173,11 +173,11 @@ class PlainNetwork:
 def plain_train_op(
     style: str, architecture: Architecture, images: TowerList, labels: TowerList, learning_rate: float
 ) -> tf.Operation:
-    """One training step: cross entropy of both heads, weight decay, momentum.
+    """Builds one training step: cross entropy of both heads, weight decay, momentum.
 
     Args:
         style: key of `STYLES`.
-        architecture: network, classes, stem and output stride are looked at.
+        architecture: only network, classes, stem and output stride are used.
         images: tower list float32 [N, H, W, 3] of known shape; one tower for `bare`.
         labels: tower list int32 [N, H, W].
         learning_rate: of the step.
@@ -196,7 +196,7 @@ def plain_train_op(
 
 
 def rewritten_to(float_type: str, num_devices: int = 1) -> tf.ConfigProto:
-    """A plain configuration with TensorFlow's own rewriting of float32 graphs to half precision."""
+    """Returns a plain configuration with TensorFlow's rewriting of float32 graphs to half precision."""
     config = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": num_devices})
     rewriting = config.graph_options.rewrite_options
     if float_type == "bf16":

@@ -1,4 +1,4 @@
-"""How long it takes from a command to the end of its first training step, stage by stage."""
+"""Measures the time from a command to the end of its first training step, by stage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STAGES = ("import", "build", "first_step", "further_step")
 
 
 def measure_startup(plan: StepPlan, *, repeats: int) -> Iterator[Row]:
-    """Seconds of each stage, the best of some fresh processes: of `ours`, and of the reference's plain operations.
+    """Yields the seconds of each stage, the minimum over fresh processes: of `ours`, and of the reference's operations.
 
-    `import` is the start of Python with TensorFlow, `build` the graph with its gradients and the values of the
-    variables, `first_step` what that step takes more than a further one. `total` is their sum.
+    `import` is the start of Python with TensorFlow, `build` the graph with its gradients and the initialization of the
+    variables, `first_step` the additional time of the first step over a further one. `total` is their sum.
     """
     for name, open_any in (("ours", open_step), ("reference", open_reference)):
         runs = [run_apart(start, open_any, plan, time.time()) for _ in range(repeats)]
@@ -32,7 +32,7 @@ def measure_startup(plan: StepPlan, *, repeats: int) -> Iterator[Row]:
 def start(
     open_any: Callable[[ExitStack, StepPlan], Callable[[], object]], plan: StepPlan, started: float
 ) -> list[float]:
-    """Seconds of every stage; in a process of its own, which was started at that time."""
+    """Returns the seconds of every stage in a new process that was started at time `started`."""
     times = [started, time.time()]
     with ExitStack() as stack:
         step = open_any(stack, plan)
@@ -44,5 +44,5 @@ def start(
 
 
 def open_reference(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
-    """`open_plain_step` in the style of the reference."""
+    """Opens a step of `open_plain_step` in the reference's style."""
     return open_plain_step(stack, "reference", plan)

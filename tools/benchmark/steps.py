@@ -1,4 +1,4 @@
-"""A training step as the other parts of the benchmark time it."""
+"""Training steps for the other parts of the benchmark."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ LEARNING_RATE = 1e-4
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a step is of.
+    """Network and batch of a step.
 
     Attributes:
-        architecture: of the network, whose weights are random.
-        options: how to train it.
-        num_towers: that share the batch.
-        batch_size: images per tower.
+        architecture: of the network; its weights are random.
+        options: of the training.
+        num_towers: number of towers that share the batch.
+        batch_size: number of images per tower.
         crop_size: height and width of the images.
     """
 
@@ -39,12 +39,12 @@ class StepPlan:
 
     @property
     def total_batch_size(self) -> int:
-        """Images of all towers."""
+        """Number of images of all towers."""
         return self.num_towers * self.batch_size
 
 
 def random_arrays(plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
-    """Images, float32 [N, H, W, 3], less the mean, and labels, int32 [N, H, W], of all towers."""
+    """Returns the images of all towers, float32 [N, H, W, 3], less the mean, and their labels, int32 [N, H, W]."""
     rng = np.random.default_rng(0)
     shape = (plan.total_batch_size, plan.crop_size, plan.crop_size)
     images = rng.uniform(-120, 130, (*shape, 3)).astype(np.float32)
@@ -52,7 +52,7 @@ def random_arrays(plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
 
 
 def random_batch(plan: StepPlan, devices: list[str]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Images and labels of every tower as constants of the graph, so that feeding them is not timed."""
+    """Returns images and labels of every tower as constants of the graph, so that feeding them is not timed."""
     images, labels = [], []
     arrays = [np.split(array, plan.num_towers) for array in random_arrays(plan)]
     for device, tower_images, tower_labels in zip(devices, *arrays, strict=True):
@@ -63,7 +63,7 @@ def random_batch(plan: StepPlan, devices: list[str]) -> tuple[list[tf.Tensor], l
 
 
 def open_step(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
-    """Builds a step and initializes its variables; every call of what is returned takes one."""
+    """Builds a step and initializes its variables; every call of the result runs one step."""
     if plan.options.float_type != "32":
         avoid_faulty_amx()
     devices = cluster.tower_devices(plan.num_towers)
@@ -80,7 +80,7 @@ def open_step(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
 
 
 def open_plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[], object]:
-    """As `open_step`, of the network in a style of `plain_network`."""
+    """Builds a step as `open_step`, of the network in a style of `plain_network`."""
     devices = cluster.tower_devices(plan.num_towers)
     with tf.Graph().as_default() as graph:
         images, labels = random_batch(plan, devices)
@@ -93,7 +93,7 @@ def open_plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[]
 
 
 def peak_bytes_of_step(plan: StepPlan) -> int:
-    """Memory that a step needs beside what is there between steps. To be called in a process of its own."""
+    """Measures the peak memory of a step above the memory between steps. Call it in a new process."""
     with ExitStack() as stack:
         step = open_step(stack, plan)
         step()

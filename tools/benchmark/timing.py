@@ -1,4 +1,4 @@
-"""Timing of candidates side by side: one process, one run, turn by turn, so that their ratios can be trusted."""
+"""Times candidates alternately in one process, so that their ratios are reliable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-# What precisions are called in rows, by key of `pspnet_mg.FLOAT_TYPES`.
+# Names of precisions in rows, by key of `pspnet_mg.FLOAT_TYPES`.
 SHORT_NAMES = {"32": "fp32", "16": "fp16", "bf16": "bf16"}
 
 Name = TypeVar("Name", bound=Hashable)
@@ -16,7 +16,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of a benchmark, e.g. `inference.fp32.ours`, 3.5, `images/s`."""
+    """One result of a benchmark, e.g. `inference.fp32.ours`, 3.5, `images/s`."""
 
     name: str
     value: float
@@ -30,15 +30,15 @@ def interleaved_medians(
     repeats: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, float]:
-    """Median seconds of one call of every candidate, by name.
+    """Returns the median seconds of one call of every candidate, by name.
 
-    The candidates take turns, so that what else the machine does meets all of them alike.
+    The candidates are called alternately, so that other load on the machine affects all of them equally.
 
     Args:
-        candidates: what to call, by name.
-        warm_up: calls of each before the clock is read, which build kernels and fill caches.
-        repeats: calls of each that count, 1 or more.
-        clock: seconds.
+        candidates: functions to time, by name.
+        warm_up: number of untimed first calls of each, which build kernels and fill caches.
+        repeats: number of timed calls of each, 1 or more.
+        clock: returns seconds.
     """
     for call in candidates.values():
         for _ in range(warm_up):
@@ -55,15 +55,15 @@ def interleaved_medians(
 def processor_seconds(
     call: Callable[[], object], *, warm_up: int, repeats: int, clock: Callable[[], float] = time.process_time
 ) -> float:
-    """Mean processor time of one call, that of the process's other threads included.
+    """Returns the mean processor time of one call, including the process's other threads.
 
-    For what works ahead in the background, where the time of a single call says nothing.
+    For calls with work in the background, where the time of a single call is meaningless.
 
     Args:
-        call: what to measure; alone, as others in the background would be counted.
-        warm_up: calls before the clock is read; what is made ahead should be used up by then.
-        repeats: calls that count, 1 or more.
-        clock: processor seconds of the process.
+        call: function to measure; nothing else may run in the background, because it would be counted.
+        warm_up: number of untimed first calls; results prepared in the background should be used up by then.
+        repeats: number of timed calls, 1 or more.
+        clock: returns processor seconds of the process.
     """
     for _ in range(warm_up):
         call()

@@ -1,4 +1,4 @@
-"""PSPNet in PyTorch, as users of it run it: eager, channels last, automatic mixed precision."""
+"""PSPNet in PyTorch in its common form: eager, channels last, automatic mixed precision."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _ResidualUnit(nn.Module):
 
 
 class TorchPSPNet(nn.Module):
-    """The network of an architecture: logits [N, classes, H, W] of the head and, in training, of the auxiliary one."""
+    """Returns logits [N, classes, H, W] of the head and, in training, of the auxiliary head."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def _channels_first(images: np.ndarray) -> torch.Tensor:
 
 
 def torch_inference(architecture: Architecture, float_type: str, images: np.ndarray) -> Callable[[], object]:
-    """A call that gives probabilities of float32 images [N, H, W, 3]."""
+    """Returns a call that computes probabilities of float32 images [N, H, W, 3]."""
     model = TorchPSPNet(architecture).eval()
     _make_channels_last(model)
     inputs, half = _channels_first(images), AUTOCAST[float_type]
@@ -111,7 +111,7 @@ def torch_inference(architecture: Architecture, float_type: str, images: np.ndar
 def torch_training(
     architecture: Architecture, float_type: str, images: np.ndarray, labels: np.ndarray, learning_rate: float
 ) -> Callable[[], object]:
-    """A call that takes one step on float32 images [N, H, W, 3] and int labels [N, H, W]."""
+    """Returns a call that runs one step on float32 images [N, H, W, 3] and int labels [N, H, W]."""
     model = TorchPSPNet(architecture).train()
     _make_channels_last(model)
     optimizer = torch.optim.SGD(model.parameters(), learning_rate, momentum=0.9, weight_decay=1e-4)

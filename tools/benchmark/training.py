@@ -1,4 +1,4 @@
-"""How long a training step takes beside other ways, and what more towers and saved memory cost."""
+"""Measures training steps: other implementations, more towers, and saved memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MEGABYTE = 1e6
 
 
 def measure_training(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
-    """Images per second on one tower: `ours`, the plain styles of `plain_network`, and `pytorch` where installed."""
+    """Yields images per second on one tower: `ours`, the styles of `plain_network`, and `pytorch` if installed."""
     kind = SHORT_NAMES[plan.options.float_type]
     with ExitStack() as stack:
         candidates = {"ours": open_step(stack, plan)}
@@ -52,14 +52,14 @@ def measure_towers(
     warm_up: int,
     repeats: int,
 ) -> Iterator[Row]:
-    """Seconds and peak memory of a step of the same images on each number of towers, and the ratios to one tower.
+    """Yields seconds and peak memory of a step of the same images by number of towers, and their ratios to one tower.
 
     Args:
-        architecture: of the network, whose weights are random.
+        architecture: of the network; its weights are random.
         float_type: key of `pspnet_mg.FLOAT_TYPES`.
-        towers: numbers of towers, 1 first; those that do not divide the batch are left out.
+        towers: numbers of towers, 1 first; those that do not divide the batch are skipped.
         crop_size: height and width of the images.
-        total_batch_size: images of a step over all towers.
+        total_batch_size: number of images per step over all towers.
         warm_up, repeats: see `timing.interleaved_medians`.
     """
     options = TrainingOptions(float_type=float_type)
@@ -86,7 +86,7 @@ def measure_towers(
 
 
 def measure_checkpointing(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
-    """What computing activations a second time costs and saves, as ratios to a step that keeps them."""
+    """Yields the cost and the saving of recomputing activations, as ratios to a step that keeps them."""
     plans = {
         "ordinary": plan,
         "saving": replace(plan, options=replace(plan.options, save_memory=True)),
@@ -111,9 +111,9 @@ class _Growth:
 def measure_growth(
     architecture: Architecture, *, towers: Sequence[int], crop_sizes: Sequence[int], repeats: int
 ) -> Iterator[Row]:
-    """Seconds and peak memory of a step, two images per tower, for numbers of towers and sizes of crops.
+    """Yields seconds and peak memory of a step with two images per tower, by number of towers and crop size.
 
-    What does not fit into memory is left out.
+    Combinations that do not fit into memory are skipped.
     """
     for crop_size in crop_sizes:
         for count in towers:

@@ -1,4 +1,4 @@
-"""What share of a training run's time its steps wait for their input."""
+"""Measures the share of a training run's time in which its steps wait for their input."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _MICROSECONDS = 1e-6
 
 
 def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator[Row]:
-    """Seconds of a step of `train.py` with these flags, and the share of them that passes until its batch is there.
+    """Yields the seconds of a step of `train.py` with the given flags, and the share of waiting for its batch.
 
-    Weights are random, whatever the flags say.
+    The weights are random, regardless of the flags.
 
     Args:
-        train_flags: as given to `train.py`, on one line.
-        warm_up: steps that are not timed.
-        repeats: steps that are.
+        train_flags: flags of `train.py`, on one line.
+        warm_up: number of untimed steps.
+        repeats: number of timed steps.
 
     Raises:
-        FlagError, DatasetError: as `train.py`.
+        FlagError, DatasetError: as in `train.py`.
     """
     config = parse_flags(TrainConfig, shlex.split(train_flags), "Flags of train.py.")
     if config.float_type != "32":
@@ -65,12 +65,12 @@ def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator
 
 
 def seconds_and_waited(step: Callable[[], tf.RunMetadata], *, warm_up: int, repeats: int) -> tuple[float, float]:
-    """Seconds that calls of a step take, and of these, until their batch was there.
+    """Returns the total seconds of the timed steps, and the seconds in which they waited for their batch.
 
     Args:
-        step: takes one, and gives its trace.
-        warm_up: calls that are not timed.
-        repeats: calls that are.
+        step: runs one step and returns its trace.
+        warm_up: number of untimed calls.
+        repeats: number of timed calls.
     """
     for _ in range(warm_up):
         step()

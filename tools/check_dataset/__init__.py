@@ -1,1 +1,1 @@
-"""Checks a whole dataset: faults, statistics, a page of thumbnails."""
+"""Checks a whole dataset: faults, statistics, and a page of thumbnails."""

@@ -1,4 +1,4 @@
-"""Looks at a dataset before it is trained on: faults, sizes, colours, pixels of classes, and a page of thumbnails.
+"""Checks a dataset before training: faults, sizes, colours, class frequencies, and a page of thumbnails.
 
 python -m tools.check_dataset --database CamVid --data_dir <camvid>
 """
@@ -53,15 +53,15 @@ logger = logging.getLogger(__name__)
 EXIT_FAULTS = 1
 
 _READ_AT_A_TIME = 4
-_COLUMNS = (3, 6)  # of the page of thumbnails: fewest, most
-# Images of these are to be in no other split.
+_COLUMNS = (3, 6)  # of the page of thumbnails: minimum, maximum
+# Their images must not occur in any other split.
 _HELD_OUT = ("val", "test")
 _IGNORED = (0, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig(SplitFlags):
-    """Flags of the look at a dataset."""
+    """Flags of the check."""
 
     subsets_for_training: tuple[str, ...] = flag(
         ("train",), "splits that are trained on together", split_names, group="data", metavar="SPLIT,..."
@@ -107,7 +107,7 @@ class CheckConfig(SplitFlags):
 
     @property
     def needed_splits(self) -> frozenset[str]:
-        """Those without which training with these flags is refused, and those that a flag names a list of."""
+        """Splits that training with these flags needs, and splits whose list is given."""
         named = {split for split in ("train", "val", "test") if getattr(self, f"{split}_list") is not None}
         return frozenset({*self.subsets_for_training, *(("val",) if is_scored(self) else ()), *named})
 
@@ -115,15 +115,16 @@ class CheckConfig(SplitFlags):
 def find_splits(
     dataset: Dataset, data_dir: str, needed: Collection[str] = ()
 ) -> tuple[dict[str, list[Sample]], dict[str, str], list[Fault]]:
-    """The samples of each split that is there, why others are not, and what is wrong with their files' names.
+    """Finds the samples of each split, the reasons why other splits are absent, and faults of the file names.
 
     Args:
-        dataset: the record.
+        dataset: the dataset record.
         data_dir: its folder.
         needed: splits whose absence is a fault.
 
     Raises:
-        DatasetError: there is no such folder, or nothing of the dataset in it; the dataset has no such needed split.
+        DatasetError: the folder does not exist, or has nothing of the dataset; the dataset does not define a needed
+            split.
     """
     for split in needed:
         require_split(dataset, split)
@@ -148,7 +149,7 @@ def find_splits(
 
 
 def overlap_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collection[str] = ()) -> list[Fault]:
-    """Images of a held-out split that are in another split too; one that is trained on knowingly is not held out."""
+    """Finds images of a held-out split that also occur in another split; a split of the training is not held out."""
     return [
         Fault(split, f"{image}: this image is in {other} too")
         for split, other in _held_out_pairs(splits, trained_on)
@@ -176,7 +177,7 @@ def _held_out_pairs(splits: Collection[str], trained_on: Collection[str]) -> lis
 
 
 def split_faults(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
-    """The faults of single samples, in their order; the first unknown id comes with what the ids look like."""
+    """Returns the faults of single samples, in order; the first unknown id has a note on what the ids look like."""
     plain = [str(unknown_id(*found)) for found in statistics.tally.unknown]
     advised = dict(zip(plain, unknown_id_faults(statistics.tally, dataset), strict=True))
     return [advised.get(line, line) for line in statistics.faults]
@@ -189,16 +190,16 @@ def label_faults(
     looked_at: Mapping[str, Sequence[Sample]],
     statistics: Mapping[str, SplitStatistics],
 ) -> list[Fault]:
-    """What training refuses in the labels as a whole: nothing but ignored pixels, classes that occur nowhere.
+    """Finds the faults for which training rejects the labels as a whole: only ignored pixels, and missing classes.
 
-    Where the sample that was looked at shows too few classes, other labels are read until they have been seen.
+    If the checked sample lacks classes, more labels are read until they occur.
 
     Args:
         config: flags.
-        dataset: that they describe.
+        dataset: described by the flags.
         splits: all samples, by split.
-        looked_at: those of them that were looked at.
-        statistics: of these.
+        looked_at: the checked samples.
+        statistics: of the checked samples.
     """
     together = config.subsets_for_training
     roles: list[tuple[str, ...]] = [(split,) for split in splits if split != "test" and split not in together]
@@ -213,7 +214,7 @@ def label_faults(
 
 
 def _tell_index_colors(statistics: Iterable[SplitStatistics]) -> None:
-    """Warns of palette images that give an index different colours."""
+    """Logs a warning about palette images with different colours for an index."""
     colors = IndexColors()
     for found in statistics:
         colors.merge(found.tally.index_colors)
@@ -229,7 +230,7 @@ def _faults_of_role(
     looked_at: Mapping[str, Sequence[Sample]],
     statistics: Mapping[str, SplitStatistics],
 ) -> list[str]:
-    """As `label_faults`, of splits that are used together."""
+    """Returns the faults of `label_faults` of splits that are used together."""
     is_trained_on = role == config.subsets_for_training
     tally = LabelTally()
     for split in role:
@@ -267,7 +268,7 @@ def _held_out_classes(
     splits: Mapping[str, Sequence[Sample]],
     statistics: Mapping[str, SplitStatistics],
 ) -> set[int]:
-    """The classes that labels of val show, where those that are trained on lack one."""
+    """Returns the classes in the labels of val, if the training labels lack a class."""
     missing = missing_classes(trained_on, dataset)
     if not missing or "val" not in splits:
         return set()
@@ -277,7 +278,7 @@ def _held_out_classes(
 
 
 def chosen(samples: Sequence[Sample], most: int | None, seed: int) -> list[Sample]:
-    """All samples, or a random choice of `most` of them, in their order."""
+    """Returns all samples, or a random choice of `most` of them in their original order."""
     if most is None or most >= len(samples):
         return list(samples)
     positions = np.random.default_rng(seed).choice(len(samples), most, replace=False)
@@ -287,7 +288,7 @@ def chosen(samples: Sequence[Sample], most: int | None, seed: int) -> list[Sampl
 def look_at(
     dataset: Dataset, splits: Mapping[str, Sequence[Sample]]
 ) -> tuple[dict[str, SplitStatistics], list[tuple[str, Sample]]]:
-    """The statistics of the given samples, and (split, sample) of those with labels and without faults."""
+    """Reads samples; returns their statistics, and (split, sample) of those with labels and without faults."""
     statistics = {split: SplitStatistics(dataset.num_classes) for split in splits}
     faultless = []
     for split, samples in splits.items():
@@ -299,7 +300,7 @@ def look_at(
 
 
 def draw_thumbnails(dataset: Dataset, samples: Sequence[tuple[str, Sample]], title: str) -> np.ndarray:
-    """The page of thumbnails of samples, each with its split, uint8 [height, width, 3]."""
+    """Draws the page of thumbnails of (split, sample) pairs, uint8 [height, width, 3]."""
 
     def drawn(pair: tuple[str, Sample]) -> tuple[str, np.ndarray]:
         split, sample = pair
@@ -312,7 +313,7 @@ def draw_thumbnails(dataset: Dataset, samples: Sequence[tuple[str, Sample]], tit
 
 
 def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
-    """What the flags ask to find out, and the samples for thumbnails.
+    """Runs the check that the flags describe; returns its findings and the samples for thumbnails.
 
     Raises:
         DatasetError, PaletteError: see `database.datasets` and `find_splits`.
@@ -343,7 +344,7 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
         yield os.path.join(folder, name)
     path = os.path.join(folder, "thumbnails.png")
     with suppress(OSError):
-        os.unlink(path)  # of an earlier look, perhaps at other data
+        os.unlink(path)  # of an earlier check, perhaps of other data
     if samples:
         title = f"{findings.dataset.name}: {len(samples)} of {sum(findings.counts.values())} images with their labels"
         write_image(path, draw_thumbnails(findings.dataset, samples, title))
@@ -351,7 +352,7 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses flags, looks, writes the report; ends with exit code 1 where there is any fault."""
+    """Parses flags, checks the dataset and writes the report; exits with code 1 if there is any fault."""
     config = parse_flags(CheckConfig, arguments, "Look at a dataset.")
     set_max_pixels(config.max_pixels)
     findings, samples = examine(config)

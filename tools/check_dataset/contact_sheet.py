@@ -1,4 +1,4 @@
-"""One page of small pictures, each with its name below, over a legend."""
+"""Draws a page of small pictures, each with its name below, and a legend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from database.palettes import Palette, colorize, overlay
 
-BOX = (180, 240)  # height and width in pixels that a picture is fitted into
+BOX = (180, 240)  # height and width, pixels, into which a picture is fitted
 
 _WHITE, _BLACK, _GREY = (255, 255, 255), (0, 0, 0), (110, 110, 110)
 _GAP = 12
@@ -18,10 +18,10 @@ _TITLE_HEIGHT, _NAME_HEIGHT = 34, 20
 
 
 def thumbnail(image: np.ndarray, train_ids: np.ndarray, palette: Palette, box: tuple[int, int] = BOX) -> np.ndarray:
-    """The image with its label's colours over it, fitted into a box.
+    """Overlays an image with the colours of its label, and fits it into a box.
 
-    Colours are laid over before the picture is made smaller, so that thin things leave a trace; small pictures are
-    enlarged pixel by pixel. Ignored pixels are darkened.
+    The colours are overlaid before the image is reduced, so that thin objects stay visible; small images are enlarged
+    with nearest neighbours. Ignored pixels are darkened.
 
     Args:
         image: uint8 [H, W, 3].
@@ -39,7 +39,7 @@ def thumbnail(image: np.ndarray, train_ids: np.ndarray, palette: Palette, box: t
 
 
 def sheet_width(columns: int, box: tuple[int, int] = BOX) -> int:
-    """The width in pixels of a sheet: what a legend below it should have."""
+    """Returns the width of a sheet, which its legend should have, in pixels."""
     return columns * box[1] + (columns + 1) * _GAP
 
 
@@ -50,15 +50,15 @@ def contact_sheet(
     columns: int,
     box: tuple[int, int] = BOX,
 ) -> np.ndarray:
-    """Sets pictures in a grid on white.
+    """Draws pictures in a grid on white.
 
     Args:
-        title: above them.
-        pictures: (name, uint8 [h, w, 3] that fits into the box), row by row; a name that is too long loses its
-            middle.
+        title: text above them.
+        pictures: (name, uint8 [h, w, 3] that fits into the box), row by row; names that are too long are shortened in
+            the middle.
         legend_strip: uint8 [h, `sheet_width`, 3], below them.
-        columns: pictures in a row.
-        box: height and width of a place in the grid.
+        columns: number of pictures per row.
+        box: height and width of a cell of the grid.
 
     Returns:
         uint8 [height, `sheet_width`, 3].
@@ -74,7 +74,7 @@ def contact_sheet(
     for row, height in zip(rows, heights, strict=True):
         for column, (name, picture) in enumerate(row):
             left = _GAP + column * (box[1] + _GAP)
-            # Centred in width, and standing on the line that the names hang from.
+            # Centred horizontally, and aligned with the bottom of the row.
             canvas.paste(
                 Image.fromarray(picture), (left + (box[1] - picture.shape[1]) // 2, top + height - picture.shape[0])
             )
@@ -86,7 +86,7 @@ def contact_sheet(
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The name, or as much of its beginning and end as is not wider than `width` pixels."""
+    """Removes the middle of a name until it is at most `width` pixels wide."""
     kept, shown = len(name), name
     while font.getlength(shown) > width and kept > 2:
         kept -= 1

@@ -1,4 +1,4 @@
-"""What was found in a dataset, as Markdown and as JSON."""
+"""Formats the findings of a check as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTED_FAULTS = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong: the split and one line."""
+    """A fault: the split and a message of one line."""
 
     split: str
     message: str
@@ -29,16 +29,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in a dataset.
+    """The results of a check.
 
     Attributes:
         dataset: its record.
         data_dir: its folder.
-        counts: images of each split that is there.
-        statistics: of the samples that were looked at, by split.
-        absent: why a split is not there, by split.
+        counts: number of images of each existing split.
+        statistics: of the checked samples, by split.
+        absent: reason for the absence of a split, by split.
         faults: in the order of the splits.
-        seed: of the sample, where not all images were looked at.
+        seed: of the random sample, if not all images were checked.
     """
 
     dataset: Dataset
@@ -51,7 +51,7 @@ class Findings:
 
     @property
     def verdict(self) -> str:
-        """One line: how many images, how many faults."""
+        """Returns one line with the numbers of images and faults."""
         looked_at = sum(statistics.images for statistics in self.statistics.values())
         of = sum(self.counts.values())
         images = number_of(of, "image")
@@ -61,19 +61,19 @@ class Findings:
 
 
 def fault_lines(faults: Sequence[Fault]) -> list[str]:
-    """The first faults, a line each, and how many more there are."""
+    """Returns the first faults, one line each, and the number of the others."""
     lines = [f"{fault.split}: {fault.message}" for fault in faults[:LISTED_FAULTS]]
     more = len(faults) - LISTED_FAULTS
     return [*lines, f"and {more} more, in report.json"] if more > 0 else lines
 
 
 def mean_flag(color: Sequence[float]) -> str:
-    """A colour as `--image_mean` takes it."""
+    """Formats a colour for `--image_mean`."""
     return ",".join(f"{value:.2f}" for value in color)
 
 
 def markdown(findings: Findings) -> str:
-    """The report to read."""
+    """Formats the report as Markdown."""
     lines = [f"# {findings.verdict}", "", f"Folder: `{findings.data_dir}`", ""]
     if findings.faults:
         lines += ["## Faults", "", *(f"- {line}" for line in fault_lines(findings.faults)), ""]
@@ -108,7 +108,7 @@ def _size_lines(statistics: SplitStatistics) -> list[str]:
 
 
 def _extents(statistics: SplitStatistics) -> dict[str, dict[str, float]]:
-    """Smallest, median and largest height and width."""
+    """Returns the smallest, median and largest height and width."""
     sizes = np.array(list(statistics.sizes.elements()))
     return {
         name: {
@@ -148,7 +148,7 @@ def _class_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
 
 
 def as_json(findings: Findings) -> str:
-    """The report for programs; fractions are 0..1, sizes in pixels."""
+    """Formats the report as JSON; fractions are 0..1, sizes in pixels."""
     content = {
         "database": findings.dataset.name,
         "data_dir": findings.data_dir,

@@ -1,4 +1,4 @@
-"""What is found in the images and labels of a split: sizes, colours, pixels of classes, and faults."""
+"""Statistics of the images and labels of a split: sizes, colours, class frequencies, and faults."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _Color = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """What is found in one sample.
+    """Statistics of one sample.
 
     Attributes:
-        sample: which.
-        size: (height, width) of the image in pixels, None where it cannot be read.
-        color_counts: int64 [3, 256], pixels by red, green and blue, None where it cannot be read.
-        id_counts: pixels by id in the label file; empty without a label.
+        sample: the sample.
+        size: (height, width) of the image in pixels, None if it cannot be read.
+        color_counts: int64 [3, 256], pixel counts by red, green and blue, None if it cannot be read.
+        id_counts: pixel count by id in the label file; empty without a label.
         faults: one line each.
-        table: the colours of a palette image by index, see `images.read_label_with_table`.
+        table: colours of a palette image by index, see `images.read_label_with_table`.
     """
 
     sample: Sample
@@ -43,7 +43,7 @@ class SampleFacts:
 
 
 def inspect(sample: Sample) -> SampleFacts:
-    """Reads image and label of a sample; what is wrong with them is noted instead of raised."""
+    """Reads image and label of a sample, and collects their errors instead of raising them."""
     faults: list[str] = []
     size = color_counts = None
     id_counts: dict[int, int] = {}
@@ -71,19 +71,19 @@ class SplitStatistics:
     """Sums over the samples of a split.
 
     Attributes:
-        images: samples that were added.
-        labels: those whose label could be read.
-        sizes: images by (height, width).
+        images: number of samples.
+        labels: number of labels that were read.
+        sizes: number of images by (height, width).
         pixels: int64 [classes], pixels of each class.
-        images_with: int64 [classes], labels that show it.
-        seen_among: int64 [classes], valid pixels of the labels that show it.
-        ignored, unknown: pixels whose id is ignored; whose id is neither a class nor ignored.
-        tally: of the ids, for the rules that training goes by.
+        images_with: int64 [classes], number of labels in which the class occurs.
+        seen_among: int64 [classes], valid pixels of these labels.
+        ignored, unknown: pixels whose id is ignored, or neither a class nor ignored.
+        tally: of the ids, for the rules of training.
         faults: one line each, in the order of the samples.
     """
 
     def __init__(self, num_classes: int) -> None:
-        """Starts with no sample."""
+        """Starts with no samples."""
         self.images = self.labels = self.ignored = self.unknown = 0
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.pixels, self.images_with, self.seen_among = (np.zeros(num_classes, np.int64) for _ in range(3))
@@ -92,7 +92,7 @@ class SplitStatistics:
         self._color_counts = np.zeros((3, 256), np.int64)
 
     def add(self, facts: SampleFacts) -> None:
-        """Counts one sample."""
+        """Adds one sample."""
         self.images += 1
         self.faults += facts.faults
         if facts.size is not None and facts.color_counts is not None:
@@ -119,27 +119,27 @@ class SplitStatistics:
 
     @property
     def label_pixels(self) -> int:
-        """Pixels of all labels."""
+        """Number of pixels of all labels."""
         return int(self.pixels.sum()) + self.ignored + self.unknown
 
     @property
     def shares(self) -> np.ndarray:
-        """float64 [classes], the part of the valid pixels that is of each class, 0..1; zeros without any."""
+        """float64 [classes], share of each class in the valid pixels, 0..1; zeros if there are none."""
         return self.pixels / max(1, int(self.pixels.sum()))
 
     @property
     def ignored_share(self) -> float:
-        """The part of all label pixels that is ignored, 0..1."""
+        """Share of the ignored pixels in all label pixels, 0..1."""
         return self.ignored / max(1, self.label_pixels)
 
     @property
     def color_mean(self) -> _Color | None:
-        """Red, green and blue, 0..255, over all pixels of all images; None without any."""
+        """Mean of red, green and blue, 0..255, over all pixels of all images; None without images."""
         return self._color_moments()[0]
 
     @property
     def color_deviation(self) -> _Color | None:
-        """The standard deviation of red, green and blue over all pixels of all images; None without any."""
+        """Standard deviation of red, green and blue over all pixels of all images; None without images."""
         return self._color_moments()[1]
 
     def _color_moments(self) -> tuple[_Color | None, _Color | None]:

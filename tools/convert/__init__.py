@@ -1,1 +1,1 @@
-"""Converts weights of other projects to checkpoints of this one."""
+"""Converts weights of other projects to checkpoints of this package."""

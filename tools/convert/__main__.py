@@ -1,4 +1,4 @@
-"""Turns the weights of another project into a checkpoint of this package, with the configuration it needs.
+"""Converts the weights of another project to a checkpoint of this package with its configuration.
 
 python -m tools.convert pspnet50.pth --out converted
 python -m tools.convert encoder.pth --decoder decoder.pth --out converted
@@ -51,10 +51,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def read_source(source: str, decoder: str | None) -> Weights:
-    """The tensors of a file, or of an encoder's and a decoder's.
+    """Reads the tensors of a file, or of an encoder's and a decoder's.
 
     Raises:
-        WeightFileError: see `read_weights`; or a name is in both files.
+        WeightFileError: see `read_weights`; or both files have a tensor of the same name.
     """
     weights = read_weights(source)
     if decoder is None:
@@ -69,7 +69,7 @@ def read_source(source: str, decoder: str | None) -> Weights:
 def main(arguments: Sequence[str]) -> None:
     """Converts one network."""
     options = _parse(arguments)
-    # TensorFlow is imported late: it takes seconds, and a wrong flag is told at once.
+    # TensorFlow is imported late: this takes seconds, and errors in flags are reported before.
     import_tensorflow()
     from tools.convert.checkpoint import backbone_record, dataset_of, model_record, write_converted
     from tools.convert.conversion import examine, recognize
@@ -102,7 +102,7 @@ def _refuse_flags_of_heads(options: argparse.Namespace) -> None:
 
 
 def _tell_left(left: Mapping[str, str]) -> None:
-    """One line per reason, with the first of the names."""
+    """Logs one line per reason, with the first name and the number of the others."""
     for reason, count in Counter(left.values()).items():
         name = next(name for name, told in left.items() if told == reason)
         logger.info("left %s%s: %s", name, f" and {count - 1} more" if count > 1 else "", reason)

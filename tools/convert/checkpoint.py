@@ -1,4 +1,4 @@
-"""Writes converted weights as a checkpoint of our network, with the record that makes it readable."""
+"""Writes converted weights as a checkpoint with its record."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tools.runtime.session_errors import reason
 CHECKPOINT_NAME = "model.ckpt"
 REPORT_NAME = "conversion.txt"
 
-# Datasets that a number of classes alone tells of.
+# Datasets that are assumed from the number of classes.
 _KNOWN_BY_CLASSES = ("Cityscapes", "ADE", "SBD", "CamVid")
 
 
 def dataset_of(source: Source, database: str | None) -> Dataset:
-    """What the classes of a PSPNet are.
+    """Determines the dataset of a PSPNet's classes.
 
     Args:
         source: with heads.
-        database: name of a dataset; None for the one that has that many classes, and own data if none has.
+        database: name of a dataset; None for the known one with this number of classes, or own data if there is none.
 
     Raises:
         ConversionError: the dataset has another number of classes.
@@ -51,12 +51,12 @@ def dataset_of(source: Source, database: str | None) -> Dataset:
 
 
 def model_record(source: Source, dataset: Dataset, test_image_size: int | None = None) -> ModelRecord:
-    """The record of a PSPNet that another project trained.
+    """Creates the record of a PSPNet that another project trained.
 
     Args:
         source: with heads.
         dataset: see `dataset_of`.
-        test_image_size: height and width of windows in pixels; None for the project's crops.
+        test_image_size: height and width of windows, pixels; None for the project's crop size.
     """
     weight_map = source.weight_map
     window = weight_map.window.get(dataset.name, weight_map.window["other"])
@@ -74,7 +74,7 @@ def model_record(source: Source, dataset: Dataset, test_image_size: int | None =
 
 
 def backbone_record(source: Source) -> BackboneRecord:
-    """The record of a ResNet that another project trained."""
+    """Creates the record of a ResNet that another project trained."""
     return BackboneRecord.of_architecture(
         source.architecture,
         image_mean=source.weight_map.image_mean,
@@ -84,16 +84,16 @@ def backbone_record(source: Source) -> BackboneRecord:
 
 
 def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder: str) -> Conversion:
-    """Converts the weights and writes checkpoint, record and a list of what became of each tensor.
+    """Converts the weights, and writes a checkpoint, a record and a report on every tensor.
 
     Args:
-        source: see `weight_conversion.examine`.
+        source: see `conversion.examine`.
         record: of the network, see `model_record` and `backbone_record`.
-        folder: for the files; made where it does not exist.
+        folder: for the files; created if it does not exist.
 
     Raises:
-        ConversionError: see `weight_conversion.convert`; or the folder holds a checkpoint or a record already, or
-            cannot be written to.
+        ConversionError: see `conversion.convert`; or the folder already contains a checkpoint or a record, or cannot be
+            written to.
     """
     _refuse_folder_in_use(folder)
     with tf.Graph().as_default():
@@ -110,7 +110,7 @@ def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder
 
 
 def _refuse_folder_in_use(folder: str) -> None:
-    """Refuses a folder with a record, which would be overwritten, or checkpoints, for which a new one would stand."""
+    """Rejects folders with a record, which would be overwritten, or checkpoints, which the new one would describe."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     for name in names:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in (CONFIG_NAME, "*.index", "*.ckpt*")):
@@ -118,7 +118,7 @@ def _refuse_folder_in_use(folder: str) -> None:
 
 
 def _build(source: Source) -> list[tf.Variable]:
-    """The variables of the network in the default graph; those of the ResNet alone where the weights have no heads."""
+    """Builds the network in the default graph and returns its variables, without the heads if the weights have none."""
     images = [tf.placeholder(tf.float32, [None, None, None, 3])]
     pspnet_mg.pspnet(images, source.architecture, is_training=False, has_auxiliary=source.has_auxiliary)
     network = source.architecture.network
@@ -129,7 +129,7 @@ def _build(source: Source) -> list[tf.Variable]:
 def _save(variables: list[tf.Variable], values: Mapping[str, np.ndarray], prefix: str) -> None:
     saver = tf.train.Saver(variables)
     with tf.Session() as session:
-        # The initial value of each is an input of its initializer, and a graph takes any tensor from outside.
+        # The initial values are fed as inputs of the initializers: TensorFlow can feed any tensor of a graph.
         initial_values = {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables}
         session.run([variable.initializer for variable in variables], initial_values)
         with writable_prefix(prefix) as path:

@@ -1,4 +1,4 @@
-"""Turns the tensors of another project into the variables of our network, as a weight map tells."""
+"""Converts the tensors of another project to the variables of this package's network, using a weight map."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _UNKNOWN = "this network has no such layer"
 
 @dataclass(frozen=True)
 class Source:
-    """The weights of another project and the network they make.
+    """The weights of another project, and their network.
 
     Attributes:
         weights: arrays by the project's names.
         weight_map: the project's layout.
-        architecture: the network; of a ResNet alone, what is about the heads is by default and means nothing.
-        has_heads: whether the weights are a PSPNet's, not a ResNet's alone.
-        has_auxiliary: whether an auxiliary head is among them.
+        architecture: the network; for a ResNet without heads, the fields of the heads are defaults without meaning.
+        has_heads: whether the weights are of a PSPNet, not of a ResNet without heads.
+        has_auxiliary: whether they include an auxiliary head.
     """
 
     weights: Weights
@@ -46,12 +46,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The variables, and what became of each tensor.
+    """The converted variables, and the use of each tensor.
 
     Attributes:
-        values: float32 arrays by the name of the variable.
-        used: the project's name of the tensor by the name of the variable.
-        left: why a tensor was passed over, by the project's name.
+        values: float32 arrays by variable name.
+        used: the project's tensor name by variable name.
+        left: reason why a tensor was skipped, by the project's name.
     """
 
     values: dict[str, np.ndarray]
@@ -60,10 +60,10 @@ class Conversion:
 
 
 def recognize(names: Iterable[str]) -> WeightMap:
-    """The layout that the names of tensors tell of.
+    """Detects the layout from the tensor names.
 
     Raises:
-        ConversionError: none of `weight_maps.WEIGHT_MAPS`.
+        ConversionError: it is none of `layouts.WEIGHT_MAPS`.
     """
     names = list(names)
     for weight_map in WEIGHT_MAPS.values():
@@ -76,11 +76,11 @@ def recognize(names: Iterable[str]) -> WeightMap:
 
 
 def examine(weights: Weights, weight_map: WeightMap) -> Source:
-    """Finds out which network the weights are of.
+    """Detects the network of the weights.
 
     Raises:
-        ConversionError: its residual units are those of no known ResNet, or a kernel that tells a size is missing or
-            has not four axes.
+        ConversionError: no known ResNet has these residual units, or a kernel that determines a size is missing or
+            does not have four axes.
     """
     network = _network(weights, weight_map)
     names = SourceNames(weight_map, network)
@@ -102,15 +102,15 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
 
 
 def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Conversion:
-    """Makes every variable of a network.
+    """Computes every variable of a network.
 
     Args:
-        source: what `examine` found.
-        variable_shapes: by name, of all variables of the network.
+        source: returned by `examine`.
+        variable_shapes: shapes of all variables of the network, by name.
 
     Raises:
-        ConversionError: a tensor is missing, has another shape or values that no network computes with, see
-            `checkpoint_values.fault_of_values`; or the project adds a bias where we do not.
+        ConversionError: a tensor is missing, has another shape or invalid values, see `values.fault_of_values`; or the
+            project has a nonzero bias where this network has none.
     """
     names = source.names
     values, used = {}, {}
@@ -130,7 +130,7 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
 
 
 def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
-    """The key of `resnet.NETWORKS` that has the residual units found among the names."""
+    """Returns the key of `resnet.NETWORKS` whose residual units are those in the names."""
     kernels = list(unit_kernels(weights, weight_map))
     counts = tuple(max((k.unit for k in kernels if k.block == block), default=0) for block in (1, 2, 3, 4))
     is_bottleneck = any(kernel.layer == "conv3" for kernel in kernels)
@@ -143,7 +143,7 @@ def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
 
 
 def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str, Any]:
-    """What `Architecture` says of the head that these weights have; a depth that is the default is left out."""
+    """Returns the fields of `Architecture` for the head of the weights, without a pyramid depth that is the default."""
     names, decoder = SourceNames(weight_map, network), weight_map.decoder
 
     def depth(scope: str) -> int:
@@ -176,7 +176,7 @@ def _output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> in
 
 
 def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) -> np.ndarray:
-    """A tensor with our order of axes."""
+    """Returns a tensor with its axes in this package's order."""
     tensors = source.weight_map.tensors
     is_kernel = len(shape) == 4
     expected = tuple(shape[tensors.kernel_axes.index(axis)] for axis in range(4)) if is_kernel else shape
@@ -192,7 +192,7 @@ def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) 
 
 
 def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
-    """A kernel for what our network feeds it: pixels that no deviation divides, and our order of pooled levels."""
+    """Adapts a kernel to our input, which is not divided by a standard deviation, and our order of pooled levels."""
     weight_map = source.weight_map
     if scope == resnet.STEMS[weight_map.stem][0].scope:
         deviation = np.asarray(weight_map.image_std, np.float32)
@@ -205,11 +205,11 @@ def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
 
 
 def _level_order(channels: int, depth: int, concatenation: Sequence[int]) -> np.ndarray:
-    """Where our input channels of the 3x3 layer after the pyramid, one after the other, are among the project's.
+    """Returns the project's input channel for each of our input channels of the 3x3 layer after the pyramid.
 
     Args:
-        channels: of features and pooled levels.
-        depth: channels of a pooled level.
+        channels: number of channels of features and pooled levels.
+        depth: number of channels of a pooled level.
         concatenation: the project's order of levels after the features, by bins.
     """
     features = channels - depth * len(concatenation)
@@ -223,7 +223,7 @@ def _reason(name: str, weight_map: WeightMap) -> str:
 
 
 def _refuse_biases(source: Source, variables: Iterable[Variable]) -> None:
-    """Refuses a bias before batch normalization, unless it is zero: to pass it over would change the output."""
+    """Rejects a nonzero bias before batch normalization, because skipping it would change the output."""
     for scope, tensor in variables:
         bias = source.names.tensors(scope)["biases"]
         if tensor == "BatchNorm/beta" and np.any(source.weights.get(bias, 0)):

@@ -1,6 +1,6 @@
-"""Weight files of other projects as flat dictionaries of arrays: PyTorch's .pth, .safetensors and .npy dictionaries.
+"""Reads weight files of other projects as flat dictionaries of arrays: PyTorch's .pth, .safetensors, .npy dictionaries.
 
-PyTorch and safetensors are imported here alone, inside the functions that need them: they are the extra `convert`.
+PyTorch and safetensors are the extra `convert`. Only this module imports them, inside the functions that need them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tools.checkpoints.file_kinds import kind_of
 from tools.convert.npy_dictionary import read_npy_dictionary
 from tools.errors import NpyDictionaryError, WeightFileError
 
-# Under which of these a training checkpoint keeps the network's tensors.
+# Keys under which training checkpoints store the network's tensors.
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net")
 _DATA_PARALLEL_PREFIX = "module."
 
@@ -26,16 +26,16 @@ def read_weights(path: str) -> Weights:
     """Reads a weight file.
 
     Args:
-        path: by its first bytes a file of PyTorch, of safetensors or of NumPy, whatever its name; where they do not
-            tell, it ends in .pth, .pt, .bin, .safetensors or .npy.
+        path: a file of PyTorch, safetensors or NumPy, detected from its first bytes; if they are ambiguous, its name
+            must end in .pth, .pt, .bin, .safetensors or .npy.
 
     Returns:
-        Arrays by name, floating point as float32. Names inside nested dictionaries are joined by `/`; the prefix
-        `module.`, which DataParallel adds to all names, is taken off.
+        Arrays by name, floating point as float32. Names in nested dictionaries are joined by `/`; the prefix `module.`,
+        which DataParallel adds to all names, is removed.
 
     Raises:
-        WeightFileError: no such file, of another kind, damaged, with more in it than tensors, without any tensor,
-            or a package that reads it is not installed.
+        WeightFileError: the file does not exist, is of another kind, is damaged, contains no tensors or objects other
+            than tensors, or the package that reads it is not installed.
     """
     kind = kind_of(path)
     if kind is not None and kind.reader is None:
@@ -64,7 +64,7 @@ def _read_pytorch(path: str) -> Weights:
         raise _missing_package(path, error) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch passes on what its unpickler and the archive raise
+    except Exception as error:  # torch does not wrap the errors of its unpickler and of the archive
         raise WeightFileError(
             f"{path}: not read, as weights_only=True refuses it ({_first_line(error)}): save the state_dict alone"
         ) from error
@@ -79,7 +79,7 @@ def _read_pytorch(path: str) -> Weights:
 
 
 def _arrays(tensors: Mapping[str, Any]) -> Weights:
-    """NumPy's arrays of PyTorch's tensors; of floating point as float32, as NumPy has no bfloat16."""
+    """Converts PyTorch tensors to NumPy arrays; floating point to float32, because NumPy has no bfloat16."""
     return {
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in tensors.items()
@@ -87,7 +87,7 @@ def _arrays(tensors: Mapping[str, Any]) -> Weights:
 
 
 def _read_safetensors(path: str) -> Weights:
-    # Through PyTorch, as NumPy has no bfloat16.
+    # Through PyTorch, because NumPy has no bfloat16.
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -108,7 +108,7 @@ def _read_npy(path: str) -> Weights:
 
 
 def _flattened(content: Mapping[str, Any] | list, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Every array by the path to it; strings, which name no weights, are passed over."""
+    """Yields every array with its path; strings, which are not weights, are skipped."""
     items = content.items() if isinstance(content, Mapping) else enumerate(content)
     for key, value in items:
         if isinstance(value, (Mapping, list)):

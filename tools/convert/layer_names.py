@@ -1,4 +1,4 @@
-"""What other projects call the layers of residual units, stems and heads; placeholders are those of `weight_maps`."""
+"""Names of residual units, stems and heads in other projects; the placeholders are those of `layouts`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Layer(NamedTuple):
-    """What a project calls a convolution and the batch normalization after it."""
+    """A project's names of a convolution and the batch normalization after it."""
 
     convolution: str
     normalization: str | None = None

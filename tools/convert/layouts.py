@@ -1,13 +1,13 @@
-"""How other projects name and lay out the weights of a ResNet or a PSPNet, and what their networks do with them.
+"""Layouts of ResNet and PSPNet weights in other projects, and the properties of their networks.
 
-A map tells for each of our layers what the project calls its convolution and its batch normalization; the tables of
-these are in `weight_layers`. In the names
+A map gives the project's name of the convolution and the batch normalization of each of our layers; the tables of
+these names are in `layer_names`. Placeholders in the names are
 
     {block}  block 1 to 4       {stage}  block + 1, as the paper numbers them
     {unit}   unit, from 1       {index}  unit, from 0
     {scope}  our own scope of the layer, with the network's name
 
-Keys of `unit` are our layers of a residual unit. Keys of `layers` are our scopes for the layers of the stem, the
+Keys of `unit` are our layers of a residual unit. Keys of `layers` are our scopes of the layers of the stem, the
 pyramid and the classifiers, and `head` and `auxiliary` for the two 3x3 layers whose scopes depend on the network.
 """
 
@@ -35,12 +35,12 @@ from tools.convert.layer_names import (
 
 @dataclass(frozen=True)
 class TensorNames:
-    """How a project names the tensors of a layer, after the layer's own name.
+    """The names of a layer's tensors in a project, after the name of the layer.
 
     Attributes:
         suffixes: by our name of the tensor; those under `BatchNorm/` follow the name of the normalization.
-        kernel_axes: where height, width, input and output channels are among the axes of a kernel.
-        has_unit_axes: vectors may have axes of size 1.
+        kernel_axes: positions of height, width, input and output channels among the axes of a kernel.
+        has_unit_axes: whether vectors may have axes of size 1.
     """
 
     suffixes: Mapping[str, str]
@@ -50,23 +50,23 @@ class TensorNames:
 
 @dataclass(frozen=True)
 class WeightMap:
-    """A layout of weights, and the network they are for.
+    """A layout of weights, and the properties of its network.
 
     Attributes:
-        project: whose layout it is, in words.
-        marks: regular expressions; the layout is recognized by names that match each of them in full.
-        tensors: how tensors are named and laid out.
-        unit_prefix: what the names of a residual unit begin with.
-        unit: its layers.
+        project: name of the project, for messages.
+        marks: regular expressions; the layout is detected if each of them matches the whole of some name.
+        tensors: names and axes of the tensors.
+        unit_prefix: prefix of the names in a residual unit.
+        unit: layers of a residual unit.
         layers: all other layers.
         stem: key of `resnet.STEMS`.
-        left: regular expressions of names that are passed over, with the reason.
-        concatenation: the order of bins in which the pooled features follow the features.
+        left: regular expressions of names that are skipped, with the reason.
+        concatenation: order of the pooled features after the features, by bins.
         decoder, pyramid_order, stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
-        image_mean: RGB, of pixels in 0..255, taken off; None stands for the dataset's.
-        image_std: RGB, what is divided by after that.
-        feeds_bgr: whether the network is fed BGR.
-        window: height and width in pixels that images were cropped to, by dataset; `other` for the rest.
+        image_mean: RGB, 0..255, that is subtracted from pixels; None for the dataset's.
+        image_std: RGB, by which pixels are then divided.
+        feeds_bgr: whether the input of the network is BGR.
+        window: height and width of training crops in pixels, by dataset; `other` for all other datasets.
     """
 
     project: str
@@ -255,7 +255,7 @@ _TENSORFLOW_DEEP = replace(
     stem="deep_128",
 )
 
-# The first whose marks are all there is meant: one comes before those that have some of its marks.
+# The first layout with all of its marks is used, so that a layout precedes those that have a part of its marks.
 WEIGHT_MAPS: dict[str, WeightMap] = {
     "semseg": _SEMSEG,
     "csail": _CSAIL,

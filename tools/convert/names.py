@@ -1,4 +1,4 @@
-"""What another project calls the variables of our network, by its weight map."""
+"""Maps the variables of our network to another project's names, using its weight map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNIT = r"block(?P<block>[1-4])/unit_(?P<unit>\d+)/(?:bottleneck|basic)_v1"
 _UNIT_LAYER = re.compile(rf"(?P<unit_scope>{_UNIT})/(?P<layer>\w+)")
 _VARIABLE = re.compile(r"[^/]+/(?P<scope>.+?)/(?P<tensor>weights|biases|BatchNorm/\w+)")
 
-# What the placeholders of a unit's name stand for.
+# Patterns for the placeholders in a unit's name.
 _PLACEHOLDERS = {
     "block": r"(?P<block>[1-4])",
     "stage": r"(?P<stage>[2-5])",
@@ -32,14 +32,14 @@ class Variable(NamedTuple):
 
 
 def split_variable(name: str) -> Variable:
-    """The scope below the network's and the tensor of a variable."""
+    """Splits the name of a variable into the scope below the network's and the tensor."""
     match = _VARIABLE.fullmatch(name)
     assert match is not None, name
     return Variable(match["scope"], match["tensor"])
 
 
 class UnitKernel(NamedTuple):
-    """A kernel in a residual unit: block and unit from 1, and our name of the layer."""
+    """A kernel in a residual unit: block and unit counted from 1, and our name of the layer."""
 
     block: int
     unit: int
@@ -47,7 +47,7 @@ class UnitKernel(NamedTuple):
 
 
 def unit_kernels(names: Iterable[str], weight_map: WeightMap) -> Iterator[UnitKernel]:
-    """Those of a project's tensors that are kernels in residual units."""
+    """Yields the kernels of residual units among a project's tensors."""
     pattern = re.sub(
         r"\\{(\w+)\\}", lambda placeholder: _PLACEHOLDERS[placeholder[1]], re.escape(weight_map.unit_prefix)
     )
@@ -62,7 +62,7 @@ def unit_kernels(names: Iterable[str], weight_map: WeightMap) -> Iterator[UnitKe
 
 
 class SourceNames:
-    """The names a project gives to the layers of one of our networks."""
+    """A project's names for the layers of one of our networks."""
 
     def __init__(self, weight_map: WeightMap, network: str) -> None:
         self._map = weight_map
@@ -73,14 +73,14 @@ class SourceNames:
         }
 
     def tensors(self, scope: str) -> dict[str, str]:
-        """The names of a layer's tensors.
+        """Returns the names of a layer's tensors.
 
         Args:
             scope: of the layer, below the network's.
 
         Returns:
-            The project's names by ours, such as `weights` and `BatchNorm/beta`, whether the project has such a tensor
-            or not; empty if it has no such layer.
+            The project's names by ours, such as `weights` and `BatchNorm/beta`, even if the project has no such tensor;
+            empty if it has no such layer.
         """
         layer = self._layer(scope)
         if layer is None:
@@ -92,11 +92,11 @@ class SourceNames:
         return {ours: owner + suffix for ours, owner, suffix in owners if owner is not None}
 
     def has_layer(self, scope: str) -> bool:
-        """Whether the project has such a layer."""
+        """Returns whether the project has the layer."""
         return self._layer(scope) is not None
 
     def has_any(self, scope: str, names: Iterable[str]) -> bool:
-        """Whether any tensor of a layer is among `names`."""
+        """Returns whether `names` contains any tensor of a layer."""
         return not set(self.tensors(scope).values()).isdisjoint(names)
 
     def _layer(self, scope: str) -> Layer | None:

@@ -1,7 +1,7 @@
-"""Dictionaries of arrays in .npy files, read without running anything that the file says.
+"""Reads dictionaries of arrays from .npy files without executing code from the file.
 
-NumPy stores a dictionary as a pickle, and a pickle may call any function of any module. Here it can reach
-stand-ins only, which build arrays of numbers from bytes.
+NumPy stores a dictionary as a pickle, and a pickle may call any function of any module. Here it can only call
+stand-ins, which build arrays of numbers from bytes.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _MEMO_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 def read_npy_dictionary(path: str) -> dict[str, Any]:
-    """Reads what `numpy.save` wrote of a dictionary, under Python 2 or 3.
+    """Reads a dictionary that `numpy.save` wrote under Python 2 or 3.
 
     Args:
         path: of the file.
 
     Returns:
-        The dictionary: keys are strings, values arrays of numbers, dictionaries, lists, strings and numbers.
+        The dictionary: keys are strings; values are arrays of numbers, dictionaries, lists, strings and numbers.
 
     Raises:
-        NpyDictionaryError: the file is no .npy file, is damaged, holds no dictionary, or anything else in it.
+        NpyDictionaryError: the file is not a .npy file, is damaged, or contains anything but such a dictionary.
         OSError: the file cannot be opened.
     """
     with open(path, "rb", opener=regular_file) as file:
@@ -44,7 +44,7 @@ def read_npy_dictionary(path: str) -> dict[str, Any]:
             content = _plain(_RestrictedUnpickler(file, encoding="latin1").load())
         except NpyDictionaryError as error:
             raise NpyDictionaryError(f"{path}: {_in_one_line(error)}") from error
-        except Exception as error:  # a damaged or malicious pickle may raise whatever it likes
+        except Exception as error:  # a damaged or malicious pickle may raise any exception
             raise NpyDictionaryError(f"{path}: not a .npy file that can be read ({_in_one_line(error)})") from error
     if not isinstance(content, dict):
         raise NpyDictionaryError(f"{path}: holds {_kind(content)}, expected a dictionary of arrays")
@@ -56,7 +56,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _skip_header(file: BinaryIO) -> None:
-    """Reads up to the pickle."""
+    """Reads the header, up to the pickle."""
     version = npy_format.read_magic(file)
     read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}.get(version)
     if read_header is None:
@@ -67,7 +67,7 @@ def _skip_header(file: BinaryIO) -> None:
 
 
 def _check_memo(file: BinaryIO) -> None:
-    """Reads through the pickle and back: a damaged number of a part would make pickle keep a table of that length."""
+    """Checks the memo indices of the pickle and rewinds: pickle would allocate a table as long as a damaged one."""
     start = file.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in _MEMO_OPCODES and (argument or 0) > count:
@@ -85,7 +85,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
 
 
 class _StandIn:
-    """What a pickle may call; it can be given no state."""
+    """A function that a pickle may call; it rejects a state."""
 
     __slots__ = ("_build",)
 
@@ -100,7 +100,7 @@ class _StandIn:
 
 
 class _Type:
-    """A dtype of numbers, or of objects for the array that holds the dictionary."""
+    """A dtype of numbers, or of objects for the array that contains the dictionary."""
 
     __slots__ = ("_byte_order", "is_object", "name")
 
@@ -118,15 +118,15 @@ class _Type:
         self._byte_order = byte_order
 
     def array(self, data: Any) -> np.ndarray:
-        """The numbers in bytes, one after the other."""
+        """Decodes the numbers in bytes."""
         if self.is_object:
             raise NpyDictionaryError("holds objects in the place of numbers")
-        raw = data.encode("latin1") if isinstance(data, str) else data  # a string under Python 2
+        raw = data.encode("latin1") if isinstance(data, str) else data  # Python 2 writes a string
         return np.frombuffer(raw, np.dtype(self._byte_order + self.name))
 
 
 class _Array:
-    """An array that is filled by the state that follows it in the pickle."""
+    """An array that is filled by the state after it in the pickle."""
 
     __slots__ = ("value",)
 
@@ -146,7 +146,7 @@ def _scalar(dtype: _Type, data: Any) -> Any:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes, as protocols before 3 write them under Python 3."""
+    """Returns bytes, as Python 3 writes them with pickle protocols before 3."""
     if not isinstance(text, str) or encoding != "latin1":
         raise NpyDictionaryError(f"encodes {_kind(text)} as {encoding!r}")
     return text.encode("latin1")
@@ -167,7 +167,7 @@ _STAND_INS = {
 
 
 def _plain(value: Any) -> Any:
-    """What was unpickled, with arrays in the place of their stand-ins."""
+    """Replaces the stand-ins in the unpickled values by their arrays."""
     if isinstance(value, _Array):
         return value.value if isinstance(value.value, np.ndarray) else _plain(value.value)
     if isinstance(value, dict):

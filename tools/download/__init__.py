@@ -1,1 +1,1 @@
-"""Public weights and datasets: fetched, compared with what is published, unpacked where the scripts look for them."""
+"""Downloads public weights and datasets, verifies them, and unpacks them where the scripts look for them."""

@@ -1,4 +1,4 @@
-"""Fetches public weights and datasets and unpacks them where the scripts look for them.
+"""Downloads public weights and datasets and unpacks them where the scripts look for them.
 
 python -m tools.download --list
 python -m tools.download resnet_v1_50
@@ -44,7 +44,7 @@ def _size(source: Source) -> str:
 
 
 def listing() -> str:
-    """What there is, a line each."""
+    """Lists the available downloads, one per line."""
     rows = [
         (source.name, _size(source) if isinstance(source, Source) else "", source.place, source.about)
         for source in all_sources()
@@ -56,18 +56,18 @@ def listing() -> str:
 
 
 def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False) -> str:
-    """Fetches, compares and unpacks; what is there already is kept.
+    """Downloads, verifies and unpacks an archive; existing results are kept.
 
     Args:
-        source: what to fetch.
-        out: folder for it, None for where the scripts look.
-        keep_archive: whether to keep an archive that was fetched; one that was there before is kept in any case.
+        source: what to download.
+        out: folder for it, None for the folder where the scripts look.
+        keep_archive: whether to keep an archive that was downloaded; an archive that existed before is always kept.
 
     Returns:
-        The folder or file that it became.
+        The resulting folder or file.
 
     Raises:
-        DownloadError: see `fetch`; or the archive is not the one that is published.
+        DownloadError: see `fetch`; or the archive differs from the published one.
         ArchiveError: see `unpack`.
     """
     place = source.place_in(out)
@@ -98,7 +98,7 @@ def _fetch(source: Source, archive: str) -> None:
 
 
 def _compare(source: Source, archive: str, *, keep: bool) -> None:
-    """Holds the archive against what is published, and removes it if it differs and was fetched now."""
+    """Compares the archive with the published size and checksum; deletes it if it differs and was just downloaded."""
     found = difference(archive, source.size, source.md5)
     if found is None:
         return
@@ -111,7 +111,7 @@ def _compare(source: Source, archive: str, *, keep: bool) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Downloads one thing, says what steps lead to it, or lists what there is."""
+    """Downloads a source, prints the steps to obtain it, or lists all sources."""
     options = _parse(arguments)
     if options.list:
         print(listing())

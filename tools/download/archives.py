@@ -1,4 +1,4 @@
-"""Unpacking of archives from elsewhere: what would be written is looked at before anything is."""
+"""Unpacks untrusted archives: all members are checked before anything is written."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tools.runtime.progress import counted
 
 logger = logging.getLogger(__name__)
 
-# Images hardly shrink, and weights by a tenth: an archive that unpacks to more than this is none of either.
+# Images hardly compress, and weights by a tenth: archives of these never exceed this ratio.
 MAX_RATIO = 20
-# Up to here the ratio does not matter: small files may shrink to nearly nothing.
+# Up to this size the ratio is not checked: small files may compress to nearly nothing.
 HARMLESS_SIZE = 16 << 20
 
 _LONGEST_TARGET = 4096  # of a link, in bytes
@@ -33,10 +33,10 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EO
 
 
 class _Member(NamedTuple):
-    name: str  # as in the archive, without ./ before and / behind
+    name: str  # as in the archive, without leading ./ and trailing /
     size: int
-    kind: str  # file, folder, link, or what else it is in words
-    target: str  # of a link, from the root of the archive; what begins with / or .. is outside
+    kind: str  # file, folder, link, or a description of any other kind
+    target: str  # of a link, relative to the root of the archive; outside if it begins with / or ..
     entry: tarfile.TarInfo | zipfile.ZipInfo
 
 
@@ -57,7 +57,7 @@ class _Tar:
             name, target = _plain(entry.name), ""
             kind = "file" if entry.isreg() else "folder" if entry.isdir() else "no file"
             if entry.issym() or entry.islnk():
-                # A symbolic link begins at its own folder, a hard link at the archive's root.
+                # The target of a symbolic link is relative to its folder, that of a hard link to the archive's root.
                 start = posixpath.dirname(name) if entry.issym() else ""
                 kind, target = "link", posixpath.normpath(posixpath.join(start, entry.linkname))
             yield _Member(name, entry.size, kind, target, entry)
@@ -103,18 +103,18 @@ def _opened(path: str) -> Iterator[_Archive]:
 
 
 def unpack(path: str, root: str, place: str) -> None:
-    """Unpacks one folder or one file of an archive, whole or not at all.
+    """Unpacks a folder or a file of an archive, atomically.
 
-    Links are never written: those that stay inside are left out, others make the archive refused.
+    Links are never written: those that stay inside the archive are skipped, others are an error.
 
     Args:
-        path: the archive, .zip or a .tar that may be compressed.
-        root: path in the archive of what is wanted; "" for all of it.
-        place: the new folder, or the file, that it becomes; a folder must not exist yet or be empty.
+        path: the archive, .zip or .tar, which may be compressed.
+        root: path in the archive of the folder or file to unpack; "" for the whole archive.
+        place: path of the result; a folder must not exist or must be empty.
 
     Raises:
-        ArchiveError: the archive is damaged or encrypted, lacks `root`, has a member or a link that leads outside,
-            a device, or unpacks to more than it should or there is room for; or the place cannot be written.
+        ArchiveError: the archive is damaged or encrypted, lacks `root`, has a device or a member or link that leads
+            outside, or unpacks to more than the limit or the free space; or the place cannot be written.
     """
     if os.path.isdir(place) and os.listdir(place):
         raise ArchiveError(f"{place}: this folder holds files already: remove it, or give another with --out")
@@ -131,20 +131,20 @@ def unpack(path: str, root: str, place: str) -> None:
 
 
 def _plain(name: str) -> str:
-    """The name of a member without ./ before and / behind it."""
+    """Removes leading ./ and trailing / from the name of a member."""
     while name.startswith("./"):
         name = name[2:]
     return name.rstrip("/") if name.strip("/.") else name
 
 
 def _leads_outside(name: str) -> bool:
-    """Whether a path is absolute, on Windows too, or climbs out of the folder that it begins in."""
+    """Returns whether a path is absolute, on Windows too, or leaves the folder that it is relative to."""
     parts = re.split(r"[/\\]", name)
     return name.startswith(("/", "\\")) or ".." in parts or bool(re.match(r"[A-Za-z]:", name)) or "\0" in name
 
 
 def _checked(path: str, members: Iterable[_Member], root: str, place: str) -> list[_Member]:
-    """The files that are wanted, after a look at every member of the archive."""
+    """Checks every member of the archive and returns the files to unpack."""
     most = max(MAX_RATIO * os.path.getsize(path), HARMLESS_SIZE)
     wanted: list[_Member] = []
     unpacked = links = 0

@@ -1,4 +1,4 @@
-"""Fetching one file by http or https: continued where it was cut off, begun anew where the server's file changed."""
+"""Downloads a file by http or https; resumes interrupted downloads, and restarts if the server's file changed."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ TIMEOUT = 30.0
 
 _SCHEMES = ("http", "https")
 _CHUNK = 1 << 18
-# What a server answers when it may answer otherwise a little later.
+# HTTP status codes of temporary errors.
 _PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class _PassingFaultError(Exception):
-    """What may go well at another attempt."""
+    """A temporary error, after which another attempt may succeed."""
 
 
 class _HttpOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https; urllib's own refuses file: and the like, but not ftp:."""
+    """Follows redirects only to http and https; urllib would also follow those to ftp."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urllib.parse.urlparse(newurl).scheme not in _SCHEMES:
@@ -51,21 +51,20 @@ class _HttpOnly(urllib.request.HTTPRedirectHandler):
 def fetch(
     url: str, path: str, size: int | None = None, *, pauses: Sequence[float] = PAUSES, timeout: float = TIMEOUT
 ) -> None:
-    """Fetches a file to `<path>.part`, continues what is there of it, and renames it when it is whole.
+    """Downloads a file to `<path>.part`, resumes an existing part, and renames it when it is complete.
 
-    The rest of a file is asked for with Range and If-Range (RFC 9110, 14.2 and 13.1.5).
+    The rest of a file is requested with Range and If-Range (RFC 9110, 14.2 and 13.1.5).
 
     Args:
         url: http or https.
-        path: where the file goes; its folder is created where needed.
-        size: bytes that are published, None where none are.
-        pauses: seconds before each further attempt; they begin anew whenever more has arrived
-            than ever before.
+        path: of the file; its folder is created if it does not exist.
+        size: published size in bytes, None if unknown.
+        pauses: seconds before each further attempt; restarted whenever more bytes than ever before have arrived.
         timeout: seconds without a byte.
 
     Raises:
-        DownloadError: the address is refused, not found or leads to another scheme, the size is another than is
-            published, the disk is full, or no attempt went well.
+        DownloadError: the address is invalid, not found or redirected to another scheme, the size differs from the
+            published one, the disk is full, or all attempts failed.
     """
     if urllib.parse.urlparse(url).scheme not in _SCHEMES:
         raise DownloadError(f"{url}: only http and https are fetched")
@@ -93,7 +92,7 @@ def fetch(
 
 
 def _attempt(url: str, partial: PartialFile, published_size: int | None, timeout: float) -> None:
-    """One request, for the whole file or for the rest of it; returns when the file is whole."""
+    """Sends one request for the file or the rest of it, and returns when the file is complete."""
     offset, version = partial.arrived(url)
     if version is not None and version.size == offset:
         return
@@ -114,7 +113,7 @@ def _attempt(url: str, partial: PartialFile, published_size: int | None, timeout
 
 @contextmanager
 def _answered(request: urllib.request.Request, partial: PartialFile, timeout: float) -> Iterator[Any]:
-    """The response to a request; whatever goes wrong on the way is told as one of this module's exceptions."""
+    """Yields the response to a request; turns all errors on the way into exceptions of this module."""
     url = request.full_url
     try:
         response = urllib.request.build_opener(_HttpOnly).open(request, timeout=timeout)
@@ -137,7 +136,7 @@ def _answered(request: urllib.request.Request, partial: PartialFile, timeout: fl
 
 
 def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> NoReturn:
-    """Raises what a status other than success stands for."""
+    """Raises the exception for an HTTP status other than success."""
     if error.code == 416:
         partial.discard()
         raise _PassingFaultError("the server's file is not the one that was begun") from error
@@ -154,7 +153,7 @@ def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> N
 def _offset_and_total(
     response: Any, offset: int, version: Version | None, partial: PartialFile
 ) -> tuple[int, int | None]:
-    """Where the body of a response begins in the file, and how long the whole file is."""
+    """Returns the offset of a response's body in the file, and the size of the whole file."""
     length = response.headers.get("Content-Length", "")
     if response.status == 206 and version is not None:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -180,7 +179,7 @@ def _require_space(path: str, total: int | None, offset: int) -> None:
 
 
 def _receive(response: Any, path: str, offset: int, total: int | None) -> None:
-    """Appends the body to a file and shows how far it is."""
+    """Appends the body to a file and shows the progress."""
     name = os.path.basename(path).removesuffix(".part")
     progress = Progress(name, total, unit="B", initial=offset, is_bytes=True)
     with open(path, "ab") as file, progress:
@@ -201,7 +200,7 @@ def _next_chunk(response: Any) -> bytes:
 
 @contextmanager
 def _writing_to(path: str) -> Iterator[None]:
-    """Tells a fault of the disk."""
+    """Turns errors in writing into DownloadError."""
     try:
         yield
     except OSError as error:
@@ -210,12 +209,12 @@ def _writing_to(path: str) -> Iterator[None]:
 
 
 def difference(path: str, size: int | None, md5: str | None) -> str | None:
-    """In what a file differs from what is published, in words; None where it does not.
+    """Describes how a file differs from the published one; None if it does not.
 
     Args:
-        path: the file.
-        size: bytes, None to leave them aside.
-        md5: hexadecimal, None to leave it aside.
+        path: of the file.
+        size: in bytes, None to skip this check.
+        md5: hexadecimal, None to skip this check.
 
     Raises:
         DownloadError: the file cannot be read.

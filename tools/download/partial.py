@@ -1,4 +1,4 @@
-"""What has arrived of a file, and of which state of the server's file it is, so that the rest can be asked for."""
+"""Stores the partial file of a download with the version of the server's file, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from database.atomic import written_atomically
 
 @dataclass(frozen=True)
 class Version:
-    """What tells one state of a file on a server from another.
+    """Identifies a version of a file on a server.
 
     Attributes:
         url: its address.
-        size: bytes of the whole file, None where the server does not say.
-        etag: a strong one, None without.
-        last_modified: as the server writes it, None without.
+        size: bytes of the whole file, None if unknown.
+        etag: a strong ETag, None without one.
+        last_modified: as sent by the server, None without one.
     """
 
     url: str
@@ -30,37 +30,37 @@ class Version:
 
     @classmethod
     def of_response(cls, url: str, headers: Mapping[str, str], size: int | None) -> Version:
-        """The state that a response is of; a weak ETag does not tell bytes apart (RFC 9110, 8.8.1)."""
+        """Returns the version of a response; weak ETags do not identify bytes and are ignored (RFC 9110, 8.8.1)."""
         etag = headers.get("ETag")
         strong = etag if etag and not etag.startswith("W/") else None
         return cls(url, size, strong, headers.get("Last-Modified"))
 
     @property
     def condition(self) -> str | None:
-        """What to send as If-Range; None where the rest of the file cannot be asked for safely."""
+        """The value of If-Range; None if the rest of the file cannot be requested safely."""
         return self.etag or self.last_modified
 
 
 class PartialFile:
-    """<path>.part, what has arrived so far, and <path>.part.json, the state of the server's file that it is of."""
+    """<path>.part, the bytes so far, and <path>.part.json, the version of the server's file."""
 
     def __init__(self, path: str) -> None:
         self.path = f"{path}.part"
         self._version_path = f"{self.path}.json"
 
     def begin(self, version: Version) -> None:
-        """Empties the file and notes which state of the server's file it is to hold.
+        """Empties the file and writes the version of the server's file.
 
         Raises:
             OSError: a file cannot be written.
         """
-        with open(self.path, "wb"):  # emptied first, so that the note is never of other bytes
+        with open(self.path, "wb"):  # first, so that the version never describes other bytes
             pass
         with written_atomically(self._version_path) as path, open(path, "w", encoding="utf-8") as file:
             json.dump(dataclasses.asdict(version), file)
 
     def arrived(self, url: str) -> tuple[int, Version | None]:
-        """How many bytes of a file are there, and of which state of it; `(0, None)` where they are of no use."""
+        """Returns the number of bytes so far and their version; `(0, None)` if they cannot be used."""
         try:
             with open(self._version_path, encoding="utf-8") as file:
                 version = Version(**json.load(file))
@@ -73,7 +73,7 @@ class PartialFile:
         return size, version
 
     def finish(self, path: str) -> None:
-        """Gives the file, which is whole, its name.
+        """Renames the complete file.
 
         Raises:
             OSError: it cannot be renamed.
@@ -82,7 +82,7 @@ class PartialFile:
         self.discard()
 
     def discard(self) -> None:
-        """Removes what has arrived."""
+        """Deletes the partial file and its version."""
         for path in (self._version_path, self.path):
             with suppress(OSError):
                 os.unlink(path)

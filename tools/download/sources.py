@@ -1,6 +1,6 @@
-"""What can be downloaded, from where, and where it lies afterwards.
+"""The available downloads, their addresses, and the places where they are unpacked.
 
-Addresses, sizes and checksums are those that the pages and programs beside them publish.
+Addresses, sizes and checksums are published by the pages and programs named next to them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ class Source:
 
     Attributes:
         name: as given on the command line.
-        about: what it is.
+        about: description.
         url: its address, http or https.
-        page: where the address, or the data, is described.
-        root: path in the archive of the folder or file that is wanted; "" for all of it.
-        place: the folder or file that this becomes.
-        size: bytes of the archive, None where none is published.
-        md5: of the archive, None where none is published.
-        made_on_demand: the server packs the archive anew and does not promise the same bytes.
-        archive_name: of the file; by default the last part of the address.
-        note: what else is to be known.
+        page: page that describes the address or the data.
+        root: path in the archive of the folder or file to unpack; "" for the whole archive.
+        place: path of the unpacked folder or file.
+        size: bytes of the archive, None if not published.
+        md5: of the archive, None if not published.
+        made_on_demand: whether the server creates the archive on request, so that its bytes may change.
+        archive_name: file name of the archive; by default the last part of the address.
+        note: further information for the user.
     """
 
     name: str
@@ -46,16 +46,16 @@ class Source:
 
     @property
     def archive(self) -> str:
-        """The name of the archive's file."""
+        """The file name of the archive."""
         return self.archive_name or posixpath.basename(urllib.parse.urlparse(self.url).path)
 
     @property
     def is_file(self) -> bool:
-        """Whether a single file of the archive is wanted."""
+        """Whether a single file of the archive is unpacked."""
         return self.place.endswith(".ckpt")
 
     def place_in(self, out: str | None) -> str:
-        """The folder or file that it becomes where `--out` is given: that folder, or the file in it."""
+        """Returns the path of the unpacked folder or file with `--out`: that folder, or the file in it."""
         if out is None:
             return self.place
         return os.path.join(out, os.path.basename(self.place)) if self.is_file else out
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True)
 class LoginSource:
-    """A dataset behind a login: the steps that lead to it."""
+    """A dataset that needs a login, and the steps to obtain it."""
 
     name: str
     about: str
@@ -71,12 +71,12 @@ class LoginSource:
     steps: tuple[str, ...]
 
     def steps_to(self, out: str | None) -> list[str]:
-        """The steps, numbered, to have it in the folder of `--out`, by default where the scripts look."""
+        """Returns the numbered steps to obtain it in the folder of `--out`, by default where the scripts look."""
         return [f"{number}. {step.format(place=out or self.place)}" for number, step in enumerate(self.steps, start=1)]
 
 
 def _resnet(depth: int) -> Source:
-    """Source: the table "Pre-trained Models" of slim's README; it publishes neither sizes nor checksums."""
+    """Returns the source of a ResNet: "Pre-trained Models" in slim's README; no sizes or checksums are published."""
     return Source(
         name=f"resnet_v1_{depth}",
         about=f"slim's ResNet-v1 {depth}, trained on ImageNet",
@@ -95,8 +95,8 @@ _SOURCES: dict[str, Source | LoginSource] = {
         _resnet(50),
         _resnet(101),
         _resnet(152),
-        # The checksum stands, with this address, in six data loaders that agree, segmentation_robustness_framework's
-        # among them.
+        # The checksum is given with this address in six data loaders that agree, for example
+        # segmentation_robustness_framework's.
         Source(
             name="ADE",
             about="ADE20K as in the SceneParsing benchmark, training and validation",
@@ -179,15 +179,15 @@ _SOURCES: dict[str, Source | LoginSource] = {
 
 
 def all_sources() -> tuple[Source | LoginSource, ...]:
-    """Everything there is, weights first."""
+    """Returns all sources, weights first."""
     return tuple(_SOURCES.values())
 
 
 def find_source(name: str) -> Source | LoginSource:
-    """The source of a name.
+    """Returns the source with a name.
 
     Raises:
-        FlagError: there is none.
+        FlagError: there is no such source.
     """
     try:
         return _SOURCES[understood_value("source", name, tuple(_SOURCES))]

@@ -1,1 +1,1 @@
-"""Command lines and configuration files: parsed once into frozen dataclasses, checked in one place."""
+"""Parses command lines and configuration files into frozen dataclasses, and checks the flags."""

@@ -1,4 +1,4 @@
-"""Flags of train.py on how training images are changed."""
+"""Flags of train.py for the augmentation of training images."""
 
 from __future__ import annotations
 

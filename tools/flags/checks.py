@@ -1,4 +1,4 @@
-"""Flags that would do nothing are refused, or are ignored with a line in the log where other modes share them."""
+"""Rejects flags that would have no effect, or ignores them with a log line if another mode of the script uses them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from tools.errors import FlagError
 logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=Any)
-# In place of a checkpoint.
+# Values of a checkpoint flag that select a snapshot.
 WORDS_FOR_SNAPSHOTS = ("best", "last")
 
-# Flags for own data that mean something with another dataset as well.
+# Flags for own data that other datasets also use.
 _ALSO_FOR = {"ADE": ("train_list", "val_list", "test_list"), "KITTI": ("holdout",)}
 
 
 def check_own_data_flags(config: Any, database: str, told: str) -> None:
-    """Refuses flags for own data where the database is one for which they would do nothing.
+    """Rejects flags for own data if they have no effect with the database.
 
     Args:
-        config: the flags; its `own_data_flags` names those that are meant.
+        config: the flags; its `own_data_flags` are checked.
         database: the one in use.
-        told: who says so, e.g. `--database is`.
+        told: source of the database in the message, e.g. `--database is`.
 
     Raises:
-        FlagError: such a flag is given.
+        FlagError: a flag has no effect.
     """
     for name in config.own_data_flags:
         fitting = ["custom", *(known for known, names in _ALSO_FOR.items() if name in names)]
@@ -42,12 +42,12 @@ def check_own_data_flags(config: Any, database: str, told: str) -> None:
 
 
 def refuse_without_effect(config: Any, name: str, why: str) -> None:
-    """Refuses a flag that is not at its default and would do nothing.
+    """Rejects a flag that is not at its default and has no effect.
 
     Args:
         config: the flags.
         name: of the flag.
-        why: with what it does nothing, and after a colon what to do unless the flag is dropped.
+        why: why it has no effect, and after a colon what to do other than dropping the flag.
 
     Raises:
         FlagError: the flag is not at its default.
@@ -57,20 +57,20 @@ def refuse_without_effect(config: Any, name: str, why: str) -> None:
 
 
 def _without_effect(config: Any, names: Sequence[str], why: str) -> str:
-    """What is said of flags that do nothing; see `refuse_without_effect`."""
+    """Formats the message about flags without effect; see `refuse_without_effect`."""
     shown = ", ".join(f"--{name} {_as_given(getattr(config, name))}" for name in names)
     flags = " and ".join(f"--{name}" for name in names)
     return f"{shown} {'has' if len(names) == 1 else 'have'} no effect {why}, or drop {flags}"
 
 
 def refuse_repeated_splits(config: Any) -> None:
-    """Refuses a split that is named twice, whose images would count twice.
+    """Rejects a split that is named twice, because its images would count twice.
 
     Args:
         config: the flags, with `subsets_for_training`.
 
     Raises:
-        FlagError: one is.
+        FlagError: a split is named twice.
     """
     repeated = [name for name, times in Counter(config.subsets_for_training).items() if times > 1]
     if repeated:
@@ -78,13 +78,13 @@ def refuse_repeated_splits(config: Any) -> None:
 
 
 def refuse_useless_holdout(config: Any) -> None:
-    """Refuses to hold out images that are trained on.
+    """Rejects holding out images that are trained on.
 
     Args:
         config: the flags, with `holdout` and `subsets_for_training`.
 
     Raises:
-        FlagError: a fraction is given, and val is among the splits that are trained on.
+        FlagError: a fraction is given, and val is one of the training splits.
     """
     subsets = config.subsets_for_training
     if "val" in subsets:
@@ -93,22 +93,22 @@ def refuse_useless_holdout(config: Any) -> None:
 
 
 def _as_given(value: Any) -> Any:
-    """A flag's value as it stands on a command line."""
+    """Formats a flag's value as on a command line."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return int(value) if isinstance(value, bool) else value
 
 
 class Unused(NamedTuple):
-    """Flags that do nothing beside certain others.
+    """Flags that have no effect in combination with certain others.
 
     Attributes:
         names: of the flags.
-        when: takes the flags; whether these do nothing.
-        why: see `refuse_without_effect`; or a function that takes the flags and says so. Not used for ignored flags.
-        given: whether flags count that are given at their defaults, since these say what does not happen.
-        ignored: whether the flags are ignored with a line in the log instead of refused, since the same command, or
-            file of flags, serves another mode in which they have an effect.
+        when: returns whether they have no effect, given all flags.
+        why: see `refuse_without_effect`; or a function of the flags that returns it. Not used for ignored flags.
+        given: whether to reject flags that are given at their default values too, because they would be ignored.
+        ignored: whether the flags are ignored with a log line instead of rejected, because the same command or file of
+            flags is also used in a mode in which they have an effect.
     """
 
     names: tuple[str, ...]
@@ -118,17 +118,17 @@ class Unused(NamedTuple):
     ignored: bool = False
 
     def told(self, config: Any) -> str:
-        """Says with what the flags do nothing, and what to do."""
+        """Returns why the flags have no effect, and what to do."""
         return self.why if isinstance(self.why, str) else self.why(config)
 
 
-# Flags of the training loop, which have no part in the name of a run; a test holds them against those that have.
+# Flags of the training loop, which are not part of a run's name; a test compares them with the flags that are.
 _OF_THE_LOOP = (
     "auto_resume", "snapshot", "snapshot_minutes", "val_every", "keep", "save_first_iteration", "on_nan", "check_data",
     "allow_missing_classes", "max_bad_files", "show_period", "save_memory", "checkpoint_units", "log_memory",
 )  # fmt: skip
-# Flags that change the trained weights: without --run_name, a run is found by them. `subsets_for_training` is not among
-# them: it says whether records were made from a list, which decides where the validation images come from.
+# Flags that change the trained weights; without --run_name, they identify the run. `subsets_for_training` is missing
+# here: it determines whether TFRecords were made from a list, and so where the validation images come from.
 _OF_THE_WEIGHTS = (
     "batch_size", "train_image_size", "weight_decay_mode", "weight_decay_rate",
     "weight_decay_rate2", "consider_dilated", "new_layer_names", "fine_tune_filename", "lrn_rate", "poly_lr", "lr_step",
@@ -190,7 +190,7 @@ UNUSED_IN_TRAINING = (
         lambda config: config.loss_type != "ohem",
         "where all pixels count: add --loss_type ohem",
     ),
-    # With --eval_only 1 no training images are read, nothing is trained, and --run_name says which run is scored.
+    # With --eval_only 1 no training images are read, nothing is trained, and --run_name selects the run to score.
     Unused(
         ("train_list",),
         lambda config: config.eval_only and (config.database == "ADE" or config.val_list is not None),
@@ -223,9 +223,9 @@ UNUSED_IN_INFERENCE = (
 
 
 def refuse_unused(config: Any, table: Sequence[Unused]) -> None:
-    """Refuses the flags of a table that are not at their defaults and would do nothing.
+    """Rejects the flags of a table that are not at their defaults and have no effect.
 
-    Ignored flags are left to `without_unused`, which knows which were given.
+    Ignored flags are handled by `without_unused`, which knows which flags are given.
 
     Raises:
         FlagError: such a flag is given.
@@ -237,14 +237,14 @@ def refuse_unused(config: Any, table: Sequence[Unused]) -> None:
 
 
 def without_unused(config: Config, given: Collection[str]) -> Config:
-    """Puts the flags that are ignored back to their defaults, and names them in one line of the log; see `Unused`.
+    """Resets flags that are ignored to their defaults, and logs their names in one line; see `Unused`.
 
     Args:
-        config: the flags; its `unused`, if it has one, is the table of those that may do nothing.
-        given: names of the flags that the command line or a file gives.
+        config: the flags; its `unused`, if it has one, is the table of flags without effect.
+        given: names of the flags on the command line or in a file.
 
     Raises:
-        FlagError: flags are given that do nothing, at their defaults too where these count.
+        FlagError: flags without effect are given, including those at their defaults if `Unused.given`.
     """
     ignored: list[str] = []
     for unused in getattr(config, "unused", ()):
@@ -263,11 +263,11 @@ def without_unused(config: Config, given: Collection[str]) -> Config:
 
 
 def refuse_no_results(config: Any, *, has_labels: bool) -> None:
-    """Refuses a prediction that neither writes, scores nor times anything.
+    """Rejects a prediction that neither writes, scores nor times anything.
 
     Args:
         config: flags of predict.py.
-        has_labels: whether any of the images has one.
+        has_labels: whether any of the images has a label.
 
     Raises:
         FlagError: there would be no result.

@@ -1,4 +1,4 @@
-"""Values that flags can take, and words that stand for a step or a checkpoint."""
+"""Values of flags, and words that select a step or a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ RESIZE_GRIDS, FLOAT_TYPES = tuple(choices.RESIZE_GRIDS), tuple(choices.FLOAT_TYP
 UPSAMPLINGS = (1, 2, 3, 4)
 DEVICES = ("auto", "cpu", "gpu")
 DEVICE_HELP = "device; auto: GPUs, or the CPU if the machine has none; gpu: an error without GPUs"
-# In place of a step: that of the newest sound snapshot.
+# Selects the step of the newest undamaged snapshot.
 LATEST: Literal["latest"] = "latest"
-# In place of a checkpoint: the newest run's best snapshot, or its last.
+# Select the newest run's best snapshot, or its last.
 BEST, LAST = WORDS_FOR_SNAPSHOTS
-# In the name of a run that was set aside for another of the same name.
+# Part of the name of a run that was set aside for a new one of the same name.
 EARLIER_RUN = ".earlier-"

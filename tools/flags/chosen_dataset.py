@@ -1,4 +1,4 @@
-"""Which dataset flags mean, and where it is; without TensorFlow."""
+"""Determines the dataset that flags describe, and its folder. Works without TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def own_dataset(flags: Mapping[str, Any]) -> Dataset:
-    """The record of a user's own data, as flags by their names describe it.
+    """Creates the dataset record of a user's own data from flags by name.
 
     Raises:
         FlagError: the number of classes is missing.
@@ -43,7 +43,7 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
 
 
 def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
-    """The record of a dataset, with the choices that flags by their names make.
+    """Returns the dataset record of a dataset, adapted by flags given by name.
 
     Raises:
         FlagError, DatasetError, PaletteError: see `own_dataset` and `database.datasets.get_dataset`.
@@ -57,25 +57,25 @@ def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:
 
 
 def is_scored(flags: SplitFlags) -> bool:
-    """Whether training with these flags needs validation images.
+    """Returns whether training with these flags needs validation images.
 
-    Own data by lists does not where no list is for validation and nothing is held out.
+    Own data from lists need none if there is no validation list and no image is held out.
     """
     by_lists = flags.database == "custom" and flags.train_list is not None
     return not by_lists or flags.val_list is not None or flags.holdout is not None
 
 
 def dataset_part(database: str, data_dir: str | None) -> str:
-    """Names a dataset in the path of a folder: own data by their folder too."""
+    """Returns the name of a dataset in folder names; for own data it includes the name of the data folder."""
     return f"custom-{os.path.basename(os.path.abspath(data_dir or '.'))}" if database == "custom" else database
 
 
 def dataset_of_flags(database: str, config: DatasetFlags | WeightsConfig) -> Dataset:
-    """As `described_dataset`, by a script's flags."""
+    """Returns the dataset that a script's flags describe; see `described_dataset`."""
     return described_dataset(database, dataclasses.asdict(config))
 
 
-# What to do where a dataset is not there; {out} stands for a folder other than the dataset's own.
+# Advice for a missing dataset; {out} is the flag for a folder other than the default.
 _FETCH = "fetch it with python -m tools.download {name}{out}"
 _HOW_TO_GET = {
     "Cityscapes": "python -m tools.download Cityscapes prints the steps to get it",
@@ -89,10 +89,10 @@ _HOW_TO_GET = {
 
 
 def existing_folder(dataset: Dataset, data_dir: str | None) -> str:
-    """The folder of a dataset; Toy's own place is filled now if it does not exist.
+    """Returns the folder of a dataset; generates the Toy dataset if its default folder does not exist.
 
     Raises:
-        DatasetError: there is no such folder; the message says how to get the dataset.
+        DatasetError: the folder does not exist; the message describes how to get the dataset.
     """
     folder = data_dir or dataset.default_dir
     if dataset.name == "Toy" and data_dir is None and not os.path.exists(folder):

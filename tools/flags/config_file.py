@@ -1,7 +1,7 @@
-"""A file of flags: a YAML or JSON object with the names of the flags.
+"""Reads a file of flags: a YAML or JSON object whose keys are flag names.
 
-Values are the words of the file, as they would stand on a command line. What YAML makes of some words, such as 8 of
-010, 90 of 1:30, or a date, plays no part.
+Values are parsed from their text in the file, as on a command line. YAML's own conversions, such as 8 from 010, 90 from
+1:30, or dates, do not apply.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ _LONGEST_REASON = 200
 _LONGEST_NAME = 60
 _NAME = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
 
-# How YAML writes that there is no value.
+# YAML's spellings of a missing value.
 _NO_VALUE = ("", "~", "null", "Null", "NULL")
 
-# YAML's and JSON's words for a switch that is on or off.
+# YAML's and JSON's spellings of switches.
 _SWITCH_WORDS = {"true": "1", "yes": "1", "on": "1", "false": "0", "no": "0", "off": "0"}
 
-# The tags of nodes that bear none in the file.
+# The tags that YAML gives to values without an explicit tag.
 _TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
 
 def config_arguments(path: str, switches: Collection[str] = ()) -> list[str]:
-    """The flags in a file as a command line would give them.
+    """Converts the flags in a file to command-line arguments.
 
     Args:
-        path: `.json`, or anything else for YAML, whose tags are refused.
-        switches: names of flags that are 0 or 1, which may also be true, false, yes, no, on or off in a file.
+        path: `.json`, or YAML with any other ending; YAML tags are rejected.
+        switches: names of flags that are 0 or 1; a file may also use true, false, yes, no, on or off for them.
 
     Returns:
-        `--name=value` each, the value as it is written in the file; names whose value is null are left out.
+        `--name=value` for each flag, with the value as written in the file; flags whose value is null are skipped.
 
     Raises:
-        FlagError: the file cannot be read, is no object of names and plain values, or has a name twice.
+        FlagError: the file cannot be read, is not an object of names and plain values, or repeats a name.
     """
     try:
         text = read_text(path)
@@ -67,7 +67,7 @@ def _no_flags(path: str, found: str) -> FlagError:
 
 
 def _json_values(path: str, text: str) -> dict[str, Any]:
-    """What stands beside each name: None, a text, a truth value, or lists and objects of these."""
+    """Returns the value of each name: None, a text, a boolean, or lists and objects of these."""
     try:
         values = parse_json(text, parse_number=str)
     except JsonError as error:
@@ -80,7 +80,7 @@ def _json_values(path: str, text: str) -> dict[str, Any]:
 
 
 def _yaml_values(path: str, text: str) -> dict[str, Any]:
-    """As `_json_values`, all truth values and numbers as texts."""
+    """Returns the value of each name as `_json_values`, with booleans and numbers as text."""
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
@@ -111,7 +111,7 @@ def _kind(node: yaml.Node) -> str:
 
 
 def _plain(node: yaml.Node) -> Any:
-    """A scalar as its text, None where it says that there is none; in place of anything else an empty one."""
+    """Returns the text of a scalar, or None for null; for a mapping or a list, an empty one."""
     if isinstance(node, yaml.ScalarNode):
         return None if node.style is None and node.value in _NO_VALUE else node.value
     return {} if isinstance(node, yaml.MappingNode) else []
@@ -132,7 +132,7 @@ def _check_name(path: str, name: str) -> None:
 
 
 def _text(path: str, name: str, value: Any) -> str:
-    """A value as on the command line, lists by commas."""
+    """Formats a value as on the command line, with lists separated by commas."""
     words = [
         str(item).lower() if isinstance(item, bool) else item
         for item in (value if isinstance(value, list) else [value])

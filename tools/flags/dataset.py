@@ -1,4 +1,4 @@
-"""Flags that say which dataset is meant, which classes it has, and where its files are."""
+"""Flags that select the dataset, and describe its classes and files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.flags.checks import check_own_data_flags, refuse_without_effect
 from tools.flags.definition import flag
 from tools.flags.values import class_count, file_path, ignored_id, mean_color
 
-# Known to `database.images`, listed here so that flags are parsed in a moment; a test holds the two equal.
+# Equals the constant in `database.images`, whose import would make parsing slow; a test compares the two.
 MAX_PIXELS = 178_000_000
 
 _PAIRS = "file with lines 'image label', or .odgt,"
@@ -20,7 +20,7 @@ DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFlags:
-    """Which classes there are, and what stands for them."""
+    """Classes of the dataset, their colours and label ids, and the range of its images."""
 
     database: str = flag("Cityscapes", "dataset", group="data", choices=DATABASES)
     num_classes: int | None = flag(None, "custom: number of classes", class_count, group="data", identity=False)
@@ -65,7 +65,7 @@ class ClassFlags:
         resume="free",
     )
 
-    # Those that mean something with --database custom, see `check_own_data_flags`.
+    # Flags that only --database custom uses, see `check_own_data_flags`.
     own_data_flags: ClassVar[tuple[str, ...]] = (
         "train_list", "val_list", "test_list", "num_classes", "palette", "ignore_label", "label_map", "image_mean",
     )  # fmt: skip
@@ -73,7 +73,7 @@ class ClassFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFlags:
-    """Where images and labels are."""
+    """Locations of images and labels."""
 
     data_dir: str | None = flag(
         None,
@@ -110,7 +110,7 @@ class FileFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFlags(FileFlags, ClassFlags):
-    """Which dataset is meant, and where it is."""
+    """Dataset and its location."""
 
     def __post_init__(self) -> None:
         check_own_data_flags(self, self.database, "--database is")
@@ -120,7 +120,7 @@ class DatasetFlags(FileFlags, ClassFlags):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFlags(DatasetFlags):
-    """Also, which of its images are for validation."""
+    """Dataset, its location, and the images held out for validation."""
 
     holdout: float | None = flag(
         None,

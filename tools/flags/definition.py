@@ -1,4 +1,4 @@
-"""One flag: a field of a dataclass with the flag's default, help text and properties."""
+"""Defines a flag as the field of a dataclass, with its default, help text and properties."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GROUPS: Mapping[str, str] = {
     "output": "output",
 }
 
-# Python's own parse functions accept more than other programs do, such as 1_000.
+# Python's own parse functions accept spellings that other programs reject, such as 1_000.
 _STRICT: dict[Callable[[str], Any], Callable[[str], Any]] = {int: whole_number, float: number}
 _METAVARS: dict[Callable[[str], Any], str] = {
     whole_number: "N",
@@ -31,7 +31,7 @@ _METAVARS: dict[Callable[[str], Any], str] = {
     switch: "{0,1}",
     file_path: "FILE",
 }
-# Longer lists of choices are shown after the help text, and the flag's value as NAME.
+# Longer lists of choices are written after the help text, with NAME as the placeholder of the value.
 _LONGEST_CHOICES = 24
 
 
@@ -55,21 +55,21 @@ def flag(
     """Makes the field of a flag.
 
     Args:
-        default: value if the flag is not given; its type selects the parse function if there is none.
+        default: value if the flag is not given; if `parse` is None, its type determines the parse function.
         text: help, without the default.
-        parse: makes a value from a text; raises ValueError, with what it expected.
+        parse: converts a text to a value; raises ValueError with the expected form.
         group: key of `GROUPS`.
-        metavar: what stands for the value in the help, such as PIXELS; by default from `choices` or `parse`.
-        unset: what the program uses if the default is None, for the help.
+        metavar: placeholder of the value in the help, such as PIXELS; by default from `choices` or `parse`.
+        unset: the effective value if the default is None, for the help.
         choices: allowed values.
         minimum, above: inclusive and exclusive lower bound.
         aliases: other names.
         resume: what a resumed run may change: nothing (`same`), the value (`free`), or the value as long as the files
-            or classes that it leads to stay equal (`content`).
+            or classes that it refers to stay equal (`content`).
         identity: whether the value is compared, and hashed into the run's name, to find a run by its flags; by default
-            that of flags whose `resume` is `same`.
-        shown: whether tools.results shows the flag where runs differ in it; by default unless `resume` is `free`.
-        recorded: attribute of `ModelRecord` that holds the value, if the flag describes the network or its input.
+            if `resume` is `same`.
+        shown: whether tools.results shows the flag if runs differ in it; by default unless `resume` is `free`.
+        recorded: attribute of `ModelRecord` with the value, if the flag describes the network or its input.
     """
     if parse is None:
         parse = switch if isinstance(default, bool) else type(default)
@@ -103,7 +103,7 @@ def _metavar(parse: Callable[[str], Any], choices: Sequence[Any] | None, *, take
 
 
 def flag_properties(config: type, name: str) -> dict[str, Any]:
-    """Lists one property of every flag of a configuration, by the flag's name; see `flag` for the properties."""
+    """Returns one property of every flag of a configuration, by the flag's name; see `flag` for the properties."""
     return {field.name: field.metadata[name] for field in dataclasses.fields(config)}
 
 
@@ -112,7 +112,7 @@ def flags_where(config: type, **properties: Any) -> tuple[str, ...]:
 
     Args:
         config: dataclass whose fields are made with `flag`.
-        properties: values that all of the selected flags have, such as resume="free".
+        properties: values that the selected flags have, such as resume="free".
 
     Returns:
         Names of flags, in the order of the fields.

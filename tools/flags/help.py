@@ -1,4 +1,4 @@
-"""The text of --help, made from the properties of the flags."""
+"""Formats the text of --help from the properties of the flags."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _TEXT_COLUMN = 30
 
 @dataclass(frozen=True)
 class Program:
-    """How a program is called.
+    """Command, usage and examples of a program.
 
     Attributes:
         command: such as `python train.py`.
-        usage: the flags that most calls give, for the usage line.
+        usage: the most common flags, for the usage line.
         examples: flags of examples.
     """
 
@@ -33,7 +33,7 @@ class Program:
 
 
 def help_text(config: type, description: str, group: str | None = None) -> str:
-    """Writes the help of a program, or of one group of its flags.
+    """Formats the help of a program, or of one group of its flags.
 
     Args:
         config: dataclass of flags; its `program` is shown in the usage line and the examples.
@@ -81,7 +81,7 @@ def _row(field: dataclasses.Field, width: int) -> str:
 
 
 def _columns(invocation: str, text: str, width: int) -> str:
-    """An invocation and its wrapped text beside it, or below it where it is long."""
+    """Formats an invocation with its wrapped text beside it, or below it if the invocation is long."""
     indent = " " * _TEXT_COLUMN
     lines = textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     head = f"  {invocation}"
@@ -91,7 +91,7 @@ def _columns(invocation: str, text: str, width: int) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """A flag's value as on a command line."""
+    """Formats a flag's value as on a command line."""
     if isinstance(value, bool):
         return str(int(value))
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

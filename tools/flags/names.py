@@ -1,4 +1,4 @@
-"""Other spellings of flags and values: understood where they have one meaning, otherwise answered with the nearest."""
+"""Accepts other spellings of flags and values if their meaning is unique, and otherwise suggests the nearest one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FOCAL = re.compile(r"focal(?:[-_ ]?loss)?[-_ ]?(\d+(?:\.\d+)?)", re.ASCII)
 
 @dataclass(frozen=True)
 class Foreign:
-    """What another project's flag is called here.
+    """The flag that corresponds to another project's flag.
 
     Attributes:
-        names: flags here; the first that a program has is meant.
-        note: in what it differs, empty where it does not.
+        names: flags here; the first one that the program has is suggested.
+        note: the difference to the other project's flag; empty if there is none.
     """
 
     names: tuple[str, ...]
@@ -31,7 +31,7 @@ _STEPS = "counted in steps: epochs x images / (--batch_size x --gpu_num)"
 _SIZE = "one number for height and width"
 _SWITCH = "a switch, 0 or 1"
 
-# Flags of CSAILVision's, hszhao's and mmsegmentation's scripts, of torchvision's references and of Hugging Face's.
+# Flags of the scripts of CSAILVision, hszhao, mmsegmentation, torchvision's references and Hugging Face.
 FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "amp": Foreign(("float_type",), "16 or bf16"),
     "annotations": Foreign(("train_list", "val_list")),
@@ -148,7 +148,7 @@ _SPLITS = {
 }
 # Splits of all datasets.
 SPLITS = ("train", "val", "test", "trainaug", "train_extra")
-# Other names of values, without signs between their letters, that have exactly one meaning here.
+# Other names of values with exactly one meaning here, as lower-case letters and digits.
 FOREIGN_VALUES: Mapping[str, Mapping[str, str]] = {
     "database": {
         "ade20k": "ADE", "adechallenge": "ADE", "adechallengedata2016": "ADE", "cityscape": "Cityscapes",
@@ -188,7 +188,7 @@ FOREIGN_VALUES: Mapping[str, Mapping[str, str]] = {
 
 _NO_DEEPLAB = "this is a PSPNet, without DeepLab's head; ppm is PSPNet's own"
 _RESNETS_ALONE = "encoders are ResNets of version 1"
-# Values that stand close to one here and are not the same.
+# Values that are similar to one here but not the same.
 NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
     "database": {
         **dict.fromkeys(
@@ -234,17 +234,17 @@ NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
 
 
 def understood_flag(name: str, known: Collection[str]) -> str:
-    """A flag's name with dashes for underscores as it is known here; any other name unchanged."""
+    """Replaces dashes in a flag's name by underscores if the result is a known flag; returns other names unchanged."""
     spelled = name.replace("-", "_")
     return spelled if spelled in known else name
 
 
 def suggested_flag(name: str, known: Collection[str]) -> str | None:
-    """What a flag that no program has may be called here, in words, or None.
+    """Suggests a flag for an unknown one, as text; None without a suggestion.
 
     Args:
-        name: without the dashes before it.
-        known: names of the flags that the program has.
+        name: without leading dashes.
+        known: names of the program's flags.
     """
     spelled = name.replace("-", "_").lower()[:_LONGEST_NAME]
     shown = f"--{name[:_LONGEST_NAME]}"
@@ -257,7 +257,7 @@ def suggested_flag(name: str, known: Collection[str]) -> str | None:
 
 
 def understood_value(flag: str, text: str, choices: Sequence[str]) -> str:
-    """The choice that a text means: the same but for capitals and signs, or another name of it.
+    """Finds the choice for a text: one with the same letters and digits in any case, or one with this other name.
 
     Args:
         flag: its name.
@@ -265,7 +265,7 @@ def understood_value(flag: str, text: str, choices: Sequence[str]) -> str:
         choices: all values of the flag.
 
     Raises:
-        ValueError: none; it says the choices, and the nearest if there is one.
+        ValueError: there is no such choice; the message lists the choices, and the nearest if there is one.
     """
     if text in choices:
         return text
@@ -285,32 +285,32 @@ def understood_value(flag: str, text: str, choices: Sequence[str]) -> str:
 
 
 def _letters(text: str) -> str:
-    """The letters and digits of a text, small."""
+    """Returns the letters and digits of a text in lower case."""
     return "".join(character for character in text.lower() if character.isalnum())
 
 
 def _nearest(name: str, known: Collection[str]) -> str | None:
-    """The one of `known` that is spelled most like a name, if one is at all."""
+    """Returns the known name with the most similar spelling; None if none is similar."""
     by_letters = {_letters(other): other for other in known}
     nearest = difflib.get_close_matches(_letters(name)[:_LONGEST_NAME], by_letters, 1, _NEAR)
     return by_letters[nearest[0]] if nearest else None
 
 
 def loss_type(text: str) -> str:
-    """A loss: normal, ohem, or focal_<gamma>, also without the sign before its gamma.
+    """Parses a loss: normal, ohem, or focal_<gamma>, also without the underscore before gamma.
 
     Raises:
-        ValueError: none; it says which there are, and the nearest.
+        ValueError: unknown; the message lists the losses, and the nearest.
     """
     focal = _FOCAL.fullmatch(text.strip().lower())
     return f"focal_{focal[1]}" if focal else understood_value("loss_type", text, (*LOSSES, "focal_<gamma>"))
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """One or more splits of a dataset, separated by commas; names that none has are left to the dataset to refuse.
+    """Parses one or more splits of a dataset, separated by commas; unknown names are left to the dataset to reject.
 
     Raises:
-        ValueError: there is no name.
+        ValueError: the text has no name.
     """
     names = tuple(_split_name(part.strip()) for part in text.split(",") if part.strip())
     if not names:
@@ -319,7 +319,7 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def split_name(text: str) -> str:
-    """As `split_names`, of a single one."""
+    """Parses a single split, see `split_names`."""
     [name] = split_names(text.replace(",", " "))
     return name
 

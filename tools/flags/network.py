@@ -1,4 +1,4 @@
-"""Flags of train.py on the network and the weights that it starts from."""
+"""Flags of train.py for the network and the weights that it starts from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.flags.values import file_path, switch
 
 
 def _recorded_or(default: str | int) -> str:
-    """Names the default of a flag that the checkpoint to start from may answer."""
+    """Describes the default of a flag whose value may come from the record of the starting checkpoint."""
     return f"as recorded beside --fine_tune_filename, otherwise {default}"
 
 

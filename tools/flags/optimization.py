@@ -1,4 +1,4 @@
-"""Flags of train.py on what is minimized, and how."""
+"""Flags of train.py for schedule, regularization and loss."""
 
 from __future__ import annotations
 

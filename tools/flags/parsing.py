@@ -1,4 +1,4 @@
-"""A command line parsed into a dataclass: its fields are the flags, made with `flag`."""
+"""Parses a command line into a dataclass whose fields are the flags, made with `flag`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_SUGGESTIONS = 3
 
 
 class _LastGiven(argparse.Action):
-    """Stores a value. If a flag is given again with another value, the last one counts and a line is logged."""
+    """Stores a value. If a flag is repeated with another value, the last one is used and a line is logged."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -41,10 +41,10 @@ class _LastGiven(argparse.Action):
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Raises FlagError where argparse would print its usage and exit, and logs which of two values it takes.
+    """Raises FlagError instead of printing the usage and exiting, and logs flags that are repeated.
 
     Attributes:
-        given: what the line that was parsed last gives, by what it sets.
+        given: values that the last parsed line gives, by destination.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -58,10 +58,10 @@ class OneLineParser(argparse.ArgumentParser):
         raise FlagError(f"{shown} (see --help)")
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parses a command line, in which flags may have dashes for underscores.
+        """Parses a command line; flag names may have dashes instead of underscores.
 
         Raises:
-            FlagError: it cannot be followed; for unknown flags it says what they may be called here.
+            FlagError: the line is invalid; for unknown flags the message suggests known ones.
         """
         self.given = {}
         options, unknown = self.parse_known_args([self.understood(argument) for argument in args], namespace)
@@ -76,7 +76,7 @@ class OneLineParser(argparse.ArgumentParser):
         return options
 
     def understood(self, argument: str) -> str:
-        """An argument with the flag in it, if it has one, as it is spelled here."""
+        """Returns an argument with its flag, if any, in the spelling used here."""
         name, equals, value = argument.partition("=")
         if not name.startswith("--"):
             return argument
@@ -84,7 +84,7 @@ class OneLineParser(argparse.ArgumentParser):
         return f"--{understood_flag(name[2:], known)}{equals}{value}"
 
     def destination(self, argument: str) -> str:
-        """What the flag in an argument `--name=value` sets, whatever it is spelled like."""
+        """Returns the destination of the flag in an argument `--name=value`, for any of its names."""
         name = self.understood(argument).partition("=")[0]
         action = self._option_string_actions.get(name)
         return name if action is None else action.dest
@@ -94,7 +94,7 @@ _CONFIG, _HELP = "config", "help"
 
 
 def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
-    """A parse function for argparse that understands other spellings of a flag's values; see `tools.flags.names`."""
+    """Returns a parse function for argparse that accepts other spellings of the values; see `tools.flags.names`."""
 
     def parse(text: str) -> str:
         try:
@@ -106,13 +106,13 @@ def one_of(name: str, choices: Sequence[str]) -> Callable[[str], str]:
 
 
 def _chosen(name: str, choices: Sequence[str], given: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """The choices that a text, or each of several, means."""
+    """Returns the choice for a text, or the choices for several."""
     parse = one_of(name, choices)
     return parse(given) if isinstance(given, str) else tuple(parse(text) for text in given)
 
 
 def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
-    """A parse function for argparse that says what was expected."""
+    """Returns a parse function for argparse whose errors name the expected value."""
     metadata = field.metadata
 
     def parse(text: str) -> Any:
@@ -135,7 +135,7 @@ def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
 
 
 def parse_flags(config: type[Config], arguments: Sequence[str], description: str) -> Config:
-    """Parses a command line, and the file of flags that it may name with `--config`; the line wins.
+    """Parses a command line and the file of its `--config`; the command line takes precedence.
 
     Args:
         config: dataclass whose fields are made with `flag`, and whose `program` is shown in the help.
@@ -143,8 +143,8 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         description: for --help.
 
     Raises:
-        FlagError: an unknown flag, a value of the wrong kind or out of range, a flag given twice in the file, or flags
-            that contradict each other or would do nothing.
+        FlagError: a flag is unknown, a value has the wrong type or range, a file repeats a flag, or flags contradict
+            each other or have no effect.
         SystemExit: after --help.
     """
     parser = _parser(config, description)
@@ -165,13 +165,13 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
 
 
 def _switches(config: type) -> set[str]:
-    """The names of the flags that take 0 or 1."""
+    """Returns the names of the flags that are 0 or 1."""
     fields = [field for field in dataclasses.fields(config) if field.metadata["parse"] is switch]
     return {name for field in fields for name in (field.name, *field.metadata["aliases"])}
 
 
 def _check_given_once(parser: OneLineParser, arguments: Sequence[str]) -> None:
-    """Refuses a flag that a file gives by two of its names, of which one would win."""
+    """Rejects a flag that a file gives by two of its names, because one would be ignored."""
     given: dict[str, str] = {}
     for argument in arguments:
         name = argument.removeprefix("--").partition("=")[0]
@@ -181,7 +181,7 @@ def _check_given_once(parser: OneLineParser, arguments: Sequence[str]) -> None:
 
 
 def _refuse_help(parser: OneLineParser, arguments: Sequence[str]) -> None:
-    """Refuses --help in a file of flags, where it would end the program."""
+    """Rejects --help in a file of flags, because it would end the program."""
     for argument in arguments:
         if parser.destination(argument) == _HELP:
             raise FlagError(f"'{argument.removeprefix('--').partition('=')[0]}' is for the command line only: drop it")

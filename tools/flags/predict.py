@@ -40,7 +40,7 @@ _RECORDED = "as recorded beside the checkpoint"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig(ScreenFlags, ClassFlags):
-    """Flags that predict.py and inference.py share; what is None is read from the record beside the checkpoint."""
+    """Flags of both predict.py and inference.py; None selects the value in the checkpoint's record."""
 
     database: str | None = flag(  # type: ignore[assignment]
         None, "dataset", str, group="data", unset=_RECORDED, choices=DATABASES

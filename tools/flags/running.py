@@ -1,4 +1,4 @@
-"""Flags of train.py on how a run is saved, resumed, computed, scored and logged."""
+"""Flags of train.py for snapshots, resuming, precision, scoring and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.flags.values import file_path, step_or_latest, window_size
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotFlags:
-    """When snapshots are saved, and from which a run is resumed."""
+    """Snapshots, scoring during training, and resuming."""
 
     snapshot: int = flag(15000, "steps between snapshots", group="snapshots", metavar="STEPS", minimum=1, resume="free")
     snapshot_minutes: float = flag(
@@ -60,7 +60,7 @@ class SnapshotFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionFlags:
-    """Device, precision and memory."""
+    """Device, precision, reproducibility and memory."""
 
     float_type: str = flag(
         "32", "type of activations: float32, float16 or bfloat16", group="precision", choices=FLOAT_TYPES
@@ -89,7 +89,7 @@ class PrecisionFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringFlags:
-    """How snapshots are scored."""
+    """Scoring of snapshots."""
 
     eval_only: bool = flag(
         False,
@@ -117,14 +117,14 @@ class ScoringFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenFlags:
-    """What the three scripts print."""
+    """Output of the three scripts on the screen."""
 
     quiet: bool = flag(False, "print warnings and the result only", group="output", resume="free")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFlags(ScreenFlags):
-    """What a run writes, and where."""
+    """Files of a run, and their names."""
 
     log_dir: str = flag("./log", "folder of all runs", file_path, group="output", metavar="FOLDER", resume="free")
     run_name: str | None = flag(

@@ -1,7 +1,7 @@
-"""Command-line flags of the three scripts, parsed once into one validated frozen configuration each.
+"""Flags of train.py.
 
-Every flag is a field of a dataclass; the parsers are made from the fields. Names are those of the reference
-implementation. Switches take 0 or 1.
+Every flag is a field of a dataclass, and the parsers are made from the fields. The names are those of the reference
+implementation. Switches are 0 or 1.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TrainConfig(
     NetworkFlags,
     SplitFlags,
 ):
-    """Flags of train.py. The fields of the last base come first."""
+    """Flags of train.py. The fields of the last base class come first."""
 
     data_format: str = flag(
         "files",
@@ -156,7 +156,7 @@ class TrainConfig(
             )
 
     def _check_resuming(self) -> None:
-        if self.eval_only:  # --auto_resume is ignored, and --resume_step names the snapshot to score
+        if self.eval_only:  # --auto_resume is ignored, and --resume_step selects the snapshot to score
             return
         if self.auto_resume and self.resume_step is not None:
             raise FlagError(f"--auto_resume 1 finds the step itself: drop it or --resume_step {self.resume_step}")

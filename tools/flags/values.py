@@ -1,4 +1,4 @@
-"""What a flag's text on the command line is parsed into: numbers, lists, paths."""
+"""Parses the text of flags into numbers, lists and paths; ValueErrors name the expected form."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from database.path_spellings import path_as_given
 
 
 def switch(text: str) -> bool:
-    """0 or 1."""
+    """Parses 0 or 1."""
     if text not in ("0", "1"):
         raise ValueError("0 or 1")
     return text == "1"
 
 
 def whole_number(text: str) -> int:
-    """A whole number, of digits alone: Python takes 1_00 for 100, and no other program does."""
+    """Parses a whole number; rejects underscores, which Python accepts (1_00 is 100) and other programs do not."""
     try:
         return int(_without_underscores(text))
     except ValueError as error:
@@ -24,7 +24,7 @@ def whole_number(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """A number as Python writes it, without underscores."""
+    """Parses a number in Python's notation, without underscores."""
     try:
         return float(_without_underscores(text))
     except ValueError as error:
@@ -38,7 +38,7 @@ def _without_underscores(text: str) -> str:
 
 
 def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any, ...]:
-    """Numbers separated by commas; ValueError with what was expected where one is none."""
+    """Parses numbers separated by commas; raises ValueError with the expected form."""
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError as error:
@@ -46,7 +46,7 @@ def _numbers(text: str, kind: Callable[[str], Any], expected: str) -> tuple[Any,
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers above 0, separated by commas."""
+    """Parses whole numbers above 0, separated by commas."""
     expected = "whole numbers above 0, separated by commas"
     numbers = _numbers(text, whole_number, expected)
     if min(numbers) < 1:
@@ -55,7 +55,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def rising_steps(text: str) -> tuple[int, ...]:
-    """Step numbers above 0 that rise, separated by commas."""
+    """Parses increasing step numbers above 0, separated by commas."""
     expected = "steps above 0 that rise, separated by commas"
     steps = _numbers(text, whole_number, expected)
     if any(step <= before for before, step in zip((0, *steps), steps, strict=False)):
@@ -64,14 +64,14 @@ def rising_steps(text: str) -> tuple[int, ...]:
 
 
 def step_or_latest(text: str) -> int | str:
-    """A number of steps, or `latest`."""
+    """Parses a step, 0 or above, or `latest`."""
     if text != "latest" and not text.isdecimal():
         raise ValueError("a step, 0 or above, or latest")
     return text if text == "latest" else int(text)
 
 
 def window_size(text: str) -> int:
-    """A height and width of 8 or more, or 0."""
+    """Parses a height and width of 8 or more, or 0."""
     expected = "a size of 8 or more, or 0 for whole images"
     try:
         size = whole_number(text)
@@ -83,7 +83,7 @@ def window_size(text: str) -> int:
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """One or more names, separated by commas."""
+    """Parses one or more names, separated by commas."""
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
         raise ValueError("one or more names, separated by commas")
@@ -91,12 +91,12 @@ def comma_separated(text: str) -> tuple[str, ...]:
 
 
 def file_path(text: str) -> str:
-    """A file or folder, as `database.path_spellings.path_as_given` understands it; ValueError where it is none."""
+    """Parses the path of a file or folder, see `database.path_spellings.path_as_given`."""
     return path_as_given(text)
 
 
 def class_count(text: str) -> int:
-    """A number of classes, 2 or more."""
+    """Parses a number of classes, 2 or more."""
     count = whole_number(text)
     if count < 2:
         raise ValueError(
@@ -107,7 +107,7 @@ def class_count(text: str) -> int:
 
 
 def ignored_id(text: str) -> int:
-    """An id in label files, 0 or above."""
+    """Parses an id in label files, 0 or above."""
     label_id = whole_number(text)
     if label_id < 0:
         raise ValueError(
@@ -118,7 +118,7 @@ def ignored_id(text: str) -> int:
 
 
 def mean_color(text: str) -> tuple[float, float, float]:
-    """Red, green and blue in 0..255, separated by commas; ValueError for fractions of 1, with what they mean."""
+    """Parses red, green and blue in 0..255, separated by commas; rejects fractions of 1 and suggests a scaled mean."""
     expected = "three numbers in 0..255, separated by commas"
     values = _numbers(text, number, expected)
     if len(values) != 3 or not all(0 <= value <= 255 for value in values):

@@ -44,7 +44,7 @@ _LISTS = ("train_list", "val_list", "test_list")
 
 @dataclass(frozen=True, kw_only=True)
 class MakeTFRecordConfig(SplitFlags):
-    """Flags of the making of records."""
+    """Flags for writing TFRecords."""
 
     split: str = flag("train", "split to write", split_name, group="data", metavar="SPLIT")
     out: str | None = flag(
@@ -89,7 +89,7 @@ class MakeTFRecordConfig(SplitFlags):
 
     @property
     def list_flag(self) -> str:
-        """The name of the flag that tells the split by a list; what is held out is in that of the training images."""
+        """The name of the flag for the list of the split; held-out images are in the list of the training images."""
         return "train_list" if self.holdout is not None and self.split == "val" else f"{self.split}_list"
 
 
@@ -102,10 +102,10 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
 
 
 def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str) -> None:
-    """Checks by the rules of training that the labels hold classes; a class that occurs nowhere is warned of.
+    """Checks the labels by the rules of training; classes that do not occur are only logged as a warning.
 
-    A run may train on several splits together, so that `train.py` decides about missing classes. Files are read until
-    all classes have been seen; each of them is checked on its own when it is written.
+    A run may train on several splits together, so `train.py` decides about missing classes. Files are read until all
+    classes have occurred; each file is checked when it is written.
 
     Raises:
         DatasetError: a sample has no label, an id is neither a class nor ignored, or every pixel is ignored.
@@ -129,16 +129,16 @@ def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: 
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses flags and writes the records."""
+    """Parses flags and writes the TFRecords."""
     config = parse_flags(MakeTFRecordConfig, arguments, "Write a split as TFRecord files.")
     set_max_pixels(config.max_pixels)
-    # Which number is white is told when the records are used.
+    # The value of white is set when the TFRecords are read.
     dataset = replace(dataset_of_flags(config.database, config), input_range=InputRange(is_decided=False))
     data_dir = existing_folder(dataset, config.data_dir)
     samples = find_samples(dataset, data_dir, [config.split])
     shards = _number_of_shards(config, len(samples))
     check_labels_as_a_whole(dataset, samples, config.split)
-    # TensorFlow is imported late: it takes seconds, and what is wrong so far is told at once.
+    # TensorFlow is imported late: this takes seconds, and the errors above are reported before.
     import_tensorflow()
     from database.record_index import RECORDS_FOLDER
     from tools.make_tfrecord.writing import write_records

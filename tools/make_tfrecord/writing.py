@@ -1,4 +1,4 @@
-"""A split's samples written as shards of records with their index."""
+"""Writes the samples of a split as TFRecord shards with an index."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def write_records(
     from_list: bool = False,
     holdout: float | None = None,
 ) -> RecordIndex:
-    """Writes shards and index of a split; shards that are there already are compared with the files and kept.
+    """Writes shards and index of a split; existing shards are compared with the files and kept.
 
     Args:
-        dataset: that the samples are of.
+        dataset: of the samples.
         samples: of the split, with labels.
-        data_dir: that they lie in.
-        folder: for the records.
+        data_dir: folder of the samples.
+        folder: for the TFRecords.
         split: its name.
         shards: number of files, at most one per sample.
-        workers: samples that are read and checked at a time.
-        from_list: whether a list told the samples.
-        holdout: the fraction of the training images that is val, None where nothing is held out.
+        workers: number of samples that are read and checked in parallel.
+        from_list: whether the samples come from a list.
+        holdout: fraction of the training images in val, None if none are held out.
 
     Returns:
         The index that was written.
 
     Raises:
-        TFRecordError: shards of other data are there; one that is there is damaged; a file cannot be written.
+        TFRecordError: there are shards of other data; an existing shard is damaged; a file cannot be written.
         DatasetError, ImageError: a sample is faulty, see `loading.load_sample`.
     """
     refuse_other_shards(folder, split, shards)
@@ -68,7 +68,7 @@ def write_records(
 
 
 def _tell_leftovers(folder: str) -> None:
-    """Warns of what killed processes left: as large as a shard, and not to be told from what others write now."""
+    """Warns about files of killed processes: as large as a shard, and possibly being written by another process."""
     for path in sorted(glob.glob(os.path.join(glob.escape(folder), ".*.tmp"))):
         logger.warning("%s was left by a process that was killed: remove it, unless another one writes here", path)
 
@@ -76,19 +76,20 @@ def _tell_leftovers(folder: str) -> None:
 def _write_shards(
     paths: Sequence[str], shares: Sequence[Sequence[Sample]], data_dir: str, workers: int, title: str
 ) -> list[list[Place]]:
-    """Where each record is, by shard.
+    """Writes the shards and returns the place of each record, by shard.
 
-    Shard after shard, the samples of each by several threads, as reading and decoding let go of Python's lock: so a
-    killed process loses one shard, a faulty file stops the others at once, and a single shard is written as fast.
+    Shards are written one after the other, with several threads per shard, because reading and decoding release
+    Python's lock: so a killed process loses one shard, a faulty file stops all threads at once, and one shard
+    is written as fast as several.
     """
     is_there = [os.path.exists(path) for path in paths]
     if any(is_there):
         logger.info("%d of %d shards are there: they are compared with the files and kept", sum(is_there), len(paths))
     places: dict[int, list[Place]] = {}
     with Progress(title, sum(map(len, shares)), unit="img") as progress:
-        # First those that are there, so that nothing is written beside shards of other data.
+        # Existing shards come first, so that nothing is written next to shards of other data.
         for number in sorted(range(len(paths)), key=lambda number: not is_there[number]):
-            # What is the same byte for byte was checked when it was written.
+            # Samples of existing shards are compared byte for byte and were checked when they were written.
             make = partial(record_of, data_dir=data_dir, check=not is_there[number])
             records = _counted(read_ahead(make, shares[number], workers), progress)
             places[number] = (compare_shard if is_there[number] else write_shard)(paths[number], records)

@@ -1,1 +1,1 @@
-"""A training run on disk: its folder, lock, record, snapshots, and whether another run is the same."""
+"""A training run on disk: its folder, lock, record and snapshots, and checks that two runs agree."""

@@ -1,4 +1,4 @@
-"""What flags must share with the run whose snapshot they score, predict with or continue."""
+"""Checks that flags match the run being resumed, scored or used for prediction."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _RECORDED = {name: path for name, path in flag_properties(TrainConfig, "recorded
 
 
 def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, data: DataChecksums) -> None:
-    """Holds flags and data of a run that is continued against those it was started with.
+    """Checks a resumed run's flags and data against the original's.
 
     Args:
         folder: of the run.
-        config: flags.
-        dataset: that the flags describe.
-        data: checksums of what is to be trained on.
+        config: flags of the resumed run.
+        dataset: described by the flags.
+        data: checksums of the training data.
 
     Raises:
         FlagError: a flag, the classes, their label ids or colours, or the files to train on have changed.
-        RecordError: the record beside the snapshots is damaged.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
     if record is None:
@@ -59,10 +59,10 @@ def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, dat
 
 
 def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
-    """The flags that say how a batch is shared out over towers, if the batch as a whole is the one of the run.
+    """Returns --batch_size and --gpu_num if they may change because their product stays the same, otherwise none.
 
-    Batch normalization, losses and dropout are those of the whole batch. With `--dynamic_size`, each tower draws a size
-    of its own, so that their number matters.
+    Batch normalization, losses and dropout use the whole batch, so its division among towers does not matter. With
+    `--dynamic_size` it does: each tower draws its own size.
     """
     names = ("batch_size", "gpu_num")
     batch, towers = (record.flags.get(name, getattr(config, name)) for name in names)
@@ -80,16 +80,16 @@ def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
 
 
 def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset, prefix: str) -> None:
-    """Holds the classes that a snapshot is scored on, and its input, against those it was trained on.
+    """Checks the classes and the input of the flags against those that a snapshot was trained with.
 
     Args:
-        record: beside the snapshot.
+        record: of the run that wrote the snapshot.
         config: flags.
-        dataset: that the flags describe.
+        dataset: described by the flags.
         prefix: of the snapshot.
 
     Raises:
-        FlagError: number, label ids or names of the classes differ, or the mean of the flags is another.
+        FlagError: the number, label ids or names of the classes, --image_mean or --input_range differ.
     """
     fault = _other_classes(record, config, dataset)
     if fault is not None:
@@ -99,16 +99,16 @@ def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Datase
 def check_same_network(
     record: ModelRecord, config: TrainConfig | WeightsConfig, prefix: str, names: Iterable[str] = tuple(_RECORDED)
 ) -> None:
-    """Holds what flags say of the network against the checkpoint.
+    """Checks the network flags against the checkpoint.
 
     Args:
         record: of the checkpoint.
-        config: flags; one that is None says nothing.
+        config: flags; a flag that is None is not checked.
         prefix: of the checkpoint.
-        names: the flags to compare, among those that are recorded.
+        names: the recorded flags to compare.
 
     Raises:
-        FlagError: one says otherwise.
+        FlagError: a flag differs from the record.
     """
     for name in names:
         given, recorded = getattr(config, name), _recorded(record, name)
@@ -121,13 +121,13 @@ def check_same_network(
 
 
 def _recorded(record: ModelRecord, name: str) -> str | int:
-    """The value of a recorded flag, as on a command line."""
+    """Returns the recorded value of a flag, with booleans as 0 or 1 as on the command line."""
     value = attrgetter(_RECORDED[name])(record)
     return int(value) if isinstance(value, bool) else value
 
 
 def _other_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset) -> str | None:
-    """The first difference between the classes of the flags and those of a record, in words."""
+    """Describes the first difference between the flags' classes and input and the record's; None if they agree."""
     classes = record.architecture.num_classes
     if dataset.num_classes != classes:
         return f"--num_classes is {dataset.num_classes} and was {classes}"
@@ -148,7 +148,7 @@ def _other_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset) -
 
 
 def _other_colors(record: ModelRecord, dataset: Dataset) -> str | None:
-    """The first difference between the colours of classes of the same names, in words."""
+    """Describes the first difference in class colours or ignored colours; None if they agree."""
     for name, now, then in zip(dataset.class_names, dataset.palette, record.palette, strict=True):
         if now != then:
             return f"the colour of '{name}' is {now} by --palette and was {then}"

@@ -1,4 +1,4 @@
-"""Which checkpoint predict.py and inference.py take: a run's best, its last, or the one that is named."""
+"""Chooses the checkpoint for predict.py and inference.py: a run's best, its last, or the one that is given."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ _OWN = "custom"
 
 
 def choose_checkpoint(config: WeightsConfig) -> str:
-    """Finds the checkpoint that the flags name.
+    """Finds the checkpoint that the flags select.
 
-    Without `--weights_ckpt` it is of the run below `--log_dir` that wrote a snapshot last; for own data, of those that
-    were trained on the same folder. Of a run, that is the best
-    snapshot where one was kept, otherwise the last; `best` and `last` ask for either of the newest run, and
-    `<run>/best` and `<run>/last` of another.
+    Without `--weights_ckpt`, it is from the run below `--log_dir` that wrote a snapshot last; with own data, only runs
+    trained on the same folder are considered. The run's best snapshot is used if it has one, otherwise its last.
+    `best` and `last` select either of the newest run, `<run>/best` and `<run>/last` either of another run.
 
     Returns:
         The prefix.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
-        FlagError: there are runs on several datasets, or on own data in several folders, and the flags do not say which
-            is meant.
+        CheckpointError: no checkpoint is found, or it is damaged.
+        FlagError: there are runs on several datasets, or on several folders of own data, and the flags do not select
+            one of them.
     """
     wanted = config.weights_ckpt
     if wanted is None or wanted in (BEST, LAST):
@@ -48,7 +47,7 @@ def choose_checkpoint(config: WeightsConfig) -> str:
 
 
 def _log_dir_of_dataset(config: WeightsConfig) -> str:
-    """The log folder, or that of one dataset in it where there are runs on several."""
+    """Returns the log folder, or its subfolder of one dataset if there are runs on several."""
     folders = {name: os.path.join(config.log_dir, name) for name in DATABASES}
     trained_on = [name for name, folder in folders.items() if has_snapshots_below(folder)]
     if len(trained_on) < 2:
@@ -62,9 +61,9 @@ def _log_dir_of_dataset(config: WeightsConfig) -> str:
 
 
 def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
-    """The runs on own data that are meant, by their folders; None where all runs are, as there are none on own data.
+    """Returns the folders of the runs on own data to choose from; None to choose from all runs.
 
-    A run whose record is damaged may be meant: it is refused where it is the newest, and does not matter otherwise.
+    A run whose record is damaged stays a candidate: it is an error only if it is the newest.
     """
     data_of = _own_data_of_runs(os.path.join(config.log_dir, _OWN))
     if not data_of or config.database not in (None, _OWN):
@@ -86,7 +85,7 @@ def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
 
 
 def _own_data_of_runs(parent: str) -> dict[str, str | None]:
-    """The folder of the training images by the folder of the run; None where the run's record is damaged."""
+    """Maps the folder of each run to its folder of training images, or to None if its record is damaged."""
     return {
         run.folder.path: None if run.record is None else os.path.realpath(run.record.flags.get("data_dir") or os.curdir)
         for run in runs_in(parent)
@@ -99,7 +98,7 @@ def _is_run(path: str) -> bool:
 
 
 def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
-    """The best or the last snapshot of a run; by default the best where there is a sound one."""
+    """Returns the best or the last snapshot of a run; by default the best if an undamaged one exists."""
     best = newest_sound(run.best) if part != LAST else None
     if best is not None:
         of_last = LAST if last is not None else os.path.join(run.path, LAST)

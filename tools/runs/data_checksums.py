@@ -1,4 +1,4 @@
-"""Checksums that tell the images and labels of one run, or of one prediction, from those of another."""
+"""Checksums that identify the images and labels of a run or of a prediction."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from database.layouts import Contents, Sample
 from database.sample_loader import UNREADABLE
 from database.tfrecord import RecordSample
 
-# Files that are read whole; to read all of them would take hours on some datasets.
+# Number of samples whose files are read completely. Reading all of them takes hours for some datasets.
 _READ_WHOLE = 64
 
 
 def path_within(path: str, folder: str) -> str | None:
-    """A path relative to a folder that it lies in, None if it does not."""
+    """Returns a path relative to a folder that contains it, None if the folder does not."""
     rest = path.removeprefix(folder + os.sep)
     if len(rest) < len(path) and not rest.startswith((os.sep, os.pardir)) and os.path.normpath(rest) == rest:
-        return rest  # as below, and many times as fast
+        return rest  # same result as below, and many times faster
     relative = os.path.relpath(path, folder)
     return None if relative.split(os.sep)[0] == os.pardir else relative
 
 
 @dataclass(frozen=True)
 class DataChecksums:
-    """What tells the images and labels of a split, or of several, from others.
+    """Identifies the images and labels of one split or several.
 
-    Computed once in a process and handed on: that takes about a second for 20,000 images.
+    Computed once per process, as this takes about a second for 20,000 images.
 
     Attributes:
-        data_dir: that the files lie in.
-        count: of the images.
+        data_dir: the folder of the files.
+        count: number of images.
         names, sizes, contents: see `names_checksum`, `sizes_checksum` and `contents_checksum`.
     """
 
@@ -48,7 +48,7 @@ class DataChecksums:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], data_dir: str) -> DataChecksums:
-        """Computes the checksums of samples that lie in a folder."""
+        """Computes the checksums of samples in a folder."""
         return cls(
             data_dir,
             len(samples),
@@ -59,16 +59,16 @@ class DataChecksums:
 
     @property
     def values(self) -> tuple[str, str | None, str]:
-        """The checksums of names, sizes and contents."""
+        """Returns the checksums of names, sizes and contents."""
         return self.names, self.sizes, self.contents
 
 
 def names_checksum(samples: Sequence[Sample], data_dir: str) -> str:
-    """Hashes the paths of images and labels, in their order.
+    """Hashes the paths of images and labels, in order.
 
     Args:
-        samples: of a split, or of several.
-        data_dir: that they lie in; paths are taken from there, so that a copy elsewhere has the same checksum.
+        samples: of one split or several.
+        data_dir: their folder; paths are relative to it, so that a copy elsewhere has the same checksum.
 
     Returns:
         SHA-256, hexadecimal.
@@ -78,10 +78,10 @@ def names_checksum(samples: Sequence[Sample], data_dir: str) -> str:
 
 
 def sizes_checksum(samples: Sequence[Sample]) -> str | None:
-    """Hashes the sizes in bytes of all images and labels, in their order.
+    """Hashes the sizes in bytes of all images and labels, in order.
 
     Returns:
-        SHA-256, hexadecimal; None where samples are read from records, or a file cannot be found.
+        SHA-256, hexadecimal; None if samples are read from TFRecords, or a file is missing.
     """
     if any(isinstance(sample, RecordSample) for sample in samples):
         return None
@@ -95,8 +95,8 @@ def sizes_checksum(samples: Sequence[Sample]) -> str | None:
 def contents_checksum(samples: Sequence[Sample]) -> str:
     """Hashes the bytes of up to 64 samples' images and labels, spread evenly over the list.
 
-    The bytes are the same whether they are read from files or from records. A file, or a record, that cannot be read
-    counts as empty.
+    The checksum is the same for files and for TFRecords of them. A file or TFRecord that cannot be read counts as
+    empty.
 
     Returns:
         SHA-256, hexadecimal.

@@ -1,4 +1,4 @@
-"""Where a run keeps its files.
+"""Paths of a run's files.
 
 log/<database>/<run>/config.json           the flags and the model
 log/<database>/<run>/training.csv          one line per summary
@@ -28,7 +28,7 @@ _ID_MODES = {0: "L2", 1: "L2-SP", 2: "L2-SP-mode2", 3: "L2-SP-mode3"}
 
 
 def model_id(config: TrainConfig) -> str:
-    """The name of a run, as the reference composes it.
+    """Composes the name of a run in the way of the reference implementation.
 
     E.g. `resnet_v1_50-816-train-L2-SP-wd_alpha0.0001-wd_beta0.001-batch_size16-lrn_rate0.01-consider_dilated1-
     random_rotate0-random_scale1`.
@@ -50,7 +50,7 @@ def model_id(config: TrainConfig) -> str:
 
 
 def _sizes(config: TrainConfig) -> str:
-    """What the network sees in training, in pixels."""
+    """Returns the image sizes in training, pixels."""
     if config.dynamic_size:
         return f"dynamic{','.join(map(str, config.dynamic_short_sides))}"
     return str(config.train_image_size)
@@ -83,11 +83,11 @@ class RunFolder:
         return os.path.join(self.path, "rollbacks.json")
 
     def snapshot(self, step: int) -> str:
-        """Prefix of the snapshot of a step."""
+        """Returns the prefix of the snapshot of a step."""
         return f"{self.snapshot_prefix}-{step}"
 
     def refuse_links(self) -> None:
-        """Refuses a run whose folders of snapshots lie elsewhere, as files are replaced and removed in them.
+        """Rejects links as snapshot folders, because files are replaced and deleted there.
 
         Raises:
             OutsideError: one of them is a link.
@@ -96,12 +96,12 @@ class RunFolder:
             refuse_linked_folder(path)
 
     def set_aside_earlier_run(self) -> str:
-        """Moves what an earlier run with the same id left to `<id>.earlier-<n>`, so that nothing is overwritten.
+        """Moves the files of an earlier run with the same id to `<id>.earlier-<n>`, so that nothing is overwritten.
 
-        The lock of the run that begins stays where it is.
+        The lock of the new run stays.
 
         Returns:
-            Where it is now; the run's own path if there was nothing.
+            The new path of the earlier run; the run's own path if there was none.
         """
         left = sorted(set(os.listdir(self.path)) - {LOCK_NAME}) if os.path.isdir(self.path) else []
         if not left:
@@ -122,16 +122,16 @@ class RunFolder:
 
 
 def run_folder(config: TrainConfig) -> RunFolder:
-    """The folder of a run by its name alone: `--run_name`, or the main flags; see `run_identity.choose_run`.
+    """Returns the folder of a run from `--run_name` or the main flags; see also `identity.choose_run`.
 
     Raises:
-        OutsideError: its name would lead out of the log folder, as with a path among the splits.
+        OutsideError: the name leads out of the log folder, for example with a path among the splits.
     """
     return RunFolder(path_inside(config.log_dir, config.database, config.run_name or model_id(config)))
 
 
 def names_in(folder: str) -> list[str]:
-    """The sorted names of what is in a folder; nothing where it is absent or cannot be read."""
+    """Returns the sorted names in a folder; an empty list if it does not exist or cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError:
@@ -139,12 +139,12 @@ def names_in(folder: str) -> list[str]:
 
 
 def folder_of_run(prefix: str) -> RunFolder:
-    """The run that a checkpoint is from: its folder, or the one above where that is `snapshot` or `best`."""
+    """Returns the run that wrote a checkpoint: its folder, or the parent of `snapshot` or `best`."""
     folder = os.path.dirname(os.path.abspath(prefix))
     is_part = os.path.basename(folder) in map(os.path.basename, (RunFolder("").snapshots, RunFolder("").best))
     return RunFolder(os.path.dirname(folder) if is_part else folder)
 
 
 def run_name(prefix: str) -> str:
-    """The name of the run that a checkpoint is from; see `folder_of_run`."""
+    """Returns the name of the run that wrote a checkpoint; see `folder_of_run`."""
     return os.path.basename(folder_of_run(prefix).path)

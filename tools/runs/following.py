@@ -1,4 +1,4 @@
-"""The snapshots of a run that is going on, as they appear."""
+"""Follows the snapshots of a run while it trains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECONDS_BETWEEN_LOOKS = 10.0
 
 
 def followed_run(path: str) -> RunFolder:
-    """The run whose folder, or folder of snapshots, a path is.
+    """Returns the run of a path, which is its folder or its folder of snapshots.
 
     Raises:
         CheckpointError: there is no such folder.
@@ -32,22 +32,22 @@ def followed_run(path: str) -> RunFolder:
 
 
 def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = time.sleep) -> Iterator[tuple[int, str]]:
-    """(step, prefix) of the snapshots of a run, by step: those that are there, then each as it appears.
+    """Yields (step, prefix) of the snapshots of a run by step: the existing ones, then each new one.
 
-    Ends after that of the run's last step. Looks every ten seconds. A damaged one is told in a line of warning and left
-    out.
+    Checks for new snapshots every ten seconds and ends after the run's last step. A damaged snapshot is logged as a
+    warning and skipped.
 
     Args:
-        folder: of the run; its snapshots and their record may not be there yet.
-        wait: sleeps.
+        folder: of the run; snapshots and record may not exist yet.
+        wait: sleeps for a number of seconds.
 
     Raises:
-        RecordError: the record beside the snapshots is damaged.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     seen: set[tuple[int, int]] = set()
 
     def unseen() -> list[tuple[int, int]]:
-        """Steps with serial numbers: a run that went back to an earlier step writes others of the same steps."""
+        """Returns steps with serial numbers, because a run that was rolled back writes the same steps again."""
         found = [(step, snapshot_files.age(folder.snapshot(step)).serial) for step in snapshot_steps(folder)]
         return [snapshot for snapshot in found if snapshot not in seen]
 
@@ -57,7 +57,7 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
             seen.add((step, serial))
             prefix = folder.snapshot(step)
             fault = _fault_of(prefix)
-            if fault is None or not os.path.exists(prefix + ".index"):  # the run may be removing it
+            if fault is None or not os.path.exists(prefix + ".index"):  # the run may be deleting it
                 yield step, prefix
             else:
                 logger.warning("%s is damaged and passed over: %s", prefix, fault)
@@ -72,7 +72,7 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
 
 
 def _fault_of(prefix: str) -> str | None:
-    """What is wrong with a snapshot, by its manifest and by which files are there; None for a sound one."""
+    """Describes the damage of a snapshot by its manifest and its files; None if there is none."""
     fault = snapshot_files.fault_of(prefix)
     has_data = any(path.startswith(f"{prefix}.data-") for path in snapshot_files.files_of(prefix))
     return "it has no .data file" if fault is None and not has_data else fault

@@ -1,4 +1,4 @@
-"""Training images held out for validation: how many and which, recorded, and the same from then on."""
+"""Training images that are held out for validation: which they are, in the record and in a file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _DEFAULTS = {"KITTI": KITTI_HOLDOUT}
 
 
 def held_out_fraction(config: SplitFlags) -> float | None:
-    """The fraction of the training images that is held out, None where the data have validation images or none."""
+    """Returns the fraction of the training images that is held out; None if no images are."""
     return _DEFAULTS.get(config.database) if config.holdout is None else config.holdout
 
 
 def with_holdout(record: ModelRecord, config: TrainConfig) -> ModelRecord:
-    """The record whose flags name the fraction, also where it is the dataset's default."""
+    """Adds the fraction to the flags of a record, also if it is the dataset's default."""
     return dataclasses.replace(record, flags={**record.flags, _HOLDOUT: held_out_fraction(config)})
 
 
 def check_same_holdout(record: ModelRecord, config: TrainConfig, trained: str) -> None:
-    """Holds the fraction against that of a run which is continued or scored.
+    """Checks the held-out fraction against the run that is resumed or scored.
 
     Args:
         record: of the run.
@@ -42,7 +42,7 @@ def check_same_holdout(record: ModelRecord, config: TrainConfig, trained: str) -
         trained: the run or its snapshot, for the message.
 
     Raises:
-        FlagError: it is another, so that images that were trained on would be scored.
+        FlagError: the fraction differs, so that training images would be scored.
     """
     now, then = held_out_fraction(config), record.flags.get(_HOLDOUT, _DEFAULTS.get(record.database))
     if record.flags and now != then:
@@ -53,7 +53,7 @@ def check_same_holdout(record: ModelRecord, config: TrainConfig, trained: str) -
 
 
 def write_held_out(folder: RunFolder, held_out: Sequence[Sample], data_dir: str) -> None:
-    """Writes the images that are held out to `holdout.txt` in a run's folder, one a line, as seen from data_dir.
+    """Writes the paths of the held-out images, relative to data_dir, to `holdout.txt` in a run's folder, one per line.
 
     Raises:
         OSError: the file cannot be written.

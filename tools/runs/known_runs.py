@@ -1,4 +1,4 @@
-"""The runs of a dataset that are there, with their records."""
+"""Lists the runs of a dataset with their records."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run that has left weights.
+    """A run that has written weights.
 
     Attributes:
         folder: of the run.
-        record: None where it is damaged, so that nothing is known of the run but that it is there.
+        record: None if it is damaged.
     """
 
     folder: RunFolder
@@ -29,16 +29,16 @@ class KnownRun:
 
 
 def runs_in(parent: str) -> list[KnownRun]:
-    """Finds the runs in a folder, those of one dataset, that have left weights and a record.
+    """Finds the runs of one dataset that have weights and a record.
 
-    A damaged record is logged in a warning and ends nothing: other runs do not depend on it. Runs that were set aside,
-    and checkpoints of other programs, which have no record, are left out.
+    A damaged record is logged as a warning, because the other runs do not depend on it. Runs that were set aside are
+    skipped, as are checkpoints of other programs, which have no record.
 
     Args:
         parent: the folder, `<log_dir>/<dataset>`.
 
     Returns:
-        Runs by name; none where there is no such folder.
+        Runs sorted by name; an empty list if the folder does not exist.
     """
     found = []
     for name in names_in(parent):

@@ -1,7 +1,7 @@
-"""One process at a time trains in a run's folder: a file there says which, and the system holds its lock.
+"""Locks a run's folder, so that only one process trains in it.
 
-The lock (flock) ends with its process, however that ends, so that a file left behind is known to be stale. What the
-file says is for those who are refused, and for file systems without such locks.
+The lock (flock) is released when its process ends in any way, so a file without a lock is known to be stale. The file
+also describes the process, for messages and for file systems without locks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_NAME = "lock"
 
-# What flock raises on file systems that have no locks.
+# Errors of flock on file systems without locks.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
@@ -34,9 +34,9 @@ class Holder:
     """The process that holds a lock.
 
     Attributes:
-        pid: on its host.
+        pid: process id on its host.
         host: name of the machine.
-        started: when it took the lock, local time.
+        started: local time at which it took the lock.
         command: its command line.
     """
 
@@ -56,13 +56,13 @@ class Holder:
 
 @contextmanager
 def run_lock(folder: str) -> Iterator[None]:
-    """Holds the lock of a run's folder while the block runs; folders that it had to create go if they stay empty.
+    """Locks a run's folder while the block runs. Folders that it created are deleted if they are empty at the end.
 
     Args:
-        folder: of the run, created where needed.
+        folder: of the run; created if it does not exist.
 
     Raises:
-        RunLockError: another process holds it, or one on another host that cannot be asked.
+        RunLockError: another process has the lock, or may have it on another host.
         OSError: the folder or the file cannot be written.
     """
     created = _create(folder)
@@ -82,7 +82,7 @@ def run_lock(folder: str) -> Iterator[None]:
 
 
 def _create(folder: str) -> list[str]:
-    """Creates a folder; returns those that were not there, the innermost first."""
+    """Creates a folder and returns the folders that did not exist, innermost first."""
     missing = []
     path = os.path.abspath(folder)
     while not os.path.lexists(path):
@@ -93,12 +93,12 @@ def _create(folder: str) -> list[str]:
 
 
 def _take(path: str) -> int:
-    """The descriptor of the lock's file, locked and written."""
+    """Locks and writes the file, and returns its descriptor."""
     while True:
         descriptor, is_new = _open(path)
         try:
             is_locked = _lock(descriptor)
-            if not _is_at(descriptor, path):  # released by its holder in between
+            if not _is_at(descriptor, path):  # the previous process released it meanwhile
                 os.close(descriptor)
                 continue
             _check_holder(path, _holder(descriptor), is_locked, is_new)
@@ -110,7 +110,7 @@ def _take(path: str) -> int:
 
 
 def _open(path: str) -> tuple[int, bool]:
-    """The descriptor of the file, and whether this process created it."""
+    """Returns the descriptor of the file, and whether this process created it."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
     except FileExistsError:
@@ -118,7 +118,7 @@ def _open(path: str) -> tuple[int, bool]:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Whether the file is locked by this process now; None on a file system without locks."""
+    """Tries to lock the file and returns whether it succeeded; None on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -131,7 +131,7 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _is_at(descriptor: int, path: str) -> bool:
-    """Whether an open file still is the one at a path."""
+    """Returns whether an open file is still the file at a path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 
 def _holder(descriptor: int) -> Holder | None:
-    """Who wrote the file, None where that cannot be read."""
+    """Returns the process that wrote the file; None if the file cannot be parsed."""
     try:
         return Holder(**json.loads(os.pread(descriptor, 1 << 16, 0)))
     except (ValueError, TypeError):
@@ -147,7 +147,7 @@ def _holder(descriptor: int) -> Holder | None:
 
 
 def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_new: bool) -> None:
-    """Refuses unless the file is new or its holder is gone for certain."""
+    """Raises RunLockError unless the file is new or its process has certainly ended."""
     folder = os.path.dirname(path)
     known = "another process" if holder is None else str(holder)
     if is_locked is False:
@@ -169,7 +169,7 @@ def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_n
 
 
 def _exists(pid: int) -> bool:
-    """Whether a process of that number runs on this host."""
+    """Returns whether a process with this id runs on this host."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -180,7 +180,7 @@ def _exists(pid: int) -> bool:
 
 
 def _write(descriptor: int, path: str, is_new: bool) -> None:
-    """Says in the file that this process holds the lock."""
+    """Writes this process to the file."""
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(Holder.this_process())).encode(), 0)

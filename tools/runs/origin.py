@@ -1,4 +1,4 @@
-"""What a run was started from and trains on, as its record keeps it beside the flags."""
+"""Adds to a run's record what it started from and trains on, and compares this when it is resumed."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ SAMPLES_ENTRIES = (SAMPLES_CHECKSUM, SIZES_CHECKSUM, CONTENTS_CHECKSUM)
 
 
 def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> ModelRecord:
-    """Gives a run the number that no other run has: a new one, or its own where it is resumed.
+    """Gives a run a unique id: a new one, or its existing one if it is resumed.
 
-    A run that was copied, and is resumed beside the one that it was copied from, becomes another run.
-
-    Results carry it, so that they are found by the run they are of, wherever either was moved.
+    The results have the same id, so that they are matched with their run after either was moved. A copy of a run that
+    is resumed next to its original gets a new id.
 
     Args:
         record: of the run.
         folder: of the run.
-        resumed: whether the run in the folder goes on.
+        resumed: whether the run in the folder is resumed.
 
     Raises:
-        RecordError: the record beside the snapshots, or beside those that they were copied from, is damaged.
+        RecordError: the record in the folder of snapshots, or that of the original of a copy, is damaged.
     """
     name = os.path.basename(os.path.abspath(folder.path))
     earlier = ModelRecord.read(folder.snapshots) if resumed else None
@@ -46,7 +45,7 @@ def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> M
 
 
 def _is_copy(earlier: ModelRecord, folder: RunFolder, name: str) -> bool:
-    """Whether a run was copied to the folder, so that the one that it was copied from keeps the number.
+    """Returns whether the folder is a copy of a run that still exists under its original name.
 
     Raises:
         RecordError: the record of the other run is damaged.
@@ -60,7 +59,7 @@ def _is_copy(earlier: ModelRecord, folder: RunFolder, name: str) -> bool:
 
 
 def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
-    """The record that also says which checkpoint a run starts from, by prefix and checksum.
+    """Adds prefix and checksum of the checkpoint that a run starts from to its record.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
@@ -69,10 +68,10 @@ def with_pretrained(record: ModelRecord, prefix: str) -> ModelRecord:
 
 
 def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
-    """The record that also says which checkpoint the run was started from that is continued, if that is known.
+    """Copies prefix and checksum of the starting checkpoint from the record of a resumed run, if it has them.
 
     Raises:
-        RecordError: the record beside the snapshots is damaged.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     earlier = ModelRecord.read(folder.snapshots)
     if earlier is None:
@@ -82,22 +81,22 @@ def with_pretrained_of(record: ModelRecord, folder: RunFolder) -> ModelRecord:
 
 
 def recorded_pretrained(folder: RunFolder) -> str | None:
-    """The prefix of the checkpoint that a run began with, by its record; None if that is not known.
+    """Returns the prefix of the checkpoint that a run started from, according to its record; None if unknown.
 
     Raises:
-        RecordError: the record beside the snapshots is damaged.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
     return None if record is None else record.origin.pretrained_prefix
 
 
 def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> ModelRecord:
-    """The record that names the checkpoint of the start where it is after its folder, or one above, was moved.
+    """Updates the path of the starting checkpoint in a record after its folder, or a parent folder, was moved.
 
     Args:
-        record: see `with_pretrained`; without a checkpoint, or with one from elsewhere, it stays as it is.
-        folder: that was moved.
-        moved_to: its new path.
+        record: see `with_pretrained`; returned unchanged if its checkpoint is not in the folder.
+        folder: path before the move.
+        moved_to: path after the move.
     """
     prefix = record.origin.pretrained_prefix
     within = None if prefix is None else path_within(os.path.realpath(prefix), os.path.realpath(folder))
@@ -105,29 +104,29 @@ def with_moved_pretrained(record: ModelRecord, folder: str, moved_to: str) -> Mo
 
 
 def with_samples(record: ModelRecord, data: DataChecksums) -> ModelRecord:
-    """The record that also says on which files a run trains: checksums of names, sizes and contents.
+    """Adds checksums of the names, sizes and contents of the training files to a record.
 
     Args:
         record: of the run.
-        data: checksums of what it trains on.
+        data: checksums of its training data.
     """
     return _with(record, **samples_entries(data))
 
 
 def samples_entries(data: DataChecksums) -> dict[str, str | None]:
-    """The checksums of `with_samples` by their names."""
+    """Returns the checksums of `with_samples` by name."""
     return dict(zip(SAMPLES_ENTRIES, data.values, strict=True))
 
 
 def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksums) -> None:
-    """Compares the files to train on with those of the run that is continued, as far as these are known.
+    """Checks the training files of a resumed run against the original's, as far as these are recorded.
 
-    Other contents are logged in a warning: who resumes a run by its name may have mended a file.
+    Changed contents are only logged as a warning, because a user may have corrected a file before resuming.
 
     Args:
         folder: of the run.
-        record: beside its snapshots.
-        data: checksums of what it is to train on.
+        record: in its folder of snapshots.
+        data: checksums of the training data.
 
     Raises:
         FlagError: the names of the files differ.
@@ -152,16 +151,16 @@ def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksu
 
 
 def with_class_weights(record: ModelRecord, weights: Sequence[float] | None) -> ModelRecord:
-    """The record that also says how much each class counts in the loss; None for alike."""
+    """Adds the weight of each class in the loss to a record; None for equal weights."""
     return record if weights is None else _with(record, class_weight_values=tuple(weights))
 
 
 def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None) -> None:
-    """Holds the weights of classes against those of the run that is continued.
+    """Checks the class weights of a resumed run against the original's.
 
     Raises:
         FlagError: they differ.
-        RecordError: the record beside the snapshots is damaged.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
     if record is not None and record.origin.class_weight_values != (None if weights is None else tuple(weights)):
@@ -171,12 +170,12 @@ def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None)
 
 
 def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
-    """Holds the checkpoint that a continued run reads w0 from against the one it was started from.
+    """Checks that a resumed run reads w0 from the checkpoint that it started from.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        FlagError: it is another.
-        RecordError: the record beside the snapshots is damaged.
+        FlagError: it is a different one.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     record = ModelRecord.read(folder.snapshots)
     known = None if record is None else record.origin.pretrained_sha256

@@ -1,4 +1,4 @@
-"""The records beside checkpoints, which make them readable without the command line that trained them."""
+"""Records next to checkpoints, which make them usable without the command line of their training."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from tools.runs.run_origin import RunOrigin
 
 CONFIG_NAME = "config.json"
 _BACKBONE, _VERSION = "backbone", "version"
-# Version 1 has no number, and the origin of the run among the flags.
+# Files of version 1 have no version number and store the origin of the run among the flags.
 FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What must be known of a training run to use its checkpoints.
+    """The properties of a training run that are needed to use its checkpoints.
 
     Attributes:
         architecture: the network.
         database: name of the dataset.
         class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
-        color_switch: whether the network was fed BGR.
+        color_switch: whether the input of the network is BGR.
         test_image_size: height and width of windows, pixels; 0 for windows of whole images.
         upsample_input: factor by which images are enlarged before they are cropped or cut into windows.
-        input_range: the number that stands for white in images of more than 8 bits, None for the usual one.
-        ignored_colors: of label files that hold colours.
+        input_range: the value of white in images of more than 8 bits, None for the default.
+        ignored_colors: colours of ignored pixels, for colour-coded labels.
         flags: the training run's flags; empty for a foreign checkpoint.
-        origin: what the run was started from and trains on.
+        origin: what the run started from and trains on.
     """
 
     architecture: Architecture
@@ -68,7 +68,7 @@ class ModelRecord:
         upsample_input: int = 1,
         flags: Mapping[str, Any] | None = None,
     ) -> ModelRecord:
-        """The record of a network that was trained on a dataset."""
+        """Creates the record of a network that was trained on a dataset."""
         return cls(
             architecture=architecture,
             **_classes_of(dataset),
@@ -82,10 +82,10 @@ class ModelRecord:
 
     @classmethod
     def of_run(cls, config: TrainConfig, dataset: Dataset, backbone: BackboneRecord | None = None) -> ModelRecord:
-        """The record of a run about to start: as flags say, otherwise as the network it starts from was made.
+        """Creates the record of a new run from flags; unset flags get the values of the checkpoint it starts from.
 
         Raises:
-            RecordError: it starts from another network.
+            RecordError: that checkpoint is of another network.
         """
         backbone = backbone or BackboneRecord(config.network)
         if backbone.network != config.network:
@@ -122,25 +122,25 @@ class ModelRecord:
 
     @property
     def three_convs_beginning(self) -> bool:
-        """Whether the network begins with three 3x3 convolutions; see `--three_convs_beginning`."""
+        """Returns whether the network begins with three 3x3 convolutions; see `--three_convs_beginning`."""
         return self.architecture.stem != choices.STEM_OF_SWITCH[False]
 
     def for_dataset(self, dataset: Dataset) -> ModelRecord:
-        """The record with the names, colours and ids of a dataset; mean and input range stay those of the training."""
+        """Returns the record with a dataset's names, colours and ids; mean and input range stay those of training."""
         return dataclasses.replace(self, **_classes_of(dataset))
 
     def write(self, folder: str) -> None:
-        """Writes `config.json` into a folder, whole or not at all."""
+        """Writes `config.json` into a folder, atomically."""
         values = dataclasses.asdict(self)
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
         _write_object(os.path.join(folder, CONFIG_NAME), {_VERSION: FORMAT_VERSION, **values})
 
     @classmethod
     def read(cls, folder: str) -> ModelRecord | None:
-        """The record in a folder, None where there is none.
+        """Reads the record in a folder; None if there is none.
 
         Raises:
-            RecordError: it is no such record; a key is missing, unknown to this version or has a wrong value.
+            RecordError: the file is not a record; a key is missing, unknown to this version or has a wrong value.
         """
         path = os.path.join(folder, CONFIG_NAME)
         values = _read_object(path)
@@ -164,16 +164,16 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """What must be known of a ResNet, or of a PSPNet whose head is taken too, to train a PSPNet from its checkpoint.
+    """The properties of a ResNet, or of a PSPNet whose head is reused, that are needed to train from its checkpoint.
 
     Attributes:
         network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
-        image_mean: RGB, 0..255, that it was trained with; None if that is the mean of the dataset at hand.
-        color_switch: whether it was fed BGR.
+        image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
+        color_switch: whether its input is BGR.
         decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order: see
-            `pspnet_mg.Architecture`; those of a ResNet alone are the defaults.
-        class_names: of the classes that its head tells apart, by training id; None for a ResNet alone.
-        checkpoint: name of the checkpoint in the record's folder that is meant; None for all that are there.
+            `pspnet_mg.Architecture`; a ResNet without a head has the defaults.
+        class_names: of the classes of its head, by training id; None for a ResNet without a head.
+        checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
     """
 
     network: str
@@ -202,7 +202,7 @@ class BackboneRecord:
         class_names: tuple[str, ...] | None = None,
         checkpoint: str | None = None,
     ) -> BackboneRecord:
-        """The record of a network: all of its architecture but the number of classes."""
+        """Creates the record of a network from its architecture without the number of classes."""
         values = dataclasses.asdict(architecture)
         del values["num_classes"]
         return cls(
@@ -214,15 +214,15 @@ class BackboneRecord:
         )
 
     def write(self, folder: str) -> None:
-        """Writes `config.json` into a folder, whole or not at all."""
+        """Writes `config.json` into a folder, atomically."""
         _write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: dataclasses.asdict(self)})
 
     @classmethod
     def read(cls, folder: str) -> BackboneRecord | None:
-        """The record in a folder, be it a ResNet's or a PSPNet's; None where there is none.
+        """Reads the record of a ResNet or a PSPNet in a folder; None if there is none.
 
         Raises:
-            RecordError: as `ModelRecord.read`.
+            RecordError: as for `ModelRecord.read`.
         """
         path = os.path.join(folder, CONFIG_NAME)
         values = _read_object(path)
@@ -242,10 +242,10 @@ class BackboneRecord:
 
     @classmethod
     def of_checkpoint(cls, prefix: str) -> BackboneRecord | None:
-        """The record beside a checkpoint, None where there is none or it is of another checkpoint in the folder.
+        """Reads the record next to a checkpoint; None if there is none or it describes another checkpoint.
 
         Raises:
-            RecordError: as `ModelRecord.read`.
+            RecordError: as for `ModelRecord.read`.
         """
         record = cls.read(os.path.dirname(prefix))
         is_other = record is not None and record.checkpoint not in (None, os.path.basename(prefix))
@@ -253,12 +253,12 @@ class BackboneRecord:
 
 
 def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
-    """The one a checkpoint was trained with, unless it was of another decoder."""
+    """Returns the checkpoint's output stride, or the default of the decoder if the checkpoint has another decoder."""
     return backbone.output_stride if decoder == backbone.decoder else DECODERS[decoder].output_stride
 
 
 def _read_object(path: str) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is no file."""
+    """Reads the JSON object in a file; None if the file does not exist."""
     if not os.path.exists(path):
         return None
     try:
@@ -295,7 +295,7 @@ def _check_version(path: str, version: Any) -> None:
 
 
 def _of_first_version(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with the origin of the run beside its flags, where version 1 has it among them."""
+    """Converts a version 1 record: moves the origin of the run out of its flags."""
     flags = values["flags"]
     origin = {name: flags[name] for name in run_origin.NAMES if name in flags}
     return {**values, "flags": {name: flags[name] for name in flags if name not in origin}, "origin": origin}

@@ -1,4 +1,4 @@
-"""What may stand in the records beside checkpoints: a rule for each value, and how a breach of it is told."""
+"""Rules for the values in records, and a check that reports the first violation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tools.runs.run_origin import NAMES as ORIGIN_NAMES
 
 
 class Rule(NamedTuple):
-    """What is expected of a value, in words, and whether a value read from JSON is that."""
+    """A description of the expected value, and a function that checks a value read from JSON."""
 
     expected: str
     holds: Callable[[Any], bool]
 
 
 def _one_of(choices: Iterable[Any]) -> Rule:
-    # By type too: JSON's true equals 1 and its 8.0 equals 8.
+    # Types are compared too: JSON's true equals 1 and its 8.0 equals 8.
     known = [(type(choice), choice) for choice in choices]
     return Rule(f"one of {', '.join(str(choice) for _, choice in known)}", lambda value: (type(value), value) in known)
 
@@ -71,7 +71,7 @@ _NAMES_OR_NONE = Rule(
 )
 _MEAN_OR_NONE = Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
 
-# By the fields of `pspnet_mg.Architecture`.
+# Rules for the fields of `pspnet_mg.Architecture`.
 ARCHITECTURE_RULES = {
     "network": _one_of(choices.NETWORKS),
     "num_classes": Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
@@ -87,7 +87,7 @@ ARCHITECTURE_RULES = {
     "auxiliary_depth": _DEPTH,
 }
 
-# By the fields of `model_record.BackboneRecord`.
+# Rules for the fields of `record.BackboneRecord`.
 BACKBONE_RULES = {
     **{name: rule for name, rule in ARCHITECTURE_RULES.items() if name != "num_classes"},
     "color_switch": _SWITCH,
@@ -96,7 +96,7 @@ BACKBONE_RULES = {
     "checkpoint": _NAME_OR_NONE,
 }
 
-# By the fields of `run_origin.RunOrigin`.
+# Rules for the fields of `run_origin.RunOrigin`.
 ORIGIN_RULES = {
     **dict.fromkeys(ORIGIN_NAMES, _NAME_OR_NONE),
     "class_weight_values": Rule(
@@ -107,7 +107,7 @@ ORIGIN_RULES = {
 
 
 def model_rules(num_classes: int) -> dict[str, Rule]:
-    """By the fields of `model_record.ModelRecord`, but for its architecture."""
+    """Returns the rules for the fields of `record.ModelRecord`, except for its architecture."""
     return {
         "database": _one_of(DATABASES),
         "class_names": Rule(
@@ -140,17 +140,17 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
 
 
 def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mapping[str, Rule], inside: str = "") -> None:
-    """Holds a JSON object against the fields of a dataclass and the rules for their values.
+    """Checks the keys and values of a JSON object against the fields of a dataclass and their rules.
 
     Args:
-        path: of the file it was read from.
+        path: of the file.
         values: the object.
         kind: the dataclass.
-        rules: by the names of its fields; other values are not looked at.
-        inside: what the names begin with where the object is part of another, such as `architecture.`.
+        rules: by field name; fields without a rule may have any value.
+        inside: prefix of the names in messages if the object is part of another, such as `architecture.`.
 
     Raises:
-        RecordError: a field without a default is missing, a key is no field, or a value breaks its rule.
+        RecordError: a field without a default is missing, a key is unknown, or a value violates its rule.
     """
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name, field in known.items():

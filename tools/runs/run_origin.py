@@ -1,4 +1,4 @@
-"""What a run was started from and trains on, beside its flags: a checkpoint, files, weights of classes, its number."""
+"""What a run started from and trains on: a checkpoint, files, class weights, and its id."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunOrigin:
-    """Where a run comes from; None where that is not known.
+    """What a run started from and trains on; None if unknown.
 
     Attributes:
         pretrained_prefix, pretrained_sha256: the checkpoint that it starts from.
-        training_samples_sha256, training_sizes_sha256, training_contents_sha256: names, sizes and contents of the
-            files that it trains on.
+        training_samples_sha256, training_sizes_sha256, training_contents_sha256: checksums of the names, sizes and
+            contents of its training files.
         class_weight_values: weight of each class in the loss; None for equal weights.
-        run_uuid: number that no other run has.
-        run_folder_name: name of the folder that the run was started in.
+        run_uuid: unique id of the run.
+        run_folder_name: name of the folder that the run started in.
     """
 
     pretrained_prefix: str | None = None
@@ -32,7 +32,7 @@ class RunOrigin:
 
     @classmethod
     def of_values(cls, values: Mapping[str, Any]) -> RunOrigin:
-        """Makes an origin of checked JSON values by name; other names are ignored."""
+        """Creates an origin from checked JSON values; unknown names are ignored."""
         known = {name: values[name] for name in NAMES if name in values}
         weights = known.get("class_weight_values")
         return cls(**(known | {"class_weight_values": None if weights is None else tuple(weights)}))

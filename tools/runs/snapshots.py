@@ -1,4 +1,4 @@
-"""The snapshots of a run: which there are, which is meant, and writing one more."""
+"""Lists, selects and writes the snapshots of a run."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ logger = logging.getLogger(__name__)
 
 
 def snapshot_to_score(config: TrainConfig, folder: RunFolder, trained: str | None = None) -> str:
-    """The prefix of the snapshot to validate.
+    """Returns the prefix of the snapshot to validate.
 
     Args:
         config: flags.
         folder: of the run.
-        trained: prefix of the snapshot that training ended with; None for --eval_only, which takes that of
-            --resume_step if given, else the newest sound one.
+        trained: prefix of the last snapshot of training; None for --eval_only, which uses the snapshot of --resume_step
+            if given, otherwise the newest undamaged one.
 
     Raises:
-        CheckpointError: there is none, or the one that is meant is damaged.
+        CheckpointError: there is no such snapshot, or it is damaged.
     """
     if trained is not None:
         return resolve_checkpoint(trained)
@@ -41,11 +41,11 @@ def snapshot_to_score(config: TrainConfig, folder: RunFolder, trained: str | Non
 
 
 def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
-    """The prefix of the snapshot to resume from.
+    """Returns the prefix of the snapshot to resume from.
 
     Raises:
-        CheckpointError: there is none of that step, it is damaged, or the run is over.
-        OutsideError: the run's snapshots are kept elsewhere, by a link.
+        CheckpointError: the step has no snapshot, the snapshot is damaged, or no steps are left to train.
+        OutsideError: the folder of snapshots is a link.
     """
     folder.refuse_links()
     prefix = folder.snapshot(step)
@@ -62,10 +62,10 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
 
 
 def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
-    """The step of the snapshot that `--resume_step` or `--auto_resume` means; None for a start from the beginning.
+    """Returns the step to resume from by `--resume_step` or `--auto_resume`; None to start from the beginning.
 
     Raises:
-        CheckpointError: `--resume_step latest`, and the run has no sound snapshot.
+        CheckpointError: `--resume_step latest` is given, and the run has no undamaged snapshot.
     """
     if isinstance(config.resume_step, int):
         return config.resume_step
@@ -85,7 +85,7 @@ def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
 
 
 def snapshot_steps(folder: RunFolder) -> list[int]:
-    """The steps of a run's snapshots, ascending."""
+    """Returns the steps of a run's snapshots, ascending."""
     if not os.path.isdir(folder.snapshots):
         return []
     names = [name[: -len(".index")] for name in os.listdir(folder.snapshots) if name.endswith(".index")]
@@ -93,22 +93,22 @@ def snapshot_steps(folder: RunFolder) -> list[int]:
 
 
 def has_snapshots(folder: RunFolder) -> bool:
-    """Whether a run has left weights, sound or damaged, among its snapshots or as its best."""
+    """Returns whether a run has written weights, damaged or not: snapshots or a best snapshot."""
     return any(newest_first(place) for place in (folder.snapshots, folder.best))
 
 
 def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str], object]) -> None:
-    """Writes a snapshot with its manifest, whole or not at all, and then removes those that are not to be kept.
+    """Writes a snapshot with its manifest, atomically, and then deletes the oldest ones.
 
     Args:
-        folder: of the run; the record is beside its snapshots already.
+        folder: of the run; the record is in its folder of snapshots already.
         step: of the snapshot.
-        keep: how many snapshots stay, those written last.
+        keep: number of newest snapshots to keep.
         save: writes the variables to a prefix.
 
     Raises:
-        OSError: it cannot be written, or an old one not be removed; the others stay as they are.
-        What `save` raises.
+        OSError: the snapshot cannot be written, or an old one cannot be deleted; the others are unchanged.
+        Any error that `save` raises.
     """
     written = folder.snapshot(step)
     serial = snapshot_files.next_serial(folder.snapshots)
@@ -124,7 +124,7 @@ def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str]
 
 
 def _write_state(prefixes: list[str]) -> None:
-    """Writes TensorFlow's file `checkpoint`, which names the snapshots that are kept, the latest last."""
+    """Writes TensorFlow's `checkpoint` file, which lists the snapshots, newest last."""
     folder = os.path.dirname(prefixes[-1])
     state = tf.train.generate_checkpoint_state_proto(folder, prefixes[-1], prefixes)
     with written_atomically(os.path.join(folder, "checkpoint")) as path:

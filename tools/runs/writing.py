@@ -1,4 +1,4 @@
-"""Writing to a run's folder: checks before the first step, and one error for every fault of writing."""
+"""Checks a run's folder before the first step, and turns errors in writing to it into OutputError."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.runtime.session_errors import reason
 
 @contextmanager
 def writing_to(folder: RunFolder) -> Iterator[None]:
-    """Raises OutputError if the code inside cannot write."""
+    """Turns an OSError or TensorFlow error of the block into an OutputError."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
@@ -31,10 +31,10 @@ def _is_about_space(error: OSError | tf.errors.OpError) -> bool:
 
 
 def check_log_dir(log_dir: str) -> None:
-    """Checks before anything is computed that results can be written.
+    """Checks that results can be written, before anything is computed.
 
     Raises:
-        OutputError: `log_dir` is a URL, or the nearest folder above it that exists is a file or is not writable.
+        OutputError: `log_dir` is a URL, or its nearest existing parent is a file or is not writable.
     """
     if "://" in log_dir:
         raise OutputError(
@@ -48,7 +48,7 @@ def check_log_dir(log_dir: str) -> None:
 
 
 def nearest_folder(path: str) -> str:
-    """Returns the absolute path, or the nearest folder (or file) above it that exists."""
+    """Returns the absolute path, or its nearest parent that exists."""
     existing = os.path.abspath(path)
     while not os.path.lexists(existing):
         existing = os.path.dirname(existing)
@@ -56,7 +56,7 @@ def nearest_folder(path: str) -> str:
 
 
 def free_space(log_dir: str) -> int:
-    """Returns the free bytes of the disk that results go to."""
+    """Returns the free bytes of the disk of the results."""
     return shutil.disk_usage(nearest_folder(log_dir)).free
 
 
@@ -71,15 +71,15 @@ def room_warning(
 ) -> str | None:
     """Returns a warning if the planned snapshots do not fit on the disk, None if they do.
 
-    One more snapshot than `keep` exists for a moment: the oldest is deleted after the newest is complete. The best
+    For a moment there is one snapshot more than `keep`: the oldest is deleted after the newest is complete. The best
     snapshot is a copy.
 
     Args:
         log_dir: the folder of all runs; it need not exist yet.
-        snapshot_bytes: size of one snapshot: all variables, including those of the optimizer.
+        snapshot_bytes: size of one snapshot with all variables, including those of the optimizer.
         keep: number of snapshots that are kept.
         keeps_best: whether the best snapshot is kept as well.
-        there_already: snapshots of the run that are on the disk and will be replaced.
+        there_already: number of the run's snapshots on the disk that will be replaced.
         disk_usage: like `shutil.disk_usage`.
     """
     count = max(keep + 1 + keeps_best - there_already, 1)

@@ -1,1 +1,1 @@
-"""The machine and the process: devices, memory, threads, signals, output streams."""
+"""Machine and process: devices, memory, threads, signals, output streams."""

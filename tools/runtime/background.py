@@ -1,4 +1,4 @@
-"""Work done in the background: results computed ahead of the one that is asked for, and results left behind."""
+"""Computes results ahead of their use, or runs calls later, in background threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int = 2) -> Iterator[Result]:
-    """`map`, with up to `depth` results computed in the background ahead of the one that is asked for."""
+    """Maps a function over items, computing up to `depth` results ahead in the background."""
     with ThreadPoolExecutor(depth) as executor:
         waiting: deque = deque()
         for item in items:
@@ -24,19 +24,19 @@ def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], depth:
 
 
 class WriteBehind:
-    """Calls that run in the background one after the other.
+    """Runs calls in the background, one at a time.
 
-    Use as a context manager: it waits for the last, also when something else was raised, and raises what they raised.
+    Use as a context manager: at the end it waits for all calls, and raises their first error unless the block raised.
     """
 
     def __init__(self, depth: int = 2) -> None:
-        """At most `depth` calls wait; the next one waits for the first of them."""
+        """Lets at most `depth` calls wait; the next `call` blocks until the first of them is done."""
         self._depth = depth
         self._executor = ThreadPoolExecutor(1)
         self._waiting: deque[Future] = deque()
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Calls a function in the background; raises what an earlier call raised."""
+        """Schedules a call in the background; raises the error of an earlier call."""
         while len(self._waiting) >= self._depth or (self._waiting and self._waiting[0].done()):
             self._waiting.popleft().result()
         self._waiting.append(self._executor.submit(function, *arguments))

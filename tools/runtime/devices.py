@@ -1,4 +1,4 @@
-"""Tower devices, and sessions that have them."""
+"""Devices of towers, and sessions on them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ CPU = "/device:CPU:0"
 
 
 def tower_devices(num_towers: int, device: str = "auto", machine: Machine | None = None) -> list[str]:
-    """The device of each tower: GPUs on a machine that has any, logical CPU devices on one that has none.
+    """Returns the device of each tower: GPUs if the machine has any, otherwise logical CPU devices.
 
     Args:
-        num_towers: how many.
-        device: `auto`, `cpu` for CPU devices on any machine, or `gpu` for GPUs alone.
-        machine: what tells of the GPUs that TensorFlow does not see; this machine by default.
+        num_towers: number of towers.
+        device: `auto`, `cpu` for CPU devices on any machine, or `gpu` for GPUs only.
+        machine: description of GPUs that TensorFlow does not see; by default of this machine.
 
     Raises:
-        DeviceError: a machine with GPUs, but fewer than `num_towers`; one with an NVIDIA device that TensorFlow does
-            not see, unless CUDA_VISIBLE_DEVICES hides it; or `gpu` without GPUs.
+        DeviceError: there are GPUs, but fewer than `num_towers`; or TensorFlow does not see an NVIDIA device that
+            CUDA_VISIBLE_DEVICES does not hide; or `gpu` without GPUs.
     """
     if device == "cpu":
         return _cpu_devices(num_towers)
@@ -55,10 +55,10 @@ def _number_of_gpus() -> int:
 
 
 def evaluation_devices(num_towers: int, device: str = "auto") -> list[str]:
-    """The devices on which a run with so many towers scores its snapshots: its GPUs, or one CPU, which has all cores.
+    """Returns the devices on which a run scores its snapshots: its GPUs, or one CPU device, which uses all cores.
 
     Args:
-        num_towers: of the run.
+        num_towers: number of towers of the run.
         device: see `tower_devices`.
 
     Raises:
@@ -70,14 +70,14 @@ def evaluation_devices(num_towers: int, device: str = "auto") -> list[str]:
 def require_determinism(devices: Sequence[str]) -> None:
     """Makes every operation of this process bitwise reproducible, or fail (CPU only). This cannot be undone.
 
-    The rest of a reproducible run needs no switch: `session_config` turns off the rewriting that adds gradients in the
-    order of their arrival, and each random choice is a function of the seed and the number of the sample.
+    No other switch is needed: `session_config` disables the rewriting that sums gradients in the order of their
+    arrival, and every random choice is a function of the seed and the number of the sample.
 
     Args:
         devices: of the towers, from `tower_devices`.
 
     Raises:
-        DeviceError: a GPU is among them; reproducibility was never tested there.
+        DeviceError: one of them is a GPU, where reproducibility was never tested.
     """
     if any("GPU" in device for device in devices):
         raise DeviceError(
@@ -87,7 +87,7 @@ def require_determinism(devices: Sequence[str]) -> None:
 
 
 def devices_in_words(devices: Sequence[str], device: str = "auto", machine: Machine | None = None) -> str:
-    """The devices of the towers, and why they are CPUs where they are.
+    """Formats the devices of the towers, with the reason if they are CPUs.
 
     Args:
         devices, device, machine: see `tower_devices`.
@@ -99,8 +99,8 @@ def devices_in_words(devices: Sequence[str], device: str = "auto", machine: Mach
     return f"{names} (logical CPU devices; {reason})"
 
 
-# Rewrites of a graph that do nothing for one whose weights are constants but copy them, hundreds of megabytes, again
-# and again. Fusing convolutions with what follows them and laying them out for the device stay.
+# Rewrites that only copy the weights of a graph with constant weights, hundreds of megabytes, many times. Fusing
+# convolutions with the operations after them, and their layout for the device, stay enabled.
 _REWRITES_OF_NO_USE_TO_CONSTANTS = (
     "arithmetic_optimization",
     "common_subgraph_elimination",
@@ -114,18 +114,18 @@ _REWRITES_OF_NO_USE_TO_CONSTANTS = (
 
 
 def session_config(devices: list[str], *, weights_are_constants: bool = False) -> tf.ConfigProto:
-    """A configuration under which an operation runs where it was placed, and on the CPU to the same bits every time.
+    """Returns a configuration that keeps operations on their devices, with bitwise-reproducible results on the CPU.
 
-    Soft placement is on with GPUs only, whose presence `open_session` checks: it moves to the CPU the few
-    operations that have no GPU kernel. Without GPUs it would move a tower silently, and is off; GPUs that the machine
-    has nevertheless are then out of the session's sight, and none of their memory is taken.
+    Soft placement is enabled only with GPUs, whose presence `open_session` checks: it moves the few operations without
+    a GPU kernel to the CPU. Without GPUs it would move a tower silently, and is disabled; GPUs that the machine has are
+    then hidden from the session, and none of their memory is allocated.
 
-    The memory optimizer is off on any device, because it turns sums of gradients into accumulations in the order of
-    arrival. On GPUs that alone does not make runs equal: cuDNN's gradients of filters add in any order too.
+    The memory optimizer is disabled on all devices, because it turns sums of gradients into accumulations in the order
+    of arrival. On GPUs this is not sufficient for equal runs: cuDNN's filter gradients also add in any order.
 
     Args:
         devices: of the towers, from `tower_devices`.
-        weights_are_constants: rewrite the graph only where that is worth a copy of all weights.
+        weights_are_constants: apply only the rewrites that are worth a copy of all weights.
     """
     has_gpus = any("GPU" in device for device in devices)
     config = tf.ConfigProto(allow_soft_placement=has_gpus)
@@ -144,7 +144,7 @@ def session_config(devices: list[str], *, weights_are_constants: bool = False) -
 
 
 def open_session(graph: tf.Graph, devices: list[str], *, weights_are_constants: bool = False) -> tf.Session:
-    """A session on a graph, with every device that its towers were placed on; close it after use.
+    """Opens a session on a graph, with every device of its towers; close it after use.
 
     Args:
         graph: to run.

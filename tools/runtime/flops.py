@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 
 def convolution_flops(graph: tf.Graph) -> int:
-    """Counts multiplications and additions of one run of all convolutions in a graph; their shapes must be known."""
+    """Counts multiplications and additions of all convolutions in one run of a graph; their shapes must be known."""
     return sum(map(_flops, _convolutions(graph.get_operations())))
 
 

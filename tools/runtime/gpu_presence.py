@@ -1,4 +1,4 @@
-"""Whether a machine has an NVIDIA GPU, and why TensorFlow does not see it."""
+"""Detects NVIDIA GPUs, and the reason why TensorFlow does not see them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 
 _DEVICE_FILES = ("/dev/nvidia[0-9]*", "/dev/nvidiactl")
-# Windows' subsystem for Linux shows any GPU as this file, and gives the library where the GPU is NVIDIA's.
+# Windows' subsystem for Linux shows any GPU as this file, and provides the library if the GPU is NVIDIA's.
 _WINDOWS_DEVICE, _WINDOWS_LIBRARY = "/dev/dxg", "/usr/lib/wsl/lib/libcuda.so.1"
 _DRIVER_LIBRARY = "libcuda.so.1"
 _LOADER_CACHE = "/etc/ld.so.cache"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-# The libraries of CUDA 12 that TensorFlow loads, by the packages of the extra `gpu` that hold them.
+# The libraries of CUDA 12 that TensorFlow loads, by their package in the extra `gpu`.
 _CUDA_LIBRARIES = {
     "nvidia.cuda_runtime": "libcudart.so.12",
     "nvidia.cublas": "libcublas.so.12",
@@ -30,15 +30,15 @@ _CUDA_LIBRARIES = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What tells of a machine's NVIDIA GPUs when TensorFlow sees none.
+    """Facts about a machine that explain why TensorFlow sees no NVIDIA GPU.
 
     Attributes:
-        device_files: of the driver, e.g. `/dev/nvidia0`; empty on a machine without such a GPU.
-        forbidden_files: those among them that this process may not open.
-        built_with_cuda: whether TensorFlow was.
+        device_files: of the driver, e.g. `/dev/nvidia0`; empty on a machine without an NVIDIA GPU.
+        forbidden_files: those that this process may not open.
+        built_with_cuda: whether TensorFlow was built with CUDA.
         has_driver_library: whether the loader finds `libcuda.so.1`.
-        missing_libraries: of CUDA, which neither the extra `gpu` nor the system provides.
-        visible: the value of CUDA_VISIBLE_DEVICES, None where it is not set.
+        missing_libraries: libraries of CUDA that neither the extra `gpu` nor the system provides.
+        visible: the value of CUDA_VISIBLE_DEVICES, None if it is not set.
     """
 
     device_files: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Machine:
 
     @property
     def hides_gpus(self) -> bool:
-        """Whether CUDA_VISIBLE_DEVICES hides all GPUs, as '' and -1 do; CUDA stops at the first name it cannot read."""
+        """Whether CUDA_VISIBLE_DEVICES hides all GPUs, as '' and -1 do; CUDA stops at the first invalid name."""
         if self.visible is None:
             return False
         first = self.visible.split(",")[0].strip()
@@ -58,7 +58,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """What is found on this machine."""
+    """Inspects this machine."""
     files = device_files()
     return Machine(
         device_files=files,
@@ -71,7 +71,7 @@ def this_machine() -> Machine:
 
 
 def device_files(root: str = "/") -> tuple[str, ...]:
-    """The files that stand for NVIDIA's GPUs and their driver, below a root folder."""
+    """Returns the device files of NVIDIA's GPUs and their driver, below a root folder."""
     paths = [path for pattern in _DEVICE_FILES for path in sorted(glob.glob(_below(root, pattern)))]
     if os.path.exists(_below(root, _WINDOWS_DEVICE)) and os.path.exists(_below(root, _WINDOWS_LIBRARY)):
         paths.append(_below(root, _WINDOWS_DEVICE))
@@ -83,10 +83,10 @@ def _below(root: str, path: str) -> str:
 
 
 def missing_libraries(libraries: Mapping[str, str]) -> tuple[str, ...]:
-    """The libraries whose Python package is not installed and that the system's loader does not find.
+    """Returns the libraries whose Python package is not installed and that the system's loader does not find.
 
     Args:
-        libraries: file names by the package that holds each.
+        libraries: file name by package.
     """
     return tuple(name for package, name in libraries.items() if not (_is_installed(package) or finds_library(name)))
 
@@ -94,17 +94,17 @@ def missing_libraries(libraries: Mapping[str, str]) -> tuple[str, ...]:
 def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # its parent is missing
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def finds_library(name: str, search_path: str | None = None, cache: str = _LOADER_CACHE) -> bool:
-    """Whether the system's loader would find a library.
+    """Checks whether the system's loader finds a library.
 
     Args:
         name: e.g. `libcuda.so.1`.
-        search_path: folders by colons; LD_LIBRARY_PATH by default.
-        cache: the loader's own list of libraries, names or paths that end in a zero byte.
+        search_path: folders separated by colons; by default LD_LIBRARY_PATH.
+        cache: the loader's list of libraries, names or paths that end in a zero byte.
     """
     folders = os.environ.get("LD_LIBRARY_PATH", "") if search_path is None else search_path
     if any(os.path.exists(os.path.join(folder, name)) for folder in folders.split(":") if folder):
@@ -118,7 +118,7 @@ def finds_library(name: str, search_path: str | None = None, cache: str = _LOADE
 
 
 def why_no_gpu(machine: Machine) -> str:
-    """What is missing on a machine where TensorFlow sees no GPU, and what to do, in words without a full stop."""
+    """Explains why TensorFlow sees no GPU on a machine, and what to do. The text has no full stop."""
     if not machine.device_files:
         return "this machine has no NVIDIA device (/dev/nvidia*)"
     if machine.hides_gpus:

@@ -1,4 +1,4 @@
-"""Where half precision is worth having, and whether what the processor announces can be trusted."""
+"""Chooses half precision if the hardware supports it, and disables AMX instructions that do not work."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tensorflow.compat.v1 as tf
 
 logger = logging.getLogger(__name__)
 
-# The first compute capability of NVIDIA's GPUs that multiplies bfloat16 (Ampere).
+# The first compute capability of NVIDIA's GPUs with bfloat16 multiplication (Ampere).
 _FIRST_GPU_WITH_BFLOAT16 = (8, 0)
-# What Linux calls the instructions of x86 that do.
+# Names in Linux of the x86 instructions for it.
 _CPU_FLAGS_OF_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
-# oneDNN's own switch, and the widest instruction set without AMX tiles.
+# oneDNN's switch, and the widest instruction set without AMX tiles.
 _ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 _WITHOUT_AMX = "AVX512_CORE_FP16"
 _PROBE = (
@@ -28,11 +28,11 @@ _PROBE = (
 
 
 def chosen_float_type(float_type: str, device: str = "auto") -> str:
-    """The precision that `auto` stands for on this machine: bfloat16 where the hardware multiplies it, else float32.
+    """Resolves the precision `auto`: bfloat16 if the hardware multiplies it, otherwise float32.
 
     Args:
-        float_type: `auto`, or a key of `pspnet_mg.FLOAT_TYPES`, which is returned as it is.
-        device: `cpu` computes on the processor even where there are GPUs; see `tools.runtime.devices`.
+        float_type: `auto`, or a key of `pspnet_mg.FLOAT_TYPES`, which is returned unchanged.
+        device: `cpu` computes on the processor even if there are GPUs; see `tools.runtime.devices`.
     """
     if float_type != "auto":
         return float_type
@@ -54,14 +54,13 @@ def _first_device_multiplies_bfloat16(device: str) -> tuple[str, bool]:
 
 
 def avoid_faulty_amx() -> bool:
-    """Turns AMX off in this process where the processor announces it but cannot run it.
+    """Disables AMX in this process if the processor announces it but cannot run it.
 
-    Some virtual machines pass the AMX feature bits on and hide the tile sizes; oneDNN's half-precision matrix
-    products then end the process with SIGILL. A child process finds out. Call before the first operation runs
-    in half precision.
+    Some virtual machines pass the AMX feature bits on and hide the tile sizes; oneDNN's half-precision matrix products
+    then end the process with SIGILL. A child process tests this. Call before the first operation in half precision.
 
     Returns:
-        Whether AMX was turned off.
+        Whether AMX was disabled.
     """
     if _ISA_VARIABLE in os.environ or "amx_bf16" not in _cpu_flags():
         return False
@@ -78,7 +77,7 @@ def avoid_faulty_amx() -> bool:
 
 
 def _cpu_flags() -> set[str]:
-    """What /proc/cpuinfo announces, nothing where there is none."""
+    """Reads the flags in /proc/cpuinfo; an empty set if it does not exist."""
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
             return {flag for line in cpuinfo if line.startswith("flags") for flag in line.partition(":")[2].split()}

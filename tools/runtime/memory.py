@@ -1,4 +1,4 @@
-"""How much memory the process and its GPUs have needed."""
+"""Measures and frees the memory of the process and its GPUs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOST = "CPU:0"
 
 
 def _status(key: str) -> int | None:
-    """Bytes of a line of Linux's account of the process, None where there is none."""
+    """Returns the bytes in a line of /proc/self/status; None without such a line."""
     try:
         with open(_STATUS, encoding="ascii") as file:
             lines = dict(line.split(":", 1) for line in file)
@@ -27,7 +27,7 @@ def _status(key: str) -> int | None:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory the process has had at once, since its start or the last `forget_peak`."""
+    """Returns the peak memory of the process in bytes, since its start or the last `forget_peak`."""
     peak = _status("VmHWM")
     if peak is not None:
         return peak
@@ -36,10 +36,10 @@ def peak_resident_bytes() -> int:
 
 
 def forget_peak() -> int:
-    """Lets the account of the process's peak begin anew, where the system can.
+    """Resets the peak memory of the process, if the system can.
 
     Returns:
-        Bytes: the peak from now on.
+        The new peak, bytes.
     """
     try:
         with open(_CLEAR, "w", encoding="ascii") as file:
@@ -50,19 +50,19 @@ def forget_peak() -> int:
 
 
 def free_closed_sessions() -> None:
-    """Frees the graphs, sessions and weights of networks that are closed and that nothing refers to any more.
+    """Frees the graphs, sessions and weights of closed networks that are no longer referenced.
 
-    They refer to each other in circles and are few objects of Python, so that its collector comes to them only after
-    several more networks have been built.
+    They form reference cycles of few Python objects, so that the garbage collector would free them only after several
+    more networks have been built.
     """
     gc.collect()
     return_free_memory()
 
 
 def return_free_memory() -> None:
-    """Gives memory that was freed back to the system, where the C library is one that otherwise keeps it (glibc).
+    """Returns freed memory to the system, if the C library keeps it (glibc).
 
-    It keeps what many threads have freed in pieces, for as long as a later piece of the same region is in use.
+    glibc keeps memory that many threads freed in pieces while a later piece of the same region is in use.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -70,9 +70,9 @@ def return_free_memory() -> None:
 
 
 def tensor_bytes(device: str) -> dict[str, int] | None:
-    """Bytes of tensors by the account of a device's allocator: `current`, and `peak` since it was last forgotten.
+    """Returns the tensor bytes of a device's allocator: `current`, and `peak` since the last reset.
 
-    Logical CPU devices share an allocator. None where it keeps no account, as that of CPUs without oneDNN.
+    Logical CPU devices share an allocator. None if the allocator has no statistics, as on CPUs without oneDNN.
 
     Args:
         device: e.g. `GPU:0`.
@@ -84,12 +84,12 @@ def tensor_bytes(device: str) -> dict[str, int] | None:
 
 
 def peak_bytes_of_call(function: Callable[[], object]) -> int:
-    """Memory that a call needs on the host while it runs, above what is in use before and after.
+    """Measures the host memory of a call in bytes: its peak above the memory in use before it.
 
-    Counts tensors; where there is no account of them, all memory of the process.
+    Counts tensors; if the allocator has no statistics, all memory of the process.
 
     Args:
-        function: has been called before, so that what a first call leaves behind is there.
+        function: was called before, so that memory which its first call allocates permanently is not counted.
     """
     if tensor_bytes(_HOST) is None:
         before = forget_peak()
@@ -102,9 +102,9 @@ def peak_bytes_of_call(function: Callable[[], object]) -> int:
 
 
 def peak_memory(devices: Sequence[str]) -> dict[str, int]:
-    """Bytes at the peak: of the process as `process`, and of the tensors on `CPU:0` and each GPU among the devices.
+    """Returns peak memory in bytes: of the process as `process`, and of tensors on `CPU:0` and each GPU of the devices.
 
-    Devices whose allocator keeps no account are left out.
+    Devices whose allocator has no statistics are skipped.
 
     Args:
         devices: of a session, e.g. `/device:GPU:0`.

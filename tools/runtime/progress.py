@@ -1,4 +1,4 @@
-"""How far something is: a bar in a terminal, a few plain lines elsewhere."""
+"""Shows progress: a bar in a terminal, otherwise a few log lines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-# Between two lines; where the total is known, only at each further tenth of it.
+# Minimum time between two lines. If the total is known, a line also needs another tenth of it.
 _SECONDS_WITH_TOTAL = 10.0
 _SECONDS_WITHOUT_TOTAL = 60.0
 
 
 def shows_bars() -> bool:
-    """Checks whether bars are shown: standard error is a terminal, TQDM_DISABLE is not set, information is logged."""
+    """Checks whether bars are shown: standard error is a terminal, TQDM_DISABLE is not set, and INFO is logged."""
     if not logger.isEnabledFor(logging.INFO):  # --quiet 1
         return False
     try:
@@ -37,13 +37,13 @@ def shows_bars() -> bool:
 
 
 def duration_text(seconds: float) -> str:
-    """Formats a duration, e.g. `2:05 min`, from an hour on `3:20 h`."""
+    """Formats a duration, e.g. `2:05 min`, or `3:20 h` from one hour on."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 class Bar:
-    """A bar of tqdm, with log lines above it. A terminal that was closed does not raise."""
+    """A tqdm bar with log lines above it. A closed terminal does not raise."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Bar:
         is_bytes: bool = False,
         bar_format: str | None = None,
     ) -> None:
-        """Shows the bar; arguments are those of `Progress`, and tqdm's format of the line."""
+        """Shows the bar; the arguments are those of `Progress`, and tqdm's format string of the line."""
         self._bar: tqdm | None = None
         self._redirected = ExitStack()
         with suppress(OSError):
@@ -66,7 +66,7 @@ class Bar:
             self._redirected.enter_context(logging_redirect_tqdm())
 
     def update(self, count: int = 1, note: str | None = None) -> None:
-        """Moves the bar on; a note is shown behind it from the next time on that it is drawn."""
+        """Advances the bar; a note is shown from the next redraw on."""
         if self._bar is None:
             return
         with suppress(OSError):
@@ -75,7 +75,7 @@ class Bar:
             self._bar.update(count)
 
     def close(self) -> None:
-        """Leaves the bar as it is, and log lines to whom they went before."""
+        """Leaves the bar on the screen, and ends the redirection of log lines."""
         self._redirected.close()
         if self._bar is not None:
             with suppress(OSError):
@@ -83,7 +83,7 @@ class Bar:
 
 
 class _Lines:
-    """Lines in the log: one at the end, and in between so many that they tell of a tenth, or a minute, each."""
+    """Log lines: one at the end, and before it at most one per tenth of the total, or per minute without a total."""
 
     def __init__(
         self, title: str, total: int | None, unit: str, initial: int, is_bytes: bool, clock: Callable[[], float]
@@ -124,7 +124,7 @@ class _Lines:
 
 
 class Progress:
-    """Shows how far something is. Use as a context manager, or close."""
+    """Shows the progress of something that is counted. Use as a context manager, or close."""
 
     def __init__(
         self,
@@ -136,15 +136,15 @@ class Progress:
         is_bytes: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Shows the bar, in a terminal.
+        """Shows the bar if the output is a terminal.
 
         Args:
-            title: what is going on.
-            total: of what is counted, None if it is not known.
-            unit: of what is counted.
-            initial: what was done before.
-            is_bytes: whether to show the count as kilobytes and so on, of 1024.
-            clock: seconds, for the lines.
+            title: what is in progress.
+            total: final count, None if unknown.
+            unit: of the count.
+            initial: count done before.
+            is_bytes: whether to show the count in kilobytes and so on, of 1024.
+            clock: seconds, for the log lines.
         """
         self._bar = self._lines = None
         if shows_bars():
@@ -153,14 +153,14 @@ class Progress:
             self._lines = _Lines(title, total, unit, initial, is_bytes, clock)
 
     def update(self, count: int = 1) -> None:
-        """Counts what was done since the last call."""
+        """Adds to the count."""
         if self._bar is not None:
             self._bar.update(count)
         if self._lines is not None:
             self._lines.update(count)
 
     def close(self) -> None:
-        """Ends the bar, or logs how much was done in which time."""
+        """Ends the bar, or logs the count and the time."""
         for shown in (self._bar, self._lines):
             if shown is not None:
                 shown.close()
@@ -174,7 +174,7 @@ class Progress:
 
 
 def counted(items: Iterable[Item], title: str, total: int | None, unit: str) -> Iterator[Item]:
-    """Yields the items and shows how many were taken; arguments are those of `Progress`."""
+    """Yields the items and shows the progress; the arguments are those of `Progress`."""
     with Progress(title, total, unit=unit) as progress:
         for item in items:
             yield item

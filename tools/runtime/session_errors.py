@@ -1,4 +1,4 @@
-"""What TensorFlow says when a session fails, in one line."""
+"""Shortens TensorFlow's session errors to one line."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from google.protobuf.message import EncodeError
 
 from tools.errors import OutOfMemoryError
 
-# Before what went wrong stands the Python stack that built the operation, after it the operation and a hint.
+# The message begins with the Python stack of the operation, and ends with the operation and a hint.
 _STACK = re.compile(r"\A.*^Node: '[^']*'$", re.DOTALL | re.MULTILINE)
 _OPERATION = re.compile(r"\[\[\{\{node .*", re.DOTALL)
-# The tensor that found no room.
+# The tensor that could not be allocated.
 _REFUSED_TENSOR = re.compile(r"tensor with shape\[[^\]]*\] and type \w+ on \S+")
 
 _LONGEST_REASON = 200
 
 
 def reason(error: Exception) -> str:
-    """The message of an error in one line of at most 200 characters; TensorFlow's without where in the graph."""
+    """Returns the message of an error in one line of at most 200 characters, without TensorFlow's graph locations."""
     message = error.message if isinstance(error, tf.errors.OpError) else str(error)
     return " ".join(_OPERATION.sub("", _STACK.sub("", message)).split())[:_LONGEST_REASON]
 
 
 @contextmanager
 def memory_limits_named(computed: str, advice: str) -> Iterator[None]:
-    """Raises OutOfMemoryError where what is done inside finds no memory: TensorFlow, NumPy, or protobuf with constants.
+    """Turns errors about missing memory of TensorFlow, NumPy and protobuf (large constants) into OutOfMemoryError.
 
     Args:
-        computed: what is done inside.
-        advice: which flags make it smaller.
+        computed: what the block computes.
+        advice: flags that reduce its memory.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Standard output and error whose faults end no program: a closed pipe, a full device, characters they cannot show."""
+"""Standard output and error that never raise: on a closed pipe, a full device, or characters they cannot encode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 _NAMES = {"stdout": "standard output", "stderr": "standard error"}
 _EXIT_OUTPUT_LOST = 2
 
-# What the writer of a pipe or socket is told when its reader has left.
+# Errors of writing to a pipe or socket whose reader has left.
 _READER_LEFT = {errno.EPIPE, errno.ECONNRESET}
 
 # The name of the error handler that is registered below.
@@ -26,12 +26,12 @@ def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
     """Handles characters that an encoding does not have.
 
     Returns:
-        The bytes that `surrogateescape` made of a file's name as they were, every other character as an escape, e.g.
-        `\\xdf`; and where to go on.
+        The original bytes of file names that `surrogateescape` decoded, and every other character as an escape, e.g.
+        `\\xdf`; and the position to continue at.
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    if "a".encode(error.encoding) != b"a":  # UTF-16: single bytes would shift what follows
+    if "a".encode(error.encoding) != b"a":  # UTF-16: single bytes would shift the rest
         return codecs.backslashreplace_errors(error)
     characters = error.object[error.start : error.end]
     return b"".join(
@@ -46,7 +46,7 @@ codecs.register_error(BYTES_OR_ESCAPES, _bytes_or_escapes)
 
 
 class _UnfailingFile(io.FileIO):
-    """A descriptor to which every write succeeds; what could not be written is lost, and the first fault is kept."""
+    """A descriptor to which every write succeeds: bytes that cannot be written are lost; the first error is kept."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -54,7 +54,7 @@ class _UnfailingFile(io.FileIO):
         self.was_terminal = os.isatty(descriptor)
 
     def write(self, data: Any) -> int:
-        """Writes all bytes, waiting where the descriptor is one that does not block."""
+        """Writes all bytes, and waits if the descriptor does not block."""
         rest = whole = memoryview(data).cast("B")
         while rest:
             try:
@@ -70,11 +70,11 @@ class _UnfailingFile(io.FileIO):
 
 
 class GuardedStream(io.TextIOWrapper):
-    """A text stream on a descriptor that raises nothing when it is written to.
+    """A text stream on a descriptor that does not raise when it is written to.
 
     Attributes:
-        fault: the first error of writing, None if there was none.
-        reader_left: whether that is the end of who reads: a closed pipe, or a terminal that is gone.
+        fault: the first error in writing, None if there was none.
+        reader_left: whether the error means that the reader has left: a closed pipe, or a closed terminal.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class GuardedStream(io.TextIOWrapper):
         Args:
             descriptor: stays open when the stream is closed.
             encoding, errors, line_buffering: see `io.TextIOWrapper`.
-            write_through: without any buffer.
+            write_through: whether to write without a buffer.
         """
         self._file = _UnfailingFile(descriptor)
         buffer = self._file if write_through else io.BufferedWriter(self._file)
@@ -107,10 +107,10 @@ class GuardedStream(io.TextIOWrapper):
 
 
 def guard_standard_streams() -> None:
-    """Replaces standard output and error by streams that raise nothing, and reads the bytes of names on standard input.
+    """Replaces standard output and error by streams that do not raise, and decodes any bytes on standard input.
 
-    Descriptors that were closed (`>&-`) become those of the null device, so that no file which is opened later takes
-    their number and receives what is printed. Streams that somebody else has replaced stay as they are.
+    Closed descriptors (`>&-`) are opened on the null device, so that no file that is opened later gets their number and
+    receives the output. Streams that other code has replaced stay unchanged.
     """
     _open_closed_descriptors()
     for name, descriptor in _DESCRIPTORS.items():
@@ -120,10 +120,10 @@ def guard_standard_streams() -> None:
         elif type(stream) is io.TextIOWrapper and stream is getattr(sys, f"__{name}__"):
             setattr(sys, name, _guarded(stream, descriptor))
     if sys.stdin is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the program runs
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  open until the program ends
     if isinstance(sys.stdin, io.TextIOWrapper):
-        with suppress(io.UnsupportedOperation):  # something has read from it before
-            sys.stdin.reconfigure(errors="surrogateescape")  # names of files are bytes, not always text
+        with suppress(io.UnsupportedOperation):  # it was read from before
+            sys.stdin.reconfigure(errors="surrogateescape")  # file names are bytes, not always text
 
 
 def _guarded(stream: io.TextIOWrapper, descriptor: int) -> GuardedStream:
@@ -142,7 +142,7 @@ def _open_closed_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
             if opened != descriptor:
                 os.dup2(opened, descriptor)
                 os.close(opened)
@@ -150,14 +150,14 @@ def _open_closed_descriptors() -> None:
 
 
 def exit_code_after_output(code: int) -> int:
-    """Flushes the guarded streams at the end of a program, and says in one line if any of its output was lost.
+    """Flushes the guarded streams at the end of a program, and prints one line if any output was lost.
 
     Args:
-        code: exit code of what the program did.
+        code: exit code of the program.
 
     Returns:
-        2 where that was 0 and a device took no more, e.g. a full disk; otherwise `code`. A reader that has left, as
-        `head` does, has all that it wanted.
+        2 if the code was 0 and output was lost, e.g. on a full disk; otherwise `code`. Output to a reader that has
+        left, such as `head`, does not count as lost.
     """
     for name in _DESCRIPTORS:
         stream = getattr(sys, name)

@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop when it has finished what it is at."""
+"""Handles signals that ask a process to stop after its current step."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# Those that ask for the end, and a second time for the end at once.
+# They ask the process to stop; the second one ends it at once.
 _ENDINGS = (signal.SIGTERM, signal.SIGINT)
-# Those that tell of an end to come: the terminal is closed, and Slurm's `--signal=USR1@120`. Others may follow.
+# They announce the end: a closed terminal, and Slurm's `--signal=USR1@120`. Others may follow.
 WARNINGS = (signal.SIGHUP, signal.SIGUSR1)
 SIGNALS = (*_ENDINGS, *WARNINGS)
 
-# Some programs send a signal to a process and to its group in the same moment: `timeout` does. That is one request.
+# Some programs, such as `timeout`, send a signal to a process and to its group at once. This counts as one request.
 _SECONDS_OF_ONE_REQUEST = 1.0
 
 
 class StoppedError(BaseException):
-    """A run was asked to stop, and did so with all that it needs to go on later.
+    """A run was asked to stop, and stopped so that it can be resumed.
 
-    No `Exception`, as it may be raised by the handler of a signal anywhere, also where a library passes over those.
+    Not an `Exception`, because a signal handler may raise it inside library code that catches all exceptions.
     """
 
 
 def going_on(step: int | str) -> str:
-    """Says how a run goes on that was stopped.
+    """Describes how to resume a run that was stopped.
 
     Args:
         step: of its snapshot, or `latest`.
@@ -43,7 +43,7 @@ def going_on(step: int | str) -> str:
 
 @dataclass(frozen=True)
 class _Listening:
-    """What was there before, and the thread that is told of each signal while it is received."""
+    """The previous handlers and wakeup descriptor, and the thread that reads each signal when it arrives."""
 
     handlers: Mapping[signal.Signals, Any]
     descriptor: int
@@ -53,30 +53,30 @@ class _Listening:
 
 
 class StopRequests:
-    """SIGTERM, SIGINT, SIGHUP and SIGUSR1, taken as requests instead of ending the process, while `listening`.
+    """Handles SIGTERM, SIGINT, SIGHUP and SIGUSR1 as requests to stop, while `listening`.
 
-    A second SIGTERM or SIGINT, a second or more after the first, ends the process at once with exit code 128 + its
-    number, as shells have it. It does so too while the main thread is deep in a call to a library, where Python runs no
-    handlers. SIGHUP and SIGUSR1 never do, and do not count as the first: Slurm sends SIGTERM some time after SIGUSR1,
-    and the snapshot may still be on its way to the disk. Where SIGHUP or SIGUSR1 is ignored when listening begins, as
-    SIGHUP is under `nohup`, it stays ignored.
+    A second SIGTERM or SIGINT, at least one second after the first, ends the process at once with exit code 128 + its
+    number, as in shells. This also works while the main thread is in a long library call, where Python runs no
+    handlers. SIGHUP and SIGUSR1 never do this, and do not count as the first: Slurm sends SIGTERM some time after
+    SIGUSR1, and the snapshot may not be complete by then. SIGHUP or SIGUSR1 stays ignored if it is ignored when
+    listening begins, as SIGHUP is under `nohup`.
 
-    In another thread than the main one, where Python sets no handlers, signals do what they did before.
+    Outside the main thread, where Python cannot set handlers, signals are handled as before.
     """
 
     def __init__(self) -> None:
-        """Nothing is asked for yet."""
+        """Starts without a request."""
         self._received: signal.Signals | None = None
         self._listening: _Listening | None = None
 
     @property
     def received(self) -> str | None:
-        """The name of the first signal that came, e.g. `SIGTERM`; None while there is none."""
+        """Returns the name of the first signal received, e.g. `SIGTERM`; None if there was none."""
         return None if self._received is None else self._received.name
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes signals as requests while the block runs; afterwards they do what they did before."""
+        """Handles signals as requests while the block runs, and restores the previous handlers afterwards."""
         self._begin()
         try:
             yield
@@ -85,7 +85,7 @@ class StopRequests:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Within `listening`: signals do what they did before while the block runs."""
+        """Restores the previous handlers while the block runs; for use within `listening`."""
         self._end()
         try:
             yield
@@ -99,7 +99,7 @@ class StopRequests:
         if threading.current_thread() is not threading.main_thread():
             return
         read_end, write_end = os.pipe()
-        os.set_blocking(write_end, False)  # as set_wakeup_fd wants it
+        os.set_blocking(write_end, False)  # required by set_wakeup_fd
         watcher = threading.Thread(target=_watch, args=(read_end,), daemon=True)
         watcher.start()
         descriptor = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
@@ -124,9 +124,9 @@ def _is_ignored(number: signal.Signals) -> bool:
 
 
 def _watch(read_end: int, leave: Callable[[int], object] = os._exit) -> None:
-    """Reads the numbers of signals as they arrive; tells of the first, and leaves at the second that asks for the end.
+    """Reads signal numbers as they arrive, logs the first, and exits at the second one that asks to stop.
 
-    What it tells is lost, and nothing more, where the terminal is closed.
+    If the terminal is closed, only the log lines are lost.
     """
     is_told = False
     first_ending: float | None = None
@@ -163,20 +163,19 @@ class _Stop:
 
 @contextmanager
 def stopping_at_warnings(told: str | Callable[[], str]) -> Iterator[None]:
-    """Lets SIGHUP and SIGUSR1 raise StoppedError while the block runs, where they would end the process without a word.
+    """Makes SIGHUP and SIGUSR1 raise StoppedError while the block runs, instead of ending the process silently.
 
-    Ctrl-C raises KeyboardInterrupt as ever, with the same words.
+    Ctrl-C still raises KeyboardInterrupt, with the same text.
 
-    For all that happens outside of `StopRequests.listening`. Where blocks are nested, the inner one tells. A signal
-    that is ignored, or for which somebody else has set a handler, does what it did before, and so does any in another
-    thread than the main one.
+    For code outside of `StopRequests.listening`. In nested blocks the inner one sets the text. A signal that is ignored
+    or has another handler is handled as before, as is any signal outside the main thread.
 
     Args:
-        told: what the error says after the name of the signal; or what finds that out when a signal has come.
+        told: text after the name of the signal, or a function that returns it when a signal arrives.
 
     Raises:
-        StoppedError: a signal came.
-        KeyboardInterrupt: SIGINT came.
+        StoppedError: SIGHUP or SIGUSR1 was received.
+        KeyboardInterrupt: SIGINT was received.
     """
     say = told if callable(told) else lambda: told
     numbers: list[signal.Signals] = []
@@ -186,7 +185,7 @@ def stopping_at_warnings(told: str | Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        if error.args:  # an inner block has told
+        if error.args:  # an inner block has set the text
             raise
         raise KeyboardInterrupt(say()) from error
     finally:

@@ -1,1 +1,1 @@
-"""The virtual environment and the audit of locked versions; used by the Makefile."""
+"""The virtual environment, and the audit of locked versions; used by the Makefile."""

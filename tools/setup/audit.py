@@ -1,4 +1,4 @@
-"""Known faults of the versions in lock files, as pip-audit finds them. The standard library alone.
+"""Lists known vulnerabilities of the versions in lock files with pip-audit. Uses only the standard library.
 
 python -m tools.setup.audit lock/dev.txt
 """
@@ -17,15 +17,15 @@ from tools.runtime.standard_streams import exit_code_after_output, guard_standar
 
 
 def known_faults(lock: str) -> list[str]:
-    """One line for each known fault of a version in a lock file.
+    """Returns one line for each known vulnerability of a version in a lock file.
 
     Args:
         lock: a requirements file with a version and hashes for each package; nothing is installed.
 
     Raises:
-        AuditError: pip-audit is not installed, does not reach its database, or finds a package not there.
+        AuditError: pip-audit is not installed, cannot reach its database, or does not find a package there.
     """
-    # Hashes tell it that the file is complete, so that it asks no package index for more.
+    # With hashes, pip-audit assumes that the file is complete and requests nothing from a package index.
     command = [sys.executable, "-m", "pip_audit", "--requirement", lock, "--require-hashes", "--disable-pip"]
     done = subprocess.run(
         [*command, "--format", "json", "--progress-spinner", "off"], capture_output=True, text=True, check=False
@@ -45,7 +45,7 @@ def known_faults(lock: str) -> list[str]:
 
 
 def _lines(package: dict[str, Any]) -> list[str]:
-    """Of a package in pip-audit's JSON."""
+    """Formats the vulnerabilities of a package in pip-audit's JSON."""
     return [
         f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none'}"
         for fault in package["vulns"]
@@ -53,7 +53,7 @@ def _lines(package: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the known faults of each lock file; returns the exit code: 0, 1 with faults, 2 if they are not known."""
+    """Prints the vulnerabilities in each lock file; returns 0, 1 if there are any, or 2 if the lookup failed."""
     parser = argparse.ArgumentParser(prog="python -m tools.setup.audit", description="Look up known vulnerabilities.")
     parser.add_argument("lock", nargs="+", help="requirements file with a version and hashes for each package")
     any_fault = False

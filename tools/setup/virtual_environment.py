@@ -1,4 +1,4 @@
-"""Makes a virtual environment with pip, also where Python came without ensurepip, as Debian's does.
+"""Creates a virtual environment with pip, even if Python has no ensurepip, as on Debian.
 
 python -m tools.setup.virtual_environment .venv
 """
@@ -28,14 +28,14 @@ _WHEEL_LINK = re.compile(r"""<a\b[^>]*?href=["']([^"']+)["'][^>]*>\s*pip-([0-9.]
 
 
 def make(folder: str) -> None:
-    """Makes a virtual environment of the running Python, or completes the one that is there.
+    """Creates a virtual environment of the running Python, or completes an existing one.
 
-    pip comes from ensurepip, else from an installed pip, else from the package index.
+    pip is installed by ensurepip, otherwise by an installed pip, otherwise from the package index.
 
     Raises:
-        OSError: the folder cannot be written, or the package index not be read.
+        OSError: the folder cannot be written, or the package index cannot be read.
         configparser.Error: a configuration file of pip is malformed.
-        subprocess.CalledProcessError: ensurepip or pip failed; it has said why.
+        subprocess.CalledProcessError: ensurepip or pip failed and has printed the reason.
     """
     has_ensurepip = find_spec("ensurepip") is not None
     venv.create(folder, with_pip=has_ensurepip, symlinks=True)
@@ -52,7 +52,7 @@ def make(folder: str) -> None:
 
 
 def package_index() -> str:
-    """The package index that pip would ask, by its environment variable or its configuration files."""
+    """Returns the package index that pip would use, from its environment variable or its configuration files."""
     config = configparser.ConfigParser(interpolation=None)
     config.read([os.path.expanduser(path) for path in (*PIP_CONFIGS, os.environ.get("PIP_CONFIG_FILE", ""))])
     configured = config.get("global", "index-url", fallback=DEFAULT_INDEX)
@@ -63,7 +63,7 @@ def download_pip(index: str, folder: str) -> str:
     """Downloads the newest released wheel of pip from a package index into a folder and returns its path.
 
     Raises:
-        OSError: the index cannot be read, has no such wheel, or sends another file than it announced.
+        OSError: the index cannot be read, has no such wheel, or sends a file with another checksum.
     """
     page = f"{index.rstrip('/')}/pip/"
     with urllib.request.urlopen(page) as response:
@@ -83,7 +83,7 @@ def download_pip(index: str, folder: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Makes the virtual environment in the folder that the only argument names; returns the exit code."""
+    """Creates the virtual environment in the folder given as the only argument; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.setup.virtual_environment", description="Make a virtual environment that has pip."
     )

@@ -1,1 +1,1 @@
-"""From flags and data to a trained run."""
+"""Trains a network from flags and data."""

@@ -1,4 +1,4 @@
-"""The snapshot of a run with the highest score, kept apart from those that newer ones replace."""
+"""Keeps the snapshot of a run with the highest score in a separate folder."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ logger = logging.getLogger(__name__)
 _SCORES = "best.json"
 _SETTINGS = "scored_with"
 
-# The entries of `validation.scoring_settings`: that of the images, and those that are named otherwise than the flags.
+# Entries of `validation.scoring_settings`: the checksums of the images, and entries with other names than their flags.
 _DATA = "data_sha256"
 _FLAGS = {"window": "test_image_size"}
 
 
 @dataclass(frozen=True)
 class Best:
-    """Which snapshot is kept.
+    """The snapshot that is kept.
 
     Attributes:
         step: of the snapshot.
         mean_iou: a fraction 0..1.
-        checksum: see `checkpoint_checksum`; None where an earlier version wrote the file.
-        settings: with which it was scored, see `validation.scoring_settings`; None likewise.
+        checksum: see `checkpoint_checksum`; None if an earlier version wrote the file.
+        settings: of its scoring, see `validation.scoring_settings`; None if an earlier version wrote the file.
     """
 
     step: int
@@ -53,7 +53,7 @@ class Best:
 
 
 def read_best(folder: RunFolder) -> Best | None:
-    """Reads which snapshot is kept; None where there is none, or where the file that says so is damaged."""
+    """Reads which snapshot is kept; None if there is none, or if its description is damaged."""
     try:
         values = read_json(os.path.join(folder.best, _SCORES))
         step, mean_iou, checksum = int(values["step"]), float(values["mean_iou"]), values.get(CHECKSUM)
@@ -71,14 +71,14 @@ def read_best(folder: RunFolder) -> Best | None:
 
 
 def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None:
-    """Checks that the snapshots of a run are scored as its best was, so that they can be compared.
+    """Checks that the snapshots of a run are scored with the settings of its best, so that scores are comparable.
 
     Args:
         folder: of the run.
         settings: see `validation.scoring_settings`.
 
     Raises:
-        FlagError: the best was scored otherwise.
+        FlagError: the best was scored with other settings.
     """
     best = read_best(folder)
     if best is None or best.settings is None or best.settings == settings:
@@ -96,7 +96,7 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
 
 
 def _told(name: str, here: Any, there: Any) -> str:
-    """Says in words how a setting of the scoring differs."""
+    """Describes how a setting of the scoring differs."""
     if name != _DATA:
         return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
     parts = zip(("names", "sizes", "contents"), here or (None,) * 3, there or (None,) * 3, strict=False)
@@ -106,16 +106,15 @@ def _told(name: str, here: Any, there: Any) -> str:
 def keep_if_best(
     folder: RunFolder, step: int, scores: Scores | RecordedScore, settings: Mapping[str, Any] | None = None
 ) -> bool:
-    """Copies a snapshot, and the record beside it, to the run's folder `best` if none there scored as high.
+    """Copies a snapshot and its record to the run's folder `best` if its score is higher than that of the best so far.
 
-    The snapshot before it is removed once the new one is there, so that a whole one is there at any time. A line is
-    logged in either case.
+    The previous best is deleted after the new one is complete. The result is logged in both cases.
 
     Args:
         folder: of the run.
         step: of the snapshot.
         scores: on the validation split.
-        settings: with which it was scored, see `validation.scoring_settings`.
+        settings: of the scoring, see `validation.scoring_settings`.
 
     Returns:
         Whether it is the best.
@@ -141,7 +140,7 @@ def keep_if_best(
 
 
 def _kept(folder: RunFolder, step: int) -> str:
-    """The prefix under which the snapshot of a step is kept."""
+    """Returns the prefix of a step's snapshot in the folder `best`."""
     return os.path.join(folder.best, os.path.basename(folder.snapshot(step)))
 
 

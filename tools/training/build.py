@@ -1,4 +1,4 @@
-"""Builds the network and the training step of a run: a finalized graph, and how its variables get their values."""
+"""Builds the network and the training step of a run, and initializes or restores the variables."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tools.training.start import TrainingStart
 
 @dataclasses.dataclass(frozen=True)
 class InitialValues:
-    """How the variables of a graph get their values.
+    """Initializes or restores the variables of a graph.
 
     Attributes:
-        initializers: operations that give every variable its first value.
+        initializers: operations that initialize every variable.
         start: what the run starts from.
-        restored: variables that a resumed snapshot has.
+        restored: variables that exist in the snapshot to resume from.
         restorer: restores them.
-        pretrained: fills variables from the checkpoint that a run began with, None without one.
+        pretrained: fills variables from the checkpoint that the run started from; None without one.
     """
 
     initializers: list[tf.Operation]
@@ -42,7 +42,7 @@ class InitialValues:
         """Checks that the snapshot to resume from fits the graph.
 
         Raises:
-            CheckpointError: it does not, or holds NaN or infinity.
+            CheckpointError: it does not fit, or contains NaN or infinity.
         """
         resumed = self.start.resumed
         if resumed is not None:
@@ -50,7 +50,7 @@ class InitialValues:
             require_usable(resumed, self.restored, "go on from an earlier snapshot with --resume_step")
 
     def assign(self, session: tf.Session) -> None:
-        """Gives every variable its value."""
+        """Initializes or restores every variable."""
         resumed = self.start.resumed
         session.run(self.initializers)
         if resumed is not None:
@@ -61,14 +61,14 @@ class InitialValues:
 
 @dataclasses.dataclass(frozen=True)
 class BuiltGraph:
-    """A finalized training graph with what a session needs.
+    """A finalized training graph, and the parts that a session needs.
 
     Attributes:
         graph: finalized.
         train: the training step in it.
         batches: its input.
         saver: of all variables.
-        initial: how the variables get their values.
+        initial: initializes or restores the variables.
     """
 
     graph: tf.Graph
@@ -79,12 +79,12 @@ class BuiltGraph:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """All variables, which a snapshot holds."""
+        """Returns all variables, which are those in a snapshot."""
         return self.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
 
     @property
     def trained_variables(self) -> list[tf.Variable]:
-        """The variables that the optimizer changes."""
+        """Returns the variables that the optimizer updates."""
         return self.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
 
 
@@ -108,7 +108,7 @@ def build_graph(
 
     Raises:
         CheckpointError: the checkpoint or snapshot to start from does not fit, or is damaged.
-        RecordError: the record beside it is damaged.
+        RecordError: its record is damaged.
     """
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)

@@ -1,4 +1,4 @@
-"""How much each class counts in the loss: numbers from a file, or by how rare a class is."""
+"""Weights of the classes in the loss: from a file, or by class frequency."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _SHOWN_CLASSES = 5
 def class_weights(
     choice: str, samples: Sequence[Sample], num_classes: int, expected: Collection[int] = ()
 ) -> tuple[float, ...]:
-    """The weight of each class, by training id.
+    """Returns the weight of each class, by training id.
 
-    A warning tells of expected classes that no label shows, where the weights come from the labels.
+    With `median_freq`, expected classes that occur in no label are logged as a warning.
 
     Args:
         choice: `median_freq`, or a text file with one number per class, separated by white space or commas; lines that
             begin with # are skipped.
-        samples: with labels, to count pixels in.
+        samples: with labels, whose pixels are counted.
         num_classes: of the dataset.
-        expected: training ids of the classes that the labels are expected to show.
+        expected: training ids of the classes that should occur in the labels.
 
     Raises:
-        ClassWeightsError: the file is no such file, or no pixel is of a class.
+        ClassWeightsError: the file has no valid weights, or no pixel belongs to a class.
         DatasetError, ImageError: see `database.loading.load_label`.
     """
     if choice == MEDIAN_FREQUENCY:
@@ -49,10 +49,10 @@ def class_weights(
 
 
 def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
-    """The weights in a text file.
+    """Reads the weights in a text file.
 
     Raises:
-        ClassWeightsError: it cannot be read or holds other than `num_classes` numbers of 0 or more, one above 0.
+        ClassWeightsError: it cannot be read, or does not have `num_classes` numbers >= 0, at least one of them > 0.
     """
     try:
         lines = list(text_lines(read_text(path)))
@@ -86,18 +86,19 @@ def _numbers(path: str, number: int, line: str) -> list[float]:
 def median_frequency_weights(
     samples: Sequence[Sample], num_classes: int, expected: Collection[int] = (), workers: int = 4
 ) -> tuple[float, ...]:
-    """The median frequency of the classes over that of the class (Eigen & Fergus 2015, section 6.3.2).
+    """Divides the median frequency of the classes by that of each class (Eigen & Fergus 2015, section 6.3.2).
 
-    A class's frequency is its share of the valid pixels of the images that show it. One that no image shows weighs 1.
+    The frequency of a class is its share of the valid pixels of the images in which it occurs. The weight of a class
+    that occurs in no image is 1.
 
     Args:
         samples: with labels, all of which are read.
         num_classes: of the dataset.
-        expected: training ids of classes of which a warning tells where no image shows them.
-        workers: files read at a time.
+        expected: training ids of classes; a warning is logged for those that occur in no image.
+        workers: number of files read in parallel.
 
     Raises:
-        ClassWeightsError: no pixel is of a class.
+        ClassWeightsError: no pixel belongs to a class.
         DatasetError, ImageError: see `database.loading.load_label`.
     """
 
@@ -123,14 +124,14 @@ def median_frequency_weights(
 
 
 def weights_of_counts(pixels: np.ndarray, seen_among: np.ndarray) -> tuple[float, ...]:
-    """As `median_frequency_weights`, from what was counted.
+    """Computes the weights of `median_frequency_weights` from pixel counts.
 
     Args:
-        pixels: int64 [classes], of each class.
-        seen_among: int64 [classes], valid pixels of the images that show it.
+        pixels: int64 [classes], pixels of each class.
+        seen_among: int64 [classes], valid pixels of the images in which the class occurs.
 
     Raises:
-        ClassWeightsError: no pixel is of a class.
+        ClassWeightsError: no pixel belongs to a class.
     """
     present = pixels > 0
     if not present.any():
@@ -142,7 +143,7 @@ def weights_of_counts(pixels: np.ndarray, seen_among: np.ndarray) -> tuple[float
 
 
 def log_class_weights(weights: Sequence[float], class_names: Sequence[str]) -> None:
-    """Logs the weight of each class by its name."""
+    """Logs the weight and name of each class."""
     logger.info("weights of classes:")
     for weight, name in zip(weights, class_names, strict=True):
         logger.info("  %8.4f  %s", weight, name)

@@ -1,7 +1,7 @@
-"""Which run is meant: a name for a new one, and the one in the log folder that flags and data continue or score.
+"""Identifies a run: names a new one, and finds the one in the log folder that flags and data resume or score.
 
-Two commands mean the same run if everything that changes the trained weights is equal: flags, classes, training images
-and labels, and the checkpoint that the weights start from.
+Two commands refer to the same run if everything that changes the trained weights is equal: flags, classes, training
+images and labels, and the checkpoint that the weights start from.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from tools.training.start import pretrained_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# The effect of other flags is in the entries below: the network, the batch, the classes, the data.
+# The other flags act through the entries below: the network, the batch, the classes, the data.
 FLAGS_IN_IDENTITY = flags_where(TrainConfig, identity=True)
 _DEFAULTS = {name: getattr(TrainConfig, name) for name in FLAGS_IN_IDENTITY}
 
 _BATCH, _TOWERS, _NETWORK, _CLASSES = "batch", "towers", "network_details", "classes"
-# Named as the flags are: what a record says of the input, whether by a flag or by the checkpoint to start from.
+# Entries with the names of flags: the recorded input, which comes from a flag or from the checkpoint to start from.
 _INPUT = ("color_switch", "image_mean", "upsample_input", "input_range")
 _PRETRAINED, _CLASS_WEIGHTS = "pretrained", "class_weights"
 
-# Characters of a value that are shown, as of weights of many classes.
+# Number of characters of a value in messages, as the weights of many classes are long.
 _LONGEST_VALUE = 60
 
-# What to call the entries that are no flags.
+# Names in messages of the entries that are not flags.
 _NAMES = {
     _BATCH: "--batch_size times --gpu_num",
     _TOWERS: "--gpu_num",
@@ -57,7 +57,7 @@ _NAMES = {
     run_origin.SIZES_CHECKSUM: "the contents of the training files",
     run_origin.CONTENTS_CHECKSUM: "the contents of the training files",
 }
-# What the checkpoint of the start has a say in, where it is not known.
+# Entries that depend on the starting checkpoint, for runs whose starting checkpoint is unknown.
 _OF_START_UNKNOWN = {_NETWORK: None, "color_switch": None, "image_mean": None, _PRETRAINED: None}
 _OF_CONTENTS = frozenset({run_origin.SIZES_CHECKSUM, run_origin.CONTENTS_CHECKSUM})
 
@@ -67,28 +67,28 @@ class RunIdentity:
     """Everything that changes the weights of a run, by name.
 
     Attributes:
-        entries: values as JSON holds them; None where a value is not known, or has no say.
+        entries: JSON values; None if a value is unknown or has no effect.
     """
 
     entries: Mapping[str, Any]
 
     @classmethod
     def of_command(cls, config: TrainConfig, dataset: Dataset, data: DataChecksums | None) -> RunIdentity:
-        """Describes the run that flags and data begin.
+        """Describes the run that flags and data start.
 
         Args:
             config: flags.
-            dataset: that the flags describe.
-            data: checksums of what is trained on, None where that is not known.
+            dataset: described by the flags.
+            data: checksums of the training data, None if unknown.
 
         Raises:
-            CheckpointError: there is no checkpoint to start from, unless a run is continued or scored.
-            ClassWeightsError: the file of weights cannot be used.
+            CheckpointError: there is no checkpoint to start from, and no run is resumed or scored.
+            ClassWeightsError: the file of class weights is invalid.
             RecordError: the checkpoint to start from is of another network, or its record is damaged.
         """
         pretrained, backbone = _pretrained(config)
         if backbone is not None and backbone.network != config.network and _continues(config):
-            pretrained = backbone = None  # it was replaced since
+            pretrained = backbone = None  # the checkpoint was replaced after the run started
         record = ModelRecord.of_run(config, dataset, backbone)
         entries = {
             **{name: getattr(config, name) for name in FLAGS_IN_IDENTITY},
@@ -105,7 +105,7 @@ class RunIdentity:
 
     @classmethod
     def of_record(cls, record: ModelRecord) -> RunIdentity:
-        """Describes a run by the record that it left."""
+        """Describes a run by its record."""
         flags = record.flags
         batch_size, towers = flags.get("batch_size"), flags.get("gpu_num")
         origin = record.origin
@@ -123,7 +123,7 @@ class RunIdentity:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits; flags at their defaults have no say, so that new flags keep old names valid."""
+        """Eight hexadecimal digits. Flags at their defaults are left out, so that new flags do not rename old runs."""
         told = {
             name: value
             for name, value in self.entries.items()
@@ -132,12 +132,12 @@ class RunIdentity:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
 
     def differences(self, other: RunIdentity) -> list[str]:
-        """Lists the entries that differ, of those that both know. A flag that may be None counts as known."""
+        """Lists the entries that differ and are known of both runs. None counts only if it is a valid value."""
         names = [name for name in self.entries if name in other.entries and self.entries[name] != other.entries[name]]
         return [name for name in names if _may_be_none(name) or None not in (self.entries[name], other.entries[name])]
 
     def told(self, name: str, other: RunIdentity) -> str:
-        """Says in words how an entry differs."""
+        """Describes how an entry differs."""
         if name in _NAMES and name not in (_BATCH, _TOWERS, _CLASS_WEIGHTS):
             return _NAMES[name]
         here, there = self.entries[name], other.entries[name]
@@ -145,21 +145,21 @@ class RunIdentity:
 
 
 def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None) -> RunFolder:
-    """Finds the folder of the run that flags and data mean.
+    """Finds the folder of the run that flags and data refer to.
 
-    It has the name of `--run_name`; otherwise that of `run_folder.model_id` and the digest of the run's identity. Where
-    a run is continued or scored that is not there by this name, it is looked for among the runs of the dataset: those
-    of earlier versions have other names, and the number of steps may change.
+    Its name is `--run_name`; otherwise `folder.model_id` and the digest of the run's identity. If a run to resume or
+    score does not exist under this name, the runs of the dataset are searched: runs of earlier versions have other
+    names, and the number of steps may have changed.
 
     Args:
         config, dataset, data: see `RunIdentity.of_command`.
 
     Raises:
-        CheckpointError: a run is to be continued or scored, and there are only others.
-        FlagError: several runs fit; or `--auto_resume`, and there is a run of which only the contents of the training
-            files have changed.
+        CheckpointError: a run is to be resumed or scored, and there are only others.
+        FlagError: several runs match; or with `--auto_resume`, a run differs only in the contents of its training
+            files.
         OutsideError: the name leads out of the log folder.
-        What `RunIdentity.of_command` raises.
+        Any error of `RunIdentity.of_command`.
     """
     if config.run_name is not None:
         return run_folder(config)
@@ -168,7 +168,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
     named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
     if not _continues(config) or has_snapshots(named):
         return named
-    if not _reads_w0(config):  # what the run started from may have been replaced since
+    if not _reads_w0(config):  # the starting checkpoint may have been replaced after the run started
         identity = dataclasses.replace(identity, entries={**identity.entries, **_OF_START_UNKNOWN})
     known = [(run.folder, run.record) for run in runs_in(parent)]
     others = [(folder, RunIdentity.of_record(record)) for folder, record in known if record is not None]
@@ -193,9 +193,9 @@ def _continues(config: TrainConfig) -> bool:
 
 
 def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) -> list[str]:
-    """The differences that make another run; a run that is continued may get another number of steps.
+    """Lists the differences that make another run; the number of steps may change when a run is resumed.
 
-    The checkpoint that it started from matters afterwards only to training with L2-SP, which reads it again.
+    After the start, the starting checkpoint matters only to training with L2-SP, which reads it again.
     """
     free = {"train_max_iter"} if _reads_w0(config) else {"train_max_iter", _PRETRAINED}
     return [name for name in identity.differences(other) if name not in free]
@@ -206,12 +206,12 @@ def _reads_w0(config: TrainConfig) -> bool:
 
 
 class _Nearest(NamedTuple):
-    """The run that is most similar to one that is looked for.
+    """The run that is most similar to the requested one.
 
     Attributes:
         folder: of the run.
-        differing: in what it differs, in words.
-        has_other_contents: whether nothing but the contents of files differs.
+        differing: description of the differences.
+        has_other_contents: whether only the contents of files differ.
     """
 
     folder: RunFolder
@@ -219,7 +219,7 @@ class _Nearest(NamedTuple):
     has_other_contents: bool
 
     def fault(self, config: TrainConfig) -> FlagError | CheckpointError:
-        """The error to raise where a run is to go on, and this one is not it."""
+        """Returns the error to raise if a run is to be resumed or scored, and this one does not match."""
         path = self.folder.path
         name = os.path.basename(path)
         if self.has_other_contents:
@@ -239,13 +239,13 @@ def _nearest(
     config: TrainConfig,
     flags: Mapping[str, Mapping[str, Any]],
 ) -> _Nearest:
-    """The run with the fewest differences; among equals the one whose flags name the same files.
+    """Finds the run with the fewest differences; of several, the one whose flags name the same files.
 
     Args:
-        identity: of the run that is looked for.
+        identity: of the requested run.
         others: at least one.
         config: flags of the command.
-        flags: in the records of the others, by the paths of their folders.
+        flags: recorded flags of the others, by folder path.
     """
 
     def distance(other: tuple[RunFolder, RunIdentity]) -> tuple[int, int]:
@@ -262,7 +262,7 @@ def _nearest(
 
 
 def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]:
-    """Checksum and record of the checkpoint to start from; None where a run goes on and it is no longer there."""
+    """Returns checksum and record of the starting checkpoint; None if it is unusable and a run is resumed or scored."""
     try:
         prefix = pretrained_checkpoint(config)
         if prefix is None:
@@ -297,7 +297,7 @@ def _is_none(flags: Mapping[str, Any]) -> bool:
 
 
 def _may_be_none(name: str) -> bool:
-    """Whether None is a value of its own: of a flag, or of the weights of classes; elsewhere it means unknown."""
+    """Returns whether None is a valid value, as for some flags and class weights; otherwise it means unknown."""
     return name in (_CLASS_WEIGHTS, "input_range") or (name in _DEFAULTS and _DEFAULTS[name] is None)
 
 

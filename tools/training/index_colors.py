@@ -1,4 +1,4 @@
-"""The colours that palette images give to the indices that are read as ids: the same ones in every file, or told."""
+"""Checks that palette images whose indices are read as ids have the same colour table in every file."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from database.color_masks import Color
 
 
 class IndexColors:
-    """The colour of each index in the first palette image that shows it, and the first that gives it another one.
+    """The colour of each index in the first palette image with it, and the first file that contradicts it.
 
-    Editors and optimizers number the colours of each file anew, so that the same index means another class there.
+    Editors and optimizers renumber the colours of each file, so that an index means another class in each.
 
     Attributes:
-        contradiction: a line about two files that give an index different colours, None where there are none.
+        contradiction: message about two files with different colours for an index; None if there are none.
     """
 
     def __init__(self) -> None:
-        """Starts without a file."""
+        """Starts with no files."""
         self.contradiction: str | None = None
         self._first: dict[int, tuple[Color, str]] = {}
 
     def add(self, path: str, colors: Mapping[int, Color]) -> None:
-        """Compares a file with those before.
+        """Compares a file with the earlier ones.
 
         Args:
             path: of the label file.
-            colors: by index, of those that occur and are classes.
+            colors: colour by index, of the indices that occur and are classes.
         """
         for index, color in colors.items():
             self._compare(index, color, path)
 
     def merge(self, other: IndexColors) -> None:
-        """Compares the files that another one has seen with those of this one."""
+        """Compares the files of another instance with those of this one."""
         self.contradiction = self.contradiction or other.contradiction
         for index, (color, path) in other._first.items():
             self._compare(index, color, path)

@@ -1,4 +1,4 @@
-"""What is told of a training that is stopped while no step of it is running: what exists, and how to go on."""
+"""Messages for a training that is stopped outside its steps: what was written, and how to continue."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _STEP = re.compile(rf"{re.escape(SNAPSHOT_NAME)}-(\d+)\.index", re.ASCII)
 
 
 class RunSoFar:
-    """What a command has written of a run. It needs no TensorFlow, whose import may be what is interrupted."""
+    """Tracks what a command has written of a run. Works without TensorFlow, whose import may be interrupted."""
 
     def __init__(self) -> None:
-        """Nothing is known of the run yet."""
+        """Starts without a run."""
         self._folder: RunFolder | None = None
         self._goes_on = self._is_scored = False
         self._before: dict[int, int] = {}
         self._earlier: frozenset[str] = frozenset()
 
     def is_in(self, folder: RunFolder, *, goes_on: bool, is_scored: bool = False) -> None:
-        """Takes the folder of the run before anything is written to it.
+        """Sets the folder of the run, before anything is written to it.
 
         Args:
             folder: of the run.
-            goes_on: whether the run that is there goes on; otherwise it will be set aside.
+            goes_on: whether the existing run is resumed; otherwise it will be set aside.
             is_scored: whether the run is only scored, with --eval_only 1.
         """
         self._folder, self._goes_on, self._is_scored = folder, goes_on, is_scored
         self._before, self._earlier = _snapshots(folder), _set_aside(folder)
 
     def told(self) -> str:
-        """Says what exists and what to do, to follow the name of a signal or the word `interrupted`."""
+        """Describes what exists and what to do. The text follows the name of a signal or the word `interrupted`."""
         again = "start again with the same command"
         if self._folder is None:
             return f"before the first step: nothing was written: {again}"
@@ -58,12 +58,12 @@ class RunSoFar:
 
 
 def _set_aside(folder: RunFolder) -> frozenset[str]:
-    """The folders of earlier runs of the same name."""
+    """Returns the folders of earlier runs of the same name that were set aside."""
     return frozenset(glob.glob(f"{glob.escape(folder.path)}{EARLIER_RUN}*"))
 
 
 def _snapshots(folder: RunFolder) -> dict[int, int]:
-    """When the snapshots of a run were written, in nanoseconds, by their steps."""
+    """Maps the steps of a run's snapshots to their modification times, in nanoseconds."""
     found = {}
     for path in glob.glob(os.path.join(glob.escape(folder.snapshots), "*.index")):
         name = _STEP.fullmatch(os.path.basename(path))

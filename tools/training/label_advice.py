@@ -1,4 +1,4 @@
-"""What the ids in label files look like where they are not those of the classes, and which flags say what they mean."""
+"""Recognizes common encodings of label files that do not match the flags, and suggests flags for them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from database.label_maps import MOST_FILE_ID
 _SHOWN_IDS = 12
 _SHOWN_LINES = 6
 
-_MOST_LEVELS = 8  # of grey that may each be a class
+_MOST_LEVELS = 8  # number of grey levels that may each be a class
 _MANY_IDS = 20  # above the number of classes
 
 
 @dataclass(frozen=True)
 class _Ids:
-    """The ids that occur in label files: all of them, and those that are not ignored; how many classes there are."""
+    """The ids in label files: all of them, and those that are not ignored; the number of classes."""
 
     found: Sequence[int]
     counted: Sequence[int]
     num_classes: int
-    is_identity: bool  # the files are taken to hold training ids
+    is_identity: bool  # the ids in the files are used as training ids
 
     @property
     def some_are_no_class(self) -> bool:
@@ -30,7 +30,7 @@ class _Ids:
 
 
 def shown_ids(ids: Collection[int]) -> str:
-    """Ids in words: `0, 1 and 255`, `0 to 18 and 255`; the first ones where there are many."""
+    """Formats ids: `0, 1 and 255`, `0 to 18 and 255`; only the first ones if there are many."""
     pieces: list[str] = []
     runs: list[list[int]] = []
     for file_id in sorted(ids):
@@ -46,7 +46,7 @@ def shown_ids(ids: Collection[int]) -> str:
 
 
 def advice_on_ids(ids: Collection[int], label_map: Mapping[int, int], num_classes: int) -> str | None:
-    """What the ids of own data look like, and what to do if that is so; None where they look like nothing known.
+    """Describes what the ids of own data look like and suggests flags; None if the encoding is not recognized.
 
     Args:
         ids: that occur in the label files.
@@ -64,7 +64,7 @@ def advice_on_ids(ids: Collection[int], label_map: Mapping[int, int], num_classe
 
 
 def _map_lines(file_ids: Sequence[int], ignored: Sequence[int] = ()) -> str:
-    """The lines of a label map that give ids the training ids 0, 1, 2 and so on."""
+    """Formats the lines of a label map that maps ids to the training ids 0, 1, 2 and so on."""
     lines = [f"'{file_id} ignore'" for file_id in ignored]
     lines += [f"'{file_id} {train_id}'" for train_id, file_id in enumerate(file_ids)]
     if len(lines) > _SHOWN_LINES:
@@ -73,7 +73,7 @@ def _map_lines(file_ids: Sequence[int], ignored: Sequence[int] = ()) -> str:
 
 
 def _beyond_label_maps(ids: _Ids) -> str | None:
-    """Ids that no label map may hold."""
+    """Recognizes ids outside the range of label maps."""
     outside = [file_id for file_id in ids.found if not 0 <= file_id <= MOST_FILE_ID]
     if not outside:
         return None
@@ -84,11 +84,11 @@ def _beyond_label_maps(ids: _Ids) -> str | None:
 
 
 def _beginning_at_one(ids: _Ids) -> str | None:
-    """Ids 1 to N of N classes, or some of them: none is 0."""
+    """Recognizes ids from 1 to N of N classes, or a subset of them."""
     classes = range(1, ids.num_classes + 1)
     if not (ids.is_identity and set(ids.counted) <= set(classes) and 0 not in ids.found):
         return None
-    if len(ids.counted) < 2:  # which may as well be a mask of two values, see `_as_many_as_classes`
+    if len(ids.counted) < 2:  # may also be a mask of two values, see `_as_many_as_classes`
         return None
     return (
         f"the ids are {shown_ids(ids.found)}, and those of {ids.num_classes} classes are 0 to {ids.num_classes - 1}: "
@@ -97,7 +97,7 @@ def _beginning_at_one(ids: _Ids) -> str | None:
 
 
 def _with_a_background(ids: _Ids) -> str | None:
-    """Ids 0 to N of N classes."""
+    """Recognizes ids 0 to N of N classes."""
     if not ids.is_identity or list(ids.counted) != list(range(ids.num_classes + 1)):
         return None
     classes = range(1, ids.num_classes + 1)
@@ -108,7 +108,7 @@ def _with_a_background(ids: _Ids) -> str | None:
 
 
 def _as_many_as_classes(ids: _Ids) -> str | None:
-    """As many ids as classes, such as 0 and 255 of a binary mask, though some are ignored or unknown."""
+    """Recognizes as many ids as classes, such as 0 and 255 of a binary mask, if some are ignored or unknown."""
     if len(ids.found) != ids.num_classes or not ids.some_are_no_class:
         return None
     ignored = sorted(set(ids.found) - set(ids.counted))
@@ -126,7 +126,7 @@ def _as_many_as_classes(ids: _Ids) -> str | None:
 
 
 def _grey_levels(ids: _Ids) -> str | None:
-    """Greys from black to white, evenly apart: 0, 128 and 255."""
+    """Recognizes evenly spaced greys from black to white, such as 0, 128 and 255."""
     steps = len(ids.found) - 1
     is_even = 2 <= steps < _MOST_LEVELS and all(
         abs(file_id - 255 * place / steps) < 1 for place, file_id in enumerate(ids.found)
@@ -144,7 +144,7 @@ def _grey_levels(ids: _Ids) -> str | None:
 
 
 def _many_more_than_classes(ids: _Ids) -> str | None:
-    """As after interpolation or lossy compression."""
+    """Recognizes the many ids that interpolation or lossy compression produces."""
     if not ids.is_identity or len(ids.found) < ids.num_classes + _MANY_IDS:
         return None
     return (
@@ -154,7 +154,7 @@ def _many_more_than_classes(ids: _Ids) -> str | None:
 
 
 def _fewer_than_classes(ids: _Ids) -> str | None:
-    """Ids 0 to M - 1, of N classes."""
+    """Recognizes ids 0 to M - 1 of N classes, M < N."""
     fewer = len(ids.counted)
     if not ids.is_identity or fewer >= ids.num_classes or list(ids.counted) != list(range(fewer)):
         return None
@@ -163,7 +163,7 @@ def _fewer_than_classes(ids: _Ids) -> str | None:
     return f"the ids are {shown_ids(ids.found)}: are there {fewer} classes? Give --num_classes {fewer}"
 
 
-# The first that recognizes the ids speaks.
+# In order of precedence.
 _RECOGNIZERS: tuple[Callable[[_Ids], str | None], ...] = (
     _beyond_label_maps,
     _beginning_at_one,

@@ -1,6 +1,6 @@
-"""What the labels that are trained on and scored must hold; the same rules for training and for the check of a dataset.
+"""Rules for the labels of training and scoring, used by training and by the check of a dataset.
 
-Each rule takes what was counted and gives the fault in one line, or None.
+Each rule takes pixel counts and returns a fault as one line, or None.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SHOWN_CLASSES = 5
 
 
 def counts_by_id(ids: np.ndarray) -> dict[int, int]:
-    """Pixels by id, of those that are there.
+    """Counts the pixels of each id that occurs.
 
     Args:
         ids: integer [H, W], as stored in a label file.
     """
-    if ids.dtype == np.uint8:  # several times as fast as sorting
+    if ids.dtype == np.uint8:  # several times faster than sorting
         counts = np.bincount(ids.ravel())
         return {file_id: int(counts[file_id]) for file_id in np.flatnonzero(counts).tolist()}
     values, counts = np.unique(ids, return_counts=True)
@@ -41,13 +41,13 @@ def counts_by_id(ids: np.ndarray) -> dict[int, int]:
 
 
 def label_counts(sample: Sample) -> tuple[dict[int, int], list[Color]]:
-    """Pixels by id of one label file, whose size is checked against its image's, and its colour table.
+    """Counts the pixels of each id in a label file, reads its colour table, and checks its size against the image's.
 
     Returns:
-        The pixels, and the colours of a palette image by index, see `images.read_label_with_table`.
+        The counts, and the colours of a palette image by index, see `images.read_label_with_table`.
 
     Raises:
-        ImageError, TFRecordError: the label, or the header of the image, cannot be read; their sizes differ.
+        ImageError, TFRecordError: the label or the header of the image cannot be read, or their sizes differ.
         DatasetError: the sample has no label.
     """
     path, contents = label_path(sample), sample.contents()
@@ -57,20 +57,20 @@ def label_counts(sample: Sample) -> tuple[dict[int, int], list[Color]]:
 
 
 class LabelTally:
-    """Pixels by id, summed over label files.
+    """Pixel counts by id, summed over label files.
 
     Attributes:
-        files: label files that were counted.
-        first: the sample of the first of them, None before it.
-        ids: pixels by id in the files.
+        files: number of label files counted.
+        first: sample of the first file, None before it.
+        ids: pixel count by id.
         label_map: id in the files -> training id; 255 = ignored.
         classes: training ids of the classes that occur.
-        unknown: path, id and pixels where an id is neither a class nor ignored.
-        index_colors: the colours that palette images give to the ids of classes.
+        unknown: path, id and pixel count of each id that is neither a class nor ignored.
+        index_colors: colours of the class ids in palette images.
     """
 
     def __init__(self) -> None:
-        """Starts with no file."""
+        """Starts with no files."""
         self.files = 0
         self.first: Sample | None = None
         self.ids: Counter[int] = Counter()
@@ -80,12 +80,12 @@ class LabelTally:
         self.index_colors = IndexColors()
 
     def add(self, sample: Sample, counts: Mapping[int, int], table: Sequence[Color] = ()) -> None:
-        """Counts one label file.
+        """Adds the counts of one label file.
 
         Args:
-            sample: that the file belongs to.
-            counts: pixels by id, see `counts_by_id`.
-            table: the colours of a palette image by index.
+            sample: of the file.
+            counts: pixel count by id, see `counts_by_id`.
+            table: colours of a palette image by index.
         """
         path = label_path(sample)
         of_classes = [i for i in counts if sample.label_map.get(i, IGNORE_LABEL) != IGNORE_LABEL]
@@ -98,7 +98,7 @@ class LabelTally:
         self.unknown += [(path, i, pixels) for i, pixels in counts.items() if i not in sample.label_map]
 
     def merge(self, other: LabelTally) -> None:
-        """Adds what another tally counted in other files."""
+        """Adds the counts of another tally."""
         self.files += other.files
         self.first = self.first or other.first
         self.ids.update(other.ids)
@@ -109,12 +109,12 @@ class LabelTally:
 
     @property
     def nothing_but_ignored(self) -> bool:
-        """Whether files were counted in which no pixel is of a class, nor of an unknown id."""
+        """Whether files were counted, and all of their pixels are ignored."""
         return bool(self.files) and not self.classes and not self.unknown
 
 
 def unknown_id_faults(tally: LabelTally, dataset: Dataset) -> list[str]:
-    """One line for each file and id that is neither a class nor ignored; the first says what the ids look like."""
+    """Returns one line per file and unknown id; the first also describes what the ids look like."""
     lines = [str(unknown_id(*found)) for found in tally.unknown]
     if not lines:
         return []
@@ -123,7 +123,7 @@ def unknown_id_faults(tally: LabelTally, dataset: Dataset) -> list[str]:
 
 
 def ignored_fault(tally: LabelTally) -> str | None:
-    """The fault of labels in which every pixel is ignored, so that there is nothing to train on or to score."""
+    """Returns the fault of labels in which every pixel is ignored; None otherwise."""
     if tally.first is None or not tally.nothing_but_ignored:
         return None
     others = tally.files - 1
@@ -135,22 +135,22 @@ def ignored_fault(tally: LabelTally) -> str | None:
 
 
 def missing_classes(tally: LabelTally, dataset: Dataset) -> frozenset[int]:
-    """The training ids of the classes of the dataset that occur nowhere, though some other class does."""
+    """Returns the training ids of the dataset's classes that do not occur; empty if no class occurs at all."""
     return dataset.expected_classes - tally.classes if tally.classes else frozenset()
 
 
 def missing_class_fault(
     tally: LabelTally, dataset: Dataset, allowed: bool = False, held_out: Collection[int] = ()
 ) -> str | None:
-    """The fault of training labels in which a class of the dataset occurs nowhere.
+    """Returns the fault of training labels in which a class of the dataset does not occur; None otherwise.
 
-    None as well where no class occurs at all: what is wrong then is told by `ignored_fault` or `unknown_id_faults`.
+    Also returns None if no class occurs at all, which `ignored_fault` or `unknown_id_faults` report.
 
     Args:
-        tally: of all training labels, or of as many as show all classes.
-        dataset: that they are of.
-        allowed: whether the line is a warning, as nothing is refused.
-        held_out: training ids of classes that the labels of validation images show.
+        tally: of all training labels, or of enough to contain all classes.
+        dataset: of the labels.
+        allowed: whether missing classes are allowed, so that the line is a warning.
+        held_out: training ids of classes that occur in validation labels.
     """
     missing = sorted(missing_classes(tally, dataset))
     if not missing:
@@ -178,18 +178,18 @@ def missing_class_fault(
 
 
 def _advice(tally: LabelTally, dataset: Dataset) -> str | None:
-    """What the ids look like; only own data has a label map to say it with."""
+    """Describes what the ids look like; only for own data, which can have a label map."""
     return advice_on_ids(tally.ids, tally.label_map, dataset.num_classes) if dataset.name == "custom" else None
 
 
 def _palette_note(tally: LabelTally, dataset: Dataset) -> str | None:
-    """A reminder that ids are not colours, where the labels of own data have both."""
+    """Returns a note that the ids of own data are the indices of palette images, not colours; None for other files."""
     if dataset.name != "custom" or tally.first is None:
         return None
     path = label_path(tally.first)
     try:
         is_indexed = has_palette(path, tally.first.contents().label)
-    except ImageError:  # it was there a moment ago
+    except ImageError:  # deleted since it was counted
         return None
     return f"{path} is a palette image, whose indices are the ids, not its colours" if is_indexed else None
 
@@ -203,15 +203,15 @@ def tally_labels(
     on_fault: Callable[[Exception], None],
     workers: int = 4,
 ) -> None:
-    """Counts label files in the order of the samples, several read at a time.
+    """Counts label files in the order of the samples, several in parallel.
 
     Args:
         samples: with labels.
-        tally: to add them to.
-        enough: looked at after each file; where it holds, no more are read.
-        unreadable: the errors of files that cannot be read.
-        on_fault: called with each of these in place of counting the file; it may raise.
-        workers: files read at a time.
+        tally: receives the counts.
+        enough: called after each file; reading ends when it returns True.
+        unreadable: types of errors of unreadable files.
+        on_fault: called with each such error, and the file is not counted; it may raise.
+        workers: number of files read in parallel.
 
     Raises:
         DatasetError: a sample has no label.
@@ -242,14 +242,14 @@ def tally_missing_classes(
     on_fault: Callable[[Exception], None],
     workers: int = 4,
 ) -> None:
-    """Goes on counting label files, in a mixed order and with progress, until every expected class has been seen.
+    """Counts more label files, in random order and with progress, until every expected class has occurred.
 
-    An unknown id ends it as well, as its file is refused anyway.
+    Also ends at an unknown id, because its file is rejected anyway.
 
     Args:
         samples: those that are not in the tally yet.
-        tally: to add them to.
-        expected: training ids; where it is empty, one class of any kind is enough.
+        tally: receives the counts.
+        expected: training ids; if empty, one class of any kind is enough.
         unreadable, on_fault, workers: see `tally_labels`.
     """
 
@@ -272,14 +272,14 @@ def classes_held_out(
     tally: LabelTally | None = None,
     workers: int = 4,
 ) -> set[int]:
-    """The training ids of the classes that validation labels show, read until every missing one has been seen.
+    """Returns the training ids of the classes in validation labels, read until every missing class has occurred.
 
     Args:
-        samples: for validation; those without a label are passed over.
-        missing: training ids; where it is empty, nothing is read.
-        unreadable: the errors of files that are passed over, as they are told elsewhere.
-        tally: of other validation labels, which is added to.
-        workers: files read at a time.
+        samples: for validation; those without a label are skipped.
+        missing: training ids; if empty, nothing is read.
+        unreadable: types of errors of unreadable files, which are skipped here and reported elsewhere.
+        tally: of other validation labels; receives the counts.
+        workers: number of files read in parallel.
     """
     if not missing:
         return set()

@@ -1,4 +1,4 @@
-"""The training loop: steps, when to save, when to score, when to stop."""
+"""The training loop: runs steps, and decides when to save, score and stop."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _RECENT_STEPS = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """When the loop writes curves, saves, scores and ends; all fields but the last are the flags of these names.
+    """Decides when the loop logs, saves, scores and ends; all fields but the last are the flags of these names.
 
     Attributes:
-        images_per_step: of all towers.
+        images_per_step: number of images of all towers.
     """
 
     train_max_iter: int
@@ -53,17 +53,17 @@ class Plan:
         return step % self.show_period == 0 or self.is_last(step)
 
     def is_saved(self, step: int, seconds_since_snapshot: float) -> bool:
-        """Checks whether a step is followed by a snapshot."""
+        """Checks whether a snapshot is written after a step."""
         is_due = step % self.snapshot == 0 or self.is_last(step) or self.is_scored(step)
         return is_due or 0 < 60 * self.snapshot_minutes <= seconds_since_snapshot
 
     def is_scored(self, step: int) -> bool:
-        """Checks whether the snapshot of a step is scored on the way; the last one is scored after the training."""
+        """Checks whether the snapshot of a step is scored during training; the last one is scored afterwards."""
         return self.val_every is not None and step % self.val_every == 0 and not self.is_last(step)
 
 
 class Trainer:
-    """Runs the steps of a training in their order."""
+    """Runs the steps of a training in order."""
 
     def __init__(
         self,
@@ -78,13 +78,13 @@ class Trainer:
         """Takes the parts of the loop.
 
         Args:
-            plan: when to do what.
+            plan: when to log, save, score and end.
             folder: of the run.
             steps: runs a step.
             snapshots: writes the snapshots.
-            curves: writes the figures of a step.
-            score: scores the snapshot of a step, just written.
-            clock: the seconds that `snapshot_minutes` counts.
+            curves: writes the values of a step.
+            score: scores the snapshot of a step after it is written.
+            clock: returns seconds, for `snapshot_minutes`.
         """
         self._plan = plan
         self._folder = folder
@@ -100,7 +100,7 @@ class Trainer:
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
 
     def run(self, first_step: int) -> None:
-        """Trains from a step to the last one, which is followed by a snapshot.
+        """Trains from a step to the last one and writes its snapshot.
 
         Args:
             first_step: number of steps done already.
@@ -131,7 +131,7 @@ class Trainer:
                 self._save_and_score(step)
 
     def _step(self, number: int, *, with_batch: bool = False) -> StepTaken:
-        """Runs one step and stops the loop at NaN or infinity."""
+        """Runs one step and raises DivergedError at NaN or infinity."""
         self._taken = self._steps.run(number, with_batch=with_batch)
         bad = self._taken.result.first_bad_term()
         if bad is not None:
@@ -144,7 +144,7 @@ class Trainer:
         self._figures = self._curves.write(step, images_per_second, self._steps.skipped_steps())
 
     def _save_and_score(self, step: int) -> None:
-        """Saves and scores if the plan says so for this step, and stops the loop if a signal was received."""
+        """Saves and scores a step if the plan requires it, and stops the loop if a signal was received."""
         is_asked = self._requests.received is not None
         is_saved = is_asked or self._plan.is_saved(step, self._clock() - self._saved_at)
         if is_saved:
@@ -156,11 +156,11 @@ class Trainer:
                 self._score(step)
 
     def save(self, step: int) -> None:
-        """Writes the snapshot of a step, unless the last one is of that step.
+        """Writes the snapshot of a step, unless it is already written.
 
         Raises:
             DivergedError: a weight is NaN or infinite although the losses were finite; nothing is written.
-            OutputError: it cannot be written.
+            OutputError: the snapshot cannot be written.
         """
         if step == self._snapshots.saved_step:
             return
@@ -174,7 +174,7 @@ class Trainer:
         """Returns the error that names the snapshot and says how to continue from it."""
         then = going_on(step)
         if self._plan.is_last(step):
-            # --eval_only would leave the best snapshot as it is.
+            # --eval_only would not update the best snapshot.
             then = (
                 f"that was the last step: score it with the same flags and --resume_step {LATEST} (with --auto_resume "
                 "1, the same command does)"
@@ -184,7 +184,7 @@ class Trainer:
         )
 
     def _diverged(self, fault: str) -> DivergedError:
-        """Returns the error that says what is not finite, after which step, and which images that step had."""
+        """Returns the error that names the value that is not finite, the step and its images."""
         if self._taken is None:
             return DivergedError(
                 f"{fault} before the first step: give a sound checkpoint with --fine_tune_filename", fault
@@ -207,5 +207,5 @@ class Trainer:
         logger.info("peak of memory by step %d: %s", step, figures)
 
     def _seconds_per_step(self) -> float:
-        """Returns the mean over the recent steps; infinity before there is one."""
+        """Returns the mean over the recent steps; infinity before the first."""
         return float(np.mean(self._durations)) if self._durations else math.inf

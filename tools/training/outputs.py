@@ -1,4 +1,4 @@
-"""What the training loop writes: snapshots, and the curves of the training."""
+"""Writes the snapshots and the curves of the training loop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class SnapshotWriter:
-    """Writes the snapshots of a run, each with the run's record beside it.
+    """Writes the snapshots of a run, with the run's record in their folder.
 
     Attributes:
         saved_step: the step of the last snapshot written, None before the first.
@@ -45,13 +45,13 @@ class SnapshotWriter:
         """Takes the parts of a snapshot.
 
         Args:
-            session: that holds the variables.
+            session: with the variables.
             saver: of all variables to save.
             weights: the variables of the network by name, which are checked.
             record: of the network.
             folder: of the run.
             keep: number of snapshots that are kept.
-            on_first_snapshot: is called once, after the first snapshot is written.
+            on_first_snapshot: called once, after the first snapshot is written.
         """
         self.saved_step: int | None = None
         self._session = session
@@ -72,13 +72,13 @@ class SnapshotWriter:
         return f"a weight is not finite ('{bad[0]}'{others})"
 
     def write(self, step: int) -> None:
-        """Writes the snapshot of a step and deletes those that are not kept.
+        """Writes the snapshot of a step and deletes the oldest ones.
 
         Raises:
             OutputError: it cannot be written.
         """
         with writing_to(self._folder):
-            self._record.write(self._folder.snapshots)  # first: a snapshot without a record counts as the reference's
+            self._record.write(self._folder.snapshots)  # first: a snapshot without a record is read as the reference's
             write_snapshot(self._folder, step, self._keep, self._write_variables)
         self.saved_step = step
         call, self._on_first_snapshot = self._on_first_snapshot, None
@@ -102,7 +102,7 @@ class CurveWriter:
         Args:
             folder: of the run.
             dataset: for the number and the colours of the classes.
-            record: says how images are fed.
+            record: for mean and channel order of the images.
             graph: shown in TensorBoard.
             has_aux_loss: whether the auxiliary loss is shown.
         """
@@ -127,7 +127,7 @@ class CurveWriter:
             yield
 
     def write(self, step: StepTaken, images_per_second: float, skipped_steps: int) -> Figures:
-        """Writes the figures of a step that was run with its batch, and returns those that are shown.
+        """Writes the values of a step that was run with its batch, and returns those for the progress display.
 
         Raises:
             OutputError: they cannot be written.

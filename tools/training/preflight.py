@@ -1,4 +1,4 @@
-"""Reads label files before step 0, so that a wrong id stops a run at once and not after a day."""
+"""Checks label files before step 0, so that a wrong id stops a run at once and not after a day."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAMPLE_SIZE = 64
 
 
 def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
-    """The samples to read: `all`, `none`, or `sample`: up to 64, spread evenly over the list."""
+    """Returns the samples to read: `all`, `none`, or `sample`: up to 64, evenly spaced in the list."""
     counts = {"all": len(samples), "none": 0, "sample": min(SAMPLE_SIZE, len(samples))}
     positions = np.linspace(0, len(samples) - 1, counts[how]).round().astype(int)
     return [samples[position] for position in positions]
@@ -47,14 +47,14 @@ def choose_samples(samples: Sequence[Sample], how: str) -> list[Sample]:
 def check_training_data(
     config: TrainConfig, dataset: Dataset, samples: Sequence[Sample], held_out: Sequence[Sample], folder: RunFolder
 ) -> None:
-    """Checks everything about the data of a run that can be told before it is built.
+    """Checks everything about the data of a run that can be checked before the graph is built.
 
     Args:
         config: flags.
-        dataset: that they describe.
-        samples: to train on.
-        held_out: of the validation split; those without labels are left out.
-        folder: of the run, which may be one that is continued.
+        dataset: described by the flags.
+        samples: of the training splits.
+        held_out: of the validation split; labels are checked only of samples that have one.
+        folder: of the run, which may be resumed.
 
     Raises:
         PreflightError: see `check_disjoint` and `check_labels`.
@@ -80,15 +80,15 @@ def check_training_data(
 
 
 def _may_lack_classes(config: TrainConfig, folder: RunFolder) -> bool:
-    """Whether flags allow it, or the run that is continued was begun so: what it trains on has not changed since."""
+    """Returns whether the flag allows missing classes, or the resumed run's did: its data have not changed since."""
     continues = config.auto_resume or config.resume_step is not None
     record = ModelRecord.read(folder.snapshots) if continues else None
-    # A run of before the flag has no entry of it.
+    # Runs older than the flag have no entry for it.
     return config.allow_missing_classes or (record is not None and record.flags.get("allow_missing_classes", True))
 
 
 def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> None:
-    """Scores of images that were trained on say nothing.
+    """Checks that no validation image is a training image, because its score would be meaningless.
 
     Raises:
         PreflightError: an image is in both.
@@ -104,20 +104,20 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
 
 
 def _warn_of_copies(training: Sequence[Sample], held_out: Sequence[Sample], splits: str) -> None:
-    """Warns of validation images that are copies of training images; public data sets have such pairs."""
+    """Warns about validation images that are copies of training images; public datasets contain such pairs."""
     pairs = copied_images(training, held_out)
     if pairs:
         logger.warning("%s", copies_fault(pairs, "val", splits))
 
 
 class _UnreadableFiles:
-    """Files that could not be read so far, up to a limit."""
+    """Counts unreadable files up to a limit."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit
 
     def met(self, error: Exception) -> None:
-        """Counts a file; raises what was met where the limit is passed."""
+        """Counts a file; raises its error if the limit is exceeded."""
         if self._left == 0:
             raise error
         self._left -= 1
@@ -138,26 +138,26 @@ def check_labels(
 ) -> Counter[int]:
     """Reads label files and logs the histogram of their ids.
 
-    Where a sample of the files lacks a class that is needed, others are read until it has been seen.
+    If the chosen files lack a required class, more files are read until it occurs.
 
     Args:
         samples: with labels.
         how: `sample`, `all` or `none`.
-        dataset: that they are of.
+        dataset: of the samples.
         title: of the histogram.
-        max_bad_files: files that may be unreadable.
-        needs_all_classes: whether every class of the dataset has to occur; otherwise one is enough.
-        allow_missing_classes: whether classes that occur nowhere are warned of instead of refused.
-        held_out: samples for validation, which may show classes that are missing; read only to refuse these.
-        workers: files read at a time.
+        max_bad_files: number of files that may be unreadable.
+        needs_all_classes: whether every class of the dataset must occur; otherwise one is enough.
+        allow_missing_classes: whether missing classes are logged as a warning instead of rejected.
+        held_out: samples for validation, read for the error message if classes are missing.
+        workers: number of files read in parallel.
 
     Returns:
-        Pixels by id, of the files that were read.
+        Pixel count by id, of the files that were read.
 
     Raises:
-        DatasetError: a sample has no label, or a file holds an id that is neither a class nor ignored.
-        ImageError, TFRecordError: more files than that cannot be read, or have labels of another size than the image.
-        PreflightError: no pixel of any file is of a class, or a class that is needed occurs in no file.
+        DatasetError: a sample has no label, or a file has an id that is neither a class nor ignored.
+        ImageError, TFRecordError: more than `max_bad_files` files cannot be read or differ in size from their image.
+        PreflightError: no pixel of any file belongs to a class, or a required class occurs in no file.
     """
     for sample in samples:
         label_path(sample)
@@ -179,7 +179,7 @@ def check_labels(
         logger.warning("%s", tally.index_colors.contradiction)
     fault = ignored_fault(tally)
     if fault is None and needs_all_classes:
-        # They are read for the advice of a refusal, not for a warning: of large data that takes minutes.
+        # Validation labels are read only for the error message: on large datasets this takes minutes.
         missing = frozenset[int]() if allow_missing_classes else missing_classes(tally, dataset)
         elsewhere = classes_held_out(held_out, missing, unreadable=(DatasetError, *UNREADABLE), workers=workers)
         fault = missing_class_fault(tally, dataset, allowed=allow_missing_classes, held_out=elsewhere)

@@ -1,4 +1,4 @@
-"""How far training is: a bar in a terminal, elsewhere a line for each step whose figures were computed."""
+"""Shows the progress of training: a bar in a terminal, otherwise a log line for each step with computed values."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tools.runtime.progress import Bar, duration_text, shows_bars
 
 logger = logging.getLogger(__name__)
 
-# tqdm's own speed and time left are means over all steps, those with validation in between; ours stand in the note.
+# tqdm's speed and remaining time average over all steps and include validation; ours are in the postfix.
 _BAR_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What is told of a step.
+    """The values of a step that are shown.
 
     Attributes:
         step: counted from 1.
         loss, weight_decay: of the step.
-        auxiliary_loss: likewise; None without an auxiliary head.
+        auxiliary_loss: of the step; None without an auxiliary head.
         mean_iou: of the batch, a fraction 0..1.
         learning_rate: of the step.
-        skipped_steps: of the run, as their gradients overflowed.
+        skipped_steps: number of steps of the run that were skipped because their gradients overflowed.
     """
 
     step: int
@@ -37,11 +37,11 @@ class Figures:
     skipped_steps: int = 0
 
     def short_text(self) -> str:
-        """Formats what stands behind the bar."""
+        """Formats the text behind the bar."""
         return f"loss {self.loss:.3f} mIoU % {percent(self.mean_iou)} lr {self.learning_rate:.2g}{self._skipped()}"
 
     def text(self) -> str:
-        """Formats all figures but the step."""
+        """Formats all values except the step."""
         auxiliary = "" if self.auxiliary_loss is None else f", auxiliary loss {self.auxiliary_loss:.4f}"
         return (
             f"loss {self.loss:.4f}{auxiliary}, weight decay {self.weight_decay:.4f}, mIoU % {percent(self.mean_iou)}, "
@@ -56,12 +56,12 @@ class TrainingProgress:
     """Shows the steps of a run. Close after use."""
 
     def __init__(self, first_step: int, last_step: int, images_per_step: int) -> None:
-        """Shows the bar, in a terminal.
+        """Shows the bar if the output is a terminal.
 
         Args:
-            first_step: steps done already.
+            first_step: number of steps done already.
             last_step: of the run.
-            images_per_step: of all towers.
+            images_per_step: number of images of all towers.
         """
         self._last_step = last_step
         self._images_per_step = images_per_step
@@ -70,12 +70,12 @@ class TrainingProgress:
         )
 
     def step_taken(self, step: int, seconds_per_step: float, figures: Figures | None) -> None:
-        """Tells of a step.
+        """Updates the bar, or logs a line.
 
         Args:
             step: counted from 1.
-            seconds_per_step: infinite while it is not known.
-            figures: the newest; None before there are any. A line is logged where they are of this step.
+            seconds_per_step: infinity if unknown.
+            figures: the newest; None before the first. A line is logged only if they are of this step.
         """
         speed = []
         if math.isfinite(seconds_per_step):

@@ -1,4 +1,4 @@
-"""Summarizes a run in some 15 log lines before its first step."""
+"""Logs a summary of a run in about 15 lines before its first step."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _NAME_WIDTH = 14
 def log_run(
     config: TrainConfig, record: ModelRecord, data: RunData, built: BuiltGraph, devices: list[str], folder: RunFolder
 ) -> None:
-    """Logs what is about to be trained, and warns of sizes that do not suit the network and of a full disk.
+    """Logs the summary, and warnings for unsuitable image sizes and a full disk.
 
     Args:
         config: flags.
         record: of the network.
         data: of the run.
-        built: graph of the training.
+        built: training graph.
         devices: of the towers.
         folder: of the run.
     """

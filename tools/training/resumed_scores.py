@@ -1,9 +1,8 @@
-"""The scores of a run that is resumed: those of the steps that it gives up, and the one that it lacks.
+"""Updates the scores of a resumed run: sets those of discarded steps aside, and computes a missing one.
 
-A run that is resumed from a step gives up every later one, and trains them again. What was scored of them would
-otherwise stand under the run as if it were of its weights, and keep a better snapshot of the new steps from becoming
-the best. Until the run has written a snapshot of its own, the later ones are still what `--resume_step latest` takes,
-so that nothing is given up before.
+A run that is resumed from a step trains all later steps again. Their old scores would otherwise appear as scores of the
+new weights, and could keep a better new snapshot from becoming the best. Until the run has written its first snapshot,
+`--resume_step latest` still selects the old later ones, so nothing is set aside before.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ _SCORES = re.compile(r"scores-(\d+)(-.+)?\.(txt|md|json)", re.ASCII)
 
 
 def set_aside_later_scores(folder: RunFolder, step: int) -> str | None:
-    """Moves what was scored of steps that a resumed run gives up to `<run>/abandoned-<n>`: tables, and the best.
+    """Moves the scores of later steps, and the best snapshot, to `<run>/abandoned-<n>`.
 
-    The best is moved if it is of a later step, or of another snapshot of this step. Nothing is deleted.
+    The best snapshot is moved if it is of a later step, or a different snapshot of this step. Nothing is deleted.
 
     Args:
         folder: of the run.
-        step: that it is resumed from.
+        step: that the run is resumed from.
 
     Returns:
-        Where it is now; None if there was nothing.
+        The new path; None if nothing was moved.
 
     Raises:
         CheckpointError: the snapshot of the step cannot be read.
@@ -70,14 +69,14 @@ def _is_best_given_up(folder: RunFolder, step: int) -> bool:
 
 
 class ResumedScores:
-    """Brings the scores of a run to where those of an untouched run are when it comes to the same step."""
+    """Brings the scores of a resumed run to the state of an uninterrupted run at the same step."""
 
     def __init__(
         self, config: TrainConfig, folder: RunFolder, step: int, settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Takes the flags, the folder of the run, the step that it is resumed from, and how it is scored.
+        """Takes the flags, the folder of the run, the step to resume from, and the settings of the scoring.
 
-        `settings` are those of `validation.scoring_settings`.
+        The settings are those of `validation.scoring_settings`.
 
         Raises:
             FlagError: the run's best snapshot was scored with other settings.
@@ -90,16 +89,16 @@ class ResumedScores:
         self._step = step
 
     def make_up(self, score: Callable[[int], object] | None) -> None:
-        """Does what a kill has left undone: it may have come between a snapshot and its score, or in the midst of it.
+        """Scores the step if its score is due and missing, because the run was killed before or during the scoring.
 
         Args:
             score: scores the snapshot of a step, keeps it if it is the best, and writes the score; None without
-                images to score it on.
+                validation images.
 
         Raises:
             CheckpointError: a snapshot cannot be read.
             OutputError: a file cannot be moved or copied.
-            What `score` raises.
+            Any error that `score` raises.
         """
         prefix, val_every = self._folder.snapshot(self._step), self._config.val_every
         if newest_first(self._folder.snapshots)[:1] == [prefix]:
@@ -110,7 +109,7 @@ class ResumedScores:
             score(self._step)
 
     def give_up_later(self) -> None:
-        """Sets aside what was scored of later steps; the best is then that of the snapshots that are left.
+        """Sets the scores of later steps aside, and selects the best of the remaining snapshots.
 
         Raises:
             CheckpointError: a snapshot cannot be read.
@@ -124,7 +123,7 @@ class ResumedScores:
 
 
 def _is_scored_alike(path: str, prefix: str, settings: Mapping[str, Any] | None) -> bool:
-    """Whether a file of scores is of a snapshot, and was made with the same settings as far as it says so."""
+    """Returns whether a file has the scores of a snapshot, with the same settings as far as they are recorded."""
     header = read_header(path)
     return is_scored(path, prefix) and all(
         name not in header or header[name] == value for name, value in (settings or {}).items()
@@ -132,12 +131,12 @@ def _is_scored_alike(path: str, prefix: str, settings: Mapping[str, Any] | None)
 
 
 def _is_due(val_every: int | None, step: int) -> bool:
-    """Whether an untouched run scores the snapshot of a step on its way."""
+    """Returns whether an uninterrupted run scores the snapshot of a step during training."""
     return val_every is not None and step > 0 and step % val_every == 0
 
 
 def _reconsider(config: TrainConfig, folder: RunFolder, step: int, settings: Mapping[str, Any] | None) -> None:
-    """Keeps a snapshot that was scored if the best is not as high."""
+    """Keeps a scored snapshot as the best if its score is higher."""
     path, prefix = scores_path(folder.path, step, config.test_max_iter), folder.snapshot(step)
     recorded, best = read_score(path), read_best(folder)
     if recorded is None or not (best is None or recorded.mean_iou > best.mean_iou):

@@ -1,7 +1,7 @@
-"""Going back to the last sound snapshot after NaN or infinity, with the learning rate halved from there on.
+"""Rolls a run back to the last undamaged snapshot after NaN or infinity, and halves the learning rate from there.
 
-What is written down of it, in `<run>/rollbacks.json`, is all that the learning rate depends on beside the flags: a run
-that is resumed later goes on with the same numbers.
+The learning rate depends only on the flags and on `<run>/rollbacks.json`, so that a run that is resumed later uses the
+same values.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ RATE_FACTOR = 0.5
 
 @dataclass(frozen=True)
 class Rollback:
-    """One return to a snapshot.
+    """One rollback to a snapshot.
 
     Attributes:
-        step: after which the fault was found, counted from 1.
-        fault: what was NaN or infinite, in words.
-        resumed_step: of the snapshot: as many steps were done.
+        step: in which the fault was found, counted from 1.
+        fault: description of the value that was NaN or infinite.
+        resumed_step: step of the snapshot, the number of steps done before it.
     """
 
     step: int
@@ -49,7 +49,7 @@ def _is_step(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 63
 
 
-# By the fields of `Rollback`.
+# Rules for the fields of `Rollback`.
 _RULES = {
     "step": Rule("a whole number from 0 on", _is_step),
     "fault": Rule("one line of text", lambda value: isinstance(value, str) and value.isprintable()),
@@ -58,15 +58,15 @@ _RULES = {
 
 
 def learning_rate_factor(rollbacks: Sequence[Rollback], step: int) -> float:
-    """What the learning rate of a step, counted from 0, is multiplied by: half for each return to it or before it."""
+    """Returns the factor of the learning rate of a step, counted from 0: 1/2 for each rollback to it or before it."""
     return RATE_FACTOR ** sum(rollback.resumed_step <= step for rollback in rollbacks)
 
 
 def read_rollbacks(folder: RunFolder) -> tuple[Rollback, ...]:
-    """The rollbacks of a run, in their order.
+    """Reads the rollbacks of a run, in order.
 
     Raises:
-        RecordError: the file cannot be read, or holds something else.
+        RecordError: the file cannot be read, or has other contents.
     """
     path = folder.rollbacks
     try:
@@ -106,7 +106,7 @@ def _write_rollbacks(folder: RunFolder, rollbacks: Sequence[Rollback]) -> None:
 
 
 def forget_rollbacks(folder: RunFolder) -> None:
-    """Removes what a run left that is begun again in its place.
+    """Deletes the rollbacks of an earlier run, before a new one starts in the same folder.
 
     Raises:
         OSError: the file cannot be removed.
@@ -116,23 +116,23 @@ def forget_rollbacks(folder: RunFolder) -> None:
 
 
 def roll_back(folder: RunFolder, diverged: DivergedError, first_step: int) -> int:
-    """Writes down that a run goes back to its last sound snapshot, and tells it in a line of warning.
+    """Records that a run goes back to its last undamaged snapshot, and logs a warning.
 
-    Only snapshots up to the last one of the training that diverged count: later ones are of a time before it went back.
+    Only snapshots up to the last one of the diverged training are considered: later ones are from before a rollback.
 
     Args:
         folder: of the run.
-        diverged: what happened.
-        first_step: steps done when the training began that diverged.
+        diverged: the error.
+        first_step: number of steps done when the diverged training began.
 
     Returns:
         The step of the snapshot to resume from.
 
     Raises:
-        DivergedError: the run went back three times already, or has no sound snapshot.
+        DivergedError: the run was rolled back three times already, or has no undamaged snapshot.
         OSError: the file cannot be written.
-        RecordError: the file of the rollbacks before is damaged.
-        StoppedError: the run was asked to stop; it goes back when it is resumed.
+        RecordError: the file of the earlier rollbacks is damaged.
+        StoppedError: the run was asked to stop; it continues from the snapshot when it is resumed.
     """
     earlier = read_rollbacks(folder)
     if len(earlier) >= MAX_ROLLBACKS:

@@ -52,7 +52,7 @@ from tools.training.variable_report import write_variables
 
 logger = logging.getLogger(__name__)
 
-# Returns the weights of the classes; the first call counts them in the labels.
+# Returns the class weights; the first call counts pixels in the labels.
 _Weights = Callable[[], tuple[float, ...] | None]
 
 
@@ -76,7 +76,7 @@ def choose_folder(config: TrainConfig, data: RunData) -> RunFolder:
         UserError: see `identity.choose_run`.
     """
     folder = choose_run(config, data.dataset, None if config.eval_only else data.training_checksums)
-    if config.eval_only:  # otherwise the summary names it
+    if config.eval_only:  # otherwise the summary logs it
         logger.info("run: %s", folder.path)
     return folder
 
@@ -97,7 +97,7 @@ def locked(config: TrainConfig, folder: RunFolder) -> Iterator[None]:
 
 
 def check_data(config: TrainConfig, data: RunData, folder: RunFolder) -> None:
-    """Reads labels before the first step, as `--check_data` says.
+    """Checks labels before the first step, as set by `--check_data`.
 
     Raises:
         DataError, PreflightError: see `preflight.check_training_data`.
@@ -106,7 +106,7 @@ def check_data(config: TrainConfig, data: RunData, folder: RunFolder) -> None:
 
 
 def train(config: TrainConfig, data: RunData, folder: RunFolder) -> str:
-    """Trains from the first step, or from the snapshot that the flags name, to the last.
+    """Trains from the first step, or from the snapshot that the flags select, to the last.
 
     Does nothing with `--auto_resume` or `--resume_step latest` if the run is finished. With `--on_nan rollback`, NaN or
     infinity makes it resume from the last sound snapshot.
@@ -146,7 +146,7 @@ def train(config: TrainConfig, data: RunData, folder: RunFolder) -> str:
 
 
 def score(config: TrainConfig, data: RunData, folder: RunFolder, trained: str | None) -> Scores | None:
-    """Scores the last snapshot, or the one that the flags name, on the validation split; see `validation.validate`.
+    """Scores the last snapshot, or the one that the flags select, on the validation split; see `validation.validate`.
 
     Args:
         config, data, folder: see `train`.
@@ -166,7 +166,7 @@ def _start(config: TrainConfig, data: RunData, folder: RunFolder) -> TrainingSta
 def _resuming(config: TrainConfig, step: int, start: TrainingStart, folder: RunFolder) -> TrainConfig:
     """Returns the flags that resume a run from its snapshot of a step.
 
-    If the run began with a checkpoint of the run that it set aside, they name the new place of that checkpoint.
+    If the run started from a checkpoint of the run that it set aside, the flags have the checkpoint's new path.
     """
     recorded = recorded_pretrained(folder)
     if start.resumed is None and recorded not in (None, start.pretrained):
@@ -185,7 +185,7 @@ def _train_from(
     """Builds the network and trains it to the last step.
 
     Returns:
-        None, or with `--on_nan rollback` what became NaN or infinite.
+        None, or with `--on_nan rollback` the error about NaN or infinity.
     """
     rollbacks = () if start.resumed is None else read_rollbacks(folder)
     record = _record(start, config, data, folder, weights)
@@ -214,7 +214,7 @@ def _train_from(
         except DivergedError as error:
             if config.on_nan != "rollback":
                 raise
-            return error.with_traceback(None)  # which would keep the graph in memory
+            return error.with_traceback(None)  # a traceback would keep the graph in memory
         skipped = steps.skipped_steps()
         if skipped:
             logger.info("%d of %d steps were skipped as their gradients overflowed", skipped, config.train_max_iter)
@@ -236,7 +236,7 @@ def _record(
 def _prepare_folder(
     start: TrainingStart, config: TrainConfig, data: RunData, folder: RunFolder, record: ModelRecord
 ) -> ModelRecord:
-    """Sets an earlier run aside, writes what belongs there before the first step, and returns the updated record."""
+    """Sets an earlier run aside, writes the files of a run before its first step, and returns the updated record."""
     with writing_to(folder):
         for place in (folder.snapshots, folder.best):
             remove_leftovers(place)

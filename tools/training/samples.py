@@ -1,4 +1,4 @@
-"""The samples that a run trains on and is scored on, from files or from records."""
+"""Finds the samples for the training and the validation of a run, in files or in TFRecords."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.runs.holdout import held_out_fraction
 
 logger = logging.getLogger(__name__)
 
-# Flags of the scoring, and where validation images come from.
+# Flags that have no effect without validation images, and the advice in this case.
 _FLAGS_OF_SCORING = ("val_every", "test_max_iter", "mirror", "eval_only")
 _WITHOUT_IMAGES = "without validation images: give them with --val_list, or hold some out with --holdout"
 
@@ -29,9 +29,9 @@ class RunData:
 
     Attributes:
         dataset: classes, colours and label ids.
-        training: samples of the training splits; none with `--eval_only`.
-        validation: samples that snapshots are scored on; may be none.
-        training_checksums, validation_checksums: of the two.
+        training: samples of the training splits; empty with `--eval_only`.
+        validation: samples for scoring; may be empty.
+        training_checksums, validation_checksums: of these samples.
     """
 
     dataset: Dataset
@@ -44,13 +44,13 @@ class RunData:
     def of(
         cls, dataset: Dataset, data_dir: str, training: Sequence[Sample], validation: Sequence[Sample] = ()
     ) -> RunData:
-        """Computes the checksums of samples that are in a folder."""
+        """Computes the checksums of samples in a folder."""
         checksums = (DataChecksums.of(samples, data_dir) for samples in (training, validation))
         return cls(dataset, training, validation, *checksums)
 
     @classmethod
     def find(cls, config: TrainConfig, dataset: Dataset, data_dir: str) -> RunData:
-        """Finds the samples that the flags name.
+        """Finds the samples that the flags select.
 
         Raises:
             DataError, FlagError: see `training_samples` and `validation_samples`.
@@ -60,7 +60,7 @@ class RunData:
 
 
 def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
-    """The samples of the training splits, the same ones in the same order from files and from records.
+    """Returns the samples of the training splits, in the same order from files and from TFRecords.
 
     Raises:
         DatasetError: see `datasets.find_samples`.
@@ -72,13 +72,14 @@ def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> li
 
 
 def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
-    """The validation split; empty for own data in lists of which none is for validation and nothing is held out.
+    """Returns the validation samples; an empty list for own data without a validation list and without held-out images.
 
-    A run on records takes those of the split if they are there and `--val_list` does not name files, otherwise files.
+    With `--data_format tfrecord`, TFRecords of the split are used if they exist and `--val_list` is not given,
+    otherwise files.
 
     Raises:
         DatasetError: the split is missing or incomplete.
-        FlagError: there are no validation images, and a flag says how to score them.
+        FlagError: there are no validation images, and a flag for their scoring is set.
         TFRecordError: see `record_index.find_records`.
     """
     if _from_records(config) and config.val_list is None:
@@ -100,7 +101,7 @@ def _from_records(config: TrainConfig) -> bool:
 
 
 def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
-    """Records of val, else its files, else none where the records of own data were made from a list."""
+    """Returns TFRecords of val, otherwise its files; nothing if the TFRecords of own data were made from a list."""
     folder = records_folder(data_dir)
     if has_index(folder, "val"):
         return find_records(dataset, data_dir, ["val"], held_out_fraction(config))
@@ -108,7 +109,7 @@ def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: 
     if config.database == "custom" and by_lists:
         if config.holdout is None:
             return _nothing_to_score(config)
-        # The files that are held out cannot be told without the list.
+        # Without the list, the held-out files are unknown.
         return find_records(dataset, data_dir, ["val"], config.holdout)
     try:
         samples = find_samples(dataset, data_dir, ["val"])

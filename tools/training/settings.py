@@ -23,10 +23,10 @@ MAX_ROTATION = 10.0
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
-    """The augmentation that the flags describe.
+    """Returns the augmentation that the flags describe.
 
-    Images are enlarged (`--upsample_input`) and scaled in one: frames, crops and labels are those of enlarged images
-    that are scaled, and pixels are interpolated once instead of twice.
+    Enlarging (`--upsample_input`) and scaling are one operation, so that pixels are interpolated once instead of twice.
+    Frames, crops and labels are those of images that are first enlarged and then scaled.
     """
     low, high = (config.scale_min, config.scale_max) if config.random_scale else (1.0, 1.0)
     return Augmentation(
@@ -40,7 +40,7 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
 
 
 def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> DynamicSizes:
-    """The sizes of whole images that the flags describe, filled up to what the network divides by."""
+    """Returns the sizes of whole images that the flags describe, padded to a multiple of the network's stride."""
     return DynamicSizes(
         short_sides=config.dynamic_short_sides,
         max_size=config.dynamic_max_size,
@@ -52,7 +52,7 @@ def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> Dynamic
 
 
 def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = None) -> TrainingOptions:
-    """The training options among the flags, those of the same name, with the weights that a flag stands for."""
+    """Returns the training options: the flags of the same names, and the class weights."""
     names = [field.name for field in dataclasses.fields(TrainingOptions) if hasattr(config, field.name)]
     return TrainingOptions(**{name: getattr(config, name) for name in names} | {"class_weights": class_weights})
 
@@ -60,7 +60,7 @@ def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = No
 def batches_of(
     config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], first_step: int
 ) -> Batches:
-    """The batches of a run from a step on, augmented as the flags say and fed as the record says."""
+    """Returns the batches of a run from a step on, augmented as set by the flags and normalized as recorded."""
     common: dict[str, Any] = {
         "batch_size": config.batch_size,
         "tower_devices": devices,

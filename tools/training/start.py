@@ -1,4 +1,4 @@
-"""What a training run starts from: random weights, the checkpoint of a ResNet or a PSPNet, or its own snapshot."""
+"""What a training run starts from: random weights, a checkpoint of a ResNet or PSPNet, or its own snapshot."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PRETRAINED_DIR = "./z_pretrained_weights"
 
 
 def default_checkpoint(config: TrainConfig) -> str:
-    """Where the ResNet checkpoint is looked for unless flags say otherwise."""
+    """Returns the default path of the ResNet checkpoint."""
     return os.path.join(PRETRAINED_DIR, f"{config.network}.ckpt")
 
 
 def pretrained_checkpoint(config: TrainConfig) -> str | None:
-    """The prefix of the ResNet checkpoint to start from, None for random weights.
+    """Returns the prefix of the checkpoint to start from, None for random weights.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: the checkpoint does not exist.
     """
     if config.starts_from_scratch:
         return None
@@ -54,18 +54,18 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
 
 
 def _source_of(network: str) -> str:
-    """Where a ResNet's weights can be had."""
+    """Describes where to get a ResNet's weights."""
     if network in (source.name for source in all_sources()):
         return f"python -m tools.download {network} puts slim's where it is looked for"
     return "python -m tools.convert makes one from torchvision's"
 
 
 def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:
-    """The prefix of the checkpoint that a continued run reads w0 of L2-SP from.
+    """Returns the prefix of the checkpoint from which a resumed run reads w0 of L2-SP.
 
     Raises:
-        CheckpointError: it is not where the flags say.
-        RecordError: the record beside the snapshots is damaged.
+        CheckpointError: it is not at the path of the flags.
+        RecordError: the record in the folder of snapshots is damaged.
     """
     path = config.fine_tune_filename or default_checkpoint(config)
     try:
@@ -84,9 +84,9 @@ class TrainingStart:
     """What a run starts from.
 
     Attributes:
-        step: steps done already.
-        resumed: prefix of the snapshot that is continued, None for a new run.
-        pretrained: prefix of the ResNet checkpoint for the backbone of a new run and for L2-SP, None without.
+        step: number of steps done already.
+        resumed: prefix of the snapshot to resume from, None for a new run.
+        pretrained: prefix of the checkpoint for the weights of a new run and for L2-SP, None without one.
     """
 
     step: int
@@ -95,17 +95,17 @@ class TrainingStart:
 
     @classmethod
     def of(cls, config: TrainConfig, folder: RunFolder, dataset: Dataset, data: DataChecksums) -> TrainingStart:
-        """What the flags ask for.
+        """Determines the start from the flags.
 
         Args:
             config: flags; `resume_step` is a number or None, see `snapshots.step_to_resume`.
             folder: of the run.
-            dataset, data: to train on, see `run_agreement.check_same_run`.
+            dataset, data: of the training, see `agreement.check_same_run`.
 
         Raises:
-            CheckpointError: there is no such snapshot, it is damaged, or there is no ResNet checkpoint.
-            FlagError: the run was started with other flags, or from another ResNet checkpoint than w0 is read from.
-            RecordError: the record beside the snapshots is damaged.
+            CheckpointError: the snapshot does not exist or is damaged, or the starting checkpoint does not exist.
+            FlagError: the run was started with other flags, or from another checkpoint than w0 is read from.
+            RecordError: the record in the folder of snapshots is damaged.
         """
         if config.resume_step is None:
             return cls(0, None, pretrained_checkpoint(config))
@@ -119,7 +119,7 @@ class TrainingStart:
         return cls(step, resumed, pretrained)
 
     def backbone(self) -> BackboneRecord | None:
-        """How the ResNet was made, if a record stands beside the checkpoint.
+        """Returns the record of the checkpoint to start from, None if it has none.
 
         Raises:
             RecordError: the record is damaged.
@@ -128,11 +128,11 @@ class TrainingStart:
         return None if prefix is None else BackboneRecord.of_checkpoint(prefix)
 
     def named_in(self, record: ModelRecord, folder: RunFolder) -> ModelRecord:
-        """The record that also says which checkpoint the run began with.
+        """Adds the checkpoint that the run started from to its record.
 
         Raises:
-            CheckpointError: the ResNet checkpoint cannot be read.
-            RecordError: the record beside the snapshots is damaged.
+            CheckpointError: the checkpoint cannot be read.
+            RecordError: the record in the folder of snapshots is damaged.
         """
         if self.pretrained is not None:
             return with_pretrained(record, self.pretrained)
@@ -141,10 +141,10 @@ class TrainingStart:
     def initializer(
         self, record: ModelRecord, options: TrainingOptions, starting_points: StartingPoints
     ) -> PretrainedInitializer | None:
-        """Fills the default graph from the ResNet checkpoint, None without.
+        """Returns what fills the default graph from the starting checkpoint, None without one.
 
-        It takes the backbone, and the head of a PSPNet unless the options say which layers are to be new. The
-        classifiers of other classes are left new.
+        It fills the backbone, and the head from a PSPNet's checkpoint unless the options name new layers. Classifiers
+        for other classes stay new.
 
         Args:
             record: of the run.
@@ -153,7 +153,7 @@ class TrainingStart:
 
         Raises:
             CheckpointError: the checkpoint does not fit or is damaged.
-            RecordError: the record beside it is damaged.
+            RecordError: the checkpoint's record is damaged.
         """
         if self.pretrained is None:
             return None
@@ -167,9 +167,9 @@ class TrainingStart:
         return PretrainedInitializer(self.pretrained, backbone, starting_points.variables, head)
 
     def _without_other_classifiers(self, head: list[tf.Variable], record: ModelRecord) -> list[tf.Variable]:
-        """The head, without its classifiers if the ResNet checkpoint is recorded to have as many classes, but others.
+        """Returns the head, without its classifiers if the checkpoint has as many classes but different ones.
 
-        Where their number differs, so do the shapes, by which variables are taken or left anyway.
+        If the numbers differ, so do the shapes, and the variables are skipped anyway.
         """
         backbone = self.backbone()
         recorded = None if backbone is None else backbone.class_names

@@ -30,10 +30,10 @@ class StepResult:
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What a step saw and predicted.
+    """The input and the predictions of a step.
 
     Attributes:
-        image: the first tower's images, float32 [N, h, w, 3], as the network gets them.
+        image: the first tower's images, float32 [N, h, w, 3], normalized.
         labels, predictions: tower lists of int32 [N, h, w], training ids.
     """
 
@@ -44,14 +44,14 @@ class StepBatch:
 
 @dataclass(frozen=True)
 class StepTaken:
-    """One step after it ran.
+    """One step and its results.
 
     Attributes:
         number: counted from 1.
         learning_rate: of the step.
         images: paths of its images, in tower order.
         result: its losses.
-        batch: images, labels and predictions, if they were asked for.
+        batch: images, labels and predictions, if requested.
     """
 
     number: int
@@ -78,8 +78,8 @@ class StepRunner:
             session: with initialized or restored variables.
             graph: the training step.
             batches: its input.
-            samples: what `batches` reads, to name the images of a step.
-            learning_rate: of a step, counted from 0.
+            samples: the samples that `batches` reads, to name the images of a step.
+            learning_rate: returns the rate of a step, counted from 0.
         """
         self._session = session
         self._graph = graph

@@ -1,4 +1,4 @@
-"""Training curves: TensorBoard events and a CSV file with the same figures."""
+"""Writes training curves: TensorBoard events and a CSV file with the same values."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _EVENTS = "events.out.tfevents."
 
 
 class SummaryWriter:
-    """Writes the scalars of training to both places and pictures to TensorBoard; a resumed run appends."""
+    """Writes the scalars of training to both files and pictures to TensorBoard; a resumed run appends."""
 
     def __init__(self, folder: str, csv_path: str, graph: tf.Graph | None, first_step: int = 0) -> None:
-        """Opens the files; of steps after `first_step`, which a resumed run repeats, both places forget what they had.
+        """Opens the files and discards the values after `first_step`, because a resumed run repeats these steps.
 
         Args:
             folder: of the TensorBoard events.
             csv_path: of the CSV file.
             graph: shown in TensorBoard.
-            first_step: steps done already.
+            first_step: number of steps done already.
 
         Raises:
             OSError, tf.errors.OpError: a file cannot be read or written.
@@ -42,14 +42,14 @@ class SummaryWriter:
         self._events = _EventFile(folder)
         if graph is not None:
             self._events.add(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
-        # At this event TensorBoard drops what earlier files say of its step and later ones.
+        # At this event TensorBoard discards the values of its step and later ones in earlier files.
         self._events.add(step=first_step + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         _keep_rows_up_to(csv_path, first_step)
         self._file = open(csv_path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._csv = csv.DictWriter(self._file, COLUMNS)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one row; keys are those of `COLUMNS` less the step.
+        """Adds one row; keys are those of `COLUMNS` without the step.
 
         Raises:
             OSError, tf.errors.OpError: it cannot be written.
@@ -75,19 +75,19 @@ class SummaryWriter:
         self._events.add(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]))
 
     def close(self) -> None:
-        """Closes both files, to which all is written already: what fails here has been raised before."""
+        """Closes both files and ignores errors: everything was flushed before."""
         for file in (self._file, self._events):
             with suppress(OSError, tf.errors.OpError):
                 file.close()
 
 
 def write_validation(folder: str, step: int, scores: Scores, class_names: Sequence[str]) -> None:
-    """Adds the scores of a snapshot to the TensorBoard events of its run, in the place of earlier ones of its step.
+    """Adds the scores of a snapshot to the TensorBoard events of its run; they replace earlier ones of the step.
 
     Args:
         folder: of the TensorBoard events.
         step: of the snapshot.
-        scores: fractions 0..1; classes without an IoU are left out.
+        scores: fractions 0..1; classes without an IoU are skipped.
         class_names: in the order of the class ids.
 
     Raises:
@@ -107,7 +107,7 @@ def write_validation(folder: str, step: int, scores: Scores, class_names: Sequen
 
 
 class _EventFile:
-    """A file that TensorBoard reads. TensorFlow's FileWriter writes from a thread, whose errors it prints itself."""
+    """A file of TensorBoard events. TensorFlow's FileWriter writes in a thread and prints errors instead of raising."""
 
     def __init__(self, folder: str, suffix: str = "") -> None:
         os.makedirs(folder, exist_ok=True)
@@ -117,7 +117,7 @@ class _EventFile:
         self.add(file_version="brain.Event:2")
 
     def add(self, **event: object) -> None:
-        """Adds an event by the fields of `tf.Event`; when it returns, readers see it."""
+        """Adds an event by the fields of `tf.Event` and flushes it."""
         self._file.write(tf.Event(wall_time=time.time(), **event).SerializeToString())
         self._file.flush()
 
@@ -130,11 +130,11 @@ def _scalar_summary(values: Mapping[str, float]) -> tf.Summary:
 
 
 def _keep_rows_up_to(csv_path: str, step: int) -> None:
-    """Leaves the header and the whole rows of steps up to `step` in a CSV file, which may not exist yet."""
+    """Keeps the header and the complete rows up to `step` in a CSV file, which may not exist yet."""
     rows: list[dict[str, str]] = []
     if os.path.exists(csv_path):
         with open(csv_path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a row cut short
+            rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a truncated row
     with written_atomically(csv_path) as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()

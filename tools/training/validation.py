@@ -36,14 +36,14 @@ logger = logging.getLogger(__name__)
 
 
 def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]:
-    """Describes how snapshots of a run are scored; only scores of equal settings can be compared.
+    """Describes how snapshots of a run are scored; only scores with equal settings are comparable.
 
     Args:
         config: flags.
         data: checksums of the validation split.
 
     Returns:
-        Values as JSON holds them, by name.
+        JSON values by name.
     """
     return {
         "mirror": int(config.mirror),
@@ -55,7 +55,7 @@ def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]
 
 
 def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping[str, Any]) -> str:
-    """Names the files of the scores; `--eval_only` with other settings does not replace those of the training."""
+    """Returns the file name of the scores; `--eval_only` with other settings does not replace the training's scores."""
     step = checkpoint_step(prefix)
     stem, path = scores_stem(step, config.test_max_iter), scores_path(folder.path, step, config.test_max_iter)
     if not config.eval_only or not is_scored(path, prefix):
@@ -79,7 +79,7 @@ def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
 
 
 def _header(config: TrainConfig, dataset: Dataset, data_dir: str, record: ModelRecord, prefix: str) -> dict[str, Any]:
-    """Returns what the files of the scores say of run, snapshot and data."""
+    """Returns the description of run, snapshot and data in the score files."""
     return {
         **run_header(prefix, record.origin),
         **snapshot_header(prefix),
@@ -98,18 +98,18 @@ def validate(
     folder: RunFolder,
     data: DataChecksums | None = None,
 ) -> Scores | None:
-    """Scores a snapshot on the validation split; tables and TensorBoard show the scores beside the run.
+    """Scores a snapshot on the validation split, and writes tables and TensorBoard events to the run's folder.
 
-    The network is the one recorded beside the snapshot; windows, mirror and float type are those of the flags. With
-    `--val_every` the snapshot is kept apart if it is the best of the run.
+    The network is the recorded one; windows, mirror and float type are those of the flags. With `--val_every` the
+    snapshot is kept if it is the best of the run.
 
     Args:
         config: flags.
-        dataset: that the flags describe.
+        dataset: described by the flags.
         samples: of the validation split.
         prefix: of the snapshot.
         folder: of the run.
-        data: checksums of the samples; computed where None.
+        data: checksums of the samples; computed if None.
 
     Returns:
         The scores, None if there are no samples.
@@ -124,7 +124,7 @@ def validate(
     check_same_classes(record, config, dataset, prefix)
     check_same_holdout(record, config, prefix)
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
-    if config.eval_only:  # otherwise `train` has done so
+    if config.eval_only:  # otherwise `train` has done this
         warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
 
     def build(device: str) -> Predictor:
@@ -144,7 +144,7 @@ def validate(
         write_validation(folder.path, step or 0, scores, dataset.class_names)
     if not config.eval_only and config.val_every is not None and step is not None:
         keep_if_best(folder, step, scores, settings)
-    # Last, as they say that the snapshot is scored: what a kill leaves undone before is done again.
+    # Written last, because they mark the snapshot as scored: a run that is killed before repeats the scoring.
     stem = _stem(config, folder, prefix, settings)
     path, *others = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
     logger.info("scores written to %s", ", ".join([path, *(os.path.splitext(other)[1] for other in others)]))

@@ -1,4 +1,4 @@
-"""Which variables a network has, and how each is decayed: a few lines for the log, and the whole list as text."""
+"""Lists the variables of a network and their weight decay: a summary for the log, and the full list as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def decay_lines(trained: Sequence[tf.Variable], decayed: Sequence[DecayedVariabl
 
     Args:
         trained: all variables that are trained.
-        decayed: those among them that are decayed.
+        decayed: the decayed ones among them.
     """
     groups: dict[tuple[str, float], list[tf.Variable]] = {}
     for entry in decayed:
@@ -38,8 +38,8 @@ def variables_text(variables: Sequence[tf.Variable], decayed: Sequence[DecayedVa
     """Lists variables in columns: name, shape, and mode and rate of the decay or `none`.
 
     Args:
-        variables: all that are listed, in this order.
-        decayed: those among them that are decayed.
+        variables: in the order of the list.
+        decayed: the decayed ones among them.
     """
     decays = {entry.variable.op.name: f"{entry.mode} {entry.rate:g}" for entry in decayed}
     rows = [("variable", "shape", "weight decay")]
