@@ -14,6 +14,7 @@ from tests.hostile.damage import DAMAGES, flip_bit, flip_bit_of_the_header
 from tests.hostile.fuzz import fuzz
 from tests.hostile.loaders import LOADERS, TooSlowError, outcome
 from tests.hostile.seeds import Seed, write_seeds
+from tools.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def test_what_the_tests_above_would_not_let_pass(tmp_path, monkeypatch):
                 path.is_file()
 
     def of_another_file(path: Path) -> None:
-        raise loaders.checkpoint.CheckpointError("other.txt: is damaged")
+        raise CheckpointError("other.txt: is damaged")
 
     with pytest.raises(AssertionError, match="does not name"):
         told(of_another_file)

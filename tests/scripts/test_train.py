@@ -19,7 +19,6 @@ from tests.tools.toy_runs import NARROW, NETWORK, resnet_values, write_checkpoin
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.flags import chosen_dataset as dataset_choice
 from tools.flags.train import TrainConfig
-from tools.prediction import selection
 from tools.runs import data_checksums
 from tools.training.start import pretrained_checkpoint
 
@@ -139,7 +138,7 @@ def test_no_flag_that_is_ignored_in_scoring_is_read(place, monkeypatch, tmp_path
     plain = parse(f"{line} --data_dir {place.data_dir} --log_dir {tmp_path}/log")
     config, read = recording_reads(plain)
     # It copies all flags into a dictionary; lists of splits that nobody asks for have no effect there.
-    monkeypatch.setattr(selection, "dataset_of_flags", lambda database, _: get_dataset(database))
+    monkeypatch.setattr(dataset_choice, "dataset_of_flags", lambda database, _: get_dataset(database))
     monkeypatch.setitem(script["main"].__globals__, "parse_flags", lambda *arguments: config)
     script["main"]([])
     assert (tmp_path / "log" / "Toy" / "some-run" / "scores-7.json").exists()

@@ -207,7 +207,7 @@ def test_faults_are_told_in_one_line(serve, capfd):
     serve("ADE", write_zip("data.zip", LAYOUTS["ADE"])).statuses[:] = [404]
     assert run_script(download.main, ["ADE"]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: http://127.0.0.1:")
-    assert run_script(download.main, ["ADEE"], ()) == 2
+    assert run_script(download.main, ["ADEE"]) == 2
     assert "'ADEE' is unknown: there are resnet_v1_50, " in capfd.readouterr().err
 
 

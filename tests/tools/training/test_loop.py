@@ -160,8 +160,9 @@ def test_damaged_image_is_named(toy_dir, log_dir, tmp_path, caplog):
     with pytest.raises(ImageError) as caught:
         train_with(tiny_config(data_dir, log_dir, train_max_iter=4, snapshot=100, show_period=100))
     assert str(caught.value).startswith(f"{damaged}: not an image that can be read")
-    assert "batch: 2 images per tower x 1 towers = 2; 6 training images" in caplog.text
-    assert "towers: /device:CPU:0" in caplog.text
+    assert "6 training images" in caplog.text
+    assert "2 images per step, one tower" in caplog.text
+    assert "/device:CPU:0" in caplog.text
 
 
 @pytest.mark.usefixtures("narrow_resnet")
