@@ -103,6 +103,15 @@ def test_line_of_a_run_that_was_interrupted(folder, capsys):
     assert folder.path in err
 
 
+@pytest.fixture
+def _ctrl_c_interrupts():
+    """Python's handler of SIGINT; a shell starts what runs in the background with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_interrupts")
 def test_the_inner_block_tells(capsys):
     def main(arguments):
         with stopping_at_warnings("outside"), stopping_at_warnings("in scoring"):
