@@ -72,14 +72,14 @@ def _has_data(prefix: str) -> bool:
     return bool(glob.glob(glob.escape(prefix) + ".data-*"))
 
 
-def _fault_of(prefix: str) -> str | None:
+def checkpoint_fault(prefix: str) -> str | None:
     """Returns what is wrong with a checkpoint that has an `.index`, by its manifest and its files; None if nothing."""
     fault = snapshot_files.fault_of(prefix)
     return "it has no .data file" if fault is None and not _has_data(prefix) else fault
 
 
 def _is_sound(prefix: str) -> bool:
-    return _fault_of(prefix) is None
+    return checkpoint_fault(prefix) is None
 
 
 def _refuse_other_kinds(path: str, *, unknown_too: bool = False) -> None:
@@ -112,7 +112,7 @@ def newest_sound(folder: str, last_step: int | None = None) -> str | None:
         step = checkpoint_step(prefix)
         if last_step is not None and (step is None or step > last_step):
             continue
-        fault = _fault_of(prefix)
+        fault = checkpoint_fault(prefix)
         if fault is None:
             return prefix
         logger.warning("%s is damaged and skipped: %s", prefix, fault)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from tools.errors import FlagError
+from tools.flags.values import shown_value
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def refuse_without_effect(config: Any, name: str, why: str) -> None:
 
 def _without_effect(config: Any, names: Sequence[str], why: str) -> str:
     """Formats the message about flags without effect; see `refuse_without_effect`."""
-    shown = ", ".join(f"--{name} {_as_given(getattr(config, name))}" for name in names)
+    shown = ", ".join(f"--{name} {shown_value(getattr(config, name))}" for name in names)
     flags = " and ".join(f"--{name}" for name in names)
     return f"{shown} {'has' if len(names) == 1 else 'have'} no effect {why}, or drop {flags}"
 
@@ -90,13 +91,6 @@ def refuse_useless_holdout(config: Any) -> None:
     if "val" in subsets:
         why = f"beside --subsets_for_training {','.join(subsets)}, which trains on the held-out images: drop val there"
         refuse_without_effect(config, "holdout", why)
-
-
-def _as_given(value: Any) -> Any:
-    """Formats a flag's value as on a command line."""
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return int(value) if isinstance(value, bool) else value
 
 
 class Unused(NamedTuple):

@@ -7,10 +7,10 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tools.errors import FlagError
 from tools.flags.definition import GROUPS
+from tools.flags.values import shown_value
 
 _WIDEST = 100
 _NARROWEST = 60
@@ -88,10 +88,3 @@ def _columns(invocation: str, text: str, width: int) -> str:
     if len(head) + 2 > _TEXT_COLUMN:
         return "\n".join([head, *lines])
     return "\n".join([head.ljust(_TEXT_COLUMN) + lines[0].lstrip(), *lines[1:]])
-
-
-def shown_value(value: Any) -> str:
-    """Formats a flag's value as on a command line."""
-    if isinstance(value, bool):
-        return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

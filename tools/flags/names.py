@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from model.choices import LOSSES
+from model.choices import LOSSES, NETWORKS
 
 _LONGEST_NAME = 60
 _NEAR = 0.6
@@ -124,7 +124,7 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "work_dir": Foreign(("log_dir",)),
 }
 
-_NETWORKS = {name: f"resnet_v1_{depth}" for depth in (18, 34, 50, 101, 152) for name in (f"resnet{depth}", f"r{depth}")}
+_NETWORKS = {network.replace("resnet_v1_", short): network for network in NETWORKS for short in ("resnet", "r")}
 _DECODERS = {
     **dict.fromkeys(
         ("psp", "pspnet", "pspmodule", "psphead", "pspp", "pyramid", "pyramidpooling", "pyramidpoolingmodule",

@@ -12,9 +12,9 @@ from typing import Any, NoReturn, TypeVar
 from tools.errors import FlagError
 from tools.flags.checks import without_unused
 from tools.flags.config_file import config_arguments
-from tools.flags.help import help_text, shown_value
+from tools.flags.help import help_text
 from tools.flags.names import suggested_flag, understood_flag, understood_value
-from tools.flags.values import file_path, switch
+from tools.flags.values import file_path, shown_value, switch
 
 logger = logging.getLogger(__name__)
 

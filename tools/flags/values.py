@@ -1,4 +1,4 @@
-"""Parses the text of flags into numbers, lists and paths; ValueErrors name the expected form."""
+"""Parses the text of flags into numbers, lists and paths, and formats values; ValueErrors name the expected form."""
 
 from __future__ import annotations
 
@@ -127,3 +127,10 @@ def mean_color(text: str) -> tuple[float, float, float]:
         scaled = ",".join(f"{255 * value:g}" for value in values)
         raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
     return values[0], values[1], values[2]
+
+
+def shown_value(value: Any) -> str:
+    """Formats a flag's value as on a command line; a list is a tuple that was read from JSON."""
+    if isinstance(value, bool):
+        return str(int(value))
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

@@ -15,6 +15,7 @@ from typing import Any
 from tools.flags.choices import EARLIER_RUN
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
+from tools.flags.values import shown_value
 from tools.prediction.tables import markdown_row, percent
 from tools.results.runs import Run, Score
 
@@ -260,6 +261,4 @@ def _group_name(mean: SeedMean, short: Mapping[str, str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return ",".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
+    return "-" if value is None else shown_value(value)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tools.checkpoints import files as snapshot_files
+from tools.checkpoints.find import checkpoint_fault
 from tools.errors import CheckpointError
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
@@ -56,7 +57,7 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
         for step, serial in new:
             seen.add((step, serial))
             prefix = folder.snapshot(step)
-            fault = _fault_of(prefix)
+            fault = checkpoint_fault(prefix)
             if fault is None or not os.path.exists(prefix + ".index"):  # the run may be deleting it
                 yield step, prefix
             else:
@@ -69,10 +70,3 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
             logger.info("waiting for the next snapshot in %s", folder.snapshots)
             while not unseen():
                 wait(_SECONDS_BETWEEN_LOOKS)
-
-
-def _fault_of(prefix: str) -> str | None:
-    """Describes the damage of a snapshot by its manifest and its files; None if there is none."""
-    fault = snapshot_files.fault_of(prefix)
-    has_data = any(path.startswith(f"{prefix}.data-") for path in snapshot_files.files_of(prefix))
-    return "it has no .data file" if fault is None and not has_data else fault

@@ -22,6 +22,7 @@ from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import CheckpointError, FlagError, RecordError
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
+from tools.flags.values import shown_value
 from tools.runs import origin as run_origin
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, model_id, run_folder
@@ -302,7 +303,5 @@ def _may_be_none(name: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    shown = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    shown = shown_value(value)
     return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}..."
