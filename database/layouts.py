@@ -173,7 +173,7 @@ def _held_out_or_rest(samples: Sequence[Sample], holdout: float, split: str, ori
     chosen = [sample for index, sample in enumerate(samples) if (index in held_out) == (split == "val")]
     if not chosen:
         raise DatasetError(
-            f"split '{split}' is empty: the only image of {origin} is held out for val; expected two or more"
+            f"split '{split}' is empty: the only image of {origin} is held out for val, expected two or more images"
         )
     return chosen
 
@@ -202,7 +202,7 @@ def custom(
     validation = _validation_of_own_data(data_dir, list_paths)
     if validation is not None:
         raise DatasetError(
-            f"{validation}: has the validation images, and --holdout {holdout:g} means others: drop one of them"
+            f"{validation} already defines the validation images, but --holdout is {holdout:g}: drop one of them"
         )
     samples = _custom_split(data_dir, "train", label_map, list_paths)
     origin = list_paths.get("train") or os.path.join(data_dir, "images", "train")
@@ -317,7 +317,7 @@ def _samples(
     """Makes samples, sorted by their images."""
     if not entries:
         raise AbsentSplitError(
-            f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"
+            f"split '{split}' is empty: no images match {looked_at}: check --data_dir and the names of the splits"
             f"{'' if place is None else place.hint()}"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)

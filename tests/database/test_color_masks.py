@@ -62,10 +62,10 @@ def test_transparent_pixels_and_other_kinds_of_colours_are_refused(tmp_path):
     alpha[1, 3] = 254
     with pytest.raises(ImageError, match=r"label.png: pixel x 3, y 1 is transparent"):
         read_label(save(tmp_path / "label.png", np.dstack([RGB, alpha])), colors=TABLE)
-    with pytest.raises(ImageError, match=r"grey.png: labels must be single-channel .* mode LA"):
+    with pytest.raises(ImageError, match=r"grey.png: found mode LA, expected .* single-channel"):
         read_label(save(tmp_path / "grey.png", np.dstack([alpha, alpha])), colors=TABLE)
     (tmp_path / "deep.ppm").write_bytes(b"P6 1 1 100\n\0\1\2")
-    with pytest.raises(ImageError, match="deep.ppm: colours of a PPM whose white is 100"):
+    with pytest.raises(ImageError, match="deep.ppm: the PPM stores white as 100, expected 255"):
         read_label(str(tmp_path / "deep.ppm"), colors=TABLE)
 
 
@@ -135,7 +135,7 @@ def test_black_and_white_masks_by_a_palette_image_are_refused(tmp_path):
         read_label(str(tmp_path / "a.png"), colors=colors)
 
 
-def test_tables_of_other_colours_than_the_palette_are_told_once(tmp_path, caplog):
+def test_tables_of_other_colours_than_the_palette_are_warned_about_once(tmp_path, caplog):
     """An example is VOC's table with a palette that only colours the predictions: the indices are the ids."""
     table = ColorTable("p.txt", {(0, 0, 0): 0, (9, 9, 9): 1, (8, 8, 8): 2})
     for name in ("a.png", "b.png"):
@@ -255,7 +255,7 @@ def test_a_table_is_looked_at_once_and_pixels_only_where_it_matters(monkeypatch)
     assert len(colors._verdicts) <= 256
 
 
-def test_an_unknown_colour_is_told_with_its_place_and_the_nearest(tmp_path):
+def test_an_unknown_colour_is_reported_with_its_place_and_the_nearest(tmp_path):
     pixels = RGB.copy()
     pixels[3, 2], pixels[4, 0] = (69, 71, 70), (1, 2, 3)
     with pytest.raises(DatasetError) as caught:
@@ -269,12 +269,12 @@ def test_an_unknown_colour_is_told_with_its_place_and_the_nearest(tmp_path):
 
 def test_ids_saved_as_three_equal_channels_are_recognized(tmp_path):
     path = save(tmp_path / "label.png", np.repeat(IDS.astype(np.uint8)[:, :, None], 3, axis=2))
-    with pytest.raises(DatasetError, match="save one channel"):
+    with pytest.raises(DatasetError, match="save only one channel"):
         read_label(path, colors=TABLE)
 
 
 def test_without_a_palette_the_flag_is_named(tmp_path):
-    with pytest.raises(ImageError, match="mode RGB; .*--palette, a flag of --database custom,"):
+    with pytest.raises(ImageError, match="mode RGB.*; .*--database custom with --palette"):
         read_label(save(tmp_path / "label.png", RGB))
 
 
@@ -292,10 +292,10 @@ def test_panoptic_labels_are_recognized_by_their_name(tmp_path):
         read_label(path, colors=TABLE)
 
 
-def test_colours_of_16_bits_are_told_with_their_packing(tmp_path):
+def test_colours_of_16_bits_are_refused_with_their_packing(tmp_path):
     chunks = [label_files.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))]
     chunks += [label_files.png_chunk(b"IDAT", zlib.compress(bytes(7))), label_files.png_chunk(b"IEND", b"")]
-    with pytest.raises(ImageError, match=r"x: .* mode RGB; of PNG RGB;16B, .* as RGB PNG of 8 bits"):
+    with pytest.raises(ImageError, match=r"x: .* mode RGB, .*; .* PNG RGB;16B .* 8-bit RGB PNG"):
         read_label("x", b"".join([b"\x89PNG\r\n\x1a\n", *chunks]), colors=TABLE)
 
 
@@ -342,14 +342,14 @@ def test_own_data_in_colours(tmp_path):
 def test_a_colour_of_two_classes_is_refused_where_labels_hold_colours(tmp_path):
     for text in (TEXT.replace("0 0 255", "70 70 70"), f"{TEXT}70 70 70 ignore\n"):
         _, sample = own_data(tmp_path, text, RGB)
-        with pytest.raises(DatasetError, match=r"palette.txt: the colour 70 70 70 occurs twice, and .*a.png"):
+        with pytest.raises(DatasetError, match=r"palette.txt: the colour 70 70 70 occurs twice, but .*a.png"):
             load_sample(sample)
         save(tmp_path / "labels" / "train" / "a.png", IDS.astype(np.uint8))
         np.testing.assert_array_equal(load_sample(sample)[1], IDS)
 
 
 def test_ignored_colours_need_an_ignored_id():
-    with pytest.raises(DatasetError, match="p.txt: the colour 0 0 0 is ignored, and --label_map leaves no id"):
+    with pytest.raises(DatasetError, match="p.txt: the colour 0 0 0 is ignored, but --label_map ignores no id"):
         color_table("p.txt", COLORS, [(0, 0, 0)], {0: 0, 1: 1, 255: 2})
 
 
@@ -357,5 +357,5 @@ def test_ignored_colours_are_no_classes(tmp_path):
     path = tmp_path / "palette.txt"
     path.write_text(f"0 0 0 ignore\n{TEXT}")
     assert read_palette(str(path), 3) == (("road", "wall", "sky"), COLORS, ((0, 0, 0),))
-    with pytest.raises(PaletteError, match="found 3 colours beside 1 of the name 'ignore', expected 4"):
+    with pytest.raises(PaletteError, match="found 3 colours and 1 named 'ignore', expected 4"):
         read_palette(str(path), 4)

@@ -125,7 +125,7 @@ def test_color_switch_hands_out_bgr(samples):
     np.testing.assert_allclose(images[0][0][shown][0], (-20, -40, 20 * indices[0] - 100))
 
 
-def test_a_damaged_image_is_told_by_its_header_or_when_it_is_read(samples, tmp_path):
+def test_a_damaged_image_is_detected_by_its_header_or_when_it_is_read(samples, tmp_path):
     whole = Path(samples[0].image).read_bytes()
     damaged = tmp_path / "damaged.png"
     broken = [Sample("damaged", str(damaged), samples[0].label, LABEL_MAP)] * 2

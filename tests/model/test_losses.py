@@ -122,7 +122,7 @@ def _hard(pixel_losses: np.ndarray, threshold: float, min_kept: int) -> np.ndarr
 
 @pytest.mark.parametrize("class_weights", [None, WEIGHTS], ids=["equal", "weighted"])
 @pytest.mark.parametrize(("threshold", "min_kept"), [(0.3, 1), (0.3, 20), (0.01, 1), (1.0, 1), (0.3, 10_000)])
-def test_hard_pixels_alone_count(threshold, min_kept, class_weights):
+def test_only_hard_pixels_count(threshold, min_kept, class_weights):
     logits, labels = _batch((2, 4, 5), (1, 3, 3))
     loss, gradients = _mean_loss(
         logits, labels, "ohem", ohem_threshold=threshold, ohem_min_kept=min_kept, class_weights=class_weights

@@ -34,9 +34,9 @@ from tools.runs.record import ModelRecord
         (["--database", "KITTI", "--data_dir", "no/such"], "--data_dir no/such: no such folder; KITTI is expected"),
         (["--server_zip", "1"], "--server_zip 1 is for the server of Cityscapes, and these are results of Toy: drop"),
         (["--max_pixels", "4607"], r"\.png: 48x96 .* are 4608 pixels, and --max_pixels is 4607: give a smaller image"),
-        (["--mode", "test", "--data_dir", "."], "split 'test' is empty: no images by"),
+        (["--mode", "test", "--data_dir", "."], "split 'test' is empty: no images match"),
         (["--mode", "test", "--save_prediction", "0", "--coloring", "0"], "nothing, and no image of --mode test has"),
-        (["--output_dir", "taken", "--test_max_iter", "1"], r"taken/prediction/.*\.png: image cannot be written"),
+        (["--output_dir", "taken", "--test_max_iter", "1"], r"taken/prediction/.*\.png: the image cannot be written"),
         (
             ["--output_dir", "taken", "--test_max_iter", "1", "--save_prediction", "0", "--coloring", "0"],
             r"taken/scores\.txt: table cannot be written",

@@ -75,7 +75,7 @@ def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, t
         ),
         (["--eval_only", "1"], "snapshot: there is no such checkpoint"),
         (["--max_pixels", "4607"], r"\.png: 48x96 .* are 4608 pixels, and --max_pixels is 4607: give a smaller image"),
-        (["--data_format", "tfrecord"], "toy/train.index.json: there is no such index, so the records of split"),
+        (["--data_format", "tfrecord"], "toy/train.index.json: the index does not exist, so the TFRecords of split"),
     ],
 )
 @pytest.mark.usefixtures("usual_pixel_limit")

@@ -113,7 +113,7 @@ def test_import_passes_on_warnings_but_no_information(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("has_driver", [True, False])
-def test_missing_cuda_is_told_where_there_is_a_driver(has_driver, monkeypatch, capsys):
+def test_missing_cuda_is_warned_about_where_there_is_a_driver(has_driver, monkeypatch, capsys):
     line = "E0000 00:00:1 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\n"
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda: os.write(2, line.encode()))
     monkeypatch.setattr(console.os.path, "exists", lambda path: has_driver and path == "/dev/nvidiactl")

@@ -149,20 +149,20 @@ class BenchmarkConfig:
             if unknown:
                 raise FlagError(f"--{name} {unknown[0]} is unknown: use {', '.join(known)}")
         if "agreement" in self.parts and self.weights_ckpt is None:
-            raise FlagError("--parts agreement compares what a trained network says: give one with --weights_ckpt")
+            raise FlagError("--parts agreement compares predictions of a trained network: give one with --weights_ckpt")
         if len(self.frame_size) != 2:
-            raise FlagError(f"--frame_size has {len(self.frame_size)} numbers: give a height and a width")
+            raise FlagError(f"--frame_size has {len(self.frame_size)} numbers, expected a height and a width")
         if self.models:
-            refuse_without_effect(self, "parts", "beside --models, which is a part of its own: drop that")
+            refuse_without_effect(self, "parts", "with --models, which measures another part: drop --models")
         for name, parts in _PARTS_OF_FLAGS.items():
             if not set(parts) & set(self.measured):
-                why = f"on --parts {','.join(self.measured)}: it is for {', '.join(parts)}; add one of these"
+                why = f"on --parts {','.join(self.measured)}: add one of {', '.join(parts)}"
                 refuse_without_effect(self, name, why)
         if len(self.float_types) > 1 and not _EVERY_FLOAT_TYPE & set(self.measured):
             unused = ",".join(self.float_types[1:])
             raise FlagError(
-                f"--float_types {unused} has no effect on --parts {','.join(self.measured)}, which "
-                f"{self.float_types[0]} alone is for: give one precision"
+                f"--float_types {unused} has no effect on --parts {','.join(self.measured)}, which only measures "
+                f"{self.float_types[0]}: give one precision"
             )
 
     @property
@@ -327,7 +327,7 @@ def write_json(rows: Sequence[Row], path: str) -> None:
             json.dump(figures, file, indent=2)
             file.write("\n")
     except OSError as error:
-        raise FlagError(f"--json {path} cannot be written ({error.strerror}): give another file") from error
+        raise FlagError(f"--json: {path} cannot be written ({error.strerror}): give another file") from error
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -156,7 +156,7 @@ def test_values_of_other_programs():
     assert "did you mean inference?" in refusal("--parts training,inferense", BenchmarkConfig)
     assert parse("--split Validation", MakeTFRecordConfig).split == "val"
     assert parse("--format md", ResultsConfig).format == "markdown"
-    with pytest.raises(FlagError, match=r"'ADEE' is unknown: there are .*did you mean ADE\?"):
+    with pytest.raises(FlagError, match=r"'ADEE' is unknown, expected .*did you mean ADE\?"):
         find_source("ADEE")
     options = convert._parse(["x", "--out", "y", "--database", "cityscapes"])
     assert options.database == "Cityscapes"

@@ -83,7 +83,7 @@ def test_ids_above_255_are_written_with_16_bits(tmp_path, record):
 def test_folder_that_is_a_file(tmp_path, record):
     (tmp_path / "taken").write_text("")
     writer = PredictionWriter(str(tmp_path / "taken"), record, save_prediction=True, coloring=True)
-    with pytest.raises(ImageError, match="street_prediction.png: image cannot be written"):
+    with pytest.raises(ImageError, match="street_prediction.png: the image cannot be written"):
         writer.write("street", IMAGE, IDS)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from database.errors import TFRecordError
 from database.layouts import Contents, Sample
-from database.tfrecord import Place, RecordSample
+from database.tfrecord import Place, TFRecordSample
 from tools.runs.data_checksums import contents_checksum, names_checksum, path_within, sizes_checksum
 
 
@@ -106,7 +106,7 @@ def test_damaged_record_counts_as_empty(tmp_path):
 
 def test_sizes_are_not_those_of_files_beside_records(tmp_path):
     sample = samples_in(tmp_path, 1)[0]
-    record = RecordSample(
+    record = TFRecordSample(
         name="a", image=sample.image, label=sample.label, label_map={}, size=(1, 1), shard="s", number=0,
         place=Place(0, 1, 2),
     )  # fmt: skip

@@ -131,7 +131,7 @@ def test_a_validation_image_with_the_bytes_of_a_training_image_is_warned_of(tmp_
     config = tiny_config("data", "log")
     check(config, [train], RunFolder(str(tmp_path / "run")), [val])
     [message] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert message.startswith(f"1 image in both train and val: {val.image} is a copy of {train.image}: ")
+    assert message.startswith(f"1 image is in both train and val ({val.image} is a copy of {train.image}): ")
     caplog.clear()
     check(dataclasses.replace(config, subsets_for_training=("train", "val")), [train], RunFolder("run"), [val])
     assert not caplog.records

@@ -10,13 +10,13 @@ import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError, TFRecordError
-from database.tfrecord import RecordSample
+from database.tfrecord import TFRecordSample
 from tests.tools.command_lines import refusal
 from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
 from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
-from tools.make_tfrecord.writing import write_records
+from tools.make_tfrecord.writing import write_tfrecords
 from tools.runs.agreement import check_same_run
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
@@ -30,7 +30,7 @@ TOY = get_dataset("Toy")
 def write(data_dir: str, split: str = "train") -> None:
     """Writes a split of the generated scenes as records into the folder `tfrecord` beside the files."""
     samples, folder = find_samples(TOY, data_dir, [split]), str(Path(data_dir, "tfrecord"))
-    write_records(TOY, samples, data_dir, folder, split=split, shards=2, workers=2)
+    write_tfrecords(TOY, samples, data_dir, folder, split=split, shards=2, workers=2)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def configs(data_dir) -> list[TrainConfig]:
 
 def test_the_same_samples_from_files_and_from_records(configs, data_dir):
     files, records = (training_samples(config, TOY, data_dir) for config in configs)
-    assert [type(sample) for sample in records] == [RecordSample] * 6
+    assert [type(sample) for sample in records] == [TFRecordSample] * 6
     for sample, record in zip(files, records, strict=True):
         shared = [getattr(record, field.name) for field in dataclasses.fields(sample)]
         assert shared == [getattr(sample, field.name) for field in dataclasses.fields(sample)]
@@ -59,7 +59,7 @@ def test_the_same_samples_from_files_and_from_records(configs, data_dir):
 
 def test_records_that_are_not_there(configs, data_dir):
     config = dataclasses.replace(configs[1], subsets_for_training=("train", "val"))
-    with pytest.raises(TFRecordError, match="tfrecord/val.index.json: there is no such index"):
+    with pytest.raises(TFRecordError, match="tfrecord/val.index.json: the index does not exist"):
         training_samples(config, TOY, data_dir)
 
 
@@ -100,7 +100,7 @@ def test_labels_in_records_are_checked_before_the_first_step(configs, data_dir):
     assert check_labels(records, "all", TOY) == expected
     shard = Path(records[4].shard)
     shard.write_bytes(shard.read_bytes()[:-40] + bytes(40))
-    with pytest.raises(TFRecordError, match="train-00001-of-00002.tfrecord: record 2 is damaged"):
+    with pytest.raises(TFRecordError, match="train-00001-of-00002.tfrecord: example 2 is damaged"):
         check_labels(records, "all", TOY)
 
 
@@ -121,7 +121,7 @@ def test_validation_reads_files_unless_there_are_records(configs, data_dir, capl
     assert caplog.messages == ["validation reads images and labels, not records"]
     write(data_dir, "val")
     found = validation_samples(configs[1], TOY, data_dir)
-    assert [type(sample) for sample in found] == [RecordSample] * 2
+    assert [type(sample) for sample in found] == [TFRecordSample] * 2
     assert [sample.image for sample in found] == [sample.image for sample in expected]
 
 
@@ -130,7 +130,7 @@ def test_validation_without_files_and_without_records(configs, data_dir):
     shutil.rmtree(Path(data_dir, "gtFine", "val"))
     with pytest.raises(DatasetError) as caught:
         validation_samples(configs[1], TOY, data_dir)
-    assert str(caught.value).startswith("split 'val' is empty: no images by ")
+    assert str(caught.value).startswith("split 'val' is empty: no images match ")
     assert str(caught.value).endswith("; or write records of it with python -m tools.make_tfrecord --split val")
 
 
@@ -159,7 +159,7 @@ def own_records(data_dir) -> TrainConfig:
     folder = str(Path(data_dir, "tfrecord"))
     shutil.rmtree(folder)
     samples = find_samples(dataset, data_dir, ["train"])
-    write_records(dataset, samples, data_dir, folder, split="train", shards=2, workers=2, from_list=True)
+    write_tfrecords(dataset, samples, data_dir, folder, split="train", shards=2, workers=2, from_list=True)
     return TrainConfig(
         batch_size=2, database="custom", num_classes=3, label_map=str(Path(data_dir, "ids.txt")), data_dir=data_dir,
         data_format="tfrecord",
