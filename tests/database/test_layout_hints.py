@@ -13,7 +13,7 @@ from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError
 from database.layout_hints import layout_hint
 from tests.database.dataset_files import cityscapes_files, touch
-from tools.check_dataset.__main__ import find_splits
+from tools.check_dataset.split_faults import find_splits
 
 CITY = cityscapes_files("val", "ulm_000000_000019")
 OWN = ["images/val/a.png", "labels/val/a.png"]
@@ -121,7 +121,7 @@ def test_the_root_is_named_for_a_folder_inside_the_data(tmp_path, inner):
 
 def test_check_dataset_says_it_too(tmp_path):
     touch(tmp_path / "CamVid", "train/a.png", "trainannot/a.png")
-    with pytest.raises(DatasetError, match="nothing of CamVid is there, .* it is in .*/CamVid: give --data_dir"):
+    with pytest.raises(DatasetError, match="found no files of CamVid, .* it is in .*/CamVid: give --data_dir"):
         find_splits(get_dataset("CamVid"), str(tmp_path))
 
 

@@ -19,7 +19,8 @@ from database.datasets import custom_dataset, find_samples
 from database.errors import DatasetError
 from tests.scripts.starting import ROOT
 from tools.check_dataset import __main__ as check_dataset
-from tools.check_dataset.__main__ import CheckConfig, label_faults, look_at
+from tools.check_dataset.__main__ import inspect_splits
+from tools.check_dataset.label_faults import CheckedSplits, label_faults
 from tools.console import run_script
 from tools.errors import PreflightError
 from tools.training.preflight import check_labels
@@ -312,8 +313,8 @@ def test_verdicts_on_ids(tmp_path_factory, labels, num_classes, ignored):
     except (DatasetError, PreflightError):
         accepted = False
     splits = {"train": samples}
-    statistics, _ = look_at(dataset, splits)
-    config = CheckConfig(database="custom", num_classes=num_classes, ignore_label=ignored)
-    faults = [*statistics["train"].faults, *label_faults(config, dataset, splits, splits, statistics)]
+    statistics, _ = inspect_splits(dataset, splits)
+    checked = CheckedSplits(dataset, splits, splits, statistics)
+    faults = [*statistics["train"].faults, *label_faults(checked)]
     assert (accepted, not faults) == (expected, expected)
     shutil.rmtree(folder)
