@@ -181,7 +181,7 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
 
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, checks the dataset and writes the report; exits with code 1 if there is any fault."""
-    config = parse_flags(CheckConfig, arguments, "Look at a dataset.")
+    config = parse_flags(CheckConfig, arguments, "Check a dataset before training.")
     set_max_pixels(config.max_pixels)
     findings, samples = examine(config)
     for line in fault_lines(findings.faults):
