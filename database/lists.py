@@ -171,10 +171,10 @@ def _check_order(rows: Sequence[_Row], list_path: str) -> None:
     image, label = map(_shortened, rows[0].fields)
     separator = " -F'\\t'" if "\t" in rows[0].line else ""
     where = f"{list_path}, line {rows[0].number}: {image} is where the image is expected and {label} where the label is"
-    mended = f"write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
+    advice = f"write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
     if are_jpeg:
-        raise DatasetError(f"{where}, but JPEG files do not preserve the ids of labels: {mended}")
-    logger.warning("%s, and by their names all lines have the label first: if so, %s", where, mended)
+        raise DatasetError(f"{where}, but JPEG files do not preserve the ids of labels: {advice}")
+    logger.warning("%s, and by their names all lines have the label first: if so, %s", where, advice)
 
 
 def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: str) -> None:

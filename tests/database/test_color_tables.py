@@ -58,7 +58,7 @@ def test_only_colours_of_pixels_count(tmp_path):
     "table", [[(i, i, i) for i in range(256)], [(i, i, i) for i in range(3)], [(5, 5, 5)] * 8],
     ids=["grey ramp", "short grey ramp", "one colour"],
 )  # fmt: skip
-def test_tables_that_say_nothing_are_passed_over(tmp_path, suffix, table, caplog):
+def test_tables_without_information_are_ignored(tmp_path, suffix, table, caplog):
     """A ramp shows each id as a grey: black is id 0, whichever class is black in the palette."""
     colors = ColorTable("p.txt", {(255, 0, 0): 0, (0, 0, 0): 1, (5, 5, 5): 2})
     indexed(IDS, table).save(tmp_path / f"a{suffix}")
@@ -178,7 +178,7 @@ def test_any_table_gives_the_ids_of_its_colours_or_is_refused(data):
                 colors.check_indices(*arguments)
 
 
-def test_a_table_is_looked_at_once_and_pixels_only_where_it_matters(monkeypatch):
+def test_a_table_is_checked_once_and_pixels_only_where_it_matters(monkeypatch):
     """Counting the pixels of a label by index takes longer than decoding it."""
     colors = color_table("p.txt", COLORS, [], {0: 0, 1: 1, 2: 2, 255: 255})
     flat = [channel for color in COLORS for channel in color]

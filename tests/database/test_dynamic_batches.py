@@ -76,8 +76,8 @@ def test_towers_of_a_step_differ_in_size(samples):
 def test_towers_share_out_one_stream_of_batches(samples, towers):
     """Two towers see in one step what one tower sees in two steps."""
     flat = [labels.tobytes() for step in run(samples, 8 // towers, towers=towers) for labels in step[1]]
-    alone = [step[1][0].tobytes() for step in run(samples, 8, towers=1, parallel_calls=1)]
-    assert flat == alone
+    one_tower = [step[1][0].tobytes() for step in run(samples, 8, towers=1, parallel_calls=1)]
+    assert flat == one_tower
 
 
 def assert_equal_steps(steps, others):

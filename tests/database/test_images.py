@@ -108,7 +108,7 @@ def test_exif_orientation(tmp_path, suffix, orientation, upright):
     assert images.image_size(path) == expected.shape[:2]
 
 
-def test_damaged_exif_is_passed_over(tmp_path):
+def test_damaged_exif_is_ignored(tmp_path):
     path = save(tmp_path / "image.png", Image.fromarray(RGB), exif=b"Exif\0\0II*\0garbage")
     damaged = save(tmp_path / "damaged.png", Image.fromarray(RGB), exif=b"no such thing")
     for file in (path, damaged):

@@ -79,7 +79,7 @@ def test_images_without_labels_and_labels_without_images_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "looked_at"),
+    ("name", "split", "pattern"),
     [
         ("Cityscapes", "train", r"leftImg8bit/train/<city>/\*_leftImg8bit.png"),
         ("Cityscapes", "test", r"leftImg8bit/test/<city>/\*_leftImg8bit.png"),
@@ -90,8 +90,8 @@ def test_images_without_labels_and_labels_without_images_are_named(tmp_path):
         ("CamVid", "test", r"test/\*.png"),
     ],
 )
-def test_empty_splits_name_where_was_looked(tmp_path, name, split, looked_at):
-    with pytest.raises(DatasetError, match=f"split '{split}' is empty: no images match .*{looked_at}"):
+def test_empty_splits_name_the_pattern_of_files(tmp_path, name, split, pattern):
+    with pytest.raises(DatasetError, match=f"split '{split}' is empty: no images match .*{pattern}"):
         find(name, tmp_path, split)
 
 

@@ -105,12 +105,12 @@ def test_what_a_list_looks_like(data_dir, content, words):
         "img/a\\ b.jpg\tlab/a\\ b.png\n",
     ],
 )
-def test_the_advice_mends_the_list(data_dir, content):
+def test_the_advice_corrects_the_list(data_dir, content):
     touch(data_dir, "img/a b.jpg", "lab/a b.png")
     message = refusal(data_dir, content)
     program = message.partition("by sed ")[2].split("'")[1]
-    mended = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
-    assert [sample.name for sample in samples_of(data_dir, mended)] == ["a b" if "a\\ b" in content else "a"]
+    corrected = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
+    assert [sample.name for sample in samples_of(data_dir, corrected)] == ["a b" if "a\\ b" in content else "a"]
 
 
 def columns_in_order(wrong: str, message: str) -> str:
@@ -126,8 +126,8 @@ def test_jpeg_files_in_the_column_of_labels_are_refused(data_dir, images, labels
     wrong = f"{labels} {images}\n"
     message = refusal(data_dir, wrong)
     assert f"line 1: {labels} is where the image is expected and {images} where the label is, but " in message
-    mended = columns_in_order(wrong, message)
-    assert [sample.label for sample in samples_of(data_dir, mended)] == [f"{data_dir}/{labels}"]
+    corrected = columns_in_order(wrong, message)
+    assert [sample.label for sample in samples_of(data_dir, corrected)] == [f"{data_dir}/{labels}"]
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_columns_that_are_swapped_by_their_names_are_warned_of(data_dir, images,
     [message] = caplog.messages
     assert f"line 1: {labels} is where the image is expected and {images} where the label is, and " in message
     caplog.clear()
-    mended = columns_in_order(wrong, message)
-    assert mended.replace("\t", separator) == right
-    assert [sample.label for sample in samples_of(data_dir, mended)] == [f"{data_dir}/{labels}"]
+    corrected = columns_in_order(wrong, message)
+    assert corrected.replace("\t", separator) == right
+    assert [sample.label for sample in samples_of(data_dir, corrected)] == [f"{data_dir}/{labels}"]
     assert not caplog.messages
 
 
@@ -295,8 +295,8 @@ def test_ids_that_could_mean_two_files(data_dir):
     message = refusal(data_dir, content)
     assert "line 1: 2007_000032 is only an id: JPEGImages with SegmentationClass and JPEGImages with Segm" in message
     program = message.partition("by sed ")[2].split("'")[1]
-    mended = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
-    assert [os.path.dirname(str(sample.label)) for sample in samples_of(data_dir, mended)] == [
+    corrected = subprocess.run(["sed", program], input=content, capture_output=True, text=True, check=True).stdout
+    assert [os.path.dirname(str(sample.label)) for sample in samples_of(data_dir, corrected)] == [
         f"{data_dir}/SegmentationClass"
     ] * 2
     os.unlink(data_dir / "SegmentationClass" / f"{IDS[1]}.png")  # now only the other folder has all ids

@@ -144,10 +144,10 @@ def test_side_by_side_places_panels_and_legend():
 
 def test_side_by_side_without_legend_and_with_one_of_another_width():
     panels = [("", np.zeros((4, 6, 3), np.uint8))]
-    alone = palettes.side_by_side(panels)
+    without_legend = palettes.side_by_side(panels)
     below = palettes.side_by_side(panels, np.zeros((3, 40, 3), np.uint8))
-    assert alone.shape[1] == 6 + 2 * 8
-    assert below.shape == (alone.shape[0] + 3, 40, 3)
+    assert without_legend.shape[1] == 6 + 2 * 8
+    assert below.shape == (without_legend.shape[0] + 3, 40, 3)
 
 
 PALETTES = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=256, unique=True)
@@ -155,7 +155,7 @@ PALETTES = st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=
 
 @settings(deadline=None, max_examples=30)
 @given(PALETTES, st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_colours_that_differ_tell_the_ids(palette, height, width, seed):
+def test_different_colours_give_back_the_ids(palette, height, width, seed):
     ids = np.random.default_rng(seed).integers(0, len(palette), (height, width))
     colours = palettes.colorize(ids, tuple(palette))
     number_of = {color: index for index, color in enumerate(palette)}

@@ -179,7 +179,7 @@ def test_a_sample_without_label_is_refused(tmp_path):
         make_example(Sample(sample.name, sample.image, None, LABEL_MAP), str(tmp_path))
 
 
-def test_ids_are_not_looked_at_without_check(tmp_path):
+def test_ids_are_not_checked_without_the_flag(tmp_path):
     [sample] = write_samples(tmp_path, 1)
     write_unknown_id(sample)
     assert Path(sample.label).read_bytes() in make_example(sample, str(tmp_path), check=False)

@@ -59,8 +59,8 @@ def test_a_crop_shows_only_the_source_exactly_where_it_is_said_to(max_rotation):
         affine = draw_affine(row, tf.constant(SIZE), augmentation)
         fetches = [check(affine, tf.constant(SIZE), (30, 38)) for check in (shows_only_source, inside_source)]
         found = [session.run(fetches, {row: values}) for values in np.random.default_rng(9).random((60, 5))]
-    complete = [alone for alone, inside in found if inside.all()]
-    assert not any(alone for alone, inside in found if not inside.all())
+    complete = [only for only, inside in found if inside.all()]
+    assert not any(only for only, inside in found if not inside.all())
     assert np.mean(complete) > 0.9
     assert 5 < len(complete) < 55
 

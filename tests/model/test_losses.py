@@ -103,7 +103,7 @@ def test_class_weights_weigh_the_mean(gamma):
         np.testing.assert_array_equal(gradient[(y == 255) | (y == 2)], 0)
 
 
-def test_classes_that_do_not_count_alone_give_zero():
+def test_only_classes_without_weight_give_zero():
     logits, labels = _batch((1, 3, 4))
     loss, (gradient,) = _mean_loss(logits, [np.where(labels[0] == 255, 255, 2).astype(np.int32)], "normal",
                                    class_weights=WEIGHTS)  # fmt: skip

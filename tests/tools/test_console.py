@@ -159,7 +159,7 @@ def test_ctrl_c_is_an_exception_again_after_the_imports():
 
 @pytest.mark.parametrize("script", ["train", "predict", "inference"])
 def test_ctrl_c_during_the_imports_of_a_script_leaves_no_traceback(script):
-    """The first import of the package stands for all: it sends the signal."""
+    """The first import of the package sends the signal, as any import might."""
     program = (
         "import os, runpy, signal, sys\n"
         "class Interrupts:\n"

@@ -19,7 +19,7 @@ from tools import sbd
 from tools.errors import FlagError
 
 SIZE = (6, 8)
-# As in the real data: images that either has alone, that both have, and SBD's that are among VOC's val.
+# As in the real data: images that only one has, that both have, and images of SBD that are in the val of VOC.
 VOC_TRAIN, VOC_VAL = ("2007_000032", "2008_000008"), ("2007_000033", "2008_000002", "2008_000003")
 SBD_TRAIN, SBD_VAL = ("2008_000008", "2008_000051", "2008_000002"), ("2008_000003", "2008_000073")
 TRAIN_AUG = ["2007_000032", "2008_000008", "2008_000051", "2008_000073"]
@@ -130,7 +130,7 @@ def test_the_algebra_of_the_whole_data(tmp_path):
     assert not set(splits.train_aug) & set(splits.val)
 
 
-def test_begun_again_it_keeps_what_is_whole(archives, tmp_path, caplog):
+def test_started_again_it_keeps_complete_files(archives, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     out = str(tmp_path / "out")
     sbd.merge(*archives, out, 1)

@@ -310,7 +310,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
 
 
 def measure(config: BenchmarkConfig) -> Iterator[Row]:
-    """Yields the rows of the parts to measure, as they are measured."""
+    """Yields the rows of each part as soon as it is measured."""
     for part in config.measured:
         yield from _MEASURE[part](config)
 

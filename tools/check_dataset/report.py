@@ -52,10 +52,10 @@ class Findings:
     @property
     def verdict(self) -> str:
         """Returns one line with the numbers of images and faults."""
-        looked_at = sum(statistics.images for statistics in self.statistics.values())
+        checked = sum(statistics.images for statistics in self.statistics.values())
         of = sum(self.counts.values())
         images = number_of(of, "image")
-        images = images if looked_at == of else f"{looked_at} of {images}"
+        images = images if checked == of else f"{checked} of {images}"
         faults = number_of(len(self.faults), "fault") if self.faults else "no fault"
         return f"{self.dataset.name}: {faults} in {images} of {', '.join(self.counts) or 'no split'}"
 

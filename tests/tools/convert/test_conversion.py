@@ -24,7 +24,7 @@ NETWORK = "resnet_v1_18"
 
 
 def converted(weights, layout, shapes):
-    """The conversion of the named variables alone."""
+    """Converts only the named variables."""
     source = examine(weights, WEIGHT_MAPS[layout])
     return convert(source, {f"{NETWORK}/{name}": shape for name, shape in shapes.items()})
 

@@ -17,7 +17,7 @@ NETWORK = "resnet_v1_18"
 
 
 def converted_upernet(weights, shapes):
-    """The conversion of the named variables alone."""
+    """Converts only the named variables."""
     source = examine(weights, WEIGHT_MAPS["csail_upernet"])
     return convert(source, {f"{NETWORK}/{name}": shape for name, shape in shapes.items()})
 

@@ -209,7 +209,7 @@ def test_tensorflow_names(save, out, tmp_path, stem):
     assert set(found) == set(values)
     for name, value in values.items():
         np.testing.assert_array_equal(found[name], value)
-    # Without a record the original is taken for the reference's.
+    # Without a record the original is assumed to come from the reference implementation.
     original = record_of_checkpoint(prefix, InferenceConfig())
     assert record_in(out) == original
     assert original.architecture == architecture

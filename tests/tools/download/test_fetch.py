@@ -36,7 +36,7 @@ def got(path: str) -> bytes:
         return file.read()
 
 
-def begun(path: str, served: Served, length: int, **changes) -> None:
+def write_part(path: str, served: Served, length: int, **changes) -> None:
     """What a process that was killed leaves behind: the first bytes and the note beside them."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.part", "wb") as file:
@@ -94,7 +94,7 @@ def test_continues_after_cuts(path, validators, condition):
 def test_continues_what_an_earlier_process_left(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, 650_000)
+        write_part(path, served, 650_000)
         fetch(served.address, path, pauses=())
     assert got(path) == CONTENT
     assert [headers["Range"] for headers in served.seen] == ["bytes=650000-"]
@@ -103,14 +103,14 @@ def test_continues_what_an_earlier_process_left(path):
 def test_whole_partial_file_is_not_asked_for_again(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, len(CONTENT))
+        write_part(path, served, len(CONTENT))
         fetch(served.address, path)
     assert got(path) == CONTENT
     assert served.seen == []
 
 
 @pytest.mark.parametrize("validators", [{"etag": None}, {"etag": 'W/"one"'}])
-def test_without_a_validator_a_file_is_begun_anew(path, validators):
+def test_without_a_validator_a_file_is_downloaded_again(path, validators):
     served = Served(CONTENT, cuts=[300_000], **validators)
     with serving({"/a.zip": served}):
         fetch(served.address, path, pauses=NO_PAUSES)
@@ -131,7 +131,7 @@ def test_server_without_ranges(path, caplog):
 def test_changed_file_is_downloaded_from_its_beginning(path, length):
     served = Served(OTHER[:690_000], etag='"two"')
     with serving({"/a.zip": served}):
-        begun(path, Served(CONTENT, address=served.address), length, size=700_001)
+        write_part(path, Served(CONTENT, address=served.address), length, size=700_001)
         fetch(served.address, path, pauses=NO_PAUSES)
     assert got(path) == OTHER[:690_000]
 
@@ -148,7 +148,7 @@ def test_changed_file_is_downloaded_from_its_beginning(path, length):
 def test_server_that_continues_wrongly(path, server):
     served = Served(**{"content": OTHER, **server})
     with serving({"/a.zip": served}):
-        begun(path, Served(CONTENT, address=served.address), 300_000)
+        write_part(path, Served(CONTENT, address=served.address), 300_000)
         fetch(served.address, path, pauses=NO_PAUSES)
     assert got(path) == served.content
     assert [headers.get("Range") for headers in served.seen] == ["bytes=300000-", None]
@@ -160,7 +160,7 @@ def test_server_that_continues_wrongly(path, server):
 def test_partial_file_of_no_use(path, damage):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, 300_000, **damage)
+        write_part(path, served, 300_000, **damage)
         fetch(served.address, path)
     assert got(path) == CONTENT
     assert "Range" not in served.seen[0]
@@ -169,7 +169,7 @@ def test_partial_file_of_no_use(path, damage):
 def test_partial_file_without_a_note(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, 300_000)
+        write_part(path, served, 300_000)
         os.unlink(f"{path}.part.json")
         fetch(served.address, path)
     assert got(path) == CONTENT

@@ -67,7 +67,7 @@ def without(monkeypatch, *modules):
     monkeypatch.setattr(virtual_environment, "find_spec", lambda name: None if name in modules else find_spec(name))
 
 
-def test_it_imports_the_standard_library_alone():
+def test_it_imports_only_the_standard_library():
     tree = ast.parse(inspect.getsource(virtual_environment))
     imports = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
     modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
