@@ -278,7 +278,7 @@ def test_nothing_is_written_beside_shards_of_other_files(data_dir, tmp_path):
     ("line", "words"),
     [
         ("--database custom", "--database custom needs --num_classes"),
-        ("--database CamVid --label_map m.txt", "--label_map is for --database custom, and --database is CamVid"),
+        ("--database CamVid --label_map m.txt", "--label_map needs --database custom, but --database is CamVid"),
         (
             "--database CamVid --input_range 4095",
             "--input_range 4095.0 has no effect on records, which hold the files as they are: give it to train.py, or "
@@ -299,7 +299,7 @@ def test_nothing_is_written_beside_shards_of_other_files(data_dir, tmp_path):
         ),
         ("--database KITTI --split test --holdout 0.3", "--holdout 0.3 has no effect on records of the split test"),
         ("--database KITTI --holdout 1", "--holdout 1 leaves no image to train on"),
-        ("--database CamVid --holdout 0.3", "--holdout is for --database custom or KITTI, and --database is CamVid"),
+        ("--database CamVid --holdout 0.3", "--holdout needs --database custom or KITTI, but --database is CamVid"),
         ("--shards 0", "argument --shards: 0 is below 1"),
         ("--workers 0", "argument --workers: 0 is below 1"),
     ],
