@@ -13,12 +13,11 @@ import pytest
 from database.datasets import get_dataset
 from model import resnet
 from tests.scripts.starting import ROOT, start, the_error
-from tests.tools.command_lines import parse
+from tests.tools.command_lines import ignored_in_scoring, parse
 from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import NARROW, NETWORK, resnet_values, write_checkpoint
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.flags import chosen_dataset as dataset_choice
-from tools.flags.train import TrainConfig
 from tools.runs import data_checksums
 from tools.training.start import pretrained_checkpoint
 
@@ -143,7 +142,7 @@ def test_no_flag_that_is_ignored_in_scoring_is_read(place, monkeypatch, tmp_path
     script["main"]([])
     assert (tmp_path / "log" / "Toy" / "some-run" / "scores-7.json").exists()
     assert {"run_name", "mirror", "test_image_size", "float_type"} <= read
-    assert not read & {name for unused in TrainConfig.unused if unused.ignored for name in unused.names}
+    assert not read & ignored_in_scoring()
 
 
 def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monkeypatch, tmp_path):

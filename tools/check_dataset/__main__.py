@@ -26,10 +26,10 @@ from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, ma
 from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
 from tools.console import run_script, set_up_logging
-from tools.flags.checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
+from tools.flags.checks import check_effects, refuse_repeated_splits, refuse_useless_holdout
 from tools.flags.chosen_dataset import dataset_of_flags, dataset_part, existing_folder, is_scored
 from tools.flags.dataset import SplitFlags
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.names import split_names
 from tools.flags.parsing import parse_flags
@@ -63,7 +63,16 @@ class CheckConfig(SplitFlags):
     thumbnails: int = flag(
         24, "number of random pictures on the page of thumbnails; 0: no page", group="output", minimum=0
     )
-    seed: int = flag(0, "seed of both samples", group="data", minimum=0)
+    seed: int = flag(
+        0,
+        "seed of both samples",
+        group="data",
+        minimum=0,
+        needs=Need(
+            lambda config: config.max_images is not None or config.thumbnails > 0,
+            "if nothing is drawn at random: add --max_images",
+        ),
+    )
     out: str | None = flag(
         None,
         "folder for the report",
@@ -86,8 +95,7 @@ class CheckConfig(SplitFlags):
         super().__post_init__()
         refuse_repeated_splits(self)
         refuse_useless_holdout(self)
-        if self.max_images is None and self.thumbnails == 0:
-            refuse_without_effect(self, "seed", "where nothing is drawn at random: add --max_images")
+        check_effects(self)
 
     @property
     def folder(self) -> str:

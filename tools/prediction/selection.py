@@ -13,7 +13,7 @@ from model import choices
 from model.pspnet_mg import Architecture
 from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
-from tools.flags.checks import check_own_data_flags, refuse_without_effect
+from tools.flags.checks import check_flags_of_database, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
 from tools.flags.predict import InferenceConfig, PredictConfig, WeightsConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
@@ -125,7 +125,7 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
 def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
     """Returns the dataset of the results, after checks that the flags suit it."""
     database = config.database or trained.database
-    check_own_data_flags(config, database, "the checkpoint was trained on")
+    check_flags_of_database(config, database, "the checkpoint was trained on")
     num_classes = trained.architecture.num_classes
     if config.num_classes not in (None, num_classes):
         raise FlagError(

@@ -207,9 +207,9 @@ def test_missing_folder(tmp_path, capsys):
 def test_flags():
     assert parse("", CheckConfig).folder == "./dataset_check/Cityscapes"
     assert parse("--database ADE --out x", CheckConfig).folder == "x"
-    assert "--num_classes " in refusal("--num_classes 3 --database ADE", CheckConfig)
-    assert "--num_classes" in refusal("--database custom", CheckConfig)
-    assert "--max_images" in refusal("--max_images 0", CheckConfig)
+    assert "--num_classes needs --database custom" in refusal("--num_classes 3 --database ADE", CheckConfig)
+    assert "--database custom needs --num_classes" in refusal("--database custom", CheckConfig)
+    assert "0 is below 1" in refusal("--max_images 0", CheckConfig)
 
 
 def test_exit_code_of_the_command(scenes):

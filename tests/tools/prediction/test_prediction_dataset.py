@@ -152,7 +152,7 @@ def test_flags_for_own_data_on_a_checkpoint_of_a_known_dataset(flag):
         selection.prediction_dataset(PredictConfig(**{flag: OWN_DATA_FLAGS[flag]}), trained)
     fitting = "custom or ADE" if flag.endswith("_list") else "custom"
     assert str(caught.value) == (
-        f"--{flag} is for --database {fitting}, and the checkpoint was trained on Toy: give --database {fitting} "
+        f"--{flag} needs --database {fitting}, but the checkpoint was trained on Toy: give --database {fitting} "
         f"or drop --{flag}"
     )
 

@@ -235,7 +235,7 @@ def test_training_data_of_which_no_label_is_read(tmp_path, caplog):
     assert caplog.messages[0].startswith("--check_data none: no label is read before step 0")
     with pytest.raises(PreflightError, match="among the training images"):
         check(config, samples, RunFolder(str(tmp_path)), samples)
-    assert "--allow_missing_classes 1 has no effect where no label is read: drop --check_data none" in refusal(
+    assert "--allow_missing_classes 1 has no effect if no label is read: drop --check_data none" in refusal(
         "--batch_size 2 --check_data none --allow_missing_classes 1"
     )
 

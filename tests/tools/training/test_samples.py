@@ -11,7 +11,7 @@ import pytest
 from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError, TFRecordError
 from database.tfrecord import TFRecordSample
-from tests.tools.command_lines import refusal
+from tests.tools.command_lines import ignored_in_scoring, refusal
 from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
 from tools.errors import PreflightError
@@ -185,13 +185,11 @@ def test_no_flag_that_is_ignored_in_scoring_says_where_validation_images_are(own
     """Records are looked up by the splits that are trained on."""
     config, read = recording_reads(own_records)
     assert validation_samples(config, custom_dataset(3, label_map_file=own_records.label_map), data_dir) == []
-    ignored = {name for unused in TrainConfig.unused if unused.ignored for name in unused.names}
+    ignored = ignored_in_scoring()
     assert read & ignored == {"val_every"}  # which is refused there, unless --eval_only 1 has put it back
     assert "subsets_for_training" in read
 
 
 def test_a_training_list_beside_records_is_refused():
     line = "--batch_size 2 --database custom --num_classes 3 --data_format tfrecord --train_list a.txt"
-    assert refusal(line) == (
-        "--train_list a.txt has no effect on records, which were made from a list: drop that, or drop --train_list"
-    )
+    assert "--train_list a.txt has no effect on TFRecords, which were made from a list" in refusal(line)
