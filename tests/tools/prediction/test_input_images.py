@@ -37,14 +37,16 @@ def test_images_in_a_folder(tmp_path, caplog):
 
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ImageError, match=": no image is in this folder, by the suffixes of its 1 files: 1 .txt$"):
+    with pytest.raises(ImageError, match=": this folder contains no image, by the suffixes of its 1 files: 1 .txt: "):
         images_in(str(tmp_path))
 
 
 def test_folder_of_folders(tmp_path):
     for name in ("b c", "a", "@eaDir", ".git"):
         (tmp_path / name).mkdir()
-    words = f": no image is in this folder, .* its 0 files; it has 2 folders, a, b c: .* --image_path {tmp_path}/a$"
+    words = (
+        f": this folder contains no image, .* its 0 files; it has 2 subfolders, a, b c: .* --image_path {tmp_path}/a$"
+    )
     with pytest.raises(ImageError, match=words):
         images_in(str(tmp_path))
 
@@ -115,6 +117,6 @@ def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", folder)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # the one who runs the tests may be allowed to read everything
+    monkeypatch.setattr(os, "scandir", refuse)  # the user who runs the tests may have all permissions
     with pytest.raises(ImageError, match=r"closed: the folder cannot be read \(Permission denied\)"):
         images_in("closed")

@@ -1,4 +1,4 @@
-"""The record and the file of the images that are held out, and what is refused later."""
+"""Held-out images in the record and in a file, and what a later run may change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.runs.agreement import check_same_run
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout, held_out_fraction, with_holdout, write_held_out
-from tools.runs.origin import with_samples
+from tools.runs.origin_entries import with_samples
 from tools.runs.record import ModelRecord
 from tools.training.samples import validation_samples
 
@@ -63,7 +63,7 @@ def test_the_default_may_be_given():
     check_same_holdout(recorded(config_of("KITTI")), config_of("KITTI", holdout=0.2), "log/x")
 
 
-def test_records_from_before_and_of_others():
+def test_records_of_earlier_versions_and_of_foreign_checkpoints():
     record = ModelRecord.of_run(config_of("KITTI"), get_dataset("KITTI"))
     before = {name: value for name, value in record.flags.items() if name != "holdout"}
     check_same_holdout(ModelRecord(**{**vars(record), "flags": before}), config_of("KITTI"), "log/x")
@@ -90,8 +90,8 @@ def test_held_out_images_are_named_beside_the_run(kitti, tmp_path, caplog):
     assert caplog.messages == [f"held out for validation: 2 training images, named in {path}"]
 
 
-@pytest.mark.parametrize(("given", "is_refused"), [(None, False), (0.2, False), (0.4, True)])
-def test_a_continued_run_holds_out_the_same(kitti, tmp_path, given, is_refused):
+@pytest.mark.parametrize(("given", "is_rejected"), [(None, False), (0.2, False), (0.4, True)])
+def test_a_resumed_run_holds_out_the_same(kitti, tmp_path, given, is_rejected):
     folder, dataset = RunFolder(str(tmp_path / "run")), get_dataset("KITTI", holdout=given)
     config = smallest_config(kitti, str(tmp_path), database="KITTI")
     with_samples(recorded(config), DataChecksums.of(find_samples(get_dataset("KITTI"), kitti, ["train"]), kitti)).write(
@@ -99,7 +99,7 @@ def test_a_continued_run_holds_out_the_same(kitti, tmp_path, given, is_refused):
     )
     now = smallest_config(kitti, str(tmp_path), database="KITTI", holdout=given)
     samples = find_samples(dataset, kitti, ["train"])
-    if not is_refused:
+    if not is_rejected:
         check_same_run(folder, now, dataset, DataChecksums.of(samples, kitti))
         return
     with pytest.raises(FlagError, match="--holdout is 0.4 and .*run was trained with 0.2: give --holdout 0.2"):
