@@ -9,7 +9,7 @@ from collections.abc import Collection
 from tools.checkpoints.find import has_snapshots_below, newest_snapshot, newest_sound, resolve_checkpoint
 from tools.errors import CheckpointError, FlagError
 from tools.flags.choices import BEST, LAST
-from tools.flags.dataset import DATABASES
+from tools.flags.dataset import DATABASES, FileFlags
 from tools.flags.predict import WeightsConfig
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.known_runs import runs_in
@@ -69,13 +69,13 @@ def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
     data_of = _own_data_of_runs(os.path.join(config.log_dir, _OWN))
     if not data_of or config.database not in (None, _OWN):
         return None
-    data_dir = getattr(config, "data_dir", None)
+    data_dir = config.data_dir if isinstance(config, FileFlags) else None
     wanted = None if data_dir is None else os.path.realpath(data_dir)
     folders = sorted({folder for folder in data_of.values() if folder is not None})
     if wanted is None and len(folders) > 1:
         raise FlagError(
             f"--log_dir {config.log_dir} has runs on own data in {', '.join(folders)}: select a run with --weights_ckpt"
-            + (", or give --data_dir" if hasattr(config, "data_dir") else "")
+            + (", or give --data_dir" if isinstance(config, FileFlags) else "")
         )
     if wanted is not None and wanted not in folders and folders:
         raise FlagError(

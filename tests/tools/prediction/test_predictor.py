@@ -126,10 +126,7 @@ def test_windows_that_do_not_fit_into_memory(random_pspnet, monkeypatch):
 
     with Predictor(random_pspnet, random_pspnet_record(), mirror=False) as predictor:
         monkeypatch.setattr(tf.Session, "run", run)
-        words = (
-            r"^out of memory with 1 windows of 32x32 \(tensor with shape\[2,8\] and type float on x\): lower "
-            "--test_image_size, or in predict.py and inference.py lower --windows_per_batch$"
-        )
+        words = r"^out of memory .* 1 windows of 32x32 \(tensor with shape\[2,8\] .*--test_image_size.*--windows_per_b"
         with pytest.raises(OutOfMemoryError, match=words):
             predictor.labels(random_image(SIZE, SIZE))
 
@@ -147,7 +144,7 @@ def test_weights_that_do_not_fit_into_memory(random_pspnet, monkeypatch, place, 
         raise error
 
     monkeypatch.setattr(*place, refuse)
-    words = rf"^out of memory with the weights of \S+model.ckpt-1 \({found}\): end .*, or lower --gpu_num$"
+    words = rf"^out of memory .* weights of \S+model.ckpt-1 \({found}\): .*--gpu_num"
     with pytest.raises(OutOfMemoryError, match=words):
         Predictor(random_pspnet, random_pspnet_record())
 
@@ -156,8 +153,8 @@ def test_image_that_does_not_fit_into_memory(random_pspnet):
     image = np.broadcast_to(np.uint8(7), (2**24, 2**24, 3))
     with Predictor(random_pspnet, random_pspnet_record()) as predictor:
         words = (
-            r"^out of memory with an image of 16777216x16777216 and 3 classes \(Unable to allocate .*\): lower "
-            "--test_image_size, give --ms 0, or make the image smaller$"
+            r"^out of memory .* image of 16777216x16777216 and 3 classes \(Unable to allocate .*\): "
+            ".*--test_image_size, .*--ms 0"
         )
         with pytest.raises(OutOfMemoryError, match=words):
             predictor.labels(image)

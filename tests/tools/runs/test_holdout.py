@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 
 import pytest
 
@@ -45,18 +46,17 @@ def test_fraction_is_recorded(database, given, fraction):
 @pytest.mark.parametrize(
     ("database", "then", "now", "words"),
     [
-        ("KITTI", None, 0.3, "--holdout is 0.3 and log/x was trained with 0.2: give --holdout 0.2"),
-        ("KITTI", 0.3, None, "--holdout is 0.2 and log/x was trained with 0.3: give --holdout 0.3"),
-        ("custom", None, 0.3, "--holdout is 0.3 and log/x was trained with none: drop --holdout"),
-        ("custom", 0.3, None, "--holdout is none and log/x was trained with 0.3: give --holdout 0.3"),
+        ("KITTI", None, 0.3, "--holdout is 0.3 .*log/x .*0.2: .*--holdout 0.2$"),
+        ("KITTI", 0.3, None, "--holdout is 0.2 .*log/x .*0.3: .*--holdout 0.3$"),
+        ("custom", None, 0.3, "--holdout is 0.3 .*log/x .*none: drop --holdout$"),
+        ("custom", 0.3, None, "--holdout is none .*log/x .*0.3: .*--holdout 0.3$"),
     ],
 )
 def test_another_fraction_would_score_what_was_trained_on(database, then, now, words):
     record = recorded(config_of(database, holdout=then))
     check_same_holdout(record, config_of(database, holdout=then), "log/x")
-    with pytest.raises(FlagError) as caught:
+    with pytest.raises(FlagError, match=f"^{words}"):
         check_same_holdout(record, config_of(database, holdout=now), "log/x")
-    assert str(caught.value) == words
 
 
 def test_the_default_may_be_given():
@@ -87,7 +87,8 @@ def test_held_out_images_are_named_beside_the_run(kitti, tmp_path, caplog):
         names = file.read().splitlines()
     assert names == [f"training/image_2/{sample.name}.png" for sample in held_out]
     assert len(names) == 2
-    assert caplog.messages == [f"held out for validation: 2 training images, named in {path}"]
+    [line] = caplog.messages
+    assert re.search(f" 2 training images, .*{path}$", line)
 
 
 @pytest.mark.parametrize(("given", "is_rejected"), [(None, False), (0.2, False), (0.4, True)])
