@@ -82,7 +82,7 @@ def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
     if step is None:
         logger.info("%s: no snapshot to resume from, so the run begins", folder.path)
     else:
-        logger.info("%s: the newest undamaged snapshot is of step %d", folder.path, step)
+        logger.info("%s: the newest intact snapshot is of step %d", folder.path, step)
     return step
 
 
