@@ -70,7 +70,7 @@ def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, t
         ),
         (
             ["--resume_step", "1"],
-            r"model.ckpt-1: no snapshot of --resume_step 1 \(there is none in its folder\)",
+            r"model.ckpt-1: no snapshot of --resume_step 1 \(its folder has none\)",
         ),
         (["--eval_only", "1"], "snapshot: there is no such checkpoint"),
         (["--max_pixels", "4607"], r"\.png: 48x96 .* are 4608 pixels, and --max_pixels is 4607: give a smaller image"),

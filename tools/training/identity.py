@@ -23,10 +23,11 @@ from tools.errors import CheckpointError, FlagError, RecordError
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
-from tools.runs import origin as run_origin
+from tools.runs import run_origin
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, model_id, run_folder
 from tools.runs.known_runs import runs_in
+from tools.runs.origin_entries import samples_entries
 from tools.runs.record import BackboneRecord, ModelRecord
 from tools.runs.snapshots import has_snapshots
 from tools.training.class_weights import MEDIAN_FREQUENCY, read_class_weights
@@ -98,7 +99,7 @@ class RunIdentity:
             _TOWERS: config.gpu_num if config.dynamic_size else None,
             _PRETRAINED: pretrained,
             _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
-            **({} if data is None else run_origin.samples_entries(data)),
+            **({} if data is None else samples_entries(data)),
         }
         if pretrained is None:
             entries |= _OF_START_UNKNOWN

@@ -16,11 +16,11 @@ from tools.flags.chosen_dataset import training_dataset
 from tools.flags.train import TrainConfig
 from tools.prediction.metrics import Scores
 from tools.prediction.provenance import set_results_aside
+from tools.runs.agreement import check_same_class_weights
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import held_out_fraction, with_holdout, write_held_out
 from tools.runs.lock import run_lock
-from tools.runs.origin import (
-    check_same_class_weights,
+from tools.runs.origin_entries import (
     recorded_pretrained,
     with_class_weights,
     with_moved_pretrained,

@@ -17,10 +17,10 @@ from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
 from tools.download.sources import all_sources
 from tools.errors import CheckpointError
 from tools.flags.train import TrainConfig
-from tools.runs.agreement import check_same_run
+from tools.runs.agreement import check_same_run, check_same_starting_points
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
-from tools.runs.origin import check_same_starting_points, recorded_pretrained, with_pretrained, with_pretrained_of
+from tools.runs.origin_entries import recorded_pretrained, with_pretrained, with_pretrained_of
 from tools.runs.record import BackboneRecord, ModelRecord
 from tools.runs.snapshots import check_resume_step
 

@@ -197,7 +197,7 @@ def test_batch_shared_out_otherwise_is_resumed(tmp_path, samples, batch_size, gp
     folder = leave_run(config, samples)
     again = dataclasses.replace(config, batch_size=batch_size, gpu_num=gpu_num, resume_step=1)
     check_same_run(folder, again, TOY, data_of(samples, config.data_dir))
-    assert ("before 1 x 2: equal" in caplog.text) == (gpu_num == 2)
+    assert ("instead of 1 x 2 " in caplog.text) == (gpu_num == 2)
     with pytest.raises(FlagError, match="--batch_size is 3"):
         check_same_run(
             folder, dataclasses.replace(again, batch_size=3, gpu_num=1), TOY, data_of(samples, config.data_dir)

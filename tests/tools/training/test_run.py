@@ -82,7 +82,7 @@ def test_weights_of_classes_reach_the_loss_and_the_record(plain, tmp_path, toy_d
     weighted, equal = (csv_rows(run)[0]["loss"] for run in (folder, plain[1]))
     assert abs(weighted - equal) > 1e-3
     path.write_text("1 " * len(weights))
-    with pytest.raises(FlagError, match="the classes weighed otherwise when .* was started: resume with its"):
+    with pytest.raises(FlagError, match="class weights differ from those that .* was started with: .*--class_weights"):
         train_with(dataclasses.replace(config, train_max_iter=3, resume_step=2))
 
 

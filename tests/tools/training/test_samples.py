@@ -20,7 +20,7 @@ from tools.make_tfrecord.writing import write_tfrecords
 from tools.runs.agreement import check_same_run
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
-from tools.runs.origin import with_samples
+from tools.runs.origin_entries import with_samples
 from tools.training.preflight import check_disjoint, check_labels
 from tools.training.samples import training_samples, validation_samples
 
