@@ -57,7 +57,7 @@ def check_training_data(
         folder: of the run, which may be resumed.
 
     Raises:
-        PreflightError: see `check_disjoint` and `check_labels`.
+        PreflightError: see `check_disjoint` and `check_training_labels`.
         DatasetError, ImageError, TFRecordError: see `check_labels`.
     """
     if "val" not in config.subsets_for_training:
@@ -66,12 +66,11 @@ def check_training_data(
     if config.check_data == "none":
         logger.warning("--check_data none: labels are not checked before step 0, so an unknown id stops the run later")
         return
-    check_labels(
+    check_training_labels(
         samples,
         config.check_data,
         dataset,
         max_bad_files=config.max_bad_files,
-        needs_all_classes=True,
         allow_missing_classes=_may_lack_classes(config, folder),
         held_out=held_out,
     )
@@ -125,19 +124,11 @@ class _UnreadableFiles:
 
 
 def check_labels(
-    samples: Sequence[Sample],
-    how: str,
-    dataset: Dataset,
-    *,
-    title: str = "training",
-    max_bad_files: int = 0,
-    needs_all_classes: bool = False,
-    allow_missing_classes: bool = False,
-    held_out: Sequence[Sample] = (),
+    samples: Sequence[Sample], how: str, dataset: Dataset, *, title: str = "training", max_bad_files: int = 0
 ) -> Counter[int]:
     """Reads label files, checks their ids, and logs in one line how many classes occur.
 
-    If the chosen files lack a required class, more files are read until it occurs.
+    If no pixel of the chosen files belongs to a class, more files are read.
 
     Args:
         samples: with labels.
@@ -145,9 +136,6 @@ def check_labels(
         dataset: of the samples.
         title: name of the split in the log.
         max_bad_files: number of files that may be unreadable.
-        needs_all_classes: whether every class of the dataset must occur; otherwise one is enough.
-        allow_missing_classes: whether missing classes are logged as a warning instead of rejected.
-        held_out: samples for validation, read for the error message if classes are missing.
 
     Returns:
         Pixel count by id, of the files that were read.
@@ -155,11 +143,51 @@ def check_labels(
     Raises:
         DatasetError: a sample has no label, or a file has an id that is neither a class nor ignored.
         ImageError, TFRecordError: more than `max_bad_files` files cannot be read or differ in size from their image.
-        PreflightError: no pixel of any file belongs to a class, or a required class occurs in no file.
+        PreflightError: no pixel of any file belongs to a class.
     """
+    return _checked_labels(samples, how, dataset, frozenset(), title, max_bad_files).ids
+
+
+def check_training_labels(
+    samples: Sequence[Sample],
+    how: str,
+    dataset: Dataset,
+    *,
+    max_bad_files: int = 0,
+    allow_missing_classes: bool = False,
+    held_out: Sequence[Sample] = (),
+) -> Counter[int]:
+    """Checks labels like `check_labels`, and that every class of the dataset occurs.
+
+    If the chosen files lack a class, more files are read until it occurs.
+
+    Args:
+        samples, how, dataset, max_bad_files: see `check_labels`.
+        allow_missing_classes: whether missing classes are logged as a warning instead of rejected.
+        held_out: samples for validation, read for the error message if classes are missing.
+
+    Returns:
+        Pixel count by id, of the files that were read.
+
+    Raises:
+        PreflightError: a class of the dataset occurs in no file.
+        Any error of `check_labels`.
+    """
+    tally = _checked_labels(samples, how, dataset, dataset.expected_classes, "training", max_bad_files)
+    _check_all_classes(tally, dataset, allow_missing_classes, held_out)
+    return tally.ids
+
+
+def _checked_labels(
+    samples: Sequence[Sample],
+    how: str,
+    dataset: Dataset,
+    expected: Collection[int],
+    title: str,
+    max_bad_files: int,
+) -> LabelTally:
     for sample in samples:
         label_path(sample)
-    expected = dataset.expected_classes if needs_all_classes else frozenset()
     tally = _read_labels(samples, choose_samples(samples, how), dataset, expected, max_bad_files)
     if tally.files:
         logger.info("labels: %s", _summary(tally, dataset, title, len(samples)))
@@ -168,9 +196,7 @@ def check_labels(
     fault = ignored_fault(tally)
     if fault is not None:
         raise PreflightError(fault)
-    if needs_all_classes:
-        _check_all_classes(tally, dataset, allow_missing_classes, held_out)
-    return tally.ids
+    return tally
 
 
 def _read_labels(

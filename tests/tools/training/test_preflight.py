@@ -19,7 +19,13 @@ from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.training import label_rules
-from tools.training.preflight import check_disjoint, check_labels, check_training_data, choose_samples
+from tools.training.preflight import (
+    check_disjoint,
+    check_labels,
+    check_training_data,
+    check_training_labels,
+    choose_samples,
+)
 
 LABEL_MAP = {0: 255, 1: 0, 2: 1, 255: 255}
 DATASET = dataclasses.replace(custom_dataset(2), class_names=("road", "sky"), label_map=LABEL_MAP)
@@ -147,7 +153,7 @@ def many_samples(tmp_path) -> list[Sample]:
 def test_a_class_that_the_sample_lacks_is_looked_for(many_samples, caplog):
     caplog.set_level("INFO")
     write_image(many_samples[100].label, np.array([[2]], np.uint8))
-    counts = check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
+    counts = check_training_labels(many_samples, "sample", DATASET)
     assert counts[2] == 1
     assert counts.total() > 64
     assert f"labels: {counts.total()} of 200 training files checked; 2 of 2 expected classes" in caplog.text
@@ -160,7 +166,7 @@ def test_looking_for_a_class_ends_with_it(many_samples):
     for sample in many_samples:
         if sample.name not in chosen:
             write_image(sample.label, np.array([[2]], np.uint8))
-    assert check_labels(many_samples, "sample", DATASET, needs_all_classes=True) == {1: 64, 2: 1}
+    assert check_training_labels(many_samples, "sample", DATASET) == {1: 64, 2: 1}
 
 
 @pytest.mark.parametrize("how", ["sample", "all"])
@@ -168,23 +174,22 @@ def test_a_class_that_occurs_nowhere(many_samples, how, caplog):
     with pytest.raises(
         PreflightError, match=r"class 1 \(sky\) occurs in no label of the 200 training images; the ids .* 1;"
     ):
-        check_labels(many_samples, how, DATASET, needs_all_classes=True)
+        check_training_labels(many_samples, how, DATASET)
     caplog.clear()
-    assert check_labels(many_samples, how, DATASET, needs_all_classes=True, allow_missing_classes=True) == {1: 200}
+    assert check_training_labels(many_samples, how, DATASET, allow_missing_classes=True) == {1: 200}
     [line] = caplog.messages
     assert line.endswith(" --allow_missing_classes 1")
 
 
 def test_validation_labels_are_read_only_for_the_error(tmp_path, caplog):
     samples, held_out = [write_sample(tmp_path, "a", [[1]])], [write_sample(tmp_path, "b", [[0, 1, 2]])]
-    given = {"needs_all_classes": True, "held_out": held_out}
     with pytest.raises(PreflightError, match="labels of val show it"):
-        check_labels(samples, "all", DATASET, **given)
+        check_training_labels(samples, "all", DATASET, held_out=held_out)
     os.remove(held_out[0].label)
     caplog.clear()
     read = mock.patch.object(label_rules, "label_counts", wraps=label_rules.label_counts)
     with read as counted:
-        check_labels(samples, "all", DATASET, allow_missing_classes=True, **given)
+        check_training_labels(samples, "all", DATASET, allow_missing_classes=True, held_out=held_out)
     assert [call.args[0] for call in counted.call_args_list] == samples
     [line] = caplog.messages
     assert line.endswith(" --allow_missing_classes 1")
@@ -193,10 +198,10 @@ def test_validation_labels_are_read_only_for_the_error(tmp_path, caplog):
 def test_what_is_met_while_a_class_is_looked_for(many_samples):
     write_image(many_samples[100].label, np.array([[9]], np.uint8))
     with pytest.raises(DatasetError, match=r"/100_label.png: id 9 \(1 pixel\) is neither"):
-        check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
+        check_training_labels(many_samples, "sample", DATASET)
     os.remove(many_samples[100].label)
     with pytest.raises(ImageError, match=r"/100_label.png"):
-        check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
+        check_training_labels(many_samples, "sample", DATASET)
 
 
 def test_a_sample_of_ignored_labels_is_not_all_there_is(many_samples):

@@ -22,7 +22,7 @@ from tools.check_dataset import __main__ as check_dataset
 from tools.check_dataset.__main__ import CheckConfig, label_faults, look_at
 from tools.console import run_script
 from tools.errors import PreflightError
-from tools.training.preflight import check_labels
+from tools.training.preflight import check_training_labels
 
 _SIZE = (4, 6)
 _serial = itertools.count()
@@ -307,7 +307,7 @@ def test_verdicts_on_ids(tmp_path_factory, labels, num_classes, ignored):
     expected = found - {ignored} == set(range(num_classes))
 
     try:
-        check_labels(samples, "all", dataset, needs_all_classes=True)
+        check_training_labels(samples, "all", dataset)
         accepted = True
     except (DatasetError, PreflightError):
         accepted = False
