@@ -101,7 +101,7 @@ def renumbered(root: Path) -> str:
 
 
 def only_held_out(root: Path) -> str:
-    """Ten training images, of which the one that is held out alone shows class 2."""
+    """Ten training images, of which only the one that is held out shows class 2."""
     for name in "abcdefghij":
         write_sample(root, "train", name, (0, 1))
     dataset = custom_dataset(3, holdout=0.1)
