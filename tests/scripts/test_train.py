@@ -28,7 +28,7 @@ TRAIN_FLAGS = (
 
 
 def train_flags(*changes: str) -> list[str]:
-    """The flags of a small run with others, which stand in place of those of the same name."""
+    """The flags of a small run with others, which replace those of the same name."""
     given = TRAIN_FLAGS.split()
     pairs = zip(given[::2], given[1::2], strict=True)
     return [word for pair in pairs if pair[0] not in changes for word in pair] + list(changes)
@@ -48,12 +48,12 @@ def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dataset_choice, "write_dataset", lambda folder: shutil.copytree(place.data_dir, folder))
 
-    def told(*flags: str) -> str:
+    def error_of(*flags: str) -> str:
         assert main("train", *flags) == 2
         return the_error(capsys.readouterr().err)
 
-    assert re.search("--data_dir ./database/cityscapes: no such folder.*tools.download Cityscapes", told())
-    line = told("--database", "Toy")
+    assert re.search("--data_dir ./database/cityscapes: no such folder.*tools.download Cityscapes", error_of())
+    line = error_of("--database", "Toy")
     assert re.search("resnet_v1_50.ckpt: there is no such checkpoint.*python -m tools.download resnet_v1_50", line)
     config = parse(f"--database Toy {re.search('--fine_tune_filename none .*', line).group(0)}")
     assert pretrained_checkpoint(config) is None

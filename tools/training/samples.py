@@ -114,6 +114,8 @@ def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: 
     try:
         samples = find_samples(dataset, data_dir, ["val"])
     except DatasetError as error:
-        raise DatasetError(f"{error}; or write records of it with python -m tools.make_tfrecord --split val") from error
-    logger.info("validation reads images and labels, not records")
+        raise DatasetError(
+            f"{error}; or write TFRecords of it with python -m tools.make_tfrecord --split val"
+        ) from error
+    logger.info("validation reads image and label files, not TFRecords")
     return samples

@@ -19,6 +19,7 @@ from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.origin_entries import with_samples
 from tools.runs.record import ModelRecord
+from tools.training.samples import RunData
 from tools.training.validation import validate
 
 OWN = {"num_classes": 5, "ignore_label": 9, "image_mean": (1.0, 2.0, 3.0)}
@@ -129,8 +130,9 @@ def test_resumed_with_other_ignored_colours(tmp_path):
 def test_validation_looks_at_the_record(tiny_run, toy_dir, tmp_path, config, words):
     samples = find_samples(get_dataset("Toy"), toy_dir, ["val"])
     dataset = custom_dataset(3) if config.database == "custom" else get_dataset("Toy")
+    data = RunData.of(dataset, toy_dir, [], samples)
     with pytest.raises(FlagError, match=words):
-        validate(config, dataset, samples, tiny_run.folder.snapshot(4), RunFolder(str(tmp_path)))
+        validate(config, data, RunFolder(str(tmp_path)), tiny_run.folder.snapshot(4))
     assert os.listdir(tmp_path) == []
 
 
