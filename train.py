@@ -13,6 +13,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
@@ -21,15 +22,19 @@ from tools.prediction.tables import text_table
 from tools.runtime.stop_requests import stopping_at_warnings
 from tools.training.interruption import RunSoFar
 
+if TYPE_CHECKING:
+    from tools.training.attempt import Attempt
+
 
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, trains and validates."""
     run_so_far = RunSoFar()
     with stopping_at_warnings(run_so_far.describe):
-        _train_and_score(arguments, run_so_far)
+        train_and_score(arguments, run_so_far)
 
 
-def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
+def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
+    """Trains the run of the flags, unless --eval_only 1 is given, and scores its last snapshot."""
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     set_quiet(config.quiet)
     import_tensorflow()
@@ -37,16 +42,24 @@ def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
 
     data = run.read_data(config)  # samples of the training and validation splits
     folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
-    goes_on = not config.eval_only and (config.auto_resume or config.resume_step is not None)
-    run_so_far.is_in(folder, goes_on=goes_on, is_scored=config.eval_only)
-    trained = None
+    run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
+    training = run.Training(config, data, folder)
     with run.locked(config, folder):
         if not config.eval_only:
             run.check_data(config, data, folder)  # labels
-            trained = run.train(config, data, folder)  # network, steps, snapshots; scores with --val_every
-        scores = run.score(config, data, folder, trained)  # the last snapshot on the validation split
+            for attempt in training.attempts():  # one; with --on_nan rollback another after each that ends with NaN
+                train(attempt)
+        scores = run.score(config, data, folder, training.last_snapshot)  # on the validation split
     if scores is not None:
         print(text_table(scores, data.dataset.class_names))
+
+
+def train(attempt: Attempt) -> None:
+    """Trains from the first step, or from a snapshot, to the last step."""
+    with attempt.trainer() as trainer:  # network over the towers (build.py), session, initialized weights
+        for step in trainer.steps():  # reads a batch per tower, updates the weights (model/training_graph.py)
+            trainer.save_if_due(step)  # snapshot, every --snapshot steps; ends the run after a stop signal
+            trainer.score_if_due(step)  # validation, every --val_every steps
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tests.scripts.document_blocks import (
 )
 from tests.scripts.starting import ROOT
 from tools import sbd
-from tools.benchmark.__main__ import BenchmarkConfig
+from tools.benchmark.flags import BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.convert import __main__ as convert
 from tools.download import __main__ as download

@@ -41,7 +41,7 @@ def _defined(node: ast.stmt) -> list[str]:
         return [target.id for target in node.targets if isinstance(target, ast.Name)]
     if isinstance(node, ast.AnnAssign):
         return [node.target.id] if isinstance(node.target, ast.Name) else []
-    return [node.name] if isinstance(node, ast.FunctionDef) else []
+    return [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
 
 
 def edited(source: str, place: str, code: str) -> str:
@@ -49,7 +49,7 @@ def edited(source: str, place: str, code: str) -> str:
 
     Args:
         source: of the module.
-        place: `at the end`, `in NAME` for rows of a table, or `before NAME`.
+        place: `at the end`, `in NAME` for rows of a table or fields of a class, or `before NAME`.
         code: whole lines.
     """
     if place == "at the end":
@@ -60,6 +60,8 @@ def edited(source: str, place: str, code: str) -> str:
     if verb == "before":
         return "".join([*lines[: node.lineno - 1], code, "\n\n", *lines[node.lineno - 1 :]])
     assert verb == "in"
+    if isinstance(node, ast.ClassDef):
+        return "".join([*lines[: node.end_lineno], code, *lines[node.end_lineno :]])
     assert isinstance(node, ast.Assign | ast.AnnAssign)
     table = node.value
     if isinstance(table, ast.DictComp):
@@ -80,7 +82,7 @@ def copy_sources(folder: Path) -> None:
 
 
 def test_there_is_an_example_of_each():
-    assert list(examples()) == ["A dataset", "An encoder", "A decoder", "A loss"]
+    assert list(examples()) == ["A dataset", "An encoder", "A decoder", "A loss", "A flag"]
     for blocks in examples().values():
         assert [place for place, _ in blocks].count("check") == 1
         assert blocks[-1][0] == "check"

@@ -11,7 +11,7 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tools.runtime import devices as cluster
+from tools.runtime import devices as runtime_devices
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
@@ -61,11 +61,11 @@ def test_a_port_that_is_open_is_seen():
 def test_sessions_of_several_towers_open_no_port():
     """They are of one process: no server of TensorFlow's is started, on any address."""
     before = listening_addresses()
-    devices = cluster.tower_devices(2)
+    devices = runtime_devices.tower_devices(2)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[1]):
             x = tf.add(tf.random.uniform([]), 1.0)
-        with cluster.open_session(graph, devices) as session:
+        with runtime_devices.open_session(graph, devices) as session:
             session.run(x)
             assert listening_addresses() == before
     assert all(address.is_loopback for address in before)  # servers of other tests in this process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 
 import numpy as np
@@ -86,6 +87,7 @@ def test_the_whole_way(archives, tmp_path, caplog):
     out = tmp_path / "SBD_all"
     sbd.main(["--sbd", archives[0], "--voc", archives[1], "--out", str(out), "--jobs", "2"])
     assert caplog.messages[-1].startswith(f"{out}: train 2, val 3, train_aug 4 images")
+    assert re.findall(r"\d{4,}", caplog.messages[-1].removeprefix(f"{out}")) == ["1464", "1449", "10582"]
     names = {split: [sample.name for sample in samples_of(out, split)] for split in ("train", "val", "trainaug")}
     assert names == {"train": list(VOC_TRAIN), "val": list(VOC_VAL), "trainaug": TRAIN_AUG}
     assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import runpy
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,11 +13,15 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from model import choices
 from model.pspnet_mg import Architecture, forward_graph
+from tests.scripts.starting import ROOT
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.record import ModelRecord
-from tools.training.run import train
+from tools.training.run import Training
 from tools.training.samples import RunData, training_samples
+
+# The loop of train.py, for one attempt; scripts are not imported.
+train = runpy.run_path(str(ROOT / "train.py"))["train"]
 
 SIZE = 32
 NETWORK = "resnet_v1_18"
@@ -49,11 +54,19 @@ def smallest_config(data_dir: str, log_dir: str, **changes) -> TrainConfig:
     return tiny_config(data_dir, log_dir, **{"decoder": "c1", "has_aux_loss": False, **changes})
 
 
+def train_run(config: TrainConfig, data: RunData, folder: RunFolder) -> str | None:
+    """Trains as train.py does, and returns the prefix of the last snapshot."""
+    training = Training(config, data, folder)
+    for attempt in training.attempts():
+        train(attempt)
+    return training.last_snapshot
+
+
 def train_with(config: TrainConfig) -> RunFolder:
     """Trains on the generated scenes and returns the run's folder."""
     dataset, folder = get_dataset("Toy"), run_folder(config)
     samples = training_samples(config, dataset, str(config.data_dir))
-    train(config, RunData.of(dataset, str(config.data_dir), samples), folder)
+    train_run(config, RunData.of(dataset, str(config.data_dir), samples), folder)
     return folder
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tools.runtime import devices as cluster
+from tools.runtime.devices import open_session, tower_devices
 from tools.runtime.flops import convolution_flops
 
 # Output size, kernel, input and output channels of layers of PSPNet-50 at 240x240; the fastest one is the ceiling.
@@ -31,7 +31,7 @@ def _repeated_convolution(
     stack: ExitStack, dtype: tf.DType, batch_size: int, size: int, kernel_size: int, channels: int, filters: int
 ) -> tuple[Callable[[], object], int]:
     rng = np.random.default_rng(0)
-    devices = cluster.tower_devices(1)
+    devices = tower_devices(1)
     with tf.Graph().as_default() as graph, tf.device(devices[0]):
         x = tf.constant(rng.normal(size=(batch_size, size, size, channels)), tf.float32)
         x = tf.Variable(tf.cast(x, dtype), use_resource=True, trainable=False)
@@ -41,6 +41,6 @@ def _repeated_convolution(
             outputs.append(tf.nn.conv2d(x, tf.cast(kernel, dtype), 1, "SAME")[0, 0, 0, 0])
         initializer = tf.global_variables_initializer()
         flops = convolution_flops(graph)
-    session = stack.enter_context(cluster.open_session(graph, devices))
+    session = stack.enter_context(open_session(graph, devices))
     session.run(initializer)
     return lambda: session.run(outputs), flops

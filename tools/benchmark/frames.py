@@ -23,7 +23,7 @@ from tools.prediction.scoring import evaluate
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
 from tools.prediction.windows import scaled_length, window_starts, window_stride
 from tools.runs.record import ModelRecord
-from tools.runtime import devices as cluster
+from tools.runtime.devices import CPU, open_session, tower_devices
 from tools.runtime.flops import convolution_flops
 
 _OVERLAP = 1 / 3
@@ -69,12 +69,12 @@ def measure_frames(
 
 
 def _random_checkpoint(architecture: Architecture, window_size: int, folder: str) -> tuple[ModelRecord, str]:
-    devices = cluster.tower_devices(1)
+    devices = tower_devices(1)
     with tf.Graph().as_default() as graph, tf.device(devices[0]):
         forward_graph([tf.placeholder(tf.float32, [None, window_size, window_size, 3])], architecture)
-        with tf.device(cluster.CPU):
+        with tf.device(CPU):
             saver, initializer = tf.train.Saver(), tf.global_variables_initializer()
-        with cluster.open_session(graph, devices) as session:
+        with open_session(graph, devices) as session:
             session.run(initializer)
             prefix = saver.save(session, os.path.join(folder, "model.ckpt"), write_meta_graph=False)
     classes = range(architecture.num_classes)

@@ -16,7 +16,7 @@ from tools.benchmark import engines, flops
 from tools.benchmark.plain_network import STYLES, PlainNetwork, rewritten_to
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.prediction.frozen_weights import frozen_forward_graph
-from tools.runtime import devices as cluster
+from tools.runtime.devices import open_session, tower_devices
 from tools.runtime.flops import convolution_flops
 from tools.runtime.half_precision import avoid_faulty_amx
 
@@ -108,14 +108,14 @@ def _with_variables(
     stack: ExitStack, plan: InferencePlan, images: np.ndarray, folder: str
 ) -> tuple[tf.Graph, Callable[[], object], str]:
     """Returns the graph of the network with random variables, a run of it, and the prefix of their checkpoint."""
-    devices = cluster.tower_devices(1)
+    devices = tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):
             fed = tf.placeholder(tf.float32, images.shape)
             [probabilities] = forward_graph([fed], plan.architecture, dtype=plan.dtype)
         saver, initializer = tf.train.Saver(), tf.global_variables_initializer()
         graph.finalize()
-    session = stack.enter_context(cluster.open_session(graph, devices))
+    session = stack.enter_context(open_session(graph, devices))
     session.run(initializer)
     with graph.as_default():
         prefix = saver.save(session, os.path.join(folder, "model.ckpt"), write_meta_graph=False)
@@ -126,19 +126,19 @@ def _frozen(
     stack: ExitStack, prefix: str, plan: InferencePlan, images: np.ndarray
 ) -> tuple[tf.Graph, Callable[[], object]]:
     """Returns the graph of the frozen network of a checkpoint, and a run of it."""
-    devices = cluster.tower_devices(1)
+    devices = tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):
             fed = tf.placeholder(tf.float32, images.shape)
             [probabilities] = frozen_forward_graph([fed], plan.architecture, prefix, dtype=plan.dtype, advice="")
         graph.finalize()
-    session = stack.enter_context(cluster.open_session(graph, devices, weights_are_constants=True))
+    session = stack.enter_context(open_session(graph, devices, weights_are_constants=True))
     return graph, lambda: session.run(probabilities, {fed: images})
 
 
 def _reference(stack: ExitStack, plan: InferencePlan, images: np.ndarray) -> Callable[[], object]:
     """Returns a run of the reference's operations; half precision uses TensorFlow's graph rewriter."""
-    devices = cluster.tower_devices(1)
+    devices = tower_devices(1)
     with tf.Graph().as_default() as graph:
         with tf.device(devices[0]):
             fed = tf.placeholder(tf.float32, images.shape)

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions, train_graph
 from tools.benchmark.plain_network import plain_train_op, rewritten_to
-from tools.runtime import devices as cluster
+from tools.runtime.devices import CPU, open_session, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.memory import peak_bytes_of_call
 
@@ -66,14 +66,14 @@ def open_step(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
     """Builds a step and initializes its variables; every call of the result runs one step."""
     if plan.options.float_type != "32":
         avoid_faulty_amx()
-    devices = cluster.tower_devices(plan.num_towers)
+    devices = tower_devices(plan.num_towers)
     with tf.Graph().as_default() as graph:
         images, labels = random_batch(plan, devices)
-        with tf.device(cluster.CPU):
+        with tf.device(CPU):
             built = train_graph(images, labels, plan.architecture, plan.options)
         initializer = tf.global_variables_initializer()
         graph.finalize()
-    session = stack.enter_context(cluster.open_session(graph, devices))
+    session = stack.enter_context(open_session(graph, devices))
     session.run(initializer)
     fetches = [built.train_op, built.total_loss]
     return lambda: session.run(fetches, {built.learning_rate: LEARNING_RATE})
@@ -81,7 +81,7 @@ def open_step(stack: ExitStack, plan: StepPlan) -> Callable[[], object]:
 
 def open_plain_step(stack: ExitStack, style: str, plan: StepPlan) -> Callable[[], object]:
     """Builds a step as `open_step`, of the network in a style of `plain_network`."""
-    devices = cluster.tower_devices(plan.num_towers)
+    devices = tower_devices(plan.num_towers)
     with tf.Graph().as_default() as graph:
         images, labels = random_batch(plan, devices)
         train_op = plain_train_op(style, plan.architecture, images, labels, LEARNING_RATE)

@@ -15,7 +15,7 @@ from tools.flags.chosen_dataset import training_dataset
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
-from tools.runtime import devices as cluster
+from tools.runtime.devices import CPU, open_session, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.training.samples import training_samples
 from tools.training.settings import batches_of, options_of
@@ -43,14 +43,14 @@ def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator
     dataset, data_dir = training_dataset(config)
     samples = training_samples(config, dataset, data_dir)
     record = ModelRecord.of_run(config, dataset)
-    devices = cluster.tower_devices(config.gpu_num, config.device)
+    devices = tower_devices(config.gpu_num, config.device)
     with tf.Graph().as_default() as graph:
         batches = batches_of(config, record, samples, devices, 0)
-        with tf.device(cluster.CPU):
+        with tf.device(CPU):
             train = train_graph(batches.images, batches.labels, record.architecture, options_of(config))
         initializers = [tf.global_variables_initializer(), batches.initializer]
         graph.finalize()
-    with cluster.open_session(graph, devices) as session:
+    with open_session(graph, devices) as session:
         session.run(initializers)
         options = tf.RunOptions(trace_level=tf.RunOptions.SOFTWARE_TRACE)
 

@@ -203,7 +203,7 @@ def fault_of(prefix: str) -> str | None:
     except FileNotFoundError:
         return None
     except _UNREADABLE:
-        return f"{name}{MANIFEST_ENDING} is no manifest; delete that file to use the snapshot unchecked"
+        return f"{name}{MANIFEST_ENDING} is not a manifest; delete that file to use the snapshot unchecked"
     there = {os.path.basename(path) for path in files_of(prefix)}
     unlisted = [file for file in sorted(there - expected.keys()) if file.startswith((f"{name}.index", f"{name}.data-"))]
     if unlisted:

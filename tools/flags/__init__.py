@@ -1,1 +1,16 @@
-"""Parses command lines and configuration files into frozen dataclasses, and checks the flags."""
+"""Parses command lines and configuration files into frozen dataclasses, and checks the flags.
+
+The flags of a program are the fields of a dataclass, which inherits them by group. Where to find what:
+
+    train.py           TrainConfig: all flags of train.py, and the checks of one flag against others
+    predict.py         PredictConfig and InferenceConfig: those of predict.py and inference.py
+    dataset.py         data: dataset, folders, lists, classes
+    network.py         network, and the checkpoint that it starts from
+    optimization.py    training schedule, regularization, loss
+    augmentation.py    augmentation
+    running.py         snapshots and resuming, precision and memory, prediction, output
+    definition.py      `flag()`: default, help and properties of a flag; `GROUPS` of the help
+    checks.py          rejects flags without effect
+    parsing.py         command line -> dataclass; config_file.py reads --config, names.py other spellings
+    values.py          parse functions; help.py formats --help
+"""

@@ -9,7 +9,8 @@ from tools.flags.definition import Need, flag
 from tools.flags.values import whole_numbers
 
 _NEEDS_CROPS = Need(
-    lambda config: not config.dynamic_size, "beside --dynamic_size 1, which draws sizes from a list: drop that"
+    lambda config: not config.dynamic_size,
+    "with --dynamic_size 1, which draws sizes from a list: drop --dynamic_size 1",
 )
 _NEEDS_DYNAMIC_SIZE = Need(lambda config: config.dynamic_size, "on crops of one size: add --dynamic_size 1")
 _NEEDS_SCALING = Need(lambda config: config.random_scale, "without scaling: drop --random_scale 0")
@@ -33,7 +34,7 @@ class AugmentationFlags:
         group="augmentation",
         needs=Need(
             lambda config: not config.dynamic_size,
-            "beside --dynamic_size 1, which draws the short sides: give a single one with --dynamic_short_sides",
+            "with --dynamic_size 1, which draws the short sides: give a single one with --dynamic_short_sides",
         ),
     )
     scale_min: float = flag(
@@ -49,7 +50,7 @@ class AugmentationFlags:
         group="augmentation",
         needs=Need(
             lambda config: not (config.dynamic_size and config.random_rotate),
-            "beside --dynamic_size 1, which rotates nothing: give --random_rotate 0",
+            "with --dynamic_size 1, which rotates nothing: give --random_rotate 0",
             even_default=True,
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from tools.errors import FlagError
@@ -34,8 +34,8 @@ def check_flags_of_database(config: Any, database: str, source: str) -> None:
         if getattr(config, name) is not None:
             fitting = " or ".join(databases)
             raise FlagError(
-                f"--{name} needs --database {fitting}, but {source} {database}: give --database {fitting} or drop "
-                f"--{name}"
+                f"--{name} is only used with --database {fitting}, but {source} {database}: give --database {fitting} "
+                f"or drop --{name}"
             )
 
 
@@ -84,21 +84,21 @@ def refuse_useless_holdout(config: Any) -> None:
     """
     subsets = config.subsets_for_training
     if "val" in subsets:
-        why = f"beside --subsets_for_training {','.join(subsets)}, which trains on the held-out images: drop val there"
+        why = f"with --subsets_for_training {','.join(subsets)}, which trains on the held-out images: drop val there"
         refuse_without_effect(config, "holdout", why)
 
 
 def check_effects(config: Any) -> None:
     """Rejects flags that are not at their defaults and have no effect; see `tools.flags.definition.Need`.
 
-    Ignored flags are handled by `without_ignored`, which knows which flags are given.
+    Flags that `--eval_only 1` ignores are handled by `without_ignored`, which knows which flags are given.
 
     Raises:
         FlagError: such a flag is given.
     """
     for field in dataclasses.fields(config):
         for need in field.metadata["needs"]:
-            if not need.ignored and not need.met(config):
+            if not need.met(config):
                 refuse_without_effect(config, field.name, need.reason(config))
 
 
@@ -116,11 +116,10 @@ def without_ignored(config: Config, given: Collection[str]) -> Config:
     for field in dataclasses.fields(config):
         if field.name not in given:
             continue
-        missing = [need for need in field.metadata["needs"] if not need.met(config)]
-        for need in missing:
-            if need.even_default:
+        for need in field.metadata["needs"]:
+            if need.even_default and not need.met(config):
                 raise FlagError(_without_effect(config, field.name, need.reason(config)))
-        if _is_ignored_in_scoring(config, field.metadata["scoring"]) or any(need.ignored for need in missing):
+        if _is_ignored_in_scoring(config, field.metadata["scoring"]):
             ignored.append(field.name)
     if not ignored:
         return config
@@ -129,10 +128,11 @@ def without_ignored(config: Config, given: Collection[str]) -> Config:
     return dataclasses.replace(config, **{name: getattr(type(config), name) for name in ignored})
 
 
-def _is_ignored_in_scoring(config: Any, scoring: str) -> bool:
+def _is_ignored_in_scoring(config: Any, scoring: str | Callable[[Any], str]) -> bool:
     """Returns whether `--eval_only 1` ignores a flag; see `tools.flags.definition.flag` for `scoring`."""
     if not getattr(config, "eval_only", False):
         return False
+    scoring = scoring(config) if callable(scoring) else scoring
     return scoring == "ignored" or (scoring == "finds" and config.run_name is not None)
 
 

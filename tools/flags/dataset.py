@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_flags_of_database, refuse_without_effect
-from tools.flags.definition import Need, flag
+from tools.flags.definition import Scoring, flag
 from tools.flags.values import class_count, file_path, ignored_id, mean_color
 
 # Equals the constant in `database.images`, whose import would make parsing slow; a test compares the two.
@@ -15,13 +15,12 @@ MAX_PIXELS = 178_000_000
 
 _PAIRS = "file with lines 'image label', or .odgt,"
 
-# Scoring a run reads the training images only if the validation images are held out from them.
-_NEEDS_TRAINING_IMAGES = Need(
-    lambda config: not getattr(config, "eval_only", False) or (config.database != "ADE" and config.val_list is None),
-    ignored=True,
-)
-
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
+
+
+def _scoring_of_train_list(config: Any) -> Scoring:
+    """Scoring reads the training images only if the validation images are held out from them."""
+    return "ignored" if config.database == "ADE" or config.val_list is not None else "read"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +112,7 @@ class FileFlags:
         group="data",
         resume="content",
         databases=("custom", "ADE"),
-        scoring="read",
-        needs=_NEEDS_TRAINING_IMAGES,
+        scoring=_scoring_of_train_list,
     )
     val_list: str | None = flag(
         None,
@@ -180,4 +178,6 @@ class SplitFlags(DatasetFlags):
         if self.holdout is not None and self.holdout >= 1:
             raise FlagError(f"--holdout {self.holdout:g} leaves no image to train on: 0.2 is usual")
         if self.val_list is not None:
-            refuse_without_effect(self, "holdout", "beside --val_list, which names the validation images: drop that")
+            refuse_without_effect(
+                self, "holdout", "with --val_list, which names the validation images: drop --val_list"
+            )

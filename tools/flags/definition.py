@@ -35,22 +35,22 @@ _METAVARS: dict[Callable[[str], Any], str] = {
 _LONGEST_CHOICES = 24
 
 
+Scoring = Literal["read", "finds", "ignored"]
+
+
 class Need(NamedTuple):
     """What a flag needs to have an effect.
 
     Attributes:
         met: returns whether the flag has an effect, given all flags.
         otherwise: completes "--flag has no effect ...", and says after a colon what to do other than dropping the flag;
-            or a function of all flags that returns this. Not used for ignored flags.
+            or a function of all flags that returns this.
         even_default: whether the flag is also rejected if it is given at its default, because it would be ignored.
-        ignored: whether the flag is ignored with a log line instead of rejected, because the same command or file of
-            flags is also used in a mode in which it has an effect.
     """
 
     met: Callable[[Any], bool]
-    otherwise: str | Callable[[Any], str] = ""
+    otherwise: str | Callable[[Any], str]
     even_default: bool = False
-    ignored: bool = False
 
     def reason(self, config: Any) -> str:
         """Returns why the flag has no effect, and what to do."""
@@ -75,7 +75,7 @@ def flag(
     recorded: str | None = None,
     needs: Need | Sequence[Need] = (),
     databases: Sequence[str] | None = None,
-    scoring: Literal["read", "finds", "ignored"] | None = None,
+    scoring: Scoring | Callable[[Any], Scoring] | None = None,
 ) -> Any:
     """Makes the field of a flag.
 
@@ -98,8 +98,9 @@ def flag(
         needs: conditions that all have to be met for the flag to have an effect.
         databases: values of --database with which the flag has an effect, if not all.
         scoring: what `train.py --eval_only 1` does with the flag: it reads it, uses it to find the run unless
-            --run_name does (`finds`), or ignores it with a log line. By default `read` if `recorded`, otherwise
-            `finds` if `resume` is not `free` or `identity`, otherwise `ignored`.
+            --run_name does (`finds`), or ignores it with a log line, because the training command and its file of
+            flags are also used for scoring; or a function of all flags that returns which. By default `read` if
+            `recorded`, otherwise `finds` if `resume` is not `free` or `identity`, otherwise `ignored`.
     """
     if parse is None:
         parse = switch if isinstance(default, bool) else type(default)

@@ -62,7 +62,7 @@ class ScheduleFlags:
         "momentum of mom and rmsp, beta1 of adam",
         group="schedule",
         metavar="FRACTION",
-        needs=Need(lambda config: config.optimizer != "sgd", "without momentum: use --optimizer mom"),
+        needs=Need(lambda config: config.optimizer != "sgd", "with --optimizer sgd: use --optimizer mom, adam or rmsp"),
     )
     train_like_in_caffe: bool = flag(
         False,

@@ -34,11 +34,11 @@ _RECORDED = "as recorded beside the checkpoint"
 _NEEDS_SEARCH_FOR_RUNS = (
     Need(
         lambda config: config.weights_ckpt in (None, BEST, LAST),
-        "beside --weights_ckpt, which says where the snapshot is: drop that",
+        "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
     ),
     Need(
         lambda config: getattr(config, "follow", None) is None,
-        "beside --follow, which says where the snapshots are: drop that",
+        "with --follow, which says where the snapshots are: drop --follow",
     ),
 )
 
@@ -195,6 +195,6 @@ class InferenceConfig(WeightsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.coloring:
-            refuse_without_effect(self, "palette", "with --coloring 0, which writes no colours: drop that")
+            refuse_without_effect(self, "palette", "with --coloring 0, which writes no colours: drop --coloring 0")
         if self.measure_time and self.image_path is None:
             raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")

@@ -138,7 +138,7 @@ class TrainConfig(
         name = self.run_name
         if name is not None and (not name.strip() or name in (".", "..") or "/" in name or EARLIER_RUN in name):
             raise FlagError(
-                f"--run_name '{name}' is no name for a run: give one without '/' and '{EARLIER_RUN}', such as seed0"
+                f"--run_name '{name}' is not a name for a run: give one without '/' and '{EARLIER_RUN}', such as seed0"
             )
 
     def _check_splits(self) -> None:
@@ -166,11 +166,16 @@ class TrainConfig(
 
     def _check_hard_pixels(self) -> None:
         if self.ohem_threshold > 1:
-            raise FlagError(f"--ohem_threshold {self.ohem_threshold} is no probability: 0.7 is usual")
+            raise FlagError(f"--ohem_threshold {self.ohem_threshold} is not a probability: 0.7 is usual")
 
     @property
     def starts_from_scratch(self) -> bool:
         return (self.fine_tune_filename or "").lower() == "none"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an existing run is resumed, or is if it has a snapshot."""
+        return self.auto_resume or self.resume_step is not None
 
     @property
     def total_batch_size(self) -> int:

@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from database.counts import number_of
 from database.data_files import is_no_data, shown_suffixes, suffix_of
 from database.errors import ImageError
 from database.image_suffixes import has_image_suffix
@@ -79,7 +80,7 @@ def images_in(folder: str) -> list[tuple[str, str]]:
         kinds = shown_suffixes(others)
         logger.info("%s: %d of %d files are ignored by their suffixes: %s", folder, others.total(), count, kinds)
     if folders:
-        logger.info("%s: %d subfolders are ignored", folder, len(folders))
+        logger.info("%s: %s ignored", folder, number_of(len(folders), "subfolder is", "subfolders are"))
     stems = Counter(os.path.splitext(name)[0] for name in files)
     names = ResultNames()
 
@@ -92,7 +93,9 @@ def images_in(folder: str) -> list[tuple[str, str]]:
 
 def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
     kinds = f": {shown_suffixes(others)}" if others else ""
-    fault = f"{folder}: this folder contains no image, by the suffixes of its {others.total()} files{kinds}"
+    fault = (
+        f"{folder}: this folder contains no image, by the suffixes of its {number_of(others.total(), 'file')}{kinds}"
+    )
     if not folders:
         return f"{fault}: give another folder, or a file"
     shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"

@@ -16,7 +16,7 @@ from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 from tools.runs.record import ModelRecord
-from tools.runtime import devices as cluster
+from tools.runtime.devices import open_session, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.session_errors import memory_limits_named
 
@@ -71,7 +71,7 @@ class Predictor:
         self._prefix, self._float_type = prefix, float_type
         self._record = record
         self.engine_seconds = 0.0
-        self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type], device or cluster.tower_devices(1)[0])
+        self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type], device or tower_devices(1)[0])
         scales = SCALES_MULTI if multi_scale else SCALES_SINGLE
         self._sliding = self._sliding_predictor(scales, mirror, windows_per_batch)
 
@@ -99,7 +99,7 @@ class Predictor:
                         [self._windows], self._record.architecture, prefix, dtype=dtype, advice=_ADVICE
                     )
                 graph.finalize()
-            return cluster.open_session(graph, [device], weights_are_constants=True)
+            return open_session(graph, [device], weights_are_constants=True)
 
     def _run(self, windows: np.ndarray) -> np.ndarray:
         with memory_limits_named(

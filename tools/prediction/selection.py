@@ -22,7 +22,7 @@ from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
 from tools.runs.agreement import check_same_network
 from tools.runs.record import ModelRecord
-from tools.runtime import devices as cluster
+from tools.runtime.devices import devices_in_words, tower_devices
 from tools.runtime.half_precision import chosen_float_type
 
 logger = logging.getLogger(__name__)
@@ -181,8 +181,8 @@ def build_predictor(
             device=device,
         )
 
-    devices = cluster.tower_devices(gpu_num, config.device)
-    logger.info("devices: %s", cluster.devices_in_words(devices, config.device))
+    devices = tower_devices(gpu_num, config.device)
+    logger.info("devices: %s", devices_in_words(devices, config.device))
     return predictor_on(devices, build)
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-
-import tensorflow.compat.v1 as tf
 
 from tools.errors import DivergedError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
-from tools.runs.record import ModelRecord
 from tools.runs.writing import writing_to
-from tools.runtime import devices as cluster
+from tools.runtime.devices import open_session
 from tools.runtime.memory import free_closed_sessions
 from tools.runtime.session_errors import memory_limits_named
-from tools.training.build import BuiltGraph, build_graph
+from tools.training.build import build_graph
 from tools.training.loop import Trainer
 from tools.training.outputs import CurveWriter, SnapshotWriter
 from tools.training.report import log_run
@@ -34,80 +31,94 @@ from tools.training.variable_report import write_variables
 logger = logging.getLogger(__name__)
 
 
-def train_from(
-    start: TrainingStart,
-    config: TrainConfig,
-    data: RunData,
-    folder: RunFolder,
-    devices: list[str],
-    class_weights: ClassWeights,
-) -> DivergedError | None:
-    """Builds the network and trains it to the last step.
+class Attempt:
+    """Trains a run from its start, or from a snapshot, to its last step or to NaN or infinity.
 
-    Args:
-        start: what the run starts from.
-        config: flags.
-        data: of the run.
-        folder: of the run.
-        devices: of the towers.
-        class_weights: see `record_of_run`.
-
-    Returns:
-        None, or with `--on_nan rollback` the error about NaN or infinity.
-
-    Raises:
-        DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
+    Attributes:
+        diverged: after `trainer`, with `--on_nan rollback`: the error about NaN or infinity, otherwise None.
     """
-    rollbacks = () if start.resumed is None else read_rollbacks(folder)
-    rate = partial(learning_rate_at, config, rollbacks=rollbacks)
-    record = record_of_run(start, config, data, folder, class_weights)
-    built = build_graph(config, options_of(config, class_weights()), record, data.training, devices, start)
-    log_run(config, record, data, built, devices, folder)
-    with _memory_limits_named(config), cluster.open_session(built.graph, devices) as session:
-        record = prepare_folder(start, config, data, folder, record)
-        with writing_to(folder):
-            write_variables(folder.path, built.variables, built.train.decayed)
-        return _run_steps(session, built, record, config, data, folder, rate)
+
+    def __init__(
+        self,
+        start: TrainingStart,
+        config: TrainConfig,
+        data: RunData,
+        folder: RunFolder,
+        devices: list[str],
+        class_weights: ClassWeights,
+    ) -> None:
+        """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`."""
+        self._start = start
+        self._config = config
+        self._data = data
+        self._folder = folder
+        self._devices = devices
+        self._class_weights = class_weights
+        self.diverged: DivergedError | None = None
+
+    @contextmanager
+    def trainer(self) -> Iterator[Trainer]:
+        """Builds the network over the towers, opens a session and initializes the weights for a block that trains.
+
+        Yields:
+            The trainer, ready for the first step.
+
+        Raises:
+            DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
+        """
+        start, config, data, folder = self._start, self._config, self._data, self._folder
+        rollbacks = () if start.resumed is None else read_rollbacks(folder)
+        record = record_of_run(start, config, data, folder, self._class_weights)
+        built = build_graph(
+            config, options_of(config, self._class_weights()), record, data.training, self._devices, start
+        )
+        log_run(config, record, data, built, self._devices, folder)
+        with _memory_limits_named(config), open_session(built.graph, self._devices) as session:
+            record = prepare_folder(start, config, data, folder, record)
+            with writing_to(folder):
+                write_variables(folder.path, built.variables, built.train.decayed)
+            on_first_snapshot = self._make_up_scores()
+            built.initial.assign(session)
+            rate = partial(learning_rate_at, config, rollbacks=rollbacks)
+            steps = StepRunner(session, built.train, built.batches, data.training, rate)
+            snapshots = SnapshotWriter(
+                session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
+            )
+            curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
+            try:
+                with Trainer(plan_of(config), folder, steps, snapshots, curves, self._score).running(
+                    start.step
+                ) as trainer:
+                    yield trainer
+            except DivergedError as error:
+                if config.on_nan != "rollback":
+                    raise
+                self.diverged = error.with_traceback(None)  # a traceback would keep the graph in memory
+                return
+            _log_skipped(steps.skipped_steps(), config.train_max_iter)
+
+    def _make_up_scores(self) -> Callable[[], None] | None:
+        """Scores the snapshot to resume from if an interruption prevented that.
+
+        Returns:
+            What to call when the first snapshot is written; None for a run that begins.
+        """
+        if self._start.resumed is None:
+            return None
+        settings = scoring_settings(self._config, self._data.validation_checksums)
+        config = self._config
+        resumed = ResumedScores(self._folder, self._start.step, config.val_every, config.test_max_iter, settings)
+        resumed.make_up(self._score if self._data.validation else None)
+        return resumed.give_up_later
+
+    def _score(self, step: int) -> None:
+        validate(self._config, self._data, self._folder, self._folder.snapshot(step))
+        free_closed_sessions()
 
 
-def _run_steps(
-    session: tf.Session,
-    built: BuiltGraph,
-    record: ModelRecord,
-    config: TrainConfig,
-    data: RunData,
-    folder: RunFolder,
-    rate: Callable[[int], float],
-) -> DivergedError | None:
-    """Initializes the variables and runs the training loop; see `train_from`."""
-    first_step = built.initial.start.step
-    score = partial(_score, config, data, folder)
-    on_first_snapshot = None
-    if built.initial.start.resumed is not None:
-        resumed = ResumedScores(config, folder, first_step, scoring_settings(config, data.validation_checksums))
-        resumed.make_up(score if data.validation else None)
-        on_first_snapshot = resumed.give_up_later
-    built.initial.assign(session)
-    steps = StepRunner(session, built.train, built.batches, data.training, rate)
-    snapshots = SnapshotWriter(
-        session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
-    )
-    curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
-    try:
-        Trainer(plan_of(config), folder, steps, snapshots, curves, score).run(first_step)
-    except DivergedError as error:
-        if config.on_nan != "rollback":
-            raise
-        return error.with_traceback(None)  # a traceback would keep the graph in memory
-    skipped = steps.skipped_steps()
+def _log_skipped(skipped: int, steps: int) -> None:
     if skipped:
-        logger.info("%d of %d steps were skipped because their gradients overflowed", skipped, config.train_max_iter)
-    return None
-
-
-def _score(config: TrainConfig, data: RunData, folder: RunFolder, step: int) -> None:
-    validate(config, data, folder, folder.snapshot(step))
-    free_closed_sessions()
+        logger.info("%d of %d steps were skipped because their gradients overflowed", skipped, steps)
 
 
 def _memory_limits_named(config: TrainConfig) -> AbstractContextManager[None]:

@@ -90,7 +90,7 @@ class RunIdentity:
             RecordError: the checkpoint to start from is of another network, or its record is damaged.
         """
         pretrained, backbone = _pretrained(config)
-        if backbone is not None and backbone.network != config.network and _continues(config):
+        if backbone is not None and backbone.network != config.network and (config.eval_only or config.resumes):
             pretrained = backbone = None  # the checkpoint was replaced after the run started
         record = ModelRecord.of_run(config, dataset, backbone)
         entries = {
@@ -169,7 +169,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
     identity = RunIdentity.of_command(config, dataset, data)
     parent = os.path.join(config.log_dir, config.database)
     named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
-    if not _continues(config) or has_snapshots(named):
+    if not (config.eval_only or config.resumes) or has_snapshots(named):
         return named
     return _find_run(config, identity, parent) or named
 
@@ -203,10 +203,6 @@ def _find_run(config: TrainConfig, identity: RunIdentity, parent: str) -> RunFol
             raise nearest.fault(config)
         logger.info("a new run begins; the nearest, %s, differs in %s", nearest.folder.path, nearest.differing)
     return None
-
-
-def _continues(config: TrainConfig) -> bool:
-    return config.eval_only or config.auto_resume or config.resume_step is not None
 
 
 def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) -> list[str]:
@@ -286,7 +282,7 @@ def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]
             return "none", None
         return checkpoint_checksum(prefix), BackboneRecord.of_checkpoint(prefix)
     except (CheckpointError, RecordError):
-        if not _continues(config):
+        if not (config.eval_only or config.resumes):
             raise
         return None, None
 

@@ -18,19 +18,19 @@ class RunSoFar:
     def __init__(self) -> None:
         """Starts without a run."""
         self._folder: RunFolder | None = None
-        self._goes_on = self._is_scored = False
+        self._resumes = self._is_scored = False
         self._before: dict[int, int] = {}
         self._earlier: frozenset[str] = frozenset()
 
-    def is_in(self, folder: RunFolder, *, goes_on: bool, is_scored: bool = False) -> None:
+    def set_folder(self, folder: RunFolder, *, resumes: bool, is_scored: bool = False) -> None:
         """Sets the folder of the run, before anything is written to it.
 
         Args:
             folder: of the run.
-            goes_on: whether the existing run is resumed; otherwise it will be set aside.
+            resumes: whether the existing run is resumed; otherwise it will be set aside.
             is_scored: whether the run is only scored, with --eval_only 1.
         """
-        self._folder, self._goes_on, self._is_scored = folder, goes_on, is_scored
+        self._folder, self._resumes, self._is_scored = folder, resumes, is_scored
         self._before, self._earlier = _snapshots(folder), _set_aside(folder)
 
     def describe(self) -> str:
@@ -49,7 +49,7 @@ class RunSoFar:
             kept = f"; the earlier run is in {moved[-1]}" if moved else ""
             return f"before the first step: {path} has no snapshot, so no training is saved{kept}: {again}"
         kept = f"before the first step: {path} has no new snapshot and keeps those up to step {max(found)}"
-        if self._goes_on:
+        if self._resumes:
             return f"{kept}: {again}"
         return f"{kept}: {again}, which sets that run aside, or add --resume_step {LATEST} to resume it"
 

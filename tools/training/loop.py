@@ -1,4 +1,4 @@
-"""The training loop: runs steps, and decides when to save, score and stop."""
+"""The parts of the training loop in train.py: the steps, and when to save, score and stop."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 
@@ -58,42 +58,80 @@ class Trainer:
         self._curves = curves
         self._score = score
         self._clock = clock
+        self._first_step = 0
         self._saved_at = clock()
         self._requests = StopRequests()
         self._taken: StepTaken | None = None
         self._figures: Figures | None = None
         self._durations: deque[float] = deque(maxlen=_RECENT_STEPS)
 
-    def run(self, first_step: int) -> None:
-        """Trains from a step to the last one and writes its snapshot.
+    @contextmanager
+    def running(self, first_step: int) -> Iterator[Trainer]:
+        """Opens progress bar and curves, and listens for stop signals, while a block runs `steps`.
 
         Args:
             first_step: number of steps done already.
 
+        Yields:
+            This trainer.
+
         Raises:
-            DivergedError: a loss or weight is NaN or infinite; the last snapshot remains.
-            ImageError, DatasetError: a training file cannot be read or does not fit.
-            OutputError: a snapshot or summary cannot be written.
-            StoppedError: one of `stop_requests.SIGNALS` was received; the current step is finished and saved.
+            OutputError: a snapshot or a summary cannot be written.
         """
         plan = self._plan
+        self._first_step = first_step
         self._saved_at = self._clock()
         if plan.save_first_iteration and first_step == 0:
             self.save(0)
-        progress = TrainingProgress(first_step, plan.train_max_iter, plan.images_per_step)
-        with closing(progress), self._curves.opened(first_step), self._requests.listening():
-            for step in range(first_step + 1, plan.train_max_iter + 1):
-                started = time.perf_counter()
-                if plan.is_shown(step):
-                    self._step_with_summary(step)
-                else:
-                    self._step(step)
-                if step > first_step + 1:  # the first step also builds kernels and fills the pipeline
-                    self._durations.append(time.perf_counter() - started)
-                progress.step_taken(step, self._seconds_per_step(), self._figures)
-                if plan.log_memory and (step == first_step + 2 or plan.is_last(step)):
-                    self._log_memory(step)
-                self._save_and_score(step)
+        self._progress = TrainingProgress(first_step, plan.train_max_iter, plan.images_per_step)
+        with closing(self._progress), self._curves.opened(first_step), self._requests.listening():
+            yield self
+
+    def steps(self) -> Iterator[int]:
+        """Runs the steps up to the last one: each reads a batch and updates the weights.
+
+        Yields:
+            The number of the step, counted from 1, after it was run.
+
+        Raises:
+            DivergedError: a loss is NaN or infinite; the last snapshot remains.
+            ImageError, DatasetError: a training file cannot be read or does not fit.
+            OutputError: a summary cannot be written.
+        """
+        first, plan = self._first_step, self._plan
+        for step in range(first + 1, plan.train_max_iter + 1):
+            started = time.perf_counter()
+            if plan.is_shown(step):
+                self._step_with_summary(step)
+            else:
+                self._step(step)
+            if step > first + 1:  # the first step also builds kernels and fills the pipeline
+                self._durations.append(time.perf_counter() - started)
+            self._progress.step_taken(step, self._seconds_per_step(), self._figures)
+            if plan.log_memory and (step == first + 2 or plan.is_last(step)):
+                self._log_memory(step)
+            yield step
+
+    def save_if_due(self, step: int) -> None:
+        """Writes the snapshot of a step if the plan or a stop signal asks for it.
+
+        Raises:
+            DivergedError: a weight is NaN or infinite although the losses were finite; nothing is written.
+            OutputError: the snapshot cannot be written.
+            StoppedError: one of `stop_requests.SIGNALS` was received; the step is saved.
+        """
+        is_asked = self._requests.received is not None
+        if not (is_asked or self._plan.is_saved(step, self._clock() - self._saved_at)):
+            return
+        self.save(step)
+        if self._requests.received is not None:
+            raise self._stopped(step, self._requests.received)
+
+    def score_if_due(self, step: int) -> None:
+        """Scores the snapshot of a step if the plan asks for it; the last step is scored after training."""
+        if self._plan.is_scored(step) and self._score is not None:
+            with self._requests.paused():
+                self._score(step)
 
     def _step(self, number: int, *, with_batch: bool = False) -> StepTaken:
         """Runs one step and raises DivergedError at NaN or infinity."""
@@ -108,25 +146,8 @@ class Trainer:
         images_per_second = self._plan.images_per_step / self._seconds_per_step()
         self._figures = self._curves.write(step, images_per_second, self._steps.skipped_steps())
 
-    def _save_and_score(self, step: int) -> None:
-        """Saves and scores a step if the plan requires it, and stops the loop if a signal was received."""
-        is_asked = self._requests.received is not None
-        is_saved = is_asked or self._plan.is_saved(step, self._clock() - self._saved_at)
-        if is_saved:
-            self.save(step)
-        if is_saved and self._requests.received is not None:
-            raise self._stopped(step, self._requests.received)
-        if self._plan.is_scored(step) and self._score is not None:
-            with self._requests.paused():
-                self._score(step)
-
     def save(self, step: int) -> None:
-        """Writes the snapshot of a step, unless it is already written.
-
-        Raises:
-            DivergedError: a weight is NaN or infinite although the losses were finite; nothing is written.
-            OutputError: the snapshot cannot be written.
-        """
+        """Writes the snapshot of a step, unless it is already written; see `save_if_due` for errors."""
         if step == self._snapshots.saved_step:
             return
         fault = self._snapshots.fault()
@@ -152,7 +173,7 @@ class Trainer:
         """Returns the error that names the value that is not finite, the step and its images."""
         if self._taken is None:
             return DivergedError(
-                f"{fault} before the first step: give a sound checkpoint with --fine_tune_filename", fault
+                f"{fault} before the first step: give an undamaged checkpoint with --fine_tune_filename", fault
             )
         kept = f"the last snapshot stays in {self._folder.snapshots}"
         if not snapshot_steps(self._folder):

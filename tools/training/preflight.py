@@ -80,8 +80,7 @@ def check_training_data(
 
 def _may_lack_classes(config: TrainConfig, folder: RunFolder) -> bool:
     """Returns whether the flag allows missing classes, or the resumed run's did: its data have not changed since."""
-    continues = config.auto_resume or config.resume_step is not None
-    record = ModelRecord.read(folder.snapshots) if continues else None
+    record = ModelRecord.read(folder.snapshots) if config.resumes else None
     # Runs older than the flag have no entry for it.
     return config.allow_missing_classes or (record is not None and record.flags.get("allow_missing_classes", True))
 

@@ -12,7 +12,7 @@ from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
 from tools.runs.snapshots import snapshot_steps
 from tools.runs.writing import free_space, room_warning
-from tools.runtime import devices as cluster
+from tools.runtime.devices import devices_in_words
 from tools.runtime.flops import flops_per_image
 from tools.training.build import BuiltGraph
 from tools.training.samples import RunData
@@ -49,7 +49,7 @@ def log_run(
         ("snapshots", _snapshots(config)),
         ("disk", f"{_gigabytes(free_space(config.log_dir))} free, {_gigabytes(_snapshot_bytes(built))} per snapshot"),
         ("precision", FLOAT_TYPES[config.float_type]),
-        ("devices", cluster.devices_in_words(devices, config.device)),
+        ("devices", devices_in_words(devices, config.device)),
         ("run folder", folder.path),
     ]
     for name, text in lines:

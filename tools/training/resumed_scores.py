@@ -16,7 +16,6 @@ from typing import Any
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.find import newest_first
 from tools.checkpoints.reading import checkpoint_checksum
-from tools.flags.train import TrainConfig
 from tools.prediction.score_files import is_scored, read_header, read_score, scores_path
 from tools.runs.folder import RunFolder
 from tools.runs.snapshots import snapshot_steps
@@ -72,21 +71,32 @@ class ResumedScores:
     """Brings the scores of a resumed run to the state of an uninterrupted run at the same step."""
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, step: int, settings: Mapping[str, Any] | None = None
+        self,
+        folder: RunFolder,
+        step: int,
+        val_every: int | None,
+        test_max_iter: int | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Takes the flags, the folder of the run, the step to resume from, and the settings of the scoring.
+        """Takes what is scored, and how.
 
-        The settings are those of `validation.scoring_settings`.
+        Args:
+            folder: of the run.
+            step: to resume from.
+            val_every: steps between scores; None if only the last snapshot is scored.
+            test_max_iter: number of images to score; None for the whole split.
+            settings: of the scoring, see `validation.scoring_settings`; None to compare none.
 
         Raises:
             FlagError: the run's best snapshot was scored with other settings.
         """
-        if config.val_every is not None and settings is not None:
+        if val_every is not None and settings is not None:
             require_same_scoring(folder, settings)
-        self._settings = settings
-        self._config = config
         self._folder = folder
         self._step = step
+        self._val_every = val_every
+        self._test_max_iter = test_max_iter
+        self._settings = settings
 
     def make_up(self, score: Callable[[int], object] | None) -> None:
         """Scores the step if its score is due and missing, because the run was killed before or during the scoring.
@@ -100,10 +110,10 @@ class ResumedScores:
             OutputError: a file cannot be moved or copied.
             Any error that `score` raises.
         """
-        prefix, val_every = self._folder.snapshot(self._step), self._config.val_every
+        prefix, val_every = self._folder.snapshot(self._step), self._val_every
         if newest_first(self._folder.snapshots)[:1] == [prefix]:
             self.give_up_later()
-        path = scores_path(self._folder.path, self._step, self._config.test_max_iter)
+        path = scores_path(self._folder.path, self._step, self._test_max_iter)
         if score is not None and _is_due(val_every, self._step) and not _is_scored_alike(path, prefix, self._settings):
             logger.info(
                 "step %d (--val_every %d) has no score yet: its snapshot is scored first", self._step, val_every
@@ -120,8 +130,17 @@ class ResumedScores:
         with writing_to(self._folder):
             set_aside_later_scores(self._folder, self._step)
         for step in snapshot_steps(self._folder):
-            if step <= self._step and _is_due(self._config.val_every, step):
-                _reconsider(self._config, self._folder, step, self._settings)
+            if step <= self._step and _is_due(self._val_every, step):
+                self._reconsider(step)
+
+    def _reconsider(self, step: int) -> None:
+        """Keeps a scored snapshot as the best if its score is higher."""
+        path, prefix = scores_path(self._folder.path, step, self._test_max_iter), self._folder.snapshot(step)
+        recorded, best = read_score(path), read_best(self._folder)
+        if recorded is None or not (best is None or recorded.mean_iou > best.mean_iou):
+            return
+        if _is_scored_alike(path, prefix, self._settings) and snapshot_files.fault_of(prefix) is None:
+            keep_if_best(self._folder, step, recorded, self._settings)
 
 
 def _is_scored_alike(path: str, prefix: str, settings: Mapping[str, Any] | None) -> bool:
@@ -135,15 +154,3 @@ def _is_scored_alike(path: str, prefix: str, settings: Mapping[str, Any] | None)
 def _is_due(val_every: int | None, step: int) -> bool:
     """Returns whether an uninterrupted run scores the snapshot of a step during training."""
     return val_every is not None and step > 0 and step % val_every == 0
-
-
-def _reconsider(config: TrainConfig, folder: RunFolder, step: int, settings: Mapping[str, Any] | None) -> None:
-    """Keeps a scored snapshot as the best if its score is higher."""
-    path, prefix = scores_path(folder.path, step, config.test_max_iter), folder.snapshot(step)
-    recorded, best = read_score(path), read_best(folder)
-    if recorded is None or not (best is None or recorded.mean_iou > best.mean_iou):
-        return
-    if not _is_scored_alike(path, prefix, settings):
-        return
-    if snapshot_files.fault_of(prefix) is None:
-        keep_if_best(folder, step, recorded, settings)

@@ -57,6 +57,9 @@ _RULES = {
 }
 
 
+_RESTORE = "restore the file that train.py wrote"
+
+
 def learning_rate_factor(rollbacks: Sequence[Rollback], step: int) -> float:
     """Returns the factor of the learning rate of a step, counted from 0: 1/2 for each rollback to it or before it."""
     return RATE_FACTOR ** sum(rollback.resumed_step <= step for rollback in rollbacks)
@@ -75,25 +78,23 @@ def read_rollbacks(folder: RunFolder) -> tuple[Rollback, ...]:
         return ()
     except (OSError, ValueError) as error:
         raise RecordError(
-            f"{path}: not the list of a run's rollbacks ({' '.join(str(error).split())}): put back the file that "
-            "train.py wrote"
+            f"{path}: not the list of a run's rollbacks ({' '.join(str(error).split())}): {_RESTORE}"
         ) from error
     if not isinstance(entries, list) or len(entries) > MAX_ROLLBACKS:
         raise RecordError(
-            f"{path}: not the list of a run's rollbacks (up to {MAX_ROLLBACKS} objects are expected): put back the "
-            "file that train.py wrote"
+            f"{path}: not the list of a run's rollbacks (up to {MAX_ROLLBACKS} objects are expected): {_RESTORE}"
         )
     return tuple(_rollback(path, number, entry) for number, entry in enumerate(entries))
 
 
 def _rollback(path: str, number: int, entry: Any) -> Rollback:
     if not isinstance(entry, dict):
-        raise RecordError(f"{path}: '{number}' is no object: put back the file that train.py wrote")
+        raise RecordError(f"{path}: '{number}' is not an object: {_RESTORE}")
     check_fields(path, entry, Rollback, _RULES, f"{number}.")
     if entry["resumed_step"] >= entry["step"]:
         raise RecordError(
             f"{path}: '{number}.resumed_step' is {entry['resumed_step']}, expected less than the step, "
-            f"{entry['step']}: put back the file that train.py wrote"
+            f"{entry['step']}: {_RESTORE}"
         )
     return Rollback(**entry)
 

@@ -18,10 +18,10 @@ from tools.runs.lock import run_lock
 from tools.runs.origin_entries import recorded_pretrained
 from tools.runs.snapshots import snapshot_to_score, step_to_resume
 from tools.runs.writing import check_log_dir, writing_to
-from tools.runtime import devices as cluster
+from tools.runtime.devices import require_determinism, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.memory import free_closed_sessions
-from tools.training.attempt import train_from
+from tools.training.attempt import Attempt
 from tools.training.class_weights import class_weights, log_class_weights
 from tools.training.identity import choose_run
 from tools.training.preflight import check_training_data
@@ -40,7 +40,7 @@ def read_data(config: TrainConfig) -> RunData:
         DataError, UserError: a subclass per kind of fault.
     """
     set_max_pixels(config.max_pixels)
-    cluster.tower_devices(config.gpu_num, config.device)  # missing devices are reported before the data are read
+    tower_devices(config.gpu_num, config.device)  # missing devices are reported before the data are read
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
     return RunData.find(config, dataset, data_dir)
@@ -82,48 +82,65 @@ def check_data(config: TrainConfig, data: RunData, folder: RunFolder) -> None:
     check_training_data(config, data.dataset, data.training, data.validation, folder)
 
 
-def train(config: TrainConfig, data: RunData, folder: RunFolder) -> str:
+class Training:
     """Trains from the first step, or from the snapshot that the flags select, to the last.
 
-    Does nothing with `--auto_resume` or `--resume_step latest` if the run is finished. With `--on_nan rollback`, NaN or
-    infinity makes it resume from the last sound snapshot.
-
-    Args:
-        config: flags.
-        data: of the run; the validation samples are those of `--val_every`.
-        folder: for the results. An earlier run there is set aside, unless it is resumed, or `--auto_resume` finds that
-            it has no snapshot.
-
-    Returns:
-        The prefix of the run's last snapshot.
-
-    Raises:
-        DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
+    Attributes:
+        last_snapshot: prefix of the run's last snapshot, after the attempts; None before.
     """
-    step = step_to_resume(config, folder)
-    asks_for_newest = config.auto_resume or config.resume_step == LATEST
-    if asks_for_newest and step is not None and step >= config.train_max_iter:
-        logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)
-        return folder.snapshot(step)
-    config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
-    devices = _devices(config)
-    start = _start(config, data, folder)
-    weights = cache(partial(_class_weights, config, data))  # the first call may count the pixels of all labels
-    while (diverged := train_from(start, config, data, folder, devices, weights)) is not None:
-        with writing_to(folder):
-            step = roll_back(folder, diverged, start.step)
-        free_closed_sessions()
-        config = _resuming(config, step, start, folder)
-        start = _start(config, data, folder)
-    return folder.snapshot(config.train_max_iter)
+
+    def __init__(self, config: TrainConfig, data: RunData, folder: RunFolder) -> None:
+        """Takes the parts of the run.
+
+        Args:
+            config: flags.
+            data: of the run; the validation samples are those of `--val_every`.
+            folder: for the results. An earlier run there is set aside, unless it is resumed, or `--auto_resume` finds
+                that it has no snapshot.
+        """
+        self._config = config
+        self._data = data
+        self._folder = folder
+        self.last_snapshot: str | None = None
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Yields one attempt; with `--on_nan rollback` another one after each that ended with NaN or infinity.
+
+        A further attempt resumes from the last intact snapshot. There is none with `--auto_resume` or `--resume_step
+        latest` if the run is finished.
+
+        Raises:
+            DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
+        """
+        config, data, folder = self._config, self._data, self._folder
+        step = step_to_resume(config, folder)
+        asks_for_newest = config.auto_resume or config.resume_step == LATEST
+        if asks_for_newest and step is not None and step >= config.train_max_iter:
+            logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)
+            self.last_snapshot = folder.snapshot(step)
+            return
+        config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
+        devices = _devices(config)
+        weights = cache(partial(_class_weights, config, data))  # the first call may count the pixels of all labels
+        while True:
+            start = TrainingStart.of(config, folder, data.dataset, data.training_checksums)
+            attempt = Attempt(start, config, data, folder, devices, weights)
+            yield attempt
+            if attempt.diverged is None:
+                break
+            with writing_to(folder):
+                step = roll_back(folder, attempt.diverged, start.step)
+            free_closed_sessions()
+            config = _resuming(config, step, start, folder)
+        self.last_snapshot = folder.snapshot(config.train_max_iter)
 
 
 def score(config: TrainConfig, data: RunData, folder: RunFolder, trained: str | None) -> Scores | None:
     """Scores the last snapshot, or the one that the flags select, on the validation split; see `validation.validate`.
 
     Args:
-        config, data, folder: see `train`.
-        trained: prefix of the snapshot that `train` returned; None with `--eval_only`.
+        config, data, folder: of the run.
+        trained: prefix of the last snapshot of `Training`; None with `--eval_only`.
     """
     return validate(config, data, folder, snapshot_to_score(config, folder, trained))
 
@@ -132,14 +149,10 @@ def _devices(config: TrainConfig) -> list[str]:
     """Returns the devices of the towers, after setting up this process for half precision and determinism."""
     if config.float_type != "32":
         avoid_faulty_amx()
-    devices = cluster.tower_devices(config.gpu_num, config.device)
+    devices = tower_devices(config.gpu_num, config.device)
     if config.deterministic:
-        cluster.require_determinism(devices)
+        require_determinism(devices)
     return devices
-
-
-def _start(config: TrainConfig, data: RunData, folder: RunFolder) -> TrainingStart:
-    return TrainingStart.of(config, folder, data.dataset, data.training_checksums)
 
 
 def _resuming(config: TrainConfig, step: int, start: TrainingStart, folder: RunFolder) -> TrainConfig:

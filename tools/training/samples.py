@@ -66,7 +66,7 @@ def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> li
         DatasetError: see `datasets.find_samples`.
         TFRecordError: see `tfrecord_index.find_tfrecord_samples`.
     """
-    if _from_records(config):
+    if _from_tfrecords(config):
         return find_tfrecord_samples(dataset, data_dir, config.subsets_for_training, held_out_fraction(config))
     return find_samples(dataset, data_dir, config.subsets_for_training)
 
@@ -82,8 +82,8 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
         FlagError: there are no validation images, and a flag for their scoring is set.
         TFRecordError: see `tfrecord_index.find_tfrecord_samples`.
     """
-    if _from_records(config) and config.val_list is None:
-        return _validation_beside_records(config, dataset, data_dir)
+    if _from_tfrecords(config) and config.val_list is None:
+        return _validation_beside_tfrecords(config, dataset, data_dir)
     if not is_scored(config):
         return _nothing_to_score(config)
     return find_samples(dataset, data_dir, ["val"])
@@ -96,11 +96,11 @@ def _nothing_to_score(config: TrainConfig) -> list[Sample]:
     return []
 
 
-def _from_records(config: TrainConfig) -> bool:
+def _from_tfrecords(config: TrainConfig) -> bool:
     return config.data_format == "tfrecord"
 
 
-def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
+def _validation_beside_tfrecords(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
     """Returns TFRecords of val, otherwise its files; nothing if the TFRecords of own data were made from a list."""
     folder = tfrecord_folder(data_dir)
     if has_index(folder, "val"):

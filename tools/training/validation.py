@@ -25,7 +25,7 @@ from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout
 from tools.runs.record import ModelRecord
 from tools.runs.writing import writing_to
-from tools.runtime import devices as cluster
+from tools.runtime.devices import evaluation_devices
 from tools.runtime.stop_requests import going_on, stopping_at_warnings
 from tools.training.best_snapshot import keep_if_best
 from tools.training.samples import RunData
@@ -128,7 +128,7 @@ def _scores_of(prefix: str, config: TrainConfig, data: RunData, record: ModelRec
     def build(device: str) -> Predictor:
         return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
 
-    devices = cluster.evaluation_devices(config.gpu_num, config.device)
+    devices = evaluation_devices(config.gpu_num, config.device)
     samples = data.validation[: config.test_max_iter]
     with stopping_at_warnings(_when_stopped(config, prefix)), predictor_on(devices, build) as predictor:
         return evaluate(predictor, samples, data.dataset.num_classes, title="validate", towers=len(devices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from model import resnet
 from tests.tools.toy_runs import NARROW, NETWORK
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark import engines, flops, input, models, startup, steps, training
+from tools.benchmark.flags import BenchmarkConfig
 from tools.benchmark.timing import Row
 from tools.errors import FlagError, ProcessEndedError
+from tools.flags.definition import flag_properties
 from tools.flags.parsing import parse_flags
 
 SMALL = {
@@ -53,7 +56,9 @@ def steps_of_nothing(monkeypatch):
 
 def rows_of(capsys, *flags):
     parts = {"models"} if "--models" in flags else set(flags[flags.index("--parts") + 1].split(","))
-    fitting = [(name, value) for name, value in SMALL.items() if parts & set(benchmark._PARTS_OF_FLAGS[name])]
+    measured = SimpleNamespace(measured=parts)
+    needs = flag_properties(BenchmarkConfig, "needs")
+    fitting = [(name, value) for name, value in SMALL.items() if all(need.met(measured) for need in needs[name])]
     benchmark.main([*(word for name, value in fitting for word in (f"--{name}", value)), *flags])
     return [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
 
@@ -218,7 +223,7 @@ def test_packages_that_are_not_installed_are_logged(caplog, monkeypatch):
 )
 def test_flags_that_cannot_be_followed(flags, words):
     with pytest.raises(FlagError, match=words):
-        parse_flags(benchmark.BenchmarkConfig, flags.split(), "")
+        parse_flags(BenchmarkConfig, flags.split(), "")
 
 
 def test_figures_that_cannot_be_written(tmp_path):

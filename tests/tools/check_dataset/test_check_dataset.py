@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def check(scenes: Path, *more: str) -> tuple[int, dict, Path]:
 def test_too_many_pixels_are_a_fault(scenes):
     code, report, _ = check(scenes, "--max_pixels", "4607")
     assert code == 1
-    assert "4608 pixels" in json.dumps(report)
+    assert re.search(r"48x96 .*4608 pixels.*--max_pixels.* 4607", json.dumps(report))
 
 
 def test_scenes_without_fault(scenes, capsys):
@@ -201,13 +202,13 @@ def test_folder_that_cannot_be_written_to(scenes, tmp_path):
 def test_missing_folder(tmp_path, capsys):
     arguments = ["--database", "ADE", "--data_dir", str(tmp_path / "none")]
     assert run_script(check_dataset.main, arguments) == 2
-    assert "none: no such folder" in capsys.readouterr().err
+    assert re.search(r"none: no such folder; ADE is expected there as \S+", capsys.readouterr().err)
 
 
 def test_flags():
     assert parse("", CheckConfig).folder == "./dataset_check/Cityscapes"
     assert parse("--database ADE --out x", CheckConfig).folder == "x"
-    assert "--num_classes needs --database custom" in refusal("--num_classes 3 --database ADE", CheckConfig)
+    assert "--num_classes is only used with --database custom" in refusal("--num_classes 3 --database ADE", CheckConfig)
     assert "--database custom needs --num_classes" in refusal("--database custom", CheckConfig)
     assert "0 is below 1" in refusal("--max_images 0", CheckConfig)
 

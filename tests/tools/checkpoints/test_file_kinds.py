@@ -243,7 +243,7 @@ def test_any_bytes(tmp_path_factory, content):
     with pytest.raises(CheckpointError) as caught:
         resolve_checkpoint(str(path))
     message = str(caught.value)
-    assert message.startswith(f"{path}: this is a")
+    assert message.startswith(f"{path}: this is ")
     assert "expected a TensorFlow checkpoint (prefix, .index or folder): " in message
     assert message.isprintable()
 

@@ -9,7 +9,7 @@ import shlex
 import pytest
 
 from tests.tools.command_lines import parse, refusal
-from tools.benchmark.__main__ import BenchmarkConfig
+from tools.benchmark.flags import BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.flags.definition import GROUPS
 from tools.flags.help import help_text

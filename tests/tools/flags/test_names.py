@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.tools.command_lines import parse, refusal
 from tools import sbd
-from tools.benchmark.__main__ import BenchmarkConfig
+from tools.benchmark.flags import BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.convert import __main__ as convert
 from tools.download.__main__ import _parse as parse_download

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.tools.command_lines import parse, refusal
 from tools import sbd
-from tools.benchmark.__main__ import BenchmarkConfig
+from tools.benchmark.flags import BenchmarkConfig
 from tools.convert import __main__ as convert
 from tools.download.__main__ import _parse as parse_download
 from tools.errors import FlagError
@@ -180,4 +180,4 @@ def test_flags_of_files_are_not_empty(config, name):
     for value in ("", " "):
         with pytest.raises(FlagError) as caught:
             parse_flags(config, [f"--{name}", value], "test")
-        assert re.search(f"--{name}:? '{value}' is (not a path: it is empty|no name for a run)", str(caught.value))
+        assert re.search(f"--{name}:? '{value}' is (not a path: it is empty|not a name for a run)", str(caught.value))

@@ -158,7 +158,7 @@ def test_custom_data_flags():
         ("--batch_size 1", TrainConfig, "--batch_size 1 with --gpu_num 1 is a batch of 1 image"),
         ("--batch_size 2 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect without steps: add --poly_lr 0"),
         ("--batch_size 2 --poly_lr 0 --step_size 0.5", TrainConfig, "--step_size 0.5 has no effect .* --lr_step, or"),
-        ("--batch_size 2 --optimizer sgd --momentum 0.8", TrainConfig, "--momentum 0.8 has no effect .* mom, or drop"),
+        ("--batch_size 2 --optimizer sgd --momentum 0.8", TrainConfig, "--momentum 0.8 .* with --optimizer sgd: .* m"),
         ("--batch_size 2 --random_scale 0 --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect without scaling"),
         (
             "--batch_size 2 --weight_decay_mode 0 --bn_frozen 1 --fine_tune_filename none", TrainConfig,
@@ -170,10 +170,10 @@ def test_custom_data_flags():
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect if all pixels count"),
-        ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is no probability"),
+        ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is not a prob"),
         ("--batch_size 2 --dynamic_max_size 600", TrainConfig, "--dynamic_max_size 600 has no effect on crops"),
         ("--batch_size 2 --dynamic_short_sides 9", TrainConfig, "--dynamic_short_sides .* has no effect on crops"),
-        ("--batch_size 2 --dynamic_size --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect beside .* a list"),
+        ("--batch_size 2 --dynamic_size --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect with .* a list"),
         ("--batch_size 2 --dynamic_size --train_image_size 9", TrainConfig, "--train_image_size 9 has no effect"),
         (
             "--batch_size 2 --dynamic_size --dynamic_short_sides 7,400 --dynamic_max_size 500",
@@ -190,17 +190,17 @@ def test_custom_data_flags():
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
             "--weight_decay_mode 1 pulls .* --fine_tune_filename none has none",
         ),
-        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list needs --database custom or ADE, but"),
-        ("--batch_size 2 --holdout 0.2", TrainConfig, "--holdout needs --database custom or KITTI, but"),
+        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list is only used with --database custom or ADE"),
+        ("--batch_size 2 --holdout 0.2", TrainConfig, "--holdout is only used with --database custom or KITTI, but"),
         ("--batch_size 2 --database KITTI --holdout 1", TrainConfig, "--holdout 1 leaves no image to train on"),
         ("--batch_size 2 --database KITTI --holdout 0", TrainConfig, "argument --holdout: 0 is not above 0.0?"),
         (
             "--batch_size 2 --database custom --num_classes 3 --train_list a --val_list b --holdout 0.2", TrainConfig,
-            "--holdout 0.2 has no effect beside --val_list, which names the validation images: drop that, or drop",
+            "--holdout 0.2 has no effect with --val_list, which names the validation images: drop --val_list, or drop",
         ),
         (
             "--batch_size 2 --dynamic_size 1 --upsample_input 2", TrainConfig,
-            "--upsample_input 2 has no effect beside --dynamic_size 1, .*: drop that, or drop",
+            "--upsample_input 2 has no effect with --dynamic_size 1, .*: drop --dynamic_size 1, or drop",
         ),
         ("--batch_size 2 --upsample_input 5", TrainConfig, "argument --upsample_input: invalid choice: 5"),
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
@@ -230,7 +230,8 @@ def test_flag_for_own_data_without_own_data(flag, config):
     more = " --batch_size 2" if config is TrainConfig else ""
     fitting = f"custom or {ALSO_FOR[flag]}" if flag in ALSO_FOR else "custom"
     assert refusal(f"--database CamVid --{flag} {OWN_DATA_VALUES[flag]}{more}", config) == (
-        f"--{flag} needs --database {fitting}, but --database is CamVid: give --database {fitting} or drop --{flag}"
+        f"--{flag} is only used with --database {fitting}, but --database is CamVid: give --database {fitting} "
+        f"or drop --{flag}"
     )
     if flag in ALSO_FOR:
         assert getattr(parse(f"--database {ALSO_FOR[flag]} --{flag} {OWN_DATA_VALUES[flag]}{more}", config), flag)
@@ -290,7 +291,7 @@ def test_defaults_are_finite_and_within_their_ranges():
     [
         (
             "--database KITTI --holdout 0.3 --subsets_for_training train,val",
-            "--holdout 0.3 has no effect beside --subsets_for_training train,val, which trains on the held-out images",
+            "--holdout 0.3 has no effect with --subsets_for_training train,val, which trains on the held-out images",
         ),
         (
             "--database ADE --train_list a.txt --subsets_for_training val",

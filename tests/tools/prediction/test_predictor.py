@@ -23,9 +23,10 @@ from tests.tools.random_pspnet import (
 )
 from tests.tools.toy_runs import SIZE, tensors_in, write_checkpoint
 from tools.errors import CheckpointError, NotFiniteError, OutOfMemoryError
+from tools.prediction import predictor as predictor_module
 from tools.prediction.frozen_weights import FrozenWeights
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
-from tools.runtime import devices as cluster
+from tools.runtime import devices as runtime_devices
 from tools.runtime.memory import free_closed_sessions
 
 pytestmark = pytest.mark.usefixtures("narrow_resnet")
@@ -131,7 +132,7 @@ def test_windows_that_do_not_fit_into_memory(random_pspnet, monkeypatch):
             predictor.labels(random_image(SIZE, SIZE))
 
 
-@pytest.mark.parametrize("place", [(FrozenWeights, "_array"), (cluster, "open_session")])
+@pytest.mark.parametrize("place", [(FrozenWeights, "_array"), (predictor_module, "open_session")])
 @pytest.mark.parametrize(
     ("error", "found"),
     [(MemoryError("std::bad_alloc"), "std::bad_alloc"),
@@ -209,7 +210,7 @@ def test_predictors_of_towers_equal_a_single_one(random_pspnet):
     def build(device):
         return Predictor(random_pspnet, random_pspnet_record(), device=device)
 
-    with predictor_on(cluster.tower_devices(2), build) as predictor, ThreadPoolExecutor(4) as executor:
+    with predictor_on(runtime_devices.tower_devices(2), build) as predictor, ThreadPoolExecutor(4) as executor:
         assert isinstance(predictor, TowerPredictor)
         for labels, image, by_one in zip(executor.map(predictor.labels, images), images, expected, strict=True):
             assert labels.shape == image.shape[:2]
@@ -218,7 +219,7 @@ def test_predictors_of_towers_equal_a_single_one(random_pspnet):
 
 def test_a_predictor_of_a_tower_is_free_again_after_a_fault(random_pspnet):
     with predictor_on(
-        cluster.tower_devices(2), lambda d: Predictor(random_pspnet, random_pspnet_record(), device=d)
+        runtime_devices.tower_devices(2), lambda d: Predictor(random_pspnet, random_pspnet_record(), device=d)
     ) as predictor:
         for _ in range(3):
             with pytest.raises(ValueError, match="not enough values to unpack"):

@@ -100,7 +100,7 @@ def test_no_run(tmp_path):
 
 def test_log_dir_beside_a_path_has_no_effect(tmp_path):
     assert chosen(run_in(tmp_path / "log" / "Toy" / "a").parents[1], weights_ckpt="last").endswith("model.ckpt-9")
-    with pytest.raises(FlagError, match="--log_dir x has no effect beside --weights_ckpt"):
+    with pytest.raises(FlagError, match="--log_dir x has no effect with --weights_ckpt"):
         PredictConfig(log_dir="x", weights_ckpt=os.path.join("y", "last"))
 
 

@@ -42,7 +42,7 @@ def test_name_by_the_user(tmp_path, samples):
     config = config_in(tmp_path, run_name="seed 0")
     assert chosen(config, samples).path == os.path.join(config.log_dir, "Toy", "seed 0")
     for name in ("../x", "", " ", "..", "a/b", "a.earlier-1"):
-        with pytest.raises(FlagError, match=f"--run_name '{name}' is no name for a run"):
+        with pytest.raises(FlagError, match=f"--run_name '{name}' is not a name for a run"):
             dataclasses.replace(config, run_name=name)
 
 

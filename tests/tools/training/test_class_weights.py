@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -78,4 +80,4 @@ def test_classes_that_no_label_shows_are_warned_of(tmp_path, caplog):
 
 def test_many_classes_that_no_label_shows_are_counted(tmp_path, caplog):
     class_weights("median_freq", _samples(tmp_path, [[0, 1]]), 10, expected=range(10))
-    assert "shows class 2, 3, 4, 5, 6 and 3 more, " in caplog.text
+    assert re.search(r"shows class 2, 3, 4, 5, 6 and 3 more, so .* weights? (is|are) 1\b", caplog.text)

@@ -16,13 +16,13 @@ import pytest
 from database.datasets import find_samples, get_dataset
 from model import resnet
 from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, smallest_config, toy_record
-from tests.tools.training.trainers import trainer_of
+from tests.tools.training.trainers import run_steps, trainer_of
 from tools.checkpoints.files import fault_of
 from tools.console import EXIT_USER_FAULT, run_script
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.snapshots import snapshot_steps
-from tools.runtime import devices as cluster
+from tools.runtime import devices as runtime_devices
 from tools.training.build import build_graph
 from tools.training.settings import options_of
 from tools.training.start import TrainingStart
@@ -40,12 +40,12 @@ class Training:
         self._config = smallest_config(data_dir, "log", decoder="c1", has_aux_loss=False, train_max_iter=60)
         self.samples = find_samples(self._dataset, data_dir, ["train"])
         self._record = toy_record(self._config)
-        devices = cluster.tower_devices(1)
+        devices = runtime_devices.tower_devices(1)
         self._built = build_graph(
             self._config, options_of(self._config, None), self._record, self.samples, devices,
             TrainingStart(0, None, None),
         )  # fmt: skip
-        self._session = cluster.open_session(self._built.graph, devices)
+        self._session = runtime_devices.open_session(self._built.graph, devices)
 
     def run(self, folder: RunFolder, fault: Callable[[], object], **flags: object) -> int:
         """The exit code of a run in which something happens after the snapshot of step 2."""
@@ -65,7 +65,7 @@ class Training:
                 self._built.saver, self._record, happen,
             )  # fmt: skip
             with self._built.graph.as_default():
-                trainer.run(0)
+                run_steps(trainer, 0)
 
         self._built.batches.loader.faults.clear()
         code = run_script(main, [])

@@ -28,7 +28,7 @@ def folder(tmp_path) -> RunFolder:
 
 def run_in(folder: RunFolder, *, goes_on: bool) -> RunSoFar:
     so_far = RunSoFar()
-    so_far.is_in(folder, goes_on=goes_on)
+    so_far.set_folder(folder, resumes=goes_on)
     return so_far
 
 
@@ -71,7 +71,7 @@ def test_run_that_is_scored(folder):
     """`--eval_only 1` takes no steps and does not change the snapshots."""
     snapshot_in(folder, 9)
     so_far = RunSoFar()
-    so_far.is_in(folder, goes_on=False, is_scored=True)
+    so_far.set_folder(folder, resumes=False, is_scored=True)
     assert so_far.describe() == f"before the scores were written: the run is unchanged: {AGAIN}"
 
 

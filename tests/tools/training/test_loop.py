@@ -19,7 +19,7 @@ from database.datasets import find_samples, get_dataset
 from database.errors import DatasetError, ImageError
 from database.layouts import Sample
 from tests.tools.toy_runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
-from tests.tools.training.trainers import trainer_of
+from tests.tools.training.trainers import run_steps, trainer_of
 from tools.errors import DivergedError, OutputError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
@@ -207,14 +207,14 @@ def test_failed_step_raises_what_loading_raised(tmp_path):
     with tf.Graph().as_default():
         failing = FailingTrainer(tmp_path, step_error=out_of_memory(), faults=[DatasetError("a.png: id 77")])
         with pytest.raises(DatasetError, match="a.png: id 77"):
-            failing.trainer.run(0)
+            run_steps(failing.trainer, 0)
 
 
 def test_failed_step_for_another_reason_is_not_hidden(tmp_path):
     with tf.Graph().as_default():
         failing = FailingTrainer(tmp_path, step_error=tf.errors.InternalError(None, None, "broken"))
         with pytest.raises(tf.errors.InternalError, match="broken"):
-            failing.trainer.run(0)
+            run_steps(failing.trainer, 0)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), out_of_memory()])
@@ -222,7 +222,7 @@ def test_snapshot_that_cannot_be_written(tmp_path, error):
     with tf.Graph().as_default():
         failing = FailingTrainer(tmp_path, save_error=error)
         with pytest.raises(OutputError, match=r"cannot write \(.*(space|memory).*\): free space, or change --log_dir"):
-            failing.trainer.run(0)
+            run_steps(failing.trainer, 0)
 
 
 def test_record_is_there_before_the_snapshot(tmp_path):
@@ -245,7 +245,7 @@ def test_weights_that_are_not_finite_before_the_first_step(tmp_path, weights, na
     with tf.Graph().as_default():
         failing = FailingTrainer(tmp_path, save_error=AssertionError("saved"), weights=weights)
         with pytest.raises(DivergedError) as caught:
-            failing.trainer.run(0)
+            run_steps(failing.trainer, 0)
     line = str(caught.value)
     assert line.startswith(f"a weight is not finite ({named}) before the first step: ")
     assert line.endswith("--fine_tune_filename")
@@ -276,7 +276,7 @@ def test_weights_that_are_not_finite_are_reported_like_losses(tmp_path):
     with tf.Graph().as_default():
         diverging = DivergingTrainer(tmp_path)
         with pytest.raises(DivergedError) as caught:
-            diverging.trainer.run(0)
+            run_steps(diverging.trainer, 0)
     line = str(caught.value)
     assert line.startswith("a weight is not finite ('net/conv1/weights') at step 1 with learning rate 0.01: ")
     assert "--lrn_rate" in line
@@ -299,7 +299,7 @@ def test_peak_of_memory_is_logged_after_two_steps_and_at_the_end(tmp_path, caplo
         )  # fmt: skip
         trainer._step_with_summary = steps.append
         trainer.save = steps.append
-        trainer.run(1)
+        run_steps(trainer, 1)
     assert steps == [5, 5]  # the step with its summary, then its snapshot
     peaks = [message for message in caplog.messages if message.startswith("peak memory")]
     assert [
@@ -313,4 +313,4 @@ def test_summary_folder_that_cannot_be_written(tmp_path):
     with tf.Graph().as_default():
         failing = FailingTrainer(tmp_path / "run", step_error=out_of_memory())
         with pytest.raises(OutputError, match="cannot write"):
-            failing.trainer.run(0)
+            run_steps(failing.trainer, 0)

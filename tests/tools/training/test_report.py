@@ -13,7 +13,7 @@ from database.datasets import find_samples, get_dataset
 from tests.tools.toy_runs import NETWORK, smallest_config, toy_record
 from tools.runs.folder import RunFolder
 from tools.runs.writing import room_warning
-from tools.runtime import devices as cluster
+from tools.runtime import devices as runtime_devices
 from tools.training import report
 from tools.training.build import build_graph
 from tools.training.report import log_run
@@ -26,7 +26,7 @@ def summary_of(config, tmp_path, caplog) -> dict[str, str]:
     """The lines of the summary by their first words, of a run that begins with random weights."""
     dataset, record = get_dataset("Toy"), toy_record(config)
     data = RunData.of(dataset, config.data_dir, find_samples(dataset, config.data_dir, ["train"]))
-    devices = cluster.tower_devices(config.gpu_num)
+    devices = runtime_devices.tower_devices(config.gpu_num)
     built = build_graph(config, options_of(config), record, data.training, devices, TrainingStart(0, None, None))
     caplog.set_level("INFO")
     caplog.clear()

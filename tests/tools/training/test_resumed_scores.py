@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from database.datasets import find_samples, get_dataset
 from database.layouts import Sample
 from tests.tools.snapshot_folders import run_with, write
-from tests.tools.toy_runs import smallest_config
+from tests.tools.toy_runs import smallest_config, train_run
 from tools.checkpoints.find import newest_first
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import checkpoint_step
@@ -35,8 +35,11 @@ class KilledError(Exception):
     """In the place of SIGKILL."""
 
 
+VAL_EVERY = 4
+
+
 def config_with(**changes):
-    return smallest_config("toy", "log", val_every=4, train_max_iter=16, **changes)
+    return smallest_config("toy", "log", val_every=VAL_EVERY, train_max_iter=16, **changes)
 
 
 def write_scores(folder: RunFolder, step: int, mean_iou: float, test_max_iter: int | None = None) -> None:
@@ -66,7 +69,7 @@ def abandoned(folder: RunFolder, number: int = 1) -> list[str]:
 def test_score_that_is_due_and_missing_is_made_up(tmp_path, caplog, step, is_due):
     caplog.set_level("INFO")
     folder, scored = run_with(tmp_path, step), []
-    ResumedScores(config_with(), folder, step).make_up(scored.append)
+    ResumedScores(folder, step, VAL_EVERY).make_up(scored.append)
     assert scored == ([step] if is_due else [])
     assert caplog.messages == (
         [f"step {step} (--val_every 4) has no score yet: its snapshot is scored first"] if is_due else []
@@ -76,26 +79,26 @@ def test_score_that_is_due_and_missing_is_made_up(tmp_path, caplog, step, is_due
 def test_score_that_is_there_is_not_made_again(tmp_path):
     folder, scored = run_with(tmp_path, 4, 8), []
     score(folder, 8, 0.5)
-    ResumedScores(config_with(), folder, 8).make_up(scored.append)
+    ResumedScores(folder, 8, VAL_EVERY).make_up(scored.append)
     assert scored == []
     write(folder.snapshot(8), "other weights of the same step")
-    ResumedScores(config_with(), folder, 8).make_up(scored.append)
+    ResumedScores(folder, 8, VAL_EVERY).make_up(scored.append)
     assert scored == [8]
 
 
 def test_nothing_is_scored_without_val_every_or_images(tmp_path):
     folder, scored = run_with(tmp_path, 8), []
-    ResumedScores(smallest_config("toy", "log", train_max_iter=16), folder, 8).make_up(scored.append)
-    ResumedScores(config_with(), folder, 8).make_up(None)
+    ResumedScores(folder, 8, None).make_up(scored.append)
+    ResumedScores(folder, 8, VAL_EVERY).make_up(None)
     assert scored == []
 
 
 def test_scores_of_fewer_images_are_others(tmp_path):
     folder, scored = run_with(tmp_path, 8), []
     write_scores(folder, 8, 0.5)
-    ResumedScores(config_with(test_max_iter=3), folder, 8).make_up(scored.append)
+    ResumedScores(folder, 8, VAL_EVERY, 3).make_up(scored.append)
     write_scores(folder, 8, 0.5, test_max_iter=3)
-    ResumedScores(config_with(test_max_iter=3), folder, 8).make_up(scored.append)
+    ResumedScores(folder, 8, VAL_EVERY, 3).make_up(scored.append)
     assert scored == [8]
 
 
@@ -104,7 +107,7 @@ def test_best_that_was_not_copied_is_made_up(tmp_path):
     folder, scored = run_with(tmp_path, 4, 8), []
     score(folder, 4, 0.25)
     write_scores(folder, 8, 0.5)
-    ResumedScores(config_with(), folder, 8).make_up(scored.append)
+    ResumedScores(folder, 8, VAL_EVERY).make_up(scored.append)
     assert (best_step(folder), scored) == (8, [])
 
 
@@ -121,7 +124,7 @@ def finished(tmp_path) -> RunFolder:
 
 def test_best_of_steps_that_are_trained_again_is_set_aside(finished, caplog):
     caplog.set_level("INFO")
-    resumed = ResumedScores(config_with(), finished, 4)
+    resumed = ResumedScores(finished, 4, VAL_EVERY)
     resumed.make_up(None)
     assert (best_step(finished), abandoned(finished)) == (8, [])  # `--resume_step latest` still takes step 12
     write(finished.snapshot(6), "of the run's own")
@@ -140,7 +143,7 @@ def test_best_of_steps_that_are_trained_again_is_set_aside(finished, caplog):
 
 def test_best_of_another_snapshot_of_the_same_step_is_set_aside(finished):
     write(finished.snapshot(8), "trained again, and killed before its score")
-    ResumedScores(config_with(), finished, 8).make_up(lambda step: score(finished, step, 0.3))
+    ResumedScores(finished, 8, VAL_EVERY).make_up(lambda step: score(finished, step, 0.3))
     assert abandoned(finished) == ["best", "scores-12-test_max_iter1.md", "scores-12.json"]
     assert best_step(finished) == 8
     assert read_best(finished).mean_iou == 0.3
@@ -155,7 +158,7 @@ def test_best_of_an_earlier_version_has_no_checksum(finished):
 
 def test_damaged_snapshot_is_not_kept_as_the_best(finished):
     Path(finished.snapshot(4) + ".data-00000-of-00001").write_text("damaged")
-    ResumedScores(config_with(), finished, 4).give_up_later()
+    ResumedScores(finished, 4, VAL_EVERY).give_up_later()
     assert best_step(finished) is None
 
 
@@ -175,7 +178,7 @@ class SimulatedRun:
         )
         step = 0 if chosen is None else checkpoint_step(chosen)
         lineage = dict(self.lineages[checkpoint_checksum(chosen)]) if chosen else {}
-        resumed = ResumedScores(config_with(), self.folder, step) if chosen else None
+        resumed = ResumedScores(self.folder, step, VAL_EVERY) if chosen else None
 
         def may_be_killed() -> None:
             if kills and data.draw(st.integers(0, 15)) == 7:
@@ -272,9 +275,9 @@ def test_run_that_is_killed_in_scoring_keeps_the_best_of_the_untouched_run(toy_d
     held_out = find_samples(dataset, toy_dir, ["val"])
     data = RunData.of(dataset, toy_dir, training_samples(config, dataset, toy_dir), held_out)
     with pytest.raises(KilledError):
-        training_run.train(config, data, folder)
+        train_run(config, data, folder)
     assert (best_step(folder), os.path.exists(scores_path(folder.path, 2, None))) == (1, False)
-    training_run.train(config, data, folder)
+    train_run(config, data, folder)
     assert scripted.scored == [1, 2, 2]
     assert best_step(folder) == 2
     assert read_best(folder).checksum == checkpoint_checksum(folder.snapshot(2))

@@ -74,7 +74,7 @@ def test_file_of_a_run(tmp_path):
      ("[" + "9" * 5000 + "]", "not the list of a run's rollbacks (Exceeds the limit"),
      ({}, "not the list of a run's rollbacks (up to 3 objects are expected)"),
      ([ENTRY] * 4, "not the list of a run's rollbacks (up to 3 objects are expected)"),
-     ([3], "'0' is no object"),
+     ([3], "'0' is not an object"),
      ([ENTRY, {"step": 7, "fault": FAULT}], "'1.resumed_step' is missing"),
      ([ENTRY | {"rate": 1}], "'0.rate' is unknown, expected step, fault, resumed_step"),
      ([ENTRY | {"step": 7.0}], "'0.step' is 7.0, expected a whole number from 0 on"),

@@ -19,15 +19,15 @@ from database.datasets import get_dataset
 from database.layouts import Sample
 from model import resnet
 from tests.tools.snapshot_folders import run_with
-from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, smallest_config, tensors_in, toy_record, train_with
-from tests.tools.training.trainers import trainer_of
+from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, smallest_config, tensors_in, toy_record, train, train_with
+from tests.tools.training.trainers import run_steps, trainer_of
 from tools.errors import DivergedError, RecordError
 from tools.flags.choices import LATEST
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
 from tools.training import run as training_run
-from tools.training.attempt import train_from
+from tools.training.attempt import Attempt
 from tools.training.rollback import Rollback, read_rollbacks
 from tools.training.run_files import prepare_folder
 from tools.training.samples import RunData
@@ -123,13 +123,13 @@ def test_run_resumed_from_before_its_rollback_has_the_same_numbers(rolled_back):
 
 
 class Loop:
-    """`training_run.train` with attempts that diverge at given steps, and with the flags that each began with."""
+    """Attempts that diverge at given steps, and the flags that each began with."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, diverging_at: list[int]) -> None:
         self.folder = run_with(path, 2, 4)
         self.configs, self.counted = [], 0
-        self._attempts = iter(diverging_at)
-        monkeypatch.setattr(training_run, "train_from", self._train_from)
+        self._steps = iter(diverging_at)
+        monkeypatch.setattr(training_run, "Attempt", self._attempt)
         monkeypatch.setattr(training_run, "_class_weights", self._class_weights)
         monkeypatch.setattr(training_run, "recorded_pretrained", lambda folder: None)
         monkeypatch.setattr(
@@ -139,15 +139,18 @@ class Loop:
     def _class_weights(self, config, data):
         self.counted += 1
 
-    def _train_from(self, start, config, data, folder, devices, weights):
+    def _attempt(self, start, config, data, folder, devices, weights):
         weights()
         self.configs.append(config)
-        step = next(self._attempts, None)
-        return None if step is None else DivergedError(f"{FAULT} at step {step}", FAULT, step, saved_step=4)
+        step = next(self._steps, None)
+        error = None if step is None else DivergedError(f"{FAULT} at step {step}", FAULT, step, saved_step=4)
+        return SimpleNamespace(diverged=error)
 
     def train(self, **flags):
         config = smallest_config("toy", "log", on_nan="rollback", train_max_iter=9, **flags)
-        training_run.train(config, RunData.of(get_dataset("Toy"), "toy", []), self.folder)
+        data = RunData.of(get_dataset("Toy"), "toy", [])
+        for _ in training_run.Training(config, data, self.folder).attempts():
+            pass
 
 
 def test_loop_resumes_until_the_end(tmp_path, monkeypatch):
@@ -209,7 +212,7 @@ def test_damaged_list_is_rejected_before_the_graph_is_built(tmp_path, monkeypatc
     data = RunData.of(get_dataset("Toy"), "toy", [])
     start, config = TrainingStart(4, folder.snapshot(4), None), smallest_config("toy", "log")
     with pytest.raises(RecordError, match=r"rollbacks.json: not the list of a run's rollbacks"):
-        train_from(start, config, data, folder, [], None)
+        train(Attempt(start, config, data, folder, [], None))
 
 
 def test_signal_in_the_step_that_diverges_is_kept(tmp_path):
@@ -229,7 +232,7 @@ def test_signal_in_the_step_that_diverges_is_kept(tmp_path):
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), config, folder, None, None,
         )  # fmt: skip
         with pytest.raises(DivergedError) as caught:
-            trainer.run(4)
+            run_steps(trainer, 4)
     signal.signal(signal.SIGTERM, before)
     error = caught.value
     assert (error.fault, error.step, error.saved_step, error.stop_signal) == (FAULT, 5, None, "SIGTERM")

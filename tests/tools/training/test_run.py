@@ -236,10 +236,10 @@ NO_MEMORY = (
 
 @pytest.mark.usefixtures("narrow_resnet")
 def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
-    def run(self, first_step):
+    def steps(self):
         raise out_of_memory()
 
-    monkeypatch.setattr(Trainer, "run", run)
+    monkeypatch.setattr(Trainer, "steps", steps)
     with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}, or add --save_memory 1$"):
         train_with(smallest_config(toy_dir, log_dir))
 

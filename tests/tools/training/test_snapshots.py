@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from database.datasets import get_dataset
 from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, save_as, visible
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
-from tests.tools.training.trainers import trainer_of
+from tests.tools.training.trainers import run_steps, trainer_of
 from tools.errors import OutputError
 from tools.flags.choices import LATEST
 from tools.runs.folder import RunFolder, run_folder
@@ -54,7 +54,7 @@ class TimedTrainer:
 def snapshots_of(path: Path, **flags) -> list[int]:
     with tf.Graph().as_default():
         timed = TimedTrainer(path, **flags)
-        timed.trainer.run(0)
+        run_steps(timed.trainer, 0)
     return timed.written
 
 
@@ -81,14 +81,14 @@ def test_minutes_are_counted_from_the_start_of_the_run(tmp_path):
     with tf.Graph().as_default():
         timed = TimedTrainer(tmp_path, snapshot_minutes=5)
         timed.seconds += 10000  # until the first step
-        timed.trainer.run(4)
+        run_steps(timed.trainer, 4)
     assert timed.written == [9, 12]
 
 
 def test_snapshots_by_time_count_towards_those_kept_and_are_not_scored(tmp_path):
     with tf.Graph().as_default():
         timed = TimedTrainer(tmp_path, snapshot_minutes=3, val_every=4, keep=2)
-        timed.trainer.run(0)
+        run_steps(timed.trainer, 0)
     assert timed.written == [3, 4, 7, 8, 11, 12]
     assert timed.scored == [4, 8]
     assert visible(timed.folder.snapshots) == {"model.ckpt-11": "step 11", "model.ckpt-12": "step 12"}

@@ -22,6 +22,7 @@ from tests.tools.toy_runs import (
     tensors_in,
     tiny_config,
     toy_record,
+    train_run,
     train_with,
     write_checkpoint,
     write_random_pspnet,
@@ -35,7 +36,6 @@ from tools.runs.folder import run_folder
 from tools.runs.record import ModelRecord
 from tools.runs.run_origin import RunOrigin
 from tools.training.loop import Trainer
-from tools.training.run import train
 from tools.training.samples import RunData
 from tools.training.start import default_checkpoint, pretrained_checkpoint
 
@@ -96,9 +96,10 @@ def start_of(config: TrainConfig, dataset: Dataset) -> dict[str, np.ndarray]:
     """Every layer of a run before its first step."""
     folder = run_folder(config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "run", Trainer.save)
+        patch.setattr(Trainer, "steps", lambda trainer: iter(()))
         samples = find_samples(dataset, config.data_dir, ["train"])
-        train(config, RunData.of(dataset, config.data_dir, samples), folder)
+        first_saved = dataclasses.replace(config, save_first_iteration=True)
+        train_run(first_saved, RunData.of(dataset, config.data_dir, samples), folder)
     values = tensors_in(folder.snapshot(0))
     assert values["global_step"] == 0
     return {name: value for name, value in values.items() if name.rsplit("/", 1)[-1] in LAYER_VARIABLES}

@@ -18,7 +18,7 @@ from database.datasets import get_dataset
 from database.layouts import Sample
 from tests.tools.snapshot_folders import run_with
 from tests.tools.toy_runs import smallest_config, toy_record
-from tests.tools.training.trainers import trainer_of
+from tests.tools.training.trainers import run_steps, trainer_of
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import SIGNALS, StoppedError
 from tools.training import validation
@@ -66,7 +66,7 @@ class SignalledTrainer:
 
     def run(self, first_step=0):
         with self._graph.as_default():
-            self._trainer.run(first_step)
+            run_steps(self._trainer, first_step)
 
 
 @pytest.fixture(autouse=True)

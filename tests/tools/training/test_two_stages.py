@@ -15,11 +15,10 @@ from database.classes import CITYSCAPES_LABEL_MAP
 from database.datasets import find_samples, get_dataset
 from database.loading import load_sample
 from model import resnet
-from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, tensors_in, tiny_config
+from tests.tools.toy_runs import NARROW, NETWORK, csv_rows, tensors_in, tiny_config, train_run
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
-from tools.training.run import train
 from tools.training.samples import RunData
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "training.md"
@@ -77,7 +76,7 @@ def test_the_second_stage_goes_on_from_the_first(data_dir, tmp_path, monkeypatch
         config = TrainConfig(**{**tiny, **given, **start})
         folders.append(run_folder(config))
         samples = find_samples(CITYSCAPES, data_dir, config.subsets_for_training)
-        train(config, RunData.of(CITYSCAPES, data_dir, samples), folders[-1])
+        train_run(config, RunData.of(CITYSCAPES, data_dir, samples), folders[-1])
     assert "-train,train_extra-" in folders[0].path
     end, start = tensors_in(folders[0].snapshot(2)), tensors_in(folders[1].snapshot(0))
     model = [name for name in start if not name.endswith(("/Momentum", "global_step"))]
