@@ -77,6 +77,24 @@ def read_or_report(path: str, input_range: InputRange) -> np.ndarray | None:
         return None
 
 
+def read_images(path: str | None, paths: Iterable[tuple[str, str | None]], input_range: InputRange) -> NamedImages:
+    """Reads the images of --image_path: a single one at once, before the network is built, the others one by one.
+
+    Raises:
+        ImageError: the single image cannot be read; for the others, `read_or_report` prints the error.
+    """
+    if path is not None and not os.path.isdir(path):
+        return [(path, None, read_image(path, input_range=input_range))]
+    return ((file, name, read_or_report(file, input_range)) for file, name in paths)
+
+
+def check_all_read(path: str | None, count: int, unread: int) -> None:
+    """Raises ImageError if images could not be read, except at a terminal, where the user has seen the errors."""
+    if unread and (path is not None or not sys.stdin.isatty()):
+        source = "standard input" if path is None else path
+        raise ImageError(f"{source}: {unread} of {count} images could not be read, {count - unread} were segmented")
+
+
 def segment(
     images: NamedImages,
     predictor: LabelsOfImages,
@@ -92,7 +110,7 @@ def segment(
         writer: writes the files.
 
     Returns:
-        How many images there were, and how many could not be read.
+        The number of images, and of those that could not be read.
 
     Raises:
         ImageError: a result cannot be written.
@@ -116,37 +134,26 @@ def segment(
     return count, unread
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Parses flags and segments images."""
-    config = parse_flags(InferenceConfig, arguments, "Segment images.")
-    set_quiet(config.quiet)
-    import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
+def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str, str | None]]) -> None:
+    """Segments images with a checkpoint and writes the results.
+
+    Args:
+        prefix: of the checkpoint.
+        config: flags.
+        paths: see `requested_paths`.
+
+    Raises:
+        ImageError: an image cannot be read; see `read_images` and `check_all_read`.
+    """
     from tools.prediction.files import PredictionWriter, results_folder
     from tools.prediction.provenance import choose_folder, provenance_of
-    from tools.prediction.selection import (
-        build_predictor,
-        inference_record,
-        record_of_checkpoint,
-        with_chosen_precision,
-    )
-    from tools.runs.chosen_checkpoint import choose_checkpoint
-
-    set_max_pixels(config.max_pixels)
-    config = with_chosen_precision(config)
-    path = config.image_path
-    paths = requested_paths(path)
+    from tools.prediction.selection import build_predictor, inference_record, record_of_checkpoint
 
     # Network: config.json beside the checkpoint has architecture, mean, channel order and window size. Names, colours
     # and ids of the classes are those of the training unless flags say otherwise.
-    prefix = choose_checkpoint(config)
     trained = record_of_checkpoint(prefix, config)
     record = inference_record(config, trained)
-
-    # Images: a single one is read before the network is built, the others one by one.
-    input_range = InputRange(record.input_range)
-    images: NamedImages = ((path, name, read_or_report(path, input_range)) for path, name in paths)
-    if path is not None and not os.path.isdir(path):
-        images = [(path, None, read_image(path, input_range=input_range))]
+    images = read_images(config.image_path, paths, InputRange(record.input_range))
 
     # Folder of the results: one per checkpoint and settings.
     provenance = provenance_of(config, prefix, record)
@@ -160,12 +167,23 @@ def main(arguments: Sequence[str]) -> None:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         timed = TimedPredictor(predictor)
         count, unread = segment(images, timed, ResultNames(os.path.join(folder, NAMES_FILE)), writer)
-        if unread and (path is not None or not sys.stdin.isatty()):  # at a terminal, the user has seen the errors
-            source = "standard input" if path is None else path
-            segmented = f"{count - unread} were segmented"
-            raise ImageError(f"{source}: {unread} of {count} images could not be read, {segmented}")
+        check_all_read(config.image_path, count, unread)
         if config.measure_time:
             timed.report(folder)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses flags and segments images."""
+    config = parse_flags(InferenceConfig, arguments, "Segment images.")
+    set_quiet(config.quiet)
+    import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
+    from tools.prediction.selection import with_chosen_precision
+    from tools.runs.chosen_checkpoint import choose_checkpoint
+
+    set_max_pixels(config.max_pixels)
+    config = with_chosen_precision(config)
+    paths = requested_paths(config.image_path)
+    segment_with(choose_checkpoint(config), config, paths)
 
 
 if __name__ == "__main__":

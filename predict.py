@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from database.datasets import find_samples
 from database.images import set_max_pixels
@@ -30,10 +30,19 @@ from tools.prediction.latency import TimedPredictor
 from tools.prediction.tables import text_table, write_tables
 
 if TYPE_CHECKING:
+    from database.layouts import Sample
     from tools.prediction.metrics import Scores
+    from tools.prediction.provenance import Provenance
     from tools.runs.record import ModelRecord
 
 logger = logging.getLogger(__name__)
+
+
+class Results(NamedTuple):
+    """Folder of results, and what they are made from."""
+
+    folder: str
+    provenance: Provenance
 
 
 def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
@@ -41,11 +50,10 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
 
     With --follow, does nothing if this snapshot was scored before.
     """
-    from tools.prediction.files import PredictionWriter, results_folder
+    from tools.prediction.files import results_folder
     from tools.prediction.provenance import choose_folder, provenance_of
     from tools.prediction.score_files import is_scored
-    from tools.prediction.scoring import evaluate
-    from tools.prediction.selection import build_predictor, prediction_dataset, record_of_checkpoint
+    from tools.prediction.selection import prediction_dataset, record_of_checkpoint
     from tools.prediction.server_zip import check_for_server, write_server_zip
 
     # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
@@ -61,17 +69,39 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     default = results_folder(f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir)
     folder = choose_folder(config.output_dir, default, provenance)
     if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
-        logger.info("%s is scored in %s", prefix, folder)
+        logger.info("%s is already scored in %s", prefix, folder)
         return
     refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
     if config.server_zip:
         check_for_server(dataset.name, samples)
-    logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
 
-    # Labels: the predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network
-    # on them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
+    logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
+    scores = predict_samples(config, prefix, record, samples, Results(folder, provenance))
+    logger.info("results: %s", folder)
+    if config.server_zip:
+        logger.info("archive for the evaluation server: %s", write_server_zip(folder, samples))
+    if scores is not None:
+        write_scores(config, prefix, record, scores, Results(folder, provenance))
+
+
+def predict_samples(
+    config: PredictConfig, prefix: str, record: ModelRecord, samples: Sequence[Sample], results: Results
+) -> Scores | None:
+    """Predicts samples and writes their PNG files; returns the scores of those with labels, None without any.
+
+    The predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on them and
+    on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
+    """
+    from tools.prediction.files import PredictionWriter
+    from tools.prediction.scoring import evaluate
+    from tools.prediction.selection import build_predictor
+
     writer = PredictionWriter(
-        folder, record, save_prediction=config.save_prediction, coloring=config.coloring, provenance=provenance
+        results.folder,
+        record,
+        save_prediction=config.save_prediction,
+        coloring=config.coloring,
+        provenance=results.provenance,
     )
     with build_predictor(prefix, record, config, config.gpu_num) as predictor:
         timed = TimedPredictor(predictor, warm_up=config.gpu_num)
@@ -83,18 +113,17 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
             towers=config.gpu_num,
         )
     if config.measure_time:
-        timed.report(folder)
-    logger.info("results: %s", folder)
-    if config.server_zip:
-        logger.info("for the server: %s", write_server_zip(folder, samples))
+        timed.report(results.folder)
+    return scores
 
-    # Scores: from one confusion matrix over all labelled images.
-    if scores is not None:
-        write_tables(scores, record.class_names, folder, header=provenance.header)
-        provenance.write(folder)
-        print(text_table(scores, record.class_names))
-        if config.follow is not None:
-            add_to_summaries(config.follow, prefix, record, scores)
+
+def write_scores(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, results: Results) -> None:
+    """Writes and prints the scores, which are of one confusion matrix over all labelled images."""
+    write_tables(scores, record.class_names, results.folder, header=results.provenance.header)
+    results.provenance.write(results.folder)
+    print(text_table(scores, record.class_names))
+    if config.follow is not None:
+        add_to_summaries(config.follow, prefix, record, scores)
 
 
 def add_to_summaries(run_path: str, prefix: str, record: ModelRecord, scores: Scores) -> None:

@@ -25,7 +25,7 @@ from tools.training.interruption import RunSoFar
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, trains and validates."""
     run_so_far = RunSoFar()
-    with stopping_at_warnings(run_so_far.told):
+    with stopping_at_warnings(run_so_far.describe):
         _train_and_score(arguments, run_so_far)
 
 

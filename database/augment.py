@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from database.classes import IGNORE_LABEL
 from database.colors import between, finished
-from database.warping import inside_source, shows_source_alone, warp
+from database.warping import inside_source, shows_only_source, warp
 
 NUM_DRAWS = 10
 
@@ -145,7 +145,7 @@ def augment(
         size = tf.stack([tf.cast(source_height, tf.int32), size[1]])
     affine = draw_affine(draws[:5], size, augmentation)
 
-    def inside_alone() -> tuple[tf.Tensor, tf.Tensor]:
+    def inside_only() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size, upright=augmentation.is_upright)
         return finished(crop, None, draws, augmentation, image_mean), crop_label
 
@@ -156,6 +156,6 @@ def augment(
         return centred, tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
 
     # Most crops lie inside the source and need no mask.
-    complete = shows_source_alone(affine, size, crop_size)
-    centred, ids = tf.cond(complete, inside_alone, with_outside)
+    complete = shows_only_source(affine, size, crop_size)
+    centred, ids = tf.cond(complete, inside_only, with_outside)
     return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)

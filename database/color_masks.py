@@ -54,7 +54,7 @@ class ColorTable:
     ids: Mapping[Color, int]
     repeated: Mapping[Color, frozenset[int]] = field(default_factory=dict)
     label_map: Mapping[int, int] = field(default_factory=dict)
-    _told: list[str] = field(default_factory=list, compare=False, repr=False)
+    _warned: list[str] = field(default_factory=list, compare=False, repr=False)
     _verdicts: dict[bytes, _TableVerdict] = field(default_factory=dict, compare=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
@@ -73,8 +73,8 @@ class ColorTable:
         """
         if self.repeated:
             raise DatasetError(
-                f"{self.palette_file}: the colour {_shown(min(self.repeated))} occurs twice, and {path} is a label "
-                "file of colours: give each class a colour of its own"
+                f"{self.palette_file}: the colour {_shown(min(self.repeated))} occurs twice, but the label file {path} "
+                "stores colours: give each class a different colour"
             )
         places, ids = self._tables
         found = places[_packed(rgb)]
@@ -99,7 +99,7 @@ class ColorTable:
           DatasetError: an index that occurs has the colour of a class other than the one it has as an id.
         """
         verdict = self._verdict(bytes(table))
-        if not (verdict.contradicting or (verdict.unknown and not self._told)):
+        if not (verdict.contradicting or (verdict.unknown and not self._warned)):
             return
         indices = used()
         if _is_of_one_color(verdict.colors, indices):
@@ -109,7 +109,7 @@ class ColorTable:
                 raise DatasetError(self._contradiction(path, index, verdict.colors[index]))
         for index in indices:
             if index in verdict.unknown:
-                self._tell_unknown_color(path, index, verdict.colors[index])
+                self._warn_of_unknown_color(path, index, verdict.colors[index])
                 return
 
     def _verdict(self, table: bytes) -> _TableVerdict:
@@ -156,14 +156,14 @@ class ColorTable:
             "indices are the ids, put the colours of the file into the palette, or drop --palette"
         )
 
-    def _tell_unknown_color(self, path: str, index: int, color: Color) -> None:
+    def _warn_of_unknown_color(self, path: str, index: int, color: Color) -> None:
         with self._lock:
-            if self._told:
+            if self._warned:
                 return
-            self._told.append(path)
+            self._warned.append(path)
         logger.warning(
-            "%s: this palette image gives index %d the colour %s, which is not in %s: its indices are read as ids; if "
-            "its colours are what counts, save it as RGB (warned of once, other files may be alike)",
+            "%s: this palette image gives index %d the colour %s, which is not in %s: the indices are read as ids; if "
+            "the colours are the labels, save it as RGB (logged once, other files may be affected)",
             path, index, _shown(color), self.palette_file,
         )  # fmt: skip
 
@@ -184,7 +184,7 @@ class ColorTable:
         if (hint_by_name := segments_hint(path)) is not None:
             hint = hint_by_name
         elif (rgb == rgb[:, :, :1]).all():
-            hint = "red, green and blue are equal in every pixel: if these are ids, save one channel of them alone"
+            hint = "red, green and blue are equal in every pixel: if these are ids, save only one channel"
         else:
             nearest = min(self.ids, key=lambda known: sum((a - b) ** 2 for a, b in zip(known, color, strict=True)))
             hint = (
@@ -192,8 +192,8 @@ class ColorTable:
                 f"'{_shown(color)} ignore' for pixels that are ignored"
             )
         return (
-            f"{path}: pixel x {column}, y {row} has the colour {_shown(color)}, as one of "
-            f"{number_of(int(unknown.sum()), 'pixel')} whose colour is not in {self.palette_file}: {hint}"
+            f"{path}: pixel x {column}, y {row} has the colour {_shown(color)}, which is not in {self.palette_file} "
+            f"({number_of(int(unknown.sum()), 'pixel')} in all): {hint}"
         )
 
 
@@ -216,8 +216,8 @@ def color_table(
         smallest[train_id] = file_id
     if ignored and IGNORE_LABEL not in smallest:
         raise DatasetError(
-            f"{palette_file}: the colour {_shown(ignored[0])} is ignored, and --label_map leaves no id for that: add a "
-            "line '<id> ignore' to the label map"
+            f"{palette_file}: the colour {_shown(ignored[0])} is ignored, but --label_map ignores no id: add a line "
+            "'<id> ignore' to the label map"
         )
     pairs = [(color, smallest[train_id]) for train_id, color in enumerate(palette) if train_id in smallest]
     pairs += [(color, smallest[IGNORE_LABEL]) for color in ignored]
@@ -233,8 +233,8 @@ def segments_hint(path: str) -> str | None:
     if "panoptic" not in "/".join(path.replace(os.sep, "/").split("/")[-_PARTS_OF_NAME:]).lower():
         return None
     return (
-        "by its name it is of COCO's panoptic format, whose colours number segments (R + 256 G + 65536 B): make ids of "
-        "classes from it by the categories in its JSON"
+        "its name suggests COCO's panoptic format, whose colours number segments (R + 256 G + 65536 B): convert it to "
+        "ids of classes with the categories in its JSON"
     )
 
 

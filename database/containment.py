@@ -22,7 +22,10 @@ def path_inside(folder: str, *names: str) -> str:
     """
     for name in names:
         if name in ("", os.curdir, os.pardir) or "/" in name or "\0" in name:
-            raise OutsideError(f"{folder}: {name!r} is no name for a file in this folder: rename what it is from")
+            raise OutsideError(
+                f"{folder}: {name!r} is not a valid name for a file in this folder: rename the image, split or dataset "
+                "that it comes from"
+            )
     return os.path.join(folder, *names)
 
 
@@ -34,6 +37,6 @@ def refuse_linked_folder(path: str) -> None:
     """
     if os.path.islink(path):
         raise OutsideError(
-            f"{path}: a link to {os.readlink(path)!r}, and files would be written there: remove the link, or write to "
-            "another folder"
+            f"{path}: this is a link to {os.readlink(path)!r}, where files would be written: remove the link or write "
+            "to another folder"
         )

@@ -38,8 +38,8 @@ def copies_fault(pairs: Sequence[tuple[str, str]], split: str, other: str) -> st
     """
     copy, original = pairs[0]
     return (
-        f"{number_of(len(pairs), 'image')} in both {other} and {split}: {copy} is a copy of {original}: keep each "
-        "image in one split, or the scores say nothing about new images"
+        f"{number_of(len(pairs), 'image is', 'images are')} in both {other} and {split} ({copy} is a copy of "
+        f"{original}): keep each image in one split, otherwise the scores say nothing about new images"
     )
 
 

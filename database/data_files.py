@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
+from database.counts import number_of
 from database.errors import DatasetError
 from database.folders import walked
 from database.image_suffixes import has_image_suffix
@@ -55,10 +56,10 @@ def files_below(folder: str, suffixes: Sequence[str] | None = None) -> dict[str,
                 others.update([suffix_of(name)] if name in names else [])
                 continue
             if name in folder_names:
-                raise DatasetError(f"{path}: a folder, by its name expected to be a file; rename or remove it")
+                raise DatasetError(f"{path}: found a folder with the name of an image, expected a file: rename it")
             key = os.path.relpath(path, folder)[: -len(suffix)].replace(os.sep, "/")
             if key in found:
-                raise DatasetError(f"{path}: the same name as {found[key]} but for the suffix; keep one")
+                raise DatasetError(f"{path}: this name and {found[key]} differ only in their suffix: keep one of them")
             found[key] = path
     if suffixes is not None and any(suffix.startswith("_") for suffix in suffixes):
         others.clear()
@@ -77,9 +78,10 @@ def _log_left_out(folder: str, passed: Sequence[str], others: Counter[str]) -> N
     if passed:
         shown = sorted(set(passed))
         names = ", ".join(shown[:_MOST_SHOWN]) + (", ..." if len(shown) > _MOST_SHOWN else "")
-        logger.info("%s: %d hidden or system files and folders are left out: %s", folder, len(passed), names)
+        logger.info("%s: skipped %d hidden or system files and folders: %s", folder, len(passed), names)
     if others:
-        logger.info("%s: %d files are left out by their suffix: %s", folder, others.total(), shown_suffixes(others))
+        files = number_of(others.total(), "file")
+        logger.info("%s: skipped %s with other suffixes: %s", folder, files, shown_suffixes(others))
 
 
 def suffix_of(name: str) -> str:
@@ -97,10 +99,8 @@ def shown_suffixes(suffixes: Counter[str]) -> str:
 def _refuse_unreadable(error: OSError) -> None:
     """Raises for a folder that cannot be read; a folder that does not exist has no files."""
     if not isinstance(error, FileNotFoundError):
-        raise DatasetError(f"{error.filename}: folder cannot be read ({error.strerror})") from error
+        raise DatasetError(f"{error.filename}: the folder cannot be read ({error.strerror})") from error
 
 
 def _refuse_loop(path: str) -> None:
-    raise DatasetError(
-        f"{path}: a link to a folder that it lies in, whose files would be found again and again; remove it"
-    )
+    raise DatasetError(f"{path}: this link leads to one of its parent folders: remove it")

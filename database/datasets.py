@@ -1,4 +1,4 @@
-"""One frozen record per dataset: classes, colours, label ids, mean, splits and how its files are found."""
+"""One frozen definition per dataset: classes, colours, label ids, mean, splits and how its files are found."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ _CHOICES = {"ADE": ("list_paths",), "KITTI": ("holdout",)}
 def get_dataset(
     name: str, *, list_paths: Mapping[str, str | None] | None = None, holdout: float | None = None
 ) -> Dataset:
-    """Returns the record of a known dataset.
+    """Returns the definition of a known dataset.
 
     Args:
       name: of the dataset.
@@ -168,12 +168,12 @@ def get_dataset(
       DatasetError: the name is unknown, or the dataset does not allow that choice.
     """
     if name not in _DATASETS:
-        raise DatasetError(f"dataset '{name}' is unknown; the known ones are {', '.join(_DATASETS)}")
+        raise DatasetError(f"dataset '{name}' is unknown, expected one of {', '.join(_DATASETS)}")
     choices = {"list_paths": list_paths if any((list_paths or {}).values()) else None, "holdout": holdout}
     given = {choice: value for choice, value in choices.items() if value is not None}
     for choice in given:
         if choice not in _CHOICES.get(name, ()):
-            raise DatasetError(f"{name} has splits of its own: {choice} cannot be chosen")
+            raise DatasetError(f"{name} has fixed splits: {choice} cannot be given")
     dataset = _DATASETS[name]
     return replace(dataset, find=partial(dataset.find, **given)) if given else dataset
 
@@ -182,7 +182,7 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
     """Finds the samples of the given splits, one split after the other, each sorted by image path.
 
     Args:
-      dataset: the record.
+      dataset: its definition.
       data_dir: the folder that holds the dataset.
       splits: names of splits, such as ("train", "val").
 
@@ -247,7 +247,7 @@ def custom_dataset(
     label_map_file: str | None = None,
     image_mean: tuple[float, float, float] | None = None,
 ) -> Dataset:
-    """Builds the record of a user's own data.
+    """Builds the definition of a user's own data.
 
     Args:
       num_classes: 2..254.

@@ -112,7 +112,7 @@ class GroupedOrder:
         if not self._batches:
             tall, wide = map(len, self._groups)
             raise DatasetError(
-                f"{wide} wide and {tall} tall images give no batch of {batch_size} with --dynamic_size 1, which does "
+                f"{wide} wide and {tall} tall images do not fill a batch of {batch_size}, and --dynamic_size 1 does "
                 "not mix them: lower --batch_size"
             )
         self._epoch = lru_cache(maxsize=2)(self._shuffled)

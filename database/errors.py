@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """Base of this package's errors: a file or folder of the user that cannot be used as it is."""
+    """Base of this package's errors: a file or folder of the user cannot be used."""
 
 
 class DatasetError(DataError):
@@ -24,7 +24,7 @@ class PaletteError(DataError):
 
 
 class TFRecordError(DataError):
-    """Records are missing, damaged, of another version or made from different data."""
+    """TFRecords are missing, damaged, of another version or made from different data."""
 
 
 class OutsideError(DataError):

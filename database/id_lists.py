@@ -55,7 +55,7 @@ def files_of_ids(
         places = " and ".join(f"{folders.images} with {folders.labels}" for folders, _ in found.values())
         first, _ = next(iter(found.values()))
         raise IdsNotFoundError(
-            f"{places} have its files: write lines 'image label', e.g. by sed "
+            f"{places} both have its files: write lines 'image label', e.g. by sed "
             f"'s,.*,{first.images}/&.jpg {first.labels}/&.png,'"
         )
     if found:
@@ -86,7 +86,7 @@ class _Folder:
         """Describes why a name does not match exactly one file; None if it does."""
         files = self.files(name)
         if len(files) > 1:
-            return f"{files[0]} and {os.path.basename(files[1])} could be meant"
+            return f"{files[0]} and {os.path.basename(files[1])} both match"
         return None if files else f"no image file of that name is in {self.path}"
 
 

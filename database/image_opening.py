@@ -103,7 +103,7 @@ def opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]
         with _warnings_silenced():
             image = _opened_within_limit(path, file)
             if image.format in PROGRAM_FORMATS:
-                raise ImageError(f"{path}: PostScript, a program that draws an image: convert it to PNG or JPEG")
+                raise ImageError(f"{path}: PostScript files are programs and are not read: convert it to PNG or JPEG")
             orientation = _orientation(image)
         with image:
             yield image, orientation

@@ -221,7 +221,7 @@ def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, 
     fits = array.ndim in (2, 3) and array.shape[2:] in ((), (3,)) and array.size > 0
     if not fits or array.dtype not in ((np.uint8, np.uint16) if array.ndim == 2 else (np.uint8,)):
         raise ImageError(
-            f"{path}: cannot write {array.dtype} {list(array.shape)} as an image; expected uint8 [H, W, 3] or [H, W]"
+            f"{path}: cannot write {array.dtype} {list(array.shape)} as an image, expected uint8 [H, W, 3] or [H, W]"
         )
     try:
         with written_atomically(path) as partial_path:
@@ -230,4 +230,4 @@ def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, 
                 image.putpalette([channel for color in palette for channel in color])
             image.save(partial_path, format="PNG")
     except OSError as error:
-        raise ImageError(f"{path}: image cannot be written ({error.strerror or error})") from error
+        raise ImageError(f"{path}: the image cannot be written ({error.strerror or error})") from error

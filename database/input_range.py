@@ -20,8 +20,8 @@ _DARK = 0.25
 # highlights.
 _FAR_ABOVE = 1000
 
-_ADVICE = "say with --input_range which number is white"
-_ADVICE_FOR_LATER = "when the images are used, say with --input_range, a flag of train.py, which number is white"
+_ADVICE = "give the number that is white with --input_range"
+_ADVICE_FOR_LATER = "give the number that is white with --input_range to train.py, which uses the images"
 _REPLACE = "replace them in the file, by 0 where there is no data, and let the label ignore such pixels"
 
 
@@ -42,7 +42,7 @@ class InputRange:
         """
         self.white = white
         self._is_decided = is_decided
-        self._told: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def fault_of(self, kind: str, numbers: np.ndarray, usual_white: float) -> str | None:
@@ -67,14 +67,14 @@ class InputRange:
             return None
         if largest > _FAR_ABOVE * white or smallest < -white:
             far = (numbers > _FAR_ABOVE * white) | (numbers < -white)
-            told = f"{kind}, {_counted(numbers, far)}, expected {shown}"
-            return f"{told}: {_REPLACE}; or, if these are brightness, {self._advice}"
+            fault = f"{kind}, {_counted(numbers, far)}, expected {shown}"
+            return f"{fault}: {_REPLACE}; or, if these are brightness, {self._advice}"
         if smallest < 0 and largest <= 0:
             return (
-                f"{kind} from {smallest:g} to {largest:g}, so that all is black, expected {shown}: make them positive"
+                f"{kind} from {smallest:g} to {largest:g}, so the image is black, expected {shown}: make them positive"
             )
         if largest > white and smallest >= white:
-            return f"{kind} from {smallest:g} to {largest:g}, so that all is white, expected {shown}: {self._advice}"
+            return f"{kind} from {smallest:g} to {largest:g}, so the image is white, expected {shown}: {self._advice}"
         return None
 
     def check(self, path: str, kind: str, numbers: np.ndarray, usual_white: float) -> None:
@@ -89,8 +89,8 @@ class InputRange:
         white = usual_white if self.white is None else self.white
         smallest, largest = float(numbers.min(initial=0)), float(numbers.max(initial=0))
         if smallest < 0:
-            told = f"{path}: {kind} down to {smallest:g}; those below 0 are read as black"
-            self._warn_once(kind, "negative", told, "make them positive if they are no black")
+            found = f"{path}: {kind} down to {smallest:g}; those below 0 are read as black"
+            self._warn_once(kind, "negative", found, "make them positive if they are not black")
         if largest > white:
             self._warn_once(kind, "above", f"{path}: {kind} up to {largest:g}; those above {white:g} are read as white")
         elif 0 < largest <= white * _DARK:
@@ -109,25 +109,25 @@ class InputRange:
         """
         if largest <= 255 * _DARK:
             bound = (largest + 1) * 256
-            told = f"{path}: colours of 16 bits below {bound}, which is dark or black where 65535 is white"
-            self._warn_once("colours", "below", told, "convert them to 8 bits")
+            found = f"{path}: 16-bit colours below {bound}, which is dark or black where 65535 is white"
+            self._warn_once("colours", "below", found, "convert them to 8 bits")
 
     def check_bytes(self, path: str) -> None:
         """Warns once if an image has 8 bits although a number for white was given."""
         if self.white is not None:
-            told = f"{path}: an image of 8 bits, in which 255 is white whatever --input_range is"
-            self._warn_once("bytes", "given", told, "the flag is for images of more bits")
+            found = f"{path}: the image has 8 bits, so 255 is white and --input_range has no effect"
+            self._warn_once("bytes", "given", found, "give the flag only for images of more bits")
 
     @property
     def _advice(self) -> str:
         return _ADVICE if self._is_decided else _ADVICE_FOR_LATER
 
-    def _warn_once(self, kind: str, fault: str, told: str, advice: str | None = None) -> None:
+    def _warn_once(self, kind: str, fault: str, found: str, advice: str | None = None) -> None:
         with self._lock:
-            if (kind, fault) in self._told:
+            if (kind, fault) in self._warned:
                 return
-            self._told.add((kind, fault))
-        logger.warning("%s: %s (warned of once, other images may be alike)", told, advice or self._advice)
+            self._warned.add((kind, fault))
+        logger.warning("%s: %s (logged once, other images may be affected)", found, advice or self._advice)
 
 
 def scaled_to_bytes(numbers: np.ndarray, white: float) -> np.ndarray:

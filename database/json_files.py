@@ -66,9 +66,9 @@ def _repeated_key(text: str) -> JsonError:
             if key in open_objects[-1]:
                 earlier, line = (text.count("\n", 0, place) + 1 for place in (open_objects[-1][key], match.start()))
                 shown = key if len(key) <= _LONGEST_SHOWN else f"{key[:_LONGEST_SHOWN]}..."
-                return JsonError(f"'{shown}' is given already in line {earlier}: keep one", line)
+                return JsonError(f"'{shown}' is already given in line {earlier}: keep one", line)
             open_objects[-1][key] = match.start()
-    raise AssertionError("no key stands twice")
+    raise AssertionError("no key occurs twice")
 
 
 def read_json(path: str) -> Any:

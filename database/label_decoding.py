@@ -51,21 +51,21 @@ _COLORS = {
     "PCX": {("RGB", "RGB;L")},
 }
 
-_SAVE_AS = "save labels as PNG, of 8 or 16 bits in grey or with a palette"
+_SAVE_AS = "save labels as PNG, in 8-bit or 16-bit grey or with a palette"
 
 # What labels contain in Pillow's modes other than one channel of whole numbers, and what to do.
 _NO_COLORS = {
-    **dict.fromkeys(("LA", "La"), "grey with transparency: save its grey channel alone, in 8-bit grey"),
+    **dict.fromkeys(("LA", "La"), "grey with transparency: save only its grey channel, in 8-bit grey"),
     "PA": "palette indices with transparency: save it as a palette PNG without transparency",
     "F": "fractions: save whole numbers, in 8-bit or 16-bit grey",
 }
-_LOSSY = "is lossy, so that its pixels are not the ids that were drawn"
+_LOSSY = "is lossy, so its pixels are not the ids that were drawn"
 _UNFIT_FORMATS = {
     "JPEG": f"JPEG {_LOSSY}",
     "MPO": f"JPEG {_LOSSY}",
     "AVIF": f"AVIF {_LOSSY}",
-    "JPEG2000": "JPEG 2000 may be lossy, so that its pixels may not be the ids that were drawn",
-    "WEBP": "WebP holds colours, and may be lossy",
+    "JPEG2000": "JPEG 2000 may be lossy, so its pixels may not be the ids that were drawn",
+    "WEBP": "WebP stores colours and may be lossy",
 }
 
 _LOSSLESS_TIFF = (
@@ -107,12 +107,12 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
         return lambda decoded: colors.read(path, _opaque_rgb(decoded, path))
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         raise ImageError(
-            f"{path}: labels must be single-channel class ids, this file has mode {image.mode}"
+            f"{path}: found mode {image.mode}, expected labels of single-channel class ids"
             f"{_advice_on_channels(image, path, colors)}"
         )
     step = _STEPS.get(str(image.format), {}).get(packing)
     if step is None:
-        _refuse(path, f"ids packed as {image.format} {packing[1]} are not known to be read as they are stored")
+        _refuse(path, f"ids packed as {image.format} {packing[1]} may not be read exactly")
     dtype = _dtype(image)
     if image.mode == "P" and colors is not None:
         return lambda decoded: _checked_indices(decoded, path, colors, dtype)
@@ -124,14 +124,14 @@ def _advice_on_channels(image: Image.Image, path: str, colors: ColorTable | None
     if image.mode in _NO_COLORS:
         return f"; that is {_NO_COLORS[image.mode]}"
     if colors is not None:
-        return f"; of {image.format} {raw_mode(image)}, colours are not looked up: save it as RGB PNG of 8 bits"
+        return f"; colours packed as {image.format} {raw_mode(image)} are not supported: save it as an 8-bit RGB PNG"
     hint = segments_hint(path)
     if hint is not None:
         return f"; {hint}"
     return (
-        "; convert its colours to ids, in 8-bit grey or a palette PNG; where each colour stands for a class, "
-        "--palette, a flag of --database custom, names the file of these; where colours number segments, as in COCO's "
-        "panoptic format, its JSON says the classes"
+        "; convert its colours to ids, in 8-bit grey or a palette PNG; if each colour is a class, use --database "
+        "custom with --palette, a file of the colours; if colours number segments, as in COCO's panoptic format, take "
+        "the classes from its JSON"
     )
 
 
@@ -167,7 +167,7 @@ def _opaque_rgb(image: Image.Image, path: str) -> np.ndarray:
     pixels = np.asarray(image)
     if pixels.shape[2] == 4 and (pixels[:, :, 3] != 255).any():
         row, column = np.argwhere(pixels[:, :, 3] != 255)[0]
-        _refuse(path, f"pixel x {column}, y {row} is transparent, so that its colour stands for no id")
+        _refuse(path, f"pixel x {column}, y {row} is transparent, so its colour has no id")
     return pixels[:, :, :3]
 
 
@@ -182,11 +182,11 @@ def _no_check(image: Image.Image, path: str) -> None:
 def _check_ppm(image: Image.Image, path: str) -> None:
     """Makes Pillow decode a PGM as stored, instead of stretching it by its maxval."""
     if image.mode == "1":
-        _refuse(path, "PBM stores black as 1 and white as 0, and programs read that either way")
+        _refuse(path, "PBM stores black as 1 and white as 0, which programs read in different ways")
     if isinstance(image, ImageFile.ImageFile) and isinstance(image.tile[0].args, tuple):
         packing, maxval, *rest = image.tile[0].args
         if image.mode == "RGB" and maxval != 255:
-            _refuse(path, f"colours of a PPM whose white is {maxval}")
+            _refuse(path, f"the PPM stores white as {maxval}, expected 255")
         if isinstance(maxval, int) and image.mode in ("L", "I"):
             most = 255 if maxval < 256 else 65535
             image.tile = [image.tile[0]._replace(args=(packing, most, *rest))]
@@ -195,9 +195,9 @@ def _check_ppm(image: Image.Image, path: str) -> None:
 def _check_tiff(image: Image.Image, path: str) -> None:
     compression = str(image.info.get("compression"))
     if compression not in _LOSSLESS_TIFF:
-        _refuse(path, f"TIFF with the compression {compression}, which is lossy or for black and white alone")
+        _refuse(path, f"the TIFF compression {compression} is lossy or only stores black and white")
     if _tag(image, _TAG_PHOTOMETRIC, _MIN_IS_WHITE) == _MIN_IS_WHITE:
-        _refuse(path, "TIFF that stores white as 0 (MinIsWhite), which programs read either way")
+        _refuse(path, "the TIFF stores white as 0 (MinIsWhite), which programs read in different ways")
     assert isinstance(image, ImageFile.ImageFile)
     tile, packing = image.tile[0], raw_mode(image)
     if tile.codec_name == "libtiff" and isinstance(tile.args, tuple) and packing in _AS_DECODED_BY_LIBTIFF:
@@ -219,7 +219,7 @@ def _check_bmp(image: Image.Image, path: str) -> None:
         bits = int.from_bytes(header[10:12] if header[0] == 12 else header[14:16], "little")
         is_misread = bits != _BMP_BITS[packing]
     if is_misread:
-        _refuse(path, "BMP whose palette holds greys alone, and not of as many as its bits may have")
+        _refuse(path, "the BMP has a palette of only greys, and fewer than its bits allow")
 
 
 _FORMAT_CHECKS: dict[str, Callable[[Image.Image, str], None]] = {
@@ -233,7 +233,7 @@ def _check_extent(image: Image.Image, path: str) -> None:
     """Rejects a GIF whose first frame does not cover all pixels."""
     tiles = getattr(image, "tile", None)
     if image.format == "GIF" and tiles and tiles[0].extents != (0, 0, *image.size):
-        _refuse(path, "GIF whose frame is smaller than the image, so that some pixels have no id")
+        _refuse(path, "the frame of the GIF is smaller than the image, so some pixels have no id")
 
 
 def _check_pages(image: Image.Image, path: str) -> None:
@@ -245,7 +245,7 @@ def _check_pages(image: Image.Image, path: str) -> None:
         pages = 1 + sum(not _page_is_copy(image, page) for page in range(1, pages))
         image.seek(0)
     if pages > 1:
-        _refuse(path, f"{image.format} of {pages} frames or pages, where a label is one: split it into files")
+        _refuse(path, f"the {image.format} has {pages} frames or pages, expected 1: split it into files")
 
 
 def _page_is_copy(image: Image.Image, page: int) -> bool:

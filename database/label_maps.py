@@ -77,7 +77,7 @@ def _refuse_contradictory_map(
     if train_id != IGNORE_LABEL:
         raise DatasetError(
             f"{path}: the label map gives id {ignore_label} the training id {train_id} ('{ignore_label} {train_id}'), "
-            f"and --ignore_label {ignore_label} ignores that id: change the line or --ignore_label"
+            f"but --ignore_label {ignore_label} ignores that id: change the line or --ignore_label"
         )
 
 
@@ -85,7 +85,7 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
     try:
         text = read_text(path)
     except OSError as error:
-        raise DatasetError(f"{path}: label map file cannot be read ({error.strerror or error})") from error
+        raise DatasetError(f"{path}: the label map file cannot be read ({error.strerror or error})") from error
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     rows = _json_rows(path, text) if path.lower().endswith(".json") else _text_rows(path, text)
@@ -93,13 +93,13 @@ def _read_label_map(path: str, num_classes: int) -> dict[int, int]:
     for where, file_id, train_id in rows:
         train_id = str(IGNORE_LABEL) if train_id.lower() == "ignore" else train_id
         if not (_is_number(file_id) and int(file_id) <= MOST_FILE_ID):
-            raise DatasetError(f"{where}: id '{file_id[:60]}' in the label files, expected 0 to {MOST_FILE_ID}")
+            raise DatasetError(f"{where}: found id '{file_id[:60]}', expected 0 to {MOST_FILE_ID}")
         if not (_is_number(train_id) and (int(train_id) < num_classes or int(train_id) == IGNORE_LABEL)):
             raise DatasetError(
-                f"{where}: training id '{train_id[:60]}', expected 0 to {num_classes - 1}, 255 or 'ignore'"
+                f"{where}: found training id '{train_id[:60]}', expected 0 to {num_classes - 1}, 255 or 'ignore'"
             )
         if int(file_id) in label_map:
-            raise DatasetError(f"{where}: id {file_id} is mapped already")
+            raise DatasetError(f"{where}: id {file_id} is already mapped: keep one line")
         label_map[int(file_id)] = int(train_id)
     return label_map
 
@@ -115,7 +115,7 @@ def _text_rows(path: str, text: str) -> list[tuple[str, str, str]]:
         where = f"{path}, line {number}"
         fields = line.split()
         if len(fields) > 2 and fields[2].startswith("#"):
-            raise DatasetError(f"{where}: found '{line[:60]}': a comment stands on a line of its own; move it there")
+            raise DatasetError(f"{where}: found '{line[:60]}', expected 'id train_id': put the comment on another line")
         if len(fields) != 2:
             raise DatasetError(f"{where}: found '{line[:60]}', expected 'id train_id'")
         rows.append((where, fields[0], fields[1]))

@@ -92,10 +92,10 @@ def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[
     """
     image_folder = os.path.join(data_dir, "leftImg8bit", split)
     images = files_below(image_folder, ("_leftImg8bit.png",))
-    looked_at = f"{image_folder}/<city>/*_leftImg8bit.png"
+    pattern = f"{image_folder}/<city>/*_leftImg8bit.png"
     if split == "test":
         place = _Place(data_dir, (f"leftImg8bit/{split}",))
-        return _samples(_unlabelled(images), label_map, split, looked_at, place)
+        return _samples(_unlabelled(images), label_map, split, pattern, place)
     annotation = "gtCoarse" if split == "train_extra" else "gtFine"
     label_folder = os.path.join(data_dir, annotation, split)
     labels = files_below(label_folder, (f"_{annotation}_labelIds.png",))
@@ -105,7 +105,7 @@ def cityscapes(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[
             label_map = identity_map(num_classes=19)
     place = _Place(data_dir, (f"leftImg8bit/{split}", f"{annotation}/{split}"))
     entries = _paired(images, labels, image_folder, label_folder, place)
-    return _samples(entries, label_map, split, looked_at, place)
+    return _samples(entries, label_map, split, pattern, place)
 
 
 def ade(
@@ -121,8 +121,8 @@ def ade(
     if split == "test":
         folders = [os.path.join(data_dir, parent, "testing") for parent in ("images", "release_test")]
         images = files_below(folders[0], (".jpg",)) or files_below(folders[1], (".jpg",))
-        looked_at = " or ".join(f"{folder}/*.jpg" for folder in folders)
-        return _samples(_unlabelled(images), label_map, split, looked_at, _Place(data_dir, ("images/testing",)))
+        pattern = " or ".join(f"{folder}/*.jpg" for folder in folders)
+        return _samples(_unlabelled(images), label_map, split, pattern, _Place(data_dir, ("images/testing",)))
     folder = {"train": "training", "val": "validation"}[split]
     place = _Place(data_dir, (f"images/{folder}", f"annotations/{folder}"))
     return _folder_pair(place, label_map, split, image_suffixes=(".jpg",))
@@ -173,7 +173,7 @@ def _held_out_or_rest(samples: Sequence[Sample], holdout: float, split: str, ori
     chosen = [sample for index, sample in enumerate(samples) if (index in held_out) == (split == "val")]
     if not chosen:
         raise DatasetError(
-            f"split '{split}' is empty: the only image of {origin} is held out for val; expected two or more"
+            f"split '{split}' is empty: the only image of {origin} is held out for val, expected two or more images"
         )
     return chosen
 
@@ -202,7 +202,7 @@ def custom(
     validation = _validation_of_own_data(data_dir, list_paths)
     if validation is not None:
         raise DatasetError(
-            f"{validation}: has the validation images, and --holdout {holdout:g} means others: drop one of them"
+            f"{validation} already defines the validation images, but --holdout is {holdout:g}: drop one of them"
         )
     samples = _custom_split(data_dir, "train", label_map, list_paths)
     origin = list_paths.get("train") or os.path.join(data_dir, "images", "train")
@@ -312,12 +312,12 @@ def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault:
 
 
 def _samples(
-    entries: Sequence[Entry], label_map: Mapping[int, int], split: str, looked_at: str, place: _Place | None = None
+    entries: Sequence[Entry], label_map: Mapping[int, int], split: str, pattern: str, place: _Place | None = None
 ) -> list[Sample]:
     """Makes samples, sorted by their images."""
     if not entries:
         raise AbsentSplitError(
-            f"split '{split}' is empty: no images by {looked_at}: check --data_dir and the splits asked for"
+            f"split '{split}' is empty: no images match {pattern}: check --data_dir and the names of the splits"
             f"{'' if place is None else place.hint()}"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)

@@ -39,32 +39,32 @@ def hint_for_line(text: str, line: str, fields: Sequence[str]) -> str:
     if text.lstrip()[:1] in ("{", "["):
         return _json_hint(text)
     if _LATE_COMMENT.search(line):
-        return "; a comment stands on a line of its own"
+        return "; put the comment on another line"
     blank = _blank_behind_image(fields)
     if blank is not None:
         bytes_of_blank = "".join(f"\\x{byte:02X}" for byte in blank.encode())
         name = unicodedata.name(blank, "a control character").lower()
         return (
-            f"; behind the image is a blank of another kind ({name}, U+{ord(blank):04X}), which is part of a path: put "
-            f"a tab in its place, e.g. by sed 's/{bytes_of_blank}/\\t/'"
+            f"; the white space after the image ({name}, U+{ord(blank):04X}) does not separate paths: put a tab in its "
+            f"place, e.g. by sed 's/{bytes_of_blank}/\\t/'"
         )
     separator = next((mark for mark in (";", "|", ",") if mark in line), None)
     if separator is not None:
         return (
-            f"; this looks like a CSV file: leave out its header, and put a tab in place of '{separator}', e.g. by sed "
+            f"; this looks like a CSV file: remove its header, and put a tab in place of '{separator}', e.g. by sed "
             f"""'s/"//g; s/ *{separator} */\\t/'"""
         )
     if '"' in line or line.startswith("'"):
-        return "; the paths are in quotes: leave these out, and separate image and label by one tab"
+        return "; the paths are in quotes: remove these, and separate image and label by one tab"
     if "\\ " in line:
         return (
-            "; the spaces are escaped as in a shell: leave out the backslashes, and separate image and label by one "
+            "; the spaces are escaped as in a shell: remove the backslashes, and separate image and label by one "
             r"tab, e.g. by sed 's/\([^\]\) /\1\t/; s/\\ / /g'"
         )
     if "\\" in line or _WINDOWS_DRIVE.match(line):
-        return r"; these look like paths of Windows: put / in place of \, e.g. by sed 's,\\,/,g', and leave out a drive"
+        return r"; these look like paths of Windows: put / in place of \, e.g. by sed 's,\\,/,g', and remove the drive"
     if len(fields) == 2 and fields[1] in ("-1", "0", "1"):
-        return "; this looks like a list of VOC's ImageSets/Main, for classification: take ImageSets/Segmentation"
+        return "; this looks like a list of VOC's ImageSets/Main, for classification: use ImageSets/Segmentation"
     return ""
 
 
@@ -87,7 +87,7 @@ def header_hint(number: int, fields: Sequence[str]) -> str:
     words = [re.sub("[ _-]", "", field.lower()) for field in fields]
     if not all(word and _HEADERS.fullmatch(word) for word in words):
         return ""
-    return f"; this looks like a header: leave out the line, e.g. by sed '{number}d'"
+    return f"; this looks like a header: remove the line, e.g. by sed '{number}d'"
 
 
 def columns_named_swapped(rows: Sequence[Sequence[str]]) -> bool:

@@ -117,7 +117,7 @@ def _entries_of_ids(
     except IdsNotFoundError as error:
         row = rows[error.index]
         raise DatasetError(
-            f"{list_path}, line {row.number}: {_shortened(row.fields[0])} is an id alone: {error}"
+            f"{list_path}, line {row.number}: {_shortened(row.fields[0])} is only an id: {error}"
             f"{_header_hint(row, rows)}"
         ) from error
     return [Entry(os.path.splitext(os.path.relpath(image, data_dir))[0], image, label) for image, label in found]
@@ -128,11 +128,11 @@ def _check_counts(rows: Sequence[_Row], list_path: str, text: str, split: str) -
         number, line, fields = row
         if not (len(fields) == 2 or (len(fields) == 1 and split == "test")):
             is_image = len(fields) == 1 and has_image_suffix(fields[0])
-            alone = "; this names an image alone: write its label behind it" if is_image else ""
-            hint = hint_for_line(text, line, fields) or _header_hint(row, rows) or alone
+            no_label = "; the line has no label: write the label after the image" if is_image else ""
+            hint = hint_for_line(text, line, fields) or _header_hint(row, rows) or no_label
             raise DatasetError(
-                f"{list_path}, line {number}: found {len(fields)} paths, expected 'image label' (paths that hold "
-                f"spaces are separated by one tab){hint}"
+                f"{list_path}, line {number}: found {len(fields)} paths, expected 'image label' (separate "
+                f"paths that contain spaces by one tab){hint}"
             )
 
 
@@ -157,7 +157,7 @@ def _refuse_missing(
             or hint_for_missing(field, folders[0], list_path)
         )
         raise DatasetError(
-            f"{list_path}, line {row.number}: names {_shortened(field)}, which is no file in {' or '.join(folders)}"
+            f"{list_path}, line {row.number}: names {_shortened(field)}, which is not a file in {' or '.join(folders)}"
             f"{and_more(len(missing) - 1)}{hint}"
         )
 
@@ -171,10 +171,10 @@ def _check_order(rows: Sequence[_Row], list_path: str) -> None:
     image, label = map(_shortened, rows[0].fields)
     separator = " -F'\\t'" if "\t" in rows[0].line else ""
     where = f"{list_path}, line {rows[0].number}: {image} is where the image is expected and {label} where the label is"
-    mended = f"write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
+    advice = f"write 'image label', e.g. by awk{separator} '{{print $2 \"\\t\" $1}}'"
     if are_jpeg:
-        raise DatasetError(f"{where}, and labels are no JPEG files, which keep no ids: {mended}")
-    logger.warning("%s, and by their names all lines have the label first: if so, %s", where, mended)
+        raise DatasetError(f"{where}, but JPEG files do not preserve the ids of labels: {advice}")
+    logger.warning("%s, and by their names all lines have the label first: if so, %s", where, advice)
 
 
 def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: str) -> None:
@@ -186,7 +186,7 @@ def _refuse_repeats(rows: Sequence[_Row], entries: Sequence[Entry], list_path: s
         if earlier is not row:
             same = "" if earlier.fields[0] == row.fields[0] else f", as {_shortened(earlier.fields[0])}"
             raise DatasetError(
-                f"{list_path}, line {row.number}: {name} is listed already in line {earlier.number}{same}"
+                f"{list_path}, line {row.number}: {name} is already listed in line {earlier.number}{same}"
             )
 
 
@@ -206,8 +206,8 @@ def _text_of(list_path: str, split: str, data_dir: str) -> str:
     except OSError as error:
         kind = AbsentSplitError if isinstance(error, FileNotFoundError) else DatasetError
         inside = os.path.join(data_dir, list_path)
-        hint = f"; lists are found from the current folder: give {inside}" if os.path.isfile(inside) else ""
-        raise kind(f"{list_path}: list file of split '{split}' cannot be read ({error.strerror}){hint}") from error
+        hint = f"; paths of lists are relative to the current folder: give {inside}" if os.path.isfile(inside) else ""
+        raise kind(f"{list_path}: the list of split '{split}' cannot be read ({error.strerror}){hint}") from error
     except TextFileError as error:
         raise DatasetError(str(error)) from error
 
@@ -221,8 +221,8 @@ def _text_rows(list_path: str, text: str, data_dir: str) -> Iterator[_Row]:
             yield _Row(number, line, fields)
         elif _resolved([data_dir], fields[0], False):
             raise DatasetError(
-                f"{list_path}, line {number}: begins with #, as a comment does, and names the file "
-                f"{_shortened(fields[0])}: write ./{_shortened(fields[0])}, or a blank behind # if it is a comment"
+                f"{list_path}, line {number}: the line begins with # like a comment, but names the file "
+                f"{_shortened(fields[0])}: write ./{_shortened(fields[0])}, or a space after # if it is a comment"
             )
 
 
@@ -235,7 +235,7 @@ def _odgt_rows(list_path: str, text: str, split: str) -> Iterator[_Row]:
         try:
             values = parse_json(line)
         except JsonError as error:
-            raise DatasetError(f"{where}: {error.reason}, expected one object a line") from error
+            raise DatasetError(f"{where}: {error.reason}, expected one object per line") from error
         if not isinstance(values, dict):
             raise DatasetError(f'{where}: expected an object {{"fpath_img": image, "fpath_segm": label}}')
         names = ["fpath_img"] if split == "test" and "fpath_segm" not in values else ["fpath_img", "fpath_segm"]

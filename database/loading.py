@@ -50,7 +50,7 @@ def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
     if not 0 <= found <= MOST_FILE_ID:
         return DatasetError(f"{fault}: correct the file, as ids in label files are 0 to {MOST_FILE_ID}")
     advice = ", or" if instance_of(found) else ": correct the file, or"
-    return DatasetError(f"{fault}{advice} say what the id means with --label_map, a flag of --database custom")
+    return DatasetError(f"{fault}{advice} map the id with --label_map, a flag of --database custom")
 
 
 def unknown_id_fault(path: str, found: int, pixels: int) -> str:
@@ -91,7 +91,7 @@ def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tup
     if image_size != label_size:
         raise ImageError(
             f"{sample.label}: the label is {label_size[0]}x{label_size[1]} but its image {sample.image} is "
-            f"{image_size[0]}x{image_size[1]} (height x width): the two must be of one size"
+            f"{image_size[0]}x{image_size[1]} (height x width), expected the same size"
         )
 
 

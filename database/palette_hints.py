@@ -23,8 +23,8 @@ def ids_hint(text: str) -> str:
     if len(counted) < 2 or not _count_up(counted):
         return ""
     return (
-        "looks like 'id R G B name', expected 'R G B name' with the classes in the order of their ids: leave out the "
-        r"first column, e.g. by sed -E 's/^\s*[0-9]+\s+//'"
+        "the lines look like 'id R G B name', expected 'R G B name' with the classes in the order of their ids: remove "
+        r"the first column, e.g. by sed -E 's/^\s*[0-9]+\s+//'"
     )
 
 
@@ -36,7 +36,7 @@ def hexadecimal_hint(text: str) -> str:
             shown = line[:_LONGEST_SHOWN]
             color = " ".join(str(int(part, 16)) for part in found.groups())
             return (
-                f"; lines that begin with # are comments, as line {number}, '{shown}', is: write its colour as "
+                f"; lines that begin with # are comments, so line {number}, '{shown}', is ignored: write its colour as "
                 f"'{color}', without #"
             )
     return ""

@@ -237,13 +237,13 @@ def read_palette(path: str, num_classes: int) -> PaletteFile:
     found = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
     entries = [entry for entry in found if not _is_ignored(entry)]
     if len(entries) != num_classes:
-        beside = f" beside {len(found) - len(entries)} of the name 'ignore'" if len(found) > len(entries) else ""
+        beside = f" and {len(found) - len(entries)} named 'ignore'" if len(found) > len(entries) else ""
         colors = number_of(len(entries), "colour")
         hint = hexadecimal_hint(text)
-        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one for a class{hint}")
+        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one per class{hint}")
     palette = tuple(entry.color for entry in entries)
     ignored = tuple(entry.color for entry in found if _is_ignored(entry))
-    _tell_shared_colors(entries)
+    _warn_of_shared_colors(entries)
     if not any(entry.name for entry in entries):
         return PaletteFile(None, palette, ignored)
     named = [entry._replace(name=entry.name or f"class_{index}") for index, entry in enumerate(entries)]
@@ -257,19 +257,19 @@ def _refuse_shared_names(entries: Sequence[_Entry]) -> None:
     for index, entry in enumerate(entries):
         if first.setdefault(entry.name, index) != index:
             raise PaletteError(
-                f"{entry.where}: class {index} is named '{_shortened(entry.name)}' as class {first[entry.name]} is: "
-                "give each class a name of its own"
+                f"{entry.where}: class {index} has the same name as class {first[entry.name]}, "
+                f"'{_shortened(entry.name)}': give each class a different name"
             )
 
 
-def _tell_shared_colors(entries: Sequence[_Entry]) -> None:
-    """Warns about two classes of the same colour: this may be intended, but pictures show both alike."""
+def _warn_of_shared_colors(entries: Sequence[_Entry]) -> None:
+    """Warns about two classes of the same colour: this may be intended, but pictures show no difference."""
     first: dict[tuple[int, int, int], int] = {}
     for index, entry in enumerate(entries):
         if first.setdefault(entry.color, index) != index:
             logger.warning(
-                "%s: class %d has the colour %s of class %d: pictures show both alike",
-                entry.where, index, " ".join(map(str, entry.color)), first[entry.color],
+                "%s: class %d has the same colour as class %d, %s: pictures show no difference between them",
+                entry.where, index, first[entry.color], " ".join(map(str, entry.color)),
             )  # fmt: skip
 
 
@@ -281,7 +281,7 @@ def _read(path: str) -> str:
     try:
         return read_text(path)
     except OSError as error:
-        raise PaletteError(f"{path}: palette file cannot be read ({error.strerror or error})") from error
+        raise PaletteError(f"{path}: the palette file cannot be read ({error.strerror or error})") from error
     except TextFileError as error:
         raise PaletteError(str(error)) from error
 
@@ -314,7 +314,7 @@ def _text_entries(path: str, text: str) -> list[_Entry]:
         name = fields[3] if len(fields) == 4 else ""
         if _LATE_COMMENT.search(name):
             logger.warning(
-                "%s: the class is named '%s': a comment stands on a line of its own", where, _shortened(name)
+                "%s: the class is named '%s': put the comment, if it is one, on another line", where, _shortened(name)
             )
         entries.append(_Entry(where, name, _checked_color(values, where)))
     return entries

@@ -25,14 +25,14 @@ def path_as_given(text: str) -> str:
         with what the text is not ("a path"), and says what to do.
     """
     if not text.strip():
-        raise ValueError("a path: it is empty, as an unset variable of a shell is; give a path or drop the flag")
+        raise ValueError("a path: it is empty, perhaps from an unset shell variable: give a path or drop the flag")
     path = os.path.expanduser(text)
     if os.path.lexists(path):
         return path
     path = path_of_url(path)
     address = _ADDRESS.match(path)
     if address is not None:
-        raise ValueError(f"a path: {address[0]} begins an address, and only files of this machine are read: copy it")
+        raise ValueError(f"a path: {address[0]} begins a URL, but only local files are read: download the file")
     path = _with_variables(path)
     bare = os.path.expanduser(path.strip())
     return bare if not os.path.lexists(path) and os.path.lexists(bare) else path
@@ -58,7 +58,7 @@ def _with_variables(path: str) -> str:
     names = [name or braced for name, braced in _VARIABLE.findall(path)]
     unset = [name for name in names if name == name.upper() and not os.environ.get(name)]
     if unset:
-        raise ValueError(f"a path: it names the variable {unset[0]}, which is not set: set it, or give the path itself")
+        raise ValueError(f"a path: it names the variable {unset[0]}, which is not set: set it or give the path itself")
     return _VARIABLE.sub(lambda match: os.environ.get(match[1] or match[2]) or match[0], path)
 
 

@@ -51,8 +51,8 @@ def rgb_converter(
     if ";16" in raw_mode(image) or maxval > 255:
         if input_range.white not in (None, _WHITE_OF_SIXTEEN_BITS):
             raise ImageError(
-                f"{path}: colours of 16 bits, of which the upper 8 are read, and --input_range is "
-                f"{input_range.white:g}: convert the colours to 8 bits, or drop --input_range"
+                f"{path}: only the upper 8 bits of 16-bit colours are read, but --input_range is "
+                f"{input_range.white:g}: convert the colours to 8 bits or drop --input_range"
             )
         return partial(_deep_colors, path=path, content=content, maxval=maxval, input_range=input_range)
     input_range.check_bytes(path)
@@ -102,8 +102,8 @@ def _deep_colors(
     black, bound = (1, 255) if maxval == _WHITE_OF_SIXTEEN_BITS else (0, 256)
     if rgb.max(initial=0) <= black and _are_bytes_in_16_bits(path, content, black, bound):
         raise ImageError(
-            f"{path}: colours of 16 bits that are all below 256, so that all is black, expected 0 (black) to 65535 "
-            "(white): save them with 8 bits, or multiply them by 257"
+            f"{path}: all 16-bit colours are below 256, so the image is black, expected 0 (black) to 65535 (white): "
+            "save them with 8 bits or multiply them by 257"
         )
     input_range.check_colors(path, int(rgb.max(initial=0)))
     return rgb

@@ -70,5 +70,5 @@ class SampleLoader:
             if len(self.skipped) >= limit:
                 return False
             self.skipped[place] = str(error)
-            logger.warning("skipped, %d of at most %d: %s", len(self.skipped), self._max_bad_files, error)
+            logger.warning("skipped sample %d of at most %d: %s", len(self.skipped), self._max_bad_files, error)
             return True

@@ -283,7 +283,7 @@ def write_dataset(
                     rng = np.random.default_rng((seed, split_number, index))
                     _write_scene(folder, split, index, *render_scene(rng, height, width))
     except OSError as error:
-        raise ImageError(f"{root}: dataset cannot be written ({error.strerror or error})") from error
+        raise ImageError(f"{root}: the dataset cannot be written ({error.strerror or error})") from error
 
 
 def _write_scene(folder: str, split: str, index: int, image: np.ndarray, label_ids: np.ndarray) -> None:

@@ -34,19 +34,19 @@ def read_text(path: str) -> str:
         content = file.read()
     mark, encoding = next((known for known in _MARKS if content.startswith(known[0])), (b"", "utf-8"))
     if encoding == "utf-32":
-        raise TextFileError(path, f"line 1, byte 1: UTF-32, {_EXPECTED}")
+        raise TextFileError(path, f"line 1, byte 1: found UTF-32, {_EXPECTED}")
     body = content[len(mark) :]
     try:
         text = body.decode(encoding)
     except UnicodeDecodeError as error:
         before = body[: error.start].decode(encoding)
         name = encoding[:-3] if mark and encoding != "utf-8" else encoding
-        fault = f"0x{body[error.start]:02X} is no {name.upper()}, {_EXPECTED}"
+        fault = f"0x{body[error.start]:02X} is not {name.upper()}, {_EXPECTED}"
         raise TextFileError(path, f"{_place(before, len(mark) + error.start)}: {fault}") from error
     if "\0" in text:
         before = text[: text.index("\0")]
         offset = len(mark) + len(before.encode(encoding))
-        fault = f"a NUL character, as in binary files and in UTF-16 without a byte-order mark; {_EXPECTED}"
+        fault = f"found a NUL character, as in binary files and in UTF-16 without a byte-order mark, {_EXPECTED}"
         raise TextFileError(path, f"{_place(before, offset)}: {fault}")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

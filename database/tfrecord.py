@@ -1,6 +1,6 @@
-"""Samples as TFRecord files: one `tf.train.Example` each, with the unchanged bytes of its image and label file.
+"""TFRecords of a dataset: one `tf.train.Example` per sample, with the unchanged bytes of its image and label file.
 
-Any reader of TFRecords can read them, see `FEATURES`. This package reads single records at any place in a file, in the
+Any reader of TFRecords can read them, see `FEATURES`. This package reads single examples at any place in a file, in the
 order of training: an index holds the place of each. TensorFlow checks their CRC-32C only when it reads a file from the
 beginning, and computing it in Python is slow. The index therefore holds a CRC-32 too, which zlib computes in
 milliseconds.
@@ -25,7 +25,7 @@ from database.layouts import Contents, Sample
 from database.loading import decode_sample, label_path
 from database.regular_files import regular_file
 
-# Features that DeepLab's records have too are named as there:
+# Features that DeepLab's examples also have are named as there:
 # https://github.com/tensorflow/models/blob/master/research/deeplab/datasets/build_data.py
 _IMAGE, _LABEL = "image", "image/segmentation/class"
 _ENCODED, _FORMAT, _PATH = "encoded", "format", "filename"
@@ -45,17 +45,17 @@ FEATURES = {
     f"{_LABEL}/train_ids": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
 }
 
-# A record is framed by its length and the CRC of the length before it, and the CRC of the record after it.
+# An example is framed by its length and the CRC of the length before it, and the CRC of the example after it.
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
 class Place(NamedTuple):
-    """Where a record is in its shard.
+    """Where an example is in its shard.
 
     Attributes:
         offset: bytes before its frame.
-        length: bytes of the record without its frame.
-        checksum: CRC-32 of the record.
+        length: bytes of the example without its frame.
+        checksum: CRC-32 of the example.
     """
 
     offset: int
@@ -64,19 +64,19 @@ class Place(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The offset of the next record's frame."""
+        """The offset of the next example's frame."""
         return self.offset + _HEADER_BYTES + self.length + _FOOTER_BYTES
 
 
 @dataclass(frozen=True)
-class RecordSample(Sample):
-    """A sample whose files are in a record; `image` and `label` are their original paths, and need not exist.
+class TFRecordSample(Sample):
+    """A sample whose files are in an example; `image` and `label` are the original paths, which need not exist.
 
     Attributes:
         size: (height, width) of the image, pixels.
         shard: path of the TFRecord file.
-        number: number of the record in it, from 0.
-        place: offset, length and checksum of the record.
+        number: number of the example in it, from 0.
+        place: offset, length and checksum of the example.
     """
 
     size: tuple[int, int]
@@ -92,25 +92,25 @@ class RecordSample(Sample):
         """Reads the bytes of both files.
 
         Raises:
-            TFRecordError: the record cannot be read or is damaged.
+            TFRecordError: the example cannot be read or is damaged.
         """
-        features = tf.train.Example.FromString(read_record(self.shard, self.number, self.place)).features.feature
+        features = tf.train.Example.FromString(read_example(self.shard, self.number, self.place)).features.feature
         return Contents(*(features[f"{file}/{_ENCODED}"].bytes_list.value[0] for file in (_IMAGE, _LABEL)))
 
 
-def path_in_records(path: str, data_dir: str) -> str:
+def path_in_example(path: str, data_dir: str) -> str:
     """Returns a path relative to the data's folder, so that both may be moved; absolute paths outside are unchanged."""
     relative = os.path.relpath(path, data_dir)
     is_outside = relative.split(os.sep)[0] == os.pardir
     return path if is_outside and os.path.isabs(path) else relative
 
 
-def record_of(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
-    """Makes a record of a sample's files, deterministically and without changing their bytes.
+def make_example(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
+    """Makes an example of a sample's files, deterministically and without changing their bytes.
 
     Args:
         sample: a sample with a label.
-        data_dir: the folder that the paths in the record are relative to.
+        data_dir: the folder that the paths in the example are relative to.
         check: whether to decode both files, to check that their sizes agree and that all ids are in the label map.
 
     Raises:
@@ -125,7 +125,7 @@ def record_of(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
     for file, path, content in ((_IMAGE, sample.image, contents.image), (_LABEL, label, contents.label)):
         features[f"{file}/{_ENCODED}"] = [content or b""]
         features[f"{file}/{_FORMAT}"] = [file_format(path, content).encode()]
-        features[f"{file}/{_PATH}"] = [os.fsencode(path_in_records(path, data_dir))]
+        features[f"{file}/{_PATH}"] = [os.fsencode(path_in_example(path, data_dir))]
     height, width = image_size(sample.image, contents.image)
     numbers = {
         f"{_IMAGE}/height": [height],
@@ -146,11 +146,11 @@ def literal_path(path: str) -> bytes:
     return os.fsencode(os.path.abspath(path))
 
 
-def write_shard(path: str, records: Iterable[bytes]) -> list[Place]:
-    """Writes a TFRecord file atomically; its folder is created if necessary.
+def write_shard(path: str, examples: Iterable[bytes]) -> list[Place]:
+    """Writes a shard atomically; its folder is created if necessary.
 
     Returns:
-        The place of each record.
+        The place of each example.
 
     Raises:
         TFRecordError: the file cannot be written.
@@ -158,36 +158,37 @@ def write_shard(path: str, records: Iterable[bytes]) -> list[Place]:
     places: list[Place] = []
     try:
         with written_atomically(path) as partial_path, tf.io.TFRecordWriter(literal_path(partial_path)) as writer:
-            for record in records:
-                writer.write(record)
-                places.append(_next_place(places, record))
+            for example in examples:
+                writer.write(example)
+                places.append(_next_place(places, example))
     except (OSError, tf.errors.OpError) as error:
-        raise TFRecordError(f"{path}: records cannot be written ({error})") from error
+        raise TFRecordError(f"{path}: the TFRecords cannot be written ({error})") from error
     return places
 
 
-def _next_place(places: Sequence[Place], record: bytes) -> Place:
-    return Place(places[-1].end if places else 0, len(record), zlib.crc32(record))
+def _next_place(places: Sequence[Place], example: bytes) -> Place:
+    return Place(places[-1].end if places else 0, len(example), zlib.crc32(example))
 
 
-def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
-    """Compares the records of a file, byte by byte, with those that would be written now.
+def compare_shard(path: str, examples: Iterable[bytes]) -> list[Place]:
+    """Compares the examples of a shard, byte by byte, with those that would be written now.
 
     Returns:
-        The place of each record.
+        The place of each example.
 
     Raises:
-        TFRecordError: the file has other records, is damaged or cannot be read.
+        TFRecordError: the file has other examples, is damaged or cannot be read.
     """
     places: list[Place] = []
     if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe
-        raise TFRecordError(f"{path}: a folder, a pipe or a device, expected a file of records: remove it")
+        raise TFRecordError(f"{path}: found a folder, a pipe or a device, expected a file of TFRecords: remove it")
     try:
-        for found, expected in zip_longest(tf.io.tf_record_iterator(literal_path(path)), records):
+        for found, expected in zip_longest(tf.io.tf_record_iterator(literal_path(path)), examples):
             if found != expected:
                 raise TFRecordError(
-                    f"{path}: record {len(places)} {_difference(found, expected)}: it was made from other files or "
-                    "with another label map; remove the shards of this split or write to another folder with --out"
+                    f"{path}: example {len(places)} {_difference(found, expected)}: the shard was made from other "
+                    "files or with another label map; remove the shards of this split or write to another folder with "
+                    "--out"
                 )
             places.append(_next_place(places, found))
     except tf.errors.OpError as error:
@@ -197,36 +198,36 @@ def compare_shard(path: str, records: Iterable[bytes]) -> list[Place]:
 
 def _difference(found: bytes | None, expected: bytes | None) -> str:
     if found is None or expected is None:
-        return "is missing" if found is None else "is one too many"
+        return "is missing" if found is None else "is not expected"
     was, now = _path_in(found), _path_in(expected)
-    return f"is of {was} and has changed" if was == now else f"is of {was}, expected {now}"
+    return f"of {was} has changed" if was == now else f"is of {was}, expected {now}"
 
 
-def _path_in(record: bytes) -> str:
-    """Returns the path of a record's image; the record may be of another kind."""
+def _path_in(example: bytes) -> str:
+    """Returns the path of an example's image, or "another kind" if it has none."""
     try:
-        features = tf.train.Example.FromString(record).features.feature
+        features = tf.train.Example.FromString(example).features.feature
         return os.fsdecode(features[f"{_IMAGE}/{_PATH}"].bytes_list.value[0])
     except (DecodeError, IndexError):
         return "another kind"
 
 
-def read_record(path: str, number: int, place: Place) -> bytes:
-    """Reads one record of a file.
+def read_example(path: str, number: int, place: Place) -> bytes:
+    """Reads one example of a shard.
 
     Raises:
-        TFRecordError: the record cannot be read or is damaged.
+        TFRecordError: the example cannot be read or is damaged.
     """
     try:
         with open(path, "rb", opener=regular_file) as file:
             file.seek(place.offset + _HEADER_BYTES)
-            record = file.read(place.length)
+            example = file.read(place.length)
     except OSError as error:
-        raise TFRecordError(f"{path}: record {number} cannot be read ({error.strerror})") from error
-    if len(record) != place.length or zlib.crc32(record) != place.checksum:
+        raise TFRecordError(f"{path}: example {number} cannot be read ({error.strerror})") from error
+    if len(example) != place.length or zlib.crc32(example) != place.checksum:
         raise TFRecordError(f"{path}: {_damaged(number)}")
-    return record
+    return example
 
 
 def _damaged(number: int) -> str:
-    return f"record {number} is damaged: remove this file and run tools.make_tfrecord again, which writes it anew"
+    return f"example {number} is damaged: remove this file and run python -m tools.make_tfrecord again to rewrite it"

@@ -32,7 +32,7 @@ def part_shown(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, 
     return first, end - first
 
 
-def shows_source_alone(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
+def shows_only_source(affine: tf.Tensor, source_size: tf.Tensor, crop_size: tuple[int, int]) -> tf.Tensor:
     """Returns whether a crop lies inside the source: a bool scalar, False if it is too close to decide."""
     columns, rows = _corners(affine, crop_size)
     height, width = tf.unstack(tf.cast(source_size, tf.float32))

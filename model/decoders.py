@@ -6,7 +6,7 @@
 - `auxiliary_head`: the auxiliary classifier on block 3, for training only.
 
 To add a decoder, write its head here, add it to `pspnet_mg.DECODERS` and its name to `choices.DECODERS`. If it creates
-variables under a scope of its own, add that scope to `pspnet_mg.new_layer_scopes`.
+variables under a separate scope, add that scope to `pspnet_mg.new_layer_scopes`.
 """
 
 from __future__ import annotations

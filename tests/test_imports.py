@@ -53,7 +53,7 @@ LAYERS = {
         ("datasets", "augment", "copies"),
         ("loading", "dynamic_sizes"),
         ("tfrecord",),
-        ("record_index", "sample_loader"),
+        ("tfrecord_index", "sample_loader"),
         ("reader",),
         ("dynamic_batches",),
     ),

@@ -1,10 +1,10 @@
-"""What can go wrong at a user's hands. Scripts print a UserError in one line; anything else is a bug."""
+"""Errors that a user can correct. Scripts print a UserError in one line; any other exception is a bug."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Base of this package's errors: a fault that the user can mend, described in one line."""
+    """Base of this package's errors: a fault that the user can correct, described in one line."""
 
 
 class FlagError(UserError):
@@ -61,7 +61,7 @@ class DivergedError(UserError):
         saved_step: int | None = None,
         stop_signal: str | None = None,
     ) -> None:
-        """Takes the one line for the user, and the attributes."""
+        """Stores the line for the user and the attributes."""
         super().__init__(message)
         self.fault = message if fault is None else fault
         self.step = step
@@ -74,7 +74,7 @@ class NotFiniteError(UserError):
 
 
 class ResultsFolderError(UserError):
-    """A folder for results holds those of something else."""
+    """A folder for results contains results of something else."""
 
 
 class TablesError(UserError):
@@ -86,15 +86,15 @@ class ServerZipError(UserError):
 
 
 class WeightFileError(UserError):
-    """A weight file is missing, cannot be read or holds no tensors."""
+    """A weight file is missing, cannot be read or contains no tensors."""
 
 
 class NpyDictionaryError(UserError):
-    """A .npy file is no dictionary of arrays that can be read without running code."""
+    """A .npy file is not a dictionary of arrays that can be read without executing code."""
 
 
 class ConversionError(UserError):
-    """Weights do not match the network that they are said, or seem, to be of."""
+    """Weights do not match the network that they are given for, or that was detected."""
 
 
 class DownloadError(UserError):
@@ -102,11 +102,11 @@ class DownloadError(UserError):
 
 
 class ArchiveError(UserError):
-    """A downloaded archive is damaged, or holds something other than expected."""
+    """A downloaded archive is damaged, or contains something other than expected."""
 
 
 class AuditError(UserError):
-    """The audit of locked versions could not be made."""
+    """The audit of locked versions failed."""
 
 
 class ProcessEndedError(UserError):

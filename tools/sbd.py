@@ -74,7 +74,7 @@ class Splits:
         return self.train + self.val
 
     @property
-    def of_sbd_alone(self) -> tuple[str, ...]:
+    def only_of_sbd(self) -> tuple[str, ...]:
         """Images of train_aug without labels from VOC."""
         return tuple(sorted(set(self.train_aug) - set(self.train)))
 
@@ -88,12 +88,12 @@ def read_names(path: str) -> tuple[str, ...]:
     try:
         names = tuple(line for _, line in text_lines(read_text(path)))
     except OSError as error:
-        raise DatasetError(f"{path}: list file cannot be read ({error.strerror or error})") from error
+        raise DatasetError(f"{path}: the list cannot be read ({error.strerror or error})") from error
     except TextFileError as error:
         raise DatasetError(str(error)) from error
     for name in names:
         if len(name.split()) > 1 or os.path.basename(name) != name:
-            raise DatasetError(f"{path}: found '{name}', expected names such as 2008_000008, one a line")
+            raise DatasetError(f"{path}: found '{name}', expected names such as 2008_000008, one per line")
     return names
 
 
@@ -123,7 +123,9 @@ def read_segmentation(path: str) -> np.ndarray:
         ids = np.asarray(loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"])
     except _READ_ERRORS as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DatasetError(f"{path}: not a label of SBD, a MATLAB file with GTcls.Segmentation ({reason})") from error
+        raise DatasetError(
+            f"{path}: expected a label of SBD, a MATLAB file with GTcls.Segmentation ({reason})"
+        ) from error
     if ids.ndim != 2 or not ids.size or ids.dtype.kind not in "ui":
         raise DatasetError(f"{path}: GTcls.Segmentation is {ids.dtype} {list(ids.shape)}, expected ids [height, width]")
     unknown = np.setdiff1d(ids, _IDS)
@@ -155,8 +157,8 @@ def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
                 try:
                     future.result()
                 except BrokenProcessPool as error:
-                    others = "" if jobs == 1 else f" (or one of the next {jobs}: --jobs 1 tells which)"
-                    raise DatasetError(f"{source}{others}: damaged, it crashes the reader") from error
+                    others = "" if jobs == 1 else f" (or one of the next {jobs}: find it with --jobs 1)"
+                    raise DatasetError(f"{source}{others}: the file is damaged and crashes the reader") from error
         finally:
             executor.shutdown(cancel_futures=True)
 
@@ -202,7 +204,8 @@ def _require_files(paths: Iterable[str]) -> None:
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise DatasetError(
-            f"{missing[0]}: no such file, and the lists name it{and_more(len(missing) - 1)}: unpack the whole archive"
+            f"{missing[0]}: the lists name this file{and_more(len(missing) - 1)}, but it does not exist: unpack the "
+            "whole archive"
         )
 
 
@@ -220,17 +223,17 @@ def merge(sbd: str, voc: str, out: str, jobs: int) -> Splits:
       ImageError: a label cannot be written.
     """
     splits = read_splits(sbd, voc)
-    as_they_are = {}
+    unchanged = {}
     for name in splits.of_voc:
-        as_they_are[os.path.join(voc, IMAGES, f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
-        as_they_are[os.path.join(voc, _VOC_LABELS, f"{name}.png")] = os.path.join(out, LABELS, f"{name}.png")
+        unchanged[os.path.join(voc, IMAGES, f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
+        unchanged[os.path.join(voc, _VOC_LABELS, f"{name}.png")] = os.path.join(out, LABELS, f"{name}.png")
     converted = {}
-    for name in splits.of_sbd_alone:
-        as_they_are[os.path.join(sbd, "img", f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
+    for name in splits.only_of_sbd:
+        unchanged[os.path.join(sbd, "img", f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
         converted[os.path.join(sbd, "cls", f"{name}.mat")] = os.path.join(out, LABELS, f"{name}.png")
-    _require_files([*as_they_are, *converted])
-    done = Counter(link_or_copy(*pair) for pair in counted(as_they_are.items(), "images", len(as_they_are), "files"))
-    logger.info("images, and labels of VOC: %s", ", ".join(f"{count} {how}" for how, count in done.items()))
+    _require_files([*unchanged, *converted])
+    done = Counter(link_or_copy(*pair) for pair in counted(unchanged.items(), "images", len(unchanged), "files"))
+    logger.info("images and labels of VOC: %s", ", ".join(f"{count} {how}" for how, count in done.items()))
     convert_all([pair for pair in converted.items() if not os.path.exists(pair[1])], jobs)
     for name, names in (("train", splits.train), ("val", splits.val), ("train_aug", splits.train_aug)):
         write_list(os.path.join(out, f"{name}.txt"), names)
@@ -247,7 +250,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     options = parser.parse_args(list(arguments))
     if options.jobs < 1:
-        parser.error(f"--jobs {options.jobs} is below 1")
+        parser.error(f"--jobs is {options.jobs}, expected 1 or more")
     return options
 
 
@@ -256,7 +259,7 @@ def main(arguments: Sequence[str]) -> None:
     options = _parse(arguments)
     splits = merge(options.sbd, options.voc, options.out, options.jobs)
     logger.info(
-        "%s: train %d, val %d, train_aug %d images; the whole data have 1464, 1449 and 10582",
+        "%s: train %d, val %d, train_aug %d images; the complete datasets have 1464, 1449 and 10582",
         options.out,
         len(splits.train),
         len(splits.val),

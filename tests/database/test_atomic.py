@@ -34,7 +34,7 @@ def test_a_file_appears_in_a_new_folder_and_is_replaced(tmp_path):
     assert os.listdir(path.parent) == ["file.txt"]
 
 
-def test_a_name_alone_means_the_working_folder(tmp_path, monkeypatch):
+def test_a_name_without_a_folder_means_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("file.txt", "text")
     assert os.listdir(tmp_path) == ["file.txt"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from database.augment import NUM_DRAWS, Augmentation, augment, draw_affine
-from database.warping import inside_source, shows_source_alone, warp
+from database.warping import inside_source, shows_only_source, warp
 from tests.database import reference
 from tests.database.pictures import (
     EVERYTHING,
@@ -34,7 +34,7 @@ def run_warps(image, label, draws, augmentation):
         affine = draw_affine(row, tf.constant(label.shape), augmentation)
         arguments = tf.constant(image), tf.constant(label), affine, tf.constant(label.shape), augmentation.crop_size
         crop, crop_label = tf.cond(
-            shows_source_alone(affine, tf.constant(label.shape), augmentation.crop_size),
+            shows_only_source(affine, tf.constant(label.shape), augmentation.crop_size),
             lambda: warp(*arguments, upright=augmentation.is_upright),
             lambda: warp(*arguments),
         )
@@ -67,7 +67,7 @@ def run_affines(draws, source_size, augmentation):
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.73, 1.37, 2.0])
-def test_scale_alone_is_scipys_zoom_of_pixel_areas(scale, record_property):
+def test_scaling_is_scipys_zoom_of_pixel_areas(scale, record_property):
     image, label = random_image(), block_label()
     frame = (round(SIZE[0] * scale), round(SIZE[1] * scale))
     augmentation = Augmentation(frame, (scale, scale))
@@ -83,7 +83,7 @@ def test_scale_alone_is_scipys_zoom_of_pixel_areas(scale, record_property):
 
 
 @pytest.mark.parametrize(("draw", "degrees"), [(0.0, -40.0), (0.25, -20.0), (0.625, 10.0), (0.875, 30.0)])
-def test_rotation_alone_is_scipys_rotation(draw, degrees, record_property):
+def test_rotation_is_scipys_rotation(draw, degrees, record_property):
     image, label = random_image(), block_label()
     crop, crop_label, inside = run_warp(image, label, draws_for(rotation=draw), Augmentation(SIZE, max_rotation=40.0))
     expected = ndimage.rotate(image.astype(np.float64), degrees, reshape=False, order=1, mode="nearest")
@@ -120,7 +120,7 @@ def test_the_centre_of_the_source_stays_in_place_under_rotation():
         assert crop_label[4 - 2, 6 - 3] == 77
 
 
-def test_mirror_alone_is_a_flip():
+def test_mirroring_is_a_flip():
     image, label = random_image(), block_label()
     augmentation = Augmentation(SIZE, mirror=True)
     draws = [draws_for(mirror=draw) for draw in (0.0, 0.499, 0.5, NEARLY_ONE)]
@@ -182,7 +182,7 @@ def test_image_and_label_move_together(record_property, max_rotation):
         assert difference < 1e-5
 
 
-def test_a_source_smaller_than_the_crop_stands_in_its_middle():
+def test_a_source_smaller_than_the_crop_is_centred_in_it():
     image, label = random_image((4, 6), low=1), block_label((4, 6), block=2)
     crop, crop_label = run_augment(image, label, draws_for(row=0.9, column=0.1), Augmentation((8, 11)))
     expected, expected_label = np.zeros((8, 11, 3)), np.full((8, 11), 255)

@@ -26,7 +26,7 @@ def test_copies_are_found_by_their_bytes(tmp_path):
     pairs = copied_images(train, val)
     assert pairs == [(val[0].image, train[1].image), (val[1].image, train[0].image)]
     words = copies_fault(pairs, "val", "train")
-    assert words.startswith(f"2 images in both train and val: {val[0].image} is a copy of {train[1].image}: ")
+    assert words.startswith(f"2 images are in both train and val ({val[0].image} is a copy of {train[1].image}): ")
     assert copied_images(train, val[2:]) == []
 
 

@@ -54,11 +54,11 @@ def test_own_data_without_what_is_none(tmp_path, caplog, split):
     [sample] = find_samples(custom_dataset(2), str(tmp_path), [split])
     assert sample.image == str(tmp_path / f"images/{split}/deeper/a.png")
     images, labels = (tmp_path / kind / split for kind in ("images", "labels"))
-    hidden = f"{len(NO_DATA) + 2} hidden or system files and folders are left out"
+    hidden = f"skipped {len(NO_DATA) + 2} hidden or system files and folders"
     shown = "#recycle, #snapshot, $RECYCLE.BIN, $Recycle.Bin, ..."
     assert caplog.messages == [
         f"{images}: {hidden}: {shown}",
-        f"{images}: 3 files are left out by their suffix: 2 .xml, 1 .txt",
+        f"{images}: skipped 3 files with other suffixes: 2 .xml, 1 .txt",
         f"{labels}: {hidden}: {shown}",
     ]
 
@@ -111,14 +111,14 @@ def test_names_of_no_images(name):
     assert not has_image_suffix(name)
 
 
-def test_known_layouts_tell_other_suffixes(tmp_path, caplog):
+def test_known_layouts_log_other_suffixes(tmp_path, caplog):
     caplog.set_level("INFO")
     touch(tmp_path, "train/a.png", "train/b.jpg", "trainannot/a.png")
     assert len(find("CamVid", tmp_path, "train")) == 1
-    assert caplog.messages == [f"{tmp_path}/train: 1 files are left out by their suffix: 1 .jpg"]
+    assert caplog.messages == [f"{tmp_path}/train: skipped 1 file with other suffixes: 1 .jpg"]
 
 
-def test_endings_beside_which_others_are_expected_tell_nothing(tmp_path, caplog):
+def test_endings_beside_which_others_are_expected_log_nothing(tmp_path, caplog):
     caplog.set_level("INFO")
     touch(tmp_path, "a_labelIds.png", "a_color.png", "a_polygons.json")
     assert list(files_below(str(tmp_path), ("_labelIds.png",))) == ["a"]

@@ -1,4 +1,4 @@
-"""Tests the dataset records, label maps and users' own datasets."""
+"""Tests the definitions of datasets, label maps and users' own datasets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUM_CLASSES = {"Cityscapes": 19, "ADE": 150, "SBD": 21, "KITTI": 19, "CamVid": 1
 
 
 @pytest.mark.parametrize(("name", "num_classes"), NUM_CLASSES.items())
-def test_records_are_complete(name, num_classes):
+def test_definitions_are_complete(name, num_classes):
     dataset = datasets.get_dataset(name)
     assert dataset.name == name
     assert dataset.num_classes == len(dataset.class_names) == len(dataset.palette) == num_classes
@@ -31,7 +31,7 @@ def test_records_are_complete(name, num_classes):
 
 
 def test_unknown_dataset_lists_the_known_ones():
-    with pytest.raises(DatasetError, match="'Cityscape' is unknown; .* Cityscapes, ADE, SBD, KITTI, CamVid"):
+    with pytest.raises(DatasetError, match="'Cityscape' is unknown, .* Cityscapes, ADE, SBD, KITTI, CamVid"):
         datasets.get_dataset("Cityscape")
 
 
@@ -168,19 +168,19 @@ def test_custom_dataset_numbers(options, message):
     [
         ("map.txt", "1 0\n2\n", "map.txt, line 2: found '2', expected 'id train_id'"),
         ("map.txt", "1 0 road\n", "map.txt, line 1: found '1 0 road'"),
-        ("map.txt", "1 0\n65536 1\n", "map.txt, line 2: id '65536'"),
+        ("map.txt", "1 0\n65536 1\n", "map.txt, line 2: found id '65536', expected 0 to 65535"),
         (
             "map.txt",
             "1 0\n\n7 0 # road\n",
-            "map.txt, line 3: found '7 0 # road': a comment stands on a line of its own",
+            "map.txt, line 3: found '7 0 # road', expected 'id train_id': put the comment",
         ),
-        ("map.json", '{"1": 0,\n"2": 1,\n"1": 1}', "map.json, line 3: '1' is given already in line 1: keep one"),
-        ("map.txt", "x 1\n", "map.txt, line 1: id 'x'"),
-        ("map.txt", "1 2\n", "map.txt, line 1: training id '2', expected 0 to 1"),
-        ("map.txt", "1 0\n1 1\n", "map.txt, line 2: id 1 is mapped already"),
+        ("map.json", '{"1": 0,\n"2": 1,\n"1": 1}', "map.json, line 3: '1' is already given in line 1: keep one"),
+        ("map.txt", "x 1\n", "map.txt, line 1: found id 'x'"),
+        ("map.txt", "1 2\n", "map.txt, line 1: found training id '2', expected 0 to 1"),
+        ("map.txt", "1 0\n1 1\n", "map.txt, line 2: id 1 is already mapped"),
         ("map.json", '{\n"1": }', "map.json, line 2: not JSON"),
         ("map.json", "[0, 1]", "map.json: expected a JSON object"),
-        ("map.json", '{"1": 0, "2": 1.5}', "map.json, id 2: training id '1.5'"),
+        ("map.json", '{"1": 0, "2": 1.5}', "map.json, id 2: found training id '1.5'"),
     ],
 )
 def test_label_map_file_errors_name_file_and_line(tmp_path, name, text, message):
@@ -205,7 +205,7 @@ def test_ignored_id_that_the_label_map_gives_to_a_class(tmp_path):
     (tmp_path / "map.txt").write_text("0 0\n255 1\n7 ignore\n")
     path = str(tmp_path / "map.txt")
     for ignored, line in ((0, "0 0"), (255, "255 1")):
-        with pytest.raises(DatasetError, match=rf"map.txt: .*\('{line}'\), and --ignore_label {ignored} ignores"):
+        with pytest.raises(DatasetError, match=rf"map.txt: .*\('{line}'\), but --ignore_label {ignored} ignores"):
             datasets.custom_dataset(2, label_map_file=path, ignore_label=ignored)
     # Without the flag nothing contradicts the map; an id that both ignore, or that is not in the map, is ignored.
     for ignored, expected in ((None, {}), (7, {}), (9, {9: 255})):
@@ -214,10 +214,10 @@ def test_ignored_id_that_the_label_map_gives_to_a_class(tmp_path):
 
 
 def test_label_map_file_unreadable(tmp_path):
-    with pytest.raises(DatasetError, match="absent.txt: label map file cannot be read .No such file"):
+    with pytest.raises(DatasetError, match="absent.txt: the label map file cannot be read .No such file"):
         datasets.custom_dataset(2, label_map_file=str(tmp_path / "absent.txt"))
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
-    with pytest.raises(DatasetError, match="binary.txt, line 1, byte 3: 0x00 is no UTF-16, expected UTF-8, or UTF-16"):
+    with pytest.raises(DatasetError, match="binary.txt, line 1, byte 3: 0x00 is not UTF-16, expected UTF-8, or UTF-16"):
         datasets.custom_dataset(2, label_map_file=str(tmp_path / "binary.txt"))
 
 

@@ -76,8 +76,8 @@ def test_towers_of_a_step_differ_in_size(samples):
 def test_towers_share_out_one_stream_of_batches(samples, towers):
     """Two towers see in one step what one tower sees in two steps."""
     flat = [labels.tobytes() for step in run(samples, 8 // towers, towers=towers) for labels in step[1]]
-    alone = [step[1][0].tobytes() for step in run(samples, 8, towers=1, parallel_calls=1)]
-    assert flat == alone
+    one_tower = [step[1][0].tobytes() for step in run(samples, 8, towers=1, parallel_calls=1)]
+    assert flat == one_tower
 
 
 def assert_equal_steps(steps, others):
@@ -125,7 +125,7 @@ def test_color_switch_hands_out_bgr(samples):
     np.testing.assert_allclose(images[0][0][shown][0], (-20, -40, 20 * indices[0] - 100))
 
 
-def test_a_damaged_image_is_told_by_its_header_or_when_it_is_read(samples, tmp_path):
+def test_a_damaged_image_is_detected_by_its_header_or_when_it_is_read(samples, tmp_path):
     whole = Path(samples[0].image).read_bytes()
     damaged = tmp_path / "damaged.png"
     broken = [Sample("damaged", str(damaged), samples[0].label, LABEL_MAP)] * 2

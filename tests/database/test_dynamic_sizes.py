@@ -127,7 +127,7 @@ def test_order_is_a_function_of_number_and_seed():
 
 
 def test_too_few_of_both_kinds():
-    with pytest.raises(DatasetError, match="2 wide and 1 tall images give no batch of 3 .*: lower --batch_size"):
+    with pytest.raises(DatasetError, match="2 wide and 1 tall images do not fill a batch of 3.*: lower --batch_size"):
         GroupedOrder([WIDE, TALL, WIDE], 3, 0)
 
 

@@ -11,9 +11,9 @@ from database.folders import walked
 from database.layouts import custom
 
 
-def paths_below(folder, told=None) -> list[str]:
-    """Returns the relative paths of the files; appends links that lead back to `told`."""
-    loops = [] if told is None else told
+def paths_below(folder, loops_found=None) -> list[str]:
+    """Returns the relative paths of the files; appends links that lead back to `loops_found`."""
+    loops = [] if loops_found is None else loops_found
     found = walked(str(folder), lambda error: pytest.fail(str(error)), loops.append)
     return sorted(os.path.relpath(os.path.join(parent, name), folder) for parent, _, names in found for name in names)
 
@@ -29,14 +29,14 @@ def test_links_are_followed(tmp_path):
 
 
 @pytest.mark.timeout(10)
-def test_links_that_lead_back_are_told_and_not_entered(tmp_path):
+def test_links_that_lead_back_are_reported_and_not_entered(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         (tmp_path / "data" / name / "x.png").touch()
         (tmp_path / "data" / name / "back").symlink_to(tmp_path / "data")
-    told: list[str] = []
-    assert paths_below(tmp_path / "data", told) == ["a/x.png", "b/x.png"]
-    assert sorted(told) == [str(tmp_path / "data" / name / "back") for name in ("a", "b")]
+    loops_found: list[str] = []
+    assert paths_below(tmp_path / "data", loops_found) == ["a/x.png", "b/x.png"]
+    assert sorted(loops_found) == [str(tmp_path / "data" / name / "back") for name in ("a", "b")]
 
 
 def test_two_folders_that_lead_to_each_other(tmp_path):
@@ -44,9 +44,9 @@ def test_two_folders_that_lead_to_each_other(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").touch()
         (tmp_path / name / "other").symlink_to(tmp_path / other)
-    told: list[str] = []
-    assert paths_below(tmp_path / "a", told) == ["other/x.png", "x.png"]
-    assert told == [str(tmp_path / "a" / "other" / "other")]
+    loops_found: list[str] = []
+    assert paths_below(tmp_path / "a", loops_found) == ["other/x.png", "x.png"]
+    assert loops_found == [str(tmp_path / "a" / "other" / "other")]
 
 
 def test_a_link_that_leads_to_itself_is_a_file_that_cannot_be_read(tmp_path):
@@ -59,5 +59,5 @@ def test_datasets_with_links_that_lead_back_are_refused(tmp_path):
         (tmp_path / kind / "train").mkdir(parents=True)
         (tmp_path / kind / "train" / "x.png").touch()
         (tmp_path / kind / "train" / "back").symlink_to(tmp_path / kind)
-    with pytest.raises(DatasetError, match="images/train/back/train: a link to a folder that it lies in"):
+    with pytest.raises(DatasetError, match="images/train/back/train: this link leads to one of its parent folders"):
         custom(str(tmp_path), "train", {}, {})

@@ -68,7 +68,7 @@ def test_the_number_for_white_becomes_255(content, white, caplog):
         (tiff(np.rint(RAMP * 9).astype(np.int32)), "whole numbers up to 9, "),
         (tiff(np.rint(RAMP * 4095).astype(np.int32)), "whole numbers up to 4095; those above 255 are read as white"),
         (label_files.pgm(np.rint(RAMP * 4095).astype(int), 65535), "16-bit grey up to 4095, "),
-        (deep_rgb_png(4095), "colours of 16 bits below 4096, .*convert them to 8 bits"),
+        (deep_rgb_png(4095), "16-bit colours below 4096, .*convert them to 8 bits"),
     ],
     ids=["12 bits", "8 in 16 bits", "fractions", "32 bits", "bright 32 bits", "pgm", "colours"],
 )
@@ -134,7 +134,7 @@ def test_colours_of_8_in_16_bits_are_refused_as_all_black(kind, largest):
     numbers = np.minimum(np.arange(24) * 12, largest).reshape(2, 4, 3)
     content = deep_rgb(numbers, kind)
     for undecided in (None, InputRange(), InputRange(is_decided=False), InputRange(65535)):
-        with pytest.raises(ImageError, match=f"^a.{kind}: colours of 16 bits .* below 256, .* all is black, .*8 bits"):
+        with pytest.raises(ImageError, match=f"^a.{kind}: all 16-bit colours are below 256, .* black, .*8 bits"):
             read_image(f"a.{kind}", content, undecided)
     np.testing.assert_array_equal(read_image("a", deep_rgb(numbers * 257, kind)), numbers)
     assert not read_image("a", deep_rgb(numbers * 0, kind)).any()  # a black image is accepted
@@ -149,12 +149,12 @@ def test_dark_rows_at_the_top_of_colours_of_16_bits_are_no_fault(kind):
     rows, height = read_first_rows(f"a.{kind}", deep_rgb(numbers, kind), lambda height: 2)
     assert (rows.shape, height, rows.any()) == ((2, 2, 3), 4, kind == "ppm")
     numbers[3] = 200
-    with pytest.raises(ImageError, match="all is black"):
+    with pytest.raises(ImageError, match="the image is black"):
         read_first_rows(f"a.{kind}", deep_rgb(numbers, kind), lambda height: 2)
 
 
 def test_colours_of_16_bits_cannot_be_scaled():
-    with pytest.raises(ImageError, match="a.png: colours of 16 bits, .*--input_range is 4095: convert"):
+    with pytest.raises(ImageError, match="a.png: .*16-bit colours .*--input_range is 4095: convert"):
         read_image("a.png", deep_rgb_png(4095), InputRange(4095))
     np.testing.assert_array_equal(read_image("a.png", deep_rgb_png(0x8012), InputRange(65535)), [[[0x80] * 3]])
 
@@ -219,8 +219,8 @@ def test_an_image_of_nothing_but_nan():
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        (-(RAMP + 0.1) * 255 / 1.1, "fractions from -255 to -23.1818, so that all is black, .*: make them positive"),
-        (RAMP * 200 + 300, "fractions from 300 to 500, so that all is white, .* 255 .*: say with --input_range"),
+        (-(RAMP + 0.1) * 255 / 1.1, "fractions from -255 to -23.1818, so the image is black, .*: make them positive"),
+        (RAMP * 200 + 300, "fractions from 300 to 500, so the image is white, .* 255 .*: .*with --input_range"),
     ],
 )
 def test_an_image_that_would_be_all_black_or_all_white(numbers, words):
@@ -240,7 +240,7 @@ def test_a_little_below_black_is_warned_of(caplog):
 @pytest.mark.parametrize("bad", [with_pixel(np.nan), RAMP * 200 + 300])
 def test_rows_that_no_crop_shows_count_too(bad):
     """Such files are decoded whole, so that a run does not meet the fault only at a later crop."""
-    with pytest.raises(ImageError, match="3, column 4|all is white"):
+    with pytest.raises(ImageError, match="3, column 4|the image is white"):
         read_first_rows("a.tif", tiff(bad.astype(np.float32)), lambda height: 1)
 
 
@@ -251,7 +251,7 @@ def test_a_white_sky_in_the_rows_that_are_shown_is_no_fault():
     assert height == 2
 
 
-def test_where_white_is_told_later_only_what_is_not_finite_is_refused():
+def test_when_white_is_given_later_only_non_finite_numbers_are_refused():
     undecided = InputRange(is_decided=False)
     for numbers in (with_pixel(1e32), with_pixel(-9999), RAMP * 200 + 300):
         read_image("a.tif", tiff(numbers.astype(np.float32)), undecided)
@@ -259,12 +259,12 @@ def test_where_white_is_told_later_only_what_is_not_finite_is_refused():
         read_image("a.tif", tiff(with_pixel(np.nan)), undecided)
 
 
-def test_where_white_is_told_later_the_advice_names_the_program_that_takes_the_flag(caplog):
+def test_when_white_is_given_later_the_advice_names_the_program_that_takes_the_flag(caplog):
     """`tools.make_tfrecord` does not accept --input_range."""
     dark = (RAMP * 10).astype(np.uint16)
     for is_decided in (True, False):
         read_image("a.tif", tiff(dark), InputRange(is_decided=is_decided))
-    assert ["--input_range, a flag of train.py, " in message for message in caplog.messages] == [False, True]
+    assert ["--input_range to train.py" in message for message in caplog.messages] == [False, True]
 
 
 @given(st.lists(st.floats(width=32), min_size=4, max_size=4), st.sampled_from([None, 1, 4095]))

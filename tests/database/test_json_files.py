@@ -32,7 +32,7 @@ def test_the_mark_of_windows_and_keys_given_twice(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf[1]")
     assert read_json(str(path)) == [1]
     path.write_text('{"a": 1,\n"a": 2}')
-    with pytest.raises(ValueError, match="^line 2: 'a' is given already in line 1: keep one$"):
+    with pytest.raises(ValueError, match="^line 2: 'a' is already given in line 1: keep one$"):
         read_json(str(path))
     path.write_bytes(b"[1,\n\xe4]")
     with pytest.raises(ValueError, match="can't decode byte 0xe4"):
@@ -59,21 +59,21 @@ def test_what_python_writes_is_read(value, indent):
 
 
 @given(VALUES, VALUES, st.text(max_size=3), VALUES)
-def test_keys_given_twice_are_told_by_their_lines(first, second, key, between):
+def test_repeated_keys_are_named_with_their_lines(first, second, key, between):
     """The key may also occur elsewhere, in other objects and as a value."""
     written = json.dumps(key)
     inner = f'{{{written}: {json.dumps(first)},\n"other key": {json.dumps([key, {key: between}])},\n{written}: '
     text = f'[{{{written}: 1}},\n{{"a": {inner}{json.dumps(second)}\n}}}}]'
     with pytest.raises(JsonError) as caught:
         parse_json(text)
-    assert str(caught.value) == f"line 4: '{key}' is given already in line 2: keep one"
-    assert caught.value.at("a.json") == f"a.json, line 4: '{key}' is given already in line 2: keep one"
+    assert str(caught.value) == f"line 4: '{key}' is already given in line 2: keep one"
+    assert caught.value.at("a.json") == f"a.json, line 4: '{key}' is already given in line 2: keep one"
 
 
 def test_one_key_written_in_two_ways():
-    with pytest.raises(JsonError, match="line 1: 'a' is given already in line 1"):
+    with pytest.raises(JsonError, match="line 1: 'a' is already given in line 1"):
         parse_json('{"a": 1, "\\u0061": 2}')
 
 
-def test_numbers_as_they_are_written():
+def test_numbers_keep_their_spelling():
     assert parse_json("[1.50, 1e2, NaN, 7, true]", parse_number=str) == ["1.50", "1e2", "NaN", "7", True]

@@ -13,7 +13,7 @@ from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError
 from database.layout_hints import layout_hint
 from tests.database.dataset_files import cityscapes_files, touch
-from tools.check_dataset.__main__ import find_splits
+from tools.check_dataset.split_faults import find_splits
 
 CITY = cityscapes_files("val", "ulm_000000_000019")
 OWN = ["images/val/a.png", "labels/val/a.png"]
@@ -59,7 +59,7 @@ def find(database: str, root: Path, split: str):
     return find_samples(dataset, str(root), [split])
 
 
-def told(database: str, root: Path, split: str) -> str:
+def refusal(database: str, root: Path, split: str) -> str:
     with pytest.raises(DatasetError) as caught:
         find(database, root, split)
     assert "\n" not in str(caught.value)
@@ -71,7 +71,7 @@ def test_folders_are_named_with_the_moves_that_mend_it(tmp_path, kind):
     database, split, files, words = MOVED[kind]
     root = tmp_path / "data"
     touch(root, *files)
-    message = told(database, root, split)
+    message = refusal(database, root, split)
     assert words.format(root=root) in message
     command = "m" + message.partition(" there: m")[2]
     assert set(shlex.split(command)[0::1]) & {"mv", "mkdir"}
@@ -84,12 +84,12 @@ def test_a_folder_below_or_above_is_named_with_its_flag(tmp_path, kind):
     database, split, folder, files = DEEPER[kind]
     root = tmp_path / "data"
     touch(root / folder, *files)
-    message = told(database, root, split)
+    message = refusal(database, root, split)
     assert message.endswith(f"; it is in {root / folder}: give --data_dir {shlex.quote(str(root / folder))}")
     assert len(find(database, root / folder, split)) == 1
     first = (root / folder / files[0]).relative_to(root / folder).parts[0]
     if len(Path(files[0]).parts) > 2:  # move only its images instead of the whole
-        assert f"give --data_dir {shlex.quote(str(root / folder))}" in told(database, root / folder / first, split)
+        assert f"give --data_dir {shlex.quote(str(root / folder))}" in refusal(database, root / folder / first, split)
 
 
 @pytest.mark.parametrize("labels", ["labels", "masks"])
@@ -97,7 +97,7 @@ def test_a_folder_below_or_above_is_named_with_its_flag(tmp_path, kind):
 def test_files_without_folders_of_splits(tmp_path, split, labels):
     root = tmp_path / "my flat"
     touch(root, *(f"{kind}/{name}.png" for kind in ("images", labels) for name in "abcde"), "images/notes.txt")
-    message = told("custom", root, split)
+    message = refusal("custom", root, split)
     assert f"; 5 images lie in {root}/images itself: move the images to images/train and the labels to " in message
     assert "--holdout 0.2, or give --train_list; " in message
     command = message.partition("; the moves are: ")[2]
@@ -108,37 +108,37 @@ def test_files_without_folders_of_splits(tmp_path, split, labels):
 
 def test_files_beside_folders_of_splits_are_not_flat(tmp_path):
     touch(tmp_path, "images/a.png", "images/train/b.png", "labels/train/b.png")
-    assert "--holdout" not in told("custom", tmp_path, "val")
-    assert "--holdout" not in told("custom", tmp_path, "test")
+    assert "--holdout" not in refusal("custom", tmp_path, "val")
+    assert "--holdout" not in refusal("custom", tmp_path, "test")
 
 
 @pytest.mark.parametrize("inner", ["images", "images/train", "labels/train"])
-def test_a_folder_within_the_data_is_told_from_their_root(tmp_path, inner):
+def test_the_root_is_named_for_a_folder_inside_the_data(tmp_path, inner):
     root = tmp_path / "my data"
     touch(root, "images/train/a.png", "labels/train/a.png")
-    assert f"; it is in {root}: give --data_dir {shlex.quote(str(root))}" in told("custom", root / inner, "train")
+    assert f"; it is in {root}: give --data_dir {shlex.quote(str(root))}" in refusal("custom", root / inner, "train")
 
 
 def test_check_dataset_says_it_too(tmp_path):
     touch(tmp_path / "CamVid", "train/a.png", "trainannot/a.png")
-    with pytest.raises(DatasetError, match="nothing of CamVid is there, .* it is in .*/CamVid: give --data_dir"):
+    with pytest.raises(DatasetError, match="found no files of CamVid, .* it is in .*/CamVid: give --data_dir"):
         find_splits(get_dataset("CamVid"), str(tmp_path))
 
 
 def test_a_data_dir_of_another_spelling(tmp_path):
     touch(tmp_path / "CamVid", "train/a.png", "trainannot/a.png")
-    message = told("CamVid", tmp_path / "camvid", "train")
+    message = refusal("CamVid", tmp_path / "camvid", "train")
     assert message.endswith(f"; {tmp_path}/CamVid is there: give --data_dir {tmp_path}/CamVid")
 
 
 def test_voc_in_the_place_of_sbd(tmp_path):
     voc = tmp_path / "VOCdevkit" / "VOC2012"
     touch(voc, "JPEGImages/a.jpg", "SegmentationClass/a.png", "ImageSets/Segmentation/train.txt")
-    message = told("SBD", tmp_path, "train")
+    message = refusal("SBD", tmp_path, "train")
     assert message.endswith(
         f"; it is in {voc}: give --data_dir {voc}, or put it together with SBD by python -m tools.sbd"
     )
-    message = told("SBD", voc, "train")
+    message = refusal("SBD", voc, "train")
     assert message.endswith(f"; VOC's is there: cp {voc}/ImageSets/Segmentation/train.txt {voc}/train.txt")
 
 
@@ -170,4 +170,4 @@ def test_nothing_is_said_where_the_folders_are(tmp_path):
     touch(tmp_path, *OWN)
     shutil.rmtree(tmp_path / "labels" / "val")
     (tmp_path / "labels" / "val").mkdir()
-    assert told("custom", tmp_path, "val").endswith(f"image without a label in {tmp_path}/labels/val")
+    assert refusal("custom", tmp_path, "val").endswith(f"image without a label in {tmp_path}/labels/val")

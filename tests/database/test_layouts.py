@@ -79,7 +79,7 @@ def test_images_without_labels_and_labels_without_images_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "looked_at"),
+    ("name", "split", "pattern"),
     [
         ("Cityscapes", "train", r"leftImg8bit/train/<city>/\*_leftImg8bit.png"),
         ("Cityscapes", "test", r"leftImg8bit/test/<city>/\*_leftImg8bit.png"),
@@ -90,8 +90,8 @@ def test_images_without_labels_and_labels_without_images_are_named(tmp_path):
         ("CamVid", "test", r"test/\*.png"),
     ],
 )
-def test_empty_splits_name_where_was_looked(tmp_path, name, split, looked_at):
-    with pytest.raises(DatasetError, match=f"split '{split}' is empty: no images by .*{looked_at}"):
+def test_empty_splits_name_the_pattern_of_files(tmp_path, name, split, pattern):
+    with pytest.raises(DatasetError, match=f"split '{split}' is empty: no images match .*{pattern}"):
         find(name, tmp_path, split)
 
 
@@ -142,7 +142,7 @@ def test_sbd_test_list_without_labels(tmp_path):
 
 
 def test_sbd_list_missing(tmp_path):
-    with pytest.raises(DatasetError, match="train_aug.txt: list file of split 'trainaug' cannot be read .No"):
+    with pytest.raises(DatasetError, match="train_aug.txt: the list of split 'trainaug' cannot be read .No"):
         find("SBD", tmp_path, "trainaug")
 
 
@@ -153,13 +153,13 @@ def test_sbd_list_missing(tmp_path):
         ("/JPEGImages/b.jpg /SegmentationClassAug/b.png\na b c\n", "train.txt, line 2: found 3 paths"),
         (
             "/JPEGImages/b.jpg /SegmentationClassAug/b.png\n" * 2,
-            "train.txt, line 2: .*b.jpg is listed already in line 1",
+            "train.txt, line 2: .*b.jpg is already listed in line 1",
         ),
         (
             "/JPEGImages/x.jpg /SegmentationClassAug/x.png\n/JPEGImages/b.jpg /SegmentationClassAug/y.png\n",
-            "train.txt, line 1: names /JPEGImages/x.jpg, which is no file in .*and 2 more",
+            "train.txt, line 1: names /JPEGImages/x.jpg, which is not a file in .*and 2 more",
         ),
-        ("\n", "split 'train' is empty: no images by .*train.txt"),
+        ("\n", "split 'train' is empty: no images match .*train.txt"),
     ],
 )
 def test_list_faults_name_file_and_line(tmp_path, lines, message):
@@ -260,7 +260,7 @@ def test_names_of_listed_images_that_differ_in_suffix_only(tmp_path):
 
 def test_folders_refuse_two_images_of_one_name(tmp_path):
     touch(tmp_path, "images/val/1.png", "images/val/1.jpg", "labels/val/1.png")
-    with pytest.raises(DatasetError, match="1.png: the same name as .*1.jpg but for the suffix"):
+    with pytest.raises(DatasetError, match="1.png: .*1.jpg differ only in their suffix"):
         find_samples(custom_dataset(2), str(tmp_path), ["val"])
 
 

@@ -74,12 +74,12 @@ def test_own_data_without_validation_images(own_data, by_list):
 
 def test_own_data_with_validation_images(own_data):
     touch(own_data, "images/val/a.jpg", "labels/val/a.png")
-    words = "images/val: has the validation images, and --holdout 0.3 means others: drop one of them"
+    words = "images/val already defines the validation images, but --holdout is 0.3: drop one of them"
     for split in ("train", "val"):
         with pytest.raises(DatasetError, match=words):
             names(custom_dataset(3, holdout=0.3), own_data, split)
     lists = {"train_list": str(own_data / "train.txt"), "val_list": str(own_data / "train.txt")}
-    with pytest.raises(DatasetError, match="train.txt: has the validation images, and --holdout 0.3 means others"):
+    with pytest.raises(DatasetError, match="train.txt already defines the validation images, but --holdout is 0.3"):
         names(custom_dataset(3, holdout=0.3, **lists), own_data, "train")
     # With lists, the folder is ignored.
     assert len(names(custom_dataset(3, holdout=0.3, train_list=lists["train_list"]), own_data, "val")) == 3

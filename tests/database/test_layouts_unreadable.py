@@ -24,7 +24,7 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch, folder):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse_ulm)
-    with pytest.raises(DatasetError, match=rf"{folder}/train/ulm: folder cannot be read \(Permission denied\)$"):
+    with pytest.raises(DatasetError, match=rf"{folder}/train/ulm: the folder cannot be read \(Permission denied\)$"):
         find("Cityscapes", tmp_path, "train")
 
 
@@ -33,7 +33,7 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path, folder):
     touch(tmp_path, *cityscapes_files("train", "bonn_0_0"))
     (tmp_path / folder / "train").rename(tmp_path / "elsewhere")
     (tmp_path / folder / "train").touch()
-    with pytest.raises(DatasetError, match=rf"{folder}/train: folder cannot be read \(Not a directory\)$"):
+    with pytest.raises(DatasetError, match=rf"{folder}/train: the folder cannot be read \(Not a directory\)$"):
         find("Cityscapes", tmp_path, "train")
 
 
@@ -42,14 +42,16 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path, folder):
     touch(tmp_path, "train/a.png", "trainannot/a.png")
     (tmp_path / folder / "a.png").unlink()
     (tmp_path / folder / "a.png").mkdir()
-    with pytest.raises(DatasetError, match=rf"/{folder}/a\.png: a folder, by its name expected to be a file"):
+    with pytest.raises(
+        DatasetError, match=rf"/{folder}/a\.png: found a folder with the name of an image, expected a file"
+    ):
         find("CamVid", tmp_path, "train")
 
 
 def test_a_list_that_names_a_folder(tmp_path):
     touch(tmp_path, "a.png", "labels/b.png/c")
     (tmp_path / "train.txt").write_text("a.png labels/b.png\n")
-    with pytest.raises(DatasetError, match=r"train\.txt, line 1: names labels/b\.png, which is no file in"):
+    with pytest.raises(DatasetError, match=r"train\.txt, line 1: names labels/b\.png, which is not a file in"):
         find("SBD", tmp_path, "train")
 
 
@@ -58,5 +60,5 @@ def test_a_list_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(text_files, "open", refuse, raising=False)
-    with pytest.raises(DatasetError, match=r"train\.txt: list file of split 'train' cannot be read \(Permission den"):
+    with pytest.raises(DatasetError, match=r"train\.txt: the list of split 'train' cannot be read \(Permission den"):
         find("SBD", tmp_path, "train")

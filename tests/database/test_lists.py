@@ -88,16 +88,16 @@ def test_own_data_and_test_lists_without_labels(data_dir, tmp_path):
     [
         (line(STEMS[0]) + "{'fpath_img': 1}\n", "line 2: not JSON (Expecting property name enclosed in double quotes)"),
         (line(STEMS[0]) + "\n" + line(STEMS[1])[:-9], "line 3: not JSON (Unterminated string starting at), expected"),
-        ("[" * 100_000, "line 1: not JSON (RecursionError), expected one object a line"),
+        ("[" * 100_000, "line 1: not JSON (RecursionError), expected one object per line"),
         ('["a.jpg", "a.png"]', 'line 1: expected an object {"fpath_img": image, "fpath_segm": label}'),
         (line(STEMS[0], fpath_segm=...), "line 1: 'fpath_segm' is missing, expected the path of a file"),
         (line(STEMS[0], fpath_img=...), "line 1: 'fpath_img' is missing, expected the path of a file"),
         (line(STEMS[0], fpath_img=7), "line 1: 'fpath_img' is 7, expected the path of a file"),
         (line(STEMS[0], fpath_segm=""), "line 1: 'fpath_segm' is \"\", expected the path of a file"),
-        (line(STEMS[0]) + line(STEMS[1]) + line(STEMS[0]), f"{STEMS[0]}.jpg is listed already in line 1"),
+        (line(STEMS[0]) + line(STEMS[1]) + line(STEMS[0]), f"{STEMS[0]}.jpg is already listed in line 1"),
         (
             line(STEMS[0]) + line("absent"),
-            "line 2: names ADEChallengeData2016/images/validation/absent.jpg, which is no file in",
+            "line 2: names ADEChallengeData2016/images/validation/absent.jpg, which is not a file in",
         ),
     ],
 )
@@ -125,23 +125,23 @@ TEXTS = st.one_of(
 
 @settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS, st.sampled_from(["list.txt", "list.odgt"]), st.sampled_from(["train", "test"]))
-def test_any_text_is_a_list_or_told(tmp_path, content, name, split):
+def test_any_text_is_a_list_or_an_error(tmp_path, content, name, split):
     for image in ("a.png", "b.png"):
         (tmp_path / image).touch()
     (tmp_path / name).write_bytes(content)
-    entries, told = [], None
+    entries, message = [], None
     try:
         entries = listed(str(tmp_path / name), str(tmp_path), split)
     except DatasetError as error:
-        told = str(error)
-    assert told is None or told.startswith(f"{tmp_path / name}, line ")
+        message = str(error)
+    assert message is None or message.startswith(f"{tmp_path / name}, line ")
     for entry in entries:
         assert Path(entry.image).is_file()
         assert split == "test" if entry.label is None else Path(entry.label).is_file()
 
 
 def test_other_datasets_have_no_lists():
-    with pytest.raises(DatasetError, match="CamVid has splits of its own: list_paths cannot be chosen"):
+    with pytest.raises(DatasetError, match="CamVid has fixed splits: list_paths"):
         get_dataset("CamVid", list_paths={"val": "val.odgt"})
-    with pytest.raises(DatasetError, match="ADE has splits of its own: holdout cannot be chosen"):
+    with pytest.raises(DatasetError, match="ADE has fixed splits: holdout"):
         get_dataset("ADE", holdout=0.2)

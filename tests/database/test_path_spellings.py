@@ -38,10 +38,10 @@ def test_what_a_flag_means(text, path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "a path: it is empty, as an unset variable of a shell is"), (" \t", "it is empty"),
+        ("", "a path: it is empty, perhaps from an unset shell variable"), (" \t", "it is empty"),
         ("$ABSENT/x", "the variable ABSENT, which is not set"), ("a/${ABSENT}", "the variable ABSENT"),
-        ("$EMPTY/x", "the variable EMPTY"), ("s3://bucket/x", "s3:// begins an address"),
-        ("https://example.org/a.png", "https:// begins an address"),
+        ("$EMPTY/x", "the variable EMPTY"), ("s3://bucket/x", "s3:// begins a URL"),
+        ("https://example.org/a.png", "https:// begins a URL"),
     ],
 )  # fmt: skip
 def test_what_is_no_path(text, words):

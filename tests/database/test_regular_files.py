@@ -10,7 +10,7 @@ from database import images, lists, palettes
 from database.datasets import custom_dataset
 from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
 from database.regular_files import regular_file
-from database.tfrecord import Place, read_record
+from database.tfrecord import Place, read_example
 from tools.checkpoints.reading import checkpoint_checksum, variable_shapes
 from tools.convert import npy_dictionary
 from tools.errors import CheckpointError, ClassWeightsError, FlagError, RecordError
@@ -58,7 +58,7 @@ def test_devices_are_refused(device):
         (lambda path: custom_dataset(2, label_map_file=path), DatasetError),
         (config_file.config_arguments, FlagError),
         (lambda path: class_weights.read_class_weights(path, 2), ClassWeightsError),
-        (lambda path: read_record(path, 0, Place(0, 1, 0)), TFRecordError),
+        (lambda path: read_example(path, 0, Place(0, 1, 0)), TFRecordError),
         (lambda path: model_record.ModelRecord.read(os.path.dirname(path)), RecordError),
         (npy_dictionary.read_npy_dictionary, OSError),
         (checkpoint_checksum, CheckpointError),

@@ -40,7 +40,7 @@ def test_what_can_be_read_is_itself(tmp_path):
     assert (loader.skipped, loader.faults) == ({}, [])
 
 
-def test_the_next_that_can_be_read_stands_in(tmp_path, caplog):
+def test_the_next_readable_sample_replaces_an_unreadable_one(tmp_path, caplog):
     samples = write_samples(tmp_path)
     Path(samples[1].image).write_bytes(b"no image")
     os.unlink(samples[2].label)
@@ -48,7 +48,9 @@ def test_the_next_that_can_be_read_stands_in(tmp_path, caplog):
     loader = SampleLoader(samples, max_bad_files=3)
     assert [loaded(loader, place) for place in (1, 2, 1, 4, 3)] == [3, 3, 3, 0, 3]
     assert list(loader.skipped) == [1, 2, 4]
-    assert [line.partition(": ")[0] for line in caplog.messages] == [f"skipped, {n} of at most 3" for n in (1, 2, 3)]
+    assert [line.partition(": ")[0] for line in caplog.messages] == [
+        f"skipped sample {n} of at most 3" for n in (1, 2, 3)
+    ]
     assert samples[1].image in caplog.messages[0]
     assert samples[4].label in caplog.messages[2]
     assert loader.faults == []
@@ -64,7 +66,7 @@ def test_images_with_numbers_that_are_no_brightness_count_as_unreadable(tmp_path
     loader = SampleLoader(samples, max_bad_files=1)
     assert loaded(loader, 1) == 2
     [message] = caplog.messages
-    assert message.startswith(f"skipped, 1 of at most 1: {path}: ")
+    assert message.startswith(f"skipped sample 1 of at most 1: {path}: ")
 
 
 @pytest.mark.parametrize("allowed", [0, 1])

@@ -121,7 +121,7 @@ def test_an_interrupted_dataset_is_not_there(tmp_path, monkeypatch):
 
 def test_a_dataset_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match="file/toy: dataset cannot be written .File exists") as caught:
+    with pytest.raises(ImageError, match="file/toy: the dataset cannot be written .File exists") as caught:
         synthetic.write_dataset(str(tmp_path / "file" / "toy"))
     assert "\n" not in str(caught.value)
 

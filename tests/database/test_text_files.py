@@ -90,9 +90,9 @@ def test_every_kind_of_file_in_every_encoding(tmp_path, kind, encoding, line_end
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"# one\n# caf\xe9\n", "line 2, byte 12: 0xE9 is no UTF-8, expected UTF-8, or UTF-16 with a byte-order mark"),
-        ("# one\n".encode("utf-16-le"), "line 1, byte 2: a NUL character, as in binary files and in UTF-16 without"),
-        ("# one\n".encode("utf-32"), "line 1, byte 1: UTF-32, expected UTF-8"),
+        (b"# one\n# caf\xe9\n", "line 2, byte 12: 0xE9 is not UTF-8, expected UTF-8, or UTF-16 with a byte-order mark"),
+        ("# one\n".encode("utf-16-le"), "line 1, byte 2: found a NUL character"),
+        ("# one\n".encode("utf-32"), "line 1, byte 1: found UTF-32, expected UTF-8"),
     ],
 )
 def test_every_reader_names_the_encoding_that_it_refuses(tmp_path, kind, content, words):
@@ -115,20 +115,20 @@ def test_any_text_comes_back(tmp_path, text, encoding):
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(), st.binary().map(lambda content: b"\xff\xfe" + content)))
-def test_any_bytes_are_text_or_told_with_their_place(tmp_path, content):
+def test_any_bytes_are_text_or_an_error_with_their_place(tmp_path, content):
     path = tmp_path / "text"
     path.write_bytes(content)
-    text, told = "", f"{path}, line 1, byte 1: "
+    text, message = "", f"{path}, line 1, byte 1: "
     try:
         text = read_text(str(path))
     except TextFileError as error:
-        told = str(error)
-    place = int(told.removeprefix(f"{path}, line ").split("byte ")[1].split(":")[0])
+        message = str(error)
+    place = int(message.removeprefix(f"{path}, line ").split("byte ")[1].split(":")[0])
     assert 1 <= place <= max(1, len(content))
     assert not {"\0", "\r"} & set(text)
 
 
-def test_lines_end_at_line_ends_alone_and_comments_begin_them():
+def test_lines_end_only_at_line_ends_and_comments_begin_them():
     text = "a\x1cb\x0cc\u2028d\x85e # f\n\n  # g\n#h\n i#j \n"
     assert list(numbered_lines(text)) == [(1, "a\x1cb\x0cc\u2028d\x85e # f"), (3, "# g"), (4, "#h"), (5, "i#j")]
     assert list(text_lines(text)) == [(1, "a\x1cb\x0cc\u2028d\x85e # f"), (5, "i#j")]
@@ -137,5 +137,5 @@ def test_lines_end_at_line_ends_alone_and_comments_begin_them():
 def test_the_place_in_utf_16(tmp_path):
     path = tmp_path / "text"
     path.write_bytes(b"\xff\xfe" + "ab\r\nc".encode("utf-16-le") + b"\x00\xd8")  # half of a surrogate pair
-    with pytest.raises(TextFileError, match="text, line 2, byte 13: 0x00 is no UTF-16"):
+    with pytest.raises(TextFileError, match="text, line 2, byte 13: 0x00 is not UTF-16"):
         read_text(str(path))

@@ -1,4 +1,4 @@
-"""Tests that batches from records equal batches from files."""
+"""Tests that batches from TFRecords equal batches from files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
 from database.errors import TFRecordError
 from database.reader import sample_index, training_batches
-from tests.database.record_files import flip_a_bit, in_a_shard, index_of, write_samples
+from tests.database.tfrecord_files import flip_a_bit, in_a_shard, index_of, write_samples
 
 EVERYTHING = Augmentation((5, 7), (0.5, 2.0), 10.0, mirror=True, jitter_colors=True, gaussian_blur=True)
 
@@ -33,8 +33,8 @@ def batches(samples, steps, first_sample=0):
 def test_batches_are_those_of_files_bit_for_bit(tmp_path):
     """Four epochs of six samples in three shards with the whole augmentation, and again from the fourth step on."""
     samples = write_samples(tmp_path / "data", 6)
-    index = index_of([samples[:1], samples[1:4], samples[4:]], tmp_path, tmp_path / "records")
-    stored = index.samples(str(tmp_path / "records"), str(tmp_path))
+    index = index_of([samples[:1], samples[1:4], samples[4:]], tmp_path, tmp_path / "tfrecord")
+    stored = index.samples(str(tmp_path / "tfrecord"), str(tmp_path))
     assert [(s.name, s.image, s.label, s.label_map) for s in stored] == [
         (s.name, s.image, s.label, s.label_map) for s in samples
     ]
@@ -66,7 +66,7 @@ def test_batches_of_changing_size_are_those_of_files(tmp_path):
     assert len(set(found[0])) > 5
 
 
-def test_a_damaged_record_stops_the_pipeline_and_is_told(tmp_path):
+def test_a_damaged_example_stops_the_pipeline_and_is_named(tmp_path):
     stored = in_a_shard(write_samples(tmp_path, 6), tmp_path)
     with tf.Graph().as_default(), tf.Session() as session:
         built = training_batches(
@@ -80,4 +80,4 @@ def test_a_damaged_record_stops_the_pipeline_and_is_told(tmp_path):
         with pytest.raises(tf.errors.OpError):
             session.run(built.images)
     assert type(built.loader.faults[0]) is TFRecordError
-    assert str(built.loader.faults[0]).startswith(f"{fifth.shard}: record {fifth.number} is damaged")
+    assert str(built.loader.faults[0]).startswith(f"{fifth.shard}: example {fifth.number} is damaged")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from database.augment import NUM_DRAWS, Augmentation, augment, draw_affine, rows_shown
-from database.warping import inside_source, part_shown, shows_source_alone
+from database.warping import inside_source, part_shown, shows_only_source
 from tests.database import reference
 from tests.database.pictures import (
     EVERYTHING,
@@ -52,15 +52,15 @@ def test_the_part_shown_is_all_that_a_crop_reads(max_rotation):
 
 
 @ROTATIONS
-def test_a_crop_is_said_to_show_the_source_alone_only_where_it_does(max_rotation):
+def test_a_crop_shows_only_the_source_exactly_where_it_is_said_to(max_rotation):
     augmentation = replace(EVERYTHING, crop_size=(30, 38), max_rotation=max_rotation)
     with tf.Graph().as_default(), tf.Session() as session:
         row = tf.placeholder(tf.float32, [5])
         affine = draw_affine(row, tf.constant(SIZE), augmentation)
-        fetches = [check(affine, tf.constant(SIZE), (30, 38)) for check in (shows_source_alone, inside_source)]
+        fetches = [check(affine, tf.constant(SIZE), (30, 38)) for check in (shows_only_source, inside_source)]
         found = [session.run(fetches, {row: values}) for values in np.random.default_rng(9).random((60, 5))]
-    complete = [alone for alone, inside in found if inside.all()]
-    assert not any(alone for alone, inside in found if not inside.all())
+    complete = [only for only, inside in found if inside.all()]
+    assert not any(only for only, inside in found if not inside.all())
     assert np.mean(complete) > 0.9
     assert 5 < len(complete) < 55
 

@@ -2,8 +2,8 @@
 
 python -m tests.hostile.fuzz --cases 100000 --seed 0
 
-A case that ends in anything but a right result or one line that names the file is told by its number, and its file is
-kept; where the process dies, the last file that was written is the one. Ends with exit code 1 if there was any.
+A case is reported by its number if it ends in anything but a correct result or one line that names the file, and its
+file is kept. If the process dies, the last file that was written is the cause. The exit code is 1 if there was any.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ def run_case(seeds: list[Seed], wholes: dict[Path, bytes], seed: int, number: in
     """Damages one file, reads it and puts the whole one back.
 
     Returns:
-        The file, what became of it (`refused`, `read`, or the last lines of a traceback), and the damaged bytes.
+        The file, the result (`refused`, `read`, or the last lines of a traceback), and the damaged bytes.
     """
     rng = np.random.default_rng([seed, number])
     chosen = seeds[number % len(seeds)]
     content = damaged(wholes[chosen.path], rng)
     chosen.path.write_bytes(content)
     try:
-        told = "refused" if isinstance(outcome(chosen.kind, chosen.path), str) else "read"
+        result = "refused" if isinstance(outcome(chosen.kind, chosen.path), str) else "read"
     except (Exception, TooSlowError) as error:
-        told = "".join(traceback.format_exception(error)[-3:])
+        result = "".join(traceback.format_exception(error)[-3:])
     chosen.path.write_bytes(wholes[chosen.path])
-    return chosen, told, content
+    return chosen, result, content
 
 
 def fuzz(folder: Path, cases: int, seed: int, first: int = 0) -> tuple[Counter[tuple[str, str]], list[str]]:
     """Runs cases.
 
     Returns:
-        How many files of each kind were refused, read, or are faults; and what is told of each fault.
+        How many files of each kind were refused, read, or are faults; and a description of each fault.
     """
     seeds = write_seeds(folder)
     wholes = {entry.path: entry.path.read_bytes() for entry in seeds}
     counts: Counter[tuple[str, str]] = Counter()
     faults = []
     for number in range(first, first + cases):
-        chosen, told, content = run_case(seeds, wholes, seed, number)
-        is_fault = told not in ("refused", "read")
-        counts[chosen.kind, "fault" if is_fault else told] += 1
+        chosen, result, content = run_case(seeds, wholes, seed, number)
+        is_fault = result not in ("refused", "read")
+        counts[chosen.kind, "fault" if is_fault else result] += 1
         if is_fault:
             kept = folder / f"fault-{number}{chosen.path.suffix}"
             kept.write_bytes(content)
-            faults.append(f"case {number}, {chosen.path.name}, kept as {kept}:\n{told}")
+            faults.append(f"case {number}, {chosen.path.name}, kept as {kept}:\n{result}")
     return counts, faults
 
 
 def main() -> int:
-    """Runs the cases of the command line and prints what became of them."""
+    """Runs the cases of the command line and prints the results."""
     parser = argparse.ArgumentParser(description="Give damaged files to the loaders.")
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -72,8 +72,8 @@ def main() -> int:
     faulthandler.enable()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     counts, faults = fuzz(folder, options.cases, options.seed, options.first)
-    for (kind, told), count in sorted(counts.items()):
-        print(f"{kind:15} {told:8} {count}")
+    for (kind, result), count in sorted(counts.items()):
+        print(f"{kind:15} {result:8} {count}")
     print(*faults, sep="\n")
     print(f"{sum(counts.values())} cases, {len(faults)} faults; files in {folder}")
     return 1 if faults else 0

@@ -17,8 +17,8 @@ from database.images import image_size, read_image, read_label
 from database.lists import listed
 from database.loading import load_sample
 from database.palettes import legend, read_palette
-from database.record_index import RecordIndex
-from tests.database.record_files import LABEL_MAP
+from database.tfrecord_index import TFRecordIndex
+from tests.database.tfrecord_files import LABEL_MAP
 from tests.hostile.seeds import TENSORS
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import damage_named, variable_shapes
@@ -110,10 +110,10 @@ def _checkpoint(path: Path) -> dict[str, np.ndarray]:
 
 
 def _tfrecord(path: Path) -> Any:
-    """The samples as they were written: the index and each record have checksums."""
-    records = path.parent
-    index = RecordIndex.read(str(records), "train")
-    samples = index.samples(str(records), str(records.parent))
+    """The samples as they were written: the index and each example have checksums."""
+    folder = path.parent
+    index = TFRecordIndex.read(str(folder), "train")
+    samples = index.samples(str(folder), str(folder.parent))
     assert index.label_map == LABEL_MAP
     for sample in samples:
         image, label = load_sample(sample)
@@ -150,7 +150,7 @@ def outcome(kind: str, path: Path) -> Any:
             return LOADERS[kind](path)
     except USER_FAULTS as error:
         line = " ".join(str(error).split())
-        # Checkpoints are named by their prefix, and records by whichever of their files is damaged.
+        # Checkpoints are named by their prefix, and TFRecords by whichever of their files is damaged.
         named = str(path.parent if kind == "tfrecord" else path.with_suffix("") if kind == "checkpoint" else path)
         is_of_flags = kind == "flags" and line.startswith("--")  # which contradict each other, whoever gave them
         assert is_of_flags or " ".join(named.split()) in line, f"'{line}' does not name {path}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tests.database.record_files import index_of, write_samples
+from tests.database.tfrecord_files import index_of, write_samples
 from tests.tools.convert.test_npy_dictionary import npy_file
 from tests.tools.toy_runs import toy_record, write_checkpoint
 from tools.flags.train import TrainConfig
@@ -105,13 +105,13 @@ def _weights(folder: Path) -> list[Seed]:
 
 
 def _tfrecords(folder: Path) -> list[Seed]:
-    records = folder / "tfrecord"
-    index_of([write_samples(folder / "images", 3)], folder, records).write(str(records))
-    return [Seed("tfrecord", path) for path in (records / "train.index.json", *records.glob("*.tfrecord"))]
+    shards = folder / "tfrecord"
+    index_of([write_samples(folder / "images", 3)], folder, shards).write(str(shards))
+    return [Seed("tfrecord", path) for path in (shards / "train.index.json", *shards.glob("*.tfrecord"))]
 
 
 def write_seeds(folder: Path) -> list[Seed]:
-    """Writes the files, each kind into a folder of its own, where they may be replaced by damaged ones."""
+    """Writes the files, each kind into a separate folder, where tests replace them by damaged ones."""
     seeds = []
     for name, write in (("images", _images), ("texts", _texts), ("records", _records), ("weights", _weights)):
         (folder / name).mkdir()

@@ -135,7 +135,7 @@ def test_folders_and_nothing_in_the_place_of_files(tmp_path, kind):
 
 
 def test_what_the_tests_above_would_not_let_pass(tmp_path, monkeypatch):
-    def told(loader) -> None:
+    def check(loader) -> None:
         monkeypatch.setitem(LOADERS, "list", loader)
         outcome("list", tmp_path / "list.txt")
 
@@ -148,12 +148,12 @@ def test_what_the_tests_above_would_not_let_pass(tmp_path, monkeypatch):
         raise CheckpointError("other.txt: is damaged")
 
     with pytest.raises(AssertionError, match="does not name"):
-        told(of_another_file)
+        check(of_another_file)
     with pytest.raises(KeyError):
-        told(lambda path: {}["absent"])
+        check(lambda path: {}["absent"])
     monkeypatch.setattr(loaders, "SECONDS", 0.1)
     with pytest.raises(TooSlowError):
-        told(endless)
+        check(endless)
 
 
 def test_damages_change_bytes_and_are_the_same_again():

@@ -1,4 +1,4 @@
-"""Files that are in order and yet unusual, held against what they must be read as."""
+"""Tests that unusual but valid files are read correctly."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_image_and_label_are_turned_upright_alike(tmp_path):
     np.testing.assert_array_equal(read[1], np.rot90(LABEL, -1))
 
 
-def test_an_image_that_is_turned_and_a_label_that_is_not_are_told(tmp_path):
+def test_an_image_that_is_turned_and_a_label_that_is_not_are_refused(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image, label = save(tmp_path / "image.png", RGB, exif=exif), save(tmp_path / "label.png", LABEL)
@@ -86,10 +86,10 @@ def test_an_image_that_is_turned_and_a_label_that_is_not_are_told(tmp_path):
         load_sample(Sample("x", image, label, {0: 0, 1: 1, 2: 2}))
 
 
-def test_labels_in_colour_and_of_another_size_are_told(tmp_path):
+def test_labels_in_colour_and_of_another_size_are_refused(tmp_path):
     image, colours = save(tmp_path / "image.png", RGB), save(tmp_path / "colours.png", RGB)
     small = save(tmp_path / "small.png", LABEL[:-1])
-    with pytest.raises(ImageError, match="colours.png: labels must be single-channel"):
+    with pytest.raises(ImageError, match="colours.png: found mode RGB, expected .*single-channel"):
         load_sample(Sample("x", image, colours, {}))
     with pytest.raises(ImageError, match="small.png: the label is 5x9 but its image .*image.png is 6x9"):
         load_sample(Sample("x", image, small, {0: 0, 1: 1, 2: 2}))
@@ -130,9 +130,9 @@ def test_names_of_all_kinds_in_lists(tmp_path, name):
         np.testing.assert_array_equal(load_sample(sample)[0], RGB)
 
 
-def test_a_name_in_another_encoding_is_told(tmp_path):
+def test_a_name_in_another_encoding_is_refused(tmp_path):
     (tmp_path / "train.txt").write_bytes(b"a\xff.png a\xff.png\n")
-    with pytest.raises(DatasetError, match="train.txt, line 1, byte 2: 0xFF is no UTF-8, expected"):
+    with pytest.raises(DatasetError, match="train.txt, line 1, byte 2: 0xFF is not UTF-8, expected"):
         find_samples(custom_dataset(3, train_list=str(tmp_path / "train.txt")), str(tmp_path), ["train"])
 
 

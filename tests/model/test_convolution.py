@@ -71,7 +71,7 @@ def _kernels_of_gradient(case, dtype, device):
 
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
-def test_only_half_precision_on_cpus_has_a_gradient_of_its_own(dtype):
+def test_only_half_precision_on_cpus_has_a_separate_gradient(dtype):
     one_by_one, few, many = CASES[0], CASES[2], CASES[4]
     own = ["Conv2DBackpropFilter"]
     for case in (one_by_one, few, many):

@@ -103,7 +103,7 @@ def test_class_weights_weigh_the_mean(gamma):
         np.testing.assert_array_equal(gradient[(y == 255) | (y == 2)], 0)
 
 
-def test_classes_that_do_not_count_alone_give_zero():
+def test_only_classes_without_weight_give_zero():
     logits, labels = _batch((1, 3, 4))
     loss, (gradient,) = _mean_loss(logits, [np.where(labels[0] == 255, 255, 2).astype(np.int32)], "normal",
                                    class_weights=WEIGHTS)  # fmt: skip
@@ -122,7 +122,7 @@ def _hard(pixel_losses: np.ndarray, threshold: float, min_kept: int) -> np.ndarr
 
 @pytest.mark.parametrize("class_weights", [None, WEIGHTS], ids=["equal", "weighted"])
 @pytest.mark.parametrize(("threshold", "min_kept"), [(0.3, 1), (0.3, 20), (0.01, 1), (1.0, 1), (0.3, 10_000)])
-def test_hard_pixels_alone_count(threshold, min_kept, class_weights):
+def test_only_hard_pixels_count(threshold, min_kept, class_weights):
     logits, labels = _batch((2, 4, 5), (1, 3, 3))
     loss, gradients = _mean_loss(
         logits, labels, "ohem", ohem_threshold=threshold, ohem_min_kept=min_kept, class_weights=class_weights

@@ -107,16 +107,16 @@ def _training_logits(images, architecture, known=True):
 def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, size):
     architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride, head_depth=32)
     (images,) = batch((3, *size))[0]
-    alone = _training_logits([images], architecture)
+    one_tower = _training_logits([images], architecture)
     shared = _training_logits([images[:1], images[1:]], architecture, known=False)
-    assert len(alone[0]) == heads
-    for one, several in zip(alone[0], shared[0], strict=True):
+    assert len(one_tower[0]) == heads
+    for one, several in zip(one_tower[0], shared[0], strict=True):
         joined = np.concatenate(several)
         assert joined.shape == (*images.shape[:3], CLASSES)
         np.testing.assert_allclose(joined, one[0], atol=1e-4 * np.abs(one[0]).max())
     # Compare lengths: if rounding changes the sign before a ReLU, single values differ much.
-    differences = [np.linalg.norm(several - one) for one, several in zip(alone[1], shared[1], strict=True)]
-    assert np.linalg.norm(differences) < 1e-2 * np.linalg.norm([np.linalg.norm(one) for one in alone[1]])
+    differences = [np.linalg.norm(several - one) for one, several in zip(one_tower[1], shared[1], strict=True)]
+    assert np.linalg.norm(differences) < 1e-2 * np.linalg.norm([np.linalg.norm(one) for one in one_tower[1]])
 
 
 @pytest.mark.parametrize(("decoder", "output_stride"), [("upernet", 32), ("icnet", 8)])

@@ -146,7 +146,7 @@ def test_averages_move_through_one_operation_each():
     assert sorted(moved) == ["BatchNorm/moving_mean", "BatchNorm/moving_variance"]
 
 
-def test_overflow_leaves_the_averages_of_its_channel_alone():
+def test_overflow_does_not_change_the_averages_of_its_channel():
     (array,), *_ = _data(1)
     array[0, 0, 0, 1], array[0, 0, 0, 2] = np.inf, np.nan
     *_, (moving_mean, moving_variance) = _batch_norm_and_gradients(

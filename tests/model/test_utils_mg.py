@@ -125,7 +125,7 @@ def _initial_weights(graph_seed, num_towers):
         return run(tf.global_variables())
 
 
-def test_initial_weights_depend_on_seed_and_name_alone():
+def test_initial_weights_depend_only_on_seed_and_name():
     one, three, other = _initial_weights(5, 1), _initial_weights(5, 3), _initial_weights(6, 1)
     np.testing.assert_array_equal(one, three)
     assert not np.array_equal(one[0], one[1])

@@ -64,7 +64,7 @@ def test_safetensors_without_pytorch(tmp_path, monkeypatch):
     save_file(TENSORS, tmp_path / "model.safetensors")
     monkeypatch.delitem(sys.modules, "safetensors.torch")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(WeightFileError, match="model.safetensors: reading it needs the package torch: install the"):
+    with pytest.raises(WeightFileError, match="model.safetensors: the package torch is needed to read it: install the"):
         read_weights(str(tmp_path / "model.safetensors"))
 
 
@@ -81,7 +81,7 @@ def test_call_is_refused_and_not_made(tmp_path, legacy):
     mark, path = tmp_path / "was here", tmp_path / "model.pth"
     content = {"weight": torch.ones(1), "more": _Calls(os.mkdir, str(mark))}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(WeightFileError, match="weights_only=True refuses it .*: save the state_dict alone") as caught:
+    with pytest.raises(WeightFileError, match="weights_only=True .*: save only the state_dict") as caught:
         read_weights(str(path))
     assert "\n" not in str(caught.value)
     assert not mark.exists()
@@ -89,20 +89,20 @@ def test_call_is_refused_and_not_made(tmp_path, legacy):
 
 def test_whole_module_is_refused(tmp_path):
     torch.save(torch.nn.Conv2d(1, 1, 1), tmp_path / "model.pth")
-    with pytest.raises(WeightFileError, match="model.pth: not read, as weights_only=True refuses it"):
+    with pytest.raises(WeightFileError, match="model.pth: PyTorch cannot read it with weights_only=True"):
         read_weights(str(tmp_path / "model.pth"))
 
 
 @pytest.mark.parametrize(("content", "kind"), [(torch.ones(1), "Tensor"), ([torch.ones(1)], "list")])
 def test_no_state_dict(tmp_path, content, kind):
     torch.save(content, tmp_path / "model.pth")
-    with pytest.raises(WeightFileError, match=f"model.pth: holds a {kind}, expected a state_dict"):
+    with pytest.raises(WeightFileError, match=f"model.pth: found a {kind}, expected a state_dict"):
         read_weights(str(tmp_path / "model.pth"))
 
 
 def test_state_dict_without_tensors(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "model.pth")
-    with pytest.raises(WeightFileError, match="model.pth: holds no tensors by name"):
+    with pytest.raises(WeightFileError, match="model.pth: found no tensors"):
         read_weights(str(tmp_path / "model.pth"))
 
 
@@ -112,7 +112,7 @@ def test_damaged_file(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     # Of some kinds it is said what they are, by their first bytes.
     known = {b"": "this is an empty file", b"PK": "this is an archive"}
-    words = f"{name}: {known.get(content[:2], 'not ')}"
+    words = f"{name}: {known.get(content[:2], '(PyTorch cannot|not a .* that can be) read')}"
     with pytest.raises(WeightFileError, match=words) as caught:
         read_weights(str(tmp_path / name))
     assert "\n" not in str(caught.value)

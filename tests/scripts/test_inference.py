@@ -34,7 +34,7 @@ def write_images(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_inference_asks_for_paths(place, tmp_path):
-    sizes = {**write_images(tmp_path / "images"), "\udcff.png": (30, 20)}  # a name that is no text
+    sizes = {**write_images(tmp_path / "images"), "\udcff.png": (30, 20)}  # not valid UTF-8
     shutil.copy(tmp_path / "images" / "rgba.png", tmp_path / "images" / "\udcff.png")
     (tmp_path / "not_an_image.txt").write_text("words")
     paths = ["no/such/file", "not_an_image.txt", "images", *(f"images/{name}" for name in sizes)]
@@ -71,7 +71,7 @@ def type_lines(monkeypatch, lines, end=EOFError):
 
 
 @pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt])
-def test_inference_asks_on_after_an_empty_line(main, place, monkeypatch, tmp_path, capsys, end):
+def test_inference_asks_again_after_an_empty_line(main, place, monkeypatch, tmp_path, capsys, end):
     monkeypatch.chdir(tmp_path)
     type_lines(monkeypatch, ["", "  ", "absent.png"], end)
     assert main("inference", "--log_dir", place.log_dir) == 0
@@ -96,8 +96,8 @@ def test_inference_of_images_of_one_name(main, place, monkeypatch, tmp_path, cap
         Image.fromarray(np.full((9, 9), grey, np.uint8)).save(tmp_path / folder / "street.png")
     type_lines(monkeypatch, ["a/street.png", "b/street.png", "a/../a/street.png"])
     assert main("inference", "--log_dir", place.log_dir, "--output_dir", "out") == 0
-    told = [line.split(", ")[-1] for line in capsys.readouterr().out.split("\n") if line]
-    assert told == [f"out/overlay/{name}_overlay.png" for name in ("street", "street-2", "street")]
+    written = [line.split(", ")[-1] for line in capsys.readouterr().out.split("\n") if line]
+    assert written == [f"out/overlay/{name}_overlay.png" for name in ("street", "street-2", "street")]
     for name, grey in (("street", 0), ("street-2", 255)):
         overlay, coloring = (
             np.array(Image.open(f"out/{kind}/{name}_{kind}.png")).astype(int) for kind in ("overlay", "coloring")
@@ -108,7 +108,7 @@ def test_inference_of_images_of_one_name(main, place, monkeypatch, tmp_path, cap
 FOLDER_FLAGS = ("--image_path", "images", "--output_dir", "out", "--coloring", "0")
 
 
-def test_inference_of_a_folder_passes_over_what_is_no_image(main, place, monkeypatch, tmp_path, capsys):
+def test_inference_of_a_folder_skips_files_that_are_not_images(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     write_images(tmp_path / "images")
     assert main("inference", "--log_dir", place.log_dir, *FOLDER_FLAGS) == 0
@@ -125,7 +125,7 @@ def test_inference_of_a_folder_passes_over_what_is_no_image(main, place, monkeyp
     assert sorted(os.listdir("out")) == ["images.jsonl", "prediction", "provenance.json"]
 
 
-def test_inference_of_a_folder_without_any_sound_image(main, place, monkeypatch, tmp_path, capsys):
+def test_inference_of_a_folder_without_a_readable_image(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     for name in "ab":
@@ -146,7 +146,7 @@ def test_inference_ends_where_results_cannot_be_written(main, place, monkeypatch
     monkeypatch.setattr("builtins.input", lambda prompt: next(paths))
     flags = FOLDER_FLAGS[2:] if typed else FOLDER_FLAGS
     assert main("inference", "--log_dir", place.log_dir, *flags) == 2
-    assert re.search(r"out/prediction/\w+\.png: image cannot be written", the_error(capsys.readouterr().err))
+    assert re.search(r"out/prediction/\w+\.png: the image cannot be written", the_error(capsys.readouterr().err))
 
 
 def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
@@ -160,7 +160,7 @@ def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
     assert main("inference", *flags, "--image_path", "absent.png") == 2
     assert "absent.png: not an image that can be read" in the_error(capsys.readouterr().err)
     assert main("inference", *flags, "--image_path", "none") == 2
-    assert "none: no image is in this folder" in the_error(capsys.readouterr().err)
+    assert "none: this folder contains no image" in the_error(capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("usual_pixel_limit")
@@ -169,8 +169,8 @@ def test_inference_of_an_image_with_too_many_pixels(main, place, monkeypatch, tm
     write_images(tmp_path / "images")
     flags = ["--weights_ckpt", place.snapshot, "--output_dir", "out", "--max_pixels", "599"]
     assert main("inference", *flags, "--image_path", "images/rgb.jpg") == 2
-    told = "images/rgb.jpg: 20x30 (height x width) are 600 pixels, and --max_pixels is 599: give a smaller image"
-    assert told in the_error(capsys.readouterr().err)
+    words = "images/rgb.jpg: 20x30 (height x width) are 600 pixels, and --max_pixels is 599: give a smaller image"
+    assert words in the_error(capsys.readouterr().err)
 
 
 def test_inference_in_own_colours(main, place, monkeypatch, tmp_path, capsys):

@@ -13,12 +13,11 @@ import pytest
 from database.datasets import get_dataset
 from model import resnet
 from tests.scripts.starting import ROOT, start, the_error
-from tests.tools.command_lines import parse
+from tests.tools.command_lines import ignored_in_scoring, parse
 from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import NARROW, NETWORK, resnet_values, write_checkpoint
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.flags import chosen_dataset as dataset_choice
-from tools.flags.train import TrainConfig
 from tools.runs import data_checksums
 from tools.training.start import pretrained_checkpoint
 
@@ -29,7 +28,7 @@ TRAIN_FLAGS = (
 
 
 def train_flags(*changes: str) -> list[str]:
-    """The flags of a small run with others, which stand in place of those of the same name."""
+    """The flags of a small run with others, which replace those of the same name."""
     given = TRAIN_FLAGS.split()
     pairs = zip(given[::2], given[1::2], strict=True)
     return [word for pair in pairs if pair[0] not in changes for word in pair] + list(changes)
@@ -49,12 +48,12 @@ def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dataset_choice, "write_dataset", lambda folder: shutil.copytree(place.data_dir, folder))
 
-    def told(*flags: str) -> str:
+    def error_of(*flags: str) -> str:
         assert main("train", *flags) == 2
         return the_error(capsys.readouterr().err)
 
-    assert re.search("--data_dir ./database/cityscapes: no such folder.*tools.download Cityscapes", told())
-    line = told("--database", "Toy")
+    assert re.search("--data_dir ./database/cityscapes: no such folder.*tools.download Cityscapes", error_of())
+    line = error_of("--database", "Toy")
     assert re.search("resnet_v1_50.ckpt: there is no such checkpoint.*python -m tools.download resnet_v1_50", line)
     config = parse(f"--database Toy {re.search('--fine_tune_filename none .*', line).group(0)}")
     assert pretrained_checkpoint(config) is None
@@ -71,11 +70,11 @@ def test_each_line_leads_a_newcomer_to_the_next_step(main, place, monkeypatch, t
         ),
         (
             ["--resume_step", "1"],
-            r"model.ckpt-1: no snapshot of --resume_step 1 \(there is none in its folder\)",
+            r"model.ckpt-1: no snapshot of --resume_step 1 \(its folder has none\)",
         ),
         (["--eval_only", "1"], "snapshot: there is no such checkpoint"),
         (["--max_pixels", "4607"], r"\.png: 48x96 .* are 4608 pixels, and --max_pixels is 4607: give a smaller image"),
-        (["--data_format", "tfrecord"], "toy/train.index.json: there is no such index, so the records of split"),
+        (["--data_format", "tfrecord"], "toy/train.index.json: the index does not exist, so the TFRecords of split"),
     ],
 )
 @pytest.mark.usefixtures("usual_pixel_limit")
@@ -143,7 +142,7 @@ def test_no_flag_that_is_ignored_in_scoring_is_read(place, monkeypatch, tmp_path
     script["main"]([])
     assert (tmp_path / "log" / "Toy" / "some-run" / "scores-7.json").exists()
     assert {"run_name", "mirror", "test_image_size", "float_type"} <= read
-    assert not read & {name for unused in TrainConfig.unused if unused.ignored for name in unused.names}
+    assert not read & ignored_in_scoring()
 
 
 def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monkeypatch, tmp_path):

@@ -20,8 +20,8 @@ from database.errors import DatasetError, ImageError, OutsideError, TFRecordErro
 from database.layouts import Sample
 from database.lists import listed
 from database.loading import load_sample
-from database.record_index import RecordIndex, find_records
-from tests.database.record_files import LABEL_MAP, index_of, write_samples, write_values
+from database.tfrecord_index import TFRecordIndex, find_tfrecord_samples
+from tests.database.tfrecord_files import LABEL_MAP, index_of, write_samples, write_values
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.check_dataset.__main__ import CheckConfig, examine, write_report
 from tools.console import USER_FAULTS, run_script
@@ -70,7 +70,7 @@ def only_untouched(tmp_path: Path) -> bool:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_predictions_under_a_path_are_refused(tmp_path, root, writer, name):
-    with pytest.raises(OutsideError, match="is no name for a file in this folder") as caught:
+    with pytest.raises(OutsideError, match="is not a valid name for a file in this folder") as caught:
         writer.write(name, IMAGE, IDS)
     assert isinstance(caught.value, USER_FAULTS)
     assert "\n" not in str(caught.value)
@@ -107,7 +107,7 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path, root, writer):
 def test_a_planted_link_to_a_folder_is_refused(tmp_path, root, writer, kind):
     root.mkdir()
     (root / kind).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutsideError, match=f"{kind}: a link to '.*elsewhere', and files would be written there"):
+    with pytest.raises(OutsideError, match=f"{kind}: this is a link to '.*elsewhere'"):
         writer.write("street", IMAGE, IDS)
     assert (tmp_path / "elsewhere" / "target").read_text() == "untouched"
     assert os.listdir(tmp_path / "elsewhere") == ["target"]
@@ -140,7 +140,7 @@ def test_names_in_a_list_that_are_none(root):
     with pytest.raises(DatasetError, match=r"found '../../x', expected names such as 2008_000008"):
         read_names(str(root / "train.txt"))
     (root / "train.odgt").write_text(json.dumps({"fpath_img": "x\0.png", "fpath_segm": "x.png"}))
-    with pytest.raises(DatasetError, match="which is no file"):
+    with pytest.raises(DatasetError, match="which is not a file"):
         listed(str(root / "train.odgt"), str(root), "train")
 
 
@@ -191,17 +191,17 @@ def test_a_split_that_is_a_path_is_refused_before_anything_is_written(tmp_path, 
 @pytest.mark.parametrize("split", ["../../x", "/tmp/x", "train/../x"])
 def test_a_run_id_that_is_a_path_is_refused(root, split):
     config = TrainConfig(database="Toy", log_dir=str(root), batch_size=2, subsets_for_training=("train", split))
-    with pytest.raises(OutsideError, match="is no name for a file in this folder"):
+    with pytest.raises(OutsideError, match="is not a valid name for a file in this folder"):
         run_folder(config)
     run = run_folder(dataclasses.replace(config, subsets_for_training=("train",)))
     assert os.path.dirname(run.path) == str(root / "Toy")
 
 
 @pytest.mark.parametrize("split", ["../elsewhere/x", "/tmp/x"])
-def test_records_of_a_split_that_is_a_path_are_not_looked_for(root, split):
+def test_tfrecords_of_a_split_that_is_a_path_are_not_searched_for(root, split):
     root.mkdir()
     with pytest.raises(DatasetError, match="custom has no split"):
-        find_records(DATASET, str(root), [split])
+        find_tfrecord_samples(DATASET, str(root), [split])
 
 
 def indexed(root: Path) -> tuple[Path, dict]:
@@ -221,35 +221,35 @@ def test_an_index_that_names_a_file_elsewhere_is_refused(root, file):
     path, values = indexed(root)
     values["shards"][0]["file"] = file
     write_values(path, values)
-    words = r"train.index.json: names the shard .*, expected 'train-00000-of-00002.tfrecord': remove it and run"
+    words = r"train.index.json: the index names .*, expected 'train-00000-of-00002.tfrecord': remove it and run"
     with pytest.raises(TFRecordError, match=words) as caught:
-        RecordIndex.read(str(path.parent), "train")
+        TFRecordIndex.read(str(path.parent), "train")
     assert "\n" not in str(caught.value)
     assert "\0" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("position", "value"), [(5, -5), (5, 10**9), (6, -1), (6, 10**18)])
 def test_an_index_that_names_other_bytes_is_refused(root, position, value):
-    """Columns 5 and 6 are offset and length; the last record is held against the length of its file."""
+    """Columns 5 and 6 are offset and length; the end of the last example must be the length of its file."""
     path, values = indexed(root)
     values["shards"][1]["samples"][0][position] = value
     write_values(path, values)
-    with pytest.raises(TFRecordError, match="train.index.json: record [01] of train-00001-of-00002.tfrecord begins at"):
-        RecordIndex.read(str(path.parent), "train")
+    with pytest.raises(TFRecordError, match="train.index.json: example [01] of train-00001-of-00002.tfrecord begins"):
+        TFRecordIndex.read(str(path.parent), "train")
 
 
 def test_paths_of_images_in_an_index_are_not_opened(tmp_path, root):
-    """They name a sample in messages; its bytes come from the record."""
+    """They name a sample in messages; its bytes come from the example."""
     path, values = indexed(root)
     expected = [
         load_sample(sample)
-        for sample in RecordIndex.read(str(path.parent), "train").samples(str(path.parent), str(root))
+        for sample in TFRecordIndex.read(str(path.parent), "train").samples(str(path.parent), str(root))
     ]
     for shard in values["shards"]:
         for sample in shard["samples"]:
             sample[0], sample[1], sample[2] = "../../x", str(tmp_path / "elsewhere" / "target"), "/etc/passwd"
     write_values(path, values)
-    samples = RecordIndex.read(str(path.parent), "train").samples(str(path.parent), str(root))
+    samples = TFRecordIndex.read(str(path.parent), "train").samples(str(path.parent), str(root))
     for sample, (image, label) in zip(samples, expected, strict=True):
         found_image, found_label = load_sample(sample)
         np.testing.assert_array_equal(found_image, image)
@@ -274,7 +274,7 @@ def test_a_run_whose_snapshots_are_linked_elsewhere_is_not_continued(tmp_path, r
     folder = RunFolder(str(root))
     root.mkdir()
     (root / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutsideError, match=f"{name}: a link to '.*elsewhere'"):
+    with pytest.raises(OutsideError, match=f"{name}: this is a link to '.*elsewhere'"):
         check_resume_step(folder, 1, 2)
 
 

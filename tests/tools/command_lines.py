@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.errors import FlagError
+from tools.flags.definition import flags_where
 from tools.flags.parsing import Config, parse_flags
 from tools.flags.train import TrainConfig
 
@@ -20,3 +21,8 @@ def refusal(line: str, config: type = TrainConfig) -> str:
         parse(line, config)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def ignored_in_scoring() -> set[str]:
+    """The flags that --eval_only 1 with --run_name and --val_list does not read."""
+    return {*flags_where(TrainConfig, scoring="ignored"), *flags_where(TrainConfig, scoring="finds"), "train_list"}

@@ -1,4 +1,4 @@
-"""One small training run, shared by the tests that look at its files."""
+"""One small training run and one random network, shared by tests that do not change their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from database.synthetic import write_dataset
 from model import resnet
-from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, train_with
+from tests.tools.random_pspnet import ARCHITECTURE
+from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, train_with, write_random_pspnet
 from tools.flags import chosen_dataset
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
@@ -46,6 +47,20 @@ def tiny_run(toy_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         folder = train_with(config)
     yield TinyRun(config, folder)
     shutil.rmtree(log_dir)
+
+
+@pytest.fixture(scope="session")
+def random_pspnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Prefix of a checkpoint of `random_pspnet.ARCHITECTURE`; not to be changed.
+
+    The network is that of `narrow_resnet`, which tests that build it again request.
+    """
+    folder = tmp_path_factory.mktemp("random-pspnet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+        prefix = write_random_pspnet(str(folder / "model.ckpt-1"), ARCHITECTURE)
+    yield prefix
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

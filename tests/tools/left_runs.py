@@ -11,7 +11,7 @@ from tests.tools.toy_runs import tiny_config
 from tools.flags.train import TrainConfig
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
-from tools.runs.origin import with_class_weights, with_pretrained, with_run_uuid, with_samples
+from tools.runs.origin_entries import with_class_weights, with_pretrained, with_run_uuid, with_samples
 from tools.runs.record import BackboneRecord, ModelRecord
 from tools.training.identity import RunIdentity, choose_run
 

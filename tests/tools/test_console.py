@@ -113,7 +113,7 @@ def test_import_passes_on_warnings_but_no_information(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("has_driver", [True, False])
-def test_missing_cuda_is_told_where_there_is_a_driver(has_driver, monkeypatch, capsys):
+def test_missing_cuda_is_warned_about_where_there_is_a_driver(has_driver, monkeypatch, capsys):
     line = "E0000 00:00:1 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\n"
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda: os.write(2, line.encode()))
     monkeypatch.setattr(console.os.path, "exists", lambda path: has_driver and path == "/dev/nvidiactl")
@@ -159,7 +159,7 @@ def test_ctrl_c_is_an_exception_again_after_the_imports():
 
 @pytest.mark.parametrize("script", ["train", "predict", "inference"])
 def test_ctrl_c_during_the_imports_of_a_script_leaves_no_traceback(script):
-    """The first import of the package stands for all: it sends the signal."""
+    """The first import of the package sends the signal, as any import might."""
     program = (
         "import os, runpy, signal, sys\n"
         "class Interrupts:\n"

@@ -9,14 +9,14 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from model.choices import DECODERS
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.errors import FlagError
-from tools.flags.checks import refuse_without_effect
+from tools.flags.checks import check_effects
 from tools.flags.choices import FLOAT_TYPES, NETWORKS
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.parsing import parse_flags
 from tools.flags.values import class_count, comma_separated, file_path, whole_numbers
@@ -24,7 +24,7 @@ from tools.flags.values import class_count, comma_separated, file_path, whole_nu
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row
 
-PARTS = (
+Part = Literal[
     "inference",
     "training",
     "syncbn",
@@ -36,36 +36,21 @@ PARTS = (
     "growth",
     "models",
     "agreement",
-)
+]
+PARTS: tuple[Part, ...] = get_args(Part)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
-_STEPS = ("training", "syncbn", "checkpointing")
-# The parts that use a flag; a test compares this table with the measuring code.
-_PARTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
-    "network": ("inference", "training", "syncbn", "frames", "growth"),
-    "deep_network": ("checkpointing", "startup"),
-    "num_classes": ("inference", *_STEPS, "frames", "startup", "growth", "models"),
-    "crop_size": ("inference", *_STEPS, "input", "startup", "models"),
-    "total_batch_size": _STEPS,
-    "warm_up": ("inference", *_STEPS, "waiting", "models"),
-    "repeats": ("inference", *_STEPS, "input", "waiting", "startup", "growth", "models"),
-    "float_types": ("inference", "training", "syncbn", "checkpointing", "frames", "agreement"),
-    "crop_sizes": ("growth",),
-    "towers": ("growth",),
-    "batch_size": ("inference", "models"),
-    "frame_size": ("frames",),
-    "window_size": ("frames",),
-    "frames": ("frames",),
-    "ms": ("frames",),
-    "networks": ("models",),
-    "decoders": ("models",),
-    "weights_ckpt": ("agreement",),
-    "data_dir": ("agreement",),
-    "images": ("agreement",),
-    "train_flags": ("waiting",),
-}
+_STEPS: tuple[Part, ...] = ("training", "syncbn", "checkpointing")
 # These parts measure every one of --float_types; the other parts in its entry use the first.
 _EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
+
+
+def _used_by(*parts: Part) -> Need:
+    """Returns the need of a flag that only these parts read; a test compares them with the measuring code."""
+    return Need(
+        lambda config: bool(set(parts) & set(config.measured)),
+        lambda config: f"on --parts {','.join(config.measured)}: add one of {', '.join(parts)}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +58,71 @@ class BenchmarkConfig:
     """Flags of the benchmark."""
 
     parts: tuple[str, ...] = flag(
-        _DEFAULT_PARTS, "parts to measure", comma_separated, group="measurement", choices=PARTS
+        _DEFAULT_PARTS,
+        "parts to measure",
+        comma_separated,
+        group="measurement",
+        choices=PARTS,
+        needs=Need(lambda config: not config.models, "with --models, which measures another part: drop --models"),
     )
     models: bool = flag(False, "measure the part models instead of --parts", group="measurement")
-    warm_up: int = flag(2, "calls of each candidate before the timed ones", group="measurement", minimum=1)
-    repeats: int = flag(7, "timed calls of each candidate, of which the median counts", group="measurement", minimum=1)
-    network: str = flag("resnet_v1_50", "encoder", group="network", choices=NETWORKS)
-    deep_network: str = flag(
-        "resnet_v1_101", "encoder of the parts checkpointing and startup", group="network", choices=NETWORKS
+    warm_up: int = flag(
+        2,
+        "calls of each candidate before the timed ones",
+        group="measurement",
+        minimum=1,
+        needs=_used_by("inference", *_STEPS, "waiting", "models"),
     )
-    num_classes: int = flag(19, "number of classes of the network", class_count, group="network")
+    repeats: int = flag(
+        7,
+        "timed calls of each candidate, of which the median counts",
+        group="measurement",
+        minimum=1,
+        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models"),
+    )
+    network: str = flag(
+        "resnet_v1_50",
+        "encoder",
+        group="network",
+        choices=NETWORKS,
+        needs=_used_by("inference", "training", "syncbn", "frames", "growth"),
+    )
+    deep_network: str = flag(
+        "resnet_v1_101",
+        "encoder of the parts checkpointing and startup",
+        group="network",
+        choices=NETWORKS,
+        needs=_used_by("checkpointing", "startup"),
+    )
+    num_classes: int = flag(
+        19,
+        "number of classes of the network",
+        class_count,
+        group="network",
+        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models"),
+    )
     networks: tuple[str, ...] = flag(
-        NETWORKS, "encoders of the part models", comma_separated, group="network", choices=NETWORKS
+        NETWORKS,
+        "encoders of the part models",
+        comma_separated,
+        group="network",
+        choices=NETWORKS,
+        needs=_used_by("models"),
     )
     decoders: tuple[str, ...] = flag(
-        DECODERS, "heads of the part models", comma_separated, group="network", choices=DECODERS
+        DECODERS,
+        "heads of the part models",
+        comma_separated,
+        group="network",
+        choices=DECODERS,
+        needs=_used_by("models"),
     )
     weights_ckpt: str | None = flag(
-        None, "checkpoint of a trained network, for the part agreement", file_path, group="network"
+        None,
+        "checkpoint of a trained network, for the part agreement",
+        file_path,
+        group="network",
+        needs=_used_by("agreement"),
     )
     data_dir: str | None = flag(
         None,
@@ -99,12 +131,22 @@ class BenchmarkConfig:
         group="data",
         metavar="FOLDER",
         unset="as recorded beside the checkpoint",
+        needs=_used_by("agreement"),
     )
-    images: int = flag(100, "most images of its validation split", group="data", minimum=1)
-    batch_size: int = flag(2, "windows at a time in the part inference", group="data", minimum=1)
-    total_batch_size: int = flag(4, "images of a training step over all towers", group="data", minimum=2)
+    images: int = flag(100, "most images of its validation split", group="data", minimum=1, needs=_used_by("agreement"))
+    batch_size: int = flag(
+        2, "windows at a time in the part inference", group="data", minimum=1, needs=_used_by("inference", "models")
+    )
+    total_batch_size: int = flag(
+        4, "images of a training step over all towers", group="data", minimum=2, needs=_used_by(*_STEPS)
+    )
     towers: tuple[int, ...] = flag(
-        (1, 2, 4, 8), "numbers of towers of the part growth", whole_numbers, group="data", metavar="N,..."
+        (1, 2, 4, 8),
+        "numbers of towers of the part growth",
+        whole_numbers,
+        group="data",
+        metavar="N,...",
+        needs=_used_by("growth"),
     )
     crop_size: int = flag(
         240,
@@ -112,6 +154,7 @@ class BenchmarkConfig:
         group="data",
         metavar="PIXELS",
         minimum=8,
+        needs=_used_by("inference", *_STEPS, "input", "startup", "models"),
     )
     crop_sizes: tuple[int, ...] = flag(
         (240, 480, 720),
@@ -119,20 +162,43 @@ class BenchmarkConfig:
         whole_numbers,
         group="data",
         metavar="PIXELS,...",
+        needs=_used_by("growth"),
     )
-    frames: int = flag(1, "whole frames that are timed", group="data", minimum=1)
+    frames: int = flag(1, "whole frames that are timed", group="data", minimum=1, needs=_used_by("frames"))
     frame_size: tuple[int, ...] = flag(
-        (1024, 2048), "height and width of whole frames, in pixels", whole_numbers, group="data", metavar="H,W"
+        (1024, 2048),
+        "height and width of whole frames, in pixels",
+        whole_numbers,
+        group="data",
+        metavar="H,W",
+        needs=_used_by("frames"),
     )
     window_size: int = flag(
-        816, "height and width of the windows of whole frames, in pixels", group="data", metavar="PIXELS", minimum=8
+        816,
+        "height and width of the windows of whole frames, in pixels",
+        group="data",
+        metavar="PIXELS",
+        minimum=8,
+        needs=_used_by("frames"),
     )
-    ms: bool = flag(False, "predict whole frames at six scales, 0.5 to 1.75", group="prediction")
+    ms: bool = flag(
+        False, "predict whole frames at six scales, 0.5 to 1.75", group="prediction", needs=_used_by("frames")
+    )
     float_types: tuple[str, ...] = flag(
-        ("32",), "types of activations", comma_separated, group="precision", choices=FLOAT_TYPES
+        ("32",),
+        "types of activations",
+        comma_separated,
+        group="precision",
+        choices=FLOAT_TYPES,
+        needs=_used_by("inference", "training", "syncbn", "checkpointing", "frames", "agreement"),
     )
     train_flags: str = flag(
-        _WAITING_RUN, "flags of train.py, of the part waiting, in quotes", str, group="measurement", metavar="FLAGS"
+        _WAITING_RUN,
+        "flags of train.py, of the part waiting, in quotes",
+        str,
+        group="measurement",
+        metavar="FLAGS",
+        needs=_used_by("waiting"),
     )
     json: str | None = flag(None, "file for the figures", file_path, group="output")
 
@@ -149,20 +215,15 @@ class BenchmarkConfig:
             if unknown:
                 raise FlagError(f"--{name} {unknown[0]} is unknown: use {', '.join(known)}")
         if "agreement" in self.parts and self.weights_ckpt is None:
-            raise FlagError("--parts agreement compares what a trained network says: give one with --weights_ckpt")
+            raise FlagError("--parts agreement compares predictions of a trained network: give one with --weights_ckpt")
         if len(self.frame_size) != 2:
-            raise FlagError(f"--frame_size has {len(self.frame_size)} numbers: give a height and a width")
-        if self.models:
-            refuse_without_effect(self, "parts", "beside --models, which is a part of its own: drop that")
-        for name, parts in _PARTS_OF_FLAGS.items():
-            if not set(parts) & set(self.measured):
-                why = f"on --parts {','.join(self.measured)}: it is for {', '.join(parts)}; add one of these"
-                refuse_without_effect(self, name, why)
+            raise FlagError(f"--frame_size has {len(self.frame_size)} numbers, expected a height and a width")
+        check_effects(self)
         if len(self.float_types) > 1 and not _EVERY_FLOAT_TYPE & set(self.measured):
             unused = ",".join(self.float_types[1:])
             raise FlagError(
-                f"--float_types {unused} has no effect on --parts {','.join(self.measured)}, which "
-                f"{self.float_types[0]} alone is for: give one precision"
+                f"--float_types {unused} has no effect on --parts {','.join(self.measured)}, which only measures "
+                f"{self.float_types[0]}: give one precision"
             )
 
     @property
@@ -310,7 +371,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
 
 
 def measure(config: BenchmarkConfig) -> Iterator[Row]:
-    """Yields the rows of the parts to measure, as they are measured."""
+    """Yields the rows of each part as soon as it is measured."""
     for part in config.measured:
         yield from _MEASURE[part](config)
 
@@ -327,7 +388,7 @@ def write_json(rows: Sequence[Row], path: str) -> None:
             json.dump(figures, file, indent=2)
             file.write("\n")
     except OSError as error:
-        raise FlagError(f"--json {path} cannot be written ({error.strerror}): give another file") from error
+        raise FlagError(f"--json: {path} cannot be written ({error.strerror}): give another file") from error
 
 
 def main(arguments: Sequence[str]) -> None:

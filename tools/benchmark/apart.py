@@ -29,4 +29,4 @@ def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
         with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow) as executor:
             return executor.submit(function, *arguments).result()
     except BrokenProcessPool as error:
-        raise ProcessEndedError(f"{function.__name__}: its process ended, perhaps for want of memory") from error
+        raise ProcessEndedError(f"{function.__name__}: its process ended, perhaps because memory ran out") from error

@@ -19,7 +19,7 @@ def is_installed(package: str) -> bool:
     """Returns whether a package can be imported; logs that its rows are skipped if not."""
     found = importlib.util.find_spec(package) is not None
     if not found:
-        logger.info("%s is not installed: its rows are left out", package)
+        logger.info("%s is not installed: its rows are skipped", package)
     return found
 
 

@@ -8,28 +8,28 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from database.copies import copied_images, copies_fault
-from database.datasets import Dataset, find_samples, overlapping, require_split
-from database.errors import AbsentSplitError, DatasetError, ImageError
+from database.datasets import Dataset
 from database.images import set_max_pixels, write_image
 from database.layouts import Sample
-from database.loading import load_sample, unknown_id
+from database.loading import load_sample
 from database.palettes import legend
 from tools.check_dataset.contact_sheet import contact_sheet, sheet_width, thumbnail
+from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample_faults
 from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, markdown
+from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
 from tools.console import run_script, set_up_logging
-from tools.flags.checks import refuse_repeated_splits, refuse_useless_holdout, refuse_without_effect
+from tools.flags.checks import check_effects, refuse_repeated_splits, refuse_useless_holdout
 from tools.flags.chosen_dataset import dataset_of_flags, dataset_part, existing_folder, is_scored
 from tools.flags.dataset import SplitFlags
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.names import split_names
 from tools.flags.parsing import parse_flags
@@ -37,16 +37,6 @@ from tools.flags.values import file_path
 from tools.prediction.tables import write_text
 from tools.runtime.background import read_ahead
 from tools.runtime.progress import counted
-from tools.training.index_colors import IndexColors
-from tools.training.label_rules import (
-    LabelTally,
-    classes_held_out,
-    ignored_fault,
-    missing_class_fault,
-    missing_classes,
-    tally_missing_classes,
-    unknown_id_faults,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +44,6 @@ EXIT_FAULTS = 1
 
 _READ_AT_A_TIME = 4
 _COLUMNS = (3, 6)  # of the page of thumbnails: minimum, maximum
-# Their images must not occur in any other split.
-_HELD_OUT = ("val", "test")
 _IGNORED = (0, 0, 0)
 
 
@@ -75,7 +63,16 @@ class CheckConfig(SplitFlags):
     thumbnails: int = flag(
         24, "number of random pictures on the page of thumbnails; 0: no page", group="output", minimum=0
     )
-    seed: int = flag(0, "seed of both samples", group="data", minimum=0)
+    seed: int = flag(
+        0,
+        "seed of both samples",
+        group="data",
+        minimum=0,
+        needs=Need(
+            lambda config: config.max_images is not None or config.thumbnails > 0,
+            "if nothing is drawn at random: add --max_images",
+        ),
+    )
     out: str | None = flag(
         None,
         "folder for the report",
@@ -98,8 +95,7 @@ class CheckConfig(SplitFlags):
         super().__post_init__()
         refuse_repeated_splits(self)
         refuse_useless_holdout(self)
-        if self.max_images is None and self.thumbnails == 0:
-            refuse_without_effect(self, "seed", "where nothing is drawn at random: add --max_images")
+        check_effects(self)
 
     @property
     def folder(self) -> str:
@@ -112,171 +108,6 @@ class CheckConfig(SplitFlags):
         return frozenset({*self.subsets_for_training, *(("val",) if is_scored(self) else ()), *named})
 
 
-def find_splits(
-    dataset: Dataset, data_dir: str, needed: Collection[str] = ()
-) -> tuple[dict[str, list[Sample]], dict[str, str], list[Fault]]:
-    """Finds the samples of each split, the reasons why other splits are absent, and faults of the file names.
-
-    Args:
-        dataset: the dataset record.
-        data_dir: its folder.
-        needed: splits whose absence is a fault.
-
-    Raises:
-        DatasetError: the folder does not exist, or has nothing of the dataset; the dataset does not define a needed
-            split.
-    """
-    for split in needed:
-        require_split(dataset, split)
-    found: dict[str, list[Sample]] = {}
-    absent: dict[str, str] = {}
-    faults: list[Fault] = []
-    for split in dataset.splits:
-        try:
-            found[split] = find_samples(dataset, data_dir, [split])
-        except AbsentSplitError as error:
-            absent[split] = str(error)
-        except DatasetError as error:
-            if not os.path.isdir(data_dir):
-                raise
-            faults.append(Fault(split, str(error)))
-    if not found and not faults:
-        reasons = [absent[split] for split in dataset.splits if split in needed] or list(absent.values())[:1]
-        nothing = f"--data_dir {data_dir}: nothing of {dataset.name} is there, expected {dataset.layout}"
-        raise DatasetError("; ".join([nothing, *reasons]))
-    faults += [Fault(split, absent.pop(split)) for split in dataset.splits if split in absent and split in needed]
-    return found, absent, faults
-
-
-def overlap_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collection[str] = ()) -> list[Fault]:
-    """Finds images of a held-out split that also occur in another split; a split of the training is not held out."""
-    return [
-        Fault(split, f"{image}: this image is in {other} too")
-        for split, other in _held_out_pairs(splits, trained_on)
-        for image in overlapping(splits[other], splits[split])
-    ]
-
-
-def copy_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collection[str] = ()) -> list[Fault]:
-    """Finds copies of the same image in a held-out split and another; one fault for each pair of splits."""
-    return [
-        Fault(split, copies_fault(pairs, split, other))
-        for split, other in _held_out_pairs(splits, trained_on)
-        if (pairs := copied_images(splits[other], splits[split]))
-    ]
-
-
-def _held_out_pairs(splits: Collection[str], trained_on: Collection[str]) -> list[tuple[str, str]]:
-    return [
-        (split, other)
-        for split in _HELD_OUT
-        if split not in trained_on
-        for other in splits
-        if split in splits and other not in _HELD_OUT[: _HELD_OUT.index(split) + 1]
-    ]
-
-
-def split_faults(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
-    """Returns the faults of single samples, in order; the first unknown id has a note on what the ids look like."""
-    plain = [str(unknown_id(*found)) for found in statistics.tally.unknown]
-    advised = dict(zip(plain, unknown_id_faults(statistics.tally, dataset), strict=True))
-    return [advised.get(line, line) for line in statistics.faults]
-
-
-def label_faults(
-    config: CheckConfig,
-    dataset: Dataset,
-    splits: Mapping[str, Sequence[Sample]],
-    looked_at: Mapping[str, Sequence[Sample]],
-    statistics: Mapping[str, SplitStatistics],
-) -> list[Fault]:
-    """Finds the faults for which training rejects the labels as a whole: only ignored pixels, and missing classes.
-
-    If the checked sample lacks classes, more labels are read until they occur.
-
-    Args:
-        config: flags.
-        dataset: described by the flags.
-        splits: all samples, by split.
-        looked_at: the checked samples.
-        statistics: of the checked samples.
-    """
-    together = config.subsets_for_training
-    roles: list[tuple[str, ...]] = [(split,) for split in splits if split != "test" and split not in together]
-    if all(split in splits for split in together):
-        roles.insert(0, together)
-    _tell_index_colors(statistics.values())
-    return [
-        Fault(",".join(role), fault)
-        for role in roles
-        for fault in _faults_of_role(config, dataset, role, splits, looked_at, statistics)
-    ]
-
-
-def _tell_index_colors(statistics: Iterable[SplitStatistics]) -> None:
-    """Logs a warning about palette images with different colours for an index."""
-    colors = IndexColors()
-    for found in statistics:
-        colors.merge(found.tally.index_colors)
-    if colors.contradiction is not None:
-        logger.warning("%s", colors.contradiction)
-
-
-def _faults_of_role(
-    config: CheckConfig,
-    dataset: Dataset,
-    role: Sequence[str],
-    splits: Mapping[str, Sequence[Sample]],
-    looked_at: Mapping[str, Sequence[Sample]],
-    statistics: Mapping[str, SplitStatistics],
-) -> list[str]:
-    """Returns the faults of `label_faults` of splits that are used together."""
-    is_trained_on = role == config.subsets_for_training
-    tally = LabelTally()
-    for split in role:
-        tally.merge(statistics[split].tally)
-    known, faults = len(tally.unknown), []
-    images = {sample.image for split in role for sample in looked_at[split]}
-    others = [sample for split in role for sample in splits[split] if sample.image not in images and sample.label]
-    tally_missing_classes(
-        others,
-        tally,
-        dataset.expected_classes if is_trained_on else (),
-        unreadable=(ImageError, DatasetError),
-        on_fault=lambda error: faults.append(str(error)),
-    )
-    faults += [str(unknown_id(*found)) for found in tally.unknown[known:]]
-    ignored = ignored_fault(tally)
-    if ignored is not None:
-        faults.append(ignored)
-    was_cut_short = bool(others and tally.unknown)
-    if not is_trained_on or was_cut_short:
-        return faults
-    held_out = _held_out_classes(dataset, tally, splits, statistics)
-    missing = missing_class_fault(tally, dataset, allowed=config.allow_missing_classes, held_out=held_out)
-    if missing is not None:
-        if config.allow_missing_classes:
-            logger.warning("%s", missing)
-        else:
-            faults.append(missing)
-    return faults
-
-
-def _held_out_classes(
-    dataset: Dataset,
-    trained_on: LabelTally,
-    splits: Mapping[str, Sequence[Sample]],
-    statistics: Mapping[str, SplitStatistics],
-) -> set[int]:
-    """Returns the classes in the labels of val, if the training labels lack a class."""
-    missing = missing_classes(trained_on, dataset)
-    if not missing or "val" not in splits:
-        return set()
-    tally = LabelTally()
-    tally.merge(statistics["val"].tally)
-    return classes_held_out(splits["val"], missing, unreadable=(ImageError, DatasetError), tally=tally)
-
-
 def chosen(samples: Sequence[Sample], most: int | None, seed: int) -> list[Sample]:
     """Returns all samples, or a random choice of `most` of them in their original order."""
     if most is None or most >= len(samples):
@@ -285,7 +116,7 @@ def chosen(samples: Sequence[Sample], most: int | None, seed: int) -> list[Sampl
     return [samples[position] for position in sorted(positions)]
 
 
-def look_at(
+def inspect_splits(
     dataset: Dataset, splits: Mapping[str, Sequence[Sample]]
 ) -> tuple[dict[str, SplitStatistics], list[tuple[str, Sample]]]:
     """Reads samples; returns their statistics, and (split, sample) of those with labels and without faults."""
@@ -316,17 +147,22 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
     """Runs the check that the flags describe; returns its findings and the samples for thumbnails.
 
     Raises:
-        DatasetError, PaletteError: see `database.datasets` and `find_splits`.
+        DatasetError, PaletteError: see `database.datasets` and `split_faults.find_splits`.
     """
     dataset = dataset_of_flags(config.database, config)
     data_dir = existing_folder(dataset, config.data_dir)
     splits, absent, faults = find_splits(dataset, data_dir, config.needed_splits)
-    looked_at = {split: chosen(samples, config.max_images, config.seed) for split, samples in splits.items()}
-    statistics, faultless = look_at(dataset, looked_at)
-    faults += [Fault(split, line) for split in statistics for line in split_faults(dataset, statistics[split])]
-    faults += label_faults(config, dataset, splits, looked_at, statistics)
-    faults += overlap_faults(splits, trained_on=config.subsets_for_training)
-    faults += copy_faults(splits, trained_on=config.subsets_for_training)
+    trained_on = config.subsets_for_training
+    checked = {split: chosen(samples, config.max_images, config.seed) for split, samples in splits.items()}
+    statistics, faultless = inspect_splits(dataset, checked)
+    faults += [Fault(split, line) for split in statistics for line in sample_faults(dataset, statistics[split])]
+    faults += label_faults(
+        CheckedSplits(dataset, splits, checked, statistics),
+        trained_on,
+        allow_missing_classes=config.allow_missing_classes,
+    )
+    faults += overlap_faults(splits, trained_on)
+    faults += copy_faults(splits, trained_on)
     counts = {split: len(samples) for split, samples in splits.items()}
     findings = Findings(dataset, data_dir, counts, statistics, absent, faults, config.seed)
     positions = np.random.default_rng(config.seed).permutation(len(faultless))[: config.thumbnails]
@@ -353,13 +189,13 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
 
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, checks the dataset and writes the report; exits with code 1 if there is any fault."""
-    config = parse_flags(CheckConfig, arguments, "Look at a dataset.")
+    config = parse_flags(CheckConfig, arguments, "Check a dataset before training.")
     set_max_pixels(config.max_pixels)
     findings, samples = examine(config)
     for line in fault_lines(findings.faults):
         logger.warning("%s", line)
     for path in write_report(findings, samples, config.folder):
-        logger.info("written %s", path)
+        logger.info("wrote %s", path)
     print(findings.verdict)
     if findings.faults:
         sys.exit(EXIT_FAULTS)

@@ -32,7 +32,7 @@ class Findings:
     """The results of a check.
 
     Attributes:
-        dataset: its record.
+        dataset: its definition.
         data_dir: its folder.
         counts: number of images of each existing split.
         statistics: of the checked samples, by split.
@@ -52,10 +52,10 @@ class Findings:
     @property
     def verdict(self) -> str:
         """Returns one line with the numbers of images and faults."""
-        looked_at = sum(statistics.images for statistics in self.statistics.values())
+        checked = sum(statistics.images for statistics in self.statistics.values())
         of = sum(self.counts.values())
         images = number_of(of, "image")
-        images = images if looked_at == of else f"{looked_at} of {images}"
+        images = images if checked == of else f"{checked} of {images}"
         faults = number_of(len(self.faults), "fault") if self.faults else "no fault"
         return f"{self.dataset.name}: {faults} in {images} of {', '.join(self.counts) or 'no split'}"
 
@@ -80,13 +80,13 @@ def markdown(findings: Findings) -> str:
     for split, statistics in findings.statistics.items():
         lines += [f"## {split}", "", *_split_lines(findings, split, statistics), ""]
     if findings.absent:
-        lines += ["## Not there", "", *(f"- {split}: {reason}" for split, reason in findings.absent.items()), ""]
+        lines += ["## Missing splits", "", *(f"- {split}: {reason}" for split, reason in findings.absent.items()), ""]
     return "\n".join(lines)
 
 
 def _split_lines(findings: Findings, split: str, statistics: SplitStatistics) -> list[str]:
     count = findings.counts[split]
-    sampled = f"; {statistics.images} of them looked at, chosen by seed {findings.seed}"
+    sampled = f"; {statistics.images} of them checked, chosen with seed {findings.seed}"
     images = f"{number_of(count, 'image')}{'' if statistics.images == count else sampled}"
     lines = [f"{images}; {number_of(statistics.labels, 'label')} read.", ""]
     if statistics.sizes:
@@ -126,7 +126,7 @@ def _color_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
     assert deviation is not None
     return [
         f"Mean colour, red, green and blue of 0..255: `--image_mean {mean_flag(mean)}`, standard deviation "
-        f"{mean_flag(deviation)}. What the scripts take off unless told otherwise: {mean_flag(dataset.image_mean)}."
+        f"{mean_flag(deviation)}. The scripts subtract {mean_flag(dataset.image_mean)} by default."
     ]
 
 

@@ -55,7 +55,7 @@ PYTORCH = FileKind("a file of PyTorch or another pickle of Python", _PYTORCH, ".
 SAFETENSORS = FileKind("a .safetensors file", _PYTORCH, ".safetensors")
 NPY = FileKind("a NumPy file", _PYTORCH, ".npy")
 CHECKPOINT = FileKind(
-    "a TensorFlow checkpoint or its index", "give it to --weights_ckpt or --fine_tune_filename as it is"
+    "a TensorFlow checkpoint or its index", "give it to --weights_ckpt or --fine_tune_filename directly"
 )
 EMPTY = FileKind("an empty file", "download or copy it again")
 _PICTURE = FileKind("a picture", "give the file of the weights")

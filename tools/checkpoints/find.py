@@ -78,6 +78,11 @@ def checkpoint_fault(prefix: str) -> str | None:
     return "it has no .data file" if fault is None and not _has_data(prefix) else fault
 
 
+def warn_of_damage(prefix: str, fault: str) -> None:
+    """Logs a warning that a damaged checkpoint is skipped; see `checkpoint_fault`."""
+    logger.warning("%s is damaged and skipped: %s", prefix, fault)
+
+
 def _is_sound(prefix: str) -> bool:
     return checkpoint_fault(prefix) is None
 
@@ -115,7 +120,7 @@ def newest_sound(folder: str, last_step: int | None = None) -> str | None:
         fault = checkpoint_fault(prefix)
         if fault is None:
             return prefix
-        logger.warning("%s is damaged and skipped: %s", prefix, fault)
+        warn_of_damage(prefix, fault)
     return None
 
 

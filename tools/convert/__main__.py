@@ -34,7 +34,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--format",
         type=one_of("format", tuple(WEIGHT_MAPS)),
         choices=WEIGHT_MAPS,
-        help=f"layout (default: as the names tell). {formats}",
+        help=f"layout (default: detected from the names of the tensors). {formats}",
     )
     parser.add_argument("--decoder", type=file_path, help="CSAILVision: the decoder's file, SOURCE being the encoder's")
     parser.add_argument(
@@ -46,7 +46,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--test_image_size", type=int, help="height and width of windows (default: the project's)")
     options = parser.parse_args(list(arguments))
     if options.test_image_size is not None and options.test_image_size < 8:
-        parser.error(f"--test_image_size {options.test_image_size} is below 8")
+        parser.error(f"--test_image_size is {options.test_image_size}, expected 8 or more")
     return options
 
 
@@ -62,7 +62,7 @@ def read_source(source: str, decoder: str | None) -> Weights:
     more = read_weights(decoder)
     shared = sorted(weights.keys() & more.keys())
     if shared:
-        raise WeightFileError(f"{decoder}: '{shared[0]}' is in {source} too, expected the decoder alone")
+        raise WeightFileError(f"{decoder}: '{shared[0]}' is also in {source}, expected only the decoder's tensors")
     return {**weights, **more}
 
 
@@ -87,8 +87,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     conversion = write_converted(source, record, options.out)
     logger.info("used %d of %d tensors", len(conversion.used), len(weights))
-    _tell_left(conversion.left)
-    logger.info("written to %s; conversion.txt there names every tensor", options.out)
+    _log_skipped(conversion.left)
+    logger.info("wrote the checkpoint to %s; conversion.txt there lists every tensor", options.out)
 
 
 def _refuse_flags_of_heads(options: argparse.Namespace) -> None:
@@ -96,16 +96,16 @@ def _refuse_flags_of_heads(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None:
             raise FlagError(
-                f"--{name} {value} is for a PSPNet, and {options.source} is a ResNet without heads: drop --{name}, "
-                "train.py has it"
+                f"--{name} {value} needs a PSPNet, but {options.source} is a ResNet without heads: drop --{name} here "
+                "and give it to train.py"
             )
 
 
-def _tell_left(left: Mapping[str, str]) -> None:
+def _log_skipped(left: Mapping[str, str]) -> None:
     """Logs one line per reason, with the first name and the number of the others."""
     for reason, count in Counter(left.values()).items():
-        name = next(name for name, told in left.items() if told == reason)
-        logger.info("left %s%s: %s", name, f" and {count - 1} more" if count > 1 else "", reason)
+        name = next(name for name, why in left.items() if why == reason)
+        logger.info("skipped %s%s: %s", name, f" and {count - 1} more" if count > 1 else "", reason)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ def dataset_of(source: Source, database: str | None) -> Dataset:
     dataset = get_dataset(database)
     if dataset.num_classes != num_classes:
         raise ConversionError(
-            f"--database {database} has {dataset.num_classes} classes and the weights have {num_classes}: name the "
-            "dataset they were trained on, or custom"
+            f"--database {database} has {dataset.num_classes} classes, but the weights have {num_classes}: give the "
+            "dataset that they were trained on, or custom"
         )
     return dataset
 
@@ -105,7 +105,9 @@ def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder
             record.write(folder)
             _write_report(conversion, os.path.join(folder, REPORT_NAME))
         except (OSError, tf.errors.OpError) as error:
-            raise ConversionError(f"{folder} cannot be written to ({reason(error)}): change --out") from error
+            raise ConversionError(
+                f"{folder}: the checkpoint cannot be written ({reason(error)}): change --out"
+            ) from error
     return conversion
 
 
@@ -114,7 +116,7 @@ def _refuse_folder_in_use(folder: str) -> None:
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     for name in names:
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in (CONFIG_NAME, "*.index", "*.ckpt*")):
-            raise ConversionError(f"{folder} holds {name} already: give another folder with --out")
+            raise ConversionError(f"{folder} already contains {name}: give another folder with --out")
 
 
 def _build(source: Source) -> list[tf.Variable]:

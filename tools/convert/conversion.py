@@ -70,8 +70,8 @@ def recognize(names: Iterable[str]) -> WeightMap:
         if all(any(re.fullmatch(mark, name) for name in names) for mark in weight_map.marks):
             return weight_map
     raise ConversionError(
-        f"{len(names)} tensors ({', '.join(sorted(names)[:3])}, ...) of no known layout: name the layout with --format "
-        "to be told what is missing; CSAILVision's decoder goes with --decoder"
+        f"{len(names)} tensors ({', '.join(sorted(names)[:3])}, ...) match no known layout: give the layout with "
+        "--format to see what is missing; give CSAILVision's decoder with --decoder"
     )
 
 
@@ -85,8 +85,8 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     network = _network(weights, weight_map)
     names = SourceNames(weight_map, network)
     head_scope, auxiliary_scope = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
-    telling_scopes = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
-    has_heads = any(names.has_any(scope, weights) for scope in telling_scopes)
+    scopes_of_heads = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
+    has_heads = any(names.has_any(scope, weights) for scope in scopes_of_heads)
     has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
     of_heads: dict[str, Any] = _of_head(weights, weight_map, network) if has_heads else {"num_classes": 2}
     if has_auxiliary:
@@ -139,7 +139,7 @@ def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
             return name
     known = ", ".join(str(size.units) for size in resnet.NETWORKS.values() if size.bottleneck == is_bottleneck)
     kind = "bottleneck" if is_bottleneck else "basic"
-    raise ConversionError(f"{weight_map.project}: found {counts} {kind} units in its blocks, expected one of {known}")
+    raise ConversionError(f"{weight_map.project}: found {counts} {kind} units in the blocks, expected one of {known}")
 
 
 def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> in
         raise ConversionError(f"'{kernel}' is missing from {weight_map.project}")
     shape, axes = weights[kernel].shape, weight_map.tensors.kernel_axes
     if len(shape) != len(axes):
-        raise ConversionError(f"'{kernel}' has the shape {list(shape)} and a kernel of {len(axes)} axes is expected")
+        raise ConversionError(f"'{kernel}' has the shape {list(shape)}, expected a kernel with {len(axes)} axes")
     return shape[axes[3]]
 
 
@@ -181,13 +181,11 @@ def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) 
     is_kernel = len(shape) == 4
     expected = tuple(shape[tensors.kernel_axes.index(axis)] for axis in range(4)) if is_kernel else shape
     if name not in source.weights:
-        raise ConversionError(f"'{name}' is missing: {list(expected)} is expected, for {variable}")
+        raise ConversionError(f"'{name}' is missing, expected with shape {list(expected)} for {variable}")
     array = source.weights[name]
     found = tuple(size for size in array.shape if size != 1) if tensors.has_unit_axes and not is_kernel else array.shape
     if found != expected:
-        raise ConversionError(
-            f"'{name}' has the shape {list(array.shape)} and {list(expected)} is expected, for {variable}"
-        )
+        raise ConversionError(f"'{name}' has the shape {list(array.shape)}, expected {list(expected)} for {variable}")
     return array.transpose(tensors.kernel_axes) if is_kernel else array.reshape(shape)
 
 
@@ -227,4 +225,4 @@ def _refuse_biases(source: Source, variables: Iterable[Variable]) -> None:
     for scope, tensor in variables:
         bias = source.names.tensors(scope)["biases"]
         if tensor == "BatchNorm/beta" and np.any(source.weights.get(bias, 0)):
-            raise ConversionError(f"'{bias}' is a bias before batch normalization, where this network has none")
+            raise ConversionError(f"'{bias}' is a bias before batch normalization, which this network does not have")

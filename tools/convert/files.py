@@ -42,12 +42,12 @@ def read_weights(path: str) -> Weights:
         raise WeightFileError(kind.refusal(path, f"a file that ends in {', '.join(_READERS)}"))
     ending = os.path.splitext(path)[1].lower() if kind is None else str(kind.reader)
     if ending not in _READERS:
-        raise WeightFileError(f"{path}: a file that ends in {', '.join(_READERS)} is expected")
+        raise WeightFileError(f"{path}: expected a file that ends in {', '.join(_READERS)}")
     if not os.path.isfile(path):
-        raise WeightFileError(f"{path}: there is no such file")
+        raise WeightFileError(f"{path}: the file does not exist")
     weights = {name: _as_float32(array) for name, array in _READERS[ending](path).items()}
     if not weights:
-        raise WeightFileError(f"{path}: holds no tensors by name")
+        raise WeightFileError(f"{path}: found no tensors, expected tensors by name")
     if all(name.startswith(_DATA_PARALLEL_PREFIX) for name in weights):
         weights = {name.removeprefix(_DATA_PARALLEL_PREFIX): array for name, array in weights.items()}
     return weights
@@ -66,7 +66,7 @@ def _read_pytorch(path: str) -> Weights:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch does not wrap the errors of its unpickler and of the archive
         raise WeightFileError(
-            f"{path}: not read, as weights_only=True refuses it ({_first_line(error)}): save the state_dict alone"
+            f"{path}: PyTorch cannot read it with weights_only=True ({_first_line(error)}): save only the state_dict"
         ) from error
     while isinstance(content, Mapping):
         inner = next((content[key] for key in _STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), None)
@@ -74,7 +74,7 @@ def _read_pytorch(path: str) -> Weights:
             break
         content = inner
     if not isinstance(content, Mapping):
-        raise WeightFileError(f"{path}: holds a {type(content).__name__}, expected a state_dict")
+        raise WeightFileError(f"{path}: found a {type(content).__name__}, expected a state_dict")
     return _arrays({str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)})
 
 
@@ -128,7 +128,7 @@ _READERS: dict[str, Callable[[str], Weights]] = {
 
 def _missing_package(path: str, error: ImportError) -> WeightFileError:
     package = error.name or _first_line(error)
-    return WeightFileError(f"{path}: reading it needs the package {package}: install the extra `convert`")
+    return WeightFileError(f"{path}: the package {package} is needed to read it: install the extra `convert`")
 
 
 def _first_line(error: BaseException) -> str:

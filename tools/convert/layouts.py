@@ -142,7 +142,7 @@ _TORCHVISION = WeightMap(
 )
 _SEMSEG_RESNET = replace(
     _TORCHVISION,
-    project="hszhao/semseg's ResNet, or CSAILVision's encoder alone",
+    project="hszhao/semseg's ResNet, or CSAILVision's encoder without a decoder",
     marks=(r"conv3\.weight", r"bn3\.running_mean", r"layer1\.0\.conv1\.weight"),
     layers=STEM_3X3,
     stem="deep_128",

@@ -60,7 +60,7 @@ def _skip_header(file: BinaryIO) -> None:
     version = npy_format.read_magic(file)
     read_header = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}.get(version)
     if read_header is None:
-        raise NpyDictionaryError(f".npy format {version}, expected 1.0 or 2.0")
+        raise NpyDictionaryError(f"found .npy format {version}, expected 1.0 or 2.0")
     _, _, dtype = read_header(file)
     if dtype != np.dtype(object):
         raise NpyDictionaryError(f"holds an array of {dtype}, expected a dictionary of arrays")
@@ -71,7 +71,7 @@ def _check_memo(file: BinaryIO) -> None:
     start = file.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in _MEMO_OPCODES and (argument or 0) > count:
-            raise NpyDictionaryError(f"damaged, as part {count} of the pickle is numbered {argument}")
+            raise NpyDictionaryError(f"the pickle is damaged, as its part {count} has the number {argument}")
     file.seek(start)
 
 
@@ -79,7 +79,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         stand_in = _STAND_INS.get((module.replace("numpy._core", "numpy.core"), name))
         if stand_in is None:
-            raise NpyDictionaryError(f"asks for {module}.{name}, and only arrays, dictionaries, lists, strings and "
+            raise NpyDictionaryError(f"asks for {module}.{name}, but only arrays, dictionaries, lists, strings and "
                                      "numbers are read")  # fmt: skip
         return stand_in
 

@@ -29,13 +29,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="what to download, see --list")
     parser.add_argument("--out", type=file_path, help="folder for it (default: where the scripts look)")
-    parser.add_argument("--list", action="store_true", help="say what there is")
+    parser.add_argument("--list", action="store_true", help="list the available downloads")
     parser.add_argument("--keep_archive", action="store_true", help="keep the archive after unpacking")
     options = parser.parse_args(list(arguments))
     if (options.name is None) != options.list:
-        raise FlagError("give one name, or --list, which says what there is")
+        raise FlagError("give either one name or --list, which shows the names")
     if options.list and (options.out is not None or options.keep_archive):
-        raise FlagError("--list downloads nothing, so --out and --keep_archive have no effect beside it: give a name")
+        raise FlagError("--list downloads nothing, so --out and --keep_archive have no effect: give a name")
     return options
 
 
@@ -72,12 +72,14 @@ def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False
     """
     place = source.place_in(out)
     if os.path.isfile(place) or (os.path.isdir(place) and os.listdir(place)):
-        logger.info("%s is there already and was kept: remove it first, or give another folder with --out", place)
+        logger.info(
+            "%s already exists and was kept: to replace it, remove it; or give another folder with --out", place
+        )
         return place
     archive = os.path.join(os.path.dirname(os.path.abspath(place)), source.archive)
     was_there = os.path.exists(archive)
     if was_there:
-        logger.info("%s is there already and is unpacked", archive)
+        logger.info("%s already exists and is unpacked", archive)
     else:
         if source.note:
             logger.info("%s: %s", source.name, source.note)
@@ -94,7 +96,7 @@ def _fetch(source: Source, archive: str) -> None:
     try:
         fetch(source.url, archive, source.size)
     except DownloadError as error:
-        raise DownloadError(f"{error} (it is described at {source.page})") from error
+        raise DownloadError(f"{error} (see {source.page})") from error
 
 
 def _compare(source: Source, archive: str, *, keep: bool) -> None:
@@ -103,11 +105,11 @@ def _compare(source: Source, archive: str, *, keep: bool) -> None:
     if found is None:
         return
     if source.made_on_demand:
-        logger.warning("%s: %s; the server packs it anew, so this alone is no fault", archive, found)
+        logger.warning("%s: %s; the server packs it on request, so this may be harmless", archive, found)
         return
     if not keep:
         os.unlink(archive)
-    raise DownloadError(f"{archive}: {found}: {'remove it' if keep else 'it was removed'}, and download it again")
+    raise DownloadError(f"{archive}: {found}: {'remove it' if keep else 'it was removed'}; download it again")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     source = find_source(options.name)
     if isinstance(source, LoginSource):
         if options.keep_archive:
-            raise FlagError(f"--keep_archive has no effect on {source.name}, which is not downloaded here: drop it")
+            raise FlagError(f"--keep_archive has no effect on {source.name}, which needs a login: drop --keep_archive")
         print("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
         return
     print(obtain(source, options.out, keep_archive=options.keep_archive))

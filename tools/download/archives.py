@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from database.atomic import folder_written_atomically, written_atomically
+from database.counts import number_of
 from tools.errors import ArchiveError
 from tools.runtime.progress import counted
 
@@ -55,7 +56,7 @@ class _Tar:
     def members(self) -> Iterator[_Member]:
         for entry in self._file:
             name, target = _plain(entry.name), ""
-            kind = "file" if entry.isreg() else "folder" if entry.isdir() else "no file"
+            kind = "file" if entry.isreg() else "folder" if entry.isdir() else "not a file"
             if entry.issym() or entry.islnk():
                 # The target of a symbolic link is relative to its folder, that of a hard link to the archive's root.
                 start = posixpath.dirname(name) if entry.issym() else ""
@@ -117,17 +118,18 @@ def unpack(path: str, root: str, place: str) -> None:
             outside, or unpacks to more than the limit or the free space; or the place cannot be written.
     """
     if os.path.isdir(place) and os.listdir(place):
-        raise ArchiveError(f"{place}: this folder holds files already: remove it, or give another with --out")
+        raise ArchiveError(f"{place}: the folder already contains files: remove it or give another with --out")
     try:
         with _opened(path) as archive:
             members = _checked(path, archive.members(), root, place)
             _write(archive, members, root, place)
     except _DAMAGED as error:
         raise ArchiveError(
-            f"{path}: no archive, or a damaged one ({' '.join(str(error).split())}): remove it and download it again"
+            f"{path}: this is not an archive or is damaged ({' '.join(str(error).split())}): remove it and download it "
+            "again"
         ) from error
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be unpacked to {place} ({error.strerror or error})") from error
+        raise ArchiveError(f"{path}: the archive cannot be unpacked to {place} ({error.strerror or error})") from error
 
 
 def _plain(name: str) -> str:
@@ -152,20 +154,20 @@ def _checked(path: str, members: Iterable[_Member], root: str, place: str) -> li
         unpacked += member.size
         if unpacked > most:
             raise ArchiveError(
-                f"{path}: unpacks to more than {most} bytes, which is not what such an archive holds: refused"
+                f"{path}: the archive unpacks to more than {most} bytes, more than images or weights can: not unpacked"
             )
         if _leads_outside(member.name) or (member.kind == "link" and _leads_outside(member.target)):
             leads = f" -> {member.target}" if member.kind == "link" else ""
-            raise ArchiveError(f"{path}: its member {member.name}{leads} leads outside the folder: refused")
+            raise ArchiveError(f"{path}: its member {member.name}{leads} leads outside the folder: not unpacked")
         if member.kind not in ("file", "folder", "link"):
-            raise ArchiveError(f"{path}: its member {member.name} is {member.kind}: refused")
+            raise ArchiveError(f"{path}: its member {member.name} is {member.kind}: not unpacked")
         if not root or member.name == root or member.name.startswith(f"{root}/"):
             links += member.kind == "link"
             wanted += [member] if member.kind == "file" else []
     if links:
-        logger.warning("%s: %d links are left out", path, links)
+        logger.warning("%s: skipped %s", path, number_of(links, "link"))
     if not wanted:
-        raise ArchiveError(f"{path}: holds no {root or 'file'}: it is another archive than expected")
+        raise ArchiveError(f"{path}: found no {root or 'file'} in the archive: expected another archive")
     _require_space(path, sum(member.size for member in wanted), place)
     return wanted
 
@@ -175,7 +177,7 @@ def _require_space(path: str, needed: int, place: str) -> None:
     os.makedirs(parent, exist_ok=True)
     free = shutil.disk_usage(parent).free
     if needed > free:
-        raise ArchiveError(f"{path}: unpacks to {needed} bytes and {free} are free on the disk of {place}: make room")
+        raise ArchiveError(f"{path}: {needed} bytes are needed but {free} are free on the disk of {place}: free space")
 
 
 def _write(archive: _Archive, members: list[_Member], root: str, place: str) -> None:

@@ -67,7 +67,7 @@ def fetch(
             published one, the disk is full, or all attempts failed.
     """
     if urllib.parse.urlparse(url).scheme not in _SCHEMES:
-        raise DownloadError(f"{url}: only http and https are fetched")
+        raise DownloadError(f"{url}: expected an address that begins with http or https")
     partial = PartialFile(path)
     with _writing_to(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -81,8 +81,7 @@ def fetch(
             failed, furthest = (0, arrived) if arrived > furthest else (failed + 1, furthest)
             if failed > len(pauses):
                 raise DownloadError(
-                    f"{url}: {fault}, {failed} times in a row: what arrived is kept in {partial.path}, the same "
-                    "command continues it"
+                    f"{url}: {fault}, {failed} times in a row: run the same command again to resume from {partial.path}"
                 ) from fault
             pause = pauses[max(failed - 1, 0)] if pauses else 0.0
             logger.warning("%s: %s; trying again in %g s", url, fault, pause)
@@ -103,7 +102,7 @@ def _attempt(url: str, partial: PartialFile, published_size: int | None, timeout
     with _answered(request, partial, timeout) as response:
         offset, total = _offset_and_total(response, offset, version, partial)
         if None not in (total, published_size) and total != published_size:
-            raise DownloadError(f"{url}: the server's file has {total} bytes, and {published_size} are published")
+            raise DownloadError(f"{url}: the server's file has {total} bytes, expected {published_size} as published")
         _require_space(partial.path, total, offset)
         with _writing_to(partial.path):
             if offset == 0:
@@ -123,7 +122,7 @@ def _answered(request: urllib.request.Request, partial: PartialFile, timeout: fl
     except urllib.error.URLError as error:
         reason = error.reason
         if isinstance(reason, socket.gaierror):
-            raise DownloadError(f"{url}: no such host, or no way to it ({reason.strerror})") from error
+            raise DownloadError(f"{url}: the host does not exist or cannot be reached ({reason.strerror})") from error
         if isinstance(reason, ConnectionRefusedError):
             raise DownloadError(f"{url}: the host refuses connections") from error
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -139,13 +138,13 @@ def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> N
     """Raises the exception for an HTTP status other than success."""
     if error.code == 416:
         partial.discard()
-        raise _PassingFaultError("the server's file is not the one that was begun") from error
+        raise _PassingFaultError("the server's file has changed since the download began") from error
     if error.code in _PASSING_STATUS:
         raise _PassingFaultError(f"HTTP {error.code} {error.reason}") from error
     if 300 <= error.code < 400:
         target = (error.headers.get("Location") if error.headers else None) or error.url
         raise DownloadError(
-            f"{url}: HTTP {error.code} leads to {target}: followed are http and https alone, and no circles"
+            f"{url}: HTTP {error.code} redirects to {target}: only http and https are followed, and no loops"
         ) from error
     raise DownloadError(f"{url}: HTTP {error.code} {error.reason}") from error
 
@@ -162,20 +161,20 @@ def _offset_and_total(
         changed = total != version.size or now.condition not in (None, version.condition)
         if found is None or int(found[1]) != offset or changed:
             partial.discard()
-            raise _PassingFaultError("the server continues another file than the one that was begun")
-        logger.info("continued after %d of %s bytes", offset, total)
+            raise _PassingFaultError("the server's file has changed since the download began")
+        logger.info("resumed after %d of %s bytes", offset, total)
         return offset, total
     if response.status != 200:
-        raise DownloadError(f"{response.url}: HTTP {response.status} where the file was expected")
+        raise DownloadError(f"{response.url}: found HTTP {response.status}, expected the file")
     if version is not None:
-        logger.info("begun anew: the server's file changed, or the server cannot continue")
+        logger.info("restarted: the server's file has changed, or the server cannot resume downloads")
     return 0, int(length) if length.isdecimal() else None
 
 
 def _require_space(path: str, total: int | None, offset: int) -> None:
     free = shutil.disk_usage(os.path.dirname(path) or ".").free
     if total is not None and total - offset > free:
-        raise DownloadError(f"{path}: {total - offset} bytes are to come and {free} are free on this disk: make room")
+        raise DownloadError(f"{path}: {total - offset} bytes are needed but {free} are free on this disk: free space")
 
 
 def _receive(response: Any, path: str, offset: int, total: int | None) -> None:
@@ -204,8 +203,9 @@ def _writing_to(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = "the disk is full: make room, and the same command continues" if error.errno == errno.ENOSPC else None
-        raise DownloadError(f"{path}: cannot be written ({full or error.strerror or error})") from error
+        is_full = error.errno == errno.ENOSPC
+        advice = ": free space and run the same command again to resume" if is_full else ""
+        raise DownloadError(f"{path}: the file cannot be written ({error.strerror or error}){advice}") from error
 
 
 def difference(path: str, size: int | None, md5: str | None) -> str | None:
@@ -222,12 +222,12 @@ def difference(path: str, size: int | None, md5: str | None) -> str | None:
     try:
         found_size = os.path.getsize(path)
         if size is not None and found_size != size:
-            return f"it has {found_size} bytes, and {size} are published"
+            return f"the file has {found_size} bytes, expected {size} as published"
         if md5 is not None:
             with open(path, "rb") as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()
             if found != md5:
-                return f"its MD5 is {found}, and {md5} is published"
+                return f"its MD5 is {found}, expected {md5} as published"
     except OSError as error:
-        raise DownloadError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DownloadError(f"{path}: the file cannot be read ({error.strerror})") from error
     return None

@@ -129,8 +129,8 @@ _SOURCES: dict[str, Source | LoginSource] = {
             page="http://www.cvlibs.net/datasets/kitti/eval_semseg.php?benchmark=semantics2015",
             root="",
             place="./database/kitti_semantics",
-            note="the benchmark's page asks for an e-mail address, to which it sends this link; the link itself asks "
-            "for nothing. The page's terms hold either way",
+            note="the benchmark's page asks for an e-mail address and sends this link to it; the link itself needs no "
+            "login. The terms of the page apply either way",
         ),
         # Address and checksum: torchvision, datasets/sbd.py.
         Source(
@@ -142,8 +142,8 @@ _SOURCES: dict[str, Source | LoginSource] = {
             place="./database/benchmark_RELEASE",
             size=1_419_539_633,
             md5="82b4d87ceb2ed10f6038a1cba92111cb",
-            note="its labels are .mat files, and VOC2012 has the validation split: python -m tools.sbd makes of both "
-            "what --database SBD reads",
+            note="its labels are .mat files, and VOC2012 has the validation split: python -m tools.sbd combines both "
+            "for --database SBD",
         ),
         # Address and checksum: torchvision, datasets/voc.py; size: tensorflow_datasets, url_checksums/voc.txt.
         Source(
@@ -192,4 +192,4 @@ def find_source(name: str) -> Source | LoginSource:
     try:
         return _SOURCES[understood_value("source", name, tuple(_SOURCES))]
     except ValueError as error:
-        raise FlagError(f"'{name}' is unknown: there are {error} (--list says what they are)") from error
+        raise FlagError(f"'{name}' is unknown, expected {error} (--list describes them)") from error

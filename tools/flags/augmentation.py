@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tools.flags.choices import UPSAMPLINGS
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.values import whole_numbers
+
+_NEEDS_CROPS = Need(
+    lambda config: not config.dynamic_size, "beside --dynamic_size 1, which draws sizes from a list: drop that"
+)
+_NEEDS_DYNAMIC_SIZE = Need(lambda config: config.dynamic_size, "on crops of one size: add --dynamic_size 1")
+_NEEDS_SCALING = Need(lambda config: config.random_scale, "without scaling: drop --random_scale 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +20,39 @@ class AugmentationFlags:
     """Crops, scales, colours and sizes of training images."""
 
     train_image_size: int = flag(
-        480, "height and width of training crops, in pixels", group="augmentation", metavar="PIXELS", minimum=8
+        480,
+        "height and width of training crops, in pixels",
+        group="augmentation",
+        metavar="PIXELS",
+        minimum=8,
+        needs=_NEEDS_CROPS,
     )
-    random_scale: bool = flag(True, "scale images", group="augmentation")
-    scale_min: float = flag(0.5, "smallest scale", group="augmentation", metavar="FACTOR", above=0)
-    scale_max: float = flag(2.0, "largest scale", group="augmentation", metavar="FACTOR", above=0)
+    random_scale: bool = flag(
+        True,
+        "scale images",
+        group="augmentation",
+        needs=Need(
+            lambda config: not config.dynamic_size,
+            "beside --dynamic_size 1, which draws the short sides: give a single one with --dynamic_short_sides",
+        ),
+    )
+    scale_min: float = flag(
+        0.5, "smallest scale", group="augmentation", metavar="FACTOR", above=0, needs=(_NEEDS_CROPS, _NEEDS_SCALING)
+    )
+    scale_max: float = flag(
+        2.0, "largest scale", group="augmentation", metavar="FACTOR", above=0, needs=(_NEEDS_CROPS, _NEEDS_SCALING)
+    )
     random_mirror: bool = flag(True, "mirror images", group="augmentation")
-    random_rotate: bool = flag(True, "rotate images by -10 to 10 degrees", group="augmentation")
+    random_rotate: bool = flag(
+        True,
+        "rotate images by -10 to 10 degrees",
+        group="augmentation",
+        needs=Need(
+            lambda config: not (config.dynamic_size and config.random_rotate),
+            "beside --dynamic_size 1, which rotates nothing: give --random_rotate 0",
+            even_default=True,
+        ),
+    )
     random_blur: bool = flag(True, "change brightness, saturation and contrast", group="augmentation", aliases=["blur"])
     gaussian_blur: bool = flag(False, "blur images", group="augmentation")
     upsample_input: int = flag(
@@ -30,6 +62,7 @@ class AugmentationFlags:
         choices=UPSAMPLINGS,
         identity=False,
         recorded="upsample_input",
+        needs=_NEEDS_CROPS,
     )
     dynamic_size: bool = flag(
         False,
@@ -43,6 +76,7 @@ class AugmentationFlags:
         whole_numbers,
         group="augmentation",
         metavar="PIXELS,...",
+        needs=_NEEDS_DYNAMIC_SIZE,
     )
     dynamic_max_size: int = flag(
         1000,
@@ -50,4 +84,5 @@ class AugmentationFlags:
         group="augmentation",
         metavar="PIXELS",
         minimum=8,
+        needs=_NEEDS_DYNAMIC_SIZE,
     )

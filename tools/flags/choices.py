@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from model import choices
-from tools.flags.checks import WORDS_FOR_SNAPSHOTS
 
 NETWORKS, STRIDE_CONVENTIONS = tuple(choices.NETWORKS), tuple(choices.STRIDE_CONVENTIONS)
 RESIZE_GRIDS, FLOAT_TYPES = tuple(choices.RESIZE_GRIDS), tuple(choices.FLOAT_TYPES)
@@ -15,6 +14,6 @@ DEVICE_HELP = "device; auto: GPUs, or the CPU if the machine has none; gpu: an e
 # Selects the step of the newest undamaged snapshot.
 LATEST: Literal["latest"] = "latest"
 # Select the newest run's best snapshot, or its last.
-BEST, LAST = WORDS_FOR_SNAPSHOTS
+BEST, LAST = "best", "last"
 # Part of the name of a run that was set aside for a new one of the same name.
 EARLIER_RUN = ".earlier-"

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tools.errors import FlagError
-from tools.flags.checks import check_own_data_flags, refuse_without_effect
-from tools.flags.definition import flag
+from tools.flags.checks import check_flags_of_database, refuse_without_effect
+from tools.flags.definition import Need, flag
 from tools.flags.values import class_count, file_path, ignored_id, mean_color
 
 # Equals the constant in `database.images`, whose import would make parsing slow; a test compares the two.
 MAX_PIXELS = 178_000_000
 
 _PAIRS = "file with lines 'image label', or .odgt,"
+
+# Scoring a run reads the training images only if the validation images are held out from them.
+_NEEDS_TRAINING_IMAGES = Need(
+    lambda config: not getattr(config, "eval_only", False) or (config.database != "ADE" and config.val_list is None),
+    ignored=True,
+)
 
 DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 
@@ -22,14 +28,24 @@ DATABASES = ("Cityscapes", "ADE", "SBD", "KITTI", "CamVid", "Toy", "custom")
 class ClassFlags:
     """Classes of the dataset, their colours and label ids, and the range of its images."""
 
-    database: str = flag("Cityscapes", "dataset", group="data", choices=DATABASES)
-    num_classes: int | None = flag(None, "custom: number of classes", class_count, group="data", identity=False)
+    database: str = flag("Cityscapes", "dataset", group="data", choices=DATABASES, scoring="read")
+    num_classes: int | None = flag(
+        None,
+        "custom: number of classes",
+        class_count,
+        group="data",
+        identity=False,
+        scoring="read",
+        databases=("custom",),
+    )
     palette: str | None = flag(
         None,
         "custom, or any dataset in inference.py: file with a line 'R G B name' per class",
         file_path,
         group="data",
         resume="content",
+        scoring="read",
+        databases=("custom",),
     )
     label_map: str | None = flag(
         None,
@@ -37,6 +53,8 @@ class ClassFlags:
         file_path,
         group="data",
         resume="content",
+        scoring="read",
+        databases=("custom",),
     )
     image_mean: tuple[float, float, float] | None = flag(
         None,
@@ -45,6 +63,8 @@ class ClassFlags:
         group="data",
         metavar="R,G,B",
         identity=False,
+        scoring="read",
+        databases=("custom",),
     )
     input_range: float | None = flag(
         None,
@@ -55,6 +75,7 @@ class ClassFlags:
         unset="65535 for 16 bits, otherwise 255",
         above=0,
         identity=False,
+        scoring="read",
     )
     max_pixels: int = flag(
         MAX_PIXELS,
@@ -63,12 +84,11 @@ class ClassFlags:
         metavar="PIXELS",
         minimum=1,
         resume="free",
+        scoring="read",
     )
 
-    # Flags that only --database custom uses, see `check_own_data_flags`.
-    own_data_flags: ClassVar[tuple[str, ...]] = (
-        "train_list", "val_list", "test_list", "num_classes", "palette", "ignore_label", "label_map", "image_mean",
-    )  # fmt: skip
+    # Flags that this program uses with every database, although others do not; see `check_flags_of_database`.
+    flags_for_every_database: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +104,27 @@ class FileFlags:
         unset="the dataset's folder in ./database",
         resume="content",
         shown=False,
+        scoring="read",
     )
-    train_list: str | None = flag(None, f"custom, ADE: {_PAIRS} to train on", file_path, group="data", resume="content")
+    train_list: str | None = flag(
+        None,
+        f"custom, ADE: {_PAIRS} to train on",
+        file_path,
+        group="data",
+        resume="content",
+        databases=("custom", "ADE"),
+        scoring="read",
+        needs=_NEEDS_TRAINING_IMAGES,
+    )
     val_list: str | None = flag(
-        None, f"custom, ADE: {_PAIRS} for validation", file_path, group="data", resume="free", shown=True
+        None,
+        f"custom, ADE: {_PAIRS} for validation",
+        file_path,
+        group="data",
+        resume="free",
+        shown=True,
+        scoring="read",
+        databases=("custom", "ADE"),
     )
     test_list: str | None = flag(
         None,
@@ -96,6 +133,7 @@ class FileFlags:
         group="data",
         resume="free",
         shown=True,
+        databases=("custom", "ADE"),
     )
     ignore_label: int | None = flag(
         None,
@@ -105,6 +143,8 @@ class FileFlags:
         metavar="ID",
         unset="255",
         resume="content",
+        scoring="read",
+        databases=("custom",),
     )
 
 
@@ -113,7 +153,7 @@ class DatasetFlags(FileFlags, ClassFlags):
     """Dataset and its location."""
 
     def __post_init__(self) -> None:
-        check_own_data_flags(self, self.database, "--database is")
+        check_flags_of_database(self, self.database, "--database is")
         if self.database == "custom" and self.num_classes is None:
             raise FlagError("--database custom needs --num_classes")
 
@@ -131,9 +171,9 @@ class SplitFlags(DatasetFlags):
         unset="0.2 for KITTI",
         above=0,
         resume="content",
+        scoring="read",
+        databases=("custom", "KITTI"),
     )
-
-    own_data_flags: ClassVar[tuple[str, ...]] = (*ClassFlags.own_data_flags, "holdout")
 
     def __post_init__(self) -> None:
         super().__post_init__()

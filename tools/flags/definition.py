@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tools.flags.values import class_count, file_path, number, switch, whole_number
 
@@ -35,6 +35,28 @@ _METAVARS: dict[Callable[[str], Any], str] = {
 _LONGEST_CHOICES = 24
 
 
+class Need(NamedTuple):
+    """What a flag needs to have an effect.
+
+    Attributes:
+        met: returns whether the flag has an effect, given all flags.
+        otherwise: completes "--flag has no effect ...", and says after a colon what to do other than dropping the flag;
+            or a function of all flags that returns this. Not used for ignored flags.
+        even_default: whether the flag is also rejected if it is given at its default, because it would be ignored.
+        ignored: whether the flag is ignored with a log line instead of rejected, because the same command or file of
+            flags is also used in a mode in which it has an effect.
+    """
+
+    met: Callable[[Any], bool]
+    otherwise: str | Callable[[Any], str] = ""
+    even_default: bool = False
+    ignored: bool = False
+
+    def reason(self, config: Any) -> str:
+        """Returns why the flag has no effect, and what to do."""
+        return self.otherwise if isinstance(self.otherwise, str) else self.otherwise(config)
+
+
 def flag(
     default: Any,
     text: str,
@@ -51,6 +73,9 @@ def flag(
     identity: bool | None = None,
     shown: bool | None = None,
     recorded: str | None = None,
+    needs: Need | Sequence[Need] = (),
+    databases: Sequence[str] | None = None,
+    scoring: Literal["read", "finds", "ignored"] | None = None,
 ) -> Any:
     """Makes the field of a flag.
 
@@ -70,10 +95,17 @@ def flag(
             if `resume` is `same`.
         shown: whether tools.results shows the flag if runs differ in it; by default unless `resume` is `free`.
         recorded: attribute of `ModelRecord` with the value, if the flag describes the network or its input.
+        needs: conditions that all have to be met for the flag to have an effect.
+        databases: values of --database with which the flag has an effect, if not all.
+        scoring: what `train.py --eval_only 1` does with the flag: it reads it, uses it to find the run unless
+            --run_name does (`finds`), or ignores it with a log line. By default `read` if `recorded`, otherwise
+            `finds` if `resume` is not `free` or `identity`, otherwise `ignored`.
     """
     if parse is None:
         parse = switch if isinstance(default, bool) else type(default)
     parse = _STRICT.get(parse, parse)
+    if scoring is None:
+        scoring = "read" if recorded is not None else "finds" if resume != "free" or identity else "ignored"
     metadata = {
         "help": text,
         "parse": parse,
@@ -89,6 +121,9 @@ def flag(
         "shown": resume != "free" if shown is None else shown,
         "recorded": recorded,
         "is_path": parse is file_path,
+        "needs": (needs,) if isinstance(needs, Need) else tuple(needs),
+        "databases": databases,
+        "scoring": scoring,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -276,12 +276,12 @@ def understood_value(flag: str, text: str, choices: Sequence[str]) -> str:
         meant = [foreign]
     if len(meant) == 1:
         return meant[0]
-    told = ", ".join(choices)
+    listed = ", ".join(choices)
     note = NEAR_VALUES.get(flag, {}).get(letters)
     nearest = _nearest(letters, choices)
     if note is not None:
-        raise ValueError(f"{told}: {note}")
-    raise ValueError(told if nearest is None else f"{told}: did you mean {nearest}?")
+        raise ValueError(f"{listed}: {note}")
+    raise ValueError(listed if nearest is None else f"{listed}: did you mean {nearest}?")
 
 
 def _letters(text: str) -> str:

@@ -38,6 +38,7 @@ class NetworkFlags:
         unset="./z_pretrained_weights/<network>.ckpt",
         resume="free",
         shown=True,
+        scoring="finds",
     )
     output_stride: int | None = flag(
         None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.choices import OPTIMIZERS
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.names import loss_type
 from tools.flags.values import comma_separated, file_path, rising_steps, switch
+
+_NEEDS_HARD_PIXELS = Need(lambda config: config.loss_type == "ohem", "if all pixels count: add --loss_type ohem")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class ScheduleFlags:
         group="schedule",
         minimum=1,
         identity=False,
+        scoring="read",
     )
     lrn_rate: float = flag(0.01, "initial learning rate", group="schedule", metavar="RATE", above=0)
     poly_lr: bool = flag(True, "decrease the learning rate to 0 by the poly schedule, power 0.9", group="schedule")
@@ -40,12 +43,27 @@ class ScheduleFlags:
         rising_steps,
         group="schedule",
         metavar="STEP,...",
+        needs=Need(
+            lambda config: min(config.lr_step or (0,)) < config.train_max_iter,
+            "after the last step: raise --train_max_iter",
+        ),
     )
     step_size: float = flag(
-        0.1, "factor of the learning rate at each --lr_step", group="schedule", metavar="FACTOR", above=0
+        0.1,
+        "factor of the learning rate at each --lr_step",
+        group="schedule",
+        metavar="FACTOR",
+        above=0,
+        needs=Need(lambda config: config.lr_step is not None, "without steps: add --poly_lr 0 and --lr_step"),
     )
     optimizer: str = flag("mom", "optimizer", group="schedule", choices=OPTIMIZERS)
-    momentum: float = flag(0.9, "momentum of mom and rmsp, beta1 of adam", group="schedule", metavar="FRACTION")
+    momentum: float = flag(
+        0.9,
+        "momentum of mom and rmsp, beta1 of adam",
+        group="schedule",
+        metavar="FRACTION",
+        needs=Need(lambda config: config.optimizer != "sgd", "without momentum: use --optimizer mom"),
+    )
     train_like_in_caffe: bool = flag(
         False,
         "10 times the learning rate for new weights, 20 times for their biases",
@@ -68,7 +86,15 @@ class RegularizationFlags:
     weight_decay_rate2: float = flag(
         0.0001, "decay rate of new layers", group="regularization", metavar="RATE", minimum=0
     )
-    consider_dilated: bool = flag(False, "decay blocks 3 and 4 at the rate of new layers", group="regularization")
+    consider_dilated: bool = flag(
+        False,
+        "decay blocks 3 and 4 at the rate of new layers",
+        group="regularization",
+        needs=Need(
+            lambda config: config.weight_decay_mode != 0 or config.weight_decay_rate != config.weight_decay_rate2,
+            "with --weight_decay_mode 0 and equal rates: give --weight_decay_rate2 another value",
+        ),
+    )
     new_layer_names: tuple[str, ...] | None = flag(
         None,
         "scopes of the layers that are not pre-trained",
@@ -95,6 +121,7 @@ class LossFlags:
         group="loss",
         metavar="FRACTION",
         above=0,
+        needs=_NEEDS_HARD_PIXELS,
     )
     ohem_min_kept: int = flag(
         100_000,
@@ -102,6 +129,7 @@ class LossFlags:
         group="loss",
         metavar="PIXELS",
         minimum=1,
+        needs=_NEEDS_HARD_PIXELS,
     )
     class_weights: str | None = flag(
         None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from tools.errors import FlagError
-from tools.flags.checks import without_unused
+from tools.flags.checks import without_ignored
 from tools.flags.config_file import config_arguments
 from tools.flags.help import help_text
 from tools.flags.names import suggested_flag, understood_flag, understood_value
@@ -69,10 +69,10 @@ class OneLineParser(argparse.ArgumentParser):
             known = {name.lstrip("-") for name in self._option_string_actions}
             names = [argument.lstrip("-").partition("=")[0] for argument in unknown if argument.startswith("-")]
             suggestions = [suggestion for name in names if (suggestion := suggested_flag(name, known))]
-            told = " - " + "; ".join(suggestions[:_MOST_SUGGESTIONS]) if suggestions else ""
+            suggested = " - " + "; ".join(suggestions[:_MOST_SUGGESTIONS]) if suggestions else ""
             shown = " ".join(unknown)
             room = _LONGEST_MESSAGE // 2
-            self.error(f"unrecognized arguments: {shown if len(shown) <= room else f'{shown[:room]}...'}{told}")
+            self.error(f"unrecognized arguments: {shown if len(shown) <= room else f'{shown[:room]}...'}{suggested}")
         return options
 
     def understood(self, argument: str) -> str:
@@ -161,7 +161,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
     in_file = parser.given
     values = {**in_file, **on_line}
     values.pop(_CONFIG, None)
-    return without_unused(config(**values), values.keys())
+    return without_ignored(config(**values), values.keys())
 
 
 def _switches(config: type) -> set[str]:

@@ -7,13 +7,7 @@ from typing import ClassVar
 
 from model.choices import DECODERS
 from tools.errors import FlagError
-from tools.flags.checks import (
-    UNUSED_IN_INFERENCE,
-    UNUSED_IN_PREDICTION,
-    Unused,
-    check_own_data_flags,
-    refuse_unused,
-)
+from tools.flags.checks import check_effects, check_flags_of_database, refuse_without_effect
 from tools.flags.choices import (
     BEST,
     DEVICE_HELP,
@@ -26,7 +20,7 @@ from tools.flags.choices import (
     UPSAMPLINGS,
 )
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.running import ScreenFlags
 from tools.flags.values import (
@@ -36,6 +30,17 @@ from tools.flags.values import (
 )
 
 _RECORDED = "as recorded beside the checkpoint"
+
+_NEEDS_SEARCH_FOR_RUNS = (
+    Need(
+        lambda config: config.weights_ckpt in (None, BEST, LAST),
+        "beside --weights_ckpt, which says where the snapshot is: drop that",
+    ),
+    Need(
+        lambda config: getattr(config, "follow", None) is None,
+        "beside --follow, which says where the snapshots are: drop that",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,9 @@ class WeightsConfig(ScreenFlags, ClassFlags):
         group="network",
         unset="the newest run in --log_dir",
     )
-    log_dir: str = flag("./log", "folder of all runs", file_path, group="network", metavar="FOLDER")
+    log_dir: str = flag(
+        "./log", "folder of all runs", file_path, group="network", metavar="FOLDER", needs=_NEEDS_SEARCH_FOR_RUNS
+    )
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch, group="network", unset=_RECORDED)
     three_convs_beginning: bool | None = flag(
         None,
@@ -91,7 +98,16 @@ class WeightsConfig(ScreenFlags, ClassFlags):
     )
     mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
     ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
-    windows_per_batch: int = flag(4, "windows that the network processes at a time", group="prediction", minimum=1)
+    windows_per_batch: int = flag(
+        4,
+        "windows that the network processes at a time",
+        group="prediction",
+        minimum=1,
+        needs=Need(
+            lambda config: config.test_image_size != 0 or config.mirror,
+            "if each image is one window (--test_image_size 0 --mirror 0): give a size of windows",
+        ),
+    )
     float_type: str = flag(
         "auto",
         "type of activations: float32, float16 or bfloat16; auto: bfloat16 if the hardware multiplies it, "
@@ -111,12 +127,10 @@ class WeightsConfig(ScreenFlags, ClassFlags):
         unset="below ./<split>_set, in inference.py ./inference_set",
     )
 
-    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_PREDICTION
-
     def __post_init__(self) -> None:
         if self.database is not None:
-            check_own_data_flags(self, self.database, "--database is")
-        refuse_unused(self, self.unused)
+            check_flags_of_database(self, self.database, "--database is")
+        check_effects(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,10 +190,11 @@ class InferenceConfig(WeightsConfig):
         "[--image_path FILE] [--weights_ckpt FILE]",
         ("--image_path street.png", "--image_path photos --weights_ckpt log/Cityscapes/my_run --ms 1"),
     )
-    own_data_flags: ClassVar[tuple[str, ...]] = ("num_classes",)
-    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_INFERENCE
+    flags_for_every_database: ClassVar[tuple[str, ...]] = ("palette", "label_map", "image_mean")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.coloring:
+            refuse_without_effect(self, "palette", "with --coloring 0, which writes no colours: drop that")
         if self.measure_time and self.image_path is None:
             raise FlagError("--measure_time 1 would time the typing too: give the images with --image_path")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.values import file_path, step_or_latest, window_size
 
 
@@ -42,6 +42,7 @@ class SnapshotFlags:
         group="snapshots",
         metavar="STEP",
         resume="free",
+        scoring="read",
     )
     auto_resume: bool = flag(
         False,
@@ -63,9 +64,13 @@ class PrecisionFlags:
     """Device, precision, reproducibility and memory."""
 
     float_type: str = flag(
-        "32", "type of activations: float32, float16 or bfloat16", group="precision", choices=FLOAT_TYPES
+        "32",
+        "type of activations: float32, float16 or bfloat16",
+        group="precision",
+        choices=FLOAT_TYPES,
+        scoring="read",
     )
-    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES, resume="free")
+    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES, resume="free", scoring="read")
     deterministic: bool = flag(
         False, "bitwise-reproducible training on one machine (CPU only)", group="precision", shown=False
     )
@@ -81,6 +86,7 @@ class PrecisionFlags:
         group="precision",
         minimum=1,
         resume="free",
+        needs=Need(lambda config: config.save_memory, "if all activations are kept: add --save_memory 1"),
     )
     log_memory: bool = flag(
         False, "log the peak of memory after two steps and at the end", group="precision", resume="free"
@@ -96,6 +102,7 @@ class ScoringFlags:
         "score this run's last snapshot, or that of --resume_step, without training",
         group="prediction",
         resume="free",
+        scoring="read",
     )
     test_image_size: int = flag(
         480,
@@ -105,6 +112,7 @@ class ScoringFlags:
         metavar="PIXELS",
         resume="free",
         shown=True,
+        scoring="read",
     )
     mirror: bool = flag(
         True,
@@ -112,6 +120,7 @@ class ScoringFlags:
         group="prediction",
         resume="free",
         shown=True,
+        scoring="read",
     )
 
 
@@ -119,14 +128,16 @@ class ScoringFlags:
 class ScreenFlags:
     """Output of the three scripts on the screen."""
 
-    quiet: bool = flag(False, "print warnings and the result only", group="output", resume="free")
+    quiet: bool = flag(False, "print warnings and the result only", group="output", resume="free", scoring="read")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFlags(ScreenFlags):
     """Files of a run, and their names."""
 
-    log_dir: str = flag("./log", "folder of all runs", file_path, group="output", metavar="FOLDER", resume="free")
+    log_dir: str = flag(
+        "./log", "folder of all runs", file_path, group="output", metavar="FOLDER", resume="free", scoring="read"
+    )
     run_name: str | None = flag(
         None,
         "name of the run's folder",
@@ -135,5 +146,6 @@ class OutputFlags(ScreenFlags):
         metavar="NAME",
         unset="main flags and a checksum of everything that changes the weights",
         resume="free",
+        scoring="read",
     )
     show_period: int = flag(20, "steps between summaries", group="output", metavar="STEPS", minimum=1, resume="free")

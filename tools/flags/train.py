@@ -13,18 +13,14 @@ from model.choices import LOSS_TYPES
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
 from tools.flags.checks import (
-    UNUSED_IN_TRAINING,
-    Unused,
+    check_effects,
     refuse_repeated_splits,
-    refuse_unused,
     refuse_useless_holdout,
     refuse_without_effect,
 )
-from tools.flags.choices import (
-    EARLIER_RUN,
-)
+from tools.flags.choices import EARLIER_RUN
 from tools.flags.dataset import SplitFlags
-from tools.flags.definition import flag
+from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.names import split_names
 from tools.flags.network import NetworkFlags
@@ -54,9 +50,10 @@ class TrainConfig(
         choices=("files", "tfrecord"),
         resume="content",
         shown=False,
+        scoring="read",
     )
     subsets_for_training: tuple[str, ...] = flag(
-        ("train",), "splits to train on", split_names, group="data", metavar="SPLIT,..."
+        ("train",), "splits to train on", split_names, group="data", metavar="SPLIT,...", scoring="read"
     )
     check_data: str = flag(
         "sample",
@@ -66,7 +63,11 @@ class TrainConfig(
         resume="free",
     )
     allow_missing_classes: bool = flag(
-        False, "train although a class occurs in no training label", group="data", resume="free"
+        False,
+        "train although a class occurs in no training label",
+        group="data",
+        resume="free",
+        needs=Need(lambda config: config.check_data != "none", "if no label is read: drop --check_data none"),
     )
     max_bad_files: int = flag(
         0,
@@ -83,6 +84,7 @@ class TrainConfig(
         unset="all of the split",
         minimum=1,
         resume="free",
+        scoring="read",
     )
 
     program: ClassVar[Program] = Program(
@@ -93,12 +95,13 @@ class TrainConfig(
             "--database Toy --fine_tune_filename none --weight_decay_mode 0",
         ),
     )
-    unused: ClassVar[tuple[Unused, ...]] = UNUSED_IN_TRAINING
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.data_format == "tfrecord":
-            refuse_without_effect(self, "train_list", "on records, which were made from a list: drop that")
+            refuse_without_effect(
+                self, "train_list", "on TFRecords, which were made from a list: drop --data_format tfrecord"
+            )
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
         if self.total_batch_size < 2 and not self.eval_only:
@@ -110,7 +113,7 @@ class TrainConfig(
             raise FlagError("--lr_step has no effect on the poly schedule: add --poly_lr 0")
         self._check_run_name()
         self._check_splits()
-        refuse_unused(self, self.unused)
+        check_effects(self)
         self._check_dynamic_size()
         self._check_resuming()
         if self.bn_frozen and self.starts_from_scratch:
@@ -142,8 +145,8 @@ class TrainConfig(
         refuse_repeated_splits(self)
         refuse_useless_holdout(self)
         if "train" not in self.subsets_for_training:
-            told = f"where --subsets_for_training is {','.join(self.subsets_for_training)}"
-            refuse_without_effect(self, "train_list", f"{told}: add train there")
+            splits = ",".join(self.subsets_for_training)
+            refuse_without_effect(self, "train_list", f"with --subsets_for_training {splits}: add train there")
 
     def _check_dynamic_size(self) -> None:
         if not self.dynamic_size:

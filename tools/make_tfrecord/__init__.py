@@ -1,1 +1,1 @@
-"""Writes a dataset's samples to TFRecord files."""
+"""Writes a dataset's samples as TFRecords."""

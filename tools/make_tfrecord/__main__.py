@@ -79,13 +79,13 @@ class MakeTFRecordConfig(SplitFlags):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("image_mean", "input_range"):
-            refuse_without_effect(self, name, "on records, which hold the files as they are: give it to train.py")
+            refuse_without_effect(self, name, "on TFRecords, which hold the unchanged files: give it to train.py")
         for name in _LISTS:
             if name != self.list_flag:
-                refuse_without_effect(self, name, f"on records of the split {self.split}: give the list of that")
+                refuse_without_effect(self, name, f"with --split {self.split}: give the list of that split")
 
         if self.split == "test":
-            refuse_without_effect(self, "holdout", "on records of the split test: drop that split")
+            refuse_without_effect(self, "holdout", "with --split test: choose another split")
 
     @property
     def list_flag(self) -> str:
@@ -97,12 +97,12 @@ def _number_of_shards(config: MakeTFRecordConfig, num_samples: int) -> int:
     if config.shards is None:
         return min(_MOST_SHARDS_BY_DEFAULT, num_samples)
     if config.shards > num_samples:
-        raise FlagError(f"--shards {config.shards} is above the number of images, {num_samples}: give fewer")
+        raise FlagError(f"--shards is {config.shards}, expected at most {num_samples}, the number of images")
     return config.shards
 
 
 def check_labels_as_a_whole(dataset: Dataset, samples: Sequence[Sample], split: str) -> None:
-    """Checks the labels by the rules of training; classes that do not occur are only logged as a warning.
+    """Checks the labels of a split by the rules of training, but only warns about classes that do not occur.
 
     A run may train on several splits together, so `train.py` decides about missing classes. Files are read until all
     classes have occurred; each file is checked when it is written.
@@ -140,12 +140,12 @@ def main(arguments: Sequence[str]) -> None:
     check_labels_as_a_whole(dataset, samples, config.split)
     # TensorFlow is imported late: this takes seconds, and the errors above are reported before.
     import_tensorflow()
-    from database.record_index import RECORDS_FOLDER
-    from tools.make_tfrecord.writing import write_records
+    from database.tfrecord_index import TFRECORD_FOLDER
+    from tools.make_tfrecord.writing import write_tfrecords
     from tools.runs.holdout import held_out_fraction
 
-    folder = config.out or os.path.join(data_dir, RECORDS_FOLDER)
-    index = write_records(
+    folder = config.out or os.path.join(data_dir, TFRECORD_FOLDER)
+    index = write_tfrecords(
         dataset,
         samples,
         data_dir,
@@ -157,7 +157,7 @@ def main(arguments: Sequence[str]) -> None:
         holdout=held_out_fraction(config),
     )
     written = f"{number_of(index.num_samples, 'sample')} in {number_of(len(index.shards), 'shard')}"
-    logger.info("%s and their index are in %s", written, folder)
+    logger.info("wrote %s and their index to %s", written, folder)
 
 
 if __name__ == "__main__":

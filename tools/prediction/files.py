@@ -42,7 +42,7 @@ def results_folder(
         database: dataset of the results.
         data_dir: folder of own data, whose name is part of the dataset's; None for the data of the training.
     """
-    trained_on = dataset_part(trained.database, trained.flags.get("data_dir"))
+    trained_on = dataset_part(trained.database, trained.data_dir)
     in_training = data_dir is None and database == trained.database
     dataset = trained_on if in_training else dataset_part(database, data_dir)
     run = run_name(prefix) if dataset == trained_on else f"{trained_on}-{run_name(prefix)}"

@@ -23,7 +23,7 @@ def typed_paths_in(line: str) -> list[str]:
     """Splits a line that was typed, pasted or dragged into a terminal into paths.
 
     Terminals and file managers quote paths, escape blanks by backslashes or write `file://` URLs, and put several
-    files in one line. Each path means what it would mean in a flag. If the whole line is the path of a file, it is not
+    files in one line. Paths are interpreted as in a flag. If the whole line is the path of a file, it is not
     split.
 
     Args:
@@ -39,7 +39,7 @@ def typed_paths_in(line: str) -> list[str]:
 
 
 def _as_a_flag(text: str) -> str:
-    """The path that a text means in a flag; where it means none, the file that it names is not there either."""
+    """Returns the path that a text means in a flag, or a path that does not exist if the text is not valid."""
     try:
         return path_as_given(text)
     except ValueError:
@@ -66,7 +66,9 @@ def images_in(folder: str) -> list[tuple[str, str]]:
         with os.scandir(folder) as entries:
             found = [(entry.name, entry.is_dir()) for entry in entries if not is_no_data(entry.name)]
     except OSError as error:
-        raise ImageError(f"{folder}: the folder cannot be read ({error.strerror or error})") from error
+        raise ImageError(
+            f"{folder}: the folder cannot be read ({error.strerror or error}): check its permissions"
+        ) from error
     folders = sorted(name for name, is_folder in found if is_folder)
     files = sorted(name for name, is_folder in found if not is_folder and has_image_suffix(name))
     others = Counter(suffix_of(name) for name, is_folder in found if not is_folder and not has_image_suffix(name))
@@ -90,11 +92,10 @@ def images_in(folder: str) -> list[tuple[str, str]]:
 
 def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
     kinds = f": {shown_suffixes(others)}" if others else ""
-    fault = f"{folder}: no image is in this folder, by the suffixes of its {others.total()} files{kinds}"
+    fault = f"{folder}: this folder contains no image, by the suffixes of its {others.total()} files{kinds}"
     if not folders:
-        return fault
+        return f"{fault}: give another folder, or a file"
     shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"
     first = os.path.join(folder, folders[0])
-    return (
-        f"{fault}; it has {len(folders)} folders, {shown}: give one of them, such as --image_path {shlex.quote(first)}"
-    )
+    advice = f"give one of them, such as --image_path {shlex.quote(first)}"
+    return f"{fault}; it has {len(folders)} subfolders, {shown}: {advice}"

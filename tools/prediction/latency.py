@@ -116,7 +116,9 @@ class TimedPredictor:
         """Logs the latency so far and writes it to a folder; returns None if there are no images after the warm-up."""
         latency = latency_of(sorted(self._spans), self._warm_up, time.perf_counter())
         if latency is None:
-            logger.warning("--measure_time 1 needs more than %d images: the first is not timed", len(self._spans))
+            logger.warning(
+                "--measure_time 1 needs more than %d images, because the first ones are not timed", len(self._spans)
+            )
             return None
         logger.info("%s", latency.text())
         latency.write(folder)

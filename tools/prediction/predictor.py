@@ -72,11 +72,17 @@ class Predictor:
         self._record = record
         self.engine_seconds = 0.0
         self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type], device or cluster.tower_devices(1)[0])
-        self._sliding = SlidingPredictor(
+        scales = SCALES_MULTI if multi_scale else SCALES_SINGLE
+        self._sliding = self._sliding_predictor(scales, mirror, windows_per_batch)
+
+    def _sliding_predictor(self, scales: Sequence[float], mirror: bool, windows_per_batch: int) -> SlidingPredictor:
+        """Sets windows and scales; images are also enlarged by the factor in the record."""
+        record = self._record
+        return SlidingPredictor(
             self._run,
             record.architecture.num_classes,
             record.test_image_size or None,
-            scales=[scale * record.upsample_input for scale in (SCALES_MULTI if multi_scale else SCALES_SINGLE)],
+            scales=[scale * record.upsample_input for scale in scales],
             mirror=mirror,
             windows_per_batch=windows_per_batch,
             whole_sizes=whole_sizes(record.architecture),

@@ -1,4 +1,4 @@
-"""Records what a folder of results was made from, so that different results are never mixed in one folder.
+"""Describes what a folder of results was made from, so that different results are never mixed in one folder.
 
 `provenance.json` is written with the first result. Results are the same if weights, network, classes, settings and
 images are equal; otherwise, they get another folder. The folder is also found by the run of its checkpoint.
@@ -20,11 +20,11 @@ from database.json_files import read_json
 from database.layouts import Sample
 from tools.errors import RecordError, ResultsFolderError
 from tools.flags.predict import PredictConfig, WeightsConfig
-from tools.prediction.score_files import run_header, snapshot_header
+from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run
-from tools.runs.origin import RUN_UUID
 from tools.runs.record import ModelRecord
+from tools.runs.run_origin import RUN_UUID
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ RESULT_ROOTS = ("./val_set", "./test_set", "./train_set", "./inference_set")
 
 # Files and folders of results; a folder with any of them contains results.
 _RESULTS = frozenset({"prediction", "coloring", "overlay", "scores.json", FILE_NAME})
-_CHECKSUM = "results_sha256"
+_RESULTS_CHECKSUM = "results_sha256"
 # Entries in the header of scores, and their names there if different.
 _IN_HEADER = {
-    **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", "checkpoint_sha256", "dataset", "data_dir", "list",
-                     "split", "data_sha256", _CHECKSUM)),
+    **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", CHECKSUM, "dataset", "data_dir", "list",
+                     "split", "data_sha256", _RESULTS_CHECKSUM)),
     "ms": "multi_scale",
     **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")),
 }  # fmt: skip
@@ -58,7 +58,7 @@ class Provenance:
 
     @property
     def checksum(self) -> str:
-        return self.entries[_CHECKSUM]
+        return self.entries[_RESULTS_CHECKSUM]
 
     @property
     def header(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Provenance:
     def is_of(self, folder: str) -> bool:
         """Returns whether the results in a folder have this provenance."""
         found = read_provenance(folder)
-        return found is not None and found.get(_CHECKSUM) == self.checksum
+        return found is not None and found.get(_RESULTS_CHECKSUM) == self.checksum
 
     def write(self, folder: str) -> None:
         """Writes `provenance.json` to a folder, which is created if missing.
@@ -100,24 +100,18 @@ def provenance_of(
         config: flags.
         prefix: of the snapshot.
         record: network, classes and dataset of the prediction.
-        samples: the samples to predict; None for images that are given one by one.
-        data_dir: folder of the samples.
+        samples, data_dir: the samples to predict, and their folder; None for images that are given one by one.
 
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
-    of_record = {name: value for name, value in dataclasses.asdict(record).items() if name not in ("flags", "origin")}
-    of_record["label_map"] = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
-    data: dict[str, Any] = {}
-    if isinstance(config, PredictConfig) and samples is not None and data_dir is not None:
-        checksums = list(DataChecksums.of(samples, data_dir).values)
-        data = {"split": config.mode, "images": len(samples), "data_sha256": checksums}
-    snapshot = snapshot_header(prefix)
-    decisive = [snapshot["checkpoint_sha256"], of_record, settings, data]
+    data = _data_entries(config, samples, data_dir)
     sources = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
     if isinstance(config, PredictConfig):
         sources["list"] = getattr(config, f"{config.mode}_list", None) or record.flags.get(f"{config.mode}_list")
+    snapshot = snapshot_header(prefix)
+    decisive = [snapshot[CHECKSUM], _record_entries(record), settings, data]
     return Provenance(
         {
             **run_header(prefix, record.origin),
@@ -130,9 +124,23 @@ def provenance_of(
             "window": record.test_image_size,
             "upsample_input": record.upsample_input,
             "input_range": record.input_range,
-            _CHECKSUM: hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+            _RESULTS_CHECKSUM: hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
         }
     )
+
+
+def _record_entries(record: ModelRecord) -> dict[str, Any]:
+    """Returns network, classes and input of a record as JSON values, without the flags and origin of the training."""
+    entries = {name: value for name, value in dataclasses.asdict(record).items() if name not in ("flags", "origin")}
+    return {**entries, "label_map": sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())}
+
+
+def _data_entries(config: WeightsConfig, samples: Sequence[Sample] | None, data_dir: str | None) -> dict[str, Any]:
+    """Describes the predicted split by its checksums; empty for images that are given one by one."""
+    if not isinstance(config, PredictConfig) or samples is None or data_dir is None:
+        return {}
+    checksums = list(DataChecksums.of(samples, data_dir).values)
+    return {"split": config.mode, "images": len(samples), "data_sha256": checksums}
 
 
 def read_provenance(folder: str) -> dict[str, Any] | None:
@@ -160,7 +168,7 @@ def folder_for(provenance: Provenance, wanted: str) -> str:
         number += 1
         folder = f"{wanted}-{number}"
     if folder != wanted:
-        logger.info("%s contains other results, so these are written to %s", wanted, folder)
+        logger.info("%s contains other results, so the new ones are written to %s", wanted, folder)
     return folder
 
 
@@ -175,14 +183,14 @@ def require_folder(provenance: Provenance, folder: str) -> str:
     found = read_provenance(folder)
     of = "of unknown origin" if found is None else f"of {_described(found, provenance.entries)}"
     raise ResultsFolderError(
-        f"--output_dir {folder} holds results {of}, which would be mixed with the new ones: give another folder, or "
-        "remove that one"
+        f"--output_dir {folder} contains results {of}, which would be mixed with the new ones: give another folder, "
+        "or remove this one"
     )
 
 
 def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Describes results: their snapshot, and the facts in which they differ."""
-    names = [name for name in ("checkpoint_sha256", "dataset", "split", "data_sha256", *_SETTINGS, "window")
+    names = [name for name in (CHECKSUM, "dataset", "split", "data_sha256", *_SETTINGS, "window")
              if found.get(name) != now.get(name)]  # fmt: skip
     differing = ", ".join(names) or "the network's or the classes' settings"
     return f"{found.get('checkpoint')} (they differ in {differing})"
@@ -242,12 +250,12 @@ def set_results_aside(run: RunFolder, ending: str, roots: Sequence[str] = RESULT
             os.makedirs(parent + ending, exist_ok=True)
             os.rename(folder, target)
         except OSError as error:
-            logger.warning("%s: the results of the earlier run stay there (%s)", folder, error.strerror or error)
+            logger.warning("%s: the results of the earlier run were not moved (%s)", folder, error.strerror or error)
             continue
         if not os.listdir(parent):
             os.rmdir(parent)
         moved.append(target)
-        logger.info("its results were set aside, too: %s", target)
+        logger.info("its results were moved to %s", target)
     return moved
 
 

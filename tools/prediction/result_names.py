@@ -60,7 +60,9 @@ class ResultNames:
                 # A killed process may have left an incomplete line.
                 file.write("\n" * (file.tell() > 0) + json.dumps([name, self._image_of[name]]))
         except OSError as error:
-            raise ImageError(f"{self._path}: cannot be written ({error.strerror or error})") from error
+            raise ImageError(
+                f"{self._path}: cannot be written ({error.strerror or error}): give another folder with --output_dir"
+            ) from error
 
 
 def _appended(path: str, flags: int) -> int:

@@ -11,8 +11,7 @@ from database.json_files import read_json
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.runs.folder import run_name
-from tools.runs.origin import RUN_UUID
-from tools.runs.run_origin import RunOrigin
+from tools.runs.run_origin import RUN_UUID, RunOrigin
 
 CHECKSUM = "checkpoint_sha256"
 

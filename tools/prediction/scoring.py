@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import starmap
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from tools.prediction.predictor import image_named
 from tools.runtime.background import WriteBehind, read_ahead
 from tools.runtime.progress import counted
 
+_Prediction = tuple[np.ndarray, np.ndarray | None, np.ndarray]
+
 
 def evaluate(
     predictor: LabelsOfImages,
@@ -26,16 +27,14 @@ def evaluate(
     title: str = "predict",
     towers: int = 1,
 ) -> Scores | None:
-    """Predicts samples and scores those that have labels.
-
-    Images are read ahead and `visit` is called in a background thread, while the predictor works.
+    """Predicts samples and scores those that have labels; reads images ahead, in background threads.
 
     Args:
         predictor: predicts labels of images.
         samples: of one split.
         num_classes: of the dataset.
-        visit: called with each sample, its image (uint8 [H, W, 3]) and its prediction (training ids [H, W]), in the
-            order of the samples.
+        visit: called in a background thread with each sample, its image (uint8 [H, W, 3]) and its prediction (training
+            ids [H, W]), in the order of the samples.
         title: of the progress bar.
         towers: number of images to predict at the same time, each in a thread; it does not change the results.
 
@@ -48,26 +47,29 @@ def evaluate(
     """
     matrix = ConfusionMatrix(num_classes)
 
-    def predict(
-        sample: Sample, loaded: tuple[np.ndarray, np.ndarray | None]
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-        image, label = loaded
-        with image_named(sample.image):
-            return image, label, predictor.labels(image)
-
     def process(sample: Sample, image: np.ndarray, label: np.ndarray | None, predicted: np.ndarray) -> None:
         if label is not None:
             matrix.process(label, predicted)
         if visit is not None:
             visit(sample, image, predicted)
 
-    loaded = zip(samples, read_ahead(_load, samples, max(2, towers)), strict=True)
-    predictions = starmap(predict, loaded) if towers == 1 else read_ahead(lambda pair: predict(*pair), loaded, towers)
+    predictions = _predictions(predictor, samples, towers)
     with WriteBehind() as behind:
         for sample, results in counted(zip(samples, predictions, strict=True), title, len(samples), "img"):
             behind.call(process, sample, *results)
-    has_labels = any(sample.label is not None for sample in samples)
-    return matrix.evaluate() if has_labels else None
+    return matrix.evaluate() if any(sample.label is not None for sample in samples) else None
+
+
+def _predictions(predictor: LabelsOfImages, samples: Sequence[Sample], towers: int) -> Iterator[_Prediction]:
+    """Yields image, label (None without one) and predicted labels of each sample, in order."""
+
+    def predict(pair: tuple[Sample, tuple[np.ndarray, np.ndarray | None]]) -> _Prediction:
+        sample, (image, label) = pair
+        with image_named(sample.image):
+            return image, label, predictor.labels(image)
+
+    loaded = zip(samples, read_ahead(_load, samples, max(2, towers)), strict=True)
+    return map(predict, loaded) if towers == 1 else read_ahead(predict, loaded, towers)
 
 
 def _load(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:

@@ -13,8 +13,10 @@ from model import choices
 from model.pspnet_mg import Architecture
 from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
-from tools.flags.checks import check_own_data_flags, refuse_without_effect
+from tools.flags.checks import check_flags_of_database, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
+from tools.flags.dataset import ClassFlags, FileFlags
+from tools.flags.definition import flags_where
 from tools.flags.predict import InferenceConfig, PredictConfig, WeightsConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
@@ -32,10 +34,7 @@ _REFERENCE_GRID = "legacy"
 _REFERENCE_WINDOW = 864
 
 # Flags of the training that name files, which prediction uses again.
-_FILES_OF_DATA = ("data_dir", "train_list", "val_list", "test_list", "palette", "label_map")
-
-# Flags that determine the variables: they must be those of the training.
-_FLAGS_ON_VARIABLES = ("network", "decoder", "three_convs_beginning")
+_FILES_OF_DATA = (*flags_where(FileFlags, is_path=True), *flags_where(ClassFlags, is_path=True))
 
 
 def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
@@ -51,17 +50,21 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
             flags has another number of classes.
     """
     record = ModelRecord.read(os.path.dirname(prefix)) or _foreign_record(prefix, config)
-    check_same_network(record, config, prefix, _FLAGS_ON_VARIABLES)
-    changes = {name: getattr(config, name) for name in ("stride_convention", "resize_grid") if getattr(config, name)}
+    architecture = dataclasses.replace(
+        record.architecture,
+        stride_convention=config.stride_convention or record.architecture.stride_convention,
+        resize_grid=config.resize_grid or record.architecture.resize_grid,
+    )
     record = dataclasses.replace(
         record,
-        architecture=dataclasses.replace(record.architecture, **changes),
+        architecture=architecture,
         color_switch=record.color_switch if config.color_switch is None else config.color_switch,
         test_image_size=record.test_image_size if config.test_image_size is None else config.test_image_size,
         upsample_input=config.upsample_input or record.upsample_input,
         image_mean=config.image_mean or record.image_mean,
         input_range=config.input_range or record.input_range,
     )
+    check_same_network(record, config, prefix)  # the other flags determine the variables
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     return record
 
@@ -84,16 +87,18 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     if in_training:
         recorded = {name: trained.flags[name] for name in _FILES_OF_DATA if trained.flags.get(name)}
-        taken = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
-        if taken:
-            logger.info("as in training: %s (paths begin in the current folder)", " ".join(taken))
+        reused = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
+        if reused:
+            logger.info(
+                "flags of the training are used: %s (relative paths start in the current folder)", " ".join(reused)
+            )
         held_out = {"holdout": None} if config.val_list is not None else {}
         dataset = described_dataset(database, {**trained.flags, **held_out, **given})
     else:
         dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)
     dataset = dataclasses.replace(dataset, input_range=InputRange(trained.input_range))
-    data_dir = config.data_dir or (trained.flags.get("data_dir") if in_training else None)
+    data_dir = config.data_dir or (trained.data_dir if in_training else None)
     return dataset, existing_folder(dataset, data_dir)
 
 
@@ -125,12 +130,12 @@ def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelReco
 def _predicted_database(config: WeightsConfig, trained: ModelRecord) -> str:
     """Returns the dataset of the results, after checks that the flags suit it."""
     database = config.database or trained.database
-    check_own_data_flags(config, database, "the checkpoint was trained on")
+    check_flags_of_database(config, database, "the checkpoint was trained on")
     num_classes = trained.architecture.num_classes
     if config.num_classes not in (None, num_classes):
         raise FlagError(
-            f"--num_classes is {config.num_classes} and the checkpoint has {num_classes} classes: give the number of "
-            "the checkpoint, or a checkpoint of these classes"
+            f"--num_classes is {config.num_classes} and the checkpoint has {num_classes} classes: give --num_classes "
+            f"{num_classes}, or a checkpoint with {config.num_classes} classes"
         )
     return database
 
@@ -186,7 +191,8 @@ def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
     network, num_classes, stem = _foreign_network(prefix, config.network)
     dataset = dataset_of_flags(config.database or "Cityscapes", config)
     logger.info(
-        "no config.json beside %s: assuming a checkpoint of PSPNet-TF-Reproduce (%s, %d classes, %s resize grid)",
+        "there is no config.json beside %s: it is assumed to be a checkpoint of PSPNet-TF-Reproduce (%s, %d classes, "
+        "%s resize grid)",
         prefix,
         network,
         num_classes,
@@ -195,7 +201,7 @@ def _foreign_record(prefix: str, config: WeightsConfig) -> ModelRecord:
     if dataset.num_classes != num_classes:
         raise FlagError(
             f"--database {dataset.name} has {dataset.num_classes} classes and the checkpoint {prefix} has "
-            f"{num_classes}: say with --database what it was trained on"
+            f"{num_classes}: give the dataset that it was trained on with --database"
         )
     return ModelRecord.of_dataset(
         Architecture(network, num_classes, resize_grid=_REFERENCE_GRID, stem=stem),
@@ -212,7 +218,7 @@ def _foreign_network(prefix: str, wanted: str | None) -> tuple[str, int, str]:
     logits = shapes.get(f"{network}/logits/weights")
     if logits is None or f"{network}/psp/pool1/weights" not in shapes:
         raise CheckpointError(
-            f"{prefix}: this checkpoint holds no PSPNet (no <network>/logits and psp layers), and there is no "
-            "config.json beside it: give a snapshot that train.py wrote"
+            f"{prefix}: this checkpoint contains no PSPNet (it lacks <network>/logits or <network>/psp), and there is "
+            "no config.json beside it: give a snapshot that train.py wrote"
         )
     return network, logits[-1], choices.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]

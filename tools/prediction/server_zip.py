@@ -36,13 +36,14 @@ def check_for_server(database: str, samples: Sequence[Sample]) -> None:
     """
     if database != DATABASE:
         raise ServerZipError(
-            f"--server_zip 1 is for the server of {DATABASE}, and these are results of {database}: drop --server_zip"
+            f"--server_zip 1 packs results for the server of {DATABASE}, and the results are of {database}: drop "
+            "--server_zip"
         )
     for sample in samples:
         if not _NAME.fullmatch(sample.name):
             raise ServerZipError(
-                f"{sample.image}: the server expects names such as berlin_000000_000019, and this is {sample.name}: "
-                "rename the file, or drop --server_zip"
+                f"{sample.image}: the server expects names such as berlin_000000_000019, and this name is "
+                f"{sample.name}: rename the file, or drop --server_zip"
             )
         size = image_size(sample.image)
         if size != _SIZE:

@@ -101,7 +101,7 @@ def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch
         raise ValueError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
     if not len(scales) or not all(scale > 0 and math.isfinite(scale) for scale in scales):
         raise ValueError(
-            f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for the image as it is"
+            f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for the unscaled image"
         )
     if windows_per_batch < 1:
         raise ValueError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")

@@ -104,11 +104,19 @@ def write_tables(
     Raises:
       TablesError: there are more or fewer names than classes, or a file cannot be written.
     """
-    facts = dict(header or {})
+    contents = _contents(scores, class_names, dict(header or {}))
+    paths = {ending: os.path.join(folder, f"{stem}.{ending}") for ending in contents}
+    for ending in ("txt", "md", "json"):
+        write_text(paths[ending], contents[ending])
+    return list(paths.values())
+
+
+def _contents(scores: Scores, class_names: Sequence[str], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Formats the files of scores, by the ending of their names; see `write_tables`."""
     text = "".join(f"{key}: {value}\n" for key, value in facts.items())
     markdown = "".join(f"- {key}: {value}\n" for key, value in facts.items())
     gap = "\n" if facts else ""
-    contents = {
+    return {
         "txt": text + gap + text_table(scores, class_names),
         "json": json.dumps(
             {"run": _json_value(facts), **to_json_dict(scores, class_names)},
@@ -119,10 +127,6 @@ def write_tables(
         + "\n",
         "md": markdown + gap + markdown_table(scores, class_names),
     }
-    paths = {ending: os.path.join(folder, f"{stem}.{ending}") for ending in contents}
-    for ending in ("txt", "md", "json"):
-        write_text(paths[ending], contents[ending])
-    return list(paths.values())
 
 
 def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
@@ -190,5 +194,5 @@ def write_text(path: str, content: str) -> None:
             file.write(content)
     except OSError as error:
         raise TablesError(
-            f"{path}: table cannot be written ({error.strerror or error}): choose another folder"
+            f"{path}: table cannot be written ({error.strerror or error}): give another folder"
         ) from error

@@ -19,6 +19,7 @@ from database.json_files import read_json
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.snapshot_names import EARLIER, checkpoint_step
 from tools.errors import FlagError
+from tools.runs.run_origin import CONTENTS_OF_FLAGS, RUN_UUID
 
 logger = logging.getLogger(__name__)
 
@@ -27,20 +28,13 @@ _RUN_SCORES = re.compile(r"scores-\d+.*\.json")
 
 _BEST = "best"
 _SNAPSHOT = "snapshot"
-# Keys of a record that differ if files or folders of the same name have different contents, by flag. The first are
-# beside the flags in the record, the others among them.
-_OF_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
-_OF_FLAGS = {
-    "class_weights": ("class_weight_values",),
-    "fine_tune_filename": ("pretrained_sha256",),
-    "data_dir": ("training_samples_sha256", "training_sizes_sha256", "training_contents_sha256"),
-}
+# Keys of a record that identify the contents of the file that a flag names, by flag; see also `CONTENTS_OF_FLAGS`.
+_CONTENTS_IN_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
 # Settings of the prediction in the header of scores.
 _SETTINGS = ("multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")
 
-# Equal to `score_files.CHECKSUM` and `origin.RUN_UUID`, whose modules import TensorFlow; a test compares them.
+# Equal to `score_files.CHECKSUM`, whose module imports TensorFlow; a test compares them.
 _CHECKSUM = "checkpoint_sha256"
-_UUID = "run_uuid"
 
 
 @dataclass(frozen=True)
@@ -143,15 +137,8 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
     record_of = {folder: _record_in(folder) for folder in folders}
     flags_of = {folder: None if record is None else record["flags"] for folder, record in record_of.items()}
     found = [*_scores_in_runs(flags_of), *_scores_below(predictions_dir)]
-    silent = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
-    if silent:
-        logger.warning(
-            "%d files of scores do not name their snapshot and are ignored: %s%s",
-            len(silent),
-            silent[0],
-            "" if len(silent) == 1 else ", ...",
-        )
-    uuids = Counter(flags.get(_UUID) for flags in flags_of.values() if flags is not None)
+    _warn_of_unnamed_snapshots(found)
+    uuids = Counter(flags.get(RUN_UUID) for flags in flags_of.values() if flags is not None)
     shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
     runs = []
     for folder, record in record_of.items():
@@ -160,6 +147,15 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
             scores = _scores_of_run(folder, flags, found, shared)
             runs.append(Run(os.path.relpath(folder, log_dir), flags, scores, _contents(record)))
     return runs
+
+
+def _warn_of_unnamed_snapshots(found: Sequence[_Found]) -> None:
+    unnamed = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
+    if unnamed:
+        more = "" if len(unnamed) == 1 else ", ..."
+        logger.warning(
+            "%d files of scores do not name their snapshot and are ignored: %s%s", len(unnamed), unnamed[0], more
+        )
 
 
 def _record_in(folder: str) -> dict[str, Any] | None:
@@ -173,8 +169,8 @@ def _record_in(folder: str) -> dict[str, Any] | None:
 
 
 def _contents(record: Mapping[str, Any]) -> dict[str, str]:
-    known = {name: [record.get(key) for key in keys] for name, keys in _OF_RECORD.items()}
-    known |= {name: [record["flags"].get(key) for key in keys] for name, keys in _OF_FLAGS.items()}
+    known = {name: [record.get(key) for key in keys] for name, keys in _CONTENTS_IN_RECORD.items()}
+    known |= {name: [record["flags"].get(key) for key in keys] for name, keys in CONTENTS_OF_FLAGS.items()}
     return {name: _short_checksum(values) for name, values in known.items() if any(x is not None for x in values)}
 
 
@@ -244,7 +240,7 @@ def _scores_of_run(
 
 def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights, shared: Collection[str]) -> bool:
     """Returns whether scores belong to a run; `shared` are the UUIDs that copies of a run have in common."""
-    uuids = flags.get(_UUID), file.header.get(_UUID)
+    uuids = flags.get(RUN_UUID), file.header.get(RUN_UUID)
     checksum = file.header.get(_CHECKSUM)
     is_there = checksum is not None and (checksum in weights.best or checksum in weights.by_step.values())
     if file.run_folder is not None:

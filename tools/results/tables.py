@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import statistics
@@ -13,25 +14,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.flags.choices import EARLIER_RUN
+from tools.flags.dataset import FileFlags
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
 from tools.prediction.tables import markdown_row, percent
 from tools.results.runs import Run, Score
+from tools.runs.run_origin import CONTENTS_OF_FLAGS
+from tools.runs.run_origin import NAMES as ORIGIN_NAMES
 
-# What a record keeps beside the flags: checksums, which say less to a reader than the flags do, but tell runs apart.
-_CHECKSUMS = (
-    "pretrained_sha256", "training_samples_sha256", "training_sizes_sha256", "training_contents_sha256",
-    "class_weight_values",
-)  # fmt: skip
-_NOT_SHOWN = frozenset(
-    {*flags_where(TrainConfig, shown=False), *_CHECKSUMS, "pretrained_prefix", "run_uuid", "run_folder_name"}
-)
+# Entries of a run's origin that distinguish runs. They are not shown, because the flags are easier to read.
+_CHECKSUMS = frozenset(itertools.chain.from_iterable(CONTENTS_OF_FLAGS.values()))
+_NOT_SHOWN = frozenset({*flags_where(TrainConfig, shown=False), *ORIGIN_NAMES})
 _SEED = "seed"
 
-# Flags that explain different contents of the file or folder of a flag: if one of them differs, too, no difference is
-# hidden behind an equal name.
-_SAID_BY = {
+# Flags that explain different contents of the file or folder that a flag names. If these flags are equal and the
+# contents are not, the table shows a checksum of the contents.
+_EXPLAINED_BY = {
     "class_weights": ("class_weights", "database", "num_classes"),
     "data_dir": ("database", "data_format", "subsets_for_training", "train_list", "holdout"),
     "fine_tune_filename": ("fine_tune_filename", "network"),
@@ -39,13 +38,10 @@ _SAID_BY = {
     "palette": ("palette", "database", "num_classes"),
 }
 
-# Flags that name files of which a run keeps checksums, and the flag under which these are in its contents.
-_SAME_BY_CONTENTS = {
-    **{name: name for name in ("class_weights", "fine_tune_filename", "label_map", "palette")},
-    "train_list": "data_dir",
-}
-# Scores hold a checksum of the images that these name; only those of earlier versions do not.
-_LISTS_OF_SCORES = ("val_list", "test_list")
+# The folder and the list of the training images, whose contents have one set of checksums.
+_TRAINING_FILES = flags_where(FileFlags, is_path=True, resume="content")
+# The lists of images to score. Scores have a checksum of these images, except those of earlier versions.
+_LISTS_OF_SCORES = flags_where(FileFlags, is_path=True, resume="free")
 
 # Names of runs up to this length are not shortened in tables.
 _LONGEST_NAME = 32
@@ -83,11 +79,11 @@ def differing_flags(runs: Sequence[Run]) -> list[str]:
 def _hidden_differences(runs: Sequence[Run]) -> set[str]:
     """Returns the flags that name files or folders with different contents in runs whose flags are equal."""
     hidden = set()
-    for name, said_by in _SAID_BY.items():
+    for name, explained_by in _EXPLAINED_BY.items():
         contents = defaultdict(set)
         for run in runs:
             if name in run.contents:
-                contents[_as_key([run.flags.get(flag) for flag in said_by])].add(run.contents[name])
+                contents[_as_key([run.flags.get(flag) for flag in explained_by])].add(run.contents[name])
         if any(len(found) > 1 for found in contents.values()):
             hidden.add(name)
     return hidden
@@ -161,21 +157,21 @@ def _as_key(value: Any) -> str:
 
 
 def _way_of_scoring(run: Run, score: Score) -> str:
-    """Settings and data, by its checksum where it is known."""
+    """Returns a key of settings and data; data counts by its checksum if it is known."""
     lists = [] if "data" in score.scored_with else [run.flags.get(name) for name in _LISTS_OF_SCORES]
     return _as_key([score.scored_with, lists])
 
 
 def _setting(score: Score, name: str) -> str:
-    """A setting as tables show it; data by their name and checksum."""
+    """Formats a setting for tables; data by its name and checksum."""
     value = _shown(score.scored_with.get(name))
     return f"{score.data_name} ({value})" if name == "data" and score.data_name else value
 
 
 def _without_seed(run: Run) -> str:
     """Returns a key of all properties of a run but the seed; files count by their contents."""
-    files = {name for name, content in _SAME_BY_CONTENTS.items() if content in run.contents}
-    left_out = (_NOT_SHOWN - {*_CHECKSUMS}) | {_SEED, *_LISTS_OF_SCORES} | files
+    files = {*run.contents, *(_TRAINING_FILES if run.contents.keys() & {*_TRAINING_FILES} else ())}
+    left_out = (_NOT_SHOWN - _CHECKSUMS) | {_SEED, *_LISTS_OF_SCORES} | files
     flags = {name: value for name, value in run.flags.items() if name not in left_out}
     return _as_key([flags, run.contents])
 

@@ -1,13 +1,14 @@
-"""Checks that flags match the run being resumed, scored or used for prediction."""
+"""Checks that flags, data and weights match the run being resumed, scored or used for prediction."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from operator import attrgetter
 
 from database.datasets import Dataset
+from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import FlagError
 from tools.flags.definition import flag_properties, flags_where
 from tools.flags.predict import WeightsConfig
@@ -15,8 +16,9 @@ from tools.flags.train import TrainConfig
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout
-from tools.runs.origin import check_same_samples
+from tools.runs.origin_entries import samples_entries
 from tools.runs.record import ModelRecord
+from tools.runs.run_origin import SAMPLES_CHECKSUM
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +42,9 @@ def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, dat
     record = ModelRecord.read(folder.snapshots)
     if record is None:
         return
-    steps = record.flags.get("train_max_iter", config.train_max_iter)
-    if config.poly_lr and steps != config.train_max_iter:
-        logger.info("the poly schedule has %d steps from here on, before it had %d", config.train_max_iter, steps)
+    steps = record.last_step
+    if config.poly_lr and steps not in (None, config.train_max_iter):
+        logger.info("the poly schedule now has %d steps instead of %d", config.train_max_iter, steps)
     fixed = set(flags_where(TrainConfig, resume="same")) - _same_batch(record, config)
     for name, now in dataclasses.asdict(config).items():
         then = record.flags.get(name, now)
@@ -70,13 +72,79 @@ def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
         return frozenset()
     if towers != config.gpu_num:
         logger.info(
-            "%d x %d images per step on as many towers, before %d x %d: equal for the training",
+            "%d x %d images per step instead of %d x %d (towers x images): the total batch size is unchanged",
             config.gpu_num,
             config.batch_size,
             towers,
             batch,
         )
     return frozenset(names)
+
+
+def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksums) -> None:
+    """Checks the training files of a resumed run against the original's, as far as these are recorded.
+
+    Changed contents are only logged as a warning, because a user may have corrected a file before resuming.
+
+    Args:
+        folder: of the run.
+        record: in its folder of snapshots.
+        data: checksums of the training data.
+
+    Raises:
+        FlagError: the names of the files differ.
+    """
+    now = samples_entries(data)
+    changed = [
+        name
+        for name, value in now.items()
+        if None not in (value, getattr(record.origin, name)) and value != getattr(record.origin, name)
+    ]
+    if SAMPLES_CHECKSUM in changed:
+        raise FlagError(
+            f"the {data.count} training images and labels in {data.data_dir} are not those that {folder.path} was "
+            "started with: resume with the same files, given by --data_dir and --train_list"
+        )
+    if changed:
+        logger.warning(
+            "%s: training images or labels have changed since %s was started: training continues with the new ones",
+            data.data_dir,
+            folder.path,
+        )
+
+
+def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None) -> None:
+    """Checks the class weights of a resumed run against the original's.
+
+    Raises:
+        FlagError: they differ.
+        RecordError: the record in the folder of snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    if record is not None and record.origin.class_weight_values != (None if weights is None else tuple(weights)):
+        raise FlagError(
+            f"the class weights differ from those that {folder.path} was started with: resume with its --class_weights "
+            "and an unchanged file"
+        )
+
+
+def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
+    """Checks that a resumed run reads w0 from the checkpoint that it started from.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        FlagError: it is a different one.
+        RecordError: the record in the folder of snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    known = None if record is None else record.origin.pretrained_sha256
+    if record is None or known is None:
+        return
+    if checkpoint_checksum(prefix) != known:
+        raise FlagError(
+            f"{prefix} is not the checkpoint that {folder.path} was started from, {record.origin.pretrained_prefix}, "
+            "and L2-SP reads w0 from the checkpoint again: give the original one with --fine_tune_filename"
+        )
 
 
 def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset, prefix: str) -> None:
@@ -96,22 +164,19 @@ def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Datase
         raise FlagError(f"{fault} when {prefix} was trained: score it with the flags of the run")
 
 
-def check_same_network(
-    record: ModelRecord, config: TrainConfig | WeightsConfig, prefix: str, names: Iterable[str] = tuple(_RECORDED)
-) -> None:
+def check_same_network(record: ModelRecord, config: TrainConfig | WeightsConfig, prefix: str) -> None:
     """Checks the network flags against the checkpoint.
 
     Args:
         record: of the checkpoint.
-        config: flags; a flag that is None is not checked.
+        config: flags; a flag that is None, or that the script does not have, is not checked.
         prefix: of the checkpoint.
-        names: the recorded flags to compare.
 
     Raises:
         FlagError: a flag differs from the record.
     """
-    for name in names:
-        given, recorded = getattr(config, name), _recorded(record, name)
+    for name in _RECORDED:
+        given, recorded = getattr(config, name, None), _recorded(record, name)
         if given not in (None, recorded):
             given = int(given) if isinstance(given, bool) else given
             raise FlagError(

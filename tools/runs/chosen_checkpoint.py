@@ -6,13 +6,14 @@ import logging
 import os
 from collections.abc import Collection
 
-from tools.checkpoints.find import has_snapshots_below, newest_first, newest_snapshot, newest_sound, resolve_checkpoint
+from tools.checkpoints.find import has_snapshots_below, newest_snapshot, newest_sound, resolve_checkpoint
 from tools.errors import CheckpointError, FlagError
 from tools.flags.choices import BEST, LAST
-from tools.flags.dataset import DATABASES
+from tools.flags.dataset import DATABASES, FileFlags
 from tools.flags.predict import WeightsConfig
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.known_runs import runs_in
+from tools.runs.snapshots import has_snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +40,9 @@ def choose_checkpoint(config: WeightsConfig) -> str:
         newest = newest_snapshot(_log_dir_of_dataset(config), _runs_on_own_data(config))
         return _of_run(folder_of_run(newest), wanted, last=newest)
     folder, part = os.path.split(wanted.rstrip(os.sep))
-    if part in (BEST, LAST) and _is_run(folder):
+    if part in (BEST, LAST) and has_snapshots(RunFolder(folder)):
         return _of_run(RunFolder(os.path.abspath(folder)), part)
-    if _is_run(wanted):
+    if has_snapshots(RunFolder(wanted)):
         return _of_run(RunFolder(os.path.abspath(wanted)), None)
     return resolve_checkpoint(wanted)
 
@@ -55,8 +56,8 @@ def _log_dir_of_dataset(config: WeightsConfig) -> str:
     if config.database in trained_on:
         return folders[config.database]
     raise FlagError(
-        f"--log_dir {config.log_dir} has runs on {', '.join(trained_on)}: say which is meant with --database, or give "
-        "the run with --weights_ckpt"
+        f"--log_dir {config.log_dir} has runs on {', '.join(trained_on)}: select a dataset with --database, or a run "
+        "with --weights_ckpt"
     )
 
 
@@ -68,18 +69,18 @@ def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
     data_of = _own_data_of_runs(os.path.join(config.log_dir, _OWN))
     if not data_of or config.database not in (None, _OWN):
         return None
-    data_dir = getattr(config, "data_dir", None)
+    data_dir = config.data_dir if isinstance(config, FileFlags) else None
     wanted = None if data_dir is None else os.path.realpath(data_dir)
     folders = sorted({folder for folder in data_of.values() if folder is not None})
     if wanted is None and len(folders) > 1:
         raise FlagError(
-            f"--log_dir {config.log_dir} has runs on own data in {', '.join(folders)}: name a run with --weights_ckpt"
-            + (", or give --data_dir" if hasattr(config, "data_dir") else "")
+            f"--log_dir {config.log_dir} has runs on own data in {', '.join(folders)}: select a run with --weights_ckpt"
+            + (", or give --data_dir" if isinstance(config, FileFlags) else "")
         )
     if wanted is not None and wanted not in folders and folders:
         raise FlagError(
             f"--data_dir {data_dir}: no run below {config.log_dir} was trained on this folder, but on "
-            f"{', '.join(folders)}: name the run to predict it with by --weights_ckpt"
+            f"{', '.join(folders)}: select the run to predict with by --weights_ckpt"
         )
     return [run for run, folder in data_of.items() if wanted is None or folder in (None, wanted)]
 
@@ -87,14 +88,9 @@ def _runs_on_own_data(config: WeightsConfig) -> Collection[str] | None:
 def _own_data_of_runs(parent: str) -> dict[str, str | None]:
     """Maps the folder of each run to its folder of training images, or to None if its record is damaged."""
     return {
-        run.folder.path: None if run.record is None else os.path.realpath(run.record.flags.get("data_dir") or os.curdir)
+        run.folder.path: None if run.record is None else os.path.realpath(run.record.data_dir or os.curdir)
         for run in runs_in(parent)
     }
-
-
-def _is_run(path: str) -> bool:
-    folder = RunFolder(path)
-    return any(map(newest_first, (folder.snapshots, folder.best)))
 
 
 def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
@@ -102,13 +98,13 @@ def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
     best = newest_sound(run.best) if part != LAST else None
     if best is not None:
         of_last = LAST if last is not None else os.path.join(run.path, LAST)
-        logger.info("the best snapshot of the run: %s; for the last, add --weights_ckpt %s", best, of_last)
+        logger.info("the best snapshot of the run is used: %s; to use the last, add --weights_ckpt %s", best, of_last)
         return best
     if part == BEST:
         raise CheckpointError(
-            f"{run.best}: no sound best snapshot is kept there, which --val_every does in training: give {LAST} or a "
-            "checkpoint with --weights_ckpt"
+            f"{run.best}: the run has no undamaged best snapshot, which training keeps with --val_every: give {LAST} "
+            "or a checkpoint with --weights_ckpt"
         )
     found = last or resolve_checkpoint(run.snapshots)
-    logger.info("the last snapshot of the run: %s", found)
+    logger.info("the last snapshot of the run is used: %s", found)
     return found

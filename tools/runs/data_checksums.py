@@ -13,7 +13,7 @@ from database.errors import ImageError
 from database.images import read_bytes
 from database.layouts import Contents, Sample
 from database.sample_loader import UNREADABLE
-from database.tfrecord import RecordSample
+from database.tfrecord import TFRecordSample
 
 # Number of samples whose files are read completely. Reading all of them takes hours for some datasets.
 _READ_WHOLE = 64
@@ -83,7 +83,7 @@ def sizes_checksum(samples: Sequence[Sample]) -> str | None:
     Returns:
         SHA-256, hexadecimal; None if samples are read from TFRecords, or a file is missing.
     """
-    if any(isinstance(sample, RecordSample) for sample in samples):
+    if any(isinstance(sample, TFRecordSample) for sample in samples):
         return None
     try:
         sizes = [os.path.getsize(path) for path in _paths(samples)]

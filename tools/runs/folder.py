@@ -2,12 +2,12 @@
 
 log/<database>/<run>/config.json           the flags and the model
 log/<database>/<run>/training.csv          one line per summary
-log/<database>/<run>/rollbacks.json        when it went back to a snapshot
+log/<database>/<run>/rollbacks.json        the steps at which it went back to a snapshot
 log/<database>/<run>/events.out.tfevents.* TensorBoard
 log/<database>/<run>/scores-<step>.*       validation
 log/<database>/<run>/snapshot/model.ckpt-* snapshots, with the same config.json beside them
-log/<database>/<run>/best/model.ckpt-*     the one with the highest score, likewise
-log/<database>/<run>/lock                  while it is trained: by which process
+log/<database>/<run>/best/model.ckpt-*     the snapshot with the highest score, likewise
+log/<database>/<run>/lock                  during training: the process that trains
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class RunFolder:
         for name in left:
             os.rename(os.path.join(self.path, name), os.path.join(moved_to, name))
         logger.info(
-            "an earlier run of this name was set aside: %s; to go on with a run instead, add --resume_step latest or "
+            "an earlier run of this name was moved to %s; to resume a run instead, add --resume_step latest or "
             "--auto_resume 1",
             moved_to,
         )

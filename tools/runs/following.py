@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tools.checkpoints import files as snapshot_files
-from tools.checkpoints.find import checkpoint_fault
+from tools.checkpoints.find import checkpoint_fault, warn_of_damage
 from tools.errors import CheckpointError
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
@@ -16,7 +16,7 @@ from tools.runs.snapshots import snapshot_steps
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LOOKS = 10.0
+_SECONDS_BETWEEN_CHECKS = 10.0
 
 
 def followed_run(path: str) -> RunFolder:
@@ -26,7 +26,7 @@ def followed_run(path: str) -> RunFolder:
         CheckpointError: there is no such folder.
     """
     if not os.path.isdir(path):
-        raise CheckpointError(f"--follow {path}: no such folder: give that of a run or of its snapshots")
+        raise CheckpointError(f"--follow {path}: no such folder: give the folder of a run, or of its snapshots")
     absolute = os.path.abspath(path)
     is_snapshots = os.path.basename(absolute) == os.path.basename(RunFolder("").snapshots)
     return RunFolder(os.path.dirname(absolute) if is_snapshots else absolute)
@@ -61,12 +61,12 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
             if fault is None or not os.path.exists(prefix + ".index"):  # the run may be deleting it
                 yield step, prefix
             else:
-                logger.warning("%s is damaged and passed over: %s", prefix, fault)
+                warn_of_damage(prefix, fault)
         record = ModelRecord.read(folder.snapshots)
-        last = None if record is None else record.flags.get("train_max_iter")
+        last = None if record is None else record.last_step
         if last is not None and seen and max(seen)[0] >= last:
             return
         if not new:
             logger.info("waiting for the next snapshot in %s", folder.snapshots)
             while not unseen():
-                wait(_SECONDS_BETWEEN_LOOKS)
+                wait(_SECONDS_BETWEEN_CHECKS)

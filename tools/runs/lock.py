@@ -151,21 +151,23 @@ def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_n
     folder = os.path.dirname(path)
     known = "another process" if holder is None else str(holder)
     if is_locked is False:
-        raise RunLockError(f"{folder}: {known} trains in this folder: wait for its end, or give another --log_dir")
+        raise RunLockError(
+            f"{folder}: {known} is training in this folder: wait until it ends, or give another --log_dir"
+        )
     if is_new or (is_locked and holder is None):
         return
     is_here = holder is not None and holder.host == socket.gethostname()
     if not is_here:
         raise RunLockError(
-            f"{folder}: {known} trained in this folder, and whether it still does cannot be told from here: if it "
-            f"does not, remove {path}"
+            f"{folder}: {known} locked this folder, and this machine cannot check whether it still runs: if it has "
+            f"ended, remove {path}"
         )
     if not is_locked and holder is not None and _exists(holder.pid):
         raise RunLockError(
-            f"{folder}: {known} trains in this folder: wait for its end, or give another --log_dir; if that process is "
-            f"another one by now, remove {path}"
+            f"{folder}: {known} is training in this folder: wait until it ends, or give another --log_dir; if another "
+            f"process now has this id, remove {path}"
         )
-    logger.info("%s is over: its lock %s is taken over", known, path)
+    logger.info("%s has ended: this process takes over its lock %s", known, path)
 
 
 def _exists(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Records next to checkpoints, which make them usable without the command line of their training."""
+"""Records beside checkpoints, which make them usable without the command line of their training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
 from tools.flags.train import TrainConfig
-from tools.runs import run_origin
-from tools.runs.record_rules import ARCHITECTURE_RULES, BACKBONE_RULES, OBJECT, ORIGIN_RULES, check_fields, model_rules
+from tools.runs import record_rules, run_origin
+from tools.runs.record_rules import RESTORE, check_fields
 from tools.runs.run_origin import RunOrigin
 
 CONFIG_NAME = "config.json"
 _BACKBONE, _VERSION = "backbone", "version"
-# Files of version 1 have no version number and store the origin of the run among the flags.
+# Files of version 1 have no version number and store the origin of a run among its flags.
 FORMAT_VERSION = 2
 
 
@@ -88,31 +88,10 @@ class ModelRecord:
             RecordError: that checkpoint is of another network.
         """
         backbone = backbone or BackboneRecord(config.network)
-        if backbone.network != config.network:
-            raise RecordError(
-                f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
-                f"--network {backbone.network} or another checkpoint"
-            )
-        decoder = config.decoder or backbone.decoder
-        three_convs, color_switch = config.three_convs_beginning, config.color_switch
-        architecture = Architecture(
-            config.network,
-            dataset.num_classes,
-            decoder=decoder,
-            output_stride=config.output_stride or _output_stride(backbone, decoder),
-            stride_convention=config.stride_convention or backbone.stride_convention,
-            resize_grid=config.resize_grid or backbone.resize_grid,
-            stem=backbone.stem if three_convs is None else choices.STEM_OF_SWITCH[three_convs],
-            pool_padding=config.pool_padding or backbone.pool_padding,
-            pyramid_depth=backbone.pyramid_depth,
-            head_depth=backbone.head_depth,
-            auxiliary_depth=backbone.auxiliary_depth,
-            pyramid_order=backbone.pyramid_order,
-        )
         record = cls.of_dataset(
-            architecture,
+            _architecture_of(config, dataset.num_classes, backbone),
             dataset,
-            color_switch=backbone.color_switch if color_switch is None else color_switch,
+            color_switch=backbone.color_switch if config.color_switch is None else config.color_switch,
             test_image_size=config.test_image_size,
             upsample_input=config.upsample_input,
             flags=dataclasses.asdict(config),
@@ -125,6 +104,16 @@ class ModelRecord:
         """Returns whether the network begins with three 3x3 convolutions; see `--three_convs_beginning`."""
         return self.architecture.stem != choices.STEM_OF_SWITCH[False]
 
+    @property
+    def data_dir(self) -> str | None:
+        """Returns the folder of the training images; None for the dataset's default folder, or if it is unknown."""
+        return self.flags.get("data_dir")
+
+    @property
+    def last_step(self) -> int | None:
+        """Returns the number of training steps that the run was started with; None for a foreign checkpoint."""
+        return self.flags.get("train_max_iter")
+
     def for_dataset(self, dataset: Dataset) -> ModelRecord:
         """Returns the record with a dataset's names, colours and ids; mean and input range stay those of training."""
         return dataclasses.replace(self, **_classes_of(dataset))
@@ -133,7 +122,7 @@ class ModelRecord:
         """Writes `config.json` into a folder, atomically."""
         values = dataclasses.asdict(self)
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
-        _write_object(os.path.join(folder, CONFIG_NAME), {_VERSION: FORMAT_VERSION, **values})
+        _write_object(os.path.join(folder, CONFIG_NAME), values)
 
     @classmethod
     def read(cls, folder: str) -> ModelRecord | None:
@@ -146,7 +135,6 @@ class ModelRecord:
         values = _read_object(path)
         if values is None:
             return None
-        _check_version(path, values.pop(_VERSION, 1))
         if "origin" not in values and isinstance(values.get("flags"), dict):
             values = _of_first_version(values)
         _check_record(path, values)
@@ -252,28 +240,62 @@ class BackboneRecord:
         return None if is_other else record
 
 
+def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRecord) -> Architecture:
+    """Returns the network of flags; unset flags get the values of the starting checkpoint.
+
+    Raises:
+        RecordError: the starting checkpoint is of another network.
+    """
+    if backbone.network != config.network:
+        raise RecordError(
+            f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
+            f"--network {backbone.network} or another checkpoint"
+        )
+    decoder, three_convs = config.decoder or backbone.decoder, config.three_convs_beginning
+    return Architecture(
+        config.network,
+        num_classes,
+        decoder=decoder,
+        output_stride=config.output_stride or _output_stride(backbone, decoder),
+        stride_convention=config.stride_convention or backbone.stride_convention,
+        resize_grid=config.resize_grid or backbone.resize_grid,
+        stem=backbone.stem if three_convs is None else choices.STEM_OF_SWITCH[three_convs],
+        pool_padding=config.pool_padding or backbone.pool_padding,
+        pyramid_depth=backbone.pyramid_depth,
+        head_depth=backbone.head_depth,
+        auxiliary_depth=backbone.auxiliary_depth,
+        pyramid_order=backbone.pyramid_order,
+    )
+
+
 def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
     """Returns the checkpoint's output stride, or the default of the decoder if the checkpoint has another decoder."""
     return backbone.output_stride if decoder == backbone.decoder else DECODERS[decoder].output_stride
 
 
 def _read_object(path: str) -> dict[str, Any] | None:
-    """Reads the JSON object in a file; None if the file does not exist."""
+    """Reads the JSON object in a file, without its version; None if the file does not exist.
+
+    Raises:
+        RecordError: the file is not a JSON object, or a newer version of this program wrote it.
+    """
     if not os.path.exists(path):
         return None
     try:
         values = read_json(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise RecordError(f"{path}: not the configuration of a checkpoint ({reason})") from error
+        raise RecordError(f"{path}: not the configuration of a checkpoint ({reason}): {RESTORE}") from error
     if not isinstance(values, dict):
-        raise RecordError(f"{path}: not the configuration of a checkpoint (no object)")
+        raise RecordError(f"{path}: not the configuration of a checkpoint (expected a JSON object): {RESTORE}")
+    _check_version(path, values.pop(_VERSION, 1))
     return values
 
 
 def _write_object(path: str, values: Mapping[str, Any]) -> None:
+    """Writes a JSON object to a file, with the version first."""
     with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
+        json.dump({_VERSION: FORMAT_VERSION, **values}, file, indent=2)
 
 
 def _classes_of(dataset: Dataset) -> dict[str, Any]:
@@ -303,15 +325,19 @@ def _of_first_version(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_record(path: str, values: Mapping[str, Any]) -> None:
     if _BACKBONE in values:
-        raise RecordError(f"{path}: a ResNet without a PSPNet's heads: train from it with --fine_tune_filename")
-    check_fields(path, values, ModelRecord, {"architecture": OBJECT})
+        raise RecordError(
+            f"{path} describes a ResNet without a PSPNet's heads: train from it with --fine_tune_filename"
+        )
+    check_fields(path, values, ModelRecord, {"architecture": record_rules.OBJECT})
     architecture = values["architecture"]
-    check_fields(path, architecture, Architecture, ARCHITECTURE_RULES, "architecture.")
-    check_fields(path, values, ModelRecord, model_rules(architecture["num_classes"]))
-    check_fields(path, values.get("origin", {}), RunOrigin, ORIGIN_RULES, "origin.")
+    check_fields(path, architecture, Architecture, record_rules.ARCHITECTURE_RULES, "architecture.")
+    check_fields(path, values, ModelRecord, record_rules.model_rules(architecture["num_classes"]))
+    check_fields(path, values.get("origin", {}), RunOrigin, record_rules.ORIGIN_RULES, "origin.")
 
 
 def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
     if list(values) != [_BACKBONE] or not isinstance(values[_BACKBONE], dict):
-        raise RecordError(f"{path}: not the configuration of a checkpoint ('{_BACKBONE}' alone is expected, an object)")
-    check_fields(path, values[_BACKBONE], BackboneRecord, BACKBONE_RULES, f"{_BACKBONE}.")
+        raise RecordError(
+            f"{path}: not the configuration of a checkpoint (expected only '{_BACKBONE}', a JSON object): {RESTORE}"
+        )
+    check_fields(path, values[_BACKBONE], BackboneRecord, record_rules.BACKBONE_RULES, f"{_BACKBONE}.")

@@ -15,6 +15,9 @@ from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
 
+# What to do about a damaged record.
+RESTORE = "restore the file that was written with the checkpoint"
+
 
 class Rule(NamedTuple):
     """A description of the expected value, and a function that checks a value read from JSON."""
@@ -63,7 +66,7 @@ def _is_name(value: Any) -> bool:
 
 _FILE_IDS = frozenset(map(str, range(MOST_FILE_ID + 1)))
 _SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
-_DEPTH = Rule("a whole number from 1 on", _is_depth)
+_DEPTH = Rule("a whole number of 1 or more", _is_depth)
 OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 _NAME_OR_NONE = Rule("a name or null", lambda value: value is None or isinstance(value, str))
 _NAMES_OR_NONE = Rule(
@@ -81,7 +84,7 @@ ARCHITECTURE_RULES = {
     "resize_grid": _one_of(choices.RESIZE_GRIDS),
     "stem": _one_of(choices.STEMS),
     "pool_padding": _one_of(choices.POOL_PADDINGS),
-    "pyramid_depth": Rule("a whole number from 1 on or null", lambda value: value is None or _is_depth(value)),
+    "pyramid_depth": Rule("a whole number of 1 or more, or null", lambda value: value is None or _is_depth(value)),
     "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
@@ -111,10 +114,10 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
     return {
         "database": _one_of(DATABASES),
         "class_names": Rule(
-            f"{num_classes} names, one for a class", lambda value: _is_list(value, num_classes, _is_name)
+            f"{num_classes} names, one per class", lambda value: _is_list(value, num_classes, _is_name)
         ),
         "palette": Rule(
-            f"{num_classes} colours [R, G, B] in 0..255, one for a class",
+            f"{num_classes} colours [R, G, B] in 0..255, one per class",
             lambda value: _is_list(value, num_classes, _is_color),
         ),
         "image_mean": Rule("three numbers in 0..255", _is_mean),
@@ -124,7 +127,7 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         ),
         "color_switch": _SWITCH,
         "test_image_size": Rule(
-            "a whole number from 8 on, or 0", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
+            "0, or a whole number of 8 or more", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
         ),
         "upsample_input": _one_of(UPSAMPLINGS),
         "input_range": Rule(
@@ -156,14 +159,13 @@ def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mappin
     for name, field in known.items():
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in values and not has_default:
-            raise RecordError(f"{path}: '{inside}{name}' is missing: put back the file that train.py wrote")
+            raise RecordError(f"{path}: '{inside}{name}' is missing: {RESTORE}")
     for name, value in values.items():
         if name not in known:
-            raise RecordError(f"{path}: '{inside}{name[:60]}' is unknown, expected {', '.join(known)}")
+            raise RecordError(f"{path}: '{inside}{name[:60]}' is unknown, expected {', '.join(known)}: {RESTORE}")
         if name in rules and not rules[name].holds(value):
             raise RecordError(
-                f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: "
-                "put back the file that train.py wrote"
+                f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: {RESTORE}"
             )
 
 

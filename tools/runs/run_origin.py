@@ -1,4 +1,4 @@
-"""What a run started from and trains on: a checkpoint, files, class weights, and its id."""
+"""What a run started from and trains on: a checkpoint, files, class weights, and its id. Works without TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+
+def _entry(*, contents_of: str | None = None, is_id: bool = False) -> Any:
+    """Makes a field, None by default.
+
+    Args:
+        contents_of: the flag that names a file or folder, if the value identifies its contents.
+        is_id: whether the value is the id of the run.
+    """
+    return dataclasses.field(default=None, metadata={"contents_of": contents_of, "is_id": is_id})
 
 
 @dataclass(frozen=True)
@@ -21,14 +31,14 @@ class RunOrigin:
         run_folder_name: name of the folder that the run started in.
     """
 
-    pretrained_prefix: str | None = None
-    pretrained_sha256: str | None = None
-    training_samples_sha256: str | None = None
-    training_sizes_sha256: str | None = None
-    training_contents_sha256: str | None = None
-    class_weight_values: tuple[float, ...] | None = None
-    run_uuid: str | None = None
-    run_folder_name: str | None = None
+    pretrained_prefix: str | None = _entry()
+    pretrained_sha256: str | None = _entry(contents_of="fine_tune_filename")
+    training_samples_sha256: str | None = _entry(contents_of="data_dir")
+    training_sizes_sha256: str | None = _entry(contents_of="data_dir")
+    training_contents_sha256: str | None = _entry(contents_of="data_dir")
+    class_weight_values: tuple[float, ...] | None = _entry(contents_of="class_weights")
+    run_uuid: str | None = _entry(is_id=True)
+    run_folder_name: str | None = _entry()
 
     @classmethod
     def of_values(cls, values: Mapping[str, Any]) -> RunOrigin:
@@ -38,4 +48,15 @@ class RunOrigin:
         return cls(**(known | {"class_weight_values": None if weights is None else tuple(weights)}))
 
 
-NAMES = tuple(field.name for field in dataclasses.fields(RunOrigin))
+_FIELDS = dataclasses.fields(RunOrigin)
+NAMES = tuple(field.name for field in _FIELDS)
+[RUN_UUID] = (field.name for field in _FIELDS if field.metadata["is_id"])
+# Names of the fields that identify the contents of a file or folder, by the flag that names it.
+CONTENTS_OF_FLAGS: Mapping[str, tuple[str, ...]] = {
+    flag: tuple(field.name for field in _FIELDS if field.metadata["contents_of"] == flag)
+    for flag in dict.fromkeys(field.metadata["contents_of"] for field in _FIELDS)
+    if flag is not None
+}
+# Checksums of names, sizes and contents of the training files, in the order of `DataChecksums.values`.
+SAMPLES_ENTRIES = CONTENTS_OF_FLAGS["data_dir"]
+SAMPLES_CHECKSUM, SIZES_CHECKSUM, CONTENTS_CHECKSUM = SAMPLES_ENTRIES

@@ -51,11 +51,13 @@ def check_resume_step(folder: RunFolder, step: int, max_steps: int) -> str:
     prefix = folder.snapshot(step)
     if not os.path.exists(prefix + ".index"):
         steps = snapshot_steps(folder)
-        found = f"there are snapshots of steps {', '.join(map(str, steps))}" if steps else "there is none"
-        raise CheckpointError(f"{prefix}: no snapshot of --resume_step {step} ({found} in its folder)")
+        found = f"its folder has steps {', '.join(map(str, steps))}" if steps else "its folder has none"
+        advice = "give one of these" if steps else "drop --resume_step to start the run"
+        raise CheckpointError(f"{prefix}: no snapshot of --resume_step {step} ({found}): {advice}")
     if step >= max_steps:
         raise CheckpointError(
-            f"{prefix}: --resume_step {step} is not before --train_max_iter {max_steps}: nothing is left to train"
+            f"{prefix}: --resume_step {step} is not below --train_max_iter {max_steps}, so no steps are left to train: "
+            "raise --train_max_iter"
         )
     require_sound(prefix)
     return prefix
@@ -75,12 +77,12 @@ def step_to_resume(config: TrainConfig, folder: RunFolder) -> int | None:
     step = None if newest is None else checkpoint_step(newest)
     if step is None and not config.auto_resume:
         raise CheckpointError(
-            f"{folder.snapshots}: --resume_step {LATEST} finds no sound snapshot: drop it to begin the run"
+            f"{folder.snapshots}: --resume_step {LATEST} found no undamaged snapshot: drop it to start the run"
         )
     if step is None:
         logger.info("%s: no snapshot to resume from, so the run begins", folder.path)
     else:
-        logger.info("%s: the newest sound snapshot is of step %d", folder.path, step)
+        logger.info("%s: the newest intact snapshot is of step %d", folder.path, step)
     return step
 
 

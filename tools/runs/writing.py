@@ -38,13 +38,13 @@ def check_log_dir(log_dir: str) -> None:
     """
     if "://" in log_dir:
         raise OutputError(
-            f"--log_dir {log_dir} is a URL, expected a folder of this machine: mount it and give its path"
+            f"--log_dir {log_dir} is a URL, expected a folder on this machine: mount it and give its path"
         )
     existing = nearest_folder(log_dir)
     if not os.path.isdir(existing):
-        raise OutputError(f"--log_dir {log_dir}: {existing} is no folder: give another --log_dir")
+        raise OutputError(f"--log_dir {log_dir}: {existing} is not a folder: give another --log_dir")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"--log_dir {log_dir}: {existing} may not be written to: give another --log_dir")
+        raise OutputError(f"--log_dir {log_dir}: {existing} is not writable: give another --log_dir")
 
 
 def nearest_folder(path: str) -> str:

@@ -160,7 +160,7 @@ def open_session(graph: tf.Graph, devices: list[str], *, weights_are_constants: 
     if missing:
         session.close()
         raise DeviceError(
-            f"{missing[0]} was asked for and the session has only {', '.join(found)}: lower --gpu_num, or find out "
+            f"{missing[0]} is missing; the session has only {', '.join(found)}: lower --gpu_num, or find out "
             "why TensorFlow cannot use the device (its driver, CUDA_VISIBLE_DEVICES)"
         )
     return session

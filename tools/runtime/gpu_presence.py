@@ -142,4 +142,4 @@ def why_no_gpu(machine: Machine) -> str:
         )
     if machine.visible is not None:
         return f"{_VISIBLE}='{machine.visible}' may name no GPU of this machine: compare it with nvidia-smi -L"
-    return "NVIDIA's driver does not answer or is too old: see nvidia-smi, and the lines of TensorFlow above"
+    return "NVIDIA's driver does not answer or is too old: see nvidia-smi, and the log lines of TensorFlow above"

@@ -91,26 +91,26 @@ class _Lines:
         self._title = title
         self._total = total
         self._unit = unit
-        self._initial = self._done = self._told = initial
+        self._initial = self._done = self._logged = initial
         self._is_bytes = is_bytes
         self._clock = clock
-        self._started = self._told_at = clock()
+        self._started = self._logged_at = clock()
 
     def update(self, count: int) -> None:
         self._done += count
         now = self._clock()
         least = _SECONDS_WITHOUT_TOTAL if self._total is None else _SECONDS_WITH_TOTAL
-        if now - self._told_at < least or not self._is_further_tenth() or self._done == self._total:
+        if now - self._logged_at < least or not self._is_further_tenth() or self._done == self._total:
             return
         seconds = now - self._started
         left = ""
         if self._total:
             left = f", {duration_text(seconds * (self._total - self._done) / (self._done - self._initial))} left"
         logger.info("%s: %s after %s%s", self._title, self._amount(), duration_text(seconds), left)
-        self._told, self._told_at = self._done, now
+        self._logged, self._logged_at = self._done, now
 
     def _is_further_tenth(self) -> bool:
-        return not self._total or 10 * self._done // self._total > 10 * self._told // self._total
+        return not self._total or 10 * self._done // self._total > 10 * self._logged // self._total
 
     def _amount(self) -> str:
         if self._is_bytes:

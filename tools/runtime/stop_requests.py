@@ -128,25 +128,27 @@ def _watch(read_end: int, leave: Callable[[int], object] = os._exit) -> None:
 
     If the terminal is closed, only the log lines are lost.
     """
-    is_told = False
+    is_logged = False
     first_ending: float | None = None
     while numbers := os.read(read_end, 1):
         number = numbers[0]
         if number not in SIGNALS:
             continue
         now, is_first_ending = time.monotonic(), number in _ENDINGS and first_ending is None
-        if not is_told:
-            again = "again" if is_first_ending else "SIGTERM or SIGINT twice"
+        if not is_logged:
+            again = "it again" if is_first_ending else "SIGTERM or SIGINT twice"
             logger.info(
-                "%s: stopping with a snapshot after the running step; %s to leave at once",
+                "%s: the run stops with a snapshot after this step; send %s to exit at once",
                 signal.Signals(number).name,
                 again,
             )
         elif is_first_ending:
-            logger.info("%s: still stopping with a snapshot; again to leave at once", signal.Signals(number).name)
+            logger.info(
+                "%s: the run is stopping with a snapshot; send it again to exit at once", signal.Signals(number).name
+            )
         elif first_ending is not None and number in _ENDINGS and now - first_ending >= _SECONDS_OF_ONE_REQUEST:
             leave(128 + number)
-        is_told = True
+        is_logged = True
         if is_first_ending:
             first_ending = now
 
@@ -154,15 +156,15 @@ def _watch(read_end: int, leave: Callable[[int], object] = os._exit) -> None:
 class _Stop:
     """A handler that raises StoppedError."""
 
-    def __init__(self, told: Callable[[], str]) -> None:
-        self._told = told
+    def __init__(self, describe: Callable[[], str]) -> None:
+        self._describe = describe
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        raise StoppedError(f"{signal.Signals(number).name} {self._told()}")
+        raise StoppedError(f"{signal.Signals(number).name} {self._describe()}")
 
 
 @contextmanager
-def stopping_at_warnings(told: str | Callable[[], str]) -> Iterator[None]:
+def stopping_at_warnings(description: str | Callable[[], str]) -> Iterator[None]:
     """Makes SIGHUP and SIGUSR1 raise StoppedError while the block runs, instead of ending the process silently.
 
     Ctrl-C still raises KeyboardInterrupt, with the same text.
@@ -171,23 +173,23 @@ def stopping_at_warnings(told: str | Callable[[], str]) -> Iterator[None]:
     or has another handler is handled as before, as is any signal outside the main thread.
 
     Args:
-        told: text after the name of the signal, or a function that returns it when a signal arrives.
+        description: text after the name of the signal, or a function that returns it when a signal arrives.
 
     Raises:
         StoppedError: SIGHUP or SIGUSR1 was received.
         KeyboardInterrupt: SIGINT was received.
     """
-    say = told if callable(told) else lambda: told
+    describe = description if callable(description) else lambda: description
     numbers: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():
         numbers = [number for number in WARNINGS if _ends_the_process(signal.getsignal(number))]
-    handlers = {number: signal.signal(number, _Stop(say)) for number in numbers}
+    handlers = {number: signal.signal(number, _Stop(describe)) for number in numbers}
     try:
         yield
     except KeyboardInterrupt as error:
         if error.args:  # an inner block has set the text
             raise
-        raise KeyboardInterrupt(say()) from error
+        raise KeyboardInterrupt(describe()) from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -38,16 +38,16 @@ def known_faults(lock: str) -> list[str]:
     except (ValueError, KeyError, TypeError) as error:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         reason = said[-1] if said else f"exit code {done.returncode}"
-        raise AuditError(f"{lock}: not looked up, pip-audit says: {reason[:200]}") from error
+        raise AuditError(f"{lock}: the audit failed, pip-audit reports: {reason[:200]}") from error
     raise AuditError(
-        f"{lock}: {len(skipped)} of {len(packages)} packages not looked up, pip-audit says: {skipped[0][:200]}"
+        f"{lock}: {len(skipped)} of {len(packages)} packages were not audited, pip-audit reports: {skipped[0][:200]}"
     )
 
 
 def _lines(package: dict[str, Any]) -> list[str]:
     """Formats the vulnerabilities of a package in pip-audit's JSON."""
     return [
-        f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none'}"
+        f"{package['name']} {package['version']}: {fault['id']}, fixed in {', '.join(fault['fix_versions']) or 'none'}"
         for fault in package["vulns"]
     ]
 
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         except AuditError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        print(f"{lock}: {len(found)} known faults" if found else f"{lock}: no known fault")
+        print(f"{lock}: {len(found)} known vulnerabilities" if found else f"{lock}: no known vulnerability")
         for line in found:
             print(f"    {line}")
         any_fault = any_fault or bool(found)

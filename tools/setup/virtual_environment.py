@@ -69,13 +69,13 @@ def download_pip(index: str, folder: str) -> str:
     with urllib.request.urlopen(page) as response:
         links = _WHEEL_LINK.findall(response.read().decode())
     if not links:
-        raise OSError(f"{page}: no wheel of pip is there")
+        raise OSError(f"{page}: found no wheel of pip")
     link, _ = max(links, key=lambda found: [int(number) for number in found[1].split(".")])
     url, checksum = urllib.parse.urldefrag(urllib.parse.urljoin(page, html.unescape(link)))
     with urllib.request.urlopen(url) as response:
         content = response.read()
     if checksum.startswith("sha256=") and checksum != f"sha256={hashlib.sha256(content).hexdigest()}":
-        raise OSError(f"{url}: not the file that {page} announces")
+        raise OSError(f"{url}: the checksum differs from that on {page}")
     path = os.path.join(folder, os.path.basename(urllib.parse.urlparse(url).path))
     with open(path, "wb") as file:
         file.write(content)
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, configparser.Error, subprocess.CalledProcessError) as error:
         version = ".".join(str(number) for number in sys.version_info[:2])
         reason = " ".join(str(error).split())
-        print(f"error: {folder}: no pip for it ({reason}): apt install python{version}-venv", file=sys.stderr)
+        print(f"error: {folder}: pip cannot be installed ({reason}): apt install python{version}-venv", file=sys.stderr)
         return 2
     return 0
 

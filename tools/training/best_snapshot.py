@@ -84,18 +84,18 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
     if best is None or best.settings is None or best.settings == settings:
         return
     differing = [
-        _told(name, settings.get(name), best.settings.get(name))
+        _difference(name, settings.get(name), best.settings.get(name))
         for name in sorted({*settings, *best.settings})
         if settings.get(name) != best.settings.get(name)
     ]
     raise FlagError(
-        f"{folder.best} was scored otherwise than now, so that later scores do not compare with its "
-        f"mIoU % {percent(best.mean_iou)}: {', '.join(differing)}; go on with those flags and validation images, or "
-        f"rename {folder.best}, so that the best is chosen among the scores from here on"
+        f"{folder.best} was scored with other settings, so later scores cannot be compared with its "
+        f"mIoU % {percent(best.mean_iou)}: {', '.join(differing)}; resume with those flags and validation images, or "
+        f"rename {folder.best} to choose the best among later scores"
     )
 
 
-def _told(name: str, here: Any, there: Any) -> str:
+def _difference(name: str, here: Any, there: Any) -> str:
     """Describes how a setting of the scoring differs."""
     if name != _DATA:
         return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
@@ -127,8 +127,8 @@ def keep_if_best(
     is_kept = best is not None and (best.step, best.checksum) == (step, checksum)
     is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
     if math.isnan(scores.mean_iou) or not is_higher:
-        told = "" if best is None else f"; the best so far is {percent(best.mean_iou)}, of step {best.step}"
-        logger.info("step %d: mIoU %% %s%s", step, percent(scores.mean_iou), told)
+        compared = "" if best is None else f"; the best so far is {percent(best.mean_iou)}, of step {best.step}"
+        logger.info("step %d: mIoU %% %s%s", step, percent(scores.mean_iou), compared)
         return False
     with writing_to(folder):
         if not is_kept:

@@ -47,7 +47,7 @@ class InitialValues:
         resumed = self.start.resumed
         if resumed is not None:
             require_match(resumed, self.restored, "resume with the flags of the run")
-            require_usable(resumed, self.restored, "go on from an earlier snapshot with --resume_step")
+            require_usable(resumed, self.restored, "resume from an earlier snapshot with --resume_step")
 
     def assign(self, session: tf.Session) -> None:
         """Initializes or restores every variable."""
@@ -117,15 +117,21 @@ def build_graph(
         with tf.device(devices[0]):
             train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)
         pretrained = start.initializer(record, options, starting_points)
-        variables = tf.global_variables()
-        saver = tf.train.Saver(variables)
-        restored, restorer = variables, saver
-        if start.resumed is not None:
-            restored = without_later_additions(start.resumed, variables)
-        if len(restored) < len(variables):
-            restorer = tf.train.Saver(restored)
-        initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
+        saver = tf.train.Saver(tf.global_variables())
+        initial = _initial_values(start, saver, batches, pretrained)
         graph.finalize()
-    initial = InitialValues(initializers, start, restored, restorer, pretrained)
     initial.check()
     return BuiltGraph(graph, train, batches, saver, initial)
+
+
+def _initial_values(
+    start: TrainingStart, saver: tf.train.Saver, batches: Batches, pretrained: PretrainedInitializer | None
+) -> InitialValues:
+    """Adds the operations that initialize or restore the variables to the default graph."""
+    restored, restorer = tf.global_variables(), saver
+    if start.resumed is not None:
+        restored = without_later_additions(start.resumed, restored)
+        if len(restored) < len(tf.global_variables()):
+            restorer = tf.train.Saver(restored)
+    initializers = [tf.global_variables_initializer(), tf.local_variables_initializer(), batches.initializer]
+    return InitialValues(initializers, start, restored, restorer, pretrained)

@@ -64,12 +64,12 @@ def read_class_weights(path: str, num_classes: int) -> tuple[float, ...]:
         raise ClassWeightsError(f"--class_weights {path} is not a text file of numbers ({error.reason})") from error
     weights = tuple(weight for number, line in lines for weight in _numbers(path, number, line))
     if len(weights) != num_classes:
-        raise ClassWeightsError(
-            f"--class_weights {path} holds {number_of(len(weights), 'number')}, and there are {num_classes} classes: "
-            "give one each"
-        )
+        found = number_of(len(weights), "number")
+        raise ClassWeightsError(f"--class_weights {path} has {found}, expected {num_classes}, one for each class")
     if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-        raise ClassWeightsError(f"--class_weights {path}: weights are finite, 0 or more, and one of them is above 0")
+        raise ClassWeightsError(
+            f"--class_weights {path} has numbers that are no weights, expected finite numbers >= 0, at least one > 0"
+        )
     return weights
 
 
@@ -77,7 +77,7 @@ def _numbers(path: str, number: int, line: str) -> list[float]:
     try:
         return [float(word) for word in line.replace(",", " ").split()]
     except ValueError as error:
-        advice = "; a comment stands on a line of its own" if "#" in line else ""
+        advice = "; put the comment on a separate line" if "#" in line else ""
         raise ClassWeightsError(
             f"--class_weights {path} is not a text file of numbers (line {number}: {str(error)[:200]}{advice})"
         ) from error
@@ -117,9 +117,11 @@ def median_frequency_weights(
         more = f" and {len(unseen) - _SHOWN_CLASSES} more" if len(unseen) > _SHOWN_CLASSES else ""
         shown = ", ".join(map(str, unseen[:_SHOWN_CLASSES])) + more
         logger.warning(
-            "--class_weights %s: no label of the training images shows class %s, which weighs 1: check the labels with "
-            "python -m tools.check_dataset", MEDIAN_FREQUENCY, shown,
-        )  # fmt: skip
+            "--class_weights %s: no training label shows class %s, so its weight is 1: check the labels with "
+            "python -m tools.check_dataset",
+            MEDIAN_FREQUENCY,
+            shown,
+        )
     return weights
 
 
@@ -135,7 +137,7 @@ def weights_of_counts(pixels: np.ndarray, seen_among: np.ndarray) -> tuple[float
     """
     present = pixels > 0
     if not present.any():
-        raise ClassWeightsError("--class_weights median_freq: no pixel of the training labels is of a class")
+        raise ClassWeightsError("--class_weights median_freq: no pixel of the training labels belongs to a class")
     frequencies = pixels[present] / seen_among[present]
     weights = np.ones(len(pixels))
     weights[present] = np.median(frequencies) / frequencies

@@ -23,10 +23,11 @@ from tools.errors import CheckpointError, FlagError, RecordError
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
-from tools.runs import origin as run_origin
+from tools.runs import run_origin
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, model_id, run_folder
 from tools.runs.known_runs import runs_in
+from tools.runs.origin_entries import samples_entries
 from tools.runs.record import BackboneRecord, ModelRecord
 from tools.runs.snapshots import has_snapshots
 from tools.training.class_weights import MEDIAN_FREQUENCY, read_class_weights
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 # The other flags act through the entries below: the network, the batch, the classes, the data.
 FLAGS_IN_IDENTITY = flags_where(TrainConfig, identity=True)
 _DEFAULTS = {name: getattr(TrainConfig, name) for name in FLAGS_IN_IDENTITY}
+_FREE_ON_RESUME = frozenset(flags_where(TrainConfig, identity=True, resume="free"))
 
 _BATCH, _TOWERS, _NETWORK, _CLASSES = "batch", "towers", "network_details", "classes"
 # Entries with the names of flags: the recorded input, which comes from a flag or from the checkpoint to start from.
@@ -98,7 +100,7 @@ class RunIdentity:
             _TOWERS: config.gpu_num if config.dynamic_size else None,
             _PRETRAINED: pretrained,
             _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
-            **({} if data is None else run_origin.samples_entries(data)),
+            **({} if data is None else samples_entries(data)),
         }
         if pretrained is None:
             entries |= _OF_START_UNKNOWN
@@ -125,19 +127,19 @@ class RunIdentity:
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits. Flags at their defaults are left out, so that new flags do not rename old runs."""
-        told = {
+        hashed = {
             name: value
             for name, value in self.entries.items()
             if value is not None and (name not in _DEFAULTS or value != json.loads(json.dumps(_DEFAULTS[name])))
         }
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
 
     def differences(self, other: RunIdentity) -> list[str]:
         """Lists the entries that differ and are known of both runs. None counts only if it is a valid value."""
         names = [name for name in self.entries if name in other.entries and self.entries[name] != other.entries[name]]
         return [name for name in names if _may_be_none(name) or None not in (self.entries[name], other.entries[name])]
 
-    def told(self, name: str, other: RunIdentity) -> str:
+    def difference(self, name: str, other: RunIdentity) -> str:
         """Describes how an entry differs."""
         if name in _NAMES and name not in (_BATCH, _TOWERS, _CLASS_WEIGHTS):
             return _NAMES[name]
@@ -169,6 +171,20 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
     named = RunFolder(path_inside(config.log_dir, config.database, f"{model_id(config)}-{identity.digest}"))
     if not _continues(config) or has_snapshots(named):
         return named
+    return _find_run(config, identity, parent) or named
+
+
+def _find_run(config: TrainConfig, identity: RunIdentity, parent: str) -> RunFolder | None:
+    """Searches the runs of a dataset for the run to resume or score; None if a new run may begin.
+
+    Args:
+        config: flags.
+        identity: of the requested run.
+        parent: folder of the runs.
+
+    Raises:
+        CheckpointError, FlagError: see `choose_run`.
+    """
     if not _reads_w0(config):  # the starting checkpoint may have been replaced after the run started
         identity = dataclasses.replace(identity, entries={**identity.entries, **_OF_START_UNKNOWN})
     known = [(run.folder, run.record) for run in runs_in(parent)]
@@ -176,9 +192,9 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
     fitting = [folder for folder, other in others if not _decisive(identity, other, config)]
     if len(fitting) > 1:
         names = ", ".join(os.path.basename(folder.path) for folder in fitting)
-        raise FlagError(f"{parent}: {len(fitting)} runs have these flags ({names}): say with --run_name which is meant")
+        raise FlagError(f"{parent}: {len(fitting)} runs have these flags ({names}): choose one with --run_name")
     if fitting:
-        logger.info("the run of these flags: %s", fitting[0].path)
+        logger.info("found the run of these flags: %s", fitting[0].path)
         return fitting[0]
     if others:
         flags = {folder.path: record.flags for folder, record in known if record is not None}
@@ -186,7 +202,7 @@ def choose_run(config: TrainConfig, dataset: Dataset, data: DataChecksums | None
         if not config.auto_resume or nearest.has_other_contents:
             raise nearest.fault(config)
         logger.info("a new run begins; the nearest, %s, differs in %s", nearest.folder.path, nearest.differing)
-    return named
+    return None
 
 
 def _continues(config: TrainConfig) -> bool:
@@ -198,7 +214,7 @@ def _decisive(identity: RunIdentity, other: RunIdentity, config: TrainConfig) ->
 
     After the start, the starting checkpoint matters only to training with L2-SP, which reads it again.
     """
-    free = {"train_max_iter"} if _reads_w0(config) else {"train_max_iter", _PRETRAINED}
+    free = _FREE_ON_RESUME if _reads_w0(config) else _FREE_ON_RESUME | {_PRETRAINED}
     return [name for name in identity.differences(other) if name not in free]
 
 
@@ -226,7 +242,7 @@ class _Nearest(NamedTuple):
         if self.has_other_contents:
             return FlagError(
                 f"{path} has these flags, but {self.differing} have changed since it was started: add --run_name "
-                f"{name} to go on with the changed files, or another --run_name to begin a run"
+                f"{name} to resume it with the changed files, or another --run_name to begin a run"
             )
         return CheckpointError(
             f"{os.path.dirname(path)}: no run has these flags; the nearest, {name}, differs in {self.differing}: "
@@ -258,7 +274,7 @@ def _nearest(
 
     folder, nearest = min(others, key=distance)
     names = _decisive(identity, nearest, config)
-    differing = ", ".join(dict.fromkeys(identity.told(name, nearest) for name in names))
+    differing = ", ".join(dict.fromkeys(identity.difference(name, nearest) for name in names))
     return _Nearest(folder, differing, set(names) <= _OF_CONTENTS)
 
 

@@ -44,6 +44,6 @@ class IndexColors:
         now, then = (" ".join(map(str, shown)) for shown in (color, first_color))
         self.contradiction = (
             f"{path}: this palette image gives index {index} the colour {now}, and {first_path} gives it {then}: "
-            "indices are read as ids; if the colours are what counts, as after editors and optimizers that number them "
-            "anew, save the labels as RGB and give their colours with --palette"
+            "indices are read as ids; if the colours define the classes, because an editor or optimizer renumbered the "
+            "indices, save the labels as RGB and give their colours with --palette"
         )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from contextlib import suppress
 
-from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.choices import EARLIER_RUN, LATEST
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import going_on
-
-_STEP = re.compile(rf"{re.escape(SNAPSHOT_NAME)}-(\d+)\.index", re.ASCII)
 
 
 class RunSoFar:
@@ -36,25 +33,25 @@ class RunSoFar:
         self._folder, self._goes_on, self._is_scored = folder, goes_on, is_scored
         self._before, self._earlier = _snapshots(folder), _set_aside(folder)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Describes what exists and what to do. The text follows the name of a signal or the word `interrupted`."""
-        again = "start again with the same command"
+        again = "run the same command again"
         if self._folder is None:
             return f"before the first step: nothing was written: {again}"
         if self._is_scored:
-            return f"before the scores were written: nothing of the run has changed: {again}"
-        there, path = _snapshots(self._folder), self._folder.path
-        written = [step for step, time in there.items() if self._before.get(step) != time]
+            return f"before the scores were written: the run is unchanged: {again}"
+        found, path = _snapshots(self._folder), self._folder.path
+        written = [step for step, time in found.items() if self._before.get(step) != time]
         if written:
-            return f"while no step was running: {path} has the snapshot of step {max(written)}: {going_on(LATEST)}"
-        if not there:
+            return f"between steps: {path} has the snapshot of step {max(written)}: {going_on(LATEST)}"
+        if not found:
             moved = sorted(_set_aside(self._folder) - self._earlier)
             kept = f"; the earlier run is in {moved[-1]}" if moved else ""
-            return f"before the first step: {path} has no snapshot, nothing of the training is saved{kept}: {again}"
-        kept = f"before the first step: nothing new is saved, and {path} keeps its snapshots up to step {max(there)}"
+            return f"before the first step: {path} has no snapshot, so no training is saved{kept}: {again}"
+        kept = f"before the first step: {path} has no new snapshot and keeps those up to step {max(found)}"
         if self._goes_on:
             return f"{kept}: {again}"
-        return f"{kept}: {again}, which sets that run aside, or add --resume_step {LATEST} to go on with it"
+        return f"{kept}: {again}, which sets that run aside, or add --resume_step {LATEST} to resume it"
 
 
 def _set_aside(folder: RunFolder) -> frozenset[str]:
@@ -65,9 +62,9 @@ def _set_aside(folder: RunFolder) -> frozenset[str]:
 def _snapshots(folder: RunFolder) -> dict[int, int]:
     """Maps the steps of a run's snapshots to their modification times, in nanoseconds."""
     found = {}
-    for path in glob.glob(os.path.join(glob.escape(folder.snapshots), "*.index")):
-        name = _STEP.fullmatch(os.path.basename(path))
+    for path in glob.glob(f"{glob.escape(folder.snapshot_prefix)}-*.index"):
+        step = checkpoint_step(path.removesuffix(".index"))
         with suppress(FileNotFoundError):
-            if name:
-                found[int(name[1])] = os.stat(path).st_mtime_ns
+            if step is not None:
+                found[step] = os.stat(path).st_mtime_ns
     return found

@@ -169,7 +169,7 @@ def missing_class_fault(
         advice = _advice(tally, dataset) or f"the ids there are {shown_ids(tally.ids)}"
         look = "; ".join(filter(None, [advice, _palette_note(tally, dataset)]))
     end = (
-        "--allow_missing_classes 1 trains on it"
+        "training continues because of --allow_missing_classes 1"
         if allowed
         else "if the labels are right, add --allow_missing_classes 1"
     )

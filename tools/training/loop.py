@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,47 +18,13 @@ from tools.runs.snapshots import snapshot_steps
 from tools.runtime.memory import peak_memory
 from tools.runtime.stop_requests import StoppedError, StopRequests, going_on
 from tools.training.outputs import CurveWriter, SnapshotWriter
+from tools.training.plan import Plan
 from tools.training.progress import Figures, TrainingProgress
 from tools.training.step import StepRunner, StepTaken
 
 logger = logging.getLogger(__name__)
 
 _RECENT_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Decides when the loop logs, saves, scores and ends; all fields but the last are the flags of these names.
-
-    Attributes:
-        images_per_step: number of images of all towers.
-    """
-
-    train_max_iter: int
-    show_period: int
-    snapshot: int
-    snapshot_minutes: float
-    val_every: int | None
-    save_first_iteration: bool
-    log_memory: bool
-    images_per_step: int
-
-    def is_last(self, step: int) -> bool:
-        """Checks whether training ends with a step, counted from 1."""
-        return step == self.train_max_iter
-
-    def is_shown(self, step: int) -> bool:
-        """Checks whether the figures of a step are computed and written."""
-        return step % self.show_period == 0 or self.is_last(step)
-
-    def is_saved(self, step: int, seconds_since_snapshot: float) -> bool:
-        """Checks whether a snapshot is written after a step."""
-        is_due = step % self.snapshot == 0 or self.is_last(step) or self.is_scored(step)
-        return is_due or 0 < 60 * self.snapshot_minutes <= seconds_since_snapshot
-
-    def is_scored(self, step: int) -> bool:
-        """Checks whether the snapshot of a step is scored during training; the last one is scored afterwards."""
-        return self.val_every is not None and step % self.val_every == 0 and not self.is_last(step)
 
 
 class Trainer:
@@ -204,7 +169,7 @@ class Trainer:
     def _log_memory(self, step: int) -> None:
         peaks = peak_memory(self._steps.devices())
         figures = ", ".join(f"{name} {peak / 1e9:.2f} GB" for name, peak in peaks.items())
-        logger.info("peak of memory by step %d: %s", step, figures)
+        logger.info("peak memory up to step %d: %s", step, figures)
 
     def _seconds_per_step(self) -> float:
         """Returns the mean over the recent steps; infinity before the first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,26 +57,25 @@ def check_training_data(
         folder: of the run, which may be resumed.
 
     Raises:
-        PreflightError: see `check_disjoint` and `check_labels`.
+        PreflightError: see `check_disjoint` and `check_training_labels`.
         DatasetError, ImageError, TFRecordError: see `check_labels`.
     """
     if "val" not in config.subsets_for_training:
         check_disjoint(samples, held_out)
         _warn_of_copies(samples, held_out, ",".join(config.subsets_for_training))
     if config.check_data == "none":
-        logger.warning("--check_data none: no label is read before step 0, so unknown ids stop the run when they come")
+        logger.warning("--check_data none: labels are not checked before step 0, so an unknown id stops the run later")
         return
-    check_labels(
+    check_training_labels(
         samples,
         config.check_data,
         dataset,
         max_bad_files=config.max_bad_files,
-        needs_all_classes=True,
         allow_missing_classes=_may_lack_classes(config, folder),
         held_out=held_out,
     )
     labelled = [sample for sample in held_out if sample.label is not None]
-    check_labels(labelled, config.check_data, dataset, title="validation label ids")
+    check_labels(labelled, config.check_data, dataset, title="validation")
 
 
 def _may_lack_classes(config: TrainConfig, folder: RunFolder) -> bool:
@@ -98,8 +97,8 @@ def check_disjoint(training: Sequence[Sample], held_out: Sequence[Sample]) -> No
         others = and_of(len(shared) - 1, "validation image")
         more = f"{others} are" if others else ", a validation image, is"
         raise PreflightError(
-            f"{shared[0]}{more} among the training images: take them out of the training list, or add val to "
-            "--subsets_for_training if that is meant"
+            f"{shared[0]}{more} among the training images: remove them from the training list, or add val to "
+            "--subsets_for_training to train on them"
         )
 
 
@@ -116,40 +115,27 @@ class _UnreadableFiles:
     def __init__(self, limit: int) -> None:
         self._left = limit
 
-    def met(self, error: Exception) -> None:
+    def count(self, error: Exception) -> None:
         """Counts a file; raises its error if the limit is exceeded."""
         if self._left == 0:
             raise error
         self._left -= 1
-        logger.warning("cannot be read: %s", error)
+        logger.warning("skipped: %s", error)
 
 
 def check_labels(
-    samples: Sequence[Sample],
-    how: str,
-    dataset: Dataset,
-    *,
-    title: str = "label ids",
-    max_bad_files: int = 0,
-    needs_all_classes: bool = False,
-    allow_missing_classes: bool = False,
-    held_out: Sequence[Sample] = (),
-    workers: int = 4,
+    samples: Sequence[Sample], how: str, dataset: Dataset, *, title: str = "training", max_bad_files: int = 0
 ) -> Counter[int]:
-    """Reads label files and logs the histogram of their ids.
+    """Reads label files, checks their ids, and logs in one line how many classes occur.
 
-    If the chosen files lack a required class, more files are read until it occurs.
+    If no pixel of the chosen files belongs to a class, more files are read.
 
     Args:
         samples: with labels.
         how: `sample`, `all` or `none`.
         dataset: of the samples.
-        title: of the histogram.
+        title: name of the split in the log.
         max_bad_files: number of files that may be unreadable.
-        needs_all_classes: whether every class of the dataset must occur; otherwise one is enough.
-        allow_missing_classes: whether missing classes are logged as a warning instead of rejected.
-        held_out: samples for validation, read for the error message if classes are missing.
-        workers: number of files read in parallel.
 
     Returns:
         Pixel count by id, of the files that were read.
@@ -157,38 +143,80 @@ def check_labels(
     Raises:
         DatasetError: a sample has no label, or a file has an id that is neither a class nor ignored.
         ImageError, TFRecordError: more than `max_bad_files` files cannot be read or differ in size from their image.
-        PreflightError: no pixel of any file belongs to a class, or a required class occurs in no file.
+        PreflightError: no pixel of any file belongs to a class.
     """
+    return _checked_labels(samples, how, dataset, frozenset(), title, max_bad_files).ids
+
+
+def check_training_labels(
+    samples: Sequence[Sample],
+    how: str,
+    dataset: Dataset,
+    *,
+    max_bad_files: int = 0,
+    allow_missing_classes: bool = False,
+    held_out: Sequence[Sample] = (),
+) -> Counter[int]:
+    """Checks labels like `check_labels`, and that every class of the dataset occurs.
+
+    If the chosen files lack a class, more files are read until it occurs.
+
+    Args:
+        samples, how, dataset, max_bad_files: see `check_labels`.
+        allow_missing_classes: whether missing classes are logged as a warning instead of rejected.
+        held_out: samples for validation, read for the error message if classes are missing.
+
+    Returns:
+        Pixel count by id, of the files that were read.
+
+    Raises:
+        PreflightError: a class of the dataset occurs in no file.
+        Any error of `check_labels`.
+    """
+    tally = _checked_labels(samples, how, dataset, dataset.expected_classes, "training", max_bad_files)
+    _check_all_classes(tally, dataset, allow_missing_classes, held_out)
+    return tally.ids
+
+
+def _checked_labels(
+    samples: Sequence[Sample],
+    how: str,
+    dataset: Dataset,
+    expected: Collection[int],
+    title: str,
+    max_bad_files: int,
+) -> LabelTally:
     for sample in samples:
         label_path(sample)
-    chosen = choose_samples(samples, how)
-    tally, unreadable = LabelTally(), _UnreadableFiles(max_bad_files)
-    reading: dict[str, Any] = {"unreadable": UNREADABLE, "on_fault": unreadable.met, "workers": workers}
-    tally_labels(chosen, tally, enough=lambda _: False, **reading)
-    _report(tally, dataset, title, len(samples))
-    _refuse_unknown(tally, dataset)
-    expected = dataset.expected_classes if needs_all_classes else frozenset()
-    if chosen and not (tally.classes and tally.classes >= expected):
-        seen = {id(sample) for sample in chosen}
-        others = [sample for sample in samples if id(sample) not in seen]
-        tally_missing_classes(others, tally, expected, **reading)
-        if others:
-            _report(tally, dataset, title, len(samples))
-        _refuse_unknown(tally, dataset)
+    tally = _read_labels(samples, choose_samples(samples, how), dataset, expected, max_bad_files)
+    if tally.files:
+        logger.info("labels: %s", _summary(tally, dataset, title, len(samples)))
     if tally.index_colors.contradiction is not None:
         logger.warning("%s", tally.index_colors.contradiction)
     fault = ignored_fault(tally)
-    if fault is None and needs_all_classes:
-        # Validation labels are read only for the error message: on large datasets this takes minutes.
-        missing = frozenset[int]() if allow_missing_classes else missing_classes(tally, dataset)
-        elsewhere = classes_held_out(held_out, missing, unreadable=(DatasetError, *UNREADABLE), workers=workers)
-        fault = missing_class_fault(tally, dataset, allowed=allow_missing_classes, held_out=elsewhere)
-        if fault is not None and allow_missing_classes:
-            logger.warning("%s", fault)
-            return tally.ids
     if fault is not None:
         raise PreflightError(fault)
-    return tally.ids
+    return tally
+
+
+def _read_labels(
+    samples: Sequence[Sample],
+    chosen: Sequence[Sample],
+    dataset: Dataset,
+    expected: Collection[int],
+    max_bad_files: int,
+) -> LabelTally:
+    """Counts the chosen files, then others in random order until every expected class occurs."""
+    tally, unreadable = LabelTally(), _UnreadableFiles(max_bad_files)
+    reading: dict[str, Any] = {"unreadable": UNREADABLE, "on_fault": unreadable.count}
+    tally_labels(chosen, tally, enough=lambda _: False, **reading)
+    _refuse_unknown(tally, dataset)
+    if chosen and not (tally.classes and tally.classes.issuperset(expected)):
+        seen = {id(sample) for sample in chosen}
+        others = [sample for sample in samples if id(sample) not in seen]
+        tally_missing_classes(others, tally, expected, **reading)
+        _refuse_unknown(tally, dataset)
+    return tally
 
 
 def _refuse_unknown(tally: LabelTally, dataset: Dataset) -> None:
@@ -197,18 +225,24 @@ def _refuse_unknown(tally: LabelTally, dataset: Dataset) -> None:
         raise DatasetError(faults[0])
 
 
-def _report(tally: LabelTally, dataset: Dataset, title: str, of: int) -> None:
-    """Logs the histogram."""
-    if tally.files:
-        logger.info("%s in %d of %d files:", title, tally.files, of)
-    pixels = sum(tally.ids.values())
-    for file_id, count in sorted(tally.ids.items()):
-        meaning = _meaning(file_id, tally.label_map, dataset.class_names)
-        logger.info("  id %3d  %6.2f%%  %s", file_id, 100 * count / pixels, meaning)
+def _check_all_classes(tally: LabelTally, dataset: Dataset, allow_missing: bool, held_out: Sequence[Sample]) -> None:
+    """Checks that every class of the dataset occurs; logs a warning if missing classes are allowed."""
+    # Validation labels are read only for the error message: on large datasets this takes minutes.
+    missing = frozenset[int]() if allow_missing else missing_classes(tally, dataset)
+    elsewhere = classes_held_out(held_out, missing, unreadable=(DatasetError, *UNREADABLE))
+    fault = missing_class_fault(tally, dataset, allowed=allow_missing, held_out=elsewhere)
+    if fault is not None and not allow_missing:
+        raise PreflightError(fault)
+    if fault is not None:
+        logger.warning("%s", fault)
 
 
-def _meaning(file_id: int, label_map: Mapping[int, int], class_names: Sequence[str]) -> str:
-    train_id = label_map.get(file_id)
-    if train_id is None:
-        return "UNKNOWN"
-    return "ignored" if train_id == IGNORE_LABEL else class_names[train_id]
+def _summary(tally: LabelTally, dataset: Dataset, title: str, of: int) -> str:
+    """Returns a line with the numbers of files and classes; tools.check_dataset counts the pixels of each class."""
+    ignored = sum(count for i, count in tally.ids.items() if tally.label_map[i] == IGNORE_LABEL)
+    share = ignored / sum(tally.ids.values())
+    expected = dataset.expected_classes
+    return (
+        f"{tally.files} of {of} {title} files checked; {len(tally.classes & expected)} of {len(expected)} expected "
+        f"classes occur, {share:.1%} of the pixels are ignored"
+    )

@@ -54,9 +54,10 @@ def log_run(
     ]
     for name, text in lines:
         logger.info("%-*s%s", _NAME_WIDTH, name, text)
-    for flag in ("test_image_size",) if config.dynamic_size else ("train_image_size", "test_image_size"):
-        warn_of_misaligned_size(flag, getattr(config, flag), record.architecture)
-    warn_of_full_disk(config, built, folder)
+    if not config.dynamic_size:
+        warn_of_misaligned_size("train_image_size", config.train_image_size, record.architecture)
+    warn_of_misaligned_size("test_image_size", config.test_image_size, record.architecture)
+    _warn_of_full_disk(config, built, folder)
 
 
 def _data(config: TrainConfig, data: RunData) -> str:
@@ -142,7 +143,7 @@ def _snapshot_bytes(built: BuiltGraph) -> int:
     return sum(variable.shape.num_elements() * variable.dtype.size for variable in built.variables)
 
 
-def warn_of_full_disk(config: TrainConfig, built: BuiltGraph, folder: RunFolder) -> None:
+def _warn_of_full_disk(config: TrainConfig, built: BuiltGraph, folder: RunFolder) -> None:
     """Logs a warning if the planned snapshots will not fit on the disk."""
     resumed = built.initial.start.resumed
     there_already = 0 if resumed is None else min(len(snapshot_steps(folder)), config.keep)

@@ -105,7 +105,9 @@ class ResumedScores:
             self.give_up_later()
         path = scores_path(self._folder.path, self._step, self._config.test_max_iter)
         if score is not None and _is_due(val_every, self._step) and not _is_scored_alike(path, prefix, self._settings):
-            logger.info("the score of step %d is due (--val_every %d) and missing: scored first", self._step, val_every)
+            logger.info(
+                "step %d (--val_every %d) has no score yet: its snapshot is scored first", self._step, val_every
+            )
             score(self._step)
 
     def give_up_later(self) -> None:

@@ -135,31 +135,38 @@ def roll_back(folder: RunFolder, diverged: DivergedError, first_step: int) -> in
         StoppedError: the run was asked to stop; it continues from the snapshot when it is resumed.
     """
     earlier = read_rollbacks(folder)
-    if len(earlier) >= MAX_ROLLBACKS:
-        told = ", ".join(f"from step {rollback.step} to {rollback.resumed_step}" for rollback in earlier)
-        raise _final(diverged, f"the run was rolled back {len(earlier)} times already: {told}")
-    last_step = first_step if diverged.saved_step is None else diverged.saved_step
-    prefix = newest_sound(folder.snapshots, last_step)
-    resumed_step = None if prefix is None else checkpoint_step(prefix)
-    if diverged.step is None or resumed_step is None:
-        raise _final(diverged, "--on_nan rollback finds no sound snapshot of this run to go back to")
-    rollbacks = (*earlier, Rollback(diverged.step, diverged.fault, resumed_step))
-    _write_rollbacks(folder, rollbacks)
+    rollback = _next_rollback(folder, diverged, first_step, earlier)
+    _write_rollbacks(folder, [*earlier, rollback])
+    snapshot = folder.snapshot(rollback.resumed_step)
     logger.warning(
         "%s at step %d: back to snapshot %s, with the learning rate times %g from there on (rollback %d of %d)",
-        diverged.fault,
-        diverged.step,
-        prefix,
-        learning_rate_factor(rollbacks, resumed_step),
-        len(rollbacks),
+        rollback.fault,
+        rollback.step,
+        snapshot,
+        learning_rate_factor([*earlier, rollback], rollback.resumed_step),
+        len(earlier) + 1,
         MAX_ROLLBACKS,
     )
     if diverged.stop_signal is not None:
         raise StoppedError(
-            f"{diverged.stop_signal} after step {diverged.step}, which was rolled back to snapshot {prefix}: "
-            f"{going_on(resumed_step)}"
+            f"{diverged.stop_signal} after step {rollback.step}, which was rolled back to snapshot {snapshot}: "
+            f"{going_on(rollback.resumed_step)}"
         )
-    return resumed_step
+    return rollback.resumed_step
+
+
+def _next_rollback(
+    folder: RunFolder, diverged: DivergedError, first_step: int, earlier: Sequence[Rollback]
+) -> Rollback:
+    if len(earlier) >= MAX_ROLLBACKS:
+        steps = ", ".join(f"from step {rollback.step} to {rollback.resumed_step}" for rollback in earlier)
+        raise _final(diverged, f"the run was rolled back {len(earlier)} times already: {steps}")
+    last_step = first_step if diverged.saved_step is None else diverged.saved_step
+    prefix = newest_sound(folder.snapshots, last_step)
+    resumed_step = None if prefix is None else checkpoint_step(prefix)
+    if diverged.step is None or resumed_step is None:
+        raise _final(diverged, "this run has no undamaged snapshot for --on_nan rollback")
+    return Rollback(diverged.step, diverged.fault, resumed_step)
 
 
 def _final(diverged: DivergedError, why: str) -> DivergedError:

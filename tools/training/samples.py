@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from database.datasets import Dataset, find_samples
 from database.errors import DatasetError
 from database.layouts import Sample
-from database.record_index import RecordIndex, find_records, has_index, records_folder
+from database.tfrecord_index import TFRecordIndex, find_tfrecord_samples, has_index, tfrecord_folder
 from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import is_scored
 from tools.flags.train import TrainConfig
@@ -64,10 +64,10 @@ def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> li
 
     Raises:
         DatasetError: see `datasets.find_samples`.
-        TFRecordError: see `record_index.find_records`.
+        TFRecordError: see `tfrecord_index.find_tfrecord_samples`.
     """
     if _from_records(config):
-        return find_records(dataset, data_dir, config.subsets_for_training, held_out_fraction(config))
+        return find_tfrecord_samples(dataset, data_dir, config.subsets_for_training, held_out_fraction(config))
     return find_samples(dataset, data_dir, config.subsets_for_training)
 
 
@@ -80,7 +80,7 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
     Raises:
         DatasetError: the split is missing or incomplete.
         FlagError: there are no validation images, and a flag for their scoring is set.
-        TFRecordError: see `record_index.find_records`.
+        TFRecordError: see `tfrecord_index.find_tfrecord_samples`.
     """
     if _from_records(config) and config.val_list is None:
         return _validation_beside_records(config, dataset, data_dir)
@@ -102,18 +102,20 @@ def _from_records(config: TrainConfig) -> bool:
 
 def _validation_beside_records(config: TrainConfig, dataset: Dataset, data_dir: str) -> list[Sample]:
     """Returns TFRecords of val, otherwise its files; nothing if the TFRecords of own data were made from a list."""
-    folder = records_folder(data_dir)
+    folder = tfrecord_folder(data_dir)
     if has_index(folder, "val"):
-        return find_records(dataset, data_dir, ["val"], held_out_fraction(config))
-    by_lists = any(RecordIndex.read(folder, split).from_list for split in config.subsets_for_training)
+        return find_tfrecord_samples(dataset, data_dir, ["val"], held_out_fraction(config))
+    by_lists = any(TFRecordIndex.read(folder, split).from_list for split in config.subsets_for_training)
     if config.database == "custom" and by_lists:
         if config.holdout is None:
             return _nothing_to_score(config)
         # Without the list, the held-out files are unknown.
-        return find_records(dataset, data_dir, ["val"], config.holdout)
+        return find_tfrecord_samples(dataset, data_dir, ["val"], config.holdout)
     try:
         samples = find_samples(dataset, data_dir, ["val"])
     except DatasetError as error:
-        raise DatasetError(f"{error}; or write records of it with python -m tools.make_tfrecord --split val") from error
-    logger.info("validation reads images and labels, not records")
+        raise DatasetError(
+            f"{error}; or write TFRecords of it with python -m tools.make_tfrecord --split val"
+        ) from error
+    logger.info("validation reads image and label files, not TFRecords")
     return samples

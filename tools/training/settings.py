@@ -16,10 +16,13 @@ from model.pspnet_mg import Architecture
 from model.training_graph import TrainingOptions
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
-from tools.training.loop import Plan
+from tools.training.plan import Plan
 from tools.training.rollback import Rollback, learning_rate_factor
 
 MAX_ROTATION = 10.0
+
+# `class_weights` has the numbers, the flag of this name their source; `dropout` is always on in training.
+_OPTIONS_WITHOUT_FLAG = {"class_weights", "dropout"}
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
@@ -53,8 +56,8 @@ def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> Dynamic
 
 def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = None) -> TrainingOptions:
     """Returns the training options: the flags of the same names, and the class weights."""
-    names = [field.name for field in dataclasses.fields(TrainingOptions) if hasattr(config, field.name)]
-    return TrainingOptions(**{name: getattr(config, name) for name in names} | {"class_weights": class_weights})
+    names = {field.name for field in dataclasses.fields(TrainingOptions)} - _OPTIONS_WITHOUT_FLAG
+    return TrainingOptions(**{name: getattr(config, name) for name in names}, class_weights=class_weights)
 
 
 def batches_of(
@@ -77,9 +80,17 @@ def batches_of(
 
 
 def plan_of(config: TrainConfig) -> Plan:
-    """Returns the plan of the loop: its fields are the flags of the same names."""
-    names = [field.name for field in dataclasses.fields(Plan) if hasattr(config, field.name)]
-    return Plan(**{name: getattr(config, name) for name in names}, images_per_step=config.total_batch_size)
+    """Returns the plan of the loop."""
+    return Plan(
+        train_max_iter=config.train_max_iter,
+        show_period=config.show_period,
+        snapshot=config.snapshot,
+        snapshot_minutes=config.snapshot_minutes,
+        val_every=config.val_every,
+        save_first_iteration=config.save_first_iteration,
+        log_memory=config.log_memory,
+        images_per_step=config.total_batch_size,
+    )
 
 
 def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollback] = ()) -> float:

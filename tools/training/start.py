@@ -17,10 +17,10 @@ from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
 from tools.download.sources import all_sources
 from tools.errors import CheckpointError
 from tools.flags.train import TrainConfig
-from tools.runs.agreement import check_same_run
+from tools.runs.agreement import check_same_run, check_same_starting_points
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
-from tools.runs.origin import check_same_starting_points, recorded_pretrained, with_pretrained, with_pretrained_of
+from tools.runs.origin_entries import recorded_pretrained, with_pretrained, with_pretrained_of
 from tools.runs.record import BackboneRecord, ModelRecord
 from tools.runs.snapshots import check_resume_step
 
@@ -56,8 +56,8 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
 def _source_of(network: str) -> str:
     """Describes where to get a ResNet's weights."""
     if network in (source.name for source in all_sources()):
-        return f"python -m tools.download {network} puts slim's where it is looked for"
-    return "python -m tools.convert makes one from torchvision's"
+        return f"python -m tools.download {network} downloads the weights of TensorFlow-slim to this path"
+    return "python -m tools.convert converts torchvision's weights"
 
 
 def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:
@@ -74,8 +74,8 @@ def _checkpoint_of_w0(config: TrainConfig, folder: RunFolder) -> str:
         recorded = recorded_pretrained(folder)
         began = "" if recorded is None else f", which was {recorded}"
         raise CheckpointError(
-            f"{error}: give with --fine_tune_filename the checkpoint that the run began with{began}; L2-SP pulls "
-            "towards it"
+            f"{error}: give the checkpoint that the run began with{began}, with --fine_tune_filename, because L2-SP "
+            "needs it"
         ) from error
 
 
@@ -178,7 +178,7 @@ class TrainingStart:
         pairs = zip(recorded, record.class_names, strict=True)
         there, here = next(pair for pair in pairs if pair[0] != pair[1])
         logger.info(
-            "%s has other classes ('%s' where this run has '%s'), so its classifiers are not taken",
+            "%s has other classes ('%s' where this run has '%s'), so its classifiers are not used",
             self.pretrained,
             there,
             here,

@@ -7,11 +7,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from database.datasets import Dataset
-from database.layouts import Sample
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.choices import LATEST
 from tools.flags.train import TrainConfig
@@ -30,6 +28,7 @@ from tools.runs.writing import writing_to
 from tools.runtime import devices as cluster
 from tools.runtime.stop_requests import going_on, stopping_at_warnings
 from tools.training.best_snapshot import keep_if_best
+from tools.training.samples import RunData
 from tools.training.summaries import write_validation
 
 logger = logging.getLogger(__name__)
@@ -68,36 +67,30 @@ def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping
     return "-".join([stem, *(f"{name.removesuffix('_sha256')}{value}" for name, value in shown.items())])
 
 
-def _told_in_scoring(config: TrainConfig, prefix: str) -> str:
+def _when_stopped(config: TrainConfig, prefix: str) -> str:
     """Returns the message for a signal that is received while a snapshot is scored."""
     if config.eval_only:
-        return f"in scoring {prefix}: nothing of it is written: score it again with the same flags"
+        return f"while scoring {prefix}: no scores were written: run the same command again"
     step = checkpoint_step(prefix)
     is_last = step == config.train_max_iter
     then = going_on(LATEST if is_last or step is None else step)
-    return f"in scoring snapshot {prefix}, which is written: {then}, which scores it{'' if is_last else ' first'}"
+    return f"while scoring snapshot {prefix}, which is written: {then}, which scores it{'' if is_last else ' first'}"
 
 
-def _header(config: TrainConfig, dataset: Dataset, data_dir: str, record: ModelRecord, prefix: str) -> dict[str, Any]:
-    """Returns the description of run, snapshot and data in the score files."""
+def _header(config: TrainConfig, data: RunData, record: ModelRecord, prefix: str) -> dict[str, Any]:
+    """Returns the description of run, snapshot, data and settings in the score files."""
     return {
         **run_header(prefix, record.origin),
         **snapshot_header(prefix),
-        "dataset": dataset.name,
-        "data_dir": os.path.abspath(data_dir),
+        "dataset": data.dataset.name,
+        "data_dir": os.path.abspath(config.data_dir or data.dataset.default_dir),
         "list": config.val_list,
         "split": "val",
+        **scoring_settings(config, data.validation_checksums),
     }
 
 
-def validate(
-    config: TrainConfig,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    prefix: str,
-    folder: RunFolder,
-    data: DataChecksums | None = None,
-) -> Scores | None:
+def validate(config: TrainConfig, data: RunData, folder: RunFolder, prefix: str) -> Scores | None:
     """Scores a snapshot on the validation split, and writes tables and TensorBoard events to the run's folder.
 
     The network is the recorded one; windows, mirror and float type are those of the flags. With `--val_every` the
@@ -105,11 +98,9 @@ def validate(
 
     Args:
         config: flags.
-        dataset: described by the flags.
-        samples: of the validation split.
-        prefix: of the snapshot.
+        data: of the run.
         folder: of the run.
-        data: checksums of the samples; computed if None.
+        prefix: of the snapshot.
 
     Returns:
         The scores, None if there are no samples.
@@ -117,12 +108,19 @@ def validate(
     Raises:
         DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
     """
-    if not samples:
+    if not data.validation:
         return None
-    record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, dataset)
+    record = ModelRecord.read(os.path.dirname(prefix)) or ModelRecord.of_run(config, data.dataset)
     check_same_network(record, config, prefix)
-    check_same_classes(record, config, dataset, prefix)
+    check_same_classes(record, config, data.dataset, prefix)
     check_same_holdout(record, config, prefix)
+    scores = _scores_of(prefix, config, data, record)
+    if scores is not None:
+        _write_scores(scores, config, data, folder, record, prefix)
+    return scores
+
+
+def _scores_of(prefix: str, config: TrainConfig, data: RunData, record: ModelRecord) -> Scores | None:
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
     if config.eval_only:  # otherwise `train` has done this
         warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
@@ -131,21 +129,23 @@ def validate(
         return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
 
     devices = cluster.evaluation_devices(config.gpu_num, config.device)
-    with stopping_at_warnings(_told_in_scoring(config, prefix)), predictor_on(devices, build) as predictor:
-        scores = evaluate(
-            predictor, samples[: config.test_max_iter], dataset.num_classes, title="validate", towers=len(devices)
-        )
-    if scores is None:
-        return None
-    step, data_dir = checkpoint_step(prefix), config.data_dir or dataset.default_dir
-    settings = scoring_settings(config, data or DataChecksums.of(samples, data_dir))
-    header = _header(config, dataset, data_dir, record, prefix) | settings
+    samples = data.validation[: config.test_max_iter]
+    with stopping_at_warnings(_when_stopped(config, prefix)), predictor_on(devices, build) as predictor:
+        return evaluate(predictor, samples, data.dataset.num_classes, title="validate", towers=len(devices))
+
+
+def _write_scores(
+    scores: Scores, config: TrainConfig, data: RunData, folder: RunFolder, record: ModelRecord, prefix: str
+) -> None:
+    """Writes the scores, and keeps the snapshot if it is the best and `--val_every` is set."""
+    step, class_names = checkpoint_step(prefix), data.dataset.class_names
+    settings = scoring_settings(config, data.validation_checksums)
     with writing_to(folder):
-        write_validation(folder.path, step or 0, scores, dataset.class_names)
+        write_validation(folder.path, step or 0, scores, class_names)
     if not config.eval_only and config.val_every is not None and step is not None:
         keep_if_best(folder, step, scores, settings)
     # Written last, because they mark the snapshot as scored: a run that is killed before repeats the scoring.
     stem = _stem(config, folder, prefix, settings)
-    path, *others = tables.write_tables(scores, dataset.class_names, folder.path, stem, header)
+    header = _header(config, data, record, prefix)
+    path, *others = tables.write_tables(scores, class_names, folder.path, stem, header)
     logger.info("scores written to %s", ", ".join([path, *(os.path.splitext(other)[1] for other in others)]))
-    return scores

@@ -26,6 +26,6 @@ def test_what_the_function_raises_is_raised(without_tensorflow):
         run_apart(divmod, 1, 0)
 
 
-def test_a_process_that_ends_is_told(without_tensorflow):
-    with pytest.raises(ProcessEndedError, match=r"^_exit: its process ended, perhaps for want of memory$"):
+def test_a_process_that_ends_is_reported(without_tensorflow):
+    with pytest.raises(ProcessEndedError, match=r"^_exit: its process ended, perhaps .*memory"):
         run_apart(os._exit, 1)

@@ -201,7 +201,8 @@ def test_packages_that_are_not_installed_are_logged(caplog, monkeypatch):
     caplog.set_level("INFO")
     assert engines.is_installed("numpy")
     assert not engines.is_installed("no_such_package")
-    assert caplog.messages == ["no_such_package is not installed: its rows are left out"]
+    [message] = caplog.messages
+    assert message.startswith("no_such_package is not installed")
 
 
 @pytest.mark.parametrize(
@@ -209,8 +210,8 @@ def test_packages_that_are_not_installed_are_logged(caplog, monkeypatch):
     [
         ("--parts speed", "--parts: invalid choice: 'speed' is not one of inference, "),
         ("--float_types 32,64", "--float_types: invalid choice: '64' is not one of 32"),
-        ("--parts agreement", "--parts agreement compares what a trained network says: give one with --weights_ckpt"),
-        ("--frame_size 512", "--frame_size has 1 numbers: give a height and a width"),
+        ("--parts agreement", "--parts agreement .*: give one with --weights_ckpt"),
+        ("--frame_size 512", "--frame_size has 1 numbers, expected a height and a width"),
         ("--towers 1,x", "'1,x' is not whole numbers above 0, separated by commas"),
         ("--crop_sizes 240,0", "'240,0' is not whole numbers above 0, separated by commas"),
     ],
@@ -221,5 +222,5 @@ def test_flags_that_cannot_be_followed(flags, words):
 
 
 def test_figures_that_cannot_be_written(tmp_path):
-    with pytest.raises(FlagError, match=r"^--json \S+ cannot be written \(Is a directory\): give another file$"):
+    with pytest.raises(FlagError, match=r"^--json: \S+ cannot be written \(Is a directory\): give another file$"):
         benchmark.write_json([Row("a", 1.0, "s")], str(tmp_path))

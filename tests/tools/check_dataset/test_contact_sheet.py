@@ -59,7 +59,7 @@ def test_sheet(strip):
     np.testing.assert_array_equal(page[-strip.shape[0] :], strip)
     places = [place_of(page, color) for color in colors]
     assert [(rows[1] - rows[0], columns[1] - columns[0]) for rows, columns in places] == sizes
-    # In a row the pictures stand on one line and in the middle of their places, which have one distance.
+    # In a row the pictures have a common bottom line and are centred in their places, which have equal distances.
     assert places[0][0][1] == places[1][0][1] == places[2][0][1] < places[3][0][0]
     middles = [sum(columns) / 2 for _, columns in places]
     assert middles[1] - middles[0] == 72

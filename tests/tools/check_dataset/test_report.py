@@ -43,7 +43,7 @@ def test_markdown(findings):
     lines = markdown(findings).splitlines()
     assert lines[0] == "# CamVid: 1 fault in 4 of 10 images of train, test"
     assert "- train: b.png: id 7" in lines
-    assert "9 images; 3 of them looked at, chosen by seed 5; 3 labels read." in lines
+    assert "9 images; 3 of them checked, chosen with seed 5; 3 labels read." in lines
     assert "| height | 2 | 2 | 4 |" in lines
     assert "| width | 10 | 10 | 10 |" in lines
     assert "2 sizes; the most frequent is 2x10 (height x width), of 2 of 3 images." in lines

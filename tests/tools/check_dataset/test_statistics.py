@@ -105,7 +105,7 @@ def test_files_that_cannot_be_read(tmp_path):
     neither = Sample("d", damaged, str(tmp_path / "none.png"), LABEL_MAP)
     colored = Sample("e", good.image, good.image, LABEL_MAP)
     statistics = add_all([good, no_image, no_label, neither, colored])
-    words = [damaged, damaged, damaged, "none.png", "labels must be single-channel class ids"]
+    words = [damaged, damaged, damaged, "none.png", "found mode RGB, expected labels of single-channel class ids"]
     assert [word in fault for word, fault in zip(words, statistics.faults, strict=True)] == [True] * 5
     assert (statistics.images, statistics.labels) == (5, 2)
     assert statistics.sizes == {(2, 3): 3}

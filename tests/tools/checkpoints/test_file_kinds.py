@@ -1,4 +1,4 @@
-"""Files that people give in the place of a checkpoint, told by their bytes, and what takes them."""
+"""Files that people give in the place of a checkpoint, by their bytes, and what reads them."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_pytorch_of_any_name_goes_to_its_reader(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("version", [tf.train.SaverDef.V1, tf.train.SaverDef.V2])
-def test_checkpoints_are_taken_as_they_are(tmp_path, version):
+def test_checkpoints_are_used_directly(tmp_path, version):
     prefix = write_checkpoint(str(tmp_path / "model.ckpt"), {"net/a": np.ones(3, np.float32)}, version)
     file = prefix if version == tf.train.SaverDef.V1 else prefix + ".index"
     assert kind_of(file) == CHECKPOINT
@@ -256,7 +256,7 @@ def test_any_bytes(tmp_path_factory, content):
         (b"ftrt" + bytes(900), r"truncated file, or one of an unknown kind \(it begins with 'ftrt\\x00.*tools.convert"),
     ],
 )
-def test_what_is_not_known_is_told_by_its_first_bytes(tmp_path, content, words):
+def test_unknown_files_are_described_by_their_first_bytes(tmp_path, content, words):
     for place in (tmp_path / "weights.bin", tmp_path / "folder" / "weights.ckpt"):
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(content)

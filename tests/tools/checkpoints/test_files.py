@@ -1,4 +1,4 @@
-"""Snapshots as files: whole or absent, sound or told to be damaged."""
+"""Snapshots as files: whole or absent, sound or reported as damaged."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_saving_that_fails_leaves_nothing(tmp_path, error):
     assert names_in(tmp_path) == before
 
 
-def test_saving_that_writes_nothing_is_told(tmp_path):
+def test_saving_that_writes_nothing_raises(tmp_path):
     with (
         pytest.raises(OSError, match=r"no model.ckpt-2.index was written"),
         written_whole(str(tmp_path / "model.ckpt-2")),
@@ -166,15 +166,13 @@ def test_any_bit_of_the_files_counts(tmp_path):
 def test_a_damaged_manifest(tmp_path, damage):
     prefix = write(str(tmp_path / "model.ckpt-1"))
     damage(prefix + ".manifest.json")
-    assert fault_of(prefix) == (
-        "model.ckpt-1.manifest.json is no manifest; delete that file to use the snapshot unchecked"
-    )
+    assert str(fault_of(prefix)).startswith("model.ckpt-1.manifest.json is no manifest; delete that file")
     os.unlink(prefix + ".manifest.json")
     assert fault_of(prefix) is None
 
 
 def test_no_bit_of_a_manifest_makes_another_snapshot_sound(tmp_path):
-    """With a flipped bit it either says what it said, in other blanks, or finds a fault."""
+    """A flipped bit either changes only white space, or is found."""
     prefix = write(str(tmp_path / "model.ckpt-1"))
     path = prefix + ".manifest.json"
     said, faults = json.loads(Path(path).read_text()), 0
@@ -242,7 +240,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path, caplog):
     assert caplog.messages == [f"{tmp_path}: removed incomplete files: {', '.join(sorted([*left, '.writing']))}"]
 
 
-def test_manifest_names_the_files_alone(tmp_path):
+def test_manifest_names_only_the_files(tmp_path):
     """Written again, it does not count itself."""
     prefix = write(str(tmp_path / "model.ckpt-1"))
     write_manifest(prefix)

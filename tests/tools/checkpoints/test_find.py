@@ -26,7 +26,7 @@ def test_resolve_by_folder(own):
     assert resolve_checkpoint(os.path.dirname(folder)) == own  # the run's
 
 
-def test_folder_stands_for_its_newest(own):
+def test_folder_means_its_newest(own):
     folder = os.path.dirname(own)
     copy_as(own, os.path.join(folder, "model.ckpt-900"), age=60)
     assert resolve_checkpoint(folder) == own

@@ -103,7 +103,7 @@ def test_resnet_of_another_depth(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte])
-def test_damaged_resnet_is_told_in_one_line(tmp_path, damage):
+def test_damaged_resnet_raises_one_line(tmp_path, damage):
     values = {
         ResNetGraph.WEIGHTS: np.zeros([7, 7, 3, 64], np.float32),
         ResNetGraph.MEAN: np.ones(64, np.float32),

@@ -29,7 +29,7 @@ VALUES = {"net/a": np.arange(6, dtype=np.float32).reshape(2, 3), "net/b": np.ful
 OTHERS = {name: np.full_like(array, -1) for name, array in VALUES.items()}
 V1, V2 = tf.train.SaverDef.V1, tf.train.SaverDef.V2
 
-# Names of folders and files that POSIX allows; few letters, so that patterns would match what stands beside them.
+# Names of folders and files that POSIX allows; few letters, so that patterns would match their neighbours.
 NAMES = st.text("ab2[]*?\\{}!^-,:~$% \n\u00fc\udcff", min_size=1, max_size=6).filter(
     lambda name: name not in (".", "..")
 )

@@ -72,7 +72,7 @@ def test_restore(written):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte, os.remove])
-def test_damaged_data_is_told_in_one_line(own, damage):
+def test_damaged_data_raises_one_line(own, damage):
     damage(own + ".data-00000-of-00001")
     with tf.Graph().as_default(), tf.Session() as session:
         saver = tf.train.Saver(graph_with({name: value.shape for name, value in VALUES.items()}))

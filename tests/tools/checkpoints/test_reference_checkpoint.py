@@ -1,4 +1,4 @@
-"""Checkpoints of the reference implementation load as they are, and the forward pass is the reference's.
+"""Checkpoints of the reference implementation load directly, and the forward pass is the reference's.
 
 The network below is written with TensorFlow's plain operations the way PSPNet-TF-Reproduce builds its own: atrous
 convolutions, average pooling with windows that divide the features, and bilinear resizing on the legacy grid.

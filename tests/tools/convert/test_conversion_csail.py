@@ -17,7 +17,7 @@ NETWORK = "resnet_v1_18"
 
 
 def converted_upernet(weights, shapes):
-    """The conversion of the named variables alone."""
+    """Converts only the named variables."""
     source = examine(weights, WEIGHT_MAPS["csail_upernet"])
     return convert(source, {f"{NETWORK}/{name}": shape for name, shape in shapes.items()})
 
@@ -63,7 +63,7 @@ def test_an_encoder_without_decoder(layout):
         ("csail_upernet", csail_upernet_weights, "ppm_conv.3.0.weight"),
     ],
 )
-def test_missing_kernel_that_tells_a_size(layout, make_weights, name):
+def test_missing_kernel_that_determines_a_size(layout, make_weights, name):
     weights = make_weights()
     del weights[name]
     with pytest.raises(ConversionError, match=f"'{name}' is missing from CSAILVision's encoder with its decoder"):
@@ -73,11 +73,15 @@ def test_missing_kernel_that_tells_a_size(layout, make_weights, name):
 @pytest.mark.parametrize(
     ("name", "shape", "words"),
     [
-        ("fpn_in.2.0.weight", None, r"is missing: \[24, 64, 1, 1\] is expected, for .*/fpn/lateral3/weights"),
-        ("fpn_out.0.0.1.running_var", None, r"is missing: \[24\] is expected, for .*/fpn/output1/BatchNorm/moving_var"),
-        ("fpn_in.0.0.weight", (24, 64, 1, 1), r"has the shape \[24, 64, 1, 1\] and \[24, 16, 1, 1\] is expected"),
-        ("fpn_out.1.0.0.weight", (24, 48, 3, 3), r"has the shape \[24, 48, 3, 3\] and \[24, 24, 3, 3\] is expected"),
-        ("conv_last.0.0.weight", (24, 72, 3, 3), r"has the shape \[24, 72, 3, 3\] and \[24, 96, 3, 3\] is expected"),
+        ("fpn_in.2.0.weight", None, r"is missing, expected with shape \[24, 64, 1, 1\] for .*/fpn/lateral3/weights"),
+        (
+            "fpn_out.0.0.1.running_var",
+            None,
+            r"is missing, expected with shape \[24\] for .*/fpn/output1/BatchNorm/moving_var",
+        ),
+        ("fpn_in.0.0.weight", (24, 64, 1, 1), r"has the shape \[24, 64, 1, 1\], expected \[24, 16, 1, 1\]"),
+        ("fpn_out.1.0.0.weight", (24, 48, 3, 3), r"has the shape \[24, 48, 3, 3\], expected \[24, 24, 3, 3\]"),
+        ("conv_last.0.0.weight", (24, 72, 3, 3), r"has the shape \[24, 72, 3, 3\], expected \[24, 96, 3, 3\]"),
     ],
 )
 def test_upernet_of_missing_or_other_tensors(name, shape, words):

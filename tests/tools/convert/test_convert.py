@@ -147,13 +147,13 @@ def test_dataset_and_window_by_flags(save, out):
 
 
 def test_dataset_with_other_classes(save, out):
-    words = "--database ADE has 150 classes and the weights have 3: name the dataset"
+    words = "--database ADE has 150 classes, but the weights have 3: give the dataset"
     with pytest.raises(ConversionError, match=words):
         convert.main([save(semseg_weights()), "--out", out, "--database", "ADE"])
     assert not os.path.exists(out)
 
 
-def test_resnet_alone(save, out):
+def test_resnet_without_heads(save, out):
     convert.main([save(torchvision_weights()), "--out", out])
     assert BackboneRecord.read(out) == BackboneRecord(
         network=NETWORK,
@@ -172,14 +172,14 @@ def test_resnet_alone(save, out):
 
 
 @pytest.mark.parametrize(("name", "value"), [("database", "Cityscapes"), ("test_image_size", "713")])
-def test_flags_that_mean_nothing_for_a_resnet(save, out, name, value):
-    words = rf"--{name} {value} is for a PSPNet, and .*weights.npy is a ResNet without heads: drop --{name}"
+def test_flags_without_effect_on_a_resnet(save, out, name, value):
+    words = rf"--{name} {value} needs a PSPNet, but .*weights.npy is a ResNet without heads: drop --{name}"
     with pytest.raises(FlagError, match=words):
         convert.main([save(torchvision_weights()), "--out", out, f"--{name}", value])
     assert not os.path.exists(out)
 
 
-def test_what_was_used_and_left_is_written_and_told(save, out, caplog):
+def test_used_and_unused_tensors_are_written_and_logged(save, out, caplog):
     caplog.set_level("INFO")
     convert.main([save(torchvision_weights()), "--out", out])
     with open(os.path.join(out, "conversion.txt"), encoding="utf-8") as file:
@@ -187,9 +187,9 @@ def test_what_was_used_and_left_is_written_and_told(save, out, caplog):
     assert lines[0] == "used"
     assert f"{NETWORK}/block2/unit_1/basic_v1/shortcut/weights <- layer2.0.downsample.0.weight" in lines
     assert "fc.weight: the classifier of ImageNet's classes" in lines[lines.index("left") :]
-    told = "\n".join(caplog.messages)
-    assert "torchvision's ResNet, resnet_v1_18" in told
-    assert "left fc.bias and 1 more: the classifier of ImageNet's classes" in told
+    messages = "\n".join(caplog.messages)
+    assert "torchvision's ResNet, resnet_v1_18" in messages
+    assert "skipped fc.bias and 1 more: the classifier of ImageNet's classes" in messages
 
 
 def with_optimizer(values):
@@ -209,7 +209,7 @@ def test_tensorflow_names(save, out, tmp_path, stem):
     assert set(found) == set(values)
     for name, value in values.items():
         np.testing.assert_array_equal(found[name], value)
-    # Without a record the original is taken for the reference's.
+    # Without a record the original is assumed to come from the reference implementation.
     original = record_of_checkpoint(prefix, InferenceConfig())
     assert record_in(out) == original
     assert original.architecture == architecture
@@ -230,9 +230,9 @@ def test_tensorflow_names_of_a_resnet(save, out):
 def test_named_layout(save, out):
     weights = semseg_weights()
     del weights["layer0.0.weight"]  # by which the layout is recognized
-    with pytest.raises(ConversionError, match="of no known layout"):
+    with pytest.raises(ConversionError, match="match no known layout"):
         convert.main([save(weights), "--out", out])
-    with pytest.raises(ConversionError, match=r"'layer0.0.weight' is missing: \[64, 3, 3, 3\] is expected"):
+    with pytest.raises(ConversionError, match=r"'layer0.0.weight' is missing, expected with shape \[64, 3, 3, 3\]"):
         convert.main([save(weights), "--out", out, "--format", "semseg"])
     assert not os.path.exists(out)
 
@@ -240,7 +240,7 @@ def test_named_layout(save, out):
 def test_nothing_is_overwritten(save, out):
     path = save(torchvision_weights())
     convert.main([path, "--out", out])
-    with pytest.raises(ConversionError, match="converted holds config.json already: give another folder with --out"):
+    with pytest.raises(ConversionError, match="converted already contains config.json: give another folder with --out"):
         convert.main([path, "--out", out])
 
 
@@ -249,7 +249,7 @@ def test_folder_of_another_checkpoint(save, tmp_path, name):
     folder = tmp_path / "snapshot"
     folder.mkdir()
     (folder / name).touch()
-    with pytest.raises(ConversionError, match=f"snapshot holds {name} already: give another folder with --out"):
+    with pytest.raises(ConversionError, match=f"snapshot already contains {name}: give another folder with --out"):
         convert.main([save(torchvision_weights()), "--out", str(folder)])
     assert os.listdir(folder) == [name]
 
@@ -262,13 +262,13 @@ def test_folder_with_other_files(save, tmp_path):
 
 def test_folder_that_cannot_be_written_to(save, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConversionError, match=r"file/below cannot be written to \(.*\): change --out"):
+    with pytest.raises(ConversionError, match=r"file/below: the checkpoint cannot be written \(.*\): change --out"):
         convert.main([save(torchvision_weights()), "--out", str(tmp_path / "file" / "below")])
 
 
 def test_decoder_that_is_an_encoder(save, out):
     encoder, decoder = save({"conv1.weight": np.ones(1)}), save({"conv1.weight": np.ones(1)}, "decoder.npy")
-    words = r"decoder.npy: 'conv1.weight' is in .*weights.npy too, expected the decoder alone"
+    words = r"decoder.npy: 'conv1.weight' is also in .*weights.npy, expected only the decoder's"
     with pytest.raises(WeightFileError, match=words):
         convert.main([encoder, "--decoder", decoder, "--out", out])
 
@@ -282,7 +282,7 @@ def test_encoder_and_decoder_are_put_together(save):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--test_image_size", "7"], "--test_image_size 7 is below 8"),
+        (["--test_image_size", "7"], "--test_image_size is 7, expected 8 or more"),
         (["--test_image_size", "x"], "--test_image_size: invalid int value"),
         (["--format", "keras"], "--format: invalid choice"),
         (["--database", "Oxford"], "--database: invalid choice"),
@@ -300,11 +300,11 @@ def test_what_must_be_given(arguments):
         convert.main(arguments)
 
 
-def test_faults_are_told_in_one_line(save, out, capfd):
+def test_faults_are_reported_in_one_line(save, out, capfd):
     for arguments in ([save({"a": np.ones(1)}), "--out", out], ["nowhere.pth", "--out", out], ["--help-me"]):
         assert run_script(convert.main, arguments) == 2
-        told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-        assert len(told) == 1
+        errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
 
 
 def test_the_session_leaves_no_graph_behind(save, out):

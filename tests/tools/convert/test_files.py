@@ -40,18 +40,18 @@ def test_prefix_of_data_parallel(tmp_path):
 
 @pytest.mark.parametrize("name", ["weights.h5", "weights", "model.ckpt", "weights.caffemodel"])
 def test_other_kinds_of_files(tmp_path, name):
-    with pytest.raises(WeightFileError, match=r"a file that ends in \.pth, .*\.safetensors, \.npy is expected"):
+    with pytest.raises(WeightFileError, match=r"expected a file that ends in \.pth, .*\.safetensors, \.npy"):
         read_weights(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["weights.npy", "weights.pth", "weights.safetensors"])
 def test_missing_file(tmp_path, name):
-    with pytest.raises(WeightFileError, match=f"{name}: there is no such file"):
+    with pytest.raises(WeightFileError, match=f"{name}: the file does not exist"):
         read_weights(str(tmp_path / name))
 
 
 def test_nothing_but_text(tmp_path):
-    with pytest.raises(WeightFileError, match="w.npy: holds no tensors by name"):
+    with pytest.raises(WeightFileError, match="w.npy: found no tensors"):
         read_weights(save(tmp_path / "w.npy", {"a": "text", "b": {"c": []}}))
 
 
@@ -64,5 +64,5 @@ def test_file_that_is_no_dictionary(tmp_path):
 def test_package_that_is_not_installed(tmp_path, monkeypatch, name, package):
     (tmp_path / name).write_bytes(b"1234")
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(WeightFileError, match=rf"{name}: .*needs the package {package}: install the extra `convert`$"):
+    with pytest.raises(WeightFileError, match=rf"{name}: .*the package {package} .*: install the extra `convert`$"):
         read_weights(str(tmp_path / name))

@@ -122,7 +122,7 @@ def test_call_is_refused_and_not_made(tmp_path, protocol, place):
         "as a key": {call: 1},
     }[place]
     path = npy_file(tmp_path / "w.npy", content, protocol)
-    with pytest.raises(NpyDictionaryError, match=r"w.npy: asks for \w+.mkdir, and only arrays, dictionaries"):
+    with pytest.raises(NpyDictionaryError, match=r"w.npy: asks for \w+.mkdir, but only arrays, dictionaries"):
         read_npy_dictionary(path)
     assert not mark.exists()
 
@@ -256,7 +256,7 @@ def test_no_dictionary(tmp_path, content, kind):
 
 @pytest.mark.parametrize("pickled", [b"\x80\x02}r\xff\xff\xff\x7f.", b"}p99999999999\n."])
 def test_a_wrong_number_of_a_part_takes_no_memory(tmp_path, pickled):
-    with pytest.raises(NpyDictionaryError, match="w.npy: damaged, as part . of the pickle is numbered"):
+    with pytest.raises(NpyDictionaryError, match="w.npy: the pickle is damaged, as its part . has the number"):
         read_npy_dictionary(with_pickle(tmp_path / "w.npy", pickled))
 
 

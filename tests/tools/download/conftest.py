@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def _only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuses names of other hosts, and proxies, which would be asked instead of the test's own server."""
     resolve = socket.getaddrinfo
 

@@ -19,7 +19,7 @@ class Served:
         etag, last_modified: headers; None leaves them out.
         ranges: whether Range is understood.
         checks_condition: whether If-Range is.
-        tells_size: whether there is a Content-Length.
+        sends_size: whether there is a Content-Length.
         cuts: for the first answers, one each: after how many bytes the connection ends; None for never.
         statuses: for the first answers, one each: an error to answer with; None for none.
         redirect: where to send who asks.
@@ -32,7 +32,7 @@ class Served:
     last_modified: str | None = None
     ranges: bool = True
     checks_condition: bool = True
-    tells_size: bool = True
+    sends_size: bool = True
     cuts: list[int | None] = field(default_factory=list)
     statuses: list[int | None] = field(default_factory=list)
     redirect: str | None = None
@@ -71,13 +71,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200 if start is None else 206)
         if start is not None:
-            told = start if served.continues_at is None else served.continues_at
-            self.send_header("Content-Range", f"bytes {told}-{total - 1}/{total}")
+            first = start if served.continues_at is None else served.continues_at
+            self.send_header("Content-Range", f"bytes {first}-{total - 1}/{total}")
         body = served.content[start or 0 :]
         for name, value in (("ETag", served.etag), ("Last-Modified", served.last_modified)):
             if value is not None:
                 self.send_header(name, value)
-        if served.tells_size:
+        if served.sends_size:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         cut = served.cuts.pop(0) if served.cuts else None

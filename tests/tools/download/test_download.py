@@ -138,7 +138,7 @@ def test_other_folder_and_kept_archive(serve):
     assert Path("elsewhere/resnet_v1_50.ckpt").read_bytes() == b"weights"
 
 
-def test_what_is_there_is_kept_and_told(serve, caplog, capsys):
+def test_existing_weights_are_kept_and_named(serve, caplog, capsys):
     caplog.set_level("INFO")
     served = serve("resnet_v1_50", write_tar("r.tgz", {"resnet_v1_50.ckpt": b"new"}))
     Path("z_pretrained_weights").mkdir()
@@ -146,7 +146,7 @@ def test_what_is_there_is_kept_and_told(serve, caplog, capsys):
     download.main(["resnet_v1_50"])
     assert Path("z_pretrained_weights/resnet_v1_50.ckpt").read_bytes() == b"mine"
     assert served.seen == []
-    assert "resnet_v1_50.ckpt is there already and was kept" in caplog.text
+    assert "resnet_v1_50.ckpt already exists and was kept" in caplog.text
 
 
 def test_archive_that_is_there_is_unpacked_and_kept(serve, caplog):
@@ -157,21 +157,21 @@ def test_archive_that_is_there_is_unpacked_and_kept(serve, caplog):
     download.main(["ADE"])
     assert served.seen == []
     assert sorted(os.listdir("database")) == ["ADEChallengeData2016", "data.zip"]
-    assert "data.zip is there already and is unpacked" in caplog.text
+    assert "data.zip already exists and is unpacked" in caplog.text
 
 
 def test_archive_that_is_there_and_another(serve):
     serve("ADE", write_zip("data.zip", LAYOUTS["ADE"]))
     os.makedirs("database")
     write_zip("database/data.zip", {"other": b""})
-    with pytest.raises(DownloadError, match=r"database/data.zip: its MD5 is \w+, and \w+ is published: remove it"):
+    with pytest.raises(DownloadError, match=r"database/data.zip: its MD5 is \w+, expected \w+ as published: remove it"):
         download.main(["ADE"])
     assert os.listdir("database") == ["data.zip"]
 
 
 def test_another_checksum(serve):
     serve("ADE", write_zip("data.zip", LAYOUTS["ADE"]), md5="0" * 32)
-    with pytest.raises(DownloadError, match="its MD5 is .* is published: it was removed, and download it again"):
+    with pytest.raises(DownloadError, match="its MD5 is .*: it was removed; download it again"):
         download.main(["ADE"])
     assert os.listdir("database") == []
 
@@ -180,19 +180,19 @@ def test_another_checksum_of_an_archive_made_on_demand(serve, caplog):
     serve("CamVid", write_zip("data.zip", LAYOUTS["CamVid"]), md5="0" * 32)
     download.main(["CamVid"])
     assert os.path.isdir("database/camvid/train")
-    assert "the server packs it anew" in caplog.text
+    assert "the server packs it on request" in caplog.text
 
 
 def test_wrong_size(serve):
     served = serve("ADE", write_zip("data.zip", LAYOUTS["ADE"]), size=1)
-    words = f"the server's file has {len(served.content)} bytes, and 1 are published .*sceneparsing.csail.mit.edu"
+    words = f"the server's file has {len(served.content)} bytes, expected 1 as published .*sceneparsing.csail.mit.edu"
     with pytest.raises(DownloadError, match=words):
         download.main(["ADE"])
 
 
 def test_address_that_moved(serve):
     serve("ADE", write_zip("data.zip", LAYOUTS["ADE"])).statuses[:] = [404]
-    with pytest.raises(DownloadError, match=r"HTTP 404 .*described at http://sceneparsing.csail.mit.edu"):
+    with pytest.raises(DownloadError, match=r"HTTP 404 .*see http://sceneparsing.csail.mit.edu"):
         download.main(["ADE"])
 
 
@@ -203,22 +203,22 @@ def test_hostile_archive(serve):
     assert os.listdir("database") == ["data.zip"]
 
 
-def test_faults_are_told_in_one_line(serve, capfd):
+def test_faults_are_reported_in_one_line(serve, capfd):
     serve("ADE", write_zip("data.zip", LAYOUTS["ADE"])).statuses[:] = [404]
     assert run_script(download.main, ["ADE"]) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith("error: http://127.0.0.1:")
     assert run_script(download.main, ["ADEE"]) == 2
-    assert "'ADEE' is unknown: there are resnet_v1_50, " in capfd.readouterr().err
+    assert "'ADEE' is unknown, expected resnet_v1_50, " in capfd.readouterr().err
 
 
 def test_steps_to_what_needs_a_login(capsys):
     download.main(["Cityscapes"])
     lines = capsys.readouterr().out.splitlines()
     assert [line[:2] for line in lines[1:]] == ["1.", "2.", "3.", "4.", "5."]
-    told = "\n".join(lines)
+    text = "\n".join(lines)
     for archive in ("leftImg8bit_trainvaltest", "gtFine_trainvaltest", "leftImg8bit_trainextra", "gtCoarse"):
-        assert f"{archive}.zip" in told
-    assert f"-d {get_dataset('Cityscapes').default_dir}" in told
+        assert f"{archive}.zip" in text
+    assert f"-d {get_dataset('Cityscapes').default_dir}" in text
     download.main(["Cityscapes", "--out", "elsewhere"])
     assert "-d elsewhere" in capsys.readouterr().out
     assert os.listdir() == []
@@ -232,7 +232,7 @@ def test_list(capsys):
 
 @pytest.mark.parametrize("arguments", [[], ["ADE", "--list"]])
 def test_one_name_or_the_list(arguments):
-    with pytest.raises(FlagError, match="give one name, or --list"):
+    with pytest.raises(FlagError, match="one name or --list"):
         download.main(arguments)
 
 
@@ -247,7 +247,7 @@ def test_an_archive_to_keep_that_is_not_downloaded():
         download.main(["Cityscapes", "--keep_archive"])
 
 
-def test_note_is_told_before_the_download(serve, caplog):
+def test_note_is_logged_before_the_download(serve, caplog):
     caplog.set_level("INFO")
     serve("KITTI", write_zip("data.zip", LAYOUTS["KITTI"]))
     download.main(["KITTI"])
@@ -271,7 +271,7 @@ def test_names_and_places_are_those_of_the_scripts():
     assert {source.name for source in sources.all_sources() if isinstance(source, LoginSource)} == {"Cityscapes"}
 
 
-def test_it_needs_the_standard_library_and_tqdm_alone():
+def test_it_needs_only_the_standard_library_and_tqdm():
     folder = Path(download.__file__).parent
     imported = set()
     for path in (*folder.glob("*.py"), Path(progress.__file__)):

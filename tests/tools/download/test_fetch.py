@@ -36,7 +36,7 @@ def got(path: str) -> bytes:
         return file.read()
 
 
-def begun(path: str, served: Served, length: int, **changes) -> None:
+def write_part(path: str, served: Served, length: int, **changes) -> None:
     """What a process that was killed leaves behind: the first bytes and the note beside them."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.part", "wb") as file:
@@ -46,9 +46,9 @@ def begun(path: str, served: Served, length: int, **changes) -> None:
         json.dump(version | changes, file)
 
 
-@pytest.mark.parametrize("tells_size", [True, False])
-def test_whole_file(path, tells_size):
-    served = Served(CONTENT, tells_size=tells_size)
+@pytest.mark.parametrize("sends_size", [True, False])
+def test_whole_file(path, sends_size):
+    served = Served(CONTENT, sends_size=sends_size)
     with serving({"/a.zip": served}):
         fetch(served.address, path, len(CONTENT))
     assert got(path) == CONTENT
@@ -94,7 +94,7 @@ def test_continues_after_cuts(path, validators, condition):
 def test_continues_what_an_earlier_process_left(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, 650_000)
+        write_part(path, served, 650_000)
         fetch(served.address, path, pauses=())
     assert got(path) == CONTENT
     assert [headers["Range"] for headers in served.seen] == ["bytes=650000-"]
@@ -103,14 +103,14 @@ def test_continues_what_an_earlier_process_left(path):
 def test_whole_partial_file_is_not_asked_for_again(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, len(CONTENT))
+        write_part(path, served, len(CONTENT))
         fetch(served.address, path)
     assert got(path) == CONTENT
     assert served.seen == []
 
 
 @pytest.mark.parametrize("validators", [{"etag": None}, {"etag": 'W/"one"'}])
-def test_without_a_validator_a_file_is_begun_anew(path, validators):
+def test_without_a_validator_a_file_is_downloaded_again(path, validators):
     served = Served(CONTENT, cuts=[300_000], **validators)
     with serving({"/a.zip": served}):
         fetch(served.address, path, pauses=NO_PAUSES)
@@ -124,14 +124,14 @@ def test_server_without_ranges(path, caplog):
     with serving({"/a.zip": served}):
         fetch(served.address, path, pauses=NO_PAUSES)
     assert got(path) == CONTENT
-    assert "begun anew" in caplog.text
+    assert "restarted: " in caplog.text
 
 
 @pytest.mark.parametrize("length", [1, 300_000, 700_000])
-def test_changed_file_is_begun_anew(path, length):
+def test_changed_file_is_downloaded_from_its_beginning(path, length):
     served = Served(OTHER[:690_000], etag='"two"')
     with serving({"/a.zip": served}):
-        begun(path, Served(CONTENT, address=served.address), length, size=700_001)
+        write_part(path, Served(CONTENT, address=served.address), length, size=700_001)
         fetch(served.address, path, pauses=NO_PAUSES)
     assert got(path) == OTHER[:690_000]
 
@@ -148,7 +148,7 @@ def test_changed_file_is_begun_anew(path, length):
 def test_server_that_continues_wrongly(path, server):
     served = Served(**{"content": OTHER, **server})
     with serving({"/a.zip": served}):
-        begun(path, Served(CONTENT, address=served.address), 300_000)
+        write_part(path, Served(CONTENT, address=served.address), 300_000)
         fetch(served.address, path, pauses=NO_PAUSES)
     assert got(path) == served.content
     assert [headers.get("Range") for headers in served.seen] == ["bytes=300000-", None]
@@ -160,7 +160,7 @@ def test_server_that_continues_wrongly(path, server):
 def test_partial_file_of_no_use(path, damage):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, 300_000, **damage)
+        write_part(path, served, 300_000, **damage)
         fetch(served.address, path)
     assert got(path) == CONTENT
     assert "Range" not in served.seen[0]
@@ -169,7 +169,7 @@ def test_partial_file_of_no_use(path, damage):
 def test_partial_file_without_a_note(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}):
-        begun(path, served, 300_000)
+        write_part(path, served, 300_000)
         os.unlink(f"{path}.part.json")
         fetch(served.address, path)
     assert got(path) == CONTENT
@@ -180,7 +180,7 @@ def test_connection_that_always_breaks(path):
     with serving({"/a.zip": served}), pytest.raises(DownloadError) as caught:
         fetch(served.address, path, pauses=NO_PAUSES)
     assert "the connection ended after 300000 of 700000 bytes, 3 times in a row" in str(caught.value)
-    assert "archive.zip.part, the same command continues it" in str(caught.value)
+    assert "archive.zip.part" in str(caught.value)
     with open(f"{path}.part", "rb") as file:
         assert file.read() == CONTENT[:300_000]
     assert not os.path.exists(path)
@@ -218,7 +218,7 @@ def test_status_that_stays(path, status):
 
 def test_success_without_a_file(path):
     served = Served(CONTENT, statuses=[204])
-    with serving({"/a.zip": served}), pytest.raises(DownloadError, match="HTTP 204 where the file was expected"):
+    with serving({"/a.zip": served}), pytest.raises(DownloadError, match="found HTTP 204, expected the file"):
         fetch(served.address, path)
 
 
@@ -237,7 +237,7 @@ def test_redirect_to_another_scheme(path, target):
     served = Served(CONTENT, redirect=target)
     with serving({"/a.zip": served}), pytest.raises(DownloadError) as caught:
         fetch(served.address, path)
-    assert f"HTTP 302 leads to {target}: followed are http and https alone" in str(caught.value)
+    assert f"HTTP 302 redirects to {target}: only http and https" in str(caught.value)
     assert os.listdir(os.path.dirname(path)) == []
 
 
@@ -245,18 +245,18 @@ def test_redirect_in_a_circle(path):
     served = Served(CONTENT)
     with serving({"/a.zip": served}) as address:
         served.redirect = f"{address}/a.zip"
-        with pytest.raises(DownloadError, match="no circles"):
+        with pytest.raises(DownloadError, match="HTTP 302 redirects to .* no loops"):
             fetch(served.address, path)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/a", "/etc/hostname", ""])
 def test_other_schemes(path, url):
-    with pytest.raises(DownloadError, match="only http and https are fetched"):
+    with pytest.raises(DownloadError, match="expected an address that begins with http or https"):
         fetch(url, path)
 
 
 def test_no_such_host(path):
-    with pytest.raises(DownloadError, match=r"no such host, or no way to it \(Name or service not known\)"):
+    with pytest.raises(DownloadError, match=r"does not exist or cannot be reached \(Name or service not known\)"):
         fetch("http://nowhere.invalid/a.zip", path)
 
 
@@ -280,7 +280,7 @@ def test_silence(path):
 @pytest.mark.parametrize("published", [699_999, 700_001, 0])
 def test_server_has_another_size_than_is_published(path, published):
     served = Served(CONTENT)
-    words = f"the server's file has 700000 bytes, and {published} are published"
+    words = f"the server's file has 700000 bytes, expected {published} as published"
     with serving({"/a.zip": served}), pytest.raises(DownloadError, match=words):
         fetch(served.address, path, published)
     assert os.listdir(os.path.dirname(path)) == []
@@ -289,7 +289,7 @@ def test_server_has_another_size_than_is_published(path, published):
 def test_disk_without_room(path, monkeypatch):
     served = Served(CONTENT)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
-    with serving({"/a.zip": served}), pytest.raises(DownloadError, match="700000 bytes are to come and 1000 are free"):
+    with serving({"/a.zip": served}), pytest.raises(DownloadError, match="700000 bytes are needed but 1000 are free"):
         fetch(served.address, path)
 
 
@@ -299,13 +299,16 @@ def test_disk_that_fills_up(path, monkeypatch):
 
     served = Served(CONTENT)
     monkeypatch.setattr(fetching, "_receive", fill)
-    with serving({"/a.zip": served}), pytest.raises(DownloadError, match=r"the disk is full: make room, and the same"):
+    with (
+        serving({"/a.zip": served}),
+        pytest.raises(DownloadError, match=r"cannot be written \(No space left .*\): free space"),
+    ):
         fetch(served.address, path)
 
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match=r"a.zip: cannot be written \((Not a directory|File exists)\)"):
+    with pytest.raises(DownloadError, match=r"a.zip: the file cannot be written \((Not a directory|File exists)\)"):
         fetch("http://127.0.0.1/a.zip", str(tmp_path / "file" / "below" / "a.zip"))
 
 
@@ -315,7 +318,7 @@ def test_difference(tmp_path):
     right = hashlib.md5(b"hello").hexdigest()
     assert difference(str(path), 5, right) is None
     assert difference(str(path), None, None) is None
-    assert difference(str(path), 6, right) == "it has 5 bytes, and 6 are published"
-    assert difference(str(path), None, "0" * 32) == f"its MD5 is {right}, and {'0' * 32} is published"
-    with pytest.raises(DownloadError, match=r"none: cannot be read \(No such file or directory\)"):
+    assert difference(str(path), 6, right) == "the file has 5 bytes, expected 6 as published"
+    assert difference(str(path), None, "0" * 32) == f"its MD5 is {right}, expected {'0' * 32} as published"
+    with pytest.raises(DownloadError, match=r"none: the file cannot be read \(No such file or directory\)"):
         difference(str(tmp_path / "none"), 5, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -23,7 +24,6 @@ from tools.benchmark import waiting as bench_waiting
 from tools.benchmark.__main__ import PARTS, BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.errors import FlagError
-from tools.flags import checks as flag_checks
 from tools.flags.checks import refuse_no_results
 from tools.flags.definition import flag_properties, flags_where
 from tools.flags.predict import InferenceConfig, PredictConfig
@@ -47,16 +47,16 @@ DYNAMIC = "--dynamic_size 1 --random_scale 0"
             "--test_image_size 0 --mirror 0 --windows_per_batch 2", PredictConfig,
             "--windows_per_batch 2 has no effect .*--test_image_size 0",
         ),
-        ("--coloring 0 --palette p.txt", InferenceConfig, "--palette p.txt has no effect where --coloring 0 writes"),
+        ("--coloring 0 --palette p.txt", InferenceConfig, "--palette p.txt has no effect with --coloring 0"),
         ("--dynamic_size 1 --random_rotate 1", TrainConfig, "--random_rotate 1 has no effect .* rotates nothing"),
-        ("--parts frames --crop_size 300", BenchmarkConfig, "--crop_size 300 has no effect on --parts frames: it is"),
+        ("--parts frames --crop_size 300", BenchmarkConfig, "--crop_size 300 has no effect on --parts frames: add "),
         ("--parts input --network resnet_v1_18", BenchmarkConfig, "--network resnet_v1_18 has no effect on --parts in"),
         ("--parts syncbn,checkpointing --float_types 32,16", BenchmarkConfig, "--float_types 16 has no effect .* one"),
         ("--thumbnails 0 --seed 3", CheckConfig, "--seed 3 has no effect .* add --max_images, or drop --seed"),
-        ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect beside --models"),
-        ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .* growth; add"),
-        ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .* it is for models; add"),
-        ("--models --frames 2", BenchmarkConfig, "--frames 2 has no effect on --parts models: it is for frames"),
+        ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect with --models"),
+        ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .*add .*growth"),
+        ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .*: add one of models"),
+        ("--models --frames 2", BenchmarkConfig, "--frames 2 has no effect on --parts models: add one of frames"),
     ],
 )  # fmt: skip
 def test_flags_without_effect(line, config, words):
@@ -85,12 +85,6 @@ def test_flags_with_an_effect(line, config):
     assert parse(line, config)
 
 
-def test_flags_of_the_benchmark_are_for_parts_that_there_are():
-    names = {field.name for field in dataclasses.fields(BenchmarkConfig)}
-    assert benchmark._PARTS_OF_FLAGS.keys() <= names
-    assert {part for parts in benchmark._PARTS_OF_FLAGS.values() for part in parts} <= set(PARTS)
-
-
 def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
     """Each part runs with nothing measured; which flags it reads is recorded."""
 
@@ -100,7 +94,8 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
                 seen.add(name)
             return super().__getattribute__(name)
 
-    flags, seen = {field.name for field in dataclasses.fields(BenchmarkConfig)} - {"parts", "models", "json"}, set()
+    needs = flag_properties(BenchmarkConfig, "needs")
+    flags, seen = needs.keys() - {"parts", "models", "json"}, set()
     for module in (bench_agreement, bench_frames, bench_inference, bench_input, bench_models, bench_startup,
                    bench_training, bench_waiting):  # fmt: skip
         for name in dir(module):
@@ -110,7 +105,8 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
     for part in PARTS:
         seen.clear()
         assert list(benchmark._MEASURE[part](config)) == []
-        assert seen == {name for name, parts in benchmark._PARTS_OF_FLAGS.items() if part in parts}, part
+        measured = SimpleNamespace(measured=(part,), models=False)
+        assert seen == {name for name in flags if all(need.met(measured) for need in needs[name])}, part
 
 
 FREE_ON_RESUME = set(flags_where(TrainConfig, resume="free"))
@@ -161,14 +157,17 @@ def test_every_flag_has_an_effect_on_scoring_or_is_named_as_ignored(field, run, 
         assert getattr(config, field.name) == field.default
 
 
-def test_flags_of_the_loop_are_those_without_a_part_in_the_name_of_a_run():
-    """A new flag that a resumed run may change is one of the loop or read in scoring."""
-    of_the_start = {"fine_tune_filename", "train_max_iter", "test_list"}
-    assert set(flag_checks._OF_THE_LOOP) == FREE_ON_RESUME - READ_IN_SCORING - of_the_start
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    assert set(flag_checks._OF_THE_WEIGHTS) == (
-        fields - READ_IN_SCORING - set(flag_checks._OF_THE_LOOP) - {"train_list", "test_list"}
-    )
+def test_the_flags_that_scoring_reads():
+    """A new flag without `scoring` is ignored if a resumed run may change it, and finds the run otherwise."""
+    scoring = flag_properties(TrainConfig, "scoring")
+    assert {name for name, use in scoring.items() if use == "read"} == READ_IN_SCORING | {"train_list"}
+    of_the_start = {"fine_tune_filename", "train_max_iter"}
+    ignored = {name for name, use in scoring.items() if use == "ignored"}
+    assert ignored == FREE_ON_RESUME - READ_IN_SCORING - of_the_start
+
+
+def named_flags(message: str) -> set[str]:
+    return set(re.findall(r"--(\w+)", message))
 
 
 def test_the_command_of_training_scores(caplog):
@@ -176,26 +175,26 @@ def test_the_command_of_training_scores(caplog):
     caplog.set_level("INFO")
     line = "--train_max_iter 9 --keep 3 --val_every 2 --lrn_rate 0.1 --auto_resume 1 --save_memory 1 --eval_only 1"
     assert parse(line) == TrainConfig(train_max_iter=9, lrn_rate=0.1, eval_only=True)  # these two find the run
-    ignored = "flags of training are ignored with --eval_only 1: "
-    assert caplog.messages == [f"{ignored}--auto_resume, --val_every, --keep, --save_memory"]
+    [line_of_log] = caplog.messages
+    ignored = {"auto_resume", "val_every", "keep", "save_memory"}
+    assert named_flags(line_of_log) == {"eval_only", *ignored}
     caplog.clear()
     assert parse(f"{line} --run_name seed0 --resume_step 4") == TrainConfig(
         eval_only=True, run_name="seed0", resume_step=4
     )
-    assert caplog.messages == [
-        f"{ignored}--auto_resume, --val_every, --keep, --save_memory, --lrn_rate, --train_max_iter"
-    ]
+    [line_of_log] = caplog.messages
+    assert named_flags(line_of_log) == {"eval_only", *ignored, "lrn_rate", "train_max_iter"}
 
 
 @pytest.mark.parametrize("given", ["", "--resume_step 4 ", "--resume_step latest "])
 def test_the_step_that_a_stopped_run_names_may_be_added_to_its_flags(given, caplog):
     """It counts, whatever step the command went on from; with --auto_resume 1 nothing is to be added."""
     caplog.set_level("INFO")
-    told = going_on(9)
-    [advised] = re.findall(r"--resume_step \d+", told)
+    message = going_on(9)
+    [advised] = re.findall(r"--resume_step \d+", message)
     assert parse(f"--seed 3 {given}{advised}") == TrainConfig(seed=3, resume_step=9)
     assert len(caplog.messages) == bool(given)
-    assert told.endswith("(with --auto_resume 1, the same command goes on)")
+    assert message.endswith("(with --auto_resume 1, the same command goes on)")
     assert parse("--seed 3 --auto_resume 1").auto_resume
 
 
@@ -207,10 +206,9 @@ def test_a_file_of_flags_serves_training_and_scoring(tmp_path, caplog):
     assert (trained.keep, trained.val_every, trained.checkpoint_units, caplog.messages) == (2, 5, 3, [])
     scored = parse(f"--config {path} --eval_only 1 --keep 3 --log_memory 1")
     assert scored == TrainConfig(database="CamVid", lrn_rate=0.1, eval_only=True)
-    assert caplog.messages == [
-        "flags of training are ignored with --eval_only 1: "
-        "--val_every, --keep, --save_memory, --checkpoint_units, --log_memory"
-    ]
+    [line_of_log] = caplog.messages
+    ignored = {"val_every", "keep", "save_memory", "checkpoint_units", "log_memory"}
+    assert named_flags(line_of_log) == {"eval_only", *ignored}
     path.write_text("dynamic_size: 1\nrandom_rotate: 1\n")
     assert "--random_rotate 1 has no effect" in refusal(f"--config {path}")  # whatever the mode
 
@@ -241,22 +239,22 @@ def test_a_prediction_without_results():
     ("given", "meant"),
     [("0.485,0.456,0.406", "123.675,116.28,103.53"), ("1,1,1", "255,255,255"), ("0,0,0.5", "0,0,127.5")],
 )
-def test_a_mean_of_fractions_is_told_from_one_of_bytes(given, meant):
-    told = refusal(f"--database custom --num_classes 3 --image_mean {given}")
-    assert "--image_mean" in told
-    assert given in told
-    assert told.endswith(f"give {meant} (see --help)")
+def test_a_mean_of_fractions_is_distinguished_from_one_of_bytes(given, meant):
+    message = refusal(f"--database custom --num_classes 3 --image_mean {given}")
+    assert "--image_mean" in message
+    assert given in message
+    assert message.endswith(f"give {meant} (see --help)")
     assert parse(f"--database custom --num_classes 3 --image_mean {meant}").image_mean == mean_color(meant)
 
 
 @settings(deadline=None)
 @given(st.tuples(*[st.floats(0, 255)] * 3))
-def test_a_mean_is_taken_or_its_bytes_are_told(mean):
+def test_a_mean_is_accepted_or_its_bytes_are_named(mean):
     text = ",".join(map(str, mean))
     if max(mean) > 1 or max(mean) == 0:
         assert mean_color(text) == mean
         return
     with pytest.raises(ValueError, match="fractions") as caught:
         mean_color(text)
-    told = [float(part) for part in str(caught.value).rsplit(" ", 1)[1].split(",")]
-    assert told == pytest.approx([255 * value for value in mean], rel=1e-5)
+    message = [float(part) for part in str(caught.value).rsplit(" ", 1)[1].split(",")]
+    assert message == pytest.approx([255 * value for value in mean], rel=1e-5)

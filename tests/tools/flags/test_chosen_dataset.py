@@ -36,16 +36,16 @@ COMMAND = re.compile(r"python -m tools\.(\w+)((?: (?!and|or)[\w./'-]+)*)")
 
 
 @pytest.mark.parametrize("database", [name for name in DATABASES if name not in ("Toy", "custom")])
-def test_who_has_no_data_is_told_how_to_get_them(database, tmp_path, monkeypatch):
+def test_without_data_the_message_says_how_to_get_them(database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = get_dataset(database)
     with pytest.raises(DatasetError) as caught:
         dataset_choice.existing_folder(dataset, None)
-    told = str(caught.value)
-    assert told.startswith(f"--data_dir {dataset.default_dir}: no such folder; {database} is expected there as ")
-    assert dataset.layout in told
-    assert told.endswith(", or give its folder with --data_dir")
-    module, arguments = COMMAND.search(told).groups()
+    message = str(caught.value)
+    assert message.startswith(f"--data_dir {dataset.default_dir}: no such folder; {database} is expected there as ")
+    assert dataset.layout in message
+    assert message.endswith(", or give its folder with --data_dir")
+    module, arguments = COMMAND.search(message).groups()
     assert module == "download"
     assert find_source(arguments.split()[0]).name == database
 

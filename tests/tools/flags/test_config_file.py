@@ -154,7 +154,7 @@ def test_words_of_switches_are_words_elsewhere(tmp_path):
     [
         (
             '{"batch_size": 4,\n"gpu_num": 1,\n"batch_size": 2}',
-            "(line 3: 'batch_size' is given already in line 1: keep",
+            "(line 3: 'batch_size' is already given in line 1: keep",
         ),
         ("[1]", "run.json holds no flags: expected lines 'name: value', names as those of the flags, found a list"),
         ('{"batch_size": true}', "run.json: argument --batch_size: 'true' is not a whole number"),

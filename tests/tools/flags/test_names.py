@@ -156,7 +156,7 @@ def test_values_of_other_programs():
     assert "did you mean inference?" in refusal("--parts training,inferense", BenchmarkConfig)
     assert parse("--split Validation", MakeTFRecordConfig).split == "val"
     assert parse("--format md", ResultsConfig).format == "markdown"
-    with pytest.raises(FlagError, match=r"'ADEE' is unknown: there are .*did you mean ADE\?"):
+    with pytest.raises(FlagError, match=r"'ADEE' is unknown, expected .*did you mean ADE\?"):
         find_source("ADEE")
     options = convert._parse(["x", "--out", "y", "--database", "cityscapes"])
     assert options.database == "Cityscapes"
@@ -172,12 +172,12 @@ def test_any_text_is_one_of_the_choices_or_refused(flag, data):
     name, choices = flag
     known = st.sampled_from([*choices, *FOREIGN_VALUES.get(name, {}), *NEAR_VALUES.get(name, {})])
     text = data.draw(st.one_of(known, known.map(str.upper), st.text(max_size=12)))
-    meant = told = None
+    meant = message = None
     try:
         meant = understood_value(name, text, choices)
     except ValueError as error:
-        told = str(error)
-    assert meant in choices or (told is not None and choices[0] in told)
+        message = str(error)
+    assert meant in choices or (message is not None and choices[0] in message)
 
 
 def test_every_choice_is_itself_and_no_two_are_the_same_but_for_signs():
@@ -243,14 +243,14 @@ def test_home_in_programs_with_parsers_of_their_own(monkeypatch):
 
 @pytest.mark.parametrize("config", [TrainConfig, CheckConfig, MakeTFRecordConfig, InferenceConfig, BenchmarkConfig])
 def test_one_class_is_described_as_two(config):
-    told = refusal("--num_classes 1", config)
-    assert re.search(r"--num_classes: '1' is not 2 or more: .*class of its own.*2 classes, ids 0 and 1", told)
+    message = refusal("--num_classes 1", config)
+    assert re.search(r"--num_classes: '1' is not 2 or more: .*class of its own.*2 classes, ids 0 and 1", message)
     assert "--num_classes: 'two' is not a whole number" in refusal("--num_classes two", config)
 
 
 @pytest.mark.parametrize("config", [TrainConfig, PredictConfig, CheckConfig, MakeTFRecordConfig])
 def test_negative_ids_are_not_in_files(config):
-    told = refusal("--ignore_label -1", config)
-    assert re.search(r"--ignore_label: '-1' is not an id .*hold -1 as 255, which is ignored without this flag", told)
+    message = refusal("--ignore_label -1", config)
+    assert re.search(r"--ignore_label: '-1' is not an id .*hold -1 as 255, which is ignored without this flag", message)
     assert re.search("hold -2 as 254$", refusal("--ignore_label=-2", config).removesuffix(" (see --help)"))
     assert "--ignore_label: 'x' is not a whole number" in refusal("--ignore_label x", config)

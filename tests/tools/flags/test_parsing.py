@@ -82,7 +82,7 @@ def test_unknown_flags_and_values_that_are_none(line, config, words):
     assert re.search(words, refusal(line, config))
 
 
-def test_what_is_told_of_long_values_is_short():
+def test_the_message_about_a_long_value_is_short():
     assert len(refusal("--batch_size " + "9" * 5000)) < 600
     assert len(refusal("--" + "x" * 5000)) < 600
 
@@ -96,18 +96,18 @@ BETWEEN = st.sampled_from(["=", " ", ""])  # "": the value alone
 
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([TrainConfig, PredictConfig, InferenceConfig]), st.data())
-def test_any_command_line_is_understood_or_told(config, data):
-    """What is told may hold line breaks of the command line, which `console.run_script` takes out."""
+def test_any_command_line_is_parsed_or_rejected(config, data):
+    """The message may hold line breaks of the command line, which `console.run_script` takes out."""
     names = [field.name for field in dataclasses.fields(config)] + ["config", "batchsize", ""]
     arguments: list[str] = []
     for name, value, between in data.draw(st.lists(st.tuples(st.sampled_from(names), VALUES, BETWEEN), max_size=6)):
         arguments += [f"--{name}={value}"] if between == "=" else [f"--{name}", value] if between else [value]
-    parsed = told = None
+    parsed = message = None
     try:
         parsed = parse_flags(config, arguments, "test")
     except FlagError as error:
-        told = str(error)
-    assert told or isinstance(parsed, config)
+        message = str(error)
+    assert message or isinstance(parsed, config)
 
 
 def test_a_switch_alone_is_on():
@@ -116,7 +116,7 @@ def test_a_switch_alone_is_on():
 
 
 @pytest.mark.parametrize(
-    ("line", "config", "expected", "told"),
+    ("line", "config", "expected", "words"),
     [
         ("--batch_size 4 --batch_size 2", TrainConfig, {"batch_size": 2}, "--batch_size is given twice, with 4 and 2"),
         ("--seed 0 --seed 3", TrainConfig, {"seed": 3}, "--seed is given twice, with 0 and 3"),  # 0 is the default
@@ -129,12 +129,12 @@ def test_a_switch_alone_is_on():
         ("--resume_step 5 --resume_step latest", TrainConfig, {"resume_step": "latest"}, "with 5 and latest"),
     ],
 )
-def test_the_last_of_two_values_counts(line, config, expected, told, caplog):
+def test_the_last_of_two_values_counts(line, config, expected, words, caplog):
     """As `python train.py $DEFAULTS "$@"` means it."""
     caplog.set_level("INFO")
     assert parse(line, config) == config(**expected)
     [message] = caplog.messages
-    assert told in message
+    assert words in message
     assert message.endswith(": the last one is used")
 
 

@@ -14,6 +14,7 @@ from database.errors import DatasetError
 from model import regularizers, training_graph
 from tests.tools.command_lines import parse, refusal
 from tools.flags.dataset import DATABASES
+from tools.flags.definition import flag_properties
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
 
@@ -168,11 +169,11 @@ def test_custom_data_flags():
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
-        ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect where all pixels count"),
+        ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect if all pixels count"),
         ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is no probability"),
         ("--batch_size 2 --dynamic_max_size 600", TrainConfig, "--dynamic_max_size 600 has no effect on crops"),
         ("--batch_size 2 --dynamic_short_sides 9", TrainConfig, "--dynamic_short_sides .* has no effect on crops"),
-        ("--batch_size 2 --dynamic_size --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect beside .* its own"),
+        ("--batch_size 2 --dynamic_size --scale_max 3", TrainConfig, "--scale_max 3.0 has no effect beside .* a list"),
         ("--batch_size 2 --dynamic_size --train_image_size 9", TrainConfig, "--train_image_size 9 has no effect"),
         (
             "--batch_size 2 --dynamic_size --dynamic_short_sides 7,400 --dynamic_max_size 500",
@@ -189,8 +190,8 @@ def test_custom_data_flags():
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
             "--weight_decay_mode 1 pulls .* --fine_tune_filename none has none",
         ),
-        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list is for --database custom or ADE, and"),
-        ("--batch_size 2 --holdout 0.2", TrainConfig, "--holdout is for --database custom or KITTI, and"),
+        ("--batch_size 2 --train_list a.txt", TrainConfig, "--train_list needs --database custom or ADE, but"),
+        ("--batch_size 2 --holdout 0.2", TrainConfig, "--holdout needs --database custom or KITTI, but"),
         ("--batch_size 2 --database KITTI --holdout 1", TrainConfig, "--holdout 1 leaves no image to train on"),
         ("--batch_size 2 --database KITTI --holdout 0", TrainConfig, "argument --holdout: 0 is not above 0.0?"),
         (
@@ -199,7 +200,7 @@ def test_custom_data_flags():
         ),
         (
             "--batch_size 2 --dynamic_size 1 --upsample_input 2", TrainConfig,
-            "--upsample_input 2 has no effect beside --dynamic_size 1, which has sizes of its own: drop that, or drop",
+            "--upsample_input 2 has no effect beside --dynamic_size 1, .*: drop that, or drop",
         ),
         ("--batch_size 2 --upsample_input 5", TrainConfig, "argument --upsample_input: invalid choice: 5"),
         ("--batch_size 2 --database custom", TrainConfig, "--database custom needs --num_classes"),
@@ -223,13 +224,13 @@ ALSO_FOR = {"train_list": "ADE", "val_list": "ADE", "test_list": "ADE", "holdout
 @pytest.mark.parametrize(
     ("config", "flag"),
     [(config, flag) for config in (TrainConfig, PredictConfig) for flag in OWN_DATA_VALUES
-     if flag in config.own_data_flags],
+     if flag_properties(config, "databases").get(flag)],
 )  # fmt: skip
 def test_flag_for_own_data_without_own_data(flag, config):
     more = " --batch_size 2" if config is TrainConfig else ""
     fitting = f"custom or {ALSO_FOR[flag]}" if flag in ALSO_FOR else "custom"
     assert refusal(f"--database CamVid --{flag} {OWN_DATA_VALUES[flag]}{more}", config) == (
-        f"--{flag} is for --database {fitting}, and --database is CamVid: give --database {fitting} or drop --{flag}"
+        f"--{flag} needs --database {fitting}, but --database is CamVid: give --database {fitting} or drop --{flag}"
     )
     if flag in ALSO_FOR:
         assert getattr(parse(f"--database {ALSO_FOR[flag]} --{flag} {OWN_DATA_VALUES[flag]}{more}", config), flag)
@@ -240,7 +241,8 @@ def test_flag_for_own_data_without_own_data(flag, config):
 
 def test_flags_that_say_custom_are_the_checked_ones():
     named = {field.name for field in dataclasses.fields(TrainConfig) if field.metadata["help"].startswith("custom")}
-    assert named == set(OWN_DATA_VALUES) == set(TrainConfig.own_data_flags)
+    limited = {name for name, databases in flag_properties(TrainConfig, "databases").items() if databases}
+    assert named == set(OWN_DATA_VALUES) == limited
 
 
 def test_what_the_checks_let_through():
@@ -292,12 +294,12 @@ def test_defaults_are_finite_and_within_their_ranges():
         ),
         (
             "--database ADE --train_list a.txt --subsets_for_training val",
-            "--train_list a.txt has no effect where --subsets_for_training is val: add train there, or drop",
+            "--train_list a.txt has no effect with --subsets_for_training val: add train there, or drop",
         ),
         ("--subsets_for_training train,train", "--subsets_for_training names train twice"),
         (
             "--check_data none --allow_missing_classes 1",
-            "--allow_missing_classes 1 has no effect where no label is read: drop --check_data none",
+            "--allow_missing_classes 1 has no effect if no label is read: drop --check_data none",
         ),
     ],
 )

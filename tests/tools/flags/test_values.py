@@ -15,8 +15,8 @@ def test_mean_colour_is_three_numbers_of_a_byte(value):
 
 @pytest.mark.parametrize("value", ["a", "1,x", "-5", "0", "0,10", "20,10", "10,10", "10,-5", "", "1.5"])
 def test_steps_where_the_rate_falls_are_positive_and_rise(value):
-    told = refusal(f"--batch_size 2 --poly_lr 0 --lr_step={value}")
-    assert f"--lr_step: '{value}' is not steps above 0 that rise, separated by commas" in told
+    message = refusal(f"--batch_size 2 --poly_lr 0 --lr_step={value}")
+    assert f"--lr_step: '{value}' is not steps above 0 that rise, separated by commas" in message
 
 
 @pytest.mark.parametrize(("value", "step"), [("latest", "latest"), ("0", 0), ("300", 300)])
@@ -26,8 +26,8 @@ def test_step_to_resume(value, step):
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "Latest", "newest"])
 def test_step_to_resume_is_a_number_or_latest(value):
-    told = refusal(f"--batch_size 2 --resume_step={value}")
-    assert f"--resume_step: '{value}' is not a step, 0 or above, or latest" in told
+    message = refusal(f"--batch_size 2 --resume_step={value}")
+    assert f"--resume_step: '{value}' is not a step, 0 or above, or latest" in message
 
 
 @pytest.mark.parametrize("value", ["1_00", "1_0", "_1", "1__0"])

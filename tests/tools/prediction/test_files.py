@@ -66,7 +66,7 @@ def test_ids_of_ade_count_from_one(tmp_path, record):
 
 
 def test_ids_above_255_are_written_with_16_bits(tmp_path, record):
-    """As the labels of the dataset hold them, also where other ids are small; read back they are the same."""
+    """Files contain the label ids of the dataset, also if these are large, and are read back unchanged."""
     label_map = {0: 255, 7: 0, 26001: 1, 65535: 2}
     record = dataclasses.replace(record, label_map=label_map)
     writer = PredictionWriter(str(tmp_path), record, save_prediction=True, coloring=False)
@@ -83,7 +83,7 @@ def test_ids_above_255_are_written_with_16_bits(tmp_path, record):
 def test_folder_that_is_a_file(tmp_path, record):
     (tmp_path / "taken").write_text("")
     writer = PredictionWriter(str(tmp_path / "taken"), record, save_prediction=True, coloring=True)
-    with pytest.raises(ImageError, match="street_prediction.png: image cannot be written"):
+    with pytest.raises(ImageError, match="street_prediction.png: the image cannot be written"):
         writer.write("street", IMAGE, IDS)
 
 
@@ -91,7 +91,7 @@ SNAPSHOT = "log/Toy/some-run/snapshot/model.ckpt-600"
 
 
 def folder_of(record, prefix=SNAPSHOT, database="Toy", data_dir=None, config=PredictConfig):
-    """The folder of results by the flags that follow."""
+    """Returns the folder of results for flags."""
     return lambda **flags: results_folder("./val_set", config(**flags), prefix, record, database, data_dir)
 
 

@@ -10,36 +10,24 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import pspnet_mg, resnet
+from model import pspnet_mg
 from model.pspnet_mg import Architecture
-from tests.tools.toy_runs import NARROW, SIZE, tensors_in, write_checkpoint, write_random_pspnet
+from tests.tools.random_pspnet import ARCHITECTURE, CLASSES
+from tests.tools.toy_runs import SIZE, tensors_in, write_checkpoint, write_random_pspnet
 from tools.errors import CheckpointError
 from tools.prediction.frozen_weights import fold_batch_norm, frozen_forward_graph
 
-CLASSES = 3
-ARCHITECTURE = Architecture("resnet_v1_18", CLASSES)
 CONVOLUTION = "resnet_v1_18/conv1"
 
-
-@pytest.fixture(autouse=True)
-def _narrow_resnet(monkeypatch):
-    """Every network of this module is small."""
-    monkeypatch.setitem(resnet.NETWORKS, ARCHITECTURE.network, NARROW)
-
-
-@pytest.fixture(scope="module")
-def random_checkpoint(tmp_path_factory):
-    """Of which every test has a copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resnet.NETWORKS, ARCHITECTURE.network, NARROW)
-        return write_random_pspnet(str(tmp_path_factory.mktemp("random") / "model.ckpt-1"), ARCHITECTURE)
+pytestmark = pytest.mark.usefixtures("narrow_resnet")
 
 
 @pytest.fixture
-def checkpoint(random_checkpoint, tmp_path):
-    for path in glob.glob(f"{random_checkpoint}.*"):
+def checkpoint(random_pspnet, tmp_path):
+    """A copy of a random network's checkpoint, which a test may change."""
+    for path in glob.glob(f"{random_pspnet}.*"):
         shutil.copy(path, tmp_path)
-    return str(tmp_path / os.path.basename(random_checkpoint))
+    return str(tmp_path / os.path.basename(random_pspnet))
 
 
 def frozen_probabilities(prefix, images, architecture=ARCHITECTURE, dtype=tf.float32):

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("unchecked_data_folders")
 
 def test_number_of_classes_for_inference_with_a_known_dataset():
     trained = toy_record(tiny_config("toy", "log"))
-    with pytest.raises(FlagError, match="--num_classes is for --database custom, and the checkpoint was trained on"):
+    with pytest.raises(FlagError, match="--num_classes .* --database custom, .*the checkpoint was trained on"):
         selection.inference_record(InferenceConfig(num_classes=19), trained)
 
 
@@ -48,7 +48,7 @@ def test_inference_with_colours_or_ids_for_other_classes(tmp_path):
     with pytest.raises(DatasetError, match=r"ids.txt: the label map has no id for training id 7, .* '<id> 7'"):
         selection.inference_record(InferenceConfig(label_map=label_map), trained)
     label_map = write_label_map(tmp_path, {i: i for i in range(20)})
-    with pytest.raises(DatasetError, match="training id '19', expected 0 to 18"):
+    with pytest.raises(DatasetError, match="found training id '19', expected 0 to 18"):
         selection.inference_record(InferenceConfig(label_map=label_map), trained)
 
 

@@ -34,7 +34,7 @@ def test_without_warm_up_time_begins_with_the_first_image():
 
 
 class _Clock:
-    """A predictor that takes as many seconds as an image says, by a clock of its own."""
+    """A predictor that takes as many seconds, on a simulated clock, as the image says."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0

@@ -54,7 +54,8 @@ def test_prediction_on_own_data_as_in_training(tmp_path, caplog):
     dataset, folder = selection.prediction_dataset(PredictConfig(), record)
     assert (dataset.name, dataset.num_classes, folder) == ("custom", 3, "own")
     assert dataset.label_map == {0: 0, 1: 1, 2: 2, 9: 255}
-    assert "as in training: --data_dir own --val_list val.txt (paths begin in the current folder)" in caplog.messages
+    [line] = [line for line in caplog.messages if "flags of the training" in line]
+    assert "--data_dir own --val_list val.txt" in line
     caplog.clear()
     selection.prediction_dataset(PredictConfig(data_dir="other", val_list="other.txt"), record)
     assert caplog.messages == []
@@ -71,7 +72,7 @@ def test_ade_by_lists_in_training_and_prediction(tmp_path, caplog):
     assert val_names(dataset, folder) == ["a"]
     trained = ModelRecord.of_run(config, dataset)
     assert val_names(*selection.prediction_dataset(PredictConfig(), trained)) == ["a"]
-    assert f"as in training: --data_dir {tmp_path} --val_list {tmp_path}/a.txt (paths begin in" in caplog.text
+    assert f"flags of the training are used: --data_dir {tmp_path} --val_list {tmp_path}/a.txt (" in caplog.text
     assert val_names(*selection.prediction_dataset(PredictConfig(val_list=str(tmp_path / "b.txt")), trained)) == ["b"]
     without = ModelRecord.of_run(TrainConfig(batch_size=2, **given), dataset)
     assert val_names(*selection.prediction_dataset(PredictConfig(), without)) == ["a", "b", "c"]
@@ -151,10 +152,10 @@ def test_flags_for_own_data_on_a_checkpoint_of_a_known_dataset(flag):
     with pytest.raises(FlagError) as caught:
         selection.prediction_dataset(PredictConfig(**{flag: OWN_DATA_FLAGS[flag]}), trained)
     fitting = "custom or ADE" if flag.endswith("_list") else "custom"
-    assert str(caught.value) == (
-        f"--{flag} is for --database {fitting}, and the checkpoint was trained on Toy: give --database {fitting} "
-        f"or drop --{flag}"
-    )
+    message = str(caught.value)
+    assert message.startswith(f"--{flag} ")
+    assert "the checkpoint was trained on Toy" in message
+    assert message.endswith(f"give --database {fitting} or drop --{flag}")
 
 
 @pytest.mark.parametrize(("mode", "split"), [("val", "test"), ("test", "val"), ("test", "train"), ("train", "val")])

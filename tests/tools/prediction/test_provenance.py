@@ -54,7 +54,7 @@ def test_facts_are_told(prefix, record, tmp_path):
 
 
 def test_header_of_scores(prefix, record, tmp_path):
-    """Facts and settings under the names that files of scores have had, switches as the flags are given."""
+    """The header keeps the names of earlier versions; switches are 0 or 1."""
     config = PredictConfig(float_type="32", ms=True, mirror=False, test_max_iter=1)
     header = of(prefix, dataclasses.replace(record, input_range=4095.0), tmp_path, config).header
     settings = {
@@ -107,11 +107,11 @@ def test_results_go_to_the_folder_of_equal_ones_or_to_one_of_their_own(prefix, r
         provenance.write(folders[-1])
     assert folders == [wanted, f"{wanted}-2", f"{wanted}-3"]
     assert [folder_for(provenance, wanted) for provenance in (first, second, third)] == folders
-    assert f"{wanted} contains other results, so these are written to {wanted}-3" in caplog.text
+    assert f"{wanted} contains other results, so the new ones are written to {wanted}-3" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["prediction", "coloring", "scores.json"])
-def test_results_of_earlier_versions_are_left_alone(prefix, record, tmp_path, name):
+def test_results_of_earlier_versions_are_not_replaced(prefix, record, tmp_path, name):
     wanted = tmp_path / "step7"
     (wanted / name).mkdir(parents=True)
     provenance = of(prefix, record, tmp_path)
@@ -121,7 +121,7 @@ def test_results_of_earlier_versions_are_left_alone(prefix, record, tmp_path, na
 
 
 def test_folder_of_the_user(prefix, record, tmp_path):
-    """May hold other files; results of something else are not replaced."""
+    """The folder may contain other files; other results are not replaced."""
     folder = str(tmp_path / "mine")
     os.makedirs(folder)
     Path(folder, "notes.txt").write_text("")
@@ -151,7 +151,7 @@ def test_damaged_provenance_says_nothing(prefix, record, tmp_path, text):
 
 
 def test_results_go_aside_with_their_run(prefix, record, tmp_path, monkeypatch, caplog):
-    """Those of the run alone, wherever they lie below the usual folders; where one is in the way, it stays."""
+    """Only results of this run are moved, at any depth below the default folders, and nothing is overwritten."""
     monkeypatch.chdir(tmp_path)
     provenance = of(prefix, record, tmp_path)
     other = Provenance({**provenance.entries, "run_uuid": "u2"})
@@ -172,7 +172,7 @@ def test_results_go_aside_with_their_run(prefix, record, tmp_path, monkeypatch, 
     assert os.listdir("val_set/Toy/run") == ["step9-ms0"]
     assert os.listdir("test_set/KITTI") == ["Toy-run.earlier-1"]
     assert os.path.isdir("inference_set/Toy/run/step7-ms0")
-    assert "inference_set/Toy/run/step7-ms0: the results of the earlier run stay there" in caplog.text
+    assert "inference_set/Toy/run/step7-ms0: the results of the earlier run were not moved" in caplog.text
     assert json.loads(Path("val_set/Toy/run.earlier-1/step7-ms0/provenance.json").read_text())["run_uuid"] == "u1"
 
 

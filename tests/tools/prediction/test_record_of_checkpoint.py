@@ -61,7 +61,7 @@ def test_flags_on_another_network_than_the_checkpoint_holds(tmp_path, config, wo
         ("half_pixel", {"resize_grid": "align_corners", "test_image_size": 64}, ["--test_image_size 64 does not suit"]),
     ],
 )
-def test_windows_that_do_not_suit_the_grid_are_warned_of(tmp_path, caplog, grid, flags, lines):
+def test_a_warning_is_logged_for_windows_that_do_not_suit_the_grid(tmp_path, caplog, grid, flags, lines):
     architecture = Architecture("resnet_v1_18", 19, resize_grid=grid)
     prefix = record_with(tmp_path, architecture=architecture, test_image_size=480)
     selection.record_of_checkpoint(prefix, PredictConfig(**flags))
@@ -92,7 +92,7 @@ def test_reference_checkpoint_is_recognized(tmp_path, network, database, num_cla
     assert record.flags == {}
 
 
-def test_flags_change_what_a_reference_checkpoint_is_taken_for(tmp_path):
+def test_flags_change_what_is_assumed_of_a_reference_checkpoint(tmp_path):
     config = PredictConfig(resize_grid="align_corners", test_image_size=713, color_switch=True)
     record = selection.record_of_checkpoint(write_foreign(tmp_path), config)
     assert record.architecture.resize_grid == "align_corners"
@@ -112,7 +112,7 @@ def test_reference_checkpoint_of_own_data(tmp_path):
     [
         (
             PredictConfig(),
-            "--database Cityscapes has 19 classes and the checkpoint .* has 21: say with --database",
+            "--database Cityscapes has 19 classes and the checkpoint .* has 21: give .* --database",
         ),
         (PredictConfig(database="custom", num_classes=5), "--database custom has 5 classes .* has 21"),
         (PredictConfig(database="custom"), "--database custom needs --num_classes"),
@@ -127,13 +127,13 @@ def test_reference_checkpoint_with_other_classes(tmp_path, config, words):
 def test_checkpoint_without_record_that_is_no_pspnet(tmp_path, config):
     values = {"resnet_v1_50/logits/weights": np.zeros([1, 1, 2, 1000], np.float32)}
     prefix = write_checkpoint(str(tmp_path / "resnet_v1_50.ckpt"), values)
-    with pytest.raises(CheckpointError, match="this checkpoint holds no PSPNet") as caught:
+    with pytest.raises(CheckpointError, match="this checkpoint contains no PSPNet") as caught:
         selection.record_of_checkpoint(prefix, config)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("given", "factor"), [(None, 3), (1, 1), (2, 2)])
-def test_enlargement_is_that_of_the_training_unless_told(tmp_path, given, factor):
+def test_enlargement_is_that_of_the_training_by_default(tmp_path, given, factor):
     prefix = record_with(tmp_path, upsample_input=3)
     for config in (PredictConfig(upsample_input=given), InferenceConfig(upsample_input=given)):
         assert selection.record_of_checkpoint(prefix, config).upsample_input == factor

@@ -22,7 +22,7 @@ NEVER_TRUE, NEVER_AT_ALL = "train", "rider"
 
 
 class RecordedPredictions:
-    """Stands for a network: answers each image by the number painted into it."""
+    """Replaces a network: the first pixel of an image is the index of its prediction."""
 
     def __init__(self, predictions):
         self._predictions = predictions
@@ -37,7 +37,7 @@ def save(path, array):
 
 
 def noisy_copy(rng, truth, classes):
-    """Seven pixels of ten as they are where they are among `classes`, the others any of `classes`."""
+    """Returns a copy with 7 of 10 pixels of `classes` unchanged, and random `classes` elsewhere."""
     kept = np.isin(truth, classes) & (rng.random(truth.shape) < 0.7)
     return np.where(kept, truth, rng.choice(classes, truth.shape)).astype(np.uint8)
 

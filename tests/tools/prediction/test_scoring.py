@@ -26,7 +26,7 @@ class FakePredictor:
 
 
 def write_sample(folder, name, red, ids=None):
-    """A sample whose prediction will be `red` and whose truth is `ids`; None for no label."""
+    """Returns a sample with prediction `red` and label `ids`; None for no label."""
     image = np.zeros((*np.shape(red), 3), np.uint8)
     image[..., 0] = red
     path, label = os.path.join(str(folder), f"{name}.png"), os.path.join(str(folder), f"{name}_label.png")

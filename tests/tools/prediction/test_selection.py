@@ -13,13 +13,13 @@ def test_predictor_is_run_as_flags_say(monkeypatch):
     monkeypatch.setattr(selection, "Predictor", lambda *arguments, **options: built.append((arguments, options)))
     config = PredictConfig(ms=True, mirror=False, float_type="bf16", windows_per_batch=7)
     record = toy_record(tiny_config("toy", "log"))
-    told = {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}
+    settings = {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}
     for towers in (1, 2):
         built.clear()
         predictor = selection.build_predictor("model.ckpt-3", record, config, towers)
         assert isinstance(predictor, TowerPredictor) == (towers == 2)
         devices = [f"/device:CPU:{index}" for index in range(towers)]
-        assert built == [(("model.ckpt-3", record), {**told, "device": device}) for device in devices]
+        assert built == [(("model.ckpt-3", record), {**settings, "device": device}) for device in devices]
 
 
 def test_precision_left_to_the_machine_is_chosen(monkeypatch):

@@ -111,20 +111,20 @@ def sample_of(folder, name, size=(1024, 2048)):
             "KITTI",
             FRAMES[0],
             (1024, 2048),
-            "for the server of Cityscapes, and these are results of KITTI: drop --server",
+            "for the server of Cityscapes, .* results are of KITTI: drop --server_zip",
         ),
-        ("Toy", FRAMES[0], (1024, 2048), "results of Toy"),
+        ("Toy", FRAMES[0], (1024, 2048), "results are of Toy: drop --server_zip"),
         (
             "Cityscapes",
             "street",
             (1024, 2048),
             r"street\.png: the server expects names such as .* is street: re",
         ),
-        ("Cityscapes", "bonn_000000_19", (1024, 2048), "this is bonn_000000_19"),
+        ("Cityscapes", "bonn_000000_19", (1024, 2048), "this name is bonn_000000_19"),
         ("Cityscapes", FRAMES[0], (512, 1024), "the server expects results of 1024x2048, and this image is 512x1024 "),
     ],
 )
-def test_what_the_server_would_not_take(tmp_path, database, name, size, words):
+def test_what_the_server_would_reject(tmp_path, database, name, size, words):
     samples = [sample_of(tmp_path, "bad-honnef_000000_000019"), sample_of(tmp_path, name, size)]
     check_for_server("Cityscapes", samples[:1])
     with pytest.raises(ServerZipError, match=words):

@@ -51,7 +51,7 @@ def test_window_starts_cover_all_inside_bounds(length, window, data):
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 25), st.floats(0, 0.99), st.sampled_from([0.1, 0.5, 1.0, 1.7, 3.0]))
 def test_weights_of_all_windows_sum_to_one_at_every_pixel(length, window, overlap, scale):
-    """And without the division by how many windows see a pixel, to that number."""
+    """Without the division, the weights sum to the number of windows that cover a pixel."""
     axis = ScaledAxis(length, scale, window, window_stride(window, overlap))
     weights = sum(on_image(placement, length, window) for _, placement in axis.placements(mirrored=False))
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
@@ -96,7 +96,7 @@ def on_image(placement, image_length, window):
 
 
 def average_by_loop(predictions, starts, image_length, scaled_length):
-    """float64 [image_length]: predictions of windows, averaged where they overlap, then resized."""
+    """Returns float64 [image_length]: predictions of windows, averaged where they overlap, then resized."""
     sums, counts = np.zeros(scaled_length), np.zeros(scaled_length)
     for start, prediction in zip(starts, predictions, strict=True):
         length = min(len(prediction), scaled_length - start)

@@ -1,4 +1,4 @@
-"""The record of a ResNet: what a run takes from it; written, read back, and refused where it is damaged."""
+"""The record of a ResNet: what a run takes from it; written, read back, and rejected if it is damaged."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_another_network_is_refused():
 
 @pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])
 def test_without_a_record(backbone):
-    """As slim's checkpoints want it, with the mean of the dataset."""
+    """The architecture of slim's checkpoints, and the mean of the dataset."""
     record = record_of_run(backbone=backbone)
     architecture = record.architecture
     assert (architecture.stem, architecture.pool_padding) == ("conv7", "same")
@@ -122,9 +122,9 @@ def test_no_record(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "not the configuration of a checkpoint (no object)"),
-        ('{"backbone": 3}', "not the configuration of a checkpoint ('backbone' alone is expected, an object)"),
-        ('{"backbone": {}, "more": 1}', "not the configuration of a checkpoint ('backbone' alone"),
+        ("[]", "not the configuration of a checkpoint (expected a JSON object)"),
+        ('{"backbone": 3}', "not the configuration of a checkpoint (expected only 'backbone'"),
+        ('{"backbone": {}, "more": 1}', "not the configuration of a checkpoint (expected only 'backbone'"),
         ('{"backbone": {}}', "'backbone.network' is missing"),
         ('{"backbone": {"network": "vgg"}}', "'backbone.network' is \"vgg\", expected one of resnet_v1_18"),
         (

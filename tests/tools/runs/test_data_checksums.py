@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from database.errors import TFRecordError
 from database.layouts import Contents, Sample
-from database.tfrecord import Place, RecordSample
+from database.tfrecord import Place, TFRecordSample
 from tools.runs.data_checksums import contents_checksum, names_checksum, path_within, sizes_checksum
 
 
 def samples_in(folder: Path, count: int = 3) -> list[Sample]:
-    """Samples whose files hold a few bytes each."""
+    """Writes and returns samples whose files have a few bytes each."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for index in range(count):
@@ -52,7 +52,7 @@ def test_changed_file(tmp_path, content, changed):
 
 
 def test_file_among_many_is_noticed_by_its_size(tmp_path):
-    """Of 200 samples 64 are read whole."""
+    """The files of 64 of 200 samples are read completely."""
     samples = samples_in(tmp_path, 200)
     sizes, contents = sizes_checksum(samples), contents_checksum(samples)
     Path(str(samples[1].label)).write_bytes(b"x")
@@ -70,7 +70,7 @@ def test_contents_are_hashed_in_order(tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class Packed(Sample):
-    """A sample whose bytes are kept elsewhere."""
+    """A sample with its contents in memory, like an example of a TFRecord file."""
 
     packed: Contents = Contents()
 
@@ -78,7 +78,7 @@ class Packed(Sample):
         return self.packed
 
 
-def test_bytes_from_records_have_the_same_contents_checksum(tmp_path):
+def test_examples_of_tfrecords_have_the_same_contents_checksum(tmp_path):
     samples = samples_in(tmp_path)
     packed = []
     for sample in samples:
@@ -92,28 +92,28 @@ def test_bytes_from_records_have_the_same_contents_checksum(tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class Damaged(Sample):
-    """A sample whose record cannot be read."""
+    """A sample whose example in a TFRecord file cannot be read."""
 
     def contents(self) -> Contents:
         raise TFRecordError("damaged")
 
 
-def test_damaged_record_counts_as_empty(tmp_path):
+def test_damaged_example_counts_as_empty(tmp_path):
     samples = samples_in(tmp_path)
     damaged = [Damaged(**{f.name: getattr(samples[0], f.name) for f in dataclasses.fields(Sample)}), *samples[1:]]
     assert contents_checksum(damaged) != contents_checksum(samples)
 
 
-def test_sizes_are_not_those_of_files_beside_records(tmp_path):
+def test_samples_from_tfrecords_have_no_checksum_of_sizes(tmp_path):
     sample = samples_in(tmp_path, 1)[0]
-    record = RecordSample(
+    example = TFRecordSample(
         name="a", image=sample.image, label=sample.label, label_map={}, size=(1, 1), shard="s", number=0,
         place=Place(0, 1, 2),
     )  # fmt: skip
-    assert sizes_checksum([record]) is None
+    assert sizes_checksum([example]) is None
 
 
-def test_file_that_is_gone_and_no_samples(tmp_path):
+def test_missing_file_and_no_samples(tmp_path):
     samples = samples_in(tmp_path)
     before = contents_checksum(samples)
     os.unlink(samples[0].image)

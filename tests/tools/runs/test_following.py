@@ -1,4 +1,4 @@
-"""Snapshots of a run that goes on."""
+"""Snapshots of a run while it trains."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def test_snapshots_are_given_as_they_appear(tmp_path):
     assert later == []
 
 
-def test_a_run_that_is_over_is_not_waited_for(tmp_path):
+def test_a_finished_run_is_not_waited_for(tmp_path):
     folder = RunFolder(str(tmp_path))
     toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
     _snapshot(folder, 7)
     assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [7]
 
 
-def test_a_damaged_snapshot_is_told_and_left_out(tmp_path, caplog):
+def test_a_damaged_snapshot_is_logged_and_skipped(tmp_path, caplog):
     folder = run_with(tmp_path, 3, 5, 7)
     toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
     for step in (3, 7):
         flip(folder.snapshot(step) + ".index")
     assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [5]
     assert [line.partition(":")[0] for line in caplog.messages] == [
-        f"{folder.snapshot(step)} is damaged and passed over" for step in (3, 7)
+        f"{folder.snapshot(step)} is damaged and skipped" for step in (3, 7)
     ]
 
 
@@ -62,7 +62,7 @@ def test_an_index_without_manifest_and_data_is_damaged(tmp_path, caplog):
     _snapshot(folder, 7)
     os.unlink(folder.snapshot(7) + DATA_ENDING)
     assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail)] == [3]
-    assert caplog.messages == [f"{folder.snapshot(7)} is damaged and passed over: it has no .data file"]
+    assert caplog.messages == [f"{folder.snapshot(7)} is damaged and skipped: it has no .data file"]
 
 
 def test_a_snapshot_that_is_removed_while_it_is_looked_at_is_not_called_damaged(tmp_path, caplog, monkeypatch):

@@ -23,11 +23,11 @@ def test_runs_with_weights_and_a_record(tmp_path, caplog):
     leave("foreign", beside="nowhere")
     record.write(str(tmp_path / "killed at its start"))
     (tmp_path / "notes.txt").write_text("")
-    damaged, alone = leave("damaged"), leave("only its best", part="best", beside="")
+    damaged, only_best = leave("damaged"), leave("only its best", part="best", beside="")
     Path(damaged.snapshots, "config.json").write_text("{")
     sound = leave("sound")
     found = runs_in(str(tmp_path))
-    assert [run.folder for run in found] == [damaged, alone, sound]
+    assert [run.folder for run in found] == [damaged, only_best, sound]
     assert [run.record is None for run in found] == [True, False, False]
     assert found[1].record.flags["network"] == found[2].record.flags["network"] == record.flags["network"]
     assert caplog.text.count("damaged/snapshot/config.json: not the configuration") == 1

@@ -1,4 +1,4 @@
-"""The record beside a checkpoint: written, read back, and refused where it is damaged."""
+"""The record beside a checkpoint: written, read back, and rejected if it is damaged."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def test_record_for_another_dataset_keeps_network_and_mean():
 
 @pytest.fixture
 def config_path(tmp_path):
-    """A sound record of three classes."""
+    """An undamaged record of three classes."""
     ModelRecord.of_run(TrainConfig(batch_size=2), custom_dataset(3)).write(str(tmp_path))
     return tmp_path / "config.json"
 
 
 def refusal(path) -> str:
-    """The one line that a record is refused with, which begins with its path."""
+    """The error about a record, without the path that it begins with."""
     with pytest.raises(RecordError) as caught:
         ModelRecord.read(str(path.parent))
     message = str(caught.value)
@@ -96,7 +96,7 @@ def test_record_that_is_a_folder(tmp_path):
 
 
 def change(path, key, value) -> None:
-    """Changes a value of a record; a key of the architecture stands after `architecture.`."""
+    """Changes a value of a record; keys of the architecture begin with `architecture.`."""
     values = json.loads(path.read_text())
     inside, _, name = key.rpartition(".")
     (values[inside] if inside else values)[name] = value
@@ -120,14 +120,14 @@ def change(path, key, value) -> None:
         ("architecture.resize_grid", "bilinear", "one of half_pixel, align_corners, legacy"),
         ("architecture.stem", "conv5", "one of conv7, deep_128, deep_64"),
         ("architecture.pool_padding", 1, "one of same, symmetric"),
-        ("architecture.auxiliary_depth", 0, "a whole number from 1 on"),
-        ("architecture.head_depth", None, "a whole number from 1 on"),
-        ("architecture.pyramid_depth", 0, "a whole number from 1 on or null"),
+        ("architecture.auxiliary_depth", 0, "a whole number of 1 or more"),
+        ("architecture.head_depth", None, "a whole number of 1 or more"),
+        ("architecture.pyramid_depth", 0, "a whole number of 1 or more, or null"),
         ("architecture.pyramid_order", "first", "one of reduce_first, upsample_first"),
         ("database", "CIFAR", "one of Cityscapes, ADE, SBD, KITTI, CamVid, Toy, custom"),
-        ("class_names", ["a", "b"], "3 names, one for a class"),
-        ("class_names", ["a", "b", 3], "3 names, one for a class"),
-        ("class_names", "abc", "3 names, one for a class"),
+        ("class_names", ["a", "b"], "3 names, one per class"),
+        ("class_names", ["a", "b", 3], "3 names, one per class"),
+        ("class_names", "abc", "3 names, one per class"),
         ("palette", [[0, 0, 0]] * 4, r"3 colours [R, G, B] in 0..255"),
         ("palette", [[0, 0, 0], [0, 0, 256], [0, 0, 0]], r"3 colours [R, G, B] in 0..255"),
         ("palette", [[0, 0, 0], [0, 0], [0, 0, 0]], r"3 colours [R, G, B] in 0..255"),
@@ -139,8 +139,8 @@ def change(path, key, value) -> None:
         ("label_map", {"road": 0}, "ids 0..65535 to training ids 0..2 or 255"),
         ("label_map", [0, 1], "ids 0..65535 to training ids 0..2 or 255"),
         ("color_switch", "no", "true or false"),
-        ("test_image_size", 7, "a whole number from 8 on, or 0"),
-        ("test_image_size", False, "a whole number from 8 on, or 0"),
+        ("test_image_size", 7, "0, or a whole number of 8 or more"),
+        ("test_image_size", False, "0, or a whole number of 8 or more"),
         ("upsample_input", 2.0, "one of 1, 2, 3, 4"),
         ("upsample_input", 0, "one of 1, 2, 3, 4"),
         ("input_range", 0, "a number above 0 or null"),
@@ -157,7 +157,7 @@ def test_wrong_value_is_named_with_what_was_expected(config_path, key, value, ex
     found = found if len(found) <= 60 else found[:57] + "..."
     message = refusal(config_path)
     assert message.startswith(f"'{key}' is {found}, expected {expected}")
-    assert message.endswith(": put back the file that train.py wrote")
+    assert message.endswith(f": {record_rules.RESTORE}")
 
 
 def test_long_value_is_cut(config_path):
@@ -171,7 +171,7 @@ def test_missing_key_is_named(config_path, key):
     inside, _, name = key.rpartition(".")
     del (values[inside] if inside else values)[name]
     config_path.write_text(json.dumps(values))
-    assert refusal(config_path) == f"'{key}' is missing: put back the file that train.py wrote"
+    assert refusal(config_path) == f"'{key}' is missing: {record_rules.RESTORE}"
 
 
 @pytest.mark.parametrize("key", ["colour", "architecture.depth"])

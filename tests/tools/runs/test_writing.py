@@ -21,9 +21,9 @@ def warning(free, tmp_path, **changes):
         return SimpleNamespace(free=free)
 
     options = {"keep": 5, "keeps_best": False, **changes}
-    told = room_warning(str(tmp_path / "log" / "new"), SIZE, disk_usage=disk_usage, **options)
+    warning = room_warning(str(tmp_path / "log" / "new"), SIZE, disk_usage=disk_usage, **options)
     assert asked == [str(tmp_path)]
-    return told
+    return warning
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,13 @@ def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
     check_log_dir(str(tmp_path / "not" / "yet"))
     check_log_dir("relative")
     for path in ("file", "file/log"):
-        with pytest.raises(OutputError, match=rf"^--log_dir \S+{path}: \S+file is no folder: give another --log_dir$"):
+        with pytest.raises(
+            OutputError, match=rf"^--log_dir \S+{path}: \S+file is not a folder: give another --log_dir$"
+        ):
             check_log_dir(str(tmp_path / path))
     for url in ("gs://bucket/log", "file:///tmp/log"):
-        with pytest.raises(OutputError, match=f"^--log_dir {url} is a URL, expected a folder of this machine"):
+        with pytest.raises(OutputError, match=f"^--log_dir {url} is a URL, expected a folder on this machine"):
             check_log_dir(url)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the one who runs the tests may be allowed everything
-    with pytest.raises(OutputError, match=rf"log: {tmp_path} may not be written to: give another --log_dir$"):
+    with pytest.raises(OutputError, match=rf"log: {tmp_path} is not writable: give another --log_dir$"):
         check_log_dir(str(tmp_path / "log"))

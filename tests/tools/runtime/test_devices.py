@@ -140,7 +140,7 @@ def test_session_has_a_device_for_every_tower():
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="needs a machine without GPUs")
 @pytest.mark.parametrize("devices", [["/device:GPU:0"], ["/device:CPU:0", "/device:GPU:3"]])
 def test_device_that_tensorflow_cannot_set_up_is_named(devices):
-    words = rf"^{devices[-1]} was asked for and the session has only /device:CPU:0: lower --gpu_num"
+    words = rf"^{devices[-1]} is missing; the session has only /device:CPU:0: lower --gpu_num"
     with pytest.raises(DeviceError, match=words) as caught:
         cluster.open_session(tf.Graph(), devices)
     assert "\n" not in str(caught.value)
@@ -164,7 +164,7 @@ def test_operation_on_a_missing_device_is_refused():
             session.run(x)
 
 
-def test_soft_placement_is_for_gpus_alone():
+def test_soft_placement_only_with_gpus():
     on_cpu = cluster.session_config(["/device:CPU:0"])
     assert on_cpu.allow_soft_placement is False
     assert on_cpu.device_count["GPU"] == 0  # with --device cpu on a machine that has some

@@ -62,7 +62,7 @@ def test_faulty_amx_is_turned_off(probe):
         (OSError("no /proc"), -signal.SIGILL, 0),
     ],
 )
-def test_amx_is_left_alone(probe, cpuinfo, return_code, probes):
+def test_amx_is_not_disabled(probe, cpuinfo, return_code, probes):
     calls = probe(cpuinfo, return_code)
     assert half_precision.avoid_faulty_amx() is False
     assert ISA_VARIABLE not in os.environ

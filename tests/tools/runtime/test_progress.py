@@ -154,7 +154,7 @@ def test_bar_in_a_terminal_with_log_lines_of_their_own():
     shown = terminal.getvalue()
     assert re.search(r"outer: 100%\|.*\| 2/2 \[", shown)
     assert re.search(r"inner: 100%\|.*\| 2/2 \[", shown)
-    # Each begins where a bar was wiped out, or on a line of its own.
+    # Each begins where a bar was wiped out, or on a new line.
     assert len(re.findall(r"(?:\r|\n|\x1b\[A)line [ab]\n", shown)) == 4
 
 

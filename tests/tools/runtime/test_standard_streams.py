@@ -70,9 +70,9 @@ def test_broken_output_ends_no_program(shell, code, tmp_path):
     assert b"Traceback" not in done.stderr
     assert b"Exception ignored" not in done.stderr
     assert os.listdir(tmp_path) == ["file.txt"]
-    told = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
-    assert len(told) == (">/dev/full" in shell.split() and "2>&1" not in shell)
-    assert all("standard output (/dev/full)" in line and "No space left on device" in line for line in told)
+    errors = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+    assert len(errors) == (">/dev/full" in shell.split() and "2>&1" not in shell)
+    assert all("standard output (/dev/full)" in line and "No space left on device" in line for line in errors)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_pipe_that_does_not_block_is_waited_for(stream):
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     guarded = stream(write_end)
-    text = "x" * 300_000  # more than a pipe holds
+    text = "x" * 300_000  # more than fits into a pipe
     received = bytearray()
 
     def read_slowly() -> None:
@@ -212,7 +212,7 @@ def test_streams_that_are_replaced_already_stay(monkeypatch):
     assert sys.stdout is replaced
 
 
-def test_standard_input_that_has_been_read_stays_as_it_is(monkeypatch):
+def test_standard_input_that_has_been_read_is_unchanged(monkeypatch):
     begun, unread = (io.TextIOWrapper(io.BytesIO(content), "utf-8") for content in (b"a\nb\n", b"\xff\n"))
     assert begun.readline() == "a\n"
     for stream, errors in ((begun, "strict"), (unread, "surrogateescape")):

@@ -44,9 +44,9 @@ def test_faults_are_listed(answers, capsys):
     commands = answers(json.dumps(ANSWER), "Found 2 known vulnerabilities in 1 package", 1)
     assert main(["lock/dev.txt"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "lock/dev.txt: 2 known faults",
-        "    pillow 1.0: PYSEC-2021-1, mended in 8.1.1, 9.0",
-        "    pillow 1.0: PYSEC-2021-2, mended in none",
+        "lock/dev.txt: 2 known vulnerabilities",
+        "    pillow 1.0: PYSEC-2021-1, fixed in 8.1.1, 9.0",
+        "    pillow 1.0: PYSEC-2021-2, fixed in none",
     ]
     [command] = commands
     assert command[:5] == [sys.executable, "-m", "pip_audit", "--requirement", "lock/dev.txt"]
@@ -56,7 +56,7 @@ def test_faults_are_listed(answers, capsys):
 def test_no_fault(answers, capsys):
     answers(json.dumps({"dependencies": ANSWER["dependencies"][:1]}), "No known vulnerabilities found", 0)
     assert main(["a.txt", "b.txt"]) == 0
-    assert capsys.readouterr().out == "a.txt: no known fault\nb.txt: no known fault\n"
+    assert capsys.readouterr().out == "a.txt: no known vulnerability\nb.txt: no known vulnerability\n"
 
 
 @pytest.mark.parametrize(
@@ -77,12 +77,12 @@ def test_a_database_that_is_not_reached_fails_in_one_line(answers, capsys, stdou
     with pytest.raises(AuditError):
         known_faults("lock/dev.txt")
     assert main(["lock/dev.txt", "lock/other.txt"]) == 2
-    assert capsys.readouterr().err == f"error: lock/dev.txt: not looked up, pip-audit says: {reason}\n"
+    assert capsys.readouterr().err == f"error: lock/dev.txt: the audit failed, pip-audit reports: {reason}\n"
 
 
 def test_packages_that_the_database_does_not_have_are_no_clean_result(answers, capsys):
     skipped = {"name": "pillow", "skip_reason": "Dependency not found on PyPI"}
     answers(json.dumps({"dependencies": [ANSWER["dependencies"][0], skipped]}), "No known vulnerabilities found", 0)
     assert main(["lock/dev.txt"]) == 2
-    words = "1 of 2 packages not looked up, pip-audit says: Dependency not found on PyPI"
+    words = "1 of 2 packages were not audited, pip-audit reports: Dependency not found on PyPI"
     assert capsys.readouterr().err == f"error: lock/dev.txt: {words}\n"

@@ -98,7 +98,7 @@ def test_nearest_run_is_named(tmp_path, samples):
         chosen(config_in(tmp_path, batch_size=3, seed=7, eval_only=True), None)
 
 
-def test_new_run_begins_beside_others_and_says_so(tmp_path, samples, caplog):
+def test_new_run_begins_beside_others_and_logs_it(tmp_path, samples, caplog):
     caplog.set_level("INFO")
     near = leave_run(config_in(tmp_path), samples)
     config = config_in(tmp_path, auto_resume=True, seed=3)
@@ -134,7 +134,7 @@ def test_several_runs_fit(tmp_path, samples):
     assert chosen(exact, samples).path.endswith(identity_of(exact, samples).digest)
 
 
-def test_what_is_no_run_is_passed_over(tmp_path, samples, caplog):
+def test_what_is_no_run_is_skipped(tmp_path, samples, caplog):
     """Runs that were set aside, without snapshots, with a damaged record, and files."""
     config = config_in(tmp_path)
     parent = os.path.join(config.log_dir, "Toy")
@@ -197,7 +197,7 @@ def test_batch_shared_out_otherwise_is_resumed(tmp_path, samples, batch_size, gp
     folder = leave_run(config, samples)
     again = dataclasses.replace(config, batch_size=batch_size, gpu_num=gpu_num, resume_step=1)
     check_same_run(folder, again, TOY, data_of(samples, config.data_dir))
-    assert ("before 1 x 2: equal" in caplog.text) == (gpu_num == 2)
+    assert ("instead of 1 x 2 " in caplog.text) == (gpu_num == 2)
     with pytest.raises(FlagError, match="--batch_size is 3"):
         check_same_run(
             folder, dataclasses.replace(again, batch_size=3, gpu_num=1), TOY, data_of(samples, config.data_dir)
@@ -246,7 +246,7 @@ def test_runs_that_differ_in_their_list_are_scored_by_the_name_that_is_advised(t
         names[os.path.basename(folder.path)] = folder
     assert len(names) == 2
     scoring = f"{line} --train_list 1.txt --eval_only 1"
-    with pytest.raises(FlagError, match="2 runs have these flags .*: say with --run_name") as caught:
+    with pytest.raises(FlagError, match="2 runs have these flags .*--run_name") as caught:
         chosen(parse(scoring), None)
     for name, folder in names.items():
         assert name in str(caught.value)

@@ -111,7 +111,7 @@ def the_error(capfd: pytest.CaptureFixture) -> str:
 
 
 def require_cannot_write(capfd: pytest.CaptureFixture, folder: RunFolder, why: str, advice: str) -> None:
-    """Holds the one line of an error against what is said of a run's folder that cannot be written to."""
+    """Checks the one line of an error about a run's folder that cannot be written to."""
     error = the_error(capfd)
     assert error.startswith(f"error: {folder.path}: cannot write (")
     assert why in error

@@ -1,4 +1,4 @@
-"""Training from weights of another project: the record beside them tells how the network is built and fed."""
+"""Training from weights of another project: the record beside them describes the network and its input."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_training_starts_there_and_resumes(
     for name in (f"{NETWORK}/{'conv1' if stem == 'conv7' else 'conv1_3'}/weights",
                  f"{NETWORK}/block4/unit_1/basic_v1/shortcut/BatchNorm/gamma"):  # fmt: skip
         np.testing.assert_allclose(trained[name], start[name], atol=1e-6)
-    if decay_mode == 0:  # a resumed run without L2-SP reads its own snapshot alone
+    if decay_mode == 0:  # a resumed run without L2-SP reads only its own snapshot
         os.rename(pretrained, tmp_path / "gone")
     train_with(tiny_config(toy_dir, log_dir, resume_step=1, **config))
     for snapshots in (folder.path, folder.snapshots):
@@ -63,7 +63,7 @@ def test_training_starts_there_and_resumes(
         assert record.origin.pretrained_prefix == prefix
     w0_lines = [line for line in caplog.messages if line.startswith("w0 of L2-SP")]
     assert w0_lines == ([f"w0 of L2-SP from {prefix}"] * 2 if decay_mode == 1 else [])
-    if decay_mode == 1:  # the weights stand at w0, before and after resuming
+    if decay_mode == 1:  # the weights are w0, before and after resuming
         decay = [row["weight_decay"] for row in csv_rows(folder)]
         assert decay == pytest.approx([decay_of_new_layers(trained, 0.02)] * 2, rel=1e-5)
         other = write_checkpoint(str(tmp_path / "other.ckpt"), {"a": np.zeros(1, np.float32)})

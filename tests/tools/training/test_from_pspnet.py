@@ -1,4 +1,4 @@
-"""Training from the PSPNet of another project, end to end: its record says how the network is built and fed."""
+"""Training from the PSPNet of another project, end to end: its record describes the network and its input."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from tools.errors import FlagError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
+from tools.training.samples import RunData
 from tools.training.settings import augmentation_of
 from tools.training.validation import validate
 
@@ -132,7 +133,7 @@ def losses_of_the_first_step(trained, changes=()):
         return session.run((both, others))
 
 
-# Network and feeding otherwise than recorded: the mean of the generated scenes, and RGB where the record says BGR.
+# Network and feeding otherwise than recorded: the mean of the generated scenes, and RGB where the record has BGR.
 CHANGES = {
     "output stride": {"architecture": {"output_stride": 8}},
     "stride convention": {"architecture": {"stride_convention": "reference"}},
@@ -144,7 +145,7 @@ CHANGES = {
 
 
 def test_network_that_is_trained(trained):
-    """And each part of the record shows in the loss, or the comparison would not tell whether it was followed."""
+    """And each part of the record shows in the loss, or the comparison would not show whether it was used."""
     row = trained.rows[0]
     both, others = losses_of_the_first_step(trained, CHANGES.values())
     assert both == pytest.approx([row["loss"], row["auxiliary_loss"]], rel=1e-5)
@@ -169,10 +170,11 @@ def test_resumed_on_the_same_network(trained, caplog):
 def test_scored_on_the_same_network(trained, caplog, tmp_path):
     """Whose grid a flag may name and not change; sizes that do not suit it are warned of."""
     toy = get_dataset("Toy")
-    samples = find_samples(toy, trained.config.data_dir, ["val"])
+    data = RunData.of(toy, trained.config.data_dir, [], find_samples(toy, trained.config.data_dir, ["val"]))
+    prefix, folder = trained.folder.snapshot(2), RunFolder(str(tmp_path))
     config = dataclasses.replace(trained.config, eval_only=True, resize_grid="align_corners", test_max_iter=1)
-    validate(config, toy, samples, trained.folder.snapshot(2), RunFolder(str(tmp_path)))
+    validate(config, data, folder, prefix)
     assert warnings_of_sizes(caplog) == [f"--test_image_size {SIZE}"]
     config = dataclasses.replace(config, resize_grid="legacy")
     with pytest.raises(FlagError, match="--resize_grid is legacy and .*ckpt-2 was trained with align_corners"):
-        validate(config, toy, samples, trained.folder.snapshot(2), RunFolder(str(tmp_path)))
+        validate(config, data, folder, prefix)

@@ -117,11 +117,11 @@ def test_class_weights_by_their_numbers(tmp_path, samples):
         identity_of(config, samples)
 
 
-def test_weights_of_many_classes_are_told_in_a_short_line():
+def test_weights_of_many_classes_are_shortened_in_messages():
     one, two = (RunIdentity({"class_weights": [weight] * 150}) for weight in (0.25, 0.75))
-    told = one.told("class_weights", two)
-    assert told.startswith("--class_weights (0.25,0.25,")
-    assert len(told) < 160
+    difference = one.difference("class_weights", two)
+    assert difference.startswith("--class_weights (0.25,0.25,")
+    assert len(difference) < 160
 
 
 def test_fine_tuning_twice_starts_twice_from_the_same(tmp_path, samples):
@@ -165,6 +165,6 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("line", DIGESTS)
-def test_digests_stay_as_they_are(line):
+def test_digests_do_not_change(line):
     config = parse(f"--database Toy --fine_tune_filename none --weight_decay_mode 0 {line}")
     assert RunIdentity.of_command(config, TOY, None).digest == DIGESTS[line]

@@ -8,7 +8,8 @@ from PIL import Image
 
 from database.datasets import custom_dataset, find_samples
 from database.images import read_label_with_table
-from tools.check_dataset.__main__ import CheckConfig, label_faults, look_at
+from tools.check_dataset.__main__ import inspect_splits
+from tools.check_dataset.label_faults import CheckedSplits, label_faults
 from tools.make_tfrecord.__main__ import check_labels_as_a_whole
 from tools.training.index_colors import IndexColors
 from tools.training.preflight import check_labels
@@ -75,8 +76,8 @@ def test_training_records_and_the_check_tell_of_them(tmp_path, caplog, tables, i
     splits = {"train": samples}
 
     def check() -> None:
-        statistics, _ = look_at(OWN, splits)
-        label_faults(CheckConfig(database="custom", num_classes=2), OWN, splits, splits, statistics)
+        statistics, _ = inspect_splits(OWN, splits)
+        label_faults(CheckedSplits(OWN, splits, splits, statistics))
 
     for look in (lambda: check_labels(samples, "all", OWN), check):
         caplog.clear()

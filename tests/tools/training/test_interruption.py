@@ -1,4 +1,4 @@
-"""What is told of a training that is stopped while no step of it is running."""
+"""The message about a training that is stopped between or before its steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import stopping_at_warnings
 from tools.training.interruption import RunSoFar
 
-AGAIN = "start again with the same command"
+AGAIN = "run the same command again"
 
 
 def snapshot_in(folder: RunFolder, step: int) -> None:
@@ -26,80 +26,83 @@ def folder(tmp_path) -> RunFolder:
     return RunFolder(str(tmp_path / "log" / "Toy" / "run[1]"))
 
 
-def told_in(folder: RunFolder, *, goes_on: bool) -> RunSoFar:
+def run_in(folder: RunFolder, *, goes_on: bool) -> RunSoFar:
     so_far = RunSoFar()
     so_far.is_in(folder, goes_on=goes_on)
     return so_far
 
 
 def test_before_a_folder_is_known():
-    assert RunSoFar().told() == f"before the first step: nothing was written: {AGAIN}"
+    assert RunSoFar().describe() == f"before the first step: nothing was written: {AGAIN}"
 
 
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_without_a_snapshot(folder, goes_on):
-    so_far = told_in(folder, goes_on=goes_on)
+    so_far = run_in(folder, goes_on=goes_on)
     for _ in range(2):
-        assert so_far.told() == (
-            f"before the first step: {folder.path} has no snapshot, nothing of the training is saved: {AGAIN}"
-        )
+        words = rf"before the first step: {re.escape(folder.path)} has no snapshot.*: {AGAIN}"
+        assert re.fullmatch(words, so_far.describe())
         os.makedirs(folder.snapshots, exist_ok=True)
 
 
 def test_run_that_goes_on(folder):
     for step in (9, 10):
         snapshot_in(folder, step)
-    told = told_in(folder, goes_on=True).told()
-    assert re.search(rf"before the first step: nothing new .* up to step 10: {AGAIN}$", told)
+    text = run_in(folder, goes_on=True).describe()
+    assert re.search(rf"before the first step: .*no new snapshot .* up to step 10: {AGAIN}$", text)
 
 
 def test_run_that_will_be_set_aside(folder):
     snapshot_in(folder, 9)
-    so_far = told_in(folder, goes_on=False)
-    assert re.search(f"up to step 9: {AGAIN}, which sets that run aside, or add --resume_step latest", so_far.told())
+    so_far = run_in(folder, goes_on=False)
+    assert re.search(
+        f"up to step 9: {AGAIN}, which sets that run aside, or add --resume_step latest", so_far.describe()
+    )
     moved_to = folder.set_aside_earlier_run()
     assert os.listdir(moved_to)
-    assert so_far.told().endswith(f"nothing of the training is saved; the earlier run is in {moved_to}: {AGAIN}")
+    assert so_far.describe().endswith(f"no training is saved; the earlier run is in {moved_to}: {AGAIN}")
     snapshot_in(folder, 9)
-    assert re.search("has the snapshot of step 9: go on with the same flags and --resume_step latest", so_far.told())
+    assert re.search(
+        "has the snapshot of step 9: go on with the same flags and --resume_step latest", so_far.describe()
+    )
 
 
 def test_run_that_is_scored(folder):
-    """`--eval_only 1` takes no steps, and leaves the snapshots as they are."""
+    """`--eval_only 1` takes no steps and does not change the snapshots."""
     snapshot_in(folder, 9)
     so_far = RunSoFar()
     so_far.is_in(folder, goes_on=False, is_scored=True)
-    assert so_far.told() == f"before the scores were written: nothing of the run has changed: {AGAIN}"
+    assert so_far.describe() == f"before the scores were written: the run is unchanged: {AGAIN}"
 
 
 def test_run_that_was_set_aside_before_is_not_named(folder):
     snapshot_in(folder, 9)
     folder.set_aside_earlier_run()
-    assert "earlier" not in told_in(folder, goes_on=False).told()
+    assert "earlier" not in run_in(folder, goes_on=False).describe()
 
 
 def test_snapshot_that_the_command_wrote(folder):
     """Also in the place of one that was there."""
     for step in (4, 8):
         snapshot_in(folder, step)
-    so_far = told_in(folder, goes_on=True)
+    so_far = run_in(folder, goes_on=True)
     os.utime(folder.snapshot(4) + ".index", (1, 1))
-    assert f"{folder.path} has the snapshot of step 4: go on" in so_far.told()
+    assert f"{folder.path} has the snapshot of step 4: go on" in so_far.describe()
 
 
-def interrupted(told) -> int:
+def interrupted(describe) -> int:
     def main(arguments):
-        with stopping_at_warnings(told):
+        with stopping_at_warnings(describe):
             raise KeyboardInterrupt
 
     return run_script(main, [])
 
 
 def test_line_of_a_run_that_was_interrupted(folder, capsys):
-    so_far = told_in(folder, goes_on=False)
-    assert interrupted(so_far.told) == 130
+    so_far = run_in(folder, goes_on=False)
+    assert interrupted(so_far.describe) == 130
     err = capsys.readouterr().err
-    assert err == f"interrupted {so_far.told()}\n"
+    assert err == f"interrupted {so_far.describe()}\n"
     assert folder.path in err
 
 
@@ -112,7 +115,7 @@ def _ctrl_c_interrupts():
 
 
 @pytest.mark.usefixtures("_ctrl_c_interrupts")
-def test_the_inner_block_tells(capsys):
+def test_the_inner_block_sets_the_message(capsys):
     def main(arguments):
         with stopping_at_warnings("outside"), stopping_at_warnings("in scoring"):
             signal.raise_signal(signal.SIGINT)

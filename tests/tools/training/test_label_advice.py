@@ -124,5 +124,5 @@ def test_advised_map_has_every_class_and_one_line(ids, num_classes):
     if text is not None:
         assert "\n" not in text
         advised = map_in(text)
-        told = re.search(r"--num_classes (\d+) and --label_map", text)
-        assert sorted(advised.values()) in ([], list(range(int(told[1]) if told else num_classes)))
+        advised_count = re.search(r"--num_classes (\d+) and --label_map", text)
+        assert sorted(advised.values()) in ([], list(range(int(advised_count[1]) if advised_count else num_classes)))

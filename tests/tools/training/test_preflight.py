@@ -19,14 +19,20 @@ from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.training import label_rules
-from tools.training.preflight import check_disjoint, check_labels, check_training_data, choose_samples
+from tools.training.preflight import (
+    check_disjoint,
+    check_labels,
+    check_training_data,
+    check_training_labels,
+    choose_samples,
+)
 
 LABEL_MAP = {0: 255, 1: 0, 2: 1, 255: 255}
 DATASET = dataclasses.replace(custom_dataset(2), class_names=("road", "sky"), label_map=LABEL_MAP)
 
 
 def write_sample(folder, name, ids, image_size=None):
-    """Writes a label file and a black image, of the same size unless told otherwise."""
+    """Writes a label file and a black image, of the same size by default."""
     ids = np.asarray(ids, np.uint8)
     image, label = (os.path.join(str(folder), f"{name}_{kind}.png") for kind in ("image", "label"))
     write_image(label, ids)
@@ -34,21 +40,18 @@ def write_sample(folder, name, ids, image_size=None):
     return Sample(name, image, label, LABEL_MAP)
 
 
-def test_histogram(tmp_path, caplog):
+def test_classes_and_ignored_pixels_are_counted_in_one_line(tmp_path, caplog):
     samples = [write_sample(tmp_path, "a", [[1, 1, 2], [0, 255, 1]]), write_sample(tmp_path, "b", [[2, 2]])]
     caplog.set_level("INFO")
     assert check_labels(samples, "all", DATASET) == {0: 1, 1: 3, 2: 3, 255: 1}
-    lines = [" ".join(record.getMessage().split()) for record in caplog.records]
-    assert lines == [
-        "label ids in 2 of 2 files:", "id 0 12.50% ignored", "id 1 37.50% road", "id 2 37.50% sky",
-        "id 255 12.50% ignored",
-    ]  # fmt: skip
+    [line] = caplog.messages
+    assert line.startswith("labels: 2 of 2 training files checked; 2 of 2 expected classes occur, 25.0%")
 
 
-def test_histogram_has_a_title(tmp_path, caplog):
+def test_the_line_names_the_split(tmp_path, caplog):
     caplog.set_level("INFO")
-    check_labels([write_sample(tmp_path, "a", [[1]])], "all", DATASET, title="validation label ids")
-    assert caplog.messages[0] == "validation label ids in 1 of 1 files:"
+    check_labels([write_sample(tmp_path, "a", [[1]])], "all", DATASET, title="validation")
+    assert caplog.messages[0].startswith("labels: 1 of 1 validation files checked; 1 of 2 expected classes occur, 0.0%")
 
 
 def test_unknown_id_is_named_with_its_file(tmp_path):
@@ -75,7 +78,9 @@ def test_files_that_may_be_unreadable(tmp_path, caplog):
     os.remove(samples[0].label)
     os.remove(samples[2].label)
     assert check_labels(samples, "all", DATASET, max_bad_files=2) == {1: 1, 2: 1}
-    assert [line.partition(": ")[0] for line in caplog.messages] == ["cannot be read"] * 2
+    assert [line.partition("_label.png: ")[0] for line in caplog.messages] == [
+        f"skipped: {tmp_path}/{name}" for name in "ac"
+    ]
     with pytest.raises(ImageError, match="c_label.png"):
         check_labels(samples, "all", DATASET, max_bad_files=1)
 
@@ -131,7 +136,7 @@ def test_a_validation_image_with_the_bytes_of_a_training_image_is_warned_of(tmp_
     config = tiny_config("data", "log")
     check(config, [train], RunFolder(str(tmp_path / "run")), [val])
     [message] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert message.startswith(f"1 image in both train and val: {val.image} is a copy of {train.image}: ")
+    assert message.startswith(f"1 image is in both train and val ({val.image} is a copy of {train.image}): ")
     caplog.clear()
     check(dataclasses.replace(config, subsets_for_training=("train", "val")), [train], RunFolder("run"), [val])
     assert not caplog.records
@@ -148,10 +153,10 @@ def many_samples(tmp_path) -> list[Sample]:
 def test_a_class_that_the_sample_lacks_is_looked_for(many_samples, caplog):
     caplog.set_level("INFO")
     write_image(many_samples[100].label, np.array([[2]], np.uint8))
-    counts = check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
+    counts = check_training_labels(many_samples, "sample", DATASET)
     assert counts[2] == 1
-    titles = [line for line in caplog.messages if line.startswith("label ids in")]
-    assert titles == ["label ids in 64 of 200 files:", f"label ids in {counts.total()} of 200 files:"]
+    assert counts.total() > 64
+    assert f"labels: {counts.total()} of 200 training files checked; 2 of 2 expected classes" in caplog.text
     # Where no class is needed, the sample is enough.
     assert check_labels(many_samples, "sample", DATASET) == {1: 64}
 
@@ -161,7 +166,7 @@ def test_looking_for_a_class_ends_with_it(many_samples):
     for sample in many_samples:
         if sample.name not in chosen:
             write_image(sample.label, np.array([[2]], np.uint8))
-    assert check_labels(many_samples, "sample", DATASET, needs_all_classes=True) == {1: 64, 2: 1}
+    assert check_training_labels(many_samples, "sample", DATASET) == {1: 64, 2: 1}
 
 
 @pytest.mark.parametrize("how", ["sample", "all"])
@@ -169,35 +174,34 @@ def test_a_class_that_occurs_nowhere(many_samples, how, caplog):
     with pytest.raises(
         PreflightError, match=r"class 1 \(sky\) occurs in no label of the 200 training images; the ids .* 1;"
     ):
-        check_labels(many_samples, how, DATASET, needs_all_classes=True)
+        check_training_labels(many_samples, how, DATASET)
     caplog.clear()
-    assert check_labels(many_samples, how, DATASET, needs_all_classes=True, allow_missing_classes=True) == {1: 200}
+    assert check_training_labels(many_samples, how, DATASET, allow_missing_classes=True) == {1: 200}
     [line] = caplog.messages
-    assert line.endswith("--allow_missing_classes 1 trains on it")
+    assert line.endswith(" --allow_missing_classes 1")
 
 
-def test_validation_labels_are_read_for_a_refusal_alone(tmp_path, caplog):
+def test_validation_labels_are_read_only_for_the_error(tmp_path, caplog):
     samples, held_out = [write_sample(tmp_path, "a", [[1]])], [write_sample(tmp_path, "b", [[0, 1, 2]])]
-    given = {"needs_all_classes": True, "held_out": held_out}
     with pytest.raises(PreflightError, match="labels of val show it"):
-        check_labels(samples, "all", DATASET, **given)
+        check_training_labels(samples, "all", DATASET, held_out=held_out)
     os.remove(held_out[0].label)
     caplog.clear()
     read = mock.patch.object(label_rules, "label_counts", wraps=label_rules.label_counts)
     with read as counted:
-        check_labels(samples, "all", DATASET, allow_missing_classes=True, **given)
+        check_training_labels(samples, "all", DATASET, allow_missing_classes=True, held_out=held_out)
     assert [call.args[0] for call in counted.call_args_list] == samples
     [line] = caplog.messages
-    assert line.endswith("--allow_missing_classes 1 trains on it")
+    assert line.endswith(" --allow_missing_classes 1")
 
 
 def test_what_is_met_while_a_class_is_looked_for(many_samples):
     write_image(many_samples[100].label, np.array([[9]], np.uint8))
     with pytest.raises(DatasetError, match=r"/100_label.png: id 9 \(1 pixel\) is neither"):
-        check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
+        check_training_labels(many_samples, "sample", DATASET)
     os.remove(many_samples[100].label)
     with pytest.raises(ImageError, match=r"/100_label.png"):
-        check_labels(many_samples, "sample", DATASET, needs_all_classes=True)
+        check_training_labels(many_samples, "sample", DATASET)
 
 
 def test_a_sample_of_ignored_labels_is_not_all_there_is(many_samples):
@@ -232,10 +236,10 @@ def test_training_data_of_which_no_label_is_read(tmp_path, caplog):
     samples = [write_sample(tmp_path, "a", [[9]])]
     config = tiny_config("data", "log", check_data="none")
     check(config, samples, RunFolder(str(tmp_path)))
-    assert caplog.messages[0].startswith("--check_data none: no label is read before step 0")
+    assert caplog.messages[0].startswith("--check_data none: labels are not checked before step 0")
     with pytest.raises(PreflightError, match="among the training images"):
         check(config, samples, RunFolder(str(tmp_path)), samples)
-    assert "--allow_missing_classes 1 has no effect where no label is read: drop --check_data none" in refusal(
+    assert "--allow_missing_classes 1 has no effect if no label is read: drop --check_data none" in refusal(
         "--batch_size 2 --check_data none --allow_missing_classes 1"
     )
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import tensorflow.compat.v1 as tf
+
 from database.datasets import find_samples, get_dataset
 from tests.tools.toy_runs import NETWORK, smallest_config, toy_record
 from tools.runs.folder import RunFolder
+from tools.runs.writing import room_warning
 from tools.runtime import devices as cluster
+from tools.training import report
 from tools.training.build import build_graph
 from tools.training.report import log_run
 from tools.training.samples import RunData
@@ -54,3 +63,20 @@ def test_images_of_several_sizes_have_no_operations_per_image(narrow_resnet, toy
     assert "24, 40" in lines["input"]
     assert lines["batch"] == "4 images per step, 2 towers of 2"
     assert lines["optimizer"] == "mom, learning rate 0.01, times 0.1 at steps 1, 2"
+
+
+@pytest.mark.parametrize(("resumed", "count"), [(None, 4), ("model.ckpt-4", 2)])
+def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplog, resumed, count):
+    """Variables of 48 and 8 bytes; up to 2 kept and 1 being written, and the best. A resumed run has 2 of them."""
+    config = dataclasses.replace(tiny_run.config, keep=2, val_every=1)
+    with tf.Graph().as_default():
+        variables = [tf.get_variable("weights", [3, 4]), tf.get_variable("step", [], tf.int64)]
+    start = TrainingStart(0, resumed, None)
+    built = SimpleNamespace(variables=variables, initial=SimpleNamespace(start=start))
+    for lacking in (0, 1):
+        usage = SimpleNamespace(free=count * 56 - lacking)
+        with_usage = partial(room_warning, disk_usage=lambda path, usage=usage: usage)
+        monkeypatch.setattr(report, "room_warning", with_usage)
+        report._warn_of_full_disk(config, built, tiny_run.folder)
+        assert len(caplog.messages) == lacking
+    assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]

@@ -69,7 +69,7 @@ def test_score_that_is_due_and_missing_is_made_up(tmp_path, caplog, step, is_due
     ResumedScores(config_with(), folder, step).make_up(scored.append)
     assert scored == ([step] if is_due else [])
     assert caplog.messages == (
-        [f"the score of step {step} is due (--val_every 4) and missing: scored first"] if is_due else []
+        [f"step {step} (--val_every 4) has no score yet: its snapshot is scored first"] if is_due else []
     )
 
 

@@ -1,4 +1,4 @@
-"""Going back to a snapshot: the file that says so, the learning rate, and which snapshot it is."""
+"""Going back to a snapshot: the file of rollbacks, the learning rate, and which snapshot it is."""
 
 from __future__ import annotations
 
@@ -114,14 +114,13 @@ def test_back_to_the_last_snapshot(tmp_path, caplog):
     assert roll_back(folder, diverged_at(5, saved_step=4), first_step=0) == 4
     assert json.loads(Path(folder.rollbacks).read_text()) == [{"step": 5, "fault": FAULT, "resumed_step": 4}]
     assert roll_back(folder, diverged_at(5), first_step=4) == 4
-    assert caplog.messages == [
-        f"{FAULT} at step 5: back to snapshot {folder.snapshot(4)}, with the learning rate times {factor} from there "
-        f"on (rollback {number} of 3)"
-        for number, factor in ((1, "0.5"), (2, "0.25"))
-    ]
+    for line, number, factor in zip(caplog.messages, (1, 2), ("0.5", "0.25"), strict=True):
+        assert line.startswith(f"{FAULT} at step 5: back to snapshot {folder.snapshot(4)}, ")
+        assert f" learning rate times {factor} " in line
+        assert line.endswith(f"(rollback {number} of 3)")
 
 
-def test_a_damaged_snapshot_is_passed_over(tmp_path, caplog):
+def test_a_damaged_snapshot_is_skipped(tmp_path, caplog):
     folder = run_with(tmp_path, 2, 4)
     flip(folder.snapshot(4) + DATA_ENDING)
     assert roll_back(folder, diverged_at(5, saved_step=4), first_step=0) == 2
@@ -143,7 +142,7 @@ def test_snapshots_of_a_time_before_the_run_went_back_do_not_count(tmp_path, sav
 def test_without_a_sound_snapshot(tmp_path):
     folder = run_with(tmp_path, 4)
     flip(folder.snapshot(4) + DATA_ENDING)
-    words = f"^{FAULT} at step 5; --on_nan rollback finds no sound snapshot of this run to go back to$"
+    words = f"^{FAULT} at step 5; this run has no undamaged snapshot for --on_nan rollback$"
     for saved_step in (4, None):
         with pytest.raises(DivergedError, match=words):
             roll_back(folder, diverged_at(5, saved_step=saved_step), first_step=0)
@@ -152,7 +151,7 @@ def test_without_a_sound_snapshot(tmp_path):
 
 def test_before_the_first_step_there_is_nothing_to_go_back_to(tmp_path):
     folder = run_with(tmp_path, 0)
-    with pytest.raises(DivergedError, match="finds no sound snapshot"):
+    with pytest.raises(DivergedError, match="no undamaged snapshot for --on_nan rollback"):
         roll_back(folder, diverged_at(None), first_step=0)
 
 
@@ -163,10 +162,8 @@ def test_the_fourth_time_is_the_last(tmp_path):
     before = Path(folder.rollbacks).read_bytes()
     with pytest.raises(DivergedError) as caught:
         roll_back(folder, diverged_at(5, saved_step=4), first_step=2)
-    assert str(caught.value) == (
-        f"{FAULT} at step 5; the run was rolled back 3 times already: from step 5 to 4, from step 6 to 4, "
-        "from step 4 to 2"
-    )
+    assert str(caught.value).startswith(f"{FAULT} at step 5; the run was rolled back 3 times")
+    assert str(caught.value).endswith(": from step 5 to 4, from step 6 to 4, from step 4 to 2")
     assert Path(folder.rollbacks).read_bytes() == before
 
 
@@ -174,10 +171,9 @@ def test_a_request_to_stop_is_not_lost(tmp_path):
     folder = run_with(tmp_path, 4)
     with pytest.raises(StoppedError) as caught:
         roll_back(folder, diverged_at(5, saved_step=4, stop_signal="SIGTERM"), first_step=0)
-    assert str(caught.value) == (
-        f"SIGTERM after step 5, which was rolled back to snapshot {folder.snapshot(4)}: go on with the same flags and "
-        "--resume_step 4 (with --auto_resume 1, the same command goes on)"
-    )
+    line = str(caught.value)
+    assert line.startswith(f"SIGTERM after step 5, which was rolled back to snapshot {folder.snapshot(4)}: ")
+    assert "--resume_step 4 (with --auto_resume 1" in line
     assert read_rollbacks(folder) == (Rollback(5, FAULT, 4),)
 
 

@@ -27,7 +27,9 @@ from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
 from tools.training import run as training_run
+from tools.training.attempt import train_from
 from tools.training.rollback import Rollback, read_rollbacks
+from tools.training.run_files import prepare_folder
 from tools.training.samples import RunData
 from tools.training.start import TrainingStart
 from tools.training.step import StepRunner
@@ -127,7 +129,7 @@ class Loop:
         self.folder = run_with(path, 2, 4)
         self.configs, self.counted = [], 0
         self._attempts = iter(diverging_at)
-        monkeypatch.setattr(training_run, "_train_from", self._train_from)
+        monkeypatch.setattr(training_run, "train_from", self._train_from)
         monkeypatch.setattr(training_run, "_class_weights", self._class_weights)
         monkeypatch.setattr(training_run, "recorded_pretrained", lambda folder: None)
         monkeypatch.setattr(
@@ -194,23 +196,23 @@ def test_rollbacks_of_an_earlier_run_do_not_count(tmp_path, has_snapshot, auto_r
     folder = run_with(tmp_path / "run", *([4] if has_snapshot else []))
     Path(folder.rollbacks).write_text("here")
     data = RunData.of(get_dataset("Toy"), "toy", [])
-    training_run._prepare_folder(TrainingStart(0, resumed, None), config, data, folder, toy_record(config))
+    prepare_folder(TrainingStart(0, resumed, None), config, data, folder, toy_record(config))
     aside = Path(f"{folder.path}.earlier-1", "rollbacks.json")
     assert os.path.exists(folder.rollbacks) == (left is not None)
     assert aside.exists() == (has_snapshot and resumed is None)
 
 
 @pytest.mark.usefixtures("narrow_resnet")
-def test_damaged_list_is_told_before_the_graph_is_built(tmp_path, monkeypatch):
+def test_damaged_list_is_rejected_before_the_graph_is_built(tmp_path, monkeypatch):
     folder = run_with(tmp_path, 4)
     Path(folder.rollbacks).write_text("[")
     data = RunData.of(get_dataset("Toy"), "toy", [])
     start, config = TrainingStart(4, folder.snapshot(4), None), smallest_config("toy", "log")
     with pytest.raises(RecordError, match=r"rollbacks.json: not the list of a run's rollbacks"):
-        training_run._train_from(start, config, data, folder, [], None)
+        train_from(start, config, data, folder, [], None)
 
 
-def test_signal_in_the_step_that_diverges_is_told(tmp_path):
+def test_signal_in_the_step_that_diverges_is_kept(tmp_path):
     """The step goes back, and the run stops: the request is not lost."""
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -4,47 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import json
 import os
 import shutil
 from dataclasses import dataclass
-from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from database.datasets import find_samples, get_dataset
-from database.loading import load_sample
+from database.datasets import get_dataset
 from model import resnet
 from tests.tools.toy_runs import (
     NARROW,
     NETWORK,
-    SIZE,
     csv_rows,
     resnet_values,
     smallest_config,
     tensors_in,
     tiny_config,
-    toy_record,
     train_with,
     write_checkpoint,
 )
 from tools.errors import CheckpointError, FlagError, OutOfMemoryError
 from tools.flags.train import TrainConfig
-from tools.prediction.predictor import Predictor
-from tools.prediction.score_files import snapshot_header
-from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.record import ModelRecord
 from tools.runs.snapshots import snapshot_steps
-from tools.runs.writing import room_warning
-from tools.training import report
+from tools.training.attempt import _memory_limits_named
 from tools.training.loop import Trainer
-from tools.training.run import _memory_limits_named
-from tools.training.start import TrainingStart
-from tools.training.validation import scoring_settings, validate
 
 
 def test_training_on_dynamic_sizes(tmp_path, toy_dir, narrow_resnet):
@@ -82,7 +69,7 @@ def test_weights_of_classes_reach_the_loss_and_the_record(plain, tmp_path, toy_d
     weighted, equal = (csv_rows(run)[0]["loss"] for run in (folder, plain[1]))
     assert abs(weighted - equal) > 1e-3
     path.write_text("1 " * len(weights))
-    with pytest.raises(FlagError, match="the classes weighed otherwise when .* was started: resume with its"):
+    with pytest.raises(FlagError, match="class weights differ from those that .* was started with: .*--class_weights"):
         train_with(dataclasses.replace(config, train_max_iter=3, resume_step=2))
 
 
@@ -191,7 +178,7 @@ def test_run_starts_from_the_resnet(fine_tuned):
     assert np.abs(first["resnet_v1_18/logits/weights"]).max() > 0
 
 
-def test_first_decay_is_of_the_new_layers_alone(fine_tuned):
+def test_first_decay_is_only_of_the_new_layers(fine_tuned):
     """w equals w0, so what is left of L2-SP is beta/2 * |w_new|^2."""
     new = [x for name, x in fine_tuned.weights(0).items() if fine_tuned.is_new(name)]
     assert len(new) == 8  # 4 pyramid levels, the 3x3 layers of both heads, both classifiers
@@ -261,90 +248,3 @@ def test_saving_memory_is_not_advised_twice():
     config = smallest_config("toy", "log", save_memory=True)
     with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}$"), _memory_limits_named(config):
         raise out_of_memory()
-
-
-@pytest.mark.usefixtures("narrow_resnet")
-def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
-    dataset = get_dataset("Toy")
-    samples = find_samples(dataset, toy_dir, ["val"])
-    config = dataclasses.replace(tiny_run.config, mirror=False)
-    prefix, folder = tiny_run.folder.snapshot(2), RunFolder(str(tmp_path))
-    scores = validate(config, dataset, samples, prefix, folder)
-
-    pairs = []
-    with Predictor(prefix, toy_record(config), mirror=False) as predictor:
-        for image, label in map(load_sample, samples):
-            predicted = predictor.labels(image)
-            pairs.append((label[label != 255], predicted[label != 255]))
-    truth, predicted = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-    ious = [np.sum((truth == c) & (predicted == c)) / np.sum((truth == c) | (predicted == c))
-            for c in np.union1d(truth, predicted)]  # fmt: skip
-    assert scores.mean_iou == pytest.approx(np.mean(ious))
-    assert scores.pixel_accuracy == pytest.approx(np.mean(truth == predicted))
-
-    with open(tmp_path / "scores-2.json", encoding="utf-8") as file:
-        written = json.load(file)
-    assert written["mean_iou"] == pytest.approx(np.mean(ious))
-    assert written["run"] == {
-        "run": os.path.basename(tiny_run.folder.path),
-        "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).origin.run_uuid,
-        **snapshot_header(prefix), "dataset": "Toy", "data_dir": os.path.abspath(config.data_dir), "list": None,
-        "split": "val", **scoring_settings(config, DataChecksums.of(samples, config.data_dir)),
-    }  # fmt: skip
-    names = set(os.listdir(tmp_path))
-    assert {"scores-2.txt", "scores-2.md"} <= names
-
-    [events] = [name for name in names if "tfevents" in name]
-    shown = {
-        (event.step, value.tag): value.simple_value
-        for event in tf.train.summary_iterator(str(tmp_path / events))
-        for value in event.summary.value
-    }
-    assert shown[2, "validation/mean_iou"] == pytest.approx(np.mean(ious))
-    assert shown[2, "validation/pixel_accuracy"] == pytest.approx(np.mean(truth == predicted))
-    per_class = {name: iou for (_, tag), iou in shown.items() for name in [tag.removeprefix("validation/iou/")]
-                 if name != tag}  # fmt: skip
-    assert set(per_class) == {dataset.class_names[c] for c in np.union1d(truth, predicted)}
-    assert np.mean(list(per_class.values())) == pytest.approx(np.mean(ious))
-
-
-@pytest.mark.usefixtures("narrow_resnet")
-def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
-    dataset, folder = get_dataset("Toy"), RunFolder(str(tmp_path))
-    samples = find_samples(dataset, toy_dir, ["val"])
-    config = dataclasses.replace(tiny_run.config, test_max_iter=1)
-    assert validate(config, dataset, samples, tiny_run.folder.snapshot(4), folder).images == 1
-    tables = {name for name in os.listdir(tmp_path) if "tfevents" not in name}
-    assert tables == {f"scores-4-test_max_iter1.{suffix}" for suffix in ("txt", "json", "md")}
-    assert validate(config, dataset, [], tiny_run.folder.snapshot(4), folder) is None
-
-
-@pytest.mark.parametrize(("resumed", "count"), [(None, 4), ("model.ckpt-4", 2)])
-def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplog, resumed, count):
-    """Variables of 48 and 8 bytes; up to 2 kept and 1 being written, and the best. A resumed run has 2 of them."""
-    config = dataclasses.replace(tiny_run.config, keep=2, val_every=1)
-    with tf.Graph().as_default():
-        variables = [tf.get_variable("weights", [3, 4]), tf.get_variable("step", [], tf.int64)]
-    start = TrainingStart(0, resumed, None)
-    built = SimpleNamespace(variables=variables, initial=SimpleNamespace(start=start))
-    for lacking in (0, 1):
-        usage = SimpleNamespace(free=count * 56 - lacking)
-        with_usage = partial(room_warning, disk_usage=lambda path, usage=usage: usage)
-        monkeypatch.setattr(report, "room_warning", with_usage)
-        report.warn_of_full_disk(config, built, tiny_run.folder)
-        assert len(caplog.messages) == lacking
-    assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]
-
-
-@pytest.mark.usefixtures("narrow_resnet")
-def test_scores_of_other_settings_leave_those_of_the_training(tiny_run, toy_dir, tmp_path):
-    """`--eval_only` without mirrored images, after the run was scored with them; the same settings replace."""
-    dataset = get_dataset("Toy")
-    samples = find_samples(dataset, toy_dir, ["val"])[:1]
-    prefix, folder = tiny_run.folder.snapshot(4), RunFolder(str(tmp_path))
-    plain = dataclasses.replace(tiny_run.config, mirror=False, eval_only=True)
-    names = []
-    for config in (plain, plain, dataclasses.replace(plain, test_image_size=SIZE * 2)):
-        validate(config, dataset, samples, prefix, folder)
-        names.append({name for name in os.listdir(tmp_path) if name.endswith(".json")})
-    assert names == [{"scores-4.json"}, {"scores-4.json"}, {"scores-4.json", f"scores-4-window{SIZE * 2}.json"}]

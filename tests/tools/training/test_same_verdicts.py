@@ -19,10 +19,11 @@ from database.datasets import custom_dataset, find_samples
 from database.errors import DatasetError
 from tests.scripts.starting import ROOT
 from tools.check_dataset import __main__ as check_dataset
-from tools.check_dataset.__main__ import CheckConfig, label_faults, look_at
+from tools.check_dataset.__main__ import inspect_splits
+from tools.check_dataset.label_faults import CheckedSplits, label_faults
 from tools.console import run_script
 from tools.errors import PreflightError
-from tools.training.preflight import check_labels
+from tools.training.preflight import check_training_labels
 
 _SIZE = (4, 6)
 _serial = itertools.count()
@@ -34,7 +35,7 @@ def save(path: Path, array: np.ndarray) -> None:
 
 
 def write_sample(root: Path, split: str, name: str, ids=(0, 1, 2, 255)) -> None:
-    """Noise with a label that holds every one of the ids."""
+    """Noise with a label that has every one of the ids."""
     rng = np.random.default_rng(next(_serial))
     label = np.resize(np.array(ids), _SIZE)
     save(root / "images" / split / f"{name}.png", rng.integers(0, 256, (*_SIZE, 3)))
@@ -101,7 +102,7 @@ def renumbered(root: Path) -> str:
 
 
 def only_held_out(root: Path) -> str:
-    """Ten training images, of which the one that is held out alone shows class 2."""
+    """Ten training images, of which only the one that is held out shows class 2."""
     for name in "abcdefghij":
         write_sample(root, "train", name, (0, 1))
     dataset = custom_dataset(3, holdout=0.1)
@@ -113,7 +114,7 @@ def only_held_out(root: Path) -> str:
 SOUND = {
     "folders": folders,
     "lists": lambda root: listed(root, train="abc", val="ef"),
-    "training list alone": lambda root: listed(root, train="abcd"),
+    "only a training list": lambda root: listed(root, train="abcd"),
     "held out": after(
         lambda root: shutil.rmtree(root / "labels/val"), lambda root: listed(root, train="abcd"), "--holdout 0.5"
     ),
@@ -121,7 +122,7 @@ SOUND = {
         lambda root: relabel(root, "train", 0, 1), more="--allow_missing_classes 1"
     ),
     "no class 1 in val": after(lambda root: relabel(root, "val", 0, 2)),
-    "a class in val alone, trained on too": after(
+    "a class only in val, trained on too": after(
         lambda root: relabel(root, "train", 0, 1), more="--subsets_for_training train,val"
     ),
     "fewer images than a batch": after(lambda root: None, lambda root: listed(root, train="a", val="e")),
@@ -156,8 +157,8 @@ BROKEN = {
     "no images": after(lambda root: [shutil.rmtree(root / kind) for kind in ("images", "labels")]),
     "no folder": after(shutil.rmtree),
     "split that is unknown": lambda root: folders(root) + " --subsets_for_training train,dev",
-    "ignored alone in train": after(lambda root: relabel(root, "train", 255)),
-    "ignored alone in val": after(lambda root: relabel(root, "val", 255)),
+    "only ignored in train": after(lambda root: relabel(root, "train", 255)),
+    "only ignored in val": after(lambda root: relabel(root, "val", 255)),
     "missing class": after(lambda root: relabel(root, "train", 0, 2)),
     "missing class but for val": after(lambda root: relabel(root, "train", 1, 2)),
     "missing class but for the held-out image": only_held_out,
@@ -194,7 +195,7 @@ BROKEN = {
     ),
 }  # fmt: skip
 
-# What the check alone looks at, as training reads neither test nor, before step 0, every pixel of the images.
+# What only the check looks at, because training reads neither test nor, before step 0, every pixel of the images.
 OF_THE_CHECK_ALONE = {
     "list of test images that is missing": lambda root: listed(root, train="ab", val="ef") + " --test_list no.txt",
     "image of test among those of train": lambda root: listed(root, train="abc", val="ef", test="a"),
@@ -206,7 +207,7 @@ OF_THE_CHECK_ALONE = {
 
 @pytest.fixture
 def verdicts(monkeypatch, tmp_path, capsys, caplog):
-    """A function from flags to what train.py says, before it would build anything, and what the check says."""
+    """A function from flags to the output of train.py, before it would build anything, and of the check."""
     caplog.set_level(logging.WARNING)
     monkeypatch.chdir(tmp_path)
     for name in ("train", "score"):
@@ -258,12 +259,12 @@ def test_both_refuse_broken_data(verdicts, root, make):
     assert check_code in (1, 2)
     assert "no fault" not in found
     [error] = [line.removeprefix("error: ") for line in said.splitlines() if line.startswith("error: ")]
-    # The overlap of splits is told in words of each one's own.
+    # The two describe the overlap of splits in different words.
     assert error in found or "a validation image, is among the training images" in error
 
 
 @pytest.mark.parametrize("make", OF_THE_CHECK_ALONE.values(), ids=OF_THE_CHECK_ALONE)
-def test_what_the_check_alone_looks_at(verdicts, root, make):
+def test_what_only_the_check_looks_at(verdicts, root, make):
     (code, said), (check_code, found) = verdicts(flags_of(make, root))
     assert (code, check_code) == (0, 1), said + found
 
@@ -271,7 +272,7 @@ def test_what_the_check_alone_looks_at(verdicts, root, make):
 @pytest.mark.parametrize(
     "make", [after(lambda root: relabel(root, "train", 0, 1)), only_held_out], ids=["in val", "held out"]
 )
-def test_line_about_a_class_that_val_alone_shows(verdicts, root, make):
+def test_line_about_a_class_that_only_val_shows(verdicts, root, make):
     """It does not advise fewer classes, though the training labels look like it."""
     (_, said), (_, found) = verdicts(make(root))
     for words in (said, found):
@@ -281,7 +282,7 @@ def test_line_about_a_class_that_val_alone_shows(verdicts, root, make):
 
 
 def test_line_about_binary_masks(verdicts, root):
-    """What it says to do is enough."""
+    """Its advice is enough."""
     (_, said), (_, found) = verdicts(binary(root))
     for words in (said, found):
         assert "class 1 (class_1) occurs in no label of the 4 training images; the ids are 0 and 255 only" in words
@@ -307,13 +308,13 @@ def test_verdicts_on_ids(tmp_path_factory, labels, num_classes, ignored):
     expected = found - {ignored} == set(range(num_classes))
 
     try:
-        check_labels(samples, "all", dataset, needs_all_classes=True)
+        check_training_labels(samples, "all", dataset)
         accepted = True
     except (DatasetError, PreflightError):
         accepted = False
     splits = {"train": samples}
-    statistics, _ = look_at(dataset, splits)
-    config = CheckConfig(database="custom", num_classes=num_classes, ignore_label=ignored)
-    faults = [*statistics["train"].faults, *label_faults(config, dataset, splits, splits, statistics)]
+    statistics, _ = inspect_splits(dataset, splits)
+    checked = CheckedSplits(dataset, splits, splits, statistics)
+    faults = [*statistics["train"].faults, *label_faults(checked)]
     assert (accepted, not faults) == (expected, expected)
     shutil.rmtree(folder)

@@ -10,17 +10,17 @@ import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError, TFRecordError
-from database.tfrecord import RecordSample
-from tests.tools.command_lines import refusal
+from database.tfrecord import TFRecordSample
+from tests.tools.command_lines import ignored_in_scoring, refusal
 from tests.tools.read_flags import recording_reads
 from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
 from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
-from tools.make_tfrecord.writing import write_records
+from tools.make_tfrecord.writing import write_tfrecords
 from tools.runs.agreement import check_same_run
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
-from tools.runs.origin import with_samples
+from tools.runs.origin_entries import with_samples
 from tools.training.preflight import check_disjoint, check_labels
 from tools.training.samples import training_samples, validation_samples
 
@@ -30,7 +30,7 @@ TOY = get_dataset("Toy")
 def write(data_dir: str, split: str = "train") -> None:
     """Writes a split of the generated scenes as records into the folder `tfrecord` beside the files."""
     samples, folder = find_samples(TOY, data_dir, [split]), str(Path(data_dir, "tfrecord"))
-    write_records(TOY, samples, data_dir, folder, split=split, shards=2, workers=2)
+    write_tfrecords(TOY, samples, data_dir, folder, split=split, shards=2, workers=2)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def configs(data_dir) -> list[TrainConfig]:
 
 def test_the_same_samples_from_files_and_from_records(configs, data_dir):
     files, records = (training_samples(config, TOY, data_dir) for config in configs)
-    assert [type(sample) for sample in records] == [RecordSample] * 6
+    assert [type(sample) for sample in records] == [TFRecordSample] * 6
     for sample, record in zip(files, records, strict=True):
         shared = [getattr(record, field.name) for field in dataclasses.fields(sample)]
         assert shared == [getattr(sample, field.name) for field in dataclasses.fields(sample)]
@@ -59,7 +59,7 @@ def test_the_same_samples_from_files_and_from_records(configs, data_dir):
 
 def test_records_that_are_not_there(configs, data_dir):
     config = dataclasses.replace(configs[1], subsets_for_training=("train", "val"))
-    with pytest.raises(TFRecordError, match="tfrecord/val.index.json: there is no such index"):
+    with pytest.raises(TFRecordError, match="tfrecord/val.index.json: the index does not exist"):
         training_samples(config, TOY, data_dir)
 
 
@@ -71,7 +71,7 @@ def test_a_run_goes_on_from_either(configs, data_dir, tmp_path, started_on):
     check_same_run(folder, continued, TOY, DataChecksums.of(training_samples(continued, TOY, data_dir), data_dir))
 
 
-def test_a_run_goes_on_from_records_alone_that_were_moved(configs, data_dir, tmp_path):
+def test_a_run_is_resumed_from_moved_tfrecords_without_files(configs, data_dir, tmp_path):
     folder, moved = RunFolder(str(tmp_path / "run")), str(tmp_path / "moved")
     files, records = configs
     record = with_samples(toy_record(files), DataChecksums.of(training_samples(files, TOY, data_dir), data_dir))
@@ -100,7 +100,7 @@ def test_labels_in_records_are_checked_before_the_first_step(configs, data_dir):
     assert check_labels(records, "all", TOY) == expected
     shard = Path(records[4].shard)
     shard.write_bytes(shard.read_bytes()[:-40] + bytes(40))
-    with pytest.raises(TFRecordError, match="train-00001-of-00002.tfrecord: record 2 is damaged"):
+    with pytest.raises(TFRecordError, match="train-00001-of-00002.tfrecord: example 2 is damaged"):
         check_labels(records, "all", TOY)
 
 
@@ -118,10 +118,11 @@ def test_validation_reads_files_unless_there_are_records(configs, data_dir, capl
     assert validation_samples(configs[0], TOY, data_dir) == expected
     assert caplog.messages == []
     assert validation_samples(configs[1], TOY, data_dir) == expected
-    assert caplog.messages == ["validation reads images and labels, not records"]
+    [line] = caplog.messages
+    assert "files, not TFRecords" in line
     write(data_dir, "val")
     found = validation_samples(configs[1], TOY, data_dir)
-    assert [type(sample) for sample in found] == [RecordSample] * 2
+    assert [type(sample) for sample in found] == [TFRecordSample] * 2
     assert [sample.image for sample in found] == [sample.image for sample in expected]
 
 
@@ -130,8 +131,8 @@ def test_validation_without_files_and_without_records(configs, data_dir):
     shutil.rmtree(Path(data_dir, "gtFine", "val"))
     with pytest.raises(DatasetError) as caught:
         validation_samples(configs[1], TOY, data_dir)
-    assert str(caught.value).startswith("split 'val' is empty: no images by ")
-    assert str(caught.value).endswith("; or write records of it with python -m tools.make_tfrecord --split val")
+    assert str(caught.value).startswith("split 'val' is empty: no images match ")
+    assert str(caught.value).endswith("; or write TFRecords of it with python -m tools.make_tfrecord --split val")
 
 
 def test_own_data_without_validation_list(tmp_path):
@@ -159,7 +160,7 @@ def own_records(data_dir) -> TrainConfig:
     folder = str(Path(data_dir, "tfrecord"))
     shutil.rmtree(folder)
     samples = find_samples(dataset, data_dir, ["train"])
-    write_records(dataset, samples, data_dir, folder, split="train", shards=2, workers=2, from_list=True)
+    write_tfrecords(dataset, samples, data_dir, folder, split="train", shards=2, workers=2, from_list=True)
     return TrainConfig(
         batch_size=2, database="custom", num_classes=3, label_map=str(Path(data_dir, "ids.txt")), data_dir=data_dir,
         data_format="tfrecord",
@@ -171,7 +172,7 @@ def test_own_records_from_a_list_are_not_scored_without_another(own_records, dat
     dataset = custom_dataset(3, label_map_file=own_records.label_map)
     assert len(training_samples(own_records, dataset, data_dir)) == 6
     assert validation_samples(own_records, dataset, data_dir) == []
-    assert caplog.messages[-1] == "no --val_list: this run is not scored"
+    assert caplog.messages[-1].startswith("no --val_list: ")
     val_list = str(Path(data_dir, "val.txt"))
     listed = custom_dataset(3, label_map_file=own_records.label_map, val_list=val_list)
     config = dataclasses.replace(own_records, val_list=val_list)
@@ -185,13 +186,11 @@ def test_no_flag_that_is_ignored_in_scoring_says_where_validation_images_are(own
     """Records are looked up by the splits that are trained on."""
     config, read = recording_reads(own_records)
     assert validation_samples(config, custom_dataset(3, label_map_file=own_records.label_map), data_dir) == []
-    ignored = {name for unused in TrainConfig.unused if unused.ignored for name in unused.names}
+    ignored = ignored_in_scoring()
     assert read & ignored == {"val_every"}  # which is refused there, unless --eval_only 1 has put it back
     assert "subsets_for_training" in read
 
 
 def test_a_training_list_beside_records_is_refused():
     line = "--batch_size 2 --database custom --num_classes 3 --data_format tfrecord --train_list a.txt"
-    assert refusal(line) == (
-        "--train_list a.txt has no effect on records, which were made from a list: drop that, or drop --train_list"
-    )
+    assert "--train_list a.txt has no effect on TFRecords, which were made from a list" in refusal(line)

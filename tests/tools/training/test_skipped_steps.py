@@ -1,4 +1,4 @@
-"""Steps that loss scaling skips: counted, told, and kept through snapshots."""
+"""Steps that loss scaling skips: counted, logged, and kept through snapshots."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_snapshots_of_earlier_versions_have_no_count(tmp_path, caplog, names, co
         session.run(tf.global_variables_initializer())
         restore(session, prefix, tf.train.Saver(restored))
         assert session.run([scale.value, scale.skipped_steps]) == [64, counted]
-    told = f"{prefix} was written by an earlier version: "
-    assert any(message.startswith(told) for message in caplog.messages) == (counted == 0)
+    beginning = f"{prefix} was written by an earlier version: "
+    assert any(message.startswith(beginning) for message in caplog.messages) == (counted == 0)
 
 
 def test_another_variable_that_is_missing_is_no_later_addition(tmp_path):
@@ -77,7 +77,7 @@ def test_overflows_are_counted_and_are_no_fault(toy_dir, log_dir, caplog, monkey
     caplog.set_level("INFO")
     config = smallest_config(toy_dir, log_dir, float_type="16", save_first_iteration=True)
     folder = train_with(config)
-    assert caplog.messages[-1] == "2 of 2 steps were skipped as their gradients overflowed"
+    assert caplog.messages[-1].startswith("2 of 2 steps were skipped")
     first, last = tensors_in(folder.snapshot(0)), tensors_in(folder.snapshot(2))
     assert (last[COUNT], last["loss_scale/value"]) == (2, 2.0**118)
     for name in first:
@@ -89,5 +89,5 @@ def test_overflows_are_counted_and_are_no_fault(toy_dir, log_dir, caplog, monkey
         os.unlink(folder.snapshot(2) + ending)
     write_checkpoint(folder.snapshot(2), last)
     train_with(dataclasses.replace(config, resume_step=2, train_max_iter=3))
-    assert caplog.messages[-1] == "1 of 3 steps were skipped as their gradients overflowed"
+    assert caplog.messages[-1].startswith("1 of 3 steps were skipped")
     assert tensors_in(folder.snapshot(3))[COUNT] == 1

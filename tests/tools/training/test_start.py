@@ -63,7 +63,7 @@ def test_missing_pretrained_checkpoint(tmp_path, monkeypatch, filename, named):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_missing_pretrained_checkpoint_and_where_to_get_it(network, tmp_path, monkeypatch):
-    """The command that is told fetches that network to the place that was looked at."""
+    """The command in the message fetches that network to the missing path."""
     monkeypatch.chdir(tmp_path)
     config = TrainConfig(network=network)
     with pytest.raises(CheckpointError) as caught:
@@ -118,9 +118,9 @@ def test_classifiers_of_other_classes_are_left_new(narrow_resnet, first_stage, t
     for name in CLASSIFIERS:  # as He et al. draw them
         he = 0 if name.endswith("biases") else (2 / after[name].shape[2]) ** 0.5
         assert after[name].std() == pytest.approx(he, rel=0.1), name
-    told = [line for line in caplog.messages if "other classes" in line]
-    assert told == [
-        f"{first_stage} has other classes ('{toy[3]}' where this run has 'hedge'), so its classifiers are not taken"
+    lines = [line for line in caplog.messages if "other classes" in line]
+    assert lines == [
+        f"{first_stage} has other classes ('{toy[3]}' where this run has 'hedge'), so its classifiers are not used"
     ]
 
 
@@ -188,7 +188,7 @@ def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_
     with pytest.raises(FlagError, match=f"model.ckpt-2 is not the checkpoint .* was started from, {aside}, and"):
         train_with(resume)
     decay = [row["weight_decay"] for row in csv_rows(folder)]
-    words = f"absent: there is no such .* --fine_tune_filename the checkpoint .* began with, which was {aside};"
+    words = f"absent: there is no such .* began with, which was {aside}, .*--fine_tune_filename"
     with pytest.raises(CheckpointError, match=words):
         train_with(dataclasses.replace(resume, fine_tune_filename="absent"))
     train_with(dataclasses.replace(resume, fine_tune_filename=aside))

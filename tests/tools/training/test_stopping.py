@@ -22,6 +22,7 @@ from tests.tools.training.trainers import trainer_of
 from tools.runs.folder import RunFolder
 from tools.runtime.stop_requests import SIGNALS, StoppedError
 from tools.training import validation
+from tools.training.samples import RunData
 from tools.training.summaries import SummaryWriter
 
 STEPS = 6
@@ -91,10 +92,9 @@ def test_running_step_is_finished_and_its_snapshot_written(tmp_path, number):
     with pytest.raises(StoppedError) as caught:
         signalled.run()
     assert (signalled.steps, signalled.saved) == (3, [3])
-    assert str(caught.value) == (
-        f"{number.name} after step 3, snapshot {signalled.folder.snapshot(3)} is written: go on with the same flags "
-        "and --resume_step 3 (with --auto_resume 1, the same command goes on)"
-    )
+    line = str(caught.value)
+    assert line.startswith(f"{number.name} after step 3, snapshot {signalled.folder.snapshot(3)} is written: ")
+    assert "--resume_step 3 (with --auto_resume 1" in line
 
 
 class ClosedTerminal(io.StringIO):
@@ -166,7 +166,7 @@ def test_signal_in_the_last_step_leaves_nothing_to_go_on_with(tmp_path):
 
 
 def test_signal_in_the_last_step_of_a_run_that_keeps_its_best(tmp_path):
-    """`--eval_only` would score the snapshot, and leave the best as it is."""
+    """`--eval_only` would score the snapshot, and not change the best."""
     signalled = SignalledTrainer(tmp_path, signal.SIGTERM, in_step=STEPS, val_every=4)
     with pytest.raises(StoppedError, match="score it with the same flags and --resume_step latest "):
         signalled.run()
@@ -184,7 +184,7 @@ def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, endi
 
 
 @pytest.mark.parametrize(
-    ("step", "eval_only", "told"),
+    ("step", "eval_only", "words"),
     [
         (4, False, r"which is written: go on with the same flags and --resume_step 4 \(.*\), which scores it first$"),
         (
@@ -192,18 +192,19 @@ def test_signal_in_scoring_and_before_the_first_step_ends_at_once(tmp_path, endi
             False,
             r"which is written: go on with .* --resume_step latest \(.*\), which scores it$",
         ),
-        (4, True, "nothing of it is written: score it again with the same flags$"),
+        (4, True, "no scores were written: run the same command again$"),
     ],
 )
-def test_warning_in_scoring_is_told(tmp_path, monkeypatch, step, eval_only, told):
-    """The scores are absent, and the process may go on from where the line says."""
+def test_signal_in_scoring_is_described(tmp_path, monkeypatch, step, eval_only, words):
+    """The scores are absent, and the run can be resumed as the line says."""
     folder = run_with(tmp_path, step)
     config = smallest_config("toy", "log", train_max_iter=STEPS, val_every=4, eval_only=eval_only)
     toy_record(config).write(folder.snapshots)
+    data = RunData.of(get_dataset("Toy"), "toy", [], [Sample("a", "a.png", None, {})])
     before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     monkeypatch.setattr(validation, "Predictor", lambda *arguments, **options: nullcontext())
     monkeypatch.setattr(validation, "evaluate", lambda *arguments, **options: os.kill(os.getpid(), signal.SIGUSR1))
-    with pytest.raises(StoppedError, match=rf"^SIGUSR1 in scoring .*model.ckpt-{step}\S* {told}"):
-        validation.validate(config, get_dataset("Toy"), [Sample("a", "a.png", None, {})], folder.snapshot(step), folder)
+    with pytest.raises(StoppedError, match=rf"^SIGUSR1 while scoring .*model.ckpt-{step}\S* {words}"):
+        validation.validate(config, data, folder, folder.snapshot(step))
     assert signal.signal(signal.SIGUSR1, before) is signal.SIG_DFL
     assert [name for name in os.listdir(folder.path) if name.startswith("scores")] == []

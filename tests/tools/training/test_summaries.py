@@ -86,7 +86,7 @@ def test_validation_of_the_same_step_is_shown_once(tmp_path):
     assert in_tensorboard(tmp_path)("validation/pixel_accuracy") == [(10, 0.75), (100, 0.75)]
 
 
-def test_validation_leaves_the_files_of_training_alone(tmp_path):
+def test_validation_does_not_change_the_files_of_training(tmp_path):
     """A short run is trained and scored within the second that names the files."""
     writer = open_writer(tmp_path)
     writer.scalars(100, VALUES)

@@ -1,4 +1,4 @@
-"""Cityscapes in two stages, by the commands of docs/training.md: coarse and fine images first, then fine ones alone."""
+"""Cityscapes in two stages, by the commands of docs/training.md: coarse and fine images first, then only fine ones."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_the_second_stage_goes_on_from_the_first(data_dir, tmp_path, monkeypatch
     folders: list[RunFolder] = []
     for stage in commands():
         start = {"fine_tune_filename": folders[0].path, "weight_decay_mode": stage.weight_decay_mode} if folders else {}
-        told = {"subsets_for_training": stage.subsets_for_training, "lrn_rate": stage.lrn_rate}
-        config = TrainConfig(**{**tiny, **told, **start})
+        given = {"subsets_for_training": stage.subsets_for_training, "lrn_rate": stage.lrn_rate}
+        config = TrainConfig(**{**tiny, **given, **start})
         folders.append(run_folder(config))
         samples = find_samples(CITYSCAPES, data_dir, config.subsets_for_training)
         train(config, RunData.of(CITYSCAPES, data_dir, samples), folders[-1])

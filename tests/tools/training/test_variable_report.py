@@ -1,4 +1,4 @@
-"""What is told of the variables of a network."""
+"""The lists of the variables of a network."""
 
 from __future__ import annotations
 

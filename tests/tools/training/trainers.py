@@ -30,7 +30,7 @@ def trainer_of(
     score: Callable[[int], object] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trainer:
-    """Puts a trainer together as `tools.training.run` does; the first parts may be stand-ins without a network."""
+    """Puts a trainer together as `tools.training.attempt` does; the first parts may be stand-ins without a network."""
     steps = StepRunner(session, graph, batches, samples, partial(learning_rate_at, config))
     snapshots = SnapshotWriter(session, saver, getattr(graph, "weights", {}), record, folder, config.keep)
     curves = CurveWriter(folder, dataset, record, getattr(session, "graph", None), has_aux_loss=config.has_aux_loss)

@@ -1,27 +1,18 @@
-"""Adds to a run's record what it started from and trains on, and compares this when it is resumed."""
+"""Adds to a run's record what it started from and trains on; see `run_origin.RunOrigin`."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from tools.checkpoints.reading import checkpoint_checksum
-from tools.errors import FlagError
 from tools.runs.data_checksums import DataChecksums, path_within
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
-
-logger = logging.getLogger(__name__)
-
-RUN_UUID = "run_uuid"
-SAMPLES_CHECKSUM = "training_samples_sha256"
-SIZES_CHECKSUM = "training_sizes_sha256"
-CONTENTS_CHECKSUM = "training_contents_sha256"
-SAMPLES_ENTRIES = (SAMPLES_CHECKSUM, SIZES_CHECKSUM, CONTENTS_CHECKSUM)
+from tools.runs.run_origin import SAMPLES_ENTRIES
 
 
 def with_run_uuid(record: ModelRecord, folder: RunFolder, *, resumed: bool) -> ModelRecord:
@@ -118,75 +109,9 @@ def samples_entries(data: DataChecksums) -> dict[str, str | None]:
     return dict(zip(SAMPLES_ENTRIES, data.values, strict=True))
 
 
-def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksums) -> None:
-    """Checks the training files of a resumed run against the original's, as far as these are recorded.
-
-    Changed contents are only logged as a warning, because a user may have corrected a file before resuming.
-
-    Args:
-        folder: of the run.
-        record: in its folder of snapshots.
-        data: checksums of the training data.
-
-    Raises:
-        FlagError: the names of the files differ.
-    """
-    now = samples_entries(data)
-    changed = [
-        name
-        for name, value in now.items()
-        if None not in (value, getattr(record.origin, name)) and value != getattr(record.origin, name)
-    ]
-    if SAMPLES_CHECKSUM in changed:
-        raise FlagError(
-            f"the {data.count} training images and labels in {data.data_dir} are not those that {folder.path} was "
-            "started with: resume with the same files by --data_dir and --train_list"
-        )
-    if changed:
-        logger.warning(
-            "%s: training images or labels have changed since %s was started: it goes on with the new ones",
-            data.data_dir,
-            folder.path,
-        )
-
-
 def with_class_weights(record: ModelRecord, weights: Sequence[float] | None) -> ModelRecord:
     """Adds the weight of each class in the loss to a record; None for equal weights."""
     return record if weights is None else _with(record, class_weight_values=tuple(weights))
-
-
-def check_same_class_weights(folder: RunFolder, weights: Sequence[float] | None) -> None:
-    """Checks the class weights of a resumed run against the original's.
-
-    Raises:
-        FlagError: they differ.
-        RecordError: the record in the folder of snapshots is damaged.
-    """
-    record = ModelRecord.read(folder.snapshots)
-    if record is not None and record.origin.class_weight_values != (None if weights is None else tuple(weights)):
-        raise FlagError(
-            f"the classes weighed otherwise when {folder.path} was started: resume with its --class_weights, unchanged"
-        )
-
-
-def check_same_starting_points(folder: RunFolder, prefix: str) -> None:
-    """Checks that a resumed run reads w0 from the checkpoint that it started from.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        FlagError: it is a different one.
-        RecordError: the record in the folder of snapshots is damaged.
-    """
-    record = ModelRecord.read(folder.snapshots)
-    known = None if record is None else record.origin.pretrained_sha256
-    if record is None or known is None:
-        return
-    if checkpoint_checksum(prefix) != known:
-        raise FlagError(
-            f"{prefix} is not the checkpoint that {folder.path} was started from, "
-            f"{record.origin.pretrained_prefix}, and w0 is read from it again: give that one with "
-            "--fine_tune_filename"
-        )
 
 
 def _with(record: ModelRecord, **values: Any) -> ModelRecord:

@@ -1,4 +1,4 @@
-"""Writes samples as files and as records."""
+"""Writes samples as files and as TFRecords."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from database.layouts import Sample
-from database.record_index import IndexedSample, RecordIndex, Shard, shard_names
-from database.tfrecord import RecordSample, record_of, write_shard
+from database.tfrecord import TFRecordSample, make_example, write_shard
+from database.tfrecord_index import IndexedSample, Shard, TFRecordIndex, shard_names
 
 LABEL_MAP = {0: 255, **{index + 1: index for index in range(20)}, 255: 255}
 
@@ -31,17 +31,17 @@ def write_samples(folder: Path, count: int, size: tuple[int, int] = (6, 8)) -> l
     return samples
 
 
-def index_of(shares: Sequence[Sequence[Sample]], data_dir: Path, folder: Path, split: str = "train") -> RecordIndex:
+def index_of(shares: Sequence[Sequence[Sample]], data_dir: Path, folder: Path, split: str = "train") -> TFRecordIndex:
     """Writes one shard per share, and returns their index."""
     shards = []
     for name, share in zip(shard_names(split, len(shares)), shares, strict=True):
-        places = write_shard(str(folder / name), (record_of(sample, str(data_dir)) for sample in share))
+        places = write_shard(str(folder / name), (make_example(sample, str(data_dir)) for sample in share))
         pairs = zip(share, places, strict=True)
         shards.append(Shard(name, [IndexedSample.of(sample, str(data_dir), place) for sample, place in pairs]))
-    return RecordIndex("custom", split, False, None, LABEL_MAP, LABEL_MAP, shards)
+    return TFRecordIndex("custom", split, False, None, LABEL_MAP, LABEL_MAP, shards)
 
 
-def in_a_shard(samples: list[Sample], folder: Path) -> list[RecordSample]:
+def in_a_shard(samples: list[Sample], folder: Path) -> list[TFRecordSample]:
     """Writes the samples into one shard beside their files, and returns the samples of the shard."""
     return index_of([samples], folder, folder).samples(str(folder), str(folder))
 

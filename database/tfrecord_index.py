@@ -1,4 +1,4 @@
-"""The index of a split's records: what they were made from, and where in which shard each of them is.
+"""The index of the TFRecords of a split: what they were made from, and in which shard and where each example is.
 
 <folder>/train-00000-of-00016.tfrecord ...   the shards, see `database.tfrecord`
 <folder>/train.index.json                    written when all shards are there
@@ -21,15 +21,15 @@ from database.images import image_size
 from database.json_files import read_json
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
-from database.tfrecord import Place, RecordSample, path_in_records
+from database.tfrecord import Place, TFRecordSample, path_in_example
 
-RECORDS_FOLDER = "tfrecord"
+TFRECORD_FOLDER = "tfrecord"
 _VERSION = 2
 
 
-def records_folder(data_dir: str) -> str:
-    """Returns the folder of a dataset's records: its subfolder `tfrecord` if it exists, else the dataset's folder."""
-    inside = os.path.join(data_dir, RECORDS_FOLDER)
+def tfrecord_folder(data_dir: str) -> str:
+    """Returns the folder of a dataset's TFRecords: its subfolder `tfrecord` if it exists, else the dataset's folder."""
+    inside = os.path.join(data_dir, TFRECORD_FOLDER)
     return inside if os.path.isdir(inside) else data_dir
 
 
@@ -39,7 +39,7 @@ def shard_names(split: str, count: int) -> list[str]:
 
 
 def refuse_other_shards(folder: str, split: str, count: int) -> None:
-    """Rejects a folder with shards of the split that belong to another number of shards than `count`.
+    """Rejects a folder in which the split has shards that belong to another number of shards than `count`.
 
     Raises:
         TFRecordError: such a shard exists.
@@ -50,13 +50,13 @@ def refuse_other_shards(folder: str, split: str, count: int) -> None:
         match = pattern.fullmatch(name)
         if match and name not in planned:
             raise TFRecordError(
-                f"{os.path.join(folder, name)}: a shard of {int(match[1])}, and {count} are to be written: give "
+                f"{os.path.join(folder, name)}: this is one of {int(match[1])} shards, expected {count}: give "
                 f"--shards {int(match[1])}, remove the shards of this split or write to another folder with --out"
             )
 
 
 def has_index(folder: str, split: str) -> bool:
-    """Returns whether the records of a split exist and are complete."""
+    """Returns whether the TFRecords of a split exist and are complete."""
     return os.path.exists(_index_path(folder, split))
 
 
@@ -69,9 +69,9 @@ class IndexedSample(NamedTuple):
 
     Attributes:
         name: name of the sample.
-        image, label: see `tfrecord.path_in_records`.
+        image, label: see `tfrecord.path_in_example`.
         size: (height, width) of both in pixels.
-        place: place of the record in its shard.
+        place: place of the example in its shard.
     """
 
     name: str
@@ -83,7 +83,7 @@ class IndexedSample(NamedTuple):
     @classmethod
     def of(cls, sample: Sample, data_dir: str, place: Place) -> IndexedSample:
         """Makes the entry of a sample whose files are in `data_dir`, with its place in the shard."""
-        image, label = (path_in_records(path, data_dir) for path in (sample.image, label_path(sample)))
+        image, label = (path_in_example(path, data_dir) for path in (sample.image, label_path(sample)))
         return cls(sample.name, image, label, image_size(sample.image), place)
 
 
@@ -95,17 +95,17 @@ class Shard(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RecordIndex:
+class TFRecordIndex:
     """The index of a split.
 
     Attributes:
-        database, split: dataset and split of the records.
+        database, split: dataset and split of the TFRecords.
         from_list: whether the split was given by a list file.
         holdout: the fraction of the training images used as val; None if nothing is held out.
         dataset_label_map: label map of the dataset, see `datasets.Dataset`.
         label_map: label map of the samples; it differs if the files store training ids already.
         shards: in order, with their samples in the dataset's order.
-        colors: rows [red, green, blue, id] of the palette by which colour label files were checked; None without a
+        colors: rows [red, green, blue, id] of the palette that colour label files were checked with; None without a
             palette.
     """
 
@@ -123,7 +123,7 @@ class RecordIndex:
         return sum(len(shard.samples) for shard in self.shards)
 
     def write(self, folder: str) -> None:
-        """Writes the index into the folder of the records atomically.
+        """Writes the index into the folder of the TFRecords atomically.
 
         Raises:
             TFRecordError: the index cannot be written.
@@ -157,7 +157,7 @@ class RecordIndex:
             raise TFRecordError(f"{path}: the index cannot be written ({error.strerror})") from error
 
     @classmethod
-    def read(cls, folder: str, split: str) -> RecordIndex:
+    def read(cls, folder: str, split: str) -> TFRecordIndex:
         """Reads the index of a split.
 
         Raises:
@@ -169,14 +169,14 @@ class RecordIndex:
             values = read_json(path)
         except FileNotFoundError as error:
             raise TFRecordError(
-                f"{path}: there is no such index, so the records of split '{split}' are not there or not complete: "
+                f"{path}: the index does not exist, so the TFRecords of split '{split}' are missing or incomplete: "
                 f"write them with python -m tools.make_tfrecord --split {split}"
             ) from error
         except (OSError, ValueError) as error:
             raise TFRecordError(f"{path}: the index cannot be read ({error}): {_WRITE_AGAIN}") from error
         version = values.get("version") if isinstance(values, dict) else None
         if version != _VERSION:
-            raise TFRecordError(f"{path}: an index of version {version}, expected {_VERSION}: {_WRITE_AGAIN}")
+            raise TFRecordError(f"{path}: the index has version {version}, expected {_VERSION}: {_WRITE_AGAIN}")
         if values.get("checksum") != _checksum(values):
             raise TFRecordError(f"{path}: the index is damaged or was changed (its checksum differs): {_WRITE_AGAIN}")
         try:
@@ -193,7 +193,7 @@ class RecordIndex:
         return index
 
     @classmethod
-    def _of_values(cls, values: Mapping[str, Any]) -> RecordIndex:
+    def _of_values(cls, values: Mapping[str, Any]) -> TFRecordIndex:
         shards = []
         for shard in values["shards"]:
             rows = [
@@ -211,12 +211,12 @@ class RecordIndex:
         return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards, colors)
 
     def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
-        """Checks that the records were made from the dataset that the flags describe.
+        """Checks that the TFRecords were made from the dataset that the flags describe.
 
         Args:
             dataset: the dataset that the flags describe.
             holdout: the fraction of its training images used as val, by the flags.
-            folder: folder of the records, for the message.
+            folder: folder of the TFRecords, for the message.
 
         Raises:
             TFRecordError: the dataset, its label map, palette or held-out fraction differs.
@@ -224,8 +224,8 @@ class RecordIndex:
         path = _index_path(folder, self.split)
         if self.database != dataset.name:
             raise TFRecordError(
-                f"{path}: records of {self.database}, and --database is {dataset.name}: give --database "
-                f"{self.database} or the --data_dir of other records"
+                f"{path}: the TFRecords were made from {self.database}, but --database is {dataset.name}: give "
+                f"--database {self.database} or the --data_dir of other TFRecords"
             )
         then, now = self.dataset_label_map, dataset.label_map
         changed = sorted(i for i in then.keys() | now.keys() if then.get(i) != now.get(i))
@@ -233,26 +233,26 @@ class RecordIndex:
             file_id = changed[0]
             raise TFRecordError(
                 f"{path}: label id {file_id} has the training id {now.get(file_id, 'unknown')} by --num_classes, "
-                f"--label_map and --ignore_label and had {then.get(file_id, 'unknown')} when the records were written: "
-                "give the flags of then, or write them again"
+                f"--label_map and --ignore_label, but had {then.get(file_id, 'unknown')} when the TFRecords were "
+                "written: give the original flags or write the TFRecords again"
             )
         if self.colors is not None and self.colors != color_rows(dataset):
             raise TFRecordError(
-                f"{path}: --palette names other colours than the palette did by which the records were written: give "
-                "that one, or write them again"
+                f"{path}: --palette has other colours than the palette that the TFRecords were written with: give that "
+                "palette or write the TFRecords again"
             )
         if self.holdout != holdout:
             advice = "drop --holdout" if self.holdout is None else f"give --holdout {self.holdout:g}"
             raise TFRecordError(
-                f"{path}: --holdout is {shown_holdout(holdout)} and was {shown_holdout(self.holdout)} when the records "
-                f"were written: {advice}, or write them again"
+                f"{path}: --holdout is {shown_holdout(holdout)} but was {shown_holdout(self.holdout)} when the "
+                f"TFRecords were written: {advice} or write the TFRecords again"
             )
 
     def samples(self, folder: str, data_dir: str) -> list[Sample]:
         """Returns the samples in the dataset's order.
 
         Args:
-            folder: folder of the records.
+            folder: folder of the TFRecords.
             data_dir: the folder that the samples' paths are relative to.
 
         Raises:
@@ -264,7 +264,7 @@ class RecordIndex:
             _check_length(path, shard.samples[-1].place.end if shard.samples else 0)
             for number, (name, *files, size, place) in enumerate(shard.samples):
                 image, label = (os.path.join(data_dir, file) for file in files)
-                samples.append(RecordSample(name, image, label, self.label_map, size, path, number, place))
+                samples.append(TFRecordSample(name, image, label, self.label_map, size, path, number, place))
         return samples
 
 
@@ -280,20 +280,20 @@ def _checksum(values: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps({name: value for name, value in values.items() if name != "checksum"}).encode())
 
 
-_WRITE_AGAIN = "remove it and run tools.make_tfrecord again, which keeps the shards"
+_WRITE_AGAIN = "remove it and run python -m tools.make_tfrecord again, which keeps the shards"
 
 
-def _refuse_other_files(path: str, index: RecordIndex) -> None:
-    """Checks that an index names only its shards, and that its records follow each other without gaps."""
+def _refuse_other_files(path: str, index: TFRecordIndex) -> None:
+    """Checks that an index names only its shards, and that their examples follow each other without gaps."""
     for shard, expected in zip(index.shards, shard_names(index.split, len(index.shards)), strict=True):
         if shard.file != expected:
-            raise TFRecordError(f"{path}: names the shard {shard.file!r}, expected '{expected}': {_WRITE_AGAIN}")
+            raise TFRecordError(f"{path}: the index names {shard.file!r}, expected '{expected}': {_WRITE_AGAIN}")
         end = 0
         for number, sample in enumerate(shard.samples):
             if sample.place.offset != end or sample.place.length < 0:
                 raise TFRecordError(
-                    f"{path}: record {number} of {expected} begins at byte {sample.place.offset} with "
-                    f"{sample.place.length} bytes, expected one that begins at {end}: {_WRITE_AGAIN}"
+                    f"{path}: example {number} of {expected} begins at byte {sample.place.offset} and has "
+                    f"{sample.place.length} bytes, expected one that begins at byte {end}: {_WRITE_AGAIN}"
                 )
             end = sample.place.end
 
@@ -303,33 +303,36 @@ def _check_length(path: str, expected: int) -> None:
         found = os.path.getsize(path)
     except OSError as error:
         raise TFRecordError(
-            f"{path}: shard cannot be read ({error.strerror}): run tools.make_tfrecord again, which writes it anew"
+            f"{path}: the shard cannot be read ({error.strerror}): run python -m tools.make_tfrecord again to rewrite "
+            "it"
         ) from error
     if found != expected:
         raise TFRecordError(
-            f"{path}: shard of {found} bytes, expected {expected}: remove it and run tools.make_tfrecord again, which "
-            "writes it anew"
+            f"{path}: the shard has {found} bytes, expected {expected}: remove it and run python -m "
+            "tools.make_tfrecord again to rewrite it"
         )
 
 
-def find_records(dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None) -> list[Sample]:
-    """Finds the samples of splits in their records, one split after the other; see `datasets.find_samples`.
+def find_tfrecord_samples(
+    dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None
+) -> list[Sample]:
+    """Finds the samples of splits in their TFRecords, one split after the other; see `datasets.find_samples`.
 
     Args:
         dataset: the dataset that the flags describe.
-        data_dir: see `records_folder`; the samples' paths are relative to it.
+        data_dir: see `tfrecord_folder`; the samples' paths are relative to it.
         splits: names of splits.
         holdout: the fraction of the training images used as val, by the flags.
 
     Raises:
         DatasetError: the dataset has no such split.
-        TFRecordError: see `RecordIndex`.
+        TFRecordError: see `TFRecordIndex`.
     """
-    folder = records_folder(data_dir)
+    folder = tfrecord_folder(data_dir)
     samples: list[Sample] = []
     for split in splits:
         require_split(dataset, split)
-        index = RecordIndex.read(folder, split)
+        index = TFRecordIndex.read(folder, split)
         index.check_dataset(dataset, holdout, folder)
         samples.extend(index.samples(folder, data_dir))
     return with_decoding(dataset, samples)

@@ -1,4 +1,4 @@
-"""What a record keeps of the start of a run, and what a continued run must share with it."""
+"""What a record keeps of the start of a run, and what a resumed run must share with it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ import tensorflow.compat.v1 as tf
 from database.layouts import Sample
 from tests.tools.toy_runs import tiny_config, toy_record, write_checkpoint
 from tools.errors import FlagError
+from tools.flags.train import TrainConfig
+from tools.runs.agreement import check_same_samples, check_same_starting_points
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, run_folder
-from tools.runs.origin import (
-    check_same_samples,
-    check_same_starting_points,
-    with_moved_pretrained,
-    with_pretrained,
-    with_run_uuid,
-    with_samples,
-)
+from tools.runs.origin_entries import with_moved_pretrained, with_pretrained, with_run_uuid, with_samples
+from tools.runs.run_origin import CONTENTS_OF_FLAGS, RUN_UUID, SAMPLES_ENTRIES, RunOrigin
 
 
 @pytest.mark.parametrize("version", [tf.train.SaverDef.V2, tf.train.SaverDef.V1])
@@ -46,14 +42,13 @@ def test_starting_points_are_known_by_their_content(tmp_path, version):
     check_same_starting_points(folder, str(tmp_path / "moved.ckpt"))
     with pytest.raises(FlagError) as caught:
         check_same_starting_points(folder, second)
-    assert str(caught.value) == (
-        f"{second} is not the checkpoint that {folder.path} was started from, {first}, and w0 is read from it again: "
-        "give that one with --fine_tune_filename"
-    )
+    message = str(caught.value)
+    assert message.startswith(f"{second} is not the checkpoint that {folder.path} was started from, {first}, and")
+    assert message.endswith("with --fine_tune_filename")
 
 
 def test_checkpoint_in_a_folder_that_is_moved(tmp_path, monkeypatch):
-    """By a relative path, an absolute one, and through a link."""
+    """The path may be relative, absolute, or lead through a link."""
     monkeypatch.chdir(tmp_path)
     prefix = write_checkpoint(os.path.join("log", "run", "snapshot", "model.ckpt-3"), {"a": np.zeros(1, np.float32)})
     os.symlink(tmp_path / "log" / "run", "link")
@@ -85,7 +80,7 @@ def samples_in(folder, names, labels=None):
     ]
 
 
-NAMES = ["a.png", "b.png", "\udcff.png"]  # the last is no text
+NAMES = ["a.png", "b.png", "\udcff.png"]  # the last is not valid UTF-8
 
 
 def test_training_files_are_known_by_their_names_below_the_data(tmp_path, monkeypatch):
@@ -114,14 +109,13 @@ def test_other_training_files(changed):
     record = with_samples(toy_record(tiny_config("toy", "log")), DataChecksums.of(samples_in("data", NAMES), "data"))
     with pytest.raises(FlagError) as caught:
         check_same_samples(folder, record, DataChecksums.of(changed, "data"))
-    assert str(caught.value) == (
-        f"the {len(changed)} training images and labels in data are not those that {folder.path} was started with: "
-        "resume with the same files by --data_dir and --train_list"
-    )
+    message = str(caught.value)
+    assert message.startswith(f"the {len(changed)} training images and labels in data are not those that {folder.path}")
+    assert message.endswith("by --data_dir and --train_list")
 
 
 def test_training_files_outside_of_the_data_are_known_by_their_whole_names(tmp_path):
-    """As a list of absolute paths names them, wherever the data is."""
+    """Files that a list names by absolute paths, independent of the folder of the data."""
     folder, record = run_folder(tiny_config("toy", "log")), toy_record(tiny_config("toy", "log"))
     samples = samples_in(str(tmp_path / "photos"), NAMES)
     record = with_samples(record, DataChecksums.of(samples, str(tmp_path / "data")))
@@ -132,16 +126,28 @@ def test_training_files_outside_of_the_data_are_known_by_their_whole_names(tmp_p
         )
 
 
-def test_number_of_a_run(tmp_path):
-    """It stays when the run goes on or is moved; a copy that goes on beside its original gets another."""
+def test_uuid_of_a_run(tmp_path):
+    """A run that is resumed or moved keeps its UUID; a copy that is resumed beside its original gets a new one."""
     record = toy_record(tiny_config("toy", "log"))
     first = RunFolder(str(tmp_path / "first"))
-    numbered = with_run_uuid(record, first, resumed=False)
-    assert with_run_uuid(record, first, resumed=False).origin.run_uuid != numbered.origin.run_uuid
-    numbered.write(first.snapshots)
-    assert with_run_uuid(record, first, resumed=True) == numbered
+    identified = with_run_uuid(record, first, resumed=False)
+    assert with_run_uuid(record, first, resumed=False).origin.run_uuid != identified.origin.run_uuid
+    identified.write(first.snapshots)
+    assert with_run_uuid(record, first, resumed=True) == identified
     copy, moved = (RunFolder(str(tmp_path / name)) for name in ("copy", "moved"))
     shutil.copytree(first.path, copy.path)
-    assert with_run_uuid(record, copy, resumed=True).origin.run_uuid != numbered.origin.run_uuid
+    assert with_run_uuid(record, copy, resumed=True).origin.run_uuid != identified.origin.run_uuid
     os.rename(first.path, moved.path)
-    assert with_run_uuid(record, moved, resumed=True).origin.run_uuid == numbered.origin.run_uuid
+    assert with_run_uuid(record, moved, resumed=True).origin.run_uuid == identified.origin.run_uuid
+
+
+def test_names_of_entries_are_those_of_the_dataclass():
+    assert RUN_UUID == "run_uuid"
+    assert SAMPLES_ENTRIES == ("training_samples_sha256", "training_sizes_sha256", "training_contents_sha256")
+    assert {RUN_UUID, *SAMPLES_ENTRIES} < RunOrigin.__dataclass_fields__.keys()
+
+
+@pytest.mark.parametrize("name", CONTENTS_OF_FLAGS)
+def test_contents_are_those_of_flags_that_name_files(name):
+    field = TrainConfig.__dataclass_fields__[name]
+    assert field.metadata["is_path"]

@@ -1,0 +1,92 @@
+"""Scores of the snapshots of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from database.datasets import find_samples, get_dataset
+from database.loading import load_sample
+from tests.tools.toy_runs import SIZE, toy_record
+from tools.prediction.predictor import Predictor
+from tools.prediction.score_files import snapshot_header
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
+from tools.training.samples import RunData
+from tools.training.validation import scoring_settings, validate
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
+    dataset = get_dataset("Toy")
+    samples = find_samples(dataset, toy_dir, ["val"])
+    config = dataclasses.replace(tiny_run.config, mirror=False)
+    prefix, folder = tiny_run.folder.snapshot(2), RunFolder(str(tmp_path))
+    scores = validate(config, RunData.of(dataset, toy_dir, [], samples), folder, prefix)
+
+    pairs = []
+    with Predictor(prefix, toy_record(config), mirror=False) as predictor:
+        for image, label in map(load_sample, samples):
+            predicted = predictor.labels(image)
+            pairs.append((label[label != 255], predicted[label != 255]))
+    truth, predicted = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+    ious = [np.sum((truth == c) & (predicted == c)) / np.sum((truth == c) | (predicted == c))
+            for c in np.union1d(truth, predicted)]  # fmt: skip
+    assert scores.mean_iou == pytest.approx(np.mean(ious))
+    assert scores.pixel_accuracy == pytest.approx(np.mean(truth == predicted))
+
+    with open(tmp_path / "scores-2.json", encoding="utf-8") as file:
+        written = json.load(file)
+    assert written["mean_iou"] == pytest.approx(np.mean(ious))
+    assert written["run"] == {
+        "run": os.path.basename(tiny_run.folder.path),
+        "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).origin.run_uuid,
+        **snapshot_header(prefix), "dataset": "Toy", "data_dir": os.path.abspath(config.data_dir), "list": None,
+        "split": "val", **scoring_settings(config, DataChecksums.of(samples, config.data_dir)),
+    }  # fmt: skip
+    names = set(os.listdir(tmp_path))
+    assert {"scores-2.txt", "scores-2.md"} <= names
+
+    [events] = [name for name in names if "tfevents" in name]
+    shown = {
+        (event.step, value.tag): value.simple_value
+        for event in tf.train.summary_iterator(str(tmp_path / events))
+        for value in event.summary.value
+    }
+    assert shown[2, "validation/mean_iou"] == pytest.approx(np.mean(ious))
+    assert shown[2, "validation/pixel_accuracy"] == pytest.approx(np.mean(truth == predicted))
+    per_class = {name: iou for (_, tag), iou in shown.items() for name in [tag.removeprefix("validation/iou/")]
+                 if name != tag}  # fmt: skip
+    assert set(per_class) == {dataset.class_names[c] for c in np.union1d(truth, predicted)}
+    assert np.mean(list(per_class.values())) == pytest.approx(np.mean(ious))
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
+    dataset, folder = get_dataset("Toy"), RunFolder(str(tmp_path))
+    samples = find_samples(dataset, toy_dir, ["val"])
+    config, prefix = dataclasses.replace(tiny_run.config, test_max_iter=1), tiny_run.folder.snapshot(4)
+    assert validate(config, RunData.of(dataset, toy_dir, [], samples), folder, prefix).images == 1
+    tables = {name for name in os.listdir(tmp_path) if "tfevents" not in name}
+    assert tables == {f"scores-4-test_max_iter1.{suffix}" for suffix in ("txt", "json", "md")}
+    assert validate(config, RunData.of(dataset, toy_dir, []), folder, prefix) is None
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_scores_of_other_settings_leave_those_of_the_training(tiny_run, toy_dir, tmp_path):
+    """`--eval_only` without mirrored images, after the run was scored with them; the same settings replace."""
+    dataset = get_dataset("Toy")
+    data = RunData.of(dataset, toy_dir, [], find_samples(dataset, toy_dir, ["val"])[:1])
+    prefix, folder = tiny_run.folder.snapshot(4), RunFolder(str(tmp_path))
+    plain = dataclasses.replace(tiny_run.config, mirror=False, eval_only=True)
+    names = []
+    for config in (plain, plain, dataclasses.replace(plain, test_image_size=SIZE * 2)):
+        validate(config, data, folder, prefix)
+        names.append({name for name in os.listdir(tmp_path) if name.endswith(".json")})
+    assert names == [{"scores-4.json"}, {"scores-4.json"}, {"scores-4.json", f"scores-4-window{SIZE * 2}.json"}]
