@@ -15,6 +15,7 @@ _TRAILER = 5  # a block's type of compression, and its checksum
 _RESTART = 4
 _UNCOMPRESSED = 0
 _LONGEST_VARINT = 10
+_MOST = 2**64 - 1
 
 
 class TableError(ValueError):
@@ -42,8 +43,19 @@ def read_table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield from _entries(_block(content, _handle(handle, 0)[0]))
 
 
-def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """Returns a number, and the place behind it."""
+def varint(content: bytes, place: int) -> tuple[int, int]:
+    """Decodes a number in groups of seven bits, the lowest first.
+
+    Args:
+        content: bytes.
+        place: of the number's first byte.
+
+    Returns:
+        The number, below 2**64, and the place behind it.
+
+    Raises:
+        TableError: the number is cut off or too long.
+    """
     number = 0
     for count in range(_LONGEST_VARINT):
         if place + count >= len(content):
@@ -51,14 +63,14 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
         byte = content[place + count]
         number |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
-            return number, place + count + 1
+            return number & _MOST, place + count + 1
     raise TableError("a number in it is cut off or too long")
 
 
 def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
     """Returns a block's offset and size, and the place behind them."""
-    offset, place = _varint(content, place)
-    size, place = _varint(content, place)
+    offset, place = varint(content, place)
+    size, place = varint(content, place)
     return (offset, size), place
 
 
@@ -81,9 +93,9 @@ def _block(content: bytes, handle: tuple[int, int]) -> bytes:
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     place, key = 0, b""
     while place < len(block):
-        shared, place = _varint(block, place)
-        unshared, place = _varint(block, place)
-        length, place = _varint(block, place)
+        shared, place = varint(block, place)
+        unshared, place = varint(block, place)
+        length, place = varint(block, place)
         if shared > len(key) or place + unshared + length > len(block):
             raise TableError("an entry is longer than its block")
         key = key[:shared] + block[place : place + unshared]

@@ -27,7 +27,7 @@ def test_a_sound_index_is_read_as_tensorflow_reads_it(tmp_path):
 
 IMPOSSIBLE = {
     "empty": (b"", "a.*number 0"),
-    "garbage": (b"\xff\xff\xff", "no description of a tensor"),
+    "garbage": (b"\xff\xff\xff", "its table is damaged: its entry of a does not describe a tensor"),
     "type 0": (entry(0), "a: the type has number 0"),
     "type of a reference": (entry(101), "a: the type has number 101"),
     "unknown type": (entry(1000), "a: the type has number 1000"),
