@@ -11,6 +11,8 @@ import tensorflow.compat.v1 as tf
 
 from tools.checkpoints import files
 from tools.checkpoints.file_kinds import CHECKPOINT, WHERE_FROM, FileKind, kind_of, unknown_kind
+from tools.checkpoints.index_entries import index_fault
+from tools.checkpoints.index_table import TableError
 from tools.checkpoints.plain_paths import readable_prefix
 from tools.errors import CheckpointError
 from tools.runtime.session_errors import reason
@@ -65,6 +67,20 @@ def kind_or_first_bytes(path: str) -> FileKind:
         raise CheckpointError(f"{path}: the checkpoint cannot be read ({reason(error)})") from error
 
 
+def _check_index(prefix: str) -> None:
+    path = f"{prefix}.index"
+    try:
+        fault = index_fault(prefix)
+    except TableError as error:
+        kind = kind_or_first_bytes(path)
+        found = f"its table is damaged: {error}" if kind == CHECKPOINT else f"{path} is {kind.name}"
+        raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({found}): {WHERE_FROM}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: the checkpoint cannot be read ({reason(error)})") from error
+    if fault is not None:
+        raise CheckpointError(f"{prefix}: the checkpoint is damaged ({fault}): {WHERE_FROM}")
+
+
 def restore(session: tf.Session, prefix: str, saver: tf.train.Saver) -> None:
     """Restores the variables of `saver` from a checkpoint.
 
@@ -83,8 +99,9 @@ def linked(prefix: str) -> Iterator[str]:
         The prefix to give to TensorFlow; it is valid until the block ends.
 
     Raises:
-        CheckpointError: no link can be created.
+        CheckpointError: no link can be created, or the index is damaged in a way that TensorFlow does not survive.
     """
+    _check_index(prefix)
     with ExitStack() as links:
         try:
             path = links.enter_context(readable_prefix(prefix))

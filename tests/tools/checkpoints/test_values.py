@@ -109,7 +109,10 @@ def test_any_floats(tmp_path_factory, array):
 def test_what_is_no_checkpoint_is_not_called_damaged(tmp_path):
     os.mkfifo(tmp_path / "pipe.index")
     (tmp_path / "notes.index").write_bytes(b"not a checkpoint")
-    for name, words in (("pipe", "a folder, a pipe or a device"), ("notes", "not a checkpoint that can be read")):
+    for name, words in (
+        ("pipe", "a pipe or a device, expected a file"),
+        ("notes", "not a checkpoint that can be read"),
+    ):
         with pytest.raises(CheckpointError, match=words), open_reader(str(tmp_path / name), "advice"):
             pytest.fail("opened")
 

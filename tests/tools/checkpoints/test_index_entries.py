@@ -1,0 +1,117 @@
+"""Tests entries of an index that TensorFlow would not survive, against TensorFlow's own files and reader."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow.compat.v1 as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tools.checkpoints import index_files
+from tests.tools.checkpoints.index_files import entry
+from tools.checkpoints.index_entries import index_fault
+from tools.checkpoints.index_table import TableError, read_table
+from tools.checkpoints.reading import variable_shapes
+from tools.errors import CheckpointError
+
+
+def test_a_sound_index_is_read_as_tensorflow_reads_it(tmp_path):
+    prefix = index_files.write(tmp_path, {"a": entry(), "b/c": entry(3, (), size=4)})
+    assert index_fault(prefix) is None
+    assert variable_shapes(prefix) == {"a": [2, 3], "b/c": []}
+
+
+IMPOSSIBLE = {
+    "empty": (b"", "a.*number 0"),
+    "garbage": (b"\xff\xff\xff", "its table is damaged: its entry of a does not describe a tensor"),
+    "type 0": (entry(0), "a: the type has number 0"),
+    "type of a reference": (entry(101), "a: the type has number 101"),
+    "unknown type": (entry(1000), "a: the type has number 1000"),
+    "negative size": (entry(shape=(-2, 3)), r"a: the shape is \[-2, 3\]"),
+    "huge size": (entry(shape=(2**40, 2**40)), rf"a: the shape is \[{2**40}, {2**40}\]"),
+    "300 dimensions": (entry(shape=(1,) * 300), "a: the shape has 300 dimensions"),
+    "other size": (entry(shape=(2, 4)), "a: 24 bytes, expected 32"),
+    "behind the end": (entry(offset=1), "a: 24 bytes at 1, but its file has 24"),
+    "before the beginning": (entry(offset=-1), "a: 24 bytes at -1"),
+    "no such file": (entry(shard_id=1), "a: the file of data with number 1 does not exist"),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_impossible_entries(kind, tmp_path):
+    value, words = IMPOSSIBLE[kind]
+    prefix = index_files.write(tmp_path, {"a": value})
+    with pytest.raises(CheckpointError, match=words) as caught:
+        variable_shapes(prefix)
+    assert str(caught.value).startswith(f"{prefix}: ")
+
+
+@pytest.mark.parametrize("shards", [0, -1, 100_000])
+def test_impossible_numbers_of_files(shards, tmp_path):
+    (tmp_path / "model.index").write_bytes(index_files.table({b"": index_files.header(shards)}))
+    with pytest.raises(CheckpointError, match=f"names {shards} files of data"):
+        variable_shapes(str(tmp_path / "model"))
+
+
+def test_an_index_without_header(tmp_path):
+    (tmp_path / "model.index").write_bytes(index_files.table({b"a": entry()}))
+    with pytest.raises(CheckpointError, match="no header"):
+        variable_shapes(str(tmp_path / "model"))
+
+
+def test_a_huge_index_is_not_read(tmp_path):
+    with open(tmp_path / "model.index", "wb") as file:
+        file.truncate(2**40)
+        file.seek(2**40)
+        file.write(index_files.table({}))
+    with pytest.raises(CheckpointError, match="its index has .* bytes, expected at most"):
+        variable_shapes(str(tmp_path / "model"))
+
+
+def test_partitioned_variables_and_every_type_that_is_written(tmp_path):
+    """TensorFlow's own writer, with several blocks, keys that share a beginning, and a variable in parts."""
+    dtypes = [tf.float16, tf.float32, tf.float64, tf.bfloat16, tf.int64, tf.uint8, tf.bool, tf.complex64]
+    with tf.Graph().as_default(), tf.Session() as session:
+        for number in range(200):
+            dtype = dtypes[number % len(dtypes)]
+            tf.get_variable(f"scope/variable{number}", initializer=tf.cast(tf.zeros([number % 5, 3]), dtype))
+        tf.get_variable("text", initializer=tf.constant(["a", "bc"]))
+        tf.get_variable("parts", [10, 3], partitioner=tf.fixed_size_partitioner(3))
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"), write_meta_graph=False)
+    assert index_fault(prefix) is None
+    shapes = variable_shapes(prefix)
+    assert shapes["parts"] == [10, 3]
+    assert len(shapes) == 202
+    with open(f"{prefix}.index", "rb") as file:
+        keys = {key for key, _ in read_table(file.read())}
+    assert keys >= {b"", *(name.encode() for name in shapes)}
+    assert len(keys) == len(shapes) + 4  # the header and the three parts
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_table_or_damaged(content):
+    for candidate in (content, content + index_files.table({b"a": b"b"})[-48:]):
+        with contextlib.suppress(TableError):
+            list(read_table(candidate))
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.binary(max_size=30), st.binary(max_size=300), max_size=20))
+def test_tables_are_read_back(entries):
+    assert dict(read_table(index_files.table(entries))) == entries
+
+
+def test_the_cases_are_those_that_end_tensorflow(tmp_path):
+    """What `index_fault` is for: TensorFlow's reader ends the process on the first of them."""
+    prefix = index_files.write(tmp_path, {"a": entry(shape=(1,) * 300)})
+    code = (
+        "import sys, tensorflow.compat.v1 as tf; tf.train.NewCheckpointReader(sys.argv[1]).get_variable_to_shape_map()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, prefix], capture_output=True, check=False)
+    assert ended.returncode < 0

@@ -1,0 +1,112 @@
+"""Checks the `.index` of a checkpoint before TensorFlow opens it, which aborts the process on impossible entries."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import tensorflow.compat.v1 as tf
+
+from database.regular_files import regular_file
+from tools.checkpoints.index_messages import Entry, Extent, decode_entry, decode_header
+from tools.checkpoints.index_table import TableError, read_table
+
+# Checkpoints of ten thousand variables have an index of 1 MB.
+_LARGEST_INDEX = 256 * 2**20
+_MOST_DIMENSIONS = 254  # TensorFlow's
+_MOST_ELEMENTS = 2**63
+_MOST_SHARDS = 99_999  # five digits in the names of the files
+_HEADER = b""  # key of the header
+# Tensors without a size that follows from their shape.
+_UNSIZED = frozenset({tf.string, tf.variant, tf.resource})
+
+
+def index_fault(prefix: str) -> str | None:
+    """Checks that every entry of a checkpoint's index is a tensor that can be inside the checkpoint's files.
+
+    Args:
+        prefix: of the checkpoint; one without an `.index`, of TensorFlow before 0.12, is not checked.
+
+    Returns:
+        The first fault, or None. Checksums are left to TensorFlow.
+
+    Raises:
+        OSError: the index cannot be read, or is a pipe or a device.
+        TableError: it is not a table.
+    """
+    path = prefix + ".index"
+    if not os.path.exists(path):
+        return None
+    with open(path, "rb", opener=regular_file) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _LARGEST_INDEX:
+            return f"its index has {size} bytes, expected at most {_LARGEST_INDEX}"
+        return _entries_fault(prefix, dict(read_table(file.read())))
+
+
+def _entries_fault(prefix: str, entries: dict[bytes, bytes]) -> str | None:
+    if _HEADER not in entries:
+        return "its index has no header"
+    shards = decode_header(entries.pop(_HEADER))
+    if not 1 <= shards <= _MOST_SHARDS:
+        return f"its index names {shards} files of data"
+    sizes = _sizes(prefix, shards)
+    for key, value in entries.items():
+        try:
+            fault = _entry_fault(value, sizes)
+        except TableError as error:
+            raise TableError(f"its entry of {_shown(key)} does not describe a tensor: {error}") from error
+        if fault is not None:
+            return f"its index says of {_shown(key)}: {fault}"
+    return None
+
+
+def _sizes(prefix: str, shards: int) -> dict[int, int]:
+    """Returns the sizes in bytes of those files of data that exist, by number."""
+    paths = {shard: f"{prefix}.data-{shard:05d}-of-{shards:05d}" for shard in range(shards)}
+    return {shard: os.path.getsize(path) for shard, path in paths.items() if os.path.exists(path)}
+
+
+def _entry_fault(message: bytes, sizes: dict[int, int]) -> str | None:
+    """Checks one entry; `sizes` as `_sizes` returns them."""
+    entry = decode_entry(message)
+    try:
+        dtype = tf.as_dtype(entry.dtype)
+    except TypeError:
+        return f"the type has number {entry.dtype}, which TensorFlow does not know"
+    if dtype != dtype.base_dtype:
+        return f"the type has number {entry.dtype}, which no tensor in a file has"
+    if entry.shape is None or len(entry.shape) > _MOST_DIMENSIONS:
+        return f"the shape has {'unknown' if entry.shape is None else len(entry.shape)} dimensions"
+    count = math.prod(entry.shape)
+    if any(size < 0 for size in entry.shape) or count >= _MOST_ELEMENTS:
+        return f"the shape is {list(entry.shape)}"
+    if entry.slices:  # the values of the parts are in entries of their own
+        return next(filter(None, (_part_fault(part, entry.shape) for part in entry.slices)), None)
+    if dtype not in _UNSIZED and count * dtype.size != entry.size:
+        return f"{entry.size} bytes, expected {count * dtype.size} for the shape {list(entry.shape)}"
+    return _place_fault(entry, sizes)
+
+
+def _place_fault(entry: Entry, sizes: dict[int, int]) -> str | None:
+    if entry.shard not in sizes:
+        return f"the file of data with number {entry.shard} does not exist"
+    if not 0 <= entry.offset <= entry.offset + entry.size <= sizes[entry.shard]:
+        return f"{entry.size} bytes at {entry.offset}, but its file has {sizes[entry.shard]}"
+    return None
+
+
+def _part_fault(part: tuple[Extent, ...], shape: tuple[int, ...]) -> str | None:
+    """Checks a part of a tensor that was written in parts."""
+    if len(part) != len(shape):
+        return f"a part has {len(part)} dimensions, expected {len(shape)}"
+    for extent, size in zip(part, shape, strict=True):
+        length = size - extent.start if extent.length is None else extent.length
+        if not 0 <= extent.start <= extent.start + length <= size:
+            return f"a part reaches from {extent.start} over {length} of {size}"
+    return None
+
+
+def _shown(key: bytes) -> str:
+    text = key.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,104 @@
+"""Reads the keys and values of a TensorFlow table file, the format of a checkpoint's `.index`, in Python.
+
+The format is LevelDB's (https://github.com/google/leveldb/blob/main/doc/table_format.md): data blocks, an index block
+with the place of each data block, and a footer with the place of the index block. Checksums of blocks are not compared,
+because TensorFlow does that; what is read here is everything that TensorFlow trusts after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_MAGIC = bytes.fromhex("57fb808b247547db")
+_FOOTER = 48
+_TRAILER = 5  # a block's type of compression, and its checksum
+_RESTART = 4
+_UNCOMPRESSED = 0
+_LONGEST_VARINT = 10
+_MOST = 2**64 - 1
+
+
+class TableError(ValueError):
+    """A table file is malformed."""
+
+
+def read_table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Reads a table.
+
+    Args:
+        content: of the file.
+
+    Yields:
+        Keys and values, in the order of the file.
+
+    Raises:
+        TableError: the table is malformed or compressed, which TensorFlow's writers do not do.
+    """
+    if len(content) < _FOOTER or not content.endswith(_MAGIC):
+        raise TableError("its end is missing")
+    footer = content[-_FOOTER:]
+    _, place = _handle(footer, 0)  # of the metaindex block, which TensorFlow does not use
+    index, _ = _handle(footer, place)
+    for _, handle in _entries(_block(content, index)):
+        yield from _entries(_block(content, _handle(handle, 0)[0]))
+
+
+def varint(content: bytes, place: int) -> tuple[int, int]:
+    """Decodes a number in groups of seven bits, the lowest first.
+
+    Args:
+        content: bytes.
+        place: of the number's first byte.
+
+    Returns:
+        The number, below 2**64, and the place behind it.
+
+    Raises:
+        TableError: the number is cut off or too long.
+    """
+    number = 0
+    for count in range(_LONGEST_VARINT):
+        if place + count >= len(content):
+            break
+        byte = content[place + count]
+        number |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            return number & _MOST, place + count + 1
+    raise TableError("a number in it is cut off or too long")
+
+
+def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
+    """Returns a block's offset and size, and the place behind them."""
+    offset, place = varint(content, place)
+    size, place = varint(content, place)
+    return (offset, size), place
+
+
+def _block(content: bytes, handle: tuple[int, int]) -> bytes:
+    """Returns the entries of a block, without its list of restarts."""
+    offset, size = handle
+    end = offset + size
+    if end + _TRAILER > len(content) or size < _RESTART:
+        raise TableError(f"a block of {size} bytes at {offset} is not inside the file")
+    if content[end] != _UNCOMPRESSED:
+        raise TableError(f"the block at {offset} is compressed")
+    block = content[offset:end]
+    restarts = int.from_bytes(block[-_RESTART:], "little")
+    behind_entries = size - _RESTART * (restarts + 1)
+    if behind_entries < 0:
+        raise TableError(f"the block at {offset} has {restarts} restarts in {size} bytes")
+    return block[:behind_entries]
+
+
+def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place, key = 0, b""
+    while place < len(block):
+        shared, place = varint(block, place)
+        unshared, place = varint(block, place)
+        length, place = varint(block, place)
+        if shared > len(key) or place + unshared + length > len(block):
+            raise TableError("an entry is longer than its block")
+        key = key[:shared] + block[place : place + unshared]
+        place += unshared
+        yield key, block[place : place + length]
+        place += length
