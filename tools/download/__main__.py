@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tools.console import run_script, set_up_logging
+from tools.console import print_text, run_script, set_up_logging
 from tools.download.archives import unpack
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
@@ -122,9 +122,9 @@ def main(arguments: Sequence[str]) -> None:
     if isinstance(source, LoginSource):
         if options.keep_archive:
             raise FlagError(f"--keep_archive has no effect on {source.name}, which needs a login: drop --keep_archive")
-        print("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
+        print_text("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
         return
-    print(obtain(source, options.out, keep_archive=options.keep_archive))
+    print_text(obtain(source, options.out, keep_archive=options.keep_archive))
 
 
 if __name__ == "__main__":
