@@ -14,7 +14,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import sys
 from collections.abc import Sequence
 
-from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
+from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.prediction.tables import text_table
@@ -46,7 +46,7 @@ def _train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
             trained = run.train(config, data, folder)  # network, steps, snapshots; scores with --val_every
         scores = run.score(config, data, folder, trained)  # the last snapshot on the validation split
     if scores is not None:
-        print(text_table(scores, data.dataset.class_names))
+        print_text(text_table(scores, data.dataset.class_names))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from database.atomic import written_atomically
 from tools.errors import TablesError
 from tools.prediction.metrics import Scores
+from tools.runtime.printable import printable
 
 _COLUMNS = ("class", "IoU %", "accuracy %")
 
@@ -140,7 +141,7 @@ def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
 def _class_rows(scores: Scores, class_names: Sequence[str]) -> list[tuple[str, str, str]]:
     _check_names(scores, class_names)
     return [
-        (name, percent(iou), percent(accuracy))
+        (printable(name), percent(iou), percent(accuracy))
         for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
     ]
 
@@ -163,7 +164,7 @@ def percent(fraction: float | None) -> str:
 
 def markdown_row(cells: Sequence[str]) -> str:
     """Formats one row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _json_value(value: Any) -> Any:
