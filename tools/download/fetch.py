@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from database.regular_files import regular_file
 from tools.download.connection import LEAST_BYTES, SCHEMES, Watch, opened
 from tools.download.partial import PartialFile, Version
 from tools.errors import DownloadError
@@ -258,7 +259,7 @@ def difference(path: str, size: int | None, md5: str | None) -> str | None:
         if size is not None and found_size != size:
             return f"the file has {found_size} bytes, expected {size} as published"
         if md5 is not None:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular_file) as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()
             if found != md5:
                 return f"its MD5 is {found}, expected {md5} as published"
