@@ -157,6 +157,11 @@ def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
     ]
 
 
+def is_fraction_or_none(value: Any) -> bool:
+    """Returns whether a value read from JSON is a score: None, or a number in 0..1."""
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
+
+
 def percent(fraction: float | None) -> str:
     """Formats a fraction as a percentage with 2 decimals, None and nan as `n/a`."""
     return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"

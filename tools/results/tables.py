@@ -148,7 +148,7 @@ def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
                         way = title, _way_of_scoring(run, score)
                         scores[way][run.name] = run.flags.get(_SEED), score.mean_iou
         for (title, _), by_run in sorted(scores.items()):
-            if len({seed for seed, _ in by_run.values()}) > 1:
+            if len({_as_key(seed) for seed, _ in by_run.values()}) > 1:
                 means.append(_mean(title, by_run))
     return means
 

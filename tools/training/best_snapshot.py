@@ -20,7 +20,7 @@ from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
 from tools.errors import FlagError
 from tools.prediction.metrics import Scores
 from tools.prediction.score_files import CHECKSUM, RecordedScore
-from tools.prediction.tables import percent
+from tools.prediction.tables import is_fraction_or_none, percent
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME
 from tools.runs.writing import writing_to
@@ -56,15 +56,17 @@ def read_best(folder: RunFolder) -> Best | None:
     """Reads which snapshot is kept; None if there is none, or if its description is damaged."""
     try:
         values = read_json(os.path.join(folder.best, _SCORES))
-        step, mean_iou, checksum = int(values["step"]), float(values["mean_iou"]), values.get(CHECKSUM)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        step, mean_iou, checksum = values["step"], values["mean_iou"], values.get(CHECKSUM)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    if type(step) is not int or not 0 <= step < 1 << 63 or mean_iou is None or not is_fraction_or_none(mean_iou):
         return None
     if not os.path.exists(_kept(folder, step) + snapshot_files.INDEX_ENDING):
         return None
     settings = values.get(_SETTINGS)
     return Best(
         step,
-        mean_iou,
+        float(mean_iou),
         checksum if isinstance(checksum, str) else None,
         settings if isinstance(settings, dict) else None,
     )
