@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.definition import Need, flag
+from tools.flags.limits import LARGEST_SIDE
 from tools.flags.values import whole_numbers
 
 _NEEDS_CROPS = Need(
@@ -26,6 +27,7 @@ class AugmentationFlags:
         metavar="PIXELS",
         minimum=8,
         needs=_NEEDS_CROPS,
+        maximum=LARGEST_SIDE,
     )
     random_scale: bool = flag(
         True,
@@ -77,6 +79,7 @@ class AugmentationFlags:
         group="augmentation",
         metavar="PIXELS,...",
         needs=_NEEDS_DYNAMIC_SIZE,
+        maximum=LARGEST_SIDE,
     )
     dynamic_max_size: int = flag(
         1000,
@@ -85,4 +88,5 @@ class AugmentationFlags:
         metavar="PIXELS",
         minimum=8,
         needs=_NEEDS_DYNAMIC_SIZE,
+        maximum=LARGEST_SIDE,
     )
