@@ -31,6 +31,7 @@ _VERSION = 2
 # Limits of what image formats and file systems can hold.
 _LONGEST_SIDE = (1 << 31) - 1
 _MOST_BYTES = (1 << 63) - 1
+_MOST_CHECKSUM = (1 << 32) - 1
 # Datasets of which some label files store training ids, see `layouts.cityscapes`.
 _WITH_TRAINING_IDS = ("Cityscapes",)
 
@@ -285,10 +286,16 @@ class TFRecordIndex:
 
 def _indexed_sample(row: Sequence[Any]) -> IndexedSample:
     """Makes an entry of values read from JSON; raises ValueError if one is missing or impossible."""
-    name, image, label, height, width, *place = row
-    offset, length, checksum = (whole_in(value, -_MOST_BYTES, _MOST_BYTES) for value in place)
+    name, image, label, height, width, *place, checksum = row
+    offset, length = (whole_in(value, -_MOST_BYTES, _MOST_BYTES) for value in place)
     size = whole_in(height, 1, _LONGEST_SIDE), whole_in(width, 1, _LONGEST_SIDE)
-    return IndexedSample(text_of(name), text_of(image), text_of(label), size, Place(offset, length, checksum))
+    return IndexedSample(
+        text_of(name),
+        text_of(image),
+        text_of(label),
+        size,
+        Place(offset, length, whole_in(checksum, 0, _MOST_CHECKSUM)),
+    )
 
 
 def color_rows(dataset: Dataset) -> list[list[int]] | None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 LOCK_NAME = "lock"
 
+_LONGEST_SHOWN = 100
+
 # The largest that the system call for it takes.
 _MOST_PID = (1 << 31) - 1
 
@@ -56,7 +58,7 @@ class Holder:
         return cls(os.getpid(), socket.gethostname(), started, shlex.join(sys.argv))
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, started {self.started}"
+        return f"process {self.pid} on {self.host[:_LONGEST_SHOWN]}, started {self.started[:_LONGEST_SHOWN]}"
 
 
 @contextmanager

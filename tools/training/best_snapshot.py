@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _SCORES = "best.json"
 _SETTINGS = "scored_with"
+_LONGEST_SHOWN = 60
 
 # Entries of `validation.scoring_settings`: the checksums of the images, and entries with other names than their flags.
 _DATA = "data_sha256"
@@ -100,7 +101,8 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
 def _difference(name: str, here: Any, there: Any) -> str:
     """Describes how a setting of the scoring differs."""
     if name != _DATA:
-        return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
+        shown = (str(part)[:_LONGEST_SHOWN] for part in (_FLAGS.get(name, name), here, there))
+        return "--{} ({} here, {} there)".format(*shown)
     parts = zip(("names", "sizes", "contents"), here or (None,) * 3, there or (None,) * 3, strict=False)
     return f"the validation images or labels ({', '.join(part for part, now, then in parts if now != then)})"
 
