@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING
 from database.errors import ImageError
 from database.images import image_size, read_image, set_max_pixels
 from database.input_range import InputRange
-from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
+from tools.console import import_tensorflow, print_error, print_text, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
 from tools.prediction.latency import LabelsOfImages, TimedPredictor
 from tools.prediction.result_names import NAMES_FILE, ResultNames
+from tools.runtime.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ def read_or_report(path: str, input_range: InputRange) -> np.ndarray | None:
     try:
         return read_image(path, input_range=input_range)
     except ImageError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print_error(f"error: {error}")
         return None
 
 
@@ -130,7 +131,8 @@ def segment(
         name = names.name(path, wanted)
         files = writer.write(name, image, labels)
         names.keep(name)
-        print(f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(files)}", flush=True)
+        line = f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(files)}"
+        print_text(printable(line), flush=True)
     return count, unread
 
 

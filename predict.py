@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from database.datasets import find_samples
 from database.images import set_max_pixels
 from tools.checkpoints.snapshot_names import checkpoint_step
-from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
+from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
 from tools.errors import CheckpointError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
@@ -121,7 +121,7 @@ def write_scores(config: PredictConfig, prefix: str, record: ModelRecord, scores
     """Writes and prints the scores, which are of one confusion matrix over all labelled images."""
     write_tables(scores, record.class_names, results.folder, header=results.provenance.header)
     results.provenance.write(results.folder)
-    print(text_table(scores, record.class_names))
+    print_text(text_table(scores, record.class_names))
     if config.follow is not None:
         add_to_summaries(config.follow, prefix, record, scores)
 

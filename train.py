@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tools.console import import_tensorflow, run_script, set_quiet, set_up_logging
+from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.prediction.tables import text_table
@@ -51,7 +51,7 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
                 train(attempt)
         scores = run.score(config, data, folder, training.last_snapshot)  # on the validation split
     if scores is not None:
-        print(text_table(scores, data.dataset.class_names))
+        print_text(text_table(scores, data.dataset.class_names))
 
 
 def train(attempt: Attempt) -> None:

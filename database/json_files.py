@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from database.errors import JsonError
-from database.regular_files import regular_file
+from database.regular_files import read_regular_file
 
 # In valid JSON: a string with the colon that makes it a key, or a bracket.
 _KEY_OR_BRACKET = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|[{}\[\]]')
@@ -75,11 +75,10 @@ def read_json(path: str) -> Any:
     """Reads a JSON file that this project's programs write.
 
     Raises:
-      OSError: the path cannot be opened, or is not a regular file.
+      OSError: the path cannot be opened, is not a regular file, or is too large for one of these files.
       ValueError: the file is not UTF-8 or not valid JSON, see `parse_json`.
     """
-    with open(path, encoding="utf-8-sig", opener=regular_file) as file:
-        text = file.read()
+    text = read_regular_file(path).decode("utf-8-sig")
     try:
         return parse_json(text)
     except JsonError as error:

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Iterator
 
 from database.errors import TextFileError
-from database.regular_files import regular_file
+from database.regular_files import read_regular_file
 
 # UTF-32 comes first, because its mark begins with that of UTF-16.
 _MARKS = (
@@ -26,12 +26,11 @@ def read_text(path: str) -> str:
       The text without the mark; lines end with \n, whether the file has \n, \r\n or \r.
 
     Raises:
-      OSError: the path cannot be opened, or is not a regular file.
+      OSError: the path cannot be opened, is not a regular file, or is too large for a text file.
       TextFileError: the file is in another encoding, or has NUL characters; the message names the file, the line and
         the byte.
     """
-    with open(path, "rb", opener=regular_file) as file:
-        content = file.read()
+    content = read_regular_file(path)
     mark, encoding = next((known for known in _MARKS if content.startswith(known[0])), (b"", "utf-8"))
     if encoding == "utf-32":
         raise TextFileError(path, f"line 1, byte 1: found UTF-32, {_EXPECTED}")

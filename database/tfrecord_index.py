@@ -15,16 +15,25 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from database.atomic import written_atomically
+from database.classes import identity_map
 from database.datasets import Dataset, require_split, with_decoding
 from database.errors import TFRecordError
 from database.images import image_size
 from database.json_files import read_json
+from database.json_values import label_map_of, text_of, whole_in
+from database.label_maps import MOST_FILE_ID
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
 from database.tfrecord import Place, TFRecordSample, path_in_example
 
 TFRECORD_FOLDER = "tfrecord"
 _VERSION = 2
+# Limits of what image formats and file systems can hold.
+_LONGEST_SIDE = (1 << 31) - 1
+_MOST_BYTES = (1 << 63) - 1
+_MOST_CHECKSUM = (1 << 32) - 1
+# Datasets of which some label files store training ids, see `layouts.cityscapes`.
+_WITH_TRAINING_IDS = ("Cityscapes",)
 
 
 def tfrecord_folder(data_dir: str) -> str:
@@ -176,14 +185,16 @@ class TFRecordIndex:
             raise TFRecordError(f"{path}: the index cannot be read ({error}): {_WRITE_AGAIN}") from error
         version = values.get("version") if isinstance(values, dict) else None
         if version != _VERSION:
-            raise TFRecordError(f"{path}: the index has version {version}, expected {_VERSION}: {_WRITE_AGAIN}")
+            raise TFRecordError(
+                f"{path}: the index has version {str(version)[:40]}, expected {_VERSION}: {_WRITE_AGAIN}"
+            )
         if values.get("checksum") != _checksum(values):
             raise TFRecordError(f"{path}: the index is damaged or was changed (its checksum differs): {_WRITE_AGAIN}")
         try:
             index = cls._of_values(values)
             fits = (index.split, index.num_samples) == (split, values["num_samples"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise TFRecordError(f"{path}: the index is damaged ({error!r}): {_WRITE_AGAIN}") from error
+            raise TFRecordError(f"{path}: the index is damaged ({repr(error)[:200]}): {_WRITE_AGAIN}") from error
         if not fits:
             raise TFRecordError(
                 f"{path}: the index holds {index.num_samples} samples of split '{index.split}', expected "
@@ -194,21 +205,20 @@ class TFRecordIndex:
 
     @classmethod
     def _of_values(cls, values: Mapping[str, Any]) -> TFRecordIndex:
-        shards = []
-        for shard in values["shards"]:
-            rows = [
-                IndexedSample(str(name), str(image), str(label), (int(height), int(width)), Place(*map(int, place)))
-                for name, image, label, height, width, *place in shard["samples"]
-            ]
-            shards.append(Shard(str(shard["file"]), rows))
-        dataset_label_map, label_map = (
-            {int(file_id): int(train_id) for file_id, train_id in values[name].items()}
-            for name in ("dataset_label_map", "label_map")
+        shards = [
+            Shard(str(shard["file"]), [_indexed_sample(row) for row in shard["samples"]]) for shard in values["shards"]
+        ]
+        label_maps = label_map_of(values["dataset_label_map"]), label_map_of(values["label_map"])
+        holdout, from_list, colors = values["holdout"], values["from_list"], values.get("colors")
+        if holdout is not None and not (type(holdout) in (int, float) and 0 < holdout < 1):
+            raise ValueError("holdout is no fraction")
+        if type(from_list) is not bool:
+            raise ValueError("from_list is neither true nor false")
+        if colors is not None:
+            colors = [[whole_in(value, 0, MOST_FILE_ID) for value in row] for row in colors]
+        return cls(
+            text_of(values["database"]), text_of(values["split"]), from_list, holdout, *label_maps, shards, colors
         )
-        split, from_list = str(values["split"]), bool(values["from_list"])
-        holdout = None if values["holdout"] is None else float(values["holdout"])
-        colors = [[int(value) for value in row] for row in values["colors"]] if "colors" in values else None
-        return cls(str(values["database"]), split, from_list, holdout, dataset_label_map, label_map, shards, colors)
 
     def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
         """Checks that the TFRecords were made from the dataset that the flags describe.
@@ -219,7 +229,7 @@ class TFRecordIndex:
             folder: folder of the TFRecords, for the message.
 
         Raises:
-            TFRecordError: the dataset, its label map, palette or held-out fraction differs.
+            TFRecordError: the dataset, its label map, that of the samples, the palette or held-out fraction differs.
         """
         path = _index_path(folder, self.split)
         if self.database != dataset.name:
@@ -235,6 +245,12 @@ class TFRecordIndex:
                 f"{path}: label id {file_id} has the training id {now.get(file_id, 'unknown')} by --num_classes, "
                 f"--label_map and --ignore_label, but had {then.get(file_id, 'unknown')} when the TFRecords were "
                 "written: give the original flags or write the TFRecords again"
+            )
+        of_training_ids = [identity_map(dataset.num_classes)] if dataset.name in _WITH_TRAINING_IDS else []
+        if self.label_map not in [dict(dataset.label_map), *of_training_ids]:
+            raise TFRecordError(
+                f"{path}: the label map of the samples is neither that of {dataset.name} nor that of training ids: "
+                "write the TFRecords again"
             )
         if self.colors is not None and self.colors != color_rows(dataset):
             raise TFRecordError(
@@ -266,6 +282,20 @@ class TFRecordIndex:
                 image, label = (os.path.join(data_dir, file) for file in files)
                 samples.append(TFRecordSample(name, image, label, self.label_map, size, path, number, place))
         return samples
+
+
+def _indexed_sample(row: Sequence[Any]) -> IndexedSample:
+    """Makes an entry of values read from JSON; raises ValueError if one is missing or impossible."""
+    name, image, label, height, width, *place, checksum = row
+    offset, length = (whole_in(value, -_MOST_BYTES, _MOST_BYTES) for value in place)
+    size = whole_in(height, 1, _LONGEST_SIDE), whole_in(width, 1, _LONGEST_SIDE)
+    return IndexedSample(
+        text_of(name),
+        text_of(image),
+        text_of(label),
+        size,
+        Place(offset, length, whole_in(checksum, 0, _MOST_CHECKSUM)),
+    )
 
 
 def color_rows(dataset: Dataset) -> list[list[int]] | None:

@@ -51,7 +51,7 @@ LAYERS = {
         ("layout_hints",),
         ("palettes", "layouts", "label_maps", "synthetic", "colors", "warping"),
         ("datasets", "augment", "copies"),
-        ("loading", "dynamic_sizes"),
+        ("loading", "dynamic_sizes", "json_values"),
         ("tfrecord",),
         ("tfrecord_index", "sample_loader"),
         ("reader",),

@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
+from types import TracebackType
 
 from database.errors import DataError
 from model.errors import ModelError
 from tools.errors import UserError
+from tools.runtime.printable import PrintableFormatter, printable
 from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
 from tools.runtime.stop_requests import StoppedError
 
@@ -27,13 +30,31 @@ def set_up_logging() -> None:
     """Sets up log lines on standard error: this project's, and TensorFlow's errors.
 
     Afterwards, a standard output or error that is closed or full, or that cannot encode a character, raises no error;
-    see `tools.runtime.standard_streams`.
+    see `tools.runtime.standard_streams`. Log lines and tracebacks hold printable characters only; see
+    `tools.runtime.printable`.
     """
     guard_standard_streams()
+    sys.excepthook = _print_traceback
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    sys.stderr.write(printable("".join(traceback.format_exception(kind, error, place)), keep="\n\t"))
+
+
+def print_text(text: str, *, flush: bool = False) -> None:
+    """Prints text and a line end on standard output; all characters but line ends and tabs are made printable."""
+    print(printable(text, keep="\n\t"), flush=flush)
+
+
+def print_error(text: str) -> None:
+    """Prints one line on standard error; blanks and line ends become single spaces, and the rest is made printable."""
+    print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 def set_quiet(quiet: bool) -> None:
@@ -108,12 +129,12 @@ def _exit_code(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) 
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main(arguments)
     except KeyboardInterrupt as error:
-        print(" ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
+        print_error(" ".join(["interrupted", *map(str, error.args)]))
         return EXIT_INTERRUPTED
     except StoppedError as error:
-        print(f"stopped: {error}", file=sys.stderr)
+        print_error(f"stopped: {error}")
         return EXIT_STOPPED
     except USER_FAULTS as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print_error(f"error: {error}")
         return EXIT_USER_FAULT
     return 0

@@ -37,7 +37,9 @@ class TooSlowError(BaseException):
 
 
 @contextmanager
-def _time_limit() -> Iterator[None]:
+def time_limit() -> Iterator[None]:
+    """Ends a block with `TooSlowError` after `SECONDS`."""
+
     def stop(number: int, frame: Any) -> None:
         raise TooSlowError(f"not read in {SECONDS} seconds")
 
@@ -146,7 +148,7 @@ def outcome(kind: str, path: Path) -> Any:
         Exception: anything else that a loader raised.
     """
     try:
-        with _time_limit():
+        with time_limit():
             return LOADERS[kind](path)
     except USER_FAULTS as error:
         line = " ".join(str(error).split())

@@ -25,7 +25,7 @@ from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample
 from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, markdown
 from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
-from tools.console import run_script, set_up_logging
+from tools.console import print_text, run_script, set_up_logging
 from tools.flags.checks import check_effects, refuse_repeated_splits, refuse_useless_holdout
 from tools.flags.chosen_dataset import dataset_of_flags, dataset_part, existing_folder, is_scored
 from tools.flags.dataset import SplitFlags
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str]) -> None:
         logger.warning("%s", line)
     for path in write_report(findings, samples, config.folder):
         logger.info("wrote %s", path)
-    print(findings.verdict)
+    print_text(findings.verdict)
     if findings.faults:
         sys.exit(EXIT_FAULTS)
 

@@ -12,7 +12,6 @@ import glob
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EINVAL, ENOTSUP
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from database.json_files import read_json
 from database.regular_files import regular_file
@@ -32,10 +31,18 @@ logger = logging.getLogger(__name__)
 INDEX_ENDING = ".index"
 MANIFEST_ENDING = ".manifest.json"
 
+# A run writes thousands of snapshots; 53 bits are a whole number in every JSON reader.
+MOST_SERIAL = 1 << 53
+# Seconds of the year 10000, after which Python has no date.
+_LATEST_TIME = 253_402_300_800.0
+# Bytes of a file; the largest that file systems have.
+_MOST_SIZE = 1 << 63
+
 _WRITING = ".writing"
 # Raised by reading a damaged or a missing manifest.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 # Files that `database.atomic.written_atomically` leaves if the process is killed.
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _PART = re.compile(rf"({re.escape(SNAPSHOT_NAME)}-\d+)\.(data-\d+-of-\d+.*|index\..+|manifest\.json)")
 
@@ -161,15 +168,16 @@ def age(prefix: str) -> Age:
     if written is None:
         written = 0.0
         with suppress(OSError):
-            written = os.path.getmtime(prefix + INDEX_ENDING)
+            written = min(os.path.getmtime(prefix + INDEX_ENDING), _LATEST_TIME)
     step = checkpoint_step(prefix)
     return Age(serial, written, -1 if step is None else step)
 
 
 def next_serial(folder: str) -> int:
-    """Returns the serial number of the next snapshot in a folder."""
+    """Returns the serial number of the next snapshot in a folder, at most `MOST_SERIAL`."""
     indices = glob.glob(os.path.join(glob.escape(folder), f"*{INDEX_ENDING}"))
-    return 1 + max((age(path.removesuffix(INDEX_ENDING)).serial for path in indices), default=0)
+    highest = max((age(path.removesuffix(INDEX_ENDING)).serial for path in indices), default=0)
+    return min(1 + highest, MOST_SERIAL)
 
 
 def write_manifest(prefix: str, serial: int | None = None) -> None:
@@ -217,16 +225,33 @@ class _Manifest(NamedTuple):
 
 
 def _manifest(prefix: str) -> _Manifest:
+    """Reads a manifest.
+
+    Raises:
+        OSError: it does not exist, or is not a regular file.
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: it is damaged, or names other files than those
+            of the snapshot.
+    """
     content = read_json(prefix + MANIFEST_ENDING)
-    files = {name: (int(values["size"]), str(values["sha256"])) for name, values in content["files"].items()}
+    files = {name: _size_and_checksum(prefix, name, values) for name, values in content["files"].items()}
     if "serial" not in content:
         return _Manifest(files, (0, None))
     serial, written = content["serial"], content["written"]
-    if type(serial) is not int or not 1 <= serial < 1 << 63:
+    if type(serial) is not int or not 1 <= serial <= MOST_SERIAL:
         raise ValueError(f"serial is {serial}")
-    if type(written) not in (int, float) or not math.isfinite(written):
+    if type(written) not in (int, float) or not 0 <= written < _LATEST_TIME:
         raise ValueError(f"written is {written}")
     return _Manifest(files, (serial, float(written)))
+
+
+def _size_and_checksum(prefix: str, name: str, values: Any) -> tuple[int, str]:
+    own = re.escape(os.path.basename(prefix))
+    if not re.fullmatch(rf"{own}\.(index|data-[0-9]+-of-[0-9]+)", name):
+        raise ValueError(f"{name} is no file of the snapshot")
+    size, sha256 = values["size"], values["sha256"]
+    if type(size) is not int or not 0 <= size < _MOST_SIZE or not _SHA256.fullmatch(sha256):
+        raise ValueError(f"size or checksum of {name}")
+    return size, sha256
 
 
 def _first_difference(folder: str, expected: dict[str, tuple[int, str]]) -> str | None:
@@ -246,7 +271,7 @@ def _first_difference(folder: str, expected: dict[str, tuple[int, str]]) -> str 
 
 
 def _checksum(path: str) -> str:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular_file) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,8 +12,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-from tools.console import run_script, set_up_logging
+from tools.console import print_text, run_script, set_up_logging
 from tools.download.archives import unpack
+from tools.download.checksums import (
+    checksum_path,
+    difference_from_before,
+    keep,
+    sha256_of,
+    warn_of_no_checksum,
+)
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
 from tools.errors import DownloadError, FlagError
@@ -58,6 +65,8 @@ def listing() -> str:
 def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False) -> str:
     """Downloads, verifies and unpacks an archive; existing results are kept.
 
+    The SHA-256 of the archive is logged, and kept beside the result for the next download of the same file.
+
     Args:
         source: what to download.
         out: folder for it, None for the folder where the scripts look.
@@ -67,7 +76,7 @@ def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False
         The resulting folder or file.
 
     Raises:
-        DownloadError: see `fetch`; or the archive differs from the published one.
+        DownloadError: see `fetch`; or the archive differs from the published one, or from that of an earlier download.
         ArchiveError: see `unpack`.
     """
     place = source.place_in(out)
@@ -85,8 +94,13 @@ def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False
             logger.info("%s: %s", source.name, source.note)
         logger.info("%s, described at %s", source.url, source.page)
         _fetch(source, archive)
-    _compare(source, archive, keep=was_there)
+    sha256, kept = sha256_of(archive), checksum_path(source, place)
+    warn_of_no_checksum(source)
+    logger.info("%s: SHA-256 %s", archive, sha256)
+    for found in (difference(archive, source.size, source.md5), difference_from_before(sha256, kept)):
+        _reject_difference(source, archive, found, is_kept=was_there)
     unpack(archive, source.root, place)
+    keep(source, archive, sha256, kept)
     if not (was_there or keep_archive):
         os.unlink(archive)
     return place
@@ -99,17 +113,16 @@ def _fetch(source: Source, archive: str) -> None:
         raise DownloadError(f"{error} (see {source.page})") from error
 
 
-def _compare(source: Source, archive: str, *, keep: bool) -> None:
-    """Compares the archive with the published size and checksum; deletes it if it differs and was just downloaded."""
-    found = difference(archive, source.size, source.md5)
+def _reject_difference(source: Source, archive: str, found: str | None, *, is_kept: bool) -> None:
+    """Raises DownloadError if an archive differs from what is expected; deletes it if it was just downloaded."""
     if found is None:
         return
     if source.made_on_demand:
         logger.warning("%s: %s; the server packs it on request, so this may be harmless", archive, found)
         return
-    if not keep:
+    if not is_kept:
         os.unlink(archive)
-    raise DownloadError(f"{archive}: {found}: {'remove it' if keep else 'it was removed'}; download it again")
+    raise DownloadError(f"{archive}: {found}: {'remove it' if is_kept else 'it was removed'}; download it again")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -122,9 +135,9 @@ def main(arguments: Sequence[str]) -> None:
     if isinstance(source, LoginSource):
         if options.keep_archive:
             raise FlagError(f"--keep_archive has no effect on {source.name}, which needs a login: drop --keep_archive")
-        print("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
+        print_text("\n".join([f"{source.name} is not public:", *source.steps_to(options.out)]))
         return
-    print(obtain(source, options.out, keep_archive=options.keep_archive))
+    print_text(obtain(source, options.out, keep_archive=options.keep_archive))
 
 
 if __name__ == "__main__":

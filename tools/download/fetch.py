@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from database.regular_files import regular_file
+from tools.download.connection import LEAST_BYTES, SCHEMES, Watch, opened
 from tools.download.partial import PartialFile, Version
 from tools.errors import DownloadError
 from tools.runtime.progress import Progress
@@ -28,24 +30,20 @@ logger = logging.getLogger(__name__)
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 TIMEOUT = 30.0
 
-_SCHEMES = ("http", "https")
+# If no size is published: the archives with a published one have up to 2 GB.
+MOST_BYTES = 4 << 30
+
 _CHUNK = 1 << 18
 # HTTP status codes of temporary errors.
 _PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+# More digits than those of 64 bits are no size.
+_SIZE = re.compile(r"[0-9]{1,19}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19}|\*)")
+_LONGEST_SHOWN = 200
 
 
 class _PassingFaultError(Exception):
     """A temporary error, after which another attempt may succeed."""
-
-
-class _HttpOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to http and https; urllib would also follow those to ftp."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if urllib.parse.urlparse(newurl).scheme not in _SCHEMES:
-            raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def fetch(
@@ -60,13 +58,13 @@ def fetch(
         path: of the file; its folder is created if it does not exist.
         size: published size in bytes, None if unknown.
         pauses: seconds before each further attempt; restarted whenever more bytes than ever before have arrived.
-        timeout: seconds without a byte.
+        timeout: seconds without a byte; twice as long may pass for the answer, or for `connection.LEAST_BYTES`.
 
     Raises:
-        DownloadError: the address is invalid, not found or redirected to another scheme, the size differs from the
-            published one, the disk is full, or all attempts failed.
+        DownloadError: the address is invalid, not found or redirected to another scheme or an invalid address, the size
+            differs from the published one or exceeds `MOST_BYTES`, the disk is full, or all attempts failed.
     """
-    if urllib.parse.urlparse(url).scheme not in _SCHEMES:
+    if not _is_address(url):
         raise DownloadError(f"{url}: expected an address that begins with http or https")
     partial = PartialFile(path)
     with _writing_to(path):
@@ -90,6 +88,13 @@ def fetch(
         partial.finish(path)
 
 
+def _is_address(url: str) -> bool:
+    try:
+        return urllib.parse.urlparse(url).scheme in SCHEMES
+    except ValueError:
+        return False
+
+
 def _attempt(url: str, partial: PartialFile, published_size: int | None, timeout: float) -> None:
     """Sends one request for the file or the rest of it, and returns when the file is complete."""
     offset, version = partial.arrived(url)
@@ -99,23 +104,26 @@ def _attempt(url: str, partial: PartialFile, published_size: int | None, timeout
     if version is not None:
         request.add_header("Range", f"bytes={offset}-")
         request.add_header("If-Range", str(version.condition))
-    with _answered(request, partial, timeout) as response:
+    with Watch(2 * timeout) as watch, _answered(request, partial, timeout, watch) as response:
         offset, total = _offset_and_total(response, offset, version, partial)
         if None not in (total, published_size) and total != published_size:
             raise DownloadError(f"{url}: the server's file has {total} bytes, expected {published_size} as published")
+        most = total or published_size or MOST_BYTES
+        if most > (published_size or MOST_BYTES):
+            raise DownloadError(f"{url}: the server's file has {most} bytes, expected at most {MOST_BYTES}")
         _require_space(partial.path, total, offset)
         with _writing_to(partial.path):
             if offset == 0:
                 partial.begin(Version.of_response(url, response.headers, total))
-            _receive(response, partial.path, offset, total)
+            _receive(response, partial, offset, total, most, watch)
 
 
 @contextmanager
-def _answered(request: urllib.request.Request, partial: PartialFile, timeout: float) -> Iterator[Any]:
+def _answered(request: urllib.request.Request, partial: PartialFile, timeout: float, watch: Watch) -> Iterator[Any]:
     """Yields the response to a request; turns all errors on the way into exceptions of this module."""
     url = request.full_url
     try:
-        response = urllib.request.build_opener(_HttpOnly).open(request, timeout=timeout)
+        response = opened(request, timeout, watch)
     except urllib.error.HTTPError as error:
         with error:
             _refused(url, error, partial)
@@ -127,11 +135,30 @@ def _answered(request: urllib.request.Request, partial: PartialFile, timeout: fl
             raise DownloadError(f"{url}: the host refuses connections") from error
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise DownloadError(f"{url}: the host's certificate is not valid ({reason.verify_message})") from error
-        raise _PassingFaultError(f"no connection ({reason})") from error
+        raise _PassingFaultError(_slow(watch) or f"no connection ({_shown(reason)})") from error
+    except http.client.InvalidURL as error:
+        raise _no_address(url, error) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _PassingFaultError(f"no answer ({error or type(error).__name__})") from error
+        raise _PassingFaultError(_slow(watch) or f"no answer ({_shown(error)})") from error
+    except (ValueError, OverflowError) as error:  # a host that is none, or a port above 65535
+        raise _no_address(url, error) from error
     with response:
         yield response
+
+
+def _no_address(url: str, error: Exception) -> DownloadError:
+    return DownloadError(f"{url}: this address, or one that the server redirects to, is not valid ({_shown(error)})")
+
+
+def _shown(said: Any) -> str:
+    """Returns an error, a part of which may come from the server, as a part of one line."""
+    text = " ".join(str(said).split()) or type(said).__name__
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _slow(watch: Watch) -> str:
+    """Describes why the connection was shut down; "" if it was not."""
+    return f"less than {LEAST_BYTES} bytes came in {watch.seconds:g} s" if watch.has_ended else ""
 
 
 def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> NoReturn:
@@ -140,13 +167,13 @@ def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> N
         partial.discard()
         raise _PassingFaultError("the server's file has changed since the download began") from error
     if error.code in _PASSING_STATUS:
-        raise _PassingFaultError(f"HTTP {error.code} {error.reason}") from error
+        raise _PassingFaultError(f"HTTP {error.code} {_shown(error.reason)}") from error
     if 300 <= error.code < 400:
         target = (error.headers.get("Location") if error.headers else None) or error.url
         raise DownloadError(
-            f"{url}: HTTP {error.code} redirects to {target}: only http and https are followed, and no loops"
+            f"{url}: HTTP {error.code} redirects to {_shown(target)}: only http and https are followed, and no loops"
         ) from error
-    raise DownloadError(f"{url}: HTTP {error.code} {error.reason}") from error
+    raise DownloadError(f"{url}: HTTP {error.code} {_shown(error.reason)}") from error
 
 
 def _offset_and_total(
@@ -165,10 +192,10 @@ def _offset_and_total(
         logger.info("resumed after %d of %s bytes", offset, total)
         return offset, total
     if response.status != 200:
-        raise DownloadError(f"{response.url}: found HTTP {response.status}, expected the file")
+        raise DownloadError(f"{_shown(response.url)}: found HTTP {response.status}, expected the file")
     if version is not None:
         logger.info("restarted: the server's file has changed, or the server cannot resume downloads")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if _SIZE.fullmatch(length) else None
 
 
 def _require_space(path: str, total: int | None, offset: int) -> None:
@@ -177,24 +204,32 @@ def _require_space(path: str, total: int | None, offset: int) -> None:
         raise DownloadError(f"{path}: {total - offset} bytes are needed but {free} are free on this disk: free space")
 
 
-def _receive(response: Any, path: str, offset: int, total: int | None) -> None:
-    """Appends the body to a file and shows the progress."""
-    name = os.path.basename(path).removesuffix(".part")
+def _receive(response: Any, partial: PartialFile, offset: int, total: int | None, most: int, watch: Watch) -> None:
+    """Appends the body, up to `most` bytes of the whole file, to the partial file and shows the progress."""
+    name = os.path.basename(partial.path).removesuffix(".part")
     progress = Progress(name, total, unit="B", initial=offset, is_bytes=True)
-    with open(path, "ab") as file, progress:
-        while chunk := _next_chunk(response):
+    arrived = offset
+    with open(partial.path, "ab") as file, progress:
+        while chunk := _next_chunk(response, watch):
+            arrived += len(chunk)
+            if arrived > most:
+                partial.discard()
+                raise DownloadError(f"{response.url}: the server sends more than {most} bytes, the size of the file")
             file.write(chunk)
             progress.update(len(chunk))
-    arrived = os.path.getsize(path)
     if total is not None and arrived < total:
-        raise _PassingFaultError(f"the connection ended after {arrived} of {total} bytes")
+        raise _PassingFaultError(_slow(watch) or f"the connection ended after {arrived} of {total} bytes")
+    if watch.has_ended:
+        raise _PassingFaultError(_slow(watch))
 
 
-def _next_chunk(response: Any) -> bytes:
+def _next_chunk(response: Any, watch: Watch) -> bytes:
     try:
-        return response.read(_CHUNK)
+        chunk = response.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
-        raise _PassingFaultError(f"the connection broke ({error or type(error).__name__})") from error
+        raise _PassingFaultError(_slow(watch) or f"the connection broke ({_shown(error)})") from error
+    watch.received(len(chunk))
+    return chunk
 
 
 @contextmanager
@@ -224,7 +259,7 @@ def difference(path: str, size: int | None, md5: str | None) -> str | None:
         if size is not None and found_size != size:
             return f"the file has {found_size} bytes, expected {size} as published"
         if md5 is not None:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular_file) as file:
                 found = hashlib.file_digest(file, "md5").hexdigest()
             if found != md5:
                 return f"its MD5 is {found}, expected {md5} as published"

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from database.atomic import written_atomically
+from database.json_files import read_json
+
+# An entity tag and a date as they may be sent back in a header: RFC 9110, 8.8.3, and ASCII on one line.
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,1000}"')
+_DATE = re.compile(r"[\x20-\x7e]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,32 @@ class Version:
 
     @classmethod
     def of_response(cls, url: str, headers: Mapping[str, str], size: int | None) -> Version:
-        """Returns the version of a response; weak ETags do not identify bytes and are ignored (RFC 9110, 8.8.1)."""
-        etag = headers.get("ETag")
-        strong = etag if etag and not etag.startswith("W/") else None
-        return cls(url, size, strong, headers.get("Last-Modified"))
+        """Returns the version of a response.
+
+        Weak ETags do not identify bytes and are ignored (RFC 9110, 8.8.1), as are values with line breaks.
+        """
+        etag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        return cls(url, size, etag if _STRONG_ETAG.fullmatch(etag) else None, date if _DATE.fullmatch(date) else None)
+
+    @classmethod
+    def read(cls, path: str) -> Version:
+        """Reads a version that `PartialFile.begin` wrote.
+
+        Raises:
+            OSError: the file cannot be read, or is a pipe or a device.
+            ValueError, TypeError: it is not a version, or its values cannot be sent to a server.
+        """
+        version = cls(**read_json(path))
+        size, etag, date = version.size, version.etag, version.last_modified
+        is_valid = (
+            isinstance(version.url, str)
+            and (size is None or (type(size) is int and size >= 0))
+            and (etag is None or _STRONG_ETAG.fullmatch(etag))
+            and (date is None or _DATE.fullmatch(date))
+        )
+        if not is_valid:
+            raise ValueError("a value is not as it was written")
+        return version
 
     @property
     def condition(self) -> str | None:
@@ -62,8 +90,7 @@ class PartialFile:
     def arrived(self, url: str) -> tuple[int, Version | None]:
         """Returns the number of bytes so far and their version; `(0, None)` if they cannot be used."""
         try:
-            with open(self._version_path, encoding="utf-8") as file:
-                version = Version(**json.load(file))
+            version = Version.read(self._version_path)
             size = os.path.getsize(self.path)
         except (OSError, ValueError, TypeError):
             return 0, None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.definition import Need, flag
+from tools.flags.limits import LARGEST_SIDE
 from tools.flags.values import whole_numbers
 
 _NEEDS_CROPS = Need(
@@ -27,6 +28,7 @@ class AugmentationFlags:
         metavar="PIXELS",
         minimum=8,
         needs=_NEEDS_CROPS,
+        maximum=LARGEST_SIDE,
     )
     random_scale: bool = flag(
         True,
@@ -78,6 +80,7 @@ class AugmentationFlags:
         group="augmentation",
         metavar="PIXELS,...",
         needs=_NEEDS_DYNAMIC_SIZE,
+        maximum=LARGEST_SIDE,
     )
     dynamic_max_size: int = flag(
         1000,
@@ -86,4 +89,5 @@ class AugmentationFlags:
         metavar="PIXELS",
         minimum=8,
         needs=_NEEDS_DYNAMIC_SIZE,
+        maximum=LARGEST_SIDE,
     )

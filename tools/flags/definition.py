@@ -68,6 +68,7 @@ def flag(
     choices: Sequence[Any] | None = None,
     minimum: float | None = None,
     above: float | None = None,
+    maximum: float | None = None,
     aliases: Sequence[str] = (),
     resume: Literal["same", "free", "content"] = "same",
     identity: bool | None = None,
@@ -88,6 +89,7 @@ def flag(
         unset: the effective value if the default is None, for the help.
         choices: allowed values.
         minimum, above: inclusive and exclusive lower bound.
+        maximum: upper bound, of each value if there are several; by default that of `limits` for the type.
         aliases: other names.
         resume: what a resumed run may change: nothing (`same`), the value (`free`), or the value as long as the files
             or classes that it refers to stay equal (`content`).
@@ -116,6 +118,7 @@ def flag(
         "choices": choices,
         "minimum": minimum,
         "above": above,
+        "maximum": maximum,
         "aliases": tuple(aliases),
         "resume": resume,
         "identity": resume == "same" if identity is None else identity,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from model.choices import OPTIMIZERS
 from tools.flags.definition import Need, flag
+from tools.flags.limits import LARGEST_BATCH, LARGEST_INT32, MOST_DEVICES, MOST_STEPS
 from tools.flags.names import loss_type
 from tools.flags.values import comma_separated, file_path, rising_steps, switch
 
@@ -25,8 +26,9 @@ class ScheduleFlags:
         resume="free",
         identity=True,
         shown=True,
+        maximum=MOST_STEPS,
     )
-    batch_size: int = flag(2, "images per tower", group="schedule", minimum=1, identity=False)
+    batch_size: int = flag(2, "images per tower", group="schedule", minimum=1, identity=False, maximum=LARGEST_BATCH)
     gpu_num: int = flag(
         1,
         "number of towers, one per GPU; without GPUs, one per logical CPU device",
@@ -34,6 +36,7 @@ class ScheduleFlags:
         minimum=1,
         identity=False,
         scoring="read",
+        maximum=MOST_DEVICES,
     )
     lrn_rate: float = flag(0.01, "initial learning rate", group="schedule", metavar="RATE", above=0)
     poly_lr: bool = flag(True, "decrease the learning rate to 0 by the poly schedule, power 0.9", group="schedule")
@@ -47,6 +50,7 @@ class ScheduleFlags:
             lambda config: min(config.lr_step or (0,)) < config.train_max_iter,
             "after the last step: raise --train_max_iter",
         ),
+        maximum=MOST_STEPS,
     )
     step_size: float = flag(
         0.1,
@@ -130,6 +134,7 @@ class LossFlags:
         metavar="PIXELS",
         minimum=1,
         needs=_NEEDS_HARD_PIXELS,
+        maximum=LARGEST_INT32,
     )
     class_weights: str | None = flag(
         None,

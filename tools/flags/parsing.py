@@ -13,6 +13,7 @@ from tools.errors import FlagError
 from tools.flags.checks import without_ignored
 from tools.flags.config_file import config_arguments
 from tools.flags.help import help_text
+from tools.flags.limits import LARGEST_FLOAT32, LARGEST_INT64
 from tools.flags.names import suggested_flag, understood_flag, understood_value
 from tools.flags.values import file_path, shown_value, switch
 
@@ -111,6 +112,31 @@ def _chosen(name: str, choices: Sequence[str], given: str | tuple[str, ...]) -> 
     return parse(given) if isinstance(given, str) else tuple(parse(text) for text in given)
 
 
+def _check_maximum(text: str, value: Any, maximum: float | None) -> None:
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, int | float):
+            largest = LARGEST_INT64 if isinstance(part, int) else LARGEST_FLOAT32
+            largest = largest if maximum is None else maximum
+            if abs(part) > largest:
+                raise argparse.ArgumentTypeError(f"{text} is above {largest}, the largest value")
+
+
+def parse_value(field: dataclasses.Field, text: str) -> Any:
+    """Parses the text of one flag, without comparing it with other flags.
+
+    Raises:
+        ValueError: the text is no value of the flag; the message says why.
+    """
+    try:
+        value = _checked(field)(text)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(str(error)) from error
+    choices = field.metadata["choices"]
+    if choices and not isinstance(value, tuple) and value not in choices:
+        raise ValueError(f"'{text}' is not one of {', '.join(map(str, choices))}")
+    return value
+
+
 def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
     """Returns a parse function for argparse whose errors name the expected value."""
     metadata = field.metadata
@@ -125,6 +151,7 @@ def _checked(field: dataclasses.Field) -> Callable[[str], Any]:
         minimum, above = metadata["minimum"], metadata["above"]
         if value != value or value in (float("inf"), float("-inf")):
             raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+        _check_maximum(text, value, metadata["maximum"])
         if minimum is not None and value < minimum:
             raise argparse.ArgumentTypeError(f"{text} is below {minimum}")
         if above is not None and value <= above:

@@ -22,6 +22,7 @@ from tools.flags.choices import (
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
+from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
 from tools.flags.running import ScreenFlags
 from tools.flags.values import (
     file_path,
@@ -107,6 +108,7 @@ class WeightsConfig(ScreenFlags, ClassFlags):
             lambda config: config.test_image_size != 0 or config.mirror,
             "if each image is one window (--test_image_size 0 --mirror 0): give a size of windows",
         ),
+        maximum=LARGEST_BATCH,
     )
     float_type: str = flag(
         "auto",
@@ -148,7 +150,9 @@ class PredictConfig(FileFlags, WeightsConfig):
         group="network",
         metavar="FOLDER",
     )
-    gpu_num: int = flag(1, "number of devices that the images are distributed over", group="precision", minimum=1)
+    gpu_num: int = flag(
+        1, "number of devices that the images are distributed over", group="precision", minimum=1, maximum=MOST_DEVICES
+    )
     save_prediction: bool = flag(True, "write label ids", group="output")
     server_zip: bool = flag(
         False, "Cityscapes: also pack the label ids into a zip file for its evaluation server", group="output"

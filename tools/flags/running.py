@@ -7,6 +7,7 @@ from typing import Literal
 
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
 from tools.flags.definition import Need, flag
+from tools.flags.limits import MOST_STEPS
 from tools.flags.values import file_path, step_or_latest, window_size
 
 
@@ -14,7 +15,15 @@ from tools.flags.values import file_path, step_or_latest, window_size
 class SnapshotFlags:
     """Snapshots, scoring during training, and resuming."""
 
-    snapshot: int = flag(15000, "steps between snapshots", group="snapshots", metavar="STEPS", minimum=1, resume="free")
+    snapshot: int = flag(
+        15000,
+        "steps between snapshots",
+        group="snapshots",
+        metavar="STEPS",
+        minimum=1,
+        resume="free",
+        maximum=MOST_STEPS,
+    )
     snapshot_minutes: float = flag(
         10.0,
         "minutes after the last snapshot when another is saved; 0: never",
@@ -34,6 +43,7 @@ class SnapshotFlags:
         unset="only the last is scored",
         minimum=1,
         resume="free",
+        maximum=MOST_STEPS,
     )
     resume_step: int | Literal["latest"] | None = flag(
         None,
@@ -148,4 +158,6 @@ class OutputFlags(ScreenFlags):
         resume="free",
         scoring="read",
     )
-    show_period: int = flag(20, "steps between summaries", group="output", metavar="STEPS", minimum=1, resume="free")
+    show_period: int = flag(
+        20, "steps between summaries", group="output", metavar="STEPS", minimum=1, resume="free", maximum=MOST_STEPS
+    )

@@ -131,8 +131,6 @@ class TrainConfig(
         for name in ("momentum", "bn_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
-        if self.seed >= 2**63:
-            raise FlagError(f"--seed {self.seed} does not fit into 64 bits: give a smaller one")
 
     def _check_run_name(self) -> None:
         name = self.run_name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from database.path_spellings import path_as_given
+from tools.flags.limits import LARGEST_SIDE
 
 
 def switch(text: str) -> bool:
@@ -65,19 +67,19 @@ def rising_steps(text: str) -> tuple[int, ...]:
 
 def step_or_latest(text: str) -> int | str:
     """Parses a step, 0 or above, or `latest`."""
-    if text != "latest" and not text.isdecimal():
+    if text != "latest" and not re.fullmatch(r"[0-9]{1,18}", text):
         raise ValueError("a step, 0 or above, or latest")
     return text if text == "latest" else int(text)
 
 
 def window_size(text: str) -> int:
     """Parses a height and width of 8 or more, or 0."""
-    expected = "a size of 8 or more, or 0 for whole images"
+    expected = f"a size of 8 to {LARGEST_SIDE}, or 0 for whole images"
     try:
         size = whole_number(text)
     except ValueError as error:
         raise ValueError(expected) from error
-    if size != 0 and size < 8:
+    if size != 0 and not 8 <= size <= LARGEST_SIDE:
         raise ValueError(expected)
     return size
 

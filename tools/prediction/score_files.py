@@ -10,6 +10,7 @@ from typing import Any
 from database.json_files import read_json
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import checkpoint_step
+from tools.prediction.tables import is_fraction_or_none
 from tools.runs.folder import run_name
 from tools.runs.run_origin import RUN_UUID, RunOrigin
 
@@ -44,9 +45,11 @@ def read_score(path: str) -> RecordedScore | None:
     try:
         values = read_json(path)
         mean_iou, accuracy = (values[name] for name in ("mean_iou", "pixel_accuracy"))
-        return RecordedScore(*(math.nan if value is None else float(value) for value in (mean_iou, accuracy)))
     except (OSError, ValueError, LookupError, TypeError):
         return None
+    if not (is_fraction_or_none(mean_iou) and is_fraction_or_none(accuracy)):
+        return None
+    return RecordedScore(*(math.nan if value is None else float(value) for value in (mean_iou, accuracy)))
 
 
 def snapshot_header(prefix: str) -> dict[str, Any]:

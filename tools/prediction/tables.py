@@ -13,6 +13,7 @@ import numpy as np
 from database.atomic import written_atomically
 from tools.errors import TablesError
 from tools.prediction.metrics import Scores
+from tools.runtime.printable import printable
 
 _COLUMNS = ("class", "IoU %", "accuracy %")
 
@@ -140,7 +141,7 @@ def _check_names(scores: Scores, class_names: Sequence[str]) -> None:
 def _class_rows(scores: Scores, class_names: Sequence[str]) -> list[tuple[str, str, str]]:
     _check_names(scores, class_names)
     return [
-        (name, percent(iou), percent(accuracy))
+        (printable(name), percent(iou), percent(accuracy))
         for name, iou, accuracy in zip(class_names, scores.iou, scores.accuracy, strict=True)
     ]
 
@@ -156,6 +157,11 @@ def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
     ]
 
 
+def is_fraction_or_none(value: Any) -> bool:
+    """Returns whether a value read from JSON is a score: None, or a number in 0..1."""
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
+
+
 def percent(fraction: float | None) -> str:
     """Formats a fraction as a percentage with 2 decimals, None and nan as `n/a`."""
     return "n/a" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
@@ -163,7 +169,7 @@ def percent(fraction: float | None) -> str:
 
 def markdown_row(cells: Sequence[str]) -> str:
     """Formats one row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _json_value(value: Any) -> Any:

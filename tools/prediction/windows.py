@@ -101,16 +101,43 @@ class ScaledAxis:
 
         Windows that contribute to no pixel are omitted; they occur if the image is smaller than the scaled one.
         """
-        weights = (self._to_image[:, ::-1] if mirrored else self._to_image) @ self._average
-        parts = [(start, weights[:, start : start + self.window]) for start in self.starts]
-        return [(start, Placement.of(part)) for start, part in parts if part.nnz]
+        weights = _Columns((self._to_image[:, ::-1] if mirrored else self._to_image) @ self._average)
+        placements = []
+        for start in self.starts:
+            rows = weights.rows_of(start, start + self.window)
+            if rows is not None:
+                part = weights.part(rows, start, start + self.window)
+                placements.append((start, Placement.of(part, rows.start)))
+        return placements
 
     def placements_by_band(self, band_length: int) -> list[tuple[int, list[Placement]]]:
         """Returns `placements` split at bands of the image: pixels 0..band_length-1 and so on."""
-        weights = self._to_image @ self._average
-        bands = [(first, weights[first : first + band_length]) for first in range(0, weights.shape[0], band_length)]
+        weights = _Columns(self._to_image @ self._average)
         placements = []
         for start in self.starts:
-            parts = [(first, band[:, start : start + self.window]) for first, band in bands]
+            rows = weights.rows_of(start, start + self.window)
+            if rows is None:
+                continue
+            firsts = range(rows.start // band_length * band_length, rows.stop, band_length)
+            bands = [slice(first, first + band_length) for first in firsts]
+            parts = [(band.start, weights.part(band, start, start + self.window)) for band in bands]
             placements.append((start, [Placement.of(part, first) for first, part in parts if part.nnz]))
-        return [(start, by_band) for start, by_band in placements if by_band]
+        return placements
+
+
+class _Columns:
+    """Parts of a matrix with few rows per column; cutting all windows of an axis takes time linear in its length."""
+
+    def __init__(self, matrix: csr_array) -> None:
+        self._by_row = matrix
+        self._by_column = matrix.tocsc()
+
+    def rows_of(self, first: int, end: int) -> slice | None:
+        """Returns the rows from the first to the last that have entries in columns first..end-1; None without any."""
+        bounds = self._by_column.indptr[[first, min(end, self._by_column.shape[1])]]
+        rows = self._by_column.indices[bounds[0] : bounds[1]]
+        return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else None
+
+    def part(self, rows: slice, first: int, end: int) -> csr_array:
+        """Returns the entries in rows and in columns first..end-1."""
+        return self._by_row[rows][:, first:end]

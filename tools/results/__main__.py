@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from database.atomic import written_atomically
-from tools.console import run_script, set_up_logging
+from tools.console import print_text, run_script, set_up_logging
 from tools.errors import FlagError
 from tools.flags.definition import flag
 from tools.flags.help import Program
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     runs = find_runs(config.log_dir, config.predictions_dir, earlier=config.earlier)
     if config.json is not None:
         _write_json(runs, config.json)
-    print(FORMATS[config.format](runs) if runs else f"no run below {config.log_dir}")
+    print_text(FORMATS[config.format](runs) if runs else f"no run below {config.log_dir}")
 
 
 if __name__ == "__main__":

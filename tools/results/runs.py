@@ -19,6 +19,7 @@ from database.json_files import read_json
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.snapshot_names import EARLIER, checkpoint_step
 from tools.errors import FlagError
+from tools.prediction.tables import is_fraction_or_none
 from tools.runs.run_origin import CONTENTS_OF_FLAGS, RUN_UUID
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class _Found:
     @property
     def step(self) -> int | None:
         step = self.header.get("step")
-        return step if isinstance(step, int) else None
+        return step if type(step) is int and 0 <= step < 1 << 63 else None
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,9 @@ def _record_in(folder: str) -> dict[str, Any] | None:
         return None
     origin = record.get("origin")  # version 1 has it among the flags
     known = {name: value for name, value in origin.items() if value is not None} if isinstance(origin, dict) else {}
+    if not isinstance({**record["flags"], **known}.get(RUN_UUID, ""), str | None):
+        logger.warning("%s is ignored: the id of the run is no text", os.path.join(folder, _CONFIG_NAME))
+        return None
     return {**record, "flags": {**record["flags"], **known}}
 
 
@@ -193,7 +197,7 @@ def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
     for folder in folders:
         for name in _names_in(folder):
             path = os.path.join(folder, name)
-            values = _read_object(path) if _RUN_SCORES.fullmatch(name) else None
+            values = _scores_in(path) if _RUN_SCORES.fullmatch(name) else None
             if values is not None:
                 yield _Found(path, folder, values)
 
@@ -211,9 +215,23 @@ def _scores_below(predictions_dir: str) -> Iterator[_Found]:
         folder_names.sort()
         if "scores.json" in names:
             path = os.path.join(parent, "scores.json")
-            values = _read_object(path)
+            values = _scores_in(path)
             if values is not None:
                 yield _Found(path, None, values)
+
+
+def _scores_in(path: str) -> dict[str, Any] | None:
+    """Reads a file of scores; logs a warning and returns None if it is damaged."""
+    values = _read_object(path)
+    if values is None:
+        return None
+    header = values.get("run")
+    identifiers = [header.get(name) for name in (_CHECKSUM, RUN_UUID)] if isinstance(header, dict) else []
+    are_scores = all(is_fraction_or_none(values.get(name)) for name in ("mean_iou", "pixel_accuracy"))
+    if are_scores and all(value is None or isinstance(value, str) for value in identifiers):
+        return values
+    logger.warning("%s is ignored: a score is not in 0..1, or the run's or snapshot's id is no text", path)
+    return None
 
 
 def _scores_of_run(

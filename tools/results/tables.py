@@ -22,6 +22,7 @@ from tools.prediction.tables import markdown_row, percent
 from tools.results.runs import Run, Score
 from tools.runs.run_origin import CONTENTS_OF_FLAGS
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
+from tools.runtime.printable import printable
 
 # Entries of a run's origin that distinguish runs. They are not shown, because the flags are easier to read.
 _CHECKSUMS = frozenset(itertools.chain.from_iterable(CONTENTS_OF_FLAGS.values()))
@@ -147,7 +148,7 @@ def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
                         way = title, _way_of_scoring(run, score)
                         scores[way][run.name] = run.flags.get(_SEED), score.mean_iou
         for (title, _), by_run in sorted(scores.items()):
-            if len({seed for seed, _ in by_run.values()}) > 1:
+            if len({_as_key(seed) for seed, _ in by_run.values()}) > 1:
                 means.append(_mean(title, by_run))
     return means
 
@@ -205,7 +206,7 @@ def text_of(runs: Sequence[Run]) -> str:
     for mean in means:
         figures = f"{percent(mean.mean)} +- {percent(mean.deviation)}"
         lines.append(f"    {_group_name(mean, short)}: {mean.of}  mIoU % {figures}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def markdown_of(runs: Sequence[Run]) -> str:
@@ -215,7 +216,7 @@ def markdown_of(runs: Sequence[Run]) -> str:
     rows = [[short.get(run, run), *cells] for run, _, *cells in rows]
     header = [header[0], *header[2:]]
     lines = [markdown_row(header), "|" + " --- |" * len(header), *map(markdown_row, rows)]
-    names = [f"- {shown}: `{name}`" for name, shown in short.items() if shown != name]
+    names = [printable(f"- {shown}: `{name}`") for name, shown in short.items() if shown != name]
     return "\n".join([*lines, "", *names] if names else lines)
 
 

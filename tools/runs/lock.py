@@ -19,11 +19,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from database.errors import JsonError
+from database.json_files import parse_json
 from tools.errors import RunLockError
 
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = "lock"
+
+_LONGEST_SHOWN = 100
+
+# The largest that the system call for it takes.
+_MOST_PID = (1 << 31) - 1
 
 # Errors of flock on file systems without locks.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -51,7 +58,7 @@ class Holder:
         return cls(os.getpid(), socket.gethostname(), started, shlex.join(sys.argv))
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, started {self.started}"
+        return f"process {self.pid} on {self.host[:_LONGEST_SHOWN]}, started {self.started[:_LONGEST_SHOWN]}"
 
 
 @contextmanager
@@ -141,9 +148,12 @@ def _is_at(descriptor: int, path: str) -> bool:
 def _holder(descriptor: int) -> Holder | None:
     """Returns the process that wrote the file; None if the file cannot be parsed."""
     try:
-        return Holder(**json.loads(os.pread(descriptor, 1 << 16, 0)))
-    except (ValueError, TypeError):
+        holder = Holder(**parse_json(os.pread(descriptor, 1 << 16, 0).decode()))
+    except (ValueError, TypeError, JsonError):
         return None
+    texts = holder.host, holder.started, holder.command
+    is_process = type(holder.pid) is int and 0 < holder.pid <= _MOST_PID
+    return holder if is_process and all(isinstance(text, str) for text in texts) else None
 
 
 def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_new: bool) -> None:

@@ -13,6 +13,8 @@ from model import choices, decoders
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
+from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE
+from tools.flags.recorded import fault_of_recorded
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
 
 # What to do about a damaged record.
@@ -60,6 +62,10 @@ def _is_label_map(value: Any, num_classes: int) -> bool:
     )
 
 
+def _is_weight(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= LARGEST_FLOAT32
+
+
 def _is_name(value: Any) -> bool:
     return isinstance(value, str)
 
@@ -103,8 +109,8 @@ BACKBONE_RULES = {
 ORIGIN_RULES = {
     **dict.fromkeys(ORIGIN_NAMES, _NAME_OR_NONE),
     "class_weight_values": Rule(
-        "a list of numbers or null",
-        lambda value: value is None or (isinstance(value, list) and all(type(x) in (int, float) for x in value)),
+        "a list of numbers of 0 or more, or null",
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_weight, value))),
     ),
 }
 
@@ -127,12 +133,13 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         ),
         "color_switch": _SWITCH,
         "test_image_size": Rule(
-            "0, or a whole number of 8 or more", lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, 1 << 30)
+            f"0, or a whole number from 8 to {LARGEST_SIDE}",
+            lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, LARGEST_SIDE),
         ),
         "upsample_input": _one_of(UPSAMPLINGS),
         "input_range": Rule(
             "a number above 0 or null",
-            lambda value: value is None or (type(value) in (int, float) and 0 < value < float("inf")),
+            lambda value: value is None or (type(value) in (int, float) and 0 < value <= LARGEST_FLOAT32),
         ),
         "ignored_colors": Rule(
             "colours [R, G, B] in 0..255", lambda value: isinstance(value, list) and all(map(_is_color, value))
@@ -167,6 +174,18 @@ def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mappin
             raise RecordError(
                 f"{path}: '{inside}{name}' is {_shortened(value)}, expected {rules[name].expected}: {RESTORE}"
             )
+
+
+def check_flags(path: str, values: Mapping[str, Any], config: type) -> None:
+    """Checks the recorded values of flags with the flags' own parsers.
+
+    Raises:
+        RecordError: a value is none that the flag can have had.
+    """
+    for name, value in values.items():
+        expected = fault_of_recorded(config, name, value)
+        if expected is not None:
+            raise RecordError(f"{path}: 'flags.{name}' is {_shortened(value)}, expected {expected}: {RESTORE}")
 
 
 def _shortened(value: Any) -> str:

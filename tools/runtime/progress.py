@@ -13,6 +13,8 @@ from typing import TypeVar
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from tools.runtime.printable import printable
+
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
@@ -60,7 +62,7 @@ class Bar:
         self._redirected = ExitStack()
         with suppress(OSError):
             self._bar = tqdm(
-                total=total, initial=initial, desc=title, unit=unit, unit_scale=is_bytes,
+                total=total, initial=initial, desc=printable(title), unit=unit, unit_scale=is_bytes,
                 unit_divisor=1024 if is_bytes else 1000, bar_format=bar_format,
             )  # fmt: skip
             self._redirected.enter_context(logging_redirect_tqdm())
@@ -71,7 +73,7 @@ class Bar:
             return
         with suppress(OSError):
             if note is not None:
-                self._bar.set_postfix_str(note, refresh=False)
+                self._bar.set_postfix_str(printable(note), refresh=False)
             self._bar.update(count)
 
     def close(self) -> None:

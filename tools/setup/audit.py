@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tools.errors import AuditError
+from tools.runtime.printable import printable
 from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
 
 
@@ -61,11 +62,11 @@ def main(arguments: Sequence[str]) -> int:
         try:
             found = known_faults(lock)
         except AuditError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             return 2
         print(f"{lock}: {len(found)} known vulnerabilities" if found else f"{lock}: no known vulnerability")
         for line in found:
-            print(f"    {line}")
+            print(f"    {printable(line)}")
         any_fault = any_fault or bool(found)
     return int(any_fault)
 

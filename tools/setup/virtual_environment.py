@@ -20,6 +20,8 @@ import venv
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from tools.runtime.printable import printable
+
 DEFAULT_INDEX = "https://pypi.org/simple"
 PIP_CONFIGS = ("/etc/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
 
@@ -94,7 +96,8 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, configparser.Error, subprocess.CalledProcessError) as error:
         version = ".".join(str(number) for number in sys.version_info[:2])
         reason = " ".join(str(error).split())
-        print(f"error: {folder}: pip cannot be installed ({reason}): apt install python{version}-venv", file=sys.stderr)
+        line = f"error: {folder}: pip cannot be installed ({reason}): apt install python{version}-venv"
+        print(printable(line), file=sys.stderr)
         return 2
     return 0
 

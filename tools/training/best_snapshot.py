@@ -20,7 +20,7 @@ from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
 from tools.errors import FlagError
 from tools.prediction.metrics import Scores
 from tools.prediction.score_files import CHECKSUM, RecordedScore
-from tools.prediction.tables import percent
+from tools.prediction.tables import is_fraction_or_none, percent
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME
 from tools.runs.writing import writing_to
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _SCORES = "best.json"
 _SETTINGS = "scored_with"
+_LONGEST_SHOWN = 60
 
 # Entries of `validation.scoring_settings`: the checksums of the images, and entries with other names than their flags.
 _DATA = "data_sha256"
@@ -56,15 +57,17 @@ def read_best(folder: RunFolder) -> Best | None:
     """Reads which snapshot is kept; None if there is none, or if its description is damaged."""
     try:
         values = read_json(os.path.join(folder.best, _SCORES))
-        step, mean_iou, checksum = int(values["step"]), float(values["mean_iou"]), values.get(CHECKSUM)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        step, mean_iou, checksum = values["step"], values["mean_iou"], values.get(CHECKSUM)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    if type(step) is not int or not 0 <= step < 1 << 63 or mean_iou is None or not is_fraction_or_none(mean_iou):
         return None
     if not os.path.exists(_kept(folder, step) + snapshot_files.INDEX_ENDING):
         return None
     settings = values.get(_SETTINGS)
     return Best(
         step,
-        mean_iou,
+        float(mean_iou),
         checksum if isinstance(checksum, str) else None,
         settings if isinstance(settings, dict) else None,
     )
@@ -98,7 +101,8 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
 def _difference(name: str, here: Any, there: Any) -> str:
     """Describes how a setting of the scoring differs."""
     if name != _DATA:
-        return f"--{_FLAGS.get(name, name)} ({here} here, {there} there)"
+        shown = (str(part)[:_LONGEST_SHOWN] for part in (_FLAGS.get(name, name), here, there))
+        return "--{} ({} here, {} there)".format(*shown)
     parts = zip(("names", "sizes", "contents"), here or (None,) * 3, there or (None,) * 3, strict=False)
     return f"the validation images or labels ({', '.join(part for part, now, then in parts if now != then)})"
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,10 +18,18 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from database.atomic import written_atomically
+from database.counts import number_of
+from database.regular_files import read_regular_file
 from database.tfrecord import literal_path
 from tools.prediction.metrics import Scores
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("step", "loss", "auxiliary_loss", "weight_decay", "learning_rate", "mean_iou", "images_per_second")
+
+# As `SummaryWriter.scalars` writes them. A step has fewer digits than numbers of 64 bits; a value may be missing.
+_STEP = re.compile(r"[0-9]{1,18}")
+_VALUE = re.compile(r"|nan|-?inf|-?[0-9]{1,6}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?")
 
 _EVENTS = "events.out.tfevents."
 
@@ -133,9 +143,25 @@ def _keep_rows_up_to(csv_path: str, step: int) -> None:
     """Keeps the header and the complete rows up to `step` in a CSV file, which may not exist yet."""
     rows: list[dict[str, str]] = []
     if os.path.exists(csv_path):
-        with open(csv_path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if None not in row.values()]  # None: a truncated row
+        rows, broken = _rows_of(read_regular_file(csv_path).decode("utf-8", "replace"))
+        if broken:
+            logger.warning("%s: %s ignored, because they are damaged", csv_path, number_of(broken, "row"))
     with written_atomically(csv_path) as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(row for row in rows if row.get("step", "").isdigit() and int(row["step"]) <= step)
+        writer.writerows(row for row in rows if int(row["step"]) <= step)
+
+
+def _rows_of(text: str) -> tuple[list[dict[str, str]], int]:
+    """Returns the complete rows of a CSV text, by the names in its first line, and the number of damaged ones."""
+    header, *lines = text.splitlines() or [""]
+    names = header.split(",")
+    cells = [line.split(",") for line in lines if line]
+    rows = [dict(zip(names, row, strict=True)) for row in cells if len(row) == len(names)]
+    valid = [row for row in rows if _is_valid(row)]
+    return valid, len(cells) - len(valid)
+
+
+def _is_valid(row: Mapping[str, str]) -> bool:
+    values = [row.get(name, "") for name in COLUMNS[1:]]
+    return bool(_STEP.fullmatch(row.get("step", ""))) and all(map(_VALUE.fullmatch, values))

@@ -78,7 +78,7 @@ def test_checkpoint_lies_where_training_looks(serve, capsys, depth):
     assert os.path.samefile(capsys.readouterr().out.strip(), default_checkpoint(config))
     prefix = pretrained_checkpoint(config)
     assert variable_shapes(prefix) == {f"resnet_v1_{depth}/conv1/weights": [2]}
-    assert os.listdir("z_pretrained_weights") == [f"resnet_v1_{depth}.ckpt"]
+    assert sorted(os.listdir("z_pretrained_weights")) == [f"resnet_v1_{depth}.ckpt", f"resnet_v1_{depth}.download.json"]
 
 
 LAYOUTS = {
@@ -110,7 +110,8 @@ def test_dataset_lies_where_the_scripts_look(serve, capsys, name):
     assert os.path.samefile(capsys.readouterr().out.strip(), dataset.default_dir)
     for split in ("train", "val"):
         assert find_samples(dataset, dataset.default_dir, [split])
-    assert os.listdir("database") == [os.path.basename(dataset.default_dir)]  # the archive is gone
+    # The archive is gone, and its checksum is kept.
+    assert set(os.listdir("database")) == {os.path.basename(dataset.default_dir), f"{name}.download.json"}
     download.main([name])
     assert len(served.seen) == 1
 
@@ -131,7 +132,7 @@ def test_archives_that_are_to_be_converted(serve, name, member, place):
 def test_other_folder_and_kept_archive(serve):
     serve("ADE", write_zip("data.zip", LAYOUTS["ADE"]))
     download.main(["ADE", "--out", "elsewhere/ade", "--keep_archive"])
-    assert sorted(os.listdir("elsewhere")) == ["ade", "data.zip"]
+    assert sorted(os.listdir("elsewhere")) == ["ADE.download.json", "ade", "data.zip"]
     assert sorted(os.listdir("elsewhere/ade")) == ["annotations", "images"]
     serve("resnet_v1_50", write_tar("r.tgz", {"resnet_v1_50.ckpt": b"weights"}))
     download.main(["resnet_v1_50", "--out", "elsewhere"])
@@ -156,7 +157,7 @@ def test_archive_that_is_there_is_unpacked_and_kept(serve, caplog):
     Path("database/data.zip").write_bytes(served.content)
     download.main(["ADE"])
     assert served.seen == []
-    assert sorted(os.listdir("database")) == ["ADEChallengeData2016", "data.zip"]
+    assert sorted(os.listdir("database")) == ["ADE.download.json", "ADEChallengeData2016", "data.zip"]
     assert "data.zip already exists and is unpacked" in caplog.text
 
 

@@ -164,7 +164,7 @@ def test_custom_data_flags():
             "--batch_size 2 --weight_decay_mode 0 --bn_frozen 1 --fine_tune_filename none", TrainConfig,
             "--bn_frozen 1 keeps pre-trained statistics",
         ),
-        ("--batch_size 2 --seed 9223372036854775808", TrainConfig, "--seed 9223372036854775808 does not fit into 64"),
+        ("--batch_size 2 --seed 9223372036854775808", TrainConfig, "--seed: 9223372036854775808 is above 922"),
         ("--batch_size 2 --momentum 1", TrainConfig, r"--momentum 1.0 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from tests.tools.reference import resize_by_scipy
-from tools.prediction.windows import ScaledAxis, window_starts, window_stride
+from tools.prediction import windows
+from tools.prediction.windows import Placement, ScaledAxis, window_starts, window_stride
 
 
 @pytest.mark.parametrize(
@@ -159,3 +161,65 @@ def test_windows_between_the_pixels_of_the_image_are_left_out(mirrored):
     assert len(axis.starts) == 10
     assert [start for start, _ in axis.placements(mirrored)] == [2, 7]
     assert [start for start, _ in axis.placements_by_band(1)] == [2, 7]
+
+
+def placements_by_definition(axis: ScaledAxis, weights: csr_array, first: int, end: int) -> list[tuple]:
+    """Every window cut out of all rows from `first` to `end`: start, pixels, reached rows, and weights as stored."""
+    found = []
+    for start in axis.starts:
+        part = weights[first:end][:, start : start + axis.window]
+        if part.nnz:
+            rows = np.flatnonzero(np.diff(part.indptr))
+            pixels = slice(int(part.indices.min()), int(part.indices.max()) + 1)
+            values = part[rows[0] : rows[-1] + 1, pixels].astype(np.float32)
+            found.append((start, pixels, slice(first + int(rows[0]), first + int(rows[-1]) + 1), values))
+    return found
+
+
+def assert_equal_in_every_bit(placements: list[tuple[int, Placement]], expected: list[tuple]) -> None:
+    assert len(placements) == len(expected)
+    for (start, placement), (wanted_start, pixels, reached, weights) in zip(placements, expected, strict=True):
+        assert (start, placement.pixels, placement.reached) == (wanted_start, pixels, reached)
+        assert placement.weights.shape == weights.shape
+        for name in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(placement.weights, name), getattr(weights, name), strict=True)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 80), st.integers(1, 40), st.floats(0, 0.8), st.floats(0.05, 3), st.integers(1, 40))
+def test_placements_are_those_cut_out_of_the_whole_matrix(length, window, overlap, scale, band):
+    axis = ScaledAxis(length, scale, window, window_stride(window, overlap))
+    for mirrored in (False, True):
+        weights = (axis._to_image[:, ::-1] if mirrored else axis._to_image) @ axis._average
+        assert_equal_in_every_bit(axis.placements(mirrored), placements_by_definition(axis, weights, 0, length))
+    weights = axis._to_image @ axis._average
+    expected = [
+        placement
+        for first in range(0, length, band)
+        for placement in placements_by_definition(axis, weights, first, first + band)
+    ]
+    found = [(start, placement) for start, parts in axis.placements_by_band(band) for placement in parts]
+    assert_equal_in_every_bit(
+        sorted(found, key=lambda entry: (entry[0], entry[1].reached.start)),
+        sorted(expected, key=lambda entry: (entry[0], entry[2].start)),
+    )
+
+
+def test_entries_that_are_read_grow_with_the_length_and_not_with_its_square(monkeypatch):
+    """Counts entries of the parts that windows are cut from."""
+    counts = []
+    for length in (1000, 4000):
+        axis = ScaledAxis(length, 1.0, 32, 21)
+        read: list[int] = []
+        original = windows._Columns.part
+
+        def counted(self, rows, first, end, read=read, original=original):
+            read.append(self._by_row[rows].nnz)
+            return original(self, rows, first, end)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(windows._Columns, "part", counted)
+            axis.placements(mirrored=True)
+            axis.placements_by_band(16)
+        counts.append(sum(read))
+    assert counts[1] < 4.5 * counts[0]
