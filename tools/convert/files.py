@@ -5,6 +5,7 @@ The package safetensors is in the extra `convert`. Only this module imports it, 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -21,8 +22,12 @@ from tools.convert.pytorch_file import PyTorchFile, open_pytorch_file
 from tools.convert.pytorch_tensors import BFLOAT16, is_tensor, tensor_array
 from tools.errors import NpyDictionaryError, PickleError, WeightFileError
 
+logger = logging.getLogger(__name__)
+
+# Keys of weights that were averaged during training.
+_AVERAGED_KEYS = ("state_dict_ema", "model_ema")
 # Keys under which training checkpoints store the network's tensors.
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net")
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", *_AVERAGED_KEYS)
 _DATA_PARALLEL_PREFIX = "module."
 
 # State_dicts in one another, as in {"model": {"state_dict": ...}}.
@@ -81,11 +86,11 @@ def read_meta(path: str) -> Mapping[str, Any]:
         path: see `read_weights`.
 
     Returns:
-        Text, numbers, booleans, None, lists and dictionaries by key, such as mmsegmentation's `meta`. Everything else,
-        tensors included, is left out. Empty for files of other kinds.
+        Text, numbers, booleans, lists and dictionaries by key, such as mmsegmentation's `meta`; see `plain_items`.
+        Everything else, tensors included, is left out. Empty for files of other kinds.
 
     Raises:
-        WeightFileError: see `read_weights`; or lists and dictionaries are nested too deeply or contain themselves.
+        WeightFileError: see `read_weights`.
     """
     if _READERS[_ending(path)] is not _read_pytorch:
         return {}
@@ -153,17 +158,18 @@ def _state_dict(path: str, content: Any) -> dict[str, Made]:
     """Finds the tensors of the network in what torch.save saved."""
     for _ in range(_DEEPEST_STATE_DICT):
         entries = _items(content)
-        inner = next((key for key in _STATE_DICT_KEYS if entries is not None and _items(entries.get(key)) is not None),
-                     None)  # fmt: skip
-        if entries is None or inner is None:
+        found = [key for key in _STATE_DICT_KEYS if entries is not None and _items(entries.get(key)) is not None]
+        if entries is None or not found:
             break
-        content = entries[inner]
+        if found[-1] in _AVERAGED_KEYS:
+            logger.info("%s: reading '%s' of %s", path, found[0], ", ".join(found))
+        content = entries[found[0]]
     else:
-        raise WeightFileError(f"{path}: '{inner}' is nested more than {_DEEPEST_STATE_DICT} levels deep or contains "
+        raise WeightFileError(f"{path}: '{found[0]}' is nested more than {_DEEPEST_STATE_DICT} levels deep or contains "
                               "itself, expected a state_dict")  # fmt: skip
     if entries is None:
-        found = "a Tensor" if is_tensor(content) else kind_of_value(content)
-        raise WeightFileError(f"{path}: found {found}, expected a state_dict: {_STRIP}")
+        kind = "a Tensor" if is_tensor(content) else kind_of_value(content)
+        raise WeightFileError(f"{path}: found {kind}, expected a state_dict: {_STRIP}")
     tensors = {name: value for name, value in entries.items() if is_tensor(value)}
     others = [key for key, value in entries.items() if isinstance(value, Made) and not is_tensor(value)]
     if others and not tensors:

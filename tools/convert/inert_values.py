@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_LARGEST_KEY = 1 << 63
 _SHOWN = 100
 # Real files repeat short lists and dictionaries.
 _MOST_REPETITIONS = 10
@@ -28,7 +27,7 @@ class Name:
 
 
 class Items(dict):
-    """A dictionary of a pickle. Its keys are strings and integers, as text; entries with other keys are dropped.
+    """A dictionary of a pickle. Its keys are strings; entries with other keys are dropped.
 
     Attributes:
         has_other_keys: whether a key is not a string.
@@ -42,14 +41,10 @@ class Items(dict):
 
     def add(self, key: Any, value: Any) -> None:
         """Sets an entry."""
-        # Other keys are not hashed: hashing a deeply nested tuple ends the process, and integers may be chosen to
-        # collide.
         if type(key) is str:
             self[key] = value
-            return
-        self.has_other_keys = True
-        if type(key) is int and abs(key) < _LARGEST_KEY:
-            self[str(key)] = value
+        else:  # not hashed: a deeply nested tuple would end the process, and integers may be chosen to collide
+            self.has_other_keys = True
 
 
 @dataclass(eq=False, repr=False)

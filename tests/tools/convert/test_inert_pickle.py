@@ -90,7 +90,7 @@ def test_entries_of_objects_and_of_dictionaries_with_a_default():
 
 def test_keys_that_are_not_text():
     found = load(pickle.dumps({"a": 1, 2: "b", (1, 2): 3, None: 4, 1 << 70: 5, b"c": 6, True: 7}, 4))
-    assert found == {"a": 1, "2": "b"}
+    assert found == {"a": 1}
     assert found.has_other_keys
     assert not load(pickle.dumps({"a": 1})).has_other_keys
 

@@ -306,9 +306,8 @@ def test_meta(tmp_path, legacy):
     content = {"meta": meta, "state_dict": {"a": PLAIN, "epoch": 7}, "args": call("argparse", "Namespace"), "lr": 0.5,
                "on": True, "config": config, "list": [1, PLAIN, "x"]}  # fmt: skip
     assert read_meta(file_of(tmp_path, content, legacy=legacy)) == {
-        "meta": {"cfg": "norm = dict(type='BN')", "CLASSES": ["a", "b"], "PALETTE": [[1, 2, 3]], "best": 2.5,
-                 "none": None},
-        "state_dict": {"epoch": 7}, "lr": 0.5, "on": True, "config": {"depth": 50}, "list": [1, "x"],
+        "meta": {"cfg": "norm = dict(type='BN')", "CLASSES": ["a", "b"], "PALETTE": [[1, 2, 3]], "best": 2.5},
+        "state_dict": {"epoch": 7}, "lr": 0.5, "on": True, "config": {"depth": 50}, "list": [1, None, "x"],
     }  # fmt: skip
 
 
@@ -321,13 +320,23 @@ def test_meta_of_files_without(tmp_path):
         read_meta(str(tmp_path / "absent.pth"))
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"}q\x00" + encode("meta") + b"h\x00s", "more than 100 levels deep, or contains itself"),
-        ({"a": b"K\x01" + b"2\x86" * 60}, "it repeats lists, more than [0-9]+ values in all"),  # pairs of equal pairs
-    ],
-)
-def test_meta_without_end(tmp_path, content, words):
-    with pytest.raises(WeightFileError, match=words):
-        read_meta(file_of(tmp_path, content))
+def test_meta_in_itself(tmp_path):
+    found = read_meta(file_of(tmp_path, b"}q\x00(" + encode("a") + encode(1) + encode("meta") + b"h\x00u"))
+    assert found["meta"]["meta"]["a"] == 1
+    levels = 0
+    while found:
+        found, levels = found.get("meta"), levels + 1
+    assert levels == 32
+
+
+def test_meta_of_repeated_lists(tmp_path):
+    repeated = b"K\x01" + b"2\x86" * 60  # pairs of equal pairs
+    assert read_meta(file_of(tmp_path, {"a": repeated, "meta": {"cfg": "b"}})) == {}
+
+
+def test_averaged_weights_are_read_if_there_are_no_others(tmp_path, caplog):
+    other = tensor(storage(), (6,), (1,))
+    with caplog.at_level("INFO"):
+        assert read_weights(file_of(tmp_path, {"state_dict_ema": {"a": PLAIN}}))["a"].shape == (2, 3)
+        assert read_weights(file_of(tmp_path, {"model_ema": {"a": PLAIN}, "model": {"a": other}}))["a"].shape == (6,)
+    assert "reading 'model' of model, model_ema" in caplog.text
