@@ -89,6 +89,10 @@ class WeightFileError(UserError):
     """A weight file is missing, cannot be read or contains no tensors."""
 
 
+class PickleError(UserError):
+    """A pickle is damaged or larger than the limits."""
+
+
 class NpyDictionaryError(UserError):
     """A .npy file is not a dictionary of arrays that can be read without executing code."""
 

@@ -20,18 +20,19 @@ import numpy as np
 
 from tests.hostile.damage import damaged
 from tests.hostile.loaders import TooSlowError, outcome
-from tests.hostile.seeds import Seed, write_seeds
+from tests.hostile.seeds import STRUCTURES, Seed, write_seeds
 
 
 def run_case(seeds: list[Seed], wholes: dict[Path, bytes], seed: int, number: int) -> tuple[Seed, str, bytes]:
-    """Damages one file, reads it and puts the whole one back.
+    """Damages one file or writes an impossible one in its place, reads it and puts the whole one back.
 
     Returns:
         The file, the result (`refused`, `read`, or the last lines of a traceback), and the damaged bytes.
     """
     rng = np.random.default_rng([seed, number])
     chosen = seeds[number % len(seeds)]
-    content = damaged(wholes[chosen.path], rng)
+    build = STRUCTURES.get(chosen.path.name)
+    content = damaged(wholes[chosen.path], rng) if build is None or rng.random() < 0.5 else build(rng)
     chosen.path.write_bytes(content)
     try:
         result = "refused" if isinstance(outcome(chosen.kind, chosen.path), str) else "read"

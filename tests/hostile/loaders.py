@@ -23,7 +23,7 @@ from tests.hostile.seeds import TENSORS
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import damage_named, variable_shapes
 from tools.console import USER_FAULTS
-from tools.convert.files import read_weights
+from tools.convert.files import read_meta, read_weights
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.runs.record import BackboneRecord, ModelRecord
@@ -111,6 +111,12 @@ def _checkpoint(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _weights(path: Path) -> dict[str, np.ndarray]:
+    """By the first bytes: .npy, .pth and .safetensors."""
+    read_meta(str(path))
+    return read_weights(str(path))
+
+
 def _tfrecord(path: Path) -> Any:
     """The samples as they were written: the index and each example have checksums."""
     folder = path.parent
@@ -133,7 +139,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "class_weights": _class_weights,
     "flags": lambda path: parse_flags(TrainConfig, ["--config", str(path)], "test"),
     "record": _record,
-    "npy": lambda path: read_weights(str(path)),  # by the suffix, also .pth and .safetensors
+    "weights": _weights,
     "checkpoint": _checkpoint,
     "tfrecord": _tfrecord,
 }

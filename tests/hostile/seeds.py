@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from tests.database.tfrecord_files import index_of, write_samples
+from tests.hostile.pytorch_structures import impossible_file
+from tests.tools.convert.pytorch_files import legacy_bytes, of_array, pickled, zip_bytes
 from tests.tools.convert.test_npy_dictionary import npy_file
 from tests.tools.toy_runs import toy_record, write_checkpoint
 from tools.flags.train import TrainConfig
@@ -21,6 +24,12 @@ TENSORS = {
     "resnet_v1_50/conv1/weights": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
     "resnet_v1_50/conv1/BatchNorm/gamma": np.ones(4, np.float32),
     "global_step": np.array(7, np.int64),
+}
+
+# Builds files that are well-formed and impossible, by the name of the file that they replace.
+STRUCTURES: dict[str, Callable[[np.random.Generator], bytes]] = {
+    "weights.pth": impossible_file,
+    "old.pth": impossible_file,
 }
 
 
@@ -96,11 +105,15 @@ def _weights(folder: Path) -> list[Seed]:
     content = {"conv1": {"weights": TENSORS["resnet_v1_50/conv1/weights"], "name": "text"}, "list": [1, np.ones(2)]}
     np.save(folder / "weights.npy", content, allow_pickle=True)
     npy_file(folder / "old.npy", content, protocol=2)
+    numbers = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    saved = pickled({"meta": {"cfg": "a = 1"}, "state_dict": {"conv1.weight": of_array(numbers)}})
+    (folder / "weights.pth").write_bytes(zip_bytes(saved, {"0": numbers.tobytes()}))
+    (folder / "old.pth").write_bytes(legacy_bytes(saved, {"0": numbers.tobytes()}))
     prefix = write_checkpoint(str(folder / "checkpoint" / "model.ckpt-7"), TENSORS)
     old = write_checkpoint(str(folder / "old_checkpoint" / "resnet.ckpt"), TENSORS, version=1)
     names = (f"{prefix}.index", f"{prefix}.data-00000-of-00001", old)
-    return [Seed("npy", folder / "weights.npy"), Seed("npy", folder / "old.npy")] + [
-        Seed("checkpoint", Path(name)) for name in names
+    return [Seed("weights", folder / name) for name in ("weights.npy", "old.npy", "weights.pth", "old.pth")] + [
+        *(Seed("checkpoint", Path(name)) for name in names),
     ]
 
 

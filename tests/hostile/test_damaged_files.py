@@ -52,7 +52,7 @@ def test_files_that_are_cut_off(seeds):
         lengths = sorted({0, 1, 2, 8, 33, size // 3, size // 2, size * 3 // 4, size - 12, size - 1} & set(range(size)))
         for length, found in zip(lengths, outcomes(seed, [whole[:length] for length in lengths]), strict=True):
             count += 1
-            if seed.kind in ("image", "label", "npy", "checkpoint", "tfrecord") and not isinstance(found, str):
+            if seed.kind in ("image", "label", "weights", "checkpoint", "tfrecord") and not isinstance(found, str):
                 assert seed.kind in ("image", "label"), (seed.path, length)
                 read = read_image if seed.kind == "image" else read_label
                 np.testing.assert_array_equal(found, read(str(seed.path)), err_msg=f"{seed.path} cut off at {length}")
@@ -124,7 +124,11 @@ def test_names_of_classes_are_of_one_line(tmp_path):
 
 @pytest.mark.parametrize("kind", LOADERS)
 def test_folders_and_nothing_in_the_place_of_files(tmp_path, kind):
-    name = {"record": "config.json", "tfrecord": "train.index.json", "npy": "weights.npy"}.get(kind, "file")
+    name = {
+        "record": "config.json",
+        "tfrecord": "train.index.json",
+        "weights": "weights.npy",
+    }.get(kind, "file")
     (tmp_path / "folder" / name).mkdir(parents=True)
     assert isinstance(outcome(kind, tmp_path / "folder" / name), str)
     (tmp_path / "circle").mkdir()

@@ -21,10 +21,10 @@ def test_damaged_weights(tmp_path, name):
     else:
         save_file(TENSORS, str(path))
     whole = path.read_bytes()
-    assert set(outcome("npy", path)) == set(TENSORS)
+    assert set(outcome("weights", path)) == set(TENSORS)
     cut_off = [whole[:length] for length in (0, 1, 8, len(whole) // 2, len(whole) - 1)]
     rng = np.random.default_rng(0)
     for number, content in enumerate([*cut_off, *(damaged(whole, rng) for _ in range(100))]):
         path.write_bytes(content)
-        found = outcome("npy", path)
+        found = outcome("weights", path)
         assert isinstance(found, str) or number >= len(cut_off)

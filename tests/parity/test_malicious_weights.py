@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from tests.security.canary import Canary
-from tools.convert.files import read_weights
+from tools.convert.files import read_meta, read_weights
 from tools.errors import WeightFileError
 
 
@@ -36,9 +37,8 @@ def test_the_canary_sings_where_weights_are_loaded_carelessly(tmp_path, canary, 
 def test_a_call_is_not_made_whatever_the_environment_says(tmp_path, canary, monkeypatch, ending, legacy):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     path = pth_of(tmp_path / f"w.{ending}", canary, legacy=legacy)
-    with pytest.raises(WeightFileError, match="cannot read it with weights_only=True") as caught:
-        read_weights(path)
-    assert "\n" not in str(caught.value)
+    assert {name: array.tolist() for name, array in read_weights(path).items()} == {"weight": [1]}
+    assert list(read_meta(path)) == []
     assert not canary.sang()
 
 
@@ -49,7 +49,7 @@ def test_a_zip_whose_pickle_is_a_call(tmp_path, canary):
         archive.writestr("w/data.pkl", pickle.dumps(canary, protocol=2))
         archive.writestr("w/version", "3\n")
         archive.writestr("w/byteorder", "little")
-    with pytest.raises(WeightFileError, match="w.pth: PyTorch cannot read it"):
+    with pytest.raises(WeightFileError, match=f"w.pth: found an object of the class {os.mkdir.__module__}.mkdir, exp"):
         read_weights(str(path))
     assert not canary.sang()
 
@@ -58,7 +58,7 @@ def test_a_plain_pickle(tmp_path, canary):
     for ending in ("pth", "safetensors"):
         path = tmp_path / f"w.{ending}"
         path.write_bytes(pickle.dumps(canary))
-        with pytest.raises(WeightFileError, match=f"w.{ending}: (PyTorch cannot|not a .* that can be) read"):
+        with pytest.raises(WeightFileError, match=f"w.{ending}: not a .* that can be read"):
             read_weights(str(path))
     assert not canary.sang()
 

@@ -90,6 +90,7 @@ Reader = Callable[[str], object]
 PICKLES: dict[str, tuple[str, Reader, type[Exception]]] = {
     ".npy dictionary": ("w.npy", read_npy_dictionary, NpyDictionaryError),
     ".npy weights": ("w.npy", read_weights, WeightFileError),
+    "PyTorch's weights": ("w.pth", read_weights, WeightFileError),
     "label of SBD": ("x.mat", read_segmentation, DatasetError),
     "list of SBD": ("train.txt", read_names, DatasetError),
     "image": ("x.png", read_image, ImageError),

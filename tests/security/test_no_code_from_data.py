@@ -17,7 +17,6 @@ _REFUSED_MODULES = (
 )  # fmt: skip
 # (module, imported): why it may.
 _ALLOWED_MODULES = {
-    ("tools.convert.npy_dictionary", "pickle"): "its unpickler finds no class or function but stand-ins for arrays",
     ("tools.download.fetch", "socket"): "the name of an error",
     ("tools.runs.lock", "socket"): "the name of this host",
     ("tools.runtime.memory", "ctypes"): "one function of the C library, which takes no data",
