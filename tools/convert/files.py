@@ -5,6 +5,7 @@ PyTorch and safetensors are the extra `convert`. Only this module imports them, 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,8 +16,12 @@ from tools.checkpoints.file_kinds import kind_of
 from tools.convert.npy_dictionary import read_npy_dictionary
 from tools.errors import NpyDictionaryError, WeightFileError
 
+logger = logging.getLogger(__name__)
+
+# Keys of weights that were averaged during training.
+_AVERAGED_KEYS = ("state_dict_ema", "model_ema")
 # Keys under which training checkpoints store the network's tensors.
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net")
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", *_AVERAGED_KEYS)
 _DATA_PARALLEL_PREFIX = "module."
 
 Weights = dict[str, np.ndarray]
@@ -69,10 +74,12 @@ def _read_pytorch(path: str) -> Weights:
             f"{path}: PyTorch cannot read it with weights_only=True ({_first_line(error)}): save only the state_dict"
         ) from error
     while isinstance(content, Mapping):
-        inner = next((content[key] for key in _STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
+        found = [key for key in _STATE_DICT_KEYS if isinstance(content.get(key), Mapping)]
+        if not found:
             break
-        content = inner
+        if found[-1] in _AVERAGED_KEYS:
+            logger.info("%s: reading '%s' of %s", path, found[0], ", ".join(found))
+        content = content[found[0]]
     if not isinstance(content, Mapping):
         raise WeightFileError(f"{path}: found a {type(content).__name__}, expected a state_dict")
     return _arrays({str(name): tensor for name, tensor in content.items() if isinstance(tensor, torch.Tensor)})

@@ -159,7 +159,7 @@ def test_resnet_without_heads(save, out):
         network=NETWORK,
         stem="conv7",
         pool_padding="symmetric",
-        stride_convention="reference",
+        stride_convention="contracted",
         image_mean=IMAGENET_MEAN,
         color_switch=False,
         checkpoint="model.ckpt",
