@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
 from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet, with_uper_head
-from tests.parity.torch_resnets import mmseg, strided
+from tests.parity.torch_resnets import mmseg, semseg, strided
 from tools.checkpoints.find import resolve_checkpoint
 from tools.errors import ConversionError, FlagError
 from tools.prediction.predictor import Predictor
@@ -118,6 +118,17 @@ def test_mmseg_by_its_configuration(record_property, folder, key, spacing, align
     assert record is not None
     assert (record.color_switch, record.test_image_size) == (is_bgr, 769)
     np.testing.assert_allclose(record.image_mean, (123.675, 116.28, 103.53))
+
+
+@pytest.mark.slow
+def test_mmseg_without_contraction(record_property, folder):
+    """Of bottleneck units, the units that had the stride are dilated in full, as semseg's."""
+    source = Source(MmsegPSPNet(50, CLASSES, pattern=semseg), ANY_SIZES[1:])
+    text = CONFIG.format(strides=DENSE[0], dilations=DENSE[1], align_corners=False, scaling=RGB_SCALING)
+    text = text.replace("contract_dilation=True", "contract_dilation=False")
+    torch.save({"meta": {"cfg": text}, "state_dict": source.network.state_dict()}, folder / "iter_1.pth")
+    run_convert(folder / "iter_1.pth", "--out", folder / "converted")
+    record_property("logits", compare(source, folder / "converted", {"stride_convention": "mmseg"}))
 
 
 def test_mmseg_without_its_configuration(folder):

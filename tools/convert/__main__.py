@@ -102,17 +102,20 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     from tools.convert.checkpoint import backbone_record, dataset_of, model_record, write_converted
     from tools.convert.conversion import examine
+    from tools.runs.record import BackboneRecord, ModelRecord
 
     weights, weight_map, window = _read(options)
     source = examine(weights, weight_map)
     logger.info("%s: %s, %s", options.source, weight_map.project, source.architecture.network)
     if not source.has_heads:
         _refuse_flags_of_heads(options)
-    record = (
-        model_record(source, dataset_of(source, options.database), options.test_image_size or window)
-        if source.has_heads
-        else backbone_record(source)
-    )
+    if source.has_heads:
+        dataset = dataset_of(source, options.database)
+        if options.database is None:
+            logger.info("dataset %s, by the number of classes (%d)", dataset.name, dataset.num_classes)
+        record: ModelRecord | BackboneRecord = model_record(source, dataset, options.test_image_size or window)
+    else:
+        record = backbone_record(source)
     conversion = write_converted(source, record, options.out)
     logger.info("used %d of %d tensors", len(conversion.used), len(weights))
     _log_skipped(conversion.left)

@@ -70,6 +70,13 @@ def test_pspnet(save, out):
     assert {f"{NETWORK}/psp/pool6/weights", f"{NETWORK}/aux_logits/biases"} < names
 
 
+@pytest.mark.parametrize(("flags", "is_said"), [([], True), (["--database", "custom"], False)])
+def test_the_dataset_that_is_assumed_is_said(save, out, caplog, flags, is_said):
+    caplog.set_level("INFO")
+    convert.main([save(semseg_weights()), "--out", out, *flags])
+    assert ("dataset custom, by the number of classes (3)" in caplog.messages) is is_said
+
+
 def test_predict_and_inference_need_no_flags(save, out):
     convert.main([save(semseg_weights()), "--out", out, "--test_image_size", "41"])
     config = InferenceConfig(weights_ckpt=out)
