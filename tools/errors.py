@@ -97,6 +97,10 @@ class NpyDictionaryError(UserError):
     """A .npy file is not a dictionary of arrays that can be read without executing code."""
 
 
+class ConfigTextError(UserError):
+    """A configuration in a weight file cannot be read without running it."""
+
+
 class ConversionError(UserError):
     """Weights do not match the network that they are given for, or that was detected."""
 

@@ -18,18 +18,27 @@ from model import utils_mg as layers
 from tests.differences import relative_difference
 from tests.parity.converted_networks import prepared, random_images, run_convert
 from tests.parity.memory_order import from_torch, to_torch
-from tests.parity.torch_resnets import DeepResNet, TorchvisionResNet, semseg
+from tests.parity.torch_resnets import (
+    DeepResNet,
+    TorchvisionResNet,
+    semseg,
+    torchvision_dilated,
+    with_squeeze_excitation,
+)
 from tests.parity.torch_weights import drawn_at_random
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import restore
+from tools.errors import ConversionError
 from tools.runs.record import BackboneRecord
 
 TOLERANCE = 1e-4  # of the largest feature
 SIZES = ((64, 64), (49, 71))
 
 
-def converted_features(folder: Path, images: Sequence[np.ndarray], output_stride: int) -> list[np.ndarray]:
-    """Block 4 of the ResNet in a folder, built and fed as its record says."""
+def converted_features(
+    folder: Path, images: Sequence[np.ndarray], output_stride: int, convention: str | None = None
+) -> list[np.ndarray]:
+    """Block 4 of the ResNet in a folder, built and fed as its record says, or with another stride convention."""
     record = BackboneRecord.read(str(folder))
     assert record is not None
     with tf.Graph().as_default(), tf.Session() as session:
@@ -38,7 +47,7 @@ def converted_features(folder: Path, images: Sequence[np.ndarray], output_stride
             endpoints = resnet.resnet_v1(
                 [inputs],
                 record.network,
-                convention=record.stride_convention,
+                convention=convention or record.stride_convention,
                 output_stride=output_stride,
                 stem=record.stem,
                 pool_padding=record.pool_padding,
@@ -47,12 +56,14 @@ def converted_features(folder: Path, images: Sequence[np.ndarray], output_stride
         return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]
 
 
-def features_difference(network: nn.Module, folder: Path, output_stride: int = 32) -> float:
+def features_difference(
+    network: nn.Module, folder: Path, output_stride: int = 32, convention: str | None = None
+) -> float:
     """The largest difference of block 4 at every size."""
     images = [random_images(size, seed) for seed, size in enumerate(SIZES)]
     with torch.no_grad():
         expected = [from_torch(network(to_torch(batch))) for batch in images]
-    return relative_difference(converted_features(folder, images, output_stride), expected)
+    return relative_difference(converted_features(folder, images, output_stride, convention), expected)
 
 
 def drawn(network: nn.Module) -> nn.Module:
@@ -86,3 +97,62 @@ def test_semseg_dilated_as_in_its_pspnet(record_property, tmp_path):
     difference = features_difference(network, tmp_path / "converted", output_stride=8)
     record_property("block 4", difference)
     assert difference < TOLERANCE
+
+
+@pytest.mark.slow
+def test_torchvision_with_its_own_dilation(record_property, tmp_path):
+    """The recorded convention gives torchvision's features at output stride 8, and the reference's does not."""
+    network = drawn(TorchvisionResNet(50, torchvision_dilated))
+    torch.save(network.state_dict(), tmp_path / "resnet50.pth")
+    run_convert(tmp_path / "resnet50.pth", "--out", tmp_path / "converted")
+    recorded = features_difference(network, tmp_path / "converted", output_stride=8)
+    reference = features_difference(network, tmp_path / "converted", output_stride=8, convention="reference")
+    record_property("block 4", recorded)
+    assert recorded < TOLERANCE
+    assert reference > 0.1
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_dilation_keeps_the_features(record_property, tmp_path, output_stride):
+    """Dense features at the positions of those with stride are the same; torchvision dilates no basic units itself."""
+    network = drawn(TorchvisionResNet(18))
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    run_convert(tmp_path / "resnet18.pth", "--out", tmp_path / "converted")
+    images = [random_images(SIZES[0], seed=5)]
+    with torch.no_grad():
+        expected = from_torch(network(to_torch(images[0])))
+    step = 32 // output_stride
+    differences = {}
+    for convention in ("contracted", "reference"):
+        (dense,) = converted_features(tmp_path / "converted", images, output_stride, convention)
+        differences[convention] = relative_difference([dense[:, ::step, ::step]], [expected])
+    record_property("block 4", differences["contracted"])
+    assert differences["contracted"] < TOLERANCE
+    assert differences["reference"] > 0.1
+    record = BackboneRecord.read(str(tmp_path / "converted"))
+    assert record is not None
+    assert record.stride_convention == "contracted"
+
+
+def test_squeeze_and_excitation(tmp_path):
+    """Read as a plain ResNet before, as its other tensors are one's."""
+    network = with_squeeze_excitation(TorchvisionResNet(18))
+    torch.save(network.state_dict(), tmp_path / "seresnet18.pth")
+    with pytest.raises(ConversionError, match=r"seresnet18.pth: 'layer1.0.se.fc1.weight' shows a ResNet with squeeze"):
+        run_convert(tmp_path / "seresnet18.pth", "--out", tmp_path / "converted")
+    assert not (tmp_path / "converted").exists()
+
+
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+def test_averaged_weights_of_moco(tmp_path, caplog, key):
+    """Both encoders and the queue, under a key of averaged weights."""
+    caplog.set_level("INFO")
+    state = TorchvisionResNet(18).state_dict()
+    content = {f"module.{part}.{name}": tensor for part in ("encoder_q", "encoder_k") for name, tensor in state.items()}
+    torch.save({key: {**content, "module.queue": torch.ones(2, 3)}, "epoch": 3}, tmp_path / "moco.pth")
+    run_convert(tmp_path / "moco.pth", "--out", tmp_path / "converted")
+    assert BackboneRecord.read(str(tmp_path / "converted")) is not None
+    messages = "\n".join(caplog.messages)
+    assert f"moco.pth: reading '{key}' of {key}" in messages
+    assert "removed the prefix 'encoder_q.'" in messages
+    assert "MoCo's momentum encoder" in messages

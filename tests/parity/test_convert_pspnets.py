@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 
 from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
-from tests.parity.torch_pspnets import CaffePSPNet, MmsegPSPNet, SemsegPSPNet
+from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet, with_uper_head
+from tests.parity.torch_resnets import mmseg, semseg, strided
 from tools.checkpoints.find import resolve_checkpoint
+from tools.errors import ConversionError, FlagError
 from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
 
@@ -31,11 +33,17 @@ def test_semseg(record_property, folder):
     record_property("logits", compare(source, folder / "converted", {"resize_grid": "half_pixel"}))
 
 
+USUAL_FLAGS = (
+    "--align_corners", 0, "--output_stride", 8, "--stride_convention", "mmseg", "--color_switch", 0,
+    "--image_mean", "123.675,116.28,103.53", "--image_std", "58.395,57.12,57.375",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("deep_stem", [True, False])
 def test_mmseg_of_basic_units(record_property, folder, deep_stem):
     source = Source(MmsegPSPNet(18, CLASSES, deep_stem), ANY_SIZES)
     save_file(source.network.state_dict(), folder / "model.safetensors")
-    run_convert(folder / "model.safetensors", "--out", folder / "converted")
+    run_convert(folder / "model.safetensors", "--out", folder / "converted", *USUAL_FLAGS)
     changes = ({"stride_convention": "contracted"}, {"resize_grid": "align_corners"}, {"pool_padding": "same"})
     record_property("logits", compare(source, folder / "converted", *changes))
 
@@ -50,9 +58,102 @@ def test_mmseg(record_property, folder, deep_stem):
     else:
         path = folder / "model.safetensors"
         save_file(source.network.state_dict(), path)
-    run_convert(path, "--out", folder / "converted")
+    run_convert(path, "--out", folder / "converted", *USUAL_FLAGS)
     # Of bottleneck units, `contracted` is the same network; grid and padding are those of the test above.
     record_property("logits", compare(source, folder / "converted", {"stride_convention": "reference"}))
+
+
+# As mmsegmentation 0.x and 1.x write it, in the form of its published files.
+CONFIG = """norm_cfg = dict(type='SyncBN', requires_grad=True)
+model = dict(
+    type='EncoderDecoder',
+    pretrained=None,
+    backbone=dict(
+        type='ResNetV1c',
+        depth=18,
+        strides={strides},
+        dilations={dilations},
+        norm_cfg=norm_cfg,
+        style='pytorch',
+        contract_dilation=True),
+    decode_head=dict(
+        type='PSPHead', pool_scales=(1, 2, 3, 6), num_classes=7, norm_cfg=norm_cfg, align_corners={align_corners}))
+{scaling}
+crop_size = (769, 769)
+optimizer_config = dict()
+lr_config = dict(policy='poly', power=0.9, min_lr=0.0001, by_epoch=False)
+runner = dict(type='IterBasedRunner', max_iters=80000)
+"""
+RGB_SCALING = "img_norm_cfg = dict(\n    mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)"
+BGR_SCALING = (
+    "data_preprocessor = dict(type='SegDataPreProcessor', mean=[103.53, 116.28, 123.675], std=[1.0, 2.0, 1.0])"
+)
+DENSE, STRIDED = ("(1, 2, 1, 1)", "(1, 1, 2, 4)"), ("(1, 2, 2, 2)", "(1, 1, 1, 1)")
+
+
+@pytest.mark.parametrize(
+    ("key", "spacing", "align_corners", "is_bgr"),
+    [("config", DENSE, True, False), ("cfg", STRIDED, False, True)],
+    ids=["769 of 0.x", "d32 in BGR of 1.x"],
+)
+def test_mmseg_by_its_configuration(record_property, folder, key, spacing, align_corners, is_bgr):
+    """Grid, strides, mean, deviation and order of channels are those of the file."""
+    pixels = MmsegInput((103.53, 116.28, 123.675), (1.0, 2.0, 1.0), bgr=True) if is_bgr else MmsegInput()
+    network = MmsegPSPNet(
+        18, CLASSES, pattern=strided if spacing == STRIDED else mmseg, align_corners=align_corners, pixels=pixels
+    )
+    source = Source(network, ANY_SIZES[1:] if spacing == DENSE else ((96, 64), (75, 109)))
+    text = CONFIG.format(
+        strides=spacing[0],
+        dilations=spacing[1],
+        align_corners=align_corners,
+        scaling=BGR_SCALING if is_bgr else RGB_SCALING,
+    )
+    torch.save({"meta": {key: text, "epoch": 1}, "state_dict": network.state_dict()}, folder / "iter_80000.pth")
+    run_convert(folder / "iter_80000.pth", "--out", folder / "converted")
+    changes = [{"resize_grid": "half_pixel" if align_corners else "align_corners"}]
+    changes.append({"output_stride": 32 if spacing == DENSE else 8})
+    record_property("logits", compare(source, folder / "converted", *changes))
+    record = ModelRecord.read(str(folder / "converted"))
+    assert record is not None
+    assert (record.color_switch, record.test_image_size) == (is_bgr, 769)
+    np.testing.assert_allclose(record.image_mean, (123.675, 116.28, 103.53))
+
+
+@pytest.mark.slow
+def test_mmseg_without_contraction(record_property, folder):
+    """Of bottleneck units, the units that had the stride are dilated in full, as semseg's."""
+    source = Source(MmsegPSPNet(50, CLASSES, pattern=semseg), ANY_SIZES[1:])
+    text = CONFIG.format(strides=DENSE[0], dilations=DENSE[1], align_corners=False, scaling=RGB_SCALING)
+    text = text.replace("contract_dilation=True", "contract_dilation=False")
+    torch.save({"meta": {"cfg": text}, "state_dict": source.network.state_dict()}, folder / "iter_1.pth")
+    run_convert(folder / "iter_1.pth", "--out", folder / "converted")
+    record_property("logits", compare(source, folder / "converted", {"stride_convention": "mmseg"}))
+
+
+def test_mmseg_without_its_configuration(folder):
+    """What the names do not show is asked for, all at once; with flags that contradict the file, nothing is written."""
+    state = MmsegPSPNet(18, CLASSES).state_dict()
+    torch.save(state, folder / "model.pth")
+    with pytest.raises(
+        ConversionError, match=r"model.pth: .*give --align_corners \(0, .*--output_stride \(8, .*switch"
+    ):
+        run_convert(folder / "model.pth", "--out", folder / "converted")
+    text = CONFIG.format(strides=DENSE[0], dilations=DENSE[1], align_corners=True, scaling=RGB_SCALING)
+    torch.save({"meta": {"cfg": text}, "state_dict": state}, folder / "iter_1.pth")
+    with pytest.raises(FlagError, match="--align_corners is 0, but the configuration in .*iter_1.pth says 1: drop the"):
+        run_convert(folder / "iter_1.pth", "--out", folder / "converted", *USUAL_FLAGS)
+    assert not (folder / "converted").exists()
+
+
+@pytest.mark.parametrize("deep_stem", [True, False])
+def test_mmseg_upernet(folder, deep_stem):
+    """Read as a PSPNet before, as it has all layers of one."""
+    network = with_uper_head(MmsegPSPNet(18, CLASSES, deep_stem), (64, 128, 256), 128)
+    torch.save(network.state_dict(), folder / "upernet_r18.pth")
+    with pytest.raises(ConversionError, match="upernet_r18.pth: 'decode_head.lateral_convs.0.conv.weight' shows mmseg"):
+        run_convert(folder / "upernet_r18.pth", "--out", folder / "converted", *USUAL_FLAGS)
+    assert not (folder / "converted").exists()
 
 
 def caffe_dictionary(network: CaffePSPNet) -> dict[str, dict[str, np.ndarray]]:

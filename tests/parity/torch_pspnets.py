@@ -7,6 +7,7 @@ logits of its heads, [N, classes, H, W], the main one's first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from torch.nn import functional
 from tests.parity.torch_resnets import (
     UNITS,
     Blocks,
+    Pattern,
     convolution,
     layer,
     mmseg,
@@ -69,27 +71,48 @@ class ConvModule(nn.Module):
 class MmsegBackbone(Blocks):
     """ResNetV1c: a stem of 32, 32 and 64 channels; ResNet (V1b): torchvision's stem."""
 
-    def __init__(self, depth: int, deep_stem: bool) -> None:
+    def __init__(self, depth: int, deep_stem: bool, pattern: Pattern = mmseg) -> None:
         super().__init__()
         if deep_stem:
             self.stem = nn.Sequential(*layer(3, 32, 3, 2), *layer(32, 32, 3), *layer(32, 64, 3))
         else:
             self.conv1, self.bn1 = convolution(3, 64, 7, 2), nn.BatchNorm2d(64)
         self.deep_stem = deep_stem
-        self.add_blocks(depth, 64, mmseg)
+        self.add_blocks(depth, 64, pattern)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.stem(x) if self.deep_stem else functional.relu(self.bn1(self.conv1(x)))
         return self.run_blocks(pool(x))
 
 
-class MmsegPSPNet(nn.Module):
-    """mmsegmentation's EncoderDecoder: backbone, decode_head (PSPHead), auxiliary_head (FCNHead); half-pixel grid."""
+class MmsegInput(NamedTuple):
+    """How it prepares pixels: mean and deviation are in the order of its channels."""
 
-    def __init__(self, depth: int, classes: int, deep_stem: bool = True) -> None:
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    bgr: bool = False
+
+
+IMAGENET_RGB = MmsegInput()
+
+
+class MmsegPSPNet(nn.Module):
+    """mmsegmentation's EncoderDecoder: backbone, decode_head (PSPHead), auxiliary_head (FCNHead)."""
+
+    def __init__(
+        self,
+        depth: int,
+        classes: int,
+        deep_stem: bool = True,
+        *,
+        pattern: Pattern = mmseg,
+        align_corners: bool = False,
+        pixels: MmsegInput = IMAGENET_RGB,
+    ) -> None:
         super().__init__()
         channels, width = (2048, 512) if depth >= 50 else (512, 128)
-        self.backbone = MmsegBackbone(depth, deep_stem)
+        self.align_corners, self.pixels = align_corners, pixels
+        self.backbone = MmsegBackbone(depth, deep_stem, pattern)
         self.decode_head = nn.Module()
         self.decode_head.psp_modules = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(bins), ConvModule(channels, width, 1)) for bins in BINS
@@ -101,12 +124,22 @@ class MmsegPSPNet(nn.Module):
         self.auxiliary_head.conv_seg = nn.Conv2d(width // 2, classes, 1)
 
     def forward(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
-        mean, deviation = torch.tensor([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]])[:, None, :, None, None]
-        block3, block4 = self.backbone((images - mean) / deviation)
-        levels = [resized(level(block4), block4.shape[2:], False) for level in self.decode_head.psp_modules]
+        mean, deviation = torch.tensor([self.pixels.mean, self.pixels.std])[:, None, :, None, None]
+        block3, block4 = self.backbone(((images.flip(1) if self.pixels.bgr else images) - mean) / deviation)
+        psp_modules, grid = self.decode_head.psp_modules, self.align_corners
+        levels = [resized(level(block4), block4.shape[2:], grid) for level in psp_modules]
         logits = self.decode_head.conv_seg(self.decode_head.bottleneck(torch.cat([block4, *levels], dim=1)))
         auxiliary = self.auxiliary_head.conv_seg(self.auxiliary_head.convs(block3))
-        return [resized(x, images.shape[2:], False) for x in (logits, auxiliary)]
+        return [resized(x, images.shape[2:], grid) for x in (logits, auxiliary)]
+
+
+def with_uper_head(network: MmsegPSPNet, channels: Sequence[int], width: int) -> MmsegPSPNet:
+    """Adds what mmsegmentation's UPerHead has besides a PSPHead's layers: names of the latter are in it too."""
+    head = network.decode_head
+    head.lateral_convs = nn.ModuleList(ConvModule(count, width, 1) for count in channels)
+    head.fpn_convs = nn.ModuleList(ConvModule(width, width, 3) for _ in channels)
+    head.fpn_bottleneck = ConvModule((len(channels) + 1) * width, width, 3)
+    return network
 
 
 class CaffePSPNet(nn.Module):

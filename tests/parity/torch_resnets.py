@@ -33,6 +33,18 @@ def strided(block: int, first: bool) -> Spacing:
     return Spacing(2 if first and block > 1 else 1)
 
 
+def torchvision_dilated(block: int, first: bool) -> Spacing:
+    """torchvision's with replace_stride_with_dilation=(False, True, True), as `_make_layer` computes it.
+
+    The dilation of the block before is that of the block's first unit.
+    """
+    dilation = previous = 1
+    for replaced in (False, False, True, True)[:block]:
+        previous = dilation
+        dilation *= 2 if replaced else 1
+    return Spacing(2 if first and block == 2 else 1, previous if first else dilation, dilation)
+
+
 def semseg(block: int, first: bool) -> Spacing:
     """hszhao/semseg's PSPNet: every 3x3 layer of blocks 3 and 4 has dilation 2 and 4."""
     if block < 3:
@@ -143,6 +155,23 @@ class TorchvisionResNet(Blocks):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.features(images)[1]
+
+
+class SqueezeExcitation(nn.Module):
+    """timm's, as `se` in the units of its seresnet."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Conv2d(channels, channels // 16, 1), nn.Conv2d(channels // 16, channels, 1)
+
+
+def with_squeeze_excitation(network: TorchvisionResNet) -> TorchvisionResNet:
+    """Adds the layers of timm's seresnet; the names of the others are torchvision's."""
+    for module in network.modules():
+        if isinstance(module, Unit):
+            last = module.conv3 if module.bottleneck else module.conv2
+            module.se = SqueezeExcitation(last.out_channels)
+    return network
 
 
 class DeepResNet(Blocks):

@@ -154,6 +154,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "log/Cityscapes/",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of a PSPNet>": "run"}),
     ("docs/weights.md", "make setup EXTRAS=dev,convert"): Treatment(not_run="installs packages, needs weights"),
+    (
+        "docs/weights.md",
+        "python -m tools.convert model.safetensors --out converted --align_corners 0 --output_stride 8 "
+        "--stride_convention mmseg --image_mean 123.675,116.28,103.53 --image_std 58.395,57.12,57.375 --color_switch 0",
+    ): Treatment(not_run="needs weights"),
     ("train.py", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(not_run=_NEEDS_DATA),
     ("predict.py", "python predict.py --ms 1 --coloring 1"): Treatment(
         run_by="test_readme.py: test_example_of_prediction"

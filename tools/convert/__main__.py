@@ -7,18 +7,22 @@ python -m tools.convert encoder.pth --decoder decoder.pth --out converted
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
+import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from tools.console import import_tensorflow, run_script, set_up_logging
-from tools.convert.files import Weights, read_weights
-from tools.convert.layouts import WEIGHT_MAPS
+from tools.convert.files import Weights, read_meta, read_weights
+from tools.convert.layouts import WEIGHT_MAPS, WeightMap
+from tools.convert.settings import SETTINGS, settled
 from tools.errors import FlagError, WeightFileError
 from tools.flags.dataset import DATABASES
 from tools.flags.parsing import OneLineParser, one_of
-from tools.flags.values import file_path
+from tools.flags.values import file_path, shown_value
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +48,34 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="dataset of the classes (default: by their number)",
     )
     parser.add_argument("--test_image_size", type=int, help="height and width of windows (default: the project's)")
+    parser.add_argument("--skip", type=_regular_expression, help="regular expression of tensors that no layer takes")
+    group = parser.add_argument_group("mmsegmentation, for files without the configuration of their training")
+    for name, setting in SETTINGS.items():
+        group.add_argument(f"--{name}", type=_checked(setting.parse), help=f"{setting.help} (usual: {setting.usual})")
     options = parser.parse_args(list(arguments))
     if options.test_image_size is not None and options.test_image_size < 8:
         parser.error(f"--test_image_size is {options.test_image_size}, expected 8 or more")
     return options
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Returns a parse function for argparse whose errors name the expected value."""
+
+    def checked(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is not {error}") from error
+
+    return checked
+
+
+def _regular_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a regular expression ({error})") from error
+    return text
 
 
 def read_source(source: str, decoder: str | None) -> Weights:
@@ -72,23 +100,54 @@ def main(arguments: Sequence[str]) -> None:
     # TensorFlow is imported late: this takes seconds, and errors in flags are reported before.
     import_tensorflow()
     from tools.convert.checkpoint import backbone_record, dataset_of, model_record, write_converted
-    from tools.convert.conversion import examine, recognize
+    from tools.convert.conversion import examine
+    from tools.runs.record import BackboneRecord, ModelRecord
 
-    weights = read_source(options.source, options.decoder)
-    weight_map = WEIGHT_MAPS[options.format] if options.format else recognize(weights)
+    weights, weight_map, window = _read(options)
     source = examine(weights, weight_map)
     logger.info("%s: %s, %s", options.source, weight_map.project, source.architecture.network)
     if not source.has_heads:
         _refuse_flags_of_heads(options)
-    record = (
-        model_record(source, dataset_of(source, options.database), options.test_image_size)
-        if source.has_heads
-        else backbone_record(source)
-    )
+    if source.has_heads:
+        dataset = dataset_of(source, options.database)
+        if options.database is None:
+            logger.info("dataset %s, by the number of classes (%d)", dataset.name, dataset.num_classes)
+        record: ModelRecord | BackboneRecord = model_record(source, dataset, options.test_image_size or window)
+    else:
+        record = backbone_record(source)
     conversion = write_converted(source, record, options.out)
     logger.info("used %d of %d tensors", len(conversion.used), len(weights))
     _log_skipped(conversion.left)
     logger.info("wrote the checkpoint to %s; conversion.txt there lists every tensor", options.out)
+
+
+def _read(options: argparse.Namespace) -> tuple[Weights, WeightMap, int | None]:
+    """Reads the weights, and determines their layout and, if the file says so, the size of windows."""
+    from tools.convert.conversion import network_of
+    from tools.convert.mmseg_config import config_of, settings_of, window_of
+    from tools.convert.other_networks import refuse_other_networks
+    from tools.convert.prefixes import identify
+
+    weights = read_source(options.source, options.decoder)
+    refuse_other_networks(weights, options.source)
+    weights, weight_map = identify(weights, options.format)
+    weight_map = _with_skipped(weight_map, options.skip, weights)
+    config = config_of(read_meta(options.source), options.source) if weight_map.needs_settings else None
+    recorded = {} if config is None else settings_of(config, options.source, network_of(weights, weight_map))
+    given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    weight_map, used = settled(weight_map, options.source, recorded, given)
+    for name, value in used.items():
+        logger.info("%s %s, %s", name, shown_value(value), "from meta" if name in recorded else f"from --{name}")
+    return weights, weight_map, None if config is None else window_of(config)
+
+
+def _with_skipped(weight_map: WeightMap, pattern: str | None, names: Iterable[str]) -> WeightMap:
+    """Adds the tensors of --skip to those that may be skipped."""
+    if pattern is None:
+        return weight_map
+    if not any(re.fullmatch(pattern, name) for name in names):
+        raise FlagError(f"--skip {pattern} matches the whole name of no tensor: drop it, or write .* around it")
+    return dataclasses.replace(weight_map, left={**weight_map.left, pattern: "--skip"})
 
 
 def _refuse_flags_of_heads(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from database.atomic import written_atomically
 from database.datasets import Dataset, custom_dataset, get_dataset
 from model import pspnet_mg
 from tools.checkpoints.plain_paths import writable_prefix
-from tools.convert.conversion import Conversion, Source, convert
+from tools.convert.conversion import Conversion, Source, convert, refuse_unknown
 from tools.errors import ConversionError
 from tools.runs.record import CONFIG_NAME, BackboneRecord, ModelRecord
 from tools.runtime.session_errors import reason
@@ -92,13 +92,14 @@ def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder
         folder: for the files; created if it does not exist.
 
     Raises:
-        ConversionError: see `conversion.convert`; or the folder already contains a checkpoint or a record, or cannot be
-            written to.
+        ConversionError: see `conversion.convert` and `refuse_unknown`; or the folder already contains a checkpoint or
+            a record, or cannot be written to.
     """
     _refuse_folder_in_use(folder)
     with tf.Graph().as_default():
         variables = _build(source)
         conversion = convert(source, {variable.op.name: variable.shape.as_list() for variable in variables})
+        refuse_unknown(conversion, source)
         try:
             os.makedirs(folder, exist_ok=True)
             _save(variables, conversion.values, os.path.join(folder, CHECKPOINT_NAME))

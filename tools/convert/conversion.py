@@ -67,7 +67,7 @@ def recognize(names: Iterable[str]) -> WeightMap:
     """
     names = list(names)
     for weight_map in WEIGHT_MAPS.values():
-        if all(any(re.fullmatch(mark, name) for name in names) for mark in weight_map.marks):
+        if weight_map.is_of(names):
             return weight_map
     raise ConversionError(
         f"{len(names)} tensors ({', '.join(sorted(names)[:3])}, ...) match no known layout: give the layout with "
@@ -82,7 +82,7 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
         ConversionError: no known ResNet has these residual units, or a kernel that determines a size is missing or
             does not have four axes.
     """
-    network = _network(weights, weight_map)
+    network = network_of(weights, weight_map)
     names = SourceNames(weight_map, network)
     head_scope, auxiliary_scope = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
     scopes_of_heads = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
@@ -109,8 +109,8 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
         variable_shapes: shapes of all variables of the network, by name.
 
     Raises:
-        ConversionError: a tensor is missing, has another shape or invalid values, see `values.fault_of_values`; or the
-            project has a nonzero bias where this network has none.
+        ConversionError: a tensor is missing, has another shape or invalid values, see `values.fault_of_values`; a
+            tensor that no variable takes is not finite; or the project has a nonzero bias where this network has none.
     """
     names = source.names
     values, used = {}, {}
@@ -118,19 +118,55 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
         scope, tensor = split_variable(variable)
         name = names.tensors(scope)[tensor]
         array = _laid_out(source, name, tuple(shape), variable)
-        fault = fault_of_values(variable, array)
-        if fault is not None:
-            raise ConversionError(f"{source.weight_map.project}: '{name}' {fault}: download or save the weights again")
+        _refuse_values(source, name, variable, array)
         if tensor == "weights":
             array = _adapted(array, scope, source)
+            _refuse_values(source, name, variable, array)
         values[variable], used[variable] = np.ascontiguousarray(array, np.float32), name
+    zero_biases = _biases_of_zero(source, map(split_variable, variable_shapes))
     left = {name: _reason(name, source.weight_map) for name in source.weights.keys() - set(used.values())}
-    _refuse_biases(source, map(split_variable, variable_shapes))
+    left |= dict.fromkeys(zero_biases, "a bias of zeros before batch normalization")
+    _refuse_values_of_left(source, left)
     return Conversion(values, used, dict(sorted(left.items())))
 
 
-def _network(weights: Iterable[str], weight_map: WeightMap) -> str:
-    """Returns the key of `resnet.NETWORKS` whose residual units are those in the names."""
+def refuse_unknown(conversion: Conversion, source: Source) -> None:
+    """Rejects weights with tensors that no layer takes: their network computes something else.
+
+    Raises:
+        ConversionError: a tensor is skipped for none of the reasons in `WeightMap.left`.
+    """
+    unknown = [name for name, reason in conversion.left.items() if reason == _UNKNOWN]
+    if unknown:
+        others = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise ConversionError(
+            f"'{unknown[0]}'{others} of {len(source.weights)} tensors belong to no layer of "
+            f"{source.weight_map.project}: this is another network, or give --skip with a regular expression of "
+            "tensors that do not change its output"
+        )
+
+
+def _refuse_values(source: Source, name: str, variable: str, array: np.ndarray) -> None:
+    fault = fault_of_values(variable, array)
+    if fault is not None:
+        raise ConversionError(f"{source.weight_map.project}: '{name}' {fault}: download or save the weights again")
+
+
+def _refuse_values_of_left(source: Source, left: Iterable[str]) -> None:
+    """Rejects NaN in skipped tensors too: their training diverged, or the file is damaged."""
+    variance = source.weight_map.tensors.suffixes["BatchNorm/moving_variance"]
+    for name in sorted(left):
+        array = source.weights[name]
+        if array.dtype.kind == "f":
+            _refuse_values(source, name, "moving_variance" if name.endswith(variance) else name, array)
+
+
+def network_of(weights: Iterable[str], weight_map: WeightMap) -> str:
+    """Returns the key of `resnet.NETWORKS` whose residual units are those in the names.
+
+    Raises:
+        ConversionError: there is none.
+    """
     kernels = list(unit_kernels(weights, weight_map))
     counts = tuple(max((k.unit for k in kernels if k.block == block), default=0) for block in (1, 2, 3, 4))
     is_bottleneck = any(kernel.layer == "conv3" for kernel in kernels)
@@ -153,7 +189,7 @@ def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str,
         "num_classes": depth("logits"),
         "head_depth": depth(resnet.extra_unit_scope(network, 4)),
         "decoder": decoder,
-        "output_stride": DECODERS[decoder].output_stride,
+        "output_stride": weight_map.output_stride or DECODERS[decoder].output_stride,
         "resize_grid": weight_map.resize_grid,
         "pyramid_order": weight_map.pyramid_order,
     }
@@ -194,7 +230,8 @@ def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
     weight_map = source.weight_map
     if scope == resnet.STEMS[weight_map.stem][0].scope:
         deviation = np.asarray(weight_map.image_std, np.float32)
-        return kernel / (deviation[::-1] if weight_map.feeds_bgr else deviation)[:, np.newaxis]
+        with np.errstate(over="ignore"):  # the caller rejects infinite kernels
+            return kernel / (deviation[::-1] if weight_map.feeds_bgr else deviation)[:, np.newaxis]
     is_head = scope == resnet.extra_unit_scope(source.architecture.network, 4)
     if is_head and source.names.has_layer(_POOL_SCOPES[0]):
         depth = _output_channels(source.weights, weight_map, source.names.tensors(_POOL_SCOPES[0])["weights"])
@@ -220,9 +257,15 @@ def _reason(name: str, weight_map: WeightMap) -> str:
     return next((reason for pattern, reason in weight_map.left.items() if re.fullmatch(pattern, name)), _UNKNOWN)
 
 
-def _refuse_biases(source: Source, variables: Iterable[Variable]) -> None:
-    """Rejects a nonzero bias before batch normalization, because skipping it would change the output."""
+def _biases_of_zero(source: Source, variables: Iterable[Variable]) -> list[str]:
+    """Returns the biases before batch normalization; rejects nonzero ones, as skipping them would change the output."""
+    found = []
     for scope, tensor in variables:
         bias = source.names.tensors(scope)["biases"]
-        if tensor == "BatchNorm/beta" and np.any(source.weights.get(bias, 0)):
-            raise ConversionError(f"'{bias}' is a bias before batch normalization, which this network does not have")
+        if tensor == "BatchNorm/beta" and bias in source.weights:
+            if np.any(source.weights[bias]):
+                raise ConversionError(
+                    f"'{bias}' is a bias before batch normalization, which this network does not have"
+                )
+            found.append(bias)
+    return found

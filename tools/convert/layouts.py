@@ -13,7 +13,8 @@ pyramid and the classifiers, and `head` and `auxiliary` for the two 3x3 layers w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from tools.convert.layer_names import (
@@ -67,6 +68,9 @@ class WeightMap:
         image_std: RGB, by which pixels are then divided.
         feeds_bgr: whether the input of the network is BGR.
         window: height and width of training crops in pixels, by dataset; `other` for all other datasets.
+        output_stride: see `pspnet_mg.Architecture`; None for the default of the decoder.
+        needs_settings: whether the project's published models differ in `settings.SETTINGS`, so that the values here
+            are replaced, see `settings.settled`.
     """
 
     project: str
@@ -87,6 +91,12 @@ class WeightMap:
     image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     feeds_bgr: bool = False
     window: Mapping[str, int] = field(default_factory=lambda: {"other": 480})
+    output_stride: int | None = None
+    needs_settings: bool = False
+
+    def is_of(self, names: Collection[str]) -> bool:
+        """Returns whether each of the marks matches the whole of some name."""
+        return all(any(re.fullmatch(mark, name) for name in names) for mark in self.marks)
 
 
 _PYTORCH = TensorNames(
@@ -124,10 +134,16 @@ _TENSORFLOW_TENSORS = TensorNames(
 
 _COUNTED_BATCHES = {r".*\.num_batches_tracked": "PyTorch's count of training batches"}
 _IMAGENET_CLASSIFIER = {r"fc\..*": "the classifier of ImageNet's classes"}
+_CSAIL_SUMS = {
+    r".*\._tmp_running_(mean|var)": "sums from which CSAILVision computes the running averages",
+    r".*\._running_iter": "CSAILVision's count of training batches",
+}
 _OPTIMIZER_STATE = {
     r".*/(Momentum|RMSProp|Adam)(_\d+)?": "state of an optimizer",
+    r"beta[12]_power": "state of an optimizer",
     r"global_step": "the number of training steps",
     r"resnet_v1_\d+/logits/.*": "the classifier of another task",
+    r"resnet_v1_\d+/mean_rgb": "the mean of ImageNet's pixels",
 }
 
 _TORCHVISION = WeightMap(
@@ -139,6 +155,7 @@ _TORCHVISION = WeightMap(
     layers={"conv1": Layer("conv1", "bn1")},
     stem="conv7",
     left={**_COUNTED_BATCHES, **_IMAGENET_CLASSIFIER},
+    stride_convention="contracted",  # at output stride 8, features as at 32 and as torchvision's own
 )
 _SEMSEG_RESNET = replace(
     _TORCHVISION,
@@ -146,6 +163,7 @@ _SEMSEG_RESNET = replace(
     marks=(r"conv3\.weight", r"bn3\.running_mean", r"layer1\.0\.conv1\.weight"),
     layers=STEM_3X3,
     stem="deep_128",
+    stride_convention="reference",  # as in semseg's PSPNet
 )
 _SEMSEG = replace(
     _TORCHVISION,
@@ -159,6 +177,7 @@ _SEMSEG = replace(
     },
     stem="deep_128",
     left=_COUNTED_BATCHES,
+    stride_convention="reference",
     resize_grid="align_corners",
     window={"Cityscapes": 713, "other": 473},
 )
@@ -167,8 +186,15 @@ _CSAIL = replace(
     project="CSAILVision's encoder with its decoder ppm or ppm_deepsup",
     marks=(r"layer4\.0\.conv2\.weight", r"ppm\.\d\.1\.weight", r"conv_last\.4\.weight"),
     layers={**STEM_3X3, **CSAIL_PPM_HEADS},
+    left={**_SEMSEG_RESNET.left, **_CSAIL_SUMS},
     stride_convention="contracted",
     window={"other": 512},
+)
+_CSAIL_ENCODER = replace(
+    _CSAIL,
+    project="CSAILVision's encoder without a decoder",
+    marks=(*_SEMSEG_RESNET.marks, r"bn1\._tmp_running_mean"),
+    layers=STEM_3X3,
 )
 _CSAIL_C1 = replace(
     _CSAIL,
@@ -201,6 +227,7 @@ _MMSEG = WeightMap(
     left=_COUNTED_BATCHES,
     stride_convention="mmseg",
     window={"other": 512},
+    needs_settings=True,
 )
 _MMSEG_V1B = replace(
     _MMSEG,
@@ -266,6 +293,7 @@ WEIGHT_MAPS: dict[str, WeightMap] = {
     "caffe": _CAFFE,
     "tensorflow": _TENSORFLOW,
     "tensorflow_deep": _TENSORFLOW_DEEP,
+    "csail_encoder": _CSAIL_ENCODER,
     "semseg_resnet": _SEMSEG_RESNET,
     "torchvision": _TORCHVISION,
 }

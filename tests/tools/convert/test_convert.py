@@ -70,6 +70,13 @@ def test_pspnet(save, out):
     assert {f"{NETWORK}/psp/pool6/weights", f"{NETWORK}/aux_logits/biases"} < names
 
 
+@pytest.mark.parametrize(("flags", "is_said"), [([], True), (["--database", "custom"], False)])
+def test_the_dataset_that_is_assumed_is_said(save, out, caplog, flags, is_said):
+    caplog.set_level("INFO")
+    convert.main([save(semseg_weights()), "--out", out, *flags])
+    assert ("dataset custom, by the number of classes (3)" in caplog.messages) is is_said
+
+
 def test_predict_and_inference_need_no_flags(save, out):
     convert.main([save(semseg_weights()), "--out", out, "--test_image_size", "41"])
     config = InferenceConfig(weights_ckpt=out)
@@ -159,7 +166,7 @@ def test_resnet_without_heads(save, out):
         network=NETWORK,
         stem="conv7",
         pool_padding="symmetric",
-        stride_convention="reference",
+        stride_convention="contracted",
         image_mean=IMAGENET_MEAN,
         color_switch=False,
         checkpoint="model.ckpt",
@@ -190,6 +197,91 @@ def test_used_and_unused_tensors_are_written_and_logged(save, out, caplog):
     messages = "\n".join(caplog.messages)
     assert "torchvision's ResNet, resnet_v1_18" in messages
     assert "skipped fc.bias and 1 more: the classifier of ImageNet's classes" in messages
+
+
+def test_tensors_that_no_layer_takes(save, out):
+    more = {**torchvision_weights(), "decoder.0.weight": np.ones(2), "decoder.0.bias": np.ones(2)}
+    words = r"^'decoder.0.bias' and 1 more of \d+ tensors belong to no layer of torchvision's ResNet: .* give --skip"
+    with pytest.raises(ConversionError, match=words):
+        convert.main([save(more), "--out", out])
+    assert not os.path.exists(out)
+    convert.main([save(more), "--out", out, "--skip", r"decoder\..*"])
+    with open(os.path.join(out, "conversion.txt"), encoding="utf-8") as file:
+        assert "decoder.0.bias: --skip" in file.read().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [("decoder", "--skip decoder matches the whole name of no tensor"), ("[", r"'\[' is not a regular expression")],
+)
+def test_names_to_skip_that_are_none(save, out, pattern, words):
+    with pytest.raises(FlagError, match=words):
+        convert.main([save({**torchvision_weights(), "decoder.0.bias": np.ones(2)}), "--out", out, "--skip", pattern])
+
+
+def mmseg_weights():
+    """A PSPNet of mmsegmentation's ResNet V1b, with names and shapes of semseg's heads."""
+    weights = {f"backbone.{name}": array for name, array in torchvision_weights().items() if not name.startswith("fc.")}
+    heads = {"ppm.features.": ("decode_head.psp_modules.", 1), "cls.": ("decode_head.bottleneck.", 0),
+             "aux.": ("auxiliary_head.convs.0.", 0)}  # fmt: skip
+    for name, array in semseg_weights().items():
+        start = next((start for start in heads if name.startswith(start)), None)
+        if start is None:
+            continue
+        head, convolution = heads[start]
+        *path, layer, tensor = name.removeprefix(start).split(".")
+        if layer == "4":
+            weights[f"{head.split('.')[0]}.conv_seg.{tensor}"] = array
+        else:
+            part = "conv" if int(layer) == convolution else "bn"
+            inside = "".join(f"{index}.1." for index in path)
+            weights[f"{head}{inside}{part}.{tensor}"] = array
+    return weights
+
+
+SETTING_FLAGS = {
+    "--align_corners": "1", "--output_stride": "16", "--stride_convention": "mmseg", "--color_switch": "1",
+    "--image_mean": "100,110,120", "--image_std": "50,60,70",
+}  # fmt: skip
+
+
+def test_settings_by_flags(save, out, caplog):
+    caplog.set_level("INFO")
+    path = save(mmseg_weights())
+    convert.main([path, "--out", out, *(text for flag in SETTING_FLAGS.items() for text in flag)])
+    record = record_in(out)
+    architecture = record.architecture
+    assert (architecture.resize_grid, architecture.output_stride) == ("align_corners", 16)
+    assert (architecture.stride_convention, record.color_switch) == ("mmseg", True)
+    assert record.image_mean == (100, 110, 120)
+    assert "output_stride 16, from --output_stride" in caplog.messages
+
+
+@pytest.mark.parametrize("flag", SETTING_FLAGS)
+def test_each_setting_is_asked_for(save, out, flag):
+    given = [text for other in SETTING_FLAGS.items() if other[0] != flag for text in other]
+    with pytest.raises(ConversionError, match=rf"weights.npy: mmsegmentation's .* in meta: give {flag} \("):
+        convert.main([save(mmseg_weights()), "--out", out, *given])
+    assert not os.path.exists(out)
+
+
+@pytest.mark.parametrize("flag", SETTING_FLAGS)
+def test_settings_without_effect(save, out, flag):
+    with pytest.raises(FlagError, match=f"{flag} is only for mmsegmentation, but .*weights.npy is hszhao"):
+        convert.main([save(semseg_weights()), "--out", out, flag, SETTING_FLAGS[flag]])
+
+
+def test_other_networks_and_prefixes(save, out):
+    weights = {**torchvision_weights(), "layer1.0.se.fc1.weight": np.ones((2, 3, 1, 1))}
+    with pytest.raises(ConversionError, match="weights.npy: 'layer1.0.se.fc1.weight' shows a ResNet with squeeze"):
+        convert.main([save(weights), "--out", out])
+    convert.main([save({f"backbone.{name}": array for name, array in torchvision_weights().items()}), "--out", out])
+    found = tensors_in(resolve_checkpoint(out))
+    plain = os.path.join(os.path.dirname(out), "plain")
+    convert.main([save(torchvision_weights()), "--out", plain])
+    assert found.keys() == tensors_in(resolve_checkpoint(plain)).keys()
+    for name, array in tensors_in(resolve_checkpoint(plain)).items():
+        np.testing.assert_array_equal(found[name], array)
 
 
 def with_optimizer(values):
@@ -287,6 +379,9 @@ def test_encoder_and_decoder_are_put_together(save):
         (["--format", "keras"], "--format: invalid choice"),
         (["--database", "Oxford"], "--database: invalid choice"),
         (["more.npy"], "unrecognized arguments: more.npy"),
+        (["--align_corners", "yes"], "--align_corners: 'yes' is not 0 or 1"),
+        (["--output_stride", "4"], "--output_stride: '4' is not 8 or 16 or 32"),
+        (["--image_std", "0,1,1"], "--image_std: '0,1,1' is not three numbers from 0.01"),
     ],
 )
 def test_command_lines_that_cannot_be_followed(save, out, flags, words):

@@ -1,0 +1,204 @@
+"""Reads the properties of mmsegmentation's networks from the configuration in their files.
+
+mmcv writes it as `meta['config']`, mmengine as `meta['cfg']`. A key that it does not have has the default of the class
+that it configures (`ResNet`, `PSPHead` and `SegDataPreProcessor` of mmsegmentation 0.x and 1.x).
+"""
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from model.choices import NETWORKS
+from model.utils_mg import BATCH_NORM_EPSILON
+from tools.convert.config_text import read_config_text
+from tools.convert.settings import SMALLEST_DEVIATION, WHITE
+from tools.errors import ConfigTextError, ConversionError
+
+logger = logging.getLogger(__name__)
+
+_KEYS = ("cfg", "config")
+_BACKBONES = ("ResNet", "ResNetV1c")
+_BINS = (1, 2, 3, 6)
+# Strides and dilations of the four blocks, by output stride.
+_SPACINGS = {
+    8: ((1, 2, 1, 1), (1, 1, 2, 4)),
+    16: ((1, 2, 2, 1), (1, 1, 1, 2)),
+    32: ((1, 2, 2, 2), (1, 1, 1, 1)),
+}
+# Options of the backbone that change the network, with the values that this package builds.
+_PLAIN_OPTIONS: dict[str, Any] = {"avg_down": False, "multi_grid": None, "dcn": None, "plugins": None, "num_stages": 4}
+_MOST_SHOWN = 60
+
+
+def config_of(meta: Mapping[str, Any], source: str) -> Mapping[str, Any] | None:
+    """Returns the configuration in a file; None, with a line in the log, if it has none that can be read.
+
+    Args:
+        meta: see `files.read_meta`.
+        source: name of the file, for the log.
+    """
+    inner = meta.get("meta")
+    found = next((inner[key] for key in _KEYS if key in inner), None) if isinstance(inner, Mapping) else None
+    if isinstance(found, str):
+        try:
+            found = read_config_text(found)
+        except ConfigTextError as error:
+            logger.info("%s: the configuration in meta %s and is ignored", source, error)
+            return None
+    if not isinstance(found, Mapping):
+        return None
+    if "_base_" in found or not isinstance(found.get("model"), Mapping):
+        logger.info("%s: the configuration in meta is incomplete and is ignored", source)
+        return None
+    return found
+
+
+class _Section:
+    """A dictionary of the configuration; messages name its keys with their path."""
+
+    def __init__(self, values: Any, path: str, source: str) -> None:
+        if not isinstance(values, Mapping):
+            raise ConversionError(f"{source}: meta's {path} is {_shown(values)}, expected a dictionary")
+        self._values, self._path, self._source = values, path, source
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def section(self, key: str) -> _Section:
+        return _Section(self._values.get(key), f"{self._path}.{key}".lstrip("."), self._source)
+
+    def refuse(self, key: str, expected: str) -> ConversionError:
+        name, value = f"{self._path}.{key}".lstrip("."), self._values.get(key)
+        return ConversionError(
+            f"{self._source}: meta's {name} is {_shown(value)}, expected {expected}: this package has no such network"
+        )
+
+    def value(self, key: str, default: Any, allowed: Sequence[Any], expected: str | None = None) -> Any:
+        """Returns a value that is one of `allowed`; lists equal tuples, and 1 is not True."""
+        found = self._values.get(key, default)
+        found = tuple(found) if isinstance(found, list) else found
+        for value in allowed:
+            if found == value and isinstance(found, bool) == isinstance(value, bool):
+                return value
+        raise self.refuse(key, expected or " or ".join(map(repr, allowed)))
+
+    def switch(self, key: str, default: bool) -> bool:
+        return self.value(key, default, (False, True))
+
+    def three(self, key: str, smallest: float) -> tuple[float, float, float]:
+        """Returns three numbers from `smallest` to 255."""
+        found = self._values.get(key)
+        if (
+            not isinstance(found, (list, tuple))
+            or len(found) != 3
+            or not all(type(number) in (int, float) and smallest <= number <= WHITE for number in found)
+        ):
+            raise self.refuse(key, f"three numbers from {smallest:g} to {WHITE}")
+        return float(found[0]), float(found[1]), float(found[2])
+
+
+def _shown(value: Any) -> str:
+    """Returns the beginning of a value in one line; values may be huge, and may occur in each other many times."""
+    short = reprlib.Repr()
+    short.maxlevel = 2
+    try:
+        return " ".join(short.repr(value).split())[:_MOST_SHOWN]
+    except ValueError:  # Python writes no whole numbers of thousands of digits
+        return f"a long {type(value).__name__}"
+
+
+def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[str, Any]:
+    """Returns the settings that a configuration determines, see `settings.SETTINGS`.
+
+    Args:
+        config: see `config_of`.
+        source: name of the file, for messages.
+        network: key of `choices.NETWORKS`; mmsegmentation dilates basic units in its own way.
+
+    Raises:
+        ConversionError: the configuration is of a network that this package does not have.
+    """
+    model = _Section(config, "", source).section("model")
+    backbone, head = model.section("backbone"), model.section("decode_head")
+    backbone.value("type", None, _BACKBONES)
+    head.value("type", None, ("PSPHead",))
+    head.value("pool_scales", _BINS, (_BINS,))
+    for key, plain in _PLAIN_OPTIONS.items():
+        backbone.value(key, plain, (plain,))
+    for section in (backbone, head):
+        if "norm_cfg" in section:
+            section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
+    stride = _output_stride(backbone)
+    return {
+        "align_corners": head.switch("align_corners", False),
+        "output_stride": stride,
+        "stride_convention": _convention(backbone, stride, is_basic=not NETWORKS[network].bottleneck),
+        **_scaling(config, source),
+    }
+
+
+def _output_stride(backbone: _Section) -> int:
+    """Returns the key of `_SPACINGS`, whose rows differ in their strides.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    found = backbone.value("strides", (1, 2, 2, 2), [strides for strides, _ in _SPACINGS.values()])
+    stride = next(stride for stride, (strides, _) in _SPACINGS.items() if strides == found)
+    dilations = _SPACINGS[stride][1]
+    backbone.value("dilations", (1, 1, 1, 1), (dilations,), f"{dilations} with strides {found}")
+    return stride
+
+
+def _convention(backbone: _Section, stride: int, *, is_basic: bool) -> str:
+    """Returns the key of `choices.STRIDE_CONVENTIONS`; without dilation, whether it is contracted makes no difference.
+
+    Raises:
+        ConversionError: this package has no such convention.
+    """
+    contracts = backbone.switch("contract_dilation", False)
+    is_dilated = stride < 32
+    # In basic units the style has no effect.
+    if backbone.value("style", "pytorch", ("pytorch", "caffe")) == "caffe" and not is_basic:
+        if contracts and is_dilated:
+            raise backbone.refuse("contract_dilation", "False with style='caffe'")
+        return "caffe"
+    if contracts or not is_dilated:
+        return "mmseg"
+    if is_basic:
+        raise backbone.refuse("contract_dilation", "True in a ResNet of basic units")
+    return "reference"
+
+
+def _scaling(config: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Returns mean, deviation and order of channels; empty if the configuration does not have them."""
+    root = _Section(config, "", source)
+    model = root.section("model")
+    if "data_preprocessor" in model or "data_preprocessor" in root:
+        section, key = (model if "data_preprocessor" in model else root).section("data_preprocessor"), "bgr_to_rgb"
+        section.value("rgb_to_bgr", False, (False,))
+    elif "img_norm_cfg" in root:
+        section, key = root.section("img_norm_cfg"), "to_rgb"
+    else:
+        return {}
+    is_rgb = section.switch(key, key == "to_rgb")
+    mean, deviation = section.three("mean", 0), section.three("std", SMALLEST_DEVIATION)
+    return {
+        "image_mean": mean if is_rgb else mean[::-1],
+        "image_std": deviation if is_rgb else deviation[::-1],
+        "color_switch": not is_rgb,
+    }
+
+
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """Returns the size of the square windows that the project tests with, or else of its square training crops."""
+    model = config["model"]
+    test = model.get("test_cfg")
+    crops = (test.get("crop_size") if isinstance(test, Mapping) else None, config.get("crop_size"))
+    for crop in crops:
+        if isinstance(crop, (list, tuple)) and len(crop) == 2 and type(crop[0]) is int and crop[0] == crop[1] >= 8:
+            return crop[0]
+    return None

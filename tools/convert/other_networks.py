@@ -1,0 +1,76 @@
+"""Networks whose tensors resemble those of a known layout, and that this package does not have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from tools.errors import ConversionError
+
+# Regular expressions that are searched in the names.
+_BY_NAME: dict[str, str] = {
+    r"\bdecode_head\.(lateral_convs|fpn_convs|fpn_bottleneck)\.": "mmsegmentation's UPerNet (UPerHead)",
+    r"\bdecode_head\.(aspp_modules|image_pool|c1_bottleneck|sep_aspp)": "mmsegmentation's DeepLab (ASPPHead)",
+    r"\blayer\d\.\d+\.(se|eca)\.": "a ResNet with squeeze-and-excitation or channel attention",
+    r"\blayer\d\.\d+\.(convs|bns)\.\d": "a Res2Net",
+    r"\blayer\d\.\d+\.conv2\.(fc1|fc2|bn0|bn1|conv)\.": "a ResNeSt or SKNet",
+    r"\blayer\d\.\d+\.bn\d\.(IN|BN)\.": "a ResNet with IBN layers",
+    r"\blayer\d\.\d+\.(after_conv|gen_attention|context_block)": "a ResNet with plugins of mmcv",
+    r"\battnpool\.": "CLIP's ResNet, which pools with attention",
+}
+_FIRST_UNIT = re.compile(r"(?P<unit>.*\blayer1\.0\.)conv2\.weight")
+_SHORTCUT = re.compile(r".*\blayer\d\.0\.downsample\.1\.weight")
+
+
+def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> None:
+    """Rejects networks that are known and not supported, by what they are.
+
+    Args:
+        weights: arrays by the project's names, with kernels [out, in, height, width].
+        source: name of the file, for messages.
+
+    Raises:
+        ConversionError: the weights are of such a network.
+    """
+    found = _by_name(weights) or _by_shape(weights)
+    if found is not None:
+        name, network = found
+        raise ConversionError(
+            f"{source}: '{name}' shows {network}: this package has ResNet-v1 18, 34, 50, 101 and 152 without it, and "
+            "of mmsegmentation only PSPNet"
+        )
+
+
+def _by_name(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+    for pattern, network in _BY_NAME.items():
+        name = next((name for name in weights if re.search(pattern, name)), None)
+        if name is not None:
+            return name, network
+    return None
+
+
+def _by_shape(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
+    for name, array in weights.items():
+        if _SHORTCUT.fullmatch(name) and array.ndim == 4:
+            return name, "a ResNet-D, which averages before the convolutions of its shortcuts"
+        match = _FIRST_UNIT.fullmatch(name)
+        network = match and _widened(weights, match["unit"])
+        if network:
+            return name, network
+    return None
+
+
+def _widened(weights: Mapping[str, np.ndarray], unit: str) -> str | None:
+    """Returns what a bottleneck unit is whose 3x3 layer has groups, or not a quarter of the unit's channels."""
+    kernels = [weights.get(f"{unit}conv{number}.weight") for number in (1, 2, 3)]
+    if any(kernel is None or kernel.ndim != 4 for kernel in kernels):
+        return None
+    first, second, third = (kernel.shape for kernel in kernels if kernel is not None)
+    width, group = first[0], second[1]
+    if 0 < group < width and width % group == 0:
+        return f"a ResNeXt of {width // group} groups of {group} channels"
+    if width == second[0] == group and third[0] != 4 * width:
+        return f"a wide ResNet, {width} channels wide in block 1 where a ResNet is {third[0] // 4}"
+    return None
