@@ -9,7 +9,7 @@ import pytest
 from database import images, lists, palettes
 from database.datasets import custom_dataset
 from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
-from database.regular_files import regular_file
+from database.regular_files import read_regular_file, regular_file
 from database.tfrecord import Place, read_example
 from tools.checkpoints.reading import checkpoint_checksum, variable_shapes
 from tools.convert import npy_dictionary
@@ -77,3 +77,30 @@ def test_pipes_in_the_place_of_checkpoints_are_refused(tmp_path, suffix):
     os.mkfifo(tmp_path / f"model.ckpt{suffix}")
     with pytest.raises(CheckpointError, match=f"ckpt{suffix}: a folder, a pipe or a device, expected"):
         variable_shapes(str(tmp_path / "model.ckpt"))
+
+
+def test_files_up_to_a_limit(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular_file(str(tmp_path / "file"), 5) == b"12345"
+    with pytest.raises(OSError, match="more than 4 bytes, the largest that is read"):
+        read_regular_file(str(tmp_path / "file"), 4)
+    with pytest.raises(IsADirectoryError):
+        read_regular_file(str(tmp_path))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("read", "fault"),
+    [
+        (lambda path: lists.listed(path, ".", "train"), DatasetError),
+        (lambda path: palettes.read_palette(path, 2), PaletteError),
+        (lambda path: model_record.ModelRecord.read(os.path.dirname(path)), RecordError),
+    ],
+)
+def test_files_with_holes_are_refused_at_once(tmp_path, read, fault):
+    """A terabyte that takes no room on the disk."""
+    path = str(tmp_path / "config.json")
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(fault, match="the largest that is read"):
+        read(path)

@@ -161,3 +161,42 @@ def test_new_run_starts_an_empty_file(tmp_path):
     writer.close()
     open_writer(tmp_path).close()
     assert rows(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["\u00b2,1,1,1,1,1,1", "\u0663,1,1,1,1,1,1", "-1,1,1,1,1,1,1", "1.5,1,1,1,1,1,1", "9" * 5000 + ",1,1,1,1,1,1",
+     "30,x,1,1,1,1,1", "30,1", "30,1,1,1,1,1,1,1", '"30,1,1,1,1,1,1', "30,1\0,1,1,1,1,1", "\udcff\udcfe", "\x1b[31m",
+     "30,=1+1,1,1,1,1,1", ",,,,,,"],
+    ids=lambda row: repr(row)[:20],
+)  # fmt: skip
+def test_damaged_rows_are_ignored_with_one_warning(tmp_path, row, caplog):
+    writer = open_writer(tmp_path)
+    for step in (20, 40):
+        writer.scalars(step, VALUES)
+    writer.close()
+    path = tmp_path / "training.csv"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = row.encode("utf-8", "surrogateescape") + b"\r\n"
+    path.write_bytes(b"".join([*lines[:2], damaged, damaged, *lines[2:]]))
+    open_writer(tmp_path, first_step=40).close()
+    assert [int(found["step"]) for found in rows(tmp_path)] == [20, 40]
+    assert caplog.messages == [f"{path}: 2 rows ignored, because they are damaged"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"loss,steps\n1,2\n", b"step,step\n1,1\n"])
+def test_files_of_other_contents(tmp_path, content):
+    (tmp_path / "training.csv").write_bytes(content)
+    writer = open_writer(tmp_path, first_step=40)
+    writer.scalars(60, {**VALUES, "loss": float("nan"), "mean_iou": float("-inf"), "weight_decay": 1e-300})
+    writer.close()
+    assert [found["step"] for found in rows(tmp_path)][-1] == "60"
+    open_writer(tmp_path, first_step=60).close()
+    assert [found["step"] for found in rows(tmp_path)][-1] == "60"
+
+
+@pytest.mark.timeout(10)
+def test_pipe_in_place_of_the_file(tmp_path):
+    os.mkfifo(tmp_path / "training.csv")
+    with pytest.raises(OSError, match="a pipe or a device"):
+        open_writer(tmp_path)
