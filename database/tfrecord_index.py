@@ -21,6 +21,7 @@ from database.images import image_size
 from database.json_files import read_json
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
+from database.regular_files import writable_file
 from database.tfrecord import Place, TFRecordSample, path_in_example
 
 TFRECORD_FOLDER = "tfrecord"
@@ -151,7 +152,10 @@ class TFRecordIndex:
         values["checksum"] = _checksum(values)
         path = _index_path(folder, self.split)
         try:
-            with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+            with (
+                written_atomically(path) as partial_path,
+                open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+            ):
                 json.dump(values, file)
         except OSError as error:
             raise TFRecordError(f"{path}: the index cannot be written ({error.strerror})") from error

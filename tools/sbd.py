@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import signal
 import sys
 import zlib
@@ -34,6 +33,7 @@ from database.errors import DatasetError, TextFileError
 from database.images import write_image
 from database.lists import and_more
 from database.palettes import voc_palette
+from database.regular_files import copy_file, writable_file
 from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flags.parsing import OneLineParser
@@ -181,7 +181,7 @@ def link_or_copy(source: str, target: str) -> str:
             return "kept"
         except OSError:
             with written_atomically(target) as partial_path:
-                shutil.copyfile(source, partial_path)
+                copy_file(source, partial_path)
             return "copied"
     except OSError as error:
         raise DatasetError(f"{target}: cannot be written ({error.strerror or error})") from error
@@ -194,7 +194,10 @@ def write_list(path: str, names: Iterable[str]) -> None:
       DatasetError: the file cannot be written.
     """
     try:
-        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        with (
+            written_atomically(path) as partial_path,
+            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+        ):
             file.writelines(f"/{IMAGES}/{name}.jpg /{LABELS}/{name}.png\n" for name in names)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror or error})") from error

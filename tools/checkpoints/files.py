@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from errno import EINVAL, ENOTSUP
 from typing import NamedTuple
 
+from database.atomic import TEMPORARY_NAME
 from database.json_files import read_json
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME, checkpoint_step
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ MANIFEST_ENDING = ".manifest.json"
 _WRITING = ".writing"
 # Raised by reading a damaged or a missing manifest.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
-# Files that `database.atomic.written_atomically` leaves if the process is killed.
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _PART = re.compile(rf"({re.escape(SNAPSHOT_NAME)}-\d+)\.(data-\d+-of-\d+.*|index\..+|manifest\.json)")
 
 
@@ -117,7 +116,7 @@ def sync_file(path: str) -> None:
     Raises:
         OSError: the disk cannot write it.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = regular_file(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -188,7 +187,7 @@ def write_manifest(prefix: str, serial: int | None = None) -> None:
         if path != prefix + MANIFEST_ENDING
     }
     order = {} if serial is None else {"serial": serial, "written": time.time()}
-    with open(prefix + MANIFEST_ENDING, "w", encoding="utf-8") as file:
+    with open(prefix + MANIFEST_ENDING, "w", encoding="utf-8", opener=writable_file) as file:
         json.dump({**order, "files": files}, file, indent=1)
 
 
@@ -259,7 +258,7 @@ def remove_leftovers(folder: str) -> None:
         OSError: a file cannot be removed.
     """
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    left = [name for name in names if _TEMPORARY.fullmatch(name) or _is_orphan(folder, name)]
+    left = [name for name in names if TEMPORARY_NAME.fullmatch(name) or _is_orphan(folder, name)]
     for name in left:
         os.unlink(os.path.join(folder, name))
     if _WRITING in names:

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from database.atomic import folder_written_atomically, written_atomically
 from database.counts import number_of
+from database.regular_files import writable_file
 from tools.errors import ArchiveError
 from tools.runtime.progress import counted
 
@@ -89,7 +90,7 @@ class _Zip:
         assert isinstance(member.entry, zipfile.ZipInfo)
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with self._file.open(member.entry) as source, open(path, "xb") as target:
+        with self._file.open(member.entry) as source, open(path, "xb", opener=writable_file) as target:
             shutil.copyfileobj(source, target)
 
 
@@ -183,6 +184,7 @@ def _require_space(path: str, needed: int, place: str) -> None:
 def _write(archive: _Archive, members: list[_Member], root: str, place: str) -> None:
     if members[0].name == root:
         with written_atomically(os.path.abspath(place)) as partial:
+            os.unlink(partial)  # `write` creates it
             archive.write(members[0], os.path.dirname(partial), os.path.basename(partial))
         return
     with folder_written_atomically(place) as folder:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from database.regular_files import writable_file
 from tools.download.partial import PartialFile, Version
 from tools.errors import DownloadError
 from tools.runtime.progress import Progress
@@ -181,7 +182,7 @@ def _receive(response: Any, path: str, offset: int, total: int | None) -> None:
     """Appends the body to a file and shows the progress."""
     name = os.path.basename(path).removesuffix(".part")
     progress = Progress(name, total, unit="B", initial=offset, is_bytes=True)
-    with open(path, "ab") as file, progress:
+    with open(path, "ab", opener=writable_file) as file, progress:
         while chunk := _next_chunk(response):
             file.write(chunk)
             progress.update(len(chunk))

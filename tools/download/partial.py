@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ class PartialFile:
         Raises:
             OSError: a file cannot be written.
         """
-        with open(self.path, "wb"):  # first, so that the version never describes other bytes
+        with open(self.path, "wb", opener=writable_file):  # first, so that the version never describes other bytes
             pass
-        with written_atomically(self._version_path) as path, open(path, "w", encoding="utf-8") as file:
+        with (
+            written_atomically(self._version_path) as path,
+            open(path, "w", encoding="utf-8", opener=writable_file) as file,
+        ):
             json.dump(dataclasses.asdict(version), file)
 
     def arrived(self, url: str) -> tuple[int, Version | None]:

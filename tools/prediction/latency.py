@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,10 @@ class Latency:
     def write(self, folder: str) -> str:
         """Writes `latency.json` into a folder and returns its path."""
         path = os.path.join(folder, FILE_NAME)
-        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        with (
+            written_atomically(path) as partial_path,
+            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+        ):
             json.dump(asdict(self), file, indent=2)
         return path
 

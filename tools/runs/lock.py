@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from database.regular_files import writable_file
 from tools.errors import RunLockError
 
 logger = logging.getLogger(__name__)
@@ -112,9 +113,9 @@ def _take(path: str) -> int:
 def _open(path: str) -> tuple[int, bool]:
     """Returns the descriptor of the file, and whether this process created it."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+        return writable_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
     except FileExistsError:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644), False
+        return writable_file(path, os.O_RDWR | os.O_CREAT), False
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -133,7 +134,7 @@ def _lock(descriptor: int) -> bool | None:
 def _is_at(descriptor: int, path: str) -> bool:
     """Returns whether an open file is still the file at a path."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False
 

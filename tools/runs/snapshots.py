@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow.compat.v1 as tf
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.find import newest_first, newest_sound, require_sound, resolve_checkpoint
 from tools.checkpoints.snapshot_names import checkpoint_step
@@ -130,6 +131,6 @@ def _write_state(prefixes: list[str]) -> None:
     folder = os.path.dirname(prefixes[-1])
     state = tf.train.generate_checkpoint_state_proto(folder, prefixes[-1], prefixes)
     with written_atomically(os.path.join(folder, "checkpoint")) as path:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             file.write(str(state))
         snapshot_files.sync_file(path)
