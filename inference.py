@@ -178,12 +178,12 @@ def main(arguments: Sequence[str]) -> None:
     set_quiet(config.quiet)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
-    from tools.runs.chosen_checkpoint import choose_checkpoint
+    from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     paths = requested_paths(config.image_path)
-    segment_with(choose_checkpoint(config), config, paths)
+    with_unremoved(lambda: choose_checkpoint(config), lambda prefix: segment_with(prefix, config, paths))
 
 
 if __name__ == "__main__":

@@ -159,14 +159,14 @@ def main(arguments: Sequence[str]) -> None:
     set_quiet(config.quiet)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
-    from tools.runs.chosen_checkpoint import choose_checkpoint
+    from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     if config.follow is not None:
         follow(config)
     else:
-        predict_checkpoint(config, choose_checkpoint(config))
+        with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix))
 
 
 if __name__ == "__main__":

@@ -165,6 +165,19 @@ def age(prefix: str) -> Age:
     return Age(serial, written, -1 if step is None else step)
 
 
+def identity(prefix: str) -> tuple[int, int, int] | None:
+    """Identifies the file `.index` of a snapshot; None if there is none.
+
+    It differs before and after a block if another process removed or replaced the snapshot meanwhile: the `.index` is
+    removed first and written last.
+    """
+    try:
+        found = os.stat(prefix + INDEX_ENDING)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
 def next_serial(folder: str) -> int:
     """Returns the serial number of the next snapshot in a folder."""
     indices = glob.glob(os.path.join(glob.escape(folder), f"*{INDEX_ENDING}"))
