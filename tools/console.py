@@ -8,10 +8,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from typing import IO
 
 from database.errors import DataError
 from model.errors import ModelError
 from tools.errors import UserError
+from tools.runtime.file_handles import require_file_handles
 from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
 from tools.runtime.stop_requests import StoppedError
 
@@ -50,7 +52,7 @@ def import_tensorflow() -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.stderr.flush()
-    with tempfile.TemporaryFile("w+", errors="replace") as captured:
+    with _unnamed_file() as captured:
         original = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
@@ -62,6 +64,13 @@ def import_tensorflow() -> None:
             os.close(original)
             captured.seek(0)
             sys.stderr.writelines(line for line in captured if not _is_noise(line))
+
+
+def _unnamed_file() -> IO[str]:
+    """Opens a temporary file for text, in memory if possible: the disk may be full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("stderr"), "w+", errors="replace")
+    return tempfile.TemporaryFile("w+", errors="replace")
 
 
 # Printed by builds of TensorFlow whose parts register the same thing twice; the second registration is ignored.
@@ -106,6 +115,7 @@ def _exit_code(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) 
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # the scripts set it during their imports
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        require_file_handles()
         main(arguments)
     except KeyboardInterrupt as error:
         print(" ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
