@@ -145,7 +145,7 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     Raises:
         ImageError: an image cannot be read; see `read_images` and `check_all_read`.
     """
-    from tools.prediction.files import PredictionWriter, results_folder
+    from tools.prediction.files import PredictionWriter, remove_unfinished_results, results_folder
     from tools.prediction.provenance import choose_folder, provenance_of
     from tools.prediction.selection import build_predictor, inference_record, record_of_checkpoint
 
@@ -159,6 +159,7 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     provenance = provenance_of(config, prefix, record)
     default = results_folder("./inference_set", config, prefix, trained, record.database)
     folder = choose_folder(config.output_dir, default, provenance)
+    remove_unfinished_results(folder)
     writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring, provenance=provenance)
 
     # Labels: the predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network

@@ -127,9 +127,12 @@ def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str]
 
 
 def _write_state(prefixes: list[str]) -> None:
-    """Writes TensorFlow's `checkpoint` file, which lists the snapshots, newest last."""
-    folder = os.path.dirname(prefixes[-1])
-    state = tf.train.generate_checkpoint_state_proto(folder, prefixes[-1], prefixes)
+    """Writes TensorFlow's `checkpoint` file, which lists the snapshots, newest last.
+
+    It has their names only: paths may contain bytes that are not UTF-8, and change if the run is moved.
+    """
+    folder, names = os.path.dirname(prefixes[-1]), [os.path.basename(prefix) for prefix in prefixes]
+    state = tf.train.generate_checkpoint_state_proto(os.curdir, names[-1], names)
     with written_atomically(os.path.join(folder, "checkpoint")) as path:
         with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             file.write(str(state))
