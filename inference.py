@@ -147,7 +147,7 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     Raises:
         ImageError: an image cannot be read; see `read_images` and `check_all_read`.
     """
-    from tools.prediction.files import PredictionWriter, results_folder
+    from tools.prediction.files import PredictionWriter, remove_unfinished_results, results_folder
     from tools.prediction.provenance import choose_folder, provenance_of
     from tools.prediction.selection import build_predictor, inference_record, record_of_checkpoint
 
@@ -161,6 +161,7 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     provenance = provenance_of(config, prefix, record)
     default = results_folder("./inference_set", config, prefix, trained, record.database)
     folder = choose_folder(config.output_dir, default, provenance)
+    remove_unfinished_results(folder)
     writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring, provenance=provenance)
 
     # Labels: the predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network
@@ -180,12 +181,12 @@ def main(arguments: Sequence[str]) -> None:
     set_quiet(config.quiet)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
-    from tools.runs.chosen_checkpoint import choose_checkpoint
+    from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     paths = requested_paths(config.image_path)
-    segment_with(choose_checkpoint(config), config, paths)
+    with_unremoved(lambda: choose_checkpoint(config), lambda prefix: segment_with(prefix, config, paths))
 
 
 if __name__ == "__main__":

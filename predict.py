@@ -22,7 +22,7 @@ from database.datasets import find_samples
 from database.images import set_max_pixels
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
-from tools.errors import CheckpointError
+from tools.errors import CheckpointError, OutputError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
@@ -50,7 +50,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
 
     With --follow, does nothing if this snapshot was scored before.
     """
-    from tools.prediction.files import results_folder
+    from tools.prediction.files import remove_unfinished_results, results_folder
     from tools.prediction.provenance import choose_folder, provenance_of
     from tools.prediction.score_files import is_scored
     from tools.prediction.selection import prediction_dataset, record_of_checkpoint
@@ -74,6 +74,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
     if config.server_zip:
         check_for_server(dataset.name, samples)
+    remove_unfinished_results(folder)
 
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
     scores = predict_samples(config, prefix, record, samples, Results(folder, provenance))
@@ -127,14 +128,20 @@ def write_scores(config: PredictConfig, prefix: str, record: ModelRecord, scores
 
 
 def add_to_summaries(run_path: str, prefix: str, record: ModelRecord, scores: Scores) -> None:
-    """Writes scores of a snapshot to the TensorBoard summaries of the run that --follow names."""
+    """Writes scores of a snapshot to the TensorBoard summaries of the run that --follow names.
+
+    Logs a warning if they cannot be written, for example to a run that another user trains.
+    """
     from tools.runs.following import followed_run
     from tools.runs.writing import writing_to
     from tools.training.summaries import write_validation
 
     run = followed_run(run_path)
-    with writing_to(run):
-        write_validation(run.path, checkpoint_step(prefix) or 0, scores, record.class_names)
+    try:
+        with writing_to(run):
+            write_validation(run.path, checkpoint_step(prefix) or 0, scores, record.class_names)
+    except OutputError as error:
+        logger.warning("TensorBoard will not show these scores: %s", error)
 
 
 def follow(config: PredictConfig) -> None:
@@ -159,14 +166,14 @@ def main(arguments: Sequence[str]) -> None:
     set_quiet(config.quiet)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
-    from tools.runs.chosen_checkpoint import choose_checkpoint
+    from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
     if config.follow is not None:
         follow(config)
     else:
-        predict_checkpoint(config, choose_checkpoint(config))
+        with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix))
 
 
 if __name__ == "__main__":

@@ -5,18 +5,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from database.regular_files import writable_file
+
+# Names of the temporary files of `written_atomically`.
+TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.tmp")
+
 
 @contextmanager
 def written_atomically(path: str) -> Iterator[str]:
     """Gives a block a temporary file to write, and moves the file to `path` when the block ends.
 
-    If the block raises, the previous content of `path` is kept and the temporary file is deleted.
+    If the block raises, the previous content of `path` is kept and the temporary file is deleted. If the process is
+    killed, the temporary file stays; it is locked while the process lives, so `remove_unfinished` can detect it later.
 
     Args:
       path: the file to write or to replace; its folder is created if necessary.
@@ -31,13 +38,65 @@ def written_atomically(path: str) -> Iterator[str]:
     _refuse_device(path)
     folder = os.path.dirname(path) or "."
     os.makedirs(folder, exist_ok=True)
-    partial_path = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
+    partial_path, descriptor = _locked_temporary_file(folder)
     try:
         yield partial_path
         os.replace(partial_path, path)
     finally:
         with suppress(OSError):
             os.unlink(partial_path)
+        os.close(descriptor)
+
+
+def _locked_temporary_file(folder: str) -> tuple[str, int]:
+    """Creates a temporary file and locks it; returns its path and a descriptor that holds the lock."""
+    while True:
+        path = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")
+        descriptor = writable_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        if _lock(descriptor) is not False and os.path.lexists(path):
+            return path, descriptor
+        os.close(descriptor)  # `remove_unfinished` of another process removes it, before it was locked
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Tries to lock a file and returns whether it succeeded; None on a file system without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def remove_unfinished(folder: str) -> list[str]:
+    """Removes the temporary files that killed processes left in a folder, but none that a process still writes.
+
+    Nothing is removed on a file system without locks. Files that cannot be removed stay.
+
+    Args:
+      folder: with the temporary files of `written_atomically`; it need not exist.
+
+    Returns:
+      The names of the removed files, sorted.
+    """
+    removed = []
+    with suppress(OSError):
+        for name in sorted(filter(TEMPORARY_NAME.fullmatch, os.listdir(folder))):
+            with suppress(OSError):
+                _remove_unlocked(os.path.join(folder, name))
+                removed.append(name)
+    return removed
+
+
+def _remove_unlocked(path: str) -> None:
+    descriptor = writable_file(path, os.O_WRONLY)
+    try:
+        if not _lock(descriptor):
+            raise BlockingIOError(errno.EAGAIN, "a process writes this file", path)
+        os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_device(path: str) -> None:

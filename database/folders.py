@@ -41,3 +41,11 @@ def _identity(folder: str) -> frozenset[tuple[int, int]]:
     except OSError:
         return frozenset()
     return frozenset([(found.st_dev, found.st_ino)])
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Returns whether an entry is a folder or a link to one; a link that leads to itself is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

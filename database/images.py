@@ -24,7 +24,7 @@ from database.image_opening import (
 )
 from database.input_range import InputRange
 from database.label_decoding import ids_converter
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 from database.rgb_decoding import is_deep_grey, rgb_converter
 
 __all__ = [
@@ -228,6 +228,7 @@ def write_image(path: str, array: np.ndarray, palette: Sequence[tuple[int, int, 
             image = Image.fromarray(array)
             if palette is not None:
                 image.putpalette([channel for color in palette for channel in color])
-            image.save(partial_path, format="PNG")
+            with open(partial_path, "wb", opener=writable_file) as file:
+                image.save(file, format="PNG")
     except OSError as error:
         raise ImageError(f"{path}: the image cannot be written ({error.strerror or error})") from error

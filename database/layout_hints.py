@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from database.counts import number_of
 from database.data_files import is_no_data
+from database.folders import is_folder
 from database.image_suffixes import has_image_suffix
 
 # Names that people use for the same thing.
@@ -134,7 +135,7 @@ def _folders_below(folder: str) -> list[str]:
 def _folders_in(folder: str) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if entry.is_dir() and not is_no_data(entry.name))
+            return sorted(entry.path for entry in entries if is_folder(entry) and not is_no_data(entry.name))
     except OSError:
         return []
 

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from database.folders import is_folder
 from database.image_suffixes import has_image_suffix
 
 # Names of columns in the header of a list, without punctuation.
@@ -133,7 +134,7 @@ def hint_for_missing(path: str, data_dir: str, list_path: str) -> str:
     """Finds a missing file of a list in another folder, and names the --data_dir to give."""
     if not path.strip("/"):
         return ""
-    inside = sorted(entry.path for entry in os.scandir(data_dir) if entry.is_dir()) if os.path.isdir(data_dir) else []
+    inside = sorted(entry.path for entry in os.scandir(data_dir) if is_folder(entry)) if os.path.isdir(data_dir) else []
     for folder in (os.path.dirname(os.path.abspath(data_dir)), os.path.dirname(list_path) or ".", ".", *inside):
         if os.path.isfile(os.path.join(folder, path.lstrip("/"))):
             return f"; it is in {folder[:_LONGEST_SHOWN]}: give that as --data_dir"

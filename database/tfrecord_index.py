@@ -24,6 +24,7 @@ from database.json_values import label_map_of, text_of, whole_in
 from database.label_maps import MOST_FILE_ID
 from database.layouts import Sample, shown_holdout
 from database.loading import label_path
+from database.regular_files import writable_file
 from database.tfrecord import Place, TFRecordSample, path_in_example
 
 TFRECORD_FOLDER = "tfrecord"
@@ -160,7 +161,10 @@ class TFRecordIndex:
         values["checksum"] = _checksum(values)
         path = _index_path(folder, self.split)
         try:
-            with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+            with (
+                written_atomically(path) as partial_path,
+                open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+            ):
                 json.dump(values, file)
         except OSError as error:
             raise TFRecordError(f"{path}: the index cannot be written ({error.strerror})") from error

@@ -38,7 +38,8 @@ LAYERS = {
     ),
     "database": (
         ("errors",),
-        ("atomic", "classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
+        ("classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
+        ("atomic",),
         ("text_files", "input_range"),
         ("json_files", "image_opening"),
         ("image_suffixes",),

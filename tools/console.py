@@ -10,10 +10,12 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import IO
 
 from database.errors import DataError
 from model.errors import ModelError
 from tools.errors import UserError
+from tools.runtime.file_handles import require_file_handles
 from tools.runtime.printable import PrintableFormatter, printable
 from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
 from tools.runtime.stop_requests import StoppedError
@@ -71,7 +73,7 @@ def import_tensorflow() -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.stderr.flush()
-    with tempfile.TemporaryFile("w+", errors="replace") as captured:
+    with _unnamed_file() as captured:
         original = os.dup(2)
         os.dup2(captured.fileno(), 2)
         try:
@@ -83,6 +85,13 @@ def import_tensorflow() -> None:
             os.close(original)
             captured.seek(0)
             sys.stderr.writelines(line for line in captured if not _is_noise(line))
+
+
+def _unnamed_file() -> IO[str]:
+    """Opens a temporary file for text, in memory if possible: the disk may be full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("stderr"), "w+", errors="replace")
+    return tempfile.TemporaryFile("w+", errors="replace")
 
 
 # Printed by builds of TensorFlow whose parts register the same thing twice; the second registration is ignored.
@@ -127,6 +136,7 @@ def _exit_code(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) 
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # the scripts set it during their imports
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        require_file_handles()
         main(arguments)
     except KeyboardInterrupt as error:
         print_error(" ".join(["interrupted", *map(str, error.args)]))

@@ -15,6 +15,10 @@ class DeviceError(UserError):
     """The machine does not have the requested devices."""
 
 
+class TooFewHandlesError(UserError):
+    """A process may open too few files."""
+
+
 class OutOfMemoryError(UserError):
     """A device has too little memory for a computation."""
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
-import signal
 import sys
 import zlib
 from collections import Counter
@@ -28,17 +26,19 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from database.atomic import written_atomically
+from database.atomic import remove_unfinished, written_atomically
 from database.classes import VOC_CLASSES
 from database.errors import DatasetError, TextFileError
 from database.images import write_image
 from database.lists import and_more
 from database.palettes import voc_palette
+from database.regular_files import copy_file, writable_file
 from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flags.parsing import OneLineParser
 from tools.flags.values import file_path
 from tools.runtime.progress import counted
+from tools.runtime.worker_processes import begin_worker
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
     Raises:
       DatasetError, ImageError: see `convert`; or a process crashed.
     """
-    with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as executor:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), begin_worker) as executor:
         waiting = [executor.submit(convert, *pair) for pair in pairs]
         try:
             for future, (source, _) in counted(zip(waiting, pairs, strict=True), "labels", len(pairs), "img"):
@@ -164,7 +164,7 @@ def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
 
 
 def link_or_copy(source: str, target: str) -> str:
-    """Makes a hard link to a file if the file system supports it, otherwise an atomic copy.
+    """Makes a hard link to a file, or to the target of a link, if the file system supports it, otherwise a copy.
 
     Returns:
       "linked", "copied", or "kept" if the target exists already.
@@ -175,13 +175,13 @@ def link_or_copy(source: str, target: str) -> str:
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
-            os.link(source, target)
+            os.link(os.path.realpath(source), target)  # a relative link would lead nowhere from there
             return "linked"
         except FileExistsError:
             return "kept"
         except OSError:
             with written_atomically(target) as partial_path:
-                shutil.copyfile(source, partial_path)
+                copy_file(source, partial_path)
             return "copied"
     except OSError as error:
         raise DatasetError(f"{target}: cannot be written ({error.strerror or error})") from error
@@ -194,7 +194,10 @@ def write_list(path: str, names: Iterable[str]) -> None:
       DatasetError: the file cannot be written.
     """
     try:
-        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        with (
+            written_atomically(path) as partial_path,
+            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+        ):
             file.writelines(f"/{IMAGES}/{name}.jpg /{LABELS}/{name}.png\n" for name in names)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -232,6 +235,8 @@ def merge(sbd: str, voc: str, out: str, jobs: int) -> Splits:
         unchanged[os.path.join(sbd, "img", f"{name}.jpg")] = os.path.join(out, IMAGES, f"{name}.jpg")
         converted[os.path.join(sbd, "cls", f"{name}.mat")] = os.path.join(out, LABELS, f"{name}.png")
     _require_files([*unchanged, *converted])
+    for folder in (out, os.path.join(out, IMAGES), os.path.join(out, LABELS)):
+        remove_unfinished(folder)
     done = Counter(link_or_copy(*pair) for pair in counted(unchanged.items(), "images", len(unchanged), "files"))
     logger.info("images and labels of VOC: %s", ", ".join(f"{count} {how}" for how, count in done.items()))
     convert_all([pair for pair in converted.items() if not os.path.exists(pair[1])], jobs)

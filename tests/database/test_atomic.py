@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import signal
 import threading
+from pathlib import Path
 
 import pytest
 
-from database.atomic import folder_written_atomically, written_atomically
+from database.atomic import folder_written_atomically, remove_unfinished, written_atomically
 
 
 def write(path: str, text: str, error: BaseException | None = None) -> None:
@@ -71,6 +74,82 @@ def test_a_folder_that_cannot_be_created_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         write(str(tmp_path / "file" / "deeper.txt"), "text")
+
+
+def test_a_killed_process_leaves_a_file_that_the_next_removes(tmp_path):
+    """The child is killed inside the block; the parent's own file, which it still writes, stays."""
+    child = os.fork()
+    if child == 0:
+        with written_atomically(str(tmp_path / "file.txt")) as partial_path:
+            with open(partial_path, "w", encoding="utf-8") as file:
+                file.write("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    [left] = os.listdir(tmp_path)
+    (tmp_path / ".other.tmp").write_text("somebody's")
+    with written_atomically(str(tmp_path / "file.txt")) as partial_path:
+        with open(partial_path, "w", encoding="utf-8") as file:
+            file.write("whole")
+        assert remove_unfinished(str(tmp_path)) == [left]
+        assert sorted(os.listdir(tmp_path)) == sorted([".other.tmp", os.path.basename(partial_path)])
+    assert (tmp_path / "file.txt").read_text() == "whole"
+    assert remove_unfinished(str(tmp_path)) == []
+
+
+def test_files_that_another_process_writes_stay(tmp_path):
+    entered, leave = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with written_atomically(str(tmp_path / "file.txt")) as partial_path:
+            Path(partial_path).write_text("theirs")
+            os.write(entered[1], b"x")
+            os.read(leave[0], 1)
+        os._exit(0)
+    os.read(entered[0], 1)
+    assert remove_unfinished(str(tmp_path)) == []
+    os.write(leave[1], b"x")
+    assert os.waitpid(child, 0)[1] == 0
+    assert (tmp_path / "file.txt").read_text() == "theirs"
+
+
+def test_a_temporary_file_that_is_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
+    """As if `remove_unfinished` of another process had locked and removed it first."""
+    real, calls = fcntl.flock, []
+
+    def lost_once(descriptor, operation):
+        calls.append(descriptor)
+        if len(calls) == 1:
+            [name] = os.listdir(tmp_path)
+            os.unlink(tmp_path / name)
+            raise BlockingIOError
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lost_once)
+    write(str(tmp_path / "file.txt"), "text")
+    assert os.listdir(tmp_path) == ["file.txt"]
+    assert len(calls) == 2
+
+
+def test_nothing_is_removed_without_locks(tmp_path, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    left = tmp_path / f".{'0' * 32}.tmp"
+    left.write_text("half")
+    assert remove_unfinished(str(tmp_path)) == []
+    write(str(tmp_path / "file.txt"), "text")
+    assert sorted(os.listdir(tmp_path)) == [left.name, "file.txt"]
+
+
+def test_links_and_folders_of_such_names_stay(tmp_path):
+    (tmp_path / "target").write_text("untouched")
+    (tmp_path / f".{'0' * 32}.tmp").symlink_to("target")
+    (tmp_path / f".{'1' * 32}.tmp").mkdir()
+    os.mkfifo(tmp_path / f".{'2' * 32}.tmp")
+    assert remove_unfinished(str(tmp_path)) == []
+    assert remove_unfinished(str(tmp_path / "absent")) == []
+    assert len(os.listdir(tmp_path)) == 4
 
 
 def test_a_folder_is_unseen_until_the_block_ends(tmp_path):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from database.errors import DatasetError
-from database.folders import walked
+from database.folders import is_folder, walked
 from database.layouts import custom
 
 
@@ -61,3 +61,13 @@ def test_datasets_with_links_that_lead_back_are_refused(tmp_path):
         (tmp_path / kind / "train" / "back").symlink_to(tmp_path / kind)
     with pytest.raises(DatasetError, match="images/train/back/train: this link leads to one of its parent folders"):
         custom(str(tmp_path), "train", {}, {})
+
+
+def test_links_to_folders_and_to_themselves(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for name, target in (("link", "folder"), ("loop", "loop"), ("absent", "nowhere"), ("self", ".")):
+        (tmp_path / name).symlink_to(target)
+    with os.scandir(tmp_path) as entries:
+        found = {entry.name: is_folder(entry) for entry in entries}
+    assert found == {"folder": True, "file": False, "link": True, "loop": False, "absent": False, "self": True}

@@ -227,8 +227,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     path = str(tmp_path / "image.png")
     images.write_image(path, GREY)
 
-    def fail_halfway(image, file_path, **options):
-        Path(file_path).write_bytes(b"half")
+    def fail_halfway(image, file, **options):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", fail_halfway)

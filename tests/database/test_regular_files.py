@@ -9,7 +9,7 @@ import pytest
 from database import images, lists, palettes
 from database.datasets import custom_dataset
 from database.errors import DatasetError, ImageError, PaletteError, TFRecordError
-from database.regular_files import read_regular_file, regular_file
+from database.regular_files import copy_file, read_regular_file, regular_file, writable_file
 from database.tfrecord import Place, read_example
 from tools.checkpoints.reading import checkpoint_checksum, variable_shapes
 from tools.convert import npy_dictionary
@@ -43,6 +43,76 @@ def test_files_are_opened_as_ever(tmp_path):
 def test_devices_are_refused(device):
     with pytest.raises(OSError, match=WORDS):
         regular_file(device, os.O_RDONLY)
+    with pytest.raises(OSError, match=WORDS):
+        writable_file(device, os.O_WRONLY)
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("w", "new"), ("a", "oldnew"), ("r+", "new")])
+def test_files_are_written_as_ever(tmp_path, mode, expected):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with open(path, mode, encoding="utf-8", opener=writable_file) as file:
+        file.write("new")
+    assert path.read_text() == expected
+
+
+def test_files_are_created_as_by_open(tmp_path):
+    for name, options in (("one", {"opener": writable_file}), ("other", {})):
+        with open(tmp_path / name, "x", encoding="utf-8", **options):
+            pass
+    assert (tmp_path / "one").stat().st_mode == (tmp_path / "other").stat().st_mode
+    with pytest.raises(FileExistsError), open(tmp_path / "one", "x", encoding="utf-8", opener=writable_file):
+        pass
+    with pytest.raises(FileNotFoundError):
+        writable_file(str(tmp_path / "absent"), os.O_WRONLY)
+    with pytest.raises(IsADirectoryError):
+        writable_file(str(tmp_path), os.O_WRONLY)
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+", "wb"])
+@pytest.mark.parametrize("target", ["target", "absent"])
+def test_links_are_not_written_to(tmp_path, mode, target):
+    (tmp_path / "target").write_text("untouched")
+    (tmp_path / "link").symlink_to(target)
+    options = {} if "b" in mode else {"encoding": "utf-8"}
+    with (
+        pytest.raises(OSError, match="a link, expected a file: '.*link'"),
+        open(tmp_path / "link", mode, opener=writable_file, **options),
+    ):
+        pass
+    assert (tmp_path / "target").read_text() == "untouched"
+    assert sorted(os.listdir(tmp_path)) == ["link", "target"]
+
+
+def test_a_link_or_a_pipe_that_appears_after_the_first_look_is_not_written_to(tmp_path, monkeypatch):
+    """The descriptor decides, not the path."""
+    (tmp_path / "target").write_text("untouched")
+    (tmp_path / "link").symlink_to("target")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr("database.regular_files._refuse_special", lambda path: None)
+    with pytest.raises(OSError, match="a link, expected a file"):
+        writable_file(str(tmp_path / "link"), os.O_WRONLY | os.O_TRUNC)
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)  # without one, opening fails as well
+    with pytest.raises(OSError, match=WORDS):
+        writable_file(str(tmp_path / "pipe"), os.O_WRONLY)
+    os.close(reader)
+    assert (tmp_path / "target").read_text() == "untouched"
+
+
+@pytest.mark.timeout(10)
+def test_pipes_are_not_written_to(pipe):
+    with pytest.raises(OSError, match=WORDS):
+        writable_file(pipe, os.O_WRONLY)
+
+
+def test_copies(tmp_path):
+    (tmp_path / "source").write_bytes(b"content")
+    for _ in range(2):
+        copy_file(str(tmp_path / "source"), str(tmp_path / "copy"))
+        assert (tmp_path / "copy").read_bytes() == b"content"
+    (tmp_path / "link").symlink_to("source")
+    with pytest.raises(OSError, match="a link, expected a file"):
+        copy_file(str(tmp_path / "copy"), str(tmp_path / "link"))
 
 
 @pytest.mark.timeout(10)

@@ -148,6 +148,27 @@ def test_a_run_is_followed_to_its_last_snapshot(main, place, monkeypatch, tmp_pa
     assert "model.ckpt-7 is already scored in results/step7" in caplog.text
 
 
+def test_a_run_that_cannot_be_written_to_is_followed(main, place, monkeypatch, tmp_path, capsys, caplog):
+    """Both snapshots are scored; TensorBoard lacks the scores, and a warning says so."""
+    monkeypatch.chdir(tmp_path)
+    run = shutil.copytree(Path(place.snapshot).parents[1], tmp_path / "run")
+    for path in list((run / "snapshot").glob("model.ckpt-7.*")):
+        shutil.copy(path, str(path).replace("ckpt-7", "ckpt-8"))
+    record = ModelRecord.read(str(run / "snapshot"))
+    dataclasses.replace(record, flags={**record.flags, "train_max_iter": 8}).write(str(run / "snapshot"))
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tools.training.summaries.write_validation", refuse)
+    flags = ("--follow", str(run), "--test_max_iter", "1", "--coloring", "0", "--output_dir", "results")
+    assert main("predict", *flags) == 0
+    assert sorted(path.parent.name for path in (tmp_path / "results").rglob("scores.json")) == ["step7", "step8"]
+    warnings = [message for message in caplog.messages if "TensorBoard will not show" in message]
+    assert len(warnings) == 2
+    assert "Read-only file system" in warnings[0]
+
+
 def test_another_run_of_the_same_name_is_predicted_anew(main, place, monkeypatch, tmp_path, capsys, caplog):
     """Its snapshot has the same path and step, and other weights."""
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Training runs that are killed and started again, in processes forked from one that has imported TensorFlow.
+"""Scripts that are killed and started again, in processes forked from one that has imported TensorFlow.
 
 `python -m tests.tools.killing` is that process.
 """
@@ -58,7 +58,7 @@ class Durations:
 
 
 class TrainingProcesses:
-    """train.py on a narrow network, one process at a time. Use as a context manager."""
+    """train.py, or another script, on a narrow network, one process at a time. Use as a context manager."""
 
     def __enter__(self) -> TrainingProcesses:
         command = [sys.executable, "-m", "tests.tools.killing"]
@@ -69,9 +69,9 @@ class TrainingProcesses:
     def __exit__(self, *exception: object) -> None:
         self._server.communicate()
 
-    def start(self, flags: Sequence[str], log: str) -> None:
-        """Starts train.py with these flags; what it says is added to the file `log`."""
-        self._server.stdin.write(json.dumps([log, *flags]).encode() + b"\n")
+    def start(self, flags: Sequence[str], log: str, script: str = "train") -> None:
+        """Starts a script with these flags; what it says is added to the file `log`."""
+        self._server.stdin.write(json.dumps([log, script, *flags]).encode() + b"\n")
         self._process = int(self._server.stdout.readline())
 
     def has_ended(self) -> bool:
@@ -208,23 +208,23 @@ def _serve() -> None:
     for line in sys.stdin:
         if process is not None:
             os.waitpid(process, 0)
-        log, *flags = json.loads(line)
+        log, script, *flags = json.loads(line)
         process = os.fork()
         if process == 0:
-            os._exit(_train(log, flags))
+            os._exit(_run(log, script, flags))
         print(process, flush=True)
         ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         print(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status, flush=True)
 
 
-def _train(log: str, flags: Sequence[str]) -> int:
+def _run(log: str, script: str, flags: Sequence[str]) -> int:
     from tools.console import run_script, set_up_logging
 
     with open(log, "ab") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     set_up_logging()
-    code = run_script(runpy.run_path(str(_ROOT / "train.py"))["main"], flags)
+    code = run_script(runpy.run_path(str(_ROOT / f"{script}.py"))["main"], flags)
     sys.stdout.flush()
     return code
 

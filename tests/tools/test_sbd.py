@@ -168,6 +168,26 @@ def test_copies_where_there_are_no_links(archives, tmp_path, monkeypatch):
         assert target.read_bytes() == file.read()
 
 
+def test_links_are_resolved(tmp_path):
+    """A relative link would lead nowhere from the other folder."""
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.jpg").write_text("content")
+    (tmp_path / "voc" / "a.jpg").symlink_to("../disk/a.jpg")
+    target = tmp_path / "elsewhere" / "deeper" / "a.jpg"
+    assert sbd.link_or_copy(str(tmp_path / "voc" / "a.jpg"), str(target)) == "linked"
+    assert not target.is_symlink()
+    assert target.read_text() == "content"
+
+
+def test_what_a_killed_process_left_is_removed(archives, tmp_path):
+    left = tmp_path / "out" / "SegmentationClassAug" / f".{'0' * 32}.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    sbd.merge(*archives, str(tmp_path / "out"), 1)
+    assert not left.exists()
+
+
 def damaged(path):
     """The bytes of a label, cut in the middle."""
     whole = path.parent / "whole.mat"

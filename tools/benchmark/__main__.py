@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from database.regular_files import writable_file
 from tools.benchmark.flags import BenchmarkConfig
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.errors import FlagError
@@ -171,7 +172,7 @@ def write_json(rows: Sequence[Row], path: str) -> None:
     """
     figures = {row.name: {"value": row.value, "unit": row.unit} for row in rows}
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             json.dump(figures, file, indent=2)
             file.write("\n")
     except OSError as error:

@@ -10,8 +10,14 @@ from typing import Any, TypeVar
 
 from tools.console import import_tensorflow
 from tools.errors import ProcessEndedError
+from tools.runtime.worker_processes import begin_worker
 
 Result = TypeVar("Result")
+
+
+def _begin() -> None:
+    begin_worker()
+    import_tensorflow()
 
 
 def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
@@ -26,7 +32,7 @@ def run_apart(function: Callable[..., Result], *arguments: Any) -> Result:
     """
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(1, mp_context=context, initializer=import_tensorflow) as executor:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=_begin) as executor:
             return executor.submit(function, *arguments).result()
     except BrokenProcessPool as error:
         raise ProcessEndedError(f"{function.__name__}: its process ended, perhaps because memory ran out") from error

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from errno import EINVAL, ENOTSUP
 from typing import Any, NamedTuple
 
+from database.atomic import TEMPORARY_NAME
 from database.json_files import read_json
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME, checkpoint_step
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,7 @@ _MOST_SIZE = 1 << 63
 _WRITING = ".writing"
 # Raised by reading a damaged or a missing manifest.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
-# Files that `database.atomic.written_atomically` leaves if the process is killed.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _PART = re.compile(rf"({re.escape(SNAPSHOT_NAME)}-\d+)\.(data-\d+-of-\d+.*|index\..+|manifest\.json)")
 
 
@@ -124,7 +123,7 @@ def sync_file(path: str) -> None:
     Raises:
         OSError: the disk cannot write it.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = regular_file(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -173,6 +172,19 @@ def age(prefix: str) -> Age:
     return Age(serial, written, -1 if step is None else step)
 
 
+def identity(prefix: str) -> tuple[int, int, int] | None:
+    """Identifies the file `.index` of a snapshot; None if there is none.
+
+    It differs before and after a block if another process removed or replaced the snapshot meanwhile: the `.index` is
+    removed first and written last.
+    """
+    try:
+        found = os.stat(prefix + INDEX_ENDING)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
 def next_serial(folder: str) -> int:
     """Returns the serial number of the next snapshot in a folder, at most `MOST_SERIAL`."""
     indices = glob.glob(os.path.join(glob.escape(folder), f"*{INDEX_ENDING}"))
@@ -196,7 +208,7 @@ def write_manifest(prefix: str, serial: int | None = None) -> None:
         if path != prefix + MANIFEST_ENDING
     }
     order = {} if serial is None else {"serial": serial, "written": time.time()}
-    with open(prefix + MANIFEST_ENDING, "w", encoding="utf-8") as file:
+    with open(prefix + MANIFEST_ENDING, "w", encoding="utf-8", opener=writable_file) as file:
         json.dump({**order, "files": files}, file, indent=1)
 
 
@@ -284,7 +296,7 @@ def remove_leftovers(folder: str) -> None:
         OSError: a file cannot be removed.
     """
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    left = [name for name in names if _TEMPORARY.fullmatch(name) or _is_orphan(folder, name)]
+    left = [name for name in names if TEMPORARY_NAME.fullmatch(name) or _is_orphan(folder, name)]
     for name in left:
         os.unlink(os.path.join(folder, name))
     if _WRITING in names:

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from database.folders import walked
 from tools.checkpoints import files as snapshot_files
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 _SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 # Seconds by which the clocks of machines that share a folder may differ.
 _CLOCK_TOLERANCE = 60.0
+# Attempts to find a snapshot that is not removed meanwhile. A run removes one only after it has written a newer one,
+# which takes longer than to look again.
+_MOST_ATTEMPTS = 20
 
 
 def resolve_checkpoint(path: str) -> str:
@@ -37,6 +40,19 @@ def resolve_checkpoint(path: str) -> str:
     if os.path.isdir(path):
         return _newest_in(path)
     prefix = _SUFFIX.sub("", path)
+    before = snapshot_files.identity(prefix)
+    try:
+        found = _checkpoint_at(path, prefix)
+        if snapshot_files.identity(prefix) == before:
+            return found
+    except CheckpointError:
+        if snapshot_files.identity(prefix) == before:
+            raise
+    return _checkpoint_at(path, prefix)  # it was removed or replaced meanwhile: the message says what is there now
+
+
+def _checkpoint_at(path: str, prefix: str) -> str:
+    """Returns the prefix of the checkpoint that a path which is no folder means; see `resolve_checkpoint`."""
     if os.path.exists(prefix + ".index"):
         if not _has_data(prefix):
             raise CheckpointError(f"{prefix}: the checkpoint has an .index but no .data file: copy both")
@@ -104,24 +120,57 @@ def _refuse_other_kinds(path: str, *, unknown_too: bool = False) -> None:
 
 def newest_first(folder: str) -> list[str]:
     """Lists the prefixes of the checkpoints in a folder, newest first; see `files.Age`."""
-    indices = glob.glob(os.path.join(glob.escape(folder), "*.index"))
-    return sorted((index.removesuffix(".index") for index in indices), key=snapshot_files.age, reverse=True)
+    return [prefix for _, prefix in _aged(folder)]
+
+
+def _aged(folder: str) -> list[tuple[snapshot_files.Age, str]]:
+    """Lists age and prefix of the checkpoints in a folder, newest first.
+
+    The folder is listed again if one was removed meanwhile, or if only other parts of snapshots were found: the folder
+    may have been listed while the only snapshot was replaced by the next.
+    """
+    pattern = os.path.join(glob.escape(folder), "*.index")
+    found: list[tuple[snapshot_files.Age, str]] = []
+    for _ in range(_MOST_ATTEMPTS):
+        prefixes = [index.removesuffix(".index") for index in glob.glob(pattern)]
+        aged = [(snapshot_files.age(prefix), prefix) for prefix in prefixes]
+        found = [(age, prefix) for age, prefix in aged if snapshot_files.identity(prefix) is not None]
+        if len(found) == len(prefixes) and (prefixes or not _has_parts(folder)):
+            break
+    return sorted(found, key=lambda pair: pair[0], reverse=True)
+
+
+def _has_parts(folder: str) -> bool:
+    return bool(glob.glob(os.path.join(glob.escape(folder), f"{SNAPSHOT_NAME}-*")))
 
 
 def newest_sound(folder: str, last_step: int | None = None) -> str | None:
     """Returns the prefix of the newest undamaged checkpoint in a folder, or None.
 
-    Logs a warning for each newer one that is damaged. With `last_step`, checkpoints of later steps are ignored.
+    Logs a warning for each newer one that is damaged. With `last_step`, checkpoints of later steps are ignored. A
+    checkpoint that another process removes or replaces meanwhile is not damaged: the folder is listed again.
     """
+    for _ in range(_MOST_ATTEMPTS):
+        found, is_final = _first_sound(folder, last_step)
+        if is_final:
+            return found
+    return None
+
+
+def _first_sound(folder: str, last_step: int | None) -> tuple[str | None, bool]:
+    """Returns what `newest_sound` does, and False if a checkpoint was removed or replaced meanwhile."""
     for prefix in newest_first(folder):
         step = checkpoint_step(prefix)
         if last_step is not None and (step is None or step > last_step):
             continue
+        before = snapshot_files.identity(prefix)
         fault = checkpoint_fault(prefix)
+        if before is None or snapshot_files.identity(prefix) != before:
+            return None, False
         if fault is None:
-            return prefix
+            return prefix, True
         warn_of_damage(prefix, fault)
-    return None
+    return None, True
 
 
 def require_sound(prefix: str) -> None:
@@ -163,7 +212,7 @@ def newest_snapshot(log_dir: str, runs: Collection[str] | None = None) -> str:
     if runs is not None:
         wanted = set(map(os.path.realpath, runs))
         folders = [folder for folder in folders if os.path.realpath(os.path.dirname(folder)) in wanted]
-    newest = [prefix for folder in folders for prefix in newest_first(folder)[:1]]
+    newest = {prefix: age.time for folder in folders for age, prefix in _aged(folder)[:1]}
     if not newest:
         raise CheckpointError(
             f"{log_dir}: no snapshot was found below this folder: train first, or give --weights_ckpt"
@@ -189,9 +238,8 @@ def _not_set_aside(folders: Sequence[str]) -> list[str]:
     return [folder for run, folder in runs.items() if not EARLIER.search(run) or EARLIER.sub("", run) not in runs]
 
 
-def _latest_of_runs(newest: Sequence[str]) -> str:
-    """Returns the most recent of the newest snapshots of several runs."""
-    times = {prefix: snapshot_files.age(prefix).time for prefix in newest}
+def _latest_of_runs(times: Mapping[str, float]) -> str:
+    """Returns the most recent of the newest snapshots of several runs, by their times."""
     latest, *others = sorted(times, key=times.__getitem__, reverse=True)
     if not others:
         return latest

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple, Protocol, cast
 
 from database.atomic import folder_written_atomically, written_atomically
 from database.counts import number_of
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 from tools.download.tar_stream import TarStream, opened_tar_stream
 from tools.errors import ArchiveError
 from tools.runtime.progress import counted
@@ -108,7 +108,7 @@ class _Zip:
         assert isinstance(member.entry, zipfile.ZipInfo)
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with self._file.open(member.entry) as source, open(path, "xb") as target:
+        with self._file.open(member.entry) as source, open(path, "xb", opener=writable_file) as target:
             shutil.copyfileobj(source, target)
 
 
@@ -230,6 +230,7 @@ def _require_space(path: str, needed: int, place: str) -> None:
 def _write(archive: _Archive, members: list[_Member], root: str, place: str) -> None:
     if members[0].name == root:
         with written_atomically(os.path.abspath(place)) as partial:
+            os.unlink(partial)  # `write` creates it
             archive.write(members[0], os.path.dirname(partial), os.path.basename(partial))
         return
     with folder_written_atomically(place) as folder:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 from tools.download.connection import LEAST_BYTES, SCHEMES, Watch, opened
 from tools.download.partial import PartialFile, Version
 from tools.errors import DownloadError
@@ -209,7 +209,7 @@ def _receive(response: Any, partial: PartialFile, offset: int, total: int | None
     name = os.path.basename(partial.path).removesuffix(".part")
     progress = Progress(name, total, unit="B", initial=offset, is_bytes=True)
     arrived = offset
-    with open(partial.path, "ab") as file, progress:
+    with open(partial.path, "ab", opener=writable_file) as file, progress:
         while chunk := _next_chunk(response, watch):
             arrived += len(chunk)
             if arrived > most:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from database.atomic import written_atomically
 from database.json_files import read_json
+from database.regular_files import writable_file
 
 # An entity tag and a date as they may be sent back in a header: RFC 9110, 8.8.3, and ASCII on one line.
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]{0,1000}"')
@@ -82,9 +83,12 @@ class PartialFile:
         Raises:
             OSError: a file cannot be written.
         """
-        with open(self.path, "wb"):  # first, so that the version never describes other bytes
+        with open(self.path, "wb", opener=writable_file):  # first, so that the version never describes other bytes
             pass
-        with written_atomically(self._version_path) as path, open(path, "w", encoding="utf-8") as file:
+        with (
+            written_atomically(self._version_path) as path,
+            open(path, "w", encoding="utf-8", opener=writable_file) as file,
+        ):
             json.dump(dataclasses.asdict(version), file)
 
     def arrived(self, url: str) -> tuple[int, Version | None]:

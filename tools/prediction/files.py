@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 
 import numpy as np
 
 from database import palettes
+from database.atomic import remove_unfinished
 from database.containment import path_inside, refuse_linked_folder
 from database.images import write_image
 from tools.checkpoints.snapshot_names import checkpoint_step
@@ -16,6 +18,11 @@ from tools.flags.predict import WeightsConfig
 from tools.prediction.provenance import Provenance
 from tools.runs.folder import run_name
 from tools.runs.record import ModelRecord
+
+logger = logging.getLogger(__name__)
+
+# Kinds of pictures, and the names of their folders.
+_KINDS = ("prediction", "coloring", "overlay")
 
 # Flags that change results; values other than the default are part of the folder's name.
 _NAMED_FLAGS = (
@@ -64,6 +71,14 @@ def picture_path(folder: str, kind: str, name: str) -> str:
     return path_inside(folder, kind, f"{name}_{kind}.png")
 
 
+def remove_unfinished_results(folder: str) -> None:
+    """Removes the temporary files that killed processes left in a folder of results; see `atomic.remove_unfinished`."""
+    for place in (folder, *(os.path.join(folder, kind) for kind in _KINDS)):
+        removed = remove_unfinished(place)
+        if removed:
+            logger.info("%s: removed incomplete files of a killed process: %s", place, ", ".join(removed))
+
+
 class PredictionWriter:
     """Writes label ids, colours and overlays as PNG files.
 
@@ -109,12 +124,13 @@ class PredictionWriter:
         if self._coloring:
             pictures["coloring"] = palettes.colorize(train_ids, self._record.palette)
             pictures["overlay"] = palettes.overlay(image, pictures["coloring"])
-        paths = []
-        for kind, picture in pictures.items():
-            paths.append(picture_path(self._folder, kind, name))
-            refuse_linked_folder(os.path.dirname(paths[-1]))
-            write_image(paths[-1], picture)
+        paths = {kind: picture_path(self._folder, kind, name) for kind in pictures}
+        for path in paths.values():
+            refuse_linked_folder(os.path.dirname(path))
+        # First: pictures without a provenance are of unknown origin, and a process may be killed at any moment.
         if pictures and self._provenance is not None:
             self._provenance.write(self._folder)
             self._provenance = None
-        return paths
+        for kind, picture in pictures.items():
+            write_image(paths[kind], picture)
+        return list(paths.values())

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from database.counts import number_of
 from database.data_files import is_no_data, shown_suffixes, suffix_of
 from database.errors import ImageError
+from database.folders import is_folder
 from database.image_suffixes import has_image_suffix
 from database.path_spellings import path_as_given, path_of_url
 from tools.prediction.result_names import ResultNames
@@ -65,7 +66,7 @@ def images_in(folder: str) -> list[tuple[str, str]]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries if not is_no_data(entry.name)]
+            found = [(entry.name, is_folder(entry)) for entry in entries if not is_no_data(entry.name)]
     except OSError as error:
         raise ImageError(
             f"{folder}: the folder cannot be read ({error.strerror or error}): check its permissions"

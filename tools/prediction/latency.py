@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
+from tools.errors import ResultsFolderError
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +55,23 @@ class Latency:
         )
 
     def write(self, folder: str) -> str:
-        """Writes `latency.json` into a folder and returns its path."""
+        """Writes `latency.json` into a folder and returns its path.
+
+        Raises:
+            ResultsFolderError: it cannot be written.
+        """
         path = os.path.join(folder, FILE_NAME)
-        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=2)
+        try:
+            with (
+                written_atomically(path) as partial_path,
+                open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+            ):
+                json.dump(asdict(self), file, indent=2)
+        except OSError as error:
+            raise ResultsFolderError(
+                f"{path}: cannot be written ({error.strerror or error}): free space, or give another folder with "
+                "--output_dir"
+            ) from error
         return path
 
 
@@ -113,7 +128,11 @@ class TimedPredictor:
         return labels
 
     def report(self, folder: str) -> Latency | None:
-        """Logs the latency so far and writes it to a folder; returns None if there are no images after the warm-up."""
+        """Logs the latency so far and writes it to a folder; returns None if there are no images after the warm-up.
+
+        Raises:
+            ResultsFolderError: it cannot be written.
+        """
         latency = latency_of(sorted(self._spans), self._warm_up, time.perf_counter())
         if latency is None:
             logger.warning(

@@ -18,6 +18,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
+from database.regular_files import writable_file
 from tools.errors import RecordError, ResultsFolderError
 from tools.flags.predict import PredictConfig, WeightsConfig
 from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
@@ -79,7 +80,10 @@ class Provenance:
         """
         path = os.path.join(folder, FILE_NAME)
         try:
-            with written_atomically(path) as partial, open(partial, "w", encoding="utf-8") as file:
+            with (
+                written_atomically(path) as partial,
+                open(partial, "w", encoding="utf-8", opener=writable_file) as file,
+            ):
                 json.dump(self.entries, file, indent=2)
         except OSError as error:
             raise ResultsFolderError(

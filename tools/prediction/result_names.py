@@ -6,7 +6,7 @@ import json
 import os
 
 from database.errors import ImageError
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 
 # File in a folder of results that maps names to images.
 NAMES_FILE = "images.jsonl"
@@ -56,17 +56,13 @@ class ResultNames:
         self._kept.add(name)
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            with open(self._path, "a", encoding="utf-8", opener=_appended) as file:
+            with open(self._path, "a", encoding="utf-8", opener=writable_file) as file:
                 # A killed process may have left an incomplete line.
                 file.write("\n" * (file.tell() > 0) + json.dumps([name, self._image_of[name]]))
         except OSError as error:
             raise ImageError(
                 f"{self._path}: cannot be written ({error.strerror or error}): give another folder with --output_dir"
             ) from error
-
-
-def _appended(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 def _names_in(path: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from database.atomic import written_atomically
 from database.images import image_size
 from database.layouts import Sample
+from database.regular_files import writable_file
 from tools.errors import ServerZipError
 from tools.prediction.files import picture_path
 
@@ -65,7 +66,11 @@ def write_server_zip(folder: str, samples: Sequence[Sample]) -> str:
     path = os.path.join(folder, FILE_NAME)
     try:
         # PNG files are compressed already.
-        with written_atomically(path) as partial_path, zipfile.ZipFile(partial_path, "w") as archive:
+        with (
+            written_atomically(path) as partial_path,
+            open(partial_path, "wb", opener=writable_file) as file,
+            zipfile.ZipFile(file, "w") as archive,
+        ):
             for sample in samples:
                 picture = picture_path(folder, "prediction", sample.name)
                 archive.write(picture, os.path.basename(picture))

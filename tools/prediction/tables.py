@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
 from tools.errors import TablesError
 from tools.prediction.metrics import Scores
 from tools.runtime.printable import printable
@@ -195,7 +196,9 @@ def write_text(path: str, content: str) -> None:
         with (
             written_atomically(path) as partial_path,
             # Names of files may contain bytes that are not UTF-8.
-            open(partial_path, "w", encoding="utf-8", newline="\n", errors="backslashreplace") as file,
+            open(
+                partial_path, "w", encoding="utf-8", newline="\n", errors="backslashreplace", opener=writable_file
+            ) as file,
         ):
             file.write(content)
     except OSError as error:

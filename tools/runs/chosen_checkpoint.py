@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
+from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.find import has_snapshots_below, newest_snapshot, newest_sound, resolve_checkpoint
-from tools.errors import CheckpointError, FlagError
+from tools.errors import CheckpointError, FlagError, RecordError
 from tools.flags.choices import BEST, LAST
 from tools.flags.dataset import DATABASES, FileFlags
 from tools.flags.predict import WeightsConfig
@@ -18,6 +20,37 @@ from tools.runs.snapshots import has_snapshots
 logger = logging.getLogger(__name__)
 
 _OWN = "custom"
+
+# Attempts to use a checkpoint that is not removed meanwhile: a run removes one only after it has written a newer one.
+_MOST_ATTEMPTS = 20
+
+Result = TypeVar("Result")
+
+
+def with_unremoved(choose: Callable[[], str], use: Callable[[str], Result]) -> Result:
+    """Chooses a checkpoint and uses it; chooses again if a run removed or replaced it before it was read.
+
+    Args:
+        choose: returns the prefix.
+        use: reads the checkpoint; it must not have written anything when it raises CheckpointError or RecordError.
+
+    Raises:
+        CheckpointError, RecordError: `use` raised it, and the checkpoint is still the one that was chosen; or it was
+            removed every time.
+        Any error that `choose` or `use` raises.
+    """
+    for attempts_left in reversed(range(_MOST_ATTEMPTS)):
+        prefix = choose()
+        before = snapshot_files.identity(prefix)
+        try:
+            return use(prefix)
+        except (CheckpointError, RecordError):
+            if attempts_left == 0 or (before is not None and snapshot_files.identity(prefix) == before):
+                raise
+            if before is None and os.path.exists(prefix):  # the format before TensorFlow 0.12 has no .index
+                raise
+            logger.warning("%s was removed or replaced before it could be read: choosing again", prefix)
+    raise AssertionError("not reached")
 
 
 def choose_checkpoint(config: WeightsConfig) -> str:

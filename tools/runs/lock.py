@@ -21,6 +21,7 @@ from datetime import datetime
 
 from database.errors import JsonError
 from database.json_files import parse_json
+from database.regular_files import writable_file
 from tools.errors import RunLockError
 
 logger = logging.getLogger(__name__)
@@ -119,9 +120,9 @@ def _take(path: str) -> int:
 def _open(path: str) -> tuple[int, bool]:
     """Returns the descriptor of the file, and whether this process created it."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
+        return writable_file(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), True
     except FileExistsError:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644), False
+        return writable_file(path, os.O_RDWR | os.O_CREAT), False
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -140,7 +141,7 @@ def _lock(descriptor: int) -> bool | None:
 def _is_at(descriptor: int, path: str) -> bool:
     """Returns whether an open file is still the file at a path."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False
 

@@ -12,6 +12,7 @@ from typing import Any
 from database.atomic import written_atomically
 from database.datasets import Dataset
 from database.json_files import read_json
+from database.regular_files import writable_file
 from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
@@ -294,7 +295,10 @@ def _read_object(path: str) -> dict[str, Any] | None:
 
 def _write_object(path: str, values: Mapping[str, Any]) -> None:
     """Writes a JSON object to a file, with the version first."""
-    with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+    with (
+        written_atomically(path) as partial_path,
+        open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+    ):
         json.dump({_VERSION: FORMAT_VERSION, **values}, file, indent=2)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow.compat.v1 as tf
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.find import newest_first, newest_sound, require_sound, resolve_checkpoint
 from tools.checkpoints.snapshot_names import checkpoint_step
@@ -126,10 +127,13 @@ def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str]
 
 
 def _write_state(prefixes: list[str]) -> None:
-    """Writes TensorFlow's `checkpoint` file, which lists the snapshots, newest last."""
-    folder = os.path.dirname(prefixes[-1])
-    state = tf.train.generate_checkpoint_state_proto(folder, prefixes[-1], prefixes)
+    """Writes TensorFlow's `checkpoint` file, which lists the snapshots, newest last.
+
+    It has their names only: paths may contain bytes that are not UTF-8, and change if the run is moved.
+    """
+    folder, names = os.path.dirname(prefixes[-1]), [os.path.basename(prefix) for prefix in prefixes]
+    state = tf.train.generate_checkpoint_state_proto(os.curdir, names[-1], names)
     with written_atomically(os.path.join(folder, "checkpoint")) as path:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             file.write(str(state))
         snapshot_files.sync_file(path)

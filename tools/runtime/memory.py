@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from database.regular_files import writable_file
+
 _STATUS = "/proc/self/status"
 _CLEAR = "/proc/self/clear_refs"
 _CLEAR_PEAK = "5"
@@ -42,7 +44,7 @@ def forget_peak() -> int:
         The new peak, bytes.
     """
     try:
-        with open(_CLEAR, "w", encoding="ascii") as file:
+        with open(_CLEAR, "w", encoding="ascii", opener=writable_file) as file:
             file.write(_CLEAR_PEAK)
     except OSError:
         pass

@@ -20,6 +20,7 @@ import venv
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from database.regular_files import writable_file
 from tools.runtime.printable import printable
 
 DEFAULT_INDEX = "https://pypi.org/simple"
@@ -79,7 +80,7 @@ def download_pip(index: str, folder: str) -> str:
     if checksum.startswith("sha256=") and checksum != f"sha256={hashlib.sha256(content).hexdigest()}":
         raise OSError(f"{url}: the checksum differs from that on {page}")
     path = os.path.join(folder, os.path.basename(urllib.parse.urlparse(url).path))
-    with open(path, "wb") as file:
+    with open(path, "wb", opener=writable_file) as file:
         file.write(content)
     return path
 

@@ -7,13 +7,13 @@ import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from database.atomic import written_atomically
 from database.json_files import read_json
+from database.regular_files import copy_file, writable_file
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
@@ -153,7 +153,7 @@ def _copy_snapshot(folder: RunFolder, step: int) -> None:
     _copy(os.path.join(folder.snapshots, CONFIG_NAME), folder.best)
     with snapshot_files.written_whole(_kept(folder, step)) as prefix:
         for path in snapshot_files.files_of(snapshot):
-            shutil.copyfile(path, prefix + path.removeprefix(snapshot))
+            copy_file(path, prefix + path.removeprefix(snapshot))
 
 
 def _write_note(
@@ -170,7 +170,10 @@ def _write_note(
         CHECKSUM: checksum,
         **({} if settings is None else {_SETTINGS: settings}),
     }
-    with written_atomically(os.path.join(folder.best, _SCORES)) as path, open(path, "w", encoding="utf-8") as file:
+    with (
+        written_atomically(os.path.join(folder.best, _SCORES)) as path,
+        open(path, "w", encoding="utf-8", opener=writable_file) as file,
+    ):
         json.dump(values, file)
 
 
@@ -182,4 +185,4 @@ def _remove_all_but(folder: RunFolder, step: int) -> None:
 
 def _copy(path: str, folder: str) -> None:
     with written_atomically(os.path.join(folder, os.path.basename(path))) as partial_path:
-        shutil.copyfile(path, partial_path)
+        copy_file(path, partial_path)

@@ -16,6 +16,7 @@ from typing import Any
 
 from database.atomic import written_atomically
 from database.json_files import read_json
+from database.regular_files import writable_file
 from tools.checkpoints.files import sync_file
 from tools.checkpoints.find import newest_sound
 from tools.checkpoints.snapshot_names import checkpoint_step
@@ -101,7 +102,7 @@ def _rollback(path: str, number: int, entry: Any) -> Rollback:
 
 def _write_rollbacks(folder: RunFolder, rollbacks: Sequence[Rollback]) -> None:
     with written_atomically(folder.rollbacks) as path:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             json.dump([asdict(rollback) for rollback in rollbacks], file, indent=2)
         sync_file(path)
 

@@ -13,6 +13,7 @@ from tools.flags.choices import LATEST
 from tools.flags.chosen_dataset import training_dataset
 from tools.flags.train import TrainConfig
 from tools.prediction.metrics import Scores
+from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
 from tools.runs.lock import run_lock
 from tools.runs.origin_entries import recorded_pretrained
@@ -138,11 +139,16 @@ class Training:
 def score(config: TrainConfig, data: RunData, folder: RunFolder, trained: str | None) -> Scores | None:
     """Scores the last snapshot, or the one that the flags select, on the validation split; see `validation.validate`.
 
+    With `--eval_only`, another process may train the run: if it removes the snapshot before it is read, the next is
+    scored.
+
     Args:
         config, data, folder: of the run.
         trained: prefix of the last snapshot of `Training`; None with `--eval_only`.
     """
-    return validate(config, data, folder, snapshot_to_score(config, folder, trained))
+    return with_unremoved(
+        lambda: snapshot_to_score(config, folder, trained), lambda prefix: validate(config, data, folder, prefix)
+    )
 
 
 def _devices(config: TrainConfig) -> list[str]:

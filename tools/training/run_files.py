@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from database.atomic import remove_unfinished
 from tools.checkpoints.files import remove_leftovers
 from tools.flags.train import TrainConfig
 from tools.prediction.provenance import set_results_aside
@@ -70,6 +71,7 @@ def prepare_folder(
     with writing_to(folder):
         for place in (folder.snapshots, folder.best):
             remove_leftovers(place)
+        remove_unfinished(folder.path)
         if start.resumed is None:
             if not config.auto_resume or has_snapshots(folder):
                 record = _set_earlier_run_aside(folder, record)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from database.atomic import written_atomically
 from database.counts import number_of
-from database.regular_files import read_regular_file
+from database.regular_files import read_regular_file, writable_file
 from database.tfrecord import literal_path
 from tools.prediction.metrics import Scores
 
@@ -55,7 +55,9 @@ class SummaryWriter:
         # At this event TensorBoard discards the values of its step and later ones in earlier files.
         self._events.add(step=first_step + 1, session_log=tf.SessionLog(status=tf.SessionLog.START))
         _keep_rows_up_to(csv_path, first_step)
-        self._file = open(csv_path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._file = open(  # noqa: SIM115 - closed by close()
+            csv_path, "a", newline="", encoding="utf-8", opener=writable_file
+        )
         self._csv = csv.DictWriter(self._file, COLUMNS)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -123,7 +125,9 @@ class _EventFile:
         os.makedirs(folder, exist_ok=True)
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
         name = f"{_EVENTS}{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
-        self._file = tf.io.TFRecordWriter(literal_path(os.path.join(folder, name)))
+        path = os.path.join(folder, name)
+        os.close(writable_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # TensorFlow would follow a link
+        self._file = tf.io.TFRecordWriter(literal_path(path))
         self.add(file_version="brain.Event:2")
 
     def add(self, **event: object) -> None:
@@ -146,7 +150,10 @@ def _keep_rows_up_to(csv_path: str, step: int) -> None:
         rows, broken = _rows_of(read_regular_file(csv_path).decode("utf-8", "replace"))
         if broken:
             logger.warning("%s: %s ignored, because they are damaged", csv_path, number_of(broken, "row"))
-    with written_atomically(csv_path) as path, open(path, "w", newline="", encoding="utf-8") as file:
+    with (
+        written_atomically(csv_path) as path,
+        open(path, "w", newline="", encoding="utf-8", opener=writable_file) as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(row for row in rows if int(row["step"]) <= step)

@@ -114,9 +114,17 @@ def validate(config: TrainConfig, data: RunData, folder: RunFolder, prefix: str)
     check_same_network(record, config, prefix)
     check_same_classes(record, config, data.dataset, prefix)
     check_same_holdout(record, config, prefix)
+    settings = scoring_settings(config, data.validation_checksums)
+    # Before the scoring, during which a run may remove the snapshot that --eval_only scores.
+    stem, header = _stem(config, folder, prefix, settings), _header(config, data, record, prefix)
     scores = _scores_of(prefix, config, data, record)
     if scores is not None:
-        _write_scores(scores, config, data, folder, record, prefix)
+        with writing_to(folder):
+            write_validation(folder.path, checkpoint_step(prefix) or 0, scores, data.dataset.class_names)
+        _keep_if_wanted(scores, config, folder, prefix, settings)
+        # Written last, because they mark the snapshot as scored: a run that is killed before repeats the scoring.
+        path, *others = tables.write_tables(scores, data.dataset.class_names, folder.path, stem, header)
+        logger.info("scores written to %s", ", ".join([path, *(os.path.splitext(other)[1] for other in others)]))
     return scores
 
 
@@ -134,18 +142,10 @@ def _scores_of(prefix: str, config: TrainConfig, data: RunData, record: ModelRec
         return evaluate(predictor, samples, data.dataset.num_classes, title="validate", towers=len(devices))
 
 
-def _write_scores(
-    scores: Scores, config: TrainConfig, data: RunData, folder: RunFolder, record: ModelRecord, prefix: str
+def _keep_if_wanted(
+    scores: Scores, config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping[str, Any]
 ) -> None:
-    """Writes the scores, and keeps the snapshot if it is the best and `--val_every` is set."""
-    step, class_names = checkpoint_step(prefix), data.dataset.class_names
-    settings = scoring_settings(config, data.validation_checksums)
-    with writing_to(folder):
-        write_validation(folder.path, step or 0, scores, class_names)
+    """Keeps the snapshot if it is the best and `--val_every` is set."""
+    step = checkpoint_step(prefix)
     if not config.eval_only and config.val_every is not None and step is not None:
         keep_if_best(folder, step, scores, settings)
-    # Written last, because they mark the snapshot as scored: a run that is killed before repeats the scoring.
-    stem = _stem(config, folder, prefix, settings)
-    header = _header(config, data, record, prefix)
-    path, *others = tables.write_tables(scores, class_names, folder.path, stem, header)
-    logger.info("scores written to %s", ", ".join([path, *(os.path.splitext(other)[1] for other in others)]))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow.compat.v1 as tf
 
 from database.atomic import written_atomically
+from database.regular_files import writable_file
 from model.regularizers import DecayedVariable
 
 VARIABLES_NAME = "variables.txt"
@@ -56,5 +57,8 @@ def write_variables(folder: str, variables: Sequence[tf.Variable], decayed: Sequ
     Raises:
         OSError: it cannot be written.
     """
-    with written_atomically(os.path.join(folder, VARIABLES_NAME)) as path, open(path, "w", encoding="utf-8") as file:
+    with (
+        written_atomically(os.path.join(folder, VARIABLES_NAME)) as path,
+        open(path, "w", encoding="utf-8", opener=writable_file) as file,
+    ):
         file.write(variables_text(variables, decayed))

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from database.atomic import written_atomically
 from database.datasets import get_dataset
 from database.errors import ImageError
 from database.images import read_label
 from database.loading import to_train_ids
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.flags.predict import InferenceConfig, PredictConfig
-from tools.prediction.files import PredictionWriter, results_folder
+from tools.prediction.files import PredictionWriter, remove_unfinished_results, results_folder
 
 IDS = np.array([[0, 1, 10], [18, 0, 255]], np.uint8)
 IMAGE = np.full((2, 3, 3), (10, 20, 31), np.uint8)
@@ -136,3 +137,19 @@ def test_folder_of_own_data_names_its_folder(record, tmp_path, monkeypatch):
     for data_dir in (None, "."):
         folder = folder_of(foreign, database="custom", data_dir=data_dir)()
         assert folder.startswith(f"./val_set/custom-{tmp_path.name}/some-run/")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, record, caplog):
+    caplog.set_level("INFO")
+    PredictionWriter(str(tmp_path), record, save_prediction=True, coloring=True).write("street", IMAGE, IDS)
+    whole = sorted(tmp_path.rglob("*"))
+    remove_unfinished_results(str(tmp_path))
+    assert caplog.messages == []
+    for place in ("", "prediction", "coloring", "overlay"):
+        (tmp_path / place / f".{'0' * 32}.tmp").write_text("half")
+    remove_unfinished_results(str(tmp_path))
+    assert sorted(tmp_path.rglob("*")) == whole
+    assert len(caplog.messages) == 4
+    with written_atomically(str(tmp_path / "scores.json")) as partial_path:  # another process writes it
+        remove_unfinished_results(str(tmp_path))
+        assert os.path.exists(partial_path)

@@ -34,6 +34,15 @@ def test_images_in_a_folder(tmp_path, caplog):
     assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "a_png-2", "b", "c", "d", "e"]
 
 
+def test_links_that_lead_to_themselves(tmp_path):
+    """One is listed as an image, which cannot be read; the others do not matter."""
+    (tmp_path / "a.png").write_text("")
+    for name in ("b.png", "c"):
+        (tmp_path / name).symlink_to(name)
+    (tmp_path / "d.png").symlink_to(".")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["a", "b"]
+
+
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ImageError, match=": this folder contains no image, .* 1 files: 1 .txt: "):

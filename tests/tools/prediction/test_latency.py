@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tools.errors import ResultsFolderError
 from tools.prediction import latency
 from tools.prediction.latency import Latency, TimedPredictor, latency_of
 
@@ -63,6 +64,13 @@ def test_one_image_is_too_few(tmp_path, caplog, monkeypatch):
     assert predictor.report(str(tmp_path)) is None
     assert "--measure_time 1 needs more than 1 images" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_cannot_be_written(tmp_path):
+    (tmp_path / "latency.json").mkdir()
+    with pytest.raises(ResultsFolderError, match=r"latency.json: cannot be written \(.*\): .*--output_dir"):
+        Latency(7, 0.0125, 0.02, 80.0, 40.0).write(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["latency.json"]
 
 
 def test_line_for_people():

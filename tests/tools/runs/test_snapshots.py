@@ -233,3 +233,20 @@ def test_state_file_is_that_of_the_saver(tmp_path, monkeypatch):
     prefixes = [folder.snapshot(1), folder.snapshot(2)]
     tf.train.update_checkpoint_state(folder.snapshots, prefixes[1], prefixes)
     assert Path(folder.snapshots, "checkpoint").read_text() == ours
+
+
+@pytest.mark.parametrize("name", ["run", os.fsdecode(b"run \xff")])
+def test_tensorflows_list_has_names_only(tmp_path, name):
+    """So that the run can be moved, and its path may have bytes that are not UTF-8."""
+    run = run_with(tmp_path / name)
+    for step in (3, 5):
+        write_snapshot(run, step, 2, save_as("x"))
+    with open(os.path.join(run.snapshots, "checkpoint"), encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    assert lines == [
+        'model_checkpoint_path: "model.ckpt-5"',
+        'all_model_checkpoint_paths: "model.ckpt-3"',
+        'all_model_checkpoint_paths: "model.ckpt-5"',
+    ]
+    if name.isascii():
+        assert tf.train.latest_checkpoint(run.snapshots) == run.snapshot(5)
