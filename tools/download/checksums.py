@@ -14,7 +14,7 @@ import urllib.parse
 
 from database.atomic import written_atomically
 from database.json_files import read_json
-from database.regular_files import regular_file
+from database.regular_files import regular_file, writable_file
 from tools.download.sources import Source
 from tools.errors import DownloadError
 
@@ -86,7 +86,10 @@ def keep(source: Source, archive: str, sha256: str, path: str) -> None:
     """
     values = {"url": source.url, "size": os.path.getsize(archive), _FIELD: sha256}
     try:
-        with written_atomically(path) as partial_path, open(partial_path, "w", encoding="utf-8") as file:
+        with (
+            written_atomically(path) as partial_path,
+            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
+        ):
             json.dump(values, file, indent=1)
     except OSError as error:
         raise DownloadError(f"{path}: the checksum cannot be written ({error.strerror})") from error
