@@ -146,7 +146,7 @@ def test_inference_ends_where_results_cannot_be_written(main, place, monkeypatch
     monkeypatch.setattr("builtins.input", lambda prompt: next(paths))
     flags = FOLDER_FLAGS[2:] if typed else FOLDER_FLAGS
     assert main("inference", "--log_dir", place.log_dir, *flags) == 2
-    assert re.search(r"out/prediction/\w+\.png: the image cannot be written", the_error(capsys.readouterr().err))
+    assert re.search(r"out/provenance\.json: cannot be written", the_error(capsys.readouterr().err))
 
 
 def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):

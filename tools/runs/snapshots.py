@@ -129,11 +129,21 @@ def write_snapshot(folder: RunFolder, step: int, keep: int, save: Callable[[str]
 def _write_state(prefixes: list[str]) -> None:
     """Writes TensorFlow's `checkpoint` file, which lists the snapshots, newest last.
 
-    It has their names only: paths may contain bytes that are not UTF-8, and change if the run is moved.
+    It is UTF-8: if the path of the folder is not, the list has the names only, which TensorFlow finds beside it.
     """
-    folder, names = os.path.dirname(prefixes[-1]), [os.path.basename(prefix) for prefix in prefixes]
-    state = tf.train.generate_checkpoint_state_proto(os.curdir, names[-1], names)
+    folder = listed_in = os.path.dirname(prefixes[-1])
+    if not _is_utf8(os.path.abspath(folder)):
+        listed_in, prefixes = os.curdir, [os.path.basename(prefix) for prefix in prefixes]
+    state = tf.train.generate_checkpoint_state_proto(listed_in, prefixes[-1], prefixes)
     with written_atomically(os.path.join(folder, "checkpoint")) as path:
         with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             file.write(str(state))
         snapshot_files.sync_file(path)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
