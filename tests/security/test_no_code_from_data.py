@@ -19,6 +19,7 @@ _REFUSED_MODULES = (
 _ALLOWED_MODULES = {
     ("tools.convert.npy_dictionary", "pickle"): "its unpickler finds no class or function but stand-ins for arrays",
     ("tools.download.fetch", "socket"): "the name of an error",
+    ("tools.download.connection", "socket"): "ends a connection that it opened",
     ("tools.runs.lock", "socket"): "the name of this host",
     ("tools.runtime.memory", "ctypes"): "one function of the C library, which takes no data",
     ("tools.runtime.half_precision", "subprocess"): "this Python with a line of the source",
