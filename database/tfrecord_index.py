@@ -196,7 +196,8 @@ class TFRecordIndex:
             raise TFRecordError(f"{path}: the index is damaged or was changed (its checksum differs): {_WRITE_AGAIN}")
         try:
             index = cls._of_values(values)
-            fits = (index.split, index.num_samples) == (split, values["num_samples"])
+            expected = whole_in(values["num_samples"], 0, _MOST_BYTES)
+            fits = (index.split, index.num_samples) == (split, expected)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TFRecordError(f"{path}: the index is damaged ({repr(error)[:200]}): {_WRITE_AGAIN}") from error
         if not fits:

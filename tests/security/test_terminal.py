@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
@@ -30,6 +31,7 @@ from tools.prediction.metrics import ConfusionMatrix
 from tools.prediction.tables import text_table
 from tools.runs.lock import LOCK_NAME, run_lock
 from tools.runs.record import ModelRecord
+from tools.runtime.progress import Bar
 
 # A colour, a window title, a C1 control character, a reversed direction and a line of its own.
 HOSTILE = "\x1b[31m\x1b]0;x\x07\x9b2J\u202eend\nerror: forged"
@@ -156,3 +158,14 @@ def test_tracebacks():
     code = "from tools.console import set_up_logging as s; s(); raise RuntimeError('a\\x1b[31m')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "RuntimeError: a\\x1b[31m"
+
+
+def test_progress_bars(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = Bar(BYTES, 3, unit="B")
+    bar.update(1, note=BYTES)
+    bar.update(2)
+    bar.close()
+    assert stream.getvalue().count(ESCAPED) >= 2
+    assert not set(BYTES) & set(stream.getvalue()) & set("\x07\x9b\u202e\udcff")
