@@ -60,7 +60,7 @@ def test_manifest_that_lists_something_else(tmp_path, name):
     manifest = json.loads(path.read_text())
     manifest["files"][name] = {"size": 0, "sha256": "0" * 64}
     path.write_text(json.dumps(manifest))
-    assert "is no manifest" in str(fault_of(prefix))
+    assert "is not a manifest" in str(fault_of(prefix))
 
 
 @pytest.mark.timeout(20)
@@ -76,7 +76,7 @@ def test_pipe_and_device_in_place_of_a_snapshots_file(tmp_path, size):
         data.unlink()
         make(data)
         fault = str(fault_of(prefix))
-        assert "a pipe or a device" in fault or "has 0 bytes instead of 5" in fault or "is no manifest" in fault
+        assert "a pipe or a device" in fault or "has 0 bytes instead of 5" in fault or "is not a manifest" in fault
 
 
 def test_highest_serial_number_does_not_make_the_next_snapshot_damaged(tmp_path):
@@ -87,7 +87,7 @@ def test_highest_serial_number_does_not_make_the_next_snapshot_damaged(tmp_path)
     assert fault_of(prefix) is None
     assert next_serial(str(tmp_path)) == MOST_SERIAL
     path.write_text(json.dumps({**manifest, "serial": MOST_SERIAL + 1, "written": 1.0}))
-    assert "is no manifest" in str(fault_of(prefix))
+    assert "is not a manifest" in str(fault_of(prefix))
 
 
 @pytest.mark.parametrize("written", [1e12, 1e300, -1, 10**400], ids=lambda value: str(value)[:9])

@@ -166,7 +166,7 @@ def test_any_bit_of_the_files_counts(tmp_path):
 def test_a_damaged_manifest(tmp_path, damage):
     prefix = write(str(tmp_path / "model.ckpt-1"))
     damage(prefix + ".manifest.json")
-    assert str(fault_of(prefix)).startswith("model.ckpt-1.manifest.json is no manifest; delete that file")
+    assert str(fault_of(prefix)).startswith("model.ckpt-1.manifest.json is not a manifest; delete that file")
     os.unlink(prefix + ".manifest.json")
     assert fault_of(prefix) is None
 
@@ -194,7 +194,7 @@ def test_no_bit_of_a_manifest_makes_another_snapshot_sound(tmp_path):
 def test_other_files_by_the_name_of_a_manifest(tmp_path, content):
     prefix = write(str(tmp_path / "model.ckpt-1"))
     Path(prefix + ".manifest.json").write_bytes(content.encode("latin-1"))
-    assert "model.ckpt-1.manifest.json is no manifest" in fault_of(prefix)
+    assert "model.ckpt-1.manifest.json is not a manifest" in fault_of(prefix)
 
 
 def test_a_file_that_the_manifest_does_not_name(tmp_path):

@@ -122,7 +122,7 @@ def test_damaged_numbers(tmp_path, changes):
     for step in (2, 4):
         write_step(folder, step)
     changed_manifest(folder.snapshot(4), **changes)
-    assert "model.ckpt-4.manifest.json is no manifest" in str(fault_of(folder.snapshot(4)))
+    assert "model.ckpt-4.manifest.json is not a manifest" in str(fault_of(folder.snapshot(4)))
     assert newest_first(folder.snapshots) == [folder.snapshot(2), folder.snapshot(4)]
     write_step(folder, 6)
     assert step_to_resume(LATEST, folder) == 6
