@@ -189,6 +189,7 @@ class ColorTable:
             nearest = min(self.ids, key=lambda known: sum((a - b) ** 2 for a, b in zip(known, color, strict=True)))
             hint = (
                 f"the nearest is {_shown(nearest)}; correct the file, or add a line for the colour to the palette, "
+                f"'{_shown(color)} background' if it is a class of its own (counted in --num_classes), or "
                 f"'{_shown(color)} ignore' for pixels that are ignored"
             )
         return (

@@ -198,7 +198,10 @@ def custom(
     With `holdout`, for data without val, a fraction of the training images is val and train is the others.
     """
     if holdout is None or split == "test":
-        return _custom_split(data_dir, split, label_map, list_paths)
+        try:
+            return _custom_split(data_dir, split, label_map, list_paths)
+        except AbsentSplitError as error:
+            raise AbsentSplitError(f"{error}{_holdout_advice(split, str(error))}") from error
     validation = _validation_of_own_data(data_dir, list_paths)
     if validation is not None:
         raise DatasetError(
@@ -207,6 +210,12 @@ def custom(
     samples = _custom_split(data_dir, "train", label_map, list_paths)
     origin = list_paths.get("train") or os.path.join(data_dir, "images", "train")
     return _held_out_or_rest(samples, holdout, split, origin)
+
+
+def _holdout_advice(split: str, fault: str) -> str:
+    if split != "val" or "--holdout" in fault:
+        return ""
+    return "; or hold out a fraction of the training images with --holdout 0.2"
 
 
 def _validation_of_own_data(data_dir: str, list_paths: Mapping[str, str | None]) -> str | None:

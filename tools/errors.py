@@ -31,6 +31,10 @@ class CheckpointError(UserError):
     """A checkpoint is missing, damaged or of another network."""
 
 
+class IndexTableError(CheckpointError):
+    """The `.index` of a checkpoint is malformed."""
+
+
 class RecordError(UserError):
     """The configuration beside a checkpoint cannot be read, or describes another network than the flags do."""
 

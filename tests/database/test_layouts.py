@@ -169,6 +169,18 @@ def test_list_faults_name_file_and_line(tmp_path, lines, message):
         find("SBD", tmp_path, "train")
 
 
+def test_own_data_without_validation_images_may_hold_some_out(tmp_path):
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.png").touch()
+    with pytest.raises(DatasetError, match=r"split 'val' is empty: .*images/val/.* --holdout 0\.2$") as caught:
+        custom_dataset(2).find(str(tmp_path), "val")
+    assert str(caught.value).count("--holdout") == 1
+    with pytest.raises(DatasetError, match="split 'test' is empty") as caught:
+        custom_dataset(2).find(str(tmp_path), "test")
+    assert "--holdout" not in str(caught.value)
+
+
 @pytest.mark.parametrize("archive_folder", ["", "data_semantics/"])
 def test_kitti_holds_out_a_fifth(tmp_path, archive_folder):
     stems = [f"{index:06d}_10" for index in range(20)]

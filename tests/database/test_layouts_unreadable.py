@@ -59,6 +59,6 @@ def test_a_list_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(path, *arguments, **options):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(text_files, "open", refuse, raising=False)
+    monkeypatch.setattr(text_files, "read_regular_file", refuse)
     with pytest.raises(DatasetError, match=r"train\.txt: the list of split 'train' cannot be read \(Permission den"):
         find("SBD", tmp_path, "train")

@@ -269,7 +269,7 @@ def test_damage_anywhere_in_an_example_is_detected(tmp_path):
         with pytest.raises(TFRecordError) as caught:
             load_sample(sample)
         assert str(caught.value).startswith(f"{sample.shard}: example 1 is damaged: remove this file")
-        assert "run tools.make_tfrecord again" in str(caught.value)
+        assert "run python -m tools.make_tfrecord again" in str(caught.value)
         flip_a_bit(sample.shard, sample.place.offset + 12 + int(position))
     assert sample.contents() == whole
 

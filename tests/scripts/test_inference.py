@@ -33,6 +33,11 @@ def write_images(folder: Path) -> dict[str, tuple[int, int]]:
     return {**large, "sixteen_bit.png": (5, 9), "one_pixel.png": (1, 1)}
 
 
+def escaped(name: str) -> str:
+    """The name as it is printed: bytes that are not UTF-8 as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def test_inference_asks_for_paths(place, tmp_path):
     sizes = {**write_images(tmp_path / "images"), "\udcff.png": (30, 20)}  # not valid UTF-8
     shutil.copy(tmp_path / "images" / "rgba.png", tmp_path / "images" / "\udcff.png")
@@ -47,10 +52,10 @@ def test_inference_asks_for_paths(place, tmp_path):
     results = tmp_path / "inference_set" / "Toy" / "some-run" / "step7-ms0"
     for name, size in sizes.items():
         stem = os.path.splitext(name)[0]
-        assert f"images/{name}: " in done.stdout
+        assert f"images/{escaped(name)}: " in done.stdout
         for kind in ("prediction", "coloring", "overlay"):
             path = results / kind / f"{stem}_{kind}.png"
-            assert str(path.relative_to(tmp_path)) in done.stdout
+            assert escaped(str(path.relative_to(tmp_path))) in done.stdout
             assert Image.open(path).size == size
         assert set(np.unique(np.array(Image.open(results / "prediction" / f"{stem}_prediction.png")))) <= LABEL_IDS
     assert len(os.listdir(results / "prediction")) == len(sizes)

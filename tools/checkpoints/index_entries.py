@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from database.regular_files import regular_file
 from tools.checkpoints.index_messages import Entry, Extent, decode_entry, decode_header
-from tools.checkpoints.index_table import TableError, read_table
+from tools.checkpoints.index_table import read_table
+from tools.errors import IndexTableError
 
 # Checkpoints of ten thousand variables have an index of 1 MB.
 _LARGEST_INDEX = 256 * 2**20
@@ -32,7 +33,7 @@ def index_fault(prefix: str) -> str | None:
 
     Raises:
         OSError: the index cannot be read, or is a pipe or a device.
-        TableError: it is not a table.
+        IndexTableError: it is not a table.
     """
     path = prefix + ".index"
     if not os.path.exists(path):
@@ -54,8 +55,8 @@ def _entries_fault(prefix: str, entries: dict[bytes, bytes]) -> str | None:
     for key, value in entries.items():
         try:
             fault = _entry_fault(value, sizes)
-        except TableError as error:
-            raise TableError(f"its entry of {_shown(key)} does not describe a tensor: {error}") from error
+        except IndexTableError as error:
+            raise IndexTableError(f"its entry of {_shown(key)} does not describe a tensor: {error}") from error
         if fault is not None:
             return f"its index says of {_shown(key)}: {fault}"
     return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tools.checkpoints.index_table import TableError, varint
+from tools.checkpoints.index_table import varint
+from tools.errors import IndexTableError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
@@ -46,7 +47,7 @@ def decode_header(message: bytes) -> int:
     """Returns the number of files of data in a `BundleHeaderProto`.
 
     Raises:
-        TableError: the message is malformed.
+        IndexTableError: the message is malformed.
     """
     return _number(_values(message), 1)
 
@@ -55,7 +56,7 @@ def decode_entry(message: bytes) -> Entry:
     """Decodes a `BundleEntryProto`.
 
     Raises:
-        TableError: the message is malformed.
+        IndexTableError: the message is malformed.
     """
     values = _values(message)
     shapes = [_values(shape) for shape in _messages(values, 2)]
@@ -102,9 +103,9 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire_type in _FIXED_SIZES:
             size = _FIXED_SIZES[wire_type]
         else:
-            raise TableError(f"a field has the unknown wire type {wire_type}")
+            raise IndexTableError(f"a field has the unknown wire type {wire_type}")
         if place + size > len(message):
-            raise TableError("a field is longer than its message")
+            raise IndexTableError("a field is longer than its message")
         yield number, message[place : place + size]
         place += size
 
@@ -114,12 +115,12 @@ def _number(values: _Values, field: int) -> int:
     found = values.get(field, [0])
     number = found[-1]
     if len(found) > 1 or not isinstance(number, int):
-        raise TableError(f"field {field} is not one number")
+        raise IndexTableError(f"field {field} is not one number")
     return number - 2 * _MOST_SIGNED if number >= _MOST_SIGNED else number
 
 
 def _messages(values: _Values, field: int) -> list[bytes]:
     found = [value for value in values.get(field, []) if isinstance(value, bytes)]
     if len(found) != len(values.get(field, [])):
-        raise TableError(f"field {field} is not a message")
+        raise IndexTableError(f"field {field} is not a message")
     return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tools.errors import IndexTableError
+
 _MAGIC = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48
 _TRAILER = 5  # a block's type of compression, and its checksum
@@ -16,10 +18,6 @@ _RESTART = 4
 _UNCOMPRESSED = 0
 _LONGEST_VARINT = 10
 _MOST = 2**64 - 1
-
-
-class TableError(ValueError):
-    """A table file is malformed."""
 
 
 def read_table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -32,10 +30,10 @@ def read_table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         Keys and values, in the order of the file.
 
     Raises:
-        TableError: the table is malformed or compressed, which TensorFlow's writers do not do.
+        IndexTableError: the table is malformed or compressed, which TensorFlow's writers do not do.
     """
     if len(content) < _FOOTER or not content.endswith(_MAGIC):
-        raise TableError("its end is missing")
+        raise IndexTableError("its end is missing")
     footer = content[-_FOOTER:]
     _, place = _handle(footer, 0)  # of the metaindex block, which TensorFlow does not use
     index, _ = _handle(footer, place)
@@ -54,7 +52,7 @@ def varint(content: bytes, place: int) -> tuple[int, int]:
         The number, below 2**64, and the place behind it.
 
     Raises:
-        TableError: the number is cut off or too long.
+        IndexTableError: the number is cut off or too long.
     """
     number = 0
     for count in range(_LONGEST_VARINT):
@@ -64,7 +62,7 @@ def varint(content: bytes, place: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
             return number & _MOST, place + count + 1
-    raise TableError("a number in it is cut off or too long")
+    raise IndexTableError("a number in it is cut off or too long")
 
 
 def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
@@ -79,14 +77,14 @@ def _block(content: bytes, handle: tuple[int, int]) -> bytes:
     offset, size = handle
     end = offset + size
     if end + _TRAILER > len(content) or size < _RESTART:
-        raise TableError(f"a block of {size} bytes at {offset} is not inside the file")
+        raise IndexTableError(f"a block of {size} bytes at {offset} is not inside the file")
     if content[end] != _UNCOMPRESSED:
-        raise TableError(f"the block at {offset} is compressed")
+        raise IndexTableError(f"the block at {offset} is compressed")
     block = content[offset:end]
     restarts = int.from_bytes(block[-_RESTART:], "little")
     behind_entries = size - _RESTART * (restarts + 1)
     if behind_entries < 0:
-        raise TableError(f"the block at {offset} has {restarts} restarts in {size} bytes")
+        raise IndexTableError(f"the block at {offset} has {restarts} restarts in {size} bytes")
     return block[:behind_entries]
 
 
@@ -97,7 +95,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         unshared, place = varint(block, place)
         length, place = varint(block, place)
         if shared > len(key) or place + unshared + length > len(block):
-            raise TableError("an entry is longer than its block")
+            raise IndexTableError("an entry is longer than its block")
         key = key[:shared] + block[place : place + unshared]
         place += unshared
         yield key, block[place : place + length]

@@ -12,9 +12,8 @@ import tensorflow.compat.v1 as tf
 from tools.checkpoints import files
 from tools.checkpoints.file_kinds import CHECKPOINT, WHERE_FROM, FileKind, kind_of, unknown_kind
 from tools.checkpoints.index_entries import index_fault
-from tools.checkpoints.index_table import TableError
 from tools.checkpoints.plain_paths import readable_prefix
-from tools.errors import CheckpointError
+from tools.errors import CheckpointError, IndexTableError
 from tools.runtime.session_errors import reason
 
 _OTHER_SUFFIXES = (".npy", ".npz", ".pth", ".pt", ".h5", ".safetensors")
@@ -71,7 +70,7 @@ def _check_index(prefix: str) -> None:
     path = f"{prefix}.index"
     try:
         fault = index_fault(prefix)
-    except TableError as error:
+    except IndexTableError as error:
         kind = kind_or_first_bytes(path)
         found = f"its table is damaged: {error}" if kind == CHECKPOINT else f"{path} is {kind.name}"
         raise CheckpointError(f"{prefix}: not a checkpoint that can be read ({found}): {WHERE_FROM}") from error

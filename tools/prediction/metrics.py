@@ -36,6 +36,18 @@ class Scores:
     images: int
 
 
+def only_predicted_class(scores: Scores) -> int | None:
+    """Returns the class that every scored pixel was predicted as, if the labels have others too; otherwise None."""
+    labelled = {index: accuracy for index, accuracy in enumerate(scores.accuracy) if accuracy is not None}
+    hit = [index for index, accuracy in labelled.items() if accuracy > 0]
+    if len(labelled) < 2 or len(hit) != 1 or labelled[hit[0]] < 1:
+        return None
+    # The pixels of the other classes were predicted as this one only if its IoU is its share of all pixels.
+    [index] = hit
+    iou = scores.iou[index]
+    return index if iou is not None and math.isclose(iou, scores.pixel_accuracy) else None
+
+
 class ConfusionMatrix:
     """Counts pixels by true and predicted class over a set of images."""
 

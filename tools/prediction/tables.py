@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,23 @@ import numpy as np
 from database.atomic import written_atomically
 from database.regular_files import writable_file
 from tools.errors import TablesError
-from tools.prediction.metrics import Scores
+from tools.prediction.metrics import Scores, only_predicted_class
 from tools.runtime.printable import printable
 
+logger = logging.getLogger(__name__)
+
 _COLUMNS = ("class", "IoU %", "accuracy %")
+
+
+def warn_of_one_class(scores: Scores, class_names: Sequence[str]) -> None:
+    """Logs a warning if every scored pixel was predicted as the same class, which small trainings end with."""
+    index = only_predicted_class(scores)
+    if index is not None:
+        logger.warning(
+            "every scored pixel was predicted as '%s': the network has not learned the other classes; train longer, "
+            "with a larger --batch_size, or with another --lrn_rate (docs/own-data.md)",
+            class_names[index],
+        )
 
 
 def text_table(scores: Scores, class_names: Sequence[str]) -> str:

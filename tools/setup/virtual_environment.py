@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from database.regular_files import writable_file
-from tools.runtime.printable import printable
 
 DEFAULT_INDEX = "https://pypi.org/simple"
 PIP_CONFIGS = ("/etc/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
@@ -98,7 +97,8 @@ def main(arguments: Sequence[str]) -> int:
         version = ".".join(str(number) for number in sys.version_info[:2])
         reason = " ".join(str(error).split())
         line = f"error: {folder}: pip cannot be installed ({reason}): apt install python{version}-venv"
-        print(printable(line), file=sys.stderr)
+        printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
+        print(printable, file=sys.stderr)
         return 2
     return 0
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.tools.checkpoints import index_files
 from tests.tools.checkpoints.index_files import entry
 from tools.checkpoints.index_entries import index_fault
-from tools.checkpoints.index_table import TableError, read_table
+from tools.checkpoints.index_table import read_table
 from tools.checkpoints.reading import variable_shapes
-from tools.errors import CheckpointError
+from tools.errors import CheckpointError, IndexTableError
 
 
 def test_a_sound_index_is_read_as_tensorflow_reads_it(tmp_path):
@@ -97,7 +97,7 @@ def test_partitioned_variables_and_every_type_that_is_written(tmp_path):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_table_or_damaged(content):
     for candidate in (content, content + index_files.table({b"a": b"b"})[-48:]):
-        with contextlib.suppress(TableError):
+        with contextlib.suppress(IndexTableError):
             list(read_table(candidate))
 
 

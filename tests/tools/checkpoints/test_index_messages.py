@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
 from tools.checkpoints.index_messages import decode_entry, decode_header
-from tools.checkpoints.index_table import TableError
+from tools.errors import IndexTableError
 
 int32 = st.integers(-(2**31), 2**31 - 1)
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -52,7 +52,7 @@ def test_headers(shards):
 @given(st.binary(max_size=60))
 def test_what_protobuf_rejects_is_rejected(content):
     decoded = None
-    with contextlib.suppress(TableError):
+    with contextlib.suppress(IndexTableError):
         decoded = decode_entry(content)
     try:
         message = tensor_bundle_pb2.BundleEntryProto.FromString(content)
@@ -75,5 +75,5 @@ def test_what_protobuf_rejects_is_rejected(content):
     ],
 )
 def test_malformed_messages(content, words):
-    with pytest.raises(TableError, match=words):
+    with pytest.raises(IndexTableError, match=words):
         decode_entry(content)

@@ -40,7 +40,7 @@ def test_smallest_size_is_that_of_the_flags():
     assert TrainConfig.__dataclass_fields__["train_image_size"].metadata["minimum"] == SMALLEST_SIZE
     assert [window_size(text) for text in ("0", str(SMALLEST_SIZE))] == [0, SMALLEST_SIZE]
     for refused in (str(SMALLEST_SIZE - 1), "-8", "x"):
-        with pytest.raises(ValueError, match="^a size of 8 or more, or 0 for whole images$"):
+        with pytest.raises(ValueError, match="^a size of 8 to 16384, or 0 for whole images$"):
             window_size(refused)
 
 

@@ -27,7 +27,7 @@ def test_images_in_a_folder(tmp_path, caplog):
     ]
     files, folders = caplog.messages
     assert re.fullmatch(f"{tmp_path}: 2 of 7 files are ignored .*: 1 .txt, 1 without", files)
-    assert folders.startswith(f"{tmp_path}: 1 subfolders")
+    assert folders.startswith(f"{tmp_path}: 1 subfolder is")
     (tmp_path / "a.png").write_text("")
     assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "b", "c", "d", "e"]
     (tmp_path / "a_png.png").write_text("")
@@ -45,7 +45,7 @@ def test_links_that_lead_to_themselves(tmp_path):
 
 def test_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ImageError, match=": this folder contains no image, .* 1 files: 1 .txt: "):
+    with pytest.raises(ImageError, match=": this folder contains no image, .* 1 file: 1 .txt: "):
         images_in(str(tmp_path))
 
 

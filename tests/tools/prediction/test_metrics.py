@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.prediction.metrics import ConfusionMatrix
+from tools.prediction.metrics import ConfusionMatrix, only_predicted_class
 
 
 def matrix_by_loop(labels, predictions, num_classes, ignore_label):
@@ -196,3 +196,18 @@ def test_unfit_arrays_are_refused_and_not_counted(label, prediction, message):
 def test_no_classes_are_refused():
     with pytest.raises(ValueError, match="num_classes is 0"):
         ConfusionMatrix(0)
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 2, 255]), min_size=1, max_size=12),
+    st.one_of(st.integers(0, 2).map(lambda index: [index] * 12), st.lists(st.integers(0, 2), min_size=12, max_size=12)),
+)
+def test_the_only_predicted_class(label, prediction):
+    """Against the pixels themselves; a class that is the only one in the labels is rightly the only one predicted."""
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([label], np.uint8), np.array([prediction[: len(label)]], np.uint8))
+    scored = [(truth, found) for truth, found in zip(label, prediction, strict=False) if truth != 255]
+    found = {found for _, found in scored}
+    truths = {truth for truth, _ in scored}
+    is_constant = len(found) == 1 and found < truths
+    assert only_predicted_class(matrix.evaluate()) == (found.pop() if is_constant else None)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tools.errors import TablesError
-from tools.prediction.metrics import Scores
-from tools.prediction.tables import markdown_table, text_table, to_json_dict, write_tables
+from tools.prediction.metrics import ConfusionMatrix, Scores
+from tools.prediction.tables import markdown_table, text_table, to_json_dict, warn_of_one_class, write_tables
 
 NAMES = ("road", "traffic light", "sky|air")
 SCORES = Scores(
@@ -188,3 +188,11 @@ def test_nothing_is_written_for_wrong_names(tmp_path):
 def open_text(path):
     with open(path, encoding="utf-8") as file:
         return file.read()
+
+
+@pytest.mark.parametrize(("prediction", "warned"), [([0, 0, 0], True), ([0, 1, 0], False)])
+def test_a_network_that_sees_one_class_only_is_warned_of(prediction, warned, caplog):
+    matrix = ConfusionMatrix(2)
+    matrix.process(np.array([[0, 1, 1]], np.uint8), np.array([prediction], np.uint8))
+    warn_of_one_class(matrix.evaluate(), ("ground", "tree"))
+    assert [("'ground'" in line, "--batch_size" in line) for line in caplog.messages] == [(True, True)] * warned
