@@ -125,6 +125,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ): Treatment(run_by="test_readme.py: test_example_of_own_data_in_folders"),
     (
         "docs/own-data.md",
+        "python train.py --database custom --data_dir ~/mine --num_classes 2 --run_name first_try "
+        "--network resnet_v1_18 \\",
+    ): Treatment(run_by="test_readme.py: test_example_of_own_data_in_folders"),
+    (
+        "docs/own-data.md",
         "python predict.py --weights_ckpt log/custom/mine\n"
         "python inference.py --weights_ckpt log/custom/mine --image_path ~/mine/images/val",
     ): Treatment(run_by="test_readme.py: test_example_of_own_data_in_folders"),

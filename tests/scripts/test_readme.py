@@ -104,7 +104,7 @@ def test_getting_started(main, place, monkeypatch, tmp_path, capsys):
 def test_example_of_own_data_in_folders(main, monkeypatch, tmp_path):
     """As written, with a few small images; the training is a single step from random weights, not downloaded ones."""
     calls = [call[1:] for _, call in calls_of("test_example_of_own_data_in_folders", tmp_path)]
-    [check, download, train, predict, infer] = calls
+    [check, download, train, first_try, predict, infer] = calls
     assert (check[:2], download[:2]) == (["-m", "tools.check_dataset"], ["-m", "tools.download"])
     assert (train[0], predict[0], infer[0]) == ("train.py", "predict.py", "inference.py")
     data_dir = Path(train[train.index("--data_dir") + 1])
@@ -118,6 +118,8 @@ def test_example_of_own_data_in_folders(main, monkeypatch, tmp_path):
             for name in ("a.png", "b.png"):
                 Image.fromarray(rng.integers(0, values, size, np.uint8)).save(folder / name)
     check_dataset.main(check[2:])
+    first_try[first_try.index("--data_dir") + 1] = str(data_dir)  # each block is pasted with a home of its own
+    assert main("train", *first_try[1:], *SHORT) == 0
     assert main("train", *train[1:], *SHORT) == 0
     assert main("predict", *predict[1:], "--test_image_size", "0") == 0
     infer[infer.index("--image_path") + 1] = str(data_dir / "images" / "val")
