@@ -20,8 +20,6 @@ import venv
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from database.regular_files import writable_file
-
 DEFAULT_INDEX = "https://pypi.org/simple"
 PIP_CONFIGS = ("/etc/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
 
@@ -79,7 +77,7 @@ def download_pip(index: str, folder: str) -> str:
     if checksum.startswith("sha256=") and checksum != f"sha256={hashlib.sha256(content).hexdigest()}":
         raise OSError(f"{url}: the checksum differs from that on {page}")
     path = os.path.join(folder, os.path.basename(urllib.parse.urlparse(url).path))
-    with open(path, "wb", opener=writable_file) as file:
+    with open(path, "xb") as file:  # new, so that no link is followed
         file.write(content)
     return path
 
