@@ -45,7 +45,9 @@ StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
 class TrainingOptions:
     """Options of training: loss, decay, normalization, optimizer. Their names are those of the command-line flags.
 
-    If `upsample_logits` is None, the decoder's default applies.
+    If `upsample_logits` is None, the decoder's default applies. train.py sets every option from its flags; the defaults
+    here are for other callers and are those of the flags, except that `weight_decay_mode` is 0 (L2), which needs no
+    pre-trained weights.
     """
 
     loss_type: str = "normal"

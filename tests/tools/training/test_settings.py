@@ -85,3 +85,11 @@ def test_training_options_by_flags():
     weights = (1.0, 2.0)
     config = TrainConfig(batch_size=2, class_weights="weights.txt", **changes)
     assert options_of(config, weights) == TrainingOptions(class_weights=weights, **changes)
+
+
+def test_defaults_of_the_options_are_those_of_the_flags():
+    """Except that of the weight decay: L2-SP needs pre-trained weights, which other callers may not have."""
+    fields = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
+    flags = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    assert {name for name in fields.keys() & flags.keys() if fields[name] != flags[name]} == {"weight_decay_mode"}
+    assert fields.keys() - flags.keys() == {"dropout"}
