@@ -39,6 +39,7 @@ KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing
 CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
 CUSTOM_LAYOUT = "images/<split>/ with labels/<split>/, or lists by --train_list, --val_list, --test_list"
 
+_CHECK_NAMES = "check --data_dir and the names of the splits"
 _SBD_FOLDERS = VOC_FOLDERS[1:]
 NO_LISTS: Mapping[str, str | None] = {}
 KITTI_HOLDOUT = 0.2
@@ -213,9 +214,9 @@ def custom(
 
 
 def _holdout_advice(split: str, fault: str) -> str:
-    if split != "val" or "--holdout" in fault:
-        return ""
-    return "; or hold out a fraction of the training images with --holdout 0.2"
+    """Returns the advice for own data without validation images, unless the fault already says what to do."""
+    has_hint = not fault.endswith(_CHECK_NAMES)
+    return "" if split != "val" or has_hint else "; or hold out a fraction of the training images with --holdout 0.2"
 
 
 def _validation_of_own_data(data_dir: str, list_paths: Mapping[str, str | None]) -> str | None:
@@ -326,7 +327,7 @@ def _samples(
     """Makes samples, sorted by their images."""
     if not entries:
         raise AbsentSplitError(
-            f"split '{split}' is empty: no images match {pattern}: check --data_dir and the names of the splits"
+            f"split '{split}' is empty: no images match {pattern}: {_CHECK_NAMES}"
             f"{'' if place is None else place.hint()}"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)

@@ -108,7 +108,8 @@ def test_files_without_folders_of_splits(tmp_path, split, labels):
 
 def test_files_beside_folders_of_splits_are_not_flat(tmp_path):
     touch(tmp_path, "images/a.png", "images/train/b.png", "labels/train/b.png")
-    assert "--holdout" not in refusal("custom", tmp_path, "val")
+    for split in ("val", "test"):
+        assert "move the images to" not in refusal("custom", tmp_path, split)
     assert "--holdout" not in refusal("custom", tmp_path, "test")
 
 
