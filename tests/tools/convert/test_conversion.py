@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
 from tests.tools.source_weights import (
     CLASSES,
@@ -18,8 +14,7 @@ from tests.tools.source_weights import (
     semseg_weights,
     torchvision_weights,
 )
-from tools.convert.checkpoint import _build
-from tools.convert.conversion import convert, examine, recognize, refuse_unknown
+from tools.convert.conversion import convert, examine, recognize
 from tools.convert.layouts import WEIGHT_MAPS
 from tools.errors import ConversionError
 
@@ -155,108 +150,6 @@ def test_order_within_a_level_stays():
     np.testing.assert_array_equal(starts - starts[:, :1], np.broadcast_to(np.arange(32), (8, 32)))
 
 
-def test_what_is_left_is_named_with_the_reason():
-    conversion = converted(torchvision_weights(), "torchvision", {"conv1/weights": (7, 7, 3, 64)})
-    assert conversion.left["fc.bias"] == "the classifier of ImageNet's classes"
-    assert conversion.left["bn1.num_batches_tracked"] == "PyTorch's count of training batches"
-    assert conversion.left["layer1.0.conv1.weight"] == "this network has no such layer"
-    assert "conv1.weight" not in conversion.left
-    assert list(conversion.left) == sorted(conversion.left)
-
-
-@functools.cache
-def shapes_of(layout):
-    """The shapes of all variables of the network that the tests' weights of a layout are of."""
-    with tf.Graph().as_default():
-        source = examine(SOURCES[layout](), WEIGHT_MAPS[layout])
-        return {variable.op.name: variable.shape.as_list() for variable in _build(source)}
-
-
-def left_after_all(weights, layout):
-    """Converts all variables and returns the reasons for the tensors that are left."""
-    source = examine(weights, WEIGHT_MAPS[layout])
-    conversion = convert(source, shapes_of(layout))
-    refuse_unknown(conversion, source)
-    return conversion.left
-
-
-def encoder_weights():
-    """CSAILVision's encoder alone."""
-    return {name: array for name, array in csail_c1_weights().items() if not name.startswith(("cbr", "conv_last"))}
-
-
-SOURCES = {
-    "torchvision": torchvision_weights,
-    "semseg": semseg_weights,
-    "csail_c1": csail_c1_weights,
-    "csail_upernet": csail_upernet_weights,
-    "semseg_resnet": encoder_weights,
-}
-ANY_NAME = st.from_regex(r"[a-z]{1,8}(\.[a-z0-9_]{1,8}){0,3}", fullmatch=True)
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(list(SOURCES)), ANY_NAME, st.integers(1, 4))
-def test_a_tensor_that_no_layer_takes(layout, name, count):
-    weights = SOURCES[layout]()
-    more = {f"{name}{number}": np.zeros(3, np.float32) for number in range(count)}
-    assume(not more.keys() & weights.keys() and not name.startswith("fc."))
-    others = f" and {count - 1} more" if count > 1 else ""
-    total = len(weights) + count
-    with pytest.raises(ConversionError, match=rf"^'{name}0'{others} of {total} tensors belong to no layer of .*--skip"):
-        left_after_all({**weights, **more}, layout)
-
-
-@pytest.mark.parametrize(
-    ("layout", "name"),
-    [
-        ("torchvision", "fc.weight"),
-        ("csail_c1", "fc.weight"),
-        ("csail_c1", "bn1._tmp_running_mean"),
-        ("csail_upernet", "fpn_in.0.1._tmp_running_var"),
-        ("csail_c1", "cbr.1._running_iter"),
-        ("semseg", "cls.1.num_batches_tracked"),
-    ],
-)
-def test_harmless_tensors(layout, name):
-    assert name in left_after_all({**SOURCES[layout](), name: np.ones(3, np.float32)}, layout)
-
-
-def test_heads_on_a_named_layout_without_heads():
-    """Taken for its ResNet alone before."""
-    with pytest.raises(ConversionError, match=r"^'cbr.0.weight' and 13 more of \d+ tensors belong to no layer"):
-        left_after_all(csail_c1_weights(), "semseg_resnet")
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("layout", SOURCES)
-def test_not_finite_anywhere(layout, bad):
-    """Also where no layer takes it: the training diverged, or the file is damaged."""
-    sound = {**SOURCES[layout](), "more.weight": np.ones((2, 3), np.float32)}
-    source = examine(sound, WEIGHT_MAPS[layout])
-    shapes = shapes_of(layout)
-    for name, array in sound.items():
-        if array.dtype.kind == "f":
-            weights = {**sound, name: array.copy()}
-            weights[name].flat[-1] = bad
-            with pytest.raises(ConversionError, match=f"'{name}' has 1 bad value of {array.size} .*finite"):
-                convert(replace(source, weights=weights), shapes)
-
-
-@pytest.mark.parametrize("value", [-1e-6, -1])
-@pytest.mark.parametrize("layout", SOURCES)
-def test_negative_variances_anywhere(layout, value):
-    sound = SOURCES[layout]()
-    source = examine(sound, WEIGHT_MAPS[layout])
-    shapes = shapes_of(layout)
-    for name, array in [*sound.items(), ("other.running_var", np.ones(4, np.float32))]:
-        if name.endswith("running_var"):
-            weights = {**sound, name: array.copy()}
-            weights[name][0] = value
-            with pytest.raises(ConversionError, match=f"'{name}' has 1 bad value .*expected variances of 0"):
-                convert(replace(source, weights=weights), shapes)
-
-
 def test_a_deviation_that_makes_kernels_infinite():
     weights = torchvision_weights()
     weights["conv1.weight"][0] = 3e38
@@ -352,43 +245,3 @@ def test_matrix_in_the_place_of_a_kernel(name):
     words = rf"'{name}' has the shape \[512, 19\], expected a kernel with 4 axes"
     with pytest.raises(ConversionError, match=words):
         examine(weights, WEIGHT_MAPS["semseg"])
-
-
-def test_matrix_in_the_place_of_a_kernel_of_caffe():
-    """Its channels of the output are the last axis, which a matrix does not have."""
-    pool, head = np.zeros((1, 1, 2048, 512), np.float32), np.zeros((3, 3, 4096, 512), np.float32)
-    weights = {**caffe_layer((64,)), "conv5_3_pool6_conv/weights": pool, "conv5_4/weights": head}
-    weights["conv6/weights"] = np.zeros((512, 19), np.float32)
-    with pytest.raises(
-        ConversionError, match=r"'conv6/weights' has the shape \[512, 19\], expected a kernel with 4 axes"
-    ):
-        examine(weights, WEIGHT_MAPS["caffe"])
-
-
-def caffe_layer(shape):
-    """The tensors of the first layer, its vectors of some shape, among units that make a ResNet-50 of them."""
-    weights = {}
-    for stage, units in {2: 3, 3: 4, 4: 6, 5: 3}.items():
-        for unit in range(1, units + 1):
-            weights[f"conv{stage}_{unit}_1x1_increase/weights"] = np.zeros((1, 1, 1, 1), np.float32)
-    weights["conv1_1_3x3_s2/weights"] = np.arange(3 * 3 * 3 * 64, dtype=np.float32).reshape(3, 3, 3, 64)
-    for name in ("scale", "offset", "mean", "variance"):
-        weights[f"conv1_1_3x3_s2_bn/{name}"] = np.arange(64, dtype=np.float32).reshape(shape)
-    return weights
-
-
-@pytest.mark.parametrize("shape", [(64,), (1, 64), (1, 64, 1, 1), (1, 1, 1, 64)])
-def test_vectors_and_kernels_of_caffe(shape):
-    weights = caffe_layer(shape)
-    source = examine(weights, WEIGHT_MAPS["caffe"])
-    assert source.architecture.network == "resnet_v1_50"
-    shapes = {"conv1_1/weights": (3, 3, 3, 64), "conv1_1/BatchNorm/moving_mean": (64,)}
-    values = convert(source, {f"resnet_v1_50/{name}": shape for name, shape in shapes.items()}).values
-    np.testing.assert_array_equal(values["resnet_v1_50/conv1_1/BatchNorm/moving_mean"], np.arange(64))
-    np.testing.assert_array_equal(values["resnet_v1_50/conv1_1/weights"], weights["conv1_1_3x3_s2/weights"])
-
-
-def test_matrix_in_the_place_of_a_vector():
-    source = examine(caffe_layer((8, 8)), WEIGHT_MAPS["caffe"])
-    with pytest.raises(ConversionError, match=r"'conv1_1_3x3_s2_bn/mean' has the shape \[8, 8\], expected \[64\]"):
-        convert(source, {"resnet_v1_50/conv1_1/BatchNorm/moving_mean": (64,)})

@@ -34,22 +34,6 @@ pytestmark = pytest.mark.usefixtures("narrow_resnet")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 
 
-@pytest.fixture
-def save(tmp_path):
-    """Writes a dictionary of arrays, by whatever names, into a .npy file."""
-
-    def write(weights, name="weights.npy") -> str:
-        np.save(tmp_path / name, weights, allow_pickle=True)
-        return str(tmp_path / name)
-
-    return write
-
-
-@pytest.fixture
-def out(tmp_path) -> str:
-    return str(tmp_path / "converted")
-
-
 def record_in(folder) -> ModelRecord:
     record = ModelRecord.read(folder)
     assert record is not None
@@ -217,58 +201,6 @@ def test_tensors_that_no_layer_takes(save, out):
 def test_names_to_skip_that_are_none(save, out, pattern, words):
     with pytest.raises(FlagError, match=words):
         convert.main([save({**torchvision_weights(), "decoder.0.bias": np.ones(2)}), "--out", out, "--skip", pattern])
-
-
-def mmseg_weights():
-    """A PSPNet of mmsegmentation's ResNet V1b, with names and shapes of semseg's heads."""
-    weights = {f"backbone.{name}": array for name, array in torchvision_weights().items() if not name.startswith("fc.")}
-    heads = {"ppm.features.": ("decode_head.psp_modules.", 1), "cls.": ("decode_head.bottleneck.", 0),
-             "aux.": ("auxiliary_head.convs.0.", 0)}  # fmt: skip
-    for name, array in semseg_weights().items():
-        start = next((start for start in heads if name.startswith(start)), None)
-        if start is None:
-            continue
-        head, convolution = heads[start]
-        *path, layer, tensor = name.removeprefix(start).split(".")
-        if layer == "4":
-            weights[f"{head.split('.')[0]}.conv_seg.{tensor}"] = array
-        else:
-            part = "conv" if int(layer) == convolution else "bn"
-            inside = "".join(f"{index}.1." for index in path)
-            weights[f"{head}{inside}{part}.{tensor}"] = array
-    return weights
-
-
-SETTING_FLAGS = {
-    "--align_corners": "1", "--output_stride": "16", "--stride_convention": "mmseg", "--color_switch": "1",
-    "--image_mean": "100,110,120", "--image_std": "50,60,70",
-}  # fmt: skip
-
-
-def test_settings_by_flags(save, out, caplog):
-    caplog.set_level("INFO")
-    path = save(mmseg_weights())
-    convert.main([path, "--out", out, *(text for flag in SETTING_FLAGS.items() for text in flag)])
-    record = record_in(out)
-    architecture = record.architecture
-    assert (architecture.resize_grid, architecture.output_stride) == ("align_corners", 16)
-    assert (architecture.stride_convention, record.color_switch) == ("mmseg", True)
-    assert record.image_mean == (100, 110, 120)
-    assert "output_stride 16, from --output_stride" in caplog.messages
-
-
-@pytest.mark.parametrize("flag", SETTING_FLAGS)
-def test_each_setting_is_asked_for(save, out, flag):
-    given = [text for other in SETTING_FLAGS.items() if other[0] != flag for text in other]
-    with pytest.raises(ConversionError, match=rf"weights.npy: mmsegmentation's .* in meta: give {flag} \("):
-        convert.main([save(mmseg_weights()), "--out", out, *given])
-    assert not os.path.exists(out)
-
-
-@pytest.mark.parametrize("flag", SETTING_FLAGS)
-def test_settings_without_effect(save, out, flag):
-    with pytest.raises(FlagError, match=f"{flag} is only for mmsegmentation, but .*weights.npy is hszhao"):
-        convert.main([save(semseg_weights()), "--out", out, flag, SETTING_FLAGS[flag]])
 
 
 def test_other_networks_and_prefixes(save, out):
