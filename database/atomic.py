@@ -11,6 +11,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from database.regular_files import writable_file
 
@@ -46,6 +47,27 @@ def written_atomically(path: str) -> Iterator[str]:
         with suppress(OSError):
             os.unlink(partial_path)
         os.close(descriptor)
+
+
+@contextmanager
+def text_written_atomically(path: str, *, newline: str | None = None, errors: str = "strict") -> Iterator[TextIO]:
+    """Gives a block a UTF-8 text file to write, which appears at `path` when the block ends; see `written_atomically`.
+
+    Args:
+      path: the file to write or to replace; its folder is created if necessary.
+      newline, errors: see `open`.
+
+    Yields:
+      The open file.
+
+    Raises:
+      OSError: see `written_atomically`; or the text cannot be written.
+    """
+    with (
+        written_atomically(path) as partial_path,
+        open(partial_path, "w", encoding="utf-8", newline=newline, errors=errors, opener=writable_file) as file,
+    ):
+        yield file
 
 
 def _locked_temporary_file(folder: str) -> tuple[str, int]:

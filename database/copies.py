@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from database.counts import number_of
 from database.layouts import Sample
-from database.regular_files import regular_file
+from database.regular_files import file_checksum, regular_file
 
 _PART = 4096  # bytes from the middle of a file, after its header
 
@@ -24,7 +23,7 @@ def copied_images(training: Sequence[Sample], held_out: Sequence[Sample]) -> lis
       (held-out image, training image), sorted.
     """
     groups = [([sample.image for sample in held_out], [sample.image for sample in training])]
-    for key in (_size, _part, _digest):
+    for key in (_size, _part, file_checksum):
         groups = [group for pair in groups for group in _equal(*pair, key)]
     return sorted((copy, min(originals)) for copies, originals in groups for copy in _without_shared(copies, originals))
 
@@ -69,11 +68,6 @@ def _part(path: str) -> bytes:
     with open(path, "rb", opener=regular_file) as file:
         file.seek(os.fstat(file.fileno()).st_size // 2)
         return file.read(_PART)
-
-
-def _digest(path: str) -> bytes:
-    with open(path, "rb", opener=regular_file) as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _without_shared(copies: Iterable[str], originals: Iterable[str]) -> list[str]:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def in_one_line(error: object) -> str:
+    """Returns what an error says in one line; the name of its class if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class DataError(ValueError):
     """Base of this package's errors: a file or folder of the user cannot be used."""
 

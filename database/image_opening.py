@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
-from database.errors import DatasetError, ImageError
+from database.errors import DatasetError, ImageError, in_one_line
 from database.regular_files import regular_file
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
@@ -66,7 +66,7 @@ def decode_errors_named(path: str) -> Iterator[None]:
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "cannot identify image file"
         else:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+            reason = getattr(error, "strerror", None) or in_one_line(error)
         raise ImageError(f"{path}: not an image that can be read ({reason})") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -46,6 +47,16 @@ def read_regular_file(path: str, most: int = MOST_BYTES_OF_TEXT) -> bytes:
     if content is None or len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most} bytes, the largest that is read", path)
     return content
+
+
+def file_checksum(path: str, algorithm: str = "sha256") -> str:
+    """Returns the checksum of a file, hexadecimal; `algorithm` as in `hashlib`.
+
+    Raises:
+      OSError: the path cannot be opened or read, or is a pipe or a device.
+    """
+    with open(path, "rb", opener=regular_file) as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def writable_file(path: str, flags: int) -> int:

@@ -14,33 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from database.atomic import written_atomically
-from database.classes import identity_map
-from database.datasets import Dataset, require_split, with_decoding
+from database.atomic import text_written_atomically
 from database.errors import TFRecordError
 from database.images import image_size
 from database.json_files import read_json
 from database.json_values import label_map_of, text_of, whole_in
 from database.label_maps import MOST_FILE_ID
-from database.layouts import Sample, shown_holdout
+from database.layouts import Sample
 from database.loading import label_path
-from database.regular_files import writable_file
 from database.tfrecord import Place, TFRecordSample, path_in_example
 
-TFRECORD_FOLDER = "tfrecord"
 _VERSION = 2
 # Limits of what image formats and file systems can hold.
 _LONGEST_SIDE = (1 << 31) - 1
 _MOST_BYTES = (1 << 63) - 1
 _MOST_CHECKSUM = (1 << 32) - 1
-# Datasets of which some label files store training ids, see `layouts.cityscapes`.
-_WITH_TRAINING_IDS = ("Cityscapes",)
-
-
-def tfrecord_folder(data_dir: str) -> str:
-    """Returns the folder of a dataset's TFRecords: its subfolder `tfrecord` if it exists, else the dataset's folder."""
-    inside = os.path.join(data_dir, TFRECORD_FOLDER)
-    return inside if os.path.isdir(inside) else data_dir
 
 
 def shard_names(split: str, count: int) -> list[str]:
@@ -67,10 +55,10 @@ def refuse_other_shards(folder: str, split: str, count: int) -> None:
 
 def has_index(folder: str, split: str) -> bool:
     """Returns whether the TFRecords of a split exist and are complete."""
-    return os.path.exists(_index_path(folder, split))
+    return os.path.exists(index_path(folder, split))
 
 
-def _index_path(folder: str, split: str) -> str:
+def index_path(folder: str, split: str) -> str:
     return os.path.join(folder, f"{split}.index.json")
 
 
@@ -159,12 +147,9 @@ class TFRecordIndex:
             ],
         }
         values["checksum"] = _checksum(values)
-        path = _index_path(folder, self.split)
+        path = index_path(folder, self.split)
         try:
-            with (
-                written_atomically(path) as partial_path,
-                open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-            ):
+            with text_written_atomically(path) as file:
                 json.dump(values, file)
         except OSError as error:
             raise TFRecordError(f"{path}: the index cannot be written ({error.strerror})") from error
@@ -177,7 +162,7 @@ class TFRecordIndex:
             TFRecordError: the index does not exist, is damaged, has another version or split, or names files other than
                 its shards.
         """
-        path = _index_path(folder, split)
+        path = index_path(folder, split)
         try:
             values = read_json(path)
         except FileNotFoundError as error:
@@ -225,50 +210,6 @@ class TFRecordIndex:
             text_of(values["database"]), text_of(values["split"]), from_list, holdout, *label_maps, shards, colors
         )
 
-    def check_dataset(self, dataset: Dataset, holdout: float | None, folder: str) -> None:
-        """Checks that the TFRecords were made from the dataset that the flags describe.
-
-        Args:
-            dataset: the dataset that the flags describe.
-            holdout: the fraction of its training images used as val, by the flags.
-            folder: folder of the TFRecords, for the message.
-
-        Raises:
-            TFRecordError: the dataset, its label map, that of the samples, the palette or held-out fraction differs.
-        """
-        path = _index_path(folder, self.split)
-        if self.database != dataset.name:
-            raise TFRecordError(
-                f"{path}: the TFRecords were made from {self.database}, but --database is {dataset.name}: give "
-                f"--database {self.database} or the --data_dir of other TFRecords"
-            )
-        then, now = self.dataset_label_map, dataset.label_map
-        changed = sorted(i for i in then.keys() | now.keys() if then.get(i) != now.get(i))
-        if changed:
-            file_id = changed[0]
-            raise TFRecordError(
-                f"{path}: label id {file_id} has the training id {now.get(file_id, 'unknown')} by --num_classes, "
-                f"--label_map and --ignore_label, but had {then.get(file_id, 'unknown')} when the TFRecords were "
-                "written: give the original flags or write the TFRecords again"
-            )
-        of_training_ids = [identity_map(dataset.num_classes)] if dataset.name in _WITH_TRAINING_IDS else []
-        if self.label_map not in [dict(dataset.label_map), *of_training_ids]:
-            raise TFRecordError(
-                f"{path}: the label map of the samples is neither that of {dataset.name} nor that of training ids: "
-                "write the TFRecords again"
-            )
-        if self.colors is not None and self.colors != color_rows(dataset):
-            raise TFRecordError(
-                f"{path}: --palette has other colours than the palette that the TFRecords were written with: give that "
-                "palette or write the TFRecords again"
-            )
-        if self.holdout != holdout:
-            advice = "drop --holdout" if self.holdout is None else f"give --holdout {self.holdout:g}"
-            raise TFRecordError(
-                f"{path}: --holdout is {shown_holdout(holdout)} but was {shown_holdout(self.holdout)} when the "
-                f"TFRecords were written: {advice} or write the TFRecords again"
-            )
-
     def samples(self, folder: str, data_dir: str) -> list[Sample]:
         """Returns the samples in the dataset's order.
 
@@ -301,13 +242,6 @@ def _indexed_sample(row: Sequence[Any]) -> IndexedSample:
         size,
         Place(offset, length, whole_in(checksum, 0, _MOST_CHECKSUM)),
     )
-
-
-def color_rows(dataset: Dataset) -> list[list[int]] | None:
-    """Returns the colours of label files as rows [red, green, blue, id]; None if the files store only ids."""
-    if dataset.colors is None:
-        return None
-    return sorted([*color, file_id] for color, file_id in dataset.colors.ids.items())
 
 
 def _checksum(values: Mapping[str, Any]) -> int:
@@ -346,28 +280,3 @@ def _check_length(path: str, expected: int) -> None:
             f"{path}: the shard has {found} bytes, expected {expected}: remove it and run python -m "
             "tools.make_tfrecord again to rewrite it"
         )
-
-
-def find_tfrecord_samples(
-    dataset: Dataset, data_dir: str, splits: Sequence[str], holdout: float | None = None
-) -> list[Sample]:
-    """Finds the samples of splits in their TFRecords, one split after the other; see `datasets.find_samples`.
-
-    Args:
-        dataset: the dataset that the flags describe.
-        data_dir: see `tfrecord_folder`; the samples' paths are relative to it.
-        splits: names of splits.
-        holdout: the fraction of the training images used as val, by the flags.
-
-    Raises:
-        DatasetError: the dataset has no such split.
-        TFRecordError: see `TFRecordIndex`.
-    """
-    folder = tfrecord_folder(data_dir)
-    samples: list[Sample] = []
-    for split in splits:
-        require_split(dataset, split)
-        index = TFRecordIndex.read(folder, split)
-        index.check_dataset(dataset, holdout, folder)
-        samples.extend(index.samples(folder, data_dir))
-    return with_decoding(dataset, samples)

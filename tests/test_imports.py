@@ -55,6 +55,7 @@ LAYERS = {
         ("loading", "dynamic_sizes", "json_values"),
         ("tfrecord",),
         ("tfrecord_index", "sample_loader"),
+        ("tfrecord_samples",),
         ("reader",),
         ("dynamic_batches",),
     ),

@@ -26,13 +26,13 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from database.atomic import remove_unfinished, written_atomically
+from database.atomic import remove_unfinished, text_written_atomically, written_atomically
 from database.classes import VOC_CLASSES
 from database.errors import DatasetError, TextFileError
 from database.images import write_image
 from database.lists import and_more
 from database.palettes import voc_palette
-from database.regular_files import copy_file, writable_file
+from database.regular_files import copy_file
 from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flags.parsing import OneLineParser
@@ -194,10 +194,7 @@ def write_list(path: str, names: Iterable[str]) -> None:
       DatasetError: the file cannot be written.
     """
     try:
-        with (
-            written_atomically(path) as partial_path,
-            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-        ):
+        with text_written_atomically(path) as file:
             file.writelines(f"/{IMAGES}/{name}.jpg /{LABELS}/{name}.png\n" for name in names)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror or error})") from error

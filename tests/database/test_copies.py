@@ -32,7 +32,7 @@ def test_copies_are_found_by_their_bytes(tmp_path):
 
 def test_only_files_of_equal_size_are_opened_and_only_those_of_equal_parts_are_read(tmp_path, monkeypatch):
     opened: list[tuple[str, str]] = []
-    for kind in ("_part", "_digest"):
+    for kind in ("_part", "file_checksum"):
         read = getattr(copies, kind)
         monkeypatch.setattr(
             copies, kind, lambda path, kind=kind, read=read: opened.append((kind, os.path.basename(path))) or read(path)
@@ -40,7 +40,7 @@ def test_only_files_of_equal_size_are_opened_and_only_those_of_equal_parts_are_r
     train = samples(tmp_path / "train", a=b"abc", b=b"long", c=b"12345")
     copied_images(train, samples(tmp_path / "val", x=b"abd", y=b"12345", z=b"longer than others"))
     assert sorted(opened) == [
-        ("_digest", "c"), ("_digest", "y"), ("_part", "a"), ("_part", "c"), ("_part", "x"), ("_part", "y"),
+        ("_part", "a"), ("_part", "c"), ("_part", "x"), ("_part", "y"), ("file_checksum", "c"), ("file_checksum", "y"),
     ]  # fmt: skip
 
 

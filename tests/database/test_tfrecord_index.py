@@ -14,14 +14,8 @@ from database.datasets import custom_dataset, get_dataset
 from database.errors import TFRecordError
 from database.layouts import Sample
 from database.loading import load_sample, sample_sizes
-from database.tfrecord_index import (
-    TFRecordIndex,
-    find_tfrecord_samples,
-    has_index,
-    refuse_other_shards,
-    shard_names,
-    tfrecord_folder,
-)
+from database.tfrecord_index import TFRecordIndex, has_index, refuse_other_shards, shard_names
+from database.tfrecord_samples import find_tfrecord_samples, tfrecord_folder
 from tests.database.tfrecord_files import LABEL_MAP, index_of, write_samples, write_values
 
 DATASET = dataclasses.replace(custom_dataset(20), label_map=LABEL_MAP)

@@ -21,6 +21,7 @@ import numpy as np
 
 from database.datasets import custom_dataset
 from database.tfrecord_index import TFRecordIndex
+from database.tfrecord_samples import check_made_from
 from tests.database.tfrecord_files import LABEL_MAP, index_of, write_samples, write_values
 from tests.hostile.loaders import TooSlowError, time_limit
 from tests.tools.results.written_runs import run_at, scores_of, write
@@ -116,7 +117,7 @@ def _index(folder: Path) -> Subject:
 
     def read() -> Any:
         index = TFRecordIndex.read(str(shards), "train")
-        index.check_dataset(replace(custom_dataset(20), label_map=LABEL_MAP), None, str(shards))
+        check_made_from(index, replace(custom_dataset(20), label_map=LABEL_MAP), None, str(shards))
         samples = index.samples(str(shards), str(folder))
         assert all(sample.label_map == LABEL_MAP for sample in samples)
         assert all(1 <= side < 1 << 31 for sample in samples for side in sample.known_size())

@@ -20,7 +20,8 @@ from database.errors import DatasetError, ImageError, OutsideError, TFRecordErro
 from database.layouts import Sample
 from database.lists import listed
 from database.loading import load_sample
-from database.tfrecord_index import TFRecordIndex, find_tfrecord_samples
+from database.tfrecord_index import TFRecordIndex
+from database.tfrecord_samples import find_tfrecord_samples
 from tests.database.tfrecord_files import LABEL_MAP, index_of, write_samples, write_values
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.check_dataset.__main__ import CheckConfig, examine, write_report

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 
 from database.atomic import TEMPORARY_NAME
 from database.json_files import read_json
-from database.regular_files import regular_file, writable_file
+from database.regular_files import file_checksum, regular_file, writable_file
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME, checkpoint_step
 
 logger = logging.getLogger(__name__)
@@ -61,8 +60,7 @@ def checksum(prefix: str) -> str:
         OSError: the file cannot be read.
     """
     index = prefix + INDEX_ENDING
-    with open(index if os.path.exists(index) else prefix, "rb", opener=regular_file) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_checksum(index if os.path.exists(index) else prefix)
 
 
 @contextmanager
@@ -203,7 +201,7 @@ def write_manifest(prefix: str, serial: int | None = None) -> None:
         OSError: a file cannot be read, or the manifest cannot be written.
     """
     files = {
-        os.path.basename(path): {"size": os.path.getsize(path), "sha256": _checksum(path)}
+        os.path.basename(path): {"size": os.path.getsize(path), "sha256": file_checksum(path)}
         for path in files_of(prefix)
         if path != prefix + MANIFEST_ENDING
     }
@@ -273,18 +271,13 @@ def _first_difference(folder: str, expected: dict[str, tuple[int, str]]) -> str 
             if found != size:
                 return f"{name} has {found} bytes instead of {size}"
         for name, (_, checksum) in expected.items():
-            if _checksum(os.path.join(folder, name)) != checksum:
+            if file_checksum(os.path.join(folder, name)) != checksum:
                 return f"{name} differs from what was written, by its SHA-256"
     except FileNotFoundError:
         return f"{name} is missing"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
     return None
-
-
-def _checksum(path: str) -> str:
-    with open(path, "rb", opener=regular_file) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: str) -> None:

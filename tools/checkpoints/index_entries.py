@@ -11,6 +11,7 @@ from database.regular_files import regular_file
 from tools.checkpoints.index_messages import Entry, Extent, decode_entry, decode_header
 from tools.checkpoints.index_table import read_table
 from tools.errors import IndexTableError
+from tools.runtime.printable import printable
 
 # Checkpoints of ten thousand variables have an index of 1 MB.
 _LARGEST_INDEX = 256 * 2**20
@@ -109,5 +110,4 @@ def _part_fault(part: tuple[Extent, ...], shape: tuple[int, ...]) -> str | None:
 
 
 def _shown(key: bytes) -> str:
-    text = key.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else ascii(text)
+    return printable(key.decode("utf-8", "backslashreplace"))

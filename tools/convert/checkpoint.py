@@ -9,9 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
 from database.datasets import Dataset, custom_dataset, get_dataset
-from database.regular_files import writable_file
 from model import pspnet_mg
 from tools.checkpoints.plain_paths import writable_prefix
 from tools.convert.conversion import Conversion, Source, convert, refuse_unknown
@@ -143,8 +142,5 @@ def _save(variables: list[tf.Variable], values: Mapping[str, np.ndarray], prefix
 def _write_report(conversion: Conversion, path: str) -> None:
     used = [f"{variable} <- {name}" for variable, name in conversion.used.items()]
     left = [f"{name}: {why}" for name, why in conversion.left.items()]
-    with (
-        written_atomically(path) as partial_path,
-        open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-    ):
+    with text_written_atomically(path) as file:
         file.writelines(f"{line}\n" for line in ("used", *used, "", "left", *left))

@@ -11,6 +11,7 @@ import pickletools
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
+from database.errors import in_one_line
 from tools.convert.inert_values import Items, Made, Name, Persistent, Pickled, shown
 from tools.errors import PickleError, UserError
 
@@ -41,8 +42,7 @@ def load_pickle(file: BinaryIO, most_bytes: int, check_name: CheckName | None = 
     except UserError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise PickleError(f"the pickle is damaged ({shown(reason or type(error).__name__)})") from error
+        raise PickleError(f"the pickle is damaged ({shown(in_one_line(error))})") from error
 
 
 class _LimitedFile:

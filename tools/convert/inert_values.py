@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tools.runtime.printable import printable
+
 _SHOWN = 100
 # Real files repeat short lists and dictionaries.
 _MOST_REPETITIONS = 10
@@ -105,5 +107,4 @@ class Pickled:
 
 def shown(text: str) -> str:
     """Shortens text from a file and escapes all but its printable characters, for messages."""
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
+from database.errors import in_one_line
 from database.regular_files import regular_file
 from tools.convert.inert_pickle import load_pickle
 from tools.convert.inert_values import Items, Made, Name
@@ -30,6 +31,7 @@ from tools.convert.numpy_values import (
 from tools.errors import NpyDictionaryError, PickleError
 
 # Real dictionaries nest two or three levels.
+_LONGEST_FAULT = 200  # characters of an error in a message
 _DEEPEST = 100
 
 _NAMES = frozenset(
@@ -66,16 +68,14 @@ def read_npy_dictionary(path: str) -> dict[str, Any]:
             pickled = load_pickle(file, os.fstat(file.fileno()).st_size, _check_name)
             content = _Values(pickled.most_values).plain(pickled.value, 0)
         except (NpyDictionaryError, PickleError) as error:
-            raise NpyDictionaryError(f"{path}: {_in_one_line(error)}") from error
+            raise NpyDictionaryError(f"{path}: {in_one_line(error)[:_LONGEST_FAULT]}") from error
         except Exception as error:  # NumPy does not wrap the errors of a damaged header
-            raise NpyDictionaryError(f"{path}: not a .npy file that can be read ({_in_one_line(error)})") from error
+            raise NpyDictionaryError(
+                f"{path}: not a .npy file that can be read ({in_one_line(error)[:_LONGEST_FAULT]})"
+            ) from error
     if not isinstance(content, dict):
         raise NpyDictionaryError(f"{path}: holds {kind_of_value(content)}, expected a dictionary of arrays")
     return content
-
-
-def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _skip_header(file: BinaryIO) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Protocol
 
+from database.errors import in_one_line
 from database.regular_files import regular_file
 from tools.convert.inert_pickle import load_pickle
 from tools.convert.inert_values import Name, Persistent, Pickled, shown
@@ -133,7 +134,7 @@ def open_pytorch_file(path: str) -> Iterator[PyTorchFile]:
     except UserError:
         raise
     except _DAMAGES as error:
-        reason = shown(" ".join(str(error).split()) or type(error).__name__)
+        reason = shown(in_one_line(error))
         raise WeightFileError(f"{path}: not a file of PyTorch that can be read ({reason})") from error
 
 

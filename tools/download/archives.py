@@ -19,6 +19,7 @@ from typing import IO, NamedTuple, Protocol, cast
 
 from database.atomic import folder_written_atomically, written_atomically
 from database.counts import number_of
+from database.errors import in_one_line
 from database.regular_files import regular_file, writable_file
 from tools.download.tar_stream import TarStream, opened_tar_stream
 from tools.errors import ArchiveError
@@ -150,7 +151,7 @@ def unpack(path: str, root: str, place: str) -> None:
     except ArchiveError:
         raise
     except _DAMAGED as error:
-        fault = _shown(" ".join(str(error).split()) or type(error).__name__)
+        fault = _shown(in_one_line(error))
         raise ArchiveError(
             f"{path}: this is not an archive or is damaged ({fault}): remove it and download it again"
         ) from error

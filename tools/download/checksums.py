@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import re
 import urllib.parse
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
+from database.errors import in_one_line
 from database.json_files import read_json
-from database.regular_files import regular_file, writable_file
+from database.regular_files import file_checksum
 from tools.download.sources import Source
 from tools.errors import DownloadError
 
@@ -47,8 +47,7 @@ def sha256_of(archive: str) -> str:
         DownloadError: the file cannot be read.
     """
     try:
-        with open(archive, "rb", opener=regular_file) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_checksum(archive)
     except OSError as error:
         raise DownloadError(f"{archive}: the file cannot be read ({error.strerror})") from error
 
@@ -71,7 +70,7 @@ def difference_from_before(found: str, path: str) -> str | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DownloadError(
-            f"{path}: not the checksum of a download ({' '.join(str(error).split())}): remove it to accept any file"
+            f"{path}: not the checksum of a download ({in_one_line(error)}): remove it to accept any file"
         ) from error
     if kept == found:
         return None
@@ -86,10 +85,7 @@ def keep(source: Source, archive: str, sha256: str, path: str) -> None:
     """
     values = {"url": source.url, "size": os.path.getsize(archive), _FIELD: sha256}
     try:
-        with (
-            written_atomically(path) as partial_path,
-            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-        ):
+        with text_written_atomically(path) as file:
             json.dump(values, file, indent=1)
     except OSError as error:
         raise DownloadError(f"{path}: the checksum cannot be written ({error.strerror})") from error

@@ -67,7 +67,9 @@ class Watch:
         self._thread.join()
 
 
-class _Connection(http.client.HTTPConnection):
+class _Watched(http.client.HTTPConnection):
+    """A connection that tells a watch when it is connected."""
+
     def __init__(self, *args: Any, watch: Watch, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._watch = watch
@@ -77,32 +79,22 @@ class _Connection(http.client.HTTPConnection):
         self._watch.connected(self.sock)
 
 
-class _SecureConnection(http.client.HTTPSConnection):
-    def __init__(self, *args: Any, watch: Watch, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._watch = watch
-
-    def connect(self) -> None:
-        super().connect()
-        self._watch.connected(self.sock)
+class _WatchedSecurely(_Watched, http.client.HTTPSConnection):
+    """The same over TLS: the watch gets the connection after the handshake."""
 
 
-class _HttpHandler(urllib.request.HTTPHandler):
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens both kinds of addresses by connections that are watched."""
+
     def __init__(self, watch: Watch) -> None:
-        super().__init__()
+        urllib.request.HTTPSHandler.__init__(self)
         self._watch = watch
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(functools.partial(_Connection, watch=self._watch), req)
-
-
-class _HttpsHandler(urllib.request.HTTPSHandler):
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self._watch = watch
+        return self.do_open(functools.partial(_Watched, watch=self._watch), req)
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(functools.partial(_SecureConnection, watch=self._watch), req)
+        return self.do_open(functools.partial(_WatchedSecurely, watch=self._watch), req)
 
 
 class _HttpOnly(urllib.request.HTTPRedirectHandler):
@@ -129,5 +121,4 @@ def opened(request: urllib.request.Request, timeout: float, watch: Watch) -> Any
         OSError, http.client.HTTPException: there is no answer, or it is not HTTP.
         ValueError, OverflowError: the address, or one that the server redirects to, has no valid host or port.
     """
-    handlers = (_HttpOnly(), _HttpHandler(watch), _HttpsHandler(watch))
-    return urllib.request.build_opener(*handlers).open(request, timeout=timeout)
+    return urllib.request.build_opener(_HttpOnly(), _Handler(watch)).open(request, timeout=timeout)

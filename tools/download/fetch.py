@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import logging
 import os
@@ -19,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from database.regular_files import regular_file, writable_file
+from database.errors import in_one_line
+from database.regular_files import file_checksum, writable_file
 from tools.download.connection import LEAST_BYTES, SCHEMES, Watch, opened
 from tools.download.partial import PartialFile, Version
 from tools.errors import DownloadError
@@ -152,7 +152,7 @@ def _no_address(url: str, error: Exception) -> DownloadError:
 
 def _shown(said: Any) -> str:
     """Returns an error, a part of which may come from the server, as a part of one line."""
-    text = " ".join(str(said).split()) or type(said).__name__
+    text = in_one_line(said)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
@@ -259,8 +259,7 @@ def difference(path: str, size: int | None, md5: str | None) -> str | None:
         if size is not None and found_size != size:
             return f"the file has {found_size} bytes, expected {size} as published"
         if md5 is not None:
-            with open(path, "rb", opener=regular_file) as file:
-                found = hashlib.file_digest(file, "md5").hexdigest()
+            found = file_checksum(path, "md5")
             if found != md5:
                 return f"its MD5 is {found}, expected {md5} as published"
     except OSError as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
 from database.json_files import read_json
 from database.regular_files import writable_file
 
@@ -85,10 +85,7 @@ class PartialFile:
         """
         with open(self.path, "wb", opener=writable_file):  # first, so that the version never describes other bytes
             pass
-        with (
-            written_atomically(self._version_path) as path,
-            open(path, "w", encoding="utf-8", opener=writable_file) as file,
-        ):
+        with text_written_atomically(self._version_path) as file:
             json.dump(dataclasses.asdict(version), file)
 
     def arrived(self, url: str) -> tuple[int, Version | None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from database.errors import JsonError, TextFileError
+from database.errors import JsonError, TextFileError, in_one_line
 from database.json_files import parse_json
 from database.text_files import read_text
 from tools.errors import FlagError
@@ -84,7 +84,7 @@ def _yaml_values(path: str, text: str) -> dict[str, Any]:
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        reason = in_one_line(error)[:_LONGEST_REASON]
         raise FlagError(f"--config {path} is neither YAML nor JSON ({reason})") from error
     if not isinstance(node, yaml.MappingNode):
         raise _no_flags(path, "nothing" if node is None else _kind(node))

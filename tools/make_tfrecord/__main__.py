@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
     check_labels_as_a_whole(dataset, samples, config.split)
     # TensorFlow is imported late: this takes seconds, and the errors above are reported before.
     import_tensorflow()
-    from database.tfrecord_index import TFRECORD_FOLDER
+    from database.tfrecord_samples import TFRECORD_FOLDER
     from tools.make_tfrecord.writing import write_tfrecords
     from tools.runs.holdout import held_out_fraction
 

@@ -11,7 +11,8 @@ from functools import partial
 from database.datasets import Dataset
 from database.layouts import Sample
 from database.tfrecord import Place, compare_shard, make_example, write_shard
-from database.tfrecord_index import IndexedSample, Shard, TFRecordIndex, color_rows, refuse_other_shards, shard_names
+from database.tfrecord_index import IndexedSample, Shard, TFRecordIndex, refuse_other_shards, shard_names
+from database.tfrecord_samples import color_rows
 from tools.runtime.background import read_ahead
 from tools.runtime.progress import Progress
 

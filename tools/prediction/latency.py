@@ -13,8 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from database.atomic import written_atomically
-from database.regular_files import writable_file
+from database.atomic import text_written_atomically
 from tools.errors import ResultsFolderError
 
 logger = logging.getLogger(__name__)
@@ -62,10 +61,7 @@ class Latency:
         """
         path = os.path.join(folder, FILE_NAME)
         try:
-            with (
-                written_atomically(path) as partial_path,
-                open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-            ):
+            with text_written_atomically(path) as file:
                 json.dump(asdict(self), file, indent=2)
         except OSError as error:
             raise ResultsFolderError(

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
 from database.json_files import read_json
 from database.layouts import Sample
-from database.regular_files import writable_file
 from tools.errors import RecordError, ResultsFolderError
 from tools.flags.predict import PredictConfig, WeightsConfig
 from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
@@ -80,10 +79,7 @@ class Provenance:
         """
         path = os.path.join(folder, FILE_NAME)
         try:
-            with (
-                written_atomically(path) as partial,
-                open(partial, "w", encoding="utf-8", opener=writable_file) as file,
-            ):
+            with text_written_atomically(path) as file:
                 json.dump(self.entries, file, indent=2)
         except OSError as error:
             raise ResultsFolderError(

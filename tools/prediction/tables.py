@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from database.atomic import written_atomically
-from database.regular_files import writable_file
+from database.atomic import text_written_atomically
 from tools.errors import TablesError
 from tools.prediction.metrics import Scores, only_predicted_class
 from tools.runtime.printable import printable
@@ -207,13 +206,8 @@ def write_text(path: str, content: str) -> None:
       TablesError: the file cannot be written.
     """
     try:
-        with (
-            written_atomically(path) as partial_path,
-            # Names of files may contain bytes that are not UTF-8.
-            open(
-                partial_path, "w", encoding="utf-8", newline="\n", errors="backslashreplace", opener=writable_file
-            ) as file,
-        ):
+        # Names of files may contain bytes that are not UTF-8.
+        with text_written_atomically(path, newline="\n", errors="backslashreplace") as file:
             file.write(content)
     except OSError as error:
         raise TablesError(

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from database.atomic import written_atomically
-from database.regular_files import writable_file
+from database.atomic import text_written_atomically
 from tools.console import print_text, run_script, set_up_logging
 from tools.errors import FlagError
 from tools.flags.definition import flag
@@ -45,10 +44,7 @@ class ResultsConfig:
 
 def _write_json(runs: Sequence[Run], path: str) -> None:
     try:
-        with (
-            written_atomically(path) as partial_path,
-            open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-        ):
+        with text_written_atomically(path) as file:
             json.dump([dataclasses.asdict(run) for run in runs], file, indent=2)
     except OSError as error:
         raise FlagError(f"--json {path} cannot be written ({error.strerror}): give another file") from error

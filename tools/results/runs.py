@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from database.errors import in_one_line
 from database.folders import walked
 from database.json_files import read_json
 from tools.checkpoints import files as snapshot_files
@@ -302,6 +303,6 @@ def _read_object(path: str) -> dict[str, Any] | None:
     try:
         values = read_json(path)
     except (OSError, ValueError) as error:
-        logger.warning("%s is ignored: %s", path, " ".join(str(error).split()))
+        logger.warning("%s is ignored: %s", path, in_one_line(error))
         return None
     return values if isinstance(values, dict) else None

@@ -7,9 +7,8 @@ import logging
 import os
 from collections.abc import Sequence
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
 from database.layouts import KITTI_HOLDOUT, Sample, shown_holdout
-from database.regular_files import writable_file
 from tools.errors import FlagError
 from tools.flags.dataset import SplitFlags
 from tools.flags.train import TrainConfig
@@ -60,9 +59,6 @@ def write_held_out(folder: RunFolder, held_out: Sequence[Sample], data_dir: str)
         OSError: the file cannot be written.
     """
     path = os.path.join(folder.path, FILE_NAME)
-    with (
-        written_atomically(path) as partial,
-        open(partial, "w", encoding="utf-8", errors="surrogateescape", opener=writable_file) as file,
-    ):
+    with text_written_atomically(path, errors="surrogateescape") as file:
         file.writelines(f"{path_within(sample.image, data_dir) or sample.image}\n" for sample in held_out)
     logger.info("held out for validation: %d training images, named in %s", len(held_out), path)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
 from database.datasets import Dataset
+from database.errors import in_one_line
 from database.json_files import read_json
-from database.regular_files import writable_file
 from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
@@ -285,8 +285,7 @@ def _read_object(path: str) -> dict[str, Any] | None:
     try:
         values = read_json(path)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RecordError(f"{path}: not the configuration of a checkpoint ({reason}): {RESTORE}") from error
+        raise RecordError(f"{path}: not the configuration of a checkpoint ({in_one_line(error)}): {RESTORE}") from error
     if not isinstance(values, dict):
         raise RecordError(f"{path}: not the configuration of a checkpoint (expected a JSON object): {RESTORE}")
     _check_version(path, values.pop(_VERSION, 1))
@@ -295,10 +294,7 @@ def _read_object(path: str) -> dict[str, Any] | None:
 
 def _write_object(path: str, values: Mapping[str, Any]) -> None:
     """Writes a JSON object to a file, with the version first."""
-    with (
-        written_atomically(path) as partial_path,
-        open(partial_path, "w", encoding="utf-8", opener=writable_file) as file,
-    ):
+    with text_written_atomically(path) as file:
         json.dump({_VERSION: FORMAT_VERSION, **values}, file, indent=2)
 
 

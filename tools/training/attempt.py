@@ -105,8 +105,8 @@ class Attempt:
         """
         if self._start.resumed is None:
             return None
-        settings = scoring_settings(self._config, self._data.validation_checksums)
         config = self._config
+        settings = scoring_settings(config, self._data.validation_checksums)
         resumed = ResumedScores(self._folder, self._start.step, config.val_every, config.test_max_iter, settings)
         resumed.make_up(self._score if self._data.validation else None)
         return resumed.give_up_later

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically, written_atomically
 from database.json_files import read_json
-from database.regular_files import copy_file, writable_file
+from database.regular_files import copy_file
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
@@ -170,10 +170,7 @@ def _write_note(
         CHECKSUM: checksum,
         **({} if settings is None else {_SETTINGS: settings}),
     }
-    with (
-        written_atomically(os.path.join(folder.best, _SCORES)) as path,
-        open(path, "w", encoding="utf-8", opener=writable_file) as file,
-    ):
+    with text_written_atomically(os.path.join(folder.best, _SCORES)) as file:
         json.dump(values, file)
 
 

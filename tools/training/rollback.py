@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from database.atomic import written_atomically
+from database.errors import in_one_line
 from database.json_files import read_json
 from database.regular_files import writable_file
 from tools.checkpoints.files import sync_file
@@ -78,9 +79,7 @@ def read_rollbacks(folder: RunFolder) -> tuple[Rollback, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError) as error:
-        raise RecordError(
-            f"{path}: not the list of a run's rollbacks ({' '.join(str(error).split())}): {_RESTORE}"
-        ) from error
+        raise RecordError(f"{path}: not the list of a run's rollbacks ({in_one_line(error)}): {_RESTORE}") from error
     if not isinstance(entries, list) or len(entries) > MAX_ROLLBACKS:
         raise RecordError(
             f"{path}: not the list of a run's rollbacks (up to {MAX_ROLLBACKS} objects are expected): {_RESTORE}"

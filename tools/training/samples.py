@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from database.datasets import Dataset, find_samples
 from database.errors import DatasetError
 from database.layouts import Sample
-from database.tfrecord_index import TFRecordIndex, find_tfrecord_samples, has_index, tfrecord_folder
+from database.tfrecord_index import TFRecordIndex, has_index
+from database.tfrecord_samples import find_tfrecord_samples, tfrecord_folder
 from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import is_scored
 from tools.flags.train import TrainConfig
@@ -64,7 +65,7 @@ def training_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> li
 
     Raises:
         DatasetError: see `datasets.find_samples`.
-        TFRecordError: see `tfrecord_index.find_tfrecord_samples`.
+        TFRecordError: see `tfrecord_samples.find_tfrecord_samples`.
     """
     if _from_tfrecords(config):
         return find_tfrecord_samples(dataset, data_dir, config.subsets_for_training, held_out_fraction(config))
@@ -80,7 +81,7 @@ def validation_samples(config: TrainConfig, dataset: Dataset, data_dir: str) -> 
     Raises:
         DatasetError: the split is missing or incomplete.
         FlagError: there are no validation images, and a flag for their scoring is set.
-        TFRecordError: see `tfrecord_index.find_tfrecord_samples`.
+        TFRecordError: see `tfrecord_samples.find_tfrecord_samples`.
     """
     if _from_tfrecords(config) and config.val_list is None:
         return _validation_beside_tfrecords(config, dataset, data_dir)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from database.atomic import written_atomically
+from database.atomic import text_written_atomically
 from database.counts import number_of
 from database.regular_files import read_regular_file, writable_file
 from database.tfrecord import literal_path
@@ -150,10 +150,7 @@ def _keep_rows_up_to(csv_path: str, step: int) -> None:
         rows, broken = _rows_of(read_regular_file(csv_path).decode("utf-8", "replace"))
         if broken:
             logger.warning("%s: %s ignored, because they are damaged", csv_path, number_of(broken, "row"))
-    with (
-        written_atomically(csv_path) as path,
-        open(path, "w", newline="", encoding="utf-8", opener=writable_file) as file,
-    ):
+    with text_written_atomically(csv_path, newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(row for row in rows if int(row["step"]) <= step)

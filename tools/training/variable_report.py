@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
-from database.atomic import written_atomically
-from database.regular_files import writable_file
+from database.atomic import text_written_atomically
 from model.regularizers import DecayedVariable
 
 VARIABLES_NAME = "variables.txt"
@@ -57,8 +56,5 @@ def write_variables(folder: str, variables: Sequence[tf.Variable], decayed: Sequ
     Raises:
         OSError: it cannot be written.
     """
-    with (
-        written_atomically(os.path.join(folder, VARIABLES_NAME)) as path,
-        open(path, "w", encoding="utf-8", opener=writable_file) as file,
-    ):
+    with text_written_atomically(os.path.join(folder, VARIABLES_NAME)) as file:
         file.write(variables_text(variables, decayed))

@@ -17,7 +17,7 @@ from database.errors import DatasetError, ImageError, TFRecordError
 from database.layouts import Sample
 from database.loading import load_sample
 from database.synthetic import write_dataset
-from database.tfrecord_index import find_tfrecord_samples
+from database.tfrecord_samples import find_tfrecord_samples
 from tools.errors import FlagError
 from tools.flags.train import TrainConfig
 from tools.make_tfrecord.__main__ import main

@@ -11,7 +11,7 @@ from PIL import Image
 
 from database.datasets import find_samples, get_dataset
 from database.errors import ImageError, TFRecordError
-from database.tfrecord_index import find_tfrecord_samples
+from database.tfrecord_samples import find_tfrecord_samples
 from tools.make_tfrecord.writing import write_tfrecords
 
 TOY = get_dataset("Toy")
