@@ -39,7 +39,6 @@ KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing
 CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
 CUSTOM_LAYOUT = "images/<split>/ with labels/<split>/, or lists by --train_list, --val_list, --test_list"
 
-_CHECK_NAMES = "check --data_dir and the names of the splits"
 _SBD_FOLDERS = VOC_FOLDERS[1:]
 NO_LISTS: Mapping[str, str | None] = {}
 KITTI_HOLDOUT = 0.2
@@ -199,10 +198,7 @@ def custom(
     With `holdout`, for data without val, a fraction of the training images is val and train is the others.
     """
     if holdout is None or split == "test":
-        try:
-            return _custom_split(data_dir, split, label_map, list_paths)
-        except AbsentSplitError as error:
-            raise AbsentSplitError(f"{error}{_holdout_advice(split, str(error))}") from error
+        return _custom_split(data_dir, split, label_map, list_paths)
     validation = _validation_of_own_data(data_dir, list_paths)
     if validation is not None:
         raise DatasetError(
@@ -211,12 +207,6 @@ def custom(
     samples = _custom_split(data_dir, "train", label_map, list_paths)
     origin = list_paths.get("train") or os.path.join(data_dir, "images", "train")
     return _held_out_or_rest(samples, holdout, split, origin)
-
-
-def _holdout_advice(split: str, fault: str) -> str:
-    """Returns the advice for own data without validation images, unless the fault already says what to do."""
-    has_hint = not fault.endswith(_CHECK_NAMES)
-    return "" if split != "val" or has_hint else "; or hold out a fraction of the training images with --holdout 0.2"
 
 
 def _validation_of_own_data(data_dir: str, list_paths: Mapping[str, str | None]) -> str | None:
@@ -237,7 +227,8 @@ def _custom_split(
         folders = IdFolders("images", "labels"), IdFolders(f"images/{split}", f"labels/{split}")
         entries = listed(list_path, data_dir, split, id_folders=(*VOC_FOLDERS, *folders))
         return _samples(entries, label_map, split, list_path)
-    place = _Place(data_dir, (f"images/{split}", f"labels/{split}"), may_be_flat=split != "test")
+    advice = "; or hold out a fraction of the training images with --holdout 0.2" if split == "val" else ""
+    place = _Place(data_dir, (f"images/{split}", f"labels/{split}"), may_be_flat=split != "test", without_hint=advice)
     return _folder_pair(place, label_map, split, image_suffixes=None, label_suffixes=None)
 
 
@@ -247,11 +238,13 @@ class _Place(NamedTuple):
     Attributes:
       data_dir, folders: the dataset's folder, and the paths of the folders below it.
       may_be_flat: whether users may have put the files there without split folders.
+      without_hint: advice if the split is empty and nothing is known of where its files are.
     """
 
     data_dir: str
     folders: tuple[str, ...]
     may_be_flat: bool = False
+    without_hint: str = ""
 
     @property
     def paths(self) -> list[str]:
@@ -327,8 +320,8 @@ def _samples(
     """Makes samples, sorted by their images."""
     if not entries:
         raise AbsentSplitError(
-            f"split '{split}' is empty: no images match {pattern}: {_CHECK_NAMES}"
-            f"{'' if place is None else place.hint()}"
+            f"split '{split}' is empty: no images match {pattern}: check --data_dir and the names of the splits"
+            f"{'' if place is None else place.hint() or place.without_hint}"
         )
     ordered = sorted(entries, key=lambda entry: entry.image)
     return [
