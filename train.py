@@ -40,7 +40,7 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     import_tensorflow()
     from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
 
-    data = run.read_data(config)  # samples of the training and validation splits
+    config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
     folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
     run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
     training = run.Training(config, data, folder)

@@ -101,6 +101,9 @@ STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
     ),
 }
 
+# The parts of an encoder from input to output; `conv1` is the stem.
+ENCODER_PARTS = ("conv1", "block1", "block2", "block3", "block4")
+
 # Height and width of the image over those of the encoder's last features.
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -120,8 +123,11 @@ DECODERS = ("ppm", "c1", "upernet", "icnet")
 # The names of `utils_mg.INITIALIZERS`.
 INITIALIZERS = ("he", "xavier")
 
+# The names of `schedules.SCHEDULES`.
+SCHEDULES = ("poly", "step", "cosine", "exponential")
+
 # The names of `optimizers.OPTIMIZERS`.
-OPTIMIZERS = ("mom", "sgd", "adam", "rmsp")
+OPTIMIZERS = ("mom", "sgd", "adam", "adamw", "rmsp")
 
 # The dtype of the activations, by its name in TensorFlow.
 FLOAT_TYPES = {"32": "float32", "16": "float16", "bf16": "bfloat16"}

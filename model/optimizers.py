@@ -1,4 +1,4 @@
-"""Provides learning-rate schedules, learning-rate multipliers, optimizers and loss scaling."""
+"""Provides learning-rate multipliers, optimizers and loss scaling."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
-
-POLY_POWER = 0.9
 
 # The setting of the PSPNet authors' Caffe code: new layers learn at 10x the base rate, their biases at 20x.
 NEW_LAYER_MULTIPLIER = 10.0
@@ -17,36 +15,35 @@ OPTIMIZERS: dict[str, Callable[[tf.Tensor, float], tf.train.Optimizer]] = {
     "mom": lambda rate, momentum: tf.train.MomentumOptimizer(rate, momentum),
     "sgd": lambda rate, momentum: tf.train.GradientDescentOptimizer(rate),
     "adam": lambda rate, momentum: tf.train.AdamOptimizer(rate, beta1=momentum),
+    "adamw": lambda rate, momentum: tf.train.AdamOptimizer(rate, beta1=momentum),
     "rmsp": lambda rate, momentum: tf.train.RMSPropOptimizer(rate, momentum=momentum),
 }
 
-
-def poly_learning_rate(base: float, step: int, max_steps: int, power: float = POLY_POWER) -> float:
-    """Computes base * (1 - step / max_steps)^power (Chen et al. 2016, "DeepLab"); `step` counts from 0."""
-    return base * max(0.0, 1.0 - step / max_steps) ** power
-
-
-def step_learning_rate(base: float, step: int, boundaries: Sequence[int], factor: float) -> float:
-    """Computes base * factor^n, where n is the number of boundaries b with b <= step; `step` counts from 0."""
-    return base * factor ** sum(step >= boundary for boundary in boundaries)
+# Optimizers whose weight decay is not part of the gradient (Loshchilov & Hutter 2019, "Decoupled Weight Decay
+# Regularization", algorithm 2): the weights shrink by learning rate * decay rate, or move that part of the way to their
+# pre-trained values.
+DECOUPLED_DECAY = frozenset({"adamw"})
 
 
-def learning_rate_multiplier(name: str, *, is_new: bool, like_caffe: bool) -> float:
-    """Returns the learning rate of the variable `name` divided by the base rate."""
-    if not (is_new and like_caffe):
+def caffe_multiplier(name: str, *, is_new: bool) -> float:
+    """Returns the learning rate of the variable `name` divided by the base rate, as in the authors' Caffe code."""
+    if not is_new:
         return 1.0
     return NEW_BIAS_MULTIPLIER if name.endswith("/biases") else NEW_LAYER_MULTIPLIER
 
 
 def group_by_multiplier(
-    variables: Sequence[tf.Variable], is_new: Callable[[str], bool], like_caffe: bool
+    variables: Sequence[tf.Variable], multiplier: Callable[[str], float]
 ) -> dict[float, list[tf.Variable]]:
-    """Groups the variables by their learning-rate multiplier, keeping their order."""
+    """Groups the variables by their learning-rate multiplier, keeping their order.
+
+    Args:
+        variables: trained variables.
+        multiplier: maps the name of a variable to its learning rate divided by the base rate.
+    """
     groups: dict[float, list[tf.Variable]] = {}
     for variable in variables:
-        name = variable.op.name
-        multiplier = learning_rate_multiplier(name, is_new=is_new(name), like_caffe=like_caffe)
-        groups.setdefault(multiplier, []).append(variable)
+        groups.setdefault(multiplier(variable.op.name), []).append(variable)
     return groups
 
 
@@ -57,6 +54,7 @@ def apply_gradients(
     optimizer: str,
     learning_rate: tf.Tensor,
     momentum: float,
+    decays: Mapping[str, tf.Tensor] | None = None,
 ) -> list[tf.Operation]:
     """Builds the update of every group, each with its own multiple of the learning rate.
 
@@ -65,7 +63,9 @@ def apply_gradients(
         groups: variables by learning-rate multiplier, see `group_by_multiplier`.
         optimizer: key of `OPTIMIZERS`.
         learning_rate: base learning rate, a float32 scalar.
-        momentum: momentum of `mom` and `rmsp`, beta1 of `adam`; `sgd` ignores it.
+        momentum: momentum of `mom` and `rmsp`, beta1 of `adam` and `adamw`; `sgd` ignores it.
+        decays: gradients of a decay that is not part of `gradients`, by the names of the decayed variables: before the
+            update, learning rate * gradient is subtracted; see `DECOUPLED_DECAY`.
 
     Returns:
         One update operation per group.
@@ -74,12 +74,24 @@ def apply_gradients(
     updates = []
     for multiplier, variables in groups.items():
         rate = learning_rate if multiplier == 1.0 else learning_rate * multiplier
-        updates.append(
-            OPTIMIZERS[optimizer](rate, momentum).apply_gradients(
-                [(gradient_of[v.op.name], v) for v in variables], name=f"update_x{multiplier:g}"
+        with tf.control_dependencies(_decay_apart(variables, rate, decays or {})):
+            updates.append(
+                OPTIMIZERS[optimizer](rate, momentum).apply_gradients(
+                    [(gradient_of[v.op.name], v) for v in variables], name=f"update_x{multiplier:g}"
+                )
             )
-        )
     return updates
+
+
+def _decay_apart(
+    variables: Sequence[tf.Variable], rate: tf.Tensor, decays: Mapping[str, tf.Tensor]
+) -> list[tf.Operation]:
+    operations = []
+    for variable in variables:
+        if variable.op.name in decays:
+            with tf.device(variable.device):
+                operations.append(variable.assign_sub(rate * decays[variable.op.name], read_value=False))
+    return operations
 
 
 @dataclass(frozen=True)

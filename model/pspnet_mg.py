@@ -7,7 +7,7 @@ encoder of another kind, build it in `_encode` and return its tower lists `block
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
@@ -162,6 +162,7 @@ def pspnet(
     is_training: bool,
     has_auxiliary: bool = False,
     bn_frozen: bool = False,
+    frozen: Collection[str] = (),
     bn_decay: float = 0.9,
     initializer: str = "he",
     dropout_seed: tf.Tensor | None = None,
@@ -178,6 +179,7 @@ def pspnet(
         is_training: whether batch normalization uses the moments of all towers and updates the running averages.
         has_auxiliary: whether to build the auxiliary heads.
         bn_frozen: whether the encoder uses its running averages, without updating them, in training too.
+        frozen: parts of the encoder that are not trained, see `resnet.resnet_v1`.
         bn_decay: decay of the running averages, in [0, 1).
         initializer: key of `utils_mg.INITIALIZERS`.
         dropout_seed: int32 or int64 [2]; None for no dropout.
@@ -192,7 +194,7 @@ def pspnet(
         slim.arg_scope([layers.batch_norm], is_training=is_training, decay=bn_decay),
     ):
         with slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen):
-            endpoints = _encode(layers.cast(images, dtype), architecture, recomputation)
+            endpoints = _encode(layers.cast(images, dtype), architecture, frozen, recomputation)
         decoder = DECODERS[architecture.decoder]
         endpoints["logits"] = decoder.head(endpoints, architecture, _fold_in(dropout_seed, 0))
         small = decoder.auxiliary(endpoints, architecture, _fold_in(dropout_seed, 1)) if has_auxiliary else []
@@ -203,7 +205,9 @@ def pspnet(
         return Predictions(logits, auxiliary, endpoints)
 
 
-def _encode(images: TowerList, architecture: Architecture, recomputation: Recomputation | None) -> Endpoints:
+def _encode(
+    images: TowerList, architecture: Architecture, frozen: Collection[str], recomputation: Recomputation | None
+) -> Endpoints:
     is_cascade, grid = DECODERS[architecture.decoder].is_cascade, architecture.resize_grid
     endpoints = resnet.resnet_v1(
         resizing.halve(images, grid) if is_cascade else images,
@@ -212,6 +216,7 @@ def _encode(images: TowerList, architecture: Architecture, recomputation: Recomp
         output_stride=architecture.output_stride,
         stem=architecture.stem,
         pool_padding=architecture.pool_padding,
+        frozen=frozen,
         recomputation=recomputation,
         halved_after=(icnet.SHARED_UNTIL, grid) if is_cascade else None,
     )

@@ -107,6 +107,19 @@ class WeightDecay:
         """Returns the sum over the variables, a float32 scalar."""
         return tf.add_n([decayed.value for decayed in self.variables] or [tf.zeros([], tf.float32)])
 
+    def gradients(self, of_loss: Mapping[str, tf.Tensor | None]) -> dict[str, tf.Tensor]:
+        """Computes d decay / d variable for the decayed variables, by name.
+
+        Args:
+            of_loss: gradients of the loss by the name of the variable, None if the loss does not depend on it. The
+                gradient of a variable's decay is computed after that of the loss.
+        """
+        weights = [self._read_after(decayed, of_loss[decayed.variable.op.name]) for decayed in self.variables]
+        penalties = [decayed.penalty(read) for decayed, read in zip(self.variables, weights, strict=True)]
+        rates = [tf.constant(decayed.rate, tf.float32) for decayed in self.variables]
+        gradients = tf.gradients(penalties, weights, grad_ys=rates, colocate_gradients_with_ops=True)
+        return {d.variable.op.name: gradient for d, gradient in zip(self.variables, gradients, strict=True)}
+
     def add_gradients(
         self, gradients: Sequence[tf.Tensor | None], variables: Sequence[tf.Variable]
     ) -> list[tf.Tensor | None]:
@@ -114,22 +127,18 @@ class WeightDecay:
 
         Args:
             gradients: d loss / d variable, one per variable; None if the loss does not depend on it.
-            variables: all trainable variables.
+            variables: all trained variables.
 
         Returns:
-            d (loss + decay) / d variable, in the order of `variables`. The gradient of a variable's decay is computed
-            after that of the loss.
+            d (loss + decay) / d variable, in the order of `variables`.
         """
-        of_loss = {variable.op.name: gradient for gradient, variable in zip(gradients, variables, strict=True)}
-        weights = [self._read_after(decayed, of_loss[decayed.variable.op.name]) for decayed in self.variables]
-        penalties = [decayed.penalty(read) for decayed, read in zip(self.variables, weights, strict=True)]
-        rates = [tf.constant(decayed.rate, tf.float32) for decayed in self.variables]
-        of_decay = tf.gradients(penalties, weights, grad_ys=rates, colocate_gradients_with_ops=True)
-        for decayed, gradient in zip(self.variables, of_decay, strict=True):
+        sums = {variable.op.name: gradient for gradient, variable in zip(gradients, variables, strict=True)}
+        of_decay = self.gradients(sums)
+        for decayed in self.variables:
             name = decayed.variable.op.name
             with tf.device(decayed.variable.device):
-                of_loss[name] = gradient if of_loss[name] is None else of_loss[name] + gradient
-        return list(of_loss.values())
+                sums[name] = of_decay[name] if sums[name] is None else sums[name] + of_decay[name]
+        return list(sums.values())
 
     @staticmethod
     def _read_after(decayed: DecayedVariable, gradient: tf.Tensor | None) -> tf.Tensor:

@@ -8,11 +8,13 @@ row to `NETWORKS` there. To add another kind of residual unit, write a function 
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
+import tf_slim as slim
 
 from model import resizing
 from model import utils_mg as layers
@@ -156,6 +158,7 @@ def resnet_v1(
     output_stride: int,
     stem: str = "conv7",
     pool_padding: str = "same",
+    frozen: Collection[str] = (),
     recomputation: Recomputation | None = None,
     halved_after: tuple[str, str] | None = None,
 ) -> dict[str, TowerList]:
@@ -169,8 +172,10 @@ def resnet_v1(
         output_stride: 8, 16 or 32.
         stem: key of `choices.STEMS`.
         pool_padding: key of `choices.POOL_PADDINGS`, for the pooling after the stem.
+        frozen: parts that are not trained, see `choices.ENCODER_PARTS`; their batch normalization uses its running
+            averages without updating them.
         recomputation: records the residual units in segments, to recompute their activations in the backward pass;
-            None keeps all activations.
+            None keeps all activations. Frozen blocks are not recorded.
         halved_after: `(scope, grid)`: the output of the unit with this scope is resized to half its size before the
             next unit; `grid` is a key of `choices.RESIZE_GRIDS`. None resizes nothing.
 
@@ -180,14 +185,25 @@ def resnet_v1(
         is included under its scope, and all later endpoints have half the height and width.
     """
     halved_scope, grid = halved_after or (None, "")
-    endpoints = _stem(images, stem, pool_padding)
+    with _normalization("conv1" in frozen):
+        endpoints = _stem(images, stem, pool_padding)
     xs = endpoints["pool1"]
     for number, units in enumerate(plan_blocks(network, convention, output_stride), start=1):
         build = functools.partial(_build_units, network=network, convention=STRIDE_CONVENTIONS[convention])
-        for part in _parted_after(units, halved_scope):
-            xs = build(xs, part) if recomputation is None else _build_segments(xs, part, build, recomputation)
-            if part[-1].scope == halved_scope:
-                endpoints[halved_scope] = xs
-                xs = resizing.halve(xs, grid)
+        is_frozen = f"block{number}" in frozen
+        segments = None if is_frozen else recomputation
+        with _normalization(is_frozen):
+            for part in _parted_after(units, halved_scope):
+                xs = build(xs, part) if segments is None else _build_segments(xs, part, build, segments)
+                if part[-1].scope == halved_scope:
+                    endpoints[halved_scope] = xs
+                    xs = resizing.halve(xs, grid)
         endpoints[f"block{number}"] = xs
     return endpoints
+
+
+@contextlib.contextmanager
+def _normalization(is_frozen: bool) -> Iterator[None]:
+    """Makes the batch normalization of frozen layers use its running averages; others stay as the caller set them."""
+    with slim.arg_scope([layers.batch_norm], **({"is_training": False} if is_frozen else {})):
+        yield

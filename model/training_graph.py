@@ -4,10 +4,12 @@
 
 1. `pspnet_mg.pspnet`: the logits of every tower, with batch normalization synchronized over the towers;
 2. `losses.mean_loss`: the mean loss of each head over the pixels of all towers;
-3. `memory.Recomputation.gradients`: the gradients of the loss, scaled if the activations are float16;
-4. `regularizers.WeightDecay.add_gradients`: plus the gradients of the weight decay (L2 or L2-SP);
-5. `optimizers.apply_gradients`: the update of the variables, skipped if float16 gradients are not finite;
-6. the running averages of batch normalization (the UPDATE_OPS collection), independently of 5, and then the step count.
+3. `memory.Recomputation.gradients`: the gradients of the loss, scaled if the activations are float16; with
+   accumulation, `Accumulation.mean` averages them over the batches of the step;
+4. `weight_update.weight_updates`: plus the gradients of the weight decay (L2 or L2-SP), the update of the variables,
+   skipped if float16 gradients are not finite;
+5. the running averages of batch normalization (the UPDATE_OPS collection), independently of 4;
+6. the averages of the weights, if there are any, and then the step count.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model import optimizers, regularizers, resizing
+from model import regularizers, resizing
 from model import utils_mg as layers
+from model.accumulation import Accumulation
 from model.errors import BatchSizeError, LayerNameError
 from model.losses import LossOptions, mean_loss
 from model.memory import Recomputation
@@ -30,48 +33,17 @@ from model.pspnet_mg import (
     Architecture,
     Predictions,
     in_scopes,
-    new_layer_scopes,
     pspnet,
 )
+from model.training_options import TrainingOptions, new_layer_predicate, trained_variables
 from model.utils_mg import TowerList
+from model.weight_averages import WeightAverages
+from model.weight_update import clipped, weight_updates
 
 AUXILIARY_WEIGHT = 0.4
 
 # Maps backbone weights to their pre-trained values, by variable name.
 StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Options of training: loss, decay, normalization, optimizer. Their names are those of the command-line flags.
-
-    If `upsample_logits` is None, the decoder's default applies. train.py sets every option from its flags; the defaults
-    here are for other callers and are those of the flags, except that `weight_decay_mode` is 0 (L2), which needs no
-    pre-trained weights.
-    """
-
-    loss_type: str = "normal"
-    class_weights: tuple[float, ...] | None = None
-    ohem_threshold: float = 0.7
-    ohem_min_kept: int = 100_000
-    has_aux_loss: bool = True
-    upsample_logits: bool | None = None
-    weight_decay_mode: int = 0
-    weight_decay_rate: float = 0.0001
-    weight_decay_rate2: float = 0.0001
-    consider_dilated: bool = False
-    new_layer_names: tuple[str, ...] | None = None
-    bn_frozen: bool = False
-    bn_decay: float = 0.9
-    initializer: str = "he"
-    optimizer: str = "mom"
-    momentum: float = 0.9
-    train_like_in_caffe: bool = False
-    float_type: str = "32"
-    seed: int = 0
-    dropout: bool = True
-    save_memory: bool = False
-    checkpoint_units: int = 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +58,11 @@ class TrainGraph:
             that of the second.
         weight_decay: value of the weight decay, a float32 scalar.
         total_loss: loss + 0.4 * auxiliary_loss + weight_decay, which the step minimizes.
-        train_op: runs one step.
+        train_op: runs one step; with accumulation, its last batch.
+        accumulation: with accumulation, the number of the batch, to be fed; None otherwise.
+        accumulate_op: with accumulation, runs one of the other batches of a step; None otherwise.
+        gradient_norm: Euclidean norm of the gradients of the loss before they are clipped; None without clipping.
+        trained: the variables that the step updates.
         weights: all variables of the network by name.
         predictions: tower list int32 [N, H, W], training ids.
         endpoints: `Predictions.endpoints` of the network.
@@ -101,17 +77,15 @@ class TrainGraph:
     weight_decay: tf.Tensor
     total_loss: tf.Tensor
     train_op: tf.Operation
+    accumulation: Accumulation | None
+    accumulate_op: tf.Operation | None
+    gradient_norm: tf.Tensor | None
+    trained: list[tf.Variable]
     weights: dict[str, tf.Variable]
     predictions: TowerList
     endpoints: dict[str, TowerList]
     decayed: list[regularizers.DecayedVariable]
     loss_scale: LossScale | None
-
-
-def new_layer_predicate(architecture: Architecture, options: TrainingOptions) -> Callable[[str], bool]:
-    """Returns a predicate: whether a variable, given by name, is in a new layer (not in the ResNet checkpoint)."""
-    scopes = options.new_layer_names or new_layer_scopes(architecture.network)
-    return in_scopes(architecture.network, scopes)
 
 
 def train_graph(
@@ -140,15 +114,23 @@ def train_graph(
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     recomputation = Recomputation(options.checkpoint_units)
-    outputs = _network(images, architecture, options, global_step, recomputation)
+    batch_number = None if options.accumulate == 1 else Accumulation.batch_number(options.accumulate)
+    outputs = _network(images, architecture, options, _random_step(global_step, batch_number, options), recomputation)
     _require_known_layers(architecture, options)
+    variables = trained_variables(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture, options)
     data_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss
-    decay = _decay(architecture, options, starting_points)
+    decay = _decay(variables, architecture, options, starting_points)
     weight_decay = decay.value()
     loss_scale = LossScale.create() if options.float_type == "16" else None
-    variables = tf.trainable_variables(architecture.network + "/")
-    gradients = decay.add_gradients(_gradients(data_loss, variables, loss_scale, recomputation), variables)
+    gradients = _gradients(data_loss, variables, loss_scale, recomputation)
+    accumulation = None if batch_number is None else Accumulation(variables, options.accumulate, batch_number)
+    accumulate_op = None if accumulation is None else tf.group(*accumulation.add(gradients), *_moved_averages())
+    gradients = gradients if accumulation is None else accumulation.mean(gradients)
+    gradients, gradient_norm = clipped(gradients, options.clip_norm)
+    updates = weight_updates(gradients, variables, decay, architecture, options, learning_rate, loss_scale)
+    with tf.control_dependencies(gradients):
+        updates += [] if accumulation is None else accumulation.clear()
     return TrainGraph(
         learning_rate=learning_rate,
         global_step=global_step,
@@ -156,7 +138,11 @@ def train_graph(
         auxiliary_loss=auxiliary_loss,
         weight_decay=weight_decay,
         total_loss=data_loss + weight_decay,
-        train_op=_train_op(gradients, variables, architecture, options, learning_rate, global_step, loss_scale),
+        train_op=_train_op(updates, options, global_step),
+        accumulation=accumulation,
+        accumulate_op=accumulate_op,
+        gradient_norm=gradient_norm,
+        trained=variables,
         weights={v.op.name: v for v in tf.model_variables()},
         predictions=layers.map_towers(lambda x: tf.argmax(x, -1, output_type=tf.int32), outputs.logits),
         endpoints=outputs.endpoints,
@@ -184,11 +170,18 @@ def _require_known_layers(architecture: Architecture, options: TrainingOptions) 
             )
 
 
+def _random_step(
+    global_step: tf.Variable, batch_number: tf.Tensor | None, options: TrainingOptions
+) -> tf.Variable | tf.Tensor:
+    """Returns the number of the batch in the whole training, from which dropout draws its masks."""
+    return global_step if batch_number is None else global_step * options.accumulate + batch_number
+
+
 def _network(
     images: TowerList,
     architecture: Architecture,
     options: TrainingOptions,
-    global_step: tf.Variable,
+    random_step: tf.Variable | tf.Tensor,
     recomputation: Recomputation,
 ) -> Predictions:
     """Builds the network for training. Dropout depends on seed and step, so that a resumed run draws the same masks."""
@@ -198,9 +191,10 @@ def _network(
         is_training=True,
         has_auxiliary=options.has_aux_loss,
         bn_frozen=options.bn_frozen,
+        frozen=options.freeze or (),
         bn_decay=options.bn_decay,
         initializer=options.initializer,
-        dropout_seed=tf.stack([options.seed, global_step]) if options.dropout else None,
+        dropout_seed=tf.stack([options.seed, random_step]) if options.dropout else None,
         dtype=FLOAT_TYPES[options.float_type],
         recomputation=recomputation if options.save_memory else None,
     )
@@ -232,11 +226,13 @@ def _losses(
 
 
 def _decay(
-    architecture: Architecture, options: TrainingOptions, starting_points: StartingPointsOf | None
+    variables: Sequence[tf.Variable],
+    architecture: Architecture,
+    options: TrainingOptions,
+    starting_points: StartingPointsOf | None,
 ) -> regularizers.WeightDecay:
     is_new = new_layer_predicate(architecture, options)
     dilated = in_scopes(architecture.network, ("block3", "block4") if options.consider_dilated else ())
-    variables = tf.trainable_variables(architecture.network + "/")
 
     def decays_as_new(name: str) -> bool:
         return is_new(name) or dilated(name)
@@ -255,41 +251,20 @@ def _decay(
     )
 
 
-def _train_op(
-    gradients: Sequence[tf.Tensor],
-    variables: Sequence[tf.Variable],
-    architecture: Architecture,
-    options: TrainingOptions,
-    learning_rate: tf.Tensor,
-    global_step: tf.Variable,
-    loss_scale: LossScale | None,
-) -> tf.Operation:
-    """Builds the updates of variables and running averages, and after them that of the step count.
+def _moved_averages() -> list[tf.Operation]:
+    """Returns the updates of the running averages of batch normalization."""
+    return tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+
+
+def _train_op(updates: Sequence[tf.Operation], options: TrainingOptions, global_step: tf.Variable) -> tf.Operation:
+    """Builds the updates of variables and running averages, then those of the averages of the weights and the step.
 
     A step that loss scaling skips still updates those running averages whose moments are finite.
     """
-    groups = optimizers.group_by_multiplier(
-        variables, new_layer_predicate(architecture, options), options.train_like_in_caffe
-    )
-
-    def update() -> tf.Operation:
-        return tf.group(
-            *optimizers.apply_gradients(
-                list(zip(gradients, variables, strict=True)),
-                groups,
-                optimizer=options.optimizer,
-                learning_rate=learning_rate,
-                momentum=options.momentum,
-            )
-        )
-
-    if loss_scale is None:
-        updates = [update()]
-    else:
-        is_finite = optimizers.all_finite(gradients)
-        updates = [tf.cond(is_finite, update, tf.no_op), *loss_scale.update(is_finite)]
-    averages = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    with tf.control_dependencies([*updates, *averages]):
+    averages = WeightAverages(tf.model_variables(), options.ema_decay) if options.ema_decay else None
+    with tf.control_dependencies([*updates, *_moved_averages()]):
+        last = [] if averages is None else averages.update(global_step.read_value())
+    with tf.control_dependencies([*updates, *_moved_averages(), *last]):
         return global_step.assign_add(1, read_value=False)
 
 

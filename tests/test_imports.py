@@ -18,14 +18,16 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("choices", "errors"),
+        ("choices", "errors", "schedules"),
         (
             "sync_batch_norm",
             "dilated_convolution",
             "random_stream",
             "region_averages",
             "optimizers",
+            "accumulation",
             "regularizers",
+            "weight_averages",
         ),
         ("convolution",),
         ("utils_mg",),
@@ -34,6 +36,8 @@ LAYERS = {
         ("decoders",),
         ("icnet",),
         ("pspnet_mg",),
+        ("training_options",),
+        ("weight_update",),
         ("training_graph",),
     ),
     "database": (

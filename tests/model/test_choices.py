@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import choices, losses, optimizers, pspnet_mg, pyramid_convolution, utils_mg
+from model import choices, losses, optimizers, pspnet_mg, pyramid_convolution, schedules, utils_mg
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from model import choices, losses, optimizers, pspnet_mg, pyramid_convolution, u
         pytest.param(choices.POOL_PADDINGS, utils_mg.POOL_PADDINGS, id="POOL_PADDINGS"),
         pytest.param(choices.INITIALIZERS, utils_mg.INITIALIZERS, id="INITIALIZERS"),
         pytest.param(choices.LOSSES, losses.PIXEL_LOSSES, id="LOSSES"),
+        pytest.param(choices.SCHEDULES, schedules.SCHEDULES, id="SCHEDULES"),
         pytest.param(choices.OPTIMIZERS, optimizers.OPTIMIZERS, id="OPTIMIZERS"),
     ],
 )

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from model import training_graph
 from model.memory import Recomputation
+from model.training_options import TrainingOptions
 from tests.differences import relative_difference
 from tests.model.operations import needed_for
 from tests.model.reference_network import NETWORK
@@ -95,7 +96,7 @@ class Course:
     losses: list[float]
 
 
-def _course(options: training_graph.TrainingOptions) -> Course:
+def _course(options: TrainingOptions) -> Course:
     with tf.Graph().as_default() as default:
         graph, feed = _build(options, ONE_TOWER)
         with open_session() as session:

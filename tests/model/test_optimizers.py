@@ -1,4 +1,4 @@
-"""Compares schedules, groups, optimizers and loss scaling with float64 arithmetic."""
+"""Compares groups, optimizers and loss scaling with float64 arithmetic."""
 
 from __future__ import annotations
 
@@ -13,37 +13,18 @@ from tests.model.sessions import open_session, run
 RATE, MOMENTUM = 0.05, 0.8
 
 
-@pytest.mark.parametrize(("step", "rate"), [(0, 0.01), (500, 0.01 * 0.5**0.9), (1000, 0.0), (1200, 0.0)])
-def test_poly_schedule(step, rate):
-    assert optimizers.poly_learning_rate(0.01, step, 1000) == pytest.approx(rate)
-
-
-def test_poly_schedule_with_another_power():
-    assert optimizers.poly_learning_rate(2.0, 750, 1000, power=2.0) == pytest.approx(2.0 / 16)
-
-
-@pytest.mark.parametrize(("step", "rate"), [(0, 1.0), (9, 1.0), (10, 0.1), (19, 0.1), (20, 0.01), (99, 0.01)])
-def test_step_schedule(step, rate):
-    assert optimizers.step_learning_rate(1.0, step, [10, 20], 0.1) == pytest.approx(rate)
-
-
-def test_step_schedule_without_boundaries():
-    assert optimizers.step_learning_rate(0.3, 10**6, [], 0.1) == 0.3
-
-
 @pytest.mark.parametrize(
-    ("name", "is_new", "like_caffe", "multiplier"),
+    ("name", "is_new", "multiplier"),
     [
-        ("net/logits/biases", True, True, 20),
-        ("net/logits/weights", True, True, 10),
-        ("net/psp/pool1/BatchNorm/beta", True, True, 10),
-        ("net/conv1/weights", False, True, 1),
-        ("net/conv1/biases", False, True, 1),
-        ("net/logits/biases", True, False, 1),
+        ("net/logits/biases", True, 20),
+        ("net/logits/weights", True, 10),
+        ("net/psp/pool1/BatchNorm/beta", True, 10),
+        ("net/conv1/weights", False, 1),
+        ("net/conv1/biases", False, 1),
     ],
 )
-def test_multiplier(name, is_new, like_caffe, multiplier):
-    assert optimizers.learning_rate_multiplier(name, is_new=is_new, like_caffe=like_caffe) == multiplier
+def test_multiplier_of_the_caffe_code(name, is_new, multiplier):
+    assert optimizers.caffe_multiplier(name, is_new=is_new) == multiplier
 
 
 def _variables() -> list[tf.Variable]:
@@ -51,17 +32,18 @@ def _variables() -> list[tf.Variable]:
     return [tf.get_variable(name, initializer=tf.constant([1.0, -2.0, 3.0])) for name in names]
 
 
-def _is_new(name: str) -> bool:
-    return "logits" in name
+def _like_caffe(name: str) -> float:
+    return optimizers.caffe_multiplier(name, is_new="logits" in name)
 
 
 @pytest.mark.parametrize(
-    ("like_caffe", "expected"), [(False, {1.0: [0, 1, 2, 3]}), (True, {1.0: [0, 3], 10.0: [1], 20.0: [2]})]
+    ("multiplier", "expected"),
+    [(lambda name: 1.0, {1.0: [0, 1, 2, 3]}), (_like_caffe, {1.0: [0, 3], 10.0: [1], 20.0: [2]})],
 )
-def test_groups(like_caffe, expected):
+def test_groups(multiplier, expected):
     with tf.Graph().as_default():
         variables = _variables()
-        groups = optimizers.group_by_multiplier(variables, _is_new, like_caffe)
+        groups = optimizers.group_by_multiplier(variables, multiplier)
     positions = {id(variable): i for i, variable in enumerate(variables)}
     assert {k: [positions[id(v)] for v in group] for k, group in groups.items()} == expected
 
@@ -99,7 +81,10 @@ def _rmsprop(gradients, rate):
     return change
 
 
-@pytest.mark.parametrize(("name", "expected"), [("sgd", _sgd), ("mom", _momentum), ("adam", _adam), ("rmsp", _rmsprop)])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("sgd", _sgd), ("mom", _momentum), ("adam", _adam), ("adamw", _adam), ("rmsp", _rmsprop)],
+)
 def test_two_steps_of_every_optimizer(name, expected):
     rng = np.random.default_rng(0)
     steps = rng.normal(size=(2, 4, 3)).astype(np.float32)
@@ -109,7 +94,7 @@ def test_two_steps_of_every_optimizer(name, expected):
         rate = tf.placeholder(tf.float32, [])
         # The pairs are in another order than the groups.
         pairs = list(zip(tf.unstack(gradient), variables, strict=True))[::-1]
-        groups = optimizers.group_by_multiplier(variables, _is_new, True)
+        groups = optimizers.group_by_multiplier(variables, _like_caffe)
         updates = optimizers.apply_gradients(pairs, groups, optimizer=name, learning_rate=rate, momentum=MOMENTUM)
         assert len(updates) == 3
         with open_session() as session:
@@ -123,7 +108,36 @@ def test_two_steps_of_every_optimizer(name, expected):
 
 
 def test_optimizer_names():
-    assert set(optimizers.OPTIMIZERS) == {"sgd", "mom", "adam", "rmsp"}
+    assert set(optimizers.OPTIMIZERS) == {"sgd", "mom", "adam", "adamw", "rmsp"}
+    assert set(optimizers.OPTIMIZERS) > optimizers.DECOUPLED_DECAY
+
+
+def test_decay_apart_follows_the_rate_of_the_group():
+    """Two steps of AdamW as in PyTorch: w -= rate * decay, then Adam's step from the gradient alone."""
+    rng = np.random.default_rng(1)
+    steps, rate_of_decay = rng.normal(size=(2, 4, 3)).astype(np.float32), 0.7
+    with tf.Graph().as_default():
+        variables = _variables()
+        gradient = tf.placeholder(tf.float32, [4, 3])
+        pairs = list(zip(tf.unstack(gradient), variables, strict=True))
+        decays = {variables[index].op.name: rate_of_decay * variables[index].read_value() for index in (0, 1)}
+        groups = optimizers.group_by_multiplier(variables, _like_caffe)
+        updates = optimizers.apply_gradients(
+            pairs, groups, optimizer="adamw", learning_rate=tf.constant(RATE), momentum=MOMENTUM, decays=decays
+        )
+        with open_session() as session:
+            session.run(tf.global_variables_initializer())
+            for step in steps:
+                session.run(updates, {gradient: step})
+            results = session.run(variables)
+    for index, (multiplier, decay) in enumerate(((1, 0.7), (10, 0.7), (20, 0.0), (1, 0.0))):
+        rate, value = RATE * multiplier, np.array([1.0, -2.0, 3.0])
+        done = 0.0
+        for count in (1, 2):
+            change = _adam(steps[:count, index].astype(np.float64), rate)
+            value = value * (1 - rate * decay) + (change - done)
+            done = change
+        np.testing.assert_allclose(results[index], value, rtol=1e-4, atol=1e-5)
 
 
 def _scales(finite: list[bool], initial: float | None = None) -> list[tuple[float, int]]:

@@ -12,7 +12,7 @@ import tf_slim as slim
 
 from model import choices, training_graph
 from model.pspnet_mg import Architecture
-from model.training_graph import TrainingOptions
+from model.training_options import TrainingOptions
 from tests.model.sessions import device_of, open_session, towers
 
 CLASSES = 3

@@ -32,7 +32,7 @@ def _inference(config: BenchmarkConfig) -> Iterator[Row]:
 
 def _training(config: BenchmarkConfig) -> Iterator[Row]:
     from model.pspnet_mg import Architecture
-    from model.training_graph import TrainingOptions
+    from model.training_options import TrainingOptions
     from tools.benchmark.steps import StepPlan
     from tools.benchmark.training import measure_training
 
@@ -60,7 +60,7 @@ def _syncbn(config: BenchmarkConfig) -> Iterator[Row]:
 
 def _checkpointing(config: BenchmarkConfig) -> Iterator[Row]:
     from model.pspnet_mg import Architecture
-    from model.training_graph import TrainingOptions
+    from model.training_options import TrainingOptions
     from tools.benchmark.steps import StepPlan
     from tools.benchmark.training import measure_checkpointing
 
@@ -100,7 +100,7 @@ def _frames(config: BenchmarkConfig) -> Iterator[Row]:
 
 def _startup(config: BenchmarkConfig) -> Iterator[Row]:
     from model.pspnet_mg import Architecture
-    from model.training_graph import TrainingOptions
+    from model.training_options import TrainingOptions
     from tools.benchmark.startup import measure_startup
     from tools.benchmark.steps import StepPlan
 

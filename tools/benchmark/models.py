@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import DECODERS, Architecture
-from model.training_graph import TrainingOptions
+from model.training_options import TrainingOptions
 from tools.benchmark.apart import run_apart
 from tools.benchmark.inference import InferencePlan, frozen_run
 from tools.benchmark.steps import StepPlan, open_step

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import Architecture
-from model.training_graph import TrainingOptions, train_graph
+from model.training_graph import train_graph
+from model.training_options import TrainingOptions
 from tools.benchmark.plain_network import plain_train_op, rewritten_to
 from tools.runtime.devices import CPU, open_session, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tools.checkpoints.averages import has_averages, open_weights
 from tools.checkpoints.compare import require_match
 from tools.checkpoints.reading import variable_shapes
-from tools.checkpoints.values import TensorReader, open_reader
+from tools.checkpoints.values import TensorReader
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def _layer(variable: tf.Variable) -> str:
 class PretrainedInitializer:
     """Reads the backbone, w0 of L2-SP and, if present, the head from a ResNet or PSPNet checkpoint.
 
+    If the checkpoint has averages of the weights, these are read, as in prediction.
+
     Create it before the graph is finalized; call `run` in the session.
     """
 
@@ -107,7 +110,9 @@ class PretrainedInitializer:
             logger.info("layers left random, missing in this shape: %s", ", ".join(sorted(other)))
         if starting_points:
             logger.info("w0 of L2-SP from %s", prefix)
-        with open_reader(prefix, _ADVICE) as reader:
+        if has_averages(prefix):
+            logger.info("%s: the averages of the weights are used", prefix)
+        with open_weights(prefix, _ADVICE, use_averages=True) as reader:
             self._assign_weights = _assignment(reader, {v.op.name: v for v in (*backbone, *taken)})
             self._assign_starts = _assignment(reader, starting_points) if starting_points else None
 

@@ -94,18 +94,19 @@ def _counted(array: np.ndarray, bad: np.ndarray) -> str:
 
 
 @contextmanager
-def open_reader(prefix: str, advice: str) -> Iterator[TensorReader]:
+def open_reader(prefix: str, advice: str, kind: type[TensorReader] = TensorReader) -> Iterator[TensorReader]:
     """Opens a checkpoint for a block.
 
     Args:
         prefix: of the checkpoint.
         advice: what to do about unusable values, for the message.
+        kind: class of the reader.
 
     Raises:
         CheckpointError: it cannot be read or is damaged.
     """
     with linked(prefix) as path:
-        yield TensorReader(prefix, path, advice)
+        yield kind(prefix, path, advice)
 
 
 def require_usable(prefix: str, variables: Sequence[tf.Variable], advice: str) -> None:

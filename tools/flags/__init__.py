@@ -6,11 +6,13 @@ The flags of a program are the fields of a dataclass, which inherits them by gro
     predict.py         PredictConfig and InferenceConfig: those of predict.py and inference.py
     dataset.py         data: dataset, folders, lists, classes
     network.py         network, and the checkpoint that it starts from
-    optimization.py    training schedule, regularization, loss
+    schedule.py        training schedule, optimizer
+    optimization.py    regularization, loss
     augmentation.py    augmentation
     running.py         snapshots and resuming, precision and memory, prediction, output
     definition.py      `flag()`: default, help and properties of a flag; `GROUPS` of the help
     checks.py          rejects flags without effect
+    comparable.py      one form of the flags of runs, to compare runs by them
     parsing.py         command line -> dataclass; config_file.py reads --config, names.py other spellings
     values.py          parse functions; help.py formats --help
 """

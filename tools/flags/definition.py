@@ -13,6 +13,7 @@ GROUPS: Mapping[str, str] = {
     "data": "data",
     "network": "network",
     "schedule": "training schedule",
+    "optimizer": "optimizer",
     "augmentation": "augmentation",
     "regularization": "regularization",
     "loss": "loss",

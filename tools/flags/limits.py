@@ -15,6 +15,10 @@ MOST_DEVICES = 256
 # Steps of a run. They are part of file names, and of numbers of 64 bits together with the seed.
 MOST_STEPS = 10**12
 
+# Batches whose gradients are averaged for one step, and passes over the data.
+MOST_BATCHES = 1 << 20
+MOST_EPOCHS = 10**9
+
 # Indices of TensorFlow have 32 bits.
 LARGEST_INT32 = (1 << 31) - 1
 

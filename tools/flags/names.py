@@ -27,7 +27,6 @@ class Foreign:
     note: str = ""
 
 
-_STEPS = "counted in steps: epochs x images / (--batch_size x --gpu_num)"
 _SIZE = "one number for height and width"
 _SWITCH = "a switch, 0 or 1"
 
@@ -52,8 +51,7 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "dataset": Foreign(("database",)),
     "dataset_dir": Foreign(("data_dir",)),
     "encoder": Foreign(("network",)),
-    "epoch": Foreign(("train_max_iter",), _STEPS),
-    "epochs": Foreign(("train_max_iter",), _STEPS),
+    "epoch": Foreign(("epochs",)),
     "eval": Foreign(("eval_only",), _SWITCH),
     "evaluate": Foreign(("eval_only",), _SWITCH),
     "exp_dir": Foreign(("log_dir",)),
@@ -80,8 +78,8 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "logdir": Foreign(("log_dir",)),
     "loss": Foreign(("loss_type",)),
     "lr": Foreign(("lrn_rate",)),
-    "max_epoch": Foreign(("train_max_iter",), _STEPS),
-    "max_epochs": Foreign(("train_max_iter",), _STEPS),
+    "max_epoch": Foreign(("epochs",)),
+    "max_epochs": Foreign(("epochs",)),
     "max_iter": Foreign(("train_max_iter", "test_max_iter")),
     "max_iters": Foreign(("train_max_iter", "test_max_iter")),
     "max_steps": Foreign(("train_max_iter", "test_max_iter")),
@@ -95,10 +93,10 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "ngpu": Foreign(("gpu_num",)),
     "nproc_per_node": Foreign(("gpu_num",)),
     "num_class": Foreign(("num_classes",)),
-    "num_epochs": Foreign(("train_max_iter",), _STEPS),
+    "num_epochs": Foreign(("epochs",)),
     "num_gpus": Foreign(("gpu_num",)),
     "num_steps": Foreign(("train_max_iter",)),
-    "num_train_epochs": Foreign(("train_max_iter",), _STEPS),
+    "num_train_epochs": Foreign(("epochs",)),
     "out_dir": Foreign(("output_dir", "out", "log_dir")),
     "output": Foreign(("output_dir", "out", "log_dir")),
     "output_path": Foreign(("output_dir", "out", "log_dir")),
@@ -122,6 +120,33 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "weight_decay": Foreign(("weight_decay_rate",)),
     "weights": Foreign(("weights_ckpt", "fine_tune_filename")),
     "work_dir": Foreign(("log_dir",)),
+    "accum_iter": Foreign(("accumulate",), "batches"),
+    "clip_grad": Foreign(("clip_norm",)),
+    "clip_grad_norm": Foreign(("clip_norm",)),
+    "early_stopping": Foreign(("patience",), "scores"),
+    "early_stopping_patience": Foreign(("patience",), "scores"),
+    "ema": Foreign(("ema_decay",), "0.999 is usual"),
+    "freeze_backbone": Foreign(("freeze",), "encoder"),
+    "freeze_bn": Foreign(("bn_frozen",), _SWITCH),
+    "freeze_encoder": Foreign(("freeze",), "encoder"),
+    "frozen_stages": Foreign(("freeze",), "names such as conv1,block1"),
+    "gamma": Foreign(("step_size",)),
+    "grad_accum": Foreign(("accumulate",), "batches"),
+    "gradient_accumulation_steps": Foreign(("accumulate",), "batches"),
+    "lr_decay": Foreign(("lr_schedule",)),
+    "lr_scheduler": Foreign(("lr_schedule",)),
+    "lr_scheduler_type": Foreign(("lr_schedule",)),
+    "max_grad_norm": Foreign(("clip_norm",)),
+    "milestones": Foreign(("lr_step",)),
+    "model_ema": Foreign(("ema_decay",), "0.999 is usual"),
+    "optim": Foreign(("optimizer",)),
+    "poly_power": Foreign(("lr_power",)),
+    "power": Foreign(("lr_power",)),
+    "sched": Foreign(("lr_schedule",)),
+    "scheduler": Foreign(("lr_schedule",)),
+    "warmup": Foreign(("warmup_steps",)),
+    "warmup_iters": Foreign(("warmup_steps",)),
+    "warmup_ratio": Foreign(("warmup_factor",)),
 }
 
 _NETWORKS = {network.replace("resnet_v1_", short): network for network in NETWORKS for short in ("resnet", "r")}
@@ -227,7 +252,6 @@ NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("weighted", "weightedce", "balanced"), "normal, with --class_weights median_freq or a file"),
     },
     "optimizer": {
-        "adamw": "adam, whose decay is a term of the loss",
         "nesterov": "mom, whose momentum is not Nesterov's",
     },
 }  # fmt: skip

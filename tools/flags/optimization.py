@@ -1,80 +1,19 @@
-"""Flags of train.py for schedule, regularization and loss."""
+"""Flags of train.py for regularization and loss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import OPTIMIZERS
+from model.choices import ENCODER_PARTS
 from tools.flags.definition import Need, flag
-from tools.flags.limits import LARGEST_BATCH, LARGEST_INT32, MOST_DEVICES, MOST_STEPS
+from tools.flags.limits import LARGEST_INT32
 from tools.flags.names import loss_type
-from tools.flags.values import comma_separated, file_path, rising_steps, switch
+from tools.flags.values import comma_separated, encoder_parts, file_path, switch
 
+_NEEDS_TRAINED_ENCODER = Need(
+    lambda config: config.freeze != ENCODER_PARTS, "with --freeze encoder, which trains only the decoder: drop --freeze"
+)
 _NEEDS_HARD_PIXELS = Need(lambda config: config.loss_type == "ohem", "if all pixels count: add --loss_type ohem")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleFlags:
-    """Steps, batch, learning rate and optimizer."""
-
-    train_max_iter: int = flag(
-        30000,
-        "training steps",
-        group="schedule",
-        metavar="STEPS",
-        minimum=1,
-        resume="free",
-        identity=True,
-        shown=True,
-        maximum=MOST_STEPS,
-    )
-    batch_size: int = flag(2, "images per tower", group="schedule", minimum=1, identity=False, maximum=LARGEST_BATCH)
-    gpu_num: int = flag(
-        1,
-        "number of towers, one per GPU; without GPUs, one per logical CPU device",
-        group="schedule",
-        minimum=1,
-        identity=False,
-        scoring="read",
-        maximum=MOST_DEVICES,
-    )
-    lrn_rate: float = flag(0.01, "initial learning rate", group="schedule", metavar="RATE", above=0)
-    poly_lr: bool = flag(True, "decrease the learning rate to 0 by the poly schedule, power 0.9", group="schedule")
-    lr_step: tuple[int, ...] | None = flag(
-        None,
-        "steps after which the learning rate is multiplied by --step_size; needs --poly_lr 0",
-        rising_steps,
-        group="schedule",
-        metavar="STEP,...",
-        needs=Need(
-            lambda config: min(config.lr_step or (0,)) < config.train_max_iter,
-            "after the last step: raise --train_max_iter",
-        ),
-        maximum=MOST_STEPS,
-    )
-    step_size: float = flag(
-        0.1,
-        "factor of the learning rate at each --lr_step",
-        group="schedule",
-        metavar="FACTOR",
-        above=0,
-        needs=Need(lambda config: config.lr_step is not None, "without steps: add --poly_lr 0 and --lr_step"),
-    )
-    optimizer: str = flag("mom", "optimizer", group="schedule", choices=OPTIMIZERS)
-    momentum: float = flag(
-        0.9,
-        "momentum of mom and rmsp, beta1 of adam",
-        group="schedule",
-        metavar="FRACTION",
-        needs=Need(lambda config: config.optimizer != "sgd", "with --optimizer sgd: use --optimizer mom, adam or rmsp"),
-    )
-    train_like_in_caffe: bool = flag(
-        False,
-        "10 times the learning rate for new weights, 20 times for their biases",
-        group="schedule",
-        aliases=["train_like_in_paper"],
-    )
-    seed: int = flag(0, "seed of initialization, order, augmentation and dropout", group="schedule", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +24,12 @@ class RegularizationFlags:
         1, "weight decay; 0: L2, 1: L2-SP, 2 and 3: norm-aware L2-SP", group="regularization", choices=(0, 1, 2, 3)
     )
     weight_decay_rate: float = flag(
-        0.0001, "decay rate of pre-trained layers", group="regularization", metavar="RATE", minimum=0
+        0.0001,
+        "decay rate of pre-trained layers",
+        group="regularization",
+        metavar="RATE",
+        minimum=0,
+        needs=_NEEDS_TRAINED_ENCODER,
     )
     weight_decay_rate2: float = flag(
         0.0001, "decay rate of new layers", group="regularization", metavar="RATE", minimum=0
@@ -106,6 +50,15 @@ class RegularizationFlags:
         group="regularization",
         metavar="SCOPE,...",
     )
+    freeze: tuple[str, ...] | None = flag(
+        None,
+        f"parts of the encoder that are not trained: {', '.join(ENCODER_PARTS)}, or encoder for all",
+        encoder_parts,
+        group="regularization",
+        metavar="PART,...",
+        unset="none",
+    )
+    train_beta_gamma: bool = flag(True, "train beta and gamma of batch normalization", group="regularization")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,9 @@ class WeightsConfig(ScreenFlags, ClassFlags):
         choices=UPSAMPLINGS,
     )
     mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
+    use_ema: bool = flag(
+        True, "use the averages of the weights, if the checkpoint has them (--ema_decay)", group="prediction"
+    )
     ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
     windows_per_batch: int = flag(
         4,

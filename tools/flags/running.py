@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from model.choices import ENCODER_PARTS
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
 from tools.flags.definition import Need, flag
 from tools.flags.limits import MOST_STEPS
@@ -43,6 +44,18 @@ class SnapshotFlags:
         unset="only the last is scored",
         minimum=1,
         resume="free",
+        maximum=MOST_STEPS,
+    )
+    patience: int | None = flag(
+        None,
+        "end the training after this number of scores in a row without a new best; needs --val_every",
+        int,
+        group="snapshots",
+        metavar="SCORES",
+        unset="train to the last step",
+        minimum=1,
+        resume="free",
+        needs=Need(lambda config: config.val_every is not None, "if no snapshot is scored: add --val_every"),
         maximum=MOST_STEPS,
     )
     resume_step: int | Literal["latest"] | None = flag(
@@ -89,6 +102,10 @@ class PrecisionFlags:
         "compute the encoder's activations again in the backward pass instead of keeping them",
         group="precision",
         resume="free",
+        needs=Need(
+            lambda config: config.freeze != ENCODER_PARTS,
+            "with --freeze encoder, which keeps no activations of the encoder: drop --freeze encoder",
+        ),
     )
     checkpoint_units: int = flag(
         2,
@@ -131,6 +148,17 @@ class ScoringFlags:
         resume="free",
         shown=True,
         scoring="read",
+    )
+    use_ema: bool = flag(
+        True,
+        "score the averages of the weights, with --ema_decay, instead of the weights of the step",
+        group="prediction",
+        resume="free",
+        shown=True,
+        scoring="read",
+        needs=Need(
+            lambda config: config.ema_decay > 0 or config.eval_only, "without averages of the weights: add --ema_decay"
+        ),
     )
 
 

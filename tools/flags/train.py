@@ -24,8 +24,10 @@ from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.names import split_names
 from tools.flags.network import NetworkFlags
-from tools.flags.optimization import LossFlags, RegularizationFlags, ScheduleFlags
+from tools.flags.optimization import LossFlags, RegularizationFlags
 from tools.flags.running import OutputFlags, PrecisionFlags, ScoringFlags, SnapshotFlags
+from tools.flags.schedule import OptimizerFlags, ScheduleFlags
+from tools.flags.values import shown_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class TrainConfig(
     LossFlags,
     RegularizationFlags,
     AugmentationFlags,
+    OptimizerFlags,
     ScheduleFlags,
     NetworkFlags,
     SplitFlags,
@@ -109,17 +112,12 @@ class TrainConfig(
                 "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
                 "channel to normalize: raise --batch_size or --gpu_num"
             )
-        if self.lr_step is not None and self.poly_lr:
-            raise FlagError("--lr_step has no effect on the poly schedule: add --poly_lr 0")
         self._check_run_name()
         self._check_splits()
         check_effects(self)
         self._check_dynamic_size()
         self._check_resuming()
-        if self.bn_frozen and self.starts_from_scratch:
-            raise FlagError(
-                "--bn_frozen 1 keeps pre-trained statistics, and --fine_tune_filename none has none: drop one of them"
-            )
+        self._check_kept_values()
         if not LOSS_TYPES.fullmatch(self.loss_type):
             raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
         self._check_hard_pixels()
@@ -128,9 +126,20 @@ class TrainConfig(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
                 "--fine_tune_filename none has none: use --weight_decay_mode 0 or give a ResNet checkpoint"
             )
-        for name in ("momentum", "bn_decay"):
+        for name, usual in (("momentum", 0.9), ("bn_decay", 0.9), ("ema_decay", 0.999)):
             if not 0 <= getattr(self, name) < 1:
-                raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): 0.9 is usual")
+                raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): {usual} is usual")
+
+    def _check_kept_values(self) -> None:
+        """Rejects keeping pre-trained values if there are none."""
+        kept = {"bn_frozen": "statistics", "freeze": "weights"}
+        for name, values in kept.items():
+            value = getattr(self, name)
+            if value and self.starts_from_scratch:
+                raise FlagError(
+                    f"--{name} {shown_value(value)} keeps pre-trained {values}, and --fine_tune_filename none has "
+                    "none: drop one of them"
+                )
 
     def _check_run_name(self) -> None:
         name = self.run_name
@@ -177,4 +186,10 @@ class TrainConfig(
 
     @property
     def total_batch_size(self) -> int:
+        """Returns the number of images that one run of the network gets, over all towers."""
         return self.batch_size * self.gpu_num
+
+    @property
+    def images_per_step(self) -> int:
+        """Returns the number of images of one update of the weights."""
+        return self.total_batch_size * self.accumulate

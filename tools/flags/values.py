@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from database.path_spellings import path_as_given
+from model.choices import ENCODER_PARTS
 from tools.flags.limits import LARGEST_SIDE
 
 
@@ -90,6 +91,16 @@ def comma_separated(text: str) -> tuple[str, ...]:
     if not names:
         raise ValueError("one or more names, separated by commas")
     return names
+
+
+def encoder_parts(text: str) -> tuple[str, ...]:
+    """Parses names of `choices.ENCODER_PARTS`, separated by commas, or `encoder` for all; returns them in order."""
+    names = {part.strip() for part in text.split(",") if part.strip()}
+    if names == {"encoder"}:
+        return ENCODER_PARTS
+    if not names or not names.issubset(ENCODER_PARTS):
+        raise ValueError(f"encoder, or names of {', '.join(ENCODER_PARTS)}, separated by commas")
+    return tuple(part for part in ENCODER_PARTS if part in names)
 
 
 def file_path(text: str) -> str:

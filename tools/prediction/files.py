@@ -27,7 +27,7 @@ _KINDS = ("prediction", "coloring", "overlay")
 # Flags that change results; values other than the default are part of the folder's name.
 _NAMED_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
-    "upsample_input", "input_range",
+    "upsample_input", "input_range", "use_ema",
 )  # fmt: skip
 
 # Values that are not part of the folder's name either: what the default `auto` usually selects.

@@ -15,8 +15,9 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import Architecture, forward_graph
 from model.utils_mg import BATCH_NORM_EPSILON, TowerList
+from tools.checkpoints.averages import open_weights
 from tools.checkpoints.compare import require_shapes
-from tools.checkpoints.values import TensorReader, open_reader
+from tools.checkpoints.values import TensorReader
 from tools.errors import CheckpointError
 
 # What to do about unusable values.
@@ -115,7 +116,13 @@ class FrozenWeights:
 
 
 def frozen_forward_graph(
-    images: TowerList, architecture: Architecture, prefix: str, *, dtype: tf.DType, advice: str
+    images: TowerList,
+    architecture: Architecture,
+    prefix: str,
+    *,
+    dtype: tf.DType,
+    advice: str,
+    use_averages: bool = True,
 ) -> TowerList:
     """Builds `pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
 
@@ -123,11 +130,12 @@ def frozen_forward_graph(
         images, architecture, dtype: see `pspnet_mg.forward_graph`.
         prefix: of the checkpoint.
         advice: what to do about a checkpoint that does not fit, for the message.
+        use_averages: whether to use the averages of the weights, if the checkpoint has them.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, is damaged or does not fit.
     """
-    with open_reader(prefix, _ADVICE) as reader:
+    with open_weights(prefix, _ADVICE, use_averages=use_averages) as reader:
         frozen = FrozenWeights(prefix, reader, dtype)
         with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
             probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)

@@ -48,6 +48,7 @@ class Predictor:
         mirror: bool = True,
         float_type: str = "32",
         windows_per_batch: int = 4,
+        use_averages: bool = True,
         device: str | None = None,
     ) -> None:
         """Builds the graph with the weights of the checkpoint.
@@ -59,6 +60,7 @@ class Predictor:
             mirror: average with the prediction of the mirrored image.
             float_type: key of `pspnet_mg.FLOAT_TYPES`.
             windows_per_batch: number of windows per run of the network.
+            use_averages: use the averages of the weights, if the checkpoint has them.
             device: from `devices.tower_devices`; None for the default device.
 
         Raises:
@@ -71,7 +73,7 @@ class Predictor:
         self._prefix, self._float_type = prefix, float_type
         self._record = record
         self.engine_seconds = 0.0
-        self._session = self._frozen_session(prefix, FLOAT_TYPES[float_type], device or tower_devices(1)[0])
+        self._session = self._frozen_session(device or tower_devices(1)[0], use_averages)
         scales = SCALES_MULTI if multi_scale else SCALES_SINGLE
         self._sliding = self._sliding_predictor(scales, mirror, windows_per_batch)
 
@@ -88,15 +90,20 @@ class Predictor:
             whole_sizes=whole_sizes(record.architecture),
         )
 
-    def _frozen_session(self, prefix: str, dtype: tf.DType, device: str) -> tf.Session:
+    def _frozen_session(self, device: str, use_averages: bool) -> tf.Session:
         """Builds the graph from windows to probabilities, with the weights of the checkpoint as constants."""
         size = self._record.test_image_size or None
-        with memory_limits_named(f"the weights of {prefix}", _FEWER_WEIGHTS):
+        with memory_limits_named(f"the weights of {self._prefix}", _FEWER_WEIGHTS):
             with tf.Graph().as_default() as graph:
                 with tf.device(device):
                     self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
                     [self._probabilities] = frozen_forward_graph(
-                        [self._windows], self._record.architecture, prefix, dtype=dtype, advice=_ADVICE
+                        [self._windows],
+                        self._record.architecture,
+                        self._prefix,
+                        dtype=FLOAT_TYPES[self._float_type],
+                        advice=_ADVICE,
+                        use_averages=use_averages,
                     )
                 graph.finalize()
             return open_session(graph, [device], weights_are_constants=True)

@@ -40,7 +40,7 @@ _IN_HEADER = {
     **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", CHECKSUM, "dataset", "data_dir", "list",
                      "split", "data_sha256", _RESULTS_CHECKSUM)),
     "ms": "multi_scale",
-    **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")),
+    **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter", "use_ema")),
 }  # fmt: skip
 _SETTINGS = ("ms", "mirror", "float_type", "test_max_iter")
 
@@ -106,6 +106,8 @@ def provenance_of(
         CheckpointError: the snapshot cannot be read.
     """
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
+    if not config.use_ema:  # left out otherwise, as in results of versions without averages
+        settings["use_ema"] = False
     data = _data_entries(config, samples, data_dir)
     sources = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
     if isinstance(config, PredictConfig):

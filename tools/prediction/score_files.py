@@ -15,6 +15,9 @@ from tools.runs.folder import run_name
 from tools.runs.run_origin import RUN_UUID, RunOrigin
 
 CHECKSUM = "checkpoint_sha256"
+USE_EMA = "use_ema"
+# Settings that scores of earlier versions lack, and the values that had the same effect.
+ADDED_SETTINGS = {USE_EMA: 1}
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,15 @@ def run_header(prefix: str, origin: RunOrigin) -> dict[str, Any]:
 
 
 def read_header(path: str) -> dict[str, Any]:
-    """Reads run, snapshot and settings from the header of a JSON file of scores; empty if it is missing or damaged."""
+    """Reads run, snapshot and settings from the header of a JSON file of scores; empty if it is missing or damaged.
+
+    Settings that an earlier version did not have are filled in, see `ADDED_SETTINGS`.
+    """
     try:
         header = read_json(path)["run"]
     except (OSError, ValueError, LookupError, TypeError):
         return {}
-    return header if isinstance(header, dict) else {}
+    return {**ADDED_SETTINGS, **header} if isinstance(header, dict) and header else {}
 
 
 def is_scored(path: str, prefix: str) -> bool:

@@ -11,6 +11,7 @@ from database.datasets import Dataset, custom_dataset
 from database.input_range import InputRange
 from model import choices
 from model.pspnet_mg import Architecture
+from tools.checkpoints.averages import has_averages, require_averages
 from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
 from tools.flags.checks import check_flags_of_database, refuse_without_effect
@@ -46,8 +47,8 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     Raises:
         RecordError: the record is damaged.
         CheckpointError: there is no record, and the checkpoint is not of a PSPNet.
-        FlagError: the flags name another network than the checkpoint's; or there is no record, and the dataset of the
-            flags has another number of classes.
+        FlagError: the flags name another network than the checkpoint's, or exclude averages that it does not have; or
+            there is no record, and the dataset of the flags has another number of classes.
     """
     record = ModelRecord.read(os.path.dirname(prefix)) or _foreign_record(prefix, config)
     architecture = dataclasses.replace(
@@ -65,6 +66,8 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         input_range=config.input_range or record.input_range,
     )
     check_same_network(record, config, prefix)  # the other flags determine the variables
+    if not config.use_ema:
+        require_averages(prefix)
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     return record
 
@@ -178,11 +181,14 @@ def build_predictor(
             mirror=config.mirror,
             float_type=config.float_type,
             windows_per_batch=config.windows_per_batch,
+            use_averages=config.use_ema,
             device=device,
         )
 
     devices = tower_devices(gpu_num, config.device)
     logger.info("devices: %s", devices_in_words(devices, config.device))
+    if config.use_ema and has_averages(prefix):
+        logger.info("%s: the averages of the weights are used; --use_ema 0 uses the weights of the last step", prefix)
     return predictor_on(devices, build)
 
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 from database.datasets import Dataset
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import FlagError
+from tools.flags.comparable import comparable_flags
 from tools.flags.definition import flag_properties, flags_where
 from tools.flags.predict import WeightsConfig
 from tools.flags.train import TrainConfig
@@ -43,12 +44,14 @@ def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, dat
     if record is None:
         return
     steps = record.last_step
-    if config.poly_lr and steps not in (None, config.train_max_iter):
-        logger.info("the poly schedule now has %d steps instead of %d", config.train_max_iter, steps)
+    if config.schedule_name != "step" and steps not in (None, config.train_max_iter):
+        logger.info(
+            "the %s schedule now has %d steps instead of %d", config.schedule_name, config.train_max_iter, steps
+        )
     fixed = set(flags_where(TrainConfig, resume="same")) - _same_batch(record, config)
-    for name, now in dataclasses.asdict(config).items():
-        then = record.flags.get(name, now)
-        then = tuple(then) if isinstance(then, list) else then
+    flags = comparable_flags(record.flags)
+    for name, now in comparable_flags(dataclasses.asdict(config)).items():
+        then = flags.get(name, now)
         if name in fixed and then != now:
             raise FlagError(
                 f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"

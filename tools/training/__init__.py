@@ -8,6 +8,7 @@ The loop is in train.py. What it calls, in order:
     start.py      what the run starts from: random weights, a checkpoint or a snapshot
     attempt.py    one attempt: builds the network (build.py), opens the session, yields the trainer
     loop.py       `Trainer`: steps (step.py), when to save, score and stop (plan.py)
+    early_stopping.py whether the scores still improve
     outputs.py    snapshots and curves; summaries.py writes training.csv and TensorBoard's files
     validation.py scores a snapshot; best_snapshot.py keeps the best
     rollback.py   back to the last snapshot after NaN or infinity

@@ -15,6 +15,7 @@ from tools.runtime.devices import open_session
 from tools.runtime.memory import free_closed_sessions
 from tools.runtime.session_errors import memory_limits_named
 from tools.training.build import build_graph
+from tools.training.early_stopping import EarlyStopping
 from tools.training.loop import Trainer
 from tools.training.outputs import CurveWriter, SnapshotWriter
 from tools.training.report import log_run
@@ -36,6 +37,7 @@ class Attempt:
 
     Attributes:
         diverged: after `trainer`, with `--on_nan rollback`: the error about NaN or infinity, otherwise None.
+        last_step: after `trainer`, the number of steps done, unless it diverged.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Attempt:
         self._devices = devices
         self._class_weights = class_weights
         self.diverged: DivergedError | None = None
+        self.last_step = start.step
 
     @contextmanager
     def trainer(self) -> Iterator[Trainer]:
@@ -86,10 +89,11 @@ class Attempt:
             )
             curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
             try:
-                with Trainer(plan_of(config), folder, steps, snapshots, curves, self._score).running(
-                    start.step
-                ) as trainer:
+                early = EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
+                whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, early.is_over)
+                with whole.running(start.step) as trainer:
                     yield trainer
+                self.last_step = trainer.last_step
             except DivergedError as error:
                 if config.on_nan != "rollback":
                     raise

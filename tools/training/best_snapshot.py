@@ -19,7 +19,7 @@ from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
 from tools.errors import FlagError
 from tools.prediction.metrics import Scores
-from tools.prediction.score_files import CHECKSUM, RecordedScore
+from tools.prediction.score_files import ADDED_SETTINGS, CHECKSUM, RecordedScore
 from tools.prediction.tables import is_fraction_or_none, percent
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME
@@ -84,13 +84,16 @@ def require_same_scoring(folder: RunFolder, settings: Mapping[str, Any]) -> None
         FlagError: the best was scored with other settings.
     """
     best = read_best(folder)
-    if best is None or best.settings is None or best.settings == settings:
+    if best is None or best.settings is None:
         return
+    here, there = {**ADDED_SETTINGS, **settings}, {**ADDED_SETTINGS, **best.settings}
     differing = [
-        _difference(name, settings.get(name), best.settings.get(name))
-        for name in sorted({*settings, *best.settings})
-        if settings.get(name) != best.settings.get(name)
+        _difference(name, here.get(name), there.get(name))
+        for name in sorted({*here, *there})
+        if here.get(name) != there.get(name)
     ]
+    if not differing:
+        return
     raise FlagError(
         f"{folder.best} was scored with other settings, so later scores cannot be compared with its "
         f"mIoU % {percent(best.mean_iou)}: {', '.join(differing)}; resume with those flags and validation images, or "

@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from database.layouts import Sample
 from database.reader import Batches
-from model.training_graph import TrainGraph, TrainingOptions, train_graph
+from model.training_graph import TrainGraph, train_graph
+from model.training_options import TrainingOptions
 from tools.checkpoints.compare import require_match, without_later_additions
 from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
 from tools.checkpoints.reading import restore
@@ -85,7 +86,7 @@ class BuiltGraph:
     @property
     def trained_variables(self) -> list[tf.Variable]:
         """Returns the variables that the optimizer updates."""
-        return self.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
+        return self.train.trained
 
 
 def build_graph(

@@ -20,6 +20,7 @@ from database.datasets import Dataset
 from model.regularizers import DECAY_MODES
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import CheckpointError, FlagError, RecordError
+from tools.flags.comparable import comparable_flags
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
@@ -93,8 +94,9 @@ class RunIdentity:
         if backbone is not None and backbone.network != config.network and (config.eval_only or config.resumes):
             pretrained = backbone = None  # the checkpoint was replaced after the run started
         record = ModelRecord.of_run(config, dataset, backbone)
+        flags = comparable_flags(dataclasses.asdict(config))
         entries = {
-            **{name: getattr(config, name) for name in FLAGS_IN_IDENTITY},
+            **{name: flags[name] for name in FLAGS_IN_IDENTITY},
             **_entries_of_record(record),
             _BATCH: config.total_batch_size,
             _TOWERS: config.gpu_num if config.dynamic_size else None,
@@ -109,7 +111,7 @@ class RunIdentity:
     @classmethod
     def of_record(cls, record: ModelRecord) -> RunIdentity:
         """Describes a run by its record."""
-        flags = record.flags
+        flags = comparable_flags(record.flags)
         batch_size, towers = flags.get("batch_size"), flags.get("gpu_num")
         origin = record.origin
         weights = MEDIAN_FREQUENCY if flags.get("class_weights") == MEDIAN_FREQUENCY else origin.class_weight_values

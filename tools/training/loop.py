@@ -38,6 +38,7 @@ class Trainer:
         snapshots: SnapshotWriter,
         curves: CurveWriter,
         score: Callable[[int], object] | None = None,
+        ends_early: Callable[[int], bool] = lambda step: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes the parts of the loop.
@@ -49,6 +50,7 @@ class Trainer:
             snapshots: writes the snapshots.
             curves: writes the values of a step.
             score: scores the snapshot of a step after it is written.
+            ends_early: returns whether the training ends after a scored step, see `early_stopping`.
             clock: returns seconds, for `snapshot_minutes`.
         """
         self._plan = plan
@@ -57,6 +59,7 @@ class Trainer:
         self._snapshots = snapshots
         self._curves = curves
         self._score = score
+        self._ends_early = ends_early
         self._clock = clock
         self._first_step = 0
         self._saved_at = clock()
@@ -88,7 +91,7 @@ class Trainer:
             yield self
 
     def steps(self) -> Iterator[int]:
-        """Runs the steps up to the last one: each reads a batch and updates the weights.
+        """Runs the steps up to the last one, or until the scores no longer improve: each updates the weights.
 
         Yields:
             The number of the step, counted from 1, after it was run.
@@ -100,6 +103,8 @@ class Trainer:
         """
         first, plan = self._first_step, self._plan
         for step in range(first + 1, plan.train_max_iter + 1):
+            if (step - 1 == first or plan.is_scored(step - 1)) and self._ends_early(step - 1):
+                return
             started = time.perf_counter()
             if plan.is_shown(step):
                 self._step_with_summary(step)
@@ -132,6 +137,11 @@ class Trainer:
         if self._plan.is_scored(step) and self._score is not None:
             with self._requests.paused():
                 self._score(step)
+
+    @property
+    def last_step(self) -> int:
+        """Returns the number of steps done."""
+        return self._first_step if self._taken is None else self._taken.number
 
     def _step(self, number: int, *, with_batch: bool = False) -> StepTaken:
         """Runs one step and raises DivergedError at NaN or infinity."""

@@ -42,7 +42,7 @@ def log_run(
         ("network", _network(config, record, built)),
         ("weights", _weights(built)),
         ("batch", _batch(config)),
-        ("optimizer", f"{config.optimizer}, {_schedule(config)}"),
+        ("optimizer", f"{config.optimizer}, {_schedule(config)}{_averages(config)}"),
         ("loss", _loss(config)),
         *_weight_decay(built),
         ("length", _length(config, len(data.training))),
@@ -57,6 +57,12 @@ def log_run(
     if not config.dynamic_size:
         warn_of_misaligned_size("train_image_size", config.train_image_size, record.architecture)
     warn_of_misaligned_size("test_image_size", config.test_image_size, record.architecture)
+    if config.accumulate > 1 and not config.bn_frozen:
+        logger.info(
+            "batch normalization sees one batch of %d images at a time; --save_memory 1 is the other way to train with "
+            "more images than fit, and normalizes over all of them",
+            config.total_batch_size,
+        )
     _warn_of_full_disk(config, built, folder)
 
 
@@ -97,16 +103,28 @@ def _weights(built: BuiltGraph) -> str:
 
 def _batch(config: TrainConfig) -> str:
     towers = f"{config.gpu_num} towers of {config.batch_size}" if config.gpu_num > 1 else "one tower"
-    return f"{config.total_batch_size} images per step, {towers}"
+    if config.accumulate == 1:
+        return f"{config.total_batch_size} images per step, {towers}"
+    return f"{config.images_per_step} images per step, in {config.accumulate} batches: {towers}"
 
 
 def _schedule(config: TrainConfig) -> str:
     rate = f"learning rate {config.lrn_rate:g}"
-    if config.poly_lr:
-        return f"{rate}, poly schedule"
+    for part, of_part in (("encoder", config.lrn_rate_encoder), ("decoder", config.lrn_rate_decoder)):
+        rate += "" if of_part is None else f", {of_part:g} in the {part}"
+    warmup = f", after a warm-up of {config.warmup_steps} steps" if config.warmup_steps else ""
+    if config.schedule_name != "step":
+        return f"{rate}, {config.schedule_name} schedule{warmup}"
     if config.lr_step is None:
-        return f"{rate}, constant"
-    return f"{rate}, times {config.step_size:g} at steps {_listed(config.lr_step)}"
+        return f"{rate}, constant{warmup}"
+    return f"{rate}, times {config.step_size:g} at steps {_listed(config.lr_step)}{warmup}"
+
+
+def _averages(config: TrainConfig) -> str:
+    if not config.ema_decay:
+        return ""
+    scored = "scored" if config.use_ema else "kept, the weights of the step are scored"
+    return f"; averages of the weights with decay {config.ema_decay:g} are {scored}"
 
 
 def _loss(config: TrainConfig) -> str:
@@ -120,8 +138,9 @@ def _weight_decay(built: BuiltGraph) -> Iterator[tuple[str, str]]:
 
 
 def _length(config: TrainConfig, images: int) -> str:
-    epochs = config.train_max_iter * config.total_batch_size / images
-    return f"{config.train_max_iter} steps, {epochs:.1f} epochs"
+    epochs = config.train_max_iter * config.images_per_step / images
+    ends = "" if config.patience is None else f", fewer after {config.patience} scores without a new best"
+    return f"{config.train_max_iter} steps, {epochs:.1f} epochs{ends}"
 
 
 def _snapshots(config: TrainConfig) -> str:

@@ -24,18 +24,23 @@ from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.memory import free_closed_sessions
 from tools.training.attempt import Attempt
 from tools.training.class_weights import class_weights, log_class_weights
+from tools.training.early_stopping import EarlyStopping
 from tools.training.identity import choose_run
 from tools.training.preflight import check_training_data
 from tools.training.rollback import roll_back
 from tools.training.samples import RunData
+from tools.training.settings import with_steps
 from tools.training.start import TrainingStart
 from tools.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
 
-def read_data(config: TrainConfig) -> RunData:
+def read_data(config: TrainConfig) -> tuple[TrainConfig, RunData]:
     """Checks devices and `--log_dir`, then finds the samples of the training and validation splits.
+
+    Returns:
+        The flags, with the number of steps in place of `--epochs`, and the data.
 
     Raises:
         DataError, UserError: a subclass per kind of fault.
@@ -44,7 +49,8 @@ def read_data(config: TrainConfig) -> RunData:
     tower_devices(config.gpu_num, config.device)  # missing devices are reported before the data are read
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
-    return RunData.find(config, dataset, data_dir)
+    data = RunData.find(config, dataset, data_dir)
+    return with_steps(config, len(data.training)), data
 
 
 def choose_folder(config: TrainConfig, data: RunData) -> RunFolder:
@@ -116,7 +122,8 @@ class Training:
         config, data, folder = self._config, self._data, self._folder
         step = step_to_resume(config, folder)
         asks_for_newest = config.auto_resume or config.resume_step == LATEST
-        if asks_for_newest and step is not None and step >= config.train_max_iter:
+        early = EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
+        if asks_for_newest and step is not None and (step >= config.train_max_iter or early.is_over(step)):
             logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)
             self.last_snapshot = folder.snapshot(step)
             return
@@ -133,7 +140,7 @@ class Training:
                 step = roll_back(folder, attempt.diverged, start.step)
             free_closed_sessions()
             config = _resuming(config, step, start, folder)
-        self.last_snapshot = folder.snapshot(config.train_max_iter)
+        self.last_snapshot = folder.snapshot(attempt.last_step)
 
 
 def score(config: TrainConfig, data: RunData, folder: RunFolder, trained: str | None) -> Scores | None:

@@ -30,7 +30,7 @@ class RunData:
 
     Attributes:
         dataset: classes, colours and label ids.
-        training: samples of the training splits; empty with `--eval_only`.
+        training: samples of the training splits; empty with `--eval_only`, unless `--epochs` needs their number.
         validation: samples for scoring; may be empty.
         training_checksums, validation_checksums: of these samples.
     """
@@ -56,7 +56,8 @@ class RunData:
         Raises:
             DataError, FlagError: see `training_samples` and `validation_samples`.
         """
-        training = [] if config.eval_only else training_samples(config, dataset, data_dir)
+        is_needed = not config.eval_only or config.epochs is not None
+        training = training_samples(config, dataset, data_dir) if is_needed else []
         return cls.of(dataset, data_dir, training, validation_samples(config, dataset, data_dir))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +13,21 @@ from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
 from database.layouts import Sample
 from database.reader import Batches, training_batches
-from model import optimizers
 from model.pspnet_mg import Architecture
-from model.training_graph import TrainingOptions
+from model.schedules import Schedule
+from model.training_options import TrainingOptions
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
 from tools.training.plan import Plan
 from tools.training.rollback import Rollback, learning_rate_factor
 
+logger = logging.getLogger(__name__)
+
 MAX_ROTATION = 10.0
 
-# `class_weights` has the numbers, the flag of this name their source; `dropout` is always on in training.
-_OPTIONS_WITHOUT_FLAG = {"class_weights", "dropout"}
+# `class_weights` has the numbers, the flag of this name their source; `dropout` is always on in training; the
+# multipliers come from three flags.
+_OPTIONS_WITHOUT_FLAG = {"class_weights", "dropout", "encoder_multiplier", "decoder_multiplier"}
 
 
 def augmentation_of(config: TrainConfig) -> Augmentation:
@@ -57,7 +62,12 @@ def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> Dynamic
 def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = None) -> TrainingOptions:
     """Returns the training options: the flags of the same names, and the class weights."""
     names = {field.name for field in dataclasses.fields(TrainingOptions)} - _OPTIONS_WITHOUT_FLAG
-    return TrainingOptions(**{name: getattr(config, name) for name in names}, class_weights=class_weights)
+    return TrainingOptions(
+        **{name: getattr(config, name) for name in names},
+        class_weights=class_weights,
+        encoder_multiplier=(config.lrn_rate_encoder or config.lrn_rate) / config.lrn_rate,
+        decoder_multiplier=(config.lrn_rate_decoder or config.lrn_rate) / config.lrn_rate,
+    )
 
 
 def batches_of(
@@ -74,8 +84,8 @@ def batches_of(
     }
     if config.dynamic_size:
         sizes = dynamic_sizes_of(config, record.architecture)
-        return dynamic_batches(samples, sizes=sizes, first_step=first_step, **common)
-    first_sample = first_step * config.total_batch_size
+        return dynamic_batches(samples, sizes=sizes, first_step=first_step * config.accumulate, **common)
+    first_sample = first_step * config.images_per_step
     return training_batches(samples, augmentation=augmentation_of(config), first_sample=first_sample, **common)
 
 
@@ -89,14 +99,38 @@ def plan_of(config: TrainConfig) -> Plan:
         val_every=config.val_every,
         save_first_iteration=config.save_first_iteration,
         log_memory=config.log_memory,
-        images_per_step=config.total_batch_size,
+        images_per_step=config.images_per_step,
     )
 
 
 def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollback] = ()) -> float:
     """Returns the learning rate of a step, counted from 0: the schedule of the flags, times the run's rollbacks."""
-    if config.poly_lr:
-        rate = optimizers.poly_learning_rate(config.lrn_rate, step, config.train_max_iter)
-    else:
-        rate = optimizers.step_learning_rate(config.lrn_rate, step, config.lr_step or (), config.step_size)
-    return rate * learning_rate_factor(rollbacks, step)
+    return schedule_of(config).rate(step) * learning_rate_factor(rollbacks, step)
+
+
+def schedule_of(config: TrainConfig) -> Schedule:
+    """Returns the learning-rate schedule that the flags describe."""
+    return Schedule(
+        name=config.schedule_name,
+        base=config.lrn_rate,
+        max_steps=config.train_max_iter,
+        power=config.lr_power,
+        boundaries=config.lr_step or (),
+        factor=config.step_size,
+        warmup_steps=config.warmup_steps,
+        warmup_factor=config.warmup_factor,
+    )
+
+
+def with_steps(config: TrainConfig, images: int) -> TrainConfig:
+    """Replaces `--epochs` by the number of steps.
+
+    Args:
+        config: flags.
+        images: number of training images.
+    """
+    if config.epochs is None:
+        return config
+    steps = math.ceil(config.epochs * images / config.images_per_step)
+    logger.info("--epochs %g: %d steps of %d images", config.epochs, steps, config.images_per_step)
+    return dataclasses.replace(config, train_max_iter=steps, epochs=None)

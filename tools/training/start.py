@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from database.datasets import Dataset
 from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
 from model.regularizers import DECAY_MODES
-from model.training_graph import TrainingOptions, new_layer_predicate
+from model.training_options import TrainingOptions, new_layer_predicate
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
 from tools.download.sources import all_sources

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -90,6 +91,9 @@ class StepRunner:
     def run(self, number: int, *, with_batch: bool = False) -> StepTaken:
         """Runs one step: reads a batch, computes the losses and updates the weights.
 
+        With accumulation, it reads several batches, adds up their gradients and then updates the weights. The losses
+        are the mean over the batches, and the returned batch is the last one.
+
         Args:
             number: of the step, counted from 1.
             with_batch: whether to return images, labels and predictions as well.
@@ -106,19 +110,37 @@ class StepRunner:
         }
         if with_batch:
             fetches["batch"] = (batches.images[0], batches.labels, graph.predictions)
-        try:
-            fetched = self._session.run(fetches, {graph.learning_rate: rate})
-        except tf.errors.OpError as error:
-            if batches.loader.faults:
-                raise batches.loader.faults[0] from error
-            raise
+        runs = [*self._accumulated(), self._run(fetches, {graph.learning_rate: rate})]
+        terms: Any = np.mean([run["terms"] for run in runs], axis=0, dtype=np.float64).tolist()
         return StepTaken(
             number,
             rate,
-            tuple(self._samples[index].image for index in fetched["indices"]),
-            StepResult(*map(float, fetched["terms"])),
-            StepBatch(*fetched["batch"]) if with_batch else None,
+            tuple(self._samples[index].image for run in runs for index in run["indices"]),
+            StepResult(*terms),
+            StepBatch(*runs[-1]["batch"]) if with_batch else None,
         )
+
+    def _accumulated(self) -> Iterator[dict[str, Any]]:
+        """Adds up the gradients of the batches of a step except the last; yields losses and sample indices of each."""
+        graph = self._graph
+        if graph.accumulation is None:
+            return
+        fetches = {
+            "terms": (graph.loss, graph.auxiliary_loss, graph.weight_decay),
+            "indices": self._batches.sample_indices,
+            "accumulate": graph.accumulate_op,
+        }
+        for batch in range(graph.accumulation.batches - 1):
+            yield self._run(fetches, {graph.accumulation.number: batch})
+
+    def _run(self, fetches: dict[str, Any], feed: dict[tf.Tensor, float]) -> dict[str, Any]:
+        """Runs the graph once; raises the error of a training file instead of TensorFlow's."""
+        try:
+            return self._session.run(fetches, feed)
+        except tf.errors.OpError as error:
+            if self._batches.loader.faults:
+                raise self._batches.loader.faults[0] from error
+            raise
 
     def skipped_steps(self) -> int:
         """Counts the steps of the run that were skipped because their gradients overflowed; 0 without loss scaling."""

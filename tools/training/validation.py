@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from tools.checkpoints.averages import require_averages
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.choices import LATEST
 from tools.flags.train import TrainConfig
@@ -17,7 +18,15 @@ from tools.prediction import tables
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.metrics import Scores
 from tools.prediction.predictor import Predictor, predictor_on
-from tools.prediction.score_files import is_scored, read_header, run_header, scores_path, scores_stem, snapshot_header
+from tools.prediction.score_files import (
+    USE_EMA,
+    is_scored,
+    read_header,
+    run_header,
+    scores_path,
+    scores_stem,
+    snapshot_header,
+)
 from tools.prediction.scoring import evaluate
 from tools.runs.agreement import check_same_classes, check_same_network
 from tools.runs.data_checksums import DataChecksums
@@ -49,6 +58,7 @@ def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]
         "window": config.test_image_size,
         "float_type": config.float_type,
         "test_max_iter": config.test_max_iter,
+        USE_EMA: int(config.use_ema),
         "data_sha256": list(data.values),
     }
 
@@ -131,11 +141,20 @@ def validate(config: TrainConfig, data: RunData, folder: RunFolder, prefix: str)
 
 def _scores_of(prefix: str, config: TrainConfig, data: RunData, record: ModelRecord) -> Scores | None:
     record = dataclasses.replace(record, test_image_size=config.test_image_size)
+    if not config.use_ema:
+        require_averages(prefix)
     if config.eval_only:  # otherwise `train` has done this
         warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
 
     def build(device: str) -> Predictor:
-        return Predictor(prefix, record, mirror=config.mirror, float_type=config.float_type, device=device)
+        return Predictor(
+            prefix,
+            record,
+            mirror=config.mirror,
+            float_type=config.float_type,
+            use_averages=config.use_ema,
+            device=device,
+        )
 
     devices = evaluation_devices(config.gpu_num, config.device)
     samples = data.validation[: config.test_max_iter]

@@ -118,7 +118,8 @@ READ_IN_SCORING = {
     "eval_only", "log_dir", "run_name", "resume_step", "subsets_for_training", "mirror", "test_image_size",
     "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
-    "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", "quiet", *NETWORK_FLAGS,
+    "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", "quiet", "use_ema",
+    *NETWORK_FLAGS,
 }  # fmt: skip
 
 
@@ -129,6 +130,7 @@ LINES = {
     "stride_convention": "--stride_convention slim", "pool_padding": "--pool_padding same",
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
+    "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def test_every_flag_has_an_effect_on_scoring_or_is_named_as_ignored(field, run, 
     if field.name != "holdout":
         lines["val_list"] = "--val_list v.txt"
     line = run + " ".join((lines | {field.name: line_of(field)} | {"eval_only": "--eval_only 1"}).values())
-    found_by = set() if run else {*FLAGS_IN_IDENTITY, "batch_size", "class_weights", "fine_tune_filename"}
+    found_by = set() if run else {*FLAGS_IN_IDENTITY, "batch_size", "class_weights", "epochs", "fine_tune_filename"}
     config = parse(line if field.name != "run_name" else line.removeprefix(run))
     if field.name in ("run_name", *READ_IN_SCORING, *found_by):
         assert not caplog.messages
@@ -162,7 +164,7 @@ def test_the_flags_that_scoring_reads():
     scoring = flag_properties(TrainConfig, "scoring")
     assert {name for name, use in scoring.items() if use == "read"} == READ_IN_SCORING
     assert {name for name, use in scoring.items() if callable(use)} == {"train_list"}
-    of_the_start = {"fine_tune_filename", "train_max_iter"}
+    of_the_start = {"epochs", "fine_tune_filename", "train_max_iter"}
     ignored = {name for name, use in scoring.items() if use == "ignored"}
     assert ignored == FREE_ON_RESUME - READ_IN_SCORING - of_the_start
 

@@ -98,7 +98,7 @@ def test_flags_of_prediction_come_from_files_too(tmp_path):
         ("batch_size: 0x10", "run.yaml: argument --batch_size: '0x10' is not a whole number"),
         ("lrn_rate: .inf", "run.yaml: argument --lrn_rate: '.inf' is not a number"),
         ("poly_lr: perhaps", "run.yaml: argument --poly_lr: 'perhaps' is not 0 or 1"),
-        ("batch_size: 2\nlr_step: 5", "--lr_step has no effect on the poly schedule"),
+        ("batch_size: 2\nlr_step: 5", "--lr_step 5 has no effect on the poly schedule"),
     ],
 )
 def test_files_that_cannot_be_followed(tmp_path, content, words):

@@ -13,11 +13,11 @@ from tools.runs.folder import model_id
 
 # Names of flags, sorted. A change here changes which runs are resumed, and what they are called.
 FREE_ON_RESUME = {
-    "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "device", "eval_only",
-    "fine_tune_filename", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan", "quiet",
-    "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
-    "snapshot_minutes", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "val_every",
-    "val_list",
+    "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "device", "epochs", "eval_only",
+    "fine_tune_filename", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan",
+    "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
+    "snapshot_minutes", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "use_ema",
+    "val_every", "val_list",
 }  # fmt: skip
 SAME_BY_CONTENT = {
     "class_weights", "data_dir", "data_format", "holdout", "ignore_label", "label_map", "palette", "train_list",
@@ -27,19 +27,22 @@ RECORDED = {
     "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
-    "bn_decay", "bn_frozen", "consider_dilated", "database", "deterministic", "dynamic_max_size",
-    "dynamic_short_sides", "dynamic_size", "float_type", "gaussian_blur", "has_aux_loss", "initializer",
-    "loss_type", "lr_step", "lrn_rate", "momentum", "network", "new_layer_names", "ohem_min_kept",
+    "accumulate", "bn_decay", "bn_frozen", "clip_norm", "consider_dilated", "database", "deterministic",
+    "dynamic_max_size",
+    "dynamic_short_sides", "dynamic_size", "ema_decay", "float_type", "freeze", "gaussian_blur", "has_aux_loss",
+    "initializer", "loss_type", "lr_power", "lr_schedule", "lr_step", "lrn_rate", "lrn_rate_decoder",
+    "lrn_rate_encoder", "momentum", "network", "new_layer_names", "ohem_min_kept",
     "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
-    "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_image_size",
-    "train_like_in_caffe", "train_max_iter", "upsample_logits", "weight_decay_mode", "weight_decay_rate",
+    "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma", "train_image_size",
+    "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
+    "weight_decay_mode", "weight_decay_rate",
     "weight_decay_rate2",
 }  # fmt: skip
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",
-    "deterministic", "device", "eval_only", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels",
-    "on_nan", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
-    "snapshot_minutes", "test_max_iter", "val_every",
+    "deterministic", "device", "epochs", "eval_only", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels",
+    "on_nan", "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period",
+    "snapshot", "snapshot_minutes", "test_max_iter", "val_every",
 }  # fmt: skip
 
 

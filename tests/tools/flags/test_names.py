@@ -41,8 +41,12 @@ NAMES = {field.name for _, field in FIELDS}
         ("--lr 0.1", TrainConfig, "--lr is --lrn_rate here"),
         ("--lr=0.1", TrainConfig, "--lr is --lrn_rate here"),
         ("-lr 0.1", TrainConfig, "--lr is --lrn_rate here"),
-        ("--epochs 40", TrainConfig, "--epochs is --train_max_iter here (counted in steps: epochs x images"),
-        ("--max-epochs 40", TrainConfig, "--max-epochs is --train_max_iter here (counted in steps"),
+        (
+            "--gradient_accumulation_steps 4",
+            TrainConfig,
+            "--gradient_accumulation_steps is --accumulate here (batches)",
+        ),
+        ("--max-epochs 40", TrainConfig, "--max-epochs is --epochs here"),
         ("--crop_size 480", TrainConfig, "--crop_size is --train_image_size here"),
         ("--crop_size 480", PredictConfig, "--crop_size is --test_image_size here"),
         ("--gpus 0,1", TrainConfig, "--gpus is --gpu_num here (a number of GPUs"),
@@ -56,7 +60,7 @@ NAMES = {field.name for _, field in FIELDS}
         ("--classes 2", CheckConfig, "--classes is --num_classes here"),
         ("--Batch_Size 2", TrainConfig, "--Batch_Size: did you mean --batch_size?"),
         ("--output_dir x", ResultsConfig, "unrecognized arguments: --output_dir x"),
-        ("--lr 1 --epochs 2", TrainConfig, "--lr is --lrn_rate here; --epochs is --train_max_iter here"),
+        ("--lr 1 --iters 2", TrainConfig, "--lr is --lrn_rate here; --iters is --train_max_iter here"),
     ],
 )
 def test_unknown_flag_is_answered_with_ours(line, config, words):
@@ -94,8 +98,8 @@ def test_a_file_with_one_flag_under_two_names_is_refused(tmp_path):
         assert f"run.yaml: '{first}' and '{second}' are one flag" in refusal(f"--config {path}")
     path.write_text("batch-size: 3\n")
     assert parse(f"--config {path}").batch_size == 3
-    path.write_text("epochs: 3\n")
-    assert re.search(r"run.yaml: .*--epochs is --train_max_iter here", refusal(f"--config {path}"))
+    path.write_text("max_epochs: 3\n")
+    assert re.search(r"run.yaml: .*--max_epochs is --epochs here", refusal(f"--config {path}"))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_values_are_understood_and_recorded_as_ours(line, name, value):
         ("--database cityscapse", "did you mean Cityscapes?"),
         ("--database voc", "--database: invalid choice: 'voc' is not one of .*: SBD is PASCAL VOC 2012"),
         ("--database Pascal-VOC", "SBD is PASCAL VOC 2012"),
-        ("--optimizer adamw", ": adam, whose decay"),
+        ("--optimizer nesterov", ": mom, whose momentum"),
         ("--optimizer sdg", "did you mean sgd"),
         ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet: this is a PSPNet"),
         ("--decoder fcn", ": c1, one convolution"),

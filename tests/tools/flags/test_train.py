@@ -11,7 +11,7 @@ import pytest
 from database import images
 from database.datasets import get_dataset
 from database.errors import DatasetError
-from model import regularizers, training_graph
+from model import regularizers, training_options
 from tests.tools.command_lines import parse, refusal
 from tools.flags.dataset import DATABASES
 from tools.flags.definition import flag_properties
@@ -122,7 +122,7 @@ def test_databases_are_those_of_the_database_package():
 def test_training_options_take_their_defaults_from_flags():
     """Where the library's default differs from the flag's, a caller would train something else unawares."""
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    options = {field.name: field.default for field in dataclasses.fields(training_graph.TrainingOptions)}
+    options = {field.name: field.default for field in dataclasses.fields(training_options.TrainingOptions)}
     differing = {name for name in options if name in defaults and options[name] != defaults[name]}
     assert differing == {"weight_decay_mode"}  # L2-SP needs starting points, which only a caller can give
 
@@ -185,7 +185,7 @@ def test_custom_data_flags():
             TrainConfig,
             "--dynamic_short_sides 300 to 600 are not within 8 and --dynamic_max_size 500: change one",
         ),
-        ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step has no effect on the poly schedule: add --poly_lr 0"),
+        ("--batch_size 2 --lr_step 5", TrainConfig, "--lr_step 5 has no effect on the poly schedule: add --poly_lr 0"),
         (
             "--batch_size 2 --fine_tune_filename none", TrainConfig,
             "--weight_decay_mode 1 pulls .* --fine_tune_filename none has none",

@@ -167,3 +167,26 @@ def test_folded_weights_beyond_single_precision(checkpoint):
     prefix = write_checkpoint(checkpoint.replace("ckpt-1", "ckpt-2"), arrays)
     with tf.Graph().as_default(), pytest.raises(CheckpointError, match="beyond the range of float32: give another"):
         frozen_probabilities(prefix, tf.zeros([1, SIZE, SIZE, 3]))
+
+
+def test_averages_of_the_weights_are_used_unless_excluded(random_pspnet, tmp_path):
+    """A checkpoint with two networks, one as averages of the other, gives the probabilities of either."""
+    weights = tensors_in(random_pspnet)
+    averages = tensors_in(write_random_pspnet(str(tmp_path / "other" / "model.ckpt-1"), ARCHITECTURE, seed=5))
+    assert weights.keys() == averages.keys()
+    both = write_checkpoint(
+        str(tmp_path / "both"), {**weights, **{f"{name}/average": value for name, value in averages.items()}}
+    )
+    images, results = random_images(1), []
+    for prefix, options in (
+        (both, {}), (str(tmp_path / "other" / "model.ckpt-1"), {}),
+        (both, {"use_averages": False}), (random_pspnet, {}),
+    ):  # fmt: skip
+        with tf.Graph().as_default(), tf.Session() as session:
+            [probabilities] = frozen_forward_graph(
+                [tf.constant(images)], ARCHITECTURE, prefix, dtype=tf.float32, advice="", **options
+            )
+            results.append(session.run(probabilities))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[2], results[3])
+    assert np.abs(results[0] - results[2]).max() > 0.01

@@ -264,7 +264,8 @@ class DivergingTrainer:
         self.folder = RunFolder(str(path))
         self.trainer = trainer_of(
             SimpleNamespace(graph=tf.get_default_graph(), run=run),
-            SimpleNamespace(loss=terms, auxiliary_loss=terms, weight_decay=terms, train_op=None, learning_rate=None,
+            SimpleNamespace(loss=terms, auxiliary_loss=terms, weight_decay=terms, train_op=None, accumulation=None,
+                            learning_rate=None,
                             weights=weights),
             SimpleNamespace(loader=SimpleNamespace(faults=[]), sample_indices=None),
             [Sample(name, f"{name}.png", None, {}) for name in "abc"],
@@ -293,7 +294,7 @@ def test_peak_of_memory_is_logged_after_two_steps_and_at_the_end(tmp_path, caplo
     with tf.Graph().as_default() as graph:
         trainer = trainer_of(
             SimpleNamespace(graph=graph, run=lambda *arguments: terms, list_devices=lambda: devices),
-            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
+            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, accumulation=None, learning_rate=0),
             SimpleNamespace(loader=SimpleNamespace(faults=[]), sample_indices=None),
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), config, RunFolder(str(tmp_path)), None, None,
         )  # fmt: skip

@@ -227,7 +227,7 @@ def test_signal_in_the_step_that_diverges_is_kept(tmp_path):
     with tf.Graph().as_default() as graph:
         trainer = trainer_of(
             SimpleNamespace(graph=graph, run=run),
-            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
+            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, accumulation=None, learning_rate=0),
             SimpleNamespace(sample_indices=None),
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), config, folder, None, None,
         )  # fmt: skip

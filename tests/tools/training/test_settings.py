@@ -13,10 +13,19 @@ from database.augment import Augmentation
 from database.dynamic_sizes import DynamicSizes
 from database.layouts import Sample
 from model.pspnet_mg import Architecture
-from model.training_graph import TrainingOptions
+from model.schedules import Schedule
+from model.training_options import TrainingOptions
 from tests.tools.toy_runs import NETWORK, SIZE, tiny_config, toy_record
 from tools.flags.train import TrainConfig
-from tools.training.settings import augmentation_of, batches_of, dynamic_sizes_of, options_of
+from tools.training.settings import (
+    augmentation_of,
+    batches_of,
+    dynamic_sizes_of,
+    learning_rate_at,
+    options_of,
+    schedule_of,
+    with_steps,
+)
 
 
 def test_augmentation_by_flags():
@@ -80,7 +89,8 @@ def test_training_options_by_flags():
         "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
         "weight_decay_rate2": 0.25, "consider_dilated": True, "new_layer_names": ("psp",), "bn_frozen": True,
         "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,
-        "float_type": "bf16", "seed": 9,
+        "float_type": "bf16", "seed": 9, "freeze": ("conv1",), "train_beta_gamma": False, "clip_norm": 2.0,
+        "accumulate": 3, "ema_decay": 0.5,
     }  # fmt: skip
     weights = (1.0, 2.0)
     config = TrainConfig(batch_size=2, class_weights="weights.txt", **changes)
@@ -92,4 +102,38 @@ def test_defaults_of_the_options_are_those_of_the_flags():
     fields = {field.name: field.default for field in dataclasses.fields(TrainingOptions)}
     flags = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     assert {name for name in fields.keys() & flags.keys() if fields[name] != flags[name]} == {"weight_decay_mode"}
-    assert fields.keys() - flags.keys() == {"dropout"}
+    assert fields.keys() - flags.keys() == {"dropout", "encoder_multiplier", "decoder_multiplier"}
+
+
+def test_rates_of_the_parts_are_multiples_of_the_rate():
+    options = options_of(TrainConfig(lrn_rate=0.01, lrn_rate_encoder=0.001, lrn_rate_decoder=0.05))
+    assert (options.encoder_multiplier, options.decoder_multiplier) == (pytest.approx(0.1), pytest.approx(5.0))
+    options = options_of(TrainConfig(lrn_rate=0.01))
+    assert (options.encoder_multiplier, options.decoder_multiplier) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "images", "accumulate", "steps"),
+    [(1.0, 12, 1, 3), (1.0, 13, 1, 4), (0.1, 12, 1, 1), (30.0, 367, 1, 2753), (2.0, 13, 3, 3)],
+)
+def test_steps_of_epochs(caplog, epochs, images, accumulate, steps):
+    caplog.set_level("INFO")
+    config = with_steps(TrainConfig(epochs=epochs, batch_size=2, gpu_num=2, accumulate=accumulate), images)
+    assert config == TrainConfig(train_max_iter=steps, batch_size=2, gpu_num=2, accumulate=accumulate)
+    assert f"--epochs {epochs:g}: {steps} steps of {4 * accumulate} images" in caplog.text
+    assert with_steps(config, 5) is config
+
+
+def test_schedule_by_flags():
+    config = TrainConfig(
+        lrn_rate=0.2, train_max_iter=40, lr_schedule="exponential", step_size=0.25, warmup_steps=4, warmup_factor=0.5
+    )
+    expected = Schedule("exponential", 0.2, 40, factor=0.25, warmup_steps=4, warmup_factor=0.5)
+    assert schedule_of(config) == expected
+    assert learning_rate_at(config, 20) == pytest.approx(0.2 * 0.5)
+    assert learning_rate_at(config, 2) == pytest.approx(0.2 * 0.25**0.05 * 0.75)
+    assert schedule_of(TrainConfig(poly_lr=False, lr_step=(3,))).name == "step"
+    assert schedule_of(TrainConfig(lr_schedule="step", lr_step=(3,))) == schedule_of(
+        TrainConfig(poly_lr=False, lr_step=(3,))
+    )
+    assert schedule_of(TrainConfig(lr_power=2.0)) == Schedule("poly", 0.01, 30000, power=2.0)

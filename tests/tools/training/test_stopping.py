@@ -56,7 +56,7 @@ class SignalledTrainer:
         self._graph = tf.Graph()
         self._trainer = trainer_of(
             SimpleNamespace(graph=self._graph, run=run),
-            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, learning_rate=0),
+            SimpleNamespace(loss=0, auxiliary_loss=0, weight_decay=0, train_op=0, accumulation=None, learning_rate=0),
             SimpleNamespace(faults=[], sample_indices=None),
             [Sample("a", "a.png", None, {})], get_dataset("Toy"), smallest_config("toy", "log", **values),
             self.folder, None, None, score,

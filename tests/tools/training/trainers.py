@@ -37,7 +37,7 @@ def trainer_of(
     steps = StepRunner(session, graph, batches, samples, partial(learning_rate_at, config))
     snapshots = SnapshotWriter(session, saver, getattr(graph, "weights", {}), record, folder, config.keep)
     curves = CurveWriter(folder, dataset, record, getattr(session, "graph", None), has_aux_loss=config.has_aux_loss)
-    return Trainer(plan_of(config), folder, steps, snapshots, curves, score, clock)
+    return Trainer(plan_of(config), folder, steps, snapshots, curves, score, clock=clock)
 
 
 def run_steps(trainer: Trainer, first_step: int) -> None:

@@ -1,0 +1,108 @@
+"""A training whose scores no longer improve ends, at the same step if it is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from database.datasets import get_dataset
+from tests.tools.toy_runs import smallest_config, train_run
+from tools.prediction.score_files import scores_path, snapshot_header
+from tools.runs.folder import RunFolder, run_folder
+from tools.runs.snapshots import snapshot_steps
+from tools.training import attempt as attempts
+from tools.training.early_stopping import EarlyStopping
+from tools.training.samples import RunData, training_samples
+
+pytestmark = pytest.mark.usefixtures("narrow_resnet")
+
+NAN = float("nan")
+
+
+def _write(folder: RunFolder, step: int, mean_iou: float, header: dict | None = None) -> None:
+    values = {"run": header or {}, "mean_iou": None if mean_iou != mean_iou else mean_iou, "pixel_accuracy": 0.5}
+    with open(scores_path(folder.path, step, None), "w", encoding="utf-8") as file:
+        json.dump(values, file)
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "over"),
+    [
+        ([0.1, 0.2, 0.3], 1, [False, False, False]),
+        ([0.1, 0.2, 0.2, 0.2, 0.3], 2, [False, False, False, True, False]),  # an equal score is no new best
+        ([0.3, 0.2, 0.25, 0.1], 3, [False, False, False, True]),
+        ([0.3, 0.2, 0.25, 0.1], 4, [False, False, False, False]),
+        ([NAN, NAN, 0.0], 2, [False, False, False]),
+        ([0.0, NAN, NAN], 2, [False, False, True]),
+    ],
+)
+def test_patience_counts_scores_since_the_best(tmp_path, scores, patience, over):
+    folder = RunFolder(str(tmp_path))
+    early = EarlyStopping(folder, patience, val_every=10, test_max_iter=None)
+    for index, score in enumerate(scores):
+        _write(folder, 10 * (index + 1), score)
+    assert [early.is_over(10 * (index + 1)) for index in range(len(scores))] == over
+
+
+def test_only_scores_of_the_plan_count(tmp_path, caplog):
+    folder = RunFolder(str(tmp_path))
+    for step, score in ((10, 0.3), (15, 0.1), (20, 0.2), (25, 0.1), (30, 0.25)):
+        _write(folder, step, score)
+    assert not EarlyStopping(folder, 3, 10, None).is_over(30)
+    caplog.set_level("INFO")
+    assert EarlyStopping(folder, 2, 10, None).is_over(30)
+    for figure in ("after step 30", "30.0", "of step 10", "--patience 2"):
+        assert figure in caplog.text
+    assert not EarlyStopping(folder, 2, 10, 5).is_over(30)  # scores of five images are in other files
+    assert not EarlyStopping(folder, None, 10, None).is_over(30)
+    assert not EarlyStopping(folder, 2, None, None).is_over(30)
+    assert not EarlyStopping(folder, 2, 10, None).is_over(20)
+
+
+def _train(toy_dir, log_dir, monkeypatch, scores, **flags):
+    """Trains with the given scores instead of those of a network; returns the steps that were scored."""
+    config = smallest_config(
+        str(toy_dir), str(log_dir), train_max_iter=8, snapshot=1, snapshot_minutes=0, keep=20, val_every=1, **flags
+    )
+    folder, scored = run_folder(config), []
+
+    def score(config, data, folder, prefix):
+        step = int(prefix.rpartition("-")[2])
+        scored.append(step)
+        _write(folder, step, scores[step], snapshot_header(prefix))
+
+    monkeypatch.setattr(attempts, "validate", score)
+    dataset = get_dataset("Toy")
+    samples = training_samples(config, dataset, str(config.data_dir))
+    data = RunData.of(dataset, str(config.data_dir), samples, samples[:1])
+    last = train_run(config, data, folder)
+    return folder, scored, last
+
+
+SCORES = {1: 0.1, 2: 0.3, 3: 0.2, 4: 0.3, 5: 0.4, 6: 0.5, 7: 0.6}
+
+
+def test_a_run_ends_after_the_scores_without_a_new_best(tmp_path, toy_dir, monkeypatch):
+    folder, scored, last = _train(toy_dir, tmp_path, monkeypatch, SCORES, patience=2)
+    assert scored == [1, 2, 3, 4]
+    assert last == folder.snapshot(4)
+    assert sorted(snapshot_steps(folder)) == [1, 2, 3, 4]
+    # Started again, it is finished; with more patience it goes on.
+    _, scored, last = _train(toy_dir, tmp_path, monkeypatch, SCORES, patience=2, auto_resume=True)
+    assert (scored, last) == ([], folder.snapshot(4))
+    _, scored, last = _train(toy_dir, tmp_path, monkeypatch, SCORES, patience=3, auto_resume=True)
+    assert (scored, last) == ([5, 6, 7], folder.snapshot(8))
+
+
+def test_a_killed_run_ends_at_the_same_step(tmp_path, toy_dir, monkeypatch):
+    """Once killed before the score of the step that ends it, and once after that score."""
+    whole, _, _ = _train(toy_dir, tmp_path, monkeypatch, SCORES, patience=3)
+    assert sorted(snapshot_steps(whole)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    folder, _, _ = _train(toy_dir, tmp_path / "killed", monkeypatch, SCORES, patience=2)
+    os.unlink(scores_path(folder.path, 4, None))
+    _, scored, last = _train(toy_dir, tmp_path / "killed", monkeypatch, SCORES, patience=2, resume_step=4)
+    assert (scored, last) == ([4], folder.snapshot(4))
+    _, scored, last = _train(toy_dir, tmp_path / "killed", monkeypatch, SCORES, patience=2, resume_step=4)
+    assert (scored, last) == ([], folder.snapshot(4))

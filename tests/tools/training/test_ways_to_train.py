@@ -1,0 +1,98 @@
+"""Runs with accumulation, averages of the weights, AdamW and frozen parts resume exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from database.datasets import find_samples, get_dataset
+from tests.tools.toy_runs import csv_rows, smallest_config, tensors_in, train_with, write_checkpoint
+from tools.errors import FlagError
+from tools.runs.folder import RunFolder
+from tools.training.samples import RunData
+from tools.training.validation import validate
+
+pytestmark = pytest.mark.usefixtures("narrow_resnet")
+
+WAYS = {
+    "accumulate": {"accumulate": 3},
+    "adamw": {"optimizer": "adamw", "lrn_rate": 1e-3, "weight_decay_rate": 0.01, "lr_schedule": "cosine"},
+    "averages": {"ema_decay": 0.9, "warmup_steps": 3},
+    "clipped": {"clip_norm": 0.5, "lrn_rate_decoder": 0.05, "train_beta_gamma": False},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_resumed_run_equals_the_uninterrupted_one(tmp_path, toy_dir, way):
+    flags = {"train_max_iter": 4, "snapshot": 2, "deterministic": True, "snapshot_minutes": 0, **WAYS[way]}
+    whole = train_with(smallest_config(str(toy_dir), str(tmp_path / "whole"), **flags))
+    config = smallest_config(str(toy_dir), str(tmp_path / "parts"), **flags)
+    parts = train_with(config)
+    for name in os.listdir(parts.snapshots):
+        if "-4." in name:
+            os.unlink(os.path.join(parts.snapshots, name))
+    train_with(dataclasses.replace(config, resume_step=2))
+    expected, actual = tensors_in(whole.snapshot(4)), tensors_in(parts.snapshot(4))
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
+    assert [row["loss"] for row in csv_rows(parts)] == [row["loss"] for row in csv_rows(whole)]
+    assert any("/average" in name for name in expected) == (way == "averages")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_is_not_resumed_in_another_way(tmp_path, toy_dir, way):
+    """A run of earlier versions, whose record does not have the flag, was trained with its default."""
+    config = smallest_config(str(toy_dir), str(tmp_path), snapshot=1)
+    folder = train_with(config)
+    path = os.path.join(folder.snapshots, "config.json")
+    with open(path, encoding="utf-8") as file:
+        record = json.load(file)
+    for name in WAYS[way]:
+        del record["flags"][name]
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(record, file)
+    changed = dataclasses.replace(config, resume_step=1, **WAYS[way])
+    with pytest.raises(FlagError, match="resume with the flags of the run") as caught:
+        train_with(dataclasses.replace(changed, run_name=os.path.basename(folder.path)))
+    assert any(f"--{name} is {WAYS[way][name]}" in str(caught.value) for name in WAYS[way])
+    train_with(dataclasses.replace(config, resume_step=1))
+
+
+def test_averages_are_scored_and_started_from(tmp_path, toy_dir, caplog):
+    """Scores are those of a checkpoint that contains the averages as its weights; fine-tuning starts from them."""
+    caplog.set_level("INFO")
+    config = smallest_config(str(toy_dir), str(tmp_path / "log"), ema_decay=0.5, lrn_rate=0.1, train_max_iter=4)
+    folder = train_with(config)
+    tensors = tensors_in(folder.snapshot(4))
+    averages = {name.removesuffix("/average"): tensors[name] for name in tensors if name.endswith("/average")}
+    assert any(not np.array_equal(averages[name], tensors[name]) for name in averages)
+    plain = write_checkpoint(str(tmp_path / "plain" / "model.ckpt-4"), averages)
+    shutil.copy(os.path.join(folder.snapshots, "config.json"), tmp_path / "plain")
+
+    dataset = get_dataset("Toy")
+    data = RunData.of(dataset, str(toy_dir), [], find_samples(dataset, str(toy_dir), ["val"]))
+    scored = [
+        validate(dataclasses.replace(config, **flags), data, RunFolder(str(tmp_path)), prefix)
+        for prefix, flags in (
+            (folder.snapshot(4), {}), (plain, {}), (folder.snapshot(4), {"use_ema": False, "eval_only": True}),
+        )
+    ]  # fmt: skip
+    assert scored[0] == scored[1] != scored[2]
+    with pytest.raises(FlagError, match="--use_ema 0 has no effect") as caught:
+        validate(dataclasses.replace(config, use_ema=False, eval_only=True), data, folder, plain)
+    assert plain in str(caught.value)
+
+    tuned = smallest_config(
+        str(toy_dir), str(tmp_path / "tuned"), fine_tune_filename=folder.snapshot(4), save_first_iteration=True,
+        train_max_iter=1, keep=5,
+    )  # fmt: skip
+    start = tensors_in(train_with(tuned).snapshot(0))
+    assert "the averages of the weights are used" in caplog.text
+    for name, value in averages.items():
+        np.testing.assert_array_equal(start[name], value, err_msg=name)
