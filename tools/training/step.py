@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,11 +17,17 @@ from model.training_graph import TrainGraph
 
 @dataclass(frozen=True)
 class StepResult:
-    """The losses of one step."""
+    """The losses of one step.
+
+    Attributes:
+        loss, auxiliary_loss, weight_decay: as in `TrainGraph`.
+        loss_terms: the terms of `loss` by name, without their factors; empty unless the batch was requested.
+    """
 
     loss: float
     auxiliary_loss: float
     weight_decay: float
+    loss_terms: Mapping[str, float] = field(default_factory=dict)
 
     def first_bad_term(self) -> str | None:
         """Returns the name of the first term that is NaN or infinite."""
@@ -106,6 +113,7 @@ class StepRunner:
         }
         if with_batch:
             fetches["batch"] = (batches.images[0], batches.labels, graph.predictions)
+            fetches["loss_terms"] = graph.loss_terms
         try:
             fetched = self._session.run(fetches, {graph.learning_rate: rate})
         except tf.errors.OpError as error:
@@ -116,7 +124,7 @@ class StepRunner:
             number,
             rate,
             tuple(self._samples[index].image for index in fetched["indices"]),
-            StepResult(*map(float, fetched["terms"])),
+            _result(fetched["terms"], fetched.get("loss_terms", {})),
             StepBatch(*fetched["batch"]) if with_batch else None,
         )
 
@@ -128,3 +136,9 @@ class StepRunner:
     def devices(self) -> list[str]:
         """Names the devices of the session."""
         return [device.name for device in self._session.list_devices()]
+
+
+def _result(values: Sequence[Any], terms: Mapping[str, Any]) -> StepResult:
+    """Turns fetched scalars into Python's numbers."""
+    loss, auxiliary_loss, weight_decay = map(float, values)
+    return StepResult(loss, auxiliary_loss, weight_decay, {name: float(value) for name, value in terms.items()})

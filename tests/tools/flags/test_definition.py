@@ -29,7 +29,7 @@ RECORDED = {
 IN_IDENTITY = {
     "bn_decay", "bn_frozen", "consider_dilated", "database", "deterministic", "dynamic_max_size",
     "dynamic_short_sides", "dynamic_size", "float_type", "gaussian_blur", "has_aux_loss", "initializer",
-    "loss_type", "lr_step", "lrn_rate", "momentum", "network", "new_layer_names", "ohem_min_kept",
+    "label_smoothing", "loss_type", "lr_step", "lrn_rate", "momentum", "network", "new_layer_names", "ohem_min_kept",
     "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
     "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_image_size",
     "train_like_in_caffe", "train_max_iter", "upsample_logits", "weight_decay_mode", "weight_decay_rate",
