@@ -132,8 +132,13 @@ OPTIMIZERS = ("mom", "sgd", "adam", "adamw", "rmsp")
 # The dtype of the activations, by its name in TensorFlow.
 FLOAT_TYPES = {"32": "float32", "16": "float16", "bf16": "bfloat16"}
 
-# The names of `losses.PIXEL_LOSSES`.
-LOSSES = ("normal", "ohem")
+# The names of `losses.PIXEL_LOSSES` and `losses.REGION_LOSSES`.
+PIXEL_LOSSES = ("normal", "ohem")
+REGION_LOSSES = ("dice", "lovasz")
+LOSSES = (*PIXEL_LOSSES, *REGION_LOSSES)
 
-# These, and the focal loss; the group `gamma` is its exponent.
+# Those that label smoothing applies to.
+CROSS_ENTROPIES = ("normal", "ohem")
+
+# All losses, with the focal loss; the group `gamma` is its exponent. `loss_terms` parses sums of them.
 LOSS_TYPES = re.compile("|".join(LOSSES) + r"|focal_(?P<gamma>\d+(?:\.\d+)?)")

@@ -1,9 +1,11 @@
-"""Computes losses per pixel and their weighted mean over the valid pixels of all towers.
+"""Computes the loss of a batch: a sum of losses over the valid pixels of all towers.
 
-Sums of losses and of weights are added over the towers before they are divided, so that every pixel counts the same
-even if towers differ in size.
+A pixel loss is one number per pixel, whose weighted mean is taken. Sums of losses and of weights are added over the
+towers before they are divided, so that every pixel counts the same even if towers differ in size. A region loss is one
+number per class, see `region_losses`.
 
-To add a loss, write a function like `cross_entropy`, add it to `PIXEL_LOSSES` and its name to `choices.LOSSES`.
+To add a pixel loss, write a function like `cross_entropy`, add it to `PIXEL_LOSSES` and its name to
+`choices.PIXEL_LOSSES`.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from model.choices import LOSS_TYPES, LOSSES
+from model.choices import CROSS_ENTROPIES, LOSS_TYPES
+from model.loss_terms import loss_terms
+from model.region_losses import IGNORE_LABEL, RegionLoss, dice_loss, lovasz_softmax
 from model.utils_mg import map_towers
-
-IGNORE_LABEL = 255
 
 PixelLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -25,6 +28,19 @@ PixelLoss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Computes -log p of the label: float32 [..., classes] and int32 [...] to float32 [...]."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def smoothed_cross_entropy(smoothing: float) -> PixelLoss:
+    """Returns the cross entropy with label smoothing (Szegedy et al. 2016, "Rethinking the Inception Architecture",
+    section 7): the label has the probability 1 - smoothing + smoothing / classes, others have smoothing / classes.
+    """
+
+    def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        share = smoothing / int(logits.shape[-1])
+        targets = tf.one_hot(labels, int(logits.shape[-1]), 1.0 - smoothing + share, share)
+        return tf.nn.softmax_cross_entropy_with_logits_v2(tf.stop_gradient(targets), logits)
+
+    return loss
 
 
 def focal_loss(gamma: float) -> PixelLoss:
@@ -43,20 +59,7 @@ def focal_loss(gamma: float) -> PixelLoss:
 # By name; with `ohem`, `mean_loss` gives easy pixels no weight.
 PIXEL_LOSSES: dict[str, PixelLoss] = {"normal": cross_entropy, "ohem": cross_entropy}
 
-
-def pixel_loss(loss_type: str) -> PixelLoss:
-    """Returns the loss for a name of `choices.LOSS_TYPES`.
-
-    Args:
-        loss_type: key of `PIXEL_LOSSES`, or `focal_<gamma>` for the focal loss.
-
-    Raises:
-        ValueError: if the name is unknown.
-    """
-    match = LOSS_TYPES.fullmatch(loss_type)
-    if match is None:
-        raise ValueError(f"loss type '{loss_type}' is unknown: use {', '.join(LOSSES)} or focal_<gamma>, e.g. focal_2")
-    return PIXEL_LOSSES[loss_type] if match["gamma"] is None else focal_loss(float(match["gamma"]))
+REGION_LOSSES: dict[str, RegionLoss] = {"dice": dice_loss, "lovasz": lovasz_softmax}
 
 
 @dataclass(frozen=True)
@@ -64,36 +67,96 @@ class LossOptions:
     """Options of the loss. Their names are those of the command-line flags.
 
     Attributes:
-        loss_type: see `pixel_loss`; `ohem` counts only hard pixels, see `hard_pixels`.
-        class_weights: weight of each training id; None for 1 each.
+        loss_type: sum of losses, see `loss_terms.loss_terms`; `ohem` counts only hard pixels, see `hard_pixels`.
+        class_weights: weight of each training id; None for 1 each. In a pixel loss, the weight of a pixel is that of
+            its label; in a region loss, classes are averaged by their weights.
         ohem_threshold, ohem_min_kept: see `hard_pixels`.
+        label_smoothing: of the losses in `choices.CROSS_ENTROPIES`, in [0, 1), see `smoothed_cross_entropy`. The
+            weight of a pixel stays that of its label, and `ohem` selects pixels by their loss without smoothing.
     """
 
     loss_type: str = "normal"
     class_weights: tuple[float, ...] | None = None
     ohem_threshold: float = 0.7
     ohem_min_kept: int = 100_000
+    label_smoothing: float = 0.0
 
 
-def mean_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], options: LossOptions) -> tf.Tensor:
-    """Computes the weighted mean of the loss over the valid pixels of all towers; 0 if no pixel counts.
+class BatchLoss(NamedTuple):
+    """The loss of a batch, float32 scalars on the device of the first tower.
+
+    Attributes:
+        value: the sum of the terms, each times its factor.
+        terms: by name, without their factors.
+    """
+
+    value: tf.Tensor
+    terms: dict[str, tf.Tensor]
+
+
+def batch_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], options: LossOptions) -> BatchLoss:
+    """Computes a sum of losses over the valid pixels of all towers; each is 0 if no pixel counts.
+
+    Args:
+        logits: tower list [N, H, W, classes] of a floating-point dtype; losses are computed in float32.
+        labels: tower list int32 [N, H, W], training ids; 255 is ignored.
+        options: losses and weights.
+
+    Raises:
+        ValueError: if a loss is unknown, see `loss_terms.loss_terms`.
+    """
+    logits = map_towers(lambda x: tf.cast(x, tf.float32), logits)
+    terms, parts = {}, []
+    for factor, name in loss_terms(options.loss_type):
+        region_loss = REGION_LOSSES.get(name)
+        if region_loss is None:
+            terms[name] = mean_loss(logits, labels, name, options)
+        else:
+            terms[name] = region_loss(logits, list(labels), options.class_weights)
+        with tf.device(logits[0].device):
+            parts.append(terms[name] if factor == 1 else factor * terms[name])
+    with tf.device(logits[0].device):
+        return BatchLoss(parts[0] if len(parts) == 1 else tf.add_n(parts), terms)
+
+
+def pixel_loss(name: str) -> PixelLoss:
+    """Returns the loss for a key of `PIXEL_LOSSES`, or the focal loss for `focal_<gamma>`.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    match = LOSS_TYPES.fullmatch(name)
+    if match is None or name in REGION_LOSSES:
+        raise ValueError(f"pixel loss '{name}' is unknown: use {', '.join(PIXEL_LOSSES)} or focal_<gamma>")
+    return PIXEL_LOSSES[name] if match["gamma"] is None else focal_loss(float(match["gamma"]))
+
+
+def mean_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], name: str, options: LossOptions) -> tf.Tensor:
+    """Computes the weighted mean of a pixel loss over the valid pixels of all towers; 0 if no pixel counts.
 
     Args:
         logits: tower list float32 [N, H, W, classes].
         labels: tower list int32 [N, H, W], training ids; 255 is ignored.
-        options: loss type and weights.
+        name: see `pixel_loss`.
+        options: weights, label smoothing, and which pixels are hard.
 
     Returns:
         sum(weight * loss) / sum(weight), a float32 scalar on the device of the first tower.
 
     Raises:
-        ValueError: if the loss type is unknown.
+        ValueError: if the loss is unknown.
     """
-    loss = pixel_loss(options.loss_type)
+
+    def losses_of(loss: PixelLoss) -> list[tf.Tensor]:
+        return map_towers(lambda x, y: loss(x, tf.where(is_valid(y), y, tf.zeros_like(y))), logits, labels)
+
+    loss = pixel_loss(name)
     weights = map_towers(lambda y: pixel_weights(y, options.class_weights), labels)
-    pixel_losses = map_towers(lambda x, y: loss(x, tf.where(is_valid(y), y, tf.zeros_like(y))), logits, labels)
-    if options.loss_type == "ohem":
+    pixel_losses = losses_of(loss)
+    if name == "ohem":
         weights = hard_pixels(pixel_losses, weights, options.ohem_threshold, options.ohem_min_kept)
+    if options.label_smoothing and name in CROSS_ENTROPIES:
+        pixel_losses = losses_of(smoothed_cross_entropy(options.label_smoothing))
 
     def weighted_sum(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         counts = weights > 0.0  # NaN or Inf in a pixel that does not count must not be multiplied by zero

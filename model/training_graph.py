@@ -3,7 +3,7 @@
 `train_graph` is the whole step. One run of `TrainGraph.train_op` computes, in this order:
 
 1. `pspnet_mg.pspnet`: the logits of every tower, with batch normalization synchronized over the towers;
-2. `losses.mean_loss`: the mean loss of each head over the pixels of all towers;
+2. `losses.batch_loss`: the loss of each head over the pixels of all towers;
 3. `memory.Recomputation.gradients`: the gradients of the loss, scaled if the activations are float16; with
    accumulation, `Accumulation.mean` averages them over the batches of the step;
 4. `weight_update.weight_updates`: plus the gradients of the weight decay (L2 or L2-SP), the update of the variables,
@@ -23,7 +23,7 @@ from model import regularizers, resizing
 from model import utils_mg as layers
 from model.accumulation import Accumulation
 from model.errors import BatchSizeError, LayerNameError
-from model.losses import LossOptions, mean_loss
+from model.losses import BatchLoss, LossOptions, batch_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
 from model.pspnet_mg import (
@@ -53,7 +53,8 @@ class TrainGraph:
     Attributes:
         learning_rate: float32 scalar placeholder.
         global_step: int64 variable, number of finished steps.
-        loss: weighted mean of the loss over the valid pixels of all towers, a float32 scalar.
+        loss: over the valid pixels of all towers, a float32 scalar.
+        loss_terms: the terms of `loss` by name, without their factors, float32 scalars.
         auxiliary_loss: loss of the auxiliary head, 0 without one. With two heads, the loss of the first plus 0.4 times
             that of the second.
         weight_decay: value of the weight decay, a float32 scalar.
@@ -73,6 +74,7 @@ class TrainGraph:
     learning_rate: tf.Tensor
     global_step: tf.Variable
     loss: tf.Tensor
+    loss_terms: dict[str, tf.Tensor]
     auxiliary_loss: tf.Tensor
     weight_decay: tf.Tensor
     total_loss: tf.Tensor
@@ -119,7 +121,7 @@ def train_graph(
     _require_known_layers(architecture, options)
     variables = trained_variables(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture, options)
-    data_loss = loss + AUXILIARY_WEIGHT * auxiliary_loss
+    data_loss = loss.value + AUXILIARY_WEIGHT * auxiliary_loss
     decay = _decay(variables, architecture, options, starting_points)
     weight_decay = decay.value()
     loss_scale = LossScale.create() if options.float_type == "16" else None
@@ -134,7 +136,8 @@ def train_graph(
     return TrainGraph(
         learning_rate=learning_rate,
         global_step=global_step,
-        loss=loss,
+        loss=loss.value,
+        loss_terms=loss.terms,
         auxiliary_loss=auxiliary_loss,
         weight_decay=weight_decay,
         total_loss=data_loss + weight_decay,
@@ -202,8 +205,8 @@ def _network(
 
 def _losses(
     outputs: Predictions, labels: TowerList, architecture: Architecture, options: TrainingOptions
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Builds `TrainGraph.loss` and `TrainGraph.auxiliary_loss`, float32 scalars."""
+) -> tuple[BatchLoss, tf.Tensor]:
+    """Builds the loss of the first head, and `TrainGraph.auxiliary_loss`, a float32 scalar."""
     upsampled = options.upsample_logits
     if upsampled is None:
         upsampled = DECODERS[architecture.decoder].upsamples_logits
@@ -212,16 +215,22 @@ def _losses(
     else:
         names = ("logits", *AUXILIARY_ENDPOINTS)
         heads = [outputs.endpoints[name] for name in names if name in outputs.endpoints]
-    how = LossOptions(options.loss_type, options.class_weights, options.ohem_threshold, options.ohem_min_kept)
+    how = LossOptions(
+        options.loss_type,
+        options.class_weights,
+        options.ohem_threshold,
+        options.ohem_min_kept,
+        options.label_smoothing,
+    )
 
-    def loss(logits: TowerList) -> tf.Tensor:
+    def loss(logits: TowerList) -> BatchLoss:
         targets = labels if upsampled else resizing.resize_nearest(labels, logits, architecture.resize_grid)
-        return mean_loss(logits, targets, how)
+        return batch_loss(logits, targets, how)
 
     main, *others = map(loss, heads)
     auxiliary = tf.zeros([], tf.float32)
     for other in reversed(others):
-        auxiliary = other + AUXILIARY_WEIGHT * auxiliary
+        auxiliary = other.value + AUXILIARY_WEIGHT * auxiliary
     return main, auxiliary
 
 

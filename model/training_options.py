@@ -25,6 +25,7 @@ class TrainingOptions:
     class_weights: tuple[float, ...] | None = None
     ohem_threshold: float = 0.7
     ohem_min_kept: int = 100_000
+    label_smoothing: float = 0.0
     has_aux_loss: bool = True
     upsample_logits: bool | None = None
     weight_decay_mode: int = 0

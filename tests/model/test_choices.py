@@ -14,7 +14,8 @@ from model import choices, losses, optimizers, pspnet_mg, pyramid_convolution, s
         pytest.param(choices.DECODERS, pspnet_mg.DECODERS, id="DECODERS"),
         pytest.param(choices.POOL_PADDINGS, utils_mg.POOL_PADDINGS, id="POOL_PADDINGS"),
         pytest.param(choices.INITIALIZERS, utils_mg.INITIALIZERS, id="INITIALIZERS"),
-        pytest.param(choices.LOSSES, losses.PIXEL_LOSSES, id="LOSSES"),
+        pytest.param(choices.PIXEL_LOSSES, losses.PIXEL_LOSSES, id="PIXEL_LOSSES"),
+        pytest.param(choices.REGION_LOSSES, losses.REGION_LOSSES, id="REGION_LOSSES"),
         pytest.param(choices.SCHEDULES, schedules.SCHEDULES, id="SCHEDULES"),
         pytest.param(choices.OPTIMIZERS, optimizers.OPTIMIZERS, id="OPTIMIZERS"),
     ],
@@ -32,6 +33,10 @@ def test_float_types_are_the_dtypes_of_their_names():
 
 
 @pytest.mark.parametrize("name", ["normal", "ohem", "focal_2", "focal_0.5"])
-def test_every_listed_loss_is_built(name):
+def test_every_listed_pixel_loss_is_built(name):
     assert choices.LOSS_TYPES.fullmatch(name)
     assert callable(losses.pixel_loss(name))
+
+
+def test_label_smoothing_is_for_losses_that_are_cross_entropies():
+    assert {losses.PIXEL_LOSSES[name] for name in choices.CROSS_ENTROPIES} == {losses.cross_entropy}

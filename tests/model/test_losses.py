@@ -27,7 +27,7 @@ def _mean_loss(logits, labels, loss_type, **options):
     with tf.Graph().as_default():
         xs, feed = towers(logits)
         ys, more = towers(labels)
-        loss = losses.mean_loss(xs, ys, losses.LossOptions(loss_type, **options))
+        loss = losses.batch_loss(xs, ys, losses.LossOptions(loss_type, **options)).value
         assert device_of(loss) == 0
         return run([loss, tf.gradients(loss, xs)], feed | more)
 
@@ -61,7 +61,7 @@ def test_gradient_equals_central_differences(loss_type, gamma):
         np.testing.assert_allclose(gradient[position], (above - below) / 2e-5, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss_type", ["normal", "focal_2", "ohem"])
+@pytest.mark.parametrize("loss_type", ["normal", "focal_2", "ohem", "normal+dice+lovasz"])
 def test_no_valid_pixel_gives_zero(loss_type):
     logits, labels = _batch((1, 3, 4), (1, 2, 2), ignored=1.1)
     loss, gradients = _mean_loss(logits, labels, loss_type)
@@ -138,7 +138,63 @@ def test_only_hard_pixels_count(threshold, min_kept, class_weights):
     np.testing.assert_array_equal(reached, kept)
 
 
-@pytest.mark.parametrize("name", ["", "focal", "focal_", "focal_x", "focal_-1", "focal_2 ", "ohem_"])
-def test_unknown_loss_type(name):
-    with pytest.raises(ValueError, match=f"loss type '{name}' is unknown: use normal, ohem or focal_<gamma>"):
+def _smoothed(logits, labels, smoothing):
+    """The cross entropy between the smoothed labels and the probabilities, at the valid pixels."""
+    valid = labels != 255
+    targets = (1 - smoothing) * np.eye(CLASSES)[labels[valid]] + smoothing / CLASSES
+    return -(targets * reference.log_softmax(logits[valid])).sum(axis=-1)
+
+
+@pytest.mark.parametrize("class_weights", [None, WEIGHTS], ids=["equal", "weighted"])
+def test_label_smoothing(class_weights):
+    logits, labels = _batch((2, 4, 5), (1, 3, 3))
+    loss, gradients = _mean_loss(logits, labels, "normal", label_smoothing=0.2, class_weights=class_weights)
+    pixels = np.concatenate([_smoothed(x, y, 0.2) for x, y in zip(logits, labels, strict=True)])
+    weights = np.concatenate([np.take(class_weights or [1.0] * 5, y[y != 255]) for y in labels])
+    np.testing.assert_allclose(loss, np.average(pixels, weights=weights), rtol=1e-6)
+    for x, y, gradient in zip(logits, labels, gradients, strict=True):
+        targets = 0.8 * np.eye(CLASSES)[np.where(y == 255, 0, y)] + 0.2 / CLASSES
+        weight = np.where(y == 255, 0, np.take(class_weights or [1.0] * 5, np.where(y == 255, 0, y)))
+        expected = weight[..., np.newaxis] * (np.exp(reference.log_softmax(x)) - targets) / weights.sum()
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_label_smoothing_leaves_the_choice_of_hard_pixels():
+    logits, labels = _batch((2, 4, 5), (1, 3, 3))
+    loss, _ = _mean_loss(logits, labels, "ohem", ohem_threshold=0.3, ohem_min_kept=9, label_smoothing=0.2)
+    pairs = list(zip(logits, labels, strict=True))
+    hard = _hard(np.concatenate([_focal(x, y, 0) for x, y in pairs]), 0.3, 9)
+    smoothed = np.concatenate([_smoothed(x, y, 0.2) for x, y in pairs])
+    assert 9 <= hard.sum() < len(hard)
+    np.testing.assert_allclose(loss, smoothed[hard].mean(), rtol=1e-6)
+
+
+def test_label_smoothing_is_finite_for_large_logits():
+    logits = np.float32([[[[1e4, -1e4, 0, 0, 0], [-1e4, 1e4, 0, 0, 0]]]])
+    loss, (gradient,) = _mean_loss([logits], [np.int32([[[0, 0]]])], "normal", label_smoothing=0.1)
+    np.testing.assert_allclose(loss, (0.1 / 5 * 5e4 + 0.92 * 2e4 + 0.02 * 3e4) / 2, rtol=1e-6)
+    np.testing.assert_allclose(gradient[0, 0, 1], [-0.46, 0.49, -0.01, -0.01, -0.01], atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_sum_of_losses(smoothing):
+    logits, labels = _batch((2, 4, 5), (1, 3, 3))
+    names = {"normal": 0.25, "ohem": 1.0, "dice": 0.5, "lovasz": 3.0, "focal_2": 2.0}
+    options = {"class_weights": WEIGHTS, "ohem_min_kept": 9, "label_smoothing": smoothing}
+    text = "0.25*normal+ohem+0.5*dice+3*lovasz+2*focal_2"
+    loss, gradients = _mean_loss(logits, labels, text, **options)
+    alone = {name: _mean_loss(logits, labels, name, **options) for name in names}
+    np.testing.assert_allclose(loss, sum(factor * alone[name][0] for name, factor in names.items()), rtol=1e-6)
+    for tower, gradient in enumerate(gradients):
+        expected = sum(factor * alone[name][1][tower] for name, factor in names.items())
+        np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-7)
+    with tf.Graph().as_default():
+        terms = losses.batch_loss(*map(lambda arrays: towers(arrays)[0], (logits, labels)),
+                                  losses.LossOptions(text)).terms  # fmt: skip
+    assert list(terms) == ["normal", "ohem", "dice", "lovasz", "focal_2"]
+
+
+@pytest.mark.parametrize("name", ["", "focal", "focal_", "focal_x", "focal_-1", "focal_2 ", "ohem_", "dice"])
+def test_unknown_pixel_loss(name):
+    with pytest.raises(ValueError, match=f"pixel loss '{name}' is unknown: use normal, ohem or focal_<gamma>"):
         losses.pixel_loss(name)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.choices import LOSSES, NETWORKS
+from model.loss_terms import LossTerm, checked_terms, loss_text, split_factor
 
 _LONGEST_NAME = 60
 _NEAR = 0.6
@@ -193,6 +194,8 @@ FOREIGN_VALUES: Mapping[str, Mapping[str, str]] = {
             "normal",
         ),
         **dict.fromkeys(("ohemce", "ohemcrossentropy", "hardpixels"), "ohem"),
+        **dict.fromkeys(("diceloss", "softdice", "softdiceloss"), "dice"),
+        **dict.fromkeys(("lovaszloss", "lovaszsoftmax", "lovaszsoftmaxloss"), "lovasz"),
     },
     "optimizer": {**dict.fromkeys(("momentum", "sgdm", "sgdmomentum", "sgdwithmomentum"), "mom"), "rmsprop": "rmsp"},
     "initializer": {
@@ -248,7 +251,9 @@ NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
     ),
     "loss_type": {
         "focal": "focal_2 is usual",
-        **dict.fromkeys(("dice", "lovasz", "iou", "jaccard", "bce"), "it is not among the losses here"),
+        **dict.fromkeys(("dicece", "cedice", "dicefocal"), "a sum is written with a plus sign: ce+0.5*dice"),
+        **dict.fromkeys(("iou", "jaccard", "softiou"), "lovasz, an extension of the Jaccard loss, is the nearest"),
+        **dict.fromkeys(("bce", "tversky", "generalizeddice", "gdl"), "it is not among the losses here"),
         **dict.fromkeys(("weighted", "weightedce", "balanced"), "normal, with --class_weights median_freq or a file"),
     },
     "optimizer": {
@@ -321,12 +326,20 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
 
 
 def loss_type(text: str) -> str:
-    """Parses a loss: normal, ohem, or focal_<gamma>, also without the underscore before gamma.
+    """Parses a loss or a sum of losses and returns it in its only spelling, see `loss_terms.loss_text`.
+
+    Names are those of `choices.LOSSES`, other names of these such as ce, and focal_<gamma>, also without the
+    underscore before gamma.
 
     Raises:
         ValueError: unknown; the message lists the losses, and the nearest.
     """
-    focal = _FOCAL.fullmatch(text.strip().lower())
+    factors = [split_factor(part) for part in text.split("+")]
+    return loss_text(checked_terms([LossTerm(factor, _loss_name(name)) for factor, name in factors]))
+
+
+def _loss_name(text: str) -> str:
+    focal = _FOCAL.fullmatch(text.lower())
     return f"focal_{focal[1]}" if focal else understood_value("loss_type", text, (*LOSSES, "focal_<gamma>"))
 
 

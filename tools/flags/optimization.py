@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import ENCODER_PARTS
+from model.choices import CROSS_ENTROPIES, ENCODER_PARTS
+from model.loss_terms import has_loss
 from tools.flags.definition import Need, flag
 from tools.flags.limits import LARGEST_INT32
 from tools.flags.names import loss_type
@@ -13,7 +14,13 @@ from tools.flags.values import comma_separated, encoder_parts, file_path, switch
 _NEEDS_TRAINED_ENCODER = Need(
     lambda config: config.freeze != ENCODER_PARTS, "with --freeze encoder, which trains only the decoder: drop --freeze"
 )
-_NEEDS_HARD_PIXELS = Need(lambda config: config.loss_type == "ohem", "if all pixels count: add --loss_type ohem")
+_NEEDS_HARD_PIXELS = Need(
+    lambda config: has_loss(config.loss_type, "ohem"), "if all pixels count: add --loss_type ohem"
+)
+_NEEDS_CROSS_ENTROPY = Need(
+    lambda config: has_loss(config.loss_type, *CROSS_ENTROPIES),
+    lambda config: f"with --loss_type {config.loss_type}: add a cross-entropy, {' or '.join(CROSS_ENTROPIES)}",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +74,19 @@ class LossFlags:
 
     loss_type: str = flag(
         "normal",
-        "normal: cross-entropy, focal_<gamma>: focal loss, ohem: cross-entropy of the hard pixels only",
+        "normal or ce: cross-entropy, focal_<gamma>: focal loss, ohem: cross-entropy of the hard pixels only, dice, "
+        "lovasz: Lovasz-softmax, or a sum such as ce+0.5*dice",
         loss_type,
         group="loss",
         metavar="NAME",
+    )
+    label_smoothing: float = flag(
+        0.0,
+        "probability that is taken from the label and shared out to all classes, in normal and ohem",
+        group="loss",
+        metavar="FRACTION",
+        minimum=0,
+        needs=_NEEDS_CROSS_ENTROPY,
     )
     ohem_threshold: float = flag(
         0.7,

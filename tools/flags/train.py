@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model.choices import LOSS_TYPES
+from model.loss_terms import loss_terms, loss_text
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
 from tools.flags.checks import (
@@ -114,13 +114,11 @@ class TrainConfig(
             )
         self._check_run_name()
         self._check_splits()
+        self._check_loss()
         check_effects(self)
         self._check_dynamic_size()
         self._check_resuming()
         self._check_kept_values()
-        if not LOSS_TYPES.fullmatch(self.loss_type):
-            raise FlagError(f"--loss_type {self.loss_type} is unknown: use normal, ohem or focal_<gamma>, e.g. focal_2")
-        self._check_hard_pixels()
         if self.weight_decay_mode != 0 and self.starts_from_scratch:
             raise FlagError(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
@@ -171,9 +169,17 @@ class TrainConfig(
         if self.auto_resume and self.resume_step is not None:
             raise FlagError(f"--auto_resume 1 finds the step itself: drop it or --resume_step {self.resume_step}")
 
-    def _check_hard_pixels(self) -> None:
+    def _check_loss(self) -> None:
+        try:
+            written = loss_text(loss_terms(self.loss_type))
+        except ValueError as error:
+            raise FlagError(f"--loss_type {self.loss_type}: {error}") from error
+        if written != self.loss_type:  # it would be another run of the same loss
+            raise FlagError(f"--loss_type {self.loss_type} is not in the usual order and spelling: use {written}")
         if self.ohem_threshold > 1:
             raise FlagError(f"--ohem_threshold {self.ohem_threshold} is not a probability: 0.7 is usual")
+        if self.label_smoothing >= 1:
+            raise FlagError(f"--label_smoothing {self.label_smoothing} is not in [0, 1): 0.1 is usual")
 
     @property
     def starts_from_scratch(self) -> bool:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -182,8 +183,8 @@ def percent(fraction: float | None) -> str:
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """Formats one row of a Markdown table."""
-    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"
+    """Formats one row of a Markdown table; bars and asterisks, as in a sum of losses, are escaped."""
+    return "| " + " | ".join(re.sub(r"[|*]", r"\\\g<0>", printable(cell)) for cell in cells) + " |"
 
 
 def _json_value(value: Any) -> Any:

@@ -148,8 +148,9 @@ class CurveWriter:
         }
         batch = step.batch
         picture = self._picture(batch.image[0], batch.labels[0][0], batch.predictions[0][0])
+        terms = {f"loss/{name}": value for name, value in result.loss_terms.items()}
         with writing_to(self._folder):
-            self._writer.scalars(step.number, values)
+            self._writer.scalars(step.number, values, terms if len(terms) > 1 else {})
             self._writer.picture(step.number, "train/image, truth, prediction", picture)
         return Figures(
             step.number,

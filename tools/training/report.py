@@ -129,7 +129,8 @@ def _averages(config: TrainConfig) -> str:
 
 def _loss(config: TrainConfig) -> str:
     weights = "" if config.class_weights is None else f", class weights {config.class_weights}"
-    return f"{config.loss_type}{weights}"
+    smoothing = f", label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
+    return f"{config.loss_type}{smoothing}{weights}"
 
 
 def _weight_decay(built: BuiltGraph) -> Iterator[tuple[str, str]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,17 @@ from model.training_graph import TrainGraph
 
 @dataclass(frozen=True)
 class StepResult:
-    """The losses of one step."""
+    """The losses of one step.
+
+    Attributes:
+        loss, auxiliary_loss, weight_decay: as in `TrainGraph`.
+        loss_terms: the terms of `loss` by name, without their factors; empty unless the batch was requested.
+    """
 
     loss: float
     auxiliary_loss: float
     weight_decay: float
+    loss_terms: Mapping[str, float] = field(default_factory=dict)
 
     def first_bad_term(self) -> str | None:
         """Returns the name of the first term that is NaN or infinite."""
@@ -110,17 +116,17 @@ class StepRunner:
         }
         if with_batch:
             fetches["batch"] = (batches.images[0], batches.labels, graph.predictions)
-        runs = [*self._accumulated(), self._run(fetches, {graph.learning_rate: rate})]
-        terms: Any = np.mean([run["terms"] for run in runs], axis=0, dtype=np.float64).tolist()
+            fetches["loss_terms"] = graph.loss_terms
+        runs = [*self._accumulated(with_batch), self._run(fetches, {graph.learning_rate: rate})]
         return StepTaken(
             number,
             rate,
             tuple(self._samples[index].image for run in runs for index in run["indices"]),
-            StepResult(*terms),
+            _mean_result(runs),
             StepBatch(*runs[-1]["batch"]) if with_batch else None,
         )
 
-    def _accumulated(self) -> Iterator[dict[str, Any]]:
+    def _accumulated(self, with_batch: bool) -> Iterator[dict[str, Any]]:
         """Adds up the gradients of the batches of a step except the last; yields losses and sample indices of each."""
         graph = self._graph
         if graph.accumulation is None:
@@ -130,6 +136,8 @@ class StepRunner:
             "indices": self._batches.sample_indices,
             "accumulate": graph.accumulate_op,
         }
+        if with_batch:
+            fetches["loss_terms"] = graph.loss_terms
         for batch in range(graph.accumulation.batches - 1):
             yield self._run(fetches, {graph.accumulation.number: batch})
 
@@ -150,3 +158,13 @@ class StepRunner:
     def devices(self) -> list[str]:
         """Names the devices of the session."""
         return [device.name for device in self._session.list_devices()]
+
+
+def _mean_result(runs: Sequence[Mapping[str, Any]]) -> StepResult:
+    """Averages the fetched losses over the batches of a step."""
+    loss, auxiliary_loss, weight_decay = (
+        float(np.mean(term)) for term in zip(*[run["terms"] for run in runs], strict=True)
+    )
+    names = runs[0].get("loss_terms", {})
+    terms = {name: float(np.mean([run["loss_terms"][name] for run in runs])) for name in names}
+    return StepResult(loss, auxiliary_loss, weight_decay, terms)

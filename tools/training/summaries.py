@@ -60,15 +60,21 @@ class SummaryWriter:
         )
         self._csv = csv.DictWriter(self._file, COLUMNS)
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one row; keys are those of `COLUMNS` without the step.
+    def scalars(self, step: int, values: Mapping[str, float], more: Mapping[str, float] | None = None) -> None:
+        """Adds one row.
+
+        Args:
+            step: counted from 1.
+            values: for both files; the keys are those of `COLUMNS` without the step.
+            more: for TensorBoard only, because the columns of a file are the same in all runs.
 
         Raises:
             OSError, tf.errors.OpError: it cannot be written.
         """
         self._csv.writerow({"step": step, **{name: f"{value:.6g}" for name, value in values.items()}})
         self._file.flush()
-        self._events.add(step=step, summary=_scalar_summary({f"train/{name}": x for name, x in values.items()}))
+        shown = {**values, **(more or {})}
+        self._events.add(step=step, summary=_scalar_summary({f"train/{name}": x for name, x in shown.items()}))
 
     def picture(self, step: int, tag: str, picture: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W, 3].

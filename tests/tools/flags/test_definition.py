@@ -30,7 +30,7 @@ IN_IDENTITY = {
     "accumulate", "bn_decay", "bn_frozen", "clip_norm", "consider_dilated", "database", "deterministic",
     "dynamic_max_size",
     "dynamic_short_sides", "dynamic_size", "ema_decay", "float_type", "freeze", "gaussian_blur", "has_aux_loss",
-    "initializer", "loss_type", "lr_power", "lr_schedule", "lr_step", "lrn_rate", "lrn_rate_decoder",
+    "initializer", "label_smoothing", "loss_type", "lr_power", "lr_schedule", "lr_step", "lrn_rate", "lrn_rate_decoder",
     "lrn_rate_encoder", "momentum", "network", "new_layer_names", "ohem_min_kept",
     "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
     "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma", "train_image_size",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.choices import LOSSES
 from tests.tools.command_lines import parse, refusal
 from tools import sbd
 from tools.benchmark.flags import BenchmarkConfig
@@ -116,6 +117,10 @@ def test_a_file_with_one_flag_under_two_names_is_refused(tmp_path):
         ("--decoder Pyramid-Pooling", "decoder", "ppm"), ("--loss_type CE", "loss_type", "normal"),
         ("--loss_type cross-entropy", "loss_type", "normal"), ("--loss_type focal2", "loss_type", "focal_2"),
         ("--loss_type Focal-Loss-1.5", "loss_type", "focal_1.5"), ("--loss_type OHEM", "loss_type", "ohem"),
+        ("--loss_type ce+0.5*dice", "loss_type", "normal+0.5*dice"),
+        ("--loss_type 0.50*lovasz_softmax+.5*CE", "loss_type", "0.5*normal+0.5*lovasz"),
+        ("--loss_type focal2+1.0*OHEM+Dice-Loss", "loss_type", "ohem+dice+focal_2"),
+        ("--loss_type 1*cross-entropy", "loss_type", "normal"),
         ("--subsets_for_training Train,validation", "subsets_for_training", ("train", "val")),
         ("--subsets_for_training train_aug", "subsets_for_training", ("trainaug",)),
         ("--subsets_for_training mine", "subsets_for_training", ("mine",)),  # the dataset knows
@@ -140,7 +145,13 @@ def test_values_are_understood_and_recorded_as_ours(line, name, value):
         ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet: this is a PSPNet"),
         ("--decoder fcn", ": c1, one convolution"),
         ("--network MobileNet", "encoders are ResNets"),
-        ("--loss_type focal", "--loss_type: 'focal' is not normal, ohem, focal_<gamma>: focal_2 is usual"),
+        ("--loss_type focal", "--loss_type: 'focal' is not normal, ohem, dice, lovasz, focal_<gamma>: focal_2 is us"),
+        ("--loss_type ce+focal", "--loss_type: 'ce.focal' is not normal, ohem, dice, .*: focal_2 is usual"),
+        ("--loss_type ce+", "--loss_type: 'ce.' is not normal, ohem, dice"),
+        ("--loss_type ce+0*dice", "'ce.0.dice' is not a sum of losses with factors from 0.001 to 1000, .*: '0' is no"),
+        ("--loss_type ce-dice", "'ce-dice' is not normal.*: a sum is written with a plus sign"),
+        ("--loss_type normal+ce", "'normal.ce' is not a sum of different losses: normal occurs twice"),
+        ("--loss_type jaccard", ": lovasz, an extension of the Jaccard loss"),
         ("--loss_type ohm", "did you mean ohem"),
         ("--database coco", "custom takes any other dataset"),
         ("--output_stride 4", "--output_stride: invalid choice: 4"),
@@ -196,7 +207,7 @@ def test_tables_speak_of_flags_and_values_there_are():
     for name, foreign in FOREIGN_FLAGS.items():
         assert set(foreign.names) <= NAMES, name
         assert name not in foreign.names
-    values = {"loss_type": {"normal", "ohem"}}
+    values = {"loss_type": set(LOSSES)}
     for name, choices in CHOICES:
         values.setdefault(name, set()).update(choices)
     for name, meant in FOREIGN_VALUES.items():

@@ -13,6 +13,7 @@ from database.datasets import get_dataset
 from database.errors import DatasetError
 from model import regularizers, training_options
 from tests.tools.command_lines import parse, refusal
+from tools.errors import FlagError
 from tools.flags.dataset import DATABASES
 from tools.flags.definition import flag_properties
 from tools.flags.predict import InferenceConfig, PredictConfig
@@ -170,6 +171,13 @@ def test_custom_data_flags():
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect if all pixels count"),
+        ("--batch_size 2 --loss_type ce+dice --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect"),
+        ("--batch_size 2 --label_smoothing 1", TrainConfig, r"--label_smoothing 1.0 is not in \[0, 1\): 0.1 is usual"),
+        ("--batch_size 2 --label_smoothing=-0.1", TrainConfig, "--label_smoothing: -0.1 is below 0"),
+        (
+            "--batch_size 2 --loss_type focal_2+dice --label_smoothing 0.1", TrainConfig,
+            "--label_smoothing 0.1 has no effect with --loss_type dice.focal_2: add a cross-entropy, normal or ohem",
+        ),
         ("--batch_size 2 --loss_type ohem --ohem_threshold 1.5", TrainConfig, "--ohem_threshold 1.5 is not a prob"),
         ("--batch_size 2 --dynamic_max_size 600", TrainConfig, "--dynamic_max_size 600 has no effect on crops"),
         ("--batch_size 2 --dynamic_short_sides 9", TrainConfig, "--dynamic_short_sides .* has no effect on crops"),
@@ -251,6 +259,7 @@ def test_what_the_checks_let_through():
     assert parse("--batch_size 2 --poly_lr 0 --lr_step 7 --step_size 0.5").lr_step == (7,)
     assert parse("--batch_size 2 --save_memory 1 --checkpoint_units 3").checkpoint_units == 3
     assert parse("--batch_size 2 --loss_type ohem --ohem_threshold 1 --ohem_min_kept 7").ohem_min_kept == 7
+    assert parse("--batch_size 2 --loss_type 2*dice+ohem --ohem_min_kept 7 --label_smoothing 0.1").ohem_min_kept == 7
     assert parse("--batch_size 2 --momentum 0 --bn_decay 0 --seed 9223372036854775807").momentum == 0
     assert parse("--batch_size 1 --eval_only 1").total_batch_size == 1
     assert parse("--batch_size 1 --gpu_num 2").total_batch_size == 2
@@ -310,3 +319,17 @@ def test_flags_on_splits_that_would_do_nothing(line, words):
 
 def test_kitti_may_be_trained_on_whole():
     assert parse("--database KITTI --subsets_for_training train,val --batch_size 2").holdout is None
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "words"),
+    [
+        ("ce", "--loss_type ce: loss type 'ce' is unknown: use normal, ohem, dice, lovasz or focal_<gamma>"),
+        ("dice+normal", "--loss_type dice.normal is not in the usual order and spelling: use normal.dice"),
+        ("normal+1.0*dice", "use normal.dice"),
+    ],
+)
+def test_a_loss_has_one_spelling(loss_type, words):
+    """As it is part of the identity of a run."""
+    with pytest.raises(FlagError, match=words):
+        TrainConfig(batch_size=2, loss_type=loss_type)

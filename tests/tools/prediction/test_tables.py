@@ -9,7 +9,14 @@ import pytest
 
 from tools.errors import TablesError
 from tools.prediction.metrics import ConfusionMatrix, Scores
-from tools.prediction.tables import markdown_table, text_table, to_json_dict, warn_of_one_class, write_tables
+from tools.prediction.tables import (
+    markdown_row,
+    markdown_table,
+    text_table,
+    to_json_dict,
+    warn_of_one_class,
+    write_tables,
+)
 
 NAMES = ("road", "traffic light", "sky|air")
 SCORES = Scores(
@@ -196,3 +203,7 @@ def test_a_network_that_sees_one_class_only_is_warned_of(prediction, warned, cap
     matrix.process(np.array([[0, 1, 1]], np.uint8), np.array([prediction], np.uint8))
     warn_of_one_class(matrix.evaluate(), ("ground", "tree"))
     assert [("'ground'" in line, "--batch_size" in line) for line in caplog.messages] == [(True, True)] * warned
+
+
+def test_cells_of_markdown_are_shown_as_they_are():
+    assert markdown_row(["0.5*normal+0.5*dice", "a|b"]) == r"| 0.5\*normal+0.5\*dice | a\|b |"

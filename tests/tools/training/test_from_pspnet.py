@@ -114,7 +114,7 @@ def losses_of_the_first_step(trained, changes=()):
         )  # fmt: skip
 
         def loss_of(logits):
-            return losses.mean_loss(logits, batches.labels, losses.LossOptions())
+            return losses.batch_loss(logits, batches.labels, losses.LossOptions()).value
 
         def network(images, architecture, **options):
             seed = tf.constant([config.seed, 0], tf.int64)

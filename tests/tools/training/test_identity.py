@@ -28,11 +28,12 @@ def samples(tmp_path) -> list[Sample]:
 
 OTHER_FLAGS = {
     "seed": 1, "decoder": "c1", "loss_type": "ohem", "optimizer": "adam", "momentum": 0.8, "train_max_iter": 3,
-    "batch_size": 4, "bn_decay": 0.99, "float_type": "bf16", "initializer": "xavier", "random_blur": False,
-    "gaussian_blur": True, "random_mirror": False, "scale_max": 1.5, "train_image_size": 40, "has_aux_loss": False,
+    "label_smoothing": 0.1, "batch_size": 4, "bn_decay": 0.99, "float_type": "bf16", "initializer": "xavier",
+    "random_blur": False, "gaussian_blur": True, "random_mirror": False, "scale_max": 1.5, "train_image_size": 40,
     "upsample_input": 2, "color_switch": True, "output_stride": 16, "network": "resnet_v1_34", "poly_lr": False,
     "new_layer_names": ("psp",), "upsample_logits": False, "train_like_in_caffe": True, "weight_decay_rate2": 0.5,
-    "deterministic": True, "resize_grid": "legacy", "input_range": 4095.0, "subsets_for_training": ("train", "val"),
+    "deterministic": True, "resize_grid": "legacy", "has_aux_loss": False, "input_range": 4095.0,
+    "subsets_for_training": ("train", "val"),
 }  # fmt: skip
 
 
@@ -159,9 +160,20 @@ DIGESTS = {
     "--decoder c1 --network resnet_v1_18 --color_switch 1": "4db5cc95",
     "--dynamic_size 1 --random_rotate 0 --gpu_num 4": "c371efb3",
     "--loss_type ohem --deterministic 1 --poly_lr 0 --lr_step 3,4": "896958e9",
+    "--loss_type ce": "ec598658",
+    "--loss_type normal --label_smoothing 0": "ec598658",
     "--keep 2 --val_every 3 --test_image_size 320 --save_memory 1 --on_nan rollback": "ec598658",
     "--upsample_input 2 --class_weights median_freq --bn_decay 0.5": "cc0f0a89",
 }
+
+
+def test_equal_losses_are_one_run():
+    lines = ("ce+0.5*dice", "normal+.50*Dice", "0.5*dice+1*ce"), ("ce+0.5*lovasz",), ("ce",)
+    start = "--database Toy --fine_tune_filename none --weight_decay_mode 0 --loss_type"
+    configs = [[parse(f"{start} {loss}") for loss in losses] for losses in lines]
+    digests = [{RunIdentity.of_command(config, TOY, None).digest for config in row} for row in configs]
+    assert [len(row) for row in digests] == [1, 1, 1]
+    assert len(set.union(*digests)) == 3
 
 
 @pytest.mark.parametrize("line", DIGESTS)

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from database.datasets import find_samples, get_dataset
 from database.errors import DatasetError, ImageError
 from database.layouts import Sample
-from tests.tools.toy_runs import SIZE, csv_rows, tensors_in, tiny_config, toy_record, train_with
+from tests.tools.toy_runs import SIZE, csv_rows, smallest_config, tensors_in, tiny_config, toy_record, train_with
 from tests.tools.training.trainers import run_steps, trainer_of
 from tools.errors import DivergedError, OutputError
 from tools.flags.train import TrainConfig
@@ -93,6 +94,23 @@ def test_curves_of_a_run(tiny_run):
         assert 0 <= row["mean_iou"] <= 1
     assert rows[0]["images_per_second"] == 0  # of the steps before
     assert rows[-1]["images_per_second"] > 0
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_terms_of_a_sum_are_in_tensorboard(toy_dir, tmp_path):
+    folder = train_with(smallest_config(toy_dir, str(tmp_path), loss_type="normal+0.5*lovasz", label_smoothing=0.1))
+    scalars = EventAccumulator(folder.path).Reload().Scalars
+    rows = csv_rows(folder)
+    names = ("loss", "loss/normal", "loss/lovasz")
+    loss, normal, lovasz = ([event.value for event in scalars(f"train/{name}")] for name in names)
+    np.testing.assert_allclose(loss, np.add(normal, np.multiply(0.5, lovasz)), rtol=1e-6)
+    np.testing.assert_allclose(loss, [row["loss"] for row in rows], rtol=1e-5)
+    assert all(value > 0 for value in (*normal, *lovasz))
+
+
+def test_the_only_term_is_the_loss(tiny_run):
+    tags = EventAccumulator(tiny_run.folder.path).Reload().Tags()["scalars"]
+    assert [tag for tag in tags if tag.startswith("train/loss")] == ["train/loss"]
 
 
 def test_weight_decay_is_that_of_the_snapshot_before(tiny_run):
@@ -188,7 +206,8 @@ class FailingTrainer:
         def save(*arguments, **options):
             raise save_error
 
-        graph = dict.fromkeys(("loss", "auxiliary_loss", "weight_decay", "train_op", "learning_rate", "predictions"))
+        names = ("loss", "loss_terms", "auxiliary_loss", "weight_decay", "train_op", "learning_rate", "predictions")
+        graph = dict.fromkeys(names)
         config = tiny_config("toy", "log", save_first_iteration=step_error is None)
         self.folder = RunFolder(str(path))
         self.trainer = trainer_of(

@@ -80,3 +80,9 @@ def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplo
         report._warn_of_full_disk(config, built, tiny_run.folder)
         assert len(caplog.messages) == lacking
     assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]
+
+
+def test_losses_in_one_line():
+    config = smallest_config("toy", "log", loss_type="normal+0.5*dice", label_smoothing=0.1, class_weights="w.txt")
+    assert report._loss(config) == "normal+0.5*dice, label smoothing 0.1, class weights w.txt"
+    assert report._loss(smallest_config("toy", "log")) == "normal"

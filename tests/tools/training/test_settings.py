@@ -85,7 +85,7 @@ def test_batches_are_fed_as_recorded(tmp_path, color_switch):
 
 def test_training_options_by_flags():
     changes = {
-        "loss_type": "ohem", "ohem_threshold": 0.5, "ohem_min_kept": 77,
+        "loss_type": "ohem", "ohem_threshold": 0.5, "ohem_min_kept": 77, "label_smoothing": 0.1,
         "has_aux_loss": False, "weight_decay_mode": 3, "weight_decay_rate": 0.5,
         "weight_decay_rate2": 0.25, "consider_dilated": True, "new_layer_names": ("psp",), "bn_frozen": True,
         "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,

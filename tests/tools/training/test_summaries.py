@@ -63,6 +63,15 @@ def test_scalars_go_to_both_places(tmp_path):
     assert {tag for _, tag in written} == {f"train/{name}" for name in VALUES}
 
 
+def test_more_scalars_are_in_tensorboard_only(tmp_path):
+    writer = open_writer(tmp_path)
+    writer.scalars(20, VALUES, {"loss/normal": 1.25, "loss/dice": 0.5})
+    writer.close()
+    assert tuple(rows(tmp_path)[0]) == COLUMNS
+    assert in_tensorboard(tmp_path)("train/loss/dice") == [(20, 0.5)]
+    assert in_tensorboard(tmp_path)("train/loss") == [(20, 1.5)]
+
+
 def scores_of_three_classes():
     matrix = ConfusionMatrix(3)
     matrix.process(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]]))
