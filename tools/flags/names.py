@@ -28,7 +28,7 @@ class Foreign:
 
 
 _STEPS = "counted in steps: epochs x images / (--batch_size x --gpu_num)"
-_SIZE = "one number for height and width"
+_SIZE = "one number, or height x width such as 360x480"
 _SWITCH = "a switch, 0 or 1"
 
 # Flags of the scripts of CSAILVision, hszhao, mmsegmentation, torchvision's references and Hugging Face.
