@@ -12,5 +12,5 @@ The flags of a program are the fields of a dataclass, which inherits them by gro
     definition.py      `flag()`: default, help and properties of a flag; `GROUPS` of the help
     checks.py          rejects flags without effect
     parsing.py         command line -> dataclass; config_file.py reads --config, names.py other spellings
-    values.py          parse functions; help.py formats --help
+    values.py          parse functions, sizes.py those of crops and windows; help.py formats --help
 """
