@@ -14,7 +14,7 @@ Size: TypeAlias = int | str
 
 _TWO_SIDES = re.compile(r"([0-9]{1,9})[xX]([0-9]{1,9})", re.ASCII)
 # Other spellings of two sides, such as 360,480 or [360 × 480].
-_LIKE_TWO_SIDES = re.compile(r"\s*[(\[]?\s*([0-9]{1,9})\s*[xX×✕*,;:/|\s]\s*([0-9]{1,9})\s*[)\]]?\s*")
+_LIKE_TWO_SIDES = re.compile(r"[(\[]?([0-9]{1,9})\s{0,2}[xX×✕*,;:/|\s]\s{0,2}([0-9]{1,9})[)\]]?")
 
 _EXPECTED = f"a size of {SMALLEST_SIDE} to {LARGEST_SIDE}, such as 480 or 360x480 (height x width)"
 
