@@ -155,6 +155,10 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of the first>": "run"}),
     (
         "docs/training.md",
+        "python train.py --config configs/camvid/two-phase-1.yaml --data_dir",
+    ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}),
+    (
+        "docs/training.md",
         "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --decoder icnet --fine_tune_filename "
         "log/Cityscapes/",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of a PSPNet>": "run"}),

@@ -15,6 +15,7 @@ from tools.benchmark.flags import BenchmarkConfig
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.errors import FlagError
 from tools.flags.parsing import parse_flags
+from tools.flags.sizes import sides
 
 if TYPE_CHECKING:
     from tools.benchmark.timing import Row
@@ -26,7 +27,7 @@ def _inference(config: BenchmarkConfig) -> Iterator[Row]:
 
     architecture = Architecture(config.network, config.num_classes)
     for float_type in config.float_types:
-        plan = InferencePlan(architecture, float_type, config.crop_size, config.batch_size)
+        plan = InferencePlan(architecture, float_type, sides(config.crop_size), config.batch_size)
         yield from measure_inference(plan, warm_up=config.warm_up, repeats=config.repeats)
 
 
@@ -39,7 +40,7 @@ def _training(config: BenchmarkConfig) -> Iterator[Row]:
     architecture = Architecture(config.network, config.num_classes)
     for float_type in config.float_types:
         options = TrainingOptions(float_type=float_type)
-        plan = StepPlan(architecture, options, 1, config.total_batch_size, config.crop_size)
+        plan = StepPlan(architecture, options, 1, config.total_batch_size, sides(config.crop_size))
         yield from measure_training(plan, warm_up=config.warm_up, repeats=config.repeats)
 
 
@@ -51,7 +52,7 @@ def _syncbn(config: BenchmarkConfig) -> Iterator[Row]:
         Architecture(config.network, config.num_classes),
         float_type=config.float_types[0],
         towers=(1, 2, 4),
-        crop_size=config.crop_size,
+        crop_size=sides(config.crop_size),
         total_batch_size=config.total_batch_size,
         warm_up=config.warm_up,
         repeats=config.repeats,
@@ -66,14 +67,14 @@ def _checkpointing(config: BenchmarkConfig) -> Iterator[Row]:
 
     architecture = Architecture(config.deep_network, config.num_classes)
     options = TrainingOptions(float_type=config.float_types[0])
-    plan = StepPlan(architecture, options, 1, config.total_batch_size, config.crop_size)
+    plan = StepPlan(architecture, options, 1, config.total_batch_size, sides(config.crop_size))
     yield from measure_checkpointing(plan, warm_up=config.warm_up, repeats=config.repeats)
 
 
 def _input(config: BenchmarkConfig) -> Iterator[Row]:
     from tools.benchmark.input import measure_input
 
-    yield from measure_input(crop_size=config.crop_size, repeats=4 * config.repeats)
+    yield from measure_input(crop_size=sides(config.crop_size), repeats=4 * config.repeats)
 
 
 def _waiting(config: BenchmarkConfig) -> Iterator[Row]:
@@ -105,7 +106,7 @@ def _startup(config: BenchmarkConfig) -> Iterator[Row]:
     from tools.benchmark.steps import StepPlan
 
     architecture = Architecture(config.deep_network, config.num_classes)
-    plan = StepPlan(architecture, TrainingOptions(), 4, 1, config.crop_size)
+    plan = StepPlan(architecture, TrainingOptions(), 4, 1, sides(config.crop_size))
     yield from measure_startup(plan, repeats=min(3, config.repeats))
 
 
@@ -128,7 +129,7 @@ def _models(config: BenchmarkConfig) -> Iterator[Row]:
         config.networks,
         config.decoders,
         num_classes=config.num_classes,
-        crop_size=config.crop_size,
+        crop_size=sides(config.crop_size),
         batch_size=config.batch_size,
         warm_up=config.warm_up,
         repeats=config.repeats,

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 from model.choices import DECODERS
 from tools.errors import FlagError
+from tools.flags import sizes
 from tools.flags.checks import check_effects
 from tools.flags.choices import FLOAT_TYPES, NETWORKS
 from tools.flags.definition import Need, flag
@@ -137,20 +138,20 @@ class BenchmarkConfig:
         metavar="N,...",
         needs=_used_by("growth"),
     )
-    crop_size: int = flag(
+    crop_size: sizes.Size = flag(
         240,
-        "height and width of crops, and of windows in the part inference, in pixels",
+        "size of crops, and of windows in the part inference, in pixels: one number, or height x width such as 180x240",
+        sizes.crop_size,
         group="data",
-        metavar="PIXELS",
-        minimum=8,
+        metavar="SIZE",
         needs=_used_by("inference", *_STEPS, "input", "startup", "models"),
     )
-    crop_sizes: tuple[int, ...] = flag(
+    crop_sizes: tuple[sizes.Size, ...] = flag(
         (240, 480, 720),
-        "heights and widths of crops of the part growth, in pixels",
-        whole_numbers,
+        "sizes of crops of the part growth, in pixels",
+        sizes.crop_sizes,
         group="data",
-        metavar="PIXELS,...",
+        metavar="SIZE,...",
         needs=_used_by("growth"),
     )
     frames: int = flag(1, "whole frames that are timed", group="data", minimum=1, needs=_used_by("frames"))
@@ -162,12 +163,12 @@ class BenchmarkConfig:
         metavar="H,W",
         needs=_used_by("frames"),
     )
-    window_size: int = flag(
+    window_size: sizes.Size = flag(
         816,
-        "height and width of the windows of whole frames, in pixels",
+        "size of the windows of whole frames, in pixels",
+        sizes.crop_size,
         group="data",
-        metavar="PIXELS",
-        minimum=8,
+        metavar="SIZE",
         needs=_used_by("frames"),
     )
     ms: bool = flag(

@@ -17,6 +17,7 @@ from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
 from tools.benchmark import flops
 from tools.benchmark.input import write_frame
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
+from tools.flags.sizes import Size, sides
 from tools.prediction.files import PredictionWriter
 from tools.prediction.predictor import Predictor
 from tools.prediction.scoring import evaluate
@@ -35,7 +36,7 @@ def measure_frames(
     *,
     float_type: str,
     frame_size: tuple[int, int],
-    window_size: int,
+    window_size: Size,
     multi_scale: bool,
     frames: int,
 ) -> Iterator[Row]:
@@ -47,7 +48,7 @@ def measure_frames(
         architecture: of the network; its weights are random.
         float_type: key of `pspnet_mg.FLOAT_TYPES`.
         frame_size: height and width of the frames.
-        window_size: height and width of the windows.
+        window_size: of the windows.
         multi_scale: as the flag `--ms`.
         frames: number of timed frames, after an untimed one of the size of a window.
     """
@@ -56,7 +57,7 @@ def measure_frames(
         record, prefix = _random_checkpoint(architecture, window_size, folder)
         # Without labels, so that nothing is scored.
         samples = [replace(write_frame(folder, frame_size, number), label=None) for number in range(frames)]
-        first = replace(write_frame(folder, (window_size, window_size), frames), label=None)
+        first = replace(write_frame(folder, sides(window_size), frames), label=None)
         for name, size in (("windows", window_size), ("whole", 0)):
             sized = replace(record, test_image_size=size)
             with Predictor(prefix, sized, multi_scale=multi_scale, float_type=float_type) as predictor:
@@ -68,10 +69,10 @@ def measure_frames(
     yield Row(f"frames.{kind}.windows.floor_seconds", operations / _ceiling(float_type), "s per frame")
 
 
-def _random_checkpoint(architecture: Architecture, window_size: int, folder: str) -> tuple[ModelRecord, str]:
+def _random_checkpoint(architecture: Architecture, window_size: Size, folder: str) -> tuple[ModelRecord, str]:
     devices = tower_devices(1)
     with tf.Graph().as_default() as graph, tf.device(devices[0]):
-        forward_graph([tf.placeholder(tf.float32, [None, window_size, window_size, 3])], architecture)
+        forward_graph([tf.placeholder(tf.float32, [None, *sides(window_size), 3])], architecture)
         with tf.device(CPU):
             saver, initializer = tf.train.Saver(), tf.global_variables_initializer()
         with open_session(graph, devices) as session:
@@ -112,18 +113,20 @@ def _timed(
     return seconds / len(samples), (predictor.engine_seconds - before) / seconds
 
 
-def _window_count(frame_size: tuple[int, int], window_size: int, scales: Sequence[float]) -> int:
-    stride = window_stride(window_size, _OVERLAP)
+def _window_count(frame_size: tuple[int, int], window_size: Size, scales: Sequence[float]) -> int:
     counts = [
-        [len(window_starts(scaled_length(length, scale), window_size, stride)) for length in frame_size]
+        [
+            len(window_starts(scaled_length(length, scale), window, window_stride(window, _OVERLAP)))
+            for length, window in zip(frame_size, sides(window_size), strict=True)
+        ]
         for scale in scales
     ]
     return _COPIES * sum(rows * columns for rows, columns in counts)
 
 
-def _window_flops(architecture: Architecture, window_size: int) -> int:
+def _window_flops(architecture: Architecture, window_size: Size) -> int:
     with tf.Graph().as_default() as graph:
-        forward_graph([tf.placeholder(tf.float32, [1, window_size, window_size, 3])], architecture)
+        forward_graph([tf.placeholder(tf.float32, [1, *sides(window_size), 3])], architecture)
         return convolution_flops(graph)
 
 

@@ -34,7 +34,7 @@ class InferencePlan:
 
     architecture: Architecture
     float_type: str
-    crop_size: int
+    crop_size: tuple[int, int]
     batch_size: int
 
     @property
@@ -44,7 +44,7 @@ class InferencePlan:
 
     def images(self) -> np.ndarray:
         """Returns random images, float32 [N, H, W, 3]."""
-        shape = (self.batch_size, self.crop_size, self.crop_size, 3)
+        shape = (self.batch_size, *self.crop_size, 3)
         return np.random.default_rng(0).uniform(-120, 130, shape).astype(np.float32)
 
 

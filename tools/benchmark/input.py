@@ -25,7 +25,7 @@ _MADE_AHEAD = 2
 _MEAN = (120.0, 115.0, 110.0)
 
 
-def measure_input(*, crop_size: int, repeats: int) -> list[Row]:
+def measure_input(*, crop_size: tuple[int, int], repeats: int) -> list[Row]:
     """Measures crops per second of processor time, from PNG files of 1024x2048.
 
     `ours` is the training pipeline; `reference_order` has the order of PSPNet-TF-Reproduce: the whole frame is decoded,
@@ -63,8 +63,8 @@ def _seconds_per_crop(build: Callable[[], tuple[list[tf.Tensor], tf.Operation]],
         return processor_seconds(lambda: session.run(fetches), warm_up=2 * _MADE_AHEAD, repeats=repeats)
 
 
-def _ours(sample: Sample, crop_size: int) -> tuple[list[tf.Tensor], tf.Operation]:
-    augmentation = Augmentation((crop_size, crop_size), _SCALES, mirror=True, jitter_colors=True)
+def _ours(sample: Sample, crop_size: tuple[int, int]) -> tuple[list[tf.Tensor], tf.Operation]:
+    augmentation = Augmentation(crop_size, _SCALES, mirror=True, jitter_colors=True)
     batches = training_batches(
         [sample],
         batch_size=1,
@@ -76,7 +76,7 @@ def _ours(sample: Sample, crop_size: int) -> tuple[list[tf.Tensor], tf.Operation
     return [*batches.images, *batches.labels], batches.initializer
 
 
-def _reference_order(sample: Sample, crop_size: int) -> tuple[list[tf.Tensor], tf.Operation]:
+def _reference_order(sample: Sample, crop_size: tuple[int, int]) -> tuple[list[tf.Tensor], tf.Operation]:
     dataset = tf.data.Dataset.from_tensors((sample.image, str(sample.label))).repeat()
     dataset = dataset.map(lambda image, label: _crop_last(image, label, crop_size), num_parallel_calls=1)
     dataset = dataset.batch(1).prefetch(_MADE_AHEAD)
@@ -84,7 +84,7 @@ def _reference_order(sample: Sample, crop_size: int) -> tuple[list[tf.Tensor], t
     return list(iterator.get_next()), iterator.initializer
 
 
-def _crop_last(image_path: tf.Tensor, label_path: tf.Tensor, crop_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _crop_last(image_path: tf.Tensor, label_path: tf.Tensor, crop_size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     image = tf.cast(tf.image.decode_png(tf.io.read_file(image_path), channels=3), tf.float32)
     label = tf.cast(tf.image.decode_png(tf.io.read_file(label_path), channels=1), tf.float32)
     image = tf.image.random_brightness(image, 63.0)
@@ -96,5 +96,5 @@ def _crop_last(image_path: tf.Tensor, label_path: tf.Tensor, crop_size: int) -> 
     label = tf.image.resize_nearest_neighbor(together[tf.newaxis, ..., 3:], size)[0] - IGNORE_LABEL
     height, width = tf.unstack(tf.maximum(size, crop_size))
     padded = tf.image.pad_to_bounding_box(tf.concat([image, label], axis=-1), 0, 0, height, width)
-    crop = tf.image.random_crop(padded, [crop_size, crop_size, 4])
+    crop = tf.image.random_crop(padded, [*crop_size, 4])
     return crop[..., :3], tf.cast(crop[..., 3] + IGNORE_LABEL, tf.int32)

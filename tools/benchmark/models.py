@@ -44,7 +44,7 @@ def measure_models(
     decoders: Sequence[str],
     *,
     num_classes: int,
-    crop_size: int,
+    crop_size: tuple[int, int],
     batch_size: int,
     warm_up: int,
     repeats: int,
@@ -72,7 +72,7 @@ def measure_models(
 
 
 def model_figures(
-    architecture: Architecture, crop_size: int, batch_size: int, warm_up: int, repeats: int
+    architecture: Architecture, crop_size: tuple[int, int], batch_size: int, warm_up: int, repeats: int
 ) -> ModelFigures:
     """Builds and measures the network for prediction and for training; the arguments are those of `measure_models`."""
     plan = InferencePlan(architecture, "32", crop_size, batch_size)

@@ -36,7 +36,7 @@ class StepPlan:
     options: TrainingOptions
     num_towers: int
     batch_size: int
-    crop_size: int
+    crop_size: tuple[int, int]
 
     @property
     def total_batch_size(self) -> int:
@@ -47,7 +47,7 @@ class StepPlan:
 def random_arrays(plan: StepPlan) -> tuple[np.ndarray, np.ndarray]:
     """Returns the images of all towers, float32 [N, H, W, 3], less the mean, and their labels, int32 [N, H, W]."""
     rng = np.random.default_rng(0)
-    shape = (plan.total_batch_size, plan.crop_size, plan.crop_size)
+    shape = (plan.total_batch_size, *plan.crop_size)
     images = rng.uniform(-120, 130, (*shape, 3)).astype(np.float32)
     return images, rng.integers(0, plan.architecture.num_classes, shape, np.int32)
 

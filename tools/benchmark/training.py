@@ -20,6 +20,7 @@ from tools.benchmark.steps import (
 )
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.errors import ProcessEndedError
+from tools.flags.sizes import Size, sides
 from tools.runtime.memory import peak_bytes_of_call
 
 _MEGABYTE = 1e6
@@ -47,7 +48,7 @@ def measure_towers(
     *,
     float_type: str,
     towers: Sequence[int],
-    crop_size: int,
+    crop_size: tuple[int, int],
     total_batch_size: int,
     warm_up: int,
     repeats: int,
@@ -109,7 +110,7 @@ class _Growth:
 
 
 def measure_growth(
-    architecture: Architecture, *, towers: Sequence[int], crop_sizes: Sequence[int], repeats: int
+    architecture: Architecture, *, towers: Sequence[int], crop_sizes: Sequence[Size], repeats: int
 ) -> Iterator[Row]:
     """Yields seconds and peak memory of a step with two images per tower, by number of towers and crop size.
 
@@ -117,7 +118,7 @@ def measure_growth(
     """
     for crop_size in crop_sizes:
         for count in towers:
-            plan = StepPlan(architecture, TrainingOptions(), count, 2, crop_size)
+            plan = StepPlan(architecture, TrainingOptions(), count, 2, sides(crop_size))
             try:
                 grown = run_apart(_growth, plan, repeats)
             except ProcessEndedError:

@@ -22,6 +22,7 @@ from tools.convert.settings import SETTINGS, settled
 from tools.errors import FlagError, WeightFileError
 from tools.flags.dataset import DATABASES
 from tools.flags.parsing import OneLineParser, one_of
+from tools.flags.sizes import Size, crop_size
 from tools.flags.values import file_path, shown_value
 
 logger = logging.getLogger(__name__)
@@ -47,15 +48,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=DATABASES,
         help="dataset of the classes (default: by their number)",
     )
-    parser.add_argument("--test_image_size", type=int, help="height and width of windows (default: the project's)")
+    parser.add_argument(
+        "--test_image_size",
+        type=_checked(crop_size),
+        help="size of windows: one number, or height x width such as 360x480 (default: the project's)",
+    )
     parser.add_argument("--skip", type=_regular_expression, help="regular expression of tensors that no layer takes")
     group = parser.add_argument_group("mmsegmentation, for files without the configuration of their training")
     for name, setting in SETTINGS.items():
         group.add_argument(f"--{name}", type=_checked(setting.parse), help=f"{setting.help} (usual: {setting.usual})")
-    options = parser.parse_args(list(arguments))
-    if options.test_image_size is not None and options.test_image_size < 8:
-        parser.error(f"--test_image_size is {options.test_image_size}, expected 8 or more")
-    return options
+    return parser.parse_args(list(arguments))
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
     logger.info("wrote the checkpoint to %s; conversion.txt there lists every tensor", options.out)
 
 
-def _read(options: argparse.Namespace) -> tuple[Weights, WeightMap, int | None]:
+def _read(options: argparse.Namespace) -> tuple[Weights, WeightMap, Size | None]:
     """Reads the weights, and determines their layout and, if the file says so, the size of windows."""
     from tools.convert.conversion import network_of
     from tools.convert.mmseg_config import config_of, settings_of, window_of

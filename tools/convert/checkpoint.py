@@ -15,6 +15,7 @@ from model import pspnet_mg
 from tools.checkpoints.plain_paths import writable_prefix
 from tools.convert.conversion import Conversion, Source, convert, refuse_unknown
 from tools.errors import ConversionError
+from tools.flags.sizes import Size
 from tools.runs.record import CONFIG_NAME, BackboneRecord, ModelRecord
 from tools.runtime.session_errors import reason
 
@@ -50,13 +51,13 @@ def dataset_of(source: Source, database: str | None) -> Dataset:
     return dataset
 
 
-def model_record(source: Source, dataset: Dataset, test_image_size: int | None = None) -> ModelRecord:
+def model_record(source: Source, dataset: Dataset, test_image_size: Size | None = None) -> ModelRecord:
     """Creates the record of a PSPNet that another project trained.
 
     Args:
         source: with heads.
         dataset: see `dataset_of`.
-        test_image_size: height and width of windows, pixels; None for the project's crop size.
+        test_image_size: of windows; None for the project's crop size.
     """
     weight_map = source.weight_map
     window = weight_map.window.get(dataset.name, weight_map.window["other"])

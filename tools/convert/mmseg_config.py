@@ -16,6 +16,7 @@ from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
 from tools.convert.settings import SMALLEST_DEVIATION, WHITE
 from tools.errors import ConfigTextError, ConversionError
+from tools.flags.sizes import Size, is_size, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -193,12 +194,14 @@ def _scaling(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     }
 
 
-def window_of(config: Mapping[str, Any]) -> int | None:
-    """Returns the size of the square windows that the project tests with, or else of its square training crops."""
+def window_of(config: Mapping[str, Any]) -> Size | None:
+    """Returns the size of the windows that the project tests with, or else of its training crops."""
     model = config["model"]
     test = model.get("test_cfg")
     crops = (test.get("crop_size") if isinstance(test, Mapping) else None, config.get("crop_size"))
     for crop in crops:
-        if isinstance(crop, (list, tuple)) and len(crop) == 2 and type(crop[0]) is int and crop[0] == crop[1] >= 8:
-            return crop[0]
+        if isinstance(crop, (list, tuple)) and len(crop) == 2 and all(type(side) is int for side in crop):
+            size = size_of(*crop)
+            if is_size(size):
+                return size
     return None

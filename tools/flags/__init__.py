@@ -14,5 +14,5 @@ The flags of a program are the fields of a dataclass, which inherits them by gro
     checks.py          rejects flags without effect
     comparable.py      one form of the flags of runs, to compare runs by them
     parsing.py         command line -> dataclass; config_file.py reads --config, names.py other spellings
-    values.py          parse functions; help.py formats --help
+    values.py          parse functions, sizes.py those of crops and windows; help.py formats --help
 """

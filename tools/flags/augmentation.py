@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.definition import Need, flag
 from tools.flags.limits import LARGEST_SIDE
+from tools.flags.sizes import Size, crop_size
 from tools.flags.values import whole_numbers
 
 _NEEDS_CROPS = Need(
@@ -21,14 +22,13 @@ _NEEDS_SCALING = Need(lambda config: config.random_scale, "without scaling: drop
 class AugmentationFlags:
     """Crops, scales, colours and sizes of training images."""
 
-    train_image_size: int = flag(
+    train_image_size: Size = flag(
         480,
-        "height and width of training crops, in pixels",
+        "size of training crops, in pixels: one number, or height x width such as 360x480",
+        crop_size,
         group="augmentation",
-        metavar="PIXELS",
-        minimum=8,
+        metavar="SIZE",
         needs=_NEEDS_CROPS,
-        maximum=LARGEST_SIDE,
     )
     random_scale: bool = flag(
         True,

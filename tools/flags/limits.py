@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# The smallest height and width of a crop or window: one feature at the smallest output stride.
+SMALLEST_SIDE = 8
+
 # A crop or window of this height and width has more pixels than `--max_pixels` allows by default. TensorFlow's kernels
 # count the values of an image in 32 bits.
 LARGEST_SIDE = 1 << 14

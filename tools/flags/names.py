@@ -28,7 +28,7 @@ class Foreign:
     note: str = ""
 
 
-_SIZE = "one number for height and width"
+_SIZE = "one number, or height x width such as 360x480"
 _SWITCH = "a switch, 0 or 1"
 
 # Flags of the scripts of CSAILVision, hszhao, mmsegmentation, torchvision's references and Hugging Face.

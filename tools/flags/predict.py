@@ -24,11 +24,8 @@ from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
 from tools.flags.running import ScreenFlags
-from tools.flags.values import (
-    file_path,
-    switch,
-    window_size,
-)
+from tools.flags.sizes import Size, window_size
+from tools.flags.values import file_path, switch
 
 _RECORDED = "as recorded beside the checkpoint"
 
@@ -81,12 +78,12 @@ class WeightsConfig(ScreenFlags, ClassFlags):
     resize_grid: str | None = flag(
         None, "grid of bilinear upsampling", str, group="network", unset=_RECORDED, choices=RESIZE_GRIDS
     )
-    test_image_size: int | None = flag(
+    test_image_size: Size | None = flag(
         None,
-        "height and width of windows, in pixels; 0: whole images",
+        "size of windows, in pixels: one number, or height x width such as 360x480; 0: whole images",
         window_size,
         group="prediction",
-        metavar="PIXELS",
+        metavar="SIZE",
         unset=_RECORDED,
     )
     upsample_input: int | None = flag(

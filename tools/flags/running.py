@@ -9,7 +9,8 @@ from model.choices import ENCODER_PARTS
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
 from tools.flags.definition import Need, flag
 from tools.flags.limits import MOST_STEPS
-from tools.flags.values import file_path, step_or_latest, window_size
+from tools.flags.sizes import Size, window_size
+from tools.flags.values import file_path, step_or_latest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +132,12 @@ class ScoringFlags:
         resume="free",
         scoring="read",
     )
-    test_image_size: int = flag(
+    test_image_size: Size = flag(
         480,
-        "height and width of validation windows, in pixels; 0: whole images",
+        "size of validation windows, in pixels: one number, or height x width such as 360x480; 0: whole images",
         window_size,
         group="prediction",
-        metavar="PIXELS",
+        metavar="SIZE",
         resume="free",
         shown=True,
         scoring="read",

@@ -8,7 +8,6 @@ from typing import Any
 
 from database.path_spellings import path_as_given
 from model.choices import ENCODER_PARTS
-from tools.flags.limits import LARGEST_SIDE
 
 
 def switch(text: str) -> bool:
@@ -71,18 +70,6 @@ def step_or_latest(text: str) -> int | str:
     if text != "latest" and not re.fullmatch(r"[0-9]{1,18}", text):
         raise ValueError("a step, 0 or above, or latest")
     return text if text == "latest" else int(text)
-
-
-def window_size(text: str) -> int:
-    """Parses a height and width of 8 or more, or 0."""
-    expected = f"a size of 8 to {LARGEST_SIDE}, or 0 for whole images"
-    try:
-        size = whole_number(text)
-    except ValueError as error:
-        raise ValueError(expected) from error
-    if size != 0 and not 8 <= size <= LARGEST_SIDE:
-        raise ValueError(expected)
-    return size
 
 
 def comma_separated(text: str) -> tuple[str, ...]:

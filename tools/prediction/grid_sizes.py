@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from model.pspnet_mg import Architecture
+from tools.flags.limits import SMALLEST_SIDE
+from tools.flags.sizes import Size, sides, size_of
 
 logger = logging.getLogger(__name__)
-
-SMALLEST_SIZE = 8  # the smallest that the flags accept
 
 
 def aligns_corners(size: int, output_stride: int) -> bool:
@@ -25,13 +25,13 @@ def aligns_corners(size: int, output_stride: int) -> bool:
 
 
 def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
-    """Returns the nearest aligned sizes below and above; both are above if the first would be under `SMALLEST_SIZE`.
+    """Returns the nearest aligned sizes below and above; both are above if the first would be under `SMALLEST_SIDE`.
 
     Args:
         size, output_stride: see `aligns_corners`.
     """
     below = (size - 1) // output_stride * output_stride + 1
-    if below < SMALLEST_SIZE:
+    if below < SMALLEST_SIDE:
         below += output_stride
     return below, below + output_stride
 
@@ -41,20 +41,23 @@ def whole_sizes(architecture: Architecture) -> tuple[int, int]:
     return architecture.smallest_stride, int(architecture.resize_grid == "align_corners")
 
 
-def warn_of_misaligned_size(name: str, size: int, architecture: Architecture) -> None:
+def warn_of_misaligned_size(name: str, size: Size, architecture: Architecture) -> None:
     """Logs a warning if the network's grid aligns corners and a size does not suit it.
 
     Args:
         name: of the flag, without dashes.
-        size: height and width in pixels; 0 for whole images, which suit any grid.
+        size: in pixels; 0 for whole images, which suit any grid.
         architecture: of the network.
     """
-    stride = architecture.smallest_stride
-    if size == 0 or architecture.resize_grid != "align_corners" or aligns_corners(size, stride):
+    stride, pair = architecture.smallest_stride, sides(size)
+    is_aligned = size == 0 or all(aligns_corners(side, stride) for side in pair)
+    if is_aligned or architecture.resize_grid != "align_corners":
         return
-    below, above = nearest_aligned_sizes(size, stride)
+    # A side that suits the grid remains.
+    nearest = [(side, side) if aligns_corners(side, stride) else nearest_aligned_sizes(side, stride) for side in pair]
+    below, above = (size_of(*suited) for suited in zip(*nearest, strict=True))
     logger.warning(
-        "--%s %d does not suit --resize_grid align_corners, which needs sizes of %dn+1: the nearest are %d and %d",
+        "--%s %s does not suit --resize_grid align_corners, which needs sizes of %dn+1: the nearest are %s and %s",
         name,
         size,
         stride,

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import FLOAT_TYPES
 from tools.errors import NotFiniteError
+from tools.flags.sizes import sides
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
@@ -83,7 +84,7 @@ class Predictor:
         return SlidingPredictor(
             self._run,
             record.architecture.num_classes,
-            record.test_image_size or None,
+            sides(record.test_image_size) if record.test_image_size else None,
             scales=[scale * record.upsample_input for scale in scales],
             mirror=mirror,
             windows_per_batch=windows_per_batch,
@@ -92,11 +93,12 @@ class Predictor:
 
     def _frozen_session(self, device: str, use_averages: bool) -> tf.Session:
         """Builds the graph from windows to probabilities, with the weights of the checkpoint as constants."""
-        size = self._record.test_image_size or None
+        size = self._record.test_image_size
+        height, width = sides(size) if size else (None, None)
         with memory_limits_named(f"the weights of {self._prefix}", _FEWER_WEIGHTS):
             with tf.Graph().as_default() as graph:
                 with tf.device(device):
-                    self._windows = tf.placeholder(tf.float32, [None, size, size, 3], "windows")
+                    self._windows = tf.placeholder(tf.float32, [None, height, width, 3], "windows")
                     [self._probabilities] = frozen_forward_graph(
                         [self._windows],
                         self._record.architecture,

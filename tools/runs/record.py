@@ -16,6 +16,7 @@ from database.json_files import read_json
 from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
+from tools.flags.sizes import Size
 from tools.flags.train import TrainConfig
 from tools.runs import record_rules, run_origin
 from tools.runs.record_rules import RESTORE, check_fields
@@ -23,8 +24,11 @@ from tools.runs.run_origin import RunOrigin
 
 CONFIG_NAME = "config.json"
 _BACKBONE, _VERSION = "backbone", "version"
-# Files of version 1 have no version number and store the origin of a run among its flags.
-FORMAT_VERSION = 2
+# Files of version 1 have no version number and store the origin of a run among its flags. Files with rectangular sizes
+# are of version 3; all others remain of version 2, which earlier versions of the program read.
+FORMAT_VERSION = 3
+_VERSION_OF_SQUARES = 2
+_SIZES = ("train_image_size", "test_image_size")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class ModelRecord:
         database: name of the dataset.
         class_names, palette, image_mean, label_map: of the dataset, see `database.datasets.Dataset`.
         color_switch: whether the input of the network is BGR.
-        test_image_size: height and width of windows, pixels; 0 for windows of whole images.
+        test_image_size: of windows, see `tools.flags.sizes.Size`; 0 for windows of whole images.
         upsample_input: factor by which images are enlarged before they are cropped or cut into windows.
         input_range: the value of white in images of more than 8 bits, None for the default.
         ignored_colors: colours of ignored pixels, for colour-coded labels.
@@ -51,7 +55,7 @@ class ModelRecord:
     image_mean: tuple[float, float, float]
     label_map: Mapping[int, int]
     color_switch: bool
-    test_image_size: int
+    test_image_size: Size
     upsample_input: int = 1
     input_range: float | None = None
     ignored_colors: tuple[tuple[int, int, int], ...] = ()
@@ -65,7 +69,7 @@ class ModelRecord:
         dataset: Dataset,
         *,
         color_switch: bool,
-        test_image_size: int,
+        test_image_size: Size,
         upsample_input: int = 1,
         flags: Mapping[str, Any] | None = None,
     ) -> ModelRecord:
@@ -294,8 +298,10 @@ def _read_object(path: str) -> dict[str, Any] | None:
 
 def _write_object(path: str, values: Mapping[str, Any]) -> None:
     """Writes a JSON object to a file, with the version first."""
+    sizes = [part.get(name) for part in (values, values.get("flags", {})) for name in _SIZES]
+    version = FORMAT_VERSION if any(isinstance(size, str) for size in sizes) else _VERSION_OF_SQUARES
     with text_written_atomically(path) as file:
-        json.dump({_VERSION: FORMAT_VERSION, **values}, file, indent=2)
+        json.dump({_VERSION: version, **values}, file, indent=2)
 
 
 def _classes_of(dataset: Dataset) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from model import choices, decoders
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
-from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE
+from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, SMALLEST_SIDE
 from tools.flags.recorded import fault_of_recorded
+from tools.flags.sizes import is_size
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
 
 # What to do about a damaged record.
@@ -133,8 +134,9 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         ),
         "color_switch": _SWITCH,
         "test_image_size": Rule(
-            f"0, or a whole number from 8 to {LARGEST_SIDE}",
-            lambda value: _is_whole(value, 0, 0) or _is_whole(value, 8, LARGEST_SIDE),
+            f"0, or a whole number from {SMALLEST_SIDE} to {LARGEST_SIDE}, or two different ones as a text such as "
+            "360x480",
+            lambda value: _is_whole(value, 0, 0) or is_size(value),
         ),
         "upsample_input": _one_of(UPSAMPLINGS),
         "input_range": Rule(

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from tools.errors import DivergedError
+from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.writing import writing_to
@@ -126,7 +127,7 @@ def _log_skipped(skipped: int, steps: int) -> None:
 
 
 def _memory_limits_named(config: TrainConfig) -> AbstractContextManager[None]:
-    what, flag = f"crops of {config.train_image_size}x{config.train_image_size}", "--train_image_size"
+    what, flag = f"crops of {in_words(config.train_image_size)}", "--train_image_size"
     if config.dynamic_size:
         what, flag = f"images of up to {config.dynamic_max_size} pixels", "--dynamic_short_sides"
     return memory_limits_named(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from model.choices import FLOAT_TYPES
+from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.runs.folder import RunFolder
@@ -75,7 +76,7 @@ def _data(config: TrainConfig, data: RunData) -> str:
 
 
 def _input(config: TrainConfig, record: ModelRecord) -> str:
-    size = f"crops of {config.train_image_size}x{config.train_image_size}"
+    size = f"crops of {in_words(config.train_image_size)}"
     if config.dynamic_size:
         size = (
             f"whole images of up to {config.dynamic_max_size} pixels, short sides {_listed(config.dynamic_short_sides)}"

@@ -16,6 +16,7 @@ from database.reader import Batches, training_batches
 from model.pspnet_mg import Architecture
 from model.schedules import Schedule
 from model.training_options import TrainingOptions
+from tools.flags.sizes import sides
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
 from tools.training.plan import Plan
@@ -38,7 +39,7 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
     """
     low, high = (config.scale_min, config.scale_max) if config.random_scale else (1.0, 1.0)
     return Augmentation(
-        crop_size=(config.train_image_size, config.train_image_size),
+        crop_size=sides(config.train_image_size),
         scale_range=(low * config.upsample_input, high * config.upsample_input),
         max_rotation=MAX_ROTATION if config.random_rotate else 0.0,
         mirror=config.random_mirror,

@@ -22,8 +22,8 @@ from tools.flags.definition import flag_properties
 from tools.flags.parsing import parse_flags
 
 SMALL = {
-    "network": NETWORK, "deep_network": NETWORK, "num_classes": "3", "crop_size": "32", "repeats": "1", "warm_up": "1",
-    "total_batch_size": "2",
+    "network": NETWORK, "deep_network": NETWORK, "num_classes": "3", "crop_size": "24x32", "repeats": "1",
+    "warm_up": "1", "total_batch_size": "2",
 }  # fmt: skip
 
 
@@ -126,12 +126,13 @@ def test_growth_rows_leave_out_what_does_not_fit(capsys, monkeypatch, steps_of_n
         return function(plan, repeats)
 
     monkeypatch.setattr(training, "run_apart", run)
-    units = units_of(rows_of(capsys, "--parts", "growth", "--towers", "1,2", "--crop_sizes", "32,40"))
+    units = units_of(rows_of(capsys, "--parts", "growth", "--towers", "1,2", "--crop_sizes", "32,24x40"))
     assert units == {
         f"growth.towers1.crop{size}.{kind}": unit
-        for size in (32, 40)
+        for size in (32, "24x40")
         for kind, unit in (("seconds", "s"), ("memory", "MB"))
     }
+    assert [plan.crop_size for plan in steps_of_nothing] == [(32, 32), (24, 40)]
 
 
 def test_startup_rows(capsys, steps_of_nothing):
@@ -146,7 +147,7 @@ def test_startup_rows(capsys, steps_of_nothing):
 
 
 def test_frame_rows(capsys):
-    rows = rows_of(capsys, "--parts", "frames", "--frame_size", "40,56", "--window_size", "32")
+    rows = rows_of(capsys, "--parts", "frames", "--frame_size", "40,56", "--window_size", "24x32")
     assert units_of(rows) == {
         "frames.fp32.windows.seconds": "s per frame",
         "frames.fp32.windows.engine_share": "of 1",
@@ -190,12 +191,12 @@ def test_both_orders_of_work_give_the_same_kind_of_crop(tmp_path, build):
     sample = input.write_frame(str(tmp_path), (48, 96))
     _, label = synthetic.render_scene(np.random.default_rng(0), 48, 96)
     with tf.Graph().as_default(), tf.Session() as session:
-        fetches, initializer = build(sample, 40)
+        fetches, initializer = build(sample, (32, 40))
         session.run(initializer)
         for _ in range(5):
             image, crop_label = session.run(fetches)
-            assert (image.shape, image.dtype) == ((1, 40, 40, 3), np.float32)
-            assert (crop_label.shape, crop_label.dtype) == ((1, 40, 40), np.int32)
+            assert (image.shape, image.dtype) == ((1, 32, 40, 3), np.float32)
+            assert (crop_label.shape, crop_label.dtype) == ((1, 32, 40), np.int32)
             assert set(np.unique(crop_label)) <= {*np.unique(label), 255}
             assert np.isfinite(image).all()
             assert image.std() > 1
@@ -218,7 +219,9 @@ def test_packages_that_are_not_installed_are_logged(caplog, monkeypatch):
         ("--parts agreement", "--parts agreement .*: give one with --weights_ckpt"),
         ("--frame_size 512", "--frame_size has 1 numbers, expected a height and a width"),
         ("--towers 1,x", "'1,x' is not whole numbers above 0, separated by commas"),
-        ("--crop_sizes 240,0", "'240,0' is not whole numbers above 0, separated by commas"),
+        ("--crop_sizes 240,0", "'240,0' is not sizes separated by commas, each a size of 8 to 16384"),
+        ("--crop_size 7x240", "--crop_size: '7x240' is not a size of 8 to 16384"),
+        ("--parts frames --window_size 0", "--window_size: '0' is not a size of 8 to 16384"),
     ],
 )
 def test_flags_that_cannot_be_followed(flags, words):

@@ -131,10 +131,11 @@ def test_dataset_of_the_classes(classes, asked, database, window):
     assert record.flags.get("num_classes") == (classes if database == "custom" else None)
 
 
-def test_dataset_and_window_by_flags(save, out):
-    convert.main([save(pspnet_of(19)), "--out", out, "--database", "KITTI", "--test_image_size", "769"])
+@pytest.mark.parametrize(("text", "window"), [("769", 769), ("369X1225", "369x1225")])
+def test_dataset_and_window_by_flags(save, out, text, window):
+    convert.main([save(pspnet_of(19)), "--out", out, "--database", "KITTI", "--test_image_size", text])
     record = record_in(out)
-    assert (record.database, record.test_image_size) == ("KITTI", 769)
+    assert (record.database, record.test_image_size) == ("KITTI", window)
 
 
 def test_dataset_with_other_classes(save, out):
@@ -306,8 +307,9 @@ def test_encoder_and_decoder_are_put_together(save):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--test_image_size", "7"], "--test_image_size is 7, expected 8 or more"),
-        (["--test_image_size", "x"], "--test_image_size: invalid int value"),
+        (["--test_image_size", "7"], "--test_image_size: '7' is not a size of 8 to 16384"),
+        (["--test_image_size", "x"], "--test_image_size: 'x' is not a size of 8 to 16384"),
+        (["--test_image_size", "0x41"], "--test_image_size: '0x41' is not a size of 8 to 16384"),
         (["--format", "keras"], "--format: invalid choice"),
         (["--database", "Oxford"], "--database: invalid choice"),
         (["more.npy"], "unrecognized arguments: more.npy"),

@@ -193,10 +193,14 @@ def test_why_a_configuration_is_ignored(caplog):
 @pytest.mark.parametrize(
     ("crop", "test", "window"),
     [
-        ((512, 1024), {"mode": "whole"}, None),
+        ((512, 1024), {"mode": "whole"}, "512x1024"),
         ((512, 512), {"mode": "whole"}, 512),
         ((512, 1024), {"mode": "slide", "crop_size": (769, 769), "stride": (513, 513)}, 769),
+        ((512, 512), {"mode": "slide", "crop_size": [360, 480], "stride": (240, 320)}, "360x480"),
         (None, None, None),
+        ((7, 512), {}, None),
+        ((16385, 512), {}, None),
+        ((True, 512), {}, None),
         ([7, 7], {}, None),
         ([10.0, 10.0], {}, None),
     ],

@@ -95,7 +95,9 @@ def test_an_unknown_group_is_refused_with_the_list():
 
 def test_rows_hold_unit_choices_default_and_other_names():
     text = " ".join(help_text(TrainConfig, "test").split())
-    assert "--train_image_size PIXELS height and width of training crops, in pixels (default: 480)" in text
+    assert "--scale_max FACTOR largest scale (default: 2.0)" in text
+    size = "one number, or height x width such as 360x480"
+    assert f"--train_image_size SIZE size of training crops, in pixels: {size} (default: 480)" in text
     assert "--network NAME encoder: resnet_v1_18, resnet_v1_34," in text
     assert re.search(r"--random_blur \{0,1\} [a-z, ]+ \(default: 1; also --blur\)", text)
     assert re.search(r"--color_switch \{0,1\} [\w, ]+ \(default: as recorded beside --fine_tune_filename", text)

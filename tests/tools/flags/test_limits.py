@@ -17,8 +17,10 @@ from tools.flags.train import TrainConfig
 from tools.flags.values import step_or_latest
 
 TOO_LARGE = {
-    "--train_image_size 16385": "16385 is above 16384",
+    "--train_image_size 16385": "'16385' is not a size of 8 to 16384",
+    "--train_image_size 480x16385": "'480x16385' is not a size of 8 to 16384",
     "--test_image_size 16385": "a size of 8 to 16384",
+    "--test_image_size 16385x480": "a size of 8 to 16384",
     "--dynamic_size 1 --random_rotate 0 --dynamic_short_sides 300,16385": "300,16385 is above 16384",
     "--dynamic_size 1 --random_rotate 0 --dynamic_max_size 16385": "16385 is above 16384",
     "--batch_size 65537": "65537 is above 65536",
@@ -44,7 +46,8 @@ def test_bounds(line):
 
 @pytest.mark.parametrize(
     "line",
-    ["--train_image_size 16384", "--batch_size 65536", "--gpu_num 256", "--loss_type ohem --ohem_min_kept 2147483647",
+    ["--train_image_size 16384", "--train_image_size 8x16384", "--test_image_size 16384x8", "--batch_size 65536",
+     "--gpu_num 256", "--loss_type ohem --ohem_min_kept 2147483647",
      "--seed 9223372036854775807", "--lrn_rate 3e38"],
 )  # fmt: skip
 def test_bounds_are_allowed(line):

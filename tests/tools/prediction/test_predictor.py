@@ -14,6 +14,7 @@ from google.protobuf.message import EncodeError
 
 from model import pspnet_mg
 from model.pspnet_mg import Architecture
+from tests.tools.prediction.window_predictions import evaluate_by_loop
 from tests.tools.random_pspnet import (
     ARCHITECTURE,
     CLASSES,
@@ -23,9 +24,11 @@ from tests.tools.random_pspnet import (
 )
 from tests.tools.toy_runs import SIZE, tensors_in, write_checkpoint
 from tools.errors import CheckpointError, NotFiniteError, OutOfMemoryError
+from tools.flags.sizes import size_of
 from tools.prediction import predictor as predictor_module
 from tools.prediction.frozen_weights import FrozenWeights
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
+from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
 from tools.runtime import devices as runtime_devices
 from tools.runtime.memory import free_closed_sessions
 
@@ -83,6 +86,34 @@ def test_whole_images(random_pspnet):
         assert predictor.engine_seconds == 0
         assert_labels_are_most_probable(predictor.labels(image), expected)
         assert predictor.engine_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "multi_scale"),
+    [
+        ((45, 61), (24, 40), (16, 26), False),
+        ((45, 61), (40, 16), (26, 10), False),
+        ((45, 61), (72, 24), (48, 16), False),
+        ((25, 41), (24, 40), (16, 26), True),
+    ],
+)
+def test_rectangular_windows(random_pspnet, size, window, strides, multi_scale):
+    """Against the float64 average over windows that step by two thirds of each side."""
+    scales = SCALES_MULTI if multi_scale else SCALES_SINGLE
+    image = random_image(*size, seed=3).astype(np.float32) - np.float32(MEAN)
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, [None, *window, 3])
+        [output] = pspnet_mg.forward_graph([images], ARCHITECTURE)
+        tf.train.Saver().restore(session, random_pspnet)
+
+        def predict(windows):
+            return np.pad(session.run(output, {images: windows}), [(0, 0)] * 3 + [(0, 4 - CLASSES)])
+
+        expected = evaluate_by_loop(predict, image, window, strides, scales, mirror=True)[..., :CLASSES]
+    record = random_pspnet_record(test_image_size=size_of(*window))
+    with Predictor(random_pspnet, record, multi_scale=multi_scale, windows_per_batch=3) as predictor:
+        assert predictor._windows.shape.as_list() == [None, *window, 3]
+        np.testing.assert_allclose(predictor._sliding.probabilities(image), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(("window", "multi_scale"), [(SIZE, False), (SIZE, True), (0, True)])

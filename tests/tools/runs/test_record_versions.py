@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -110,12 +111,21 @@ def test_the_first_version_is_read(first):
     assert not {"run_uuid", "class_weight_values", "pretrained_prefix"} & first.flags.keys()
 
 
-def test_the_present_version_comes_back(first, tmp_path):
-    first.write(str(tmp_path / "new"))
+@pytest.mark.parametrize(
+    ("window", "crop", "version"),
+    [(480, 480, 2), (0, 480, 2), ("360x480", 480, FORMAT_VERSION), (480, "360x480", FORMAT_VERSION),
+     ("48x8", "8x16384", FORMAT_VERSION)],
+)  # fmt: skip
+def test_the_present_version_comes_back(first, tmp_path, window, crop, version):
+    """Rectangles are unknown to the programs that read version 2; files without them remain of that version."""
+    flags = {**first.flags, "test_image_size": window, "train_image_size": crop}
+    record = dataclasses.replace(first, test_image_size=window, flags=flags)
+    record.write(str(tmp_path / "new"))
     values = json.loads((tmp_path / "new" / "config.json").read_text())
-    assert next(iter(values.items())) == ("version", FORMAT_VERSION)
+    assert next(iter(values.items())) == ("version", version)
+    assert (values["test_image_size"], values["flags"]["train_image_size"]) == (window, crop)
     assert values["origin"]["class_weight_values"] == [1.0, 2.5]
-    assert ModelRecord.read(str(tmp_path / "new")) == first
+    assert ModelRecord.read(str(tmp_path / "new")) == record
 
 
 @pytest.mark.parametrize("text", [FIRST_BACKBONE, SECOND_BACKBONE])

@@ -15,6 +15,7 @@ from tests.tools.left_runs import TOY, chosen, config_in, identity_of, leave_run
 from tests.tools.toy_runs import write_checkpoint
 from tools.errors import CheckpointError, ClassWeightsError
 from tools.flags.chosen_dataset import dataset_of_flags
+from tools.flags.sizes import crop_size
 from tools.flags.train import TrainConfig
 from tools.runs.folder import model_id
 from tools.training.identity import FLAGS_IN_IDENTITY, RunIdentity
@@ -162,6 +163,7 @@ DIGESTS = {
     "--loss_type ohem --deterministic 1 --poly_lr 0 --lr_step 3,4": "896958e9",
     "--loss_type ce": "ec598658",
     "--loss_type normal --label_smoothing 0": "ec598658",
+    "--train_image_size 480x480 --test_image_size 360x480": "ec598658",
     "--keep 2 --val_every 3 --test_image_size 320 --save_memory 1 --on_nan rollback": "ec598658",
     "--upsample_input 2 --class_weights median_freq --bn_decay 0.5": "cc0f0a89",
 }
@@ -174,6 +176,14 @@ def test_equal_losses_are_one_run():
     digests = [{RunIdentity.of_command(config, TOY, None).digest for config in row} for row in configs]
     assert [len(row) for row in digests] == [1, 1, 1]
     assert len(set.union(*digests)) == 3
+
+
+def test_a_rectangle_makes_another_run(tmp_path, samples):
+    """Its sides count in their order; a square has the same run however it is written."""
+    sizes = [crop_size(text) for text in ("40", "40x40", "40x56", "56x40", "56", "40X56")]
+    folders = [chosen(config_in(tmp_path, train_image_size=size), samples).path for size in sizes]
+    assert [folders.index(folder) for folder in folders] == [0, 0, 2, 3, 4, 2]
+    assert "resnet_v1_18-40x56-train-" in folders[2]
 
 
 @pytest.mark.parametrize("line", DIGESTS)

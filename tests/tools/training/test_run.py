@@ -244,7 +244,9 @@ def test_crops_that_do_not_fit_into_memory(toy_dir, log_dir, monkeypatch):
         train_with(smallest_config(toy_dir, log_dir))
 
 
-def test_saving_memory_is_not_advised_twice():
-    config = smallest_config("toy", "log", save_memory=True)
-    with pytest.raises(OutOfMemoryError, match=f"{NO_MEMORY}$"), _memory_limits_named(config):
+@pytest.mark.parametrize(("size", "shown"), [(32, "32x32"), ("24x32", "24x32")])
+def test_saving_memory_is_not_advised_twice(size, shown):
+    config = smallest_config("toy", "log", save_memory=True, train_image_size=size)
+    words = f"{NO_MEMORY}$".replace("32x32", shown)
+    with pytest.raises(OutOfMemoryError, match=words), _memory_limits_named(config):
         raise out_of_memory()
