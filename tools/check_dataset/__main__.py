@@ -22,7 +22,7 @@ from database.loading import load_sample
 from database.palettes import legend
 from tools.check_dataset.contact_sheet import contact_sheet, sheet_width, thumbnail
 from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample_faults
-from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, markdown
+from tools.check_dataset.report import Findings, as_json, fault_lines, markdown
 from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
 from tools.console import print_text, run_script, set_up_logging
@@ -45,6 +45,7 @@ EXIT_FAULTS = 1
 _READ_AT_A_TIME = 4
 _COLUMNS = (3, 6)  # of the page of thumbnails: minimum, maximum
 _IGNORED = (0, 0, 0)
+_THUMBNAILS, _EARLIER_THUMBNAILS = "thumbnails.png", "thumbnails-earlier.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +156,7 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
     trained_on = config.subsets_for_training
     checked = {split: chosen(samples, config.max_images, config.seed) for split, samples in splits.items()}
     statistics, faultless = inspect_splits(dataset, checked)
-    faults += [Fault(split, line) for split in statistics for line in sample_faults(dataset, statistics[split])]
+    faults += [fault for split, found in statistics.items() for fault in sample_faults(split, dataset, found)]
     faults += label_faults(
         CheckedSplits(dataset, splits, checked, statistics),
         trained_on,
@@ -178,13 +179,17 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
     for name, content in (("report.md", markdown(findings)), ("report.json", as_json(findings))):
         write_text(os.path.join(folder, name), content)
         yield os.path.join(folder, name)
-    path = os.path.join(folder, "thumbnails.png")
+    path, earlier = (os.path.join(folder, name) for name in (_THUMBNAILS, _EARLIER_THUMBNAILS))
     with suppress(OSError):
-        os.unlink(path)  # of an earlier check, perhaps of other data
+        os.replace(path, earlier)  # a new report is never beside a page of an earlier check under the same name
     if samples:
         title = f"{findings.dataset.name}: {len(samples)} of {sum(findings.counts.values())} images with their labels"
         write_image(path, draw_thumbnails(findings.dataset, samples, title))
         yield path
+        with suppress(OSError):
+            os.unlink(earlier)
+    elif os.path.exists(earlier):
+        logger.warning("no thumbnails were drawn; %s is of an earlier check, perhaps of other data", earlier)
 
 
 def main(arguments: Sequence[str]) -> None:
