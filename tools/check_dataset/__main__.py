@@ -19,7 +19,7 @@ from database.datasets import Dataset
 from database.images import set_max_pixels, write_image
 from database.layouts import Sample
 from database.loading import load_sample
-from database.palettes import legend
+from database.palettes import legend, untinted_class
 from tools.check_dataset.contact_sheet import contact_sheet, sheet_width, thumbnail
 from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample_faults
 from tools.check_dataset.report import Findings, as_json, fault_lines, markdown
@@ -44,7 +44,7 @@ EXIT_FAULTS = 1
 
 _READ_AT_A_TIME = 4
 _COLUMNS = (3, 6)  # of the page of thumbnails: minimum, maximum
-_IGNORED = (0, 0, 0)
+_IGNORED, _UNTINTED = (0, 0, 0), (255, 255, 255)  # in the legend
 _THUMBNAILS, _EARLIER_THUMBNAILS = "thumbnails.png", "thumbnails-earlier.png"
 
 
@@ -134,13 +134,17 @@ def inspect_splits(
 def draw_thumbnails(dataset: Dataset, samples: Sequence[tuple[str, Sample]], title: str) -> np.ndarray:
     """Draws the page of thumbnails of (split, sample) pairs, uint8 [height, width, 3]."""
 
+    untinted = untinted_class(dataset.class_names, dataset.palette)
+
     def drawn(pair: tuple[str, Sample]) -> tuple[str, np.ndarray]:
         split, sample = pair
-        return f"{split}/{sample.name}", thumbnail(*load_sample(sample), dataset.palette)
+        return f"{split}/{sample.name}", thumbnail(*load_sample(sample), dataset.palette, untinted=untinted)
 
     pictures = list(read_ahead(drawn, samples, _READ_AT_A_TIME))
     columns = min(max(len(pictures), _COLUMNS[0]), _COLUMNS[1])
-    names, palette = (*dataset.class_names, "ignored"), (*dataset.palette, _IGNORED)
+    names = [f"{name} (no colour)" if index == untinted else name for index, name in enumerate(dataset.class_names)]
+    palette = tuple(_UNTINTED if index == untinted else color for index, color in enumerate(dataset.palette))
+    names, palette = [*names, "ignored"], (*palette, _IGNORED)
     return contact_sheet(title, pictures, legend(names, palette, sheet_width(columns)), columns)
 
 
