@@ -67,6 +67,11 @@ def flat_hint(data_dir: str) -> str:
     return f"{advice}; the moves are: (cd {shlex.quote(data_dir)} && {' && '.join(moves)})"
 
 
+def has_folder_like(data_dir: str, name: str) -> bool:
+    """Returns whether a folder has one of a name that means the same, such as `masks` for `labels`."""
+    return bool(_similar([data_dir], [name]))
+
+
 def _images_in(folder: str) -> int:
     try:
         return sum(has_image_suffix(name) and not is_no_data(name) for name in os.listdir(folder))

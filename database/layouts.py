@@ -19,7 +19,7 @@ from database.data_files import files_below
 from database.errors import DatasetError
 from database.id_lists import VOC_FOLDERS, IdFolders
 from database.input_range import InputRange
-from database.layout_hints import flat_hint, layout_hint
+from database.layout_hints import flat_hint, has_folder_like, layout_hint
 from database.lists import AbsentSplitError, Entry, and_more, listed
 from database.pairing_hints import mixed_hint, rename_hint
 from database.sample_names import sample_names
@@ -260,9 +260,8 @@ class _Place(NamedTuple):
 
     def mixed_hint(self) -> str:
         """Describes how to divide a folder that has both images and labels; empty if there is a folder of labels."""
-        labels = self.paths[-1]
-        has_labels = any(map(os.path.isdir, (labels, os.path.dirname(labels))))
-        return "" if has_labels else mixed_hint(self.data_dir, os.path.basename(labels))
+        has_labels = has_folder_like(self.data_dir, "labels")
+        return "" if has_labels else mixed_hint(self.data_dir, os.path.basename(self.folders[0]))
 
 
 def _folder_pair(

@@ -117,6 +117,8 @@ def test_validation_images_beside_their_labels(tmp_path):
         ["1.jpg", "2.jpg"],
         ["1.png", "2.png", "11.png"],
         ["1.jpg", "1.png", "labels/other/1.png"],  # there is a folder of labels
+        ["images/1.jpg", "images/1.png", "masks/1.png"],
+        ["images/train/1.jpg", "images/train/1.png", "Masks/other/1.png"],
     ],
 )
 def test_no_folder_is_divided_without_proof(tmp_path, files):
