@@ -18,6 +18,11 @@ INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-lock
 
 setup: $(INSTALLED)
 
+# pip is quiet for minutes: this says what it does.
+SAY_INSTALL = @echo "setup: downloads and installs TensorFlow and the packages for $(EXTRAS) into $(VENV); takes minutes"
+SAY_BYTECODE = @echo "setup: compiles the installed modules, which makes the first start faster"
+SAY_DONE = @echo "setup: done; activate it with: source $(VENV)/bin/activate"
+
 # On all cores, which pip does on one. Some modules are for other versions of Python, and stay as they are.
 BYTECODE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
@@ -25,16 +30,22 @@ ifdef LOCKED
 # Nothing is built in an environment of its own, as the hashes of what would be there are not checked.
 $(INSTALLED): pyproject.toml $(LOCK)
 	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
+	$(SAY_INSTALL)
 	$(BIN)/pip install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(SAY_BYTECODE)
 	$(BYTECODE)
 	touch $@
+	$(SAY_DONE)
 else
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
+	$(SAY_INSTALL)
 	$(BIN)/pip install --quiet --no-compile --editable '.[$(EXTRAS)]'
+	$(SAY_BYTECODE)
 	$(BYTECODE)
 	touch $@
+	$(SAY_DONE)
 endif
 
 # The newest versions that suit pyproject.toml, with the hashes of all their files; uv asks the index that pip asks.

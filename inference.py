@@ -28,6 +28,7 @@ from tools.flags.predict import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
 from tools.prediction.latency import LabelsOfImages, TimedPredictor
 from tools.prediction.result_names import NAMES_FILE, ResultNames
+from tools.prediction.window_advice import WindowAdvice
 from tools.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def check_all_read(path: str | None, count: int, unread: int) -> None:
 def segment(
     images: NamedImages,
     predictor: LabelsOfImages,
+    advice: WindowAdvice,
     names: ResultNames,
     writer: PredictionWriter,
 ) -> tuple[int, int]:
@@ -107,6 +109,7 @@ def segment(
     Args:
         images: their pixels are uint8 [H, W, 3], RGB.
         predictor: predicts training ids [H, W].
+        advice: says why a large image takes long.
         names: gives each image its own name for the results.
         writer: writes the files.
 
@@ -125,6 +128,7 @@ def segment(
         if image is None:
             unread += 1
             continue
+        advice.give(path, *image.shape[:2])
         started = time.perf_counter()
         with image_named(path):
             labels = predictor.labels(image)
@@ -168,8 +172,8 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     # on them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     with build_predictor(prefix, record, config) as predictor:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
-        timed = TimedPredictor(predictor)
-        count, unread = segment(images, timed, ResultNames(os.path.join(folder, NAMES_FILE)), writer)
+        timed, advice = TimedPredictor(predictor), WindowAdvice(predictor, record.test_image_size, config)
+        count, unread = segment(images, timed, advice, ResultNames(os.path.join(folder, NAMES_FILE)), writer)
         check_all_read(config.image_path, count, unread)
         if config.measure_time:
             timed.report(folder)

@@ -15,7 +15,7 @@ from database.input_range import InputRange
 from database.label_maps import UNKNOWN_LABEL, label_lookup, own_label_map
 from database.layout_hints import spelling_hint
 from database.layouts import Sample
-from database.palettes import Palette, PaletteFile
+from database.palettes import Palette
 
 __all__ = [
     "IGNORE_LABEL",
@@ -289,10 +289,9 @@ def custom_dataset(
 
 
 def _custom_classes(num_classes: int, palette_file: str | None) -> tuple[tuple[str, ...], Palette, Palette]:
-    """Returns names, colours and ignored colours: the file's, or `class_<index>`, VOC's from the second on, none."""
-    class_names, palette, ignored_colors = (
-        PaletteFile(None, palettes.voc_palette(num_classes + 1)[1:], ())
-        if palette_file is None
-        else palettes.read_palette(palette_file, num_classes)
-    )
-    return class_names or tuple(f"class_{index}" for index in range(num_classes)), palette, ignored_colors
+    """Returns names, colours and ignored colours: the file's, or `palettes.default_classes` and none."""
+    class_names, palette = palettes.default_classes(num_classes)
+    if palette_file is None:
+        return class_names, palette, ()
+    of_file = palettes.read_palette(palette_file, num_classes)
+    return of_file.class_names or class_names, of_file.palette, of_file.ignored

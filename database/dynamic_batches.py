@@ -17,7 +17,7 @@ from database.colors import finished
 from database.dynamic_sizes import DynamicSizes, GroupedOrder, fitted, fitted_size, padded_batch
 from database.layouts import Sample
 from database.loading import sample_sizes
-from database.reader import ENDLESS, Batches, on_towers
+from database.reader import ENDLESS, Batches, on_towers, untuned_iterator
 from database.sample_loader import SampleLoader
 
 
@@ -115,7 +115,7 @@ def dynamic_batches(
         dataset = dataset.map(
             tf.autograph.experimental.do_not_convert(make_step), num_parallel_calls=parallel_calls, deterministic=True
         )
-        iterator = tf.data.make_initializable_iterator(dataset.prefetch(2))
+        iterator = untuned_iterator(dataset.prefetch(2))
         images, labels, indices = iterator.get_next()
         sample_indices = tf.concat(indices, axis=0)
     return Batches(

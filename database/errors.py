@@ -17,7 +17,15 @@ class DatasetError(DataError):
 
 
 class AbsentSplitError(DatasetError):
-    """No file of a split exists."""
+    """No file of a split exists.
+
+    Attributes:
+      advice: where the files are instead, or what to do; the end of the message, empty if nothing is known.
+    """
+
+    def __init__(self, message: str, advice: str = ""):
+        super().__init__(message + advice)
+        self.advice = advice
 
 
 class ImageError(DataError):

@@ -57,15 +57,19 @@ def flat_hint(data_dir: str) -> str:
     if not count:
         return ""
     advice = (
-        f"; {number_of(count, 'image lies', 'images lie')} in {images[0]} itself: move the images to images/train and "
-        "the labels to labels/train and use --holdout 0.2, or give --train_list"
+        f"; {number_of(count, 'image is', 'images are')} in {images[0]} itself: move images to images/train and labels "
+        "to labels/train and add --holdout 0.2, or give --train_list"
     )
-    train = os.path.join(data_dir, "train")
-    if len(labels) != 1 or _folders_in(labels[0]) or os.path.exists(train):
+    if len(labels) != 1 or _folders_in(labels[0]) or os.path.exists(os.path.join(data_dir, "train")):
         return advice
     places = ((images[0], "images"), (labels[0], "labels"))
-    moves = [_move_below(source, train, os.path.join(data_dir, name)) for source, name in places]
-    return f"{advice}; the moves are: {' && '.join(moves)}"
+    moves = [_move_below(os.path.basename(source), "train", name) for source, name in places]
+    return f"{advice}; the moves are: (cd {shlex.quote(data_dir)} && {' && '.join(moves)})"
+
+
+def has_folder_like(data_dir: str, name: str) -> bool:
+    """Returns whether a folder has one of a name that means the same, such as `masks` for `labels`."""
+    return bool(_similar([data_dir], [name]))
 
 
 def _images_in(folder: str) -> int:
@@ -77,8 +81,7 @@ def _images_in(folder: str) -> int:
 
 def _move_below(source: str, name: str, parent: str) -> str:
     """Returns the command that moves a folder to <parent>/<name>, even if `parent` is the folder's old path."""
-    source, name, parent = map(shlex.quote, (source, name, parent))
-    return f"mv {source} {name} && mkdir -p {parent} && mv {name} {parent}/"
+    return f"mv {shlex.quote(source)} {name} && mkdir -p {parent} && mv {name} {parent}/"
 
 
 def spelling_hint(folder: str) -> str:

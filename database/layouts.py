@@ -19,8 +19,9 @@ from database.data_files import files_below
 from database.errors import DatasetError
 from database.id_lists import VOC_FOLDERS, IdFolders
 from database.input_range import InputRange
-from database.layout_hints import flat_hint, layout_hint
+from database.layout_hints import flat_hint, has_folder_like, layout_hint
 from database.lists import AbsentSplitError, Entry, and_more, listed
+from database.pairing_hints import mixed_hint, rename_hint
 from database.sample_names import sample_names
 
 CITYSCAPES_LAYOUT = (
@@ -134,7 +135,7 @@ def sbd(data_dir: str, split: str, label_map: Mapping[int, int]) -> list[Sample]
     try:
         entries = listed(list_path, data_dir, split, id_folders=_SBD_FOLDERS)
     except AbsentSplitError as error:
-        raise AbsentSplitError(f"{error}{_sbd_hint(data_dir, list_path)}") from error
+        raise AbsentSplitError(str(error), _sbd_hint(data_dir, list_path)) from error
     return _samples(entries, label_map, split, list_path)
 
 
@@ -229,6 +230,8 @@ def _custom_split(
         return _samples(entries, label_map, split, list_path)
     advice = "; or hold out a fraction of the training images with --holdout 0.2" if split == "val" else ""
     place = _Place(data_dir, (f"images/{split}", f"labels/{split}"), may_be_flat=split != "test", without_hint=advice)
+    if split != "test" and os.path.isdir(place.paths[0]) and place.mixed_hint():
+        raise DatasetError(f"{place.paths[0]}: there is no {place.paths[1]}{place.mixed_hint()}")
     return _folder_pair(place, label_map, split, image_suffixes=None, label_suffixes=None)
 
 
@@ -252,7 +255,13 @@ class _Place(NamedTuple):
 
     def hint(self) -> str:
         """Describes where the folders are instead; the end of a message."""
-        return layout_hint(self.data_dir, self.folders) or (flat_hint(self.data_dir) if self.may_be_flat else "")
+        hint = layout_hint(self.data_dir, self.folders)
+        return hint or (self.mixed_hint() or flat_hint(self.data_dir) if self.may_be_flat else "")
+
+    def mixed_hint(self) -> str:
+        """Describes how to divide a folder that has both images and labels; empty if there is a folder of labels."""
+        has_labels = has_folder_like(self.data_dir, "labels")
+        return "" if has_labels else mixed_hint(self.data_dir, os.path.basename(self.folders[0]))
 
 
 def _folder_pair(
@@ -284,7 +293,7 @@ def _paired(
     images: Mapping[str, str], labels: Mapping[str, str], image_folder: str, label_folder: str, place: _Place
 ) -> list[Entry]:
     labels = _by_keys_of_images(labels, images)
-    _refuse_lonely(images, labels, f"image without a label in {label_folder}", place)
+    _refuse_lonely(images, labels, f"image without a label in {label_folder}", place, label_folder)
     _refuse_lonely(labels, images, f"label without an image in {image_folder}", place)
     return [Entry(key, path, labels[key]) for key, path in images.items()]
 
@@ -308,10 +317,25 @@ def _normalized(key: str) -> str:
     return unicodedata.normalize("NFC", key)
 
 
-def _refuse_lonely(files: Mapping[str, str], partners: Mapping[str, str], fault: str, place: _Place) -> None:
+def _refuse_lonely(
+    files: Mapping[str, str], partners: Mapping[str, str], fault: str, place: _Place, renamed_in: str | None = None
+) -> None:
+    """Raises DatasetError for files without a partner.
+
+    Args:
+      files, partners: paths by key.
+      fault: text of the message.
+      place: of the files.
+      renamed_in: folder of the partners, if the message may advise to rename those there.
+    """
     lonely = sorted(set(files) - set(partners))
-    if lonely:
-        raise DatasetError(f"{files[lonely[0]]}: {fault}{and_more(len(lonely) - 1)}{place.hint()}")
+    if not lonely:
+        return
+    hint = place.hint()
+    if renamed_in is not None and not hint:
+        others = partners.keys() - files.keys()
+        hint = rename_hint(lonely, others, renamed_in, [partners[key] for key in others])
+    raise DatasetError(f"{files[lonely[0]]}: {fault}{and_more(len(lonely) - 1)}{hint}")
 
 
 def _samples(
@@ -319,10 +343,10 @@ def _samples(
 ) -> list[Sample]:
     """Makes samples, sorted by their images."""
     if not entries:
-        raise AbsentSplitError(
-            f"split '{split}' is empty: no images match {pattern}: check --data_dir and the names of the splits"
-            f"{'' if place is None else place.hint() or place.without_hint}"
-        )
+        hint = "" if place is None else place.hint()
+        check = "" if hint else ": check --data_dir and the names of the splits"
+        advice = hint or ("" if place is None else place.without_hint)
+        raise AbsentSplitError(f"split '{split}' is empty: no images match {pattern}{check}", advice)
     ordered = sorted(entries, key=lambda entry: entry.image)
     return [
         Sample(name, entry.image, entry.label, label_map)

@@ -103,13 +103,33 @@ def colorize(train_ids: np.ndarray, palette: Palette, ignore_color: tuple[int, i
     return table[np.where(known, train_ids, len(palette))]
 
 
-def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+def default_classes(num_classes: int) -> tuple[tuple[str, ...], Palette]:
+    """Returns names and colours of a user's own classes without a palette: `class_<index>`, VOC's from the second on.
+
+    VOC's first colour, black, is that of ignored pixels.
+    """
+    return tuple(f"class_{index}" for index in range(num_classes)), voc_palette(num_classes + 1)[1:]
+
+
+def untinted_class(class_names: Sequence[str], palette: Palette) -> int | None:
+    """Returns the class that overlays leave as it is in the image: 0 without a palette; None if colours were chosen.
+
+    Class 0 of a user's own data is usually the background, and a colour over it would hide the objects.
+    """
+    is_default = len(palette) < 256 and (tuple(class_names), palette) == default_classes(len(palette))
+    return 0 if is_default else None
+
+
+def overlay(
+    image: np.ndarray, colors: np.ndarray, alpha: float = 0.5, untinted: np.ndarray | None = None
+) -> np.ndarray:
     """Blends colours over an image: (1 - alpha) image + alpha colors, rounded.
 
     Args:
       image: uint8 [H, W, 3].
       colors: uint8 [H, W, 3].
       alpha: weight of the colours, 0..1.
+      untinted: bool [H, W], pixels that stay as they are in the image; None for none.
 
     Returns:
       uint8 [H, W, 3].
@@ -120,7 +140,8 @@ def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.nda
     if image.shape != colors.shape:
         raise ValueError(f"cannot overlay colours {list(colors.shape)} on an image {list(image.shape)}")
     blended = (1.0 - alpha) * image.astype(np.float32) + alpha * colors.astype(np.float32)
-    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    tinted = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    return tinted if untinted is None else np.where(untinted[..., np.newaxis], image, tinted)
 
 
 def to_label_ids(train_ids: np.ndarray, label_map: Mapping[int, int]) -> np.ndarray:

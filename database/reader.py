@@ -120,12 +120,23 @@ def training_batches(
         dataset = tf.data.Dataset.range(first_sample, ENDLESS)
         dataset = dataset.map(make_sample, num_parallel_calls=parallel_calls, deterministic=True)
         dataset = dataset.batch(batch_size * len(tower_devices), drop_remainder=True).prefetch(2)
-        iterator = tf.data.make_initializable_iterator(dataset)
+        iterator = untuned_iterator(dataset)
         images, labels, indices = iterator.get_next()
         image_shares, label_shares = (tf.split(batch, len(tower_devices)) for batch in (images, labels))
     tower_images = on_towers(image_shares, tower_devices, "images")
     tower_labels = on_towers(label_shares, tower_devices, "labels")
     return Batches(tower_images, tower_labels, indices, iterator.initializer, loader)
+
+
+def untuned_iterator(dataset: tf.data.Dataset) -> tf.data.Iterator:
+    """Makes an iterator whose parallelism TensorFlow does not tune; AUTOTUNE is then one call per core, at most 16.
+
+    With tuning, closing a session may take a minute: its thread sleeps for up to 60 s between two rounds, and may miss
+    the request to end, because `CancellationManager::StartCancel` wakes it before it marks the request.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.make_initializable_iterator(dataset.with_options(options))
 
 
 def on_towers(shares: Sequence[tf.Tensor], tower_devices: Sequence[str], name: str) -> list[tf.Tensor]:

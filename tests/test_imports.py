@@ -54,7 +54,7 @@ LAYERS = {
         ("label_decoding", "rgb_decoding"),
         ("images",),
         ("data_files", "sample_names"),
-        ("layout_hints",),
+        ("layout_hints", "pairing_hints"),
         ("palettes", "layouts", "label_maps", "synthetic", "colors", "warping"),
         ("datasets", "augment", "copies"),
         ("loading", "dynamic_sizes", "json_values"),

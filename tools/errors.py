@@ -117,6 +117,10 @@ class DownloadError(UserError):
     """A file cannot be downloaded."""
 
 
+class ServerError(DownloadError):
+    """A server cannot be reached, or does not send the whole file."""
+
+
 class ArchiveError(UserError):
     """A downloaded archive is damaged, or contains something other than expected."""
 

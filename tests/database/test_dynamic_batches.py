@@ -14,6 +14,7 @@ from database.dynamic_sizes import DynamicSizes
 from database.errors import ImageError
 from database.layouts import Sample
 from tests.database import reference
+from tests.database.test_reader import is_untuned
 
 MEAN = (100.0, 50.0, 25.0)
 LABEL_MAP = {**{index: index for index in range(20)}, 255: 255}
@@ -46,6 +47,12 @@ def run(samples, steps, *, towers=2, **options):
             assert (images.dtype, labels.dtype) == (tf.float32, tf.int32)
         session.run(batches.initializer)
         return [session.run([batches.images, batches.labels, batches.sample_indices]) for _ in range(steps)]
+
+
+def test_no_thread_tunes_the_pipeline(samples):
+    with tf.Graph().as_default() as graph:
+        dynamic_batches(samples, batch_size=2, tower_devices=["/cpu:0"], sizes=AS_THEY_ARE, image_mean=MEAN)
+    assert is_untuned(graph)
 
 
 def test_batches_hold_their_samples_and_padding_is_ignored(samples):

@@ -98,8 +98,9 @@ def test_files_without_folders_of_splits(tmp_path, split, labels):
     root = tmp_path / "my flat"
     touch(root, *(f"{kind}/{name}.png" for kind in ("images", labels) for name in "abcde"), "images/notes.txt")
     message = refusal("custom", root, split)
-    assert f"; 5 images lie in {root}/images itself: move the images to images/train and the labels to " in message
+    assert f"; 5 images are in {root}/images itself: move images to images/train and labels to labels/train" in message
     assert "--holdout 0.2, or give --train_list; " in message
+    assert "check --data_dir" not in message
     command = message.partition("; the moves are: ")[2]
     subprocess.run(command, shell=True, check=True)  # noqa: S602 - as a user pastes it
     found = find_samples(custom_dataset(2, holdout=0.2), str(root), [split])
@@ -109,7 +110,7 @@ def test_files_without_folders_of_splits(tmp_path, split, labels):
 def test_files_beside_folders_of_splits_are_not_flat(tmp_path):
     touch(tmp_path, "images/a.png", "images/train/b.png", "labels/train/b.png")
     for split in ("val", "test"):
-        assert "move the images to" not in refusal("custom", tmp_path, split)
+        assert "images are in" not in refusal("custom", tmp_path, split)
     assert "--holdout" not in refusal("custom", tmp_path, "test")
 
 
@@ -118,6 +119,18 @@ def test_the_root_is_named_for_a_folder_inside_the_data(tmp_path, inner):
     root = tmp_path / "my data"
     touch(root, "images/train/a.png", "labels/train/a.png")
     assert f"; it is in {root}: give --data_dir {shlex.quote(str(root))}" in refusal("custom", root / inner, "train")
+
+
+def test_check_dataset_advises_once_about_a_flat_folder(tmp_path):
+    touch(tmp_path, *(f"{kind}/{name}.png" for kind in ("images", "labels") for name in "abcde"))
+    with pytest.raises(DatasetError) as caught:
+        find_splits(custom_dataset(2), str(tmp_path), ["train", "val"])
+    message = str(caught.value).replace(str(tmp_path), "data")
+    assert message.count("5 images are in data/images itself") == message.count("the moves are: ") == 1
+    assert message.startswith(
+        "--data_dir data: found no files of custom, expected images/<split>/ with labels/<split>/"
+    )
+    assert len(message) < 450
 
 
 def test_check_dataset_says_it_too(tmp_path):

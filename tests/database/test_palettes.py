@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from database import palettes
 from database.classes import CITYSCAPES_CLASSES, CITYSCAPES_LABEL_MAP
-from database.datasets import custom_dataset
+from database.datasets import custom_dataset, get_dataset
 from database.errors import PaletteError
 
 # The 21 colours as in the PASCAL VOC documentation.
@@ -81,6 +81,24 @@ def test_overlay():
     assert np.unique(quarter).tolist() == [125]
     with pytest.raises(ValueError, match=r"\[2, 2, 3\] on an image \[2, 3, 3\]"):
         palettes.overlay(image, colors[:, :2])
+
+
+def test_overlay_leaves_untinted_pixels():
+    image, colors = np.full((1, 3, 3), 100, np.uint8), np.full((1, 3, 3), 200, np.uint8)
+    blended = palettes.overlay(image, colors, untinted=np.array([[True, False, True]]))
+    assert (blended.dtype, blended[0, :, 0].tolist()) == (np.uint8, [100, 150, 100])
+
+
+def test_class_0_is_untinted_only_if_no_colours_were_chosen():
+    names, colors = palettes.default_classes(3)
+    assert palettes.untinted_class(names, colors) == 0
+    assert colors == palettes.voc_palette(4)[1:]  # no colour is that of ignored pixels
+    assert palettes.untinted_class(names, ((1, 2, 3), *colors[1:])) is None
+    assert palettes.untinted_class(("road", *names[1:]), colors) is None
+    assert palettes.untinted_class(["class_0"] * 300, ((0, 0, 0),) * 300) is None
+    for name in ("Cityscapes", "ADE", "SBD", "CamVid"):
+        dataset = get_dataset(name)
+        assert palettes.untinted_class(dataset.class_names, dataset.palette) is None
 
 
 def test_to_label_ids_of_cityscapes():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
+from tensorflow.core.framework.dataset_options_pb2 import Options
 
 from database.augment import NUM_DRAWS, Augmentation, augment
 from database.errors import DatasetError, ImageError
@@ -47,12 +48,32 @@ def run_batches(samples, steps, *, towers=1, **options):
     return images, labels, indices
 
 
+def is_untuned(graph: tf.Graph) -> bool:
+    """Returns whether the only dataset with options in a graph has TensorFlow's tuning switched off."""
+    [found] = [operation for operation in graph.get_operations() if operation.type == "OptionsDataset"]
+    options = Options.FromString(found.get_attr("serialized_options")).autotune_options
+    return options.HasField("enabled") and not options.enabled
+
+
 def orders(num_samples, epochs, seed=0):
     """Returns the sample indices of some epochs, int [epochs, num_samples]."""
     with tf.Graph().as_default(), tf.Session() as session:
         counters = tf.concat([tf.range(num_samples, dtype=tf.int64) + epoch * num_samples for epoch in epochs], 0)
         indices = tf.map_fn(lambda counter: sample_index(counter, num_samples, seed), counters)
         return session.run(indices).reshape(len(epochs), num_samples)
+
+
+def test_no_thread_tunes_the_pipeline(tmp_path):
+    """Closing a session could wait a minute for it."""
+    with tf.Graph().as_default() as graph:
+        training_batches(
+            write_samples(tmp_path, 2),
+            batch_size=2,
+            tower_devices=["/cpu:0"],
+            augmentation=AS_IT_IS,
+            image_mean=NO_MEAN,
+        )
+    assert is_untuned(graph)
 
 
 @pytest.mark.parametrize("num_samples", [1, 2, 3, 5, 16, 17, 300])

@@ -136,6 +136,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("docs/own-data.md", "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
         run_by="test_readme.py: test_example_of_own_data_trains"
     ),
+    (
+        "docs/own-data.md",
+        """seq 0 255 | awk '{print $1, ($1 == 0 ? 0 : $1 == 255 ? 1 : "ignore")}' > ids.txt\n"""
+        "python -m tools.check_dataset --database custom --data_dir ~/mine --num_classes 2 --label_map ids.txt",
+    ): Treatment(run_by="test_readme.py: test_example_of_smoothed_edges"),
     ("docs/prediction.md", "python predict.py --ms 1 --coloring 1"): Treatment(
         run_by="test_readme.py: test_example_of_prediction"
     ),

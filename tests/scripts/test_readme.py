@@ -131,6 +131,28 @@ def test_example_of_own_data_in_folders(main, monkeypatch, tmp_path):
     assert len(list(Path("inference_set/custom-mine", run.name).glob("*/prediction/*.png"))) == 2
 
 
+def test_example_of_smoothed_edges(monkeypatch, tmp_path):
+    """The label map ignores exactly the levels between the classes; without it, the check points to the document."""
+    [(_, [_, _, _, *check])] = calls_of("test_example_of_smoothed_edges", tmp_path)
+    [home] = tmp_path.iterdir()
+    monkeypatch.chdir(home)
+    mask = Image.fromarray(np.kron(np.eye(2), np.ones((20, 30))).astype(np.uint8) * 255)
+    smoothed = np.array(mask.rotate(30, Image.Resampling.BICUBIC).resize((45, 30), Image.Resampling.BILINEAR))
+    data_dir = home / "mine"
+    for split, turned in (("train", smoothed), ("val", smoothed[::-1])):
+        for kind, pixels in (("images", np.dstack([turned] * 3)), ("labels", turned)):
+            (data_dir / kind / split).mkdir(parents=True)
+            Image.fromarray(pixels).save(data_dir / kind / split / "a.png")
+    with pytest.raises(SystemExit):
+        check_dataset.main([*check[: check.index("--label_map")], "--out", "before"])
+    assert "'Smoothed edges' in docs/own-data.md" in Path("before/report.md").read_text(encoding="utf-8")
+    check_dataset.main([*check, "--out", "after"])
+    found = json.loads(Path("after/report.json").read_text(encoding="utf-8"))["splits"]["train"]
+    between = ((smoothed > 0) & (smoothed < 255)).sum()
+    assert (found["ignored_pixels"], found["classes"][1]["pixels"]) == (between, (smoothed == 255).sum())
+    assert between > 20
+
+
 def test_example_of_prediction(main, place, monkeypatch, tmp_path, capsys):
     """As written, but on whole images, which takes less time; the command that names a snapshot is left out."""
     calls = calls_of("test_example_of_prediction", tmp_path)

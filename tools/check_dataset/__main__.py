@@ -19,10 +19,10 @@ from database.datasets import Dataset
 from database.images import set_max_pixels, write_image
 from database.layouts import Sample
 from database.loading import load_sample
-from database.palettes import legend
+from database.palettes import legend, untinted_class
 from tools.check_dataset.contact_sheet import contact_sheet, sheet_width, thumbnail
 from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample_faults
-from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, markdown
+from tools.check_dataset.report import Findings, as_json, fault_lines, markdown
 from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
 from tools.console import print_text, run_script, set_up_logging
@@ -44,7 +44,8 @@ EXIT_FAULTS = 1
 
 _READ_AT_A_TIME = 4
 _COLUMNS = (3, 6)  # of the page of thumbnails: minimum, maximum
-_IGNORED = (0, 0, 0)
+_IGNORED, _UNTINTED = (0, 0, 0), (255, 255, 255)  # in the legend
+_THUMBNAILS, _EARLIER_THUMBNAILS = "thumbnails.png", "thumbnails-earlier.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +134,17 @@ def inspect_splits(
 def draw_thumbnails(dataset: Dataset, samples: Sequence[tuple[str, Sample]], title: str) -> np.ndarray:
     """Draws the page of thumbnails of (split, sample) pairs, uint8 [height, width, 3]."""
 
+    untinted = untinted_class(dataset.class_names, dataset.palette)
+
     def drawn(pair: tuple[str, Sample]) -> tuple[str, np.ndarray]:
         split, sample = pair
-        return f"{split}/{sample.name}", thumbnail(*load_sample(sample), dataset.palette)
+        return f"{split}/{sample.name}", thumbnail(*load_sample(sample), dataset.palette, untinted=untinted)
 
     pictures = list(read_ahead(drawn, samples, _READ_AT_A_TIME))
     columns = min(max(len(pictures), _COLUMNS[0]), _COLUMNS[1])
-    names, palette = (*dataset.class_names, "ignored"), (*dataset.palette, _IGNORED)
+    names = [f"{name} (no colour)" if index == untinted else name for index, name in enumerate(dataset.class_names)]
+    palette = tuple(_UNTINTED if index == untinted else color for index, color in enumerate(dataset.palette))
+    names, palette = [*names, "ignored"], (*palette, _IGNORED)
     return contact_sheet(title, pictures, legend(names, palette, sheet_width(columns)), columns)
 
 
@@ -155,7 +160,7 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
     trained_on = config.subsets_for_training
     checked = {split: chosen(samples, config.max_images, config.seed) for split, samples in splits.items()}
     statistics, faultless = inspect_splits(dataset, checked)
-    faults += [Fault(split, line) for split in statistics for line in sample_faults(dataset, statistics[split])]
+    faults += [fault for split, found in statistics.items() for fault in sample_faults(split, dataset, found)]
     faults += label_faults(
         CheckedSplits(dataset, splits, checked, statistics),
         trained_on,
@@ -178,13 +183,17 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
     for name, content in (("report.md", markdown(findings)), ("report.json", as_json(findings))):
         write_text(os.path.join(folder, name), content)
         yield os.path.join(folder, name)
-    path = os.path.join(folder, "thumbnails.png")
+    path, earlier = (os.path.join(folder, name) for name in (_THUMBNAILS, _EARLIER_THUMBNAILS))
     with suppress(OSError):
-        os.unlink(path)  # of an earlier check, perhaps of other data
+        os.replace(path, earlier)  # a new report is never beside a page of an earlier check under the same name
     if samples:
         title = f"{findings.dataset.name}: {len(samples)} of {sum(findings.counts.values())} images with their labels"
         write_image(path, draw_thumbnails(findings.dataset, samples, title))
         yield path
+        with suppress(OSError):
+            os.unlink(earlier)
+    elif os.path.exists(earlier):
+        logger.warning("no thumbnails were drawn; %s is of an earlier check, perhaps of other data", earlier)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -17,7 +17,13 @@ _TITLE_SIZE, _NAME_SIZE = 20, 12
 _TITLE_HEIGHT, _NAME_HEIGHT = 34, 20
 
 
-def thumbnail(image: np.ndarray, train_ids: np.ndarray, palette: Palette, box: tuple[int, int] = BOX) -> np.ndarray:
+def thumbnail(
+    image: np.ndarray,
+    train_ids: np.ndarray,
+    palette: Palette,
+    box: tuple[int, int] = BOX,
+    untinted: int | None = None,
+) -> np.ndarray:
     """Overlays an image with the colours of its label, and fits it into a box.
 
     The colours are overlaid before the image is reduced, so that thin objects stay visible; small images are enlarged
@@ -28,11 +34,13 @@ def thumbnail(image: np.ndarray, train_ids: np.ndarray, palette: Palette, box: t
         train_ids: integer [H, W].
         palette: the colour of each training id.
         box: height and width in pixels.
+        untinted: the class whose pixels stay as they are in the image, see `palettes.untinted_class`.
 
     Returns:
         uint8 [h, w, 3], as high or as wide as the box.
     """
-    picture = Image.fromarray(overlay(image, colorize(train_ids, palette)))
+    mask = None if untinted is None else train_ids == untinted
+    picture = Image.fromarray(overlay(image, colorize(train_ids, palette), untinted=mask))
     scale = min(box[0] / picture.height, box[1] / picture.width)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST))

@@ -45,11 +45,14 @@ class CheckedSplits:
     statistics: Mapping[str, SplitStatistics]
 
 
-def sample_faults(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
+def sample_faults(split: str, dataset: Dataset, statistics: SplitStatistics) -> list[Fault]:
     """Returns the faults of single samples, in order; the first unknown id has a note on what the ids look like."""
     plain = [str(unknown_id(*found)) for found in statistics.tally.unknown]
     advised = dict(zip(plain, unknown_id_faults(statistics.tally, dataset), strict=True))
-    return [advised.get(line, line) for line in statistics.faults]
+    return [
+        Fault.of_sample(split, sample, line, advised.get(line, line).removeprefix(line))
+        for sample, line in statistics.faults
+    ]
 
 
 def label_faults(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 
 from database.counts import number_of
 from database.datasets import Dataset
+from database.errors import AbsentSplitError
+from database.layouts import Sample
 from tools.check_dataset.statistics import SplitStatistics
 from tools.prediction.tables import markdown_row, percent
 from tools.training.class_weights import weights_of_counts
@@ -19,12 +21,30 @@ from tools.training.class_weights import weights_of_counts
 LISTED_FAULTS = 20
 
 
+_NUMBER = re.compile(r"\d+")
+
+
 @dataclass(frozen=True)
 class Fault:
-    """A fault: the split and a message of one line."""
+    """A fault.
+
+    Attributes:
+        split: where it is.
+        message: one line.
+        kind: equal for faults of which reports show only the first; None if the fault is always shown.
+    """
 
     split: str
     message: str
+    kind: str | None = None
+
+    @classmethod
+    def of_sample(cls, split: str, sample: Sample, message: str, advice: str = "") -> Fault:
+        """Returns a fault of one sample; its kind is the message without the names of the files and without numbers."""
+        kind = message
+        for path, part in ((sample.label, "label"), (sample.image, "image")):
+            kind = kind.replace(path, part) if path else kind
+        return cls(split, f"{message}{advice}", _NUMBER.sub("", kind))
 
 
 @dataclass(frozen=True)
@@ -36,7 +56,7 @@ class Findings:
         data_dir: its folder.
         counts: number of images of each existing split.
         statistics: of the checked samples, by split.
-        absent: reason for the absence of a split, by split.
+        absent: error about a split that is absent and not needed, by split.
         faults: in the order of the splits.
         seed: of the random sample, if not all images were checked.
     """
@@ -45,7 +65,7 @@ class Findings:
     data_dir: str
     counts: Mapping[str, int]
     statistics: Mapping[str, SplitStatistics]
-    absent: Mapping[str, str]
+    absent: Mapping[str, AbsentSplitError]
     faults: Sequence[Fault]
     seed: int
 
@@ -57,14 +77,27 @@ class Findings:
         images = number_of(of, "image")
         images = images if checked == of else f"{checked} of {images}"
         faults = number_of(len(self.faults), "fault") if self.faults else "no fault"
-        return f"{self.dataset.name}: {faults} in {images} of {', '.join(self.counts) or 'no split'}"
+        if not self.counts:
+            return f"{self.dataset.name}: {faults}, and no split whose images could be checked"
+        return f"{self.dataset.name}: {faults} in {images} of {', '.join(self.counts)}"
 
 
 def fault_lines(faults: Sequence[Fault]) -> list[str]:
-    """Returns the first faults, one line each, and the number of the others."""
-    lines = [f"{fault.split}: {fault.message}" for fault in faults[:LISTED_FAULTS]]
-    more = len(faults) - LISTED_FAULTS
-    return [*lines, f"and {more} more, in report.json"] if more > 0 else lines
+    """Returns a line for each kind of fault of a split, with the first such fault and the number of the others.
+
+    If there are many kinds, the last line has the number of the faults that are not shown.
+    """
+    groups: dict[object, list[Fault]] = {}
+    for number, fault in enumerate(faults):
+        groups.setdefault(number if fault.kind is None else (fault.split, fault.kind), []).append(fault)
+    shown = list(groups.values())[:LISTED_FAULTS]
+    lines = [f"{group[0].split}: {group[0].message}{_and_others(len(group) - 1)}" for group in shown]
+    more = len(faults) - sum(map(len, shown))
+    return [*lines, f"and {more} more, in report.json"] if more else lines
+
+
+def _and_others(count: int) -> str:
+    return f" (and {number_of(count, 'fault')} of the same kind, in report.json)" if count else ""
 
 
 def mean_flag(color: Sequence[float]) -> str:
@@ -79,8 +112,10 @@ def markdown(findings: Findings) -> str:
         lines += ["## Faults", "", *(f"- {line}" for line in fault_lines(findings.faults)), ""]
     for split, statistics in findings.statistics.items():
         lines += [f"## {split}", "", *_split_lines(findings, split, statistics), ""]
-    if findings.absent:
-        lines += ["## Missing splits", "", *(f"- {split}: {reason}" for split, reason in findings.absent.items()), ""]
+    # Other splits that are not needed are worth a line only if their files seem to be elsewhere.
+    missing = [f"- {split}: {error}" for split, error in findings.absent.items() if split == "val" or error.advice]
+    if missing:
+        lines += ["## Missing splits", "", *missing, ""]
     return "\n".join(lines)
 
 
@@ -153,12 +188,12 @@ def as_json(findings: Findings) -> str:
         "database": findings.dataset.name,
         "data_dir": findings.data_dir,
         "verdict": findings.verdict,
-        "faults": [dataclasses.asdict(fault) for fault in findings.faults],
+        "faults": [{"split": fault.split, "message": fault.message} for fault in findings.faults],
         "splits": {
             split: {"images": findings.counts[split], **_split_object(findings.dataset, statistics)}
             for split, statistics in findings.statistics.items()
         },
-        "absent": dict(findings.absent),
+        "absent": {split: str(error) for split, error in findings.absent.items()},
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

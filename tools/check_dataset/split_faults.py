@@ -17,7 +17,7 @@ _HELD_OUT = ("val", "test")
 
 def find_splits(
     dataset: Dataset, data_dir: str, needed: Collection[str] = ()
-) -> tuple[dict[str, list[Sample]], dict[str, str], list[Fault]]:
+) -> tuple[dict[str, list[Sample]], dict[str, AbsentSplitError], list[Fault]]:
     """Finds the samples of each split, the reasons why other splits are absent, and faults of the file names.
 
     Args:
@@ -32,29 +32,36 @@ def find_splits(
     for split in needed:
         require_split(dataset, split)
     found: dict[str, list[Sample]] = {}
-    absent: dict[str, str] = {}
+    absent: dict[str, AbsentSplitError] = {}
     faults: list[Fault] = []
     for split in dataset.splits:
         try:
             found[split] = find_samples(dataset, data_dir, [split])
         except AbsentSplitError as error:
-            absent[split] = str(error)
+            absent[split] = error
         except DatasetError as error:
             if not os.path.isdir(data_dir):
                 raise
             faults.append(Fault(split, str(error)))
     if not found and not faults:
         reasons = [absent[split] for split in dataset.splits if split in needed] or list(absent.values())[:1]
-        nothing = f"--data_dir {data_dir}: found no files of {dataset.name}, expected {dataset.layout}"
-        raise DatasetError("; ".join([nothing, *reasons]))
-    faults += [Fault(split, absent.pop(split)) for split in dataset.splits if split in absent and split in needed]
+        raise _nothing_found(dataset, data_dir, reasons)
+    faults += [Fault(split, str(absent.pop(split))) for split in dataset.splits if split in absent and split in needed]
     return found, absent, faults
+
+
+def _nothing_found(dataset: Dataset, data_dir: str, reasons: Sequence[AbsentSplitError]) -> DatasetError:
+    """Returns the error to raise for a folder without any split: what to do if it is known, otherwise the reasons."""
+    nothing = f"--data_dir {data_dir}: found no files of {dataset.name}, expected {dataset.layout}"
+    if reasons and reasons[0].advice:
+        return DatasetError(nothing + "".join(dict.fromkeys(reason.advice for reason in reasons)))
+    return DatasetError("; ".join([nothing, *map(str, reasons)]))
 
 
 def overlap_faults(splits: Mapping[str, Sequence[Sample]], trained_on: Collection[str] = ()) -> list[Fault]:
     """Finds images of a held-out split that also occur in another split; a split of the training is not held out."""
     return [
-        Fault(split, f"{image}: this image is also in {other}")
+        Fault(split, f"{image}: this image is also in {other}", f"also in {other}")
         for split, other in _held_out_pairs(splits, trained_on)
         for image in overlapping(splits[other], splits[split])
     ]

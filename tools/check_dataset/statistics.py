@@ -79,7 +79,7 @@ class SplitStatistics:
         seen_among: int64 [classes], valid pixels of these labels.
         ignored, unknown: pixels whose id is ignored, or neither a class nor ignored.
         tally: of the ids, for the rules of training.
-        faults: one line each, in the order of the samples.
+        faults: sample and line of each, in the order of the samples.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -87,14 +87,14 @@ class SplitStatistics:
         self.images = self.labels = self.ignored = self.unknown = 0
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.pixels, self.images_with, self.seen_among = (np.zeros(num_classes, np.int64) for _ in range(3))
-        self.faults: list[str] = []
+        self.faults: list[tuple[Sample, str]] = []
         self.tally = LabelTally()
         self._color_counts = np.zeros((3, 256), np.int64)
 
     def add(self, facts: SampleFacts) -> None:
         """Adds one sample."""
         self.images += 1
-        self.faults += facts.faults
+        self.faults += [(facts.sample, fault) for fault in facts.faults]
         if facts.size is not None and facts.color_counts is not None:
             self.sizes[facts.size] += 1
             self._color_counts += facts.color_counts

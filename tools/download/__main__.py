@@ -23,7 +23,7 @@ from tools.download.checksums import (
 )
 from tools.download.fetch import difference, fetch
 from tools.download.sources import LoginSource, Source, all_sources, find_source
-from tools.errors import DownloadError, FlagError
+from tools.errors import DownloadError, FlagError, ServerError
 from tools.flags.parsing import OneLineParser
 from tools.flags.values import file_path
 
@@ -109,6 +109,12 @@ def obtain(source: Source, out: str | None = None, *, keep_archive: bool = False
 def _fetch(source: Source, archive: str) -> None:
     try:
         fetch(source.url, archive, source.size)
+    except ServerError as error:
+        scheme = source.url.partition(":")[0]
+        raise ServerError(
+            f"{error}; run the same command again later; set {scheme}_proxy if this network needs a proxy; or get "
+            f"{source.archive} on another machine or from another source, see {source.page}, and put it at {archive}"
+        ) from error
     except DownloadError as error:
         raise DownloadError(f"{error} (see {source.page})") from error
 

@@ -22,7 +22,7 @@ from database.errors import in_one_line
 from database.regular_files import file_checksum, writable_file
 from tools.download.connection import LEAST_BYTES, SCHEMES, Watch, opened
 from tools.download.partial import PartialFile, Version
-from tools.errors import DownloadError
+from tools.errors import DownloadError, ServerError
 from tools.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def fetch(
 
     Raises:
         DownloadError: the address is invalid, not found or redirected to another scheme or an invalid address, the size
-            differs from the published one or exceeds `MOST_BYTES`, the disk is full, or all attempts failed.
+            differs from the published one or exceeds `MOST_BYTES`, or the disk is full.
+        ServerError: the server cannot be reached, refuses the file, or all attempts failed.
     """
     if not _is_address(url):
         raise DownloadError(f"{url}: expected an address that begins with http or https")
@@ -78,7 +79,7 @@ def fetch(
             arrived = partial.arrived(url)[0]
             failed, furthest = (0, arrived) if arrived > furthest else (failed + 1, furthest)
             if failed > len(pauses):
-                raise DownloadError(
+                raise ServerError(
                     f"{url}: {fault}, {failed} times in a row: run the same command again to resume from {partial.path}"
                 ) from fault
             pause = pauses[max(failed - 1, 0)] if pauses else 0.0
@@ -130,11 +131,11 @@ def _answered(request: urllib.request.Request, partial: PartialFile, timeout: fl
     except urllib.error.URLError as error:
         reason = error.reason
         if isinstance(reason, socket.gaierror):
-            raise DownloadError(f"{url}: the host does not exist or cannot be reached ({reason.strerror})") from error
+            raise ServerError(f"{url}: the host does not exist or cannot be reached ({reason.strerror})") from error
         if isinstance(reason, ConnectionRefusedError):
-            raise DownloadError(f"{url}: the host refuses connections") from error
+            raise ServerError(f"{url}: the host refuses connections") from error
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise DownloadError(f"{url}: the host's certificate is not valid ({reason.verify_message})") from error
+            raise ServerError(f"{url}: the host's certificate is not valid ({reason.verify_message})") from error
         raise _PassingFaultError(_slow(watch) or f"no connection ({_shown(reason)})") from error
     except http.client.InvalidURL as error:
         raise _no_address(url, error) from error
@@ -170,10 +171,10 @@ def _refused(url: str, error: urllib.error.HTTPError, partial: PartialFile) -> N
         raise _PassingFaultError(f"HTTP {error.code} {_shown(error.reason)}") from error
     if 300 <= error.code < 400:
         target = (error.headers.get("Location") if error.headers else None) or error.url
-        raise DownloadError(
+        raise ServerError(
             f"{url}: HTTP {error.code} redirects to {_shown(target)}: only http and https are followed, and no loops"
         ) from error
-    raise DownloadError(f"{url}: HTTP {error.code} {_shown(error.reason)}") from error
+    raise ServerError(f"{url}: HTTP {error.code} {_shown(error.reason)}") from error
 
 
 def _offset_and_total(

@@ -84,7 +84,7 @@ class PredictionWriter:
 
     <folder>/prediction/<name>_prediction.png   label ids of the dataset (Cityscapes: labelIds)
     <folder>/coloring/<name>_coloring.png       colours of the palette
-    <folder>/overlay/<name>_overlay.png         colours blended with the image
+    <folder>/overlay/<name>_overlay.png         colours blended with the image, see `palettes.untinted_class`
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class PredictionWriter:
             pictures["prediction"] = palettes.to_label_ids(train_ids, self._record.label_map)
         if self._coloring:
             pictures["coloring"] = palettes.colorize(train_ids, self._record.palette)
-            pictures["overlay"] = palettes.overlay(image, pictures["coloring"])
+            pictures["overlay"] = self._overlay(image, train_ids, pictures["coloring"])
         paths = {kind: picture_path(self._folder, kind, name) for kind in pictures}
         for path in paths.values():
             refuse_linked_folder(os.path.dirname(path))
@@ -134,3 +134,7 @@ class PredictionWriter:
         for kind, picture in pictures.items():
             write_image(paths[kind], picture)
         return list(paths.values())
+
+    def _overlay(self, image: np.ndarray, train_ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
+        untinted = palettes.untinted_class(self._record.class_names, self._record.palette)
+        return palettes.overlay(image, colors, untinted=None if untinted is None else train_ids == untinted)

@@ -146,6 +146,10 @@ class Predictor:
             with self._not_finite_named():
                 return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
 
+    def window_count(self, height: int, width: int) -> int:
+        """Returns how many windows an image needs, over all scales and mirrored copies."""
+        return self._sliding.window_count(height, width)
+
     @contextmanager
     def _not_finite_named(self) -> Iterator[None]:
         try:
@@ -186,6 +190,10 @@ class TowerPredictor:
             return predictor.labels(image)
         finally:
             self._free.put(predictor)
+
+    def window_count(self, height: int, width: int) -> int:
+        """Returns how many windows an image needs; see `Predictor.window_count`."""
+        return self._predictors[0].window_count(height, width)
 
     def close(self) -> None:
         """Closes the sessions."""

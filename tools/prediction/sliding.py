@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 
 from tools.errors import NotFiniteError
 from tools.prediction.interpolation import along_columns, along_rows
-from tools.prediction.windows import Placement, ScaledAxis, scaled_length, whole_window, window_stride
+from tools.prediction.windows import Placement, ScaledAxis, scaled_length, whole_window, window_starts, window_stride
 from tools.runtime.background import read_ahead
 
 SCALES_SINGLE = (1.0,)
@@ -215,6 +215,16 @@ class SlidingPredictor:
         for top, band in self._bands(image):
             labels[top : top + band.shape[1]] = band.argmax(axis=2).T
         return labels
+
+    def window_count(self, height: int, width: int) -> int:
+        """Returns how many windows an image needs, over all scales and mirrored copies."""
+        return len(self._mirrorings) * sum(
+            math.prod(
+                len(window_starts(scaled_length(length, scale), window, window_stride(window, self._overlap)))
+                for length, window in zip((height, width), self._window_size_at((height, width), scale), strict=True)
+            )
+            for scale in self._scales
+        )
 
     def _bands(self, image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields first row and sum over scales and copies, float32 [W, rows, classes], of each band from the top."""

@@ -163,7 +163,7 @@ def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_n
     known = "another process" if holder is None else str(holder)
     if is_locked is False:
         raise RunLockError(
-            f"{folder}: {known} is training in this folder: wait until it ends, or give another --log_dir"
+            f"{folder}: {known} is training in this folder: wait until it ends, or give another --run_name"
         )
     if is_new or (is_locked and holder is None):
         return
@@ -175,7 +175,7 @@ def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_n
         )
     if not is_locked and holder is not None and _exists(holder.pid):
         raise RunLockError(
-            f"{folder}: {known} is training in this folder: wait until it ends, or give another --log_dir; if another "
+            f"{folder}: {known} is training in this folder: wait until it ends, or give another --run_name; if another "
             f"process now has this id, remove {path}"
         )
     logger.info("%s has ended: this process takes over its lock %s", known, path)

@@ -13,6 +13,7 @@ _SHOWN_LINES = 6
 
 _MOST_LEVELS = 8  # number of grey levels that may each be a class
 _MANY_IDS = 20  # above the number of classes
+_SMOOTHED_LEVELS = 3  # number of ids between the classes and 255
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,17 @@ def _grey_levels(ids: _Ids) -> str | None:
     return f"{shown}: is each of them a class? Give --num_classes {steps + 1} and {_map_lines(ids.found)}"
 
 
-def _many_more_than_classes(ids: _Ids) -> str | None:
-    """Recognizes the many ids that interpolation or lossy compression produces."""
-    if not ids.is_identity or len(ids.found) < ids.num_classes + _MANY_IDS:
+def _between_the_classes(ids: _Ids) -> str | None:
+    """Recognizes the ids that smoothed edges, interpolation or lossy compression leave: many, or between 0 and 255."""
+    between = [file_id for file_id in ids.found if ids.num_classes <= file_id < 255]
+    is_smoothed = {0, 255} <= set(ids.found) and len(between) >= _SMOOTHED_LEVELS
+    if not ids.is_identity or not (is_smoothed or len(ids.found) >= ids.num_classes + _MANY_IDS):
         return None
     return (
         f"the ids are {shown_ids(ids.found)}: {len(ids.found)} of them, and there are {ids.num_classes} classes: were "
-        "the masks resized with interpolation, or saved with loss? Resize them by nearest neighbours from the originals"
+        "the masks resized with interpolation, smoothed along edges, or saved with loss? Resize them by nearest "
+        "neighbours and export them without smoothing, or ignore the edges with the --label_map "
+        "of 'Smoothed edges' in docs/own-data.md"
     )
 
 
@@ -170,6 +175,6 @@ _RECOGNIZERS: tuple[Callable[[_Ids], str | None], ...] = (
     _with_a_background,
     _as_many_as_classes,
     _grey_levels,
-    _many_more_than_classes,
+    _between_the_classes,
     _fewer_than_classes,
 )

@@ -164,6 +164,31 @@ def test_no_page(scenes):
     assert sorted(os.listdir(check(scenes, "--thumbnails", "0")[2])) == ["report.json", "report.md"]
 
 
+def test_thumbnails_of_an_earlier_check_are_kept_under_another_name(scenes, caplog):
+    """A report without a page never has that of other data beside it without a word; the next page replaces both."""
+    _, _, out = check(scenes)
+    page = (out / "thumbnails.png").read_bytes()
+    _, _, out = check(scenes, "--thumbnails", "0")
+    assert sorted(os.listdir(out)) == ["report.json", "report.md", "thumbnails-earlier.png"]
+    assert (out / "thumbnails-earlier.png").read_bytes() == page
+    assert "thumbnails-earlier.png is of an earlier check" in caplog.text
+    _, _, out = check(scenes)
+    assert sorted(os.listdir(out)) == ["report.json", "report.md", "thumbnails.png"]
+
+
+def test_equal_faults_are_logged_once(scenes, caplog):
+    for path in labels(scenes)[:3]:
+        ids = np.array(Image.open(path))
+        ids[0, :2] = (98, 99)
+        Image.fromarray(ids).save(path)
+    _, report, out = check(scenes)
+    assert len(report["faults"]) == 6
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert f"{labels(scenes)[0]}: id 98 (1 pixel)" in warning
+    assert warning.endswith("(and 5 faults of the same kind, in report.json)")
+    assert warning in (out / "report.md").read_text(encoding="utf-8")
+
+
 def test_own_data(scenes, tmp_path):
     lists = {split: tmp_path / f"{split}.txt" for split in ("train", "val")}
     for split, path in lists.items():

@@ -31,6 +31,15 @@ def test_thumbnail_blends_the_colours_of_classes():
         assert np.abs(picture[:, columns].astype(int) - color).max() <= 1
 
 
+def test_thumbnail_leaves_the_untinted_class_as_it_is():
+    """Unlike ignored pixels, which are dark."""
+    image = np.full((4, 6, 3), (100, 50, 200), np.uint8)
+    ids = np.repeat(np.array([[0, 0, 1, 1, 255, 255]], np.uint8), 4, axis=0)
+    picture = thumbnail(image, ids, PALETTE, (8, 12), untinted=0)
+    for columns, color in ((slice(0, 4), (100, 50, 200)), (slice(4, 8), (50, 152, 100)), (slice(8, 12), (50, 25, 100))):
+        assert np.abs(picture[:, columns].astype(int) - color).max() <= 1
+
+
 def test_small_things_leave_a_trace():
     ids = np.zeros((400, 500), np.uint8)
     ids[:, 250:252] = 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from database.datasets import get_dataset
+from database.errors import AbsentSplitError
 from database.layouts import Sample
 from tools.check_dataset.report import Fault, Findings, as_json, fault_lines, markdown, mean_flag
 from tools.check_dataset.statistics import SampleFacts, SplitStatistics
@@ -17,6 +18,9 @@ from tools.flags.values import mean_color
 DATASET = dataclasses.replace(
     get_dataset("CamVid"), class_names=("sky", "road", "car"), label_map={0: 0, 1: 1, 2: 2, 11: 255}
 )
+
+# Texts of the errors about splits that are absent: what is wrong, and advice.
+ABSENT = {"val": ["no list"], "test": ["none", ": give one"], "trainaug": ["nothing is there"]}
 
 
 def facts(size, color, ids) -> SampleFacts:
@@ -34,7 +38,8 @@ def findings() -> Findings:
     train.add(facts((2, 10), (10, 20, 30), {0: 20}))
     test.add(facts((1, 1), (0, 0, 0), {}))
     return Findings(
-        DATASET, "there", {"train": 9, "test": 1}, {"train": train, "test": test}, {"val": "no list"},
+        DATASET, "there", {"train": 9, "test": 1}, {"train": train, "test": test},
+        {split: AbsentSplitError(*texts) for split, texts in ABSENT.items()},
         [Fault("train", "b.png: id 7")], seed=5,
     )  # fmt: skip
 
@@ -60,14 +65,18 @@ def test_markdown(findings):
     test = lines[lines.index("## test") :]
     assert "1 image; 0 labels read." in test
     assert not any("sky" in line for line in test)
-    assert "- val: no list" in lines
+    assert [line for line in lines if line.startswith("- ")] == [
+        "- train: b.png: id 7",
+        "- val: no list",
+        "- test: none: give one",
+    ]
 
 
 def test_json(findings):
     content = json.loads(as_json(findings))
     assert content["faults"] == [{"split": "train", "message": "b.png: id 7"}]
     assert (content["database"], content["data_dir"]) == ("CamVid", "there")
-    assert content["absent"] == {"val": "no list"}
+    assert content["absent"] == {"val": "no list", "test": "none: give one", "trainaug": "nothing is there"}
     train = content["splits"]["train"]
     assert (train["images"], train["looked_at"], train["labels"]) == (9, 3, 3)
     assert train["sizes"] == [
@@ -99,6 +108,38 @@ def test_verdict(findings, count, words):
 def test_first_faults(count, lines, last):
     listed = fault_lines([Fault("val", str(number)) for number in range(count)])
     assert (len(listed), listed[0], listed[-1]) == (lines, "val: 0", last)
+
+
+def test_verdict_without_any_split(findings):
+    findings = dataclasses.replace(findings, counts={}, statistics={})
+    assert findings.verdict == "CamVid: 1 fault, and no split whose images could be checked"
+
+
+def test_a_passing_report_is_silent_about_splits_that_nobody_needs(findings):
+    findings = dataclasses.replace(findings, faults=[], absent={"test": AbsentSplitError("split 'test' is empty")})
+    assert "test' is empty" not in markdown(findings)
+    assert json.loads(as_json(findings))["absent"] == {"test": "split 'test' is empty"}
+
+
+def test_equal_faults_are_one_line_with_their_count():
+    """Whatever the files and numbers are; faults of another split and other faults have their own lines."""
+
+    def fault(split, name, words):
+        label = f"labels/{name}.png"
+        return Fault.of_sample(split, Sample(name, f"images/{name}.jpg", label, {}), f"{label}: {words}")
+
+    faults = [
+        *(fault("train", "a1", "id 7 (3 pixels)"), fault("train", "a2", "truncated")),
+        *(fault("train", "b3", "id 99 (1 pixels)"), fault("train", "c", "id 7 (30 pixels)")),
+        *(fault("val", "d", "id 7 (3 pixels)"), Fault("train", "x"), Fault("train", "x")),
+    ]
+    assert fault_lines(faults) == [
+        "train: labels/a1.png: id 7 (3 pixels) (and 2 faults of the same kind, in report.json)",
+        "train: labels/a2.png: truncated",
+        *("val: labels/d.png: id 7 (3 pixels)", "train: x", "train: x"),
+    ]
+    many = [fault("train", "e", f"{'x' * kind} 5") for kind in range(22) for _ in range(3)]
+    assert fault_lines(many)[-1] == "and 6 more, in report.json"
 
 
 def test_mean_is_one_that_the_flag_takes():

@@ -106,7 +106,8 @@ def test_files_that_cannot_be_read(tmp_path):
     colored = Sample("e", good.image, good.image, LABEL_MAP)
     statistics = add_all([good, no_image, no_label, neither, colored])
     words = [damaged, damaged, damaged, "none.png", "found mode RGB, expected labels of single-channel class ids"]
-    assert [word in fault for word, fault in zip(words, statistics.faults, strict=True)] == [True] * 5
+    assert [word in fault for word, (_, fault) in zip(words, statistics.faults, strict=True)] == [True] * 5
+    assert [sample.name for sample, _ in statistics.faults] == ["b", "c", "d", "d", "e"]
     assert (statistics.images, statistics.labels) == (5, 2)
     assert statistics.sizes == {(2, 3): 3}
     assert statistics.color_mean == (9, 9, 9)

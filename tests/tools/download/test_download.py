@@ -197,6 +197,21 @@ def test_address_that_moved(serve):
         download.main(["ADE"])
 
 
+def test_a_failed_download_says_what_to_do_and_that_works(serve):
+    served = serve("ADE", archive := write_zip("data.zip", LAYOUTS["ADE"]))
+    served.statuses[:] = [404]
+    with pytest.raises(DownloadError) as caught:
+        download.main(["ADE"])
+    message = str(caught.value)
+    assert "; run the same command again later; set http_proxy if this network needs a proxy; " in message
+    place = message.rpartition("put it at ")[2]
+    assert (os.path.basename(place), os.path.exists(place)) == (archive, False)
+    Path(place).write_bytes(served.content)  # from another source
+    download.main(["ADE"])
+    assert os.path.isdir("database/ADEChallengeData2016")
+    assert len(served.seen) == 1
+
+
 def test_hostile_archive(serve):
     serve("ADE", write_zip("data.zip", {**LAYOUTS["ADE"], "../../out": b"hostile"}))
     with pytest.raises(ArchiveError, match="leads outside"):

@@ -261,6 +261,14 @@ def test_no_such_host(path):
         fetch("http://nowhere.invalid/a.zip", path)
 
 
+def test_a_proxy_is_asked(path, monkeypatch):
+    served = Served(CONTENT)
+    with serving({"http://nowhere.invalid/a.zip": served}) as address:
+        monkeypatch.setenv("http_proxy", address)
+        fetch("http://nowhere.invalid/a.zip", path)
+    assert got(path) == CONTENT
+
+
 def test_refused_connection(path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

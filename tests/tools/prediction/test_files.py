@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from database.atomic import written_atomically
-from database.datasets import get_dataset
+from database.datasets import custom_dataset, get_dataset
 from database.errors import ImageError
 from database.images import read_label
 from database.loading import to_train_ids
@@ -45,6 +45,22 @@ def test_all_three_files(tmp_path, record):
     np.testing.assert_array_equal(prediction, LABEL_IDS)
     np.testing.assert_array_equal(coloring, COLORS)
     assert np.abs(overlay - (IMAGE / 2 + np.array(COLORS) / 2)).max() <= 0.5
+
+
+def test_overlays_of_own_data_leave_class_0_as_it_is(tmp_path, record):
+    """Unless a palette chose its colour; the files of colours always have one."""
+    ids = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    for colors, of_class_0 in ((None, IMAGE[0, 0]), ("9 9 9\n0 0 9", (IMAGE[0, 0] + 9) // 2)):
+        palette = None if colors is None else tmp_path / "palette.txt"
+        if palette is not None:
+            palette.write_text(str(colors))
+        own = record.for_dataset(custom_dataset(2, palette_file=None if palette is None else str(palette)))
+        writer = PredictionWriter(str(tmp_path / str(palette is None)), own, save_prediction=False, coloring=True)
+        coloring, overlay = map(read, writer.write("street", IMAGE, ids))
+        assert np.abs(overlay[ids == 0].astype(int) - of_class_0).max() <= 1
+        np.testing.assert_array_equal(coloring[ids == 0], [own.palette[0]] * 3)
+        expected = IMAGE[0, 0] / 2 + np.array(own.palette[1]) / 2
+        assert np.abs(overlay[ids == 1] - expected).max() <= 0.5
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_error_of_the_second_process_names_the_first(tmp_path):
         message = str(caught.value)
         process = f"process {child.pid} on {socket.gethostname()}, started {holder['started']}"
         assert message.startswith(f"{tmp_path}: {process} is training in this folder: wait")
-        assert message.endswith("or give another --log_dir")
+        assert message.endswith("or give another --run_name")
     with run_lock(str(tmp_path)):
         assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
 

@@ -105,6 +105,14 @@ def test_many_more_ids_than_classes():
     assert advice(range(21), 21) is None
 
 
+@pytest.mark.parametrize("ids", [[0, 40, 130, 200, 255], [0, 1, 3, 60, 254, 255]])
+def test_few_levels_of_smoothed_edges(ids):
+    text = advice(ids, 2)
+    assert "smoothed along edges" in text
+    assert "'Smoothed edges' in docs/own-data.md" in text
+    assert advice([0, 1, 200, 255], 2) is None
+
+
 def test_many_lines_are_shortened():
     text = advice(range(1, 151), 150)
     assert text.endswith("the lines '1 0', '2 1', '3 2', '4 3', ..., '150 149'")
