@@ -16,6 +16,7 @@ from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
 from tools.convert.settings import SMALLEST_DEVIATION, WHITE
 from tools.errors import ConfigTextError, ConversionError
+from tools.flags.limits import LARGEST_SIDE
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,12 @@ _SPACINGS = {
 }
 # Options of the backbone that change the network, with the values that this package builds.
 _PLAIN_OPTIONS: dict[str, Any] = {"avg_down": False, "multi_grid": None, "dcn": None, "plugins": None, "num_stages": 4}
+# The types of layers that this package builds, by the option of backbone and head; None is the default.
+_LAYERS: dict[str, tuple[str, ...]] = {
+    "conv_cfg": ("Conv", "Conv2d"),
+    "act_cfg": ("ReLU",),
+    "norm_cfg": ("BN", "BN2d", "SyncBN", "MMSyncBN"),
+}
 _MOST_SHOWN = 60
 
 
@@ -66,6 +73,10 @@ class _Section:
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
+
+    def has(self, key: str) -> bool:
+        """Returns whether there is a value other than None."""
+        return self._values.get(key) is not None
 
     def section(self, key: str) -> _Section:
         return _Section(self._values.get(key), f"{self._path}.{key}".lstrip("."), self._source)
@@ -116,21 +127,17 @@ def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[st
     Args:
         config: see `config_of`.
         source: name of the file, for messages.
-        network: key of `choices.NETWORKS`; mmsegmentation dilates basic units in its own way.
+        network: key of `choices.NETWORKS`, by the tensors; mmsegmentation dilates basic units in its own way.
 
     Raises:
         ConversionError: the configuration is of a network that this package does not have.
     """
     model = _Section(config, "", source).section("model")
+    model.value("type", "EncoderDecoder", ("EncoderDecoder",))
     backbone, head = model.section("backbone"), model.section("decode_head")
-    backbone.value("type", None, _BACKBONES)
-    head.value("type", None, ("PSPHead",))
-    head.value("pool_scales", _BINS, (_BINS,))
-    for key, plain in _PLAIN_OPTIONS.items():
-        backbone.value(key, plain, (plain,))
-    for section in (backbone, head):
-        if "norm_cfg" in section:
-            section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
+    _check_layers(backbone, head)
+    depth = int(network.rpartition("_")[2])
+    backbone.value("depth", depth, (depth,), f"{depth} as by the tensors")
     stride = _output_stride(backbone)
     return {
         "align_corners": head.switch("align_corners", False),
@@ -138,6 +145,21 @@ def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[st
         "stride_convention": _convention(backbone, stride, is_basic=not NETWORKS[network].bottleneck),
         **_scaling(config, source),
     }
+
+
+def _check_layers(backbone: _Section, head: _Section) -> None:
+    """Rejects layers that compute something else than this package's, though the names of their tensors are equal."""
+    backbone.value("type", None, _BACKBONES)
+    head.value("type", None, ("PSPHead",))
+    head.value("pool_scales", _BINS, (_BINS,))
+    for key, plain in _PLAIN_OPTIONS.items():
+        backbone.value(key, plain, (plain,))
+    for section in (backbone, head):
+        for key, types in _LAYERS.items():
+            if section.has(key):
+                section.section(key).value("type", types[0], types)
+        if section.has("norm_cfg"):
+            section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
 
 
 def _output_stride(backbone: _Section) -> int:
@@ -199,6 +221,7 @@ def window_of(config: Mapping[str, Any]) -> int | None:
     test = model.get("test_cfg")
     crops = (test.get("crop_size") if isinstance(test, Mapping) else None, config.get("crop_size"))
     for crop in crops:
-        if isinstance(crop, (list, tuple)) and len(crop) == 2 and type(crop[0]) is int and crop[0] == crop[1] >= 8:
+        is_square = isinstance(crop, (list, tuple)) and len(crop) == 2 and type(crop[0]) is int and crop[0] == crop[1]
+        if is_square and 8 <= crop[0] <= LARGEST_SIDE:
             return crop[0]
     return None

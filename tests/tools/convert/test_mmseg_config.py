@@ -50,8 +50,13 @@ def test_the_usual():
         ({"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)}, NETWORK, 32, "mmseg"),
         ({"contract_dilation": False}, NETWORK, 8, "reference"),
         ({"style": "caffe", "contract_dilation": False}, NETWORK, 8, "caffe"),
-        ({"style": "caffe"}, BASIC, 8, "mmseg"),
-        ({"contract_dilation": False, "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)}, BASIC, 32, "mmseg"),
+        ({"depth": 18, "style": "caffe"}, BASIC, 8, "mmseg"),
+        (
+            {"depth": 18, "contract_dilation": False, "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)},
+            BASIC,
+            32,
+            "mmseg",
+        ),
     ],
 )
 def test_strides_and_dilations(changes, network, stride, convention):
@@ -64,6 +69,18 @@ def test_defaults_of_the_classes():
     bare["model"].update(backbone={"type": "ResNet", "depth": 50}, decode_head={"type": "PSPHead"})
     found = of(bare)
     assert (found["align_corners"], found["output_stride"], found["stride_convention"]) == (False, 32, "mmseg")
+
+
+def test_layers_that_are_named_without_need():
+    layers = {"conv_cfg": None, "act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "BN"}}
+    assert of(config(layers, layers)) == of(config())
+
+
+def test_a_cascade_of_heads():
+    changed = config()
+    changed["model"]["type"] = "CascadeEncoderDecoder"
+    with pytest.raises(ConversionError, match="model.type is 'CascadeEncoderDecoder', expected 'EncoderDecoder'"):
+        of(changed)
 
 
 def test_aligned_corners():
@@ -106,6 +123,11 @@ def test_without_normalization_it_is_asked_for():
         (config(head={"align_corners": "yes"}), NETWORK, "align_corners is 'yes', expected False or True"),
         (config(head={"align_corners": 1}), NETWORK, "align_corners is 1, expected False or True"),
         (config(head={"norm_cfg": {"eps": 1e-3}}), NETWORK, "decode_head.norm_cfg.eps is 0.001, expected 1e-05"),
+        (config(head={"act_cfg": {"type": "LeakyReLU"}}), NETWORK, "decode_head.act_cfg.type is 'LeakyReLU', expected"),
+        (config(head={"conv_cfg": {"type": "ConvWS"}}), NETWORK, "decode_head.conv_cfg.type is 'ConvWS', expected"),
+        (config({"conv_cfg": {"type": "ConvAWS"}}), NETWORK, "model.backbone.conv_cfg.type is 'ConvAWS', expected"),
+        (config({"norm_cfg": {"type": "IN"}}), NETWORK, "model.backbone.norm_cfg.type is 'IN', expected 'BN' or"),
+        (config({"depth": 101}), NETWORK, "model.backbone.depth is 101, expected 50 as by the tensors"),
         (config({"norm_cfg": 3}), NETWORK, "model.backbone.norm_cfg is 3, expected a dictionary"),
         (config({"avg_down": True}), NETWORK, "avg_down is True, expected False"),
         (config({"multi_grid": (1, 2, 4)}), NETWORK, r"multi_grid is \(1, 2, 4\), expected None"),
@@ -114,7 +136,7 @@ def test_without_normalization_it_is_asked_for():
         (config({"strides": (1, 2, 2, 1)}), NETWORK, r"dilations is .*, expected \(1, 1, 1, 2\) with strides \(1"),
         (config({"style": "caffe"}), NETWORK, "contract_dilation is True, expected False with style='caffe'"),
         (config({"style": "tf"}), NETWORK, "style is 'tf', expected 'pytorch' or 'caffe'"),
-        (config({"contract_dilation": False}), BASIC, "contract_dilation is False, expected True in a ResNet"),
+        (config({"depth": 18, "contract_dilation": False}), BASIC, "contract_dilation is False, expected True in a R"),
         (config(img_norm_cfg={"mean": [1, 2], "std": [1, 1, 1]}), NETWORK, r"img_norm_cfg.mean is \[1, 2\], expec"),
         (config(img_norm_cfg={"mean": [0, 0, 10**400], "std": [1, 1, 1]}), NETWORK, "mean is .*, expected three"),
         (config(img_norm_cfg={"mean": [0, 0, 0x1 << 20000], "std": 0}), NETWORK, "mean is .*, expected three"),
@@ -196,6 +218,8 @@ def test_why_a_configuration_is_ignored(caplog):
         ((512, 1024), {"mode": "whole"}, None),
         ((512, 512), {"mode": "whole"}, 512),
         ((512, 1024), {"mode": "slide", "crop_size": (769, 769), "stride": (513, 513)}, 769),
+        ((10**12, 10**12), None, None),
+        ((512, 512), {"crop_size": (16385, 16385)}, 512),
         (None, None, None),
         ([7, 7], {}, None),
         ([10.0, 10.0], {}, None),
