@@ -21,8 +21,9 @@ from tools.convert.layouts import WEIGHT_MAPS, WeightMap
 from tools.convert.settings import SETTINGS, settled
 from tools.errors import FlagError, WeightFileError
 from tools.flags.dataset import DATABASES
+from tools.flags.limits import LARGEST_SIDE
 from tools.flags.parsing import OneLineParser, one_of
-from tools.flags.values import file_path, shown_value
+from tools.flags.values import file_path, shown_value, window_size
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +48,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices=DATABASES,
         help="dataset of the classes (default: by their number)",
     )
-    parser.add_argument("--test_image_size", type=int, help="height and width of windows (default: the project's)")
+    parser.add_argument(
+        "--test_image_size", type=_checked(_window), help="height and width of windows (default: the project's)"
+    )
     parser.add_argument("--skip", type=_regular_expression, help="regular expression of tensors that no layer takes")
     group = parser.add_argument_group("mmsegmentation, for files without the configuration of their training")
     for name, setting in SETTINGS.items():
         group.add_argument(f"--{name}", type=_checked(setting.parse), help=f"{setting.help} (usual: {setting.usual})")
-    options = parser.parse_args(list(arguments))
-    if options.test_image_size is not None and options.test_image_size < 8:
-        parser.error(f"--test_image_size is {options.test_image_size}, expected 8 or more")
-    return options
+    return parser.parse_args(list(arguments))
+
+
+def _window(text: str) -> int:
+    size = window_size(text)
+    if size == 0:
+        raise ValueError(f"a size of 8 to {LARGEST_SIDE}")
+    return size
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
