@@ -221,7 +221,7 @@ def window_of(config: Mapping[str, Any]) -> int | None:
     test = model.get("test_cfg")
     crops = (test.get("crop_size") if isinstance(test, Mapping) else None, config.get("crop_size"))
     for crop in crops:
-        is_square = isinstance(crop, (list, tuple)) and len(crop) == 2 and type(crop[0]) is int and crop[0] == crop[1]
-        if is_square and 8 <= crop[0] <= LARGEST_SIDE:
-            return crop[0]
+        size = crop[0] if isinstance(crop, (list, tuple)) and len(crop) == 2 and crop[0] == crop[1] else None
+        if type(size) is int and 8 <= size <= LARGEST_SIDE:
+            return size
     return None
