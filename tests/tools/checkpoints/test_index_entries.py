@@ -50,6 +50,33 @@ def test_impossible_entries(kind, tmp_path):
     assert str(caught.value).startswith(f"{prefix}: ")
 
 
+_BAD = entry(shape=(1,) * 300)
+_BEGIN = index_files.encoded(b"", index_files.header())
+_SOUND = _BEGIN + index_files.encoded(b"a", entry())
+# Entries within the value of another, as the bytes of a field that TensorFlow does not know.
+_HIDDEN = _BEGIN + index_files.encoded(b"a", _BAD)
+_CONTAINER = index_files.encoded(b"z", entry() + b"\x7a" + index_files.varint(len(_HIDDEN)) + _HIDDEN)
+_PLACE = len(_SOUND + _CONTAINER) - len(_HIDDEN)
+AMBIGUOUS = {
+    "two entries of one name": (_BEGIN + index_files.encoded(b"a", _BAD) + _SOUND, [0], "keys do not rise"),
+    "two headers": (index_files.encoded(b"", index_files.header(10**9)) + _SOUND, [0], "keys do not rise"),
+    "begins within a value": (_SOUND + _CONTAINER, [_PLACE], "does not begin with its first entry"),
+    "goes on within a value": (_SOUND + _CONTAINER, [0, _PLACE], f"lists an entry at {_PLACE}, where there is none"),
+    "no beginning": (_SOUND, [], "does not begin with its first entry"),
+    "behind the end": (_SOUND, [0, 10**6], "lists an entry at 1000000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+def test_entries_that_are_found_in_one_way_only(kind, tmp_path):
+    """TensorFlow ends the process on those that it finds, whether they are the last of their names or not."""
+    content, restarts, words = AMBIGUOUS[kind]
+    prefix = index_files.write(tmp_path, {})
+    (tmp_path / "model.index").write_bytes(index_files.table_of(index_files.block_of(content, restarts), b"z"))
+    with pytest.raises(CheckpointError, match=f"its table is damaged: .*{words}"):
+        variable_shapes(prefix)
+
+
 @pytest.mark.parametrize("shards", [0, -1, 100_000])
 def test_impossible_numbers_of_files(shards, tmp_path):
     (tmp_path / "model.index").write_bytes(index_files.table({b"": index_files.header(shards)}))
