@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.tools.checkpoints import index_files
 from tests.tools.checkpoints.index_files import entry
+from tools.checkpoints import index_entries
 from tools.checkpoints.index_entries import index_fault
 from tools.checkpoints.index_table import read_table
 from tools.checkpoints.reading import variable_shapes
@@ -118,6 +120,19 @@ def test_partitioned_variables_and_every_type_that_is_written(tmp_path):
         keys = {key for key, _ in read_table(file.read())}
     assert keys >= {b"", *(name.encode() for name in shapes)}
     assert len(keys) == len(shapes) + 4  # the header and the three parts
+
+
+def test_an_index_is_checked_again_when_a_file_changes(tmp_path, monkeypatch):
+    prefix, tables = index_files.write(tmp_path, {"a": entry()}), []
+    monkeypatch.setattr(index_entries, "read_table", lambda content: tables.append(1) or read_table(content))
+    assert [index_fault(prefix) for _ in range(3)] == [None] * 3
+    assert len(tables) == 1
+    (tmp_path / "model.data-00000-of-00001").write_bytes(bytes(23))
+    assert "its file has 23" in str(index_fault(prefix))
+    os.remove(f"{prefix}.index")
+    index_files.write(tmp_path, {"a": entry(0)})
+    assert "number 0" in str(index_fault(prefix))
+    assert len(tables) == 3
 
 
 @settings(max_examples=300)
