@@ -14,9 +14,11 @@ from typing import Any
 from model.choices import NETWORKS
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
+from tools.convert.layouts import WeightMap
 from tools.convert.settings import SMALLEST_DEVIATION, WHITE
 from tools.errors import ConfigTextError, ConversionError
 from tools.flags.limits import LARGEST_SIDE
+from tools.flags.values import shown_value
 
 logger = logging.getLogger(__name__)
 
@@ -152,14 +154,48 @@ def _check_layers(backbone: _Section, head: _Section) -> None:
     backbone.value("type", None, _BACKBONES)
     head.value("type", None, ("PSPHead",))
     head.value("pool_scales", _BINS, (_BINS,))
-    for key, plain in _PLAIN_OPTIONS.items():
-        backbone.value(key, plain, (plain,))
     for section in (backbone, head):
-        for key, types in _LAYERS.items():
-            if section.has(key):
-                section.section(key).value("type", types[0], types)
-        if section.has("norm_cfg"):
-            section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
+        _check_plain(section)
+
+
+def check_backbone(config: Mapping[str, Any], source: str, weight_map: WeightMap, network: str) -> None:
+    """Rejects a ResNet whose configuration says what the names of its tensors do not: mmpretrain's and mmdetection's.
+
+    Args:
+        config: see `config_of`; one without a backbone is not checked.
+        source: name of the file, for messages.
+        weight_map: layout of the tensors.
+        network: see `settings_of`.
+
+    Raises:
+        ConversionError: the ResNet has other layers, strides or input than those of the layout.
+    """
+    model = _Section(config, "", source).section("model")
+    if not model.has("backbone"):
+        return
+    backbone = model.section("backbone")
+    _check_plain(backbone)
+    if NETWORKS[network].bottleneck:
+        backbone.value("style", "pytorch", ("pytorch",))
+    expected = {
+        "image_mean": weight_map.image_mean, "image_std": weight_map.image_std, "color_switch": weight_map.feeds_bgr,
+    }  # fmt: skip
+    for name, value in _scaling(config, source).items():
+        if value != expected[name]:
+            raise ConversionError(
+                f"{source}: meta's {name} is {shown_value(value)}, expected {shown_value(expected[name])} as in "
+                f"{weight_map.project}: this converter has no flag for it"
+            )
+
+
+def _check_plain(section: _Section) -> None:
+    for key, plain in _PLAIN_OPTIONS.items():
+        section.value(key, plain, (plain,))
+    for key, types in _LAYERS.items():
+        if section.has(key):
+            section.section(key).value("type", types[0], types)
+    if section.has("norm_cfg"):
+        section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
 
 
 def _output_stride(backbone: _Section) -> int:
@@ -200,13 +236,14 @@ def _scaling(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     root = _Section(config, "", source)
     model = root.section("model")
     if "data_preprocessor" in model or "data_preprocessor" in root:
-        section, key = (model if "data_preprocessor" in model else root).section("data_preprocessor"), "bgr_to_rgb"
+        section = (model if "data_preprocessor" in model else root).section("data_preprocessor")
+        key = "to_rgb" if "to_rgb" in section else "bgr_to_rgb"  # mmpretrain's name
         section.value("rgb_to_bgr", False, (False,))
     elif "img_norm_cfg" in root:
         section, key = root.section("img_norm_cfg"), "to_rgb"
     else:
         return {}
-    is_rgb = section.switch(key, key == "to_rgb")
+    is_rgb = section.switch(key, "img_norm_cfg" in root and key == "to_rgb")
     mean, deviation = section.three("mean", 0), section.three("std", SMALLEST_DEVIATION)
     return {
         "image_mean": mean if is_rgb else mean[::-1],

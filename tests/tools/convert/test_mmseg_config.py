@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.convert.mmseg_config import config_of, settings_of, window_of
+from tools.convert.layouts import WEIGHT_MAPS
+from tools.convert.mmseg_config import check_backbone, config_of, settings_of, window_of
 from tools.convert.settings import SETTINGS
 from tools.errors import ConversionError
 
@@ -229,3 +230,36 @@ def test_windows(crop, test, window):
     changed = config(crop_size=crop)
     changed["model"]["test_cfg"] = test
     assert window_of(changed) == window
+
+
+def classifier(backbone=None, **preprocessor) -> dict:
+    """mmpretrain's resnet50_8xb32_in1k.py, changed."""
+    return {
+        "model": {"type": "ImageClassifier", "backbone": {"type": "ResNet", "depth": 50, "num_stages": 4,
+                                                          "style": "pytorch", **(backbone or {})}},
+        "data_preprocessor": {"num_classes": 1000, "mean": list(MEAN), "std": list(DEVIATION), "to_rgb": True,
+                              **preprocessor},
+    }  # fmt: skip
+
+
+def test_backbones_that_are_torchvisions():
+    torchvision = WEIGHT_MAPS["torchvision"]
+    for plain in (classifier(), {"model": {"name": "resnet"}}, {"model": {"backbone": {"depth": 50}}}):
+        check_backbone(plain, "w.pth", torchvision, NETWORK)
+    check_backbone(classifier({"style": "caffe"}), "w.pth", torchvision, BASIC)  # no effect in basic units
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (classifier({"style": "caffe"}), "model.backbone.style is 'caffe', expected 'pytorch'"),
+        (classifier({"conv_cfg": {"type": "ConvWS"}}), "model.backbone.conv_cfg.type is 'ConvWS', expected 'Conv'"),
+        (classifier({"avg_down": True}), "model.backbone.avg_down is True, expected False"),
+        (classifier(to_rgb=False, mean=MEAN[::-1], std=DEVIATION[::-1]), "color_switch is 1, expected 0 as in torchv"),
+        (classifier(mean=[103.53, 116.28, 123.675]), "image_mean is 103.53,116.28,123.675, expected 123.675,116.28"),
+        (classifier(std=[1, 1, 1]), "image_std is 1.0,1.0,1.0, expected 58.395,57.12,57.375 as in torchvision's"),
+    ],
+)
+def test_backbones_of_other_input_or_layers(config, words):
+    with pytest.raises(ConversionError, match=f"^w.pth: meta's {words}"):
+        check_backbone(config, "w.pth", WEIGHT_MAPS["torchvision"], NETWORK)
