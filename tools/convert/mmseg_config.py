@@ -33,6 +33,7 @@ _SPACINGS = {
 }
 # Options of the backbone that change the network, with the values that this package builds.
 _PLAIN_OPTIONS: dict[str, Any] = {"avg_down": False, "multi_grid": None, "dcn": None, "plugins": None, "num_stages": 4}
+_PLAIN_OPTIONS_OF_HEAD: dict[str, Any] = {"input_transform": None, "threshold": None}
 # The types of layers that this package builds, by the option of backbone and head; None is the default.
 _LAYERS: dict[str, tuple[str, ...]] = {
     "conv_cfg": ("Conv", "Conv2d"),
@@ -154,6 +155,8 @@ def _check_layers(backbone: _Section, head: _Section) -> None:
     backbone.value("type", None, _BACKBONES)
     head.value("type", None, ("PSPHead",))
     head.value("pool_scales", _BINS, (_BINS,))
+    for key, plain in _PLAIN_OPTIONS_OF_HEAD.items():
+        head.value(key, plain, (plain,))
     for section in (backbone, head):
         _check_plain(section)
 

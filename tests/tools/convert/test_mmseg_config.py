@@ -127,6 +127,8 @@ def test_without_normalization_it_is_asked_for():
         (config(head={"act_cfg": {"type": "LeakyReLU"}}), NETWORK, "decode_head.act_cfg.type is 'LeakyReLU', expected"),
         (config(head={"conv_cfg": {"type": "ConvWS"}}), NETWORK, "decode_head.conv_cfg.type is 'ConvWS', expected"),
         (config({"conv_cfg": {"type": "ConvAWS"}}), NETWORK, "model.backbone.conv_cfg.type is 'ConvAWS', expected"),
+        (config(head={"input_transform": "resize_concat"}), NETWORK, "input_transform is 'resize_concat', expected N"),
+        (config(head={"threshold": 0.3}), NETWORK, "decode_head.threshold is 0.3, expected None"),
         (config({"norm_cfg": {"type": "IN"}}), NETWORK, "model.backbone.norm_cfg.type is 'IN', expected 'BN' or"),
         (config({"depth": 101}), NETWORK, "model.backbone.depth is 101, expected 50 as by the tensors"),
         (config({"norm_cfg": 3}), NETWORK, "model.backbone.norm_cfg is 3, expected a dictionary"),
