@@ -11,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.protobuf import tensor_bundle_pb2
 
 from tests.tools.checkpoints import index_files
 from tests.tools.checkpoints.index_files import entry
@@ -77,6 +78,44 @@ def test_entries_that_are_found_in_one_way_only(kind, tmp_path):
     (tmp_path / "model.index").write_bytes(index_files.table_of(index_files.block_of(content, restarts), b"z"))
     with pytest.raises(CheckpointError, match=f"its table is damaged: .*{words}"):
         variable_shapes(prefix)
+
+
+def _int32(entry: tensor_bundle_pb2.BundleEntryProto) -> None:
+    entry.dtype = 3
+
+
+def _listed_twice(entry: tensor_bundle_pb2.BundleEntryProto) -> None:
+    entry.slices.add().CopyFrom(entry.slices[0])
+
+
+def _transposed(entry: tensor_bundle_pb2.BundleEntryProto) -> None:
+    entry.shape.dim.reverse()
+
+
+@pytest.mark.parametrize(
+    ("is_part", "change", "words"),
+    [
+        (True, _int32, "p: its parts have other types or shapes"),
+        (True, _transposed, "p: its parts have other types or shapes"),
+        (True, None, "p: its parts have other types or shapes, or some are missing"),
+        (False, _listed_twice, "p: a part is listed twice"),
+        (False, None, "has parts of p, which is not in parts"),
+    ],
+)
+def test_impossible_parts(tmp_path, is_part, change, words):
+    """TensorFlow ends the process on parts of another type than the whole, and on those that are listed twice."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable("p", [10, 3], partitioner=tf.fixed_size_partitioner(3))
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / "model"), write_meta_graph=False)
+    entries = dict(read_table((tmp_path / "model.index").read_bytes()))
+    key = next(key for key in entries if key.startswith(b"\0")) if is_part else b"p"
+    message = tensor_bundle_pb2.BundleEntryProto.FromString(entries.pop(key))
+    if change is not None:
+        change(message)
+        entries[key] = message.SerializeToString()
+    (tmp_path / "model.index").write_bytes(index_files.table(entries))
+    assert words in str(index_fault(prefix))
 
 
 @pytest.mark.parametrize("shards", [0, -1, 100_000])
