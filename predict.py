@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from database.datasets import find_samples
 from database.images import set_max_pixels
+from tools.checkpoints.files import identity
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
-from tools.errors import CheckpointError, OutputError
+from tools.errors import CheckpointError, OutputError, RecordError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
@@ -152,12 +153,13 @@ def follow(config: PredictConfig) -> None:
 
     for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
+        before = identity(prefix)
         try:
             predict_checkpoint(dataclasses.replace(config, output_dir=output), prefix)
-        except CheckpointError:
-            if os.path.exists(prefix + ".index"):
+        except (CheckpointError, RecordError):
+            if before is not None and identity(prefix) == before:
                 raise
-            logger.warning("%s was removed before it could be read", prefix)
+            logger.warning("%s was removed or replaced before it could be read", prefix)
         free_closed_sessions()
 
 

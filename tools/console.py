@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -37,6 +38,7 @@ def set_up_logging() -> None:
     """
     guard_standard_streams()
     sys.excepthook = _print_traceback
+    threading.excepthook = _print_traceback_of_thread
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(PrintableFormatter("%(message)s"))
@@ -47,6 +49,11 @@ def set_up_logging() -> None:
 
 def _print_traceback(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
     sys.stderr.write(printable("".join(traceback.format_exception(kind, error, place)), keep="\n\t"))
+
+
+def _print_traceback_of_thread(found: threading.ExceptHookArgs) -> None:
+    if found.exc_type is not SystemExit and found.exc_value is not None:
+        _print_traceback(found.exc_type, found.exc_value, found.exc_traceback)
 
 
 def print_text(text: str, *, flush: bool = False) -> None:

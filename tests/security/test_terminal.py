@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,6 +55,7 @@ def shown(capsys, monkeypatch) -> Callable[..., str]:
     """Runs a program as the command line does; returns what it wrote to standard output and standard error."""
     monkeypatch.setattr(console, "guard_standard_streams", lambda: None)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
     def run(main: Callable, *arguments: str) -> str:
         with monkeypatch.context() as patch:  # within the test: pytest sets its own standard error before each
@@ -156,6 +158,16 @@ def test_answers_of_servers(tmp_path, shown, monkeypatch, answer):
 
 def test_tracebacks():
     code = "from tools.console import set_up_logging as s; s(); raise RuntimeError('a\\x1b[31m')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "RuntimeError: a\\x1b[31m"
+
+
+def test_tracebacks_of_threads():
+    code = (
+        "import threading; from tools.console import set_up_logging as s; s()\n"
+        "def fail(): raise RuntimeError('a\\x1b[31m')\n"
+        "threading.Thread(target=fail).start()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "RuntimeError: a\\x1b[31m"
 

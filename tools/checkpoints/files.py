@@ -82,7 +82,8 @@ def written_whole(prefix: str) -> Iterator[str]:
     """
     folder, name = os.path.split(prefix)
     writing = os.path.join(folder, _WRITING)
-    shutil.rmtree(writing, ignore_errors=True)
+    with suppress(OSError):
+        _remove_folder(writing)
     os.makedirs(writing)
     try:
         aside = os.path.join(writing, name)
@@ -293,10 +294,18 @@ def remove_leftovers(folder: str) -> None:
     for name in left:
         os.unlink(os.path.join(folder, name))
     if _WRITING in names:
-        shutil.rmtree(os.path.join(folder, _WRITING))
+        _remove_folder(os.path.join(folder, _WRITING))
         left.append(_WRITING)
     if left:
         logger.info("%s: removed incomplete files: %s", folder, ", ".join(sorted(left)))
+
+
+def _remove_folder(path: str) -> None:
+    """Removes a folder and what is in it; of a link, only the link."""
+    if os.path.islink(path):
+        os.unlink(path)
+    else:
+        shutil.rmtree(path)
 
 
 def _is_orphan(folder: str, name: str) -> bool:

@@ -2,7 +2,9 @@
 
 The format is LevelDB's (https://github.com/google/leveldb/blob/main/doc/table_format.md): data blocks, an index block
 with the place of each data block, and a footer with the place of the index block. Checksums of blocks are not compared,
-because TensorFlow does that; what is read here is everything that TensorFlow trusts after that.
+because TensorFlow does that; what is read here is everything that TensorFlow trusts after that. TensorFlow reads the
+entries in turn and also searches them, from places that each block lists (restarts): a table is rejected if that could
+find others.
 """
 
 from __future__ import annotations
@@ -27,18 +29,24 @@ def read_table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         content: of the file.
 
     Yields:
-        Keys and values, in the order of the file.
+        Keys and values, in the order of the file, which is that of the keys.
 
     Raises:
-        IndexTableError: the table is malformed or compressed, which TensorFlow's writers do not do.
+        IndexTableError: the table is malformed, its keys do not rise, or it is compressed, which TensorFlow's writers
+            do not do.
     """
     if len(content) < _FOOTER or not content.endswith(_MAGIC):
         raise IndexTableError("its end is missing")
     footer = content[-_FOOTER:]
     _, place = _handle(footer, 0)  # of the metaindex block, which TensorFlow does not use
     index, _ = _handle(footer, place)
-    for _, handle in _entries(_block(content, index)):
-        yield from _entries(_block(content, _handle(handle, 0)[0]))
+    before = None
+    for _, handle in _entries(*_block(content, index)):
+        for key, value in _entries(*_block(content, _handle(handle, 0)[0])):
+            if before is not None and key <= before:
+                raise IndexTableError("its keys do not rise")
+            before = key
+            yield key, value
 
 
 def varint(content: bytes, place: int) -> tuple[int, int]:
@@ -72,8 +80,8 @@ def _handle(content: bytes, place: int) -> tuple[tuple[int, int], int]:
     return (offset, size), place
 
 
-def _block(content: bytes, handle: tuple[int, int]) -> bytes:
-    """Returns the entries of a block, without its list of restarts."""
+def _block(content: bytes, handle: tuple[int, int]) -> tuple[bytes, list[int]]:
+    """Returns the entries of a block, and the restarts: the places from which they can be read."""
     offset, size = handle
     end = offset + size
     if end + _TRAILER > len(content) or size < _RESTART:
@@ -85,18 +93,32 @@ def _block(content: bytes, handle: tuple[int, int]) -> bytes:
     behind_entries = size - _RESTART * (restarts + 1)
     if behind_entries < 0:
         raise IndexTableError(f"the block at {offset} has {restarts} restarts in {size} bytes")
-    return block[:behind_entries]
+    return block[:behind_entries], [
+        int.from_bytes(block[place : place + _RESTART], "little")
+        for place in range(behind_entries, size - _RESTART, _RESTART)
+    ]
 
 
-def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    place, key = 0, b""
+def _entries(block: bytes, restarts: list[int]) -> Iterator[tuple[bytes, bytes]]:
+    """Yields keys and values of a block.
+
+    Raises:
+        IndexTableError: an entry is malformed, or a restart is no entry's place or that of a key without its beginning.
+    """
+    if restarts[:1] != [0]:
+        raise IndexTableError("a block does not begin with its first entry")
+    place, key, met = 0, b"", 0
     while place < len(block):
+        is_restart = met < len(restarts) and restarts[met] == place
+        met += is_restart
         shared, place = varint(block, place)
         unshared, place = varint(block, place)
         length, place = varint(block, place)
-        if shared > len(key) or place + unshared + length > len(block):
+        if shared > (0 if is_restart else len(key)) or place + unshared + length > len(block):
             raise IndexTableError("an entry is longer than its block")
         key = key[:shared] + block[place : place + unshared]
         place += unshared
         yield key, block[place : place + length]
         place += length
+    if block and met < len(restarts):
+        raise IndexTableError(f"a block lists an entry at {restarts[met]}, where there is none")

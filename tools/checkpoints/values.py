@@ -37,7 +37,10 @@ class TensorReader:
         self._advice = advice
         with damage_named(prefix, path):
             self._reader = tf.train.NewCheckpointReader(path)
-            self._dtypes = self._reader.get_variable_to_dtype_map()
+            try:
+                self._dtypes = self._reader.get_variable_to_dtype_map()
+            except TypeError as error:  # a type without name, in the format before TensorFlow 0.12
+                raise CheckpointError(f"{prefix}: the checkpoint is damaged ({error})") from error
 
     def array(self, name: str) -> np.ndarray:
         """Reads a tensor of the checkpoint in its own dtype.

@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> None:
 def _read(options: argparse.Namespace) -> tuple[Weights, WeightMap, Size | None]:
     """Reads the weights, and determines their layout and, if the file says so, the size of windows."""
     from tools.convert.conversion import network_of
-    from tools.convert.mmseg_config import config_of, settings_of, window_of
+    from tools.convert.mmseg_config import check_backbone, config_of, settings_of, window_of
     from tools.convert.other_networks import refuse_other_networks
     from tools.convert.prefixes import identify
 
@@ -134,13 +134,16 @@ def _read(options: argparse.Namespace) -> tuple[Weights, WeightMap, Size | None]
     refuse_other_networks(weights, options.source)
     weights, weight_map = identify(weights, options.format)
     weight_map = _with_skipped(weight_map, options.skip, weights)
-    config = config_of(read_meta(options.source), options.source) if weight_map.needs_settings else None
-    recorded = {} if config is None else settings_of(config, options.source, network_of(weights, weight_map))
+    config, recorded = config_of(read_meta(options.source), options.source), {}
+    if config is not None and weight_map.needs_settings:
+        recorded = settings_of(config, options.source, network_of(weights, weight_map))
+    elif config is not None:
+        check_backbone(config, options.source, weight_map, network_of(weights, weight_map))
     given = {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     weight_map, used = settled(weight_map, options.source, recorded, given)
     for name, value in used.items():
         logger.info("%s %s, %s", name, shown_value(value), "from meta" if name in recorded else f"from --{name}")
-    return weights, weight_map, None if config is None else window_of(config)
+    return weights, weight_map, window_of(config) if config and weight_map.needs_settings else None
 
 
 def _with_skipped(weight_map: WeightMap, pattern: str | None, names: Iterable[str]) -> WeightMap:

@@ -25,10 +25,11 @@ def read_config_text(text: str) -> dict[str, Any]:
 
     Returns:
         The values by name: None, booleans, numbers, strings, lists, tuples and dictionaries. An assignment of anything
-        else is left out, and so are all other statements.
+        else is left out.
 
     Raises:
-        ConfigTextError: the text is not Python, or longer than 262,144 characters.
+        ConfigTextError: the text is not Python, is longer than 262,144 characters, or has a statement that may change
+            what was assigned.
     """
     if len(text) > _MOST_CHARACTERS:
         raise ConfigTextError(f"has {len(text)} characters, expected at most {_MOST_CHARACTERS}")
@@ -38,8 +39,10 @@ def read_config_text(text: str) -> dict[str, Any]:
         raise ConfigTextError("is not Python") from error
     values: dict[str, Any] = {}
     for statement in statements:
-        if isinstance(statement, ast.Assign):
+        if isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
             _assign(statement, values)
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):  # a docstring
+            raise ConfigTextError(f"has the statement {type(statement).__name__}, expected assignments to names")
     return values
 
 
@@ -51,8 +54,17 @@ def _assign(statement: ast.Assign, values: dict[str, Any]) -> None:
     try:
         value = _value(statement.value, values)
     except ConfigTextError:
+        if _may_change(statement.value, values):
+            raise
         return
     values.update({target.id: value for target in statement.targets if isinstance(target, ast.Name)})
+
+
+def _may_change(node: ast.expr, names: Mapping[str, Any]) -> bool:
+    """Returns whether an expression calls something and names a value, as in `model.pop('decode_head')`."""
+    parts = list(ast.walk(node))
+    calls = any(isinstance(part, (ast.Call, ast.NamedExpr, ast.comprehension)) for part in parts)
+    return calls and any(isinstance(part, ast.Name) and part.id in names for part in parts)
 
 
 def _value(node: ast.expr, names: Mapping[str, Any], depth: int = 0) -> Any:

@@ -16,7 +16,7 @@ from database.regular_files import regular_file
 from tools.checkpoints.file_kinds import kind_of
 from tools.convert.inert_values import Items, Made, shown
 from tools.convert.npy_dictionary import read_npy_dictionary
-from tools.convert.numpy_values import kind_of_value
+from tools.convert.numpy_values import decode_array, is_array, kind_of_value
 from tools.convert.plain_values import plain_items
 from tools.convert.pytorch_file import PyTorchFile, open_pytorch_file
 from tools.convert.pytorch_tensors import BFLOAT16, is_tensor, tensor_array
@@ -155,7 +155,7 @@ def _items(value: Any) -> Items | None:
 
 
 def _state_dict(path: str, content: Any) -> dict[str, Made]:
-    """Finds the tensors of the network in what torch.save saved."""
+    """Finds the tensors of the network in what torch.save saved; arrays of NumPy count as tensors."""
     for _ in range(_DEEPEST_STATE_DICT):
         entries = _items(content)
         found = [key for key in _STATE_DICT_KEYS if entries is not None and _items(entries.get(key)) is not None]
@@ -170,7 +170,9 @@ def _state_dict(path: str, content: Any) -> dict[str, Made]:
     if entries is None:
         kind = "a Tensor" if is_tensor(content) else kind_of_value(content)
         raise WeightFileError(f"{path}: found {kind}, expected a state_dict: {_STRIP}")
-    tensors = {name: value for name, value in entries.items() if is_tensor(value)}
+    collected = _Tensors(path)
+    collected.add(entries)
+    tensors = collected.found
     others = [key for key, value in entries.items() if isinstance(value, Made) and not is_tensor(value)]
     if others and not tensors:
         key = next((key for key in _STATE_DICT_KEYS if key in others), others[0])
@@ -180,11 +182,37 @@ def _state_dict(path: str, content: Any) -> dict[str, Made]:
     return tensors
 
 
+class _Tensors:
+    """Collects tensors, also those in dictionaries and lists in a state_dict: they may belong to layers."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: set[int] = set()
+        self.found: dict[str, Made] = {}
+
+    def add(self, value: Any, name: str = "", depth: int = 0) -> None:
+        """Adds the tensors in a value; names in nested dictionaries are joined by `/`."""
+        inner = value if isinstance(value, (list, tuple)) else _items(value)
+        if is_tensor(value) or is_array(value):
+            self.found[name] = value
+            _check_name(self._path, name, len(self.found))
+        elif inner is not None and id(inner) not in self._seen and depth <= _DEEPEST_STATE_DICT:
+            self._seen.add(id(inner))  # lists may contain each other, and themselves
+            for key, element in inner.items() if isinstance(inner, Items) else enumerate(inner):
+                self.add(element, f"{name}/{key}" if name else str(key), depth + 1)
+
+
 def _tensor(path: str, name: str, file: PyTorchFile, tensor: Made) -> np.ndarray:
     try:
-        return tensor_array(file, tensor)
+        return tensor_array(file, tensor) if is_tensor(tensor) else _numbers(decode_array(tensor))
     except PickleError as error:
         raise WeightFileError(f"{path}: the tensor '{shown(name)}' {error}") from error
+
+
+def _numbers(array: np.ndarray | list) -> np.ndarray:
+    if isinstance(array, list):
+        raise PickleError("is an array of objects, expected numbers")
+    return array
 
 
 def _read_safetensors(path: str) -> Weights:

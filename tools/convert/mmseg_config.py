@@ -14,9 +14,11 @@ from typing import Any
 from model.choices import NETWORKS
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
+from tools.convert.layouts import WeightMap
 from tools.convert.settings import SMALLEST_DEVIATION, WHITE
 from tools.errors import ConfigTextError, ConversionError
 from tools.flags.sizes import Size, is_size, size_of
+from tools.flags.values import shown_value
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,13 @@ _SPACINGS = {
 }
 # Options of the backbone that change the network, with the values that this package builds.
 _PLAIN_OPTIONS: dict[str, Any] = {"avg_down": False, "multi_grid": None, "dcn": None, "plugins": None, "num_stages": 4}
+_PLAIN_OPTIONS_OF_HEAD: dict[str, Any] = {"input_transform": None, "threshold": None}
+# The types of layers that this package builds, by the option of backbone and head; None is the default.
+_LAYERS: dict[str, tuple[str, ...]] = {
+    "conv_cfg": ("Conv", "Conv2d"),
+    "act_cfg": ("ReLU",),
+    "norm_cfg": ("BN", "BN2d", "SyncBN", "MMSyncBN"),
+}
 _MOST_SHOWN = 60
 
 
@@ -67,6 +76,10 @@ class _Section:
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
+
+    def has(self, key: str) -> bool:
+        """Returns whether there is a value other than None."""
+        return self._values.get(key) is not None
 
     def section(self, key: str) -> _Section:
         return _Section(self._values.get(key), f"{self._path}.{key}".lstrip("."), self._source)
@@ -117,21 +130,17 @@ def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[st
     Args:
         config: see `config_of`.
         source: name of the file, for messages.
-        network: key of `choices.NETWORKS`; mmsegmentation dilates basic units in its own way.
+        network: key of `choices.NETWORKS`, by the tensors; mmsegmentation dilates basic units in its own way.
 
     Raises:
         ConversionError: the configuration is of a network that this package does not have.
     """
     model = _Section(config, "", source).section("model")
+    model.value("type", "EncoderDecoder", ("EncoderDecoder",))
     backbone, head = model.section("backbone"), model.section("decode_head")
-    backbone.value("type", None, _BACKBONES)
-    head.value("type", None, ("PSPHead",))
-    head.value("pool_scales", _BINS, (_BINS,))
-    for key, plain in _PLAIN_OPTIONS.items():
-        backbone.value(key, plain, (plain,))
-    for section in (backbone, head):
-        if "norm_cfg" in section:
-            section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
+    _check_layers(backbone, head)
+    depth = int(network.rpartition("_")[2])
+    backbone.value("depth", depth, (depth,), f"{depth} as by the tensors")
     stride = _output_stride(backbone)
     return {
         "align_corners": head.switch("align_corners", False),
@@ -139,6 +148,57 @@ def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[st
         "stride_convention": _convention(backbone, stride, is_basic=not NETWORKS[network].bottleneck),
         **_scaling(config, source),
     }
+
+
+def _check_layers(backbone: _Section, head: _Section) -> None:
+    """Rejects layers that compute something else than this package's, though the names of their tensors are equal."""
+    backbone.value("type", None, _BACKBONES)
+    head.value("type", None, ("PSPHead",))
+    head.value("pool_scales", _BINS, (_BINS,))
+    for key, plain in _PLAIN_OPTIONS_OF_HEAD.items():
+        head.value(key, plain, (plain,))
+    for section in (backbone, head):
+        _check_plain(section)
+
+
+def check_backbone(config: Mapping[str, Any], source: str, weight_map: WeightMap, network: str) -> None:
+    """Rejects a ResNet whose configuration says what the names of its tensors do not: mmpretrain's and mmdetection's.
+
+    Args:
+        config: see `config_of`; one without a backbone is not checked.
+        source: name of the file, for messages.
+        weight_map: layout of the tensors.
+        network: see `settings_of`.
+
+    Raises:
+        ConversionError: the ResNet has other layers, strides or input than those of the layout.
+    """
+    model = _Section(config, "", source).section("model")
+    if not model.has("backbone"):
+        return
+    backbone = model.section("backbone")
+    _check_plain(backbone)
+    if NETWORKS[network].bottleneck:
+        backbone.value("style", "pytorch", ("pytorch",))
+    expected = {
+        "image_mean": weight_map.image_mean, "image_std": weight_map.image_std, "color_switch": weight_map.feeds_bgr,
+    }  # fmt: skip
+    for name, value in _scaling(config, source).items():
+        if value != expected[name]:
+            raise ConversionError(
+                f"{source}: meta's {name} is {shown_value(value)}, expected {shown_value(expected[name])} as in "
+                f"{weight_map.project}: this converter has no flag for it"
+            )
+
+
+def _check_plain(section: _Section) -> None:
+    for key, plain in _PLAIN_OPTIONS.items():
+        section.value(key, plain, (plain,))
+    for key, types in _LAYERS.items():
+        if section.has(key):
+            section.section(key).value("type", types[0], types)
+    if section.has("norm_cfg"):
+        section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
 
 
 def _output_stride(backbone: _Section) -> int:
@@ -179,13 +239,14 @@ def _scaling(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     root = _Section(config, "", source)
     model = root.section("model")
     if "data_preprocessor" in model or "data_preprocessor" in root:
-        section, key = (model if "data_preprocessor" in model else root).section("data_preprocessor"), "bgr_to_rgb"
+        section = (model if "data_preprocessor" in model else root).section("data_preprocessor")
+        key = "to_rgb" if "to_rgb" in section else "bgr_to_rgb"  # mmpretrain's name
         section.value("rgb_to_bgr", False, (False,))
     elif "img_norm_cfg" in root:
         section, key = root.section("img_norm_cfg"), "to_rgb"
     else:
         return {}
-    is_rgb = section.switch(key, key == "to_rgb")
+    is_rgb = section.switch(key, "img_norm_cfg" in root and key == "to_rgb")
     mean, deviation = section.three("mean", 0), section.three("std", SMALLEST_DEVIATION)
     return {
         "image_mean": mean if is_rgb else mean[::-1],

@@ -23,6 +23,7 @@ _PREFIXES: dict[str, dict[str, str]] = {
         r"queue(_ptr)?": "MoCo's queue of features",
     },
     "encoder.": {},
+    "_orig_mod.": {},  # torch.compile's
 }
 # Prefixes in each other: `module.encoder_q.`, `model.backbone.`.
 _MOST_PREFIXES = 3

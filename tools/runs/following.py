@@ -57,8 +57,9 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
         for step, serial in new:
             seen.add((step, serial))
             prefix = folder.snapshot(step)
+            before = snapshot_files.identity(prefix)
             fault = checkpoint_fault(prefix)
-            if fault is None or not os.path.exists(prefix + ".index"):  # the run may be deleting it
+            if fault is None or before is None or snapshot_files.identity(prefix) != before:  # the run removes it
                 yield step, prefix
             else:
                 warn_of_damage(prefix, fault)

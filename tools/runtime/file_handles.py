@@ -10,6 +10,8 @@ from tools.errors import TooFewHandlesError
 # What a program needs besides the files that are open at its start: TensorFlow 8 (it ends the process if it cannot open
 # its random device), and the threads that read and write images 2 each. The usual limits are 256 and 1024.
 NEEDED = 64
+# A limit that is too low is raised to this if it may be: a machine of many cores has more threads.
+USUAL = 1024
 
 _OPEN_FILES = "/proc/self/fd"
 
@@ -27,9 +29,10 @@ def require_file_handles() -> None:
     if most != resource.RLIM_INFINITY and most < wanted:
         raise TooFewHandlesError(
             f"this process may open {limit} files, expected at least {wanted}: raise the limit, for example with "
-            f"ulimit -n {max(wanted, 1024)}"
+            f"ulimit -n {max(wanted, USUAL)}"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    raised = max(wanted, USUAL)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (raised if most == resource.RLIM_INFINITY else min(raised, most), most))
 
 
 def _open_files() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,12 +11,14 @@ from functools import partial
 from tools.errors import DivergedError
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
+from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
 from tools.runs.writing import writing_to
 from tools.runtime.devices import open_session
 from tools.runtime.memory import free_closed_sessions
 from tools.runtime.session_errors import memory_limits_named
-from tools.training.build import build_graph
+from tools.training.build import BuiltGraph, build_graph
 from tools.training.early_stopping import EarlyStopping
 from tools.training.loop import Trainer
 from tools.training.outputs import CurveWriter, SnapshotWriter
@@ -25,7 +28,7 @@ from tools.training.rollback import read_rollbacks
 from tools.training.run_files import ClassWeights, prepare_folder, record_of_run
 from tools.training.samples import RunData
 from tools.training.settings import learning_rate_at, options_of, plan_of
-from tools.training.start import TrainingStart
+from tools.training.start import TrainingStart, pretrained_checkpoint
 from tools.training.step import StepRunner
 from tools.training.validation import scoring_settings, validate
 from tools.training.variable_report import write_variables
@@ -37,6 +40,7 @@ class Attempt:
     """Trains a run from its start, or from a snapshot, to its last step or to NaN or infinity.
 
     Attributes:
+        start: what the run starts from; `trainer` chooses the checkpoint again if another run removed it.
         diverged: after `trainer`, with `--on_nan rollback`: the error about NaN or infinity, otherwise None.
         last_step: after `trainer`, the number of steps done, unless it diverged.
     """
@@ -51,7 +55,7 @@ class Attempt:
         class_weights: ClassWeights,
     ) -> None:
         """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`."""
-        self._start = start
+        self.start = start
         self._config = config
         self._data = data
         self._folder = folder
@@ -70,12 +74,10 @@ class Attempt:
         Raises:
             DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
         """
-        start, config, data, folder = self._start, self._config, self._data, self._folder
-        rollbacks = () if start.resumed is None else read_rollbacks(folder)
-        record = record_of_run(start, config, data, folder, self._class_weights)
-        built = build_graph(
-            config, options_of(config, self._class_weights()), record, data.training, self._devices, start
-        )
+        config, data, folder = self._config, self._data, self._folder
+        rollbacks = () if self.start.resumed is None else read_rollbacks(folder)
+        record, built = self._built()
+        start = self.start
         log_run(config, record, data, built, self._devices, folder)
         with _memory_limits_named(config), open_session(built.graph, self._devices) as session:
             record = prepare_folder(start, config, data, folder, record)
@@ -102,17 +104,32 @@ class Attempt:
                 return
             _log_skipped(steps.skipped_steps(), config.train_max_iter)
 
+    def _built(self) -> tuple[ModelRecord, BuiltGraph]:
+        """Returns the record of the run, and its graph with the values of the checkpoint to start from."""
+        config = self._config
+
+        def build(pretrained: str | None) -> tuple[ModelRecord, BuiltGraph]:
+            self.start = dataclasses.replace(self.start, pretrained=pretrained)
+            record = record_of_run(self.start, config, self._data, self._folder, self._class_weights)
+            options = options_of(config, self._class_weights())
+            return record, build_graph(config, options, record, self._data.training, self._devices, self.start)
+
+        if self.start.resumed is not None or self.start.pretrained is None:
+            return build(self.start.pretrained)
+        # It may be the newest snapshot of a run that goes on. Its values are in memory before anything is written.
+        return with_unremoved(lambda: str(pretrained_checkpoint(config)), build)
+
     def _make_up_scores(self) -> Callable[[], None] | None:
         """Scores the snapshot to resume from if an interruption prevented that.
 
         Returns:
             What to call when the first snapshot is written; None for a run that begins.
         """
-        if self._start.resumed is None:
+        if self.start.resumed is None:
             return None
         config = self._config
         settings = scoring_settings(config, self._data.validation_checksums)
-        resumed = ResumedScores(self._folder, self._start.step, config.val_every, config.test_max_iter, settings)
+        resumed = ResumedScores(self._folder, self.start.step, config.val_every, config.test_max_iter, settings)
         resumed.make_up(self._score if self._data.validation else None)
         return resumed.give_up_later
 

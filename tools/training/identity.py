@@ -25,6 +25,7 @@ from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
 from tools.runs import run_origin
+from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, model_id, run_folder
 from tools.runs.known_runs import runs_in
@@ -278,11 +279,13 @@ def _nearest(
 
 def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]:
     """Returns checksum and record of the starting checkpoint; None if it is unusable and a run is resumed or scored."""
+    if config.starts_from_scratch:
+        return "none", None
     try:
-        prefix = pretrained_checkpoint(config)
-        if prefix is None:
-            return "none", None
-        return checkpoint_checksum(prefix), BackboneRecord.of_checkpoint(prefix)
+        return with_unremoved(
+            lambda: str(pretrained_checkpoint(config)),
+            lambda prefix: (checkpoint_checksum(prefix), BackboneRecord.of_checkpoint(prefix)),
+        )
     except (CheckpointError, RecordError):
         if not (config.eval_only or config.resumes):
             raise

@@ -139,7 +139,7 @@ class Training:
             with writing_to(folder):
                 step = roll_back(folder, attempt.diverged, start.step)
             free_closed_sessions()
-            config = _resuming(config, step, start, folder)
+            config = _resuming(config, step, attempt.start, folder)
         self.last_snapshot = folder.snapshot(attempt.last_step)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tensorflow.core.protobuf import tensor_bundle_pb2
@@ -31,19 +31,33 @@ def block(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
     restarts = []
     for key, value in entries:
         restarts.append(len(content))
-        content += varint(0) + varint(len(key)) + varint(len(value)) + key + value
-    restarts = restarts or [0]
+        content += encoded(key, value)
+    return block_of(content, restarts or [0])
+
+
+def block_of(content: bytes, restarts: Sequence[int]) -> bytes:
+    """A block of encoded entries, with its list of places from which they can be read, and its trailer."""
     content += b"".join(place.to_bytes(4, "little") for place in (*restarts, len(restarts)))
     crc = crc32c(content + b"\0")
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     return content + b"\0" + masked.to_bytes(4, "little")
 
 
+def encoded(key: bytes, value: bytes) -> bytes:
+    """An entry of a block that repeats nothing of the one before."""
+    return varint(0) + varint(len(key)) + varint(len(value)) + key + value
+
+
 def table(entries: dict[bytes, bytes]) -> bytes:
     """A table of one block."""
-    data, meta = block(sorted(entries.items())), block([])
+    return table_of(block(sorted(entries.items())), max(entries, default=b""))
+
+
+def table_of(data: bytes, last_key: bytes) -> bytes:
+    """A table of a block whose last key is known."""
+    meta = block([])
     handles = [varint(0) + varint(len(data) - 5), varint(len(data)) + varint(len(meta) - 5)]
-    index = block([(max(entries, default=b""), handles[0])])
+    index = block([(last_key, handles[0])])
     footer = handles[1] + varint(len(data) + len(meta)) + varint(len(index) - 5)
     return data + meta + index + footer.ljust(40, b"\0") + _MAGIC
 

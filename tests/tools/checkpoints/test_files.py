@@ -240,6 +240,18 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path, caplog):
     assert caplog.messages == [f"{tmp_path}: removed incomplete files: {', '.join(sorted([*left, '.writing']))}"]
 
 
+@pytest.mark.parametrize("clean", [remove_leftovers, lambda folder: write(f"{folder}/model.ckpt-2")])
+def test_a_planted_link_is_removed_without_its_target(tmp_path, clean):
+    folder, elsewhere = tmp_path / "snapshot", tmp_path / "elsewhere"
+    write(str(folder / "model.ckpt-1"))
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("kept")
+    (folder / ".writing").symlink_to(elsewhere)
+    clean(str(folder))
+    assert not os.path.lexists(folder / ".writing")
+    assert names_in(elsewhere) == ["kept"]
+
+
 def test_manifest_names_only_the_files(tmp_path):
     """Written again, it does not count itself."""
     prefix = write(str(tmp_path / "model.ckpt-1"))

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tools.checkpoints.index_files import table, varint
 from tests.tools.toy_runs import tensors_in, train_with, write_checkpoint
 from tools.checkpoints.initialize import PretrainedInitializer
 from tools.checkpoints.values import open_reader, require_usable
@@ -91,6 +92,19 @@ def test_a_variance_that_rounding_took_below_zero_is_taken(tmp_path):
     prefix = write_checkpoint(str(tmp_path / "model.ckpt-1"), with_value(VARIANCE, -1e-9))
     with open_reader(prefix, "advice") as reader:
         assert reader.array(VARIANCE)[2] == np.float32(-1e-9)
+
+
+@pytest.mark.parametrize("number", [0, 1000])
+def test_a_type_that_tensorflow_does_not_know_in_the_old_format(tmp_path, number):
+    """A table with the message SavedTensorSlices: of a tensor `a` without axes in one piece."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2]) + varint(len(content)) + content
+
+    tensor = field(1, b"a") + field(2, b"") + b"\x18" + varint(number) + field(4, b"")
+    (tmp_path / "old.ckpt").write_bytes(table({b"": field(1, field(1, tensor) + field(2, b"\x08\x01"))}))
+    with pytest.raises(CheckpointError, match=f"old.ckpt: the checkpoint is damaged .*{number} "):
+        open_reader(str(tmp_path / "old.ckpt"), "advice").__enter__()
 
 
 @settings(deadline=None, max_examples=25)

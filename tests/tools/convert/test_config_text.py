@@ -54,7 +54,18 @@ def test_anything_else_is_left_out(value):
 
 def test_a_name_whose_last_value_cannot_be_read_has_none():
     assert read_config_text("a = 1\na = f()\nb = 2") == {"b": 2}
-    assert read_config_text("a = 1\na = 2\nimport os\nif True:\n    a = 3\na.b = 4\na += 5") == {"a": 2}
+    assert read_config_text('"""Text."""\na = 1\na = 2') == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["a['b'] = 2", "a.b = 2", "a |= c", "a.update(c)", "del a", "del a['b']", "a: dict = c", "if True:\n    a = c",
+     "a, d = 1, 2", "for a in ():\n    pass", "def a(): pass", "class a: pass", "import os as a",
+     "from os import *", "d = a.pop('b')", "d = [a.pop(x) for x in c]", "d = (a := c)", "d = e = f(a)"],
+)  # fmt: skip
+def test_a_text_that_may_change_what_it_assigned_is_not_read(statement):
+    with pytest.raises(ConfigTextError, match="^has "):
+        read_config_text(f"c = dict()\na = dict(b=1)\n{statement}")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +89,10 @@ def test_long_texts():
 
 def test_nothing_is_run(tmp_path):
     canary = Canary(tmp_path)
-    text = f"a = {canary.expression}\n{canary.expression}\nb = dict(c={canary.expression})\nd = 1"
+    text = f"a = {canary.expression}\nb = dict(c={canary.expression})\nd = 1"
     assert read_config_text(text) == {"d": 1}
+    with pytest.raises(ConfigTextError, match="has the statement Expr, expected assignments to names"):
+        read_config_text(f"{text}\n{canary.expression}")
     assert not canary.sang()
 
 

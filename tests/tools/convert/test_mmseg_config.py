@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.convert.mmseg_config import config_of, settings_of, window_of
+from tools.convert.layouts import WEIGHT_MAPS
+from tools.convert.mmseg_config import check_backbone, config_of, settings_of, window_of
 from tools.convert.settings import SETTINGS
 from tools.errors import ConversionError
 
@@ -50,8 +51,13 @@ def test_the_usual():
         ({"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)}, NETWORK, 32, "mmseg"),
         ({"contract_dilation": False}, NETWORK, 8, "reference"),
         ({"style": "caffe", "contract_dilation": False}, NETWORK, 8, "caffe"),
-        ({"style": "caffe"}, BASIC, 8, "mmseg"),
-        ({"contract_dilation": False, "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)}, BASIC, 32, "mmseg"),
+        ({"depth": 18, "style": "caffe"}, BASIC, 8, "mmseg"),
+        (
+            {"depth": 18, "contract_dilation": False, "strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)},
+            BASIC,
+            32,
+            "mmseg",
+        ),
     ],
 )
 def test_strides_and_dilations(changes, network, stride, convention):
@@ -64,6 +70,18 @@ def test_defaults_of_the_classes():
     bare["model"].update(backbone={"type": "ResNet", "depth": 50}, decode_head={"type": "PSPHead"})
     found = of(bare)
     assert (found["align_corners"], found["output_stride"], found["stride_convention"]) == (False, 32, "mmseg")
+
+
+def test_layers_that_are_named_without_need():
+    layers = {"conv_cfg": None, "act_cfg": {"type": "ReLU", "inplace": True}, "norm_cfg": {"type": "BN"}}
+    assert of(config(layers, layers)) == of(config())
+
+
+def test_a_cascade_of_heads():
+    changed = config()
+    changed["model"]["type"] = "CascadeEncoderDecoder"
+    with pytest.raises(ConversionError, match="model.type is 'CascadeEncoderDecoder', expected 'EncoderDecoder'"):
+        of(changed)
 
 
 def test_aligned_corners():
@@ -106,6 +124,13 @@ def test_without_normalization_it_is_asked_for():
         (config(head={"align_corners": "yes"}), NETWORK, "align_corners is 'yes', expected False or True"),
         (config(head={"align_corners": 1}), NETWORK, "align_corners is 1, expected False or True"),
         (config(head={"norm_cfg": {"eps": 1e-3}}), NETWORK, "decode_head.norm_cfg.eps is 0.001, expected 1e-05"),
+        (config(head={"act_cfg": {"type": "LeakyReLU"}}), NETWORK, "decode_head.act_cfg.type is 'LeakyReLU', expected"),
+        (config(head={"conv_cfg": {"type": "ConvWS"}}), NETWORK, "decode_head.conv_cfg.type is 'ConvWS', expected"),
+        (config({"conv_cfg": {"type": "ConvAWS"}}), NETWORK, "model.backbone.conv_cfg.type is 'ConvAWS', expected"),
+        (config(head={"input_transform": "resize_concat"}), NETWORK, "input_transform is 'resize_concat', expected N"),
+        (config(head={"threshold": 0.3}), NETWORK, "decode_head.threshold is 0.3, expected None"),
+        (config({"norm_cfg": {"type": "IN"}}), NETWORK, "model.backbone.norm_cfg.type is 'IN', expected 'BN' or"),
+        (config({"depth": 101}), NETWORK, "model.backbone.depth is 101, expected 50 as by the tensors"),
         (config({"norm_cfg": 3}), NETWORK, "model.backbone.norm_cfg is 3, expected a dictionary"),
         (config({"avg_down": True}), NETWORK, "avg_down is True, expected False"),
         (config({"multi_grid": (1, 2, 4)}), NETWORK, r"multi_grid is \(1, 2, 4\), expected None"),
@@ -114,7 +139,7 @@ def test_without_normalization_it_is_asked_for():
         (config({"strides": (1, 2, 2, 1)}), NETWORK, r"dilations is .*, expected \(1, 1, 1, 2\) with strides \(1"),
         (config({"style": "caffe"}), NETWORK, "contract_dilation is True, expected False with style='caffe'"),
         (config({"style": "tf"}), NETWORK, "style is 'tf', expected 'pytorch' or 'caffe'"),
-        (config({"contract_dilation": False}), BASIC, "contract_dilation is False, expected True in a ResNet"),
+        (config({"depth": 18, "contract_dilation": False}), BASIC, "contract_dilation is False, expected True in a R"),
         (config(img_norm_cfg={"mean": [1, 2], "std": [1, 1, 1]}), NETWORK, r"img_norm_cfg.mean is \[1, 2\], expec"),
         (config(img_norm_cfg={"mean": [0, 0, 10**400], "std": [1, 1, 1]}), NETWORK, "mean is .*, expected three"),
         (config(img_norm_cfg={"mean": [0, 0, 0x1 << 20000], "std": 0}), NETWORK, "mean is .*, expected three"),
@@ -197,6 +222,8 @@ def test_why_a_configuration_is_ignored(caplog):
         ((512, 512), {"mode": "whole"}, 512),
         ((512, 1024), {"mode": "slide", "crop_size": (769, 769), "stride": (513, 513)}, 769),
         ((512, 512), {"mode": "slide", "crop_size": [360, 480], "stride": (240, 320)}, "360x480"),
+        ((10**12, 10**12), None, None),
+        ((512, 512), {"crop_size": (16385, 16385)}, 512),
         (None, None, None),
         ((7, 512), {}, None),
         ((16385, 512), {}, None),
@@ -209,3 +236,36 @@ def test_windows(crop, test, window):
     changed = config(crop_size=crop)
     changed["model"]["test_cfg"] = test
     assert window_of(changed) == window
+
+
+def classifier(backbone=None, **preprocessor) -> dict:
+    """mmpretrain's resnet50_8xb32_in1k.py, changed."""
+    return {
+        "model": {"type": "ImageClassifier", "backbone": {"type": "ResNet", "depth": 50, "num_stages": 4,
+                                                          "style": "pytorch", **(backbone or {})}},
+        "data_preprocessor": {"num_classes": 1000, "mean": list(MEAN), "std": list(DEVIATION), "to_rgb": True,
+                              **preprocessor},
+    }  # fmt: skip
+
+
+def test_backbones_that_are_torchvisions():
+    torchvision = WEIGHT_MAPS["torchvision"]
+    for plain in (classifier(), {"model": {"name": "resnet"}}, {"model": {"backbone": {"depth": 50}}}):
+        check_backbone(plain, "w.pth", torchvision, NETWORK)
+    check_backbone(classifier({"style": "caffe"}), "w.pth", torchvision, BASIC)  # no effect in basic units
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (classifier({"style": "caffe"}), "model.backbone.style is 'caffe', expected 'pytorch'"),
+        (classifier({"conv_cfg": {"type": "ConvWS"}}), "model.backbone.conv_cfg.type is 'ConvWS', expected 'Conv'"),
+        (classifier({"avg_down": True}), "model.backbone.avg_down is True, expected False"),
+        (classifier(to_rgb=False, mean=MEAN[::-1], std=DEVIATION[::-1]), "color_switch is 1, expected 0 as in torchv"),
+        (classifier(mean=[103.53, 116.28, 123.675]), "image_mean is 103.53,116.28,123.675, expected 123.675,116.28"),
+        (classifier(std=[1, 1, 1]), "image_std is 1.0,1.0,1.0, expected 58.395,57.12,57.375 as in torchvision's"),
+    ],
+)
+def test_backbones_of_other_input_or_layers(config, words):
+    with pytest.raises(ConversionError, match=f"^w.pth: meta's {words}"):
+        check_backbone(config, "w.pth", WEIGHT_MAPS["torchvision"], NETWORK)

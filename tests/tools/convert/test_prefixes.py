@@ -20,8 +20,9 @@ def prefixed(prefix, weights=RESNET):
 
 @pytest.mark.parametrize(
     "prefix",
-    ["backbone.", "encoder_q.", "model.", "encoder.", "module.encoder_q.", "model.backbone.", "module.model.encoder."],
-)
+    ["backbone.", "encoder_q.", "model.", "encoder.", "_orig_mod.", "module.encoder_q.", "model.backbone.",
+     "module.model.encoder."],
+)  # fmt: skip
 def test_prefixes(caplog, prefix):
     caplog.set_level("INFO")
     weights, weight_map = identify(prefixed(prefix), None)

@@ -6,6 +6,7 @@ What PyTorch itself writes is in `tests/parity/test_weight_files.py`.
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 
 import numpy as np
@@ -340,3 +341,23 @@ def test_averaged_weights_are_read_if_there_are_no_others(tmp_path, caplog):
         assert read_weights(file_of(tmp_path, {"state_dict_ema": {"a": PLAIN}}))["a"].shape == (2, 3)
         assert read_weights(file_of(tmp_path, {"model_ema": {"a": PLAIN}, "model": {"a": other}}))["a"].shape == (6,)
     assert "reading 'model' of model, model_ema" in caplog.text
+
+
+def test_tensors_in_dictionaries_and_lists_of_a_state_dict_are_not_dropped(tmp_path):
+    """They may belong to layers: names that no layout knows stop the conversion."""
+    inner = {"conv": {"weight": PLAIN}, "more": [1, PLAIN]}
+    found = read_weights(file_of(tmp_path, {"optimizer": {"m": PLAIN}, "state_dict": {"a": PLAIN, "head": inner}}))
+    assert list(found) == ["a", "head/conv/weight", "head/more/1"]
+
+
+def test_arrays_of_numpy_in_a_state_dict_are_not_dropped(tmp_path):
+    array = pickle.dumps(np.arange(3.0), 2)[2:-1]
+    found = read_weights(file_of(tmp_path, {"a": PLAIN, "se.weight": array}))
+    np.testing.assert_array_equal(found["se.weight"], np.arange(3, dtype=np.float32), strict=True)
+    objects = pickle.dumps(np.array([{}, None]), 2)[2:-1]
+    assert "'se.weight' is an array of objects, expected numbers" in refusal(file_of(tmp_path, {"se.weight": objects}))
+
+
+def test_many_tensors_in_lists_that_contain_each_other(tmp_path):
+    content = {"a": PLAIN, "b": b"]q\x07(" + b"h\x07" * 1000 + encode({"c": PLAIN}) + b"e"}
+    assert list(read_weights(file_of(tmp_path, content))) == ["a", "b/1000/c"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -85,3 +86,18 @@ def test_the_folder_of_the_run_or_of_its_snapshots(tmp_path, monkeypatch):
         assert following.followed_run(path).path == str(tmp_path / "run")
     with pytest.raises(CheckpointError, match="--follow none: no such folder"):
         following.followed_run("none")
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_looked_at_is_not_called_damaged(tmp_path, caplog, monkeypatch):
+    folder = run_with(tmp_path, 7)
+    toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    index = folder.snapshot(7) + ".index"
+
+    def replaced(prefix):
+        shutil.copyfile(index, f"{index}.new")
+        os.replace(f"{index}.new", index)
+        return "model.ckpt-7.index differs"
+
+    monkeypatch.setattr(following.snapshot_files, "fault_of", replaced)
+    assert 7 in [step for step, _ in following.appearing_snapshots(folder, pytest.fail)]
+    assert caplog.messages == []

@@ -144,7 +144,7 @@ class Loop:
         self.configs.append(config)
         step = next(self._steps, None)
         error = None if step is None else DivergedError(f"{FAULT} at step {step}", FAULT, step, saved_step=4)
-        return SimpleNamespace(diverged=error)
+        return SimpleNamespace(start=start, diverged=error)
 
     def train(self, **flags):
         config = smallest_config("toy", "log", on_nan="rollback", train_max_iter=9, **flags)
