@@ -149,12 +149,18 @@ def newest_sound(folder: str, last_step: int | None = None) -> str | None:
 
     Logs a warning for each newer one that is damaged. With `last_step`, checkpoints of later steps are ignored. A
     checkpoint that another process removes or replaces meanwhile is not damaged: the folder is listed again.
+
+    Raises:
+        CheckpointError: another process kept removing or replacing the checkpoints before they could be checked.
     """
     for _ in range(_MOST_ATTEMPTS):
         found, is_final = _first_sound(folder, last_step)
         if is_final:
             return found
-    return None
+    raise CheckpointError(
+        f"{folder}: another process removed or replaced the newest checkpoint while it was checked, {_MOST_ATTEMPTS} "
+        "times in a row: try again, let that run keep more with --keep, or copy a checkpoint elsewhere"
+    )
 
 
 def _first_sound(folder: str, last_step: int | None) -> tuple[str | None, bool]:

@@ -65,7 +65,10 @@ def test_a_replaced_snapshot_is_not_damaged(folder, monkeypatch, caplog):
 
 def test_an_endless_race_ends(folder, monkeypatch):
     monkeypatch.setattr(snapshot_files, "fault_of", pruning(folder, snapshot_files.fault_of, 1000))
-    assert newest_sound(str(folder)) is None
+    with pytest.raises(CheckpointError, match=r"removed or replaced .* \d+ times .* --keep") as caught:
+        newest_sound(str(folder))
+    assert str(folder) in str(caught.value)
+    assert "damaged" not in str(caught.value)
 
 
 def test_parts_without_an_index_are_no_snapshot(folder):
