@@ -206,7 +206,10 @@ class FailingTrainer:
         def save(*arguments, **options):
             raise save_error
 
-        names = ("loss", "loss_terms", "auxiliary_loss", "weight_decay", "train_op", "learning_rate", "predictions")
+        names = (
+            "loss", "loss_terms", "auxiliary_loss", "weight_decay", "train_op", "accumulation", "learning_rate",
+            "predictions",
+        )  # fmt: skip
         graph = dict.fromkeys(names)
         config = tiny_config("toy", "log", save_first_iteration=step_error is None)
         self.folder = RunFolder(str(path))
