@@ -251,8 +251,8 @@ def custom_dataset(
 
     Args:
       num_classes: 2..254.
-      train_list, val_list, test_list: list files, see `lists.listed`. Without any list, the images are in
-        <data_dir>/images/<split>/ and the labels, with the same names, in <data_dir>/labels/<split>/.
+      train_list, val_list, test_list: list files, see `lists.listed`. Without any list, images and labels are found by
+        their folders, see `own_trees.own_tree`.
       holdout: for data without a val split, the fraction of the training images, above 0 and below 1, used as val.
       palette_file: see `palettes.read_palette`; by default the VOC colours from the second on. With a palette, label
         files may store its colours instead of ids.

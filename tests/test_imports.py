@@ -44,6 +44,7 @@ LAYERS = {
         ("json_files", "image_opening"),
         ("image_suffixes",),
         ("id_lists", "list_hints", "palette_hints"),
+        ("own_trees",),
         ("lists",),
         ("color_masks",),
         ("label_decoding", "rgb_decoding"),
