@@ -48,7 +48,7 @@ LAYERS = {
         ("lists",),
         ("color_masks",),
         ("label_decoding", "rgb_decoding"),
-        ("images",),
+        ("images", "georeference"),
         ("data_files", "sample_names"),
         ("layout_hints",),
         ("palettes", "layouts", "label_maps", "synthetic", "colors", "warping"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from database.datasets import get_dataset
 from database.errors import ImageError
 from database.images import read_label
 from database.loading import to_train_ids
+from tests.database.geotiff_files import TAGS, geotiff, tags_in
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction.files import PredictionWriter, remove_unfinished_results, results_folder
@@ -45,6 +47,21 @@ def test_all_three_files(tmp_path, record):
     np.testing.assert_array_equal(prediction, LABEL_IDS)
     np.testing.assert_array_equal(coloring, COLORS)
     assert np.abs(overlay - (IMAGE / 2 + np.array(COLORS) / 2)).max() <= 0.5
+
+
+def test_a_geotiff_keeps_its_georeference(tmp_path, record):
+    source = geotiff(tmp_path / "tile.tif", IMAGE, TAGS)
+    writer = PredictionWriter(str(tmp_path / "out"), record, save_prediction=True, coloring=True)
+    *others, path = writer.write("tile", IMAGE, IDS, source)
+    assert len(others) == 3
+    assert os.path.relpath(path, tmp_path) == "out/prediction/tile_prediction.tif"
+    np.testing.assert_array_equal(read(path), LABEL_IDS)
+    found = tags_in(Path(path))
+    assert {tag: found[tag] for tag in TAGS} == TAGS
+    colors = PredictionWriter(str(tmp_path / "out"), record, save_prediction=False, coloring=True)
+    assert len(colors.write("tile", IMAGE, IDS, source)) == 2
+    Image.fromarray(IMAGE).save(tmp_path / "plain.tif")
+    assert len(writer.write("plain", IMAGE, IDS, str(tmp_path / "plain.tif"))) == 3
 
 
 @pytest.mark.parametrize(
