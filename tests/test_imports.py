@@ -69,7 +69,7 @@ ROOMS = (
     ("runs",),
     ("download", "prediction"),
     ("training",),
-    ("benchmark", "check_dataset", "convert", "demo", "make_tfrecord", "results", "sbd", "setup"),
+    ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
