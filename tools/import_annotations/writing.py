@@ -16,6 +16,7 @@ import numpy as np
 from database.atomic import folder_written_atomically, link_or_copy
 from database.counts import number_of
 from database.data_files import files_below, is_no_data
+from database.errors import DatasetError
 from database.image_suffixes import has_image_suffix
 from database.images import image_size, write_image
 from database.lists import and_more
@@ -183,7 +184,10 @@ def _write_sample(source: Source, classes: ClassIds, images: str, labels: str) -
 def log_unused(sources: Iterable[Source], folder: str) -> None:
     """Logs how many images of a folder have no annotations."""
     used = {source.key for source in sources}
-    unused = [path for key, path in files_below(folder).items() if key not in used]
+    try:
+        unused = [path for key, path in files_below(folder).items() if key not in used]
+    except DatasetError:  # such as two images that differ only in their suffix, of which one may be annotated
+        return
     if unused:
         count = number_of(len(unused), "image has", "images have")
         logger.info(

@@ -72,6 +72,13 @@ def test_the_next_command_is_logged(tmp_path, photos, instances, caplog):
     assert f"1 image has no annotations and is left out, such as {photos}/c.png" in caplog.text
 
 
+def test_an_image_beside_others_of_the_same_name(tmp_path, photos):
+    """Of which only one is annotated."""
+    write_photos(photos, ["a.bmp"])
+    assert imported("labelme", one_label(tmp_path, "x"), photos, tmp_path / "out") == 0
+    assert contents(tmp_path / "out/images") == ["train/a.png"]
+
+
 def test_background_is_a_class_of_any_name_or_ignored(tmp_path, photos):
     path = tmp_path / "one.json"
     path.write_text(
