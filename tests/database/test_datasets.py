@@ -257,6 +257,13 @@ def test_reduced_ids_with_an_ignored_one(ignored, label_map):
     assert datasets.custom_dataset(3, reduce_zero_label=True, ignore_label=ignored).label_map == label_map
 
 
+def test_reduced_ids_are_a_label_map(tmp_path):
+    """So a run by either of them is the same one: the map is in its record and in the checksum of its name."""
+    (tmp_path / "ids.txt").write_text("0 ignore\n1 0\n2 1\n3 2\n")
+    mapped = datasets.custom_dataset(3, label_map_file=str(tmp_path / "ids.txt"))
+    assert datasets.custom_dataset(3, reduce_zero_label=True).label_map == mapped.label_map
+
+
 @pytest.mark.parametrize("ignored", [1, 3])
 def test_reduced_ids_that_are_ignored_are_refused(ignored):
     with pytest.raises(DatasetError, match=f"--ignore_label {ignored} .* {ignored - 1} by --reduce_zero_label 1"):

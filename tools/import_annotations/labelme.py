@@ -118,4 +118,5 @@ _KINDS: dict[str, Callable[[Sequence[Sequence[Any]], str, dict[str, Any]], Shape
     "rectangle": _rectangle,
     "circle": _circle,
     "mask": _mask,
+    "oriented_rectangle": _polygon,
 }

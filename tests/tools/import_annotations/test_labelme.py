@@ -42,8 +42,9 @@ def test_labelme_rectangles_and_circles(tmp_path, photos):
     np.testing.assert_array_equal(read(tmp_path, photos, "labelme", text), expected)
 
 
-def test_labelme_rectangle_of_four_points(tmp_path, photos):
-    text = labelme([shape("x", SQUARE, "rectangle")])
+@pytest.mark.parametrize("kind", ["rectangle", "oriented_rectangle"])
+def test_labelme_rectangle_of_four_points(kind, tmp_path, photos):
+    text = labelme([shape("x", SQUARE, kind)])
     np.testing.assert_array_equal(read(tmp_path, photos, "labelme", text), filled(SQUARE, *SIZE))
 
 
