@@ -133,7 +133,7 @@ def segment(
         with image_named(path):
             labels = predictor.labels(image)
         name = names.name(path, wanted)
-        files = writer.write(name, image, labels)
+        files = writer.write(name, image, labels, path)
         names.keep(name)
         line = f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(files)}"
         print_text(printable(line), flush=True)

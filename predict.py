@@ -111,7 +111,7 @@ def predict_samples(
             timed,
             samples,
             record.architecture.num_classes,
-            visit=lambda sample, image, labels: writer.write(sample.name, image, labels),
+            visit=lambda sample, image, labels: writer.write(sample.name, image, labels, sample.image),
             towers=config.gpu_num,
         )
     if config.measure_time:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from database.regular_files import writable_file
+from database.errors import DatasetError
+from database.regular_files import copy_file, writable_file
 
 # Names of the temporary files of `written_atomically`.
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.tmp")
@@ -119,6 +120,30 @@ def _remove_unlocked(path: str) -> None:
         os.unlink(path)
     finally:
         os.close(descriptor)
+
+
+def link_or_copy(source: str, target: str) -> str:
+    """Makes a hard link to a file, or to the target of a link, if the file system supports it, otherwise a copy.
+
+    Returns:
+      "linked", "copied", or "kept" if the target exists already.
+
+    Raises:
+      DatasetError: the target cannot be written.
+    """
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.link(os.path.realpath(source), target)  # a relative link would lead nowhere from there
+            return "linked"
+        except FileExistsError:
+            return "kept"
+        except OSError:
+            with written_atomically(target) as partial_path:
+                copy_file(source, partial_path)
+            return "copied"
+    except OSError as error:
+        raise DatasetError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 def _refuse_device(path: str) -> None:

@@ -245,14 +245,15 @@ def custom_dataset(
     palette_file: str | None = None,
     ignore_label: int | None = None,
     label_map_file: str | None = None,
+    reduce_zero_label: bool = False,
     image_mean: tuple[float, float, float] | None = None,
 ) -> Dataset:
     """Builds the definition of a user's own data.
 
     Args:
       num_classes: 2..254.
-      train_list, val_list, test_list: list files, see `lists.listed`. Without any list, the images are in
-        <data_dir>/images/<split>/ and the labels, with the same names, in <data_dir>/labels/<split>/.
+      train_list, val_list, test_list: list files, see `lists.listed`. Without any list, images and labels are found by
+        their folders, see `own_trees.own_tree`.
       holdout: for data without a val split, the fraction of the training images, above 0 and below 1, used as val.
       palette_file: see `palettes.read_palette`; by default the VOC colours from the second on. With a palette, label
         files may store its colours instead of ids.
@@ -260,6 +261,7 @@ def custom_dataset(
         that id to a class.
       label_map_file: lines `id train_id` or a JSON object {"id": train_id}; a train_id of 255 or `ignore` is ignored;
         every class needs an id. Without the file, the label files store training ids.
+      reduce_zero_label: without such a file, whether id 0 is ignored and the classes are the ids from 1 on.
       image_mean: RGB, 0..255; by default ImageNet's.
 
     Raises:
@@ -269,7 +271,7 @@ def custom_dataset(
     """
     if not 2 <= num_classes <= 254:
         raise DatasetError(f"num_classes {num_classes}: expected 2 to 254")
-    label_map = own_label_map(num_classes, ignore_label, label_map_file)
+    label_map = own_label_map(num_classes, ignore_label, label_map_file, reduce_zero_label)
     class_names, palette, ignored_colors = _custom_classes(num_classes, palette_file)
     colors = None if palette_file is None else color_table(palette_file, palette, ignored_colors, label_map)
     list_paths = {"train": train_list, "val": val_list, "test": test_list}

@@ -33,13 +33,17 @@ def label_lookup(label_map: Mapping[int, int]) -> np.ndarray:
     return table
 
 
-def own_label_map(num_classes: int, given_ignore_label: int | None, path: str | None) -> Mapping[int, int]:
+def own_label_map(
+    num_classes: int, given_ignore_label: int | None, path: str | None, reduce_zero_label: bool = False
+) -> Mapping[int, int]:
     """Makes the label map of a user's own data.
 
     Args:
       num_classes: 2..254.
       given_ignore_label: the id (0..65535) of ignored pixels; None for 255, unless the file gives that id to a class.
       path: path of a label map file, see `datasets.custom_dataset`; without a file the label files store training ids.
+      reduce_zero_label: whether id 0 is ignored and the classes are the ids 1 to num_classes, as mmsegmentation's
+        `reduce_zero_label`; not with a file.
 
     Returns:
       Id in the label files -> training id; 255 = ignored.
@@ -55,12 +59,24 @@ def own_label_map(num_classes: int, given_ignore_label: int | None, path: str | 
         label_map = _read_label_map(path, num_classes)
         _refuse_contradictory_map(path, label_map, num_classes, given_ignore_label)
         return {ignore_label: IGNORE_LABEL, **label_map}
+    if reduce_zero_label:
+        return _reduced_map(num_classes, ignore_label)
     if ignore_label < num_classes:
         raise DatasetError(
             f"ignore_label {ignore_label} is also one of the {num_classes} classes 0 to "
             f"{num_classes - 1}: give the ids of the classes in a label map file"
         )
     return classes.identity_map(num_classes, ignore_label)
+
+
+def _reduced_map(num_classes: int, ignore_label: int) -> Mapping[int, int]:
+    """Returns the label map that ignores id 0 and maps the other ids to the training id below."""
+    if 1 <= ignore_label <= num_classes:
+        raise DatasetError(
+            f"--ignore_label {ignore_label} ignores the id of class {ignore_label - 1} by --reduce_zero_label 1: "
+            "drop one of them, or give the ids of the classes with --label_map"
+        )
+    return {0: IGNORE_LABEL, ignore_label: IGNORE_LABEL, **{index + 1: index for index in range(num_classes)}}
 
 
 def _refuse_contradictory_map(

@@ -94,11 +94,9 @@ def spelling_hint(folder: str) -> str:
 def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
     """Describes the --data_dir that has all of the folders, or the moves that bring them together."""
     below = _folders_below(data_dir)
-    whole = [folder for folder in (*below, *_folders_above(data_dir)) if _has_all(folder, expected)]
-    if len(whole) == 1:
-        return f"; it is in {whole[0]}: give --data_dir {shlex.quote(whole[0])}"
+    whole = whole_hint(data_dir, expected)
     if whole:
-        return f"; it is in {' and '.join(whole[:_MOST_SHOWN])}: give one of them as --data_dir"
+        return whole
     moves = []
     for top in dict.fromkeys(path.split("/")[0] for path in expected):
         if not os.path.isdir(os.path.join(data_dir, top)):
@@ -111,6 +109,14 @@ def _elsewhere(data_dir: str, expected: Sequence[str]) -> str:
         return ""
     command = " ".join(shlex.quote(path) for path in [*moves, f"{data_dir}/"])
     return f"; {' and '.join(moves)} {'is' if len(moves) == 1 else 'are'} there: mv {command}"
+
+
+def whole_hint(data_dir: str, expected: Sequence[str]) -> str:
+    """Describes the folders below or above data_dir that have all of the expected folders; the end of a message."""
+    whole = [folder for folder in (*_folders_below(data_dir), *_folders_above(data_dir)) if _has_all(folder, expected)]
+    if len(whole) == 1:
+        return f"; it is in {whole[0]}: give --data_dir {shlex.quote(whole[0])}"
+    return f"; it is in {' and '.join(whole[:_MOST_SHOWN])}: give one of them as --data_dir" if whole else ""
 
 
 def _folders_above(folder: str) -> list[str]:

@@ -19,8 +19,9 @@ from database.data_files import files_below
 from database.errors import DatasetError
 from database.id_lists import VOC_FOLDERS, IdFolders
 from database.input_range import InputRange
-from database.layout_hints import flat_hint, has_folder_like, layout_hint
+from database.layout_hints import flat_hint, has_folder_like, layout_hint, whole_hint
 from database.lists import AbsentSplitError, Entry, and_more, listed
+from database.own_trees import IMAGES_AND_LABELS, OWN_TREES, own_tree
 from database.pairing_hints import mixed_hint, rename_hint
 from database.sample_names import sample_names
 
@@ -38,7 +39,10 @@ SBD_LAYOUT = (
 )
 KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing/image_2/*.png"
 CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
-CUSTOM_LAYOUT = "images/<split>/ with labels/<split>/, or lists by --train_list, --val_list, --test_list"
+CUSTOM_LAYOUT = (
+    "images/<split>/ with labels/<split>/, img_dir/<split>/ with ann_dir/<split>/, JPEGImages/ with SegmentationClass/ "
+    "and ImageSets/Segmentation/<split>.txt, or lists by --train_list, --val_list, --test_list"
+)
 
 _SBD_FOLDERS = VOC_FOLDERS[1:]
 NO_LISTS: Mapping[str, str | None] = {}
@@ -194,7 +198,7 @@ def custom(
     list_paths: Mapping[str, str | None],
     holdout: float | None = None,
 ) -> list[Sample]:
-    """Finds a user's own data: by list files if any is given, else by images/<split>/ and labels/<split>/.
+    """Finds a user's own data: by list files if any is given, else by the folders of `own_trees.own_tree`.
 
     With `holdout`, for data without val, a fraction of the training images is val and train is the others.
     """
@@ -206,7 +210,7 @@ def custom(
             f"{validation} already defines the validation images, but --holdout is {holdout:g}: drop one of them"
         )
     samples = _custom_split(data_dir, "train", label_map, list_paths)
-    origin = list_paths.get("train") or os.path.join(data_dir, "images", "train")
+    origin = list_paths.get("train") or own_tree(data_dir).images_of(data_dir, "train")
     return _held_out_or_rest(samples, holdout, split, origin)
 
 
@@ -214,8 +218,8 @@ def _validation_of_own_data(data_dir: str, list_paths: Mapping[str, str | None])
     """Returns the list or the folder of the validation images; None if there is none."""
     if any(list_paths.values()):
         return list_paths.get("val")
-    image_folder = os.path.join(data_dir, "images", "val")
-    return image_folder if os.path.exists(image_folder) else None
+    images = own_tree(data_dir).images_of(data_dir, "val")
+    return images if os.path.exists(images) else None
 
 
 def _custom_split(
@@ -228,9 +232,14 @@ def _custom_split(
         folders = IdFolders("images", "labels"), IdFolders(f"images/{split}", f"labels/{split}")
         entries = listed(list_path, data_dir, split, id_folders=(*VOC_FOLDERS, *folders))
         return _samples(entries, label_map, split, list_path)
+    tree = own_tree(data_dir)
+    if tree.id_list is not None:
+        list_path = tree.images_of(data_dir, split)
+        return _samples(listed(list_path, data_dir, split, id_folders=[VOC_FOLDERS[0]]), label_map, split, list_path)
     advice = "; or hold out a fraction of the training images with --holdout 0.2" if split == "val" else ""
-    place = _Place(data_dir, (f"images/{split}", f"labels/{split}"), may_be_flat=split != "test", without_hint=advice)
-    if split != "test" and os.path.isdir(place.paths[0]) and place.mixed_hint():
+    may_be_flat = tree == IMAGES_AND_LABELS and split != "test"
+    place = _Place(data_dir, tree.folders(split), may_be_flat, without_hint=advice)
+    if may_be_flat and os.path.isdir(place.paths[0]) and place.mixed_hint():
         raise DatasetError(f"{place.paths[0]}: there is no {place.paths[1]}{place.mixed_hint()}")
     return _folder_pair(place, label_map, split, image_suffixes=None, label_suffixes=None)
 
@@ -255,13 +264,21 @@ class _Place(NamedTuple):
 
     def hint(self) -> str:
         """Describes where the folders are instead; the end of a message."""
-        hint = layout_hint(self.data_dir, self.folders)
-        return hint or (self.mixed_hint() or flat_hint(self.data_dir) if self.may_be_flat else "")
+        here = layout_hint(self.data_dir, self.folders)
+        if here or not self.may_be_flat:
+            return here
+        return self.mixed_hint() or flat_hint(self.data_dir) or _tree_hint(self.data_dir)
 
     def mixed_hint(self) -> str:
         """Describes how to divide a folder that has both images and labels; empty if there is a folder of labels."""
         has_labels = has_folder_like(self.data_dir, "labels")
         return "" if has_labels else mixed_hint(self.data_dir, os.path.basename(self.folders[0]))
+
+
+def _tree_hint(data_dir: str) -> str:
+    """Describes where a user's data are in another arrangement of folders; the end of a message."""
+    others = [] if IMAGES_AND_LABELS.is_in(data_dir) else [tree for tree in OWN_TREES if tree != IMAGES_AND_LABELS]
+    return next(filter(None, (whole_hint(data_dir, tree.tops()) for tree in others)), "")
 
 
 def _folder_pair(

@@ -238,14 +238,14 @@ def side_by_side(
     return composed
 
 
-def read_palette(path: str, num_classes: int) -> PaletteFile:
+def read_palette(path: str, num_classes: int | None) -> PaletteFile:
     """Reads the colours, and perhaps the names, of a user's own classes.
 
     Args:
       path: a text file with one line `R G B [name]` per class (blank lines, and lines that begin with #, are skipped; a
         later # is part of the name), or a .json file with a list of {"name": ..., "color": [R, G, B]}; R, G, B in
         0..255. Entries named `ignore` are not classes: they define the colours of ignored pixels.
-      num_classes: how many classes the file must describe.
+      num_classes: how many classes the file must describe; None for as many as it does.
 
     Returns:
       Names and colours; a nameless class among named ones becomes class_<i>.
@@ -257,7 +257,7 @@ def read_palette(path: str, num_classes: int) -> PaletteFile:
     text = _read(path)
     found = _json_entries(path, text) if path.lower().endswith(".json") else _text_entries(path, text)
     entries = [entry for entry in found if not _is_ignored(entry)]
-    if len(entries) != num_classes:
+    if num_classes is not None and len(entries) != num_classes:
         beside = f" and {len(found) - len(entries)} named 'ignore'" if len(found) > len(entries) else ""
         colors = number_of(len(entries), "colour")
         hint = hexadecimal_hint(text)

@@ -49,10 +49,11 @@ LAYERS = {
         ("json_files", "image_opening"),
         ("image_suffixes",),
         ("id_lists", "list_hints", "palette_hints"),
+        ("own_trees",),
         ("lists",),
         ("color_masks",),
         ("label_decoding", "rgb_decoding"),
-        ("images",),
+        ("images", "georeference"),
         ("data_files", "sample_names"),
         ("layout_hints", "pairing_hints"),
         ("palettes", "layouts", "label_maps", "synthetic", "colors", "warping"),
@@ -73,7 +74,7 @@ ROOMS = (
     ("runs",),
     ("download", "prediction"),
     ("training",),
-    ("benchmark", "check_dataset", "convert", "demo", "make_tfrecord", "results", "sbd", "setup"),
+    ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}

@@ -125,6 +125,10 @@ class ArchiveError(UserError):
     """A downloaded archive is damaged, or contains something other than expected."""
 
 
+class AnnotationError(UserError):
+    """Annotations are malformed, do not fit their images, or have no outlines."""
+
+
 class AuditError(UserError):
     """The audit of locked versions failed."""
 

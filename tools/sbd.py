@@ -26,13 +26,12 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from database.atomic import remove_unfinished, text_written_atomically, written_atomically
+from database.atomic import link_or_copy, remove_unfinished, text_written_atomically
 from database.classes import VOC_CLASSES
 from database.errors import DatasetError, TextFileError
 from database.images import write_image
 from database.lists import and_more
 from database.palettes import voc_palette
-from database.regular_files import copy_file
 from database.text_files import read_text, text_lines
 from tools.console import run_script, set_up_logging
 from tools.flags.parsing import OneLineParser
@@ -161,30 +160,6 @@ def convert_all(pairs: Sequence[tuple[str, str]], jobs: int) -> None:
                     raise DatasetError(f"{source}{others}: the file is damaged and crashes the reader") from error
         finally:
             executor.shutdown(cancel_futures=True)
-
-
-def link_or_copy(source: str, target: str) -> str:
-    """Makes a hard link to a file, or to the target of a link, if the file system supports it, otherwise a copy.
-
-    Returns:
-      "linked", "copied", or "kept" if the target exists already.
-
-    Raises:
-      DatasetError: the target cannot be written.
-    """
-    try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        try:
-            os.link(os.path.realpath(source), target)  # a relative link would lead nowhere from there
-            return "linked"
-        except FileExistsError:
-            return "kept"
-        except OSError:
-            with written_atomically(target) as partial_path:
-                copy_file(source, partial_path)
-            return "copied"
-    except OSError as error:
-        raise DatasetError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 def write_list(path: str, names: Iterable[str]) -> None:

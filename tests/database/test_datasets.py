@@ -235,3 +235,36 @@ def test_real_camvid():
     # A sixth of the training images, spread over all of them, has nearly the same mean as all of them.
     pixels = np.concatenate([read_image(sample.image).reshape(-1, 3)[::7] for sample in train[::6]])
     np.testing.assert_allclose(pixels.mean(axis=0), dataset.image_mean, atol=3.0)
+
+
+def test_reduced_ids_are_those_of_mmsegmentation():
+    """`LoadAnnotations` of mmsegmentation: label[label == 0] = 255; label = label - 1; label[label == 254] = 255."""
+    expected = np.arange(256, dtype=np.uint8)
+    expected[expected == 0] = 255
+    expected = expected - 1
+    expected[expected == 254] = 255
+    table = datasets.label_lookup(datasets.custom_dataset(150, reduce_zero_label=True).label_map)
+    assert table[:151].tolist() == expected[:151].tolist()
+    assert table[255] == expected[255] == 255
+    assert set(table[151:255]) == {datasets.UNKNOWN_LABEL}  # ids that are no class are errors here
+
+
+@pytest.mark.parametrize(("ignored", "label_map"), [
+    (None, {0: 255, 255: 255, 1: 0, 2: 1, 3: 2}), (0, {0: 255, 1: 0, 2: 1, 3: 2}),
+    (9, {0: 255, 9: 255, 1: 0, 2: 1, 3: 2}),
+])  # fmt: skip
+def test_reduced_ids_with_an_ignored_one(ignored, label_map):
+    assert datasets.custom_dataset(3, reduce_zero_label=True, ignore_label=ignored).label_map == label_map
+
+
+def test_reduced_ids_are_a_label_map(tmp_path):
+    """So a run by either of them is the same one: the map is in its record and in the checksum of its name."""
+    (tmp_path / "ids.txt").write_text("0 ignore\n1 0\n2 1\n3 2\n")
+    mapped = datasets.custom_dataset(3, label_map_file=str(tmp_path / "ids.txt"))
+    assert datasets.custom_dataset(3, reduce_zero_label=True).label_map == mapped.label_map
+
+
+@pytest.mark.parametrize("ignored", [1, 3])
+def test_reduced_ids_that_are_ignored_are_refused(ignored):
+    with pytest.raises(DatasetError, match=f"--ignore_label {ignored} .* {ignored - 1} by --reduce_zero_label 1"):
+        datasets.custom_dataset(3, reduce_zero_label=True, ignore_label=ignored)

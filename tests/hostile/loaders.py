@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ from tools.console import USER_FAULTS
 from tools.convert.files import read_meta, read_weights
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
+from tools.import_annotations.coco import read_coco
+from tools.import_annotations.cvat import read_cvat
+from tools.import_annotations.drawing import covered
+from tools.import_annotations.labelme import read_labelme
 from tools.runs.record import BackboneRecord, ModelRecord
 from tools.training.class_weights import read_class_weights
 
@@ -130,6 +135,18 @@ def _tfrecord(path: Path) -> Any:
     return len(samples)
 
 
+def _annotations(path: Path) -> Any:
+    """Every shape is inside its image."""
+    of_coco = partial(read_coco, ignore_crowds=True)
+    images = {"labelme": read_labelme, "cvat": read_cvat}.get(path.stem, of_coco)(str(path)).images
+    for image in images:
+        height, width = (min(side, 1000) for side in image.size)
+        for instance in image.instances:
+            window = covered(instance, height, width)
+            assert window.of(np.empty((height, width))).shape == window.mask.shape
+    return images
+
+
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "image": _image,
     "label": _label,
@@ -142,6 +159,7 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
     "weights": _weights,
     "checkpoint": _checkpoint,
     "tfrecord": _tfrecord,
+    "annotations": _annotations,
 }
 
 

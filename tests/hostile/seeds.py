@@ -14,6 +14,7 @@ from tests.database.tfrecord_files import index_of, write_samples
 from tests.hostile.pytorch_structures import impossible_file
 from tests.tools.convert.pytorch_files import legacy_bytes, of_array, pickled, zip_bytes
 from tests.tools.convert.test_npy_dictionary import npy_file
+from tests.tools.import_annotations import annotation_files as made
 from tests.tools.toy_runs import toy_record, write_checkpoint
 from tools.flags.train import TrainConfig
 from tools.runs.record import BackboneRecord
@@ -94,6 +95,31 @@ def _texts(folder: Path) -> list[Seed]:
     return [Seed(kind, folder / name) for kind, name in _TEXTS]
 
 
+def _annotations(folder: Path) -> list[Seed]:
+    """With run lengths of pycocotools, for 10, 3, 70, 2 and 11 pixels, and a picture of 2x2 pixels."""
+    mask = {"size": list(made.SIZE), "counts": ":3V2OUN"}
+    picture = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAAAAABX3VL4AAAADklEQVR4nGNgZGBiYAQAABIABb6fs04AAAAASUVORK5CYII="
+    shapes = [
+        made.shape("x", made.SQUARE),
+        made.shape("y", [[9, 4], [9, 6]], "circle"),
+        made.shape("z", [[3, 2], [4, 3]], "mask", mask=picture),
+    ]
+    elements = (
+        f'<polygon label="car" z_order="1" points="{made.cvat_points(made.SQUARE)}"/>'
+        '<box label="car" xtl="0" ytl="0" xbr="3" ybr="2" rotation="3"/>'
+        '<mask label="road" rle="1, 2, 4, 1" left="3" top="4" width="4" height="2"/>'
+    )
+    instances = [made.annotation([made.flat(made.SQUARE)]), made.annotation(mask, 3, 2, iscrowd=1)]
+    texts = {
+        "labelme.json": made.labelme(shapes),
+        "coco.json": made.coco(instances),
+        "cvat.xml": made.cvat(made.cvat_image(elements)),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return [Seed("annotations", folder / name) for name in texts]
+
+
 def _records(folder: Path) -> list[Seed]:
     """Records beside checkpoints, of a PSPNet and of a ResNet."""
     toy_record(TrainConfig(batch_size=2, database="Toy")).write(str(folder / "pspnet"))
@@ -126,7 +152,14 @@ def _tfrecords(folder: Path) -> list[Seed]:
 def write_seeds(folder: Path) -> list[Seed]:
     """Writes the files, each kind into a separate folder, where tests replace them by damaged ones."""
     seeds = []
-    for name, write in (("images", _images), ("texts", _texts), ("records", _records), ("weights", _weights)):
+    writers = {
+        "images": _images,
+        "texts": _texts,
+        "annotations": _annotations,
+        "records": _records,
+        "weights": _weights,
+    }
+    for name, write in writers.items():
         (folder / name).mkdir()
         seeds += write(folder / name)
     return [*seeds, *_tfrecords(folder)]

@@ -133,6 +133,18 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python predict.py --weights_ckpt log/custom/mine\n"
         "python inference.py --weights_ckpt log/custom/mine --image_path ~/mine/images/val",
     ): Treatment(run_by="test_readme.py: test_example_of_own_data_in_folders"),
+    (
+        "docs/own-data.md",
+        "python -m tools.import_annotations --format labelme --annotations json --images photos --out mine\n"
+        "python -m tools.import_annotations --format labelme --annotations json_val --images photos --out mine "
+        "--split val\n"
+        "python -m tools.check_dataset --database custom --data_dir mine --num_classes 3 --palette mine/palette.txt",
+    ): Treatment(run_by="test_own_data.py: test_importing_annotations"),
+    (
+        "docs/own-data.md",
+        "python -m tools.check_dataset --database custom --data_dir tree --num_classes 21\n"
+        "python train.py --database custom --data_dir tree --num_classes 21",
+    ): Treatment(run_by="test_own_data.py: test_trees_of_other_projects"),
     ("docs/own-data.md", "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
         run_by="test_readme.py: test_example_of_own_data_trains"
     ),
@@ -199,6 +211,10 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "tools/download/__main__.py",
         "python -m tools.download --list\npython -m tools.download resnet_v1_50",
     ): Treatment(not_run="needs the network"),
+    (
+        "tools/import_annotations/__main__.py",
+        "python -m tools.import_annotations --format coco --annotations instances.json --images photos --out mine",
+    ): Treatment(run_by="test_own_data.py: test_importing_annotations"),
     ("tools/make_tfrecord/__main__.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),

@@ -32,6 +32,7 @@ from tools.download.sources import find_source
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
+from tools.import_annotations import __main__ as import_annotations
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.results import __main__ as results
 
@@ -75,6 +76,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.convert": convert._parse,
     "-m tools.demo": parse_demo,
     "-m tools.download": parse_download,
+    "-m tools.import_annotations": import_annotations._parse,
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
     "-m tools.results": flags_of(results.ResultsConfig),
     "-m tools.sbd": sbd._parse,

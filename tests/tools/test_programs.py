@@ -43,6 +43,9 @@ def test_help_is_shown_and_nothing_done(program, tmp_path, monkeypatch, capsys):
 def test_unknown_flag_is_refused_and_nothing_done(program, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     required = {"tools.convert.__main__": ["x.pth", "--out", "y"], "tools.sbd": ["--sbd", "x", "--voc", "y"],
+                "tools.import_annotations.__main__": [
+                    "--format", "coco", "--annotations", "x", "--images", "y", "--out", "z",
+                ],
                 "tools.setup.audit": ["x"], "tools.setup.virtual_environment": ["x"]}  # fmt: skip
     assert left_with(program, *required.get(program, []), "--no_such_flag") == 2
     assert "unrecognized arguments: --no_such_flag" in capsys.readouterr().err

@@ -24,11 +24,15 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
     """Creates the dataset record of a user's own data from flags by name.
 
     Raises:
-        FlagError: the number of classes is missing.
+        FlagError: the number of classes is missing, or two flags define label maps.
         DatasetError, PaletteError: see `database.datasets.custom_dataset`.
     """
     if flags.get("num_classes") is None:
         raise FlagError("--database custom needs --num_classes")
+    if flags.get("reduce_zero_label") and flags.get("label_map") is not None:
+        raise FlagError(
+            f"--reduce_zero_label 1 and --label_map {flags['label_map']} both map label ids: drop one of them"
+        )
     return custom_dataset(
         flags["num_classes"],
         train_list=flags.get("train_list"),
@@ -38,6 +42,7 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
         palette_file=flags.get("palette"),
         ignore_label=flags.get("ignore_label"),
         label_map_file=flags.get("label_map"),
+        reduce_zero_label=bool(flags.get("reduce_zero_label")),
         image_mean=flags.get("image_mean"),
     )
 

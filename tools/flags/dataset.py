@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_flags_of_database, refuse_without_effect
-from tools.flags.definition import Scoring, flag
-from tools.flags.values import class_count, file_path, ignored_id, mean_color
+from tools.flags.definition import Need, Scoring, flag
+from tools.flags.values import class_count, file_path, ignored_id, mean_color, switch
 
 # Equals the constant in `database.images`, whose import would make parsing slow; a test compares the two.
 MAX_PIXELS = 178_000_000
@@ -143,6 +143,19 @@ class FileFlags:
         resume="content",
         scoring="read",
         databases=("custom",),
+    )
+    reduce_zero_label: bool | None = flag(
+        None,
+        "custom: ignore id 0 of the label files, and take the ids 1, 2 and so on for the classes 0, 1 and so on",
+        switch,
+        group="data",
+        unset="0",
+        resume="content",
+        scoring="read",
+        databases=("custom",),
+        needs=Need(
+            lambda config: config.label_map is None, "with --label_map, which gives each id its class: drop --label_map"
+        ),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from database import palettes
 from database.atomic import remove_unfinished
 from database.containment import path_inside, refuse_linked_folder
+from database.georeference import read_georeference, write_geotiff
 from database.images import write_image
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.chosen_dataset import dataset_part
@@ -85,6 +86,8 @@ class PredictionWriter:
     <folder>/prediction/<name>_prediction.png   label ids of the dataset (Cityscapes: labelIds)
     <folder>/coloring/<name>_coloring.png       colours of the palette
     <folder>/overlay/<name>_overlay.png         colours blended with the image, see `palettes.untinted_class`
+
+    If the image is a GeoTIFF, <folder>/prediction/<name>_prediction.tif has the label ids with its georeference.
     """
 
     def __init__(
@@ -103,13 +106,14 @@ class PredictionWriter:
         self._save_prediction = save_prediction
         self._coloring = coloring
 
-    def write(self, name: str, image: np.ndarray, train_ids: np.ndarray) -> list[str]:
+    def write(self, name: str, image: np.ndarray, train_ids: np.ndarray, source: str | None = None) -> list[str]:
         """Writes the files of one image.
 
         Args:
             name: without folder and suffix.
             image: uint8 [H, W, 3], RGB.
             train_ids: training ids [H, W].
+            source: path of the image; None if it has no file.
 
         Returns:
             The paths written.
@@ -133,7 +137,12 @@ class PredictionWriter:
             self._provenance = None
         for kind, picture in pictures.items():
             write_image(paths[kind], picture)
-        return list(paths.values())
+        georeference = None if source is None or not self._save_prediction else read_georeference(source)
+        if georeference is None:
+            return list(paths.values())
+        geotiff = path_inside(self._folder, "prediction", f"{name}_prediction.tif")
+        write_geotiff(geotiff, pictures["prediction"], georeference)
+        return [*paths.values(), geotiff]
 
     def _overlay(self, image: np.ndarray, train_ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
         untinted = palettes.untinted_class(self._record.class_names, self._record.palette)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from database.datasets import Dataset, custom_dataset
 from database.input_range import InputRange
@@ -89,20 +90,28 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     in_training = database == trained.database
     given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     if in_training:
-        recorded = {name: trained.flags[name] for name in _FILES_OF_DATA if trained.flags.get(name)}
+        of_training = _flags_of_training(trained.flags, given)
+        recorded = {name: of_training[name] for name in _FILES_OF_DATA if of_training.get(name)}
         reused = [f"--{name} {path}" for name, path in recorded.items() if name not in given]
         if reused:
             logger.info(
                 "flags of the training are used: %s (relative paths start in the current folder)", " ".join(reused)
             )
-        held_out = {"holdout": None} if config.val_list is not None else {}
-        dataset = described_dataset(database, {**trained.flags, **held_out, **given})
+        dataset = described_dataset(database, {**of_training, **given})
     else:
         dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)
     dataset = dataclasses.replace(dataset, input_range=InputRange(trained.input_range))
     data_dir = config.data_dir or (trained.data_dir if in_training else None)
     return dataset, existing_folder(dataset, data_dir)
+
+
+def _flags_of_training(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the flags of the training without those that the given flags replace, although under other names."""
+    replaced = {"holdout"} if "val_list" in given else set()
+    if "label_map" in given or given.get("reduce_zero_label"):
+        replaced |= {"label_map", "reduce_zero_label"}
+    return {name: value for name, value in flags.items() if name not in replaced}
 
 
 def inference_record(config: InferenceConfig, trained: ModelRecord) -> ModelRecord:

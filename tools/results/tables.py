@@ -35,7 +35,7 @@ _EXPLAINED_BY = {
     "class_weights": ("class_weights", "database", "num_classes"),
     "data_dir": ("database", "data_format", "subsets_for_training", "train_list", "holdout"),
     "fine_tune_filename": ("fine_tune_filename", "network"),
-    "label_map": ("label_map", "database", "num_classes", "ignore_label"),
+    "label_map": ("label_map", "database", "num_classes", "ignore_label", "reduce_zero_label"),
     "palette": ("palette", "database", "num_classes"),
 }
 

@@ -104,7 +104,7 @@ def _with_a_background(ids: _Ids) -> str | None:
     classes = range(1, ids.num_classes + 1)
     return (
         f"the ids are {shown_ids(ids.found)}, one more than there are classes: is 0 one of them? Give --num_classes "
-        f"{ids.num_classes + 1}; otherwise {_map_lines(classes, ignored=[0])}"
+        f"{ids.num_classes + 1}; otherwise --reduce_zero_label 1, or {_map_lines(classes, ignored=[0])}"
     )
 
 

@@ -118,7 +118,8 @@ READ_IN_SCORING = {
     "eval_only", "log_dir", "run_name", "resume_step", "subsets_for_training", "mirror", "test_image_size",
     "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
-    "palette", "label_map", "ignore_label", "image_mean", "input_range", "max_pixels", "quiet", "use_ema",
+    "palette", "label_map", "ignore_label", "reduce_zero_label", "image_mean", "input_range", "max_pixels", "quiet",
+    "use_ema",
     *NETWORK_FLAGS,
 }  # fmt: skip
 
@@ -130,6 +131,7 @@ LINES = {
     "stride_convention": "--stride_convention slim", "pool_padding": "--pool_padding same",
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
+    "reduce_zero_label": "--reduce_zero_label 1",
     "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from tools.download.sources import find_source
 from tools.errors import FlagError
 from tools.flags import chosen_dataset as dataset_choice
 from tools.flags.dataset import DATABASES, DatasetFlags
+from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 
 
@@ -96,3 +97,18 @@ def test_samples_share_the_input_range_of_the_training_dataset(toy_dir):
     samples = [*find_samples(dataset, folder, ["train"]), *find_samples(dataset, folder, ["val"])]
     assert dataset.input_range.white == 9
     assert all(sample.input_range is dataset.input_range for sample in samples)
+
+
+def test_two_ways_to_map_label_ids_are_refused():
+    """On the command line, where the flags are known, and in flags by name."""
+    with pytest.raises(FlagError, match="--reduce_zero_label 1 has no effect with --label_map.*drop --label_map"):
+        parse_flags(
+            TrainConfig,
+            ["--batch_size", "2", "--database", "custom", "--num_classes", "3", "--label_map", "m.txt",
+             "--reduce_zero_label", "1"],
+            "",
+        )  # fmt: skip
+    with pytest.raises(FlagError, match=r"--reduce_zero_label 1 and --label_map m\.txt both map label ids"):
+        dataset_choice.own_dataset({"num_classes": 3, "label_map": "m.txt", "reduce_zero_label": True})
+    reduced = dataset_choice.own_dataset({"num_classes": 3, "reduce_zero_label": True})
+    assert reduced.label_map == {0: 255, 255: 255, 1: 0, 2: 1, 3: 2}

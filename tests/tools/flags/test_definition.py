@@ -20,7 +20,8 @@ FREE_ON_RESUME = {
     "val_every", "val_list",
 }  # fmt: skip
 SAME_BY_CONTENT = {
-    "class_weights", "data_dir", "data_format", "holdout", "ignore_label", "label_map", "palette", "train_list",
+    "class_weights", "data_dir", "data_format", "holdout", "ignore_label", "label_map", "palette",
+    "reduce_zero_label", "train_list",
 }  # fmt: skip
 RECORDED = {
     "color_switch", "decoder", "network", "output_stride", "pool_padding", "resize_grid", "stride_convention",

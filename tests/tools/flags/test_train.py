@@ -222,6 +222,7 @@ def test_contradictions(line, config, words):
 OWN_DATA_VALUES = {
     "train_list": "a.txt", "val_list": "a.txt", "test_list": "a.txt", "num_classes": "3", "palette": "p.txt",
     "ignore_label": "0", "label_map": "m.txt", "image_mean": "1,2,3", "holdout": "0.3",
+    "reduce_zero_label": "1",
 }  # fmt: skip
 
 

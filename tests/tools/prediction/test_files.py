@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from database.datasets import custom_dataset, get_dataset
 from database.errors import ImageError
 from database.images import read_label
 from database.loading import to_train_ids
+from tests.database.geotiff_files import TAGS, geotiff, tags_in
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction.files import PredictionWriter, remove_unfinished_results, results_folder
@@ -61,6 +63,21 @@ def test_overlays_of_own_data_leave_class_0_as_it_is(tmp_path, record):
         np.testing.assert_array_equal(coloring[ids == 0], [own.palette[0]] * 3)
         expected = IMAGE[0, 0] / 2 + np.array(own.palette[1]) / 2
         assert np.abs(overlay[ids == 1] - expected).max() <= 0.5
+
+
+def test_a_geotiff_keeps_its_georeference(tmp_path, record):
+    source = geotiff(tmp_path / "tile.tif", IMAGE, TAGS)
+    writer = PredictionWriter(str(tmp_path / "out"), record, save_prediction=True, coloring=True)
+    *others, path = writer.write("tile", IMAGE, IDS, source)
+    assert len(others) == 3
+    assert os.path.relpath(path, tmp_path) == "out/prediction/tile_prediction.tif"
+    np.testing.assert_array_equal(read(path), LABEL_IDS)
+    found = tags_in(Path(path))
+    assert {tag: found[tag] for tag in TAGS} == TAGS
+    colors = PredictionWriter(str(tmp_path / "out"), record, save_prediction=False, coloring=True)
+    assert len(colors.write("tile", IMAGE, IDS, source)) == 2
+    Image.fromarray(IMAGE).save(tmp_path / "plain.tif")
+    assert len(writer.write("plain", IMAGE, IDS, str(tmp_path / "plain.tif"))) == 3
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def test_classes_of_flags_must_be_those_of_the_checkpoint(select, config_type):
 OWN_DATA_FLAGS = {
     "train_list": "a.txt", "val_list": "a.txt", "test_list": "a.txt", "num_classes": 19, "palette": "p.txt",
     "ignore_label": 0, "label_map": "m.txt", "image_mean": (1.0, 2.0, 3.0),
+    "reduce_zero_label": True,
 }  # fmt: skip
 
 
@@ -163,3 +164,20 @@ def test_lists_of_splits_that_are_not_predicted(mode, split):
     config = PredictConfig(database="custom", num_classes=3, mode=mode, **{f"{split}_list": "a.txt"})
     with pytest.raises(FlagError, match=f"--{split}_list a.txt has no effect on the split {mode}: add --mode {split}"):
         selection.prediction_dataset(config, own_record())
+
+
+def test_reduced_ids_of_the_training_and_a_label_map_replace_each_other(tmp_path):
+    trained = own_record()
+    reduced = dataclasses.replace(trained, flags={**trained.flags, "label_map": None, "reduce_zero_label": True})
+    assert select_map(PredictConfig(data_dir=str(tmp_path)), reduced) == {0: 255, 9: 255, 1: 0, 2: 1, 3: 2}
+    path = write_label_map(tmp_path, {4: 0, 5: 1, 6: 2})
+    mapped = select_map(PredictConfig(data_dir=str(tmp_path), label_map=path), reduced)
+    assert mapped == {4: 0, 5: 1, 6: 2, 9: 255}
+    recorded = dataclasses.replace(trained, flags={**trained.flags, "label_map": path})
+    again = select_map(PredictConfig(data_dir=str(tmp_path), reduce_zero_label=True), recorded)
+    assert again == {0: 255, 9: 255, 1: 0, 2: 1, 3: 2}
+
+
+def select_map(config: PredictConfig, trained: ModelRecord) -> dict[int, int]:
+    """The label map of the dataset to predict."""
+    return dict(selection.prediction_dataset(config, trained)[0].label_map)

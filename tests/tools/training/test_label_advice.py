@@ -64,7 +64,8 @@ def test_ids_that_begin_at_one(ids):
 
 def test_ids_with_a_background():
     text = advice([0, 1, 2, 3, 255], 3)
-    assert "is 0 one of them? Give --num_classes 4; otherwise --label_map with a file of the lines '0 ignore'," in text
+    assert "is 0 one of them? Give --num_classes 4; otherwise --reduce_zero_label 1, or --label_map with a file" in text
+    assert "of the lines '0 ignore'," in text
     assert map_in(text) == {1: 0, 2: 1, 3: 2}
 
 
