@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
+from database.class_sampling import Sampling
 from tools.errors import DivergedError
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
@@ -47,14 +48,19 @@ class Attempt:
         folder: RunFolder,
         devices: list[str],
         class_weights: ClassWeights,
+        sampling: Callable[[], Sampling | None] = lambda: None,
     ) -> None:
-        """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`."""
+        """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`.
+
+        `sampling` returns how images are chosen, see `sampling.sampling_of`.
+        """
         self._start = start
         self._config = config
         self._data = data
         self._folder = folder
         self._devices = devices
         self._class_weights = class_weights
+        self._sampling = sampling
         self.diverged: DivergedError | None = None
 
     @contextmanager
@@ -70,9 +76,8 @@ class Attempt:
         start, config, data, folder = self._start, self._config, self._data, self._folder
         rollbacks = () if start.resumed is None else read_rollbacks(folder)
         record = record_of_run(start, config, data, folder, self._class_weights)
-        built = build_graph(
-            config, options_of(config, self._class_weights()), record, data.training, self._devices, start
-        )
+        options = options_of(config, self._class_weights())
+        built = build_graph(config, options, record, data.training, self._devices, start, self._sampling())
         log_run(config, record, data, built, self._devices, folder)
         with _memory_limits_named(config), open_session(built.graph, self._devices) as session:
             record = prepare_folder(start, config, data, folder, record)
