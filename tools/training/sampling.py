@@ -72,19 +72,21 @@ def sampling_lines(counts: np.ndarray, sampling: Sampling, class_names: Sequence
     if sampling.repeats is not None:
         lines.append(
             f"repeats of images with rare classes: an epoch has {sampling.epoch_length} crops of {len(counts)} images, "
-            f"{np.count_nonzero(sampling.repeats > 1)} of which are repeated, up to {sampling.repeats.max():.1f} times"
+            f"{np.count_nonzero(sampling.repeats > 1)} of which are repeated, up to {sampling.repeats.max():.2f} times"
         )
     if sampling.classes is not None:
         lines.append(f"class crops: {sampling.class_crops:.0%} of the crops are placed on a pixel of a drawn class")
-    lines.append("rarest classes: images that show them, pixels of the whole images, before and now; class crops")
+    lines.append("rarest classes: share of the images that show them, and of the pixels of whole images, before -> now")
     shares = sampling.image_shares()
     pixels = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rarest = [i for i in np.argsort(counts.sum(axis=0), kind="stable").tolist() if counts[:, i].any()]
     for i in rarest[:_SHOWN_CLASSES]:
         shown = counts[:, i] > 0
-        placed = 0.0 if sampling.classes is None else sampling.class_crops * sampling.classes.probabilities[i]
-        lines.append(
+        line = (
             f"  {class_names[i]}: images {shown.mean():.1%} -> {shares[shown].sum():.1%}, "
-            f"pixels {pixels[:, i].mean():.2%} -> {pixels[:, i] @ shares:.2%}, {placed:.1%} of the crops placed on it"
+            f"pixels {pixels[:, i].mean():.2%} -> {pixels[:, i] @ shares:.2%}"
         )
+        if sampling.classes is not None:
+            line += f"; {sampling.class_crops * sampling.classes.probabilities[i]:.1%} of the crops are placed on it"
+        lines.append(line)
     return lines
