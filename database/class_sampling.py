@@ -35,8 +35,8 @@ def class_frequencies(counts: np.ndarray) -> np.ndarray:
 def class_probabilities(counts: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
     """Computes how often each class is drawn: rare class sampling of DAFormer (Hoyer et al. 2022, section 3.3).
 
-    P(c) is proportional to exp((1 - f_c) / temperature), where f_c is the share of class c in the pixels. In the paper
-    these include ignored pixels; here they do not. P(c) hardly differs among classes that are much rarer than the
+    P(c) is proportional to exp((1 - f_c) / temperature), where f_c is the share of class c in the pixels. As in the
+    authors' code, ignored pixels do not count. P(c) hardly differs among classes that are much rarer than the
     temperature, so that a class with a handful of pixels is not shown in every crop.
 
     Args:

@@ -13,7 +13,7 @@ from database.datasets import Dataset
 from database.layouts import Sample
 from tools.errors import PreflightError
 from tools.flags.train import TrainConfig
-from tools.training.class_counts import kept_class_counts
+from tools.training.kept_class_counts import kept_class_counts
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _SHOWN_CLASSES = 5
 def sampling_of(config: TrainConfig, dataset: Dataset, samples: Sequence[Sample]) -> Sampling | None:
     """Returns how the flags choose images; None for every image once per epoch.
 
-    The labels are counted only if the flags need it, see `class_counts.kept_class_counts`.
+    The labels are counted only if the flags need it, see `kept_class_counts`.
 
     Args:
         config: flags.

@@ -27,13 +27,13 @@ RECORDED = {
     "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
-    "bn_decay", "bn_frozen", "consider_dilated", "database", "deterministic", "dynamic_max_size",
-    "dynamic_short_sides", "dynamic_size", "float_type", "gaussian_blur", "has_aux_loss", "initializer",
-    "loss_type", "lr_step", "lrn_rate", "momentum", "network", "new_layer_names", "ohem_min_kept",
-    "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
-    "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_image_size",
-    "train_like_in_caffe", "train_max_iter", "upsample_logits", "weight_decay_mode", "weight_decay_rate",
-    "weight_decay_rate2",
+    "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "color_jitter",
+    "consider_dilated", "cutout", "database", "deterministic", "dynamic_max_size", "dynamic_short_sides",
+    "dynamic_size", "float_type", "gaussian_blur", "has_aux_loss", "initializer", "loss_type", "lr_step",
+    "lrn_rate", "momentum", "network", "new_layer_names", "ohem_min_kept", "ohem_threshold", "optimizer",
+    "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale", "repeat_rare", "scale_max",
+    "scale_min", "seed", "step_size", "subsets_for_training", "train_image_size", "train_like_in_caffe",
+    "train_max_iter", "upsample_logits", "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2",
 }  # fmt: skip
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",

@@ -16,8 +16,9 @@ from database.images import write_image
 from database.layouts import Sample
 from tests.database import tfrecord_files
 from tools.runs.known_runs import runs_in
-from tools.training import class_counts
-from tools.training.class_counts import count_classes, kept_class_counts
+from tools.training import kept_class_counts as keeping
+from tools.training.class_counts import count_classes
+from tools.training.kept_class_counts import kept_class_counts
 
 LABELS = [[[0, 0, 0, 1]], [[0, 2, 255, 255]], [[255, 255, 255, 255]]]
 COUNTS = [[3, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
@@ -45,7 +46,7 @@ def kept(tmp_path, monkeypatch):
             counted.append(arguments)
             return count_classes(*arguments)
 
-        monkeypatch.setattr(class_counts, "count_classes", counting)
+        monkeypatch.setattr(keeping, "count_classes", counting)
         counts = kept_class_counts(samples, 4, str(tmp_path / folder), str(tmp_path / data), **options)
         return counts.tolist(), not counted
 
@@ -123,7 +124,7 @@ def resealed(change):
     def damage(text):
         values = json.loads(text)
         change(values)
-        values["checksum"] = class_counts._checksum(values)
+        values["checksum"] = keeping._checksum(values)
         return json.dumps(values)
 
     return damage
