@@ -196,19 +196,15 @@ def augment(
         size = tf.stack([tf.cast(source_height, tf.int32), size[1]])
     affine = draw_affine(draws[:5], size, augmentation)
 
-    def colored(crop: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
-        if augmentation.color_jitter:
-            crop = color_jitter(crop, inside, augmentation.color_jitter, draws[_JITTER_DRAWS])
-        return finished(crop, inside, draws, augmentation, image_mean)
-
     def inside_only() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size, upright=augmentation.is_upright)
-        return colored(crop, None), crop_label
+        return _recolored(crop, None, draws, augmentation, image_mean), crop_label
 
     def with_outside() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size)
         inside = inside_source(affine, size, crop_size)
-        return colored(crop, inside), tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
+        centred = _recolored(crop, inside, draws, augmentation, image_mean)
+        return centred, tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
 
     # Most crops lie inside the source and need no mask.
     complete = shows_only_source(affine, size, crop_size)
@@ -216,3 +212,16 @@ def augment(
     if augmentation.cutout:
         centred, ids = cutout(centred, ids, draws[_CUTOUT_DRAWS], augmentation.cutout)
     return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)
+
+
+def _recolored(
+    crop: tf.Tensor,
+    inside: tf.Tensor | None,
+    draws: tf.Tensor,
+    augmentation: Augmentation,
+    image_mean: tuple[float, ...],
+) -> tf.Tensor:
+    """Changes the colours of a crop and subtracts the mean; see `colors.finished`."""
+    if augmentation.color_jitter:
+        crop = color_jitter(crop, inside, augmentation.color_jitter, draws[_JITTER_DRAWS])
+    return finished(crop, inside, draws, augmentation, image_mean)
