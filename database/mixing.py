@@ -32,8 +32,8 @@ def cutout(image: tf.Tensor, label: tf.Tensor, draws: tf.Tensor, fraction: float
         return tf.logical_and(places >= first, places < first + side)
 
     square = tf.logical_and(covered(height, draws[0])[:, tf.newaxis], covered(width, draws[1])[tf.newaxis])
-    cut = tf.where_v2(square[..., tf.newaxis], 0.0, image)
-    return cut, tf.where_v2(square, tf.constant(IGNORE_LABEL, label.dtype), label)
+    cut_label = tf.where_v2(square, tf.constant(IGNORE_LABEL, label.dtype), label)
+    return _replaced(image, square, tf.zeros_like(image)), cut_label
 
 
 def half_of_classes(label: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -70,4 +70,9 @@ def class_mix(
         `(image, label)`, as the first two.
     """
     pasted = tf.gather(half_of_classes(other_label, scores), tf.cast(other_label, tf.int32))
-    return tf.where_v2(pasted[..., tf.newaxis], other_image, image), tf.where_v2(pasted, other_label, label)
+    return _replaced(image, pasted, other_image), tf.where_v2(pasted, other_label, label)
+
+
+def _replaced(image: tf.Tensor, mask: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """Replaces the pixels of a mask, bool [h, w], by those of another image: broadcasting takes three times as long."""
+    return tf.where_v2(tf.tile(mask[..., tf.newaxis], [1, 1, 3]), other, image)
