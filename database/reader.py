@@ -21,7 +21,6 @@ from database.class_crops import PLACE_DRAWS, load_class_crop
 from database.class_sampling import CHOICE_DRAWS, Sampling
 from database.classes import IGNORE_LABEL
 from database.layouts import Sample
-from database.loading import load_first_rows
 from database.mixing import class_mix
 from database.sample_loader import SampleLoader
 
@@ -139,14 +138,16 @@ class _SampleMaker:
         self, slot: np.ndarray, choice: np.ndarray, draws: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.int64, np.int64, np.ndarray]:
         chosen, train_id = self.sampling.choose(float(slot), choice[:CHOICE_DRAWS])
-
-        def load(sample: Sample) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
-            if train_id is not None:
-                return load_class_crop(sample, train_id, choice[CHOICE_DRAWS:], draws, self.augmentation)
-            return *load_first_rows(sample, lambda height: rows_shown(draws, height, self.augmentation)), draws
-
-        (image, label, height, placed), place = self.loader.load_with(chosen, load)
-        return image, label, np.int64(height), np.int64(place), placed
+        if train_id is None:
+            image, label, height, place = self.loader.load_first_rows(
+                chosen, lambda height: rows_shown(draws, height, self.augmentation)
+            )
+        else:
+            (image, label, height, draws), place = self.loader.load_with(
+                chosen,
+                lambda sample: load_class_crop(sample, train_id, choice[CHOICE_DRAWS:], draws, self.augmentation),
+            )
+        return image, label, np.int64(height), np.int64(place), draws
 
 
 def training_batches(
