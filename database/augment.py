@@ -15,10 +15,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database.classes import IGNORE_LABEL
-from database.colors import between, finished
+from database.colors import between, color_jitter, finished
+from database.mixing import cutout
 from database.warping import inside_source, shows_only_source, warp
 
 NUM_DRAWS = 10
+# After them: the factors of `color_jitter`, the centre for `cutout`.
+_JITTER_DRAWS, _CUTOUT_DRAWS = slice(10, 14), slice(14, 16)
+_ALL_DRAWS = 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Augmentation:
         mirror: mirror left to right, with probability 1/2.
         jitter_colors: change brightness, saturation and contrast at random.
         gaussian_blur: blur, with probability 1/2.
+        color_jitter: strength of `colors.color_jitter`; 0 for none.
+        cutout: side of the square that is cut out, as a fraction of the shorter side of the crop; 0 for none.
     """
 
     crop_size: tuple[int, int]
@@ -40,6 +46,13 @@ class Augmentation:
     mirror: bool = False
     jitter_colors: bool = False
     gaussian_blur: bool = False
+    color_jitter: float = 0.0
+    cutout: float = 0.0
+
+    @property
+    def num_draws(self) -> int:
+        """Returns how many uniform numbers a sample needs."""
+        return _ALL_DRAWS if self.color_jitter or self.cutout else NUM_DRAWS
 
     @property
     def is_upright(self) -> bool:
@@ -119,6 +132,44 @@ def rows_shown(draws: np.ndarray, height: int, augmentation: Augmentation) -> in
     return min(math.ceil(end + 2 * height / frame) + 3, height)
 
 
+def draws_showing(
+    pixel: tuple[int, int],
+    source_size: tuple[int, ...],
+    places: np.ndarray,
+    draws: np.ndarray,
+    augmentation: Augmentation,
+) -> np.ndarray:
+    """Changes the row and column of a sample's draws so that its crop shows a pixel of the source.
+
+    Every crop position that shows the pixel is equally likely. If rotation moves the pixel out of the frame, the crop
+    shows the place of the frame that is nearest to it.
+
+    Args:
+        pixel: row and column in the source.
+        source_size: height and width of the source.
+        places: float [2] in [0, 1): which of these rows and columns.
+        draws: float32 [augmentation.num_draws], see `draw_affine`.
+        augmentation: ranges.
+
+    Returns:
+        float32 [num_draws].
+    """
+    size, crop = np.array(source_size, np.float64), np.array(augmentation.crop_size)
+    radians = math.radians(augmentation.max_rotation)
+    angle = between(float(draws[1]), -radians, radians)
+    frame = np.maximum(np.round(size * between(float(draws[0]), *augmentation.scale_range)), 1.0)
+    # The inverse of the map of `draw_affine`, from the source to its frame.
+    y, x = (np.array(pixel) - (size - 1.0) / 2.0) * frame / size
+    turned = np.array([math.cos(angle) * y - math.sin(angle) * x, math.cos(angle) * x + math.sin(angle) * y])
+    place = np.clip(np.round(turned + (frame - 1.0) / 2.0), 0.0, frame - 1.0)
+    room = frame - crop
+    first, last = np.maximum(place - crop + 1.0, 0.0), np.minimum(place, room)
+    offset = first + np.floor(places * (last - first + 1.0))
+    moved = draws.copy()
+    moved[2:4] = np.where(room > 0.0, (offset + 0.5) / (np.maximum(room, 0.0) + 1.0), draws[2:4])
+    return moved
+
+
 def augment(
     image: tf.Tensor,
     label: tf.Tensor,
@@ -132,7 +183,7 @@ def augment(
     Args:
         image: uint8 [H, W, 3], RGB; rows after the first `rows_shown` may be missing.
         label: uint8 [H, W], training ids, 255 ignored; rows may be missing as in the image.
-        draws: float32 [NUM_DRAWS], uniform in [0, 1); all random choices follow from them.
+        draws: float32 [augmentation.num_draws], uniform in [0, 1); all random choices follow from them.
         augmentation: the settings.
         image_mean: RGB, 0..255.
         source_height: int scalar, rows of the whole source; None if no rows are missing.
@@ -147,15 +198,30 @@ def augment(
 
     def inside_only() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size, upright=augmentation.is_upright)
-        return finished(crop, None, draws, augmentation, image_mean), crop_label
+        return _recolored(crop, None, draws, augmentation, image_mean), crop_label
 
     def with_outside() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size)
         inside = inside_source(affine, size, crop_size)
-        centred = finished(crop, inside, draws, augmentation, image_mean)
+        centred = _recolored(crop, inside, draws, augmentation, image_mean)
         return centred, tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
 
     # Most crops lie inside the source and need no mask.
     complete = shows_only_source(affine, size, crop_size)
     centred, ids = tf.cond(complete, inside_only, with_outside)
+    if augmentation.cutout:
+        centred, ids = cutout(centred, ids, draws[_CUTOUT_DRAWS], augmentation.cutout)
     return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)
+
+
+def _recolored(
+    crop: tf.Tensor,
+    inside: tf.Tensor | None,
+    draws: tf.Tensor,
+    augmentation: Augmentation,
+    image_mean: tuple[float, ...],
+) -> tf.Tensor:
+    """Changes the colours of a crop and subtracts the mean; see `colors.finished`."""
+    if augmentation.color_jitter:
+        crop = color_jitter(crop, inside, augmentation.color_jitter, draws[_JITTER_DRAWS])
+    return finished(crop, inside, draws, augmentation, image_mean)

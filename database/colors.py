@@ -59,6 +59,32 @@ def jitter_colors(image: tf.Tensor, inside: tf.Tensor | None, draws: tf.Tensor) 
     return tf.clip_by_value(_plus_color(mixed, offset), 0.0, 255.0)
 
 
+def color_jitter(image: tf.Tensor, inside: tf.Tensor | None, strength: float, draws: tf.Tensor) -> tf.Tensor:
+    """Changes brightness, then contrast, saturation and hue, each as torchvision's `ColorJitter` does.
+
+    The factors of brightness, contrast and saturation are uniform in 1 - strength to 1 + strength; hue moves by up to
+    strength / 4 of the colour circle, the ratio of SimCLR (Chen et al. 2020, appendix A). Each result is clipped.
+    Torchvision draws the order of the four as well; here it is fixed.
+
+    Args:
+        image: float32 [h, w, 3], RGB 0..255.
+        inside: bool [h, w], pixels that count towards the mean grey, around which contrast is changed; None for all.
+        strength: above 0, up to 1.
+        draws: float32 [4], uniform in [0, 1).
+
+    Returns:
+        float32 [h, w, 3], 0..255.
+    """
+    brightness, contrast, saturation = (between(draws[i], 1.0 - strength, 1.0 + strength) for i in range(3))
+    turn = between(draws[3], -strength / 4.0, strength / 4.0)
+    image = tf.minimum(brightness * image, 255.0)
+    grey = tf.reduce_sum(_mean_color(image, inside) * _LUMA)
+    image = tf.clip_by_value(contrast * image + (1.0 - contrast) * grey, 0.0, 255.0)
+    saturate = saturation * tf.eye(3) + (1.0 - saturation) * tf.constant(_LUMA)[:, tf.newaxis]
+    saturated = tf.reshape(tf.matmul(tf.reshape(image, [-1, 3]), saturate), _shape(image))
+    return tf.image.adjust_hue(tf.clip_by_value(saturated, 0.0, 255.0), turn)
+
+
 def _plus_color(image: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
     """Adds a colour [3] to [h, w, 3] by whole rows: broadcasting three values takes five times as long."""
     height, width, _ = _shape(image)

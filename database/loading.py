@@ -78,8 +78,13 @@ def load_label(sample: Sample) -> np.ndarray:
         ImageError: the file cannot be read.
         DatasetError: the sample has no label, or an id is neither a class nor ignored.
     """
+    return decode_label(sample, sample.contents())
+
+
+def decode_label(sample: Sample, contents: Contents) -> np.ndarray:
+    """Decodes a label as `load_label` does, from bytes that were read already."""
     path = label_path(sample)
-    return to_train_ids(read_label(path, sample.contents().label, sample.colors), sample.label_map, path)
+    return to_train_ids(read_label(path, contents.label, sample.colors), sample.label_map, path)
 
 
 def check_same_size(sample: Sample, image_size: tuple[int, ...], label_size: tuple[int, ...]) -> None:

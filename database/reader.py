@@ -1,20 +1,27 @@
 """tf.data pipeline from samples on disk to batches per tower.
 
 The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N. Its index is a pseudo-random
-permutation of the position n % N, keyed by the epoch and the seed, and its augmentation is drawn from (n, seed). A run
-that resumes at step s therefore continues with sample s * batch and needs no saved iterator.
+permutation of the position n % N, keyed by the epoch and the seed, and its augmentation is drawn from (n, seed). The
+class that it has to show and the image whose classes are pasted onto it are drawn from (n, seed) too, see
+`class_sampling.Sampling`; they do not depend on the other samples of the batch. A run that resumes at step s therefore
+continues with sample s * batch and needs no saved iterator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from database.augment import NUM_DRAWS, Augmentation, augment, rows_shown
+from database.augment import Augmentation, augment, rows_shown
+from database.class_crops import PLACE_DRAWS, load_class_crop
+from database.class_sampling import CHOICE_DRAWS, Sampling
+from database.classes import IGNORE_LABEL
 from database.layouts import Sample
+from database.mixing import class_mix
 from database.sample_loader import SampleLoader
 
 ENDLESS = 2**62  # counters; tf.data has no endless range
@@ -51,36 +58,96 @@ def sample_index(counter: tf.Tensor, num_samples: int, seed: int) -> tf.Tensor:
     return tf.random.experimental.index_shuffle(position, key, num_samples - 1)
 
 
+class _Stream(IntEnum):
+    """Independent streams of a sample's random numbers, besides that of its augmentation."""
+
+    CHOICE = 1
+    MIX = 2
+    PARTNER = 3
+    PARTNER_CHOICE = 4
+    EPOCH = 5
+
+
+_CHOICE_DRAWS = CHOICE_DRAWS + PLACE_DRAWS
+
+
 @dataclass(frozen=True)
 class _SampleMaker:
     """Maps the counter of a draw to the sample's image, label and index."""
 
     loader: SampleLoader
-    num_samples: int
+    sampling: Sampling
     augmentation: Augmentation
     image_mean: tuple[float, float, float]
     color_switch: bool
     seed: int
 
-    def _load(self, index: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.int64, np.int64]:
-        image, label, height, place = self.loader.load_first_rows(
-            int(index), lambda height: rows_shown(draws, height, self.augmentation)
-        )
-        return image, label, np.int64(height), np.int64(place)
-
     def make(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Makes the image float32 [h, w, 3], label int32 [h, w] and index, int64 scalar, of a counter, int64 scalar."""
-        index = sample_index(counter, self.num_samples, self.seed)
-        draws = tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([counter, self.seed]))
-        image, label, height, index = tf.numpy_function(
-            self._load, [index, draws], [tf.uint8, tf.uint8, tf.int64, tf.int64], stateful=False
+        draws = tf.random.stateless_uniform([self.augmentation.num_draws], seed=tf.stack([counter, self.seed]))
+        choice = self._choice_draws(counter, _Stream.CHOICE)
+        image, label, index = self._crop(self._slot(counter), choice, draws)
+        if self.sampling.class_mix:
+            mix = self._uniform(counter, _Stream.MIX, 1 + IGNORE_LABEL)
+            image, label = tf.cond(
+                mix[0] < self.sampling.class_mix,
+                lambda: class_mix(image, label, *self._partner(counter), mix[1:]),
+                lambda: (image, label),
+            )
+        return (image[..., ::-1] if self.color_switch else image), label, index
+
+    def _uniform(self, number: tf.Tensor, stream: _Stream, count: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
+        """Draws uniform numbers [count] of a stream, from the counter of a sample or the number of an epoch."""
+        key = tf.random.experimental.stateless_fold_in(
+            tf.stack([number, self.seed]), tf.constant(int(stream), tf.int64)
+        )
+        return tf.random.stateless_uniform([count], key, dtype=dtype)
+
+    def _choice_draws(self, counter: tf.Tensor, stream: _Stream) -> tf.Tensor:
+        if not self.sampling.class_crops:
+            return tf.zeros([_CHOICE_DRAWS])
+        return self._uniform(counter, stream, _CHOICE_DRAWS)
+
+    def _slot(self, counter: tf.Tensor) -> tf.Tensor:
+        """Computes the sample's place in its epoch, float64 scalar, see `Sampling.choose`."""
+        length = self.sampling.epoch_length
+        slot = tf.cast(sample_index(counter, length, self.seed), tf.float64)
+        if self.sampling.repeats is None:
+            return slot
+        return slot + self._uniform(counter // length, _Stream.EPOCH, 1, tf.float64)[0]
+
+    def _partner(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Makes the image and label that are pasted onto the sample of a counter: any sample, augmented as others."""
+        draws = self._uniform(counter, _Stream.PARTNER, 1 + self.augmentation.num_draws)
+        slot = tf.cast(draws[0], tf.float64) * self.sampling.epoch_length
+        return self._crop(slot, self._choice_draws(counter, _Stream.PARTNER_CHOICE), draws[1:])[:2]
+
+    def _crop(self, slot: tf.Tensor, choice: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Loads and augments one sample; see `make` for what it returns."""
+        image, label, height, index, draws = tf.numpy_function(
+            self._load, [slot, choice, draws], [tf.uint8, tf.uint8, tf.int64, tf.int64, tf.float32], stateful=False
         )
         image.set_shape([None, None, 3])
         label.set_shape([None, None])
         height.set_shape([])
         index.set_shape([])
-        crop, crop_label = augment(image, label, draws, self.augmentation, self.image_mean, height)
-        return (crop[..., ::-1] if self.color_switch else crop), crop_label, index
+        draws.set_shape([self.augmentation.num_draws])
+        return *augment(image, label, draws, self.augmentation, self.image_mean, height), index
+
+    def _load(
+        self, slot: np.ndarray, choice: np.ndarray, draws: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.int64, np.int64, np.ndarray]:
+        chosen, train_id = self.sampling.choose(float(slot), choice[:CHOICE_DRAWS])
+        if train_id is None:
+            image, label, height, place = self.loader.load_first_rows(
+                chosen, lambda height: rows_shown(draws, height, self.augmentation)
+            )
+        else:
+            (image, label, height, draws), place = self.loader.load_with(
+                chosen,
+                lambda sample: load_class_crop(sample, train_id, choice[CHOICE_DRAWS:], draws, self.augmentation),
+            )
+        return image, label, np.int64(height), np.int64(place), draws
 
 
 def training_batches(
@@ -89,6 +156,7 @@ def training_batches(
     batch_size: int,
     tower_devices: Sequence[str],
     augmentation: Augmentation,
+    sampling: Sampling | None = None,
     image_mean: tuple[float, float, float],
     color_switch: bool = False,
     seed: int = 0,
@@ -103,6 +171,7 @@ def training_batches(
         batch_size: images per tower.
         tower_devices: device of each tower.
         augmentation: settings of the augmentation.
+        sampling: how images are chosen; None for every image once per epoch.
         image_mean: RGB, 0..255.
         color_switch: whether to output BGR, which weights from Caffe expect.
         seed: seed of the order and of the augmentation.
@@ -114,7 +183,7 @@ def training_batches(
         Endless batches.
     """
     loader = SampleLoader(samples, max_bad_files)
-    maker = _SampleMaker(loader, len(samples), augmentation, image_mean, color_switch, seed)
+    maker = _SampleMaker(loader, sampling or Sampling(len(samples)), augmentation, image_mean, color_switch, seed)
     make_sample = tf.autograph.experimental.do_not_convert(maker.make)
     with tf.device("/CPU:0"):
         dataset = tf.data.Dataset.range(first_sample, ENDLESS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from database.layouts import Sample
 from database.loading import load_first_rows
 
 logger = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
 
 # Errors of a damaged or missing file. An unknown id is an error in the description of the data, and stops training.
 UNREADABLE = (ImageError, TFRecordError)
@@ -49,9 +52,14 @@ class SampleLoader:
 
     def load_first_rows(self, place: int, rows_of: Callable[[int], int]) -> tuple[np.ndarray, np.ndarray, int, int]:
         """Loads `(image, label, height, place)`: see `loading.load_first_rows` and `load`."""
+        loaded, place = self.load_with(place, lambda sample: load_first_rows(sample, rows_of))
+        return *loaded, place
+
+    def load_with(self, place: int, load_sample: Callable[[Sample], Loaded]) -> tuple[Loaded, int]:
+        """Returns what `load_sample` returns, and the place of the loaded sample; see `load`."""
         while True:
             try:
-                return *load_first_rows(self._samples[place], rows_of), place
+                return load_sample(self._samples[place]), place
             except UNREADABLE as error:
                 if not self._may_skip(place, error):
                     self.faults.append(error)

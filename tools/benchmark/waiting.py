@@ -18,6 +18,7 @@ from tools.runs.record import ModelRecord
 from tools.runtime.devices import CPU, open_session, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.training.samples import training_samples
+from tools.training.sampling import sampling_of
 from tools.training.settings import batches_of, options_of
 
 _NEXT_BATCH = "IteratorGetNext"
@@ -45,7 +46,7 @@ def measure_waiting(train_flags: str, *, warm_up: int, repeats: int) -> Iterator
     record = ModelRecord.of_run(config, dataset)
     devices = tower_devices(config.gpu_num, config.device)
     with tf.Graph().as_default() as graph:
-        batches = batches_of(config, record, samples, devices, 0)
+        batches = batches_of(config, record, samples, devices, 0, sampling_of(config, dataset, samples))
         with tf.device(CPU):
             train = train_graph(batches.images, batches.labels, record.architecture, options_of(config))
         initializers = [tf.global_variables_initializer(), batches.initializer]

@@ -14,6 +14,10 @@ _NEEDS_CROPS = Need(
     lambda config: not config.dynamic_size,
     "with --dynamic_size 1, which draws sizes from a list: drop --dynamic_size 1",
 )
+_NEEDS_CLASS_CROPS = Need(lambda config: config.class_crops > 0, "if no class is drawn: add --class_crops 0.5")
+_NEEDS_IMAGES_IN_ORDER = Need(
+    lambda config: config.class_crops < 1, "with --class_crops 1, which draws every image by its classes: lower it"
+)
 _NEEDS_DYNAMIC_SIZE = Need(lambda config: config.dynamic_size, "on crops of one size: add --dynamic_size 1")
 _NEEDS_SCALING = Need(lambda config: config.random_scale, "without scaling: drop --random_scale 0")
 
@@ -58,6 +62,60 @@ class AugmentationFlags:
     )
     random_blur: bool = flag(True, "change brightness, saturation and contrast", group="augmentation", aliases=["blur"])
     gaussian_blur: bool = flag(False, "blur images", group="augmentation")
+    color_jitter: float = flag(
+        0.0,
+        "strength of changes of brightness, contrast, saturation and hue; usually with --random_blur 0",
+        group="augmentation",
+        metavar="STRENGTH",
+        minimum=0,
+        maximum=1,
+        needs=_NEEDS_CROPS,
+    )
+    cutout: float = flag(
+        0.0,
+        "side of a square that is cut out of each crop and ignored, as a fraction of the crop's shorter side",
+        group="augmentation",
+        metavar="FRACTION",
+        minimum=0,
+        maximum=1,
+        needs=_NEEDS_CROPS,
+    )
+    class_mix: float = flag(
+        0.0,
+        "fraction of the crops onto which half of the classes of another crop are pasted",
+        group="augmentation",
+        metavar="FRACTION",
+        minimum=0,
+        maximum=1,
+        needs=_NEEDS_CROPS,
+    )
+    class_crops: float = flag(
+        0.0,
+        "fraction of the crops for which a class is drawn, rare ones more often; the crop is placed on one of its "
+        "pixels",
+        group="augmentation",
+        metavar="FRACTION",
+        minimum=0,
+        maximum=1,
+        needs=_NEEDS_CROPS,
+    )
+    class_temperature: float = flag(
+        0.01,
+        "temperature of the classes of --class_crops; a high one draws all classes equally often",
+        group="augmentation",
+        metavar="TEMPERATURE",
+        above=0,
+        needs=_NEEDS_CLASS_CROPS,
+    )
+    repeat_rare: float = flag(
+        0.0,
+        "repeat images with rare classes: those that less than this fraction of the images show",
+        group="augmentation",
+        metavar="FRACTION",
+        minimum=0,
+        maximum=1,
+        needs=(_NEEDS_CROPS, _NEEDS_IMAGES_IN_ORDER),
+    )
     upsample_input: int = flag(
         1,
         "factor by which images are enlarged before they are cropped or predicted",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
+from database.class_sampling import Sampling
 from tools.errors import DivergedError
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
@@ -53,14 +54,19 @@ class Attempt:
         folder: RunFolder,
         devices: list[str],
         class_weights: ClassWeights,
+        sampling: Callable[[], Sampling | None] = lambda: None,
     ) -> None:
-        """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`."""
+        """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`.
+
+        `sampling` returns how images are chosen, see `sampling.sampling_of`.
+        """
         self.start = start
         self._config = config
         self._data = data
         self._folder = folder
         self._devices = devices
         self._class_weights = class_weights
+        self._sampling = sampling
         self.diverged: DivergedError | None = None
         self.last_step = start.step
 
@@ -112,7 +118,10 @@ class Attempt:
             self.start = dataclasses.replace(self.start, pretrained=pretrained)
             record = record_of_run(self.start, config, self._data, self._folder, self._class_weights)
             options = options_of(config, self._class_weights())
-            return record, build_graph(config, options, record, self._data.training, self._devices, self.start)
+            graph = build_graph(
+                config, options, record, self._data.training, self._devices, self.start, self._sampling()
+            )
+            return record, graph
 
         if self.start.resumed is not None or self.start.pretrained is None:
             return build(self.start.pretrained)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
+from database.class_sampling import Sampling
 from database.layouts import Sample
 from database.reader import Batches
 from model.training_graph import TrainGraph, train_graph
@@ -96,6 +97,7 @@ def build_graph(
     samples: Sequence[Sample],
     devices: list[str],
     start: TrainingStart,
+    sampling: Sampling | None = None,
 ) -> BuiltGraph:
     """Builds input, network, losses, gradients and update over all towers.
 
@@ -106,6 +108,7 @@ def build_graph(
         samples: to train on.
         devices: one for each tower.
         start: what the run starts from.
+        sampling: see `settings.batches_of`.
 
     Raises:
         CheckpointError: the checkpoint or snapshot to start from does not fit, or is damaged.
@@ -113,7 +116,7 @@ def build_graph(
     """
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)
-        batches = batches_of(config, record, samples, devices, start.step)
+        batches = batches_of(config, record, samples, devices, start.step, sampling)
         starting_points = StartingPoints()
         with tf.device(devices[0]):
             train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from database.classes import IGNORE_LABEL
 from database.counts import number_of
 from database.errors import TextFileError
 from database.layouts import Sample
-from database.loading import load_label
 from database.text_files import read_text, text_lines
 from tools.errors import ClassWeightsError
-from tools.runtime.progress import counted
+from tools.training.class_counts import count_classes
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +81,7 @@ def _numbers(path: str, number: int, line: str) -> list[float]:
 
 
 def median_frequency_weights(
-    samples: Sequence[Sample], num_classes: int, expected: Collection[int] = (), workers: int = 4
+    samples: Sequence[Sample], num_classes: int, expected: Collection[int] = ()
 ) -> tuple[float, ...]:
     """Divides the median frequency of the classes by that of each class (Eigen & Fergus 2015, section 6.3.2).
 
@@ -95,22 +92,14 @@ def median_frequency_weights(
         samples: with labels, all of which are read.
         num_classes: of the dataset.
         expected: training ids of classes; a warning is logged for those that occur in no image.
-        workers: number of files read in parallel.
 
     Raises:
         ClassWeightsError: no pixel belongs to a class.
         DatasetError, ImageError: see `database.loading.load_label`.
     """
-
-    def counts(sample: Sample) -> np.ndarray:
-        label = load_label(sample)
-        return np.bincount(label[label != IGNORE_LABEL], minlength=num_classes)
-
-    pixels, seen_among = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    with ThreadPoolExecutor(workers) as executor:
-        for found in counted(executor.map(counts, samples), "class weights", len(samples), "img"):
-            pixels += found
-            seen_among += np.where(found > 0, found.sum(), 0)
+    counts = count_classes(samples, num_classes, "class weights")
+    pixels = counts.sum(axis=0)
+    seen_among = ((counts > 0) * counts.sum(axis=1, keepdims=True)).sum(axis=0)
     weights = weights_of_counts(pixels, seen_among)
     unseen = [train_id for train_id in sorted(expected) if pixels[train_id] == 0]
     if unseen:

@@ -29,6 +29,7 @@ from tools.training.identity import choose_run
 from tools.training.preflight import check_training_data
 from tools.training.rollback import roll_back
 from tools.training.samples import RunData
+from tools.training.sampling import sampling_of
 from tools.training.settings import with_steps
 from tools.training.start import TrainingStart
 from tools.training.validation import validate
@@ -130,9 +131,10 @@ class Training:
         config = dataclasses.replace(config, resume_step=step, auto_resume=config.auto_resume and step is None)
         devices = _devices(config)
         weights = cache(partial(_class_weights, config, data))  # the first call may count the pixels of all labels
+        sampling = cache(partial(sampling_of, config, data.dataset, data.training))  # so may this
         while True:
             start = TrainingStart.of(config, folder, data.dataset, data.training_checksums)
-            attempt = Attempt(start, config, data, folder, devices, weights)
+            attempt = Attempt(start, config, data, folder, devices, weights, sampling)
             yield attempt
             if attempt.diverged is None:
                 break

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from database.augment import Augmentation
+from database.class_sampling import Sampling
 from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
 from database.layouts import Sample
@@ -45,6 +46,8 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
         mirror=config.random_mirror,
         jitter_colors=config.random_blur,
         gaussian_blur=config.gaussian_blur,
+        color_jitter=config.color_jitter,
+        cutout=config.cutout,
     )
 
 
@@ -72,9 +75,23 @@ def options_of(config: TrainConfig, class_weights: tuple[float, ...] | None = No
 
 
 def batches_of(
-    config: TrainConfig, record: ModelRecord, samples: Sequence[Sample], devices: list[str], first_step: int
+    config: TrainConfig,
+    record: ModelRecord,
+    samples: Sequence[Sample],
+    devices: list[str],
+    first_step: int,
+    sampling: Sampling | None = None,
 ) -> Batches:
-    """Returns the batches of a run from a step on, augmented as set by the flags and normalized as recorded."""
+    """Returns the batches of a run from a step on, augmented as set by the flags and normalized as recorded.
+
+    Args:
+        config: flags.
+        record: of the network.
+        samples: to train on.
+        devices: one for each tower.
+        first_step: the number of steps done.
+        sampling: how images are chosen, see `sampling.sampling_of`.
+    """
     common: dict[str, Any] = {
         "batch_size": config.batch_size,
         "tower_devices": devices,
@@ -87,7 +104,9 @@ def batches_of(
         sizes = dynamic_sizes_of(config, record.architecture)
         return dynamic_batches(samples, sizes=sizes, first_step=first_step * config.accumulate, **common)
     first_sample = first_step * config.images_per_step
-    return training_batches(samples, augmentation=augmentation_of(config), first_sample=first_sample, **common)
+    return training_batches(
+        samples, augmentation=augmentation_of(config), sampling=sampling, first_sample=first_sample, **common
+    )
 
 
 def plan_of(config: TrainConfig) -> Plan:

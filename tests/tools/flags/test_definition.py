@@ -28,16 +28,15 @@ RECORDED = {
     "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
-    "accumulate", "bn_decay", "bn_frozen", "clip_norm", "consider_dilated", "database", "deterministic",
-    "dynamic_max_size",
+    "accumulate", "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "clip_norm",
+    "color_jitter", "consider_dilated", "cutout", "database", "deterministic", "dynamic_max_size",
     "dynamic_short_sides", "dynamic_size", "ema_decay", "float_type", "freeze", "gaussian_blur", "has_aux_loss",
-    "initializer", "label_smoothing", "loss_type", "lr_power", "lr_schedule", "lr_step", "lrn_rate", "lrn_rate_decoder",
-    "lrn_rate_encoder", "momentum", "network", "new_layer_names", "ohem_min_kept",
+    "initializer", "label_smoothing", "loss_type", "lr_power", "lr_schedule", "lr_step", "lrn_rate",
+    "lrn_rate_decoder", "lrn_rate_encoder", "momentum", "network", "new_layer_names", "ohem_min_kept",
     "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
-    "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma", "train_image_size",
-    "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
-    "weight_decay_mode", "weight_decay_rate",
-    "weight_decay_rate2",
+    "repeat_rare", "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma",
+    "train_image_size", "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
+    "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2",
 }  # fmt: skip
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",
