@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -176,3 +177,20 @@ def test_the_best_of_a_finished_run_keeps_its_validation_images(toy_dir, log_dir
     validate(config, data, folder, str(train_run(config, data, folder)))
     with pytest.raises(FlagError, match="scored with other settings.*validation images"):
         train_run(config, RunData.of(dataset, toy_dir, train, val[1:2]), folder)
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_a_run_that_was_set_aside_is_continued_as_its_message_says(toy_dir, log_dir, caplog):
+    caplog.set_level(logging.INFO)
+    config = smallest_config(toy_dir, log_dir, run_name="first", train_max_iter=1)
+    for _ in range(2):
+        train_with(config)
+    [line] = [line for line in caplog.messages if "was moved to" in line]
+    earlier, renamed, flags = re.search(r"moved to (\S+); .* this folder to (\S+) and add (--.*) to its", line).groups()
+    with pytest.raises(FlagError, match="rename its folder, .*first-1, and give --run_name first-1"):
+        smallest_config(toy_dir, log_dir, run_name=os.path.basename(earlier))
+    os.rename(earlier, renamed)
+    assert flags == f"--run_name {os.path.basename(renamed)} --resume_step latest"
+    more = dataclasses.replace(config, run_name=os.path.basename(renamed), resume_step=LATEST, train_max_iter=2)
+    assert snapshot_steps(train_with(more)) == [1, 2]
+    assert f"weights       resumed from {renamed}/snapshot/model.ckpt-1" in caplog.messages
