@@ -28,7 +28,7 @@ from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
 from tools.prediction.latency import TimedPredictor
-from tools.prediction.tables import text_table, warn_of_one_class, write_tables
+from tools.prediction.tables import text_table, warn_of_missed_classes, write_tables
 
 if TYPE_CHECKING:
     from database.layouts import Sample
@@ -124,7 +124,7 @@ def write_scores(config: PredictConfig, prefix: str, record: ModelRecord, scores
     write_tables(scores, record.class_names, results.folder, header=results.provenance.header)
     results.provenance.write(results.folder)
     print_text(text_table(scores, record.class_names))
-    warn_of_one_class(scores, record.class_names)
+    warn_of_missed_classes(scores, record.class_names)
     if config.follow is not None:
         add_to_summaries(config.follow, prefix, record, scores)
 

@@ -62,6 +62,8 @@ def decode_errors_named(path: str) -> Iterator[None]:
         yield
     except (DatasetError, ImageError):
         raise
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
     except _DECODE_ERRORS as error:
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "cannot identify image file"

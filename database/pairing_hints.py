@@ -74,6 +74,13 @@ def mixed_hint(data_dir: str, split: str) -> str:
     return ""
 
 
+def masks_among(names: Sequence[str]) -> list[str]:
+    """Returns the names in one folder that look like masks of others, such as `a_mask.png` beside `a.jpg`, sorted."""
+    masks = {name for name in _with_the_most_frequent_ending(names) if _suffix(name).lower() not in _LOSSY}
+    images = {_stem(name) for name in names} - {_stem(name) for name in masks}
+    return sorted(masks) if _renaming(images, {_stem(name) for name in masks}) else []
+
+
 class _Mixed(NamedTuple):
     """The names of the images and of the labels in a folder, and how the labels are to be renamed."""
 

@@ -260,8 +260,9 @@ def read_palette(path: str, num_classes: int | None) -> PaletteFile:
     if num_classes is not None and len(entries) != num_classes:
         beside = f" and {len(found) - len(entries)} named 'ignore'" if len(found) > len(entries) else ""
         colors = number_of(len(entries), "colour")
-        hint = hexadecimal_hint(text)
-        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one per class{hint}")
+        count = f"give --num_classes {len(entries)}, or " if len(entries) > 1 else ""
+        advice = hexadecimal_hint(text) or f": {count}change the file"
+        raise PaletteError(f"{path}: found {colors}{beside}, expected {num_classes}, one per class{advice}")
     palette = tuple(entry.color for entry in entries)
     ignored = tuple(entry.color for entry in found if _is_ignored(entry))
     _warn_of_shared_colors(entries)

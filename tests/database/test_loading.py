@@ -139,7 +139,7 @@ def test_sizes_are_compared_of_the_whole_files(tmp_path):
 def test_a_file_that_is_gone_since_it_was_listed_is_named(tmp_path, name):
     sample = write_sample(tmp_path)
     (tmp_path / f"{name}.png").unlink()
-    with pytest.raises(ImageError, match=rf"{name}\.png: not an image that can be read \(No such file or dir"):
+    with pytest.raises(ImageError, match=rf"{name}\.png: no such file$"):
         load_sample(sample)
 
 

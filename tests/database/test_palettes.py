@@ -265,7 +265,12 @@ def test_read_palette_json(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", "1 2 3\n", "a.txt: found 1 colour, expected 2"),
+        ("a.txt", "1 2 3\n", "a.txt: found 1 colour, expected 2, one per class: change the file$"),
+        (
+            "a.txt",
+            "1 2 3\n4 5 6\n7 8 9\n",
+            "found 3 colours, expected 2, .*: give --num_classes 3, or change",
+        ),
         ("a.txt", "1 2 3\n1 2 256 x\n", "a.txt, line 2: found colour .*256.*0..255"),
         ("a.txt", "1 2 3\n\n-1 2 3\n", "a.txt, line 3: found colour .*-1"),
         ("a.txt", "1 2 3 a\n\n4 5 6 a\n", "a.txt, line 3: class 1 has the same name as class 0, 'a'"),

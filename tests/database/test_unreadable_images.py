@@ -47,17 +47,18 @@ def test_read_label_refuses_fractions(tmp_path):
 @pytest.mark.parametrize("read", [images.read_image, images.read_label, images.image_size, images.file_format])
 def test_missing_folder_and_foreign_files_are_named(tmp_path, read):
     (tmp_path / "notes.png").write_text("not an image")
-    reasons = {"absent.png": "No such file", "": "s a directory", "notes.png": "cannot identify"}
+    unread = "not an image that can be read "
+    reasons = {"absent.png": "no such file$", "": unread + ".*s a directory", "notes.png": unread + ".*cannot identify"}
     for path, reason in reasons.items():
-        with pytest.raises(ImageError, match=f"not an image that can be read .*{reason}") as caught:
+        with pytest.raises(ImageError, match=f": {reason}") as caught:
             read(str(tmp_path / path))
         assert str(tmp_path / path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
 def test_bytes_that_cannot_be_read_are_named(tmp_path):
-    for path, reason in {"absent.png": "No such file", "": "s a directory"}.items():
-        with pytest.raises(ImageError, match=f"not an image that can be read .*{reason}") as caught:
+    for path, reason in {"absent.png": "no such file$", "": "not an image that can be read .*s a directory"}.items():
+        with pytest.raises(ImageError, match=f": {reason}") as caught:
             images.read_bytes(str(tmp_path / path))
         assert str(tmp_path / path) in str(caught.value)
 

@@ -77,6 +77,10 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ): Treatment(not_run="trains for minutes"),
     (
         _README,
+        "python train.py --database custom --data_dir ~/mine --num_classes 2 --holdout 0.2 --network resnet_v1_18 \\",
+    ): Treatment(run_by="test_readme.py: test_example_of_own_photos"),
+    (
+        _README,
         "python -m tools.download resnet_v1_50\npython -m tools.download Cityscapes\n"
         "python train.py --database Cityscapes --gpu_num 4 --batch_size 4",
     ): Treatment(not_run=_NEEDS_DATA),

@@ -80,7 +80,7 @@ def test_inference_asks_again_after_an_empty_line(main, place, monkeypatch, tmp_
     monkeypatch.chdir(tmp_path)
     type_lines(monkeypatch, ["", "  ", "absent.png"], end)
     assert main("inference", "--log_dir", place.log_dir) == 0
-    assert "absent.png: not an image" in capsys.readouterr().err
+    assert "absent.png: no such file" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
@@ -163,7 +163,7 @@ def test_inference_of_one_image(main, place, monkeypatch, tmp_path, capsys):
     assert sorted(os.listdir("out")) == ["coloring", "images.jsonl", "overlay", "prediction", "provenance.json"]
     capsys.readouterr()
     assert main("inference", *flags, "--image_path", "absent.png") == 2
-    assert "absent.png: not an image that can be read" in the_error(capsys.readouterr().err)
+    assert "absent.png: no such file" in the_error(capsys.readouterr().err)
     assert main("inference", *flags, "--image_path", "none") == 2
     assert "none: this folder contains no image" in the_error(capsys.readouterr().err)
 

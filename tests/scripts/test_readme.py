@@ -131,6 +131,24 @@ def test_example_of_own_data_in_folders(main, monkeypatch, tmp_path):
     assert len(list(Path("inference_set/custom-mine", run.name).glob("*/prediction/*.png"))) == 2
 
 
+def test_example_of_own_photos(main, monkeypatch, tmp_path):
+    """As written, with a few small images; the training is a single step."""
+    [(_, [_, script, *flags])] = calls_of("test_example_of_own_photos", tmp_path)
+    assert script == "train.py"
+    [home] = tmp_path.iterdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
+    rng = np.random.default_rng(0)
+    for kind, size, values in (("images", (48, 64, 3), 256), ("labels", (48, 64), 2)):
+        (home / "mine" / kind / "train").mkdir(parents=True)
+        for name in "abcdefghij":
+            Image.fromarray(rng.integers(0, values, size, np.uint8)).save(home / f"mine/{kind}/train/{name}.png")
+    assert main("train", *flags, *SHORT) == 0
+    [run] = (home / "log" / "custom").iterdir()
+    assert json.loads((run / "scores-1.json").read_text())["images"] == 2
+    assert len(lines_of(run / "holdout.txt")) == 2
+
+
 def test_example_of_smoothed_edges(monkeypatch, tmp_path):
     """The label map ignores exactly the levels between the classes; without it, the check points to the document."""
     [(_, [_, _, _, *check])] = calls_of("test_example_of_smoothed_edges", tmp_path)

@@ -125,7 +125,8 @@ def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys
     caplog.set_level("INFO")
     assert main("train", *flags, "--eval_only", "1", "--quiet", "1") == 0
     assert capsys.readouterr().out == table
-    assert caplog.messages == []  # --quiet 1 leaves the table
+    # --quiet 1 leaves the table, and the warning that two steps teach little.
+    assert [line for line in caplog.messages if "never predicted correctly" not in line] == []
     assert json.loads((folder / "scores-2.json").read_text())["mean_iou"] == scores["mean_iou"]
 
 

@@ -105,7 +105,9 @@ class PretrainedInitializer:
         taken = [v for v in head if _layer(v) not in other]
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
         if taken:
-            logger.info("initialized layers of the head: %s", ", ".join(sorted({_layer(v) for v in taken})))
+            layers = {_layer(v) for v in taken}
+            part = f"{len(layers)} of {len(layers | other)} layers of the head" if other else "the whole head"
+            logger.info("taken from the checkpoint besides the backbone: %s", part)
         if taken and other:
             logger.info("layers left random, missing in this shape: %s", ", ".join(sorted(other)))
         if starting_points:

@@ -11,6 +11,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from tools.errors import FlagError
+from tools.flags.choices import NETWORKS
 from tools.flags.names import understood_value
 
 
@@ -192,4 +193,9 @@ def find_source(name: str) -> Source | LoginSource:
     try:
         return _SOURCES[understood_value("source", name, tuple(_SOURCES))]
     except ValueError as error:
+        if name in NETWORKS:
+            raise FlagError(
+                f"there are no weights of {name} to download: use resnet_v1_50, or train from random weights with "
+                "--fine_tune_filename none --weight_decay_mode 0"
+            ) from error
         raise FlagError(f"'{name}' is unknown, expected {error} (--list describes them)") from error

@@ -141,7 +141,15 @@ class TrainConfig(
 
     def _check_run_name(self) -> None:
         name = self.run_name
-        if name is not None and (not name.strip() or name in (".", "..") or "/" in name or EARLIER_RUN in name):
+        if name is None:
+            return
+        run, _, number = name.partition(EARLIER_RUN)
+        if run and number.isdecimal() and "/" not in name:
+            raise FlagError(
+                f"--run_name '{name}' is the name of a run that was set aside: to continue it, rename its folder, for "
+                f"example to {run}-{number}, and give --run_name {run}-{number}"
+            )
+        if not name.strip() or name in (".", "..") or "/" in name or EARLIER_RUN in name:
             raise FlagError(
                 f"--run_name '{name}' is not a name for a run: give one without '/' and '{EARLIER_RUN}', such as seed0"
             )

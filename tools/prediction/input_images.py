@@ -13,6 +13,7 @@ from database.data_files import is_no_data, shown_suffixes, suffix_of
 from database.errors import ImageError
 from database.folders import is_folder
 from database.image_suffixes import has_image_suffix
+from database.pairing_hints import masks_among
 from database.path_spellings import path_as_given, path_of_url
 from tools.prediction.result_names import ResultNames
 
@@ -58,8 +59,9 @@ def _shell_words(line: str) -> list[str]:
 def images_in(folder: str) -> list[tuple[str, str]]:
     """Lists (name of the results, path) of the images directly in a folder, sorted; see `database.image_suffixes`.
 
-    Hidden and system files are ignored. The number of other ignored files and folders is logged. The name is that of
-    the file without suffix; the suffix is added if two files differ only in it.
+    Hidden and system files are ignored. The number of other ignored files and folders is logged, and a warning if files
+    look like masks of others. The name is that of the file without suffix; the suffix is added if two files differ only
+    in it.
 
     Raises:
         ImageError: the folder cannot be read, or has no images.
@@ -82,6 +84,15 @@ def images_in(folder: str) -> list[tuple[str, str]]:
         logger.info("%s: %d of %d files are ignored by their suffixes: %s", folder, others.total(), count, kinds)
     if folders:
         logger.info("%s: %s ignored", folder, number_of(len(folders), "subfolder is", "subfolders are"))
+    masks = masks_among(files)
+    if masks:
+        logger.warning(
+            "%s: %s of others by the name, such as %s, but predicted as a photo: to leave masks out, move them to "
+            "another folder",
+            folder,
+            number_of(len(masks), "file looks like a mask", "files look like masks"),
+            masks[0],
+        )
     stems = Counter(os.path.splitext(name)[0] for name in files)
     names = ResultNames()
 

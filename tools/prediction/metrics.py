@@ -48,6 +48,11 @@ def only_predicted_class(scores: Scores) -> int | None:
     return index if iou is not None and math.isclose(iou, scores.pixel_accuracy) else None
 
 
+def classes_never_hit(scores: Scores) -> list[int]:
+    """Returns the classes that occur in the labels, but of which no pixel was predicted correctly."""
+    return [index for index, accuracy in enumerate(scores.accuracy) if accuracy == 0]
+
+
 class ConfusionMatrix:
     """Counts pixels by true and predicted class over a set of images."""
 

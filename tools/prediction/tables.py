@@ -13,23 +13,39 @@ from typing import Any
 import numpy as np
 
 from database.atomic import text_written_atomically
+from database.counts import and_of
 from tools.errors import TablesError
-from tools.prediction.metrics import Scores, only_predicted_class
+from tools.prediction.metrics import Scores, classes_never_hit, only_predicted_class
 from tools.runtime.printable import printable
 
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ("class", "IoU %", "accuracy %")
+_MOST_NAMED = 5
 
 
-def warn_of_one_class(scores: Scores, class_names: Sequence[str]) -> None:
-    """Logs a warning if every scored pixel was predicted as the same class, which small trainings end with."""
+def warn_of_missed_classes(scores: Scores, class_names: Sequence[str]) -> None:
+    """Logs one warning about classes that the network has not learned, which small trainings end with.
+
+    They are all classes but one if every scored pixel was predicted as the same class; otherwise the classes that occur
+    in the labels, but of which no pixel was predicted correctly.
+    """
     index = only_predicted_class(scores)
     if index is not None:
         logger.warning(
             "every scored pixel was predicted as '%s': the network has not learned the other classes; train longer, "
             "with a larger --batch_size, or with another --lrn_rate (docs/own-data.md)",
             class_names[index],
+        )
+        return
+    missed = [f"'{class_names[index]}'" for index in classes_never_hit(scores)]
+    if missed:
+        more = and_of(max(0, len(missed) - _MOST_NAMED), "class", "classes")
+        logger.warning(
+            "in the labels, but never predicted correctly (IoU 0): %s%s; train longer, with --class_weights "
+            "median_freq, or with a larger --train_image_size (docs/own-data.md)",
+            ", ".join(missed[:_MOST_NAMED]),
+            more,
         )
 
 

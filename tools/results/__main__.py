@@ -52,6 +52,8 @@ def _write_json(runs: Sequence[Run], path: str) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Parses flags and prints the list."""
+    if arguments and not arguments[0].startswith("-"):
+        raise FlagError(f"'{arguments[0]}' is not a flag: give the folder of the runs with --log_dir {arguments[0]}")
     config = parse_flags(ResultsConfig, arguments, "List runs and their scores.")
     runs = find_runs(config.log_dir, config.predictions_dir, earlier=config.earlier)
     if config.json is not None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from database.counts import number_of
 from database.errors import in_one_line
 from database.folders import walked
 from database.json_files import read_json
@@ -142,6 +143,11 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
     _warn_of_unnamed_snapshots(found)
     uuids = Counter(flags.get(RUN_UUID) for flags in flags_of.values() if flags is not None)
     shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
+    hidden = [folder for folder, record in record_of.items() if record is not None and EARLIER.search(folder)]
+    if hidden and not earlier:
+        logger.info(
+            "%s set aside and not listed: --earlier 1 lists them", number_of(len(hidden), "run was", "runs were")
+        )
     runs = []
     for folder, record in record_of.items():
         if record is not None and (earlier or not EARLIER.search(folder)):

@@ -113,10 +113,13 @@ class RunFolder:
         os.mkdir(moved_to)
         for name in left:
             os.rename(os.path.join(self.path, name), os.path.join(moved_to, name))
+        name = f"{os.path.basename(self.path)}-{number}"
         logger.info(
-            "an earlier run of this name was moved to %s; to resume a run instead, add --resume_step latest or "
-            "--auto_resume 1",
+            "an earlier run of this name was moved to %s; to continue that one, rename this folder to %s and add "
+            "--run_name %s --resume_step latest to its command",
             moved_to,
+            f"{self.path}-{number}",
+            name,
         )
         return moved_to
 

@@ -46,7 +46,7 @@ def log_run(
         ("optimizer", f"{config.optimizer}, {_schedule(config)}{_averages(config)}"),
         ("loss", _loss(config)),
         *_weight_decay(built),
-        ("length", _length(config, len(data.training))),
+        ("length", _length(config, len(data.training), built.initial.start.step)),
         ("snapshots", _snapshots(config)),
         ("disk", f"{_gigabytes(free_space(config.log_dir))} free, {_gigabytes(_snapshot_bytes(built))} per snapshot"),
         ("precision", FLOAT_TYPES[config.float_type]),
@@ -139,10 +139,11 @@ def _weight_decay(built: BuiltGraph) -> Iterator[tuple[str, str]]:
         yield "" if number else "weight decay", line
 
 
-def _length(config: TrainConfig, images: int) -> str:
+def _length(config: TrainConfig, images: int, done: int) -> str:
     epochs = config.train_max_iter * config.images_per_step / images
     ends = "" if config.patience is None else f", fewer after {config.patience} scores without a new best"
-    return f"{config.train_max_iter} steps, {epochs:.1f} epochs{ends}"
+    left = f"; {config.train_max_iter - done} steps are left" if done else ""
+    return f"{config.train_max_iter} steps, {epochs:.1f} epochs{ends}{left}"
 
 
 def _snapshots(config: TrainConfig) -> str:

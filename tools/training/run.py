@@ -13,6 +13,7 @@ from tools.flags.choices import LATEST
 from tools.flags.chosen_dataset import training_dataset
 from tools.flags.train import TrainConfig
 from tools.prediction.metrics import Scores
+from tools.runs.agreement import check_same_run
 from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
 from tools.runs.lock import run_lock
@@ -23,6 +24,7 @@ from tools.runtime.devices import require_determinism, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.memory import free_closed_sessions
 from tools.training.attempt import Attempt
+from tools.training.best_snapshot import require_same_scoring
 from tools.training.class_weights import class_weights, log_class_weights
 from tools.training.early_stopping import EarlyStopping
 from tools.training.identity import choose_run
@@ -32,7 +34,7 @@ from tools.training.samples import RunData
 from tools.training.sampling import sampling_of
 from tools.training.settings import with_steps
 from tools.training.start import TrainingStart
-from tools.training.validation import validate
+from tools.training.validation import scoring_settings, validate
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +127,7 @@ class Training:
         asks_for_newest = config.auto_resume or config.resume_step == LATEST
         early = EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
         if asks_for_newest and step is not None and (step >= config.train_max_iter or early.is_over(step)):
+            self._check_finished()
             logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)
             self.last_snapshot = folder.snapshot(step)
             return
@@ -143,6 +146,13 @@ class Training:
             free_closed_sessions()
             config = _resuming(config, step, attempt.start, folder)
         self.last_snapshot = folder.snapshot(attempt.last_step)
+
+    def _check_finished(self) -> None:
+        """Checks flags and data of a finished run as if it was resumed, because its last snapshot is scored again."""
+        config, data, folder = self._config, self._data, self._folder
+        check_same_run(folder, config, data.dataset, data.training_checksums)
+        if config.val_every is not None:
+            require_same_scoring(folder, scoring_settings(config, data.validation_checksums))
 
 
 def score(config: TrainConfig, data: RunData, folder: RunFolder, trained: str | None) -> Scores | None:

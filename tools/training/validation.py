@@ -64,10 +64,10 @@ def scoring_settings(config: TrainConfig, data: DataChecksums) -> dict[str, Any]
 
 
 def _stem(config: TrainConfig, folder: RunFolder, prefix: str, settings: Mapping[str, Any]) -> str:
-    """Returns the file name of the scores; `--eval_only` with other settings does not replace the training's scores."""
+    """Returns the file name of the scores; scores of the snapshot with other settings or images are not replaced."""
     step = checkpoint_step(prefix)
     stem, path = scores_stem(step, config.test_max_iter), scores_path(folder.path, step, config.test_max_iter)
-    if not config.eval_only or not is_scored(path, prefix):
+    if not is_scored(path, prefix):
         return stem
     there = read_header(path)
     differing = [name for name, value in settings.items() if name in there and there[name] != value]
@@ -129,7 +129,7 @@ def validate(config: TrainConfig, data: RunData, folder: RunFolder, prefix: str)
     stem, header = _stem(config, folder, prefix, settings), _header(config, data, record, prefix)
     scores = _scores_of(prefix, config, data, record)
     if scores is not None:
-        tables.warn_of_one_class(scores, data.dataset.class_names)
+        tables.warn_of_missed_classes(scores, data.dataset.class_names)
         with writing_to(folder):
             write_validation(folder.path, checkpoint_step(prefix) or 0, scores, data.dataset.class_names)
         _keep_if_wanted(scores, config, folder, prefix, settings)

@@ -70,7 +70,7 @@ def test_head_of_an_earlier_stage_is_taken_where_it_fits(tmp_path, caplog):
         for untouched, value in zip((logits, aux), before, strict=True):
             np.testing.assert_array_equal(session.run(untouched), value)
     assert "1 variables of the backbone, 1 of the head" in caplog.text
-    assert "initialized layers of the head: net/psp" in caplog.text
+    assert "taken from the checkpoint besides the backbone: 1 of 3 layers of the head" in caplog.text
     assert "left random, missing in this shape: net/aux, net/logits" in caplog.text
 
 

@@ -227,6 +227,13 @@ def test_faults_are_reported_in_one_line(serve, capfd):
     assert "'ADEE' is unknown, expected resnet_v1_50, " in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["resnet_v1_18", "resnet_v1_34"])
+def test_a_network_without_weights(name):
+    with pytest.raises(FlagError, match=f"no weights of {name} .*resnet_v1_50, .*--fine_tune_filename none") as caught:
+        download.main([name])
+    assert "152" not in str(caught.value)
+
+
 def test_steps_to_what_needs_a_login(capsys):
     download.main(["Cityscapes"])
     lines = capsys.readouterr().out.splitlines()

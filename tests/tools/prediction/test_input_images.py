@@ -34,6 +34,24 @@ def test_images_in_a_folder(tmp_path, caplog):
     assert [name for name, _ in images_in(str(tmp_path))] == ["a_jpg", "a_png", "a_png-2", "b", "c", "d", "e"]
 
 
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [
+        (("a.jpg", "b.jpg", "a_mask.png", "b_mask.png"), "2 files look like masks of others .* a_mask.png, "),
+        (("a.png", "b.png", "label_b.png"), "1 file looks like a mask of others .* label_b.png, "),
+        (("a.jpg", "a_small.jpg"), None),  # JPEG holds no labels
+        (("frame_1.png", "frame_1_2.png", "frame_2.png"), None),
+        (("a.png", "b_mask.png"), None),
+    ],
+)
+def test_masks_beside_their_images_are_warned_of(tmp_path, caplog, names, warned):
+    for name in names:
+        (tmp_path / name).touch()
+    assert len(images_in(str(tmp_path))) == len(names)
+    assert len(caplog.messages) == (warned is not None)
+    assert warned is None or re.search(warned + ".*another folder", caplog.text)
+
+
 def test_links_that_lead_to_themselves(tmp_path):
     """One is listed as an image, which cannot be read; the others do not matter."""
     (tmp_path / "a.png").write_text("")

@@ -14,7 +14,7 @@ from tools.prediction.tables import (
     markdown_table,
     text_table,
     to_json_dict,
-    warn_of_one_class,
+    warn_of_missed_classes,
     write_tables,
 )
 
@@ -201,8 +201,29 @@ def open_text(path):
 def test_a_network_that_sees_one_class_only_is_warned_of(prediction, warned, caplog):
     matrix = ConfusionMatrix(2)
     matrix.process(np.array([[0, 1, 1]], np.uint8), np.array([prediction], np.uint8))
-    warn_of_one_class(matrix.evaluate(), ("ground", "tree"))
+    warn_of_missed_classes(matrix.evaluate(), ("ground", "tree"))
     assert [("'ground'" in line, "--batch_size" in line) for line in caplog.messages] == [(True, True)] * warned
+
+
+@pytest.mark.parametrize(("truth", "prediction", "missed"), [
+    ([0, 1, 2, 2], [0, 1, 0, 1], ["'car'"]),
+    ([0, 1, 1, 2], [0, 0, 1, 2], []),
+    ([0, 0, 1, 1], [0, 0, 1, 2], []),  # in no label
+])  # fmt: skip
+def test_classes_that_are_never_predicted_are_named(truth, prediction, missed, caplog):
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([truth], np.uint8), np.array([prediction], np.uint8))
+    warn_of_missed_classes(matrix.evaluate(), ("ground", "tree", "car"))
+    assert [name for name in ("'ground'", "'tree'", "'car'") if name in caplog.text] == missed
+    assert ("--class_weights median_freq" in caplog.text) == (len(caplog.messages) == 1) == bool(missed)
+
+
+def test_of_many_missed_classes_the_first_are_named(caplog):
+    matrix = ConfusionMatrix(9)
+    matrix.process(np.arange(9, dtype=np.uint8)[None], np.array([[0, 1, 0, 0, 0, 0, 0, 0, 0]], np.uint8))
+    warn_of_missed_classes(matrix.evaluate(), "abcdefghi")
+    [line] = caplog.messages
+    assert "'g' and 2 more classes;" in line
 
 
 def test_cells_of_markdown_are_shown_as_they_are():

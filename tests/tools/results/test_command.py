@@ -69,6 +69,19 @@ def test_text_and_json(folders, tmp_path, capsys):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("flags", "lines"), [([], 1), (["--earlier", "1"], 0)])
+def test_runs_that_are_not_listed_are_counted(folders, caplog, capsys, flags, lines):
+    caplog.set_level("INFO")
+    results.main(["--log_dir", folders[0], *flags])
+    counted = [line for line in caplog.messages if "--earlier 1" in line]
+    assert [line.startswith("1 run was set aside") for line in counted] == [True] * lines
+
+
+def test_a_folder_without_its_flag(folders):
+    with pytest.raises(FlagError, match="'log' .*--log_dir log$"):
+        results.main(["log"])
+
+
 def test_a_folder_without_runs(tmp_path, capsys):
     results.main(["--log_dir", str(tmp_path)])
     assert capsys.readouterr().out == f"no run below {tmp_path}\n"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 
 import pytest
 
 from database.datasets import custom_dataset, find_samples, get_dataset
 from database.errors import DatasetError
 from tests.database.dataset_files import touch
+from tests.scripts.starting import ROOT
 from tests.tools.toy_runs import smallest_config
 from tools.errors import FlagError
 from tools.flags.train import TrainConfig
@@ -125,3 +127,20 @@ def test_ade_with_a_training_list_is_scored_on_its_folder(tmp_path):
         validation_samples(config, get_dataset("ADE"), str(tmp_path))
     touch(tmp_path, "images/validation/a.jpg", "annotations/validation/a.png")
     assert len(validation_samples(config, get_dataset("ADE"), str(tmp_path))) == 1
+
+
+def test_held_out_images_become_permanent_as_the_document_says(tmp_path):
+    """The commands of docs/own-data.md move the files that holdout.txt names; other images may then be added."""
+    text = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    [commands] = [block for block in re.findall(r"(?ms)^```sh\n(.*?)^```", text) if "holdout.txt" in block]
+    data_dir, run = tmp_path / "mine", tmp_path / "log" / "custom" / "mine"
+    for index in range(10):
+        touch(data_dir, f"images/train/a photo {index}.jpg", f"labels/train/a photo {index}.png")
+    run.mkdir(parents=True)
+    held_out = find_samples(custom_dataset(2, holdout=0.3), str(data_dir), ["val"])
+    write_held_out(RunFolder(str(run)), held_out, str(data_dir))
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env=environment, check=True, timeout=60)
+    touch(data_dir, "images/train/0 new.jpg", "labels/train/0 new.png")
+    assert [s.name for s in find_samples(custom_dataset(2), str(data_dir), ["val"])] == [s.name for s in held_out]
+    assert len(find_samples(custom_dataset(2), str(data_dir), ["train"])) == 8

@@ -178,10 +178,10 @@ def test_terminal_that_is_closed_in_between(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ("figures", "seconds", "expected"),
     [
-        (FIGURES, 0.5, "step 100 of 30000, loss 1.5000, auxiliary loss 0.2500, weight decay 0.0125, mIoU % 37.50, lr "
-         "0.01, 0.50 s/step, 8.00 img/s, 4:09 h left"),
-        (Figures(100, 1.5, None, 0.0125, 0.375, 0.01, 3), float("inf"), "step 100 of 30000, loss 1.5000, weight decay "
-         "0.0125, mIoU % 37.50, lr 0.01, 3 steps skipped"),
+        (FIGURES, 0.5, "step 100 of 30000, loss 1.5000, auxiliary loss 0.2500, weight decay 0.0125, batch "
+         "mIoU % 37.50, lr 0.01, 0.50 s/step, 8.00 img/s, 4:09 h left"),
+        (Figures(100, 1.5, None, 0.0125, 0.375, 0.01, 3), float("inf"), "step 100 of 30000, loss 1.5000, "
+         "weight decay 0.0125, batch mIoU % 37.50, lr 0.01, 3 steps skipped"),
     ],
 )  # fmt: skip
 def test_line_of_a_step(figures, seconds, expected):
@@ -194,6 +194,23 @@ def test_line_of_a_step(figures, seconds, expected):
     assert lines == [expected]
 
 
+@pytest.mark.parametrize(("first", "figures", "expected"), [
+    (0, None, ["step 1 of 30000 took 45.0 s, as it also builds kernels",
+               "step 2 of 30000, 4.50 s/step, 0.89 img/s, 37:29 h left"]),
+    (100, None, ["step 101 of 30000 took 45.0 s, as it also builds kernels",
+                 "step 102 of 30000, 4.50 s/step, 0.89 img/s, 37:22 h left"]),
+    (99, FIGURES, ["step 101 of 30000, 4.50 s/step, 0.89 img/s, 37:22 h left"]),  # the first line has the figures
+])  # fmt: skip
+def test_the_first_steps_have_lines_before_the_first_figures(first, figures, expected):
+    times = iter([1000.0, 1045.0])
+    with no_terminal(lines := []):
+        shown = TrainingProgress(first, 30000, 4, clock=lambda: next(times))
+        for step, seconds in ((1, float("inf")), (2, 4.5), (3, 4.5)):
+            shown.step_taken(first + step, seconds, figures)
+        shown.close()
+    assert [line for line in lines if "loss" not in line] == expected
+
+
 def test_bar_of_training():
     with standard_error(Terminal()) as terminal:
         shown = TrainingProgress(7, 9, 4)
@@ -202,7 +219,7 @@ def test_bar_of_training():
         shown.close()
     last = terminal.getvalue().split("\r")[-1]
     assert re.search(r"train: 100%\|.*\| 9/9, 0\.50 s/step", last)  # tqdm's own speed and time left are not there
-    assert "0.50 s/step, 8.00 img/s, 0:00 min left, loss 1.500 mIoU % 37.50 lr 0.01" in last
+    assert "0.50 s/step, 8.00 img/s, 0:00 min left, loss 1.500 batch mIoU % 37.50 lr 0.01" in last
 
 
 def test_everybody_shows_progress_in_this_way():

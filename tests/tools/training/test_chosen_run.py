@@ -41,9 +41,11 @@ def test_name_is_readable_and_ends_with_the_digest(tmp_path, samples):
 def test_name_by_the_user(tmp_path, samples):
     config = config_in(tmp_path, run_name="seed 0")
     assert chosen(config, samples).path == os.path.join(config.log_dir, "Toy", "seed 0")
-    for name in ("../x", "", " ", "..", "a/b", "a.earlier-1"):
+    for name in ("../x", "", " ", "..", "a/b", "a.earlier-", ".earlier-1"):
         with pytest.raises(FlagError, match=f"--run_name '{name}' is not a name for a run"):
             dataclasses.replace(config, run_name=name)
+    with pytest.raises(FlagError, match="--run_name 'a.earlier-1' .* set aside: .*rename its folder.* --run_name a-1$"):
+        chosen(config_in(tmp_path, run_name="a.earlier-1"), samples)
 
 
 CONTINUING = [{"resume_step": 1}, {"resume_step": "latest"}, {"auto_resume": True}, {"eval_only": True}]

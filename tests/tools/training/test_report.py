@@ -52,6 +52,12 @@ def test_summary_of_a_run(narrow_resnet, toy_dir, tmp_path, caplog):
     assert lines["run folder"] == str(tmp_path / "run")
 
 
+def test_a_resumed_run_names_the_steps_that_are_left(toy_dir):
+    config = smallest_config(toy_dir, "log", train_max_iter=30)
+    assert report._length(config, 6, 0) == "30 steps, 10.0 epochs"
+    assert report._length(config, 6, 20) == "30 steps, 10.0 epochs; 10 steps are left"
+
+
 def test_images_of_several_sizes_have_no_operations_per_image(narrow_resnet, toy_dir, tmp_path, caplog):
     config = smallest_config(
         toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,

@@ -64,8 +64,8 @@ def test_count_is_shown_beside_the_loss(tmp_path, skipped, ending):
     trainer._step = lambda number, with_batch: taken
     trainer._curves._writer = SimpleNamespace(scalars=lambda *_: None, picture=lambda *_: None)
     trainer._step_with_summary(1)
-    assert trainer._figures.short_text() == f"loss 1.000 mIoU % 100.00 {ending}"
-    assert trainer._figures.text() == f"loss 1.0000, weight decay 3.0000, mIoU % 100.00, {ending}"
+    assert trainer._figures.short_text() == f"loss 1.000 batch mIoU % 100.00 {ending}"
+    assert trainer._figures.text() == f"loss 1.0000, weight decay 3.0000, batch mIoU % 100.00, {ending}"
 
 
 # Convolutions in float16 have no fast kernel on most processors.

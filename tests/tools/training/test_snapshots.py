@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from database.datasets import get_dataset
+from database.datasets import find_samples, get_dataset
 from tests.tools.snapshot_folders import DATA_ENDING, ENDINGS, flip, save_as, visible
-from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_with
+from tests.tools.toy_runs import csv_rows, smallest_config, toy_record, train_run, train_with
 from tests.tools.training.trainers import run_steps, trainer_of
-from tools.errors import OutputError
+from tools.errors import FlagError, OutputError
 from tools.flags.choices import LATEST
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.snapshots import snapshot_steps
+from tools.training.samples import RunData
+from tools.training.validation import validate
 
 STEPS_WITHOUT_A_REASON = {"show_period": 100, "snapshot": 100, "train_max_iter": 12}
 
@@ -145,3 +148,49 @@ def test_the_same_command_begins_a_run_goes_on_and_ends(toy_dir, log_dir, caplog
         assert caplog.messages[-1].endswith("step 2")
     assert os.stat(folder.snapshot(2) + ".index").st_mtime_ns == written
     assert os.listdir(os.path.dirname(folder.path)) == [os.path.basename(folder.path)]
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_a_finished_run_is_not_continued_with_other_flags_or_files(toy_dir, log_dir):
+    """Its last snapshot would be scored as if it had been trained on them."""
+    config = smallest_config(toy_dir, log_dir, run_name="finished")
+    folder = train_with(config)
+    dataset = get_dataset("Toy")
+    train, val = (find_samples(dataset, toy_dir, [split]) for split in ("train", "val"))
+    before = sorted(os.listdir(folder.path))
+    for changes in ({"auto_resume": True}, {"resume_step": LATEST}):
+        asking = dataclasses.replace(config, **changes)
+        with pytest.raises(FlagError, match="training images and labels .* are not those"):
+            train_run(asking, RunData.of(dataset, toy_dir, train[1:], val), folder)
+        with pytest.raises(FlagError, match="--lrn_rate is 0.5"):
+            train_run(dataclasses.replace(asking, lrn_rate=0.5), RunData.of(dataset, toy_dir, train, val), folder)
+        assert train_run(asking, RunData.of(dataset, toy_dir, train, val), folder) == folder.snapshot(2)
+    assert sorted(os.listdir(folder.path)) == before
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_the_best_of_a_finished_run_keeps_its_validation_images(toy_dir, log_dir):
+    config = smallest_config(toy_dir, log_dir, run_name="best", val_every=2, auto_resume=True)
+    dataset, folder = get_dataset("Toy"), run_folder(config)
+    train, val = (find_samples(dataset, toy_dir, [split]) for split in ("train", "val"))
+    data = RunData.of(dataset, toy_dir, train, val[:1])
+    validate(config, data, folder, str(train_run(config, data, folder)))
+    with pytest.raises(FlagError, match="scored with other settings.*validation images"):
+        train_run(config, RunData.of(dataset, toy_dir, train, val[1:2]), folder)
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_a_run_that_was_set_aside_is_continued_as_its_message_says(toy_dir, log_dir, caplog):
+    caplog.set_level(logging.INFO)
+    config = smallest_config(toy_dir, log_dir, run_name="first", train_max_iter=1)
+    for _ in range(2):
+        train_with(config)
+    [line] = [line for line in caplog.messages if "was moved to" in line]
+    earlier, renamed, flags = re.search(r"moved to (\S+); .* this folder to (\S+) and add (--.*) to its", line).groups()
+    with pytest.raises(FlagError, match="rename its folder, .*first-1, and give --run_name first-1"):
+        smallest_config(toy_dir, log_dir, run_name=os.path.basename(earlier))
+    os.rename(earlier, renamed)
+    assert flags == f"--run_name {os.path.basename(renamed)} --resume_step latest"
+    more = dataclasses.replace(config, run_name=os.path.basename(renamed), resume_step=LATEST, train_max_iter=2)
+    assert snapshot_steps(train_with(more)) == [1, 2]
+    assert f"weights       resumed from {renamed}/snapshot/model.ckpt-1" in caplog.messages

@@ -79,14 +79,25 @@ def test_scores_of_some_or_no_images(tiny_run, toy_dir, tmp_path):
 
 
 @pytest.mark.usefixtures("narrow_resnet")
-def test_scores_of_other_settings_leave_those_of_the_training(tiny_run, toy_dir, tmp_path):
-    """`--eval_only` without mirrored images, after the run was scored with them; the same settings replace."""
+@pytest.mark.parametrize("eval_only", [True, False])
+def test_scores_of_other_settings_or_images_leave_those_there(tiny_run, toy_dir, tmp_path, eval_only):
+    """Without and after training; the same settings replace."""
     dataset = get_dataset("Toy")
-    data = RunData.of(dataset, toy_dir, [], find_samples(dataset, toy_dir, ["val"])[:1])
+    samples = find_samples(dataset, toy_dir, ["val"])
+    data, others = (RunData.of(dataset, toy_dir, [], chosen) for chosen in (samples[:1], samples[1:2]))
     prefix, folder = tiny_run.folder.snapshot(4), RunFolder(str(tmp_path))
-    plain = dataclasses.replace(tiny_run.config, mirror=False, eval_only=True)
+    plain = dataclasses.replace(tiny_run.config, mirror=False, eval_only=eval_only)
+    validate(plain, data, folder, prefix)
+    first = (tmp_path / "scores-4.json").read_bytes()
     names = []
-    for config in (plain, plain, dataclasses.replace(plain, test_image_size=SIZE * 2)):
-        validate(config, data, folder, prefix)
+    for config, scored in (
+        (plain, data),
+        (dataclasses.replace(plain, test_image_size=SIZE * 2), data),
+        (plain, others),
+    ):
+        validate(config, scored, folder, prefix)
         names.append({name for name in os.listdir(tmp_path) if name.endswith(".json")})
-    assert names == [{"scores-4.json"}, {"scores-4.json"}, {"scores-4.json", f"scores-4-window{SIZE * 2}.json"}]
+    assert names[:2] == [{"scores-4.json"}, {"scores-4.json", f"scores-4-window{SIZE * 2}.json"}]
+    [added] = names[2] - names[1]
+    assert added.startswith("scores-4-data")
+    assert (tmp_path / "scores-4.json").read_bytes() == first
