@@ -40,8 +40,8 @@ SBD_LAYOUT = (
 KITTI_LAYOUT = "training/image_2/*.png with training/semantic/*.png, and testing/image_2/*.png"
 CAMVID_LAYOUT = "<split>/*.png with <split>annot/*.png, or list files train.txt, val.txt, test.txt"
 CUSTOM_LAYOUT = (
-    "images/<split>/ with labels/<split>/, img_dir/<split>/ with ann_dir/<split>/, JPEGImages/ with SegmentationClass/ "
-    "and ImageSets/Segmentation/<split>.txt, or lists by --train_list, --val_list, --test_list"
+    "images/<split>/ with labels/<split>/, mmsegmentation's or VOC's tree, or lists by --train_list, --val_list, "
+    "--test_list"
 )
 
 _SBD_FOLDERS = VOC_FOLDERS[1:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
@@ -202,8 +202,6 @@ def resnet_v1(
     return endpoints
 
 
-@contextlib.contextmanager
-def _normalization(is_frozen: bool) -> Iterator[None]:
+def _normalization(is_frozen: bool) -> contextlib.AbstractContextManager[object]:
     """Makes the batch normalization of frozen layers use its running averages; others stay as the caller set them."""
-    with slim.arg_scope([layers.batch_norm], **({"is_training": False} if is_frozen else {})):
-        yield
+    return slim.arg_scope([layers.batch_norm], is_training=False) if is_frozen else contextlib.nullcontext()

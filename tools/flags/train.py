@@ -199,6 +199,11 @@ class TrainConfig(
         return self.auto_resume or self.resume_step is not None
 
     @property
+    def is_found_by_flags(self) -> bool:
+        """Whether the flags of the training name the run, or select it among those of a log folder."""
+        return not self.eval_only or self.run_name is None
+
+    @property
     def total_batch_size(self) -> int:
         """Returns the number of images that one run of the network gets, over all towers."""
         return self.batch_size * self.gpu_num

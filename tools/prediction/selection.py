@@ -69,6 +69,8 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     check_same_network(record, config, prefix)  # the other flags determine the variables
     if not config.use_ema:
         require_averages(prefix)
+    elif has_averages(prefix):
+        logger.info("%s: the averages of the weights are used; --use_ema 0 uses the weights of the last step", prefix)
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     return record
 
@@ -196,8 +198,6 @@ def build_predictor(
 
     devices = tower_devices(gpu_num, config.device)
     logger.info("devices: %s", devices_in_words(devices, config.device))
-    if config.use_ema and has_averages(prefix):
-        logger.info("%s: the averages of the weights are used; --use_ema 0 uses the weights of the last step", prefix)
     return predictor_on(devices, build)
 
 

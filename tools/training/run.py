@@ -53,7 +53,9 @@ def read_data(config: TrainConfig) -> tuple[TrainConfig, RunData]:
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
     data = RunData.find(config, dataset, data_dir)
-    return with_steps(config, len(data.training)), data
+    if config.is_found_by_flags:
+        config = with_steps(config, len(data.training))
+    return config, data
 
 
 def choose_folder(config: TrainConfig, data: RunData) -> RunFolder:

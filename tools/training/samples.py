@@ -56,7 +56,7 @@ class RunData:
         Raises:
             DataError, FlagError: see `training_samples` and `validation_samples`.
         """
-        is_needed = not config.eval_only or config.epochs is not None
+        is_needed = not config.eval_only or (config.is_found_by_flags and config.epochs is not None)
         training = training_samples(config, dataset, data_dir) if is_needed else []
         return cls.of(dataset, data_dir, training, validation_samples(config, dataset, data_dir))
 

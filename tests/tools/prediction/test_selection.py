@@ -11,9 +11,11 @@ from tools.prediction.predictor import TowerPredictor
 def test_predictor_is_run_as_flags_say(monkeypatch):
     built = []
     monkeypatch.setattr(selection, "Predictor", lambda *arguments, **options: built.append((arguments, options)))
-    config = PredictConfig(ms=True, mirror=False, float_type="bf16", windows_per_batch=7)
+    config = PredictConfig(ms=True, mirror=False, float_type="bf16", windows_per_batch=7, use_ema=False)
     record = toy_record(tiny_config("toy", "log"))
-    settings = {"multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7}
+    settings = {
+        "multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7, "use_averages": False,
+    }  # fmt: skip
     for towers in (1, 2):
         built.clear()
         predictor = selection.build_predictor("model.ckpt-3", record, config, towers)

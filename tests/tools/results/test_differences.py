@@ -25,7 +25,7 @@ def test_flags_that_distinguish_runs(folders):
 
 def test_flags_that_a_resumed_run_may_change_and_that_are_shown():
     """A flag that a resumed run may change is not shown, unless it affects the steps or the scores."""
-    shown = {"fine_tune_filename", "train_max_iter", "test_image_size", "mirror", "val_list", "test_list"}
+    shown = {"fine_tune_filename", "train_max_iter", "test_image_size", "mirror", "use_ema", "val_list", "test_list"}
     assert shown == set(flags_where(TrainConfig, resume="free", shown=True))
 
 

@@ -96,6 +96,7 @@ def test_a_run_ends_after_the_scores_without_a_new_best(tmp_path, toy_dir, monke
     assert (scored, last) == ([5, 6, 7], folder.snapshot(8))
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_at_the_same_step(tmp_path, toy_dir, monkeypatch):
     """Once killed before the score of the step that ends it, and once after that score."""
     whole, _, _ = _train(toy_dir, tmp_path, monkeypatch, SCORES, patience=3)

@@ -139,12 +139,12 @@ class Loop:
     def _class_weights(self, config, data):
         self.counted += 1
 
-    def _attempt(self, start, config, data, folder, devices, weights):
+    def _attempt(self, start, config, data, folder, devices, weights, sampling):
         weights()
         self.configs.append(config)
         step = next(self._steps, None)
         error = None if step is None else DivergedError(f"{FAULT} at step {step}", FAULT, step, saved_step=4)
-        return SimpleNamespace(start=start, diverged=error)
+        return SimpleNamespace(start=start, diverged=error, last_step=config.train_max_iter)
 
     def train(self, **flags):
         config = smallest_config("toy", "log", on_nan="rollback", train_max_iter=9, **flags)
