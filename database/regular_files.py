@@ -11,6 +11,7 @@ from contextlib import suppress
 
 _FOUND_DEVICE = "a pipe or a device, expected a file"
 _FOUND_LINK = "a link, expected a file"
+_FOUND_NAMES = "a file with other names (hard links), which would change as well"
 
 # A file of text or JSON: an index of the TFRecords of a million images has 200 MB. Parsed, it needs ten times as much.
 MOST_BYTES_OF_TEXT = 256 << 20
@@ -62,14 +63,14 @@ def file_checksum(path: str, algorithm: str = "sha256") -> str:
 def writable_file(path: str, flags: int) -> int:
     """Opens or creates only regular files for writing, as an opener: `open(path, "w", opener=writable_file)`.
 
-    A link at the path is not followed, because its target would be overwritten. Links among the folders of the path
-    are followed. A file is emptied only after these checks.
+    A link at the path is not followed, because its target would be overwritten, and a file with other names (hard
+    links) is rejected. Links among the folders of the path are followed. A file is emptied only after these checks.
 
     Returns:
       A file descriptor.
 
     Raises:
-      OSError: the path cannot be opened, or is a link, a pipe or a device.
+      OSError: the path cannot be opened, or is a link, a pipe or a device, or the file has several names.
     """
     _refuse_special(path)  # opening some devices has effects
     try:
@@ -82,6 +83,8 @@ def writable_file(path: str, flags: int) -> int:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, _FOUND_DEVICE, path)
+        if found.st_nlink > 1:
+            raise OSError(errno.EMLINK, _FOUND_NAMES, path)
         if flags & os.O_TRUNC and found.st_size:
             os.ftruncate(descriptor, 0)
     except OSError:

@@ -174,3 +174,16 @@ def test_files_with_holes_are_refused_at_once(tmp_path, read, fault):
         file.truncate(1 << 40)
     with pytest.raises(fault, match="the largest that is read"):
         read(path)
+
+
+@pytest.mark.parametrize("mode", ["w", "a", "r+"])
+def test_files_with_other_names_are_not_written_to(tmp_path, mode):
+    (tmp_path / "mine").write_text("mine")
+    os.link(tmp_path / "mine", tmp_path / "lock")
+    with pytest.raises(OSError, match="other names") as caught:
+        open(tmp_path / "lock", mode, opener=writable_file)  # noqa: SIM115
+    assert caught.value.filename == str(tmp_path / "lock")
+    assert (tmp_path / "mine").read_text() == "mine"
+    os.unlink(tmp_path / "mine")
+    with open(tmp_path / "lock", mode, opener=writable_file) as file:
+        file.write("x")

@@ -171,6 +171,17 @@ def age(prefix: str) -> Age:
     return Age(serial, written, -1 if step is None else step)
 
 
+def has_damaged_manifest(prefix: str) -> bool:
+    """Returns whether a snapshot has a manifest that cannot be read, so that its serial number is unknown."""
+    try:
+        _manifest(prefix)
+    except FileNotFoundError:
+        return False
+    except _UNREADABLE:
+        return True
+    return False
+
+
 def identity(prefix: str) -> tuple[int, int, int] | None:
     """Identifies the file `.index` of a snapshot; None if there is none.
 

@@ -156,11 +156,28 @@ def newest_sound(folder: str, last_step: int | None = None) -> str | None:
     for _ in range(_MOST_ATTEMPTS):
         found, is_final = _first_sound(folder, last_step)
         if is_final:
+            _warn_of_unordered(folder, found, last_step)
             return found
     raise CheckpointError(
         f"{folder}: another process removed or replaced the newest checkpoint while it was checked, {_MOST_ATTEMPTS} "
         "times in a row: try again, let that run keep more with --keep, or copy a checkpoint elsewhere"
     )
+
+
+def _warn_of_unordered(folder: str, found: str | None, last_step: int | None) -> None:
+    """Logs a warning for damaged checkpoints of later steps that come after the found one in the order of time.
+
+    Without a readable manifest, the serial number is unknown; see `files.Age`.
+    """
+    ordered = newest_first(folder)
+    if found not in ordered:
+        return
+    first = checkpoint_step(found) or 0
+    for prefix in ordered[ordered.index(found) + 1 :]:
+        step = checkpoint_step(prefix)
+        is_later = step is not None and step > first and (last_step is None or step <= last_step)
+        if is_later and snapshot_files.has_damaged_manifest(prefix):
+            warn_of_damage(prefix, str(checkpoint_fault(prefix)))
 
 
 def _first_sound(folder: str, last_step: int | None) -> tuple[str | None, bool]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from database.regular_files import file_checksum
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.convert.files import Weights, read_meta, read_weights
 from tools.convert.layouts import WEIGHT_MAPS, WeightMap
@@ -117,10 +119,18 @@ def main(arguments: Sequence[str]) -> None:
         record: ModelRecord | BackboneRecord = model_record(source, dataset, options.test_image_size or window)
     else:
         record = backbone_record(source)
-    conversion = write_converted(source, record, options.out)
+    origin = [f"{weight_map.project}, {source.architecture.network}", *_checksums(options.source, options.decoder)]
+    conversion = write_converted(source, record, options.out, origin)
     logger.info("used %d of %d tensors", len(conversion.used), len(weights))
     _log_skipped(conversion.left)
     logger.info("wrote the checkpoint to %s; conversion.txt there lists every tensor", options.out)
+
+
+def _checksums(*paths: str | None) -> Iterator[str]:
+    """Yields path and SHA-256 of the files of weights; a folder has none."""
+    for path in paths:
+        if path is not None and os.path.isfile(path):
+            yield f"{os.path.abspath(path)}: SHA-256 {file_checksum(path)}"
 
 
 def _read(options: argparse.Namespace) -> tuple[Weights, WeightMap, Size | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -84,13 +84,16 @@ def backbone_record(source: Source) -> BackboneRecord:
     )
 
 
-def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder: str) -> Conversion:
+def write_converted(
+    source: Source, record: ModelRecord | BackboneRecord, folder: str, origin: Sequence[str] = ()
+) -> Conversion:
     """Converts the weights, and writes a checkpoint, a record and a report on every tensor.
 
     Args:
         source: see `conversion.examine`.
         record: of the network, see `model_record` and `backbone_record`.
         folder: for the files; created if it does not exist.
+        origin: where the weights are from, the first lines of the report.
 
     Raises:
         ConversionError: see `conversion.convert` and `refuse_unknown`; or the folder already contains a checkpoint or
@@ -105,7 +108,7 @@ def write_converted(source: Source, record: ModelRecord | BackboneRecord, folder
             os.makedirs(folder, exist_ok=True)
             _save(variables, conversion.values, os.path.join(folder, CHECKPOINT_NAME))
             record.write(folder)
-            _write_report(conversion, os.path.join(folder, REPORT_NAME))
+            _write_report(conversion, os.path.join(folder, REPORT_NAME), origin)
         except (OSError, tf.errors.OpError) as error:
             raise ConversionError(
                 f"{folder}: the checkpoint cannot be written ({reason(error)}): change --out"
@@ -140,8 +143,8 @@ def _save(variables: list[tf.Variable], values: Mapping[str, np.ndarray], prefix
             saver.save(session, path, write_meta_graph=False)
 
 
-def _write_report(conversion: Conversion, path: str) -> None:
+def _write_report(conversion: Conversion, path: str, origin: Sequence[str]) -> None:
     used = [f"{variable} <- {name}" for variable, name in conversion.used.items()]
     left = [f"{name}: {why}" for name, why in conversion.left.items()]
     with text_written_atomically(path) as file:
-        file.writelines(f"{line}\n" for line in ("used", *used, "", "left", *left))
+        file.writelines(f"{line}\n" for line in ("from", *origin, "", "used", *used, "", "left", *left))

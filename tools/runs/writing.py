@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EINVAL, EISDIR, ELOOP, EMLINK, ENOSPC
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -15,6 +15,9 @@ from tools.errors import OutputError
 from tools.runs.folder import RunFolder
 from tools.runtime.session_errors import reason
 
+# Something else than a file of its own is where a file is to be written; see `regular_files.writable_file`.
+_IN_THE_WAY = frozenset({EINVAL, EISDIR, ELOOP, EMLINK})
+
 
 @contextmanager
 def writing_to(folder: RunFolder) -> Iterator[None]:
@@ -22,8 +25,15 @@ def writing_to(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        advice = "free space, or change --log_dir" if _is_about_space(error) else "change --log_dir"
-        raise OutputError(f"{folder.path}: cannot write ({reason(error)}): {advice}") from error
+        raise OutputError(f"{folder.path}: cannot write ({reason(error)}): {_advice(error)}") from error
+
+
+def _advice(error: OSError | tf.errors.OpError) -> str:
+    if _is_about_space(error):
+        return "free space, or change --log_dir"
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY and isinstance(error.filename, str):
+        return f"move {error.filename} elsewhere"
+    return "change --log_dir"
 
 
 def _is_about_space(error: OSError | tf.errors.OpError) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,15 +89,19 @@ def test_decoders_of_csail(save, out, weights, differences):
     is_encoder = re.compile(r"(conv|bn)[123]\.|layer\d")
     encoder = {name: array for name, array in weights.items() if is_encoder.match(name)}
     decoder = {name: array for name, array in weights.items() if name not in encoder}
-    convert.main([save(encoder), "--decoder", save(decoder, "decoder.npy"), "--out", out, "--test_image_size", "40"])
+    paths = [save(encoder), save(decoder, "decoder.npy")]
+    convert.main([paths[0], "--decoder", paths[1], "--out", out, "--test_image_size", "40"])
     record = record_in(out)
     assert record.architecture == Architecture(
         NETWORK, CLASSES, stem="deep_128", pool_padding="symmetric", stride_convention="contracted", **differences
     )
     assert (record.database, record.image_mean, record.color_switch) == ("custom", IMAGENET_MEAN, False)
     with open(os.path.join(out, "conversion.txt"), encoding="utf-8") as file:
-        used, left = file.read().split("\nleft\n")
-    assert len(used.splitlines()) - 1 == sum("num_batches_tracked" not in name for name in weights)
+        head, rest = file.read().split("\nused\n")
+    used, left = rest.split("\nleft\n")
+    sums = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    assert head.splitlines()[2:] == [f"{path}: SHA-256 {checksum}" for path, checksum in zip(paths, sums, strict=True)]
+    assert len(used.splitlines()) == sum("num_batches_tracked" not in name for name in weights)
     assert all(line.endswith(": PyTorch's count of training batches") for line in left.splitlines())
     with Predictor(resolve_checkpoint(out), record) as predictor:
         labels = predictor.labels(np.random.default_rng(0).integers(0, 255, (41, 50, 3)).astype(np.uint8))
@@ -176,7 +182,8 @@ def test_used_and_unused_tensors_are_written_and_logged(save, out, caplog):
     convert.main([save(torchvision_weights()), "--out", out])
     with open(os.path.join(out, "conversion.txt"), encoding="utf-8") as file:
         lines = file.read().splitlines()
-    assert lines[0] == "used"
+    assert lines[:2] == ["from", f"torchvision's ResNet, {NETWORK}"]
+    assert lines.index("used") == 4
     assert f"{NETWORK}/block2/unit_1/basic_v1/shortcut/weights <- layer2.0.downsample.0.weight" in lines
     assert "fc.weight: the classifier of ImageNet's classes" in lines[lines.index("left") :]
     messages = "\n".join(caplog.messages)

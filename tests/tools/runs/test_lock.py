@@ -213,3 +213,12 @@ def test_folder_that_is_a_file(tmp_path):
     (tmp_path / "log").touch()
     with pytest.raises(OSError, match="log"), run_lock(str(tmp_path / "log" / "run")):
         pass
+
+
+def test_a_file_of_the_user_with_another_name_is_not_overwritten(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    os.link(tmp_path / "mine", tmp_path / "run" / LOCK_NAME)
+    with pytest.raises(OSError, match="other names"), run_lock(str(tmp_path / "run")):
+        pass
+    assert (tmp_path / "mine").read_text() == (tmp_path / "run" / LOCK_NAME).read_text() == "mine"

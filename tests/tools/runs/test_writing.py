@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from database.regular_files import writable_file
 from tools.errors import OutputError
-from tools.runs.writing import check_log_dir, nearest_folder, room_warning
+from tools.runs.folder import RunFolder
+from tools.runs.writing import check_log_dir, nearest_folder, room_warning, writing_to
 
 SIZE = 500_000_000
 
@@ -78,3 +80,15 @@ def test_log_folder_is_tried_beforehand(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the one who runs the tests may be allowed everything
     with pytest.raises(OutputError, match=rf"log: {tmp_path} is not writable: give another --log_dir$"):
         check_log_dir(str(tmp_path / "log"))
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "names", "pipe"])
+def test_what_is_in_the_way_of_a_file_is_named(tmp_path, kind):
+    path, other = tmp_path / "lock", tmp_path / "other"
+    other.write_text("")
+    make = {"link": lambda: path.symlink_to(other), "folder": path.mkdir, "names": lambda: os.link(other, path),
+            "pipe": lambda: os.mkfifo(path)}  # fmt: skip
+    make[kind]()
+    with pytest.raises(OutputError) as caught, writing_to(RunFolder(str(tmp_path))):
+        open(str(path), "w", opener=writable_file)  # noqa: SIM115
+    assert str(caught.value).endswith(f": move {path} elsewhere")
