@@ -11,7 +11,7 @@ LOCK := lock/$(subst $(comma),-,$(EXTRAS)).txt
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
 
-.PHONY: setup test test-parity test-endurance lint demo lock audit clean
+.PHONY: setup test test-slow test-parity test-endurance lint demo lock audit clean
 
 # One stamp per choice of extras, so that asking for others installs them.
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-locked)
@@ -66,7 +66,11 @@ audit:
 	$(BIN)/python -m tools.setup.audit lock/dev.txt lock/dev-parity.txt
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/parity --ignore tests/endurance
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/parity --ignore tests/endurance
+
+# The tests that take longer than 10 seconds each: whole trainings that are resumed, and large networks.
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/parity --ignore tests/endurance
 
 # Comparisons with PyTorch, a large download.
 test-parity:

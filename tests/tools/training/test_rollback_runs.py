@@ -94,12 +94,14 @@ def _require_same_end(run: RolledBack) -> None:
     assert moved > 0.9 * len(found)  # or the comparison would not see a learning rate that was not halved
 
 
+@pytest.mark.slow
 def test_run_goes_on_as_one_resumed_by_hand_with_half_the_learning_rate(rolled_back):
     assert read_rollbacks(rolled_back.folder) == (Rollback(2, FAULT, 1),)
     assert snapshot_steps(rolled_back.folder) == [0, 1, 2, 3]
     _require_same_end(rolled_back)
 
 
+@pytest.mark.slow
 def test_curves_have_one_row_for_a_step(rolled_back):
     rows = csv_rows(rolled_back.folder)
     assert [row["step"] for row in rows] == [1, 2, 3]
@@ -108,6 +110,7 @@ def test_curves_have_one_row_for_a_step(rolled_back):
     assert all(np.isfinite(row["loss"]) for row in rows)
 
 
+@pytest.mark.slow
 def test_run_is_not_set_aside(rolled_back):
     assert os.listdir(os.path.dirname(rolled_back.folder.path)) == [os.path.basename(rolled_back.folder.path)]
 
