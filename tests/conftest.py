@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +26,15 @@ def _safe_matrix_products(request: pytest.FixtureRequest) -> None:
         from tools.runtime.half_precision import avoid_faulty_amx
 
         avoid_faulty_amx()
+
+
+@pytest.fixture(autouse=True)
+def _no_determinism_left() -> Iterator[None]:
+    """Ends the determinism that a test turned on: it holds for the process, and TensorFlow cannot end it publicly."""
+    yield
+    config = sys.modules.get("tensorflow.python.framework.config")
+    if config is not None and config.is_op_determinism_enabled():
+        config.disable_op_determinism()
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_one_more_than_allowed_stops_and_is_named(tmp_path, allowed):
     for sample in samples[: allowed + 1]:
         os.unlink(sample.image)
     loader = SampleLoader(samples, max_bad_files=allowed)
-    with pytest.raises(ImageError, match=f"{allowed}.png: .*No such file") as caught:
+    with pytest.raises(ImageError, match=f"{allowed}.png: no such file") as caught:
         loader.load(0)
     assert loader.faults == [caught.value]
     assert len(loader.skipped) == allowed
@@ -85,7 +85,7 @@ def test_a_folder_that_vanished_stops_however_many_are_allowed(tmp_path):
     samples = write_samples(tmp_path)
     for sample in samples:
         os.unlink(sample.image)
-    with pytest.raises(ImageError, match="No such file"):
+    with pytest.raises(ImageError, match="no such file"):
         SampleLoader(samples, max_bad_files=100).load(3)
 
 

@@ -7,6 +7,7 @@ convolution, bias and ReLU into one kernel.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from tools.checkpoints.averages import open_weights
 from tools.checkpoints.compare import require_shapes
 from tools.checkpoints.values import TensorReader
 from tools.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
 
 # What to do about unusable values.
 _ADVICE = "copy or convert it again, or give an earlier snapshot or another checkpoint with --weights_ckpt"
@@ -136,6 +139,8 @@ def frozen_forward_graph(
         CheckpointError: the checkpoint cannot be read, is damaged or does not fit.
     """
     with open_weights(prefix, _ADVICE, use_averages=use_averages) as reader:
+        if reader.has_averages:
+            logger.info("%s: the averages of the weights are used; --use_ema 0 uses those of the last step", prefix)
         frozen = FrozenWeights(prefix, reader, dtype)
         with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
             probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)

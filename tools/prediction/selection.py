@@ -12,7 +12,7 @@ from database.datasets import Dataset, custom_dataset
 from database.input_range import InputRange
 from model import choices
 from model.pspnet_mg import Architecture
-from tools.checkpoints.averages import has_averages, require_averages
+from tools.checkpoints.averages import require_averages
 from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
 from tools.flags.checks import check_flags_of_database, refuse_without_effect
@@ -69,8 +69,6 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
     check_same_network(record, config, prefix)  # the other flags determine the variables
     if not config.use_ema:
         require_averages(prefix)
-    elif has_averages(prefix):
-        logger.info("%s: the averages of the weights are used; --use_ema 0 uses the weights of the last step", prefix)
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     return record
 
