@@ -16,8 +16,6 @@ from tools.errors import FlagError
 class AverageReader(TensorReader):
     """Reads the tensor `x/average` under the name `x`; tensors without an average are read as they are."""
 
-    has_averages = True
-
     def array(self, name: str) -> np.ndarray:
         """Reads a tensor; see `TensorReader.array`."""
         return super().array(name + SUFFIX if name + SUFFIX in self.shapes else name)

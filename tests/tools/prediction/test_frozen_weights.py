@@ -190,3 +190,16 @@ def test_averages_of_the_weights_are_used_unless_excluded(random_pspnet, tmp_pat
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[2], results[3])
     assert np.abs(results[0] - results[2]).max() > 0.01
+
+
+def test_averages_are_logged_where_there_are_any(random_pspnet, tmp_path, caplog):
+    caplog.set_level("INFO")
+    weights = tensors_in(random_pspnet)
+    both = write_checkpoint(
+        str(tmp_path / "both"), {**weights, **{f"{name}/average": value for name, value in weights.items()}}
+    )
+    for prefix, count in ((random_pspnet, 0), (both, 1)):
+        caplog.clear()
+        with tf.Graph().as_default():
+            frozen_probabilities(prefix, tf.constant(random_images(1)))
+        assert sum("averages of the weights are used; --use_ema 0" in line for line in caplog.messages) == count
