@@ -125,7 +125,7 @@ def test_mmseg_without_contraction(record_property, folder):
     """Of bottleneck units, the units that had the stride are dilated in full, as semseg's."""
     source = Source(MmsegPSPNet(50, CLASSES, pattern=semseg), ANY_SIZES[1:])
     text = CONFIG.format(strides=DENSE[0], dilations=DENSE[1], align_corners=False, scaling=RGB_SCALING)
-    text = text.replace("contract_dilation=True", "contract_dilation=False")
+    text = text.replace("contract_dilation=True", "contract_dilation=False").replace("depth=18", "depth=50")
     torch.save({"meta": {"cfg": text}, "state_dict": source.network.state_dict()}, folder / "iter_1.pth")
     run_convert(folder / "iter_1.pth", "--out", folder / "converted")
     record_property("logits", compare(source, folder / "converted", {"stride_convention": "mmseg"}))
