@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +11,11 @@ from database.classes import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 
 _LONGEST_SHOWN = 40
+
+
+def checksum_of(values: Mapping[str, Any]) -> int:
+    """Computes the CRC-32 of all values of an object but its `checksum`: a wrong digit would also be a wrong value."""
+    return zlib.crc32(json.dumps({name: value for name, value in values.items() if name != "checksum"}).encode())
 
 
 def whole_in(value: Any, least: int, most: int) -> int:

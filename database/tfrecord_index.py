@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from database.atomic import text_written_atomically
 from database.errors import TFRecordError
 from database.images import image_size
 from database.json_files import read_json
-from database.json_values import label_map_of, text_of, whole_in
+from database.json_values import checksum_of, label_map_of, text_of, whole_in
 from database.label_maps import MOST_FILE_ID
 from database.layouts import Sample
 from database.loading import label_path
@@ -146,7 +145,7 @@ class TFRecordIndex:
                 for shard in self.shards
             ],
         }
-        values["checksum"] = _checksum(values)
+        values["checksum"] = checksum_of(values)
         path = index_path(folder, self.split)
         try:
             with text_written_atomically(path) as file:
@@ -177,7 +176,7 @@ class TFRecordIndex:
             raise TFRecordError(
                 f"{path}: the index has version {str(version)[:40]}, expected {_VERSION}: {_WRITE_AGAIN}"
             )
-        if values.get("checksum") != _checksum(values):
+        if values.get("checksum") != checksum_of(values):
             raise TFRecordError(f"{path}: the index is damaged or was changed (its checksum differs): {_WRITE_AGAIN}")
         try:
             index = cls._of_values(values)
@@ -242,11 +241,6 @@ def _indexed_sample(row: Sequence[Any]) -> IndexedSample:
         size,
         Place(offset, length, whole_in(checksum, 0, _MOST_CHECKSUM)),
     )
-
-
-def _checksum(values: Mapping[str, Any]) -> int:
-    """Computes the CRC-32 of everything in the index but the checksum: a wrong digit would also be a wrong label."""
-    return zlib.crc32(json.dumps({name: value for name, value in values.items() if name != "checksum"}).encode())
 
 
 _WRITE_AGAIN = "remove it and run python -m tools.make_tfrecord again, which keeps the shards"

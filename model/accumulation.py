@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
+from model.companion_variables import companion
+
 
 class Accumulation:
     """Sums of the gradients of a step's batches except the last: one untrained local variable per trained variable.
@@ -27,7 +29,7 @@ class Accumulation:
         """
         self.number = number
         self.batches = batches
-        self._sums = [_sum_of(variable) for variable in variables]
+        self._sums = [companion(v, "accumulated", [tf.GraphKeys.LOCAL_VARIABLES]) for v in variables]
 
     @staticmethod
     def batch_number(batches: int) -> tf.Tensor:
@@ -57,15 +59,3 @@ class Accumulation:
             with tf.device(total.device):
                 operations.append(total.assign(tf.zeros(total.shape), read_value=False))
         return operations
-
-
-def _sum_of(variable: tf.Variable) -> tf.Variable:
-    with tf.device(variable.device):
-        return tf.get_variable(
-            f"{variable.op.name}/accumulated",
-            variable.shape,
-            initializer=tf.zeros_initializer(),
-            trainable=False,
-            collections=[tf.GraphKeys.LOCAL_VARIABLES],
-            use_resource=True,
-        )

@@ -270,10 +270,12 @@ def _train_op(updates: Sequence[tf.Operation], options: TrainingOptions, global_
 
     A step that loss scaling skips still updates those running averages whose moments are finite.
     """
-    averages = WeightAverages(tf.model_variables(), options.ema_decay) if options.ema_decay else None
-    with tf.control_dependencies([*updates, *_moved_averages()]):
-        last = [] if averages is None else averages.update(global_step.read_value())
-    with tf.control_dependencies([*updates, *_moved_averages(), *last]):
+    done = [*updates, *_moved_averages()]
+    if options.ema_decay:
+        averages = WeightAverages(tf.model_variables(), options.ema_decay)
+        with tf.control_dependencies(done):
+            done = averages.update(global_step.read_value())
+    with tf.control_dependencies(done):
         return global_step.assign_add(1, read_value=False)
 
 

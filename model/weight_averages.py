@@ -10,8 +10,11 @@ from collections.abc import Sequence
 
 import tensorflow.compat.v1 as tf
 
+from model.companion_variables import companion
+
 # The average of the variable `x` is the variable `x/average`.
-SUFFIX = "/average"
+_AVERAGE = "average"
+SUFFIX = f"/{_AVERAGE}"
 
 
 class WeightAverages:
@@ -25,7 +28,7 @@ class WeightAverages:
             decay: part of the average that a step keeps, in (0, 1).
         """
         self._decay = decay
-        self._pairs = [(variable, _average_of(variable)) for variable in variables]
+        self._pairs = [(variable, companion(variable, _AVERAGE)) for variable in variables]
 
     def update(self, finished_steps: tf.Tensor) -> list[tf.Operation]:
         """Builds `average += (1 - d) * (variable - average)` for every variable; run it after the update of a step.
@@ -39,17 +42,6 @@ class WeightAverages:
         steps = tf.cast(finished_steps, tf.float32)
         kept = tf.minimum(self._decay, steps / (9.0 + steps))
         return [_moved(average, variable, kept) for variable, average in self._pairs]
-
-
-def _average_of(variable: tf.Variable) -> tf.Variable:
-    with tf.device(variable.device):
-        return tf.get_variable(
-            variable.op.name + SUFFIX,
-            variable.shape,
-            initializer=tf.zeros_initializer(),
-            trainable=False,
-            use_resource=True,
-        )
 
 
 def _moved(average: tf.Variable, variable: tf.Variable, kept: tf.Tensor) -> tf.Operation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,13 +21,9 @@ class AverageReader(TensorReader):
         return super().array(name + SUFFIX if name + SUFFIX in self.shapes else name)
 
 
-def has_averages(prefix: str) -> bool:
-    """Returns whether a checkpoint contains averages of the weights.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    return any(name.endswith(SUFFIX) for name in variable_shapes(prefix))
+def has_averages(names: Iterable[str]) -> bool:
+    """Returns whether averages of the weights are among the tensors of a checkpoint, given by name."""
+    return any(name.endswith(SUFFIX) for name in names)
 
 
 def require_averages(prefix: str) -> None:
@@ -37,7 +33,7 @@ def require_averages(prefix: str) -> None:
         CheckpointError: the checkpoint cannot be read.
         FlagError: it has no averages.
     """
-    if not has_averages(prefix):
+    if not has_averages(variable_shapes(prefix)):
         raise FlagError(
             f"--use_ema 0 has no effect: {prefix} has no averages of the weights, which train.py --ema_decay writes: "
             "drop --use_ema 0"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from model.companion_variables import companion
 from tools.checkpoints.averages import has_averages, open_weights
 from tools.checkpoints.compare import require_match
 from tools.checkpoints.reading import variable_shapes
@@ -31,15 +32,7 @@ class StartingPoints:
     def __call__(self, weights: Sequence[tf.Variable]) -> Mapping[str, tf.Tensor]:
         """Creates w0 on the device of each weight and returns its value by the name of the weight."""
         for weight in weights:
-            with tf.device(weight.device):
-                self.variables[weight.op.name] = tf.get_variable(
-                    f"{weight.op.name}/start",
-                    weight.shape,
-                    initializer=tf.zeros_initializer(),
-                    trainable=False,
-                    collections=[tf.GraphKeys.LOCAL_VARIABLES],
-                    use_resource=True,
-                )
+            self.variables[weight.op.name] = companion(weight, "start", [tf.GraphKeys.LOCAL_VARIABLES])
         return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
 
 
@@ -112,7 +105,7 @@ class PretrainedInitializer:
             logger.info("layers left random, missing in this shape: %s", ", ".join(sorted(other)))
         if starting_points:
             logger.info("w0 of L2-SP from %s", prefix)
-        if has_averages(prefix):
+        if has_averages(shapes):
             logger.info("%s: the averages of the weights are used", prefix)
         with open_weights(prefix, _ADVICE, use_averages=True) as reader:
             self._assign_weights = _assignment(reader, {v.op.name: v for v in (*backbone, *taken)})

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from model.choices import ENCODER_PARTS
 from tools.flags.values import class_count, file_path, number, switch, whole_number
 
 # Groups of flags in --help, by the name that `--help GROUP` takes.
@@ -56,6 +57,11 @@ class Need(NamedTuple):
     def reason(self, config: Any) -> str:
         """Returns why the flag has no effect, and what to do."""
         return self.otherwise if isinstance(self.otherwise, str) else self.otherwise(config)
+
+
+def needs_trained_encoder(otherwise: str) -> Need:
+    """Returns what a flag needs that has no effect if all of the encoder is frozen; see `Need.otherwise`."""
+    return Need(lambda config: config.freeze != ENCODER_PARTS, f"with --freeze encoder, which {otherwise}")
 
 
 def flag(

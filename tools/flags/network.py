@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import DECODERS, ENCODER_PARTS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from model.choices import DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
-from tools.flags.definition import Need, flag
+from tools.flags.definition import flag, needs_trained_encoder
 from tools.flags.values import file_path, switch
 
 
@@ -107,8 +107,5 @@ class NetworkFlags:
         False,
         "keep the pre-trained statistics of batch normalization instead of updating them",
         group="network",
-        needs=Need(
-            lambda config: config.freeze != ENCODER_PARTS,
-            "with --freeze encoder, which keeps these statistics: drop --freeze encoder",
-        ),
+        needs=needs_trained_encoder("keeps these statistics: drop --freeze encoder"),
     )

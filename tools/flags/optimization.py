@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 from model.choices import CROSS_ENTROPIES, ENCODER_PARTS
 from model.loss_terms import has_loss
-from tools.flags.definition import Need, flag
+from tools.flags.definition import Need, flag, needs_trained_encoder
 from tools.flags.limits import LARGEST_INT32
 from tools.flags.names import loss_type
 from tools.flags.values import comma_separated, encoder_parts, file_path, switch
 
-_NEEDS_TRAINED_ENCODER = Need(
-    lambda config: config.freeze != ENCODER_PARTS, "with --freeze encoder, which trains only the decoder: drop --freeze"
-)
 _NEEDS_HARD_PIXELS = Need(
     lambda config: has_loss(config.loss_type, "ohem"), "if all pixels count: add --loss_type ohem"
 )
@@ -36,7 +33,7 @@ class RegularizationFlags:
         group="regularization",
         metavar="RATE",
         minimum=0,
-        needs=_NEEDS_TRAINED_ENCODER,
+        needs=needs_trained_encoder("trains only the decoder: drop --freeze"),
     )
     weight_decay_rate2: float = flag(
         0.0001, "decay rate of new layers", group="regularization", metavar="RATE", minimum=0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from model.choices import ENCODER_PARTS
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
-from tools.flags.definition import Need, flag
+from tools.flags.definition import Need, flag, needs_trained_encoder
 from tools.flags.limits import MOST_STEPS
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, step_or_latest
@@ -103,10 +102,7 @@ class PrecisionFlags:
         "compute the encoder's activations again in the backward pass instead of keeping them",
         group="precision",
         resume="free",
-        needs=Need(
-            lambda config: config.freeze != ENCODER_PARTS,
-            "with --freeze encoder, which keeps no activations of the encoder: drop --freeze encoder",
-        ),
+        needs=needs_trained_encoder("keeps no activations of the encoder: drop --freeze encoder"),
     )
     checkpoint_units: int = flag(
         2,

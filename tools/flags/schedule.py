@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import ENCODER_PARTS, OPTIMIZERS, SCHEDULES
-from tools.flags.definition import Need, flag
+from model.choices import OPTIMIZERS, SCHEDULES
+from tools.flags.definition import Need, flag, needs_trained_encoder
 from tools.flags.limits import LARGEST_BATCH, MOST_BATCHES, MOST_DEVICES, MOST_EPOCHS, MOST_STEPS
 from tools.flags.values import rising_steps
 
@@ -188,10 +188,7 @@ class OptimizerFlags:
         metavar="RATE",
         unset="--lrn_rate",
         above=0,
-        needs=Need(
-            lambda config: config.freeze != ENCODER_PARTS,
-            "with --freeze encoder, which does not train the encoder: drop --freeze",
-        ),
+        needs=needs_trained_encoder("does not train the encoder: drop --freeze"),
     )
     lrn_rate_decoder: float | None = flag(
         None,

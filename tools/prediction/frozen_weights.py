@@ -16,8 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from model.pspnet_mg import Architecture, forward_graph
 from model.utils_mg import BATCH_NORM_EPSILON, TowerList
-from model.weight_averages import SUFFIX
-from tools.checkpoints.averages import open_weights
+from tools.checkpoints.averages import has_averages, open_weights
 from tools.checkpoints.compare import require_shapes
 from tools.checkpoints.values import TensorReader
 from tools.errors import CheckpointError
@@ -140,7 +139,7 @@ def frozen_forward_graph(
         CheckpointError: the checkpoint cannot be read, is damaged or does not fit.
     """
     with open_weights(prefix, _ADVICE, use_averages=use_averages) as reader:
-        if use_averages and any(name.endswith(SUFFIX) for name in reader.shapes):
+        if use_averages and has_averages(reader.shapes):
             logger.info("%s: the averages of the weights are used; --use_ema 0 uses those of the last step", prefix)
         frozen = FrozenWeights(prefix, reader, dtype)
         with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):

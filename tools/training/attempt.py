@@ -20,7 +20,6 @@ from tools.runtime.devices import open_session
 from tools.runtime.memory import free_closed_sessions
 from tools.runtime.session_errors import memory_limits_named
 from tools.training.build import BuiltGraph, build_graph
-from tools.training.early_stopping import EarlyStopping
 from tools.training.loop import Trainer
 from tools.training.outputs import CurveWriter, SnapshotWriter
 from tools.training.report import log_run
@@ -28,7 +27,7 @@ from tools.training.resumed_scores import ResumedScores
 from tools.training.rollback import read_rollbacks
 from tools.training.run_files import ClassWeights, prepare_folder, record_of_run
 from tools.training.samples import RunData
-from tools.training.settings import learning_rate_at, options_of, plan_of
+from tools.training.settings import early_stopping_of, learning_rate_at, options_of, plan_of
 from tools.training.start import TrainingStart, pretrained_checkpoint
 from tools.training.step import StepRunner
 from tools.training.validation import scoring_settings, validate
@@ -98,7 +97,7 @@ class Attempt:
             )
             curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
             try:
-                early = EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
+                early = early_stopping_of(config, folder)
                 whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, early.is_over)
                 with whole.running(start.step) as trainer:
                     yield trainer

@@ -12,8 +12,7 @@ import hashlib
 import json
 import logging
 import os
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from database.atomic import text_written_atomically
 from database.images import read_bytes
 from database.json_files import read_json
-from database.json_values import whole_in
+from database.json_values import checksum_of, whole_in
 from database.layouts import Sample
 from database.loading import label_path
 from database.sample_loader import UNREADABLE
@@ -99,7 +98,7 @@ def _read(path: str, contents: str, shape: tuple[int, int]) -> np.ndarray | None
     """Reads the counts of labels with a checksum; None if there is no such file, or it is damaged or of others."""
     try:
         values = read_json(path)
-        if values["version"] != _VERSION or values["checksum"] != _checksum(values):
+        if values["version"] != _VERSION or values["checksum"] != checksum_of(values):
             raise ValueError("its version or checksum differs")
         if values["labels"] != contents:
             logger.warning("%s: the labels have changed since their pixels were counted: counted again", path)
@@ -126,14 +125,9 @@ def _counts_of(rows: Any, shape: tuple[int, int]) -> np.ndarray:
 def _write(path: str, contents: str, counts: np.ndarray) -> None:
     rows = [np.stack([np.flatnonzero(row), row[row > 0]], axis=1).ravel().tolist() for row in counts]
     values: dict[str, Any] = {"version": _VERSION, "labels": contents, "counts": rows}
-    values["checksum"] = _checksum(values)
+    values["checksum"] = checksum_of(values)
     try:
         with text_written_atomically(path) as file:
             json.dump(values, file)
     except OSError as error:
         logger.warning("%s: cannot write (%s), so the next run counts the labels again", path, error.strerror)
-
-
-def _checksum(values: Mapping[str, Any]) -> int:
-    """Computes the CRC-32 of everything in the file but the checksum."""
-    return zlib.crc32(json.dumps({name: value for name, value in values.items() if name != "checksum"}).encode())

@@ -26,13 +26,12 @@ from tools.runtime.memory import free_closed_sessions
 from tools.training.attempt import Attempt
 from tools.training.best_snapshot import require_same_scoring
 from tools.training.class_weights import class_weights, log_class_weights
-from tools.training.early_stopping import EarlyStopping
 from tools.training.identity import choose_run
 from tools.training.preflight import check_training_data
 from tools.training.rollback import roll_back
 from tools.training.samples import RunData
 from tools.training.sampling import sampling_of
-from tools.training.settings import with_steps
+from tools.training.settings import early_stopping_of, with_steps
 from tools.training.start import TrainingStart
 from tools.training.validation import scoring_settings, validate
 
@@ -127,7 +126,7 @@ class Training:
         config, data, folder = self._config, self._data, self._folder
         step = step_to_resume(config, folder)
         asks_for_newest = config.auto_resume or config.resume_step == LATEST
-        early = EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
+        early = early_stopping_of(config, folder)
         if asks_for_newest and step is not None and (step >= config.train_max_iter or early.is_over(step)):
             self._check_finished()
             logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)

@@ -19,7 +19,9 @@ from model.schedules import Schedule
 from model.training_options import TrainingOptions
 from tools.flags.sizes import sides
 from tools.flags.train import TrainConfig
+from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
+from tools.training.early_stopping import EarlyStopping
 from tools.training.plan import Plan
 from tools.training.rollback import Rollback, learning_rate_factor
 
@@ -126,6 +128,11 @@ def plan_of(config: TrainConfig) -> Plan:
 def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollback] = ()) -> float:
     """Returns the learning rate of a step, counted from 0: the schedule of the flags, times the run's rollbacks."""
     return schedule_of(config).rate(step) * learning_rate_factor(rollbacks, step)
+
+
+def early_stopping_of(config: TrainConfig, folder: RunFolder) -> EarlyStopping:
+    """Returns when the training of a run ends before the last step."""
+    return EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
 
 
 def schedule_of(config: TrainConfig) -> Schedule:

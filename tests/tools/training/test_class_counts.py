@@ -13,6 +13,7 @@ import pytest
 from database.classes import identity_map
 from database.errors import ImageError
 from database.images import write_image
+from database.json_values import checksum_of
 from database.layouts import Sample
 from tests.database import tfrecord_files
 from tools.runs.known_runs import runs_in
@@ -124,7 +125,7 @@ def resealed(change):
     def damage(text):
         values = json.loads(text)
         change(values)
-        values["checksum"] = keeping._checksum(values)
+        values["checksum"] = checksum_of(values)
         return json.dumps(values)
 
     return damage
