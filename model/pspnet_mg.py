@@ -47,6 +47,7 @@ class Architecture:
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
         decoder: key of `DECODERS`.
         pyramid_order: key of `decoders.PYRAMID_ORDERS`.
+        activation: key of `choices.ACTIVATIONS`, of all layers but the classifiers.
     """
 
     network: str
@@ -61,6 +62,7 @@ class Architecture:
     auxiliary_depth: int = decoders.AUXILIARY_DEPTH
     decoder: str = "ppm"
     pyramid_order: str = "reduce_first"
+    activation: str = "relu"
 
     @property
     def smallest_stride(self) -> int:
@@ -169,6 +171,7 @@ def pspnet(
     dtype: tf.DType = tf.float32,
     reuse: bool | None = None,
     recomputation: Recomputation | None = None,
+    in_place: bool = False,
 ) -> Predictions:
     """Builds the network, with its variables in the scope of the encoder's name and the device scope of the caller.
 
@@ -187,9 +190,12 @@ def pspnet(
         reuse: True to use variables that exist already.
         recomputation: records the units of the encoder in segments and computes the gradients, see `memory`; None
             keeps all activations.
+        in_place: whether to keep only the outputs of layers for the backward pass, see `model/in_place_batch_norm.py`;
+            needs float32 and an activation with a slope above zero.
     """
     with (
         tf.variable_scope(architecture.network, reuse=reuse),
+        slim.arg_scope([layers.normalize_and_activate], activation=architecture.activation, in_place=in_place),
         slim.arg_scope([layers.conv2d, pyramid_conv2d_batch_norm], initializer=initializer),
         slim.arg_scope([layers.batch_norm], is_training=is_training, decay=bn_decay),
     ):

@@ -38,7 +38,7 @@ def pyramid_conv2d_batch_norm(
     folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """Applies a 3x3 convolution to features and upsampled levels, batch normalization and a ReLU.
+    """Applies a 3x3 convolution to features and upsampled levels, batch normalization and the activation.
 
     The variables and, except for rounding, the result are those of `utils_mg.conv2d_batch_norm` applied to the
     concatenation of `features` with the `levels` upsampled by `resizing.resize_bilinear`.
@@ -64,8 +64,8 @@ def pyramid_conv2d_batch_norm(
             return convolve(x, kernels[0]) + convolve_upsampled(averages, kernels[1:], x, grid)
 
         outputs = layers.map_towers(convolve_both, features, *levels)
-        outputs = layers.add_biases(outputs, filters) if folded else layers.batch_norm(outputs)
-        return layers.relu(outputs)
+        outputs = layers.add_biases(outputs, filters) if folded else outputs
+        return layers.normalize_and_activate(outputs, folded=folded)
 
 
 def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:

@@ -11,7 +11,7 @@ def region_averages(height: tf.Tensor | int, width: tf.Tensor | int, bins: int) 
 
     Args:
         height, width: size of the image, an int or an int32 scalar tensor.
-        bins: regions along each axis; `utils_mg.adaptive_avg_pool` defines their bounds.
+        bins: regions along each axis; `pooling.adaptive_avg_pool` defines their bounds.
 
     Returns:
         float32 [bins * bins, height * width].

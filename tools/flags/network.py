@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from model.choices import ACTIVATIONS, DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
 from tools.flags.definition import flag, needs_trained_encoder
 from tools.flags.values import file_path, switch
@@ -79,6 +79,16 @@ class NetworkFlags:
         choices=POOL_PADDINGS,
         identity=False,
         recorded="architecture.pool_padding",
+    )
+    activation: str | None = flag(
+        None,
+        "activation after batch normalization: relu, or leaky_relu with slope 0.01 below zero",
+        str,
+        group="network",
+        unset=_recorded_or("relu"),
+        choices=tuple(ACTIVATIONS),
+        identity=False,
+        recorded="architecture.activation",
     )
     resize_grid: str | None = flag(
         None,

@@ -24,10 +24,11 @@ from tools.runs.run_origin import RunOrigin
 
 CONFIG_NAME = "config.json"
 _BACKBONE, _VERSION = "backbone", "version"
-# Files of version 1 have no version number and store the origin of a run among its flags. Files with rectangular sizes
-# are of version 3; all others remain of version 2, which earlier versions of the program read.
-FORMAT_VERSION = 3
-_VERSION_OF_SQUARES = 2
+# Files of version 1 have no version number and store the origin of a run among its flags. Files with fields of the
+# architecture that came later are of version 4, and those with rectangular sizes of version 3; all others remain of
+# version 2, which earlier versions of the program read.
+FORMAT_VERSION = 4
+_VERSION_OF_RECTANGLES, _VERSION_OF_SQUARES = 3, 2
 _SIZES = ("train_image_size", "test_image_size")
 
 
@@ -126,6 +127,7 @@ class ModelRecord:
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, atomically."""
         values = dataclasses.asdict(self)
+        values["architecture"] = record_rules.without_later_defaults(values["architecture"])
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
         _write_object(os.path.join(folder, CONFIG_NAME), values)
 
@@ -163,7 +165,7 @@ class BackboneRecord:
         network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
         image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
         color_switch: whether its input is BGR.
-        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order: see
+        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order, activation: see
             `pspnet_mg.Architecture`; a ResNet without a head has the defaults.
         class_names: of the classes of its head, by training id; None for a ResNet without a head.
         checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
@@ -182,6 +184,7 @@ class BackboneRecord:
     auxiliary_depth: int = Architecture.auxiliary_depth
     decoder: str = Architecture.decoder
     pyramid_order: str = Architecture.pyramid_order
+    activation: str = Architecture.activation
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
@@ -208,7 +211,8 @@ class BackboneRecord:
 
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, atomically."""
-        _write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: dataclasses.asdict(self)})
+        values = record_rules.without_later_defaults(dataclasses.asdict(self))
+        _write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: values})
 
     @classmethod
     def read(cls, folder: str) -> BackboneRecord | None:
@@ -249,7 +253,8 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
     """Returns the network of flags; unset flags get the values of the starting checkpoint.
 
     Raises:
-        RecordError: the starting checkpoint is of another network.
+        RecordError: the starting checkpoint is of another network, or its activation has no inverse and
+            --save_memory 2 needs one.
     """
     if backbone.network != config.network:
         raise RecordError(
@@ -257,6 +262,12 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
             f"--network {backbone.network} or another checkpoint"
         )
     decoder, three_convs = config.decoder or backbone.decoder, config.three_convs_beginning
+    activation = config.activation or backbone.activation
+    if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
+        raise RecordError(
+            f"--save_memory 2 recovers the input of an activation from its output, which {activation} does not allow: "
+            "add --activation leaky_relu, or give --save_memory 1"
+        )
     return Architecture(
         config.network,
         num_classes,
@@ -270,6 +281,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         head_depth=backbone.head_depth,
         auxiliary_depth=backbone.auxiliary_depth,
         pyramid_order=backbone.pyramid_order,
+        activation=activation,
     )
 
 
@@ -298,10 +310,16 @@ def _read_object(path: str) -> dict[str, Any] | None:
 
 def _write_object(path: str, values: Mapping[str, Any]) -> None:
     """Writes a JSON object to a file, with the version first."""
-    sizes = [part.get(name) for part in (values, values.get("flags", {})) for name in _SIZES]
-    version = FORMAT_VERSION if any(isinstance(size, str) for size in sizes) else _VERSION_OF_SQUARES
     with text_written_atomically(path) as file:
-        json.dump({_VERSION: version, **values}, file, indent=2)
+        json.dump({_VERSION: _version_of(values), **values}, file, indent=2)
+
+
+def _version_of(values: Mapping[str, Any]) -> int:
+    """Returns the earliest version of this program's files that has all fields of a JSON object."""
+    if record_rules.LATER_FIELDS.keys() & {*values.get("architecture", {}), *values.get(_BACKBONE, {})}:
+        return FORMAT_VERSION
+    sizes = [part.get(name) for part in (values, values.get("flags", {})) for name in _SIZES]
+    return _VERSION_OF_RECTANGLES if any(isinstance(size, str) for size in sizes) else _VERSION_OF_SQUARES
 
 
 def _classes_of(dataset: Dataset) -> dict[str, Any]:

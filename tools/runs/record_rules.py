@@ -91,11 +91,22 @@ ARCHITECTURE_RULES = {
     "resize_grid": _one_of(choices.RESIZE_GRIDS),
     "stem": _one_of(choices.STEMS),
     "pool_padding": _one_of(choices.POOL_PADDINGS),
+    "activation": _one_of(choices.ACTIVATIONS),
     "pyramid_depth": Rule("a whole number of 1 or more, or null", lambda value: value is None or _is_depth(value)),
     "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
 }
+
+# Fields of `pspnet_mg.Architecture` that earlier versions lack, with the value that describes their networks. It is not
+# written, so that earlier versions read the files of such networks and their runs keep their names.
+LATER_FIELDS = {"activation": "relu"}
+
+
+def without_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of an architecture, or of a record that has them, without those of `LATER_FIELDS`."""
+    return {name: value for name, value in values.items() if name not in LATER_FIELDS or value != LATER_FIELDS[name]}
+
 
 # Rules for the fields of `record.BackboneRecord`.
 BACKBONE_RULES = {

@@ -131,7 +131,7 @@ LINES = {
     "stride_convention": "--stride_convention slim", "pool_padding": "--pool_padding same",
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
-    "reduce_zero_label": "--reduce_zero_label 1",
+    "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
     "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 

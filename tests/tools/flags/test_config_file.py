@@ -137,7 +137,7 @@ def test_any_plain_word_is_the_one_of_the_line(tmp_path, word, in_a_list):
 
 @pytest.mark.parametrize("word", ["true", "True", "yes", "ON", "1", "'yes'"])
 def test_switches_that_are_on(tmp_path, word):
-    assert parse(f"--config {_file(tmp_path, f'save_memory: {word}')} --batch_size 2").save_memory is True
+    assert parse(f"--config {_file(tmp_path, f'save_memory: {word}')} --batch_size 2").save_memory == 1
 
 
 @pytest.mark.parametrize("word", ["false", "FALSE", "no", "Off", "0", '"false"'])

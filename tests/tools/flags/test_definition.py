@@ -24,8 +24,8 @@ SAME_BY_CONTENT = {
     "reduce_zero_label", "train_list",
 }  # fmt: skip
 RECORDED = {
-    "color_switch", "decoder", "network", "output_stride", "pool_padding", "resize_grid", "stride_convention",
-    "three_convs_beginning", "upsample_input",
+    "activation", "color_switch", "decoder", "network", "output_stride", "pool_padding", "resize_grid",
+    "stride_convention", "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
     "accumulate", "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "clip_norm",
