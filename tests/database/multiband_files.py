@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-_TYPES = {"B": 1, "s": 2, "H": 3, "I": 4, "Q": 16}
+_TYPES = {"B": 1, "s": 2, "H": 3, "I": 4, "d": 12, "Q": 16}
 _KINDS = {"u": 1, "i": 2, "f": 3}
 DEFLATE = 8
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 from model import choices, decoders
+from model.pspnet_mg import Architecture
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
-from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, SMALLEST_SIDE
+from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, MOST_CHANNELS, SMALLEST_SIDE
 from tools.flags.recorded import fault_of_recorded
 from tools.flags.sizes import is_size
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
@@ -71,6 +72,8 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str)
 
 
+_ADDITIONS = {"input_channels": Architecture.input_channels}
+_NO_VALUE = object()
 _FILE_IDS = frozenset(map(str, range(MOST_FILE_ID + 1)))
 _SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 _DEPTH = Rule("a whole number of 1 or more", _is_depth)
@@ -93,6 +96,9 @@ ARCHITECTURE_RULES = {
     "pool_padding": _one_of(choices.POOL_PADDINGS),
     "pyramid_depth": Rule("a whole number of 1 or more, or null", lambda value: value is None or _is_depth(value)),
     "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
+    "input_channels": Rule(
+        f"a whole number from 1 to {MOST_CHANNELS}", lambda value: _is_whole(value, 1, MOST_CHANNELS)
+    ),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
 }
@@ -149,6 +155,17 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         "flags": OBJECT,
         "origin": OBJECT,
     }
+
+
+def without_additions(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Removes options of a network that earlier versions did not have, at their defaults.
+
+    Records and checksums of networks without such options are then equal to those of earlier versions.
+
+    Args:
+        architecture: values of the fields of `pspnet_mg.Architecture`.
+    """
+    return {name: value for name, value in architecture.items() if value != _ADDITIONS.get(name, _NO_VALUE)}
 
 
 def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mapping[str, Rule], inside: str = "") -> None:

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from tools.errors import RecordError
-from tools.runs.record import FORMAT_VERSION, BackboneRecord, ModelRecord
+from tools.runs.record import BackboneRecord, ModelRecord
+from tools.runs.record_file import FORMAT_VERSION
 from tools.runs.run_origin import RunOrigin
 
 # Version 1: without a number, and with the origin of the run among its flags.
@@ -113,8 +114,8 @@ def test_the_first_version_is_read(first):
 
 @pytest.mark.parametrize(
     ("window", "crop", "version"),
-    [(480, 480, 2), (0, 480, 2), ("360x480", 480, FORMAT_VERSION), (480, "360x480", FORMAT_VERSION),
-     ("48x8", "8x16384", FORMAT_VERSION)],
+    [(480, 480, 2), (0, 480, 2), ("360x480", 480, 3), (480, "360x480", 3),
+     ("48x8", "8x16384", 3)],
 )  # fmt: skip
 def test_the_present_version_comes_back(first, tmp_path, window, crop, version):
     """Rectangles are unknown to the programs that read version 2; files without them remain of that version."""
