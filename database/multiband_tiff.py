@@ -103,8 +103,8 @@ def read_layout(path: str, file: IO[bytes]) -> TiffLayout | None:
         ImageError: the image has too many pixels, is turned, or its strips or tiles are not as its size needs.
         ValueError, OSError: the header is damaged.
     """
-    directory = _directory(file)
-    height, width = _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)
+    directory = read_directory(file)
+    height, width = size_in(directory)
     channels = _number(directory, _CHANNELS, 1)
     if min(height, width, channels) < 1:
         raise ValueError(f"{height}x{width} pixels of {channels} channels")
@@ -142,7 +142,7 @@ def read_layout(path: str, file: IO[bytes]) -> TiffLayout | None:
 
 def described(file: IO[bytes]) -> str:
     """Describes the numbers and the compression of a TIFF, for messages."""
-    directory = _directory(file)
+    directory = read_directory(file)
     bits = "/".join(sorted({str(bits) for bits in _numbers(directory, _BITS, (1,))}))
     return f"{bits} bits, compression {_number(directory, _COMPRESSION, _UNCOMPRESSED)}"
 
@@ -169,7 +169,8 @@ def read_pixels(path: str, file: IO[bytes], layout: TiffLayout) -> np.ndarray:
     return np.concatenate(planes, axis=2)
 
 
-def _directory(file: IO[bytes]) -> ImageFileDirectory_v2:
+def read_directory(file: IO[bytes]) -> ImageFileDirectory_v2:
+    """Reads the tags of the first page of a TIFF; raises ValueError, OSError or the like if they are damaged."""
     file.seek(0)
     header = file.read(8)
     if header[:4] == _BIG:
@@ -179,6 +180,11 @@ def _directory(file: IO[bytes]) -> ImageFileDirectory_v2:
     directory.load(file)
     file.seek(0)
     return directory
+
+
+def size_in(directory: ImageFileDirectory_v2) -> tuple[int, int]:
+    """Returns (height, width) in pixels, as stored; 0 for a missing one."""
+    return _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)
 
 
 def _numbers(directory: ImageFileDirectory_v2, tag: int, default: Any = ()) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def write_tiff(
     rows: int = 3,
     tile: int | None = None,
     big: bool = False,
-    changes: Mapping[int, tuple[str, list] | None] | None = None,
+    changes: Mapping[int, tuple[str, Any] | None] | None = None,
 ) -> str:
     """Writes [H, W, C] in the byte order of its type.
 
@@ -57,7 +58,7 @@ def write_tiff(
         rows: of a strip.
         tile: side of a tile; None for strips.
         big: whether to write a BigTIFF.
-        changes: entries to replace or, by None, to remove: (type, values) by tag.
+        changes: entries to replace or, by None, to remove: (type, values, or bytes of a text) by tag.
     """
     height, width, channels = image.shape
     order = ">" if image.dtype.byteorder == ">" else "<"
@@ -78,7 +79,7 @@ def write_tiff(
     start = 16 if big else 8
     offsets = np.cumsum([start, *map(len, blocks)])
     places = {"tag": (324, 325)} if tile else {"tag": (273, 279)}
-    entries: dict[int, tuple[str, list] | None] = {
+    entries: dict[int, tuple[str, Any] | None] = {
         256: ("I", [width]), 257: ("I", [height]), 258: ("H", [8 * image.itemsize] * channels),
         259: ("H", [compression]), 262: ("H", [1]), 277: ("H", [channels]), 284: ("H", [2 if planar else 1]),
         317: ("H", [predictor]), 339: ("H", [_KINDS[image.dtype.kind]] * channels),
@@ -94,12 +95,12 @@ def write_tiff(
     return str(path)
 
 
-def _directory(entries: dict[int, tuple[str, list]], start: int, order: str, big: bool) -> bytes:
+def _directory(entries: dict[int, tuple[str, Any]], start: int, order: str, big: bool) -> bytes:
     count, room = ("Q", 8) if big else ("I", 4)
     table = struct.pack(f"{order}{'Q' if big else 'H'}", len(entries))
     after, lists = start + len(table) + len(entries) * (4 + 2 * room) + room, b""
     for tag, (kind, values) in entries.items():
-        packed = values[0] if kind == "s" else struct.pack(f"{order}{len(values)}{kind}", *values)
+        packed = values if kind == "s" else struct.pack(f"{order}{len(values)}{kind}", *values)
         length = len(packed) if kind == "s" else len(values)
         if len(packed) > room:
             packed, lists = struct.pack(f"{order}{count}", after + len(lists)), lists + packed

@@ -170,11 +170,11 @@ def test_numbers_that_are_not_finite(tmp_path):
 def test_pixels_without_data(tmp_path):
     image = numbers("<f4", 3)
     image[1, 1] = -9999
-    tag = {42113: ("s", [b"-9999\0"])}
+    tag = {42113: ("s", b"-9999\0")}
     assert "3 of 1221 numbers are -9999" in refusal(write_tiff(tmp_path / "a.tif", image, changes=tag), 3)
     image[1, 1] = 0
     for number in (b"0\0", b"-9999\0", b"nan\0", b"nothing\0"):
-        read_channels(write_tiff(tmp_path / "a.tif", image, changes={42113: ("s", [number])}), 3)
+        read_channels(write_tiff(tmp_path / "a.tif", image, changes={42113: ("s", number)}), 3)
     whole = np.where(image < 100, 7, 65535).astype("<u2")
     assert read_channels(write_tiff(tmp_path / "a.tif", whole, changes=tag), 3)[0].max() == 255
 
@@ -195,7 +195,7 @@ DAMAGES = {
     "sparse": ({279: ("I", [0] * 4), 273: ("I", [0] * 4)}, "SPARSE_OK"),
     "beyond_the_end": ({273: ("I", [HUGE] * 4)}, "ends within its pixels"),
     "no_offsets": ({273: None}, "tag 273"),
-    "text_as_width": ({256: ("s", [b"wide\0"])}, "tag 256"),
+    "text_as_width": ({256: ("s", b"wide\0")}, "tag 256"),
     "huge_tile": ({322: ("I", [HUGE]), 323: ("I", [HUGE]), 324: ("I", [8]), 325: ("I", [9])}, "expected up to 2048"),
     "garbage": ({273: ("I", [9] * 4)}, "not an image that can be read"),
 }  # fmt: skip

@@ -316,6 +316,7 @@ def _check_record(path: str, values: Mapping[str, Any]) -> None:
     check_fields(path, values, ModelRecord, record_rules.model_rules(architecture["num_classes"]))
     check_fields(path, values.get("origin", {}), RunOrigin, record_rules.ORIGIN_RULES, "origin.")
     record_rules.check_flags(path, values.get("flags", {}), TrainConfig)
+    record_rules.check_channels(path, architecture, values.get("flags", {}))
 
 
 def _check_backbone(path: str, values: Mapping[str, Any]) -> None:

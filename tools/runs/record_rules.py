@@ -157,6 +157,24 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
     }
 
 
+def check_channels(path: str, architecture: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """Checks that the network of a record and its flags have the same channels.
+
+    Raises:
+        RecordError: they differ, or a list of the flags has another length.
+    """
+    default = Architecture.input_channels
+    count, found = flags.get("input_channels"), architecture.get("input_channels", default)
+    if found != (default if count is None else count):
+        raise RecordError(
+            f"{path}: 'architecture.input_channels' is {found}, expected {count or default} by its flags: {RESTORE}"
+        )
+    for name in ("channel_mean", "channel_std"):
+        values = flags.get(name)
+        if count is not None and values is not None and len(values) != count:
+            raise RecordError(f"{path}: 'flags.{name}' has {len(values)} numbers, expected {count}: {RESTORE}")
+
+
 def without_additions(architecture: Mapping[str, Any]) -> dict[str, Any]:
     """Removes options of a network that earlier versions did not have, at their defaults.
 

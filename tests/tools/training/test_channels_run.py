@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import runpy
 
 import numpy as np
@@ -93,6 +94,26 @@ def test_record(place):
         values = json.load(file)
     assert (values["version"], values["architecture"]["input_channels"]) == (4, 4)
     assert BackboneRecord.read(folder).input_channels == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "words"),
+    [
+        ("architecture", "input_channels", 5, "'architecture.input_channels' is 5, expected 4"),
+        ("architecture", "input_channels", 0, "'architecture.input_channels' is 0, expected a whole number from 1"),
+        ("flags", "input_channels", None, "'architecture.input_channels' is 4, expected 3"),
+        ("flags", "channel_mean", [1.0], "'flags.channel_mean' has 1 numbers, expected 4"),
+        ("flags", "channel_std", [1.0, 2.0, 3.0, 0.0], "'flags.channel_std'"),
+    ],
+)
+def test_damaged_records(place, tmp_path, part, name, value, words):
+    _, config, _ = place
+    with open(f"{run_folder(config).snapshots}/config.json", encoding="utf-8") as file:
+        values = json.load(file)
+    values[part][name] = value
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(RecordError, match=re.escape(words)):
+        ModelRecord.read(str(tmp_path))
 
 
 def test_resuming_is_exact_and_with_the_same_channels(place):
