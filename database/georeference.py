@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from database.atomic import written_atomically
 from database.errors import ImageError
-from database.image_opening import decode_errors_named, opened, warnings_silenced
+from database.image_opening import check_pixels, decode_errors_named, opened, warnings_silenced
 from database.multiband_tiff import is_tiff, read_directory, size_in
 from database.regular_files import regular_file, writable_file
 
@@ -72,6 +72,7 @@ def read_georeference(path: str) -> Georeference | None:
         types = {tag: directory.tagtype[tag] for tag in tags}
         orientation = directory.get(ExifTags.Base.Orientation, 1)
         size = size_in(directory)
+        check_pixels(path, *size)
     if not any(tag in tags for tag in _PLACES):
         return None
     if orientation != 1:

@@ -23,8 +23,8 @@ _STRIP_OFFSETS, _ORIENTATION, _CHANNELS, _STRIP_ROWS, _STRIP_BYTES, _PLANES = 27
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 317, 322, 323, 324, 325
 _NUMBER_KIND, _NO_DATA = 339, 42113
 
-_UNCOMPRESSED = 1
-_COMPRESSIONS = {_UNCOMPRESSED: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "packbits", 50000: "zstd"}
+_UNCOMPRESSED, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32946, 32773, 50000
+_COMPRESSIONS = (_UNCOMPRESSED, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD)
 # Stored numbers are brightness or colours; inverted grey, palettes and YCbCr are left to Pillow.
 _BRIGHTNESS, _COLORS, _INKS = 1, 2, 5
 _KINDS = {1: "u", 2: "i", 3: "f"}
@@ -106,8 +106,8 @@ def read_layout(path: str, file: IO[bytes]) -> TiffLayout | None:
     directory = read_directory(file)
     height, width = size_in(directory)
     channels = _number(directory, _CHANNELS, 1)
-    if min(height, width, channels) < 1:
-        raise ValueError(f"{height}x{width} pixels of {channels} channels")
+    if channels < 1:
+        raise ValueError("no channels")
     check_pixels(path, height, width)
     dtype, compression = _dtype(directory, channels), _number(directory, _COMPRESSION, _UNCOMPRESSED)
     predictor = _number(directory, _PREDICTOR, _NO_PREDICTOR)
@@ -131,7 +131,7 @@ def read_layout(path: str, file: IO[bytes]) -> TiffLayout | None:
         is_tiled=is_tiled,
         block=_block(directory, height, width, is_tiled),
         compression=compression,
-        predictor=_NO_PREDICTOR if compression in (_UNCOMPRESSED, 32773) else predictor,
+        predictor=_NO_PREDICTOR if compression in (_UNCOMPRESSED, _PACKBITS) else predictor,
         offsets=_numbers(directory, _TILE_OFFSETS if is_tiled else _STRIP_OFFSETS),
         counts=_numbers(directory, _TILE_BYTES if is_tiled else _STRIP_BYTES),
         no_data=_no_data(directory),
@@ -183,8 +183,11 @@ def read_directory(file: IO[bytes]) -> ImageFileDirectory_v2:
 
 
 def size_in(directory: ImageFileDirectory_v2) -> tuple[int, int]:
-    """Returns (height, width) in pixels, as stored; 0 for a missing one."""
-    return _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)
+    """Returns (height, width) in pixels, as stored; raises ValueError if there are none."""
+    height, width = _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)
+    if min(height, width) < 1:
+        raise ValueError(f"{height}x{width} pixels")
+    return height, width
 
 
 def _numbers(directory: ImageFileDirectory_v2, tag: int, default: Any = ()) -> tuple[int, ...]:
