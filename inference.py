@@ -16,11 +16,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from database.channel_reading import channel_image_size
 from database.errors import ImageError
-from database.images import image_size, read_image, set_max_pixels
+from database.images import read_image, set_max_pixels
 from database.input_range import InputRange
 from tools.console import import_tensorflow, print_error, print_text, run_script, set_quiet, set_up_logging
 from tools.flags.parsing import parse_flags
@@ -66,28 +68,30 @@ def requested_paths(path: str | None) -> Iterable[tuple[str, str | None]]:
         return ((typed, None) for typed in typed_paths())
     if os.path.isdir(path):
         return [(file, name) for name, file in images_in(path)]
-    image_size(path)
+    channel_image_size(path)  # the checkpoint says how many channels it has to have
     return [(path, None)]
 
 
-def read_or_report(path: str, input_range: InputRange) -> np.ndarray | None:
+def read_or_report(read: Callable[[str], np.ndarray], path: str) -> np.ndarray | None:
     """Reads an image; prints one line and returns None if it cannot be read."""
     try:
-        return read_image(path, input_range=input_range)
+        return read(path)
     except ImageError as error:
         print_error(f"error: {error}")
         return None
 
 
-def read_images(path: str | None, paths: Iterable[tuple[str, str | None]], input_range: InputRange) -> NamedImages:
+def read_images(
+    path: str | None, paths: Iterable[tuple[str, str | None]], read: Callable[[str], np.ndarray]
+) -> NamedImages:
     """Reads the images of --image_path: a single one at once, before the network is built, the others one by one.
 
     Raises:
         ImageError: the single image cannot be read; for the others, `read_or_report` prints the error.
     """
     if path is not None and not os.path.isdir(path):
-        return [(path, None, read_image(path, input_range=input_range))]
-    return ((file, name, read_or_report(file, input_range)) for file, name in paths)
+        return [(path, None, read(path))]
+    return ((file, name, read_or_report(read, file)) for file, name in paths)
 
 
 def check_all_read(path: str | None, count: int, unread: int) -> None:
@@ -107,7 +111,7 @@ def segment(
     """Predicts images, writes their label ids, colours and overlays, and prints where.
 
     Args:
-        images: their pixels are uint8 [H, W, 3], RGB.
+        images: their pixels are as by `images.read_image`.
         predictor: predicts training ids [H, W].
         advice: says why a large image takes long.
         names: gives each image its own name for the results.
@@ -159,7 +163,8 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     # and ids of the classes are those of the training unless flags say otherwise.
     trained = record_of_checkpoint(prefix, config)
     record = inference_record(config, trained)
-    images = read_images(config.image_path, paths, InputRange(record.input_range))
+    read = partial(read_image, input_range=InputRange(record.input_range), channels=record.channels)
+    images = read_images(config.image_path, paths, read)
 
     # Folder of the results: one per checkpoint and settings.
     provenance = provenance_of(config, prefix, record)

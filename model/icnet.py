@@ -69,7 +69,7 @@ def cascade_head(
     """Builds pyramid pooling on the quarter-size branch, two fusion units, and the classifier at 1/4 of the image.
 
     Args:
-        endpoints: `images` [N, H, W, 3], `SHARED_UNTIL` at 1/16 and `block4` at 1/32 of the image. The function adds
+        endpoints: `images` [N, H, W, C], `SHARED_UNTIL` at 1/16 and `block4` at 1/32 of the image. The function adds
             `fusion16` and `fusion8`, the upsampled inputs of the two fusion units, for `cascade_guidance`.
         network: key of `choices.NETWORKS`.
         num_classes: channels of the logits.

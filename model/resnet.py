@@ -163,8 +163,8 @@ def resnet_v1(
     """Builds an encoder in the current variable scope.
 
     Args:
-        images: tower list [N, H, W, 3] of the dtype of the activations, RGB 0..255 minus the mean; N, H and W may be
-            unknown.
+        images: tower list [N, H, W, channels] of the dtype of the activations, usually RGB 0..255 minus the mean;
+            N, H and W may be unknown.
         network: key of `choices.NETWORKS`.
         convention: key of `choices.STRIDE_CONVENTIONS`.
         output_stride: 8, 16 or 32.

@@ -100,7 +100,7 @@ def train_graph(
     """Builds one training step over all towers, with the variables in the device scope of the caller.
 
     Args:
-        images: tower list float32 [N, H, W, 3], RGB 0..255 minus the mean.
+        images: tower list float32 [N, H, W, channels], usually RGB 0..255 minus the mean.
         labels: tower list int32 [N, H, W], training ids; 255 is ignored.
         architecture: the options of the network.
         options: the options of training.

@@ -42,7 +42,7 @@ LAYERS = {
     ),
     "database": (
         ("errors",),
-        ("classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
+        ("channels", "classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
         ("atomic",),
         ("text_files", "input_range"),
         ("json_files", "image_opening"),
@@ -51,7 +51,8 @@ LAYERS = {
         ("own_trees",),
         ("lists",),
         ("color_masks",),
-        ("label_decoding", "rgb_decoding"),
+        ("label_decoding", "rgb_decoding", "multiband_tiff"),
+        ("channel_reading",),
         ("images", "georeference"),
         ("data_files", "sample_names"),
         ("layout_hints", "pairing_hints"),

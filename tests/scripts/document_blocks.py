@@ -149,6 +149,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python -m tools.check_dataset --database custom --data_dir tree --num_classes 21\n"
         "python train.py --database custom --data_dir tree --num_classes 21",
     ): Treatment(run_by="test_own_data.py: test_trees_of_other_projects"),
+    (
+        "docs/own-data.md",
+        "python -m tools.check_dataset --database custom --data_dir ~/tiles --num_classes 2 --input_channels 4\n"
+        "python train.py --database custom --data_dir ~/tiles --num_classes 2 --input_channels 4 \\",
+    ): Treatment(run_by="test_own_data.py: test_tiles_of_four_channels"),
     ("docs/own-data.md", "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
         run_by="test_readme.py: test_example_of_own_data_trains"
     ),

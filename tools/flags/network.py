@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.choices import ACTIVATIONS, DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from tools.flags.channels import NEEDS_RGB
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
 from tools.flags.definition import flag, needs_trained_encoder
 from tools.flags.values import file_path, switch
@@ -108,6 +109,7 @@ class NetworkFlags:
         unset=_recorded_or(0),
         identity=False,
         recorded="color_switch",
+        needs=NEEDS_RGB,
     )
     initializer: str = flag("he", "initializer of new weights", group="network", choices=INITIALIZERS)
     bn_decay: float = flag(

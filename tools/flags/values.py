@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -127,6 +128,23 @@ def mean_color(text: str) -> tuple[float, float, float]:
         scaled = ",".join(f"{255 * value:g}" for value in values)
         raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
     return values[0], values[1], values[2]
+
+
+def channel_numbers(text: str) -> tuple[float, ...]:
+    """Parses a finite number per channel, separated by commas."""
+    expected = "finite numbers separated by commas, one per channel"
+    values = _numbers(text, number, expected)
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(expected)
+    return values
+
+
+def channel_deviations(text: str) -> tuple[float, ...]:
+    """Parses a number above 0 per channel, separated by commas."""
+    values = channel_numbers(text)
+    if min(values) <= 0:
+        raise ValueError("numbers above 0, one per channel; a channel of deviation 0 shows nothing")
+    return values
 
 
 def shown_value(value: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from database import palettes
 from database.atomic import remove_unfinished
+from database.channels import picture
 from database.containment import path_inside, refuse_linked_folder
 from database.georeference import read_georeference, write_geotiff
 from database.images import write_image
@@ -111,7 +112,7 @@ class PredictionWriter:
 
         Args:
             name: without folder and suffix.
-            image: uint8 [H, W, 3], RGB.
+            image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], of which the overlay shows a picture.
             train_ids: training ids [H, W].
             source: path of the image; None if it has no file.
 
@@ -135,8 +136,8 @@ class PredictionWriter:
         if pictures and self._provenance is not None:
             self._provenance.write(self._folder)
             self._provenance = None
-        for kind, picture in pictures.items():
-            write_image(paths[kind], picture)
+        for kind, pixels in pictures.items():
+            write_image(paths[kind], pixels)
         georeference = None if source is None or not self._save_prediction else read_georeference(source)
         if georeference is None:
             return list(paths.values())
@@ -146,4 +147,4 @@ class PredictionWriter:
 
     def _overlay(self, image: np.ndarray, train_ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
         untinted = palettes.untinted_class(self._record.class_names, self._record.palette)
-        return palettes.overlay(image, colors, untinted=None if untinted is None else train_ids == untinted)
+        return palettes.overlay(picture(image), colors, untinted=None if untinted is None else train_ids == untinted)

@@ -25,7 +25,7 @@ class LabelsOfImages(Protocol):
     """Predicts labels of images, as `tools.prediction.predictor.Predictor` does."""
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts training ids [H, W] of an image, uint8 [H, W, 3], RGB."""
+        """Predicts training ids [H, W] of an image; see `Predictor.labels`."""
 
 
 @dataclass(frozen=True)

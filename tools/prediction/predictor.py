@@ -89,6 +89,7 @@ class Predictor:
             mirror=mirror,
             windows_per_batch=windows_per_batch,
             whole_sizes=whole_sizes(record.architecture),
+            channels=record.architecture.input_channels,
         )
 
     def _frozen_session(self, device: str, use_averages: bool) -> tf.Session:
@@ -98,7 +99,9 @@ class Predictor:
         with memory_limits_named(f"the weights of {self._prefix}", _FEWER_WEIGHTS):
             with tf.Graph().as_default() as graph:
                 with tf.device(device):
-                    self._windows = tf.placeholder(tf.float32, [None, height, width, 3], "windows")
+                    self._windows = tf.placeholder(
+                        tf.float32, [None, height, width, self._record.architecture.input_channels], "windows"
+                    )
                     [self._probabilities] = frozen_forward_graph(
                         [self._windows],
                         self._record.architecture,
@@ -128,7 +131,7 @@ class Predictor:
         """Predicts the labels of an image: mean, channel order, scales, windows, network, argmax.
 
         Args:
-            image: uint8 [H, W, 3], RGB.
+            image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], see `images.read_image`.
 
         Returns:
             Training ids [H, W].
@@ -138,13 +141,21 @@ class Predictor:
             NotFiniteError: the network outputs NaN or infinity; the message names the checkpoint and the window.
         """
         height, width = image.shape[:2]
-        with memory_limits_named(
-            f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
-            f"{self._smaller_windows}, give --ms 0, or make the image smaller",
+        with (
+            memory_limits_named(
+                f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
+                f"{self._smaller_windows}, give --ms 0, or make the image smaller",
+            ),
+            self._not_finite_named(),
         ):
-            centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
-            with self._not_finite_named():
-                return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+            return self._sliding.labels(self._normalized(image))
+
+    def _normalized(self, image: np.ndarray) -> np.ndarray:
+        """Returns what the network gets for an image."""
+        if self._record.channels is not None:
+            return self._record.channels.normalized(image)
+        centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
+        return centred[..., ::-1] if self._record.color_switch else centred
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs, over all scales and mirrored copies."""

@@ -24,6 +24,7 @@ from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.record import ModelRecord
+from tools.runs.record_rules import without_additions
 from tools.runs.run_origin import RUN_UUID
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,8 @@ def provenance_of(
 def _record_entries(record: ModelRecord) -> dict[str, Any]:
     """Returns network, classes and input of a record as JSON values, without the flags and origin of the training."""
     entries = {name: value for name, value in dataclasses.asdict(record).items() if name not in ("flags", "origin")}
-    return {**entries, "label_map": sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())}
+    label_map = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
+    return {**entries, "architecture": without_additions(entries["architecture"]), "label_map": label_map}
 
 
 def _data_entries(config: WeightsConfig, samples: Sequence[Sample] | None, data_dir: str | None) -> dict[str, Any]:

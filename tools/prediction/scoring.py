@@ -33,8 +33,8 @@ def evaluate(
         predictor: predicts labels of images.
         samples: of one split.
         num_classes: of the dataset.
-        visit: called in a background thread with each sample, its image (uint8 [H, W, 3]) and its prediction (training
-            ids [H, W]), in the order of the samples.
+        visit: called in a background thread with each sample, its image (see `images.read_image`) and its prediction
+            (training ids [H, W]), in the order of the samples.
         title: of the progress bar.
         towers: number of images to predict at the same time, each in a thread; it does not change the results.
 
@@ -76,4 +76,4 @@ def _load(sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads the image of a sample and, if it has one, the label."""
     if sample.label is not None:
         return load_sample(sample)
-    return read_image(sample.image, input_range=sample.input_range), None
+    return read_image(sample.image, input_range=sample.input_range, channels=sample.channels), None

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database import palettes
+from database.channels import picture
 from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
 from tools.checkpoints.plain_paths import writable_prefix
@@ -164,8 +165,12 @@ class CurveWriter:
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Puts crop, truth and prediction side by side, uint8 [h, 3w, 3]; ignored pixels are black in both."""
-        pixels = image[..., ::-1] if self._record.color_switch else image
-        shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
+        channels = self._record.channels
+        if channels is None:
+            pixels = image[..., ::-1] if self._record.color_switch else image
+            shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
+        else:
+            shown = picture(channels.restored(image))
         colors = [
             palettes.colorize(np.where(label == IGNORE_LABEL, IGNORE_LABEL, ids), self._dataset.palette)
             for ids in (label, prediction)

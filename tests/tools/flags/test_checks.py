@@ -119,7 +119,7 @@ READ_IN_SCORING = {
     "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
     "palette", "label_map", "ignore_label", "reduce_zero_label", "image_mean", "input_range", "max_pixels", "quiet",
-    "use_ema",
+    "use_ema", "channel_mean", "channel_std",
     *NETWORK_FLAGS,
 }  # fmt: skip
 
@@ -132,6 +132,8 @@ LINES = {
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
     "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
+    "input_channels": "--input_channels 2 --channel_mean 1,2", "channel_mean": "--channel_mean 1,2 --input_channels 2",
+    "channel_std": "--channel_std 1,2 --input_channels 2 --channel_mean 1,2",
     "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from tools.errors import RecordError
-from tools.runs.record import FORMAT_VERSION, BackboneRecord, ModelRecord
+from tools.runs.record import BackboneRecord, ModelRecord
+from tools.runs.record_file import FORMAT_VERSION
 from tools.runs.run_origin import RunOrigin
 
 # Version 1: without a number, and with the origin of the run among its flags.
