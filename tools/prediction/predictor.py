@@ -137,6 +137,13 @@ class Predictor:
             OutOfMemoryError: a batch of windows, or the rows of the image that it covers, do not fit into memory.
             NotFiniteError: the network outputs NaN or infinity; the message names the checkpoint and the window.
         """
+        return self._predicted(image, self._sliding.labels)
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the probabilities of an image, float32 [H, W, classes]; for arguments and errors see `labels`."""
+        return self._predicted(image, self._sliding.probabilities)
+
+    def _predicted(self, image: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         height, width = image.shape[:2]
         with memory_limits_named(
             f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
@@ -144,7 +151,7 @@ class Predictor:
         ):
             centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
             with self._not_finite_named():
-                return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+                return predict(centred[..., ::-1] if self._record.color_switch else centred)
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs, over all scales and mirrored copies."""
