@@ -17,7 +17,7 @@ from tools.benchmark.timing import Row, interleaved_medians
 from tools.checkpoints.find import resolve_checkpoint
 from tools.errors import MissingPackageError
 from tools.export.checking import Agreement, compare, load, session_predictor
-from tools.export.engines import ENGINES, Run
+from tools.export.engines import ENGINES, Run, engines_of
 from tools.export.flags import ExportConfig
 from tools.export.forms import FLOAT, FORMS, Form
 from tools.export.images import calibration_images, validation_pictures
@@ -93,7 +93,8 @@ def _written(prefix: str, record: ModelRecord, data_dir: str | None, folder: str
     for name, (format_name, quantize) in _CANDIDATES.items():
         form = FORMS[format_name, quantize]
         try:
-            require_packages([*form.packages, ENGINES[form.engines[0]].package], f"the row export.{name}")
+            require_packages(form.packages, f"the row export.{name}")
+            engines_of(form.engines[:1], f"the row export.{name}")
         except MissingPackageError as error:
             logger.info("%s", error)
             continue

@@ -47,6 +47,7 @@ def export_checkpoint(prefix: str, config: ExportConfig) -> None:
 
     record = record_of_checkpoint(prefix, PredictConfig(weights_ckpt=config.weights_ckpt, use_ema=config.use_ema))
     size = None if config.size is None else sides(config.size)
+    pictures = _pictures(config, record, size)  # before minutes of work: they may be missing
     model = describe_model(prefix, record, use_averages=config.use_ema)
     labels = metadata_of_files(describe_classes(record), model)
     entry: dict[str, Any] = {"format": config.format, "quantize": config.quantize, "size": size}
@@ -63,7 +64,7 @@ def export_checkpoint(prefix: str, config: ExportConfig) -> None:
             has_open_graph=config.form.has_open_graph,
         )
         WRITERS[str(config.format)](network, path, config.quantize, _calibration(config, record, size))
-        entry["checks"] = _check(path, prefix, config, record, size)
+        entry["checks"] = _check(path, prefix, config, record, pictures)
     print_text(f"{os.path.join(str(config.out), config.form.path)}: {entry['bytes'] / 1e6:.1f} MB")
 
 
@@ -83,12 +84,11 @@ def _pictures(config: ExportConfig, record: ModelRecord, size: tuple[int, int] |
         pictures: Iterator[Picture] = iter([image_picture(config.image, record)])
     else:
         pictures = validation_pictures(record, config.data_dir, config.number_of_check_images)
-    for picture in pictures:
-        yield picture if size is None else resized(picture, size)
+    return pictures if size is None else (resized(picture, size) for picture in pictures)
 
 
 def _check(
-    path: str, prefix: str, config: ExportConfig, record: ModelRecord, size: tuple[int, int] | None
+    path: str, prefix: str, config: ExportConfig, record: ModelRecord, pictures: Iterator[Picture]
 ) -> list[dict[str, Any]]:
     """Compares what was written with the session, prints the result and returns it for export.json.
 
@@ -109,8 +109,8 @@ def _check(
         runs = load(path, engines_of(config.form.engines, f"--format {config.format}"), stack)
         predictor = stack.enter_context(session_predictor(prefix, record, use_averages=config.use_ema))
         num_classes = record.architecture.num_classes
-        pictures = named(_pictures(config, record, size))
-        agreements = compare(runs, predictor, pictures, num_classes=num_classes, any_size=size is None)
+        is_open = config.size is None
+        agreements = compare(runs, predictor, named(pictures), num_classes=num_classes, any_size=is_open)
     _report(agreements, names[0] if len(names) == 1 else f"{len(names)} images, the first {names[0]}")
     _require_agreement(agreements, config)
     return [{"engine": engine, "images": names, **found.entries()} for engine, found in agreements.items()]

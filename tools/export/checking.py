@@ -113,12 +113,12 @@ def session_predictor(prefix: str, record: ModelRecord, *, use_averages: bool) -
 
 
 def load(path: str, engines: Iterable[Engine], stack: ExitStack) -> dict[str, Run]:
-    """Loads an export in engines; returns how to run it, by the engine's title with version.
+    """Loads an export in engines; returns how to run it, by the engine's name.
 
     Raises:
         ExportError: an engine cannot load it.
     """
-    return {engine.title_with_version: _loaded(engine, path, stack) for engine in engines}
+    return {engine.name: _loaded(engine, path, stack) for engine in engines}
 
 
 def compare(
@@ -168,7 +168,7 @@ def _loaded(engine: Engine, path: str, stack: ExitStack) -> Run:
     try:
         return engine.load(path, stack)
     except Exception as error:
-        raise ExportError(f"{engine.title_with_version} cannot load it: {_first_line(error)}") from error
+        raise ExportError(f"{engine.name} cannot load it: {_first_line(error)}") from error
 
 
 def _run(run: Run, images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

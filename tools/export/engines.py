@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,22 +26,25 @@ class Engine(NamedTuple):
     """A program that runs exported networks.
 
     Attributes:
-        title: its name in messages.
-        package: by which it is imported.
+        packages: that contain it, by their names in import statements; the first that is installed is used.
         load: loads a file or folder; what has to be closed is put on the stack.
     """
 
-    title: str
-    package: str
+    packages: tuple[str, ...]
     load: Callable[[str, ExitStack], Run]
 
     @property
     def is_installed(self) -> bool:
-        return is_installed(self.package)
+        return any(map(is_installed, self.packages))
 
     @property
-    def title_with_version(self) -> str:
-        return f"{self.title} {version(self.package.partition('.')[0].replace('_', '-'))}"
+    def name(self) -> str:
+        """The name of its package, with the version, such as `onnxruntime 1.32.0`."""
+        name = next(filter(is_installed, self.packages)).replace("_", "-")
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:  # installed under another name, such as onnxruntime-gpu
+            return name
 
 
 def _frozen(path: str, stack: ExitStack) -> Run:
@@ -96,11 +99,11 @@ def _in_order(outputs: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 ENGINES: Mapping[str, Engine] = {
-    "frozen": Engine("TensorFlow", "tensorflow", _frozen),
-    "savedmodel": Engine("TensorFlow", "tensorflow", _saved_model),
-    "onnxruntime": Engine("ONNX Runtime", "onnxruntime", _onnxruntime),
-    "openvino": Engine("OpenVINO", "openvino", _openvino),
-    "tflite": Engine("TensorFlow Lite", "tensorflow", _tflite),
+    "frozen": Engine(("tensorflow",), _frozen),
+    "savedmodel": Engine(("tensorflow",), _saved_model),
+    "onnxruntime": Engine(("onnxruntime",), _onnxruntime),
+    "openvino": Engine(("openvino",), _openvino),
+    "tflite": Engine(("ai_edge_litert", "tensorflow"), _tflite),
 }
 
 
@@ -115,5 +118,6 @@ def engines_of(keys: tuple[str, ...], needed_by: str) -> list[Engine]:
         MissingPackageError: the first is not installed.
     """
     first, *others = (ENGINES[key] for key in keys)
-    require_packages([first.package], needed_by)
+    if not first.is_installed:
+        require_packages(first.packages, needed_by)
     return [first, *(engine for engine in others if engine.is_installed)]

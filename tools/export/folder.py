@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -82,6 +83,8 @@ def export_folder(path: str, model: Mapping[str, Any]) -> Iterator[ExportFolder]
         OutputError: the folder contains files of another network, or cannot be written.
     """
     try:
+        if os.path.lexists(path) and not os.path.isdir(path):  # would be found after minutes
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         with folder_written_atomically(path) as folder:
             yield ExportFolder(folder, model, _files_in(folder, path, model))
     except OSError as error:

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from tools.errors import ExportError
 from tools.export.network import IMAGE, OUTPUTS, ExportedNetwork
-from tools.export.tensorflow_files import write_bytes
+from tools.export.tensorflow_files import write_file
 
 _OPSET = 18
 _AXES = ("batch", "height", "width")
@@ -37,7 +37,7 @@ def write_onnx(network: ExportedNetwork, path: str) -> None:
     model.producer_name, model.producer_version = "pspnet-tf-graph", ""
     for name, value in network.metadata.items():
         model.metadata_props.add(key=name, value=value if isinstance(value, str) else json.dumps(value))
-    write_bytes(path, model.SerializeToString())
+    write_file(path, model.SerializeToString())
 
 
 def converted(graph_def: tf.GraphDef) -> Any:

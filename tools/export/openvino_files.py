@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -76,5 +79,7 @@ def _in_8_bits(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     """Quantizes weights and activations after training, with ranges from the pictures."""
     import nncf
 
+    nncf.set_log_level(logging.ERROR)
     images = nncf.Dataset(calibration, lambda image: {IMAGE: image[np.newaxis]})
-    return nncf.quantize(model, images, subset_size=len(calibration))
+    with redirect_stdout(sys.stderr):  # its progress
+        return nncf.quantize(model, images, subset_size=len(calibration))

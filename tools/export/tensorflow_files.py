@@ -7,6 +7,7 @@ import os
 
 import tensorflow.compat.v1 as tf
 
+from database.regular_files import writable_file
 from tools.export.network import IMAGE, METADATA, OUTPUTS, ExportedNetwork
 
 # TensorFlow Serving leaves files in this folder of a SavedModel to the user.
@@ -18,7 +19,7 @@ METADATA_SIGNATURE = "metadata"
 
 def write_frozen(network: ExportedNetwork, path: str) -> None:
     """Writes the graph as a binary GraphDef."""
-    write_bytes(path, network.graph_def.SerializeToString())
+    write_file(path, network.graph_def.SerializeToString())
 
 
 def write_saved_model(network: ExportedNetwork, path: str) -> None:
@@ -45,7 +46,7 @@ def write_saved_model(network: ExportedNetwork, path: str) -> None:
             raise OSError(error.message) from error
     folder = os.path.join(path, _EXTRA_FILES)
     os.makedirs(folder, exist_ok=True)
-    write_bytes(os.path.join(folder, LABELS_FILE), json.dumps(network.metadata, indent=2).encode())
+    write_file(os.path.join(folder, LABELS_FILE), json.dumps(network.metadata, indent=2).encode())
 
 
 def _signature(inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> tf.MetaGraphDef.SignatureDefEntry:
@@ -55,11 +56,11 @@ def _signature(inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> t
     return tf.saved_model.build_signature_def(*infos, tf.saved_model.signature_constants.PREDICT_METHOD_NAME)
 
 
-def write_bytes(path: str, content: bytes) -> None:
+def write_file(path: str, content: bytes) -> None:
     """Writes a new file.
 
     Raises:
         OSError: it cannot be written.
     """
-    with open(path, "xb") as file:
+    with open(path, "xb", opener=writable_file) as file:
         file.write(content)

@@ -13,7 +13,7 @@ import tensorflow
 
 from tools.errors import ExportError
 from tools.export.network import ExportedNetwork
-from tools.export.tensorflow_files import LABELS_FILE, SIGNATURE, write_bytes, write_saved_model
+from tools.export.tensorflow_files import LABELS_FILE, SIGNATURE, write_file, write_saved_model
 
 # In the texts of the converter's errors: 'tf.Name' op is ..., and lists such as `Flex ops: Name, Name2`.
 _REJECTED = re.compile(r"'tf\.(\w+)' op|(?:Flex|Custom) ops: ([\w, ]+)")
@@ -38,7 +38,7 @@ def write_tflite(network: ExportedNetwork, path: str, quantize: str) -> None:
         saved_model = os.path.join(folder, "saved_model")
         write_saved_model(network, saved_model)
         content = converted(saved_model, quantize)
-    write_bytes(path, content + _archive(json.dumps(network.metadata, indent=2), offset=len(content)))
+    write_file(path, content + _archive(json.dumps(network.metadata, indent=2), offset=len(content)))
 
 
 def converted(saved_model: str, quantize: str) -> bytes:
