@@ -20,7 +20,7 @@ from tools.export.packages import send_no_usage_data
 from tools.export.tensorflow_files import write_saved_model
 
 MODEL_FILE = "model.xml"
-_REJECTED = re.compile(r"operation\(s\): ([^\n]+)")
+_REJECTED = re.compile(r"No conversion rule found for operations?: ([^\n]+)")
 
 
 def write_openvino(network: ExportedNetwork, path: str, quantize: str, calibration: Sequence[np.ndarray]) -> None:
