@@ -73,14 +73,14 @@ ROOMS = (
     ("checkpoints", "console"),
     ("runs",),
     ("download", "prediction"),
-    ("training",),
+    ("training", "export"),
     ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
-    "database.palettes", "database.synthetic", "tools.flags.predict",
+    "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
 )  # fmt: skip
 

@@ -133,5 +133,13 @@ class AuditError(UserError):
     """The audit of locked versions failed."""
 
 
+class MissingPackageError(UserError):
+    """A package that is installed with an extra is missing."""
+
+
+class ExportError(UserError):
+    """A network cannot be written in a format, or what was written differs from the session."""
+
+
 class ProcessEndedError(UserError):
     """A process ended before it returned its result, usually because memory ran out."""

@@ -154,6 +154,14 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python -m tools.check_dataset --database custom --data_dir ~/tiles --num_classes 2 --input_channels 4\n"
         "python train.py --database custom --data_dir ~/tiles --num_classes 2 --input_channels 4 \\",
     ): Treatment(run_by="test_own_data.py: test_tiles_of_four_channels"),
+    ("docs/export.md", "make setup EXTRAS=dev,export"): Treatment(not_run=_INSTALLS),
+    ("docs/export.md", "python -m tools.benchmark --parts export --weights_ckpt log/CamVid/my_run --data_dir camvid"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
+    (
+        "tools/export/__main__.py",
+        "python -m tools.export --weights_ckpt log/Cityscapes/my_run --format onnx --out exported",
+    ): Treatment(not_run=_NEEDS_DATA),
     ("docs/own-data.md", "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
         run_by="test_readme.py: test_example_of_own_data_trains"
     ),

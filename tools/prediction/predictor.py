@@ -140,6 +140,13 @@ class Predictor:
             OutOfMemoryError: a batch of windows, or the rows of the image that it covers, do not fit into memory.
             NotFiniteError: the network outputs NaN or infinity; the message names the checkpoint and the window.
         """
+        return self._predicted(image, self._sliding.labels)
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the probabilities of an image, float32 [H, W, classes]; for arguments and errors see `labels`."""
+        return self._predicted(image, self._sliding.probabilities)
+
+    def _predicted(self, image: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         height, width = image.shape[:2]
         with (
             memory_limits_named(
@@ -148,7 +155,7 @@ class Predictor:
             ),
             self._not_finite_named(),
         ):
-            return self._sliding.labels(self._normalized(image))
+            return predict(self._normalized(image))
 
     def _normalized(self, image: np.ndarray) -> np.ndarray:
         """Returns what the network gets for an image."""
