@@ -188,6 +188,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "log/Cityscapes/",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of the first>": "run"}),
     (
+        "docs/camvid.md",
+        "python -m tools.download CamVid\npython train.py --config configs/camvid/from-scratch.yaml\n"
+        "python predict.py --weights_ckpt log/CamVid/from-scratch --mirror 0",
+    ): Treatment(not_run=_NEEDS_DATA),
+    (
         "docs/training.md",
         "python train.py --config configs/camvid/two-phase-1.yaml --data_dir",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from model.choices import ALL_KEPT, ENCODER_PARTS, IN_PLACE, RECOMPUTED, SAVE_MEMORY
+from model.choices import ENCODER_PARTS, IN_PLACE, RECOMPUTED, SAVE_MEMORY
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
 from tools.flags.definition import Need, flag
 from tools.flags.limits import MOST_STEPS
 from tools.flags.sizes import Size, window_size
-from tools.flags.values import file_path, step_or_latest
+from tools.flags.values import file_path, step_or_latest, switch_or_two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +98,11 @@ class PrecisionFlags:
     deterministic: bool = flag(
         False, "bitwise-reproducible training on one machine (CPU only)", group="precision", shown=False
     )
-    save_memory: int = flag(
-        ALL_KEPT,
+    save_memory: bool | int = flag(
+        False,
         "1: compute the encoder's activations again in the backward pass instead of keeping them, 2: keep only those "
         "after batch normalization, with --activation leaky_relu",
+        switch_or_two,
         group="precision",
         choices=SAVE_MEMORY,
         resume="free",

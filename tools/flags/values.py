@@ -18,6 +18,20 @@ def switch(text: str) -> bool:
     return text == "1"
 
 
+def switch_or_two(text: str) -> bool | int:
+    """Parses 0, 1 or 2, for a switch with a second way to be on; 0 and 1 are those of `switch`."""
+    if text == "2":
+        return 2
+    try:
+        return switch(text)
+    except ValueError as error:
+        raise ValueError("0, 1 or 2") from error
+
+
+# The parse functions of flags that may stand without a value.
+SWITCHES = (switch, switch_or_two)
+
+
 def whole_number(text: str) -> int:
     """Parses a whole number; rejects underscores, which Python accepts (1_00 is 100) and other programs do not."""
     try:

@@ -14,6 +14,7 @@ from database.datasets import custom_dataset
 from tests.tools.command_lines import parse, refusal
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark import agreement as bench_agreement
+from tools.benchmark import exports as bench_exports
 from tools.benchmark import frames as bench_frames
 from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
@@ -96,8 +97,8 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
 
     needs = flag_properties(BenchmarkConfig, "needs")
     flags, seen = needs.keys() - {"parts", "models", "json"}, set()
-    for module in (bench_agreement, bench_frames, bench_inference, bench_input, bench_models, bench_startup,
-                   bench_training, bench_waiting):  # fmt: skip
+    for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
+                   bench_startup, bench_training, bench_waiting):  # fmt: skip
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))

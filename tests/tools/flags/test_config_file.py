@@ -137,7 +137,7 @@ def test_any_plain_word_is_the_one_of_the_line(tmp_path, word, in_a_list):
 
 @pytest.mark.parametrize("word", ["true", "True", "yes", "ON", "1", "'yes'"])
 def test_switches_that_are_on(tmp_path, word):
-    assert parse(f"--config {_file(tmp_path, f'save_memory: {word}')} --batch_size 2").save_memory == 1
+    assert parse(f"--config {_file(tmp_path, f'save_memory: {word}')} --batch_size 2").save_memory is True
 
 
 @pytest.mark.parametrize("word", ["false", "FALSE", "no", "Off", "0", '"false"'])
@@ -196,7 +196,7 @@ def test_shipped_files_are_valid_and_say_what_they_aim_at(name):
     path = os.path.join(CONFIGS, name)
     config = parse(f"--config {path}")
     assert isinstance(config, TrainConfig)
-    assert config.total_batch_size == 16
+    assert config.total_batch_size == (8 if name == "camvid/from-scratch.yaml" else 16)  # that of CPUs
     with open(path, encoding="utf-8") as file:
         comment = [line for line in file if line.startswith("#")]
     text = "".join(comment)
