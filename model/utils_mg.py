@@ -147,10 +147,11 @@ def batch_norm(
                 _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
         with tf.device(xs[0].device):
             scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
-            inverse = None if followed_by is None else in_place_batch_norm.inverse_scale(gamma, scale)
         offset = tf.convert_to_tensor(beta)
-        if followed_by is None or inverse is None:
+        if followed_by is None:
             return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
+        with tf.device(xs[0].device):
+            inverse = in_place_batch_norm.inverse_scale(gamma, scale)
         return followed_by.in_place(xs, links, in_place_batch_norm.Channels(scale, offset, mean, inverse))
 
 
