@@ -19,23 +19,39 @@ class ResNet:
         units: residual units of each block.
         depths: output channels of each block.
         bottleneck: whether a unit has three layers (1x1, 3x3, 1x1) or two (3x3, 3x3).
+        width: channels of a bottleneck's 3x3 layer as a fraction of its output channels.
+        groups: groups of a bottleneck's 3x3 layer.
+        averaged_shortcut: whether a strided shortcut averages 2x2 pixels before its 1x1 layer; otherwise that layer
+            skips pixels.
+        stem: key of `STEMS`, the usual one.
     """
 
     units: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
     bottleneck: bool
+    width: float = 1 / 4
+    groups: int = 1
+    averaged_shortcut: bool = False
+    stem: str = "conv7"
 
 
 _BOTTLENECK_DEPTHS = (256, 512, 1024, 2048)
 _BASIC_DEPTHS = (64, 128, 256, 512)
 
-# Encoders (He et al. 2015, "Deep Residual Learning", table 1).
+# Encoders: ResNets (He et al. 2015, "Deep Residual Learning", table 1), ResNets-D (He et al. 2018, "Bag of Tricks",
+# section 4.2), ResNeXts (Xie et al. 2017, "Aggregated Residual Transformations", table 1; 32x8d is of its code).
 NETWORKS: dict[str, ResNet] = {
     "resnet_v1_18": ResNet((2, 2, 2, 2), _BASIC_DEPTHS, bottleneck=False),
     "resnet_v1_34": ResNet((3, 4, 6, 3), _BASIC_DEPTHS, bottleneck=False),
     "resnet_v1_50": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
     "resnet_v1_101": ResNet((3, 4, 23, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
     "resnet_v1_152": ResNet((3, 8, 36, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
+    "resnet_v1d_50": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True, averaged_shortcut=True, stem="deep_64"),
+    "resnet_v1d_101": ResNet(
+        (3, 4, 23, 3), _BOTTLENECK_DEPTHS, bottleneck=True, averaged_shortcut=True, stem="deep_64"
+    ),
+    "resnext_50_32x4d": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True, width=1 / 2, groups=32),
+    "resnext_101_32x8d": ResNet((3, 4, 23, 3), _BOTTLENECK_DEPTHS, bottleneck=True, width=1, groups=32),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from model.dilated_convolution import dilated_conv2d
+from model.grouped_convolution import grouped_conv2d
 
 _HALF_PRECISION_GRADIENT = "PSPNetHalfPrecisionConv2D"
 # 3x3 layers with at least so many input channels compute their filter gradient in parts of so many channels.
@@ -20,7 +21,7 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, rate: int = 1) ->
 
     Args:
         x: [N, H, W, C] of any floating-point dtype.
-        kernel: [k, k, C, filters] of the same dtype, k odd.
+        kernel: [k, k, C, filters] of the same dtype, k odd; with C / groups channels, the convolution is grouped.
         stride: output stride. The padding is 'SAME' for stride 1 and k // 2 on both sides otherwise.
         rate: dilation; must be 1 if the stride is not 1.
 
@@ -30,6 +31,9 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, rate: int = 1) ->
     Raises:
         ValueError: if both stride and rate are above 1.
     """
+    if kernel.shape.as_list()[2] != x.shape.as_list()[-1]:
+        # Strided groups are rare, and the output of stride 1 has the gradient that they would need.
+        return grouped_conv2d(x, kernel, rate)[:, ::stride, ::stride]
     if stride == 1:
         return dilated_conv2d(x, kernel, rate) if rate > 1 else _conv2d(x, kernel, 1, "SAME")
     if rate > 1:

@@ -33,6 +33,20 @@ def max_pool(xs: TowerList, kernel_size: int, stride: int, padding: str = "same"
     return map_towers(lambda x: tf.nn.max_pool2d(x, kernel_size, stride, POOL_PADDINGS[padding](kernel_size)), xs)
 
 
+def average_pool(xs: TowerList, size: int) -> TowerList:
+    """Averages over windows of size x size that do not overlap; those at the bottom and the right may be smaller.
+
+    Args:
+        xs: tower list [N, H, W, C].
+        size: height, width and distance of the windows, in pixels.
+
+    Returns:
+        Tower list [N, ceil(H / size), ceil(W / size), C] of the dtype of `xs`, as PyTorch's AvgPool2d with `ceil_mode`
+        and without `count_include_pad`.
+    """
+    return map_towers(lambda x: tf.nn.avg_pool2d(x, size, size, "SAME"), xs)
+
+
 def subsample(xs: TowerList, stride: int) -> TowerList:
     """Keeps every `stride`-th row and column, starting with the first."""
     return xs if stride == 1 else map_towers(lambda x: x[:, ::stride, ::stride, :], xs)

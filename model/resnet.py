@@ -35,6 +35,9 @@ class Unit:
         stride: output stride.
         rate: dilation of the layer that has the stride, or would have it without dilation.
         next_rate: dilation of the layers after it.
+        width: channels of the inner layers of a bottleneck.
+        groups: groups of its 3x3 layer.
+        averaged_shortcut: see `choices.ResNet`.
     """
 
     scope: str
@@ -42,6 +45,9 @@ class Unit:
     stride: int
     rate: int
     next_rate: int
+    width: int
+    groups: int = 1
+    averaged_shortcut: bool = False
 
 
 def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[Unit]]:
@@ -67,7 +73,9 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
             stride //= dilation
             next_rate = rate * dilation
             own_rate = next_rate if strides.dilate_strided_layer else rate
-            units.append(Unit(f"block{block + 1}/unit_{index + 1}", depth, stride, own_rate, next_rate))
+            scope, width = f"block{block + 1}/unit_{index + 1}", int(depth * resnet.width)
+            averaged = resnet.averaged_shortcut
+            units.append(Unit(scope, depth, stride, own_rate, next_rate, width, resnet.groups, averaged))
             rate = next_rate
             current_stride *= stride
         blocks.append(units)
@@ -79,10 +87,14 @@ def extra_unit_scope(network: str, block: int) -> str:
     return f"block{block}/unit_{NETWORKS[network].units[block - 1] + 1}"
 
 
-def _shortcut(xs: TowerList, depth: int, stride: int) -> TowerList:
-    if xs[0].shape.as_list()[-1] == depth:
+def _shortcut(xs: TowerList, unit: Unit) -> TowerList:
+    stride = unit.stride
+    if xs[0].shape.as_list()[-1] == unit.depth:
         return pooling.subsample(xs, stride)
-    return layers.conv2d_batch_norm(xs, depth, 1, stride, has_activation=False, scope="shortcut")
+    # Where dilation replaces the stride, nothing is averaged, as in GluonCV and mmsegmentation.
+    if unit.averaged_shortcut and stride > 1:
+        xs, stride = pooling.average_pool(xs, stride), 1
+    return layers.conv2d_batch_norm(xs, unit.depth, 1, stride, has_activation=False, scope="shortcut")
 
 
 def bottleneck_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> TowerList:
@@ -99,9 +111,9 @@ def bottleneck_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> 
     first, second = (unit.stride, 1) if convention.on_conv1 else (1, unit.stride)
     rate = unit.next_rate if convention.on_conv1 else unit.rate
     with tf.variable_scope(f"{unit.scope}/bottleneck_v1"):
-        shortcut = _shortcut(xs, unit.depth, unit.stride)
-        residual = layers.conv2d_batch_norm(xs, unit.depth // 4, 1, first, scope="conv1")
-        residual = layers.conv2d_batch_norm(residual, unit.depth // 4, 3, second, rate, scope="conv2")
+        shortcut = _shortcut(xs, unit)
+        residual = layers.conv2d_batch_norm(xs, unit.width, 1, first, scope="conv1")
+        residual = layers.conv2d_batch_norm(residual, unit.width, 3, second, rate, groups=unit.groups, scope="conv2")
         return layers.conv2d_batch_norm(residual, unit.depth, 1, added=shortcut, scope="conv3")
 
 
@@ -112,7 +124,7 @@ def basic_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> Tower
     """
     second_rate = unit.next_rate if convention.dilate_second_basic_layer else 1
     with tf.variable_scope(f"{unit.scope}/basic_v1"):
-        shortcut = _shortcut(xs, unit.depth, unit.stride)
+        shortcut = _shortcut(xs, unit)
         residual = layers.conv2d_batch_norm(xs, unit.depth, 3, unit.stride, unit.rate, scope="conv1")
         return layers.conv2d_batch_norm(residual, unit.depth, 3, 1, second_rate, added=shortcut, scope="conv2")
 

@@ -58,6 +58,7 @@ def conv2d(
     rate: int = 1,
     initializer: str = "he",
     use_bias: bool = False,
+    groups: int = 1,
     scope: str | None = None,
 ) -> TowerList:
     """Computes a convolution whose weights all towers share, padded like slim's `conv2d_same`.
@@ -74,7 +75,8 @@ def conv2d(
         initializer: key of `INITIALIZERS`. Initial weights depend only on the graph's seed and the variable's name,
             not on the number of towers or on layers built before.
         use_bias: whether to add `biases`.
-        scope: variable scope of `weights` [k, k, C, filters] and, with `use_bias`, `biases` [filters].
+        groups: groups of input channels and filters; a filter sees the channels of its group only.
+        scope: variable scope of `weights` [k, k, C / groups, filters] and, with `use_bias`, `biases` [filters].
 
     Returns:
         Tower list [N, ceil(H / stride), ceil(W / stride), filters] of the dtype of `xs`.
@@ -83,7 +85,8 @@ def conv2d(
         ValueError: if both stride and rate are above 1.
     """
     with tf.variable_scope(scope, "conv2d", xs):
-        weights = convolution_weights([kernel_size, kernel_size, xs[0].shape.as_list()[-1], filters], initializer)
+        channels = xs[0].shape.as_list()[-1] // groups
+        weights = convolution_weights([kernel_size, kernel_size, channels, filters], initializer)
         kernel = tf.cast(weights, xs[0].dtype)
         outputs = map_towers(lambda x: convolve(x, kernel, stride, rate), xs)
         return add_biases(outputs, filters) if use_bias else outputs
@@ -256,6 +259,7 @@ def conv2d_batch_norm(
     added: TowerList | None = None,
     resize: Callable[[TowerList], TowerList] | None = None,
     folded: bool = False,
+    groups: int = 1,
     scope: str | None = None,
 ) -> TowerList:
     """Applies a convolution, batch normalization and the activation.
@@ -263,7 +267,7 @@ def conv2d_batch_norm(
     The variables are `scope/weights` and `scope/BatchNorm/...`; with `folded`, `scope/weights` and `scope/biases`.
 
     Args:
-        xs, filters, kernel_size, stride, rate, scope: see `conv2d`.
+        xs, filters, kernel_size, stride, rate, groups, scope: see `conv2d`.
         has_activation, added: see `normalize_and_activate`.
         resize: function applied between convolution and normalization. With a 1x1 kernel, resizing by weights that
             sum to one commutes with convolution and bias, so output and moments equal those for resized inputs.
@@ -274,7 +278,7 @@ def conv2d_batch_norm(
         returns.
     """
     with tf.variable_scope(scope, "conv2d", xs) as variable_scope:
-        outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, scope=variable_scope)
+        outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, groups=groups, scope=variable_scope)
         if resize is not None:
             outputs = resize(outputs)
         return normalize_and_activate(outputs, has_activation, added, folded)
