@@ -9,6 +9,34 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Protocol
+
+Blocks = tuple[int, int, int, int]
+
+
+class Encoder(Protocol):
+    """The properties that the rest of the package reads of an encoder, whatever its family.
+
+    Attributes:
+        units: units of each block.
+        depths: output channels of each block.
+        stem: key of `STEMS`, the usual one.
+        auxiliary: endpoint that the auxiliary head gets: a block, or the scope of a unit.
+        has_pooling: whether a pooling follows the stem.
+        conventions: keys of `STRIDE_CONVENTIONS` that the encoder can be built with.
+    """
+
+    auxiliary: ClassVar[str]
+    has_pooling: ClassVar[bool]
+
+    @property
+    def units(self) -> Blocks: ...
+    @property
+    def depths(self) -> Blocks: ...
+    @property
+    def stem(self) -> str: ...
+    @property
+    def conventions(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -16,31 +44,81 @@ class ResNet:
     """The size of a ResNet.
 
     Attributes:
-        units: residual units of each block.
-        depths: output channels of each block.
+        units, depths, stem: see `Encoder`.
         bottleneck: whether a unit has three layers (1x1, 3x3, 1x1) or two (3x3, 3x3).
         width: channels of a bottleneck's 3x3 layer as a fraction of its output channels.
         groups: groups of a bottleneck's 3x3 layer.
         averaged_shortcut: whether a strided shortcut averages 2x2 pixels before its 1x1 layer; otherwise that layer
             skips pixels.
-        stem: key of `STEMS`, the usual one.
     """
 
-    units: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
+    units: Blocks
+    depths: Blocks
     bottleneck: bool
     width: float = 1 / 4
     groups: int = 1
     averaged_shortcut: bool = False
     stem: str = "conv7"
 
+    auxiliary: ClassVar[str] = "block3"
+    has_pooling: ClassVar[bool] = True
+
+    @property
+    def conventions(self) -> tuple[str, ...]:
+        """Returns all; a ResNet-D has the stride on the 3x3 layer of a unit whose shortcut has a 1x1 layer."""
+        return ("reference", "contracted", "mmseg") if self.averaged_shortcut else tuple(STRIDE_CONVENTIONS)
+
+
+class InvertedStage(NamedTuple):
+    """A row of table 2 of the MobileNetV2 paper: t, c, n and s.
+
+    Attributes:
+        expansion: channels inside a unit as a multiple of those of its input.
+        depth: output channels.
+        units: inverted residual units.
+        stride: of the first of them.
+    """
+
+    expansion: int
+    depth: int
+    units: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class MobileNetV2:
+    """The size of a MobileNetV2.
+
+    Attributes:
+        blocks: the stages of each block; blocks end before a stride.
+        stem: see `Encoder`.
+    """
+
+    blocks: tuple[tuple[InvertedStage, ...], ...]
+    stem: str = "conv3"
+
+    auxiliary: ClassVar[str] = "block4/unit_1"  # as in CSAILVision's mobilenetv2dilated
+    has_pooling: ClassVar[bool] = False
+    conventions: ClassVar[tuple[str, ...]] = ("reference", "contracted")
+
+    @property
+    def units(self) -> Blocks:
+        first, second, third, fourth = (sum(stage.units for stage in block) for block in self.blocks)
+        return first, second, third, fourth
+
+    @property
+    def depths(self) -> Blocks:
+        first, second, third, fourth = (block[-1].depth for block in self.blocks)
+        return first, second, third, fourth
+
 
 _BOTTLENECK_DEPTHS = (256, 512, 1024, 2048)
 _BASIC_DEPTHS = (64, 128, 256, 512)
 
 # Encoders: ResNets (He et al. 2015, "Deep Residual Learning", table 1), ResNets-D (He et al. 2018, "Bag of Tricks",
-# section 4.2), ResNeXts (Xie et al. 2017, "Aggregated Residual Transformations", table 1; 32x8d is of its code).
-NETWORKS: dict[str, ResNet] = {
+# section 4.2), ResNeXts (Xie et al. 2017, "Aggregated Residual Transformations", table 1; 32x8d is of its code), wide
+# ResNets (Zagoruyko & Komodakis 2016, with the bottlenecks of its code), MobileNetV2 (Sandler et al. 2018, table 2).
+NETWORKS: dict[str, ResNet | MobileNetV2] = {
     "resnet_v1_18": ResNet((2, 2, 2, 2), _BASIC_DEPTHS, bottleneck=False),
     "resnet_v1_34": ResNet((3, 4, 6, 3), _BASIC_DEPTHS, bottleneck=False),
     "resnet_v1_50": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True),
@@ -52,6 +130,16 @@ NETWORKS: dict[str, ResNet] = {
     ),
     "resnext_50_32x4d": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True, width=1 / 2, groups=32),
     "resnext_101_32x8d": ResNet((3, 4, 23, 3), _BOTTLENECK_DEPTHS, bottleneck=True, width=1, groups=32),
+    "wide_resnet_50_2": ResNet((3, 4, 6, 3), _BOTTLENECK_DEPTHS, bottleneck=True, width=1 / 2),
+    "wide_resnet_101_2": ResNet((3, 4, 23, 3), _BOTTLENECK_DEPTHS, bottleneck=True, width=1 / 2),
+    "mobilenet_v2": MobileNetV2(
+        (
+            (InvertedStage(1, 16, 1, 1), InvertedStage(6, 24, 2, 2)),
+            (InvertedStage(6, 32, 3, 2),),
+            (InvertedStage(6, 64, 4, 2), InvertedStage(6, 96, 3, 1)),
+            (InvertedStage(6, 160, 3, 2), InvertedStage(6, 320, 1, 1)),
+        )
+    ),
 }
 
 
@@ -72,15 +160,38 @@ class StemLayer:
     stride: int
 
 
-# The layers before the first pooling: of He et al., of the PSPNet authors, and of mmsegmentation's ResNetV1c.
+# The layers before the first block: of He et al., of the PSPNet authors, of ResNet-D and mmsegmentation's ResNetV1c,
+# and of MobileNetV2.
 STEMS: dict[str, tuple[StemLayer, ...]] = {
     "conv7": (StemLayer("conv1", 64, 7, 2),),
     "deep_128": (StemLayer("conv1_1", 64, 3, 2), StemLayer("conv1_2", 64, 3, 1), StemLayer("conv1_3", 128, 3, 1)),
     "deep_64": (StemLayer("conv1_1", 32, 3, 2), StemLayer("conv1_2", 32, 3, 1), StemLayer("conv1_3", 64, 3, 1)),
+    "conv3": (StemLayer("conv1", 32, 3, 2),),
 }
 
-# The stem for each value of --three_convs_beginning.
+# The stem for each value of --three_convs_beginning, for encoders that exist with both.
 STEM_OF_SWITCH = {False: "conv7", True: "deep_128"}
+
+
+def has_three_convolutions(stem: str) -> bool:
+    """Returns whether a stem, a key of `STEMS`, has three layers; see --three_convs_beginning."""
+    return len(STEMS[stem]) == 3
+
+
+def stem_of(network: str, three_convs: bool | None) -> str | None:
+    """Returns the key of `STEMS` for an encoder and a value of --three_convs_beginning.
+
+    Args:
+        network: key of `NETWORKS`.
+        three_convs: whether the encoder begins with three layers; None for its usual stem.
+
+    Returns:
+        None if the encoder has no such stem: all but the ResNets that usually begin with a 7x7 layer have one stem.
+    """
+    usual = NETWORKS[network].stem
+    if three_convs is None or has_three_convolutions(usual) == three_convs:
+        return usual
+    return STEM_OF_SWITCH[three_convs] if usual in STEM_OF_SWITCH.values() else None
 
 
 @dataclass(frozen=True)
@@ -94,6 +205,8 @@ class StrideConvention:
         dilate_strided_layer: whether a layer whose stride is replaced by dilation is dilated itself. Otherwise only
             the layers after it are dilated, and the subsampled output equals the output with the stride.
         dilate_second_basic_layer: whether a basic unit dilates both of its 3x3 layers; otherwise only the first.
+        average_without_stride: whether a ResNet-D averages in a shortcut whose stride is replaced by dilation, so that
+            the subsampled output equals the output with the stride there too. GluonCV and mmsegmentation do not.
     """
 
     block_strides: tuple[int, int, int, int]
@@ -101,13 +214,16 @@ class StrideConvention:
     on_conv1: bool
     dilate_strided_layer: bool
     dilate_second_basic_layer: bool = True
+    average_without_stride: bool = False
 
 
 STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
     "reference": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_strided_layer=True),
     "slim": StrideConvention((2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_strided_layer=False),
     "caffe": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=True, dilate_strided_layer=False),
-    "contracted": StrideConvention((1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_strided_layer=False),
+    "contracted": StrideConvention(
+        (1, 2, 2, 2), on_last_unit=False, on_conv1=False, dilate_strided_layer=False, average_without_stride=True
+    ),
     "mmseg": StrideConvention(
         (1, 2, 2, 2),
         on_last_unit=False,
@@ -138,6 +254,9 @@ DECODERS = ("ppm", "c1", "upernet", "icnet")
 
 # Activations, all max(x, slope x), by their slope below zero. 0.01 is that of Rota Bulo et al. 2018.
 ACTIVATIONS = {"relu": 0.0, "leaky_relu": 0.01}
+
+# ReLU6, min(max(x, 0), 6), which the layers of MobileNetV2 have in place of a ReLU.
+RELU6 = "relu6"
 
 # The names of `utils_mg.INITIALIZERS`.
 INITIALIZERS = ("he", "xavier")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
+from model.depthwise_convolution import depthwise_conv2d
 from model.dilated_convolution import dilated_conv2d
 from model.grouped_convolution import grouped_conv2d
 
@@ -31,16 +32,19 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, rate: int = 1) ->
     Raises:
         ValueError: if both stride and rate are above 1.
     """
-    if kernel.shape.as_list()[2] != x.shape.as_list()[-1]:
-        # Strided groups are rare, and the output of stride 1 has the gradient that they would need.
-        return grouped_conv2d(x, kernel, rate)[:, ::stride, ::stride]
-    if stride == 1:
-        return dilated_conv2d(x, kernel, rate) if rate > 1 else _conv2d(x, kernel, 1, "SAME")
-    if rate > 1:
+    if stride > 1 and rate > 1:
         raise ValueError(
             f"{tf.get_variable_scope().name}: stride {stride} and rate {rate} cannot be combined, because CPUs have no "
             "gradient for it: set one of them to 1, or subsample the output of stride 1"
         )
+    channels, (_, _, group, filters) = x.shape.as_list()[-1], kernel.shape.as_list()
+    if group == 1 and filters == channels > 1:
+        return depthwise_conv2d(x, kernel, stride, rate)
+    if group != channels:
+        # Strided groups are rare, and the output of stride 1 has the gradient that they would need.
+        return grouped_conv2d(x, kernel, rate)[:, ::stride, ::stride]
+    if stride == 1:
+        return dilated_conv2d(x, kernel, rate) if rate > 1 else _conv2d(x, kernel, 1, "SAME")
     border = kernel.shape.as_list()[0] // 2
     padded = tf.pad(x, [[0, 0], [border, border], [border, border], [0, 0]])
     return _conv2d(padded, kernel, stride, "VALID")

@@ -3,7 +3,7 @@
 - `pyramid_pooling_head`: PSPNet (Zhao et al. 2017, "Pyramid Scene Parsing Network").
 - `c1_head`: one 3x3 layer, CSAILVision's decoder `c1`.
 - `upernet_head`: UPerNet (Xiao et al. 2018, "Unified Perceptual Parsing for Scene Understanding").
-- `auxiliary_head`: the auxiliary classifier on block 3, for training only.
+- `auxiliary_head`: the auxiliary classifier on block 3 (or `Encoder.auxiliary`), for training only.
 
 To add a decoder, write its head here, add it to `pspnet_mg.DECODERS` and its name to `choices.DECODERS`. If it creates
 variables under a separate scope, add that scope to `pspnet_mg.new_layer_scopes`.
@@ -17,8 +17,8 @@ import tensorflow.compat.v1 as tf
 
 from model import pooling, resizing
 from model import utils_mg as layers
+from model.encoder_blocks import extra_unit_scope
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
-from model.resnet import extra_unit_scope
 from model.utils_mg import TowerList
 
 PYRAMID_BINS = (6, 3, 2, 1)
@@ -193,10 +193,10 @@ def upernet_head(
 def auxiliary_head(
     features: TowerList, network: str, num_classes: int, seed: tf.Tensor | None, depth: int = AUXILIARY_DEPTH
 ) -> TowerList:
-    """Builds the auxiliary classifier of training: a 3x3 layer, dropout and a 1x1 layer on block 3.
+    """Builds the auxiliary classifier of training: a 3x3 layer, dropout and a 1x1 layer.
 
     Args:
-        features: tower list [N, h, w, C], block 3 of the encoder.
+        features: tower list [N, h, w, C], the endpoint `Encoder.auxiliary` of the encoder.
         network: key of `choices.NETWORKS`; determines the scope of the 3x3 layer.
         num_classes: channels of the logits.
         seed: int32 or int64 [2] for dropout, None for no dropout.

@@ -15,6 +15,10 @@ class ChannelsError(ModelError):
     """The images have another number of channels than the network."""
 
 
+class ConventionError(ModelError):
+    """The encoder is not defined with this placement of strides and dilation."""
+
+
 class LayerNameError(ModelError):
     """A scope that should be initialized anew does not exist in the network."""
 

@@ -47,6 +47,35 @@ def average_pool(xs: TowerList, size: int) -> TowerList:
     return map_towers(lambda x: tf.nn.avg_pool2d(x, size, size, "SAME"), xs)
 
 
+def dilated_average(xs: TowerList, size: int, rate: int) -> TowerList:
+    """Averages size x size pixels that lie `rate` apart, the first of which is the pixel itself.
+
+    Every `size * rate`-th pixel of the output is one of `average_pool` of every `rate`-th pixel of the input.
+
+    Args:
+        xs: tower list [N, H, W, C].
+        size: rows and columns of pixels to average; those beyond the border do not count.
+        rate: distance between them.
+
+    Returns:
+        Tower list with the shapes and dtypes of `xs`.
+    """
+    reach = (size - 1) * rate
+
+    def total(x: tf.Tensor) -> tf.Tensor:
+        height, width = tf.shape(x)[1], tf.shape(x)[2]
+        padded = tf.pad(x, [[0, 0], [0, reach], [0, reach], [0, 0]])
+        starts = [(row, column) for row in range(0, reach + 1, rate) for column in range(0, reach + 1, rate)]
+        return tf.add_n([padded[:, row : row + height, column : column + width] for row, column in starts])
+
+    def average(x: tf.Tensor) -> tf.Tensor:
+        total_of_x = total(x)
+        total_of_x.set_shape(x.shape)
+        return total_of_x / total(tf.ones_like(x[:1, :, :, :1]))
+
+    return map_towers(average, xs)
+
+
 def subsample(xs: TowerList, stride: int) -> TowerList:
     """Keeps every `stride`-th row and column, starting with the first."""
     return xs if stride == 1 else map_towers(lambda x: x[:, ::stride, ::stride, :], xs)

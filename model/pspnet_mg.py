@@ -1,8 +1,8 @@
 """Builds a segmentation network over a list of towers: an encoder, a decoder and auxiliary heads.
 
 `pspnet` builds the logits of training and prediction; `forward_graph` builds the class probabilities of prediction.
-`DECODERS` lists the decoders; `model/decoders.py` says how to add one. The encoders are in `model/resnet.py`. To add an
-encoder of another kind, build it in `_encode` and return its tower lists `block1` to `block4`.
+`DECODERS` lists the decoders; `model/decoders.py` says how to add one. `encoders.FAMILIES` lists what builds the
+encoders.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import choices, decoders, icnet, resizing, resnet
+from model import choices, decoders, encoders, icnet, resizing
 from model import utils_mg as layers
+from model.encoder_blocks import extra_unit_scope
 from model.errors import ChannelsError
 from model.memory import Recomputation
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
@@ -39,7 +40,7 @@ class Architecture:
         output_stride: 8, 16 or 32.
         stride_convention: key of `choices.STRIDE_CONVENTIONS`.
         resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
-        stem: key of `choices.STEMS`.
+        stem: key of `choices.STEMS`; if it is empty, that of the network is filled in.
         pool_padding: key of `choices.POOL_PADDINGS`, for the pooling after the stem.
         pyramid_depth: channels of each pooled level. None is a quarter of the encoder's channels, and `head_depth` with
             the decoder `upernet`.
@@ -57,7 +58,7 @@ class Architecture:
     output_stride: int = 8
     stride_convention: str = "reference"
     resize_grid: str = "half_pixel"
-    stem: str = "conv7"
+    stem: str = ""
     pool_padding: str = "same"
     pyramid_depth: int | None = None
     head_depth: int = decoders.HEAD_DEPTH
@@ -66,6 +67,10 @@ class Architecture:
     pyramid_order: str = "reduce_first"
     activation: str = "relu"
     input_channels: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.stem:
+            object.__setattr__(self, "stem", choices.NETWORKS[self.network].stem)
 
     @property
     def smallest_stride(self) -> int:
@@ -80,7 +85,7 @@ class Predictions:
     Attributes:
         logits: tower list float32 [N, H, W, classes], at the size of the images.
         auxiliary: the logits of each auxiliary head, in the same form.
-        endpoints: tower lists by name: the stages of the encoder (see `resnet.resnet_v1`), and the logits before
+        endpoints: tower lists by name: the stages of the encoder (see `encoders.FAMILIES`), and the logits before
             upsampling as `logits` and, for the auxiliary heads, as `AUXILIARY_ENDPOINTS`.
     """
 
@@ -112,8 +117,9 @@ class Decoder:
     upsamples_logits: bool = True
 
 
-def _block3_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | None) -> list[TowerList]:
-    return [decoders.auxiliary_head(endpoints["block3"], of.network, of.num_classes, seed, of.auxiliary_depth)]
+def _auxiliary_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | None) -> list[TowerList]:
+    features = endpoints[choices.NETWORKS[of.network].auxiliary]
+    return [decoders.auxiliary_head(features, of.network, of.num_classes, seed, of.auxiliary_depth)]
 
 
 DECODERS: dict[str, Decoder] = {
@@ -122,11 +128,11 @@ DECODERS: dict[str, Decoder] = {
             endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth,
             of.pyramid_order,
         ),
-        _block3_head,
+        _auxiliary_head,
     ),
     "c1": Decoder(
         lambda endpoints, of, seed: decoders.c1_head(endpoints["block4"], of.network, of.num_classes, of.head_depth),
-        _block3_head,
+        _auxiliary_head,
     ),
     # UPerNet gets its resolution from the lower blocks, so its encoder needs no dilation.
     "upernet": Decoder(
@@ -134,7 +140,7 @@ DECODERS: dict[str, Decoder] = {
             [endpoints[f"block{number}"] for number in (1, 2, 3, 4)],
             of.network, of.num_classes, of.resize_grid, seed, of.head_depth, of.pyramid_depth, of.pyramid_order,
         ),
-        _block3_head,
+        _auxiliary_head,
         output_stride=32,
     ),
     "icnet": Decoder(
@@ -150,7 +156,7 @@ DECODERS: dict[str, Decoder] = {
 
 def new_layer_scopes(network: str) -> tuple[str, ...]:
     """Returns the scopes, relative to that of the network, of all decoders' layers: a ResNet checkpoint lacks them."""
-    head, auxiliary = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
+    head, auxiliary = extra_unit_scope(network, 4), extra_unit_scope(network, 3)
     return (head, auxiliary, *CLASSIFIER_SCOPES, "psp", "fpn", "icnet")
 
 
@@ -185,7 +191,7 @@ def pspnet(
         is_training: whether batch normalization uses the moments of all towers and updates the running averages.
         has_auxiliary: whether to build the auxiliary heads.
         bn_frozen: whether the encoder uses its running averages, without updating them, in training too.
-        frozen: parts of the encoder that are not trained, see `resnet.resnet_v1`.
+        frozen: parts of the encoder that are not trained, see `encoder_blocks.build_blocks`.
         bn_decay: decay of the running averages, in [0, 1).
         initializer: key of `utils_mg.INITIALIZERS`.
         dropout_seed: int32 or int64 [2]; None for no dropout.
@@ -198,6 +204,7 @@ def pspnet(
 
     Raises:
         ChannelsError: the images have another number of channels.
+        ConventionError: the encoder is not defined with the stride convention.
     """
     _check_channels(images, architecture)
     with (
@@ -230,7 +237,8 @@ def _encode(
     images: TowerList, architecture: Architecture, frozen: Collection[str], recomputation: Recomputation | None
 ) -> Endpoints:
     is_cascade, grid = DECODERS[architecture.decoder].is_cascade, architecture.resize_grid
-    endpoints = resnet.resnet_v1(
+    build = encoders.encoder(architecture.network, architecture.stride_convention)
+    endpoints = build(
         resizing.halve(images, grid) if is_cascade else images,
         architecture.network,
         convention=architecture.stride_convention,

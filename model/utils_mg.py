@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from model import in_place_batch_norm, sync_batch_norm
-from model.choices import ACTIVATIONS
+from model.choices import ACTIVATIONS, RELU6
 from model.convolution import convolve
 from model.random_stream import philox_blocks, uniform_from_block
 
@@ -197,7 +197,7 @@ class Ending:
 
     Attributes:
         added: tower list of the shape of the layer's output, such as the shortcut of a residual unit, or None.
-        activation: key of `choices.ACTIVATIONS`, or None for no activation.
+        activation: key of `choices.ACTIVATIONS`, `choices.RELU6`, or None for no activation.
     """
 
     added: TowerList | None
@@ -208,6 +208,8 @@ class Ending:
         xs = xs if self.added is None else add(self.added, xs)
         if self.activation is None:
             return xs
+        if self.activation == RELU6:
+            return map_towers(tf.nn.relu6, xs)
         slope = ACTIVATIONS[self.activation]
         return map_towers(tf.nn.relu if slope == 0 else lambda x: tf.nn.leaky_relu(x, slope), xs)
 
@@ -229,6 +231,7 @@ def normalize_and_activate(
     added: TowerList | None = None,
     folded: bool = False,
     activation: str = "relu",
+    bounded: bool = False,
     in_place: bool = False,
 ) -> TowerList:
     """Applies batch normalization, adds `added` and applies the activation: the end of every layer but a classifier.
@@ -239,9 +242,12 @@ def normalize_and_activate(
         added: tower list of the same shapes and dtypes, such as the shortcut of a residual unit, or None.
         folded: whether the normalization is already part of the weights; then it is left out.
         activation: key of `choices.ACTIVATIONS`.
+        bounded: whether a ReLU is a ReLU6; other activations stay as they are.
         in_place: whether to keep only the output for the backward pass, see `model/in_place_batch_norm.py`; needs an
             activation with a slope above zero.
     """
+    if bounded and activation == "relu":
+        activation = RELU6
     ending = Ending(added, activation if has_activation else None)
     if folded:
         return ending.apply(xs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import choices, losses, optimizers, pooling, pspnet_mg, pyramid_convolution, schedules, utils_mg
+from model import choices, encoders, losses, optimizers, pooling, pspnet_mg, pyramid_convolution, schedules, utils_mg
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,36 @@ from model import choices, losses, optimizers, pooling, pspnet_mg, pyramid_convo
 )
 def test_choices_are_those_of_the_model(listed, table):
     assert list(listed) == list(table)
+
+
+def test_every_encoder_can_be_built():
+    families = {type(encoder) for encoder in choices.NETWORKS.values()}
+    assert families == set(encoders.FAMILIES)
+    for encoder in choices.NETWORKS.values():
+        assert encoder.stem in choices.STEMS
+        assert set(encoder.conventions) <= set(choices.STRIDE_CONVENTIONS)
+        assert len(encoder.units) == len(encoder.depths) == 4
+
+
+@pytest.mark.parametrize(
+    ("network", "three_convs", "stem"),
+    [
+        ("resnet_v1_50", None, "conv7"),
+        ("resnet_v1_50", False, "conv7"),
+        ("resnet_v1_50", True, "deep_128"),
+        ("resnext_50_32x4d", True, "deep_128"),
+        ("resnet_v1d_50", None, "deep_64"),
+        ("resnet_v1d_50", True, "deep_64"),
+        ("resnet_v1d_50", False, None),
+        ("mobilenet_v2", None, "conv3"),
+        ("mobilenet_v2", False, "conv3"),
+        ("mobilenet_v2", True, None),
+    ],
+)
+def test_stems(network, three_convs, stem):
+    assert choices.stem_of(network, three_convs) == stem
+    if three_convs is None:
+        assert pspnet_mg.Architecture(network, 4).stem == stem
 
 
 def test_positions_are_known_for_every_grid():

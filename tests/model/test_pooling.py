@@ -25,6 +25,22 @@ def test_adaptive_avg_pool_equals_float64(bins, shape, known):
     np.testing.assert_allclose(y, reference.adaptive_avg_pool(arrays[0], bins), atol=1e-6)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
+@pytest.mark.parametrize("rate", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (9, 7), (2, 1)])
+def test_dilated_average_equals_float64(height, width, rate, known):
+    """Averages of pixels within the image; subsampled by the rate, those at every second pixel are plain pooling."""
+    [x] = random_arrays((2, height, width, 3))
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, rate), (0, rate), (0, 0)], constant_values=np.nan)
+    taps = [padded[:, row : row + height, column : column + width] for row in (0, rate) for column in (0, rate)]
+    with tf.Graph().as_default():
+        xs, feed = towers([x], known=known)
+        plain = pooling.average_pool(pooling.subsample(xs, rate), 2)
+        y, expected = run([pooling.dilated_average(xs, 2, rate)[0], plain[0]], feed)
+    np.testing.assert_allclose(y, np.nanmean(taps, axis=0), atol=1e-6)
+    np.testing.assert_allclose(y[:, :: 2 * rate, :: 2 * rate], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(("bins", "height", "width"), [(6, 12, 18), (3, 9, 3), (1, 7, 5)])
 def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height, width):
     arrays = random_arrays((2, height, width, 3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import choices, resnet
+from model import choices, encoder_blocks, resnet
 from tests.differences import relative_difference
 from tests.model.sessions import open_session, towers
 
@@ -65,7 +65,7 @@ def test_plan(network, convention, output_stride):
     ],
 )
 def test_scope_of_the_layer_after_a_block(network, block, scope):
-    assert resnet.extra_unit_scope(network, block) == scope
+    assert encoder_blocks.extra_unit_scope(network, block) == scope
 
 
 def _with_batch_norm(weights: dict[str, list[int]]) -> dict[str, list[int]]:
@@ -198,6 +198,43 @@ def test_subsampled_dense_output_is_the_output_at_nominal_stride(
         difference = relative_difference(subsampled, expected)
         record_property("block4", difference)
         assert difference < 1e-5
+
+
+def test_subsampled_dense_output_of_a_resnet_d(image, monkeypatch, record_property):
+    """In the `contracted` convention the averages of shortcuts are dilated too; without them, the output differs."""
+    network = "resnet_v1d_50"
+    size = choices.ResNet((1, 1, 1, 1), (16, 24, 40, 64), bottleneck=True, averaged_shortcut=True, stem="deep_64")
+    monkeypatch.setitem(resnet.NETWORKS, network, size)
+    _frozen_batch_norm(monkeypatch)
+    dense, middle, nominal = _encode([image], network, "contracted", (8, 16, 32))
+    expected = nominal["block4"][0]
+    for subsampled in (dense["block4"][0][:, ::4, ::4], middle["block4"][0][:, ::2, ::2]):
+        difference = relative_difference(subsampled, expected)
+        record_property("block4", difference)
+        assert difference < 1e-5
+    (without,) = _encode([image], network, "mmseg", (8,))
+    assert relative_difference(without["block4"][0][:, ::4, ::4], expected) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("network", "width", "groups", "parameters"),
+    [
+        # torchvision's counts, without the classifier of 2048 x 1000 weights and 1000 biases.
+        ("resnext_50_32x4d", 128, 32, 25_028_904),
+        pytest.param("resnext_101_32x8d", 256, 32, 88_791_336, marks=pytest.mark.slow),
+        ("wide_resnet_50_2", 128, 1, 68_883_240),
+        pytest.param("wide_resnet_101_2", 128, 1, 126_886_696, marks=pytest.mark.slow),
+        # timm's resnet50d and resnet101d.
+        ("resnet_v1d_50", 64, 1, 25_576_264),
+        pytest.param("resnet_v1d_101", 64, 1, 44_568_392, marks=pytest.mark.slow),
+    ],
+)
+def test_parameters(network, width, groups, parameters):
+    stem = choices.NETWORKS[network].stem
+    shapes = _variable_shapes(network, stem=stem)
+    assert shapes["block1/unit_1/bottleneck_v1/conv2/weights"] == [3, 3, width // groups, width]
+    trained = sum(np.prod(shape) for name, shape in shapes.items() if "moving" not in name)
+    assert trained == parameters - (2048 * 1000 + 1000)
 
 
 def test_unknown_size_gives_the_values_of_the_static_graph(image, monkeypatch):

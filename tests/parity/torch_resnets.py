@@ -65,9 +65,32 @@ def mmseg(block: int, first: bool) -> Spacing:
     return csail(block, first)._replace(second_dilation=1)
 
 
-def convolution(channels: int, filters: int, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+class Kind(NamedTuple):
+    """What ResNeXt, wide ResNets and ResNet-D change in a bottleneck.
+
+    Attributes:
+        widening: channels of the 3x3 layer as a multiple of a ResNet's.
+        groups: groups of the 3x3 layer.
+        averaged: whether a strided shortcut averages before its convolution; its layers are then downsample.1 and .2.
+    """
+
+    widening: int = 1
+    groups: int = 1
+    averaged: bool = False
+
+
+PLAIN = Kind()
+RESNEXT_32X4D = Kind(widening=2, groups=32)
+RESNEXT_32X8D = Kind(widening=4, groups=32)
+WIDE = Kind(widening=2)
+AVERAGED = Kind(averaged=True)
+
+
+def convolution(
+    channels: int, filters: int, size: int, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Conv2d:
     """A convolution without bias that keeps the size but for its stride."""
-    return nn.Conv2d(channels, filters, size, stride, dilation * (size // 2), dilation, bias=False)
+    return nn.Conv2d(channels, filters, size, stride, dilation * (size // 2), dilation, groups, bias=False)
 
 
 def layer(channels: int, filters: int, size: int, stride: int = 1) -> list[nn.Module]:
@@ -78,13 +101,14 @@ def layer(channels: int, filters: int, size: int, stride: int = 1) -> list[nn.Mo
 class Unit(nn.Module):
     """A residual unit: conv1, bn1, conv2, bn2, perhaps conv3, bn3, and downsample.0, downsample.1."""
 
-    def __init__(self, channels: int, width: int, spacing: Spacing, bottleneck: bool) -> None:
+    def __init__(self, channels: int, width: int, spacing: Spacing, bottleneck: bool, kind: Kind = PLAIN) -> None:
         super().__init__()
         stride, dilation, second_dilation = spacing
         depth = 4 * width if bottleneck else width
         if bottleneck:
+            width *= kind.widening
             self.conv1 = convolution(channels, width, 1)
-            self.conv2 = convolution(width, width, 3, stride, dilation)
+            self.conv2 = convolution(width, width, 3, stride, dilation, kind.groups)
             self.conv3 = convolution(width, depth, 1)
             self.bn3 = nn.BatchNorm2d(depth)
         else:
@@ -94,7 +118,11 @@ class Unit(nn.Module):
         self.bottleneck = bottleneck
         self.downsample = None
         if stride != 1 or channels != depth:
-            self.downsample = nn.Sequential(convolution(channels, depth, 1, stride), nn.BatchNorm2d(depth))
+            layers = [convolution(channels, depth, 1, stride), nn.BatchNorm2d(depth)]
+            if kind.averaged:  # AvgPool2d(1) has no effect
+                average = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+                layers = [average, convolution(channels, depth, 1), nn.BatchNorm2d(depth)]
+            self.downsample = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -107,13 +135,13 @@ class Unit(nn.Module):
 class Blocks(nn.Module):
     """layer1 to layer4."""
 
-    def add_blocks(self, depth: int, channels: int, pattern: Pattern) -> None:
+    def add_blocks(self, depth: int, channels: int, pattern: Pattern, kind: Kind = PLAIN) -> None:
         """Adds the residual units of a ResNet after a stem of so many channels."""
         bottleneck = depth >= 50
         for block, (units, width) in enumerate(zip(UNITS[depth], (64, 128, 256, 512), strict=True), start=1):
             modules = []
             for index in range(units):
-                modules.append(Unit(channels, width, pattern(block, index == 0), bottleneck))
+                modules.append(Unit(channels, width, pattern(block, index == 0), bottleneck, kind))
                 channels = 4 * width if bottleneck else width
             self.add_module(f"layer{block}", nn.Sequential(*modules))
 
@@ -144,10 +172,10 @@ def normalized(images: torch.Tensor) -> torch.Tensor:
 class TorchvisionResNet(Blocks):
     """torchvision's ResNet, v1.5: conv1, bn1, layer1 to layer4, fc. Gives the output of block 4."""
 
-    def __init__(self, depth: int, pattern: Pattern = strided, classes: int = 1000) -> None:
+    def __init__(self, depth: int, pattern: Pattern = strided, classes: int = 1000, kind: Kind = PLAIN) -> None:
         super().__init__()
         self.conv1, self.bn1 = convolution(3, 64, 7, 2), nn.BatchNorm2d(64)
-        self.add_blocks(depth, 64, pattern)
+        self.add_blocks(depth, 64, pattern, kind)
         self.fc = nn.Linear(2048 if depth >= 50 else 512, classes)
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,6 +183,22 @@ class TorchvisionResNet(Blocks):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.features(images)[1]
+
+
+class TimmResNetD(Blocks):
+    """timm's resnet50d: three layers conv1.0 to conv1.6 and bn1, averages in the shortcuts. Gives block 4's output.
+
+    Without a stride nothing is averaged, as in GluonCV and mmsegmentation; timm averages there too.
+    """
+
+    def __init__(self, depth: int, pattern: Pattern = strided) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(*layer(3, 32, 3, 2), *layer(32, 32, 3), convolution(32, 64, 3))
+        self.bn1 = nn.BatchNorm2d(64)
+        self.add_blocks(depth, 64, pattern, AVERAGED)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.run_blocks(pool(functional.relu(self.bn1(self.conv1(normalized(images))))))[1]
 
 
 class SqueezeExcitation(nn.Module):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
+from model.choices import NETWORKS, STEMS, ResNet
 from model.decoders import AUXILIARY_DEPTH, HEAD_DEPTH, PYRAMID_BINS
 from model.pspnet_mg import Architecture
-from model.resnet import NETWORKS, STEMS, Unit, plan_blocks
+from model.resnet import Unit, plan_blocks
 from model.training_graph import AUXILIARY_WEIGHT
 from model.utils_mg import TowerList, map_towers
 
@@ -87,6 +88,7 @@ class PlainNetwork:
     def logits(self, images: TowerList) -> list[TowerList]:
         """Returns logits float32 [N, H, W, classes] per tower: of the head and, in training, of the auxiliary head."""
         depths = NETWORKS[self.architecture.network]
+        assert isinstance(depths, ResNet)  # see benchmark/flags.py
         xs = images
         for layer in STEMS[self.architecture.stem]:
             xs = self._layer(xs, layer.depth, layer.kernel_size, layer.stride, scope=layer.scope)

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from model.choices import NETWORKS, STEMS, ResNet
 from model.decoders import AUXILIARY_DEPTH, DROPOUT_RATE, HEAD_DEPTH, PYRAMID_BINS
 from model.pspnet_mg import Architecture
-from model.resnet import NETWORKS, STEMS, Unit, plan_blocks
+from model.resnet import Unit, plan_blocks
 from model.training_graph import AUXILIARY_WEIGHT
 
 AUTOCAST = {"32": None, "16": torch.float16, "bf16": torch.bfloat16}
@@ -45,6 +46,7 @@ class TorchPSPNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         network = NETWORKS[architecture.network]
+        assert isinstance(network, ResNet)  # see benchmark/flags.py
         stem: list[nn.Module] = []
         channels = 3
         for layer in STEMS[architecture.stem]:

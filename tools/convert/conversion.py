@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from model import decoders, resnet
+from model import decoders
+from model.choices import NETWORKS, STEMS, ResNet
+from model.encoder_blocks import extra_unit_scope
 from model.pspnet_mg import DECODERS, Architecture
 from tools.checkpoints.values import fault_of_values
 from tools.convert.files import Weights
@@ -84,7 +86,7 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     """
     network = network_of(weights, weight_map)
     names = SourceNames(weight_map, network)
-    head_scope, auxiliary_scope = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
+    head_scope, auxiliary_scope = extra_unit_scope(network, 4), extra_unit_scope(network, 3)
     scopes_of_heads = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
     has_heads = any(names.has_any(scope, weights) for scope in scopes_of_heads)
     has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
@@ -161,21 +163,48 @@ def _refuse_values_of_left(source: Source, left: Iterable[str]) -> None:
             _refuse_values(source, name, "moving_variance" if name.endswith(variance) else name, array)
 
 
-def network_of(weights: Iterable[str], weight_map: WeightMap) -> str:
-    """Returns the key of `resnet.NETWORKS` whose residual units are those in the names.
+def network_of(weights: Weights, weight_map: WeightMap) -> str:
+    """Returns the key of `choices.NETWORKS` of the layout, or with the residual units of the weights.
+
+    ResNet, ResNeXt and wide ResNet have units of the same names: the 3x3 layer of the first unit shows which it is.
 
     Raises:
         ConversionError: there is none.
     """
+    if weight_map.network is not None:
+        return weight_map.network
     kernels = list(unit_kernels(weights, weight_map))
     counts = tuple(max((k.unit for k in kernels if k.block == block), default=0) for block in (1, 2, 3, 4))
     is_bottleneck = any(kernel.layer == "conv3" for kernel in kernels)
-    for name, size in resnet.NETWORKS.items():
-        if size.units == counts and size.bottleneck == is_bottleneck:
-            return name
-    known = ", ".join(str(size.units) for size in resnet.NETWORKS.values() if size.bottleneck == is_bottleneck)
-    kind = "bottleneck" if is_bottleneck else "basic"
-    raise ConversionError(f"{weight_map.project}: found {counts} {kind} units in the blocks, expected one of {known}")
+    kinds = {
+        name: size
+        for name, size in NETWORKS.items()
+        if isinstance(size, ResNet)
+        and (size.bottleneck, size.averaged_shortcut) == (is_bottleneck, weight_map.averaged_shortcut)
+    }
+    candidates = [name for name, size in kinds.items() if size.units == counts]
+    if not candidates:
+        known = ", ".join(str(units) for units in dict.fromkeys(size.units for size in kinds.values()))
+        kind = ("bottleneck" if is_bottleneck else "basic") + (" ResNet-D" if weight_map.averaged_shortcut else "")
+        raise ConversionError(
+            f"{weight_map.project}: found {counts} {kind} units in the blocks, expected one of {known}"
+        )
+    shape = _shape_in_first_unit(weights, weight_map, candidates[0])
+    fitting = [name for name in candidates if shape == _expected_in_first_unit(kinds[name])]
+    # Without a 3x3 layer of a known shape, the conversion names the tensor that does not fit.
+    return (fitting or candidates)[0]
+
+
+def _shape_in_first_unit(weights: Weights, weight_map: WeightMap, network: str) -> tuple[int, int] | None:
+    """Returns input channels per group and output channels of the first bottleneck's 3x3 layer; None without it."""
+    name = SourceNames(weight_map, network).tensors("block1/unit_1/bottleneck_v1/conv2").get("weights")
+    array, axes = weights.get(name) if name else None, weight_map.tensors.kernel_axes
+    return (array.shape[axes[2]], array.shape[axes[3]]) if array is not None and array.ndim == 4 else None
+
+
+def _expected_in_first_unit(size: ResNet) -> tuple[int, int]:
+    width = int(size.depths[0] * size.width)
+    return width // size.groups, width
 
 
 def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str, Any]:
@@ -187,14 +216,14 @@ def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str,
 
     values: dict[str, Any] = {
         "num_classes": depth("logits"),
-        "head_depth": depth(resnet.extra_unit_scope(network, 4)),
+        "head_depth": depth(extra_unit_scope(network, 4)),
         "decoder": decoder,
         "output_stride": weight_map.output_stride or DECODERS[decoder].output_stride,
         "resize_grid": weight_map.resize_grid,
         "pyramid_order": weight_map.pyramid_order,
     }
     if names.has_layer(_POOL_SCOPES[0]):
-        features = resnet.NETWORKS[network].depths[3]
+        features = NETWORKS[network].depths[3]
         defaults = {"ppm": features // len(_POOL_SCOPES), "upernet": values["head_depth"]}
         pyramid_depth = depth(_POOL_SCOPES[0])
         if pyramid_depth != defaults[decoder]:
@@ -228,11 +257,11 @@ def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) 
 def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
     """Adapts a kernel to our input, which is not divided by a standard deviation, and our order of pooled levels."""
     weight_map = source.weight_map
-    if scope == resnet.STEMS[weight_map.stem][0].scope:
+    if scope == STEMS[weight_map.stem][0].scope:
         deviation = np.asarray(weight_map.image_std, np.float32)
         with np.errstate(over="ignore"):  # the caller rejects infinite kernels
             return kernel / (deviation[::-1] if weight_map.feeds_bgr else deviation)[:, np.newaxis]
-    is_head = scope == resnet.extra_unit_scope(source.architecture.network, 4)
+    is_head = scope == extra_unit_scope(source.architecture.network, 4)
     if is_head and source.names.has_layer(_POOL_SCOPES[0]):
         depth = _output_channels(source.weights, weight_map, source.names.tensors(_POOL_SCOPES[0])["weights"])
         return kernel[:, :, _level_order(kernel.shape[2], depth, weight_map.concatenation), :]

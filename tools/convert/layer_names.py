@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from model.choices import NETWORKS, MobileNetV2
 
 
 class Layer(NamedTuple):
@@ -26,11 +29,73 @@ CAFFE_UNIT = {
 }
 OWN_UNIT = {name: Layer(f"/{name}", f"/{name}/BatchNorm") for name in ("conv1", "conv2", "conv3", "shortcut")}
 
+TIMM_D_UNIT = {**PYTORCH_UNIT, "shortcut": Layer("downsample.1", "downsample.2")}
+
+TIMM_D_STEM = {
+    "conv1_1": Layer("conv1.0", "conv1.1"),
+    "conv1_2": Layer("conv1.3", "conv1.4"),
+    "conv1_3": Layer("conv1.6", "bn1"),
+}
 STEM_3X3 = {
     "conv1_1": Layer("conv1", "bn1"),
     "conv1_2": Layer("conv2", "bn2"),
     "conv1_3": Layer("conv3", "bn3"),
 }
+
+_MOBILENET = NETWORKS["mobilenet_v2"]
+assert isinstance(_MOBILENET, MobileNetV2)
+# The numbers of the units within the rows of the paper's table, and from the first to the last unit.
+_STAGE_UNITS = [
+    (stage, unit)
+    for stage, row in enumerate(row for block in _MOBILENET.blocks for row in block)
+    for unit in range(row.units)
+]
+_UNIT_NUMBERS = range(1, len(_STAGE_UNITS) + 1)
+
+
+def _mobilenet(
+    stem: Layer, first: Mapping[str, Layer], others: Mapping[str, Layer], prefixes: Iterable[str]
+) -> dict[str, Layer]:
+    """Returns the layers of MobileNetV2 by scope, without the last 1x1 layer.
+
+    Args:
+        stem: the layer before the units.
+        first: layers of the first unit, which has no 1x1 layer before its 3x3 layer.
+        others: layers of all other units.
+        prefixes: prefix of the names in each unit.
+    """
+    scopes = (
+        f"block{block}/unit_{unit + 1}" for block, count in enumerate(_MOBILENET.units, 1) for unit in range(count)
+    )
+    found = {"conv1": stem}
+    for number, (scope, prefix) in enumerate(zip(scopes, prefixes, strict=True)):
+        for name, (convolution, normalization) in (others if number else first).items():
+            found[f"{scope}/inverted_v2/{name}"] = Layer(prefix + convolution, f"{prefix}{normalization}")
+    return found
+
+
+TORCHVISION_MOBILENET = _mobilenet(
+    Layer("features.0.0", "features.0.1"),
+    {"depthwise": Layer("conv.0.0", "conv.0.1"), "project": Layer("conv.1", "conv.2")},
+    {
+        "expand": Layer("conv.0.0", "conv.0.1"),
+        "depthwise": Layer("conv.1.0", "conv.1.1"),
+        "project": Layer("conv.2", "conv.3"),
+    },
+    (f"features.{number}." for number in _UNIT_NUMBERS),
+)
+CSAIL_MOBILENET = _mobilenet(
+    Layer("features.0.0", "features.0.1"),
+    {"depthwise": Layer("conv.0", "conv.1"), "project": Layer("conv.3", "conv.4")},
+    {"expand": Layer("conv.0", "conv.1"), "depthwise": Layer("conv.3", "conv.4"), "project": Layer("conv.6", "conv.7")},
+    (f"features.{number}." for number in _UNIT_NUMBERS),
+)
+TIMM_MOBILENET = _mobilenet(
+    Layer("conv_stem", "bn1"),
+    {"depthwise": Layer("conv_dw", "bn1"), "project": Layer("conv_pw", "bn2")},
+    {"expand": Layer("conv_pw", "bn1"), "depthwise": Layer("conv_dw", "bn2"), "project": Layer("conv_pwl", "bn3")},
+    (f"blocks.{stage}.{unit}." for stage, unit in _STAGE_UNITS),
+)
 
 SEMSEG_HEADS = {
     "psp/pool1": Layer("ppm.features.0.1", "ppm.features.0.2"),

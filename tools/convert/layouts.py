@@ -21,6 +21,7 @@ from tools.convert.layer_names import (
     CAFFE_HEADS,
     CAFFE_UNIT,
     CSAIL_C1_HEADS,
+    CSAIL_MOBILENET,
     CSAIL_PPM_HEADS,
     CSAIL_UPERNET_HEADS,
     MMSEG_HEADS,
@@ -30,6 +31,10 @@ from tools.convert.layer_names import (
     PYTORCH_UNIT,
     SEMSEG_HEADS,
     STEM_3X3,
+    TIMM_D_STEM,
+    TIMM_D_UNIT,
+    TIMM_MOBILENET,
+    TORCHVISION_MOBILENET,
     Layer,
 )
 
@@ -60,7 +65,9 @@ class WeightMap:
         unit_prefix: prefix of the names in a residual unit.
         unit: layers of a residual unit.
         layers: all other layers.
-        stem: key of `resnet.STEMS`.
+        stem: key of `choices.STEMS`.
+        network: key of `choices.NETWORKS`; None if the residual units show which ResNet it is.
+        averaged_shortcut: see `choices.ResNet`.
         left: regular expressions of names that are skipped, with the reason.
         concatenation: order of the pooled features after the features, by bins.
         decoder, pyramid_order, stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
@@ -81,6 +88,8 @@ class WeightMap:
     layers: Mapping[str, Layer]
     stem: str
     left: Mapping[str, str]
+    network: str | None = None
+    averaged_shortcut: bool = False
     concatenation: tuple[int, ...] = (1, 2, 3, 6)
     decoder: str = "ppm"
     pyramid_order: str = "reduce_first"
@@ -134,6 +143,10 @@ _TENSORFLOW_TENSORS = TensorNames(
 
 _COUNTED_BATCHES = {r".*\.num_batches_tracked": "PyTorch's count of training batches"}
 _IMAGENET_CLASSIFIER = {r"fc\..*": "the classifier of ImageNet's classes"}
+_MOBILENET_CLASSIFIER = {
+    r"(features\.18|conv_head|bn2)\..*": "the layer before the classifier of ImageNet's classes",
+    r"classifier\..*": "the classifier of ImageNet's classes",
+}
 _CSAIL_SUMS = {
     r".*\._tmp_running_(mean|var)": "sums from which CSAILVision computes the running averages",
     r".*\._running_iter": "CSAILVision's count of training batches",
@@ -156,6 +169,32 @@ _TORCHVISION = WeightMap(
     stem="conv7",
     left={**_COUNTED_BATCHES, **_IMAGENET_CLASSIFIER},
     stride_convention="contracted",  # at output stride 8, features as at 32 and as torchvision's own
+)
+_TIMM_D = replace(
+    _TORCHVISION,
+    project="timm's ResNet-D",
+    marks=(r"conv1\.6\.weight", r"bn1\.running_mean", r"layer1\.0\.downsample\.2\.running_mean"),
+    unit=TIMM_D_UNIT,
+    layers=TIMM_D_STEM,
+    stem="deep_64",
+    averaged_shortcut=True,
+)
+_TORCHVISION_MOBILENET = replace(
+    _TORCHVISION,
+    project="torchvision's MobileNetV2",
+    marks=(r"features\.0\.0\.weight", r"features\.1\.conv\.0\.0\.weight"),
+    unit={},
+    layers=TORCHVISION_MOBILENET,
+    stem="conv3",
+    network="mobilenet_v2",
+    left={**_COUNTED_BATCHES, **_MOBILENET_CLASSIFIER},
+    pool_padding="same",  # nothing is pooled
+)
+_TIMM_MOBILENET = replace(
+    _TORCHVISION_MOBILENET,
+    project="timm's MobileNetV2",
+    marks=(r"conv_stem\.weight", r"blocks\.1\.0\.conv_pwl\.weight"),
+    layers=TIMM_MOBILENET,
 )
 _SEMSEG_RESNET = replace(
     _TORCHVISION,
@@ -210,6 +249,27 @@ _CSAIL_UPERNET = replace(
     layers={**STEM_3X3, **CSAIL_UPERNET_HEADS},
     decoder="upernet",
     pyramid_order="upsample_first",
+)
+_CSAIL_MOBILENET = replace(
+    _TORCHVISION_MOBILENET,
+    project="CSAILVision's mobilenetv2dilated without a decoder",
+    marks=(r"features\.0\.0\.weight", r"features\.1\.conv\.3\.weight"),
+    layers=CSAIL_MOBILENET,
+    left={**_TORCHVISION_MOBILENET.left, **_CSAIL_SUMS},
+    window={"other": 512},
+)
+_CSAIL_MOBILENET_PPM = replace(
+    _CSAIL_MOBILENET,
+    project="CSAILVision's mobilenetv2dilated with its decoder ppm or ppm_deepsup",
+    marks=(*_CSAIL_MOBILENET.marks, *_CSAIL.marks[1:]),
+    layers={**CSAIL_MOBILENET, **CSAIL_PPM_HEADS},
+)
+_CSAIL_MOBILENET_C1 = replace(
+    _CSAIL_MOBILENET,
+    project="CSAILVision's mobilenetv2dilated with its decoder c1 or c1_deepsup",
+    marks=(*_CSAIL_MOBILENET.marks, *_CSAIL_C1.marks[1:]),
+    layers={**CSAIL_MOBILENET, **CSAIL_C1_HEADS},
+    decoder="c1",
 )
 _MMSEG = WeightMap(
     project="mmsegmentation's PSPNet on ResNetV1c",
@@ -288,6 +348,8 @@ WEIGHT_MAPS: dict[str, WeightMap] = {
     "csail": _CSAIL,
     "csail_c1": _CSAIL_C1,
     "csail_upernet": _CSAIL_UPERNET,
+    "csail_mobilenet_ppm": _CSAIL_MOBILENET_PPM,
+    "csail_mobilenet_c1": _CSAIL_MOBILENET_C1,
     "mmseg": _MMSEG,
     "mmseg_v1b": _MMSEG_V1B,
     "caffe": _CAFFE,
@@ -296,4 +358,8 @@ WEIGHT_MAPS: dict[str, WeightMap] = {
     "csail_encoder": _CSAIL_ENCODER,
     "semseg_resnet": _SEMSEG_RESNET,
     "torchvision": _TORCHVISION,
+    "timm_d": _TIMM_D,
+    "torchvision_mobilenet": _TORCHVISION_MOBILENET,
+    "timm_mobilenet": _TIMM_MOBILENET,
+    "csail_mobilenet": _CSAIL_MOBILENET,
 }

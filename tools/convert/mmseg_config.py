@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.choices import NETWORKS
+from model.choices import NETWORKS, ResNet
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
 from tools.convert.layouts import WeightMap
@@ -139,15 +139,25 @@ def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[st
     model.value("type", "EncoderDecoder", ("EncoderDecoder",))
     backbone, head = model.section("backbone"), model.section("decode_head")
     _check_layers(backbone, head)
-    depth = int(network.rpartition("_")[2])
+    depth = _depth(network)
     backbone.value("depth", depth, (depth,), f"{depth} as by the tensors")
     stride = _output_stride(backbone)
     return {
         "align_corners": head.switch("align_corners", False),
         "output_stride": stride,
-        "stride_convention": _convention(backbone, stride, is_basic=not NETWORKS[network].bottleneck),
+        "stride_convention": _convention(backbone, stride, is_basic=not _has_bottlenecks(network)),
         **_scaling(config, source),
     }
+
+
+def _depth(network: str) -> int:
+    """Returns 50 for `resnet_v1_50` and `resnext_50_32x4d`."""
+    return int(next(part for part in network.split("_") if part.isdecimal()))
+
+
+def _has_bottlenecks(network: str) -> bool:
+    size = NETWORKS[network]
+    return isinstance(size, ResNet) and size.bottleneck
 
 
 def _check_layers(backbone: _Section, head: _Section) -> None:
@@ -178,7 +188,7 @@ def check_backbone(config: Mapping[str, Any], source: str, weight_map: WeightMap
         return
     backbone = model.section("backbone")
     _check_plain(backbone)
-    if NETWORKS[network].bottleneck:
+    if _has_bottlenecks(network):
         backbone.value("style", "pytorch", ("pytorch",))
     expected = {
         "image_mean": weight_map.image_mean, "image_std": weight_map.image_std, "color_switch": weight_map.feeds_bgr,

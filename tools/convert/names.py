@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from model import resnet
+from model.encoder_blocks import extra_unit_scope
 from tools.convert.layer_names import Layer
 from tools.convert.layouts import WeightMap
 
@@ -68,8 +68,8 @@ class SourceNames:
         self._map = weight_map
         self._network = network
         self._roles = {
-            resnet.extra_unit_scope(network, 4): "head",
-            resnet.extra_unit_scope(network, 3): "auxiliary",
+            extra_unit_scope(network, 4): "head",
+            extra_unit_scope(network, 3): "auxiliary",
         }
 
     def tensors(self, scope: str) -> dict[str, str]:

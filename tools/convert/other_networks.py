@@ -7,7 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from model.choices import NETWORKS, STEMS, ResNet
 from tools.errors import ConversionError
+
+_RESNETS = [size for size in NETWORKS.values() if isinstance(size, ResNet)]
+_MOBILENET_CHANNELS = STEMS["conv3"][0].depth
 
 # Regular expressions that are searched in the names.
 _BY_NAME: dict[str, str] = {
@@ -18,10 +22,13 @@ _BY_NAME: dict[str, str] = {
     r"\blayer\d\.\d+\.conv2\.(fc1|fc2|bn0|bn1|conv)\.": "a ResNeSt or SKNet",
     r"\blayer\d\.\d+\.bn\d\.(IN|BN)\.": "a ResNet with IBN layers",
     r"\blayer\d\.\d+\.(after_conv|gen_attention|context_block)": "a ResNet with plugins of mmcv",
+    r"\bfeatures\.\d+\.(\d+\.)?block\.\d|\bblocks\.\d+\.\d+\.se\.": "a MobileNetV3 or an EfficientNet",
     r"\battnpool\.": "CLIP's ResNet, which pools with attention",
 }
-_FIRST_UNIT = re.compile(r"(?P<unit>.*\blayer1\.0\.)conv2\.weight")
-_SHORTCUT = re.compile(r".*\blayer\d\.0\.downsample\.1\.weight")
+_FIRST_UNIT = re.compile(r"(?P<network>(.*\W)?)layer1\.0\.conv2\.weight")
+_SHORTCUT = re.compile(r"(?P<network>(.*\W)?)layer\d\.0\.downsample\.1\.weight")
+_MOBILENET_STEM = re.compile(r"(.*\W)?(features\.0\.0|conv_stem)\.weight")
+_MOBILENET_UNIT = re.compile(r"(.*\W)?(features\.1\.conv\.0\.(0\.)?|blocks\.0\.0\.conv_dw\.)weight")
 
 
 def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> None:
@@ -38,8 +45,8 @@ def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> Non
     if found is not None:
         name, network = found
         raise ConversionError(
-            f"{source}: '{name}' shows {network}: this package has ResNet-v1 18, 34, 50, 101 and 152 without it, and "
-            "of mmsegmentation only PSPNet"
+            f"{source}: '{name}' shows {network}: this package has ResNets and MobileNetV2 without it "
+            f"({', '.join(NETWORKS)}), and of mmsegmentation only PSPNet"
         )
 
 
@@ -53,24 +60,59 @@ def _by_name(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
 
 def _by_shape(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
     for name, array in weights.items():
-        if _SHORTCUT.fullmatch(name) and array.ndim == 4:
-            return name, "a ResNet-D, which averages before the convolutions of its shortcuts"
-        match = _FIRST_UNIT.fullmatch(name)
-        network = match and _widened(weights, match["unit"])
+        unit, shortcut = _FIRST_UNIT.fullmatch(name), _SHORTCUT.fullmatch(name)
+        network = None
+        if unit:
+            network = _widened(weights, unit["network"])
+        elif shortcut and array.ndim == 4:
+            network = _averaged(weights, shortcut["network"])
+        elif _MOBILENET_STEM.fullmatch(name) and array.ndim == 4:
+            network = _mobilenet_of_another_width(weights, array.shape[0])
         if network:
             return name, network
     return None
 
 
-def _widened(weights: Mapping[str, np.ndarray], unit: str) -> str | None:
-    """Returns what a bottleneck unit is whose 3x3 layer has groups, or not a quarter of the unit's channels."""
-    kernels = [weights.get(f"{unit}conv{number}.weight") for number in (1, 2, 3)]
+def _mobilenet_of_another_width(weights: Mapping[str, np.ndarray], channels: int) -> str | None:
+    if channels == _MOBILENET_CHANNELS or not any(map(_MOBILENET_UNIT.fullmatch, weights)):
+        return None
+    return f"a MobileNetV2 of another width: {channels} channels in the stem instead of {_MOBILENET_CHANNELS}"
+
+
+def _averaged(weights: Mapping[str, np.ndarray], prefix: str) -> str | None:
+    """Returns what a network with averages in its shortcuts is; None for timm's ResNet-D 50 and 101."""
+    units = _units(weights, prefix)
+    is_known = any(size.averaged_shortcut and size.units == units for size in _RESNETS)
+    if is_known and f"{prefix}conv1.6.weight" in weights and f"{prefix}layer1.0.conv3.weight" in weights:
+        return None
+    return (
+        f"a ResNet-D, which averages before the convolutions of its shortcuts, and not timm's 50 or 101: {units} units"
+    )
+
+
+def _widened(weights: Mapping[str, np.ndarray], prefix: str) -> str | None:
+    """Returns what a bottleneck unit is that no known network has: with groups, or not a quarter of its channels."""
+    kernels = [weights.get(f"{prefix}layer1.0.conv{number}.weight") for number in (1, 2, 3)]
     if any(kernel is None or kernel.ndim != 4 for kernel in kernels):
         return None
     first, second, third = (kernel.shape for kernel in kernels if kernel is not None)
     width, group = first[0], second[1]
-    if 0 < group < width and width % group == 0:
-        return f"a ResNeXt of {width // group} groups of {group} channels"
-    if width == second[0] == group and third[0] != 4 * width:
-        return f"a wide ResNet, {width} channels wide in block 1 where a ResNet is {third[0] // 4}"
+    if not (0 < group <= width and width % group == 0 and width == second[0]):
+        return None
+    groups, units = width // group, _units(weights, prefix)
+    is_averaged = f"{prefix}layer1.0.downsample.2.weight" in weights
+    known = {(size.units, int(size.width * third[0]), size.groups, size.averaged_shortcut) for size in _RESNETS}
+    if (units, width, groups, is_averaged) in known:
+        return None
+    if groups > 1:
+        return f"a ResNeXt of {groups} groups of {group} channels with {units} units"
+    if third[0] != 4 * width:
+        return f"a wide ResNet, {width} channels wide in block 1 where a ResNet is {third[0] // 4}, with {units} units"
     return None
+
+
+def _units(weights: Mapping[str, np.ndarray], prefix: str) -> tuple[int, ...]:
+    """Returns the number of units of each block."""
+    pattern = re.compile(rf"{re.escape(prefix)}layer([1-4])\.(\d+)\.conv2\.weight")
+    found = [(int(match[1]), int(match[2]) + 1) for match in map(pattern.fullmatch, weights) if match]
+    return tuple(max((unit for block, unit in found if block == number), default=0) for number in (1, 2, 3, 4))

@@ -26,6 +26,15 @@ def bottleneck(width=64, group=64, depth=256):
     }
 
 
+def units(*counts):
+    """The kernels of 3x3 layers of so many units in each block."""
+    return {
+        f"layer{block}.{index}.conv2.weight": kernel(1, 1, 3, 3)
+        for block, count in enumerate(counts, start=1)
+        for index in range(count)
+    }
+
+
 # timm's and mmsegmentation's names, and the widths of torchvision's resnext50_32x4d, wide_resnet50_2 and others.
 OTHERS = [
     (bottleneck(128, 4), "layer1.0.conv2.weight", "a ResNeXt of 32 groups of 4 channels"),
@@ -51,6 +60,23 @@ OTHERS = [
         "decode_head.lateral_convs.0.conv.weight",
         "mmsegmentation's UPerNet",
     ),
+    ({"features.4.block.0.0.weight": kernel(1)}, "features.4.block.0.0.weight", "a MobileNetV3 or an EfficientNet"),
+    ({"blocks.2.0.se.conv_reduce.weight": kernel(1)}, "blocks.2.0.se.conv_reduce.weight", "a MobileNetV3 or an Eff"),
+    (
+        {"conv_stem.weight": kernel(48, 3, 3, 3), "blocks.0.0.conv_dw.weight": kernel(48, 1, 3, 3)},
+        "conv_stem.weight",
+        "a MobileNetV2 of another width: 48 channels",
+    ),
+    (
+        {**units(3, 4, 23, 3), **bottleneck(128, 4)},
+        "layer1.0.conv2.weight",
+        r"a ResNeXt of 32 groups of 4 channels with \(3, 4, 23, 3\) units",
+    ),
+    (
+        {**units(3, 8, 36, 3), **bottleneck(128, 128)},
+        "layer1.0.conv2.weight",
+        r"a wide ResNet, 128 channels .* with \(3, 8, 36, 3\) units",
+    ),
     ({"decode_head.aspp_modules.0.conv.weight": kernel(1)}, "decode_head.aspp_modules.0.conv.weight", ".*DeepLab"),
 ]
 
@@ -69,6 +95,12 @@ def test_others(weights, name, network, prefix):
         bottleneck(),
         {},
         {"layer1.0.conv2.weight": kernel(3)},
+        {**units(3, 4, 6, 3), **bottleneck(128, 4)},
+        {**units(3, 4, 23, 3), **bottleneck(256, 8)},
+        {**units(3, 4, 6, 3), **bottleneck(128, 128)},
+        {**units(3, 4, 23, 3), **bottleneck(128, 128)},
+        {"conv_stem.weight": kernel(32, 3, 3, 3), "blocks.0.0.conv_dw.weight": kernel(32, 1, 3, 3)},
+        {"conv_stem.weight": kernel(48, 3, 3, 3)},
         {**bottleneck(), "layer1.0.conv1.weight": kernel(64)},
         {**bottleneck(), "layer1.0.conv2.weight": kernel(64, 0, 3, 3)},
         torchvision_weights(),
