@@ -34,6 +34,9 @@ _STEPS: tuple[Part, ...] = ("training", "syncbn", "checkpointing")
 _TRAINED: tuple[Part, ...] = ("agreement", "export")  # parts that need a trained network
 # These parts measure every one of --float_types; the other parts in its entry use the first.
 _EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
+# These parts also measure other implementations, which are written for these encoders.
+_COMPARED: tuple[Part, ...] = ("inference", "training", "syncbn")
+_COMPARED_NETWORKS = tuple(name for name in NETWORKS if name.startswith("resnet_v1_"))
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
 
 
@@ -206,6 +209,12 @@ class BenchmarkConfig:
             unknown = [value for value in getattr(self, name) if value not in known]
             if unknown:
                 raise FlagError(f"--{name} {unknown[0]} is unknown: use {', '.join(known)}")
+        compared = next((part for part in self.measured if part in _COMPARED), None)
+        if compared and self.network not in _COMPARED_NETWORKS:
+            raise FlagError(
+                f"--network {self.network}: --parts {compared} compares with other implementations, which are written "
+                f"for {', '.join(_COMPARED_NETWORKS)}: use one of these, or --models --networks {self.network}"
+            )
         for part in _TRAINED:
             if part in self.parts and self.weights_ckpt is None:
                 raise FlagError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from model.choices import NETWORKS
 from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError
 
@@ -44,10 +45,10 @@ def require_shapes(prefix: str, found: Mapping[str, list[int]], needed: Mapping[
     """
     missing = [name for name in needed if name not in found]
     if missing:
-        networks = sorted({name.split("/")[0] for name in found if name.startswith("resnet_v1_")})
+        networks = sorted({name.split("/")[0] for name in found}.intersection(NETWORKS))
         if _OBJECT_GRAPH in found:
             networks = ["an object graph, as Keras and tf.train.Checkpoint write"]
-        holds = f"it holds {', '.join(networks)}" if networks else "it holds no ResNet-v1"
+        holds = f"it holds {', '.join(networks)}" if networks else "it holds no encoder of this package"
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(
             f"{prefix}: '{missing[0]}'{others} of {len(needed)} variables {'are' if others else 'is'} missing "

@@ -150,7 +150,21 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "warmup_ratio": Foreign(("warmup_factor",)),
 }
 
-_NETWORKS = {network.replace("resnet_v1_", short): network for network in NETWORKS for short in ("resnet", "r")}
+_NETWORKS = {
+    **{
+        network.replace("resnet_v1_", short): network
+        for network in NETWORKS
+        if network.startswith("resnet_v1_")
+        for short in ("resnet", "r")
+    },
+    **{f"resnet{depth}d": f"resnet_v1d_{depth}" for depth in (50, 101)},
+    **{f"resnetv1d{depth}": f"resnet_v1d_{depth}" for depth in (50, 101)},
+    "resnext50": "resnext_50_32x4d",
+    "resnext101": "resnext_101_32x8d",
+    "wideresnet50": "wide_resnet_50_2",
+    "wideresnet101": "wide_resnet_101_2",
+    **dict.fromkeys(("mobilenetv2dilated", "mobilenetv2100"), "mobilenet_v2"),
+}
 _DECODERS = {
     **dict.fromkeys(
         ("psp", "pspnet", "pspmodule", "psphead", "pspp", "pyramid", "pyramidpooling", "pyramidpoolingmodule",
@@ -215,7 +229,7 @@ FOREIGN_VALUES: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 
 _NO_DEEPLAB = "this is a PSPNet, without DeepLab's head; ppm is PSPNet's own"
-_RESNETS_ALONE = "encoders are ResNets of version 1"
+_OTHER_ENCODERS = "encoders are ResNets of version 1 and MobileNetV2"
 # Values that are similar to one here but not the same.
 NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
     "database": {
@@ -241,11 +255,11 @@ NEAR_VALUES: Mapping[str, Mapping[str, str]] = {
         ("network", "networks", "deep_network"),
         {
             **dict.fromkeys(
-                ("mobilenet", "mobilenetv2", "vgg", "vgg16", "hrnet", "xception", "efficientnet", "swin", "vit",
-                 "resnext50", "resnext101"),
-                _RESNETS_ALONE,
+                ("mobilenet", "mobilenetv1", "mobilenetv3", "vgg", "vgg16", "hrnet", "hrnetv2", "xception",
+                 "efficientnet", "swin", "vit"),
+                _OTHER_ENCODERS,
             ),
-            **{f"resnetv2{depth}": _RESNETS_ALONE for depth in (50, 101, 152)},
+            **{f"resnetv2{depth}": _OTHER_ENCODERS for depth in (50, 101, 152)},
             **{f"pspnet{depth}": f"resnet_v1_{depth}, with --decoder ppm" for depth in (18, 34, 50, 101, 152)},
         },
     ),

@@ -22,6 +22,7 @@ from tools.flags.checks import (
 from tools.flags.choices import EARLIER_RUN
 from tools.flags.dataset import SplitFlags
 from tools.flags.definition import Need, flag
+from tools.flags.encoders import check_encoder
 from tools.flags.help import Program
 from tools.flags.names import split_names
 from tools.flags.network import NetworkFlags
@@ -118,6 +119,7 @@ class TrainConfig(
         self._check_splits()
         self._check_loss()
         check_effects(self)
+        check_encoder(self)
         self._check_dynamic_size()
         self._check_resuming()
         self._check_kept_values()

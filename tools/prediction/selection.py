@@ -247,4 +247,4 @@ def _foreign_network(prefix: str, wanted: str | None) -> tuple[str, int, str]:
             f"{prefix}: this checkpoint contains no PSPNet (it lacks <network>/logits or <network>/psp), and there is "
             "no config.json beside it: give a snapshot that train.py wrote"
         )
-    return network, logits[-1], choices.STEM_OF_SWITCH[f"{network}/conv1_1/weights" in shapes]
+    return network, logits[-1], choices.stem_of(network, f"{network}/conv1_1/weights" in shapes) or ""

@@ -101,7 +101,7 @@ class ModelRecord:
     @property
     def three_convs_beginning(self) -> bool:
         """Returns whether the network begins with three 3x3 convolutions; see `--three_convs_beginning`."""
-        return self.architecture.stem != choices.STEM_OF_SWITCH[False]
+        return choices.has_three_convolutions(self.architecture.stem)
 
     @property
     def data_dir(self) -> str | None:
@@ -187,6 +187,10 @@ class BackboneRecord:
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
+    def __post_init__(self) -> None:
+        if not self.stem:
+            object.__setattr__(self, "stem", choices.NETWORKS[self.network].stem)
+
     @classmethod
     def of_architecture(
         cls,
@@ -260,7 +264,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
             f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
             f"--network {backbone.network} or another checkpoint"
         )
-    decoder, three_convs = config.decoder or backbone.decoder, config.three_convs_beginning
+    decoder = config.decoder or backbone.decoder
     activation = config.activation or backbone.activation
     if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
         raise RecordError(
@@ -274,7 +278,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         output_stride=config.output_stride or _output_stride(backbone, decoder),
         stride_convention=config.stride_convention or backbone.stride_convention,
         resize_grid=config.resize_grid or backbone.resize_grid,
-        stem=backbone.stem if three_convs is None else choices.STEM_OF_SWITCH[three_convs],
+        stem=_stem(config, backbone),
         pool_padding=config.pool_padding or backbone.pool_padding,
         pyramid_depth=backbone.pyramid_depth,
         head_depth=backbone.head_depth,
@@ -297,6 +301,14 @@ def _check_channels(config: TrainConfig, backbone: BackboneRecord) -> None:
         raise RecordError(
             f"--input_channels {count} and --fine_tune_filename, which is recorded with BGR: give a checkpoint for RGB"
         )
+
+
+def _stem(config: TrainConfig, backbone: BackboneRecord) -> str:
+    """Returns the checkpoint's stem, unless --three_convs_beginning asks for another."""
+    three_convs = config.three_convs_beginning
+    if three_convs is None or choices.has_three_convolutions(backbone.stem) == three_convs:
+        return backbone.stem
+    return choices.stem_of(config.network, three_convs) or backbone.stem  # the flags reject a stem that is not built
 
 
 def _output_stride(backbone: BackboneRecord, decoder: str) -> int:

@@ -28,11 +28,13 @@ def flops_per_image(outputs: Sequence[tf.Tensor]) -> int | None:
 
 
 def _convolutions(operations: Iterable[tf.Operation]) -> list[tf.Operation]:
-    return [op for op in operations if op.type == "Conv2D"]
+    return [op for op in operations if op.type in ("Conv2D", "DepthwiseConv2dNative")]
 
 
 def _flops(convolution: tf.Operation) -> int:
     height, width, channels, _ = convolution.inputs[1].shape.as_list()
+    if convolution.type == "DepthwiseConv2dNative":
+        channels = 1  # each output value is computed from one channel
     return 2 * height * width * channels * convolution.outputs[0].shape.num_elements()
 
 

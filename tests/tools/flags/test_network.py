@@ -10,9 +10,14 @@ from typing import NamedTuple
 import pytest
 
 from database.datasets import get_dataset
+from model.choices import NETWORKS
 from model.pspnet_mg import DECODERS
 from tests.tools.command_lines import parse
+from tools.benchmark.flags import BenchmarkConfig
+from tools.errors import FlagError
+from tools.flags.help import help_text
 from tools.flags.network import NetworkFlags
+from tools.flags.predict import PredictConfig
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
 
@@ -67,3 +72,53 @@ def test_default_of_each_decoder(name):
     assert {key: shown(getattr(decoder, attribute)) for key, decoder in DECODERS.items()} == {
         key: by_decoder.get(key, plain.value) for key in DECODERS
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--network mobilenet_v2 --three_convs_beginning 1", "--three_convs_beginning 1 and --network mobilenet_v2"),
+        ("--network resnet_v1d_50 --three_convs_beginning 0", "--three_convs_beginning 0 and --network resnet_v1d_50"),
+        (
+            "--network mobilenet_v2 --stride_convention slim",
+            "--stride_convention slim is not defined for --network mobilenet_v2: use one of reference, contracted",
+        ),
+        ("--network resnet_v1d_101 --stride_convention caffe", "--stride_convention caffe is not defined for .*1d_101"),
+        ("--network mobilenet_v2 --pool_padding symmetric", "--pool_padding symmetric has no effect with .*mobilenet"),
+    ],
+)
+def test_what_an_encoder_does_not_have(line, words):
+    with pytest.raises(FlagError, match=words):
+        parse(line, TrainConfig)
+
+
+@pytest.mark.parametrize(
+    ("line", "network", "stem"),
+    [
+        ("--network mobilenet_v2", "mobilenet_v2", "conv3"),
+        ("--network MobileNetV2 --stride_convention contracted", "mobilenet_v2", "conv3"),
+        ("--network mobilenetv2dilated", "mobilenet_v2", "conv3"),
+        ("--network resnet50d --three_convs_beginning 1", "resnet_v1d_50", "deep_64"),
+        ("--network resnext50_32x4d", "resnext_50_32x4d", "conv7"),
+        ("--network resnext101 --three_convs_beginning 1", "resnext_101_32x8d", "deep_128"),
+        ("--network wide_resnet50_2", "wide_resnet_50_2", "conv7"),
+    ],
+)
+def test_stem_of_a_run(line, network, stem):
+    """The network by its names in other projects, and its usual stem without a record of the starting checkpoint."""
+    record = ModelRecord.of_run(parse(line, TrainConfig), get_dataset("Cityscapes"))
+    assert (record.architecture.network, record.architecture.stem) == (network, stem)
+    assert record.three_convs_beginning == stem.startswith("deep")
+
+
+@pytest.mark.parametrize("config", [TrainConfig, PredictConfig, BenchmarkConfig])
+def test_help_lists_every_encoder(config):
+    text = help_text(config, "", "network")
+    assert all(network in text for network in NETWORKS)
+
+
+@pytest.mark.parametrize("part", ["inference", "training", "syncbn"])
+def test_encoders_that_the_benchmark_does_not_compare(part):
+    with pytest.raises(FlagError, match=f"--network mobilenet_v2: --parts {part} compares .*--models --networks mobil"):
+        parse(f"--parts {part} --network mobilenet_v2", BenchmarkConfig)
+    assert parse("--parts growth --network mobilenet_v2", BenchmarkConfig).network == "mobilenet_v2"

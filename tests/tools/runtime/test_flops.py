@@ -22,6 +22,14 @@ def test_dilation_costs_nothing():
         assert convolution_flops(graph) == 2 * 81 * 9 * 2 * 3
 
 
+def test_grouped_and_depthwise_convolutions_count_the_channels_of_their_groups():
+    with tf.Graph().as_default() as graph:
+        x = tf.zeros([2, 6, 8, 12])
+        tf.nn.conv2d(x, tf.zeros([3, 3, 3, 8]), 1, "SAME")
+        tf.nn.depthwise_conv2d(x, tf.zeros([3, 3, 12, 1]), [1, 2, 2, 1], "SAME")
+        assert convolution_flops(graph) == 2 * 2 * (6 * 8 * 9 * 3 * 8 + 3 * 4 * 9 * 12)
+
+
 def test_operations_of_an_image():
     """Two towers of 2 and 3 images; what the outputs do not depend on does not count."""
     with tf.Graph().as_default():
