@@ -78,6 +78,7 @@ class StrideConvention:
         dilate_strided_layer: whether a layer whose stride is replaced by dilation is dilated itself. Otherwise only
             the layers after it are dilated, and the subsampled output equals the output with the stride.
         dilate_second_basic_layer: whether a basic unit dilates both of its 3x3 layers; otherwise only the first.
+        more_dilation: factors by which the layers of each block are dilated in addition.
     """
 
     block_strides: tuple[int, int, int, int]
@@ -85,6 +86,7 @@ class StrideConvention:
     on_conv1: bool
     dilate_strided_layer: bool
     dilate_second_basic_layer: bool = True
+    more_dilation: tuple[int, int, int, int] = (1, 1, 1, 1)
 
 
 STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
@@ -98,6 +100,10 @@ STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
         on_conv1=False,
         dilate_strided_layer=False,
         dilate_second_basic_layer=False,
+    ),
+    # Of fast-semantic-segmentation, whose dilations multiply those that slim computes.
+    "fast_segmentation": StrideConvention(
+        (2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_strided_layer=False, more_dilation=(1, 1, 2, 4)
     ),
 }
 

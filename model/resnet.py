@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
@@ -71,7 +71,10 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
             rate = next_rate
             current_stride *= stride
         blocks.append(units)
-    return blocks
+    return [
+        [replace(unit, rate=unit.rate * factor, next_rate=unit.next_rate * factor) for unit in units]
+        for units, factor in zip(blocks, strides.more_dilation, strict=True)
+    ]
 
 
 def extra_unit_scope(network: str, block: int) -> str:

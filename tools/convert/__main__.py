@@ -19,8 +19,9 @@ from typing import Any
 from database.regular_files import file_checksum
 from tools.console import import_tensorflow, run_script, set_up_logging
 from tools.convert.files import Weights, read_meta, read_weights
-from tools.convert.layouts import WEIGHT_MAPS, WeightMap
+from tools.convert.layouts import WEIGHT_MAPS
 from tools.convert.settings import SETTINGS, settled
+from tools.convert.weight_map import WeightMap
 from tools.errors import FlagError, WeightFileError
 from tools.flags.dataset import DATABASES
 from tools.flags.parsing import OneLineParser, one_of

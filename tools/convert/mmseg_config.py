@@ -14,8 +14,8 @@ from typing import Any
 from model.choices import NETWORKS
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
-from tools.convert.layouts import WeightMap
 from tools.convert.settings import SMALLEST_DEVIATION, WHITE
+from tools.convert.weight_map import WeightMap
 from tools.errors import ConfigTextError, ConversionError
 from tools.flags.sizes import Size, is_size, size_of
 from tools.flags.values import shown_value

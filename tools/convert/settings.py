@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model.choices import OUTPUT_STRIDES, STRIDE_CONVENTIONS
-from tools.convert.layouts import WeightMap
+from tools.convert.weight_map import WeightMap
 from tools.errors import ConversionError, FlagError
 from tools.flags.values import mean_color, number, shown_value, switch, whole_number
 
