@@ -155,6 +155,7 @@ _TRANSFORMERS_RESNET = replace(
     unit_prefix="encoder.stages.{position}.layers.{index}.",
     unit=TRANSFORMERS_UNIT,
     layers={"conv1": Layer("embedder.embedder.convolution", "embedder.embedder.normalization")},
+    has_config_beside=True,
     left={**_COUNTED_BATCHES, r"classifier\.1\..*": "the classifier of ImageNet's classes"},
 )
 _TRANSFORMERS_UPERNET = replace(

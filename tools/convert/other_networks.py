@@ -11,7 +11,6 @@ from tools.errors import ConversionError
 
 # Regular expressions that are searched in the names.
 _BY_NAME: dict[str, str] = {
-    r"\bdecode_head\.(lateral_convs|fpn_convs|fpn_bottleneck)\.": "mmsegmentation's UPerNet (UPerHead)",
     r"\bdecode_head\.(aspp_modules|image_pool|c1_bottleneck|sep_aspp)": "mmsegmentation's DeepLab (ASPPHead)",
     r"\blayer\d\.\d+\.(se|eca)\.": "a ResNet with squeeze-and-excitation or channel attention",
     r"\blayer\d\.\d+\.(convs|bns)\.\d": "a Res2Net",
@@ -19,6 +18,11 @@ _BY_NAME: dict[str, str] = {
     r"\blayer\d\.\d+\.bn\d\.(IN|BN)\.": "a ResNet with IBN layers",
     r"\blayer\d\.\d+\.(after_conv|gen_attention|context_block)": "a ResNet with plugins of mmcv",
     r"\battnpool\.": "CLIP's ResNet, which pools with attention",
+    r"\bstages\.\d\.layers\.\d+\.(dwconv|pwconv1)\.": "a ConvNeXt of transformers",
+    r"\bencoder\.layers\.\d\.blocks\.\d+\.attention\.": "a Swin Transformer of transformers",
+    r"(^|/)(post_bn|conv\d_block\d+_preact_bn)/": "a ResNetV2 of Keras, which normalizes before its convolutions",
+    r"(^|/)conv\d_block\d+_2_conv/depthwise_kernel": "a ResNeXt of Keras",
+    r"(^|/)FastPSPModule/": "fast-semantic-segmentation's ICNet, which adds its pyramid to the features",
 }
 _FIRST_UNIT = re.compile(r"(?P<unit>.*\blayer1\.0\.)conv2\.weight")
 _SHORTCUT = re.compile(r".*\blayer\d\.0\.downsample\.1\.weight")
@@ -39,7 +43,7 @@ def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> Non
         name, network = found
         raise ConversionError(
             f"{source}: '{name}' shows {network}: this package has ResNet-v1 18, 34, 50, 101 and 152 without it, and "
-            "of mmsegmentation only PSPNet"
+            "PSPNet, UPerNet and C1 as decoders"
         )
 
 

@@ -24,6 +24,7 @@ _PREFIXES: dict[str, dict[str, str]] = {
         r"queue(_ptr)?": "MoCo's queue of features",
     },
     "encoder.": {},
+    "resnet.": {},  # transformers'
     "_orig_mod.": {},  # torch.compile's
 }
 # Prefixes in each other: `module.encoder_q.`, `model.backbone.`.

@@ -72,7 +72,7 @@ CAFFE = WeightMap(
         **CAFFE_HEADS,
     },
     stem="deep_128",
-    left={},
+    left=_OPTIMIZER_STATE,
     concatenation=(6, 3, 2, 1),
     stride_convention="caffe",
     resize_grid="align_corners",

@@ -57,6 +57,7 @@ class WeightMap:
         output_stride: see `pspnet_mg.Architecture`; None for the default of the decoder.
         needs_settings: whether the project's published models differ in `settings.SETTINGS`, so that the values here
             are replaced, see `settings.settled`.
+        has_config_beside: whether its configuration is in files beside the weights, as that of transformers.
         has_biases: whether convolutions before batch normalization have biases; they become part of the running means.
         epsilon: of batch normalization, None for ours; the running variances are changed by the difference.
     """
@@ -81,6 +82,7 @@ class WeightMap:
     window: Mapping[str, int] = field(default_factory=lambda: {"other": 480})
     output_stride: int | None = None
     needs_settings: bool = False
+    has_config_beside: bool = False
     has_biases: bool = False
     epsilon: float | None = None
 
