@@ -124,7 +124,7 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
 }
 
 # The names of `pspnet_mg.DECODERS`.
-DECODERS = ("ppm", "c1", "upernet", "icnet")
+DECODERS = ("ppm", "c1", "upernet", "icnet", "icnet_wide")
 
 # Activations, all max(x, slope x), by their slope below zero. 0.01 is that of Rota Bulo et al. 2018.
 ACTIVATIONS = {"relu": 0.0, "leaky_relu": 0.01}

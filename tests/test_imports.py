@@ -72,9 +72,10 @@ ROOMS = (
     ("flags", "runtime"),
     ("checkpoints", "console"),
     ("runs",),
+    ("convert",),
     ("download", "prediction"),
     ("training", "export"),
-    ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
+    ("benchmark", "check_dataset", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+import tf_slim as slim
 
-from model import pspnet_mg
+from model import pspnet_mg, resnet
+from model import utils_mg as layers
 from model.pspnet_mg import Architecture
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import restore
@@ -77,3 +79,24 @@ class ConvertedPSPNet:
 
     def __exit__(self, *exception: object) -> None:
         self._session.close()
+
+
+def converted_features(
+    folder: object, images: Sequence[np.ndarray], output_stride: int, convention: str | None = None
+) -> list[np.ndarray]:
+    """Block 4 of the ResNet in a folder, built and fed as its record says, or with another stride convention."""
+    record = BackboneRecord.read(str(folder))
+    assert record is not None
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, None, None, 3])
+        with tf.variable_scope(record.network), slim.arg_scope([layers.batch_norm], is_training=False):
+            endpoints = resnet.resnet_v1(
+                [inputs],
+                record.network,
+                convention=convention or record.stride_convention,
+                output_stride=output_stride,
+                stem=record.stem,
+                pool_padding=record.pool_padding,
+            )
+        restore(session, resolve_checkpoint(str(folder)), tf.train.Saver())
+        return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]

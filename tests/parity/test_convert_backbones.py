@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
-import tf_slim as slim
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from model import resnet
-from model import utils_mg as layers
 from tests.differences import relative_difference
-from tests.parity.converted_networks import prepared, random_images, run_convert
+from tests.parity.converted_networks import converted_features, random_images, run_convert
 from tests.parity.memory_order import from_torch, to_torch
 from tests.parity.torch_resnets import (
     DeepResNet,
@@ -26,34 +20,11 @@ from tests.parity.torch_resnets import (
     with_squeeze_excitation,
 )
 from tests.parity.torch_weights import drawn_at_random
-from tools.checkpoints.find import resolve_checkpoint
-from tools.checkpoints.reading import restore
 from tools.errors import ConversionError
 from tools.runs.record import BackboneRecord
 
 TOLERANCE = 1e-4  # of the largest feature
 SIZES = ((64, 64), (49, 71))
-
-
-def converted_features(
-    folder: Path, images: Sequence[np.ndarray], output_stride: int, convention: str | None = None
-) -> list[np.ndarray]:
-    """Block 4 of the ResNet in a folder, built and fed as its record says, or with another stride convention."""
-    record = BackboneRecord.read(str(folder))
-    assert record is not None
-    with tf.Graph().as_default(), tf.Session() as session:
-        inputs = tf.placeholder(tf.float32, [None, None, None, 3])
-        with tf.variable_scope(record.network), slim.arg_scope([layers.batch_norm], is_training=False):
-            endpoints = resnet.resnet_v1(
-                [inputs],
-                record.network,
-                convention=convention or record.stride_convention,
-                output_stride=output_stride,
-                stem=record.stem,
-                pool_padding=record.pool_padding,
-            )
-        restore(session, resolve_checkpoint(str(folder)), tf.train.Saver())
-        return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]
 
 
 def features_difference(

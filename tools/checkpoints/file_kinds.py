@@ -54,6 +54,7 @@ class FileKind:
 PYTORCH = FileKind("a file of PyTorch or another pickle of Python", _CONVERTED, ".pth")
 SAFETENSORS = FileKind("a .safetensors file", _CONVERTED, ".safetensors")
 NPY = FileKind("a NumPy file", _CONVERTED, ".npy")
+HDF5 = FileKind("an HDF5 file, as Keras writes (.h5)", _CONVERTED, ".h5")
 CHECKPOINT = FileKind(
     "a TensorFlow checkpoint or its index", "give it to --weights_ckpt or --fine_tune_filename directly", ".index"
 )
@@ -63,7 +64,7 @@ _ARCHIVE = FileKind("an archive", _UNPACK)
 
 # Pattern of the first bytes, and the kind; the first match counts.
 _KINDS: tuple[tuple[bytes, FileKind], ...] = (
-    (rb"\x89HDF\r\n\x1a\n", FileKind("an HDF5 file, as Keras writes (.h5)", _CONVERTED, ".h5")),
+    (rb"\x89HDF\r\n\x1a\n", HDF5),
     (rb"\x93NUMPY", NPY),
     (rb"\x80[\x02-\x05]", PYTORCH),  # a pickle, as before PyTorch 1.6
     (rb".{5}\x00{3}\{\s*\"", SAFETENSORS),  # length of the header, header

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model import decoders, resnet
-from model.pspnet_mg import DECODERS, Architecture
+from model.pspnet_mg import CLASSIFIER_SCOPES, DECODERS, Architecture
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.checkpoints.values import fault_of_values
 from tools.convert.files import Weights
@@ -90,9 +90,10 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     head_scope, auxiliary_scope = resnet.extra_unit_scope(network, 4), resnet.extra_unit_scope(network, 3)
     scopes_of_heads = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
     has_heads = any(names.has_any(scope, weights) for scope in scopes_of_heads)
-    has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
+    scopes_of_auxiliary = (auxiliary_scope, *CLASSIFIER_SCOPES[1:])
+    has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in scopes_of_auxiliary)
     of_heads: dict[str, Any] = _of_head(weights, weight_map, network) if has_heads else {"num_classes": 2}
-    if has_auxiliary:
+    if has_auxiliary and names.has_layer(auxiliary_scope):
         of_heads["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
     architecture = Architecture(
         network,

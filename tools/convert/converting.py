@@ -107,7 +107,7 @@ def read_source(source: str, decoder: str | None) -> Weights:
 def _read(request: Request) -> tuple[Source, Size | None]:
     """Reads the weights, and determines their network and, if the file says so, the size of windows."""
     weights = read_source(request.source, request.decoder)
-    refuse_other_networks(weights, request.source)
+    refuse_other_networks(weights, request.source, request.skip)
     weights, weight_map = identify(weights, request.layout)
     weight_map = _with_skipped(weight_map, request.skip, weights)
     weight_map, recorded, window = _configured(weight_map, request.source, network_of(weights, weight_map))

@@ -131,6 +131,22 @@ FAST_SEGMENTATION_HEADS = {
     "head": Layer("PSPModule/Conv_4", "PSPModule/Conv_4/BatchNorm"),
     "logits": Layer("Predictions/Conv"),
 }
+# Its full-size branch has no scope.
+FAST_ICNET_HEADS = {
+    "head": Layer("FastPSPModule/Conv", "FastPSPModule/Conv/BatchNorm"),
+    "icnet/detail1": Layer("Conv", "Conv/BatchNorm"),
+    "icnet/detail2": Layer("Conv_1", "Conv_1/BatchNorm"),
+    "icnet/detail3": Layer("Conv_2", "Conv_2/BatchNorm"),
+    "icnet/detail4": Layer("Conv_3", "Conv_3/BatchNorm"),
+    **{
+        f"icnet/fusion{stride}/{ours}": Layer(f"{fusion}/{theirs}", f"{fusion}/{theirs}/BatchNorm")
+        for stride, fusion in ((16, "CascadeFeatureFusion_0"), (8, "CascadeFeatureFusion_1"))
+        for ours, theirs in (("context", "DilatedConv"), ("detail", "Conv"))
+    },
+    "icnet/logits16": Layer("CascadeFeatureFusion_0/AuxOutput"),
+    "icnet/logits8": Layer("CascadeFeatureFusion_1/AuxOutput"),
+    "logits": Layer("Predictions/postrain"),
+}
 KERAS_UNIT = {
     "conv1": Layer("1_conv", "1_bn"),
     "conv2": Layer("2_conv", "2_bn"),

@@ -20,6 +20,7 @@ from tools.convert.layer_names import (
 from tools.convert.tensorflow_layouts import (
     CAFFE,
     CAFFE_IN_TENSORFLOW,
+    FAST_ICNET,
     FAST_SEGMENTATION,
     KERAS,
     TENSORFLOW,
@@ -191,6 +192,7 @@ WEIGHT_MAPS: dict[str, WeightMap] = {
     "caffe_in_tensorflow": CAFFE_IN_TENSORFLOW,
     "caffe": CAFFE,
     "fast_segmentation": FAST_SEGMENTATION,
+    "fast_icnet": FAST_ICNET,
     "keras": KERAS,
     "tensorflow": TENSORFLOW,
     "tensorflow_deep": TENSORFLOW_DEEP,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -22,23 +22,30 @@ _BY_NAME: dict[str, str] = {
     r"\bencoder\.layers\.\d\.blocks\.\d+\.attention\.": "a Swin Transformer of transformers",
     r"(^|/)(post_bn|conv\d_block\d+_preact_bn)/": "a ResNetV2 of Keras, which normalizes before its convolutions",
     r"(^|/)conv\d_block\d+_2_conv/depthwise_kernel": "a ResNeXt of Keras",
-    r"(^|/)FastPSPModule/": "fast-semantic-segmentation's ICNet, which adds its pyramid to the features",
+    r"(^|/)Predictions/pretrain/": "fast-semantic-segmentation's ICNet before its other branches are trained",
+}
+# The same, of networks whose encoder alone can be converted: --skip with a pattern for the rest.
+_DECODERS: dict[str, str] = {
+    r"\bdecoder\.psp\.blocks\.\d\.pool\.1\.": "segmentation_models.pytorch's PSPNet, which ends at block 2 and has "
+    r"a 3x3 classifier; convert its encoder alone with --skip '(decoder|\w+_head)\..*'",
 }
 _FIRST_UNIT = re.compile(r"(?P<unit>.*\blayer1\.0\.)conv2\.weight")
 _SHORTCUT = re.compile(r".*\blayer\d\.0\.downsample\.1\.weight")
 
 
-def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> None:
+def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str, skip: str | None = None) -> None:
     """Rejects networks that are known and not supported, by what they are.
 
     Args:
         weights: arrays by the project's names, with kernels [out, in, height, width].
         source: name of the file, for messages.
+        skip: regular expression of the names of a decoder that the user does not want; see `_DECODERS`.
 
     Raises:
         ConversionError: the weights are of such a network.
     """
-    found = _by_name(weights) or _by_shape(weights)
+    wanted = [name for name in weights if skip is None or not re.fullmatch(skip, name)]
+    found = _by_name(weights, _BY_NAME) or _by_name(wanted, _DECODERS) or _by_shape(weights)
     if found is not None:
         name, network = found
         raise ConversionError(
@@ -47,9 +54,9 @@ def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> Non
         )
 
 
-def _by_name(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
-    for pattern, network in _BY_NAME.items():
-        name = next((name for name in weights if re.search(pattern, name)), None)
+def _by_name(names: Iterable[str], networks: Mapping[str, str]) -> tuple[str, str] | None:
+    for pattern, network in networks.items():
+        name = next((name for name in names if re.search(pattern, name)), None)
         if name is not None:
             return name, network
     return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tools.convert.layer_names import (
     CAFFE_HEADS,
     CAFFE_UNIT,
+    FAST_ICNET_HEADS,
     FAST_SEGMENTATION_HEADS,
     FAST_SEGMENTATION_LAYER,
     KERAS_UNIT,
@@ -106,6 +107,20 @@ FAST_SEGMENTATION = WeightMap(
     image_mean=_VGG_MEAN,
     image_std=(1.0, 1.0, 1.0),
     window={"other": 713},
+)
+FAST_ICNET = replace(
+    FAST_SEGMENTATION,
+    project="fast-semantic-segmentation's ICNet",
+    marks=(
+        r"SharedFeatureExtractor/resnet_v1_\d+/conv1/weights",
+        r"FastPSPModule/Conv/weights",
+        r"CascadeFeatureFusion_1/Conv/weights",
+    ),
+    layers={"conv1": FAST_SEGMENTATION_LAYER, **FAST_ICNET_HEADS},
+    left=_OPTIMIZER_STATE,
+    decoder="icnet_wide",
+    pyramid_order="add",
+    window={"other": 1025},
 )
 KERAS = WeightMap(
     project="Keras applications' ResNet",

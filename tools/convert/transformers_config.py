@@ -62,7 +62,7 @@ def with_transformers_config(weight_map: WeightMap, source: str, network: str) -
             section.value("model_type", "upernet", ("upernet",))
             section.value("pool_scales", (1, 2, 3, 6), ((1, 2, 3, 6),))
             section = section.section("backbone_config")
-            section.value("out_features", _STAGES, (_STAGES,))
+            section.value("out_features", None, (_STAGES,))
         convention = _convention(section, network, weight_map.stride_convention)
         weight_map = replace(weight_map, stride_convention=convention)
         # Its code has no other grid and no dilation.

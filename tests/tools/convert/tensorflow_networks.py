@@ -107,8 +107,9 @@ class Slim:
         inner = self.conv(inner, f"{name}/conv2", 3, depth // 4, stride, rate)
         return tf.nn.relu(shortcut + self.conv(inner, f"{name}/conv3", 1, depth, relu=False))
 
-    def encoder(self, images, scope, output_stride=8):
-        """dilated_resnet_v1_50 and resnet_utils.stack_blocks_dense; returns block 4."""
+    def encoder(self, images, halves=False, output_stride=8):
+        """dilated_resnet_v1_50 and resnet_utils.stack_blocks_dense; returns the outputs of blocks 1 and 4."""
+        scope = "SharedFeatureExtractor/resnet_v1_50"
         x = tf.nn.max_pool2d(self.conv(images, f"{scope}/conv1", 7, 64, 2), 3, 2, "SAME")
         current, rate = 4, 1
         blocks = zip(UNITS, DEPTHS, (2, 2, 2, 1), (1, 1, 2, 4), strict=True)
@@ -121,13 +122,21 @@ class Slim:
                 else:
                     x = self.unit(x, name, depth, stride, own_rate)
                     current *= stride
-        return x
+            if block == 1:
+                first, x = x, interpolated(x, 0.5) if halves else x
+        return first, x
+
+
+def interpolated(x, factor):
+    """_dynamic_interpolation, and dilated_resnet_v1.downsample."""
+    size = [int((length - 1) * factor) + 1 for length in x.shape.as_list()[1:3]]
+    return tf.image.resize_bilinear(x, size, align_corners=True)
 
 
 def fast_segmentation(layers: Layers, images: tf.Tensor) -> tf.Tensor:
     """fast-semantic-segmentation's PSPNet (pspnet_architecture.py), for sizes whose features 6 bins divide."""
     slim = Slim(layers)
-    x = slim.encoder(images, "SharedFeatureExtractor/resnet_v1_50")
+    _, x = slim.encoder(images)
     levels = [x]
     for number, bins in enumerate((1, 2, 3, 6)):
         window = [size // bins for size in x.shape.as_list()[1:3]]
@@ -138,6 +147,31 @@ def fast_segmentation(layers: Layers, images: tf.Tensor) -> tf.Tensor:
     x = tf.nn.conv2d(x, layers.kernel("Predictions/Conv/weights", x, 1, CLASSES), 1, "SAME")
     x += layers.vector("Predictions/Conv/biases", CLASSES, -1, 1)
     return tf.image.resize_bilinear(x, images.shape[1:3], align_corners=True)
+
+
+def fast_icnet(layers: Layers, images: tf.Tensor) -> tf.Tensor:
+    """fast-semantic-segmentation's ICNet (icnet_architecture.py), for sizes whose smallest features 6 bins divide."""
+    slim, width = Slim(layers), HEAD_DEPTH
+    half, x = slim.encoder(interpolated(images, 0.5), halves=True)
+    size = x.shape.as_list()[1:3]
+    total = x
+    for bins in (1, 2, 3, 6):
+        window = [length // bins for length in size]
+        total += tf.image.resize_bilinear(tf.nn.avg_pool2d(x, window, window, "VALID"), size, align_corners=True)
+    x = slim.conv(total, "FastPSPModule/Conv", 1, width)
+    full = images
+    for number, (depth, stride) in enumerate(((64, 2), (64, 2), (128, 2), (256, 1))):
+        full = slim.conv(full, "Conv" + (f"_{number}" if number else ""), 3, depth, stride)
+    for number, fine in enumerate((half, full)):
+        scope, x = f"CascadeFeatureFusion_{number}", interpolated(x, 2)
+        layers.kernel(f"{scope}/AuxOutput/weights", x, 1, CLASSES)
+        layers.vector(f"{scope}/AuxOutput/biases", CLASSES, -1, 1)
+        coarse = slim.conv(x, f"{scope}/DilatedConv", 3, 256, rate=2, relu=False)
+        x = tf.nn.relu(slim.conv(fine, f"{scope}/Conv", 1, 256, relu=False) + coarse)
+    x = interpolated(x, 2)
+    x = tf.nn.conv2d(x, layers.kernel("Predictions/postrain/weights", x, 1, CLASSES), 1, "SAME")
+    x += layers.vector("Predictions/postrain/biases", CLASSES, -1, 1)
+    return interpolated(x, 4)
 
 
 def logits_of(

@@ -25,6 +25,7 @@ from tools.console import run_script
 from tools.convert import __main__ as convert
 from tools.convert.checkpoint import dataset_of, model_record
 from tools.convert.conversion import examine, recognize
+from tools.convert.converting import read_source
 from tools.errors import ConversionError, FlagError, RecordError, WeightFileError
 from tools.flags.predict import InferenceConfig
 from tools.prediction.predictor import Predictor
@@ -224,6 +225,26 @@ def test_other_networks_and_prefixes(save, out):
         np.testing.assert_array_equal(found[name], array)
 
 
+def test_encoder_of_segmentation_models_pytorch(save, out):
+    """Its PSPNet has another head; the ResNet in it is torchvision's."""
+    encoder = {name: array for name, array in torchvision_weights().items() if not name.startswith("fc.")}
+    weights = {f"encoder.{name}": array for name, array in encoder.items()} | {
+        "decoder.psp.blocks.0.pool.1.0.weight": np.ones((8, 32, 1, 1), np.float32),
+        "decoder.conv.0.weight": np.ones((512, 64, 1, 1), np.float32),
+        "segmentation_head.0.bias": np.ones(7, np.float32),
+    }
+    with pytest.raises(
+        ConversionError, match=r"segmentation_models.pytorch's PSPNet, .* --skip '\(decoder\|"
+    ) as caught:
+        convert.main([save(weights), "--out", out])
+    pattern = re.search("--skip '(.*?)'", str(caught.value))[1]
+    convert.main([save(weights), "--out", out, "--skip", pattern])
+    found = tensors_in(resolve_checkpoint(out))
+    convert.main([save(torchvision_weights()), "--out", f"{out}-plain"])
+    for name, array in tensors_in(resolve_checkpoint(f"{out}-plain")).items():
+        np.testing.assert_array_equal(found[name], array)
+
+
 def with_optimizer(values):
     """Adds what a training of the reference leaves in its files."""
     more = {f"{name}/Momentum": np.zeros_like(value) for name, value in values.items() if name.endswith("/weights")}
@@ -307,8 +328,8 @@ def test_decoder_that_is_an_encoder(save, out):
 
 def test_encoder_and_decoder_are_put_together(save):
     encoder, decoder = save({"conv1.weight": np.ones(1)}), save({"ppm.0.1.weight": np.zeros(2)}, "decoder.npy")
-    assert set(convert.read_source(encoder, decoder)) == {"conv1.weight", "ppm.0.1.weight"}
-    assert set(convert.read_source(encoder, None)) == {"conv1.weight"}
+    assert set(read_source(encoder, decoder)) == {"conv1.weight", "ppm.0.1.weight"}
+    assert set(read_source(encoder, None)) == {"conv1.weight"}
 
 
 @pytest.mark.parametrize(

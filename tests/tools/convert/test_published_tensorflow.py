@@ -88,6 +88,30 @@ def test_fast_segmentation(record_property, tmp_path):
     assert "AuxPredictions/Conv/biases: the auxiliary classifier of training, which is on block 2 there" in report
 
 
+def test_icnet(record_property, tmp_path):
+    layers = Layers(OWN_NORMALIZATION)
+    drawn = [random_images((161, 161), 0)]
+    logits = logits_of(published.fast_icnet, layers, [drawn[0].astype(np.float32) - np.float32(VGG_MEAN)])
+    momentum = {f"{name}/Momentum": np.ones(2, np.float32) for name in ("Conv/weights", "FastPSPModule/Conv/weights")}
+    write_checkpoint(str(tmp_path / "model.ckpt"), {**layers.arrays, **momentum})
+    run_convert(tmp_path, "--out", tmp_path / "converted")
+    with ConvertedPSPNet(tmp_path / "converted", has_auxiliary=True) as converted:
+        found, *auxiliary = converted.logits(drawn[0])
+    assert [x.shape for x in auxiliary] == [(1, 161, 161, CLASSES)] * 2
+    difference = relative_difference(found, logits[0])
+    record_property("logits", difference)
+    assert difference < TOLERANCE
+    architecture = ModelRecord.read(str(tmp_path / "converted")).architecture
+    assert (architecture.decoder, architecture.pyramid_order) == ("icnet_wide", "add")
+
+
+def test_icnet_in_its_first_training(tmp_path):
+    arrays = {"Predictions/pretrain/weights": np.ones(2, np.float32)}
+    write_checkpoint(str(tmp_path / "model.ckpt"), arrays)
+    with pytest.raises(ConversionError, match="ICNet before its other branches are trained"):
+        run_convert(tmp_path / "model.ckpt", "--out", tmp_path / "converted")
+
+
 def test_layers_that_no_published_network_has(tmp_path):
     layers = Layers(OWN_NORMALIZATION)
     logits_of(published.fast_segmentation, layers, images()[1][:1])
