@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from model.choices import STEMS
 from tools.errors import ConversionError
 
 # Regular expressions that are searched in the names.
@@ -30,6 +31,7 @@ _DECODERS: dict[str, str] = {
     r"a 3x3 classifier; convert its encoder alone with --skip '(decoder|\w+_head)\..*'",
 }
 _FIRST_UNIT = re.compile(r"(?P<unit>.*\blayer1\.0\.)conv2\.weight")
+_FILTERS = re.compile(r".*SharedFeatureExtractor/resnet_v1_\d+/conv1/weights")
 _SHORTCUT = re.compile(r".*\blayer\d\.0\.downsample\.1\.weight")
 
 
@@ -64,6 +66,9 @@ def _by_name(names: Iterable[str], networks: Mapping[str, str]) -> tuple[str, st
 
 def _by_shape(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
     for name, array in weights.items():
+        if _FILTERS.fullmatch(name) and array.ndim == 4 and array.shape[3] != STEMS["conv7"][0].depth:
+            scale = array.shape[3] / STEMS["conv7"][0].depth
+            return name, f"a network of fast-semantic-segmentation with filter_scale {scale:g}"
         if _SHORTCUT.fullmatch(name) and array.ndim == 4:
             return name, "a ResNet-D, which averages before the convolutions of its shortcuts"
         match = _FIRST_UNIT.fullmatch(name)

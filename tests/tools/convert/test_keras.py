@@ -47,12 +47,12 @@ def network(monkeypatch):
 def as_keras_3(source, target):
     """Copies weights as `network.save` of Keras 3 writes them: below a group, without `:0`, beside the optimizer's."""
     with h5py.File(source) as old, h5py.File(target, "w") as new:
-        old.visititems(
-            lambda name, value: (
-                isinstance(value, h5py.Dataset)
-                and new.create_dataset(f"model_weights/{name.removesuffix(':0')}", data=value)
-            )
-        )
+
+        def copy(name, value):
+            if isinstance(value, h5py.Dataset):
+                new[f"model_weights/{name.removesuffix(':0')}"] = value[()]
+
+        old.visititems(copy)
         new["optimizer_weights/adam/conv1_conv/kernel/momentum"] = np.zeros(3)
         new["model_weights"].attrs["keras_version"] = "3.15.1"
 

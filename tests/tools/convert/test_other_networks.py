@@ -57,6 +57,11 @@ OTHERS = [
         "a Swin Transformer",
     ),
     (
+        {"SharedFeatureExtractor/resnet_v1_50/conv1/weights": kernel(7, 7, 3, 32)},
+        "SharedFeatureExtractor/resnet_v1_50/conv1/weights",
+        "a network of fast-semantic-segmentation with filter_scale 0.5",
+    ),
+    (
         {"decoder.psp.blocks.0.pool.1.0.weight": kernel(128, 512, 1, 1)},
         "decoder.psp.blocks.0.pool.1.0.weight",
         "segmentation_models.pytorch's PSPNet, which ends at block 2",
