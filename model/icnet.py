@@ -7,8 +7,9 @@ half the size. Their output is halved again, and the rest of the encoder and pyr
 size. As in the published network, the two smaller sizes share the first layers. Two cascade feature fusion units
 combine the branches, at 1/16 and at 1/8 of the image.
 
-Except for its classifiers, the quarter-size branch has the layers and variable names of a PSPNet, so that it can start
-from a trained PSPNet. The published network also prunes channels after training, which is not implemented here.
+`CASCADES` has the sizes of the branches, by decoder. Except for its classifiers, the quarter-size branch has the layers
+and variable names of a PSPNet, so that it can start from a trained PSPNet. The published network also prunes channels
+after training, which is not implemented here.
 """
 
 from __future__ import annotations
