@@ -31,19 +31,23 @@ def with_converted_weights(config: TrainConfig) -> TrainConfig:
     nothing in the file is executed.
 
     Args:
-        config: flags. A `fine_tune_filename` that is no such file, and all flags of `--eval_only`, stay as they are.
+        config: flags; a `fine_tune_filename` that is no such file stays as it is. With `--eval_only` nothing is
+            converted: a run that began with the file has its checkpoint.
 
     Raises:
         CheckpointError: the file cannot be read or converted, or the checkpoint cannot be written.
     """
     path = config.fine_tune_filename
-    if config.eval_only or path is None or not os.path.isfile(path):
+    if path is None or not os.path.isfile(path):
         return config
     kind = kind_of(path)
     if kind is None or kind.reader is None or kind == CHECKPOINT:
         return config
     try:
-        folder, text = _converted(path)
+        folder = os.path.join(FOLDER, f"{os.path.basename(path)}-{file_checksum(path)[:_SHOWN_DIGITS]}")
+        if config.eval_only and not os.path.isdir(folder):
+            return config
+        text = "converted to" if _convert_once(path, folder) else "was converted before to"
     except OSError as error:
         raise CheckpointError(f"{path}: the weights cannot be converted ({reason(error)})") from error
     except (ConversionError, WeightFileError) as error:
@@ -51,20 +55,19 @@ def with_converted_weights(config: TrainConfig) -> TrainConfig:
             f"{error} (--fine_tune_filename {path} is converted first: try python -m tools.convert, which has flags "
             "for weights that do not describe their network)"
         ) from error
-    logger.info("--fine_tune_filename %s: %s %s", path, text, folder)
+    logger.info("--fine_tune_filename %s: %s the checkpoint in %s", path, text, folder)
     return dataclasses.replace(config, fine_tune_filename=folder)
 
 
-def _converted(path: str) -> tuple[str, str]:
-    """Returns the folder of the converted checkpoint, and whether it was converted now, in words."""
-    name = f"{os.path.basename(path)}-{file_checksum(path)[:_SHOWN_DIGITS]}"
-    folder = os.path.join(FOLDER, name)
-    if not os.path.isdir(folder):
-        with folder_written_atomically(folder) as partial, _quiet():
-            if not os.listdir(partial):  # otherwise another process has converted it meanwhile
-                convert_weights(Request(path), partial)
-                return folder, "converted to the checkpoint in"
-    return folder, "was converted before, to the checkpoint in"
+def _convert_once(path: str, folder: str) -> bool:
+    """Converts a file unless the folder exists, and returns whether it did."""
+    if os.path.isdir(folder):
+        return False
+    with folder_written_atomically(folder) as partial, _quiet():
+        if os.listdir(partial):  # another process has converted it meanwhile
+            return False
+        convert_weights(Request(path), partial)
+        return True
 
 
 @contextmanager

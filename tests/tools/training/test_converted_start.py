@@ -36,7 +36,7 @@ def flags(tmp_path, path, **changes):
 
 def test_converted_once_and_said_in_one_line(tmp_path, weights, caplog):
     caplog.set_level("INFO")
-    for text in ("converted to the checkpoint in", "was converted before, to the checkpoint in"):
+    for text in ("converted to the checkpoint in", "was converted before to the checkpoint in"):
         caplog.clear()
         config = with_converted_weights(flags(tmp_path, weights))
         folder = config.fine_tune_filename
@@ -73,13 +73,18 @@ def test_other_files_stay(tmp_path, content):
     assert not (tmp_path / "pretrained").exists()
 
 
-def test_checkpoints_stay(tmp_path, weights):
+def test_checkpoints_stay(tmp_path):
     prefix = write_checkpoint(str(tmp_path / "a.ckpt"), {"a": np.zeros(1, np.float32)})
     for path in (prefix, f"{prefix}.index"):
         config = flags(tmp_path, path)
         assert with_converted_weights(config) is config
-    config = flags(tmp_path, weights, eval_only=True)
-    assert with_converted_weights(config) is config
+
+
+def test_scoring_finds_what_was_converted(tmp_path, weights):
+    scoring = flags(tmp_path, weights, eval_only=True)
+    assert with_converted_weights(scoring) is scoring
+    folder = with_converted_weights(flags(tmp_path, weights)).fine_tune_filename
+    assert with_converted_weights(scoring).fine_tune_filename == folder
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,7 @@ def test_checkpoints_stay(tmp_path, weights):
         ({"layer1.0.se.fc1.weight": np.ones((2, 3, 1, 1))}, "'layer1.0.se.fc1.weight' shows a ResNet with squeeze"),
         ({"x.weight": np.ones(2, np.float32)}, "'x.weight' of .* tensors belong to no layer"),
         ({"bn1.running_mean": np.full(64, np.nan, np.float32)}, "'bn1.running_mean' has 64 bad values"),
-        ({"a": b"code"}, "holds bytes"),
+        ({"a": b"code"}, "holds a bytes"),
     ],
 )
 def test_weights_that_are_refused(tmp_path, weights, change, words):
