@@ -47,7 +47,9 @@ def difference(folder, drawn, logits, changes):
     return found
 
 
-@pytest.mark.parametrize("form", ["checkpoint", "earlier checkpoint", "npy"])
+@pytest.mark.parametrize(
+    "form", ["checkpoint", *(pytest.param(form, marks=pytest.mark.slow) for form in ("earlier checkpoint", "npy"))]
+)
 def test_hellochick(record_property, tmp_path, form):
     """Its checkpoints since it trains have the names of tf.layers; the earlier ones have those of the dictionary."""
     layers = Layers(OWN_NORMALIZATION if form == "checkpoint" else CAFFE_NORMALIZATION)
