@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
 from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet
 from tests.parity.torch_resnets import mmseg, semseg, strided
+from tests.tools.converted_networks import run_convert
 from tools.checkpoints.find import resolve_checkpoint
 from tools.errors import ConversionError, FlagError
 from tools.prediction.predictor import Predictor

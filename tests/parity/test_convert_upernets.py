@@ -11,11 +11,11 @@ from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification, UperNetConfig, UperNetForSemanticSegmentation
 
 from model import choices, resnet
-from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import CLASSES, Source, compare
 from tests.parity.test_convert_backbones import TOLERANCE, drawn, features_difference
 from tests.parity.torch_pspnets import MmsegUPerNet
 from tests.parity.torch_resnets import normalized
+from tests.tools.converted_networks import run_convert
 from tools.errors import ConversionError, FlagError
 from tools.runs.record import BackboneRecord, ModelRecord
 

@@ -10,7 +10,7 @@ from tf_keras.src.applications import resnet as keras_resnet
 
 from model import choices, resnet
 from tests.differences import relative_difference
-from tests.parity.converted_networks import converted_features, random_images, run_convert
+from tests.tools.converted_networks import converted_features, random_images, run_convert
 from tools.convert.files import read_weights
 from tools.errors import ConversionError, WeightFileError
 from tools.runs.record import BackboneRecord

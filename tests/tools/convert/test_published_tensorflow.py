@@ -7,9 +7,9 @@ import pytest
 
 from model import choices, resnet
 from tests.differences import relative_difference
-from tests.parity.converted_networks import ConvertedPSPNet, random_images, run_convert
 from tests.tools.convert import tensorflow_networks as published
 from tests.tools.convert.tensorflow_networks import CLASSES, VGG_MEAN, Layers, logits_of, nested
+from tests.tools.converted_networks import ConvertedPSPNet, random_images, run_convert
 from tests.tools.toy_runs import write_checkpoint
 from tools.errors import ConversionError, WeightFileError
 from tools.runs.record import ModelRecord
