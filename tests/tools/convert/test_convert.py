@@ -340,7 +340,7 @@ def test_encoder_and_decoder_are_put_together(save):
         (["--test_image_size", "0x41"], "--test_image_size: '0x41' is not a size of 8 to 16384"),
         (["--test_image_size", "0"], "--test_image_size: '0' is not a size of 8 to 16384"),
         (["--test_image_size", "1000000000000"], "--test_image_size: '1000000000000' is not a size of 8 to 16384"),
-        (["--format", "keras"], "--format: invalid choice"),
+        (["--format", "onnx"], "--format: invalid choice"),
         (["--database", "Oxford"], "--database: invalid choice"),
         (["more.npy"], "unrecognized arguments: more.npy"),
         (["--align_corners", "yes"], "--align_corners: 'yes' is not 0 or 1"),
