@@ -135,3 +135,7 @@ class AuditError(UserError):
 
 class ProcessEndedError(UserError):
     """A process ended before it returned its result, usually because memory ran out."""
+
+
+class MissingPackageError(UserError):
+    """A package of an extra is not installed."""
