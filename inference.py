@@ -26,7 +26,8 @@ from tools.console import import_tensorflow, print_error, print_text, run_script
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
-from tools.prediction.latency import LabelsOfImages, TimedPredictor
+from tools.prediction.latency import TimedPredictor
+from tools.prediction.predictions import PredictsImages
 from tools.prediction.result_names import NAMES_FILE, ResultNames
 from tools.prediction.window_advice import WindowAdvice
 from tools.runtime.printable import printable
@@ -99,7 +100,7 @@ def check_all_read(path: str | None, count: int, unread: int) -> None:
 
 def segment(
     images: NamedImages,
-    predictor: LabelsOfImages,
+    predictor: PredictsImages,
     advice: WindowAdvice,
     names: ResultNames,
     writer: PredictionWriter,
@@ -108,7 +109,7 @@ def segment(
 
     Args:
         images: their pixels are uint8 [H, W, 3], RGB.
-        predictor: predicts training ids [H, W].
+        predictor: predicts training ids.
         advice: says why a large image takes long.
         names: gives each image its own name for the results.
         writer: writes the files.
@@ -131,7 +132,7 @@ def segment(
         advice.give(path, *image.shape[:2])
         started = time.perf_counter()
         with image_named(path):
-            labels = predictor.labels(image)
+            labels = predictor.predict(image).labels
         name = names.name(path, wanted)
         files = writer.write(name, image, labels, path)
         names.keep(name)

@@ -111,7 +111,9 @@ def predict_samples(
             timed,
             samples,
             record.architecture.num_classes,
-            visit=lambda sample, image, labels: writer.write(sample.name, image, labels, sample.image),
+            visit=lambda found: writer.write(
+                found.sample.name, found.image, found.prediction.labels, found.sample.image
+            ),
             towers=config.gpu_num,
         )
     if config.measure_time:

@@ -15,6 +15,7 @@ from tools.errors import NotFiniteError
 from tools.flags.sizes import sides
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
+from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import open_session, tower_devices
@@ -125,13 +126,18 @@ class Predictor:
         return "lower --test_image_size" if self._record.test_image_size else "give --test_image_size 480"
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the labels of an image: mean, channel order, scales, windows, network, argmax.
+        """Predicts training ids [H, W] of an image; see `predict`."""
+        return self.predict(image).labels
+
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image: mean, channel order, scales, windows, network, averages, argmax.
 
         Args:
             image: uint8 [H, W, 3], RGB.
+            wanted: what to keep beside the labels.
 
         Returns:
-            Training ids [H, W].
+            The labels are training ids.
 
         Raises:
             OutOfMemoryError: a batch of windows, or the rows of the image that it covers, do not fit into memory.
@@ -144,7 +150,7 @@ class Predictor:
         ):
             centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
             with self._not_finite_named():
-                return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+                return self._sliding.predict(centred[..., ::-1] if self._record.color_switch else centred, wanted)
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs, over all scales and mirrored copies."""
@@ -172,7 +178,7 @@ class Predictor:
 
 
 class TowerPredictor:
-    """Shares images among several predictors, one per device; `labels` may be called from several threads.
+    """Shares images among several predictors, one per device; `predict` may be called from several threads.
 
     Use as a context manager, or close.
     """
@@ -184,10 +190,14 @@ class TowerPredictor:
             self._free.put(predictor)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts labels with the next free predictor, as `Predictor.labels`; waits for one."""
+        """Predicts training ids [H, W] of an image; see `predict`."""
+        return self.predict(image).labels
+
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image with the next free predictor, as `Predictor.predict`; waits for one."""
         predictor = self._free.get()
         try:
-            return predictor.labels(image)
+            return predictor.predict(image, wanted)
         finally:
             self._free.put(predictor)
 
