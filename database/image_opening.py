@@ -123,13 +123,25 @@ def _opened_within_limit(path: str, file: IO[bytes]) -> Image.Image:
         finally:
             Image.MAX_IMAGE_PIXELS = guard
     width, height = image.size
-    if width * height > _max_pixels:
+    try:
+        require_few_pixels(path, height, width)
+    except ImageError:
         image.close()
+        raise
+    return image
+
+
+def require_few_pixels(path: str, height: int, width: int) -> None:
+    """Checks that an image does not have more pixels than `set_max_pixels` allows.
+
+    Raises:
+      ImageError: it has more.
+    """
+    if width * height > _max_pixels:
         raise ImageError(
             f"{path}: {height}x{width} (height x width) are {height * width} pixels, and --max_pixels is "
             f"{_max_pixels}: give a smaller image, or raise --max_pixels if there is memory for it"
         )
-    return image
 
 
 def _orientation(image: Image.Image) -> int:

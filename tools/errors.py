@@ -133,5 +133,17 @@ class AuditError(UserError):
     """The audit of locked versions failed."""
 
 
+class MissingPackageError(UserError):
+    """A package that is installed with an extra is missing."""
+
+
+class ClosedModelError(UserError):
+    """A model is used after it was closed."""
+
+
+class VideoError(UserError):
+    """A video cannot be read or written."""
+
+
 class ProcessEndedError(UserError):
     """A process ended before it returned its result, usually because memory ran out."""
