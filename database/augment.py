@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -177,33 +178,36 @@ def augment(
     augmentation: Augmentation,
     image_mean: tuple[float, ...],
     source_height: tf.Tensor | None = None,
+    image_scale: tuple[float, ...] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Augments one sample to a training crop.
 
     Args:
-        image: uint8 [H, W, 3], RGB; rows after the first `rows_shown` may be missing.
+        image: uint8 [H, W, 3], RGB, or float32 [H, W, channels]; rows after the first `rows_shown` may be missing.
         label: uint8 [H, W], training ids, 255 ignored; rows may be missing as in the image.
         draws: float32 [augmentation.num_draws], uniform in [0, 1); all random choices follow from them.
         augmentation: the settings.
-        image_mean: RGB, 0..255.
+        image_mean: RGB, 0..255, or of each channel.
         source_height: int scalar, rows of the whole source; None if no rows are missing.
+        image_scale: factor of each channel after the mean is subtracted; None for no scaling.
 
     Returns:
-        `(image, label)`: float32 [h, w, 3], RGB less the mean and 0 outside the source; int32 [h, w], 255 there.
+        `(image, label)`: float32 [h, w, channels], less the mean and 0 outside the source; int32 [h, w], 255 there.
     """
     size, crop_size = tf.shape(image)[:2], augmentation.crop_size
     if source_height is not None:
         size = tf.stack([tf.cast(source_height, tf.int32), size[1]])
     affine = draw_affine(draws[:5], size, augmentation)
+    recolored = partial(_recolored, draws=draws, augmentation=augmentation, image_mean=image_mean, scale=image_scale)
 
     def inside_only() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size, upright=augmentation.is_upright)
-        return _recolored(crop, None, draws, augmentation, image_mean), crop_label
+        return recolored(crop, None), crop_label
 
     def with_outside() -> tuple[tf.Tensor, tf.Tensor]:
         crop, crop_label = warp(image, label, affine, size, crop_size)
         inside = inside_source(affine, size, crop_size)
-        centred = _recolored(crop, inside, draws, augmentation, image_mean)
+        centred = recolored(crop, inside)
         return centred, tf.where_v2(inside, crop_label, tf.constant(IGNORE_LABEL, tf.uint8))
 
     # Most crops lie inside the source and need no mask.
@@ -211,7 +215,7 @@ def augment(
     centred, ids = tf.cond(complete, inside_only, with_outside)
     if augmentation.cutout:
         centred, ids = cutout(centred, ids, draws[_CUTOUT_DRAWS], augmentation.cutout)
-    return tf.ensure_shape(centred, [*crop_size, 3]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)
+    return tf.ensure_shape(centred, [*crop_size, image.shape[-1]]), tf.cast(tf.ensure_shape(ids, crop_size), tf.int32)
 
 
 def _recolored(
@@ -220,8 +224,9 @@ def _recolored(
     draws: tf.Tensor,
     augmentation: Augmentation,
     image_mean: tuple[float, ...],
+    scale: tuple[float, ...] | None,
 ) -> tf.Tensor:
     """Changes the colours of a crop and subtracts the mean; see `colors.finished`."""
     if augmentation.color_jitter:
         crop = color_jitter(crop, inside, augmentation.color_jitter, draws[_JITTER_DRAWS])
-    return finished(crop, inside, draws, augmentation, image_mean)
+    return finished(crop, inside, draws, augmentation, image_mean, scale)

@@ -26,8 +26,8 @@ def load_class_crop(
         augmentation: the settings.
 
     Returns:
-        `(image, label, height, draws)`: the first rows of the image that the crop needs, uint8 [rows, W, 3]; the label,
-        uint8 [H, W]; the height of the whole image; and the draws of the moved crop.
+        `(image, label, height, draws)`: the first rows of the image that the crop needs, [rows, W, channels]; the
+        label, uint8 [H, W]; the height of the whole image; and the draws of the moved crop.
 
     Raises:
         ImageError, TFRecordError, DatasetError: see `loading.load_sample`.
@@ -39,7 +39,11 @@ def load_class_crop(
         row, column = divmod(int(pixels[int(float(place[0]) * pixels.size)]), label.shape[1])
         draws = draws_showing((row, column), label.shape, place[1:], draws, augmentation)
     image, height = read_first_rows(
-        sample.image, contents.image, lambda height: rows_shown(draws, height, augmentation), sample.input_range
+        sample.image,
+        contents.image,
+        lambda height: rows_shown(draws, height, augmentation),
+        sample.input_range,
+        sample.channels,
     )
     check_same_size(sample, (height, image.shape[1]), label.shape)
     return image, label, height, draws

@@ -86,9 +86,16 @@ def color_jitter(image: tf.Tensor, inside: tf.Tensor | None, strength: float, dr
 
 
 def _plus_color(image: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
-    """Adds a colour [3] to [h, w, 3] by whole rows: broadcasting three values takes five times as long."""
-    height, width, _ = _shape(image)
-    rows = tf.reshape(image, [height, 3 * width]) + tf.tile(color, [width])
+    """Adds a colour [C] to [h, w, C] by whole rows: broadcasting three values takes five times as long."""
+    height, width, channels = _shape(image)
+    rows = tf.reshape(image, [height, channels * width]) + tf.tile(color, [width])
+    return tf.ensure_shape(tf.reshape(rows, _shape(image)), image.shape)
+
+
+def _scaled(image: tf.Tensor, scale: tuple[float, ...]) -> tf.Tensor:
+    """Multiplies each channel of [h, w, C] by a factor, by whole rows."""
+    height, width, channels = _shape(image)
+    rows = tf.reshape(image, [height, channels * width]) * tf.tile(tf.constant(scale, tf.float32), [width])
     return tf.ensure_shape(tf.reshape(rows, _shape(image)), image.shape)
 
 
@@ -106,11 +113,11 @@ def _mean_color(image: tf.Tensor, inside: tf.Tensor | None) -> tf.Tensor:
 
 
 def gaussian_blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    """Blurs by a separable Gaussian, repeating the edges: float32 [h, w, 3], sigma in pixels -> float32 [h, w, 3]."""
+    """Blurs by a separable Gaussian, repeating the edges: float32 [h, w, C], sigma in pixels -> float32 [h, w, C]."""
     positions = tf.range(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=tf.float32)
     kernel = tf.exp(-0.5 * tf.square(positions / sigma))
     kernel /= tf.reduce_sum(kernel)
-    # One grey image per channel, [3, h, w, 1], so that one kernel serves all channels.
+    # One grey image per channel, [C, h, w, 1], so that one kernel serves all channels.
     planes = tf.transpose(image, [2, 0, 1])[..., tf.newaxis]
     for axis, shape in ((1, [-1, 1, 1, 1]), (2, [1, -1, 1, 1])):
         first = tf.gather(planes, tf.zeros([_BLUR_RADIUS], tf.int32), axis=axis)
@@ -126,18 +133,20 @@ def finished(
     draws: tf.Tensor,
     augmentation: ColorAugmentation,
     image_mean: tuple[float, ...],
+    image_scale: tuple[float, ...] | None = None,
 ) -> tf.Tensor:
     """Applies the colour augmentations, subtracts the mean and sets pixels outside the source to 0.
 
     Args:
-        crop: float32 [h, w, 3], RGB 0..255.
+        crop: float32 [h, w, 3], RGB 0..255; or [h, w, channels], without `augmentation.jitter_colors`.
         inside: bool [h, w], pixels of the source; None for all.
         draws: float32 [NUM_DRAWS], uniform in [0, 1).
         augmentation: the settings.
-        image_mean: RGB, 0..255.
+        image_mean: RGB, 0..255, or of each channel.
+        image_scale: factor of each channel after the mean is subtracted; None for no scaling.
 
     Returns:
-        float32 [h, w, 3].
+        As `crop`.
     """
     if augmentation.jitter_colors:
         crop = jitter_colors(crop, inside, draws[5:8])
@@ -146,4 +155,6 @@ def finished(
         blurred = tf.cond(draws[8] < 0.5, lambda: gaussian_blur(crop, sigma), lambda: crop)
         crop = tf.ensure_shape(blurred, crop.shape)
     centred = _plus_color(crop, -tf.constant(image_mean, tf.float32))
+    if image_scale is not None:
+        centred = _scaled(centred, image_scale)
     return centred if inside is None else tf.where_v2(inside[..., tf.newaxis], centred, 0.0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from database import classes, layouts, palettes, synthetic
+from database.channels import Channels
 from database.classes import IGNORE_LABEL
 from database.color_masks import ColorTable, color_table
 from database.errors import DatasetError
@@ -55,6 +56,7 @@ class Dataset:
       colors: maps the colours in its label files to ids; None if the files store only ids.
       ignored_colors: the colours of ignored pixels.
       input_range: the number that is white in its images.
+      channels: of its images; None for RGB, for which `image_mean` is used.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Dataset:
     colors: ColorTable | None = None
     ignored_colors: Palette = ()
     input_range: InputRange | None = field(default=None, compare=False)
+    channels: Channels | None = None
 
     @property
     def num_classes(self) -> int:
@@ -201,9 +204,10 @@ def find_samples(dataset: Dataset, data_dir: str, splits: Sequence[str]) -> list
 
 def with_decoding(dataset: Dataset, samples: Sequence[Sample]) -> list[Sample]:
     """Returns samples with the settings by which the images and labels of their dataset are decoded."""
-    if dataset.colors is None and dataset.input_range is None:
+    colors, input_range, channels = dataset.colors, dataset.input_range, dataset.channels
+    if colors is None and input_range is None and channels is None:
         return list(samples)
-    return [replace(sample, colors=dataset.colors, input_range=dataset.input_range) for sample in samples]
+    return [replace(sample, colors=colors, input_range=input_range, channels=channels) for sample in samples]
 
 
 def require_folder(dataset: Dataset, data_dir: str) -> None:
@@ -247,6 +251,7 @@ def custom_dataset(
     label_map_file: str | None = None,
     reduce_zero_label: bool = False,
     image_mean: tuple[float, float, float] | None = None,
+    channels: Channels | None = None,
 ) -> Dataset:
     """Builds the definition of a user's own data.
 
@@ -263,6 +268,7 @@ def custom_dataset(
         every class needs an id. Without the file, the label files store training ids.
       reduce_zero_label: without such a file, whether id 0 is ignored and the classes are the ids from 1 on.
       image_mean: RGB, 0..255; by default ImageNet's.
+      channels: of the images; None for RGB.
 
     Raises:
       DatasetError: num_classes or ignore_label is out of range, ignore_label is one of the classes, or the label map
@@ -287,6 +293,7 @@ def custom_dataset(
         layout=layouts.CUSTOM_LAYOUT,
         colors=colors,
         ignored_colors=ignored_colors,
+        channels=channels,
     )
 
 

@@ -17,7 +17,15 @@ from database.colors import finished
 from database.dynamic_sizes import DynamicSizes, GroupedOrder, fitted, fitted_size, padded_batch
 from database.layouts import Sample
 from database.loading import sample_sizes
-from database.reader import ENDLESS, Batches, on_towers, untuned_iterator
+from database.reader import (
+    ENDLESS,
+    Batches,
+    channel_count,
+    normalization,
+    on_towers,
+    pixel_type,
+    untuned_iterator,
+)
 from database.sample_loader import SampleLoader
 
 
@@ -34,7 +42,7 @@ class _BatchMaker:
     seed: int
 
     def _load(self, number: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Loads images uint8 [N, H, W, 3], labels uint8 [N, H, W], unpadded sizes int32 [N, 2], indices int64 [N]."""
+        """Loads images [N, H, W, channels], labels uint8 [N, H, W], unpadded sizes int32 [N, 2], indices int64 [N]."""
         choices = self.sizes.short_sides
         short_side = choices[int(draws[0, 0] * len(choices))]
         pairs, indices = [], []
@@ -47,13 +55,13 @@ class _BatchMaker:
         return images, labels, np.array([label.shape for _, label in pairs], np.int32), np.array(indices, np.int64)
 
     def make(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes images float32 [N, H, W, 3], labels int32 [N, H, W], indices int64 [N] of batch `number`, int64 []."""
+        """Makes images float32 [N, H, W, C], labels int32 [N, H, W], indices int64 [N] of batch `number`, int64 []."""
         counters = [number * self.batch_size + i for i in range(self.batch_size)]
         draws = tf.stack([tf.random.stateless_uniform([NUM_DRAWS], seed=tf.stack([n, self.seed])) for n in counters])
         images, labels, sizes, indices = tf.numpy_function(
-            self._load, [number, draws], [tf.uint8, tf.uint8, tf.int32, tf.int64], stateful=False
+            self._load, [number, draws], [pixel_type(self.loader), tf.uint8, tf.int32, tf.int64], stateful=False
         )
-        images.set_shape([self.batch_size, None, None, 3])
+        images.set_shape([self.batch_size, None, None, channel_count(self.loader)])
         labels.set_shape([self.batch_size, None, None])
         sizes.set_shape([self.batch_size, 2])
         indices.set_shape([self.batch_size])
@@ -64,7 +72,9 @@ class _BatchMaker:
         """Applies the colour changes to one image, subtracts the mean and sets the padding to 0."""
         height, width = tf.unstack(tf.shape(image)[:2])
         inside = tf.logical_and(tf.range(height)[:, tf.newaxis] < size[0], tf.range(width)[tf.newaxis] < size[1])
-        pixels = finished(tf.cast(image, tf.float32), inside, draws, self.sizes, self.image_mean)
+        pixels = finished(
+            tf.cast(image, tf.float32), inside, draws, self.sizes, *normalization(self.loader, self.image_mean)
+        )
         return pixels[..., ::-1] if self.color_switch else pixels
 
 
@@ -88,7 +98,7 @@ def dynamic_batches(
         batch_size: images per tower.
         tower_devices: device of each tower.
         sizes: how images are resized and augmented.
-        image_mean: RGB, 0..255.
+        image_mean: RGB, 0..255; not used for images of other channels, which have their own.
         color_switch: whether to output BGR, which weights from Caffe expect.
         seed: seed of the order, the sizes and the augmentations.
         first_step: the step to start from, equal to the number of steps done.

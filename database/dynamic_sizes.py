@@ -58,16 +58,18 @@ def fitted(image: np.ndarray, label: np.ndarray, size: Size, *, mirrored: bool) 
     """Resizes a sample: the image with a triangle filter, which averages when it shrinks, the label by nearest pixel.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, 3], or float32 [H, W, channels], which is resized channel by channel.
         label: uint8 [H, W].
         size: (height, width) of the output.
         mirrored: whether to mirror left to right.
 
     Returns:
-        `(image, label)`: uint8 [h, w, 3] and uint8 [h, w], on one grid.
+        `(image, label)`: as the arguments, [h, w, channels] and [h, w], on one grid.
     """
     width_and_height = size[::-1]
-    image = np.asarray(Image.fromarray(image).resize(width_and_height, Image.Resampling.BILINEAR))
+    parts = [image] if image.dtype == np.uint8 else [*image.transpose(2, 0, 1)]
+    resized = [np.asarray(Image.fromarray(part).resize(width_and_height, Image.Resampling.BILINEAR)) for part in parts]
+    image = resized[0] if image.dtype == np.uint8 else np.stack(resized, axis=2)
     label = np.asarray(Image.fromarray(label).resize(width_and_height, Image.Resampling.NEAREST))
     return (image[:, ::-1], label[:, ::-1]) if mirrored else (image, label)
 
@@ -76,14 +78,15 @@ def padded_batch(pairs: Sequence[tuple[np.ndarray, np.ndarray]], multiple: int) 
     """Pads samples of any size to one batch, each in the upper left corner.
 
     Args:
-        pairs: `(image, label)`, uint8 [h, w, 3] and uint8 [h, w].
+        pairs: `(image, label)`, [h, w, channels] of one type and uint8 [h, w].
         multiple: see `common_size`.
 
     Returns:
-        `(images, labels)`: uint8 [N, H, W, 3], padded by repeating the edge, and uint8 [N, H, W], padded with 255.
+        `(images, labels)`: [N, H, W, channels], padded by repeating the edge, and uint8 [N, H, W], padded with 255.
     """
     height, width = common_size([label.shape for _, label in pairs], multiple)
-    images = np.empty((len(pairs), height, width, 3), np.uint8)
+    first = pairs[0][0]
+    images = np.empty((len(pairs), height, width, first.shape[2]), first.dtype)
     labels = np.full((len(pairs), height, width), IGNORE_LABEL, np.uint8)
     for index, (image, label) in enumerate(pairs):
         below, beside = height - label.shape[0], width - label.shape[1]

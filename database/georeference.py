@@ -5,18 +5,20 @@ Source: OGC GeoTIFF Standard 1.1 (19-008r4), sections 7.1 and 7.2, for the tags.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from database.atomic import written_atomically
 from database.errors import ImageError
-from database.image_opening import decode_errors_named, opened
-from database.regular_files import writable_file
+from database.image_opening import check_pixels, decode_errors_named, opened, warnings_silenced
+from database.multiband_tiff import is_tiff, read_directory, size_in
+from database.regular_files import regular_file, writable_file
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +63,17 @@ def read_georeference(path: str) -> Georeference | None:
     """
     if not path.lower().endswith(_SUFFIXES):
         return None
-    with decode_errors_named(path), opened(path, None) as (image, _):
-        if not isinstance(image, TiffImageFile):
-            return None
-        tags = {tag: image.tag_v2[tag] for tag in _TYPES if tag in image.tag_v2}
-        types = {tag: image.tag_v2.tagtype[tag] for tag in tags}
-        orientation = image.tag_v2.get(ExifTags.Base.Orientation, 1)
-        size = image.size[1], image.size[0]
+    with decode_errors_named(path):
+        with warnings_silenced(), open(path, "rb", opener=regular_file) as file:
+            directory = read_directory(file) if is_tiff(file) else None
+        if directory is None:
+            with opened(path, None):  # an image of another format
+                return None
+        tags = {tag: directory[tag] for tag in _TYPES if tag in directory}
+        types = {tag: directory.tagtype[tag] for tag in tags}
+        orientation = directory.get(ExifTags.Base.Orientation, 1)
+        size = size_in(directory)
+        check_pixels(path, *size)
     if not any(tag in tags for tag in _PLACES):
         return None
     if orientation != 1:
@@ -103,15 +109,26 @@ def write_geotiff(path: str, ids: np.ndarray, georeference: Georeference) -> Non
             f"{path}: cannot write {ids.dtype} {list(ids.shape)}, expected uint8 or uint16 {list(georeference.size)} "
             "like the image"
         )
-    directory = ImageFileDirectory_v2()
-    for tag, value in georeference.tags.items():
-        directory.tagtype[tag] = _TYPES[tag]
-        directory[tag] = value
     try:
         with (
             written_atomically(path) as partial_path,
             open(partial_path, "wb", opener=writable_file) as file,
         ):
-            Image.fromarray(ids).save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=directory)
+            _save(file, ids, georeference)
     except OSError as error:
         raise ImageError(f"{path}: the image cannot be written ({error.strerror or error})") from error
+
+
+def georeference_file(georeference: Georeference) -> bytes:
+    """Returns a GeoTIFF of one pixel with the georeference, for libraries that interpret the tags."""
+    file = io.BytesIO()
+    _save(file, np.zeros((1, 1), np.uint8), georeference)
+    return file.getvalue()
+
+
+def _save(file: IO[bytes], ids: np.ndarray, georeference: Georeference) -> None:
+    directory = ImageFileDirectory_v2()
+    for tag, value in georeference.tags.items():
+        directory.tagtype[tag] = _TYPES[tag]
+        directory[tag] = value
+    Image.fromarray(ids).save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=directory)

@@ -12,6 +12,7 @@ from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from database.errors import DatasetError, ImageError, in_one_line
 from database.regular_files import regular_file
@@ -91,10 +92,27 @@ set_max_pixels(MAX_PIXELS)
 
 
 @contextmanager
-def _warnings_silenced() -> Iterator[None]:
+def warnings_silenced() -> Iterator[None]:
+    """Silences Pillow's warnings about damaged metadata in a block; one thread at a time."""
     with _pillow_settings, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _limit_lifted() -> Iterator[None]:
+    """Lifts Pillow's limit on pixels in a block; the caller holds the lock on Pillow's settings."""
+    guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = guard
+
+
+def decode_tiff_of_any_size(content: bytes) -> np.ndarray:
+    """Decodes a TIFF in memory whose size was checked before."""
+    with warnings_silenced(), _limit_lifted(), TiffImageFile(io.BytesIO(content)) as image:
+        return np.asarray(image)
 
 
 @contextmanager
@@ -102,7 +120,7 @@ def opened(path: str, content: bytes | None) -> Iterator[tuple[Image.Image, int]
     """Yields the image, its pixels not yet decoded, and the EXIF orientation (1..8) still to be applied to it."""
     # The file is not opened by its path: Pillow would then memory-map grey TIFFs, and rotate them wrongly.
     with open(path, "rb", opener=regular_file) if content is None else io.BytesIO(content) as file:
-        with _warnings_silenced():
+        with warnings_silenced():
             image = _opened_within_limit(path, file)
             if image.format in PROGRAM_FORMATS:
                 raise ImageError(f"{path}: PostScript files are programs and are not read: convert it to PNG or JPEG")
@@ -116,20 +134,28 @@ def _opened_within_limit(path: str, file: IO[bytes]) -> Image.Image:
     try:
         image = Image.open(file)
     except Image.DecompressionBombError:  # its message lacks height and width
-        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
+        with _limit_lifted():
             file.seek(0)
             image = Image.open(file)
-        finally:
-            Image.MAX_IMAGE_PIXELS = guard
-    width, height = image.size
-    if width * height > _max_pixels:
+    try:
+        check_pixels(path, image.height, image.width)
+    except ImageError:
         image.close()
+        raise
+    return image
+
+
+def check_pixels(path: str, height: int, width: int) -> None:
+    """Checks the size of an image, before it is decoded, against the limit; see `set_max_pixels`.
+
+    Raises:
+      ImageError: it has too many pixels.
+    """
+    if width * height > _max_pixels:
         raise ImageError(
             f"{path}: {height}x{width} (height x width) are {height * width} pixels, and --max_pixels is "
             f"{_max_pixels}: give a smaller image, or raise --max_pixels if there is memory for it"
         )
-    return image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -170,13 +196,13 @@ def decode(
     """
     with opened(path, content) as (image, orientation):
         # For TIFF, both steps read more metadata, which may cause warnings; other formats decode in parallel.
-        with _warnings_silenced() if image.format == "TIFF" else nullcontext():
+        with warnings_silenced() if image.format == "TIFF" else nullcontext():
             converter = converter_of(image)
         width, height = upright_size(image, orientation)
         rows = rows_of(height)
         if rows < height and orientation == 1:
             _stop_after(image, rows)
-        with _warnings_silenced() if image.format == "TIFF" else nullcontext():
+        with warnings_silenced() if image.format == "TIFF" else nullcontext():
             image.load()
         upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
         if rows < height and is_judged_whole(upright):

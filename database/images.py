@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from database.atomic import written_atomically
+from database.channel_reading import channel_image_size, is_multiband_tiff, read_channels
+from database.channels import Channels
 from database.color_masks import Color, ColorTable, is_grey_ramp
 from database.errors import ImageError
 from database.image_opening import (
@@ -46,8 +48,13 @@ __all__ = [
 ]
 
 
-def read_image(path: str, content: bytes | None = None, input_range: InputRange | None = None) -> np.ndarray:
-    """Reads an image file as RGB, upright by its EXIF orientation.
+def read_image(
+    path: str,
+    content: bytes | None = None,
+    input_range: InputRange | None = None,
+    channels: Channels | None = None,
+) -> np.ndarray:
+    """Reads an image file as RGB, upright by its EXIF orientation; or its channels, see `channel_reading`.
 
     Grey is repeated into three channels, 16-bit grey keeps its upper 8 bits, other integer and floating-point grey is
     rounded and clipped to 0..255, palettes are looked up, CMYK is converted, transparency is dropped. If `input_range`
@@ -57,16 +64,17 @@ def read_image(path: str, content: bytes | None = None, input_range: InputRange 
       path: a file in any format that Pillow reads, except PostScript, which would be executed.
       content: the file's bytes, if already read; the path is then used only in messages.
       input_range: see `input_range.InputRange`, which also warns about numbers that do not fit.
+      channels: of the images that are read as they are stored; None for RGB.
 
     Returns:
-      uint8 [height, width, 3], 0..255, read-only.
+      uint8 [height, width, 3], 0..255, read-only; with `channels`, float32 [height, width, channels.count].
 
     Raises:
       ImageError: the path is missing, a folder or not an image; the image is truncated, damaged or has too many pixels;
         it has NaN, infinity or numbers that are no brightness, see `input_range.InputRange.fault_of`; or it has 16-bit
         colours that are all below 256, and not all 0.
     """
-    return read_first_rows(path, content, input_range=input_range)[0]
+    return read_first_rows(path, content, input_range=input_range, channels=channels)[0]
 
 
 def read_first_rows(
@@ -74,19 +82,22 @@ def read_first_rows(
     content: bytes | None = None,
     rows_of: Callable[[int], int] = all_rows,
     input_range: InputRange | None = None,
+    channels: Channels | None = None,
 ) -> tuple[np.ndarray, int]:
     """Reads the first rows of an image as `read_image` does; damage after them is not detected.
 
     Args:
-      path, content, input_range: see `read_image`.
+      path, content, input_range, channels: see `read_image`.
       rows_of: maps the height of the image to the number of rows wanted, 1 or more.
 
     Returns:
-      uint8 [rows, width, 3], and the height of the image.
+      uint8 [rows, width, 3], or float32 [rows, width, channels.count], and the height of the image.
 
     Raises:
-      ImageError: see `read_image`.
+      ImageError: see `read_image`; also if the file has other channels.
     """
+    if channels is not None:
+        return read_channels(path, channels.count, content, rows_of, input_range)
     with decode_errors_named(path):
         converter_of = partial(rgb_converter, path=path, input_range=input_range, content=content)
         return decode(path, content, rows_of, converter_of, is_deep_grey)
@@ -157,29 +168,33 @@ def read_first_label_rows(
         return decode(path, content, rows_of, partial(ids_converter, path=path, colors=colors))
 
 
-def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
+def image_size(path: str, content: bytes | None = None, channels: Channels | None = None) -> tuple[int, int]:
     """Reads (height, width) in pixels from a file's header, as `read_image` and `read_label` would return it.
 
     Args:
-      path, content: see `read_image`.
+      path, content, channels: see `read_image`.
 
     Raises:
       ImageError: the path is missing, a folder or not an image, or has too many pixels. The pixels are not decoded.
     """
+    if channels is not None:
+        return channel_image_size(path, content)
     with decode_errors_named(path), opened(path, content) as (image, orientation):
         width, height = upright_size(image, orientation)
     return height, width
 
 
-def file_format(path: str, content: bytes | None = None) -> str:
+def file_format(path: str, content: bytes | None = None, channels: Channels | None = None) -> str:
     """Returns the format of a file by its header, Pillow's name in lower case: `png`, `jpeg`, `tiff`.
 
     Args:
-      path, content: see `read_image`.
+      path, content, channels: see `read_image`.
 
     Raises:
       ImageError: as `image_size`.
     """
+    if channels is not None and is_multiband_tiff(path, content):
+        return "tiff"
     with decode_errors_named(path), opened(path, content) as (image, _):
         return str(image.format).lower()
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from database.channels import Channels
 from database.classes import identity_map
 from database.color_masks import ColorTable
 from database.data_files import files_below
@@ -72,6 +73,7 @@ class Sample:
       label_map: id in the label file -> training id; 255 = ignored; other file ids are errors.
       colors: maps the colours in the label file to ids; None without a palette.
       input_range: the number that is white in the image; None for the default.
+      channels: of the image; None for RGB.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Sample:
     label_map: Mapping[int, int]
     colors: ColorTable | None = field(default=None, kw_only=True)
     input_range: InputRange | None = field(default=None, kw_only=True, compare=False)
+    channels: Channels | None = field(default=None, kw_only=True)
 
     def contents(self) -> Contents:
         """Returns the bytes of image and label if they are stored elsewhere than in separate files."""

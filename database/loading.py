@@ -1,4 +1,4 @@
-"""Loads one sample: the image as RGB and the label as training ids, of the same size."""
+"""Loads one sample: the image and the label as training ids, of the same size."""
 
 from __future__ import annotations
 
@@ -106,12 +106,16 @@ def sample_sizes(samples: Sequence[Sample]) -> list[tuple[int, int]]:
     Raises:
         ImageError: an image cannot be read.
     """
+
+    def size_of(sample: Sample) -> tuple[int, int]:
+        return sample.known_size() or image_size(sample.image, channels=sample.channels)
+
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda sample: sample.known_size() or image_size(sample.image), samples))
+        return list(threads.map(size_of, samples))
 
 
 def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """Loads `(image, label)`: uint8 [H, W, 3] RGB, and a label as by `load_label`, of the same height and width.
+    """Loads `(image, label)`: as by `images.read_image`, and a label as by `load_label`, of the same height and width.
 
     Raises:
         ImageError: a file cannot be read, or image and label differ in size.
@@ -128,7 +132,8 @@ def load_first_rows(sample: Sample, rows_of: Callable[[int], int] = all_rows) ->
         rows_of: maps the height of the image to the number of rows wanted, 1 or more.
 
     Returns:
-        `(image, label, height)`: uint8 [rows, W, 3], uint8 [rows, W], and the height of the whole image.
+        `(image, label, height)`: [rows, W, channels] as by `images.read_image`, uint8 [rows, W], and the height of the
+        whole image.
 
     Raises:
         ImageError, DatasetError: see `load_sample`.
@@ -145,7 +150,7 @@ def _decode_rows(
     sample: Sample, contents: Contents, rows_of: Callable[[int], int]
 ) -> tuple[np.ndarray, np.ndarray, int]:
     path = label_path(sample)
-    image, height = read_first_rows(sample.image, contents.image, rows_of, sample.input_range)
+    image, height = read_first_rows(sample.image, contents.image, rows_of, sample.input_range, sample.channels)
     ids, label_height = read_first_label_rows(path, contents.label, rows_of, sample.colors)
     label = to_train_ids(ids, sample.label_map, path)
     check_same_size(sample, (height, image.shape[1]), (label_height, label.shape[1]))

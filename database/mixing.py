@@ -14,7 +14,7 @@ def cutout(image: tf.Tensor, label: tf.Tensor, draws: tf.Tensor, fraction: float
     classifies images. Here the square is ignored, because nothing in the image says what the classes of its pixels are.
 
     Args:
-        image: float32 [h, w, 3], less the mean.
+        image: float32 [h, w, channels], less the mean.
         label: uint8 [h, w].
         draws: float32 [2], uniform in [0, 1): row and column of the centre.
         fraction: length of the square's sides, as a fraction of the shorter side of the crop.
@@ -61,7 +61,7 @@ def class_mix(
     In the paper, the masks are predictions on images without labels; here they are the labels.
 
     Args:
-        image: float32 [h, w, 3].
+        image: float32 [h, w, channels].
         label: int32 [h, w], training ids, 255 ignored.
         other_image, other_label: the crop that is pasted from, of the same size; its ignored pixels are not pasted.
         scores: float32 [255], uniform in [0, 1), see `half_of_classes`.
@@ -75,4 +75,4 @@ def class_mix(
 
 def _replaced(image: tf.Tensor, mask: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """Replaces the pixels of a mask, bool [h, w], by those of another image: broadcasting takes three times as long."""
-    return tf.where_v2(tf.tile(mask[..., tf.newaxis], [1, 1, 3]), other, image)
+    return tf.where_v2(tf.tile(mask[..., tf.newaxis], [1, 1, image.shape[-1]]), other, image)

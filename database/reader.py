@@ -32,8 +32,8 @@ class Batches:
     """One batch, split between the towers.
 
     Attributes:
-        images: tower list float32 [batch_size, h, w, 3], RGB (or BGR) 0..255, minus the mean; with dynamic sizes, h and
-            w differ between towers and steps.
+        images: tower list float32 [batch_size, h, w, channels], RGB (or BGR) 0..255, minus the mean, or other channels,
+            see `Channels.normalized`; with dynamic sizes, h and w differ between towers and steps.
         labels: tower list int32 [batch_size, h, w], training ids, 255 ignored.
         sample_indices: int64 [towers * batch_size], positions in the list of samples, in tower order.
         initializer: must be run once per session before the first batch.
@@ -71,6 +71,23 @@ class _Stream(IntEnum):
 _CHOICE_DRAWS = CHOICE_DRAWS + PLACE_DRAWS
 
 
+def pixel_type(loader: SampleLoader) -> tf.DType:
+    """Returns the type of the images that a loader reads; see `images.read_image`."""
+    return tf.uint8 if loader.channels is None else tf.float32
+
+
+def channel_count(loader: SampleLoader) -> int:
+    """Returns how many channels the images have that a loader reads."""
+    return 3 if loader.channels is None else loader.channels.count
+
+
+def normalization(
+    loader: SampleLoader, image_mean: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...] | None]:
+    """Returns mean and factor of each channel: those of the loader's images, or the mean given for RGB and None."""
+    return (image_mean, None) if loader.channels is None else (loader.channels.offset, loader.channels.scale)
+
+
 @dataclass(frozen=True)
 class _SampleMaker:
     """Maps the counter of a draw to the sample's image, label and index."""
@@ -83,7 +100,7 @@ class _SampleMaker:
     seed: int
 
     def make(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes the image float32 [h, w, 3], label int32 [h, w] and index, int64 scalar, of a counter, int64 scalar."""
+        """Makes the image float32 [h, w, C], label int32 [h, w] and index, int64 scalar, of a counter, int64 scalar."""
         draws = tf.random.stateless_uniform([self.augmentation.num_draws], seed=tf.stack([counter, self.seed]))
         choice = self._choice_draws(counter, _Stream.CHOICE)
         image, label, index = self._crop(self._slot(counter), choice, draws)
@@ -125,14 +142,18 @@ class _SampleMaker:
     def _crop(self, slot: tf.Tensor, choice: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Loads and augments one sample; see `make` for what it returns."""
         image, label, height, index, draws = tf.numpy_function(
-            self._load, [slot, choice, draws], [tf.uint8, tf.uint8, tf.int64, tf.int64, tf.float32], stateful=False
+            self._load,
+            [slot, choice, draws],
+            [pixel_type(self.loader), tf.uint8, tf.int64, tf.int64, tf.float32],
+            stateful=False,
         )
-        image.set_shape([None, None, 3])
+        image.set_shape([None, None, channel_count(self.loader)])
         label.set_shape([None, None])
         height.set_shape([])
         index.set_shape([])
         draws.set_shape([self.augmentation.num_draws])
-        return *augment(image, label, draws, self.augmentation, self.image_mean, height), index
+        mean, scale = normalization(self.loader, self.image_mean)
+        return *augment(image, label, draws, self.augmentation, mean, height, scale), index
 
     def _load(
         self, slot: np.ndarray, choice: np.ndarray, draws: np.ndarray
@@ -172,7 +193,7 @@ def training_batches(
         tower_devices: device of each tower.
         augmentation: settings of the augmentation.
         sampling: how images are chosen; None for every image once per epoch.
-        image_mean: RGB, 0..255.
+        image_mean: RGB, 0..255; not used for images of other channels, which have their own.
         color_switch: whether to output BGR, which weights from Caffe expect.
         seed: seed of the order and of the augmentation.
         first_sample: counter to start from: steps done * batch_size * towers.

@@ -46,7 +46,7 @@ def rgb_converter(
     input_range = input_range or InputRange()
     maxval = _maxval(image)
     if is_deep_grey(image):
-        is_sixteen_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BIT_FORMATS)
+        is_sixteen_bit = is_sixteen_bit_grey(image)
         return partial(_grey, path=path, is_sixteen_bit=is_sixteen_bit, maxval=maxval, input_range=input_range)
     if ";16" in raw_mode(image) or maxval > 255:
         if input_range.white not in (None, _WHITE_OF_SIXTEEN_BITS):
@@ -62,6 +62,11 @@ def rgb_converter(
 def is_deep_grey(image: Image.Image) -> bool:
     """Returns whether an image is grey of more than 8 bits: whole numbers or fractions."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def is_sixteen_bit_grey(image: Image.Image) -> bool:
+    """Returns whether an image is grey of 0 to 65535."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BIT_FORMATS)
 
 
 def _maxval(image: Image.Image) -> int:
@@ -123,14 +128,27 @@ def _converter_of_lower_bytes(image: Image.Image) -> Converter:
     if _maxval(image) == _WHITE_OF_SIXTEEN_BITS and isinstance(image, ImageFile.ImageFile):
         image.tile = [tile._replace(args=(image.mode, 256)) for tile in image.tile]  # 255 becomes 254, more 255
         return _colors
-    mode = raw_mode(image)
-    other = _OTHER_BYTE_ORDER.get(mode)
-    if other is None or not isinstance(image, ImageFile.ImageFile):
+    if not swap_bytes(image):
         return lambda decoded: np.zeros((decoded.height, decoded.width, 3), np.uint8)
+    return _colors
+
+
+def swap_bytes(image: Image.Image) -> bool:
+    """Makes Pillow decode the lower bytes of 16-bit colours in place of the upper ones, if it can.
+
+    Args:
+      image: the opened file; changed.
+
+    Returns:
+      Whether it will.
+    """
+    other = _OTHER_BYTE_ORDER.get(raw_mode(image))
+    if other is None or not isinstance(image, ImageFile.ImageFile):
+        return False
     image.tile = [
         tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other) for tile in image.tile
     ]
-    return _colors
+    return True
 
 
 def _colors(image: Image.Image) -> np.ndarray:

@@ -30,12 +30,14 @@ class SampleLoader:
     Attributes:
         skipped: position -> error message of each unreadable sample, in the order of discovery.
         faults: the errors that stopped the loading, in the order of their occurrence.
+        channels: of the images; None for RGB.
     """
 
     def __init__(self, samples: Sequence[Sample], max_bad_files: int = 0) -> None:
         """Stores the samples, which have labels, and how many of them may be unreadable."""
         self.skipped: dict[int, str] = {}
         self.faults: list[Exception] = []
+        self.channels = samples[0].channels if samples else None
         self._samples = samples
         self._max_bad_files = max_bad_files
         self._lock = threading.Lock()

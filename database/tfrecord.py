@@ -122,11 +122,12 @@ def make_example(sample: Sample, data_dir: str, *, check: bool = True) -> bytes:
     if check:
         decode_sample(sample, contents)
     features = {"sample/name": [os.fsencode(sample.name)]}
-    for file, path, content in ((_IMAGE, sample.image, contents.image), (_LABEL, label, contents.label)):
+    files = (_IMAGE, sample.image, contents.image, sample.channels), (_LABEL, label, contents.label, None)
+    for file, path, content, channels in files:
         features[f"{file}/{_ENCODED}"] = [content or b""]
-        features[f"{file}/{_FORMAT}"] = [file_format(path, content).encode()]
+        features[f"{file}/{_FORMAT}"] = [file_format(path, content, channels).encode()]
         features[f"{file}/{_PATH}"] = [os.fsencode(path_in_example(path, data_dir))]
-    height, width = image_size(sample.image, contents.image)
+    height, width = image_size(sample.image, contents.image, sample.channels)
     numbers = {
         f"{_IMAGE}/height": [height],
         f"{_IMAGE}/width": [width],

@@ -81,7 +81,7 @@ class IndexedSample(NamedTuple):
     def of(cls, sample: Sample, data_dir: str, place: Place) -> IndexedSample:
         """Makes the entry of a sample whose files are in `data_dir`, with its place in the shard."""
         image, label = (path_in_example(path, data_dir) for path in (sample.image, label_path(sample)))
-        return cls(sample.name, image, label, image_size(sample.image), place)
+        return cls(sample.name, image, label, image_size(sample.image, channels=sample.channels), place)
 
 
 class Shard(NamedTuple):

@@ -52,7 +52,7 @@ def warp(
     """Samples image (bilinear) and label (nearest) through one affine map, repeating the edge outside the source.
 
     Args:
-        image: uint8 [H, W, 3]; rows at the end may be missing if the crop does not need them.
+        image: uint8 or float32 [H, W, channels]; rows at the end may be missing if the crop does not need them.
         label: uint8 [H, W]; rows may be missing as in the image.
         affine: float32 [6], see `draw_affine`.
         source_size: int32 [2], height and width of the whole source.
@@ -60,23 +60,24 @@ def warp(
         upright: whether the map has no rotation and shows nothing outside the source, which takes a third of the time.
 
     Returns:
-        `(image, label)`: float32 [h, w, 3] and uint8 [h, w].
+        `(image, label)`: float32 [h, w, channels] and uint8 [h, w].
     """
+    channels = image.shape[-1]
     first, size = part_shown(affine, source_size, crop_size)
-    image = tf.slice(image, tf.pad(first, [[0, 1]]), tf.concat([size, [3]], 0))
+    image = tf.slice(image, tf.pad(first, [[0, 1]]), tf.concat([size, [channels]], 0))
     label = tf.slice(label, first, size)[..., tf.newaxis]
     row, column = tf.unstack(tf.cast(first, tf.float32))
     inside_part = affine - tf.stack([0.0, 0.0, column, 0.0, 0.0, row])
     sample = _sample_upright if upright else _sample
     sampled_image = sample(image, inside_part, crop_size, "bilinear")
     sampled_label = sample(label, inside_part, crop_size, "nearest")[..., 0]
-    sampled_image.set_shape([*crop_size, 3])
+    sampled_image.set_shape([*crop_size, channels])
     sampled_label.set_shape(crop_size)
     return tf.cast(sampled_image, tf.float32), tf.cast(sampled_label, tf.uint8)
 
 
 def _sample(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int], method: str) -> tf.Tensor:
-    """Samples uint8 [H, W, C] -> [h, w, C] through any affine map: float32 (bilinear), or uint8 (nearest)."""
+    """Samples [H, W, C] -> [h, w, C] through any affine map: float32 (bilinear), or the same type (nearest)."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=(pixels if method == "nearest" else tf.cast(pixels, tf.float32))[tf.newaxis],
         transforms=tf.pad(affine, [[0, 2]])[tf.newaxis],
@@ -88,7 +89,7 @@ def _sample(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int], me
 
 
 def _sample_upright(pixels: tf.Tensor, affine: tf.Tensor, crop_size: tuple[int, int], method: str) -> tf.Tensor:
-    """Samples uint8 [H, W, C] -> float32 [h, w, C] through a map without rotation."""
+    """Samples [H, W, C] -> float32 [h, w, C] through a map without rotation."""
     # The kernel ends at the outer pixel centres: repeat the edge, which is needed to interpolate half a pixel beyond.
     pixels = tf.concat([pixels[:1], pixels, pixels[-1:]], axis=0)
     pixels = tf.concat([pixels[:, :1], pixels, pixels[:, -1:]], axis=1)

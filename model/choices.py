@@ -107,7 +107,7 @@ ENCODER_PARTS = ("conv1", "block1", "block2", "block3", "block4")
 # Height and width of the image over those of the encoder's last features.
 OUTPUT_STRIDES = (8, 16, 32)
 
-# The names of `utils_mg.POOL_PADDINGS`.
+# The names of `pooling.POOL_PADDINGS`.
 POOL_PADDINGS = ("same", "symmetric")
 
 # The sampling grids of bilinear resizing that published networks use: arguments of the ResizeBilinear kernel.
@@ -120,6 +120,9 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
 # The names of `pspnet_mg.DECODERS`.
 DECODERS = ("ppm", "c1", "upernet", "icnet")
 
+# Activations, all max(x, slope x), by their slope below zero. 0.01 is that of Rota Bulo et al. 2018.
+ACTIVATIONS = {"relu": 0.0, "leaky_relu": 0.01}
+
 # The names of `utils_mg.INITIALIZERS`.
 INITIALIZERS = ("he", "xavier")
 
@@ -128,6 +131,11 @@ SCHEDULES = ("poly", "step", "cosine", "exponential")
 
 # The names of `optimizers.OPTIMIZERS`.
 OPTIMIZERS = ("mom", "sgd", "adam", "adamw", "rmsp")
+
+# Which activations are kept for the backward pass, the values of --save_memory: all; few, from which the others are
+# computed again; those after batch normalization, from which those before it are recovered.
+ALL_KEPT, RECOMPUTED, IN_PLACE = 0, 1, 2
+SAVE_MEMORY = (ALL_KEPT, RECOMPUTED, IN_PLACE)
 
 # The dtype of the activations, by its name in TensorFlow.
 FLOAT_TYPES = {"32": "float32", "16": "float16", "bf16": "bfloat16"}

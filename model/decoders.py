@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from model import resizing
+from model import pooling, resizing
 from model import utils_mg as layers
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.resnet import extra_unit_scope
@@ -57,7 +57,7 @@ def pyramid_levels(
         Tower lists [N, b, b, depth] with b = 6, 3, 2, 1, or of the size that `resize` returns.
     """
     depth = depth or features[0].shape.as_list()[-1] // len(PYRAMID_BINS)
-    averages = layers.adaptive_avg_pool(features, PYRAMID_BINS)
+    averages = pooling.adaptive_avg_pool(features, PYRAMID_BINS)
     with tf.variable_scope("psp"):
         return [
             layers.conv2d_batch_norm(level, depth, 1, resize=resize, scope=f"pool{bins}")

@@ -11,6 +11,10 @@ class BatchSizeError(ModelError):
     """The synchronized batch is too small to normalize."""
 
 
+class ChannelsError(ModelError):
+    """The images have another number of channels than the network."""
+
+
 class LayerNameError(ModelError):
     """A scope that should be initialized anew does not exist in the network."""
 

@@ -40,7 +40,7 @@ def _detail(images: TowerList) -> list[TowerList]:
 def _fused(coarse: TowerList, fine: TowerList, scope: str) -> TowerList:
     """Builds a cascade feature fusion unit of the paper.
 
-    It applies a dilated 3x3 layer to `coarse` and a 1x1 layer to `fine`, adds them and applies a ReLU.
+    It applies a dilated 3x3 layer to `coarse` and a 1x1 layer to `fine`, adds them and applies the activation.
 
     Args:
         coarse: tower list [N, h, w, C], already upsampled.
@@ -52,10 +52,9 @@ def _fused(coarse: TowerList, fine: TowerList, scope: str) -> TowerList:
     """
     with tf.variable_scope(scope):
         context = layers.conv2d_batch_norm(
-            coarse, FUSION_DEPTH, 3, rate=_FUSION_RATE, activation=False, scope="context"
+            coarse, FUSION_DEPTH, 3, rate=_FUSION_RATE, has_activation=False, scope="context"
         )
-        detail = layers.conv2d_batch_norm(fine, FUSION_DEPTH, 1, activation=False, scope="detail")
-        return layers.relu(layers.add(context, detail))
+        return layers.conv2d_batch_norm(fine, FUSION_DEPTH, 1, added=context, scope="detail")
 
 
 def cascade_head(
@@ -70,7 +69,7 @@ def cascade_head(
     """Builds pyramid pooling on the quarter-size branch, two fusion units, and the classifier at 1/4 of the image.
 
     Args:
-        endpoints: `images` [N, H, W, 3], `SHARED_UNTIL` at 1/16 and `block4` at 1/32 of the image. The function adds
+        endpoints: `images` [N, H, W, C], `SHARED_UNTIL` at 1/16 and `block4` at 1/32 of the image. The function adds
             `fusion16` and `fusion8`, the upsampled inputs of the two fusion units, for `cascade_guidance`.
         network: key of `choices.NETWORKS`.
         num_classes: channels of the logits.

@@ -15,6 +15,7 @@ import tf_slim as slim
 
 from model import choices, decoders, icnet, resizing, resnet
 from model import utils_mg as layers
+from model.errors import ChannelsError
 from model.memory import Recomputation
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.utils_mg import TowerList
@@ -47,6 +48,8 @@ class Architecture:
         auxiliary_depth: channels of the auxiliary head's 3x3 layer.
         decoder: key of `DECODERS`.
         pyramid_order: key of `decoders.PYRAMID_ORDERS`.
+        activation: key of `choices.ACTIVATIONS`, of all layers but the classifiers.
+        input_channels: of the images.
     """
 
     network: str
@@ -61,6 +64,8 @@ class Architecture:
     auxiliary_depth: int = decoders.AUXILIARY_DEPTH
     decoder: str = "ppm"
     pyramid_order: str = "reduce_first"
+    activation: str = "relu"
+    input_channels: int = 3
 
     @property
     def smallest_stride(self) -> int:
@@ -169,12 +174,13 @@ def pspnet(
     dtype: tf.DType = tf.float32,
     reuse: bool | None = None,
     recomputation: Recomputation | None = None,
+    in_place: bool = False,
 ) -> Predictions:
     """Builds the network, with its variables in the scope of the encoder's name and the device scope of the caller.
 
     Args:
-        images: tower list float32 [N, H, W, 3], RGB 0..255 minus the mean; N, H and W may be unknown and may differ
-            between towers. The device of each element is the device of its tower.
+        images: tower list float32 [N, H, W, input_channels], usually RGB 0..255 minus the mean; N, H and W may be
+            unknown and may differ between towers. The device of each element is the device of its tower.
         architecture: the options of the network.
         is_training: whether batch normalization uses the moments of all towers and updates the running averages.
         has_auxiliary: whether to build the auxiliary heads.
@@ -187,9 +193,16 @@ def pspnet(
         reuse: True to use variables that exist already.
         recomputation: records the units of the encoder in segments and computes the gradients, see `memory`; None
             keeps all activations.
+        in_place: whether to keep only the outputs of layers for the backward pass, see `model/in_place_batch_norm.py`;
+            needs float32 and an activation with a slope above zero.
+
+    Raises:
+        ChannelsError: the images have another number of channels.
     """
+    _check_channels(images, architecture)
     with (
         tf.variable_scope(architecture.network, reuse=reuse),
+        slim.arg_scope([layers.normalize_and_activate], activation=architecture.activation, in_place=in_place),
         slim.arg_scope([layers.conv2d, pyramid_conv2d_batch_norm], initializer=initializer),
         slim.arg_scope([layers.batch_norm], is_training=is_training, decay=bn_decay),
     ):
@@ -203,6 +216,14 @@ def pspnet(
             resizing.resize_bilinear(xs, images, architecture.resize_grid) for xs in (endpoints["logits"], *small)
         )
         return Predictions(logits, auxiliary, endpoints)
+
+
+def _check_channels(images: TowerList, architecture: Architecture) -> None:
+    for x in images:
+        if x.shape[-1] not in (None, architecture.input_channels):
+            raise ChannelsError(
+                f"images have the shape {x.shape.as_list()}, expected {architecture.input_channels} channels"
+            )
 
 
 def _encode(

@@ -38,7 +38,7 @@ def pyramid_conv2d_batch_norm(
     folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """Applies a 3x3 convolution to features and upsampled levels, batch normalization and a ReLU.
+    """Applies a 3x3 convolution to features and upsampled levels, batch normalization and the activation.
 
     The variables and, except for rounding, the result are those of `utils_mg.conv2d_batch_norm` applied to the
     concatenation of `features` with the `levels` upsampled by `resizing.resize_bilinear`.
@@ -58,35 +58,33 @@ def pyramid_conv2d_batch_norm(
     with tf.variable_scope(scope, "conv2d", features):
         channels = [xs[0].shape.as_list()[-1] for xs in (features, *levels)]
         kernel = layers.convolution_weights([_KERNEL_SIZE] * 2 + [sum(channels), filters], initializer)
-        kernels = _split(tf.cast(kernel, features[0].dtype), channels)
+        of_features, *of_levels = _split(tf.cast(kernel, features[0].dtype), channels)
+        of_features = tf.convert_to_tensor(of_features)
 
         def convolve_both(x: tf.Tensor, *averages: tf.Tensor) -> tf.Tensor:
-            return convolve(x, kernels[0]) + convolve_upsampled(averages, kernels[1:], x, grid)
+            return convolve(x, of_features) + convolve_upsampled(averages, of_levels, x, grid)
 
         outputs = layers.map_towers(convolve_both, features, *levels)
-        outputs = layers.add_biases(outputs, filters) if folded else layers.batch_norm(outputs)
-        return layers.relu(outputs)
+        outputs = layers.add_biases(outputs, filters) if folded else outputs
+        return layers.normalize_and_activate(outputs, folded=folded)
 
 
-def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor]:
-    """Splits a kernel along its input channels; a constant kernel is split into constants."""
+def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor] | list[np.ndarray]:
+    """Splits a kernel along its input channels; a constant kernel is split into arrays."""
     value = tf.get_static_value(kernel)
     if value is None:
         return tf.split(kernel, channels, axis=2)
-    ends = [sum(channels[: i + 1]) for i in range(len(channels))]
-    return [
-        tf.constant(value[:, :, end - count : end], kernel.dtype) for end, count in zip(ends, channels, strict=True)
-    ]
+    return np.split(value, np.cumsum(channels)[:-1], axis=2)
 
 
 def convolve_upsampled(
-    levels: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor], like: tf.Tensor, grid: str
+    levels: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor | np.ndarray], like: tf.Tensor, grid: str
 ) -> tf.Tensor:
     """Sums, over the levels, the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
 
     Args:
         levels: tensors [N, b, b, D] with b statically known.
-        kernels: one per level, [3, 3, D, filters].
+        kernels: one per level, [3, 3, D, filters]; arrays are arranged for the product once.
         like: [N, H, W, any] of the same dtype; only its height and width are used.
         grid: key of `choices.RESIZE_GRIDS`.
 
@@ -94,7 +92,7 @@ def convolve_upsampled(
         [N, H, W, filters] of the dtype of `like`; the interpolation is in float32.
     """
     _, height, width, _ = layers.dynamic_shape(like)
-    filters = kernels[0].shape.as_list()[-1]
+    filters = int(kernels[0].shape[-1])
     rows, columns = [], []
     for level, kernel in zip(levels, kernels, strict=True):
         bins = level.shape.as_list()[1]
@@ -107,19 +105,25 @@ def convolve_upsampled(
     return tf.cast(tf.ensure_shape(result, [*like.shape[:3], filters]), like.dtype)
 
 
-def _apply_taps(level: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def _apply_taps(level: tf.Tensor, kernel: tf.Tensor | np.ndarray) -> tf.Tensor:
     """Applies every tap of a kernel to every average.
 
     Returns:
         float32 [N, 3 b, 3 b, filters]. Axis 1 is (row of the tap, row of the average), axis 2 likewise for columns.
     """
     bins, depth = level.shape.as_list()[2:]
-    filters = kernel.shape.as_list()[-1]
-    averages = tf.reshape(level, [1, -1, depth])
-    taps = tf.matmul(averages, tf.reshape(kernel, [_KERNEL_SIZE**2, depth, filters]))
-    taps = tf.cast(tf.reshape(taps, [_KERNEL_SIZE, _KERNEL_SIZE, -1, bins, bins, filters]), tf.float32)
-    by_image = tf.transpose(taps, [2, 0, 3, 1, 4, 5])
+    filters = int(kernel.shape[-1])
+    # One product of two matrices: OpenVINO and TensorFlow Lite reject one that broadcasts the averages over the taps.
+    taps = tf.matmul(tf.reshape(level, [-1, depth]), _taps_as_columns(kernel))
+    taps = tf.cast(tf.reshape(taps, [-1, bins, bins, _KERNEL_SIZE, _KERNEL_SIZE, filters]), tf.float32)
+    by_image = tf.transpose(taps, [0, 3, 1, 4, 2, 5])
     return tf.reshape(by_image, [-1, _KERNEL_SIZE * bins, _KERNEL_SIZE * bins, filters])
+
+
+def _taps_as_columns(kernel: tf.Tensor | np.ndarray) -> tf.Tensor:
+    """Arranges a kernel [3, 3, D, filters] as [D, 9 filters]."""
+    transpose = np.transpose if isinstance(kernel, np.ndarray) else tf.transpose
+    return tf.reshape(transpose(kernel, [2, 0, 1, 3]), [int(kernel.shape[2]), -1])
 
 
 def _interpolation_of_taps(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:

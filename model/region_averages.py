@@ -11,13 +11,15 @@ def region_averages(height: tf.Tensor | int, width: tf.Tensor | int, bins: int) 
 
     Args:
         height, width: size of the image, an int or an int32 scalar tensor.
-        bins: regions along each axis; `utils_mg.adaptive_avg_pool` defines their bounds.
+        bins: regions along each axis; `pooling.adaptive_avg_pool` defines their bounds.
 
     Returns:
         float32 [bins * bins, height * width].
     """
     rows, columns = _averaging_matrix(height, bins), _averaging_matrix(width, bins)
-    return tf.reshape(tf.einsum("iy,jx->ijyx", rows, columns), tf.stack([bins * bins, height * width]))
+    # Not an einsum: TensorFlow Lite rejects the product that it becomes.
+    products = rows[:, tf.newaxis, :, tf.newaxis] * columns[tf.newaxis, :, tf.newaxis, :]
+    return tf.reshape(products, tf.stack([bins * bins, height * width]))
 
 
 def _averaging_matrix(length: tf.Tensor | int, bins: int) -> tf.Tensor:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import resizing
+from model import pooling, resizing
 from model import utils_mg as layers
 from model.choices import NETWORKS, STEMS, STRIDE_CONVENTIONS, StrideConvention
 from model.memory import Recomputation
@@ -81,8 +81,8 @@ def extra_unit_scope(network: str, block: int) -> str:
 
 def _shortcut(xs: TowerList, depth: int, stride: int) -> TowerList:
     if xs[0].shape.as_list()[-1] == depth:
-        return layers.subsample(xs, stride)
-    return layers.conv2d_batch_norm(xs, depth, 1, stride, activation=False, scope="shortcut")
+        return pooling.subsample(xs, stride)
+    return layers.conv2d_batch_norm(xs, depth, 1, stride, has_activation=False, scope="shortcut")
 
 
 def bottleneck_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> TowerList:
@@ -102,8 +102,7 @@ def bottleneck_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> 
         shortcut = _shortcut(xs, unit.depth, unit.stride)
         residual = layers.conv2d_batch_norm(xs, unit.depth // 4, 1, first, scope="conv1")
         residual = layers.conv2d_batch_norm(residual, unit.depth // 4, 3, second, rate, scope="conv2")
-        residual = layers.conv2d_batch_norm(residual, unit.depth, 1, activation=False, scope="conv3")
-        return layers.relu(layers.add(shortcut, residual))
+        return layers.conv2d_batch_norm(residual, unit.depth, 1, added=shortcut, scope="conv3")
 
 
 def basic_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> TowerList:
@@ -115,8 +114,7 @@ def basic_unit(xs: TowerList, unit: Unit, convention: StrideConvention) -> Tower
     with tf.variable_scope(f"{unit.scope}/basic_v1"):
         shortcut = _shortcut(xs, unit.depth, unit.stride)
         residual = layers.conv2d_batch_norm(xs, unit.depth, 3, unit.stride, unit.rate, scope="conv1")
-        residual = layers.conv2d_batch_norm(residual, unit.depth, 3, 1, second_rate, activation=False, scope="conv2")
-        return layers.relu(layers.add(shortcut, residual))
+        return layers.conv2d_batch_norm(residual, unit.depth, 3, 1, second_rate, added=shortcut, scope="conv2")
 
 
 def _build_units(xs: TowerList, units: Sequence[Unit], network: str, convention: StrideConvention) -> TowerList:
@@ -147,7 +145,7 @@ def _stem(images: TowerList, stem: str, pool_padding: str) -> dict[str, TowerLis
     xs = images
     for layer in STEMS[stem]:
         xs = layers.conv2d_batch_norm(xs, layer.depth, layer.kernel_size, layer.stride, scope=layer.scope)
-    return {"conv1": xs, "pool1": layers.max_pool(xs, 3, 2, pool_padding)}
+    return {"conv1": xs, "pool1": pooling.max_pool(xs, 3, 2, pool_padding)}
 
 
 def resnet_v1(
@@ -165,8 +163,8 @@ def resnet_v1(
     """Builds an encoder in the current variable scope.
 
     Args:
-        images: tower list [N, H, W, 3] of the dtype of the activations, RGB 0..255 minus the mean; N, H and W may be
-            unknown.
+        images: tower list [N, H, W, channels] of the dtype of the activations, usually RGB 0..255 minus the mean;
+            N, H and W may be unknown.
         network: key of `choices.NETWORKS`.
         convention: key of `choices.STRIDE_CONVENTIONS`.
         output_stride: 8, 16 or 32.

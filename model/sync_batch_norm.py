@@ -41,7 +41,7 @@ def element_count(x: tf.Tensor) -> Count:
     return tf.cast(tf.reduce_prod(tf.shape(x, out_type=tf.int64)[:3]), tf.float32)
 
 
-def _affine(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+def affine(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
     """Computes scale * (x - mean) + offset in one pass over `x`, in float32 for every dtype of `x`."""
     one_less_epsilon = _constant_per_channel(x, 1.0 - _KERNEL_EPSILON)
     return tf.raw_ops.FusedBatchNormV3(
@@ -68,6 +68,14 @@ def tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Returns:
         `(mean, variance)`, both float32 [C], over N, H and W.
     """
+    mean, variance = raw_tower_moments(x)
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _MOMENTS_GRADIENT}):
+        _, mean, variance = tf.identity_n([x, mean, variance])
+    return mean, variance
+
+
+def raw_tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes what `tower_moments` does, for callers that define the gradient."""
     none = tf.constant(np.zeros(0, np.float32))
     normalized, mean, unbiased_variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
@@ -84,8 +92,6 @@ def tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # A sum of many values far from zero loses digits; the mean of the normalized values corrects the error.
         deviation = tf.sqrt(variance + _KERNEL_EPSILON)
         mean += tf.reduce_mean(normalized, _REDUCED_AXES) * deviation
-    with tf.get_default_graph().gradient_override_map({"IdentityN": _MOMENTS_GRADIENT}):
-        _, mean, variance = tf.identity_n([x, mean, variance])
     return mean, variance
 
 
@@ -94,9 +100,22 @@ def _tower_moments_gradient(
     op: tf.Operation, _dx: tf.Tensor, d_mean: tf.Tensor, d_variance: tf.Tensor
 ) -> tuple[tf.Tensor, None, None]:
     x, mean, _ = op.inputs
-    count = element_count(x)
+    return moments_gradient(x, mean, element_count(x), d_mean, d_variance), None, None
+
+
+def moments_gradient(
+    x: tf.Tensor, mean: tf.Tensor, count: Count, d_mean: tf.Tensor, d_variance: tf.Tensor
+) -> tf.Tensor:
+    """Computes the gradient of the moments of `x` [N, H, W, C] in one pass over it, in the dtype of `x`.
+
+    Args:
+        x: the values.
+        mean: their mean, float32 [C].
+        count: number of values per channel.
+        d_mean, d_variance: gradients of the moments, float32 [C].
+    """
     # d variance / d mean is zero, because the deviations from the mean sum to zero.
-    return _affine(x, d_variance * (2.0 / count), d_mean * (1.0 / count), mean), None, None
+    return affine(x, d_variance * (2.0 / count), d_mean * (1.0 / count), mean)
 
 
 def combine_moments(
@@ -161,25 +180,36 @@ def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor
         A tensor with the shape and dtype of `x`.
     """
     with tf.get_default_graph().gradient_override_map({"FusedBatchNormV3": _NORMALIZATION_GRADIENT}):
-        return _affine(x, scale, offset, mean)
+        return affine(x, scale, offset, mean)
 
 
 @tf.RegisterGradient(_NORMALIZATION_GRADIENT)
 def _normalization_gradient(
     op: tf.Operation, dy: tf.Tensor, *_others: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, None]:
-    x, scale, _, mean, variance = op.inputs
+    x, scale, _, mean, _ = op.inputs
+    return *normalization_gradients(dy, x, scale, mean), None
+
+
+def normalization_gradients(
+    dy: tf.Tensor, x: tf.Tensor, scale: tf.Tensor, mean: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Computes the gradients of scale * (x - mean) + offset in one pass over `x` and `dy`, both [N, H, W, C].
+
+    Returns:
+        The gradients of `x`, and of scale, offset and mean, float32 [C].
+    """
     dx, d_scale, d_offset, *_ = tf.raw_ops.FusedBatchNormGradV3(
         y_backprop=dy,
         x=x,
         scale=scale,
         reserve_space_1=mean,
-        reserve_space_2=variance,
+        reserve_space_2=_constant_per_channel(x, 1.0 - _KERNEL_EPSILON),
         reserve_space_3=tf.constant(np.zeros(0, np.float32)),
         epsilon=_KERNEL_EPSILON,
         is_training=False,
     )
-    return dx, d_scale, d_offset, -(scale * d_offset), None
+    return dx, d_scale, d_offset, -(scale * d_offset)
 
 
 def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, Count]:

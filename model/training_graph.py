@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model import regularizers, resizing
+from model import choices, regularizers, resizing
 from model import utils_mg as layers
 from model.accumulation import Accumulation
 from model.errors import BatchSizeError, LayerNameError
@@ -100,7 +100,7 @@ def train_graph(
     """Builds one training step over all towers, with the variables in the device scope of the caller.
 
     Args:
-        images: tower list float32 [N, H, W, 3], RGB 0..255 minus the mean.
+        images: tower list float32 [N, H, W, channels], usually RGB 0..255 minus the mean.
         labels: tower list int32 [N, H, W], training ids; 255 is ignored.
         architecture: the options of the network.
         options: the options of training.
@@ -199,7 +199,8 @@ def _network(
         initializer=options.initializer,
         dropout_seed=tf.stack([options.seed, random_step]) if options.dropout else None,
         dtype=FLOAT_TYPES[options.float_type],
-        recomputation=recomputation if options.save_memory else None,
+        recomputation=recomputation if options.save_memory == choices.RECOMPUTED else None,
+        in_place=options.save_memory == choices.IN_PLACE,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
+from model import choices
 from model.choices import STEMS
 from model.pspnet_mg import Architecture, in_scopes, new_layer_scopes
 
@@ -49,7 +50,7 @@ class TrainingOptions:
     float_type: str = "32"
     seed: int = 0
     dropout: bool = True
-    save_memory: bool = False
+    save_memory: int = choices.ALL_KEPT
     checkpoint_units: int = 2
 
 

@@ -12,23 +12,17 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
-from model import sync_batch_norm
+from model import in_place_batch_norm, sync_batch_norm
+from model.choices import ACTIVATIONS
 from model.convolution import convolve
 from model.random_stream import philox_blocks, uniform_from_block
-from model.region_averages import region_averages
 
 TowerList = list[tf.Tensor]
-
-# Padding of max pooling for a kernel size: `same` is TensorFlow's, which pads more at the bottom and the right;
-# `symmetric` is that of PyTorch and Caffe.
-POOL_PADDINGS: dict[str, Callable[[int], str | list[list[int]]]] = {
-    "same": lambda kernel_size: "SAME",
-    "symmetric": lambda kernel_size: [[0, 0], *[[kernel_size // 2, kernel_size // 2]] * 2, [0, 0]],
-}
 
 INITIALIZERS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
     # He et al. 2015, "Delving Deep into Rectifiers", eq. 10. (With the fan-out of eq. 14, the logits of a classifier
@@ -115,6 +109,7 @@ def batch_norm(
     decay: float = 0.9,
     epsilon: float = BATCH_NORM_EPSILON,
     update_averages: bool = True,
+    followed_by: Ending | None = None,
     scope: str = "BatchNorm",
 ) -> TowerList:
     """Normalizes over the pixels of all towers: SyncBN (Ioffe & Szegedy 2015, "Batch Normalization", algorithm 1).
@@ -130,6 +125,8 @@ def batch_norm(
         decay: decay of the running averages, in [0, 1); 0.9 to 0.99 suits runs of 30k steps.
         epsilon: added to the variance.
         update_averages: whether to update the running averages; False when a forward pass is recomputed.
+        followed_by: the end of the layer, which is then computed here, in place, so that the input is not kept for the
+            backward pass (float32 only), see `model/in_place_batch_norm.py`; None returns the normalized values.
         scope: variable scope of `gamma`, `beta`, `moving_mean` and `moving_variance`, float32 [C].
 
     Returns:
@@ -137,17 +134,25 @@ def batch_norm(
     """
     with tf.variable_scope(scope, "BatchNorm", xs):
         gamma, beta, moving_mean, moving_variance = _batch_norm_variables(xs[0].shape.as_list()[-1])
-        if is_training:
-            mean, variance, count = sync_batch_norm.synchronized_moments(xs)
+        links: Sequence[tf.Tensor | None] = [None] * len(xs)
+        if not is_training:
+            mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
+        else:
+            if followed_by is None:
+                mean, variance, count = sync_batch_norm.synchronized_moments(xs)
+            else:
+                xs, links, (mean, variance, count) = in_place_batch_norm.synchronized_moments(xs)
             if update_averages:
                 _move_average(moving_mean, mean, decay)
                 _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
-        else:
-            mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
         with tf.device(xs[0].device):
             scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
         offset = tf.convert_to_tensor(beta)
-        return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
+        if followed_by is None:
+            return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
+        with tf.device(xs[0].device):
+            inverse = in_place_batch_norm.inverse_scale(gamma, scale)
+        return followed_by.in_place(xs, links, in_place_batch_norm.Channels(scale, offset, mean, inverse))
 
 
 def _batch_norm_variables(channels: int) -> tuple[tf.Variable, tf.Variable, tf.Variable, tf.Variable]:
@@ -173,11 +178,6 @@ def _move_average(average: tf.Variable, moment: tf.Tensor, decay: float) -> None
         tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, average.assign_sub(step, read_value=False))
 
 
-def relu(xs: TowerList) -> TowerList:
-    """Applies max(x, 0) to every element."""
-    return map_towers(tf.nn.relu, xs)
-
-
 def add(xs: TowerList, ys: TowerList) -> TowerList:
     """Adds the two lists element by element, tower by tower."""
     return map_towers(tf.add, xs, ys)
@@ -188,6 +188,63 @@ def concat(tower_lists: Sequence[TowerList]) -> TowerList:
     return map_towers(lambda *xs: tf.concat(xs, axis=-1), *tower_lists)
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What a layer computes after its batch normalization: activation(normalized + added).
+
+    Attributes:
+        added: tower list of the shape of the layer's output, such as the shortcut of a residual unit, or None.
+        activation: key of `choices.ACTIVATIONS`, or None for no activation.
+    """
+
+    added: TowerList | None
+    activation: str | None
+
+    def apply(self, xs: TowerList) -> TowerList:
+        """Computes the end of a layer from the normalized values."""
+        xs = xs if self.added is None else add(self.added, xs)
+        if self.activation is None:
+            return xs
+        slope = ACTIVATIONS[self.activation]
+        return map_towers(tf.nn.relu if slope == 0 else lambda x: tf.nn.leaky_relu(x, slope), xs)
+
+    def in_place(
+        self, xs: TowerList, links: Sequence[tf.Tensor | None], channels: in_place_batch_norm.Channels
+    ) -> TowerList:
+        """Normalizes and computes the end of a layer, without keeping `xs`; see `in_place_batch_norm.normalize`."""
+        slope = None if self.activation is None else ACTIVATIONS[self.activation]
+        added = self.added or [None] * len(xs)
+        return map_towers(
+            lambda x, link, each: in_place_batch_norm.normalize(x, link, channels, each, slope), xs, links, added
+        )
+
+
+@slim.add_arg_scope
+def normalize_and_activate(
+    xs: TowerList,
+    has_activation: bool = True,
+    added: TowerList | None = None,
+    folded: bool = False,
+    activation: str = "relu",
+    in_place: bool = False,
+) -> TowerList:
+    """Applies batch normalization, adds `added` and applies the activation: the end of every layer but a classifier.
+
+    Args:
+        xs: tower list [N, H, W, C], the output of a convolution.
+        has_activation: whether to apply the activation.
+        added: tower list of the same shapes and dtypes, such as the shortcut of a residual unit, or None.
+        folded: whether the normalization is already part of the weights; then it is left out.
+        activation: key of `choices.ACTIVATIONS`.
+        in_place: whether to keep only the output for the backward pass, see `model/in_place_batch_norm.py`; needs an
+            activation with a slope above zero.
+    """
+    ending = Ending(added, activation if has_activation else None)
+    if folded:
+        return ending.apply(xs)
+    return batch_norm(xs, followed_by=ending) if in_place else ending.apply(batch_norm(xs))
+
+
 @slim.add_arg_scope
 def conv2d_batch_norm(
     xs: TowerList,
@@ -195,18 +252,19 @@ def conv2d_batch_norm(
     kernel_size: int,
     stride: int = 1,
     rate: int = 1,
-    activation: bool = True,
+    has_activation: bool = True,
+    added: TowerList | None = None,
     resize: Callable[[TowerList], TowerList] | None = None,
     folded: bool = False,
     scope: str | None = None,
 ) -> TowerList:
-    """Applies a convolution, batch normalization and a ReLU.
+    """Applies a convolution, batch normalization and the activation.
 
     The variables are `scope/weights` and `scope/BatchNorm/...`; with `folded`, `scope/weights` and `scope/biases`.
 
     Args:
         xs, filters, kernel_size, stride, rate, scope: see `conv2d`.
-        activation: whether to apply the ReLU.
+        has_activation, added: see `normalize_and_activate`.
         resize: function applied between convolution and normalization. With a 1x1 kernel, resizing by weights that
             sum to one commutes with convolution and bias, so output and moments equal those for resized inputs.
         folded: whether the normalization is already part of the weights; then a bias replaces it.
@@ -219,64 +277,7 @@ def conv2d_batch_norm(
         outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, scope=variable_scope)
         if resize is not None:
             outputs = resize(outputs)
-        if not folded:
-            outputs = batch_norm(outputs)
-        return relu(outputs) if activation else outputs
-
-
-def max_pool(xs: TowerList, kernel_size: int, stride: int, padding: str = "same") -> TowerList:
-    """Takes the maximum over windows.
-
-    Args:
-        xs: tower list [N, H, W, C].
-        kernel_size: height and width of a window, odd.
-        stride: distance between windows, in pixels.
-        padding: key of `POOL_PADDINGS`; the two differ only if the input size is a multiple of the stride.
-
-    Returns:
-        Tower list [N, ceil(H / stride), ceil(W / stride), C] of the dtype of `xs`.
-    """
-    return map_towers(lambda x: tf.nn.max_pool2d(x, kernel_size, stride, POOL_PADDINGS[padding](kernel_size)), xs)
-
-
-def subsample(xs: TowerList, stride: int) -> TowerList:
-    """Keeps every `stride`-th row and column, starting with the first."""
-    return xs if stride == 1 else map_towers(lambda x: x[:, ::stride, ::stride, :], xs)
-
-
-def adaptive_avg_pool(xs: TowerList, bins: Sequence[int]) -> list[TowerList]:
-    """Averages over a grid of bins x bins regions, with the same regions as PyTorch's AdaptiveAvgPool2d.
-
-    Region (i, j) spans rows floor(i H / bins) to ceil((i + 1) H / bins) (exclusive), and columns likewise. Regions
-    overlap by one pixel if the size is not divisible by `bins`; inputs smaller than `bins` repeat pixels. All grids
-    are computed by one matrix product: its gradient is a single tensor of the size of the input, and it needs no other
-    memory layout of the activations.
-
-    Args:
-        xs: tower list [N, H, W, C]; H and W may be unknown.
-        bins: numbers of regions along each axis, one per output.
-
-    Returns:
-        One tower list [N, b, b, C] of the dtype of `xs` for each b in `bins`; sums are computed in float32.
-    """
-
-    def averages(x: tf.Tensor) -> tf.Tensor:
-        batch, height, width, channels = dynamic_shape(x)
-        matrix = tf.concat([region_averages(height, width, b) for b in bins], axis=0)
-        pixels = tf.reshape(tf.cast(x, tf.float32), tf.stack([batch, height * width, channels]))
-        return tf.cast(tf.matmul(matrix, pixels), x.dtype)
-
-    def level(regions: tf.Tensor, first: int, bins: int) -> tf.Tensor:
-        batch, _, channels = dynamic_shape(regions)
-        pooled = tf.reshape(regions[:, first : first + bins**2], tf.stack([batch, bins, bins, channels]))
-        return tf.ensure_shape(pooled, [regions.shape[0], bins, bins, regions.shape[2]])
-
-    regions = map_towers(averages, xs)
-    firsts = [sum(b**2 for b in bins[:i]) for i in range(len(bins))]
-    return [
-        map_towers(functools.partial(level, first=first, bins=b), regions)
-        for first, b in zip(firsts, bins, strict=True)
-    ]
+        return normalize_and_activate(outputs, has_activation, added, folded)
 
 
 def dynamic_shape(x: tf.Tensor) -> list[int | tf.Tensor]:

@@ -28,9 +28,9 @@ LAYERS = {
             "companion_variables",
             "regularizers",
         ),
-        ("convolution", "accumulation", "weight_averages"),
+        ("convolution", "in_place_batch_norm", "accumulation", "weight_averages"),
         ("utils_mg",),
-        ("memory", "loss_terms", "region_losses", "pyramid_convolution", "resizing"),
+        ("memory", "loss_terms", "region_losses", "pyramid_convolution", "pooling", "resizing"),
         ("losses",),
         ("resnet",),
         ("decoders",),
@@ -42,7 +42,7 @@ LAYERS = {
     ),
     "database": (
         ("errors",),
-        ("classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
+        ("channels", "classes", "containment", "counts", "folders", "path_spellings", "regular_files"),
         ("atomic",),
         ("text_files", "input_range"),
         ("json_files", "image_opening"),
@@ -51,7 +51,8 @@ LAYERS = {
         ("own_trees",),
         ("lists",),
         ("color_masks",),
-        ("label_decoding", "rgb_decoding"),
+        ("label_decoding", "rgb_decoding", "multiband_tiff"),
+        ("channel_reading",),
         ("images", "georeference"),
         ("data_files", "sample_names"),
         ("layout_hints", "pairing_hints"),
@@ -72,7 +73,7 @@ ROOMS = (
     ("checkpoints", "console", "pages"),
     ("runs",),
     ("download", "prediction"),
-    ("training",),
+    ("training", "export"),
     ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
     ("report",),
 )
@@ -80,7 +81,8 @@ ROOMS = (
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup", "pages"}
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
-    "database.palettes", "database.synthetic", "tools.flags.predict",
+    "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
+    "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
     "tools.report.__main__",
 )  # fmt: skip

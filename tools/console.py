@@ -16,6 +16,7 @@ from typing import IO
 from database.errors import DataError
 from model.errors import ModelError
 from tools.errors import UserError
+from tools.runtime.arenas import limit_arenas
 from tools.runtime.file_handles import require_file_handles
 from tools.runtime.printable import PrintableFormatter, printable
 from tools.runtime.standard_streams import exit_code_after_output, guard_standard_streams
@@ -79,6 +80,7 @@ def import_tensorflow() -> None:
     are enabled also on processors without AVX-512, where TensorFlow disables them and trains more slowly.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    limit_arenas()  # before TensorFlow starts threads
     sys.stderr.flush()
     with _unnamed_file() as captured:
         original = os.dup(2)

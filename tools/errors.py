@@ -133,9 +133,21 @@ class AuditError(UserError):
     """The audit of locked versions failed."""
 
 
+class MissingPackageError(UserError):
+    """A package that is installed with an extra is missing."""
+
+
+class ExportError(UserError):
+    """A network cannot be written in a format, or what was written differs from the session."""
+
+
+class ClosedModelError(UserError):
+    """A model is used after it was closed."""
+
+
+class VideoError(UserError):
+    """A video cannot be read or written."""
+
+
 class ProcessEndedError(UserError):
     """A process ended before it returned its result, usually because memory ran out."""
-
-
-class MissingPackageError(UserError):
-    """A package of an extra is not installed."""

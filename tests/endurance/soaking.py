@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tools.runtime.arenas import limit_arenas
+
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -103,6 +105,7 @@ def _sampled(method: Callable, samples: list[int]) -> Callable:
 
 
 def _run(method: str, script: str, warm_up_flags: str, flags: str, results: str) -> None:
+    limit_arenas()  # the scripts do so before they import TensorFlow, which is imported next
     from model import resnet
     from tests.tools.toy_runs import NARROW, NETWORK
     from tools.console import run_script, set_up_logging

@@ -31,7 +31,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Soak:
     place = tmp_path_factory.mktemp("soak")
     write_dataset(str(place / "toy"), train=6, val=2, test=1, height=48, width=96)
     warm_up, long = flags(place, "warm-up", 40, 20), flags(place, "long", STEPS, 100)
-    return soak("tools.training.loop:Trainer._save_and_score", "train", warm_up, long, place / "log.txt")
+    return soak("tools.training.loop:Trainer.score_if_due", "train", warm_up, long, place / "log.txt")
 
 
 def test_memory(seen):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import choices, losses, optimizers, pspnet_mg, pyramid_convolution, schedules, utils_mg
+from model import choices, losses, optimizers, pooling, pspnet_mg, pyramid_convolution, schedules, utils_mg
 
 
 @pytest.mark.parametrize(
     ("listed", "table"),
     [
         pytest.param(choices.DECODERS, pspnet_mg.DECODERS, id="DECODERS"),
-        pytest.param(choices.POOL_PADDINGS, utils_mg.POOL_PADDINGS, id="POOL_PADDINGS"),
+        pytest.param(choices.POOL_PADDINGS, pooling.POOL_PADDINGS, id="POOL_PADDINGS"),
         pytest.param(choices.INITIALIZERS, utils_mg.INITIALIZERS, id="INITIALIZERS"),
         pytest.param(choices.PIXEL_LOSSES, losses.PIXEL_LOSSES, id="PIXEL_LOSSES"),
         pytest.param(choices.REGION_LOSSES, losses.REGION_LOSSES, id="REGION_LOSSES"),

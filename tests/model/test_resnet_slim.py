@@ -91,20 +91,27 @@ def slim_network(request) -> Iterator[SlimNetwork]:
 
 
 def _record_endpoints(patch: pytest.MonkeyPatch) -> dict[str, tf.Tensor]:
-    """Records the last output of a normalization or ReLU by variable scope while a graph is built."""
+    """Records normalized and activated outputs by variable scope while a graph is built.
+
+    A layer that adds the shortcut also has the output of the unit, whose scope is the one around it.
+    """
     recorded = {}
+    normalize, end = layers.batch_norm, layers.Ending.apply
 
-    def recording(layer):
-        @slim.add_arg_scope
-        def recorded_layer(xs, **options):
-            ys = layer(xs, **options)
-            recorded[tf.get_variable_scope().name] = ys[0]
-            return ys
+    @slim.add_arg_scope
+    def recorded_normalization(xs, **options):
+        ys = normalize(xs, **options)
+        recorded[tf.get_variable_scope().name] = ys[0]
+        return ys
 
-        return recorded_layer
+    def recorded_end(self, xs):
+        ys = end(self, xs)
+        scope = tf.get_variable_scope().name
+        recorded[scope if self.added is None else scope.rpartition("/")[0]] = ys[0]
+        return ys
 
-    for name in ("batch_norm", "relu"):
-        patch.setattr(layers, name, recording(getattr(layers, name)))
+    patch.setattr(layers, "batch_norm", recorded_normalization)
+    patch.setattr(layers.Ending, "apply", recorded_end)
     return recorded
 
 

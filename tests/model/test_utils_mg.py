@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from scipy import ndimage
 
-from model import resizing
+from model import pooling, resizing
 from model import utils_mg as layers
 from tests.model import reference
 from tests.model.sessions import device_of, open_session, random_arrays, run, towers
@@ -56,7 +56,7 @@ def test_strided_output_is_subsampled_dense_output(size, kernel_size):
         xs, feed = towers(arrays)
         strided = layers.conv2d(xs, 4, kernel_size, 2, scope="layer")
         with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-            dense = layers.subsample(layers.conv2d(xs, 4, kernel_size, 1, scope="layer"), 2)
+            dense = pooling.subsample(layers.conv2d(xs, 4, kernel_size, 1, scope="layer"), 2)
         (strided,), (dense,) = run([strided, dense], feed)
     np.testing.assert_allclose(strided, dense, atol=1e-5)
 
@@ -89,11 +89,11 @@ def test_weights_are_created_once_and_layers_stay_on_their_device():
     with tf.Graph().as_default():
         xs, _ = towers(arrays)
         ys = layers.conv2d_batch_norm(xs, 4, 3, 2, scope="layer")
-        pooled = layers.adaptive_avg_pool(layers.max_pool(ys, 3, 2), [2])[0]
+        pooled = pooling.adaptive_avg_pool(pooling.max_pool(ys, 3, 2), [2])[0]
         resized = resizing.resize_bilinear(layers.add(pooled, pooled), xs, "half_pixel")
         dropped = layers.dropout(layers.cast(resized, tf.float32), 0.1, tf.constant([1, 2]))
         names = {v.op.name for v in tf.global_variables()}
-        for outputs in (ys, pooled, resized, dropped, layers.subsample(resized, 2)):
+        for outputs in (ys, pooled, resized, dropped, pooling.subsample(resized, 2)):
             assert [device_of(y) for y in outputs] == [0, 1, 2]
         assert [device_of(op.outputs[0]) for op in tf.get_default_graph().get_operations() if op.type == "Conv2D"] == [
             0,
@@ -104,16 +104,16 @@ def test_weights_are_created_once_and_layers_stay_on_their_device():
     assert names == {"layer/weights"} | batch_norm
 
 
-@pytest.mark.parametrize("activation", [True, False])
-def test_conv2d_batch_norm(activation):
+@pytest.mark.parametrize("has_activation", [True, False])
+def test_conv2d_batch_norm(has_activation):
     arrays = random_arrays((2, 5, 6, 3), (1, 4, 4, 3))
     with tf.Graph().as_default():
         xs, feed = towers(arrays)
-        ys = layers.conv2d_batch_norm(xs, 4, 3, activation=activation, scope="layer")
+        ys = layers.conv2d_batch_norm(xs, 4, 3, has_activation=has_activation, scope="layer")
         ys, weights = run([ys, tf.global_variables()[0]], feed)
     expected = reference.batch_norm([reference.conv2d(x, weights) for x in arrays], np.ones(4), np.zeros(4))
     for y, answer in zip(ys, expected, strict=True):
-        np.testing.assert_allclose(y, np.maximum(answer, 0) if activation else answer, atol=2e-5)
+        np.testing.assert_allclose(y, np.maximum(answer, 0) if has_activation else answer, atol=2e-5)
 
 
 def _initial_weights(graph_seed, num_towers):
@@ -153,80 +153,16 @@ def test_map_towers_refuses_lists_of_different_length():
             layers.map_towers(tf.add, xs, xs[:1])
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
-@pytest.mark.parametrize("shape", [(2, 12, 18), (1, 13, 7), (2, 4, 5), (1, 1, 2)])
-@pytest.mark.parametrize("bins", [1, 2, 3, 6])
-def test_adaptive_avg_pool_equals_float64(bins, shape, known):
-    arrays = random_arrays((*shape, 3))
-    with tf.Graph().as_default():
-        xs, feed = towers(arrays, known=known)
-        pooled = layers.adaptive_avg_pool(xs, [bins])[0]
-        assert pooled[0].shape.as_list() == [shape[0] if known else None, bins, bins, 3]
-        (y,) = run(pooled, feed)
-    np.testing.assert_allclose(y, reference.adaptive_avg_pool(arrays[0], bins), atol=1e-6)
-
-
-@pytest.mark.parametrize(("bins", "height", "width"), [(6, 12, 18), (3, 9, 3), (1, 7, 5)])
-def test_adaptive_avg_pool_is_plain_pooling_where_the_size_divides(bins, height, width):
-    arrays = random_arrays((2, height, width, 3))
-    with tf.Graph().as_default():
-        xs, feed = towers(arrays)
-        window = [height // bins, width // bins]
-        pooled, plain = (
-            layers.adaptive_avg_pool(xs, [bins])[0][0],
-            tf.nn.avg_pool2d(xs[0], window, window, "VALID"),
-        )
-        # With gradients away from zero, their sum shows pixels that are missed or counted twice.
-        results = run([pooled, plain, tf.gradients(pooled**2, xs), tf.gradients(plain**2, xs)], feed)
-    np.testing.assert_allclose(results[0], results[1], atol=1e-6)
-    np.testing.assert_allclose(results[2], results[3], atol=1e-6)
-
-
-@pytest.mark.usefixtures("half_precision")
-@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
-def test_pooling_and_resizing_keep_the_dtype_and_sum_in_float32(dtype):
-    # The sum of 64 x 64 values of 100 exceeds the float16 maximum, 65504.
-    arrays = [np.full((1, 64, 64, 2), 100, np.float32)]
-    with tf.Graph().as_default():
-        xs, feed = towers(arrays, dtype)
-        pooled = layers.adaptive_avg_pool(xs, [1])[0]
-        resized = resizing.resize_bilinear(pooled, xs, "half_pixel")
-        assert pooled[0].dtype == resized[0].dtype == dtype
-        for y in run([layers.cast(pooled, tf.float32), layers.cast(resized, tf.float32)], feed):
-            np.testing.assert_array_equal(y[0], np.full_like(y[0], 100))
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4), (1, 2)])
-def test_max_pool_with_symmetric_padding(height, width):
-    arrays = random_arrays((2, height, width, 3))
-    with tf.Graph().as_default():
-        xs, feed = towers(arrays, known=False)
-        (y,) = run(layers.max_pool(xs, 3, 2, "symmetric"), feed)
-    padded = np.pad(arrays[0], [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    np.testing.assert_array_equal(y, windows.max(axis=(-2, -1)))
-
-
-@pytest.mark.parametrize(("height", "width"), [(8, 9), (5, 4)])
-def test_max_pool_equals_float64(height, width):
-    arrays = random_arrays((2, height, width, 3))
-    with tf.Graph().as_default():
-        xs, feed = towers(arrays)
-        (y,) = run(layers.max_pool(xs, 3, 2), feed)
-    np.testing.assert_array_equal(y, reference.max_pool(arrays[0], 3, 2))
-
-
 def test_elementwise_layers():
     a, b = random_arrays((1, 3, 5, 2), (1, 3, 5, 2))
     with tf.Graph().as_default():
         (xs, feed), (ys, more) = towers([a]), towers([b])
-        assert layers.subsample(xs, 1) is xs
-        results = run(
-            [layers.relu(xs), layers.add(xs, ys), layers.subsample(xs, 2)],
-            feed | more,
-        )
+        assert pooling.subsample(xs, 1) is xs
+        activated = [layers.Ending(None, activation).apply(xs) for activation in ("relu", "leaky_relu")]
+        results = run([*activated, layers.add(xs, ys), pooling.subsample(xs, 2)], feed | more)
     expected = [
         np.where(a > 0, a, 0),
+        np.where(a > 0, a, np.float32(0.01) * a),
         a + b,
         a[:, [0, 2]][:, :, [0, 2, 4]],
     ]

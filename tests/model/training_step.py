@@ -79,11 +79,12 @@ def take_step(
     labels: list[np.ndarray],
     options: TrainingOptions = OPTIONS,
     known: bool = True,
+    architecture: Architecture = ARCHITECTURE,
 ) -> Step:
     """Runs `train_op` once with rate 0 and momentum, so that the accumulators hold the gradients."""
     with tf.Graph().as_default():
         (xs, feed), (ys, more) = towers(images, known=known), towers(labels)
-        graph = training_graph.train_graph(xs, ys, ARCHITECTURE, replace(options, optimizer="mom"))
+        graph = training_graph.train_graph(xs, ys, architecture, replace(options, optimizer="mom"))
         variables = {v.op.name: v for v in tf.global_variables()}
         accumulators = {
             name.removesuffix("/Momentum"): v for name, v in variables.items() if name.endswith("/Momentum")

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 import torch
 from torch import nn
 
-from model import resizing
+from model import pooling, resizing
 from model import utils_mg as layers
 from tests.differences import relative_difference
 from tests.model.sessions import open_session, run, towers
@@ -44,7 +44,7 @@ def _torch_value_and_gradient(layer: Callable, x: np.ndarray, dy: np.ndarray) ->
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
 def test_adaptive_average_pooling(bins, size, known, record_property):
     x, dy = _arrays((2, *size, 5), (2, bins, bins, 5))
-    results = _value_and_gradient(lambda xs: layers.adaptive_avg_pool(xs, [bins])[0], x, dy, known)
+    results = _value_and_gradient(lambda xs: pooling.adaptive_avg_pool(xs, [bins])[0], x, dy, known)
     difference = relative_difference(results, _torch_value_and_gradient(nn.AdaptiveAvgPool2d(bins), x, dy))
     record_property("value and gradient", difference)
     assert difference < BOUND

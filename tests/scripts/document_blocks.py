@@ -150,6 +150,19 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python -m tools.check_dataset --database custom --data_dir tree --num_classes 21\n"
         "python train.py --database custom --data_dir tree --num_classes 21",
     ): Treatment(run_by="test_own_data.py: test_trees_of_other_projects"),
+    (
+        "docs/own-data.md",
+        "python -m tools.check_dataset --database custom --data_dir ~/tiles --num_classes 2 --input_channels 4\n"
+        "python train.py --database custom --data_dir ~/tiles --num_classes 2 --input_channels 4 \\",
+    ): Treatment(run_by="test_own_data.py: test_tiles_of_four_channels"),
+    ("docs/export.md", "make setup EXTRAS=dev,export"): Treatment(not_run=_INSTALLS),
+    ("docs/export.md", "python -m tools.benchmark --parts export --weights_ckpt log/CamVid/my_run --data_dir camvid"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
+    (
+        "tools/export/__main__.py",
+        "python -m tools.export --weights_ckpt log/Cityscapes/my_run --format onnx --out exported",
+    ): Treatment(not_run=_NEEDS_DATA),
     ("docs/own-data.md", "printf '%s\\n' 'photos/0001.jpg masks/0001.png' > train.txt"): Treatment(
         run_by="test_readme.py: test_example_of_own_data_trains"
     ),
@@ -162,6 +175,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         run_by="test_readme.py: test_example_of_prediction"
     ),
     ("docs/prediction.md", "val_set/CamVid/"): Treatment(no_shell="names of files"),
+    (
+        "docs/prediction.md",
+        "python predict.py --areas 1 --per_image 1 --confusion_matrix 1 --confidence 1\n"
+        "python inference.py --image_path photos --recursive 1 --save_probabilities png --polygons coco --min_area 50",
+    ): Treatment(run_by="test_prediction_outputs.py: test_example_of_the_documents"),
     ("docs/training.md", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(
         not_run=_NEEDS_DATA
     ),
@@ -175,6 +193,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --lrn_rate 0.001 --fine_tune_filename "
         "log/Cityscapes/",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of the first>": "run"}),
+    (
+        "docs/camvid.md",
+        "python -m tools.download CamVid\npython train.py --config configs/camvid/from-scratch.yaml\n"
+        "python predict.py --weights_ckpt log/CamVid/from-scratch --mirror 0",
+    ): Treatment(not_run=_NEEDS_DATA),
     (
         "docs/training.md",
         "python train.py --config configs/camvid/two-phase-1.yaml --data_dir",

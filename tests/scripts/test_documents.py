@@ -29,6 +29,7 @@ from tools.check_dataset.__main__ import CheckConfig
 from tools.convert import __main__ as convert
 from tools.download import __main__ as download
 from tools.download.sources import find_source
+from tools.export.flags import ExportConfig
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
@@ -77,6 +78,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.convert": convert._parse,
     "-m tools.demo": parse_demo,
     "-m tools.download": parse_download,
+    "-m tools.export": flags_of(ExportConfig),
     "-m tools.import_annotations": import_annotations._parse,
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
     "-m tools.report": report._parse,

@@ -11,8 +11,10 @@ from PIL import Image
 
 from tests.scripts.test_readme import calls_of
 from tests.tools.import_annotations.annotation_files import SQUARE, annotation, coco, flat, labelme, shape, write_photos
+from tests.tools.training.test_channels_run import write_tiles
 from tools.check_dataset import __main__ as check_dataset
 from tools.flags.parsing import parse_flags
+from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
 from tools.import_annotations import __main__ as import_annotations
 
@@ -76,3 +78,19 @@ def test_trees_of_other_projects(kind, monkeypatch, tmp_path):
     report = json.loads(Path("dataset_check/custom-tree/report.json").read_text())
     assert {name: split["images"] for name, split in report["splits"].items()} == {"train": 1, "val": 1}
     assert parse_flags(TrainConfig, train[1:], "").data_dir == "tree"
+
+
+def test_tiles_of_four_channels(monkeypatch, tmp_path):
+    """As written: the tiles are checked; the flags of training, prediction and inference are parsed."""
+    check, train, predict, inference = (call[1:] for _, call in calls_of("test_tiles_of_four_channels", tmp_path))
+    place = tmp_path / "here"
+    write_tiles(place / "tiles")
+    monkeypatch.chdir(place)
+    folder = check[check.index("--data_dir") + 1]
+    assert run_tool(["tiles" if word == folder else word for word in check]) == 0
+    assert Path("dataset_check/custom-tiles/thumbnails.png").exists()
+    config = parse_flags(TrainConfig, train[1:], "")
+    assert (config.input_channels, len(config.channel_mean), len(config.channel_std)) == (4, 4, 4)
+    assert config.data_dir == folder
+    assert parse_flags(PredictConfig, predict[1:], "").weights_ckpt == "log/custom/tiles"
+    assert parse_flags(InferenceConfig, inference[1:], "").image_path == f"{folder}/images/val"

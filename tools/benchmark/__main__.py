@@ -144,6 +144,18 @@ def _agreement(config: BenchmarkConfig) -> Iterator[Row]:
     )
 
 
+def _export(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.exports import measure_exports
+
+    yield from measure_exports(
+        str(config.weights_ckpt),
+        config.data_dir,
+        images=config.images,
+        warm_up=config.warm_up,
+        repeats=config.repeats,
+    )
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -156,6 +168,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "growth": _growth,
     "models": _models,
     "agreement": _agreement,
+    "export": _export,
 }
 
 

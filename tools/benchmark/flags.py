@@ -26,10 +26,12 @@ Part = Literal[
     "growth",
     "models",
     "agreement",
+    "export",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
 _STEPS: tuple[Part, ...] = ("training", "syncbn", "checkpointing")
+_TRAINED: tuple[Part, ...] = ("agreement", "export")  # parts that need a trained network
 # These parts measure every one of --float_types; the other parts in its entry use the first.
 _EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
 _DEFAULT_PARTS = ("inference", "training", "syncbn", "checkpointing", "input", "startup")
@@ -61,14 +63,14 @@ class BenchmarkConfig:
         "calls of each candidate before the timed ones",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "waiting", "models"),
+        needs=_used_by("inference", *_STEPS, "waiting", "models", "export"),
     )
     repeats: int = flag(
         7,
         "timed calls of each candidate, of which the median counts",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models"),
+        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export"),
     )
     network: str = flag(
         "resnet_v1_50",
@@ -109,10 +111,10 @@ class BenchmarkConfig:
     )
     weights_ckpt: str | None = flag(
         None,
-        "checkpoint of a trained network, for the part agreement",
+        "checkpoint of a trained network, for the parts agreement and export",
         file_path,
         group="network",
-        needs=_used_by("agreement"),
+        needs=_used_by(*_TRAINED),
     )
     data_dir: str | None = flag(
         None,
@@ -121,9 +123,9 @@ class BenchmarkConfig:
         group="data",
         metavar="FOLDER",
         unset="as recorded beside the checkpoint",
-        needs=_used_by("agreement"),
+        needs=_used_by(*_TRAINED),
     )
-    images: int = flag(100, "most images of its validation split", group="data", minimum=1, needs=_used_by("agreement"))
+    images: int = flag(100, "most images of its validation split", group="data", minimum=1, needs=_used_by(*_TRAINED))
     batch_size: int = flag(
         2, "windows at a time in the part inference", group="data", minimum=1, needs=_used_by("inference", "models")
     )
@@ -204,8 +206,11 @@ class BenchmarkConfig:
             unknown = [value for value in getattr(self, name) if value not in known]
             if unknown:
                 raise FlagError(f"--{name} {unknown[0]} is unknown: use {', '.join(known)}")
-        if "agreement" in self.parts and self.weights_ckpt is None:
-            raise FlagError("--parts agreement compares predictions of a trained network: give one with --weights_ckpt")
+        for part in _TRAINED:
+            if part in self.parts and self.weights_ckpt is None:
+                raise FlagError(
+                    f"--parts {part} compares predictions of a trained network: give one with --weights_ckpt"
+                )
         if len(self.frame_size) != 2:
             raise FlagError(f"--frame_size has {len(self.frame_size)} numbers, expected a height and a width")
         check_effects(self)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from model import choices
 from model.pspnet_mg import Architecture
 from model.training_options import TrainingOptions
 from tools.benchmark import engines
@@ -87,10 +88,15 @@ def measure_towers(
 
 
 def measure_checkpointing(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
-    """Yields the cost and the saving of recomputing activations, as ratios to a step that keeps them."""
+    """Yields the cost and the saving of keeping fewer activations, as ratios to a step that keeps all."""
     plans = {
         "ordinary": plan,
-        "saving": replace(plan, options=replace(plan.options, save_memory=True)),
+        "saving": replace(plan, options=replace(plan.options, save_memory=choices.RECOMPUTED)),
+        "in_place": replace(
+            plan,
+            architecture=replace(plan.architecture, activation="leaky_relu"),
+            options=replace(plan.options, save_memory=choices.IN_PLACE),
+        ),
     }
     with ExitStack() as stack:
         steps = {name: open_step(stack, each) for name, each in plans.items()}
@@ -99,8 +105,9 @@ def measure_checkpointing(plan: StepPlan, *, warm_up: int, repeats: int) -> Iter
     for name in plans:
         yield Row(f"checkpointing.{name}.seconds", seconds[name], "s")
         yield Row(f"checkpointing.{name}.memory", peaks[name] / _MEGABYTE, "MB")
-    yield Row("checkpointing.time_ratio", seconds["saving"] / seconds["ordinary"], "of the ordinary step")
-    yield Row("checkpointing.memory_ratio", peaks["saving"] / peaks["ordinary"], "of the ordinary step")
+    for name, prefix in (("saving", ""), ("in_place", "in_place.")):
+        yield Row(f"checkpointing.{prefix}time_ratio", seconds[name] / seconds["ordinary"], "of the ordinary step")
+        yield Row(f"checkpointing.{prefix}memory_ratio", peaks[name] / peaks["ordinary"], "of the ordinary step")
 
 
 @dataclass(frozen=True)

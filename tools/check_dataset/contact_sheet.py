@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from database.channels import picture as picture_of
 from database.palettes import Palette, colorize, overlay
 
 BOX = (180, 240)  # height and width, pixels, into which a picture is fitted
@@ -30,7 +31,7 @@ def thumbnail(
     with nearest neighbours. Ignored pixels are darkened.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: as by `images.read_image`.
         train_ids: integer [H, W].
         palette: the colour of each training id.
         box: height and width in pixels.
@@ -40,7 +41,7 @@ def thumbnail(
         uint8 [h, w, 3], as high or as wide as the box.
     """
     mask = None if untinted is None else train_ids == untinted
-    picture = Image.fromarray(overlay(image, colorize(train_ids, palette), untinted=mask))
+    picture = Image.fromarray(overlay(picture_of(image), colorize(train_ids, palette), untinted=mask))
     scale = min(box[0] / picture.height, box[1] / picture.width)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST))

@@ -105,6 +105,11 @@ def mean_flag(color: Sequence[float]) -> str:
     return ",".join(f"{value:.2f}" for value in color)
 
 
+def channel_flag(values: Sequence[float]) -> str:
+    """Formats the means or deviations of channels for their flags."""
+    return ",".join(f"{value:.6g}" for value in values)
+
+
 def markdown(findings: Findings) -> str:
     """Formats the report as Markdown."""
     lines = [f"# {findings.verdict}", "", f"Folder: `{findings.data_dir}`", ""]
@@ -159,6 +164,13 @@ def _color_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
     mean, deviation = statistics.color_mean, statistics.color_deviation
     assert mean is not None
     assert deviation is not None
+    if dataset.channels is not None:
+        # A constant channel has no deviation to scale by.
+        given = [f"--channel_mean {channel_flag(mean)}", f"--channel_std {channel_flag([x or 1 for x in deviation])}"]
+        return [
+            f"Mean and standard deviation of the {dataset.channels.count} channels: "
+            f"`--input_channels {dataset.channels.count} {' '.join(given)}`."
+        ]
     return [
         f"Mean colour, red, green and blue of 0..255: `--image_mean {mean_flag(mean)}`, standard deviation "
         f"{mean_flag(deviation)}. The scripts subtract {mean_flag(dataset.image_mean)} by default."

@@ -14,11 +14,12 @@ from database.errors import DatasetError, ImageError
 from database.images import read_image, read_label_with_table
 from database.layouts import Sample
 from database.loading import check_same_size, unknown_id
+from tools.check_dataset.moments import Moments
 from tools.training.label_rules import LabelTally, counts_by_id
 
 _LEVELS = np.arange(256)
 
-_Color = tuple[float, float, float]
+_Color = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class SampleFacts:
     Attributes:
         sample: the sample.
         size: (height, width) of the image in pixels, None if it cannot be read.
-        color_counts: int64 [3, 256], pixel counts by red, green and blue, None if it cannot be read.
+        color_counts: int64 [3, 256], pixel counts by red, green and blue, None if it cannot be read or is not RGB.
+        moments: of the channels of an image that is not RGB, None if it cannot be read or is RGB.
         id_counts: pixel count by id in the label file; empty without a label.
         faults: one line each.
         table: colours of a palette image by index, see `images.read_label_with_table`.
@@ -40,18 +42,22 @@ class SampleFacts:
     id_counts: Mapping[int, int]
     faults: tuple[str, ...]
     table: Sequence[Color] = ()
+    moments: Moments | None = None
 
 
 def inspect(sample: Sample) -> SampleFacts:
     """Reads image and label of a sample, and collects their errors instead of raising them."""
     faults: list[str] = []
-    size = color_counts = None
+    size = color_counts = moments = None
     id_counts: dict[int, int] = {}
     table: list[Color] = []
     try:
-        image = read_image(sample.image, input_range=sample.input_range)
+        image = read_image(sample.image, input_range=sample.input_range, channels=sample.channels)
         size = image.shape[0], image.shape[1]
-        color_counts = np.stack([np.bincount(image[:, :, channel].ravel(), minlength=256) for channel in range(3)])
+        if sample.channels is None:
+            color_counts = np.stack([np.bincount(image[:, :, channel].ravel(), minlength=256) for channel in range(3)])
+        else:
+            moments = Moments.of(image)
     except ImageError as error:
         faults.append(str(error))
     try:
@@ -64,7 +70,7 @@ def inspect(sample: Sample) -> SampleFacts:
                 check_same_size(sample, size, ids.shape)
     except (DatasetError, ImageError) as error:
         faults.append(str(error))
-    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table)
+    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table, moments)
 
 
 class SplitStatistics:
@@ -90,14 +96,18 @@ class SplitStatistics:
         self.faults: list[tuple[Sample, str]] = []
         self.tally = LabelTally()
         self._color_counts = np.zeros((3, 256), np.int64)
+        self._moments: Moments | None = None
 
     def add(self, facts: SampleFacts) -> None:
         """Adds one sample."""
         self.images += 1
         self.faults += [(facts.sample, fault) for fault in facts.faults]
-        if facts.size is not None and facts.color_counts is not None:
+        if facts.size is not None:
             self.sizes[facts.size] += 1
+        if facts.color_counts is not None:
             self._color_counts += facts.color_counts
+        if facts.moments is not None:
+            self._moments = facts.moments if self._moments is None else self._moments + facts.moments
         if facts.id_counts:
             self.labels += 1
             self._add_label(facts)
@@ -134,15 +144,17 @@ class SplitStatistics:
 
     @property
     def color_mean(self) -> _Color | None:
-        """Mean of red, green and blue, 0..255, over all pixels of all images; None without images."""
+        """Mean of each colour, 0..255, or of each channel, over all pixels of all images; None without images."""
         return self._color_moments()[0]
 
     @property
     def color_deviation(self) -> _Color | None:
-        """Standard deviation of red, green and blue over all pixels of all images; None without images."""
+        """Standard deviation of each of them over all pixels; None without images."""
         return self._color_moments()[1]
 
     def _color_moments(self) -> tuple[_Color | None, _Color | None]:
+        if self._moments is not None:
+            return tuple(self._moments.means.tolist()), tuple(self._moments.deviations.tolist())
         pixels = self._color_counts[0].sum()
         if not pixels:
             return None, None

@@ -10,7 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from model.companion_variables import companion
 from tools.checkpoints.averages import has_averages, open_weights
-from tools.checkpoints.compare import require_match
+from tools.checkpoints.compare import require_shapes
+from tools.checkpoints.first_layer import COLORS, adapted_kernel, is_first_kernel
 from tools.checkpoints.reading import variable_shapes
 from tools.checkpoints.values import TensorReader
 
@@ -36,6 +37,22 @@ class StartingPoints:
         return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
 
 
+def _needed_shapes(backbone: Sequence[tf.Variable], found: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Returns the shapes that a checkpoint must have by name; a first layer for RGB is adapted to other channels."""
+    shapes = {variable.op.name: variable.shape.as_list() for variable in backbone}
+    for variable in backbone:
+        if is_first_kernel(variable.op.name) and found.get(variable.op.name, [])[2:3] == [COLORS]:
+            shapes[variable.op.name][2] = COLORS
+    return shapes
+
+
+def _fitted(array: np.ndarray, variable: tf.Variable) -> np.ndarray:
+    """Returns the values of a variable, for whose channels the kernel of a first layer is adapted."""
+    if array.ndim == 4 and array.shape[2] == COLORS and variable.shape.as_list()[2] != COLORS:
+        array = adapted_kernel(array, variable.shape.as_list()[2])
+    return array.astype(variable.dtype.base_dtype.as_numpy_dtype, copy=False)
+
+
 def _assignment(
     reader: TensorReader, variables: Mapping[str, tf.Variable]
 ) -> tuple[tf.Operation, dict[tf.Tensor, np.ndarray]]:
@@ -49,7 +66,7 @@ def _assignment(
     operations = []
     for name, variable in variables.items():
         placeholder = tf.placeholder(variable.dtype.base_dtype, variable.shape, f"pretrained/{variable.op.name}")
-        values[placeholder] = reader.array(name).astype(variable.dtype.base_dtype.as_numpy_dtype, copy=False)
+        values[placeholder] = _fitted(reader.array(name), variable)
         operations.append(variable.assign(placeholder, read_value=False))
     return tf.group(*operations), values
 
@@ -78,7 +95,8 @@ class PretrainedInitializer:
 
         Args:
             prefix: of the checkpoint.
-            backbone: every variable that the checkpoint must have, including running statistics.
+            backbone: every variable that the checkpoint must have, including running statistics. The kernel of its
+                first layer may be for other channels than RGB, see `first_layer.adapted_kernel`.
             starting_points: w0 variables by the name of the weight.
             head: a layer of these is read if the checkpoint has all its variables in the same shapes, as after an
                 earlier stage of training; the others keep their random values.
@@ -87,13 +105,18 @@ class PretrainedInitializer:
             CheckpointError: the checkpoint does not fit, is damaged, or has unusable values; see
                 `values.TensorReader`.
         """
-        require_match(
+        shapes = variable_shapes(prefix)
+        needed = _needed_shapes(backbone, shapes)
+        require_shapes(
             prefix,
-            backbone,
+            shapes,
+            needed,
             "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
         )
         self.prefix = prefix
-        shapes = variable_shapes(prefix)
+        adapted = [v for v in backbone if needed[v.op.name] != v.shape.as_list()]
+        for variable in adapted:
+            logger.info("%s is adapted from RGB to %d channels", variable.op.name, variable.shape.as_list()[2])
         other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
         taken = [v for v in head if _layer(v) not in other]
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tools.flags.channels import NEEDS_RGB
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.definition import Need, flag
 from tools.flags.limits import LARGEST_SIDE
@@ -60,7 +61,17 @@ class AugmentationFlags:
             even_default=True,
         ),
     )
-    random_blur: bool = flag(True, "change brightness, saturation and contrast", group="augmentation", aliases=["blur"])
+    random_blur: bool = flag(
+        True,
+        "change brightness, saturation and contrast",
+        group="augmentation",
+        aliases=["blur"],
+        needs=Need(
+            lambda config: config.input_channels is None or not config.random_blur,
+            "with --input_channels, whose channels need not be colours: give --random_blur 0",
+            even_default=True,
+        ),
+    )
     gaussian_blur: bool = flag(False, "blur images", group="augmentation")
     color_jitter: float = flag(
         0.0,
@@ -69,7 +80,7 @@ class AugmentationFlags:
         metavar="STRENGTH",
         minimum=0,
         maximum=1,
-        needs=_NEEDS_CROPS,
+        needs=(_NEEDS_CROPS, NEEDS_RGB),
     )
     cutout: float = flag(
         0.0,

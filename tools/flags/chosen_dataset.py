@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from database.channels import Channels
 from database.datasets import Dataset, custom_dataset, get_dataset, require_folder
 from database.errors import DatasetError
 from database.input_range import InputRange
@@ -44,7 +45,18 @@ def own_dataset(flags: Mapping[str, Any]) -> Dataset:
         label_map_file=flags.get("label_map"),
         reduce_zero_label=bool(flags.get("reduce_zero_label")),
         image_mean=flags.get("image_mean"),
+        channels=channels_of(flags),
     )
+
+
+def channels_of(flags: Mapping[str, Any]) -> Channels | None:
+    """Returns the channels of the images by flags, also those of a record, whose tuples are lists; None for RGB."""
+    if flags.get("input_channels") is None:
+        return None
+    mean, deviation = (
+        None if flags.get(name) is None else tuple(flags[name]) for name in ("channel_mean", "channel_std")
+    )
+    return Channels(flags["input_channels"], mean, deviation)
 
 
 def described_dataset(database: str, flags: Mapping[str, Any]) -> Dataset:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tools.errors import FlagError
+from tools.flags.channels import ChannelFlags, check_channels
 from tools.flags.checks import check_flags_of_database, refuse_without_effect
 from tools.flags.definition import Need, Scoring, flag
 from tools.flags.values import class_count, file_path, ignored_id, mean_color, switch
@@ -160,13 +161,14 @@ class FileFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetFlags(FileFlags, ClassFlags):
+class DatasetFlags(FileFlags, ChannelFlags, ClassFlags):
     """Dataset and its location."""
 
     def __post_init__(self) -> None:
         check_flags_of_database(self, self.database, "--database is")
         if self.database == "custom" and self.num_classes is None:
             raise FlagError("--database custom needs --num_classes")
+        check_channels(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from model.choices import DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from model.choices import ACTIVATIONS, DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from tools.flags.channels import NEEDS_RGB
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
 from tools.flags.definition import flag, needs_trained_encoder
 from tools.flags.values import file_path, switch
@@ -15,21 +18,26 @@ def _recorded_or(default: str | int) -> str:
     return f"as recorded beside --fine_tune_filename, otherwise {default}"
 
 
+def _option_of_network(name: str, text: str, default: str, choices: Sequence[str]) -> Any:
+    """Makes the flag of an option of `pspnet_mg.Architecture` that the starting checkpoint may record."""
+    return flag(
+        None,
+        text,
+        str,
+        group="network",
+        unset=_recorded_or(default),
+        choices=choices,
+        identity=False,
+        recorded=f"architecture.{name}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkFlags:
     """Network, and the checkpoint that it starts from."""
 
     network: str = flag("resnet_v1_50", "encoder", group="network", choices=NETWORKS, recorded="architecture.network")
-    decoder: str | None = flag(
-        None,
-        "decoder, the head of the network",
-        str,
-        group="network",
-        unset=_recorded_or("ppm"),
-        choices=DECODERS,
-        identity=False,
-        recorded="architecture.decoder",
-    )
+    decoder: str | None = _option_of_network("decoder", "decoder, the head of the network", "ppm", DECODERS)
     fine_tune_filename: str | None = flag(
         None,
         "ResNet or PSPNet checkpoint to start from; none: random weights",
@@ -60,35 +68,18 @@ class NetworkFlags:
         identity=False,
         recorded="three_convs_beginning",
     )
-    stride_convention: str | None = flag(
-        None,
-        "layers that have stride and dilation",
-        str,
-        group="network",
-        unset=_recorded_or("reference"),
-        choices=STRIDE_CONVENTIONS,
-        identity=False,
-        recorded="architecture.stride_convention",
+    stride_convention: str | None = _option_of_network(
+        "stride_convention", "layers that have stride and dilation", "reference", STRIDE_CONVENTIONS
     )
-    pool_padding: str | None = flag(
-        None,
-        "padding of the first pooling",
-        str,
-        group="network",
-        unset=_recorded_or("same"),
-        choices=POOL_PADDINGS,
-        identity=False,
-        recorded="architecture.pool_padding",
+    pool_padding: str | None = _option_of_network("pool_padding", "padding of the first pooling", "same", POOL_PADDINGS)
+    activation: str | None = _option_of_network(
+        "activation",
+        "activation after batch normalization: relu, or leaky_relu with slope 0.01 below zero",
+        "relu",
+        tuple(ACTIVATIONS),
     )
-    resize_grid: str | None = flag(
-        None,
-        "grid of bilinear upsampling",
-        str,
-        group="network",
-        unset=_recorded_or("half_pixel"),
-        choices=RESIZE_GRIDS,
-        identity=False,
-        recorded="architecture.resize_grid",
+    resize_grid: str | None = _option_of_network(
+        "resize_grid", "grid of bilinear upsampling", "half_pixel", RESIZE_GRIDS
     )
     color_switch: bool | None = flag(
         None,
@@ -98,6 +89,7 @@ class NetworkFlags:
         unset=_recorded_or(0),
         identity=False,
         recorded="color_switch",
+        needs=NEEDS_RGB,
     )
     initializer: str = flag("he", "initializer of new weights", group="network", choices=INITIALIZERS)
     bn_decay: float = flag(

@@ -15,7 +15,7 @@ from tools.flags.config_file import config_arguments
 from tools.flags.help import help_text
 from tools.flags.limits import LARGEST_FLOAT32, LARGEST_INT64
 from tools.flags.names import suggested_flag, understood_flag, understood_value
-from tools.flags.values import file_path, shown_value, switch
+from tools.flags.values import SWITCHES, file_path, shown_value
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
 
 def _switches(config: type) -> set[str]:
     """Returns the names of the flags that are 0 or 1."""
-    fields = [field for field in dataclasses.fields(config) if field.metadata["parse"] is switch]
+    fields = [field for field in dataclasses.fields(config) if field.metadata["parse"] in SWITCHES]
     return {name for field in fields for name in (field.name, *field.metadata["aliases"])}
 
 
@@ -234,7 +234,7 @@ def _parser(config: type, description: str) -> OneLineParser:
     parser.add_argument(f"--{_CONFIG}", type=file_path)
     for field in dataclasses.fields(config):
         choices = field.metadata["choices"]
-        alone: dict[str, Any] = {"nargs": "?", "const": True} if field.metadata["parse"] is switch else {}
+        alone: dict[str, Any] = {"nargs": "?", "const": True} if field.metadata["parse"] in SWITCHES else {}
         parser.add_argument(
             *(f"--{name}" for name in (field.name, *field.metadata["aliases"])),
             dest=field.name,

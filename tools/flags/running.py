@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from model.choices import ENCODER_PARTS, IN_PLACE, RECOMPUTED, SAVE_MEMORY
 from tools.flags.choices import DEVICE_HELP, DEVICES, FLOAT_TYPES, LATEST
-from tools.flags.definition import Need, flag, needs_trained_encoder
+from tools.flags.definition import Need, flag
 from tools.flags.limits import MOST_STEPS
 from tools.flags.sizes import Size, window_size
-from tools.flags.values import file_path, step_or_latest
+from tools.flags.values import file_path, step_or_latest, switch_or_two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +98,25 @@ class PrecisionFlags:
     deterministic: bool = flag(
         False, "bitwise-reproducible training on one machine (CPU only)", group="precision", shown=False
     )
-    save_memory: bool = flag(
+    save_memory: bool | int = flag(
         False,
-        "compute the encoder's activations again in the backward pass instead of keeping them",
+        "1: compute the encoder's activations again in the backward pass instead of keeping them, 2: keep only those "
+        "after batch normalization, with --activation leaky_relu",
+        switch_or_two,
         group="precision",
+        choices=SAVE_MEMORY,
         resume="free",
-        needs=needs_trained_encoder("keeps no activations of the encoder: drop --freeze encoder"),
+        needs=(
+            Need(
+                lambda config: config.save_memory != RECOMPUTED or config.freeze != ENCODER_PARTS,
+                "with --freeze encoder, which keeps no activations of the encoder: drop --freeze encoder",
+            ),
+            Need(
+                lambda config: config.save_memory != IN_PLACE or config.float_type == "32",
+                "on activations of 16 bits, from which the input of a normalization cannot be recovered: use "
+                "--float_type 32 or --save_memory 1",
+            ),
+        ),
     )
     checkpoint_units: int = flag(
         2,
@@ -110,7 +124,7 @@ class PrecisionFlags:
         group="precision",
         minimum=1,
         resume="free",
-        needs=Need(lambda config: config.save_memory, "if all activations are kept: add --save_memory 1"),
+        needs=Need(lambda config: config.save_memory == RECOMPUTED, "if all activations are kept: add --save_memory 1"),
     )
     log_memory: bool = flag(
         False, "log the peak of memory after two steps and at the end", group="precision", resume="free"

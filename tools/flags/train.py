@@ -12,6 +12,7 @@ from typing import ClassVar
 from model.loss_terms import loss_terms, loss_text
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
+from tools.flags.channels import require_mean
 from tools.flags.checks import (
     check_effects,
     refuse_repeated_splits,
@@ -112,6 +113,7 @@ class TrainConfig(
                 "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
                 "channel to normalize: raise --batch_size or --gpu_num"
             )
+        require_mean(self)
         self._check_run_name()
         self._check_splits()
         self._check_loss()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,20 @@ def switch(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("0 or 1")
     return text == "1"
+
+
+def switch_or_two(text: str) -> bool | int:
+    """Parses 0, 1 or 2, for a switch with a second way to be on; 0 and 1 are those of `switch`."""
+    if text == "2":
+        return 2
+    try:
+        return switch(text)
+    except ValueError as error:
+        raise ValueError("0, 1 or 2") from error
+
+
+# The parse functions of flags that may stand without a value.
+SWITCHES = (switch, switch_or_two)
 
 
 def whole_number(text: str) -> int:
@@ -127,6 +142,23 @@ def mean_color(text: str) -> tuple[float, float, float]:
         scaled = ",".join(f"{255 * value:g}" for value in values)
         raise ValueError(f"a mean of pixels in 0..255 but of fractions in 0..1: give {scaled}")
     return values[0], values[1], values[2]
+
+
+def channel_numbers(text: str) -> tuple[float, ...]:
+    """Parses a finite number per channel, separated by commas."""
+    expected = "finite numbers separated by commas, one per channel"
+    values = _numbers(text, number, expected)
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(expected)
+    return values
+
+
+def channel_deviations(text: str) -> tuple[float, ...]:
+    """Parses a number above 0 per channel, separated by commas."""
+    values = channel_numbers(text)
+    if min(values) <= 0:
+        raise ValueError("numbers above 0, one per channel; a channel of deviation 0 shows nothing")
+    return values
 
 
 def shown_value(value: Any) -> str:

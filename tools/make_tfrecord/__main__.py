@@ -78,7 +78,7 @@ class MakeTFRecordConfig(SplitFlags):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("image_mean", "input_range"):
+        for name in ("image_mean", "channel_mean", "channel_std", "input_range"):
             refuse_without_effect(self, name, "on TFRecords, which hold the unchanged files: give it to train.py")
         for name in _LISTS:
             if name != self.list_flag:

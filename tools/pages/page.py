@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from tools.errors import MissingPackageError
+from tools.runtime import extras
 from tools.runtime.printable import printable
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -27,7 +26,7 @@ _KEPT = "\n\t"
 
 def missing_packages() -> list[str]:
     """Returns the packages for pages that are not installed."""
-    return [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    return [name for name in _PACKAGES if not extras.is_installed(name)]
 
 
 def require_packages(needed_by: str) -> None:
@@ -39,12 +38,7 @@ def require_packages(needed_by: str) -> None:
     Raises:
         MissingPackageError: a package is missing.
     """
-    missing = missing_packages()
-    if missing:
-        raise MissingPackageError(
-            f"{needed_by} needs the package {missing[0]}, which is not installed: run pip install '.[report]' in the "
-            "project's folder, or make setup EXTRAS=dev,report"
-        )
+    extras.require_packages(_PACKAGES, "report", needed_by)
 
 
 def text_of(value: Any) -> str:

@@ -15,6 +15,7 @@ from tools.errors import NotFiniteError
 from tools.flags.sizes import sides
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
+from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import open_session, tower_devices
@@ -89,6 +90,7 @@ class Predictor:
             mirror=mirror,
             windows_per_batch=windows_per_batch,
             whole_sizes=whole_sizes(record.architecture),
+            channels=record.architecture.input_channels,
         )
 
     def _frozen_session(self, device: str, use_averages: bool) -> tf.Session:
@@ -98,7 +100,9 @@ class Predictor:
         with memory_limits_named(f"the weights of {self._prefix}", _FEWER_WEIGHTS):
             with tf.Graph().as_default() as graph:
                 with tf.device(device):
-                    self._windows = tf.placeholder(tf.float32, [None, height, width, 3], "windows")
+                    self._windows = tf.placeholder(
+                        tf.float32, [None, height, width, self._record.architecture.input_channels], "windows"
+                    )
                     [self._probabilities] = frozen_forward_graph(
                         [self._windows],
                         self._record.architecture,
@@ -125,26 +129,45 @@ class Predictor:
         return "lower --test_image_size" if self._record.test_image_size else "give --test_image_size 480"
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the labels of an image: mean, channel order, scales, windows, network, argmax.
+        """Predicts training ids [H, W] of an image; see `predict`."""
+        return self.predict(image).labels
+
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image: mean, channel order, scales, windows, network, averages, argmax.
 
         Args:
-            image: uint8 [H, W, 3], RGB.
+            image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], see `images.read_image`.
+            wanted: what to keep beside the labels.
 
         Returns:
-            Training ids [H, W].
+            The labels are training ids.
 
         Raises:
             OutOfMemoryError: a batch of windows, or the rows of the image that it covers, do not fit into memory.
             NotFiniteError: the network outputs NaN or infinity; the message names the checkpoint and the window.
         """
         height, width = image.shape[:2]
-        with memory_limits_named(
-            f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
-            f"{self._smaller_windows}, give --ms 0, or make the image smaller",
+        with (
+            memory_limits_named(
+                f"an image of {height}x{width} and {self._record.architecture.num_classes} classes",
+                f"{self._smaller_windows}, give --ms 0, or make the image smaller",
+            ),
+            self._not_finite_named(),
         ):
-            centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
-            with self._not_finite_named():
-                return self._sliding.labels(centred[..., ::-1] if self._record.color_switch else centred)
+            return self._sliding.predict(self._normalized(image), wanted)
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the probabilities of an image, float32 [H, W, classes]; see `predict`."""
+        probabilities = self.predict(image, Wanted(np.float32)).probabilities
+        assert probabilities is not None
+        return probabilities
+
+    def _normalized(self, image: np.ndarray) -> np.ndarray:
+        """Returns what the network gets for an image."""
+        if self._record.channels is not None:
+            return self._record.channels.normalized(image)
+        centred = image.astype(np.float32) - np.asarray(self._record.image_mean, np.float32)
+        return centred[..., ::-1] if self._record.color_switch else centred
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs, over all scales and mirrored copies."""
@@ -172,7 +195,7 @@ class Predictor:
 
 
 class TowerPredictor:
-    """Shares images among several predictors, one per device; `labels` may be called from several threads.
+    """Shares images among several predictors, one per device; `predict` may be called from several threads.
 
     Use as a context manager, or close.
     """
@@ -184,10 +207,14 @@ class TowerPredictor:
             self._free.put(predictor)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts labels with the next free predictor, as `Predictor.labels`; waits for one."""
+        """Predicts training ids [H, W] of an image; see `predict`."""
+        return self.predict(image).labels
+
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image with the next free predictor, as `Predictor.predict`; waits for one."""
         predictor = self._free.get()
         try:
-            return predictor.labels(image)
+            return predictor.predict(image, wanted)
         finally:
             self._free.put(predictor)
 

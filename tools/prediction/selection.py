@@ -66,11 +66,24 @@ def record_of_checkpoint(prefix: str, config: WeightsConfig) -> ModelRecord:
         image_mean=config.image_mean or record.image_mean,
         input_range=config.input_range or record.input_range,
     )
+    _refuse_colors(record, config, prefix)
     check_same_network(record, config, prefix)  # the other flags determine the variables
     if not config.use_ema:
         require_averages(prefix)
     warn_of_misaligned_size("test_image_size", record.test_image_size, record.architecture)
     return record
+
+
+def _refuse_colors(record: ModelRecord, config: WeightsConfig, prefix: str) -> None:
+    """Rejects flags about colours if the network was trained on other channels."""
+    for name in ("image_mean", "color_switch"):
+        if record.channels is not None and getattr(config, name) is not None:
+            channels = record.channels.count
+            refuse_without_effect(
+                config,
+                name,
+                f"on {prefix}, which was trained with --input_channels {channels}: give another checkpoint",
+            )
 
 
 def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dataset, str]:
@@ -101,7 +114,7 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     else:
         dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)
-    dataset = dataclasses.replace(dataset, input_range=InputRange(trained.input_range))
+    dataset = dataclasses.replace(dataset, input_range=InputRange(trained.input_range), channels=trained.channels)
     data_dir = config.data_dir or (trained.data_dir if in_training else None)
     return dataset, existing_folder(dataset, data_dir)
 

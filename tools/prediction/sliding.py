@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 
 from tools.errors import NotFiniteError
 from tools.prediction.interpolation import along_columns, along_rows
+from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
 from tools.prediction.windows import Placement, ScaledAxis, scaled_length, whole_window, window_starts, window_stride
 from tools.runtime.background import read_ahead
 
@@ -42,7 +43,7 @@ class _Strip:
 
 @dataclass(frozen=True)
 class _Window:
-    pixels: np.ndarray  # float32 [height, width, 3], smaller than a window if the scaled image is
+    pixels: np.ndarray  # float32 [height, width, channels], smaller than a window if the scaled image is
     size: tuple[int, int]  # height and width of a window
     rows: list[Placement]  # those of its strip
     columns: Placement
@@ -109,11 +110,12 @@ def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch
         raise ValueError(f"overlap is {overlap}: expected 0 or more and below 1; use 1/3 if unsure")
 
 
-def _checked_image(image: np.ndarray) -> np.ndarray:
+def _checked_image(image: np.ndarray, channels: int) -> np.ndarray:
     image = np.asarray(image, np.float32)
-    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    if image.ndim != 3 or image.shape[2] != channels or not image.size:
         raise ValueError(
-            f"image has shape {list(image.shape)}: expected a non-empty [H, W, 3]; pass one colour image at a time"
+            f"image has shape {list(image.shape)}: expected a non-empty [H, W, {channels}]; pass one colour image at a "
+            "time"
         )
     return image
 
@@ -149,13 +151,14 @@ class SlidingPredictor:
         windows_per_batch: int = 4,
         overlap: float = 1 / 3,
         whole_sizes: tuple[int, int] = (1, 0),
+        channels: int = 3,
     ) -> None:
         """Sets windows, scales and mirroring.
 
         Args:
-          predict: takes float32 [N, h, w, 3] with the mean subtracted, N in 1..windows_per_batch and h, w the window
-            size; returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel. It is called in a
-            background thread, one call at a time, and must not modify an array that it has returned.
+          predict: takes float32 [N, h, w, channels] with the mean subtracted, N in 1..windows_per_batch and h, w the
+            window size; returns float32 [N, h, w, num_classes], probabilities that sum to 1 per pixel. It is called in
+            a background thread, one call at a time, and must not modify an array that it has returned.
           num_classes: number of classes, 1..65536.
           window_size: height and width of a window in pixels, or one number for both; None for one window per
             scale that contains the whole image.
@@ -165,6 +168,7 @@ class SlidingPredictor:
           overlap: fraction 0..1, less than 1, that neighbouring windows share. The stride is window * (1 - overlap),
             rounded down, 1 or more: window * 2 // 3 for an overlap of 1/3.
           whole_sizes: (step, rest): windows of whole images have heights and widths of step * n + rest.
+          channels: of the images.
 
         Raises:
           ValueError: an argument is outside its range.
@@ -172,6 +176,7 @@ class SlidingPredictor:
         _check_settings(num_classes, scales, windows_per_batch, overlap)
         self._predict = predict
         self._num_classes = num_classes
+        self._channels = channels
         self._window_size = None if window_size is None else _height_and_width(window_size)
         self._whole_sizes = whole_sizes
         self._overlap = overlap
@@ -186,35 +191,53 @@ class SlidingPredictor:
         padded with 0 (the mean) at the bottom and the right, and the prediction is cropped.
 
         Args:
-          image: float32 [H, W, 3] with the mean subtracted, 1 x 1 or more.
+          image: float32 [H, W, channels] with the mean subtracted, 1 x 1 or more.
 
         Returns:
           float32 [H, W, num_classes], 0..1, summing to 1 over the classes.
 
         Raises:
-          ValueError: the image is not [H, W, 3] or is empty, or `predict` returns an unexpected shape.
+          ValueError: the image is not [H, W, channels] or is empty, or `predict` returns an unexpected shape.
           NotFiniteError: `predict` returns NaN or infinity.
         """
-        image = _checked_image(image)
-        probabilities = np.empty((*image.shape[:2], self._num_classes), np.float32)
-        for top, band in self._bands(image):
-            probabilities[top : top + band.shape[1]] = band.transpose(1, 0, 2)
-        probabilities /= len(self._scales) * len(self._mirrorings)
+        probabilities = self.predict(image, Wanted(np.float32)).probabilities
+        assert probabilities is not None
         return probabilities
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the most probable class of each pixel; for arguments and errors see `probabilities`.
+        """Predicts the most probable class of each pixel; see `predict`."""
+        return self.predict(image).labels
 
-        Memory is needed for the probabilities of the rows that the largest window reaches, not of the whole image.
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts the most probable class of each pixel, and what else is wanted, in one pass over the windows.
 
-        Returns:
-          [H, W], 0..num_classes-1: uint8, or uint16 for more than 256 classes.
+        Memory is needed for the float32 probabilities of the rows that the largest window reaches, not of the whole
+        image, in addition to what is returned. The labels do not depend on what else is wanted.
+
+        Args:
+          image: see `probabilities`.
+          wanted: what to keep beside the labels.
+
+        Raises:
+          ValueError, NotFiniteError: see `probabilities`.
         """
-        image = _checked_image(image)
-        labels = np.empty(image.shape[:2], np.uint8 if self._num_classes <= 256 else np.uint16)
-        for top, band in self._bands(image):
-            labels[top : top + band.shape[1]] = band.argmax(axis=2).T
-        return labels
+        image = _checked_image(image, self._channels)
+        size = image.shape[:2]
+        kind, copies = wanted.probabilities, len(self._scales) * len(self._mirrorings)
+        result = Prediction(
+            np.empty(size, np.uint8 if self._num_classes <= 256 else np.uint16),
+            None if kind is None else np.empty((*size, self._num_classes), kind),
+            np.empty(size, np.float32) if wanted.confidence else None,
+        )
+        for top, sums in self._bands(image):
+            rows = slice(top, top + sums.shape[1])
+            result.labels[rows] = sums.argmax(axis=2).T
+            if result.confidence is not None:
+                result.confidence[rows] = sums.max(axis=2).T / np.float32(copies)
+            if result.probabilities is not None:
+                averages = sums.transpose(1, 0, 2) / np.float32(copies)
+                result.probabilities[rows] = np.rint(255 * averages) if kind is np.uint8 else averages
+        return result
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs, over all scales and mirrored copies."""
@@ -275,7 +298,7 @@ class SlidingPredictor:
     def _predict_windows(self, batch: list[_Window]) -> tuple[list[_Window], np.ndarray]:
         """Returns the windows and their probabilities, float32 [N, h, w, num_classes]."""
         size = batch[0].size
-        windows = np.zeros((len(batch), *size, 3), np.float32)
+        windows = np.zeros((len(batch), *size, self._channels), np.float32)
         for padded, window in zip(windows, batch, strict=True):
             height, width = window.pixels.shape[:2]
             padded[:height, :width] = window.pixels

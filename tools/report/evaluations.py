@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from database.channels import picture
 from database.classes import IGNORE_LABEL
 from database.datasets import find_samples
 from database.images import read_image, set_max_pixels
@@ -147,7 +148,7 @@ def _group(
 
 def _views(evaluations: Sequence[Evaluation], index: int) -> Views:
     sample = evaluations[0].images[index].sample
-    image = read_image(sample.image, input_range=sample.input_range)
+    image = picture(read_image(sample.image, input_range=sample.input_range, channels=sample.channels))
     truth = None if sample.label is None else load_label(sample)
     predictions = [evaluation.train_ids(evaluation.images[index]) for evaluation in evaluations]
     return Views(image, truth, predictions).reduced(LARGEST_SIDE)

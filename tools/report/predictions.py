@@ -181,12 +181,14 @@ def _usual_float_type(device: str) -> str:
 def _predict(config: PredictConfig, prefix: str, record: ModelRecord, samples: Sequence[Sample], plan: _Plan) -> None:
     """Predicts samples and writes their label ids."""
     writer = PredictionWriter(plan.folder, record, save_prediction=True, coloring=False, provenance=plan.provenance)
-    with build_predictor(prefix, record, config) as predictor:
+    with build_predictor(prefix, record, config) as predictor, writer:
         evaluate(
             predictor,
             samples,
             record.architecture.num_classes,
-            visit=lambda sample, image, labels: writer.write(sample.name, image, labels, sample.image),
+            visit=lambda found: writer.write(
+                found.sample.name, found.image, found.prediction, source=found.sample.image
+            ),
         )
     free_closed_sessions()
 

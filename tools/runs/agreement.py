@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from operator import attrgetter
 
+from database.channels import Channels
 from database.datasets import Dataset
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.errors import FlagError
@@ -14,6 +15,7 @@ from tools.flags.comparable import comparable_flags
 from tools.flags.definition import flag_properties, flags_where
 from tools.flags.predict import WeightsConfig
 from tools.flags.train import TrainConfig
+from tools.flags.values import shown_value
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import check_same_holdout
@@ -160,7 +162,7 @@ def check_same_classes(record: ModelRecord, config: TrainConfig, dataset: Datase
         prefix: of the snapshot.
 
     Raises:
-        FlagError: the number, label ids or names of the classes, --image_mean or --input_range differ.
+        FlagError: the number, label ids or names of the classes, --image_mean, --input_range or the channels differ.
     """
     fault = _other_classes(record, config, dataset)
     if fault is not None:
@@ -208,11 +210,21 @@ def _other_classes(record: ModelRecord, config: TrainConfig, dataset: Dataset) -
         pairs = zip(dataset.class_names, record.class_names, strict=True)
         now, then = next(pair for pair in pairs if pair[0] != pair[1])
         return f"a class is '{now}' by --palette and was '{then}'"
+    if dataset.channels != record.channels:
+        now, then = (_channels_in_words(channels) for channels in (dataset.channels, record.channels))
+        return f"by --input_channels, --channel_mean and --channel_std the images have {now} and had {then}"
     if config.image_mean not in (None, record.image_mean):
         return f"--image_mean is {config.image_mean} and was {record.image_mean}"
     if config.input_range != record.input_range:
         return f"--input_range is {config.input_range} and was {record.input_range}"
     return None
+
+
+def _channels_in_words(channels: Channels | None) -> str:
+    if channels is None:
+        return "red, green and blue"
+    mean, deviation = shown_value(channels.mean), shown_value(channels.deviation)
+    return f"{channels.count} channels of mean {mean} and deviation {deviation}"
 
 
 def _other_colors(record: ModelRecord, dataset: Dataset) -> str | None:

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from database.atomic import text_written_atomically
+from database.channels import Channels
 from database.datasets import Dataset
-from database.errors import in_one_line
-from database.json_files import read_json
 from model import choices
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
+from tools.flags.chosen_dataset import channels_of
 from tools.flags.sizes import Size
 from tools.flags.train import TrainConfig
-from tools.runs import record_rules, run_origin
-from tools.runs.record_rules import RESTORE, check_fields
-from tools.runs.run_origin import RunOrigin
+from tools.runs import record_rules
+from tools.runs.record_file import read_object, write_object
+from tools.runs.record_rules import RESTORE, check_fields, without_additions
+from tools.runs.run_origin import RunOrigin, with_origin
 
 CONFIG_NAME = "config.json"
-_BACKBONE, _VERSION = "backbone", "version"
-# Files of version 1 have no version number and store the origin of a run among its flags. Files with rectangular sizes
-# are of version 3; all others remain of version 2, which earlier versions of the program read.
-FORMAT_VERSION = 3
-_VERSION_OF_SQUARES = 2
-_SIZES = ("train_image_size", "test_image_size")
+_BACKBONE = "backbone"
 
 
 @dataclass(frozen=True)
@@ -119,6 +113,11 @@ class ModelRecord:
         """Returns the number of training steps that the run was started with; None for a foreign checkpoint."""
         return self.flags.get("train_max_iter")
 
+    @property
+    def channels(self) -> Channels | None:
+        """Returns the channels of the images; None for RGB."""
+        return channels_of(self.flags)
+
     def for_dataset(self, dataset: Dataset) -> ModelRecord:
         """Returns the record with a dataset's names, colours and ids; mean and input range stay those of training."""
         return dataclasses.replace(self, **_classes_of(dataset))
@@ -126,8 +125,9 @@ class ModelRecord:
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, atomically."""
         values = dataclasses.asdict(self)
+        values["architecture"] = without_additions(values["architecture"])
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
-        _write_object(os.path.join(folder, CONFIG_NAME), values)
+        write_object(os.path.join(folder, CONFIG_NAME), values)
 
     @classmethod
     def read(cls, folder: str) -> ModelRecord | None:
@@ -137,11 +137,11 @@ class ModelRecord:
             RecordError: the file is not a record; a key is missing, unknown to this version or has a wrong value.
         """
         path = os.path.join(folder, CONFIG_NAME)
-        values = _read_object(path)
+        values = read_object(path)
         if values is None:
             return None
         if "origin" not in values and isinstance(values.get("flags"), dict):
-            values = _of_first_version(values)
+            values = with_origin(values)
         _check_record(path, values)
         return cls(
             architecture=Architecture(**values.pop("architecture")),
@@ -163,8 +163,8 @@ class BackboneRecord:
         network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
         image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
         color_switch: whether its input is BGR.
-        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order: see
-            `pspnet_mg.Architecture`; a ResNet without a head has the defaults.
+        decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order, activation,
+            input_channels: see `pspnet_mg.Architecture`; a ResNet without a head has the defaults.
         class_names: of the classes of its head, by training id; None for a ResNet without a head.
         checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
     """
@@ -182,6 +182,8 @@ class BackboneRecord:
     auxiliary_depth: int = Architecture.auxiliary_depth
     decoder: str = Architecture.decoder
     pyramid_order: str = Architecture.pyramid_order
+    activation: str = Architecture.activation
+    input_channels: int = Architecture.input_channels
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
@@ -208,7 +210,7 @@ class BackboneRecord:
 
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, atomically."""
-        _write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: dataclasses.asdict(self)})
+        write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: without_additions(dataclasses.asdict(self))})
 
     @classmethod
     def read(cls, folder: str) -> BackboneRecord | None:
@@ -218,7 +220,7 @@ class BackboneRecord:
             RecordError: as for `ModelRecord.read`.
         """
         path = os.path.join(folder, CONFIG_NAME)
-        values = _read_object(path)
+        values = read_object(path)
         if values is None or _BACKBONE not in values:
             record = ModelRecord.read(folder)
             if record is None:
@@ -249,14 +251,22 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
     """Returns the network of flags; unset flags get the values of the starting checkpoint.
 
     Raises:
-        RecordError: the starting checkpoint is of another network.
+        RecordError: the starting checkpoint is of another network or for other channels, or its activation has no
+            inverse and --save_memory 2 needs one.
     """
+    _check_channels(config, backbone)
     if backbone.network != config.network:
         raise RecordError(
             f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
             f"--network {backbone.network} or another checkpoint"
         )
     decoder, three_convs = config.decoder or backbone.decoder, config.three_convs_beginning
+    activation = config.activation or backbone.activation
+    if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
+        raise RecordError(
+            f"--save_memory 2 recovers the input of an activation from its output, which {activation} does not allow: "
+            "add --activation leaky_relu, or give --save_memory 1"
+        )
     return Architecture(
         config.network,
         num_classes,
@@ -270,38 +280,28 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         head_depth=backbone.head_depth,
         auxiliary_depth=backbone.auxiliary_depth,
         pyramid_order=backbone.pyramid_order,
+        activation=activation,
+        input_channels=config.input_channels or Architecture.input_channels,
     )
+
+
+def _check_channels(config: TrainConfig, backbone: BackboneRecord) -> None:
+    """Rejects a starting checkpoint whose first layer neither fits the channels nor can be adapted to them."""
+    count, recorded = config.input_channels, backbone.input_channels
+    if recorded not in (Architecture.input_channels, count):
+        raise RecordError(
+            f"--input_channels is {count or 'not given'} and --fine_tune_filename is recorded with {recorded} channels:"
+            f" give --input_channels {recorded} or another checkpoint"
+        )
+    if count is not None and backbone.color_switch:
+        raise RecordError(
+            f"--input_channels {count} and --fine_tune_filename, which is recorded with BGR: give a checkpoint for RGB"
+        )
 
 
 def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
     """Returns the checkpoint's output stride, or the default of the decoder if the checkpoint has another decoder."""
     return backbone.output_stride if decoder == backbone.decoder else DECODERS[decoder].output_stride
-
-
-def _read_object(path: str) -> dict[str, Any] | None:
-    """Reads the JSON object in a file, without its version; None if the file does not exist.
-
-    Raises:
-        RecordError: the file is not a JSON object, or a newer version of this program wrote it.
-    """
-    if not os.path.exists(path):
-        return None
-    try:
-        values = read_json(path)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: not the configuration of a checkpoint ({in_one_line(error)}): {RESTORE}") from error
-    if not isinstance(values, dict):
-        raise RecordError(f"{path}: not the configuration of a checkpoint (expected a JSON object): {RESTORE}")
-    _check_version(path, values.pop(_VERSION, 1))
-    return values
-
-
-def _write_object(path: str, values: Mapping[str, Any]) -> None:
-    """Writes a JSON object to a file, with the version first."""
-    sizes = [part.get(name) for part in (values, values.get("flags", {})) for name in _SIZES]
-    version = FORMAT_VERSION if any(isinstance(size, str) for size in sizes) else _VERSION_OF_SQUARES
-    with text_written_atomically(path) as file:
-        json.dump({_VERSION: version, **values}, file, indent=2)
 
 
 def _classes_of(dataset: Dataset) -> dict[str, Any]:
@@ -312,21 +312,6 @@ def _classes_of(dataset: Dataset) -> dict[str, Any]:
         "label_map": dataset.label_map,
         "ignored_colors": dataset.ignored_colors,
     }
-
-
-def _check_version(path: str, version: Any) -> None:
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise RecordError(
-            f"{path}: 'version' is {str(version)[:60]}, expected 1 to {FORMAT_VERSION}: use the version of this "
-            "program that wrote the file, or a newer one"
-        )
-
-
-def _of_first_version(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts a version 1 record: moves the origin of the run out of its flags."""
-    flags = values["flags"]
-    origin = {name: flags[name] for name in run_origin.NAMES if name in flags}
-    return {**values, "flags": {name: flags[name] for name in flags if name not in origin}, "origin": origin}
 
 
 def _check_record(path: str, values: Mapping[str, Any]) -> None:
@@ -340,6 +325,7 @@ def _check_record(path: str, values: Mapping[str, Any]) -> None:
     check_fields(path, values, ModelRecord, record_rules.model_rules(architecture["num_classes"]))
     check_fields(path, values.get("origin", {}), RunOrigin, record_rules.ORIGIN_RULES, "origin.")
     record_rules.check_flags(path, values.get("flags", {}), TrainConfig)
+    record_rules.check_channels(path, architecture, values.get("flags", {}))
 
 
 def _check_backbone(path: str, values: Mapping[str, Any]) -> None:

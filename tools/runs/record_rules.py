@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 from model import choices, decoders
+from model.pspnet_mg import Architecture
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
-from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, SMALLEST_SIDE
+from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, MOST_CHANNELS, SMALLEST_SIDE
 from tools.flags.recorded import fault_of_recorded
 from tools.flags.sizes import is_size
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
@@ -71,6 +72,9 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str)
 
 
+# Fields of `pspnet_mg.Architecture` that earlier versions did not have, and the values that leave a network as it was.
+ADDITIONS = {"activation": Architecture.activation, "input_channels": Architecture.input_channels}
+_NO_VALUE = object()
 _FILE_IDS = frozenset(map(str, range(MOST_FILE_ID + 1)))
 _SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 _DEPTH = Rule("a whole number of 1 or more", _is_depth)
@@ -91,8 +95,12 @@ ARCHITECTURE_RULES = {
     "resize_grid": _one_of(choices.RESIZE_GRIDS),
     "stem": _one_of(choices.STEMS),
     "pool_padding": _one_of(choices.POOL_PADDINGS),
+    "activation": _one_of(choices.ACTIVATIONS),
     "pyramid_depth": Rule("a whole number of 1 or more, or null", lambda value: value is None or _is_depth(value)),
     "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
+    "input_channels": Rule(
+        f"a whole number from 1 to {MOST_CHANNELS}", lambda value: _is_whole(value, 1, MOST_CHANNELS)
+    ),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
 }
@@ -149,6 +157,35 @@ def model_rules(num_classes: int) -> dict[str, Rule]:
         "flags": OBJECT,
         "origin": OBJECT,
     }
+
+
+def check_channels(path: str, architecture: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """Checks that the network of a record and its flags have the same channels.
+
+    Raises:
+        RecordError: they differ, or a list of the flags has another length.
+    """
+    default = Architecture.input_channels
+    count, found = flags.get("input_channels"), architecture.get("input_channels", default)
+    if found != (default if count is None else count):
+        raise RecordError(
+            f"{path}: 'architecture.input_channels' is {found}, expected {count or default} by its flags: {RESTORE}"
+        )
+    for name in ("channel_mean", "channel_std"):
+        values = flags.get(name)
+        if count is not None and values is not None and len(values) != count:
+            raise RecordError(f"{path}: 'flags.{name}' has {len(values)} numbers, expected {count}: {RESTORE}")
+
+
+def without_additions(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Removes options of a network that earlier versions did not have, at their defaults.
+
+    Records and checksums of networks without such options are then equal to those of earlier versions.
+
+    Args:
+        architecture: values of the fields of `pspnet_mg.Architecture`.
+    """
+    return {name: value for name, value in architecture.items() if value != ADDITIONS.get(name, _NO_VALUE)}
 
 
 def check_fields(path: str, values: Mapping[str, Any], kind: type, rules: Mapping[str, Rule], inside: str = "") -> None:

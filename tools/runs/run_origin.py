@@ -48,6 +48,13 @@ class RunOrigin:
         return cls(**(known | {"class_weight_values": None if weights is None else tuple(weights)}))
 
 
+def with_origin(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts a record of version 1: moves the origin of the run out of its flags."""
+    flags = values["flags"]
+    origin = {name: flags[name] for name in NAMES if name in flags}
+    return {**values, "flags": {name: flags[name] for name in flags if name not in origin}, "origin": origin}
+
+
 _FIELDS = dataclasses.fields(RunOrigin)
 NAMES = tuple(field.name for field in _FIELDS)
 [RUN_UUID] = (field.name for field in _FIELDS if field.metadata["is_id"])

@@ -31,6 +31,7 @@ from tools.runs.folder import RunFolder, model_id, run_folder
 from tools.runs.known_runs import runs_in
 from tools.runs.origin_entries import samples_entries
 from tools.runs.record import BackboneRecord, ModelRecord
+from tools.runs.record_rules import without_additions
 from tools.runs.snapshots import has_snapshots
 from tools.training.class_weights import MEDIAN_FREQUENCY, read_class_weights
 from tools.training.start import pretrained_checkpoint
@@ -293,7 +294,7 @@ def _pretrained(config: TrainConfig) -> tuple[str | None, BackboneRecord | None]
 
 
 def _entries_of_record(record: ModelRecord) -> dict[str, Any]:
-    architecture = dataclasses.asdict(record.architecture)
+    architecture = without_additions(dataclasses.asdict(record.architecture))
     label_map = sorted((int(file_id), train_id) for file_id, train_id in record.label_map.items())
     colors = [[list(color) for color in table] for table in (record.palette, record.ignored_colors)]
     classes = json.dumps([label_map, list(record.class_names), *colors])

@@ -52,7 +52,7 @@ def label_counts(sample: Sample) -> tuple[dict[int, int], list[Color]]:
     """
     path, contents = label_path(sample), sample.contents()
     ids, table = read_label_with_table(path, contents.label, sample.colors)
-    check_same_size(sample, image_size(sample.image, contents.image), ids.shape)
+    check_same_size(sample, image_size(sample.image, contents.image, sample.channels), ids.shape)
     return counts_by_id(ids), table
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database import palettes
+from database.channels import picture
 from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
 from tools.checkpoints.plain_paths import writable_prefix
@@ -180,8 +181,12 @@ class CurveWriter:
         Returns:
             uint8 [h + height of the legend, 3w, 3]; ignored pixels are black in truth and prediction.
         """
-        pixels = image[..., ::-1] if self._record.color_switch else image
-        shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
+        channels = self._record.channels
+        if channels is None:
+            pixels = image[..., ::-1] if self._record.color_switch else image
+            shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
+        else:
+            shown = picture(channels.restored(image))
         names, palette = self._dataset.class_names, self._dataset.palette
         ids = np.concatenate([label, np.where(label == IGNORE_LABEL, IGNORE_LABEL, prediction)], axis=1)
         row = np.concatenate([shown, palettes.colorize(ids, palette)], axis=1)

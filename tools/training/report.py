@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
+from database.channels import USUAL_DEVIATION, Channels
 from model.choices import FLOAT_TYPES
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
@@ -81,8 +82,18 @@ def _input(config: TrainConfig, record: ModelRecord) -> str:
         size = (
             f"whole images of up to {config.dynamic_max_size} pixels, short sides {_listed(config.dynamic_short_sides)}"
         )
+    if record.channels is not None:
+        return f"{size}; {_channels(record.channels)}"
     mean = ", ".join(f"{value:.4g}" for value in record.image_mean)
     return f"{size}; {'BGR' if record.color_switch else 'RGB'} minus ({mean})"
+
+
+def _channels(channels: Channels) -> str:
+    mean = ", ".join(f"{value:.4g}" for value in channels.offset)
+    deviation = "not scaled"
+    if channels.deviation is not None:
+        deviation = f"over ({', '.join(f'{value:.4g}' for value in channels.deviation)}), times {USUAL_DEVIATION:g}"
+    return f"{channels.count} channels minus ({mean}), {deviation}"
 
 
 def _network(config: TrainConfig, record: ModelRecord, built: BuiltGraph) -> str:

@@ -46,7 +46,7 @@ def augmentation_of(config: TrainConfig) -> Augmentation:
         scale_range=(low * config.upsample_input, high * config.upsample_input),
         max_rotation=MAX_ROTATION if config.random_rotate else 0.0,
         mirror=config.random_mirror,
-        jitter_colors=config.random_blur,
+        jitter_colors=config.random_blur and config.input_channels is None,
         gaussian_blur=config.gaussian_blur,
         color_jitter=config.color_jitter,
         cutout=config.cutout,
@@ -60,7 +60,7 @@ def dynamic_sizes_of(config: TrainConfig, architecture: Architecture) -> Dynamic
         max_size=config.dynamic_max_size,
         multiple=architecture.smallest_stride,
         mirror=config.random_mirror,
-        jitter_colors=config.random_blur,
+        jitter_colors=config.random_blur and config.input_channels is None,
         gaussian_blur=config.gaussian_blur,
     )
 

@@ -40,7 +40,7 @@ class StepBatch:
     """The input and the predictions of a step.
 
     Attributes:
-        image: the first tower's images, float32 [N, h, w, 3], normalized.
+        image: the first tower's images, float32 [N, h, w, channels], normalized.
         labels, predictions: tower lists of int32 [N, h, w], training ids.
     """
 

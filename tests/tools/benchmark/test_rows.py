@@ -115,8 +115,13 @@ def test_checkpointing_rows(capsys, steps_of_nothing):
         "checkpointing.saving.memory": "MB",
         "checkpointing.time_ratio": "of the ordinary step",
         "checkpointing.memory_ratio": "of the ordinary step",
+        "checkpointing.in_place.seconds": "s",
+        "checkpointing.in_place.memory": "MB",
+        "checkpointing.in_place.time_ratio": "of the ordinary step",
+        "checkpointing.in_place.memory_ratio": "of the ordinary step",
     }
-    assert {plan.options.save_memory for plan in steps_of_nothing} == {False, True}
+    steps = {(plan.options.save_memory, plan.architecture.activation) for plan in steps_of_nothing}
+    assert steps == {(0, "relu"), (1, "relu"), (2, "leaky_relu")}
 
 
 def test_growth_rows_leave_out_what_does_not_fit(capsys, monkeypatch, steps_of_nothing):

@@ -14,6 +14,7 @@ from database.datasets import custom_dataset
 from tests.tools.command_lines import parse, refusal
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark import agreement as bench_agreement
+from tools.benchmark import exports as bench_exports
 from tools.benchmark import frames as bench_frames
 from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
@@ -96,8 +97,8 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
 
     needs = flag_properties(BenchmarkConfig, "needs")
     flags, seen = needs.keys() - {"parts", "models", "json"}, set()
-    for module in (bench_agreement, bench_frames, bench_inference, bench_input, bench_models, bench_startup,
-                   bench_training, bench_waiting):  # fmt: skip
+    for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
+                   bench_startup, bench_training, bench_waiting):  # fmt: skip
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))
@@ -119,7 +120,7 @@ READ_IN_SCORING = {
     "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
     "palette", "label_map", "ignore_label", "reduce_zero_label", "image_mean", "input_range", "max_pixels", "quiet",
-    "use_ema",
+    "use_ema", "channel_mean", "channel_std",
     *NETWORK_FLAGS,
 }  # fmt: skip
 
@@ -131,7 +132,9 @@ LINES = {
     "stride_convention": "--stride_convention slim", "pool_padding": "--pool_padding same",
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
-    "reduce_zero_label": "--reduce_zero_label 1",
+    "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
+    "input_channels": "--input_channels 2 --channel_mean 1,2", "channel_mean": "--channel_mean 1,2 --input_channels 2",
+    "channel_std": "--channel_std 1,2 --input_channels 2 --channel_mean 1,2",
     "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 

@@ -24,8 +24,8 @@ SAME_BY_CONTENT = {
     "reduce_zero_label", "train_list",
 }  # fmt: skip
 RECORDED = {
-    "color_switch", "decoder", "network", "output_stride", "pool_padding", "resize_grid", "stride_convention",
-    "three_convs_beginning", "upsample_input",
+    "activation", "color_switch", "decoder", "input_channels", "network", "output_stride", "pool_padding",
+    "resize_grid", "stride_convention", "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
     "accumulate", "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "clip_norm",
@@ -36,7 +36,7 @@ IN_IDENTITY = {
     "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
     "repeat_rare", "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma",
     "train_image_size", "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
-    "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2",
+    "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2", "input_channels", "channel_mean", "channel_std",
 }  # fmt: skip
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",

@@ -169,6 +169,8 @@ def test_custom_data_flags():
         ("--batch_size 2 --momentum 1", TrainConfig, r"--momentum 1.0 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
+        ("--batch_size 2 --checkpoint_units 3 --save_memory 2", TrainConfig, "--checkpoint_units 3 .* --save"),
+        ("--batch_size 2 --save_memory 2 --float_type bf16", TrainConfig, "--save_memory 2 .* on .* 16 bits"),
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect if all pixels count"),
         ("--batch_size 2 --loss_type ce+dice --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect"),
@@ -222,10 +224,12 @@ def test_contradictions(line, config, words):
 OWN_DATA_VALUES = {
     "train_list": "a.txt", "val_list": "a.txt", "test_list": "a.txt", "num_classes": "3", "palette": "p.txt",
     "ignore_label": "0", "label_map": "m.txt", "image_mean": "1,2,3", "holdout": "0.3",
-    "reduce_zero_label": "1",
+    "reduce_zero_label": "1", "input_channels": "2 --channel_mean 1,2", "channel_mean": "1,2", "channel_std": "3,4",
 }  # fmt: skip
 
 
+# Flags that they need.
+NEEDED = {"channel_mean": " --input_channels 2", "channel_std": " --input_channels 2 --channel_mean 1,2"}
 # Flags for own data that mean something with one more dataset.
 ALSO_FOR = {"train_list": "ADE", "val_list": "ADE", "test_list": "ADE", "holdout": "KITTI"}
 
@@ -245,7 +249,7 @@ def test_flag_for_own_data_without_own_data(flag, config):
     if flag in ALSO_FOR:
         assert getattr(parse(f"--database {ALSO_FOR[flag]} --{flag} {OWN_DATA_VALUES[flag]}{more}", config), flag)
     classes = "" if flag == "num_classes" else " --num_classes 3"
-    own = parse(f"--database custom --{flag} {OWN_DATA_VALUES[flag]}{classes}{more}", config)
+    own = parse(f"--database custom --{flag} {OWN_DATA_VALUES[flag]}{classes}{more}{NEEDED.get(flag, '')}", config)
     assert getattr(own, flag) is not None
 
 

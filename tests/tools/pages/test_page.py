@@ -11,6 +11,7 @@ import pytest
 from tests.tools.pages.parsed import ParsedPage
 from tools.errors import MissingPackageError
 from tools.pages import page
+from tools.runtime import extras
 
 pytest.importorskip("jinja2", reason="needs the extra report")
 pytest.importorskip("plotly", reason="needs the extra report")
@@ -77,7 +78,7 @@ def test_identity_is_near_the_beginning():
 
 def test_missing_package_is_named(monkeypatch):
     page.require_packages("this")
-    monkeypatch.setattr(page, "missing_packages", lambda: ["plotly"])
+    monkeypatch.setattr(extras, "is_installed", lambda package: package != "plotly")
     with pytest.raises(MissingPackageError, match=r"this needs the package plotly.*pip install '\.\[report\]'"):
         page.require_packages("this")
 

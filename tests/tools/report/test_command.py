@@ -16,9 +16,9 @@ from tests.tools.pages.parsed import ParsedPage  # noqa: E402
 from tests.tools.report.written_run import NAMES, write_run  # noqa: E402
 from tests.tools.toy_runs import csv_rows  # noqa: E402
 from tools.errors import FlagError, MissingPackageError  # noqa: E402
-from tools.pages import page  # noqa: E402
 from tools.report import __main__ as report  # noqa: E402
 from tools.runs.folder import RunFolder  # noqa: E402
+from tools.runtime import extras  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -155,7 +155,7 @@ def test_command_lines_that_are_refused(tmp_path, monkeypatch):
     for message, arguments in refused.items():
         with pytest.raises(FlagError, match=message):
             report.main(arguments)
-    monkeypatch.setattr(page, "missing_packages", lambda: ["plotly"])
+    monkeypatch.setattr(extras, "is_installed", lambda package: package != "plotly")
     with pytest.raises(MissingPackageError, match="plotly"):
         report.main(["nowhere"])
     assert os.listdir(tmp_path) == []

@@ -139,12 +139,12 @@ def test_validation_looks_at_the_record(tiny_run, toy_dir, tmp_path, config, wor
 RECORDED = {
     "network": "resnet_v1_101", "decoder": "upernet", "three_convs_beginning": True, "pool_padding": "symmetric",
     "stride_convention": "caffe", "output_stride": 16, "resize_grid": "align_corners", "color_switch": True,
-    "upsample_input": 1,
+    "upsample_input": 1, "activation": "leaky_relu",
 }  # fmt: skip
 OTHER = {
     "network": "resnet_v1_50", "decoder": "ppm", "three_convs_beginning": False, "pool_padding": "same",
     "stride_convention": "slim", "output_stride": 8, "resize_grid": "legacy", "color_switch": False,
-    "upsample_input": 2,
+    "upsample_input": 2, "activation": "relu",
 }  # fmt: skip
 
 

@@ -73,6 +73,19 @@ def test_another_network_is_refused():
         record_of_run(network="resnet_v1_101")
 
 
+def test_activation_is_that_of_the_checkpoint_unless_the_flag_says_another():
+    leaky = dataclasses.replace(PSPNET_FROM_CAFFE, activation="leaky_relu")
+    assert record_of_run(backbone=leaky, save_memory=2).architecture.activation == "leaky_relu"
+    assert record_of_run(backbone=leaky, activation="relu").architecture.activation == "relu"
+    assert record_of_run(backbone=PSPNET_FROM_CAFFE).architecture.activation == "relu"
+
+
+@pytest.mark.parametrize("flags", [{}, {"activation": "relu"}])
+def test_activations_in_place_need_an_inverse(flags):
+    with pytest.raises(RecordError, match="--save_memory 2 .* which relu does not allow: add --activation leaky_relu"):
+        record_of_run(backbone=PSPNET_FROM_CAFFE, save_memory=2, **flags)
+
+
 @pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])
 def test_without_a_record(backbone):
     """The architecture of slim's checkpoints, and the mean of the dataset."""

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from tools.errors import RecordError
-from tools.runs.record import FORMAT_VERSION, BackboneRecord, ModelRecord
+from tools.runs.record import BackboneRecord, ModelRecord
+from tools.runs.record_file import FORMAT_VERSION
 from tools.runs.run_origin import RunOrigin
 
 # Version 1: without a number, and with the origin of the run among its flags.
@@ -113,8 +114,7 @@ def test_the_first_version_is_read(first):
 
 @pytest.mark.parametrize(
     ("window", "crop", "version"),
-    [(480, 480, 2), (0, 480, 2), ("360x480", 480, FORMAT_VERSION), (480, "360x480", FORMAT_VERSION),
-     ("48x8", "8x16384", FORMAT_VERSION)],
+    [(480, 480, 2), (0, 480, 2), ("360x480", 480, 3), (480, "360x480", 3), ("48x8", "8x16384", 3)],
 )  # fmt: skip
 def test_the_present_version_comes_back(first, tmp_path, window, crop, version):
     """Rectangles are unknown to the programs that read version 2; files without them remain of that version."""
@@ -126,6 +126,23 @@ def test_the_present_version_comes_back(first, tmp_path, window, crop, version):
     assert (values["test_image_size"], values["flags"]["train_image_size"]) == (window, crop)
     assert values["origin"]["class_weight_values"] == [1.0, 2.5]
     assert ModelRecord.read(str(tmp_path / "new")) == record
+
+
+@pytest.mark.parametrize("size", [480, "360x480"])
+def test_a_field_that_came_later_is_of_the_newest_version(first, tmp_path, size):
+    """Other networks are written without the field, so that the programs that read version 2 read their files."""
+    assert "activation" not in json.loads(FIRST_VERSION)["architecture"]
+    assert first.architecture.activation == "relu"
+    architecture = dataclasses.replace(first.architecture, activation="leaky_relu")
+    record = dataclasses.replace(first, architecture=architecture, test_image_size=size)
+    record.write(str(tmp_path / "new"))
+    values = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert (values["version"], values["architecture"]["activation"]) == (4, "leaky_relu")
+    assert ModelRecord.read(str(tmp_path / "new")) == record
+    backbone = dataclasses.replace(BACKBONE, activation="leaky_relu")
+    backbone.write(str(tmp_path))
+    assert json.loads((tmp_path / "config.json").read_text())["version"] == 4
+    assert BackboneRecord.read(str(tmp_path)) == backbone
 
 
 @pytest.mark.parametrize("text", [FIRST_BACKBONE, SECOND_BACKBONE])

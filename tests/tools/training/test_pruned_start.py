@@ -43,7 +43,7 @@ def pruning(folder: Path, function, times: int):
 
 
 def test_the_next_is_chosen_while_the_graph_is_built(toy_dir, tmp_path, monkeypatch, caplog, other):
-    monkeypatch.setattr(initialize, "require_match", pruning(other, initialize.require_match, 2))
+    monkeypatch.setattr(initialize, "require_shapes", pruning(other, initialize.require_shapes, 2))
     run = train_with(smallest_config(toy_dir, str(tmp_path / "log"), fine_tune_filename=str(other)))
     assert caplog.text.count("was removed or replaced before it could be read: choosing again") == 2
     record = ModelRecord.read(run.snapshots)
@@ -59,7 +59,7 @@ def test_the_next_is_chosen_while_the_run_is_named(tmp_path, monkeypatch, other)
 
 
 def test_a_named_snapshot_is_not_replaced_by_another(toy_dir, tmp_path, monkeypatch, other):
-    monkeypatch.setattr(initialize, "require_match", pruning(other, initialize.require_match, 1))
+    monkeypatch.setattr(initialize, "require_shapes", pruning(other, initialize.require_shapes, 1))
     first = str(other / "model.ckpt-1")
     config = smallest_config(toy_dir, str(tmp_path / "log"), fine_tune_filename=first)
     with pytest.raises(CheckpointError, match=f"^{first}: there is no such checkpoint; the newest in .*model.ckpt-2: "):

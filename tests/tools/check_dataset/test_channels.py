@@ -1,0 +1,72 @@
+"""Mean and deviation of several channels, as flags for training."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.database.multiband_files import write_tiff
+from tools.check_dataset import __main__ as check_dataset
+from tools.check_dataset.moments import Moments
+
+SIZES = [(8, 12), (16, 9), (5, 5)]
+
+
+@pytest.fixture
+def tiles(tmp_path):
+    """Three 4-band tiles of different sizes, of which the last band is constant; returns folder and pixels."""
+    rng = np.random.default_rng(0)
+    pixels = []
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    for index, size in enumerate(SIZES):
+        image = rng.normal([1e6, 0.01, -40], [3, 0.002, 900], (*size, 3))
+        image = np.concatenate([image, np.full((*size, 1), 7.0)], axis=2).astype("<f4")
+        write_tiff(tmp_path / f"images/train/{index}.tif", image)
+        Image.fromarray(rng.integers(0, 2, size).astype(np.uint8)).save(tmp_path / f"labels/train/{index}.png")
+        pixels.append(image.reshape(-1, 4))
+    return tmp_path, np.concatenate(pixels).astype(np.float64)
+
+
+def check(folder, *more: str) -> tuple[dict, str]:
+    out = folder / "report"
+    arguments = ["--database", "custom", "--num_classes", "2", "--data_dir", str(folder), "--out", str(out), *more]
+    with contextlib.suppress(SystemExit):  # there is no val
+        check_dataset.main(arguments)
+    return json.loads((out / "report.json").read_text()), (out / "report.md").read_text()
+
+
+def test_moments_are_those_of_all_pixels():
+    rng = np.random.default_rng(1)
+    images = [rng.normal([1e7, 1e-6], [1, 1e-7], (*size, 2)) for size in SIZES]
+    total = Moments.of(images[0]) + Moments.of(images[1]) + Moments.of(images[2])
+    pixels = np.concatenate([image.reshape(-1, 2) for image in images])
+    assert total.pixels == len(pixels)
+    np.testing.assert_allclose(total.means, pixels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(total.deviations, pixels.std(axis=0), rtol=1e-9)
+
+
+def test_the_report_has_the_flags(tiles):
+    folder, pixels = tiles
+    report, text = check(folder, "--input_channels", "4")
+    train = report["splits"]["train"]
+    np.testing.assert_allclose(train["color_mean"], pixels.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(train["color_deviation"], pixels.std(axis=0), rtol=1e-6)
+    found = re.search(r"`--input_channels 4 --channel_mean (\S+) --channel_std (\S+)`", text)
+    mean, deviation = ([float(value) for value in group.split(",")] for group in found.groups())
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(deviation[:3], pixels.std(axis=0)[:3], rtol=1e-5)
+    assert deviation[3] == 1  # a constant channel cannot be scaled
+    assert Image.open(folder / "report" / "thumbnails.png").mode == "RGB"
+
+
+def test_another_number_of_channels_is_a_fault(tiles):
+    report, _ = check(tiles[0], "--input_channels", "5")
+    messages = [fault["message"] for fault in report["faults"] if "channels" in fault["message"]]
+    assert len(messages) == 3
+    assert all("4 channels (float32), expected 5 by --input_channels" in message for message in messages)

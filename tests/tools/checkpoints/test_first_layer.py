@@ -1,0 +1,97 @@
+"""The first layer of a network for RGB, adapted to other channels."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.tools.checkpoints.checkpoint_files import graph_with
+from tests.tools.toy_runs import NETWORK, resnet_values, write_checkpoint
+from tools.checkpoints.first_layer import adapted_kernel, is_first_kernel
+from tools.checkpoints.initialize import PretrainedInitializer, StartingPoints
+from tools.errors import CheckpointError
+
+KERNEL = np.random.default_rng(0).normal(0, 1, (7, 7, 3, 5)).astype(np.float32)
+WEIGHTS = f"{NETWORK}/conv1/weights"
+
+
+def adapted_by_loops(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Channel by channel in float64, as timm's adapt_input_conv describes it."""
+    kernel = kernel.astype(np.float64)
+    height, width, _, filters = kernel.shape
+    result = np.zeros((height, width, channels, filters))
+    for channel in range(channels):
+        if channels == 1:
+            result[:, :, channel] = kernel[:, :, 0] + kernel[:, :, 1] + kernel[:, :, 2]
+        else:
+            result[:, :, channel] = kernel[:, :, channel % 3] * 3 / channels
+    return result
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 13])
+def test_adapted_kernel(channels):
+    found = adapted_kernel(KERNEL, channels)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, adapted_by_loops(KERNEL, channels), rtol=1e-5, atol=1e-6)
+
+
+def test_repeated_and_grey_images_give_the_outputs_of_colours():
+    """Six channels that are the colours twice, and one channel of a grey image."""
+    image = np.random.default_rng(1).normal(0, 50, (7, 7, 3))
+    outputs = np.einsum("yxc,yxcf->f", image, KERNEL)
+    twice = np.concatenate([image, image], axis=2)
+    np.testing.assert_allclose(np.einsum("yxc,yxcf->f", twice, adapted_kernel(KERNEL, 6)), outputs, rtol=1e-4)
+    grey = image[..., :1]
+    outputs = np.einsum("yxc,yxcf->f", np.repeat(grey, 3, axis=2), KERNEL)
+    np.testing.assert_allclose(np.einsum("yxc,yxcf->f", grey, adapted_kernel(KERNEL, 1)), outputs, rtol=1e-3, atol=1e-2)
+
+
+def test_names_of_first_layers():
+    assert is_first_kernel("resnet_v1_50/conv1/weights")
+    assert is_first_kernel("resnet_v1_101/conv1_1/weights")
+    for name in ("resnet_v1_50/conv1_2/weights", "resnet_v1_50/conv1/BatchNorm/beta", "conv1/weights"):
+        assert not is_first_kernel(name)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """(prefix, values) of a ResNet for RGB."""
+    values = resnet_values()
+    return write_checkpoint(str(tmp_path_factory.mktemp("resnet") / "resnet_v1_18.ckpt"), values), values
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_weights_and_w0_are_adapted(checkpoint, channels, resumed, caplog):
+    prefix, values = checkpoint
+    with tf.Graph().as_default(), tf.Session() as session, caplog.at_level(logging.INFO):
+        [weights] = graph_with({WEIGHTS: [7, 7, channels, 64]})
+        starts = StartingPoints()
+        start = starts([weights])[WEIGHTS]
+        initializer = PretrainedInitializer(prefix, [weights], starts.variables)
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        initializer.run(session, resumed=resumed)
+        found, w0 = session.run([weights, start])
+    expected = adapted_by_loops(values[WEIGHTS], channels)
+    np.testing.assert_allclose(w0, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, 0 if resumed else expected, rtol=1e-5, atol=1e-6)
+    assert f"{WEIGHTS} is adapted from RGB to {channels} channels" in caplog.text
+
+
+def test_weights_of_the_same_channels_are_kept_exactly(tmp_path, caplog):
+    kernel = np.random.default_rng(2).normal(0, 1, (7, 7, 4, 64)).astype(np.float32)
+    prefix = write_checkpoint(str(tmp_path / "four.ckpt"), {WEIGHTS: kernel})
+    with tf.Graph().as_default(), tf.Session() as session, caplog.at_level(logging.INFO):
+        [weights] = graph_with({WEIGHTS: [7, 7, 4, 64]})
+        PretrainedInitializer(prefix, [weights], {}).run(session, resumed=False)
+        np.testing.assert_array_equal(session.run(weights), kernel)
+    assert "adapted" not in caplog.text
+    with tf.Graph().as_default():
+        [weights] = graph_with({WEIGHTS: [7, 7, 6, 64]})
+        with pytest.raises(
+            CheckpointError, match=r"'.*conv1/weights' has the shape \[7, 7, 4, 64\] and \[7, 7, 6, 64\]"
+        ):
+            PretrainedInitializer(prefix, [weights], {})

@@ -1,0 +1,66 @@
+"""The images of the check and of the calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from database.errors import DataError
+from tools.errors import FlagError
+from tools.export import images
+from tools.runs.record import ModelRecord
+
+
+@pytest.fixture
+def trained(tiny_run):
+    return ModelRecord.read(tiny_run.folder.path)
+
+
+def test_validation_images_have_labels(trained):
+    pictures = list(images.validation_pictures(trained, None, 9))
+    assert len(pictures) == 2
+    assert all(picture.image.shape == (48, 96, 3) and picture.label.shape == (48, 96) for picture in pictures)
+    assert "/val/" in pictures[0].name
+
+
+def test_training_images_set_ranges(trained):
+    assert len(images.calibration_images(trained, None, 4)) == 4
+    assert images.calibration_images(trained, None, 1)[0].dtype == np.uint8
+
+
+def test_without_the_data_a_scene_is_generated(trained, tmp_path, caplog):
+    caplog.set_level("INFO")
+    moved = _elsewhere(trained, tmp_path)
+    [picture] = images.validation_pictures(moved, None, 3)
+    assert picture.name == "a generated street scene"
+    assert picture.label is None
+    assert any("generated street scene is used" in message for message in caplog.messages)
+
+
+def test_data_that_are_given_must_be_there(trained, tmp_path):
+    with pytest.raises(DataError):
+        next(images.validation_pictures(trained, str(tmp_path / "none"), 3))
+    with pytest.raises(FlagError, match="training images of the run: give --data_dir"):
+        images.calibration_images(_elsewhere(trained, tmp_path), None, 3)
+
+
+def _elsewhere(record, tmp_path):
+    return dataclasses.replace(record, flags={**record.flags, "data_dir": str(tmp_path / "moved")})
+
+
+@pytest.mark.parametrize(("number", "count", "chosen"), [
+    (10, 3, [0, 4, 9]), (3, 10, [0, 1, 2]), (5, 1, [0]), (2, 2, [0, 1]),
+])  # fmt: skip
+def test_samples_are_spread_evenly(number, count, chosen):
+    assert images.evenly(range(number), count) == chosen
+
+
+def test_images_and_labels_of_another_size():
+    label = np.arange(6).reshape(2, 3)
+    image = np.repeat(label[..., np.newaxis] * 40, 3, axis=2).astype(np.uint8)
+    picture = images.resized(images.Picture("", image, label), (4, 6))
+    assert picture.image.shape == (4, 6, 3)
+    np.testing.assert_array_equal(picture.label, label.repeat(2, axis=0).repeat(2, axis=1))
+    assert images.resized(images.Picture("", image, None), (4, 6)).label is None

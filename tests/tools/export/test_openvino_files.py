@@ -1,0 +1,62 @@
+"""Folders of OpenVINO, in its runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.tools.export.exported import agreement_of, network_of, noise, unsupported
+from tools.errors import ExportError
+from tools.export.openvino_files import write_openvino
+from tools.export.usage_data import send_no_usage_data
+
+send_no_usage_data()
+openvino = pytest.importorskip("openvino", reason="needs the extra export")
+
+
+def written(network, tmp_path, quantize, calibration=()):
+    path = str(tmp_path / "openvino")
+    write_openvino(network, path, quantize, calibration)
+    assert os.listdir(tmp_path) == ["openvino"]
+    return path
+
+
+def test_pictures_of_any_size(network, predictor, tmp_path, stack):
+    path = written(network, tmp_path, "none")
+    agreement = agreement_of(path, "openvino", predictor, stack)
+    assert agreement.largest_difference < 2e-5
+    assert agreement.equal_labels > 0.999
+    model = openvino.Core().read_model(f"{path}/model.xml")
+    assert model.get_rt_info(["model_info", "labels"]).astype(str).split() == [
+        name.replace(" ", "_") for name in network.metadata["class_names"]
+    ]
+    assert json.loads(model.get_rt_info(["model_info", "palette"]).astype(str)) == network.metadata["palette"]
+
+
+@pytest.mark.usefixtures("narrow_resnet")
+def test_fixed_size_and_short_weights(random_pspnet, record, predictor, tmp_path, stack):
+    path = written(network_of(random_pspnet, record, (43, 61)), tmp_path, "float16")
+    assert agreement_of(path, "openvino", predictor, stack, any_size=False).largest_difference < 1e-2
+    assert openvino.Core().read_model(f"{path}/model.xml").input(0).shape == [1, 43, 61, 3]
+
+
+@pytest.mark.slow
+def test_8_bits(network, predictor, tmp_path, stack):
+    pytest.importorskip("nncf", reason="needs the extra export")
+    path = written(network, tmp_path, "int8", [noise(43, 61), noise(40, 50)])
+    agreement = agreement_of(path, "openvino", predictor, stack)
+    assert agreement.largest_difference < 0.2
+    assert agreement.equal_labels > 0.8
+    kinds = [operation.get_type_name() for operation in openvino.Core().read_model(f"{path}/model.xml").get_ops()]
+    assert kinds.count("FakeQuantize") > 10
+    assert os.path.getsize(f"{path}/model.bin") < 0.35 * network.graph_def.ByteSize()
+
+
+def test_an_operation_that_openvino_lacks_is_named(tmp_path):
+    network = unsupported(lambda x: tf.raw_ops.Igamma(a=x, x=x))
+    with pytest.raises(ExportError, match=r"OpenVINO cannot express the operation Igamma: ") as caught:
+        write_openvino(network, str(tmp_path / "openvino"), "none", ())
+    assert "\n" not in str(caught.value)

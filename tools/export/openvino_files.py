@@ -1,0 +1,85 @@
+"""Writes folders with models of OpenVINO."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import Any
+
+import numpy as np
+
+from tools.errors import ExportError
+from tools.export.network import IMAGE, OUTPUTS, ExportedNetwork
+from tools.export.tensorflow_files import write_saved_model
+from tools.export.usage_data import send_no_usage_data
+
+MODEL_FILE = "model.xml"
+_REJECTED = re.compile(r"No conversion rule found for operations?: ([^\n]+)")
+
+
+def write_openvino(network: ExportedNetwork, path: str, quantize: str, calibration: Sequence[np.ndarray]) -> None:
+    """Writes a folder with model.xml and model.bin; the classes are in its entries `model_info`.
+
+    Args:
+        network: to write.
+        path: of the folder.
+        quantize: `none`, `float16` for weights in float16, or `int8` for convolutions in 8 bits.
+        calibration: with `int8`, pictures that set the ranges of the activations, uint8 [H, W, 3].
+
+    Raises:
+        ExportError: OpenVINO has no such operation; the message names it.
+        OSError: the folder cannot be written.
+    """
+    send_no_usage_data()
+    import openvino
+
+    os.mkdir(path)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        saved_model = os.path.join(folder, "saved_model")
+        write_saved_model(network, saved_model)
+        model = converted(saved_model)
+        if quantize == "int8":
+            model = _in_8_bits(model, calibration)
+        model.set_rt_info(" ".join(name.replace(" ", "_") for name in network.metadata["class_names"]),
+                          ["model_info", "labels"])  # fmt: skip
+        for name, value in network.metadata.items():
+            model.set_rt_info(value if isinstance(value, str) else json.dumps(value), ["model_info", name])
+        try:
+            openvino.save_model(model, os.path.join(path, MODEL_FILE), compress_to_fp16=quantize == "float16")
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+
+
+def converted(saved_model: str) -> Any:
+    """Converts the signature `serving_default` of a SavedModel.
+
+    Raises:
+        ExportError: OpenVINO has no such operation; the message names it.
+    """
+    import openvino
+
+    try:
+        model = openvino.convert_model(saved_model, output=list(OUTPUTS))
+    except Exception as error:
+        found = _REJECTED.search(str(error))
+        rejected = (
+            f"the operation {found[1].strip()}" if found else f"this network ({str(error).splitlines()[0][:200]})"
+        )
+        raise ExportError(f"OpenVINO cannot express {rejected}: export another format") from error
+    return model
+
+
+def _in_8_bits(model: Any, calibration: Sequence[np.ndarray]) -> Any:
+    """Quantizes weights and activations after training, with ranges from the pictures."""
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    images = nncf.Dataset(calibration, lambda image: {IMAGE: image[np.newaxis]})
+    with redirect_stdout(sys.stderr):  # its progress
+        return nncf.quantize(model, images, subset_size=len(calibration))
