@@ -39,8 +39,10 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     set_quiet(config.quiet)
     import_tensorflow()
     from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
+    from tools.training.converted_start import with_converted_weights
 
     config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
+    config = with_converted_weights(config)  # weights of another project, if --fine_tune_filename names them
     folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
     run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
     training = run.Training(config, data, folder)

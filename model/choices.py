@@ -143,6 +143,12 @@ NETWORKS: dict[str, ResNet | MobileNetV2] = {
 }
 
 
+def has_bottlenecks(network: str) -> bool:
+    """Returns whether an encoder, a key of `NETWORKS`, is a ResNet of bottleneck units."""
+    size = NETWORKS[network]
+    return isinstance(size, ResNet) and size.bottleneck
+
+
 @dataclass(frozen=True)
 class StemLayer:
     """A convolution with batch normalization before the first block.
@@ -207,6 +213,7 @@ class StrideConvention:
         dilate_second_basic_layer: whether a basic unit dilates both of its 3x3 layers; otherwise only the first.
         average_without_stride: whether a ResNet-D averages in a shortcut whose stride is replaced by dilation, so that
             the subsampled output equals the output with the stride there too. GluonCV and mmsegmentation do not.
+        more_dilation: factors by which the layers of each block are dilated in addition.
     """
 
     block_strides: tuple[int, int, int, int]
@@ -215,6 +222,7 @@ class StrideConvention:
     dilate_strided_layer: bool
     dilate_second_basic_layer: bool = True
     average_without_stride: bool = False
+    more_dilation: tuple[int, int, int, int] = (1, 1, 1, 1)
 
 
 STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
@@ -230,6 +238,10 @@ STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
         on_conv1=False,
         dilate_strided_layer=False,
         dilate_second_basic_layer=False,
+    ),
+    # Of fast-semantic-segmentation, whose dilations multiply those that slim computes.
+    "fast_segmentation": StrideConvention(
+        (2, 2, 2, 1), on_last_unit=True, on_conv1=False, dilate_strided_layer=False, more_dilation=(1, 1, 2, 4)
     ),
 }
 
@@ -250,7 +262,7 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
 }
 
 # The names of `pspnet_mg.DECODERS`.
-DECODERS = ("ppm", "c1", "upernet", "icnet")
+DECODERS = ("ppm", "c1", "upernet", "icnet", "icnet_wide")
 
 # Activations, all max(x, slope x), by their slope below zero. 0.01 is that of Rota Bulo et al. 2018.
 ACTIVATIONS = {"relu": 0.0, "leaky_relu": 0.01}

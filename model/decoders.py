@@ -74,13 +74,24 @@ def _upsample_first(features: TowerList, pyramid_depth: int | None, depth: int, 
     return layers.conv2d_batch_norm(layers.concat([features, *levels]), depth, 3, scope=scope)
 
 
+def _add(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
+    del pyramid_depth
+    levels = pooling.adaptive_avg_pool(features, PYRAMID_BINS)
+    total = features
+    for level in levels:
+        total = layers.add(total, resizing.resize_bilinear(level, features, grid))
+    return layers.conv2d_batch_norm(total, depth, 1, scope=scope)
+
+
 # When to upsample the pooled averages: after their 1x1 layer, as PSPNet does, or before it, as CSAILVision's UPerNet.
 # The results differ because of the ReLU of the 1x1 layer and, in training, because its normalization counts other
-# pixels. The functions take the features, the channels of each level and of the 3x3 layer, a key of
-# `choices.RESIZE_GRIDS` and the scope of the 3x3 layer.
+# pixels. The published ICNet adds the averages to the features instead, and applies a 1x1 layer to the sum. The
+# functions take the features, the channels of each level and of the last layer, a key of `choices.RESIZE_GRIDS` and
+# the scope of the last layer.
 PYRAMID_ORDERS: dict[str, Callable[[TowerList, int | None, int, str, str], TowerList]] = {
     "reduce_first": _reduce_first,
     "upsample_first": _upsample_first,
+    "add": _add,
 }
 
 

@@ -33,6 +33,10 @@ class Spacing(NamedTuple):
     rate: int
     next_rate: int
 
+    def dilated(self, factor: int) -> Spacing:
+        """Returns the spacing with both dilations times `factor`."""
+        return Spacing(self.stride, self.rate * factor, self.next_rate * factor)
+
 
 def spacings(strides: Iterable[int], stem_stride: int, output_stride: int, dilate_strided_layer: bool) -> list[Spacing]:
     """Replaces the strides that would exceed the output stride by dilation.

@@ -7,37 +7,64 @@ half the size. Their output is halved again, and the rest of the encoder and pyr
 size. As in the published network, the two smaller sizes share the first layers. Two cascade feature fusion units
 combine the branches, at 1/16 and at 1/8 of the image.
 
-Except for its classifiers, the quarter-size branch has the layers and variable names of a PSPNet, so that it can start
-from a trained PSPNet. The published network also prunes channels after training, which is not implemented here.
+`CASCADES` has the sizes of the branches, by decoder. Except for its classifiers, the quarter-size branch has the layers
+and variable names of a PSPNet, so that it can start from a trained PSPNet. The published network also prunes channels
+after training, which is not implemented here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
 from model import decoders, resizing
 from model import utils_mg as layers
+from model.choices import NETWORKS
 from model.utils_mg import TowerList
 
-# The unit after which the encoder continues at half the size; its output is 1/16 of the image.
-SHARED_UNTIL = "block2/unit_1"
-DETAIL_DEPTHS = (32, 32, 64)
-FUSION_DEPTH = 128
 _FUSION_RATE = 2
 
 
-def _detail(images: TowerList) -> list[TowerList]:
-    """Applies three 3x3 layers with stride 2 to the images; returns the outputs at 1/2, 1/4 and 1/8 of their size."""
-    xs, stages = images, []
-    for number, depth in enumerate(DETAIL_DEPTHS, start=1):
-        xs = layers.conv2d_batch_norm(xs, depth, 3, stride=2, scope=f"detail{number}")
-        stages.append(xs)
-    return stages
+@dataclass(frozen=True)
+class Cascade:
+    """The branches and their fusion.
+
+    Attributes:
+        shared_until: unit after which the encoder continues at half the size; None for the last unit of block 1. Its
+            output is 1/16 of the image if the stride convention strides that unit or one before it.
+        details: output channels and stride of each layer of the full-size branch, which ends at 1/8 of the image.
+        fusion_depth: channels of the fusion units.
+    """
+
+    shared_until: str | None
+    details: tuple[tuple[int, int], ...]
+    fusion_depth: int
+
+    def shared_unit(self, network: str) -> str:
+        """Returns the scope of the unit after which the encoder continues at half the size."""
+        return self.shared_until or f"block1/unit_{NETWORKS[network].units[0]}"
 
 
-def _fused(coarse: TowerList, fine: TowerList, scope: str) -> TowerList:
+# By decoder: of the paper; of fast-semantic-segmentation.
+CASCADES = {
+    "icnet": Cascade("block2/unit_1", ((32, 2), (32, 2), (64, 2)), fusion_depth=128),
+    "icnet_wide": Cascade(None, ((64, 2), (64, 2), (128, 2), (256, 1)), fusion_depth=256),
+}
+
+
+def _detail(images: TowerList, cascade: Cascade) -> tuple[TowerList, TowerList]:
+    """Applies the layers of the full-size branch; returns the outputs at 1/4 and 1/8 of the size of the images."""
+    xs, by_stride, stride = images, {}, 1
+    for number, (depth, own_stride) in enumerate(cascade.details, start=1):
+        xs = layers.conv2d_batch_norm(xs, depth, 3, stride=own_stride, scope=f"detail{number}")
+        stride *= own_stride
+        by_stride[stride] = xs
+    return by_stride[4], by_stride[8]
+
+
+def _fused(coarse: TowerList, fine: TowerList, depth: int, scope: str) -> TowerList:
     """Builds a cascade feature fusion unit of the paper.
 
     It applies a dilated 3x3 layer to `coarse` and a 1x1 layer to `fine`, adds them and applies the activation.
@@ -45,20 +72,20 @@ def _fused(coarse: TowerList, fine: TowerList, scope: str) -> TowerList:
     Args:
         coarse: tower list [N, h, w, C], already upsampled.
         fine: tower list [N, h, w, D].
+        depth: channels of the result.
         scope: variable scope of the unit.
 
     Returns:
-        Tower list [N, h, w, 128].
+        Tower list [N, h, w, depth].
     """
     with tf.variable_scope(scope):
-        context = layers.conv2d_batch_norm(
-            coarse, FUSION_DEPTH, 3, rate=_FUSION_RATE, has_activation=False, scope="context"
-        )
-        return layers.conv2d_batch_norm(fine, FUSION_DEPTH, 1, added=context, scope="detail")
+        context = layers.conv2d_batch_norm(coarse, depth, 3, rate=_FUSION_RATE, has_activation=False, scope="context")
+        return layers.conv2d_batch_norm(fine, depth, 1, added=context, scope="detail")
 
 
 def cascade_head(
     endpoints: dict[str, TowerList],
+    cascade: Cascade,
     network: str,
     num_classes: int,
     resize_grid: str,
@@ -69,8 +96,9 @@ def cascade_head(
     """Builds pyramid pooling on the quarter-size branch, two fusion units, and the classifier at 1/4 of the image.
 
     Args:
-        endpoints: `images` [N, H, W, C], `SHARED_UNTIL` at 1/16 and `block4` at 1/32 of the image. The function adds
-            `fusion16` and `fusion8`, the upsampled inputs of the two fusion units, for `cascade_guidance`.
+        endpoints: `images` [N, H, W, C], `Cascade.shared_unit` at 1/16 and `block4` at 1/32 of the image. The function
+            adds `fusion16` and `fusion8`, the upsampled inputs of the two fusion units, for `cascade_guidance`.
+        cascade: one of `CASCADES`.
         network: key of `choices.NETWORKS`.
         num_classes: channels of the logits.
         resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
@@ -81,12 +109,12 @@ def cascade_head(
     """
     context = decoders.pyramid_features(endpoints["block4"], network, resize_grid, pyramid_depth, depth, pyramid_order)
     with tf.variable_scope("icnet"):
-        shared = endpoints[SHARED_UNTIL]
+        shared = endpoints[cascade.shared_unit(network)]
         endpoints["fusion16"] = resizing.resize_bilinear(context, shared, resize_grid)
-        fused = _fused(endpoints["fusion16"], shared, "fusion16")
-        _, quarter, eighth = _detail(endpoints["images"])
+        fused = _fused(endpoints["fusion16"], shared, cascade.fusion_depth, "fusion16")
+        quarter, eighth = _detail(endpoints["images"], cascade)
         endpoints["fusion8"] = resizing.resize_bilinear(fused, eighth, resize_grid)
-        fused = _fused(endpoints["fusion8"], eighth, "fusion8")
+        fused = _fused(endpoints["fusion8"], eighth, cascade.fusion_depth, "fusion8")
     features = resizing.resize_bilinear(fused, quarter, resize_grid)
     return decoders.classifier(features, num_classes, None, "logits")
 

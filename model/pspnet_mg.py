@@ -75,7 +75,7 @@ class Architecture:
     @property
     def smallest_stride(self) -> int:
         """Returns the size of the image divided by that of the smallest features; image sizes should be multiples."""
-        return self.output_stride * (4 if DECODERS[self.decoder].is_cascade else 1)
+        return self.output_stride * (4 if DECODERS[self.decoder].cascade else 1)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Decoder:
         head: maps (endpoints, architecture, seed of dropout) to logits; may add endpoints for the auxiliary heads.
         auxiliary: maps the same arguments to the logits of each auxiliary head, in order of decreasing loss weight.
         output_stride: default output stride of the encoder.
-        is_cascade: whether the encoder gets images at half size and, after `icnet.SHARED_UNTIL`, at a quarter.
+        cascade: of ICNet, whose encoder gets images at half size and, after `Cascade.shared_unit`, at a quarter.
         upsamples_logits: default of whether the loss compares at the size of the labels; otherwise it compares at the
             size of the logits.
     """
@@ -113,13 +113,25 @@ class Decoder:
     head: Callable[[Endpoints, Architecture, tf.Tensor | None], TowerList]
     auxiliary: Callable[[Endpoints, Architecture, tf.Tensor | None], list[TowerList]]
     output_stride: int = 8
-    is_cascade: bool = False
+    cascade: icnet.Cascade | None = None
     upsamples_logits: bool = True
 
 
 def _auxiliary_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | None) -> list[TowerList]:
     features = endpoints[choices.NETWORKS[of.network].auxiliary]
     return [decoders.auxiliary_head(features, of.network, of.num_classes, seed, of.auxiliary_depth)]
+
+
+def _cascade(cascade: icnet.Cascade) -> Decoder:
+    return Decoder(
+        lambda endpoints, of, seed: icnet.cascade_head(
+            endpoints, cascade, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth,
+            of.pyramid_order,
+        ),
+        lambda endpoints, of, seed: icnet.cascade_guidance(endpoints, of.num_classes),
+        cascade=cascade,
+        upsamples_logits=False,
+    )  # fmt: skip
 
 
 DECODERS: dict[str, Decoder] = {
@@ -143,14 +155,7 @@ DECODERS: dict[str, Decoder] = {
         _auxiliary_head,
         output_stride=32,
     ),
-    "icnet": Decoder(
-        lambda endpoints, of, seed: icnet.cascade_head(
-            endpoints, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth, of.pyramid_order
-        ),
-        lambda endpoints, of, seed: icnet.cascade_guidance(endpoints, of.num_classes),
-        is_cascade=True,
-        upsamples_logits=False,
-    ),
+    **{name: _cascade(cascade) for name, cascade in icnet.CASCADES.items()},
 }  # fmt: skip
 
 
@@ -236,10 +241,10 @@ def _check_channels(images: TowerList, architecture: Architecture) -> None:
 def _encode(
     images: TowerList, architecture: Architecture, frozen: Collection[str], recomputation: Recomputation | None
 ) -> Endpoints:
-    is_cascade, grid = DECODERS[architecture.decoder].is_cascade, architecture.resize_grid
+    cascade, grid = DECODERS[architecture.decoder].cascade, architecture.resize_grid
     build = encoders.encoder(architecture.network, architecture.stride_convention)
     endpoints = build(
-        resizing.halve(images, grid) if is_cascade else images,
+        resizing.halve(images, grid) if cascade else images,
         architecture.network,
         convention=architecture.stride_convention,
         output_stride=architecture.output_stride,
@@ -247,7 +252,7 @@ def _encode(
         pool_padding=architecture.pool_padding,
         frozen=frozen,
         recomputation=recomputation,
-        halved_after=(icnet.SHARED_UNTIL, grid) if is_cascade else None,
+        halved_after=(cascade.shared_unit(architecture.network), grid) if cascade else None,
     )
     return {"images": images, **endpoints}
 

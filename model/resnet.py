@@ -68,11 +68,12 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
         for index in range(count)
     ]
     spaced = iter(spacings(nominal, _STEM_STRIDE, output_stride, strides.dilate_strided_layer))
-    for block, (count, depth) in enumerate(zip(resnet.units, resnet.depths, strict=True), start=1):
+    sizes = zip(resnet.units, resnet.depths, strides.more_dilation, strict=True)
+    for block, (count, depth, factor) in enumerate(sizes, start=1):
         width, averaged = int(depth * resnet.width), resnet.averaged_shortcut
         blocks.append(
             [
-                Unit(f"block{block}/unit_{index}", depth, *next(spaced), width, resnet.groups, averaged)
+                Unit(f"block{block}/unit_{index}", depth, *next(spaced).dilated(factor), width, resnet.groups, averaged)
                 for index in range(1, count + 1)
             ]
         )

@@ -102,7 +102,7 @@ def _training_logits(images, architecture, known=True):
 # With smaller images, ICNet's last block has so few values that rounding changes its gradients by several percent.
 @pytest.mark.parametrize(
     ("decoder", "output_stride", "heads", "size"),
-    [("c1", 8, 2, (49, 41)), ("upernet", 16, 2, (49, 41)), ("icnet", 8, 3, (97, 81))],
+    [("c1", 8, 2, (49, 41)), ("upernet", 16, 2, (49, 41)), ("icnet", 8, 3, (97, 81)), ("icnet_wide", 8, 3, (97, 81))],
 )
 def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, size):
     architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride, head_depth=32)
@@ -119,7 +119,7 @@ def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, s
     assert np.linalg.norm(differences) < 1e-2 * np.linalg.norm([np.linalg.norm(one) for one in one_tower[1]])
 
 
-@pytest.mark.parametrize(("decoder", "output_stride"), [("upernet", 32), ("icnet", 8)])
+@pytest.mark.parametrize(("decoder", "output_stride"), [("upernet", 32), ("icnet", 8), ("icnet_wide", 8)])
 def test_other_decoders_predict_at_the_size_of_the_image(decoder, output_stride):
     architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride)
     images = batch((1, 40, 33))[0]

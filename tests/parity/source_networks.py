@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from tests.differences import relative_difference
-from tests.parity.converted_networks import ConvertedPSPNet, random_images
 from tests.parity.memory_order import from_torch, to_torch
 from tests.parity.torch_weights import drawn_at_random
+from tests.tools.converted_networks import ConvertedPSPNet, random_images
 
 TOLERANCE = 1e-4  # of the largest logit
 CLASSES = 7

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
 from tests.parity.torch_csail import CHANNELS, CsailNetwork, OneConvolution, PyramidPooling, UPerNet
 from tests.parity.torch_resnets import strided
+from tests.tools.converted_networks import run_convert
 
 # Multiples of the output stride, and not.
 UPERNET_SIZES = ((96, 128), (75, 109))

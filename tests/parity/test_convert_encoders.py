@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tests.differences import relative_difference
-from tests.parity.converted_networks import SIZES, converted_features, features_difference, random_images, run_convert
+from tests.parity.feature_differences import SIZES, features_difference
 from tests.parity.memory_order import from_torch, to_torch
 from tests.parity.source_networks import CLASSES, Source, compare
 from tests.parity.torch_csail import OneConvolution, PyramidPooling
@@ -27,6 +27,7 @@ from tests.parity.torch_resnets import (
     torchvision_dilated,
 )
 from tests.parity.torch_weights import drawn_at_random
+from tests.tools.converted_networks import converted_features, random_images, run_convert
 from tools.errors import ConversionError
 from tools.runs.record import BackboneRecord
 

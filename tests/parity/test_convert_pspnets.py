@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.parity.converted_networks import run_convert
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
-from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet, with_uper_head
+from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet
 from tests.parity.torch_resnets import mmseg, semseg, strided
+from tests.tools.converted_networks import run_convert
 from tools.checkpoints.find import resolve_checkpoint
 from tools.errors import ConversionError, FlagError
 from tools.prediction.predictor import Predictor
@@ -143,16 +143,6 @@ def test_mmseg_without_its_configuration(folder):
     torch.save({"meta": {"cfg": text}, "state_dict": state}, folder / "iter_1.pth")
     with pytest.raises(FlagError, match="--align_corners is 0, but the configuration in .*iter_1.pth says 1: drop the"):
         run_convert(folder / "iter_1.pth", "--out", folder / "converted", *USUAL_FLAGS)
-    assert not (folder / "converted").exists()
-
-
-@pytest.mark.parametrize("deep_stem", [True, False])
-def test_mmseg_upernet(folder, deep_stem):
-    """Read as a PSPNet before, as it has all layers of one."""
-    network = with_uper_head(MmsegPSPNet(18, CLASSES, deep_stem), (64, 128, 256), 128)
-    torch.save(network.state_dict(), folder / "upernet_r18.pth")
-    with pytest.raises(ConversionError, match="upernet_r18.pth: 'decode_head.lateral_convs.0.conv.weight' shows mmseg"):
-        run_convert(folder / "upernet_r18.pth", "--out", folder / "converted", *USUAL_FLAGS)
     assert not (folder / "converted").exists()
 
 

@@ -23,6 +23,7 @@ from tests.parity.torch_resnets import (
     normalized,
     pool,
     semseg,
+    strided,
 )
 
 BINS = (1, 2, 3, 6)
@@ -80,9 +81,10 @@ class MmsegBackbone(Blocks):
         self.deep_stem = deep_stem
         self.add_blocks(depth, 64, pattern)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """The outputs of blocks 1 to 4."""
         x = self.stem(x) if self.deep_stem else functional.relu(self.bn1(self.conv1(x)))
-        return self.run_blocks(pool(x))
+        return self.run_all_blocks(pool(x))
 
 
 class MmsegInput(NamedTuple):
@@ -125,21 +127,37 @@ class MmsegPSPNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Sequence[torch.Tensor]:
         mean, deviation = torch.tensor([self.pixels.mean, self.pixels.std])[:, None, :, None, None]
-        block3, block4 = self.backbone(((images.flip(1) if self.pixels.bgr else images) - mean) / deviation)
-        psp_modules, grid = self.decode_head.psp_modules, self.align_corners
-        levels = [resized(level(block4), block4.shape[2:], grid) for level in psp_modules]
-        logits = self.decode_head.conv_seg(self.decode_head.bottleneck(torch.cat([block4, *levels], dim=1)))
-        auxiliary = self.auxiliary_head.conv_seg(self.auxiliary_head.convs(block3))
-        return [resized(x, images.shape[2:], grid) for x in (logits, auxiliary)]
+        blocks = self.backbone(((images.flip(1) if self.pixels.bgr else images) - mean) / deviation)
+        logits = self.decode_head.conv_seg(self.features(blocks))
+        auxiliary = self.auxiliary_head.conv_seg(self.auxiliary_head.convs(blocks[2]))
+        return [resized(x, images.shape[2:], self.align_corners) for x in (logits, auxiliary)]
+
+    def features(self, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What the classifier gets."""
+        last = blocks[-1]
+        levels = [resized(level(last), last.shape[2:], self.align_corners) for level in self.decode_head.psp_modules]
+        return self.decode_head.bottleneck(torch.cat([last, *levels], dim=1))
 
 
-def with_uper_head(network: MmsegPSPNet, channels: Sequence[int], width: int) -> MmsegPSPNet:
-    """Adds what mmsegmentation's UPerHead has besides a PSPHead's layers: names of the latter are in it too."""
-    head = network.decode_head
-    head.lateral_convs = nn.ModuleList(ConvModule(count, width, 1) for count in channels)
-    head.fpn_convs = nn.ModuleList(ConvModule(width, width, 3) for _ in channels)
-    head.fpn_bottleneck = ConvModule((len(channels) + 1) * width, width, 3)
-    return network
+class MmsegUPerNet(MmsegPSPNet):
+    """mmsegmentation's UPerHead in the place of the PSPHead, whose layers it has too."""
+
+    def __init__(self, depth: int, classes: int, deep_stem: bool = True, *, align_corners: bool = False) -> None:
+        super().__init__(depth, classes, deep_stem, pattern=strided, align_corners=align_corners)
+        channels, width = ((256, 512, 1024), 512) if depth >= 50 else ((64, 128, 256), 128)
+        head = self.decode_head
+        head.lateral_convs = nn.ModuleList(ConvModule(count, width, 1) for count in channels)
+        head.fpn_convs = nn.ModuleList(ConvModule(width, width, 3) for _ in channels)
+        head.fpn_bottleneck = ConvModule((len(channels) + 1) * width, width, 3)
+
+    def features(self, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+        head, grid = self.decode_head, self.align_corners
+        laterals = [lateral(block) for lateral, block in zip(head.lateral_convs, blocks[:-1], strict=True)]
+        laterals.append(super().features(blocks))
+        for i in range(len(laterals) - 1, 0, -1):
+            laterals[i - 1] = laterals[i - 1] + resized(laterals[i], laterals[i - 1].shape[2:], grid)
+        outputs = [layer(x) for layer, x in zip(head.fpn_convs, laterals[:-1], strict=True)] + laterals[-1:]
+        return head.fpn_bottleneck(torch.cat([resized(x, outputs[0].shape[2:], grid) for x in outputs], dim=1))
 
 
 class CaffePSPNet(nn.Module):

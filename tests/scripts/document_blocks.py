@@ -66,6 +66,7 @@ class Treatment:
 _NEEDS_DATA = "needs a dataset or weights that are not public or large"
 _INSTALLS = "installs packages"
 _NEEDS_GPUS = "needs GPUs, or days"
+_REPORTS = "tests/tools/report/test_command.py writes reports on other runs"
 _CITYSCAPES = {"<cityscapes>": "cityscapes"}
 _README = "README.md"
 
@@ -174,6 +175,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         run_by="test_readme.py: test_example_of_prediction"
     ),
     ("docs/prediction.md", "val_set/CamVid/"): Treatment(no_shell="names of files"),
+    (
+        "docs/prediction.md",
+        "python predict.py --areas 1 --per_image 1 --confusion_matrix 1 --confidence 1\n"
+        "python inference.py --image_path photos --recursive 1 --save_probabilities png --polygons coco --min_area 50",
+    ): Treatment(run_by="test_prediction_outputs.py: test_example_of_the_documents"),
     ("docs/training.md", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(
         not_run=_NEEDS_DATA
     ),
@@ -240,6 +246,9 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("tools/make_tfrecord/__main__.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
+    ("tools/report/__main__.py", "python -m tools.report log/Toy/first --out report.html"): Treatment(not_run=_REPORTS),
+    ("docs/report.md", "make setup EXTRAS=dev,report"): Treatment(not_run=_INSTALLS),
+    ("docs/report.md", "python -m tools.report log/Toy/first"): Treatment(not_run=_REPORTS),
     (
         "tools/results/__main__.py",
         "python -m tools.results --log_dir ./log --format markdown --json results.json",

@@ -18,7 +18,7 @@ _SHOWN = 12
 _TABLE_FOOTER = bytes.fromhex("57fb808b247547db")
 
 _CONVERT = "python -m tools.convert {path} --out converted, then give the folder converted"
-_PYTORCH = f"turn it into a checkpoint with {_CONVERT}"
+_CONVERTED = f"turn it into a checkpoint with {_CONVERT}"
 _OTHER_FRAMEWORK = (
     "no tool of this package reads it: load it in its own framework, and save the weights of a network that "
     "tools.convert supports as .npy or .pth"
@@ -51,11 +51,12 @@ class FileKind:
         return f"{path}: this is {self.name}, expected {expected}: {self.advice.format(path=path)}"
 
 
-PYTORCH = FileKind("a file of PyTorch or another pickle of Python", _PYTORCH, ".pth")
-SAFETENSORS = FileKind("a .safetensors file", _PYTORCH, ".safetensors")
-NPY = FileKind("a NumPy file", _PYTORCH, ".npy")
+PYTORCH = FileKind("a file of PyTorch or another pickle of Python", _CONVERTED, ".pth")
+SAFETENSORS = FileKind("a .safetensors file", _CONVERTED, ".safetensors")
+NPY = FileKind("a NumPy file", _CONVERTED, ".npy")
+HDF5 = FileKind("an HDF5 file, as Keras writes (.h5)", _CONVERTED, ".h5")
 CHECKPOINT = FileKind(
-    "a TensorFlow checkpoint or its index", "give it to --weights_ckpt or --fine_tune_filename directly"
+    "a TensorFlow checkpoint or its index", "give it to --weights_ckpt or --fine_tune_filename directly", ".index"
 )
 EMPTY = FileKind("an empty file", "download or copy it again")
 _PICTURE = FileKind("a picture", "give the file of the weights")
@@ -63,7 +64,7 @@ _ARCHIVE = FileKind("an archive", _UNPACK)
 
 # Pattern of the first bytes, and the kind; the first match counts.
 _KINDS: tuple[tuple[bytes, FileKind], ...] = (
-    (rb"\x89HDF\r\n\x1a\n", FileKind("an HDF5 file, as Keras writes (.h5)", _OTHER_FRAMEWORK)),
+    (rb"\x89HDF\r\n\x1a\n", HDF5),
     (rb"\x93NUMPY", NPY),
     (rb"\x80[\x02-\x05]", PYTORCH),  # a pickle, as before PyTorch 1.6
     (rb".{5}\x00{3}\{\s*\"", SAFETENSORS),  # length of the header, header

@@ -12,11 +12,13 @@ import numpy as np
 from model import decoders
 from model.choices import NETWORKS, STEMS, ResNet
 from model.encoder_blocks import extra_unit_scope
-from model.pspnet_mg import DECODERS, Architecture
+from model.pspnet_mg import CLASSIFIER_SCOPES, DECODERS, Architecture
+from model.utils_mg import BATCH_NORM_EPSILON
 from tools.checkpoints.values import fault_of_values
 from tools.convert.files import Weights
-from tools.convert.layouts import WEIGHT_MAPS, WeightMap
+from tools.convert.layouts import WEIGHT_MAPS
 from tools.convert.names import SourceNames, Variable, split_variable, unit_kernels
+from tools.convert.weight_map import WeightMap
 from tools.errors import ConversionError
 
 _POOL_SCOPES = tuple(f"psp/pool{bins}" for bins in decoders.PYRAMID_BINS)
@@ -52,7 +54,8 @@ class Conversion:
 
     Attributes:
         values: float32 arrays by variable name.
-        used: the project's tensor name by variable name.
+        used: the project's tensor name by variable name; of a bias before batch normalization, by the name of the mean
+            that it becomes part of, with a remark.
         left: reason why a tensor was skipped, by the project's name.
     """
 
@@ -89,9 +92,10 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     head_scope, auxiliary_scope = extra_unit_scope(network, 4), extra_unit_scope(network, 3)
     scopes_of_heads = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
     has_heads = any(names.has_any(scope, weights) for scope in scopes_of_heads)
-    has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in (auxiliary_scope, "aux_logits"))
+    scopes_of_auxiliary = (auxiliary_scope, *CLASSIFIER_SCOPES[1:])
+    has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in scopes_of_auxiliary)
     of_heads: dict[str, Any] = _of_head(weights, weight_map, network) if has_heads else {"num_classes": 2}
-    if has_auxiliary:
+    if has_auxiliary and names.has_layer(auxiliary_scope):
         of_heads["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
     architecture = Architecture(
         network,
@@ -124,8 +128,16 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
         if tensor == "weights":
             array = _adapted(array, scope, source)
             _refuse_values(source, name, variable, array)
+        elif tensor == "BatchNorm/moving_variance" and source.weight_map.epsilon is not None:
+            array = array + np.float32(source.weight_map.epsilon - BATCH_NORM_EPSILON)
+        elif tensor == "BatchNorm/moving_mean" and source.weight_map.has_biases:
+            bias = names.tensors(scope)["biases"]
+            array = array - _laid_out(source, bias, tuple(shape), f"{variable}, less the bias")
+            _refuse_values(source, bias, variable, array)
+            used[f"{variable}, less the bias"] = bias
         values[variable], used[variable] = np.ascontiguousarray(array, np.float32), name
-    zero_biases = _biases_of_zero(source, map(split_variable, variable_shapes))
+    layers = [] if source.weight_map.has_biases else map(split_variable, variable_shapes)
+    zero_biases = _biases_of_zero(source, layers)
     left = {name: _reason(name, source.weight_map) for name in source.weights.keys() - set(used.values())}
     left |= dict.fromkeys(zero_biases, "a bias of zeros before batch normalization")
     _refuse_values_of_left(source, left)

@@ -1,4 +1,6 @@
-"""Reads weight files of other projects as flat dictionaries of arrays: PyTorch's .pth, .safetensors, .npy dictionaries.
+"""Reads weights of other projects as flat dictionaries of arrays.
+
+They are in PyTorch's .pth files, .safetensors, .npy dictionaries, Keras's .h5 files and TensorFlow checkpoints.
 
 The package safetensors is in the extra `convert`. Only this module imports it, inside the function that needs it.
 """
@@ -13,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from database.regular_files import regular_file
-from tools.checkpoints.file_kinds import kind_of
+from tools.checkpoints.file_kinds import CHECKPOINT, kind_of
+from tools.convert.hdf5_file import read_hdf5
 from tools.convert.inert_values import Items, Made, shown
 from tools.convert.npy_dictionary import read_npy_dictionary
 from tools.convert.numpy_values import decode_array, is_array, kind_of_value
 from tools.convert.plain_values import plain_items
 from tools.convert.pytorch_file import PyTorchFile, open_pytorch_file
 from tools.convert.pytorch_tensors import BFLOAT16, is_tensor, tensor_array
+from tools.convert.tensorflow_checkpoint import is_checkpoint, read_checkpoint
 from tools.errors import NpyDictionaryError, PickleError, WeightFileError
 
 logger = logging.getLogger(__name__)
@@ -58,8 +62,9 @@ def read_weights(path: str) -> Weights:
     """Reads a weight file.
 
     Args:
-        path: a file of PyTorch, safetensors or NumPy, detected from its first bytes; if they are ambiguous, its name
-            must end in .pth, .pt, .bin, .safetensors or .npy.
+        path: a file of PyTorch, safetensors, NumPy or Keras, detected from its first bytes; if they are ambiguous, its
+            name must end in .pth, .pt, .bin, .safetensors, .npy or .h5. Or a TensorFlow checkpoint: its prefix, one of
+            its files or its folder.
 
     Returns:
         Arrays by name, floating point as float32. Names in nested dictionaries are joined by `/`; the prefix `module.`,
@@ -69,10 +74,13 @@ def read_weights(path: str) -> Weights:
         WeightFileError: the file does not exist, is of another kind, is damaged, contains no tensors or tensors that
             are not dense numbers, or the package that reads it is not installed; or it is small and its arrays large.
     """
-    arrays = _READERS[_ending(path)](path)
+    ending = _ending(path)
+    arrays = _READERS[ending](path)
     if not arrays:
         raise WeightFileError(f"{path}: found no tensors, expected tensors by name")
-    _check_sizes(path, arrays)
+    _check_name(path, max(arrays, key=len), len(arrays))
+    if ending != CHECKPOINT.reader:  # the index of a checkpoint was compared with its data
+        _check_sizes(path, arrays)
     weights = {name: _converted(array) for name, array in arrays.items()}
     if all(name.startswith(_DATA_PARALLEL_PREFIX) for name in weights):
         weights = {name.removeprefix(_DATA_PARALLEL_PREFIX): array for name, array in weights.items()}
@@ -102,6 +110,8 @@ def read_meta(path: str) -> Mapping[str, Any]:
 def _ending(path: str) -> str:
     """Returns the ending of the files that are read like this one."""
     kind = kind_of(path)
+    if is_checkpoint(path) and kind in (None, CHECKPOINT):
+        return str(CHECKPOINT.reader)
     if kind is not None and kind.reader is None:
         raise WeightFileError(kind.refusal(path, f"a file that ends in {', '.join(_READERS)}"))
     ending = os.path.splitext(path)[1].lower() if kind is None else str(kind.reader)
@@ -114,15 +124,18 @@ def _ending(path: str) -> str:
 
 def _check_sizes(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Rejects arrays that would not fit into memory, before they are copied."""
-    _check_name(path, max(arrays, key=len), len(arrays))
     total = sum(array.size * max(4, array.itemsize) for array in arrays.values())
-    limit = max(_SMALLEST_LIMIT, _MOST_EXPANSION * os.path.getsize(path))
+    limit = _most_bytes(path)
     if total > limit:
         largest = max(arrays, key=lambda name: arrays[name].size)
         raise WeightFileError(
             f"{path}: its tensors have {total} bytes, more than {limit} can be in a file of its size; the largest is "
             f"'{shown(largest)}' of shape {list(arrays[largest].shape)[:8]}: save contiguous copies (tensor.clone())"
         )
+
+
+def _most_bytes(path: str) -> int:
+    return max(_SMALLEST_LIMIT, _MOST_EXPANSION * os.path.getsize(path))
 
 
 def _check_name(path: str, name: str, count: int) -> None:
@@ -269,6 +282,8 @@ _READERS: dict[str, Callable[[str], Weights]] = {
     ".bin": _read_pytorch,
     ".safetensors": _read_safetensors,
     ".npy": _read_npy,
+    ".h5": lambda path: read_hdf5(path, _most_bytes(path)),
+    str(CHECKPOINT.reader): read_checkpoint,
 }
 
 

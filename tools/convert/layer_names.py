@@ -148,6 +148,29 @@ MMSEG_HEADS = {
     "auxiliary": Layer("auxiliary_head.convs.0.conv", "auxiliary_head.convs.0.bn"),
     "aux_logits": Layer("auxiliary_head.conv_seg"),
 }
+MMSEG_UPERNET_HEADS = {
+    **{f"fpn/lateral{i + 1}": Layer(f"decode_head.lateral_convs.{i}.conv", f"decode_head.lateral_convs.{i}.bn")
+       for i in range(3)},
+    **{f"fpn/output{i + 1}": Layer(f"decode_head.fpn_convs.{i}.conv", f"decode_head.fpn_convs.{i}.bn")
+       for i in range(3)},
+    "fpn/fusion": Layer("decode_head.fpn_bottleneck.conv", "decode_head.fpn_bottleneck.bn"),
+}  # fmt: skip
+TRANSFORMERS_UNIT = {
+    "conv1": Layer("layer.0.convolution", "layer.0.normalization"),
+    "conv2": Layer("layer.1.convolution", "layer.1.normalization"),
+    "conv3": Layer("layer.2.convolution", "layer.2.normalization"),
+    "shortcut": Layer("shortcut.convolution", "shortcut.normalization"),
+}
+# Names of mmsegmentation, whose code it follows, but for the normalization and the classifiers.
+TRANSFORMERS_UPERNET_HEADS = {
+    **{
+        scope: Layer(layer.convolution, f"{layer.convolution.removesuffix('.conv')}.batch_norm")
+        for scope, layer in (MMSEG_HEADS | MMSEG_UPERNET_HEADS).items()
+        if layer.normalization is not None
+    },
+    "logits": Layer("decode_head.classifier"),
+    "aux_logits": Layer("auxiliary_head.classifier"),
+}
 CAFFE_HEADS = {
     "psp/pool1": Layer("conv5_3_pool1_conv", "conv5_3_pool1_conv_bn"),
     "psp/pool2": Layer("conv5_3_pool2_conv", "conv5_3_pool2_conv_bn"),
@@ -161,4 +184,37 @@ OWN_HEADS = {
     **dict.fromkeys(("psp/pool1", "psp/pool2", "psp/pool3", "psp/pool6", "head", "auxiliary"), OWN_LAYER),
     "logits": Layer("{scope}"),
     "aux_logits": Layer("{scope}"),
+}
+
+# fast-semantic-segmentation's layers outside the encoder have no names of their own but those that slim counts.
+FAST_SEGMENTATION_LAYER = Layer("SharedFeatureExtractor/{scope}", "SharedFeatureExtractor/{scope}/BatchNorm")
+FAST_SEGMENTATION_HEADS = {
+    "psp/pool1": Layer("PSPModule/Conv", "PSPModule/Conv/BatchNorm"),
+    "psp/pool2": Layer("PSPModule/Conv_1", "PSPModule/Conv_1/BatchNorm"),
+    "psp/pool3": Layer("PSPModule/Conv_2", "PSPModule/Conv_2/BatchNorm"),
+    "psp/pool6": Layer("PSPModule/Conv_3", "PSPModule/Conv_3/BatchNorm"),
+    "head": Layer("PSPModule/Conv_4", "PSPModule/Conv_4/BatchNorm"),
+    "logits": Layer("Predictions/Conv"),
+}
+# Its full-size branch has no scope.
+FAST_ICNET_HEADS = {
+    "head": Layer("FastPSPModule/Conv", "FastPSPModule/Conv/BatchNorm"),
+    "icnet/detail1": Layer("Conv", "Conv/BatchNorm"),
+    "icnet/detail2": Layer("Conv_1", "Conv_1/BatchNorm"),
+    "icnet/detail3": Layer("Conv_2", "Conv_2/BatchNorm"),
+    "icnet/detail4": Layer("Conv_3", "Conv_3/BatchNorm"),
+    **{
+        f"icnet/fusion{stride}/{ours}": Layer(f"{fusion}/{theirs}", f"{fusion}/{theirs}/BatchNorm")
+        for stride, fusion in ((16, "CascadeFeatureFusion_0"), (8, "CascadeFeatureFusion_1"))
+        for ours, theirs in (("context", "DilatedConv"), ("detail", "Conv"))
+    },
+    "icnet/logits16": Layer("CascadeFeatureFusion_0/AuxOutput"),
+    "icnet/logits8": Layer("CascadeFeatureFusion_1/AuxOutput"),
+    "logits": Layer("Predictions/postrain"),
+}
+KERAS_UNIT = {
+    "conv1": Layer("1_conv", "1_bn"),
+    "conv2": Layer("2_conv", "2_bn"),
+    "conv3": Layer("3_conv", "3_bn"),
+    "shortcut": Layer("0_conv", "0_bn"),
 }

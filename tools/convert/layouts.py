@@ -1,33 +1,16 @@
-"""Layouts of ResNet and PSPNet weights in other projects, and the properties of their networks.
-
-A map gives the project's name of the convolution and the batch normalization of each of our layers; the tables of
-these names are in `layer_names`. Placeholders in the names are
-
-    {block}  block 1 to 4       {stage}  block + 1, as the paper numbers them
-    {unit}   unit, from 1       {index}  unit, from 0
-    {scope}  our own scope of the layer, with the network's name
-
-Keys of `unit` are our layers of a residual unit. Keys of `layers` are our scopes of the layers of the stem, the
-pyramid and the classifiers, and `head` and `auxiliary` for the two 3x3 layers whose scopes depend on the network.
-"""
+"""Layouts of the weights of ResNets and segmentation networks in other projects; see `weight_map`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from tools.convert.layer_names import (
-    CAFFE_HEADS,
-    CAFFE_UNIT,
     CSAIL_C1_HEADS,
     CSAIL_MOBILENET,
     CSAIL_PPM_HEADS,
     CSAIL_UPERNET_HEADS,
     MMSEG_HEADS,
-    OWN_HEADS,
-    OWN_LAYER,
-    OWN_UNIT,
+    MMSEG_UPERNET_HEADS,
     PYTORCH_UNIT,
     SEMSEG_HEADS,
     STEM_3X3,
@@ -35,78 +18,20 @@ from tools.convert.layer_names import (
     TIMM_D_UNIT,
     TIMM_MOBILENET,
     TORCHVISION_MOBILENET,
+    TRANSFORMERS_UNIT,
+    TRANSFORMERS_UPERNET_HEADS,
     Layer,
 )
-
-
-@dataclass(frozen=True)
-class TensorNames:
-    """The names of a layer's tensors in a project, after the name of the layer.
-
-    Attributes:
-        suffixes: by our name of the tensor; those under `BatchNorm/` follow the name of the normalization.
-        kernel_axes: positions of height, width, input and output channels among the axes of a kernel.
-        has_unit_axes: whether vectors may have axes of size 1.
-    """
-
-    suffixes: Mapping[str, str]
-    kernel_axes: tuple[int, int, int, int] = (0, 1, 2, 3)
-    has_unit_axes: bool = False
-
-
-@dataclass(frozen=True)
-class WeightMap:
-    """A layout of weights, and the properties of its network.
-
-    Attributes:
-        project: name of the project, for messages.
-        marks: regular expressions; the layout is detected if each of them matches the whole of some name.
-        tensors: names and axes of the tensors.
-        unit_prefix: prefix of the names in a residual unit.
-        unit: layers of a residual unit.
-        layers: all other layers.
-        stem: key of `choices.STEMS`.
-        network: key of `choices.NETWORKS`; None if the residual units show which ResNet it is.
-        averaged_shortcut: see `choices.ResNet`.
-        left: regular expressions of names that are skipped, with the reason.
-        concatenation: order of the pooled features after the features, by bins.
-        decoder, pyramid_order, stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
-        image_mean: RGB, 0..255, that is subtracted from pixels; None for the dataset's.
-        image_std: RGB, by which pixels are then divided.
-        feeds_bgr: whether the input of the network is BGR.
-        window: height and width of training crops in pixels, by dataset; `other` for all other datasets.
-        output_stride: see `pspnet_mg.Architecture`; None for the default of the decoder.
-        needs_settings: whether the project's published models differ in `settings.SETTINGS`, so that the values here
-            are replaced, see `settings.settled`.
-    """
-
-    project: str
-    marks: tuple[str, ...]
-    tensors: TensorNames
-    unit_prefix: str
-    unit: Mapping[str, Layer]
-    layers: Mapping[str, Layer]
-    stem: str
-    left: Mapping[str, str]
-    network: str | None = None
-    averaged_shortcut: bool = False
-    concatenation: tuple[int, ...] = (1, 2, 3, 6)
-    decoder: str = "ppm"
-    pyramid_order: str = "reduce_first"
-    stride_convention: str = "reference"
-    pool_padding: str = "symmetric"
-    resize_grid: str = "half_pixel"
-    image_mean: tuple[float, float, float] | None = (123.675, 116.28, 103.53)
-    image_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    feeds_bgr: bool = False
-    window: Mapping[str, int] = field(default_factory=lambda: {"other": 480})
-    output_stride: int | None = None
-    needs_settings: bool = False
-
-    def is_of(self, names: Collection[str]) -> bool:
-        """Returns whether each of the marks matches the whole of some name."""
-        return all(any(re.fullmatch(mark, name) for name in names) for mark in self.marks)
-
+from tools.convert.tensorflow_layouts import (
+    CAFFE,
+    CAFFE_IN_TENSORFLOW,
+    FAST_ICNET,
+    FAST_SEGMENTATION,
+    KERAS,
+    TENSORFLOW,
+    TENSORFLOW_DEEP,
+)
+from tools.convert.weight_map import TensorNames, WeightMap
 
 _PYTORCH = TensorNames(
     {
@@ -119,28 +44,6 @@ _PYTORCH = TensorNames(
     },
     kernel_axes=(2, 3, 1, 0),
 )
-_CAFFE_TENSORS = TensorNames(
-    {
-        "weights": "/weights",
-        "biases": "/biases",
-        "BatchNorm/gamma": "/scale",
-        "BatchNorm/beta": "/offset",
-        "BatchNorm/moving_mean": "/mean",
-        "BatchNorm/moving_variance": "/variance",
-    },
-    has_unit_axes=True,
-)
-_TENSORFLOW_TENSORS = TensorNames(
-    {
-        "weights": "/weights",
-        "biases": "/biases",
-        "BatchNorm/gamma": "/gamma",
-        "BatchNorm/beta": "/beta",
-        "BatchNorm/moving_mean": "/moving_mean",
-        "BatchNorm/moving_variance": "/moving_variance",
-    }
-)
-
 _COUNTED_BATCHES = {r".*\.num_batches_tracked": "PyTorch's count of training batches"}
 _IMAGENET_CLASSIFIER = {r"fc\..*": "the classifier of ImageNet's classes"}
 _MOBILENET_CLASSIFIER = {
@@ -151,14 +54,6 @@ _CSAIL_SUMS = {
     r".*\._tmp_running_(mean|var)": "sums from which CSAILVision computes the running averages",
     r".*\._running_iter": "CSAILVision's count of training batches",
 }
-_OPTIMIZER_STATE = {
-    r".*/(Momentum|RMSProp|Adam)(_\d+)?": "state of an optimizer",
-    r"beta[12]_power": "state of an optimizer",
-    r"global_step": "the number of training steps",
-    r"resnet_v1_\d+/logits/.*": "the classifier of another task",
-    r"resnet_v1_\d+/mean_rgb": "the mean of ImageNet's pixels",
-}
-
 _TORCHVISION = WeightMap(
     project="torchvision's ResNet",
     marks=(r"conv1\.weight", r"bn1\.running_mean", r"layer1\.0\.conv1\.weight"),
@@ -296,50 +191,46 @@ _MMSEG_V1B = replace(
     layers={"conv1": Layer("backbone.conv1", "backbone.bn1"), **MMSEG_HEADS},
     stem="conv7",
 )
-_CAFFE = WeightMap(
-    project="a .npy dictionary made from the PSPNet authors' Caffe model",
-    marks=(r"conv1_1_3x3_s2/weights", r"conv5_3_pool\d_conv/weights"),
-    tensors=_CAFFE_TENSORS,
-    unit_prefix="conv{stage}_{unit}_",
-    unit=CAFFE_UNIT,
-    layers={
-        "conv1_1": Layer("conv1_1_3x3_s2", "conv1_1_3x3_s2_bn"),
-        "conv1_2": Layer("conv1_2_3x3", "conv1_2_3x3_bn"),
-        "conv1_3": Layer("conv1_3_3x3", "conv1_3_3x3_bn"),
-        **CAFFE_HEADS,
-    },
-    stem="deep_128",
-    left={},
-    concatenation=(6, 3, 2, 1),
-    stride_convention="caffe",
-    resize_grid="align_corners",
-    image_mean=(123.68, 116.779, 103.939),
-    image_std=(1.0, 1.0, 1.0),
-    feeds_bgr=True,
-    window={"Cityscapes": 713, "other": 473},
+_MMSEG_UPERNET = replace(
+    _MMSEG,
+    project="mmsegmentation's UPerNet on ResNetV1c",
+    marks=(r"backbone\.stem\.0\.weight", r"decode_head\.lateral_convs\.\d\.conv\.weight"),
+    layers={**_MMSEG.layers, **MMSEG_UPERNET_HEADS},
+    decoder="upernet",
 )
-_TENSORFLOW = WeightMap(
-    project="a .npy dictionary of TensorFlow names, as PSPNet-TF-Reproduce reads it",
-    marks=(r"resnet_v1_\d+/conv1/weights",),
-    tensors=_TENSORFLOW_TENSORS,
-    unit_prefix="{scope}",
-    unit=OWN_UNIT,
-    layers={"conv1": OWN_LAYER, **OWN_HEADS},
+_MMSEG_UPERNET_V1B = replace(
+    _MMSEG_UPERNET,
+    project="mmsegmentation's UPerNet on torchvision's ResNet",
+    marks=(r"backbone\.conv1\.weight", r"decode_head\.lateral_convs\.\d\.conv\.weight"),
+    layers={**_MMSEG_V1B.layers, **MMSEG_UPERNET_HEADS},
     stem="conv7",
-    left=_OPTIMIZER_STATE,
-    concatenation=(6, 3, 2, 1),
-    pool_padding="same",
-    resize_grid="legacy",
-    image_mean=None,
-    image_std=(1.0, 1.0, 1.0),
-    window={"other": 864},
 )
-_TENSORFLOW_DEEP = replace(
-    _TENSORFLOW,
-    project="the same with three layers at the beginning",
-    marks=(r"resnet_v1_\d+/conv1_1/weights",),
-    layers={**dict.fromkeys(("conv1_1", "conv1_2", "conv1_3"), OWN_LAYER), **OWN_HEADS},
-    stem="deep_128",
+_TRANSFORMERS_RESNET = replace(
+    _TORCHVISION,
+    project="transformers' ResNet",
+    marks=(r"embedder\.embedder\.convolution\.weight", r"encoder\.stages\.0\.layers\.0\.layer\.0\.convolution\.weight"),
+    unit_prefix="encoder.stages.{position}.layers.{index}.",
+    unit=TRANSFORMERS_UNIT,
+    layers={"conv1": Layer("embedder.embedder.convolution", "embedder.embedder.normalization")},
+    has_config_beside=True,
+    left={**_COUNTED_BATCHES, r"classifier\.1\..*": "the classifier of ImageNet's classes"},
+)
+_TRANSFORMERS_UPERNET = replace(
+    _TRANSFORMERS_RESNET,
+    project="transformers' UperNetForSemanticSegmentation on ResNet",
+    marks=(
+        r"backbone\.embedder\.embedder\.convolution\.weight",
+        r"decode_head\.lateral_convs\.\d\.batch_norm\.weight",
+    ),
+    unit_prefix="backbone.encoder.stages.{position}.layers.{index}.",
+    layers={
+        "conv1": Layer("backbone.embedder.embedder.convolution", "backbone.embedder.embedder.normalization"),
+        **TRANSFORMERS_UPERNET_HEADS,
+    },
+    left=_COUNTED_BATCHES,
+    decoder="upernet",
+    window={"other": 512},
+    needs_settings=True,
 )
 
 # The first layout with all of its marks is used, so that a layout precedes those that have a part of its marks.
@@ -350,11 +241,19 @@ WEIGHT_MAPS: dict[str, WeightMap] = {
     "csail_upernet": _CSAIL_UPERNET,
     "csail_mobilenet_ppm": _CSAIL_MOBILENET_PPM,
     "csail_mobilenet_c1": _CSAIL_MOBILENET_C1,
+    "mmseg_upernet": _MMSEG_UPERNET,
+    "mmseg_upernet_v1b": _MMSEG_UPERNET_V1B,
     "mmseg": _MMSEG,
     "mmseg_v1b": _MMSEG_V1B,
-    "caffe": _CAFFE,
-    "tensorflow": _TENSORFLOW,
-    "tensorflow_deep": _TENSORFLOW_DEEP,
+    "transformers_upernet": _TRANSFORMERS_UPERNET,
+    "transformers_resnet": _TRANSFORMERS_RESNET,
+    "caffe_in_tensorflow": CAFFE_IN_TENSORFLOW,
+    "caffe": CAFFE,
+    "fast_segmentation": FAST_SEGMENTATION,
+    "fast_icnet": FAST_ICNET,
+    "keras": KERAS,
+    "tensorflow": TENSORFLOW,
+    "tensorflow_deep": TENSORFLOW_DEEP,
     "csail_encoder": _CSAIL_ENCODER,
     "semseg_resnet": _SEMSEG_RESNET,
     "torchvision": _TORCHVISION,

@@ -7,15 +7,15 @@ that it configures (`ResNet`, `PSPHead` and `SegDataPreProcessor` of mmsegmentat
 from __future__ import annotations
 
 import logging
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from model.choices import NETWORKS, ResNet
+from model.choices import has_bottlenecks
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.convert.config_text import read_config_text
-from tools.convert.layouts import WeightMap
-from tools.convert.settings import SMALLEST_DEVIATION, WHITE
+from tools.convert.section import Section
+from tools.convert.settings import SMALLEST_DEVIATION
+from tools.convert.weight_map import WeightMap
 from tools.errors import ConfigTextError, ConversionError
 from tools.flags.sizes import Size, is_size, size_of
 from tools.flags.values import shown_value
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _KEYS = ("cfg", "config")
 _BACKBONES = ("ResNet", "ResNetV1c")
+_HEADS = {"ppm": "PSPHead", "upernet": "UPerHead"}
 _BINS = (1, 2, 3, 6)
 # Strides and dilations of the four blocks, by output stride.
 _SPACINGS = {
@@ -40,7 +41,6 @@ _LAYERS: dict[str, tuple[str, ...]] = {
     "act_cfg": ("ReLU",),
     "norm_cfg": ("BN", "BN2d", "SyncBN", "MMSyncBN"),
 }
-_MOST_SHOWN = 60
 
 
 def config_of(meta: Mapping[str, Any], source: str) -> Mapping[str, Any] | None:
@@ -66,86 +66,29 @@ def config_of(meta: Mapping[str, Any], source: str) -> Mapping[str, Any] | None:
     return found
 
 
-class _Section:
-    """A dictionary of the configuration; messages name its keys with their path."""
-
-    def __init__(self, values: Any, path: str, source: str) -> None:
-        if not isinstance(values, Mapping):
-            raise ConversionError(f"{source}: meta's {path} is {_shown(values)}, expected a dictionary")
-        self._values, self._path, self._source = values, path, source
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._values
-
-    def has(self, key: str) -> bool:
-        """Returns whether there is a value other than None."""
-        return self._values.get(key) is not None
-
-    def section(self, key: str) -> _Section:
-        return _Section(self._values.get(key), f"{self._path}.{key}".lstrip("."), self._source)
-
-    def refuse(self, key: str, expected: str) -> ConversionError:
-        name, value = f"{self._path}.{key}".lstrip("."), self._values.get(key)
-        return ConversionError(
-            f"{self._source}: meta's {name} is {_shown(value)}, expected {expected}: this package has no such network"
-        )
-
-    def value(self, key: str, default: Any, allowed: Sequence[Any], expected: str | None = None) -> Any:
-        """Returns a value that is one of `allowed`; lists equal tuples, and 1 is not True."""
-        found = self._values.get(key, default)
-        found = tuple(found) if isinstance(found, list) else found
-        for value in allowed:
-            if found == value and isinstance(found, bool) == isinstance(value, bool):
-                return value
-        raise self.refuse(key, expected or " or ".join(map(repr, allowed)))
-
-    def switch(self, key: str, default: bool) -> bool:
-        return self.value(key, default, (False, True))
-
-    def three(self, key: str, smallest: float) -> tuple[float, float, float]:
-        """Returns three numbers from `smallest` to 255."""
-        found = self._values.get(key)
-        if (
-            not isinstance(found, (list, tuple))
-            or len(found) != 3
-            or not all(type(number) in (int, float) and smallest <= number <= WHITE for number in found)
-        ):
-            raise self.refuse(key, f"three numbers from {smallest:g} to {WHITE}")
-        return float(found[0]), float(found[1]), float(found[2])
-
-
-def _shown(value: Any) -> str:
-    """Returns the beginning of a value in one line; values may be huge, and may occur in each other many times."""
-    short = reprlib.Repr()
-    short.maxlevel = 2
-    try:
-        return " ".join(short.repr(value).split())[:_MOST_SHOWN]
-    except ValueError:  # Python writes no whole numbers of thousands of digits
-        return f"a long {type(value).__name__}"
-
-
-def settings_of(config: Mapping[str, Any], source: str, network: str) -> dict[str, Any]:
+def settings_of(config: Mapping[str, Any], source: str, network: str, decoder: str = "ppm") -> dict[str, Any]:
     """Returns the settings that a configuration determines, see `settings.SETTINGS`.
 
     Args:
         config: see `config_of`.
         source: name of the file, for messages.
         network: key of `choices.NETWORKS`, by the tensors; mmsegmentation dilates basic units in its own way.
+        decoder: `ppm` or `upernet`, by the tensors.
 
     Raises:
         ConversionError: the configuration is of a network that this package does not have.
     """
-    model = _Section(config, "", source).section("model")
+    model = Section(config, "", source).section("model")
     model.value("type", "EncoderDecoder", ("EncoderDecoder",))
     backbone, head = model.section("backbone"), model.section("decode_head")
-    _check_layers(backbone, head)
+    _check_layers(backbone, head, _HEADS[decoder])
     depth = _depth(network)
     backbone.value("depth", depth, (depth,), f"{depth} as by the tensors")
     stride = _output_stride(backbone)
     return {
         "align_corners": head.switch("align_corners", False),
         "output_stride": stride,
-        "stride_convention": _convention(backbone, stride, is_basic=not _has_bottlenecks(network)),
+        "stride_convention": _convention(backbone, stride, is_basic=not has_bottlenecks(network)),
         **_scaling(config, source),
     }
 
@@ -155,15 +98,12 @@ def _depth(network: str) -> int:
     return int(next(part for part in network.split("_") if part.isdecimal()))
 
 
-def _has_bottlenecks(network: str) -> bool:
-    size = NETWORKS[network]
-    return isinstance(size, ResNet) and size.bottleneck
-
-
-def _check_layers(backbone: _Section, head: _Section) -> None:
+def _check_layers(backbone: Section, head: Section, head_type: str) -> None:
     """Rejects layers that compute something else than this package's, though the names of their tensors are equal."""
     backbone.value("type", None, _BACKBONES)
-    head.value("type", None, ("PSPHead",))
+    head.value("type", None, (head_type,))
+    if head_type == _HEADS["upernet"]:
+        head.value("in_index", None, ((0, 1, 2, 3),))
     head.value("pool_scales", _BINS, (_BINS,))
     for key, plain in _PLAIN_OPTIONS_OF_HEAD.items():
         head.value(key, plain, (plain,))
@@ -183,12 +123,12 @@ def check_backbone(config: Mapping[str, Any], source: str, weight_map: WeightMap
     Raises:
         ConversionError: the ResNet has other layers, strides or input than those of the layout.
     """
-    model = _Section(config, "", source).section("model")
+    model = Section(config, "", source).section("model")
     if not model.has("backbone"):
         return
     backbone = model.section("backbone")
     _check_plain(backbone)
-    if _has_bottlenecks(network):
+    if has_bottlenecks(network):
         backbone.value("style", "pytorch", ("pytorch",))
     expected = {
         "image_mean": weight_map.image_mean, "image_std": weight_map.image_std, "color_switch": weight_map.feeds_bgr,
@@ -201,7 +141,7 @@ def check_backbone(config: Mapping[str, Any], source: str, weight_map: WeightMap
             )
 
 
-def _check_plain(section: _Section) -> None:
+def _check_plain(section: Section) -> None:
     for key, plain in _PLAIN_OPTIONS.items():
         section.value(key, plain, (plain,))
     for key, types in _LAYERS.items():
@@ -211,7 +151,7 @@ def _check_plain(section: _Section) -> None:
         section.section("norm_cfg").value("eps", BATCH_NORM_EPSILON, (BATCH_NORM_EPSILON,))
 
 
-def _output_stride(backbone: _Section) -> int:
+def _output_stride(backbone: Section) -> int:
     """Returns the key of `_SPACINGS`, whose rows differ in their strides.
 
     Raises:
@@ -224,7 +164,7 @@ def _output_stride(backbone: _Section) -> int:
     return stride
 
 
-def _convention(backbone: _Section, stride: int, *, is_basic: bool) -> str:
+def _convention(backbone: Section, stride: int, *, is_basic: bool) -> str:
     """Returns the key of `choices.STRIDE_CONVENTIONS`; without dilation, whether it is contracted makes no difference.
 
     Raises:
@@ -246,7 +186,7 @@ def _convention(backbone: _Section, stride: int, *, is_basic: bool) -> str:
 
 def _scaling(config: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Returns mean, deviation and order of channels; empty if the configuration does not have them."""
-    root = _Section(config, "", source)
+    root = Section(config, "", source)
     model = root.section("model")
     if "data_preprocessor" in model or "data_preprocessor" in root:
         section = (model if "data_preprocessor" in model else root).section("data_preprocessor")

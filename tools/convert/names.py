@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from model.encoder_blocks import extra_unit_scope
 from tools.convert.layer_names import Layer
-from tools.convert.layouts import WeightMap
+from tools.convert.weight_map import WeightMap
 
 _UNIT = r"block(?P<block>[1-4])/unit_(?P<unit>\d+)/(?:bottleneck|basic)_v1"
 _UNIT_LAYER = re.compile(rf"(?P<unit_scope>{_UNIT})/(?P<layer>\w+)")
@@ -18,10 +18,13 @@ _VARIABLE = re.compile(r"[^/]+/(?P<scope>.+?)/(?P<tensor>weights|biases|BatchNor
 _PLACEHOLDERS = {
     "block": r"(?P<block>[1-4])",
     "stage": r"(?P<stage>[2-5])",
+    "position": r"(?P<position>[0-3])",
     "unit": r"(?P<unit>\d+)",
     "index": r"(?P<index>\d+)",
     "scope": rf"resnet_v1_\d+/{_UNIT}",
 }
+# The number of a block, from 1, minus the value of a placeholder.
+_BLOCK_OFFSETS = {"block": 0, "stage": -1, "position": 1}
 
 
 class Variable(NamedTuple):
@@ -56,7 +59,7 @@ def unit_kernels(names: Iterable[str], weight_map: WeightMap) -> Iterator[UnitKe
     kernel = re.compile(f"{pattern}(?P<kernel>{'|'.join(map(re.escape, layers))})")
     for match in filter(None, map(kernel.fullmatch, names)):
         found = match.groupdict()
-        block = int(found["block"]) if "block" in found else int(found["stage"]) - 1
+        block = next(int(found[name]) + offset for name, offset in _BLOCK_OFFSETS.items() if name in found)
         unit = int(found["unit"]) if "unit" in found else int(found["index"]) + 1
         yield UnitKernel(block, unit, layers[found["kernel"]])
 
@@ -106,7 +109,10 @@ class SourceNames:
             return layer and _renamed(layer, lambda name: name.format(scope=f"{self._network}/{scope}"))
         block, number = int(unit["block"]), int(unit["unit"])
         prefix = self._map.unit_prefix.format(
-            block=block, stage=block + 1, unit=number, index=number - 1, scope=f"{self._network}/{unit['unit_scope']}"
+            **{name: block - offset for name, offset in _BLOCK_OFFSETS.items()},
+            unit=number,
+            index=number - 1,
+            scope=f"{self._network}/{unit['unit_scope']}",
         )
         layer = self._map.unit.get(unit["layer"])
         return layer and _renamed(layer, lambda name: prefix + name)

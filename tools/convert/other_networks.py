@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -15,7 +15,6 @@ _MOBILENET_CHANNELS = STEMS["conv3"][0].depth
 
 # Regular expressions that are searched in the names.
 _BY_NAME: dict[str, str] = {
-    r"\bdecode_head\.(lateral_convs|fpn_convs|fpn_bottleneck)\.": "mmsegmentation's UPerNet (UPerHead)",
     r"\bdecode_head\.(aspp_modules|image_pool|c1_bottleneck|sep_aspp)": "mmsegmentation's DeepLab (ASPPHead)",
     r"\blayer\d\.\d+\.(se|eca)\.": "a ResNet with squeeze-and-excitation or channel attention",
     r"\blayer\d\.\d+\.(convs|bns)\.\d": "a Res2Net",
@@ -24,35 +23,48 @@ _BY_NAME: dict[str, str] = {
     r"\blayer\d\.\d+\.(after_conv|gen_attention|context_block)": "a ResNet with plugins of mmcv",
     r"\bfeatures\.\d+\.(\d+\.)?block\.\d|\bblocks\.\d+\.\d+\.se\.": "a MobileNetV3 or an EfficientNet",
     r"\battnpool\.": "CLIP's ResNet, which pools with attention",
+    r"\bstages\.\d\.layers\.\d+\.(dwconv|pwconv1)\.": "a ConvNeXt of transformers",
+    r"\bencoder\.layers\.\d\.blocks\.\d+\.attention\.": "a Swin Transformer of transformers",
+    r"(^|/)(post_bn|conv\d_block\d+_preact_bn)/": "a ResNetV2 of Keras, which normalizes before its convolutions",
+    r"(^|/)conv\d_block\d+_2_conv/depthwise_kernel": "a ResNeXt of Keras",
+    r"(^|/)Predictions/pretrain/": "fast-semantic-segmentation's ICNet before its other branches are trained",
+}
+# The same, of networks whose encoder alone can be converted: --skip with a pattern for the rest.
+_DECODERS: dict[str, str] = {
+    r"\bdecoder\.psp\.blocks\.\d\.pool\.1\.": "segmentation_models.pytorch's PSPNet, which ends at block 2 and has "
+    r"a 3x3 classifier; convert its encoder alone with --skip '(decoder|\w+_head)\..*'",
 }
 _FIRST_UNIT = re.compile(r"(?P<network>(.*\W)?)layer1\.0\.conv2\.weight")
 _SHORTCUT = re.compile(r"(?P<network>(.*\W)?)layer\d\.0\.downsample\.1\.weight")
 _MOBILENET_STEM = re.compile(r"(.*\W)?(features\.0\.0|conv_stem)\.weight")
 _MOBILENET_UNIT = re.compile(r"(.*\W)?(features\.1\.conv\.0\.(0\.)?|blocks\.0\.0\.conv_dw\.)weight")
+_FILTERS = re.compile(r".*SharedFeatureExtractor/resnet_v1_\d+/conv1/weights")
 
 
-def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str) -> None:
+def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str, skip: str | None = None) -> None:
     """Rejects networks that are known and not supported, by what they are.
 
     Args:
         weights: arrays by the project's names, with kernels [out, in, height, width].
         source: name of the file, for messages.
+        skip: regular expression of the names of a decoder that the user does not want; see `_DECODERS`.
 
     Raises:
         ConversionError: the weights are of such a network.
     """
-    found = _by_name(weights) or _by_shape(weights)
+    wanted = [name for name in weights if skip is None or not re.fullmatch(skip, name)]
+    found = _by_name(weights, _BY_NAME) or _by_name(wanted, _DECODERS) or _by_shape(weights)
     if found is not None:
         name, network = found
         raise ConversionError(
             f"{source}: '{name}' shows {network}: this package has ResNets and MobileNetV2 without it "
-            f"({', '.join(NETWORKS)}), and of mmsegmentation only PSPNet"
+            f"({', '.join(NETWORKS)}), and PSPNet, UPerNet and C1 as decoders"
         )
 
 
-def _by_name(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
-    for pattern, network in _BY_NAME.items():
-        name = next((name for name in weights if re.search(pattern, name)), None)
+def _by_name(names: Iterable[str], networks: Mapping[str, str]) -> tuple[str, str] | None:
+    for pattern, network in networks.items():
+        name = next((name for name in names if re.search(pattern, name)), None)
         if name is not None:
             return name, network
     return None
@@ -68,9 +80,18 @@ def _by_shape(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
             network = _averaged(weights, shortcut["network"])
         elif _MOBILENET_STEM.fullmatch(name) and array.ndim == 4:
             network = _mobilenet_of_another_width(weights, array.shape[0])
+        elif _FILTERS.fullmatch(name) and array.ndim == 4:
+            network = _of_fewer_filters(array.shape[3])
         if network:
             return name, network
     return None
+
+
+def _of_fewer_filters(channels: int) -> str | None:
+    usual = STEMS["conv7"][0].depth
+    return (
+        None if channels == usual else f"a network of fast-semantic-segmentation with filter_scale {channels / usual:g}"
+    )
 
 
 def _mobilenet_of_another_width(weights: Mapping[str, np.ndarray], channels: int) -> str | None:

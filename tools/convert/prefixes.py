@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from tools.convert.conversion import recognize
 from tools.convert.files import Weights
-from tools.convert.layouts import WEIGHT_MAPS, WeightMap
+from tools.convert.layouts import WEIGHT_MAPS
+from tools.convert.weight_map import WeightMap
 from tools.errors import ConversionError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ _PREFIXES: dict[str, dict[str, str]] = {
         r"queue(_ptr)?": "MoCo's queue of features",
     },
     "encoder.": {},
+    "resnet.": {},  # transformers'
     "_orig_mod.": {},  # torch.compile's
 }
 # Prefixes in each other: `module.encoder_q.`, `model.backbone.`.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from model.choices import OUTPUT_STRIDES, STRIDE_CONVENTIONS
-from tools.convert.layouts import WeightMap
+from tools.convert.weight_map import WeightMap
 from tools.errors import ConversionError, FlagError
 from tools.flags.values import mean_color, number, shown_value, switch, whole_number
 
@@ -88,7 +88,10 @@ def settled(
     """
     if not weight_map.needs_settings:
         for name in given:
-            raise FlagError(f"--{name} is only for mmsegmentation, but {source} is {weight_map.project}: drop it")
+            raise FlagError(
+                f"--{name} is only for mmsegmentation and UPerNets of transformers, but {source} is "
+                f"{weight_map.project}: drop it"
+            )
         return weight_map, {}
     for name, value in given.items():
         if recorded.get(name, value) != value:
@@ -99,10 +102,11 @@ def settled(
     values = {**given, **recorded}
     missing = [name for name in SETTINGS if name not in values]
     if missing:
+        place = "beside it" if weight_map.has_config_beside else "in meta"
         wanted = ", ".join(f"--{name} ({SETTINGS[name].usual})" for name in missing)
         raise ConversionError(
             f"{source}: {weight_map.project}, whose names of tensors do not determine the network, and no "
-            f"configuration that can be read in meta: give {wanted}"
+            f"configuration that can be read {place}: give {wanted}"
         )
     return _with_settings(weight_map, values), values
 

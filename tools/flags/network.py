@@ -40,7 +40,7 @@ class NetworkFlags:
     decoder: str | None = _option_of_network("decoder", "decoder, the head of the network", "ppm", DECODERS)
     fine_tune_filename: str | None = flag(
         None,
-        "ResNet or PSPNet checkpoint to start from; none: random weights",
+        "checkpoint of a ResNet or PSPNet to start from, or weights that tools.convert reads; none: random weights",
         file_path,
         group="network",
         unset="./z_pretrained_weights/<network>.ckpt",

@@ -111,12 +111,12 @@ class LossFlags:
         resume="content",
     )
     has_aux_loss: bool = flag(
-        True, "auxiliary loss on block 3, weight 0.4; of icnet at 1/8 and 1/16, weights 0.4 and 0.16", group="loss"
+        True, "auxiliary loss on block 3, weight 0.4; of ICNets at 1/8 and 1/16, weights 0.4 and 0.16", group="loss"
     )
     upsample_logits: bool | None = flag(
         None,
         "1: enlarge logits to the size of the labels, 0: shrink labels to the size of the logits",
         switch,
         group="loss",
-        unset="1, or 0 with --decoder icnet",
+        unset="1, or 0 with --decoder icnet or icnet_wide",
     )

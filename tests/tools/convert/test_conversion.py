@@ -45,7 +45,31 @@ def converted(weights, layout, shapes):
         (csail_upernet_weights(), "csail_upernet"),
         (["backbone.stem.0.weight", "decode_head.psp_modules.0.1.conv.weight"], "mmseg"),
         (["backbone.conv1.weight", "decode_head.psp_modules.3.1.conv.weight"], "mmseg_v1b"),
+        (["backbone.stem.0.weight", "decode_head.lateral_convs.0.conv.weight"], "mmseg_upernet"),
+        (["backbone.conv1.weight", "decode_head.lateral_convs.0.conv.weight"], "mmseg_upernet_v1b"),
+        (
+            ["backbone.embedder.embedder.convolution.weight", "decode_head.lateral_convs.0.batch_norm.weight"],
+            "transformers_upernet",
+        ),
+        (
+            ["embedder.embedder.convolution.weight", "encoder.stages.0.layers.0.layer.0.convolution.weight"],
+            "transformers_resnet",
+        ),
         (["conv1_1_3x3_s2/weights", "conv5_3_pool6_conv/weights"], "caffe"),
+        (
+            ["conv1_1_3x3_s2/weights", "conv5_3_pool6_conv/weights", "conv1_1_3x3_s2_bn/gamma"],
+            "caffe_in_tensorflow",
+        ),
+        (["SharedFeatureExtractor/resnet_v1_50/conv1/weights", "PSPModule/Conv_4/weights"], "fast_segmentation"),
+        (
+            [
+                "SharedFeatureExtractor/resnet_v1_50/conv1/weights",
+                "FastPSPModule/Conv/weights",
+                "CascadeFeatureFusion_1/Conv/weights",
+            ],
+            "fast_icnet",
+        ),
+        (["conv1_conv/kernel", "conv1_bn/moving_mean", "conv2_block1_1_conv/kernel"], "keras"),
         (["resnet_v1_101/conv1/weights"], "tensorflow"),
         (["resnet_v1_101/conv1_1/weights"], "tensorflow_deep"),
     ],

@@ -25,6 +25,7 @@ from tools.console import run_script
 from tools.convert import __main__ as convert
 from tools.convert.checkpoint import dataset_of, model_record
 from tools.convert.conversion import examine, recognize
+from tools.convert.converting import read_source
 from tools.errors import ConversionError, FlagError, RecordError, WeightFileError
 from tools.flags.predict import InferenceConfig
 from tools.prediction.predictor import Predictor
@@ -171,7 +172,7 @@ def test_resnet_without_heads(save, out):
 
 @pytest.mark.parametrize(("name", "value"), [("database", "Cityscapes"), ("test_image_size", "713")])
 def test_flags_without_effect_on_a_resnet(save, out, name, value):
-    words = rf"--{name} {value} needs a PSPNet, but .*weights.npy is a ResNet without heads: drop --{name}"
+    words = rf"--{name} {value} needs a PSPNet, but .*weights.npy is an encoder without heads: drop --{name}"
     with pytest.raises(FlagError, match=words):
         convert.main([save(torchvision_weights()), "--out", out, f"--{name}", value])
     assert not os.path.exists(out)
@@ -221,6 +222,26 @@ def test_other_networks_and_prefixes(save, out):
     convert.main([save(torchvision_weights()), "--out", plain])
     assert found.keys() == tensors_in(resolve_checkpoint(plain)).keys()
     for name, array in tensors_in(resolve_checkpoint(plain)).items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_encoder_of_segmentation_models_pytorch(save, out):
+    """Its PSPNet has another head; the ResNet in it is torchvision's."""
+    encoder = {name: array for name, array in torchvision_weights().items() if not name.startswith("fc.")}
+    weights = {f"encoder.{name}": array for name, array in encoder.items()} | {
+        "decoder.psp.blocks.0.pool.1.0.weight": np.ones((8, 32, 1, 1), np.float32),
+        "decoder.conv.0.weight": np.ones((512, 64, 1, 1), np.float32),
+        "segmentation_head.0.bias": np.ones(7, np.float32),
+    }
+    with pytest.raises(
+        ConversionError, match=r"segmentation_models.pytorch's PSPNet, .* --skip '\(decoder\|"
+    ) as caught:
+        convert.main([save(weights), "--out", out])
+    pattern = re.search("--skip '(.*?)'", str(caught.value))[1]
+    convert.main([save(weights), "--out", out, "--skip", pattern])
+    found = tensors_in(resolve_checkpoint(out))
+    convert.main([save(torchvision_weights()), "--out", f"{out}-plain"])
+    for name, array in tensors_in(resolve_checkpoint(f"{out}-plain")).items():
         np.testing.assert_array_equal(found[name], array)
 
 
@@ -307,8 +328,8 @@ def test_decoder_that_is_an_encoder(save, out):
 
 def test_encoder_and_decoder_are_put_together(save):
     encoder, decoder = save({"conv1.weight": np.ones(1)}), save({"ppm.0.1.weight": np.zeros(2)}, "decoder.npy")
-    assert set(convert.read_source(encoder, decoder)) == {"conv1.weight", "ppm.0.1.weight"}
-    assert set(convert.read_source(encoder, None)) == {"conv1.weight"}
+    assert set(read_source(encoder, decoder)) == {"conv1.weight", "ppm.0.1.weight"}
+    assert set(read_source(encoder, None)) == {"conv1.weight"}
 
 
 @pytest.mark.parametrize(
@@ -319,7 +340,7 @@ def test_encoder_and_decoder_are_put_together(save):
         (["--test_image_size", "0x41"], "--test_image_size: '0x41' is not a size of 8 to 16384"),
         (["--test_image_size", "0"], "--test_image_size: '0' is not a size of 8 to 16384"),
         (["--test_image_size", "1000000000000"], "--test_image_size: '1000000000000' is not a size of 8 to 16384"),
-        (["--format", "keras"], "--format: invalid choice"),
+        (["--format", "onnx"], "--format: invalid choice"),
         (["--database", "Oxford"], "--database: invalid choice"),
         (["more.npy"], "unrecognized arguments: more.npy"),
         (["--align_corners", "yes"], "--align_corners: 'yes' is not 0 or 1"),

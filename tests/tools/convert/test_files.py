@@ -40,13 +40,13 @@ def test_prefix_of_data_parallel(tmp_path):
     assert set(read_weights(path)) == {"module.conv1.weight", "bias"}
 
 
-@pytest.mark.parametrize("name", ["weights.h5", "weights", "model.ckpt", "weights.caffemodel"])
+@pytest.mark.parametrize("name", ["weights", "model.ckpt", "weights.caffemodel"])
 def test_other_kinds_of_files(tmp_path, name):
     with pytest.raises(WeightFileError, match=r"expected a file that ends in \.pth, .*\.safetensors, \.npy"):
         read_weights(str(tmp_path / name))
 
 
-@pytest.mark.parametrize("name", ["weights.npy", "weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("name", ["weights.npy", "weights.pth", "weights.safetensors", "weights.h5"])
 def test_missing_file(tmp_path, name):
     with pytest.raises(WeightFileError, match=f"{name}: the file does not exist"):
         read_weights(str(tmp_path / name))

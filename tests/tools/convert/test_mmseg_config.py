@@ -33,8 +33,8 @@ def config(backbone=None, head=None, **changes) -> dict:
     }  # fmt: skip
 
 
-def of(config, network=NETWORK) -> dict:
-    return settings_of(config, "w.pth", network)
+def of(config, network=NETWORK, decoder="ppm") -> dict:
+    return settings_of(config, "w.pth", network, decoder)
 
 
 def test_the_usual():
@@ -112,6 +112,17 @@ def test_without_normalization_it_is_asked_for():
     found = config()
     del found["img_norm_cfg"]
     assert set(of(found)) == {"align_corners", "output_stride", "stride_convention"}
+
+
+def test_upernet():
+    upernet = config(
+        {"strides": (1, 2, 2, 2), "dilations": (1, 1, 1, 1)}, {"type": "UPerHead", "in_index": [0, 1, 2, 3]}
+    )
+    assert of(upernet, decoder="upernet")["output_stride"] == 32
+    with pytest.raises(ConversionError, match=r"decode_head.type is 'PSPHead', expected 'UPerHead'"):
+        of(config(), decoder="upernet")
+    with pytest.raises(ConversionError, match=r"decode_head.in_index is \[0, 1, 2\], expected \(0, 1, 2, 3\)"):
+        of(config(head={"type": "UPerHead", "in_index": [0, 1, 2]}), decoder="upernet")
 
 
 @pytest.mark.parametrize(

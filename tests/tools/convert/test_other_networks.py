@@ -56,9 +56,24 @@ OTHERS = [
     ({"layer1.0.bn1.IN.weight": kernel(32)}, "layer1.0.bn1.IN.weight", "a ResNet with IBN layers"),
     ({"visual.attnpool.q_proj.weight": kernel(9, 9)}, "visual.attnpool.q_proj.weight", "CLIP's ResNet"),
     (
-        {"decode_head.psp_modules.0.1.conv.weight": kernel(1), "decode_head.lateral_convs.0.conv.weight": kernel(1)},
-        "decode_head.lateral_convs.0.conv.weight",
-        "mmsegmentation's UPerNet",
+        {"backbone.encoder.stages.0.layers.0.dwconv.weight": kernel(96, 1, 7, 7)},
+        "backbone.encoder.stages.0.layers.0.dwconv.weight",
+        "a ConvNeXt",
+    ),
+    (
+        {"backbone.encoder.layers.0.blocks.0.attention.self.query.weight": kernel(9, 9)},
+        "backbone.encoder.layers.0.blocks.0.attention.self.query.weight",
+        "a Swin Transformer",
+    ),
+    (
+        {"SharedFeatureExtractor/resnet_v1_50/conv1/weights": kernel(7, 7, 3, 32)},
+        "SharedFeatureExtractor/resnet_v1_50/conv1/weights",
+        "a network of fast-semantic-segmentation with filter_scale 0.5",
+    ),
+    (
+        {"decoder.psp.blocks.0.pool.1.0.weight": kernel(128, 512, 1, 1)},
+        "decoder.psp.blocks.0.pool.1.0.weight",
+        "segmentation_models.pytorch's PSPNet, which ends at block 2",
     ),
     ({"features.4.block.0.0.weight": kernel(1)}, "features.4.block.0.0.weight", "a MobileNetV3 or an EfficientNet"),
     ({"blocks.2.0.se.conv_reduce.weight": kernel(1)}, "blocks.2.0.se.conv_reduce.weight", "a MobileNetV3 or an Eff"),

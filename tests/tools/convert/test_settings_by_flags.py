@@ -66,5 +66,5 @@ def test_each_setting_is_asked_for(save, out, flag):
 
 @pytest.mark.parametrize("flag", SETTING_FLAGS)
 def test_settings_without_effect(save, out, flag):
-    with pytest.raises(FlagError, match=f"{flag} is only for mmsegmentation, but .*weights.npy is hszhao"):
+    with pytest.raises(FlagError, match=f"{flag} is only for mmsegmentation and .*, but .*weights.npy is hszhao"):
         convert.main([save(semseg_weights()), "--out", out, flag, SETTING_FLAGS[flag]])

@@ -142,7 +142,7 @@ def test_values_are_understood_and_recorded_as_ours(line, name, value):
         ("--database Pascal-VOC", "SBD is PASCAL VOC 2012"),
         ("--optimizer nesterov", ": mom, whose momentum"),
         ("--optimizer sdg", "did you mean sgd"),
-        ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet: this is a PSPNet"),
+        ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet, icnet_wide: this is a PSPNet"),
         ("--decoder fcn", ": c1, one convolution"),
         ("--network MobileNet", "encoders are ResNets"),
         ("--loss_type focal", "--loss_type: 'focal' is not normal, ohem, dice, lovasz, focal_<gamma>: focal_2 is us"),

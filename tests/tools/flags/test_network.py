@@ -22,7 +22,9 @@ from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
 
 # The end of a text such as "as recorded beside --fine_tune_filename, otherwise 8, or 32 with --decoder upernet".
-_DEFAULT = re.compile(r"(?:^|otherwise )(?P<plain>[\w.]+)(?:, or (?P<other>\w+) with (?P<flag>--\w+ \w+))?$")
+_DEFAULT = re.compile(
+    r"(?:^|otherwise )(?P<plain>[\w.]+)(?:, or (?P<other>\w+) with (?P<flag>--\w+) (?P<values>\w+(?: or \w+)*))?$"
+)
 
 
 class Said(NamedTuple):
@@ -36,8 +38,11 @@ class Said(NamedTuple):
 def said_of(name: str) -> list[Said]:
     found = _DEFAULT.search(TrainConfig.__dataclass_fields__[name].metadata["unset"])
     assert found, name
-    plain, other, flag = found.group("plain", "other", "flag")
-    return [Said(name, "", plain), *([Said(name, flag, other)] if flag else [])]
+    plain, other, flag, values = found.group("plain", "other", "flag", "values")
+    return [
+        Said(name, "", plain),
+        *(Said(name, f"{flag} {each}", other) for each in (values or "").split(" or ") if each),
+    ]
 
 
 def with_records() -> list[str]:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
-import torch
-from torch import nn
 
 from model import encoders, pspnet_mg
 from model import utils_mg as layers
 from model.pspnet_mg import Architecture
-from tests.differences import relative_difference
-from tests.parity.memory_order import from_torch, to_torch
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import restore
 from tools.convert import __main__ as convert
 from tools.runs.record import BackboneRecord, ModelRecord
-
-# Of the images for features.
-SIZES = ((64, 64), (49, 71))
 
 
 def random_images(size: tuple[int, int], seed: int) -> np.ndarray:
@@ -43,38 +35,6 @@ def prepared(images: np.ndarray, record: ModelRecord | BackboneRecord) -> np.nda
     """What a network is fed of uint8 images [N, H, W, 3]: float32, less the mean, in its order of channels."""
     centred = images.astype(np.float32) - np.asarray(record.image_mean, np.float32)
     return centred[..., ::-1] if record.color_switch else centred
-
-
-def converted_features(
-    folder: Path, images: Sequence[np.ndarray], output_stride: int, convention: str | None = None
-) -> list[np.ndarray]:
-    """Block 4 of the encoder in a folder, built and fed as its record says, or with another stride convention."""
-    record = BackboneRecord.read(str(folder))
-    assert record is not None
-    with tf.Graph().as_default(), tf.Session() as session:
-        inputs = tf.placeholder(tf.float32, [None, None, None, 3])
-        with tf.variable_scope(record.network), slim.arg_scope([layers.batch_norm], is_training=False):
-            convention = convention or record.stride_convention
-            endpoints = encoders.encoder(record.network, convention)(
-                [inputs],
-                record.network,
-                convention=convention,
-                output_stride=output_stride,
-                stem=record.stem,
-                pool_padding=record.pool_padding,
-            )
-        restore(session, resolve_checkpoint(str(folder)), tf.train.Saver())
-        return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]
-
-
-def features_difference(
-    network: nn.Module, folder: Path, output_stride: int = 32, convention: str | None = None
-) -> float:
-    """The largest difference of block 4 at every size."""
-    images = [random_images(size, seed) for seed, size in enumerate(SIZES)]
-    with torch.no_grad():
-        expected = [from_torch(network(to_torch(batch))) for batch in images]
-    return relative_difference(converted_features(folder, images, output_stride, convention), expected)
 
 
 class ConvertedPSPNet:
@@ -119,3 +79,25 @@ class ConvertedPSPNet:
 
     def __exit__(self, *exception: object) -> None:
         self._session.close()
+
+
+def converted_features(
+    folder: object, images: Sequence[np.ndarray], output_stride: int, convention: str | None = None
+) -> list[np.ndarray]:
+    """Block 4 of the encoder in a folder, built and fed as its record says, or with another stride convention."""
+    record = BackboneRecord.read(str(folder))
+    assert record is not None
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, None, None, 3])
+        with tf.variable_scope(record.network), slim.arg_scope([layers.batch_norm], is_training=False):
+            convention = convention or record.stride_convention
+            endpoints = encoders.encoder(record.network, convention)(
+                [inputs],
+                record.network,
+                convention=convention,
+                output_stride=output_stride,
+                stem=record.stem,
+                pool_padding=record.pool_padding,
+            )
+        restore(session, resolve_checkpoint(str(folder)), tf.train.Saver())
+        return [session.run(endpoints["block4"][0], {inputs: prepared(batch, record)}) for batch in images]
