@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 from database.color_masks import ColorTable, segments_hint
 from database.errors import ImageError
 from database.image_opening import Converter, raw_mode
+from database.tiff_channels import check_all_decoded
 
 _PNG = {
     ("1", "1"): 1, ("L", "L;2"): 85, ("L", "L;4"): 17, ("L", "L"): 1, ("I;16", "I;16B"): 1,
@@ -94,11 +95,12 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
       raises DatasetError if a colour has no id, or if the colour table of a palette image contradicts the palette.
 
     Raises:
-      ImageError: the file is lossy, stores colours or fractions, or packs its ids in a way that is not known to be read
-        back exactly.
+      ImageError: the file is lossy, stores colours or fractions, has channels that Pillow does not decode, or packs its
+        ids in a way that is not known to be read back exactly.
     """
     if image.format in _UNFIT_FORMATS:
         _refuse(path, _UNFIT_FORMATS[image.format])
+    check_all_decoded(image, path)
     _FORMAT_CHECKS.get(str(image.format), _no_check)(image, path)
     _check_extent(image, path)
     _check_pages(image, path)
