@@ -121,7 +121,9 @@ class InputRange:
     def warn_of_dropped_channel(self, path: str) -> None:
         """Warns once that the fourth channel of an image is dropped as alpha."""
         found = f"{path}: the fourth channel is dropped as alpha, which it is by the file"
-        self._warn_once("alpha", "dropped", found, "if it is a band, such as near infrared, train with --input_channels 4")
+        self._warn_once(
+            "alpha", "dropped", found, "if it is a band, such as near infrared, train with --input_channels 4"
+        )
 
     @property
     def _advice(self) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from database.errors import ImageError
 from database.image_opening import warnings_silenced
-from database.multiband_tiff import is_tiff, number_type, read_directory, read_layout
+from database.multiband_tiff import is_tiff, number_type, read_layout
 from database.regular_files import regular_file
 
 _CHANNELS = 277

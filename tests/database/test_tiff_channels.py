@@ -32,7 +32,8 @@ def with_extra(count: int, kind: int, *, rgb: bool = False) -> dict:
 
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize(
-    ("channels", "dtype"), [(3, "<u2"), (4, "<u2"), (4, ">u2"), (5, "u1"), (2, "u1"), (4, "<f4"), (3, "<i2"), (6, "<u4")]
+    ("channels", "dtype"),
+    [(3, "<u2"), (4, "<u2"), (4, ">u2"), (5, "u1"), (2, "u1"), (4, "<f4"), (3, "<i2"), (6, "<u4")],
 )
 @pytest.mark.parametrize("read", [images.read_image, images.read_label])
 def test_bands_are_rejected_with_their_number_and_type(tmp_path, channels, dtype, planar, read):
@@ -56,7 +57,7 @@ def test_unspecified_channels_beside_colours_are_rejected(tmp_path, channels, dt
         images.read_label(path)
 
 
-@pytest.mark.parametrize("dtype", [">f4", "<f8", "<i8", "<f2"])
+@pytest.mark.parametrize("dtype", ["<f8", "<i8", "<f2", ">f8"])
 def test_one_channel_of_a_type_that_pillow_does_not_open_is_named(tmp_path, dtype):
     path = write_tiff(tmp_path / "tile.tif", numbers(1, dtype))
     for read in (images.read_image, images.read_label, images.image_size, images.file_format):
