@@ -118,6 +118,28 @@ def channel_image_size(path: str, content: bytes | None = None) -> tuple[int, in
     return height, width
 
 
+def pixels_without_data(path: str) -> tuple[float, np.ndarray] | None:
+    """Finds the pixels of a TIFF that have no data by GDAL's tag: those whose channels all have its number.
+
+    Args:
+        path: of an image that was read before.
+
+    Returns:
+        The number, and a mask [height, width]; None if the file has no such tag or no such pixel.
+
+    Raises:
+        ImageError: see `images.read_image`.
+    """
+    with decode_errors_named(path):
+        layout = _layout_of(path, None)
+        if layout is None or layout.no_data is None or not _fits(layout.no_data, layout.dtype):
+            return None
+        with _file(path, None) as file:
+            numbers = read_pixels(path, file, layout)
+    mask = (numbers == numbers.dtype.type(layout.no_data)).all(axis=2)
+    return (layout.no_data, mask) if mask.any() else None
+
+
 def is_multiband_tiff(path: str, content: bytes | None = None) -> bool:
     """Returns whether a file is a TIFF that is read without Pillow's help in understanding it."""
     with decode_errors_named(path):
