@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from database.color_masks import ColorTable, segments_hint
 from database.errors import ImageError
-from database.image_opening import Converter, raw_mode
+from database.image_opening import Converter, correct_byte_order, raw_mode
 from database.tiff_channels import check_all_decoded
 
 _PNG = {
@@ -75,9 +75,6 @@ _LOSSLESS_TIFF = (
 _MIN_IS_WHITE, _SIGNED = 0, 2
 _TAG_SUBFILE, _TAG_PHOTOMETRIC, _TAG_SAMPLE_FORMAT = 254, 262, 339
 _REDUCED_OR_MASK = 1 | 4  # flags of a page's subfile type
-
-# Libtiff returns numbers in the machine's byte order, which Pillow considers only for unsigned 16 bits.
-_AS_DECODED_BY_LIBTIFF = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS"}
 
 _BMP_BITS = {"1": 1, "P;1": 1, "P;4": 4, "P": 8, "L": 8}
 
@@ -200,10 +197,7 @@ def _check_tiff(image: Image.Image, path: str) -> None:
         _refuse(path, f"the TIFF compression {compression} is lossy or only stores black and white")
     if _tag(image, _TAG_PHOTOMETRIC, _MIN_IS_WHITE) == _MIN_IS_WHITE:
         _refuse(path, "the TIFF stores white as 0 (MinIsWhite), which programs read in different ways")
-    assert isinstance(image, ImageFile.ImageFile)
-    tile, packing = image.tile[0], raw_mode(image)
-    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple) and packing in _AS_DECODED_BY_LIBTIFF:
-        image.tile = [tile._replace(args=(_AS_DECODED_BY_LIBTIFF[packing], *tile.args[1:]))]
+    correct_byte_order(image)
 
 
 def _check_bmp(image: Image.Image, path: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from database.errors import ImageError
-from database.image_opening import Converter, all_rows, decode, raw_mode
+from database.image_opening import Converter, all_rows, correct_byte_order, decode, raw_mode
 from database.input_range import InputRange, scaled_to_bytes
 from database.tiff_channels import check_all_decoded
 
@@ -36,7 +36,7 @@ def rgb_converter(
     """Chooses the conversion to RGB by how a file packs its pixels, before they are decoded.
 
     Args:
-      image: the opened file.
+      image: the opened file; changed so that the stored numbers are decoded.
       path: path of the file, for messages.
       input_range: the number that is white in images of more than 8 bits; None for the default.
       content: the file's bytes, if already read.
@@ -51,6 +51,7 @@ def rgb_converter(
     """
     input_range = input_range or InputRange()
     check_all_decoded(image, path)
+    correct_byte_order(image)
     maxval = _maxval(image)
     if is_deep_grey(image):
         is_sixteen_bit = is_sixteen_bit_grey(image)
