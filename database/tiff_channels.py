@@ -71,6 +71,6 @@ def check_not_multiband(path: str, content: bytes | None) -> None:
 def _message(path: str, count: int, kind: str) -> str:
     channels = "1 channel" if count == 1 else f"{count} channels"
     return (
-        f"{path}: the TIFF has {channels} ({kind}), expected grey or RGB, or a label of one channel: to use all channels "
-        f"of images, train with --input_channels {count}; otherwise save grey or RGB of 8 bits"
+        f"{path}: the TIFF has {channels} ({kind}), expected grey or RGB, or a label of one channel: to use all "
+        f"channels of images, train with --input_channels {count}; otherwise save grey or RGB of 8 bits"
     )
