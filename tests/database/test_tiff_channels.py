@@ -149,7 +149,7 @@ def test_channels_that_only_pillow_decompresses_are_rejected(tmp_path):
 
 
 @pytest.mark.parametrize("compression", [1, 8])
-@pytest.mark.parametrize("dtype", [">f4", "<f4", ">i2", "<i2", ">u4", ">i4", ">u2"])
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">i2", "<i2", ">i4", ">u2"])
 def test_grey_is_read_in_the_byte_order_of_the_file(tmp_path, dtype, compression):
     """Pillow takes what libtiff decompresses for the order of the file, although it is the machine's."""
     path = write_tiff(tmp_path / "tile.tif", numbers(1, dtype), compression=compression)

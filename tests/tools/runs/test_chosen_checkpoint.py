@@ -158,13 +158,13 @@ def test_damaged_record_of_a_run_on_own_data(tmp_path, monkeypatch, caplog, is_n
 def test_how_to_use_the_last_instead(tmp_path, caplog, wanted, ending):
     run = run_in(tmp_path / "log" / "Toy" / "run", best=2)
     caplog.set_level("INFO")
-    flags = {} if wanted is None else {"weights_ckpt": f"{run}{wanted}"}
-    best = chosen(tmp_path / "log", **flags)
+    flags = {"log": tmp_path / "log"} if wanted is None else {"weights_ckpt": f"{run}{wanted}"}
+    best = chosen(**flags)
     assert caplog.messages[-1].endswith(f"is used: {best}{ending.format(run=run)}")
     newest = max(run.glob("snapshot/*.index"), key=lambda path: int(path.stem.rpartition("-")[2]))
     for file in run.glob("best/*"):
         file.unlink()
     for file in newest.parent.glob(f"{newest.stem}.*"):
         shutil.copy(file, run / "best")
-    chosen(tmp_path / "log", **flags)
+    chosen(**flags)
     assert caplog.messages[-1].endswith(", which is also the last")
