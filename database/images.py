@@ -51,13 +51,13 @@ __all__ = [
 
 
 @contextmanager
-def _decode_errors_explained(path: str, content: bytes | None) -> Iterator[None]:
+def _decode_errors_explained(path: str, content: bytes | None, *, is_label: bool = False) -> Iterator[None]:
     """Works like `decode_errors_named`, and names the channels of a TIFF that only `channel_reading` reads."""
     with decode_errors_named(path):
         try:
             yield
         except UnidentifiedImageError:
-            check_not_multiband(path, content)
+            check_not_multiband(path, content, is_label=is_label)
             raise
 
 
@@ -161,7 +161,7 @@ def read_label_with_table(
 
         return ids_with_table
 
-    with _decode_errors_explained(path, content):
+    with _decode_errors_explained(path, content, is_label=True):
         ids, _ = decode(path, content, all_rows, converter_of)
     return ids, [] if is_grey_ramp(table) else table
 
@@ -177,7 +177,7 @@ def read_first_label_rows(
     Returns:
       [rows, width], and the height of the label.
     """
-    with _decode_errors_explained(path, content):
+    with _decode_errors_explained(path, content, is_label=True):
         return decode(path, content, rows_of, partial(ids_converter, path=path, colors=colors))
 
 
@@ -221,7 +221,7 @@ def has_palette(path: str, content: bytes | None = None) -> bool:
     Raises:
       ImageError: as `image_size`.
     """
-    with _decode_errors_explained(path, content), opened(path, content) as (image, _):
+    with _decode_errors_explained(path, content, is_label=True), opened(path, content) as (image, _):
         return bool(image.mode == "P")
 
 

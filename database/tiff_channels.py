@@ -44,12 +44,13 @@ def check_all_decoded(image: Image.Image, path: str) -> None:
         raise ImageError(_message(path, *found))
 
 
-def check_not_multiband(path: str, content: bytes | None) -> None:
+def check_not_multiband(path: str, content: bytes | None, *, is_label: bool) -> None:
     """Rejects a file that Pillow does not identify with a message on its channels if `read_channels` would read it.
 
     Args:
         path: of the file.
         content: its bytes, if already read.
+        is_label: whether it is a label, which needs one channel; Pillow's message is right if it has one.
 
     Raises:
         ImageError: the file is a TIFF that `channel_reading` reads; or its size or layout is not supported.
@@ -64,7 +65,7 @@ def check_not_multiband(path: str, content: bytes | None) -> None:
         raise
     except _DAMAGE:  # Pillow's error stands
         return
-    if layout is not None:
+    if layout is not None and not (is_label and layout.channels == 1):
         raise ImageError(_message(path, layout.channels, layout.dtype.name))
 
 
