@@ -50,7 +50,7 @@ def _inherited(config: TrainConfig, recorded: Channels) -> dict[str, Any]:
     """Returns the flags that the record sets; none if another number of channels is asked for, which is an error."""
     if config.input_channels not in (None, recorded.count):
         return {}
-    of_record = {"input_channels": recorded.count}
+    of_record: dict[str, Any] = {"input_channels": recorded.count}
     if config.channel_mean is None:
         of_record |= {"channel_mean": recorded.mean, "channel_std": recorded.deviation}
     return {name: value for name, value in of_record.items() if getattr(config, name) is None and value is not None}

@@ -11,6 +11,7 @@ import pytest
 from database.datasets import custom_dataset, get_dataset
 from model.pspnet_mg import Architecture
 from tools.errors import FlagError, RecordError
+from tools.flags import train as train_flags
 from tools.flags.train import TrainConfig
 from tools.runs.record import BackboneRecord, ModelRecord
 
@@ -85,6 +86,10 @@ def test_activations_in_place_need_an_inverse(flags):
     fault = FlagError if flags else RecordError
     with pytest.raises(fault, match="--save_memory 2 .* which relu does not allow: add --activation leaky_relu"):
         record_of_run(backbone=PSPNET_FROM_CAFFE, save_memory=2, **flags)
+
+
+def test_flags_know_the_activation_of_random_weights():
+    assert train_flags._ACTIVATION_OF_SCRATCH == Architecture.activation
 
 
 @pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])
