@@ -170,7 +170,7 @@ def swap_bytes(image: Image.Image) -> bool:
 
 def _colors_without_alpha(image: Image.Image, *, path: str, input_range: InputRange) -> np.ndarray:
     """Drops alpha, and warns once if it is not opaque everywhere, because it may be a band."""
-    if image.getextrema()[3] != (_OPAQUE, _OPAQUE):
+    if image.getchannel("A").getextrema() != (_OPAQUE, _OPAQUE):
         input_range.warn_of_dropped_channel(path)
     return _colors(image)
 

@@ -89,7 +89,7 @@ def test_activations_in_place_need_an_inverse(flags):
 
 
 def test_flags_know_the_activation_of_random_weights():
-    assert train_flags._ACTIVATION_OF_SCRATCH == Architecture.activation
+    assert Architecture.activation == train_flags._ACTIVATION_OF_SCRATCH
 
 
 @pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])
