@@ -1,6 +1,6 @@
 """Predicts a split with sliding windows, writes label ids, colours and overlays, and scores the labels.
 
-python predict.py --ms 1 --coloring 1
+python predict.py --ms 1
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ import signal
 # Ctrl-C during the imports, which may take seconds, ends the process without a traceback; see `run_script`.
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
 
 import dataclasses
 import logging
@@ -136,7 +141,7 @@ def write_scores(config: PredictConfig, prefix: str, record: ModelRecord, scores
     write_tables(scores, record.class_names, results.folder, header=results.provenance.header)
     results.provenance.write(results.folder)
     print_text(text_table(scores, record.class_names))
-    warn_of_missed_classes(scores, record.class_names)
+    warn_of_missed_classes(scores, record.class_names, record.flags, checkpoint_step(prefix))
     if config.follow is not None:
         add_to_summaries(config.follow, prefix, record, scores)
 

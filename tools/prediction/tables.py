@@ -24,12 +24,34 @@ _COLUMNS = ("class", "IoU %", "accuracy %")
 _MOST_NAMED = 5
 
 
-def warn_of_missed_classes(scores: Scores, class_names: Sequence[str]) -> None:
+# What helps classes that are never hit: the advice, by the flag of training that it is about.
+_WAYS_TO_LEARN = {
+    "class_weights": "with --class_weights median_freq",
+    "class_crops": "with --class_crops 0.5",
+    "train_image_size": "with a larger --train_image_size",
+}
+# Ways that a run on whole images does not have.
+_WAYS_OF_CROPS = ("class_crops", "train_image_size")
+# After fewer steps, a class without a correct pixel says nothing about the training.
+_FEWEST_STEPS = 100
+
+
+def warn_of_missed_classes(
+    scores: Scores, class_names: Sequence[str], flags: Mapping[str, Any] | None = None, step: int | None = None
+) -> None:
     """Logs one warning about classes that the network has not learned, which small trainings end with.
 
     They are all classes but one if every scored pixel was predicted as the same class; otherwise the classes that occur
     in the labels, but of which no pixel was predicted correctly.
+
+    Args:
+      scores: of the labels.
+      class_names: one name per class.
+      flags: of the training; ways that it used already are not advised.
+      step: number of steps of the training; None if unknown. There is no warning after few steps.
     """
+    if step is not None and step < _FEWEST_STEPS:
+        return
     index = only_predicted_class(scores)
     if index is not None:
         logger.warning(
@@ -42,11 +64,20 @@ def warn_of_missed_classes(scores: Scores, class_names: Sequence[str]) -> None:
     if missed:
         more = and_of(max(0, len(missed) - _MOST_NAMED), "class", "classes")
         logger.warning(
-            "in the labels, but never predicted correctly (IoU 0): %s%s; train longer, with --class_weights "
-            "median_freq, or with a larger --train_image_size (docs/own-data.md)",
+            "in the labels, but never predicted correctly (IoU 0): %s%s; %s (docs/own-data.md)",
             ", ".join(missed[:_MOST_NAMED]),
             more,
+            _advice(flags or {}),
         )
+
+
+def _advice(flags: Mapping[str, Any]) -> str:
+    """Lists the ways to learn rare classes that a training has not used yet."""
+    used = {name for name in ("class_weights", "class_crops") if flags.get(name)}
+    unfit = _WAYS_OF_CROPS if flags.get("dynamic_size") else ()
+    left = [way for name, way in _WAYS_TO_LEARN.items() if name not in used and name not in unfit]
+    ways = ["train longer", *left]
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}" if left else ways[0]
 
 
 def text_table(scores: Scores, class_names: Sequence[str]) -> str:

@@ -218,6 +218,34 @@ def test_classes_that_are_never_predicted_are_named(truth, prediction, missed, c
     assert ("--class_weights median_freq" in caplog.text) == (len(caplog.messages) == 1) == bool(missed)
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({}, ["--class_weights", "--class_crops", "--train_image_size"]),
+        ({"class_weights": "median_freq"}, ["--class_crops", "--train_image_size"]),
+        ({"class_weights": "w.txt", "class_crops": 0.5}, ["--train_image_size"]),
+        ({"class_weights": None, "class_crops": 0.0, "dynamic_size": True}, ["--class_weights"]),
+        ({"class_weights": "median_freq", "dynamic_size": True}, []),
+    ],
+)
+def test_advice_leaves_out_what_the_training_uses(flags, named, caplog):
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([[0, 1, 2]], np.uint8), np.array([[0, 1, 0]], np.uint8))
+    warn_of_missed_classes(matrix.evaluate(), ("ground", "tree", "car"), flags, step=5000)
+    assert "train longer" in caplog.text
+    ways = ("--class_weights", "--class_crops", "--train_image_size")
+    assert [way for way in ways if way in caplog.text] == named
+
+
+@pytest.mark.parametrize(("step", "count"), [(2, 0), (99, 0), (100, 1), (None, 1)])
+@pytest.mark.parametrize("prediction", [[0, 1, 0], [0, 0, 0]])
+def test_after_few_steps_a_missed_class_means_nothing(step, count, prediction, caplog):
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([[0, 1, 2]], np.uint8), np.array([prediction], np.uint8))
+    warn_of_missed_classes(matrix.evaluate(), ("ground", "tree", "car"), step=step)
+    assert len(caplog.messages) == count
+
+
 def test_of_many_missed_classes_the_first_are_named(caplog):
     matrix = ConfusionMatrix(9)
     matrix.process(np.arange(9, dtype=np.uint8)[None], np.array([[0, 1, 0, 0, 0, 0, 0, 0, 0]], np.uint8))
