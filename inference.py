@@ -1,7 +1,9 @@
-"""Segments one image, a folder of images, or images whose paths are typed in.
+"""Segments one image, a folder of images, a video, or images whose paths are typed in.
 
 python inference.py --image_path street.png
 python inference.py                            # asks for paths; Ctrl-D or Ctrl-C leaves
+
+From Python: `from inference import load`.
 """
 
 from __future__ import annotations
@@ -18,32 +20,58 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from database.channel_reading import channel_image_size
+from database.counts import and_of
 from database.errors import ImageError
 from database.images import read_image, set_max_pixels
 from database.input_range import InputRange
 from tools.console import import_tensorflow, print_error, print_text, run_script, set_quiet, set_up_logging
+from tools.errors import FlagError, VideoError
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
-from tools.prediction.latency import LabelsOfImages, TimedPredictor
-from tools.prediction.result_names import NAMES_FILE, ResultNames
+from tools.prediction.loading import loaded_model
+from tools.prediction.video_suffixes import has_video_suffix, require_readable_video
 from tools.prediction.window_advice import WindowAdvice
 from tools.runtime.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tools.prediction.files import PredictionWriter
+    from tools.prediction.saved_results import SavedResults
+    from tools.prediction.segmentation_model import SegmentationModel
 
 logger = logging.getLogger(__name__)
 
-# Path, name of the results (None for that of the file), pixels (None if the file cannot be read).
+# Path, name of the results (None for that of the file), pixels (None if the file cannot be read, and of a video).
 NamedImages = Iterable[tuple[str, str | None, "np.ndarray | None"]]
 
+MOST_SHOWN = 6  # files of an image; there may be one per class
 PROMPT = "Enter the image filename (Ctrl-D leaves): "
+
+
+def load(weights_ckpt: str | os.PathLike | None = None, **flags: Any) -> SegmentationModel:
+    """Loads a model for Python code.
+
+        with load("log/CamVid/my_run", mirror=False) as model:
+            result = model.segment("street.png")
+
+    Args:
+        weights_ckpt: a run's folder, the prefix of a checkpoint, `best` or `last`, as --weights_ckpt; None for the
+            newest run below `log_dir`.
+        flags: other flags of inference.py by name, such as ms=True, mirror=False, device="cpu", test_image_size=480.
+            They are checked as on a command line. Those that say what inference.py writes, such as
+            polygons="geojson", say what `save` of a result writes.
+
+    Returns:
+        The model; `segment` of it takes arrays, PIL images and paths. Use it as a context manager, or close it.
+
+    Raises:
+        ValueError: `tools.errors.UserError` and its subclasses, such as FlagError and CheckpointError.
+    """
+    return loaded_model(weights_ckpt, flags)
 
 
 def typed_paths() -> Iterator[str]:
@@ -58,22 +86,33 @@ def typed_paths() -> Iterator[str]:
             yield from typed_paths_in(line)
 
 
-def requested_paths(path: str | None) -> Iterable[tuple[str, str | None]]:
+def requested_paths(path: str | None, *, recursive: bool = False) -> Iterable[tuple[str, str | None]]:
     """Lists (path, name of the results, None for the file's) of --image_path; without it, of the paths typed in.
 
     Raises:
         ImageError: the path is not an image, or a folder without images.
+        FlagError: `recursive`, and the path is no folder.
+        MissingPackageError: the path is a video, and the package for videos is not installed.
     """
     if path is None:
         return ((typed, None) for typed in typed_paths())
     if os.path.isdir(path):
-        return [(file, name) for name, file in images_in(path)]
-    channel_image_size(path)  # the checkpoint says how many channels it has to have
+        return [(file, name) for name, file in images_in(path, recursive=recursive)]
+    if recursive:
+        raise FlagError(
+            f"--recursive 1 has no effect on {path}, which is no folder: give a folder, or drop --recursive"
+        )
+    if has_video_suffix(path):
+        require_readable_video(path)
+    else:
+        channel_image_size(path)  # the checkpoint says how many channels it has to have
     return [(path, None)]
 
 
 def read_or_report(read: Callable[[str], np.ndarray], path: str) -> np.ndarray | None:
-    """Reads an image; prints one line and returns None if it cannot be read."""
+    """Reads an image; prints one line and returns None if it cannot be read. Videos are read later."""
+    if has_video_suffix(path):
+        return None
     try:
         return read(path)
     except ImageError as error:
@@ -89,7 +128,7 @@ def read_images(
     Raises:
         ImageError: the single image cannot be read; for the others, `read_or_report` prints the error.
     """
-    if path is not None and not os.path.isdir(path):
+    if path is not None and not os.path.isdir(path) and not has_video_suffix(path):
         return [(path, None, read(path))]
     return ((file, name, read_or_report(read, file)) for file, name in paths)
 
@@ -102,26 +141,21 @@ def check_all_read(path: str | None, count: int, unread: int) -> None:
 
 
 def segment(
-    images: NamedImages,
-    predictor: LabelsOfImages,
-    advice: WindowAdvice,
-    names: ResultNames,
-    writer: PredictionWriter,
+    images: NamedImages, model: SegmentationModel, advice: WindowAdvice, results: SavedResults
 ) -> tuple[int, int]:
-    """Predicts images, writes their label ids, colours and overlays, and prints where.
+    """Segments images, writes the results, and prints where.
 
     Args:
         images: their pixels are as by `images.read_image`.
-        predictor: predicts training ids [H, W].
+        model: predicts them.
         advice: says why a large image takes long.
-        names: gives each image its own name for the results.
-        writer: writes the files.
+        results: writes the files, each image's under its own name.
 
     Returns:
         The number of images, and of those that could not be read.
 
     Raises:
-        ImageError: a result cannot be written.
+        ImageError, ResultsFolderError: a result cannot be written.
         NotFiniteError: the network outputs NaN or infinity.
     """
     from tools.prediction.predictor import image_named
@@ -129,19 +163,38 @@ def segment(
     count = unread = 0
     for path, wanted, image in images:
         count += 1
-        if image is None:
+        started = time.perf_counter()
+        if has_video_suffix(path):
+            files = segment_video_or_report(path, model, results)
+        elif image is not None:
+            advice.give(path, *image.shape[:2])
+            with image_named(path):
+                files = results.save(model.segment_pixels(image, path, results.wanted), wanted)
+        else:
+            files = []
+        if not files:
             unread += 1
             continue
-        advice.give(path, *image.shape[:2])
-        started = time.perf_counter()
-        with image_named(path):
-            labels = predictor.labels(image)
-        name = names.name(path, wanted)
-        files = writer.write(name, image, labels, path)
-        names.keep(name)
-        line = f"{path}: {time.perf_counter() - started:.2f} s -> {', '.join(files)}"
+        shown = f"{', '.join(files[:MOST_SHOWN])}{and_of(max(0, len(files) - MOST_SHOWN), 'file')}"
+        line = f"{path}: {time.perf_counter() - started:.2f} s -> {shown}"
         print_text(printable(line), flush=True)
     return count, unread
+
+
+def segment_video_or_report(path: str, model: SegmentationModel, results: SavedResults) -> list[str]:
+    """Writes the overlay of a video; prints one line and returns no path if it cannot be read.
+
+    Raises:
+        ResultsFolderError: the video cannot be written.
+        MissingPackageError: the package for videos is not installed.
+    """
+    from tools.prediction.video import write_overlaid_video
+
+    try:
+        return [results.save_video(path, lambda target: write_overlaid_video(path, target, model))]
+    except (ImageError, VideoError) as error:
+        print_error(f"error: {error}")
+        return []
 
 
 def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str, str | None]]) -> None:
@@ -155,9 +208,10 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     Raises:
         ImageError: an image cannot be read; see `read_images` and `check_all_read`.
     """
-    from tools.prediction.files import PredictionWriter, remove_unfinished_results, results_folder
+    from tools.prediction.files import results_folder
     from tools.prediction.provenance import choose_folder, provenance_of
-    from tools.prediction.selection import build_predictor, inference_record, record_of_checkpoint
+    from tools.prediction.segmentation_model import SegmentationModel
+    from tools.prediction.selection import inference_record, record_of_checkpoint
 
     # Network: config.json beside the checkpoint has architecture, mean, channel order and window size. Names, colours
     # and ids of the classes are those of the training unless flags say otherwise.
@@ -167,21 +221,20 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     images = read_images(config.image_path, paths, read)
 
     # Folder of the results: one per checkpoint and settings.
-    provenance = provenance_of(config, prefix, record)
     default = results_folder("./inference_set", config, prefix, trained, record.database)
+    provenance = provenance_of(config, prefix, record)
     folder = choose_folder(config.output_dir, default, provenance)
-    remove_unfinished_results(folder)
-    writer = PredictionWriter(folder, record, save_prediction=True, coloring=config.coloring, provenance=provenance)
 
-    # Labels: the predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network
-    # on them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
-    with build_predictor(prefix, record, config) as predictor:
+    # Labels: the model subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on
+    # them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
+    built = SegmentationModel.built(prefix, config, record, provenance)
+    with built as model, model.results_in(folder) as results:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
-        timed, advice = TimedPredictor(predictor), WindowAdvice(predictor, record.test_image_size, config)
-        count, unread = segment(images, timed, advice, ResultNames(os.path.join(folder, NAMES_FILE)), writer)
+        advice = WindowAdvice(model, record.test_image_size, config)
+        count, unread = segment(images, model, advice, results)
         check_all_read(config.image_path, count, unread)
         if config.measure_time:
-            timed.report(folder)
+            model.report_times(folder)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -194,7 +247,7 @@ def main(arguments: Sequence[str]) -> None:
 
     set_max_pixels(config.max_pixels)
     config = with_chosen_precision(config)
-    paths = requested_paths(config.image_path)
+    paths = requested_paths(config.image_path, recursive=config.recursive)
     with_unremoved(lambda: choose_checkpoint(config), lambda prefix: segment_with(prefix, config, paths))
 
 

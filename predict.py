@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from database.layouts import Sample
     from tools.prediction.metrics import Scores
     from tools.prediction.provenance import Provenance
+    from tools.prediction.scoring import Predicted
     from tools.runs.record import ModelRecord
 
 logger = logging.getLogger(__name__)
@@ -94,28 +95,39 @@ def predict_samples(
     The predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on them and
     on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     """
+    from tools.prediction.confusion_files import require_plot, write_confusion_matrix
     from tools.prediction.files import PredictionWriter
+    from tools.prediction.image_tables import PER_IMAGE_FILE, ScoreTable
+    from tools.prediction.metrics import ConfusionMatrix
+    from tools.prediction.more_outputs import MoreOutputs
     from tools.prediction.scoring import evaluate
     from tools.prediction.selection import build_predictor
 
+    if config.confusion_matrix:
+        require_plot()
+    more, matrix = MoreOutputs.of_flags(config), ConfusionMatrix(record.architecture.num_classes)
     writer = PredictionWriter(
         results.folder,
         record,
         save_prediction=config.save_prediction,
         coloring=config.coloring,
+        more=more,
         provenance=results.provenance,
     )
-    with build_predictor(prefix, record, config, config.gpu_num) as predictor:
+    table = ScoreTable(os.path.join(results.folder, PER_IMAGE_FILE), record.class_names)
+
+    def write(found: Predicted) -> None:
+        writer.write(found.sample.name, found.image, found.prediction, found.sample.image)
+        if config.per_image and found.label is not None:
+            table.add_scores(found.sample.name, found.sample.image, found.label, found.prediction.labels)
+
+    with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, table:
         timed = TimedPredictor(predictor, warm_up=config.gpu_num)
-        scores = evaluate(
-            timed,
-            samples,
-            record.architecture.num_classes,
-            visit=lambda sample, image, labels: writer.write(sample.name, image, labels, sample.image),
-            towers=config.gpu_num,
-        )
+        scores = evaluate(timed, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
     if config.measure_time:
         timed.report(results.folder)
+    if config.confusion_matrix:
+        write_confusion_matrix(matrix.matrix, record.class_names, results.folder)
     return scores
 
 

@@ -68,8 +68,34 @@ def read_channels(
             _check_data(path, numbers, layout.no_data)
             height = layout.height
             numbers = numbers[: rows_of(height)]
-            white = _WHITE_OF_16_BITS if numbers.dtype == np.uint16 else _WHITE_OF_BYTES
+            white = _usual_white(numbers)
         return _scaled(path, numbers, white, input_range or InputRange()), height
+
+
+def channels_of_array(name: str, array: np.ndarray, count: int, input_range: InputRange | None = None) -> np.ndarray:
+    """Converts an array of the numbers that a file would store to what `read_channels` returns for the file.
+
+    Args:
+        name: of the image, for messages.
+        array: [H, W, count], or [H, W] for one channel, of whole numbers or fractions.
+        count, input_range: see `read_channels`.
+
+    Returns:
+        float32 [H, W, count], a copy, finite, scaled so that white is 255.
+
+    Raises:
+        ImageError: the array has another type or shape, or numbers that are not finite.
+    """
+    found = f"{array.dtype} {list(array.shape)}"
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    if array.ndim != 3 or array.shape[2] != count or array.dtype.kind not in "uif":
+        raise ImageError(f"{name}: found {found}, expected numbers [H, W, {count}], as the checkpoint was trained with")
+    return _scaled(name, array, _usual_white(array), input_range or InputRange())
+
+
+def _usual_white(numbers: np.ndarray) -> float:
+    return _WHITE_OF_16_BITS if numbers.dtype == np.uint16 else _WHITE_OF_BYTES
 
 
 def channel_image_size(path: str, content: bytes | None = None) -> tuple[int, int]:

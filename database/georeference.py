@@ -5,9 +5,10 @@ Source: OGC GeoTIFF Standard 1.1 (19-008r4), sections 7.1 and 7.2, for the tags.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -108,15 +109,26 @@ def write_geotiff(path: str, ids: np.ndarray, georeference: Georeference) -> Non
             f"{path}: cannot write {ids.dtype} {list(ids.shape)}, expected uint8 or uint16 {list(georeference.size)} "
             "like the image"
         )
-    directory = ImageFileDirectory_v2()
-    for tag, value in georeference.tags.items():
-        directory.tagtype[tag] = _TYPES[tag]
-        directory[tag] = value
     try:
         with (
             written_atomically(path) as partial_path,
             open(partial_path, "wb", opener=writable_file) as file,
         ):
-            Image.fromarray(ids).save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=directory)
+            _save(file, ids, georeference)
     except OSError as error:
         raise ImageError(f"{path}: the image cannot be written ({error.strerror or error})") from error
+
+
+def georeference_file(georeference: Georeference) -> bytes:
+    """Returns a GeoTIFF of one pixel with the georeference, for libraries that interpret the tags."""
+    file = io.BytesIO()
+    _save(file, np.zeros((1, 1), np.uint8), georeference)
+    return file.getvalue()
+
+
+def _save(file: IO[bytes], ids: np.ndarray, georeference: Georeference) -> None:
+    directory = ImageFileDirectory_v2()
+    for tag, value in georeference.tags.items():
+        directory.tagtype[tag] = _TYPES[tag]
+        directory[tag] = value
+    Image.fromarray(ids).save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=directory)

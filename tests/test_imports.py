@@ -80,7 +80,8 @@ ROOMS = (
 SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
-    "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags",
+    "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
+    "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
 )  # fmt: skip
 

@@ -141,5 +141,13 @@ class ExportError(UserError):
     """A network cannot be written in a format, or what was written differs from the session."""
 
 
+class ClosedModelError(UserError):
+    """A model is used after it was closed."""
+
+
+class VideoError(UserError):
+    """A video cannot be read or written."""
+
+
 class ProcessEndedError(UserError):
     """A process ended before it returned its result, usually because memory ran out."""

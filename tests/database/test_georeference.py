@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from database.errors import ImageError
-from database.georeference import read_georeference, write_geotiff
+from database.georeference import georeference_file, read_georeference, write_geotiff
 from tests.database.geotiff_files import DOUBLES, KEYS, MATRIX, SCALE, TAGS, geotiff, tags_in
 
 
@@ -101,3 +101,13 @@ def test_ids_of_another_size_and_a_folder_that_cannot_be_written(pixels, tmp_pat
     with pytest.raises(ImageError, match=r"a.tif/c.tif: the image cannot be written"):
         write_geotiff(str(tmp_path / "a.tif/c.tif"), np.zeros((5, 7), np.uint8), georeference)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_a_file_of_one_pixel_has_the_same_tags(tmp_path):
+    georeference = read_georeference(geotiff(tmp_path / "tile.tif", np.zeros((3, 4, 3), np.uint8), TAGS))
+    path = tmp_path / "pixel.tif"
+    path.write_bytes(georeference_file(georeference))
+    found = tags_in(path)
+    assert {tag: found[tag] for tag in TAGS} == TAGS
+    with Image.open(path) as image:
+        assert image.size == (1, 1)

@@ -174,6 +174,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         run_by="test_readme.py: test_example_of_prediction"
     ),
     ("docs/prediction.md", "val_set/CamVid/"): Treatment(no_shell="names of files"),
+    (
+        "docs/prediction.md",
+        "python predict.py --areas 1 --per_image 1 --confusion_matrix 1 --confidence 1\n"
+        "python inference.py --image_path photos --recursive 1 --save_probabilities png --polygons coco --min_area 50",
+    ): Treatment(run_by="test_prediction_outputs.py: test_example_of_the_documents"),
     ("docs/training.md", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(
         not_run=_NEEDS_DATA
     ),

@@ -103,7 +103,7 @@ def _timed(
             predictor,
             samples,
             record.architecture.num_classes,
-            visit=lambda sample, image, predicted: writer.write(sample.name, image, predicted),
+            visit=lambda found: writer.write(found.sample.name, found.image, found.prediction.labels),
         )
 
     predict([first])

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
 from tools.errors import ExportError
 from tools.export.flags import ExportConfig
-from tools.export.packages import require_packages
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
 from tools.flags.sizes import sides
+from tools.runtime.extras import require_packages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> None:
     """Parses flags and exports the network."""
     config = parse_flags(ExportConfig, arguments, "Export the network of a run.")
     set_quiet(config.quiet)
-    require_packages(config.form.packages, f"--format {config.format}")
+    require_packages(config.form.packages, "export", f"--format {config.format}")
     import_tensorflow()
     from tools.export.engines import engines_of
     from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved

@@ -14,9 +14,10 @@ import tensorflow.compat.v1 as tf
 
 from tools.export.network import IMAGE, OUTPUTS
 from tools.export.openvino_files import MODEL_FILE
-from tools.export.packages import is_installed, require_packages, send_no_usage_data
 from tools.export.tensorflow_files import SIGNATURE
+from tools.export.usage_data import send_no_usage_data
 from tools.runtime.devices import open_session, tower_devices
+from tools.runtime.extras import is_installed, require_packages
 
 # Maps images, uint8 [N, H, W, 3], to labels, int32 [N, H, W], and probabilities, float32 [N, H, W, classes].
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -119,5 +120,5 @@ def engines_of(keys: tuple[str, ...], needed_by: str) -> list[Engine]:
     """
     first, *others = (ENGINES[key] for key in keys)
     if not first.is_installed:
-        require_packages(first.packages, needed_by)
+        require_packages(first.packages, "export", needed_by)
     return [first, *(engine for engine in others if engine.is_installed)]

@@ -16,8 +16,8 @@ import numpy as np
 
 from tools.errors import ExportError
 from tools.export.network import IMAGE, OUTPUTS, ExportedNetwork
-from tools.export.packages import send_no_usage_data
 from tools.export.tensorflow_files import write_saved_model
+from tools.export.usage_data import send_no_usage_data
 
 MODEL_FILE = "model.xml"
 _REJECTED = re.compile(r"No conversion rule found for operations?: ([^\n]+)")

@@ -144,9 +144,12 @@ def refuse_no_results(config: Any, *, has_labels: bool) -> None:
         has_labels: whether any of the images has a label.
 
     Raises:
-        FlagError: there would be no result.
+        FlagError: there would be no result, or a flag needs labels that do not exist.
     """
-    if not (has_labels or config.save_prediction or config.coloring or config.measure_time):
+    for name in ("per_image", "confusion_matrix") if not has_labels else ():
+        why = f"on --mode {config.mode}, none of whose images has a label: give another split"
+        refuse_without_effect(config, name, why)
+    if not (has_labels or config.save_prediction or config.coloring or config.measure_time or config.writes_more):
         raise FlagError(
             f"--save_prediction 0 with --coloring 0 writes nothing, and no image of --mode {config.mode} has a label "
             "to be scored with: drop one of the two"

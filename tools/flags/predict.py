@@ -23,6 +23,7 @@ from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
+from tools.flags.prediction_outputs import PredictionOutputFlags
 from tools.flags.running import ScreenFlags
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
@@ -42,7 +43,7 @@ _NEEDS_SEARCH_FOR_RUNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsConfig(ScreenFlags, ClassFlags):
+class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
     """Flags of both predict.py and inference.py; None selects the value in the checkpoint's record."""
 
     database: str | None = flag(  # type: ignore[assignment]
@@ -154,6 +155,12 @@ class PredictConfig(FileFlags, WeightsConfig):
         1, "number of devices that the images are distributed over", group="precision", minimum=1, maximum=MOST_DEVICES
     )
     save_prediction: bool = flag(True, "write label ids", group="output")
+    per_image: bool = flag(
+        False, "write per_image.csv: pixel accuracy and IoU per class, a row per image with a label", group="output"
+    )
+    confusion_matrix: bool = flag(
+        False, "write the confusion matrix as confusion_matrix.csv and .png, if there are labels", group="output"
+    )
     server_zip: bool = flag(
         False, "Cityscapes: also pack the label ids into a zip file for its evaluation server", group="output"
     )
@@ -186,7 +193,13 @@ class InferenceConfig(WeightsConfig):
     """Flags of inference.py."""
 
     image_path: str | None = flag(
-        None, "image, or folder of images", file_path, group="data", unset="the program asks for paths"
+        None, "image, video, or folder of images", file_path, group="data", unset="the program asks for paths"
+    )
+    recursive: bool = flag(
+        False,
+        "also segment the images in subfolders; the results keep the names of these",
+        group="data",
+        needs=Need(lambda config: config.image_path is not None, "if paths are typed: give a folder with --image_path"),
     )
 
     program: ClassVar[Program] = Program(

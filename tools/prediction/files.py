@@ -5,31 +5,36 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from database import palettes
 from database.atomic import remove_unfinished
 from database.channels import picture
-from database.containment import path_inside, refuse_linked_folder
 from database.georeference import read_georeference, write_geotiff
 from database.images import write_image
 from tools.checkpoints.snapshot_names import checkpoint_step
+from tools.errors import VideoError
 from tools.flags.chosen_dataset import dataset_part
 from tools.flags.predict import WeightsConfig
+from tools.prediction import more_outputs
+from tools.prediction.more_outputs import NOTHING_MORE, MoreFiles, MoreOutputs
+from tools.prediction.predictions import Prediction
 from tools.prediction.provenance import Provenance
+from tools.prediction.result_writing import refuse_links, result_path
 from tools.runs.folder import run_name
 from tools.runs.record import ModelRecord
 
 logger = logging.getLogger(__name__)
 
 # Kinds of pictures, and the names of their folders.
-_KINDS = ("prediction", "coloring", "overlay")
+_KINDS = ("prediction", "coloring", "overlay", *more_outputs.KINDS)
 
 # Flags that change results; values other than the default are part of the folder's name.
 _NAMED_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
-    "upsample_input", "input_range", "use_ema",
+    "upsample_input", "input_range", "use_ema", "min_area",
 )  # fmt: skip
 
 # Values that are not part of the folder's name either: what the default `auto` usually selects.
@@ -64,31 +69,34 @@ def results_folder(
     return os.path.join(root, dataset, run, "-".join(parts))
 
 
-def picture_path(folder: str, kind: str, name: str) -> str:
+def picture_path(folder: str, kind: str, name: str, subfolders: Sequence[str] = ()) -> str:
     """Returns the path of the picture of a kind (prediction, coloring, overlay) of an image.
 
     Raises:
         OutsideError: the image's name is a path that leads out of the folder.
     """
-    return path_inside(folder, kind, f"{name}_{kind}.png")
+    return result_path(folder, kind, f"{name}_{kind}.png", subfolders)
 
 
 def remove_unfinished_results(folder: str) -> None:
     """Removes the temporary files that killed processes left in a folder of results; see `atomic.remove_unfinished`."""
-    for place in (folder, *(os.path.join(folder, kind) for kind in _KINDS)):
+    below = (place for kind in _KINDS for place, _, _ in os.walk(os.path.join(folder, kind)))
+    for place in (folder, *below):
         removed = remove_unfinished(place)
         if removed:
             logger.info("%s: removed incomplete files of a killed process: %s", place, ", ".join(removed))
 
 
 class PredictionWriter:
-    """Writes label ids, colours and overlays as PNG files.
+    """Writes label ids, colours and overlays as PNG files, and what else is wanted.
 
     <folder>/prediction/<name>_prediction.png   label ids of the dataset (Cityscapes: labelIds)
     <folder>/coloring/<name>_coloring.png       colours of the palette
     <folder>/overlay/<name>_overlay.png         colours blended with the image, see `palettes.untinted_class`
 
-    If the image is a GeoTIFF, <folder>/prediction/<name>_prediction.tif has the label ids with its georeference.
+    If the image is a GeoTIFF, <folder>/prediction/<name>_prediction.tif has the label ids with its georeference. For
+    the other files see `more_outputs.MoreFiles`. Use as a context manager, or call `finish` after the last image: files
+    of all images are written then, also after an error.
     """
 
     def __init__(
@@ -98,6 +106,7 @@ class PredictionWriter:
         *,
         save_prediction: bool,
         coloring: bool,
+        more: MoreOutputs = NOTHING_MORE,
         provenance: Provenance | None = None,
     ) -> None:
         """Selects what to write; folders and the provenance are created with the first file."""
@@ -106,15 +115,24 @@ class PredictionWriter:
         self._record = record
         self._save_prediction = save_prediction
         self._coloring = coloring
+        self._more = MoreFiles(folder, record.class_names, more)
 
-    def write(self, name: str, image: np.ndarray, train_ids: np.ndarray, source: str | None = None) -> list[str]:
+    def write(
+        self,
+        name: str,
+        image: np.ndarray,
+        predicted: np.ndarray | Prediction,
+        source: str | None = None,
+        subfolders: Sequence[str] = (),
+    ) -> list[str]:
         """Writes the files of one image.
 
         Args:
             name: without folder and suffix.
             image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], of which the overlay shows a picture.
-            train_ids: training ids [H, W].
+            predicted: training ids [H, W], or a prediction with what `MoreOutputs.wanted` says.
             source: path of the image; None if it has no file.
+            subfolders: names of folders below the folder of each kind.
 
         Returns:
             The paths written.
@@ -123,28 +141,96 @@ class PredictionWriter:
             ImageError, ResultsFolderError: a file cannot be written.
             OutsideError: the name, or a link in the folder, leads out of it.
         """
+        prediction = predicted if isinstance(predicted, Prediction) else Prediction(predicted)
+        pictures = self._pictures(image, prediction.labels)
+        paths = {kind: picture_path(self._folder, kind, name, subfolders) for kind in pictures}
+        more = self._more.paths(name, subfolders)
+        written = [*paths.values(), *(path for paths_of_kind in more.values() for path in paths_of_kind)]
+        if pictures or self._more.writes_any:
+            self.prepare(written)
+        for kind, pixels in pictures.items():
+            write_image(paths[kind], pixels)
+        is_placed = self._save_prediction or "polygons" in more
+        georeference = read_georeference(source) if source is not None and is_placed else None
+        self._more.write(more, "/".join([*subfolders, name]), prediction, source, georeference)
+        if georeference is None or not self._save_prediction:
+            return written
+        geotiff = result_path(self._folder, "prediction", f"{name}_prediction.tif", subfolders)
+        write_geotiff(geotiff, pictures["prediction"], georeference)
+        return [*written, geotiff]
+
+    def prepare(self, paths: Sequence[str]) -> None:
+        """Checks paths of results that are to be written, and writes the provenance before the first.
+
+        Results without a provenance would be of unknown origin, and a process may be killed at any moment.
+
+        Raises:
+            OutsideError: a folder on the way is a link.
+            ResultsFolderError: the provenance cannot be written.
+        """
+        for path in paths:
+            refuse_links(self._folder, path)
+        if self._provenance is not None:
+            self._provenance.write(self._folder)
+            self._provenance = None
+
+    def video_path(self, name: str) -> str:
+        """Returns the path of the overlay of a video; see `prepare` for the errors.
+
+        Raises:
+            VideoError: overlays are not written.
+        """
+        if not self._coloring:
+            raise VideoError(f"{name}: the result for a video is its overlay: drop --coloring 0, or the video")
+        path = result_path(self._folder, "overlay", f"{name}_overlay.mp4")
+        self.prepare([path])
+        return path
+
+    def finish(self) -> None:
+        """Writes the files of all images, such as areas.csv.
+
+        Raises:
+            ResultsFolderError: one cannot be written.
+        """
+        self._more.finish()
+
+    def __enter__(self) -> PredictionWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.finish()
+
+    def _pictures(self, image: np.ndarray, train_ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the pictures of one image by their kind."""
         pictures = {}
         if self._save_prediction:
             pictures["prediction"] = palettes.to_label_ids(train_ids, self._record.label_map)
         if self._coloring:
             pictures["coloring"] = palettes.colorize(train_ids, self._record.palette)
-            pictures["overlay"] = self._overlay(image, train_ids, pictures["coloring"])
-        paths = {kind: picture_path(self._folder, kind, name) for kind in pictures}
-        for path in paths.values():
-            refuse_linked_folder(os.path.dirname(path))
-        # First: pictures without a provenance are of unknown origin, and a process may be killed at any moment.
-        if pictures and self._provenance is not None:
-            self._provenance.write(self._folder)
-            self._provenance = None
-        for kind, pixels in pictures.items():
-            write_image(paths[kind], pixels)
-        georeference = None if source is None or not self._save_prediction else read_georeference(source)
-        if georeference is None:
-            return list(paths.values())
-        geotiff = path_inside(self._folder, "prediction", f"{name}_prediction.tif")
-        write_geotiff(geotiff, pictures["prediction"], georeference)
-        return [*paths.values(), geotiff]
+            pictures["overlay"] = overlay_of(image, train_ids, self._record, pictures["coloring"])
+        return pictures
 
-    def _overlay(self, image: np.ndarray, train_ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
-        untinted = palettes.untinted_class(self._record.class_names, self._record.palette)
-        return palettes.overlay(picture(image), colors, untinted=None if untinted is None else train_ids == untinted)
+
+def overlay_of(
+    image: np.ndarray,
+    train_ids: np.ndarray,
+    record: ModelRecord,
+    colors: np.ndarray | None = None,
+    alpha: float = 0.5,
+) -> np.ndarray:
+    """Blends the colours of the classes over an image.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], of which a picture is made.
+        train_ids: [H, W].
+        record: with names and palette of the classes.
+        colors: those of the classes, uint8 [H, W, 3], if they are known already.
+        alpha: weight of the colours, 0..1.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    if colors is None:
+        colors = palettes.colorize(train_ids, record.palette)
+    untinted = palettes.untinted_class(record.class_names, record.palette)
+    return palettes.overlay(picture(image), colors, alpha, None if untinted is None else train_ids == untinted)

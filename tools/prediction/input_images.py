@@ -6,16 +6,17 @@ import logging
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from database.counts import number_of
 from database.data_files import is_no_data, shown_suffixes, suffix_of
 from database.errors import ImageError
-from database.folders import is_folder
+from database.folders import is_folder, walked
 from database.image_suffixes import has_image_suffix
 from database.pairing_hints import masks_among
 from database.path_spellings import path_as_given, path_of_url
-from tools.prediction.result_names import ResultNames
+from tools.prediction.result_names import PROVENANCE_FILE, ResultNames
 
 logger = logging.getLogger(__name__)
 
@@ -56,33 +57,92 @@ def _shell_words(line: str) -> list[str]:
         return []
 
 
-def images_in(folder: str) -> list[tuple[str, str]]:
-    """Lists (name of the results, path) of the images directly in a folder, sorted; see `database.image_suffixes`.
+def images_in(folder: str, *, recursive: bool = False) -> list[tuple[str, str]]:
+    """Lists (name of the results, path) of the images in a folder, sorted; see `database.image_suffixes`.
 
     Hidden and system files are ignored. The number of other ignored files and folders is logged, and a warning if files
     look like masks of others. The name is that of the file without suffix; the suffix is added if two files differ only
     in it.
 
+    Args:
+        folder: with the images.
+        recursive: whether to list the images in its subfolders too, whose names are then part of the names of the
+            results, except folders of results.
+
     Raises:
-        ImageError: the folder cannot be read, or has no images.
+        ImageError: a folder cannot be read, or there are no images.
     """
+    listed = _listed_below(folder) if recursive else [_listed(folder)]
+    if not any(entries.files for entries in listed):
+        others = sum((entries.others for entries in listed), Counter())
+        raise ImageError(_no_image(folder, others, [] if recursive else listed[0].folders))
+    found = []
+    for entries in listed:
+        _log_ignored(entries, is_searched=recursive)
+        prefix = os.path.relpath(entries.folder, folder).replace(os.sep, "/")
+        found += _named(entries, "" if prefix == os.curdir else f"{prefix}/")
+    return found
+
+
+class _Entries(NamedTuple):
+    """Entries of a folder, sorted: images, other files by suffix, and folders."""
+
+    folder: str
+    files: list[str]
+    others: Counter[str]
+    folders: list[str]
+
+
+def _entries_of(folder: str, files: Iterable[str], folders: Iterable[str]) -> _Entries:
+    names = sorted(name for name in files if not is_no_data(name))
+    others = Counter(suffix_of(name) for name in names if not has_image_suffix(name))
+    kept = sorted(name for name in folders if not is_no_data(name))
+    return _Entries(folder, [name for name in names if has_image_suffix(name)], others, kept)
+
+
+def _listed(folder: str) -> _Entries:
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, is_folder(entry)) for entry in entries if not is_no_data(entry.name)]
+            found = [(entry.name, is_folder(entry)) for entry in entries]
     except OSError as error:
-        raise ImageError(
-            f"{folder}: the folder cannot be read ({error.strerror or error}): check its permissions"
-        ) from error
-    folders = sorted(name for name, is_folder in found if is_folder)
-    files = sorted(name for name, is_folder in found if not is_folder and has_image_suffix(name))
-    others = Counter(suffix_of(name) for name, is_folder in found if not is_folder and not has_image_suffix(name))
-    if not files:
-        raise ImageError(_no_image(folder, others, folders))
+        raise _unreadable(folder, error) from error
+    return _entries_of(
+        folder,
+        [name for name, is_folder in found if not is_folder],
+        [name for name, is_folder in found if is_folder],
+    )
+
+
+def _listed_below(folder: str) -> list[_Entries]:
+    """Lists a folder and those below it, through links; folders of results are skipped."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(str(error.filename or folder), error) from error
+
+    found = []
+    for parent, folders, files in walked(folder, refuse, lambda path: logger.info("%s leads back: skipped", path)):
+        if PROVENANCE_FILE in files:
+            logger.info("%s has results of an earlier prediction: skipped", parent)
+            folders.clear()
+            continue
+        entries = _entries_of(parent, files, folders)
+        folders[:] = entries.folders
+        found.append(entries)
+    return sorted(found, key=lambda entries: entries.folder)
+
+
+def _unreadable(folder: str, error: OSError) -> ImageError:
+    return ImageError(f"{folder}: the folder cannot be read ({error.strerror or error}): check its permissions")
+
+
+def _log_ignored(entries: _Entries, *, is_searched: bool) -> None:
+    """Logs files and folders that are ignored, and warns of masks."""
+    folder, files, others, folders = entries
     if others:
         count = others.total() + len(files)
         kinds = shown_suffixes(others)
         logger.info("%s: %d of %d files are ignored by their suffixes: %s", folder, others.total(), count, kinds)
-    if folders:
+    if folders and not is_searched:
         logger.info("%s: %s ignored", folder, number_of(len(folders), "subfolder is", "subfolders are"))
     masks = masks_among(files)
     if masks:
@@ -93,14 +153,19 @@ def images_in(folder: str) -> list[tuple[str, str]]:
             number_of(len(masks), "file looks like a mask", "files look like masks"),
             masks[0],
         )
-    stems = Counter(os.path.splitext(name)[0] for name in files)
+
+
+def _named(entries: _Entries, prefix: str) -> list[tuple[str, str]]:
+    """Returns (name of the results, path) of the images in a folder; the prefix is of the names."""
+    stems = Counter(os.path.splitext(name)[0] for name in entries.files)
     names = ResultNames()
 
     def named(file: str) -> tuple[str, str]:
-        path, (stem, suffix) = os.path.join(folder, file), os.path.splitext(file)
-        return names.name(path, stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"), path
+        path, (stem, suffix) = os.path.join(entries.folder, file), os.path.splitext(file)
+        wanted = stem if stems[stem] == 1 else f"{stem}_{suffix[1:]}"
+        return prefix + names.name(path, wanted), path
 
-    return [named(file) for file in files]
+    return [named(file) for file in entries.files]
 
 
 def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
@@ -112,5 +177,5 @@ def _no_image(folder: str, others: Counter[str], folders: Sequence[str]) -> str:
         return f"{fault}: give another folder, or a file"
     shown = f"{', '.join(folders[:_MOST_SHOWN])}{', ...' if len(folders) > _MOST_SHOWN else ''}"
     first = os.path.join(folder, folders[0])
-    advice = f"give one of them, such as --image_path {shlex.quote(first)}"
+    advice = f"add --recursive 1, or give one of them, such as --image_path {shlex.quote(first)}"
     return f"{fault}; it has {len(folders)} subfolders, {shown}: {advice}"

@@ -9,23 +9,16 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import numpy as np
 
 from database.atomic import text_written_atomically
 from tools.errors import ResultsFolderError
+from tools.prediction.predictions import LABELS_ONLY, Prediction, PredictsImages, Wanted
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "latency.json"
-
-
-class LabelsOfImages(Protocol):
-    """Predicts labels of images, as `tools.prediction.predictor.Predictor` does."""
-
-    def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts training ids [H, W] of an image; see `Predictor.labels`."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ def latency_of(spans: Sequence[tuple[float, float]], warm_up: int, ended: float)
 class TimedPredictor:
     """Measures the calls of a predictor; thread-safe if the predictor is."""
 
-    def __init__(self, predictor: LabelsOfImages, warm_up: int = 1) -> None:
+    def __init__(self, predictor: PredictsImages, warm_up: int = 1) -> None:
         """Wraps a predictor.
 
         Args:
@@ -115,13 +108,13 @@ class TimedPredictor:
         self._lock = threading.Lock()
         self._spans: list[tuple[float, float]] = []
 
-    def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts labels and records the time."""
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image and records the time."""
         begun = time.perf_counter()
-        labels = self._predictor.labels(image)
+        prediction = self._predictor.predict(image, wanted)
         with self._lock:
             self._spans.append((begun, time.perf_counter()))
-        return labels
+        return prediction
 
     def report(self, folder: str) -> Latency | None:
         """Logs the latency so far and writes it to a folder; returns None if there are no images after the warm-up.

@@ -15,6 +15,7 @@ from tools.errors import NotFiniteError
 from tools.flags.sizes import sides
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
+from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import open_session, tower_devices
@@ -128,25 +129,23 @@ class Predictor:
         return "lower --test_image_size" if self._record.test_image_size else "give --test_image_size 480"
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the labels of an image: mean, channel order, scales, windows, network, argmax.
+        """Predicts training ids [H, W] of an image; see `predict`."""
+        return self.predict(image).labels
+
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image: mean, channel order, scales, windows, network, averages, argmax.
 
         Args:
             image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], see `images.read_image`.
+            wanted: what to keep beside the labels.
 
         Returns:
-            Training ids [H, W].
+            The labels are training ids.
 
         Raises:
             OutOfMemoryError: a batch of windows, or the rows of the image that it covers, do not fit into memory.
             NotFiniteError: the network outputs NaN or infinity; the message names the checkpoint and the window.
         """
-        return self._predicted(image, self._sliding.labels)
-
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the probabilities of an image, float32 [H, W, classes]; for arguments and errors see `labels`."""
-        return self._predicted(image, self._sliding.probabilities)
-
-    def _predicted(self, image: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         height, width = image.shape[:2]
         with (
             memory_limits_named(
@@ -155,7 +154,13 @@ class Predictor:
             ),
             self._not_finite_named(),
         ):
-            return predict(self._normalized(image))
+            return self._sliding.predict(self._normalized(image), wanted)
+
+    def probabilities(self, image: np.ndarray) -> np.ndarray:
+        """Predicts the probabilities of an image, float32 [H, W, classes]; see `predict`."""
+        probabilities = self.predict(image, Wanted(np.float32)).probabilities
+        assert probabilities is not None
+        return probabilities
 
     def _normalized(self, image: np.ndarray) -> np.ndarray:
         """Returns what the network gets for an image."""
@@ -190,7 +195,7 @@ class Predictor:
 
 
 class TowerPredictor:
-    """Shares images among several predictors, one per device; `labels` may be called from several threads.
+    """Shares images among several predictors, one per device; `predict` may be called from several threads.
 
     Use as a context manager, or close.
     """
@@ -202,10 +207,14 @@ class TowerPredictor:
             self._free.put(predictor)
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts labels with the next free predictor, as `Predictor.labels`; waits for one."""
+        """Predicts training ids [H, W] of an image; see `predict`."""
+        return self.predict(image).labels
+
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts an image with the next free predictor, as `Predictor.predict`; waits for one."""
         predictor = self._free.get()
         try:
-            return predictor.labels(image)
+            return predictor.predict(image, wanted)
         finally:
             self._free.put(predictor)
 

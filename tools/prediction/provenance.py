@@ -20,6 +20,7 @@ from database.json_files import read_json
 from database.layouts import Sample
 from tools.errors import RecordError, ResultsFolderError
 from tools.flags.predict import PredictConfig, WeightsConfig
+from tools.prediction.result_names import PROVENANCE_FILE
 from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run
@@ -29,12 +30,15 @@ from tools.runs.run_origin import RUN_UUID
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "provenance.json"
+FILE_NAME = PROVENANCE_FILE
 # Default folders of the results of predict.py and inference.py.
 RESULT_ROOTS = ("./val_set", "./test_set", "./train_set", "./inference_set")
 
 # Files and folders of results; a folder with any of them contains results.
-_RESULTS = frozenset({"prediction", "coloring", "overlay", "scores.json", FILE_NAME})
+_RESULTS = frozenset(
+    {"prediction", "coloring", "overlay", "confidence", "probabilities", "polygons", "coco.json", "areas.csv",
+     "per_image.csv", "scores.json", FILE_NAME}
+)  # fmt: skip
 _RESULTS_CHECKSUM = "results_sha256"
 # Entries in the header of scores, and their names there if different.
 _IN_HEADER = {
@@ -44,6 +48,8 @@ _IN_HEADER = {
     **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter", "use_ema")),
 }  # fmt: skip
 _SETTINGS = ("ms", "mirror", "float_type", "test_max_iter")
+# Those that are recorded unless they are at their defaults.
+_ADDED_SETTINGS = ("use_ema", "min_area")
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ def provenance_of(
     settings = {name: getattr(config, name, None) for name in _SETTINGS}
     if not config.use_ema:  # left out otherwise, as in results of versions without averages
         settings["use_ema"] = False
+    if config.min_area:  # as above
+        settings["min_area"] = config.min_area
     data = _data_entries(config, samples, data_dir)
     sources = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
     if isinstance(config, PredictConfig):
@@ -194,7 +202,7 @@ def require_folder(provenance: Provenance, folder: str) -> str:
 
 def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Describes results: their snapshot, and the facts in which they differ."""
-    names = [name for name in (CHECKSUM, "dataset", "split", "data_sha256", *_SETTINGS, "window")
+    names = [name for name in (CHECKSUM, "dataset", "split", "data_sha256", *_SETTINGS, *_ADDED_SETTINGS, "window")
              if found.get(name) != now.get(name)]  # fmt: skip
     differing = ", ".join(names) or "the network's or the classes' settings"
     return f"{found.get('checkpoint')} (they differ in {differing})"

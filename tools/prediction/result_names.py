@@ -10,6 +10,8 @@ from database.regular_files import regular_file, writable_file
 
 # File in a folder of results that maps names to images.
 NAMES_FILE = "images.jsonl"
+# File that says what a folder of results was made from; see `tools.prediction.provenance`.
+PROVENANCE_FILE = "provenance.json"
 
 
 class ResultNames:
@@ -37,10 +39,17 @@ class ResultNames:
             path: of the image.
             wanted: by default the file's name without suffix; `-2`, `-3` and so on is added if another image has it.
         """
-        image = os.path.realpath(path)
-        wanted = wanted or os.path.splitext(os.path.basename(path))[0]
+        return self.name_of(os.path.realpath(path), wanted or os.path.splitext(os.path.basename(path))[0])
+
+    def name_of(self, identity: str, wanted: str) -> str:
+        """Returns the name for the results of an image that need not have a file; see `name`.
+
+        Args:
+            identity: text that differs for different images.
+            wanted: see `name`.
+        """
         name, number = wanted, 1
-        while self._image_of.setdefault(name, image) != image:
+        while self._image_of.setdefault(name, identity) != identity:
             number += 1
             name = f"{wanted}-{number}"
         return name

@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from database.images import read_image
 from database.layouts import Sample
 from database.loading import load_sample
-from tools.prediction.latency import LabelsOfImages
 from tools.prediction.metrics import ConfusionMatrix, Scores
+from tools.prediction.predictions import LABELS_ONLY, Prediction, PredictsImages, Wanted
 from tools.prediction.predictor import image_named
 from tools.runtime.background import WriteBehind, read_ahead
 from tools.runtime.progress import counted
 
-_Prediction = tuple[np.ndarray, np.ndarray | None, np.ndarray]
+
+class Predicted(NamedTuple):
+    """A sample and its prediction.
+
+    Attributes:
+        sample: of the split.
+        image: see `images.read_image`.
+        label: training ids [H, W]; None without a label file.
+        prediction: of the image.
+    """
+
+    sample: Sample
+    image: np.ndarray
+    label: np.ndarray | None
+    prediction: Prediction
 
 
 def evaluate(
-    predictor: LabelsOfImages,
+    predictor: PredictsImages,
     samples: Sequence[Sample],
-    num_classes: int,
+    classes: int | ConfusionMatrix,
     *,
-    visit: Callable[[Sample, np.ndarray, np.ndarray], object] | None = None,
+    visit: Callable[[Predicted], object] | None = None,
     title: str = "predict",
     towers: int = 1,
+    wanted: Wanted = LABELS_ONLY,
 ) -> Scores | None:
     """Predicts samples and scores those that have labels; reads images ahead, in background threads.
 
     Args:
-        predictor: predicts labels of images.
+        predictor: predicts images.
         samples: of one split.
-        num_classes: of the dataset.
-        visit: called in a background thread with each sample, its image (see `images.read_image`) and its prediction
-            (training ids [H, W]), in the order of the samples.
+        classes: number of classes of the dataset, or a matrix to count the pixels in.
+        visit: called in a background thread with each sample and its prediction, in the order of the samples.
         title: of the progress bar.
         towers: number of images to predict at the same time, each in a thread; it does not change the results.
+        wanted: what the predictions have beside the labels.
 
     Returns:
         The scores over all labelled samples, None if there are none.
@@ -45,28 +61,29 @@ def evaluate(
         ImageError, DatasetError: a file cannot be read or does not fit; see `database.loading`.
         NotFiniteError: the network outputs NaN or infinity; the message names the image.
     """
-    matrix = ConfusionMatrix(num_classes)
+    counts = ConfusionMatrix(classes) if isinstance(classes, int) else classes
 
-    def process(sample: Sample, image: np.ndarray, label: np.ndarray | None, predicted: np.ndarray) -> None:
-        if label is not None:
-            matrix.process(label, predicted)
+    def process(predicted: Predicted) -> None:
+        if predicted.label is not None:
+            counts.process(predicted.label, predicted.prediction.labels)
         if visit is not None:
-            visit(sample, image, predicted)
+            visit(predicted)
 
-    predictions = _predictions(predictor, samples, towers)
     with WriteBehind() as behind:
-        for sample, results in counted(zip(samples, predictions, strict=True), title, len(samples), "img"):
-            behind.call(process, sample, *results)
-    return matrix.evaluate() if any(sample.label is not None for sample in samples) else None
+        for predicted in counted(_predictions(predictor, samples, towers, wanted), title, len(samples), "img"):
+            behind.call(process, predicted)
+    return counts.evaluate() if any(sample.label is not None for sample in samples) else None
 
 
-def _predictions(predictor: LabelsOfImages, samples: Sequence[Sample], towers: int) -> Iterator[_Prediction]:
-    """Yields image, label (None without one) and predicted labels of each sample, in order."""
+def _predictions(
+    predictor: PredictsImages, samples: Sequence[Sample], towers: int, wanted: Wanted
+) -> Iterator[Predicted]:
+    """Yields each sample with its prediction, in order."""
 
-    def predict(pair: tuple[Sample, tuple[np.ndarray, np.ndarray | None]]) -> _Prediction:
+    def predict(pair: tuple[Sample, tuple[np.ndarray, np.ndarray | None]]) -> Predicted:
         sample, (image, label) = pair
         with image_named(sample.image):
-            return image, label, predictor.labels(image)
+            return Predicted(sample, image, label, predictor.predict(image, wanted))
 
     loaded = zip(samples, read_ahead(_load, samples, max(2, towers)), strict=True)
     return map(predict, loaded) if towers == 1 else read_ahead(predict, loaded, towers)

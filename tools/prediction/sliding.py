@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 
 from tools.errors import NotFiniteError
 from tools.prediction.interpolation import along_columns, along_rows
+from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
 from tools.prediction.windows import Placement, ScaledAxis, scaled_length, whole_window, window_starts, window_stride
 from tools.runtime.background import read_ahead
 
@@ -199,26 +200,44 @@ class SlidingPredictor:
           ValueError: the image is not [H, W, channels] or is empty, or `predict` returns an unexpected shape.
           NotFiniteError: `predict` returns NaN or infinity.
         """
-        image = _checked_image(image, self._channels)
-        probabilities = np.empty((*image.shape[:2], self._num_classes), np.float32)
-        for top, band in self._bands(image):
-            probabilities[top : top + band.shape[1]] = band.transpose(1, 0, 2)
-        probabilities /= len(self._scales) * len(self._mirrorings)
+        probabilities = self.predict(image, Wanted(np.float32)).probabilities
+        assert probabilities is not None
         return probabilities
 
     def labels(self, image: np.ndarray) -> np.ndarray:
-        """Predicts the most probable class of each pixel; for arguments and errors see `probabilities`.
+        """Predicts the most probable class of each pixel; see `predict`."""
+        return self.predict(image).labels
 
-        Memory is needed for the probabilities of the rows that the largest window reaches, not of the whole image.
+    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+        """Predicts the most probable class of each pixel, and what else is wanted, in one pass over the windows.
 
-        Returns:
-          [H, W], 0..num_classes-1: uint8, or uint16 for more than 256 classes.
+        Memory is needed for the float32 probabilities of the rows that the largest window reaches, not of the whole
+        image, in addition to what is returned. The labels do not depend on what else is wanted.
+
+        Args:
+          image: see `probabilities`.
+          wanted: what to keep beside the labels.
+
+        Raises:
+          ValueError, NotFiniteError: see `probabilities`.
         """
         image = _checked_image(image, self._channels)
-        labels = np.empty(image.shape[:2], np.uint8 if self._num_classes <= 256 else np.uint16)
-        for top, band in self._bands(image):
-            labels[top : top + band.shape[1]] = band.argmax(axis=2).T
-        return labels
+        size = image.shape[:2]
+        kind, copies = wanted.probabilities, len(self._scales) * len(self._mirrorings)
+        result = Prediction(
+            np.empty(size, np.uint8 if self._num_classes <= 256 else np.uint16),
+            None if kind is None else np.empty((*size, self._num_classes), kind),
+            np.empty(size, np.float32) if wanted.confidence else None,
+        )
+        for top, sums in self._bands(image):
+            rows = slice(top, top + sums.shape[1])
+            result.labels[rows] = sums.argmax(axis=2).T
+            if result.confidence is not None:
+                result.confidence[rows] = sums.max(axis=2).T / np.float32(copies)
+            if result.probabilities is not None:
+                averages = sums.transpose(1, 0, 2) / np.float32(copies)
+                result.probabilities[rows] = np.rint(255 * averages) if kind is np.uint8 else averages
+        return result
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs, over all scales and mirrored copies."""

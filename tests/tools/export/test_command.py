@@ -10,7 +10,8 @@ import pytest
 
 from tools.errors import CheckpointError, ExportError, MissingPackageError, OutputError
 from tools.export import __main__ as command
-from tools.export import checking, packages, writing
+from tools.export import checking, writing
+from tools.runtime import extras
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def test_a_full_disk_is_one_line(tiny_run, tmp_path, monkeypatch):
 
 
 def test_a_missing_package_is_named_before_anything_is_done(tiny_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(packages, "is_installed", lambda package: package != "tf2onnx")
+    monkeypatch.setattr(extras, "is_installed", lambda package: package != "tf2onnx")
     with pytest.raises(MissingPackageError, match=r"--format onnx needs tf2onnx.*\[export\]"):
         export(tiny_run, tmp_path / "out", format="onnx")
     assert os.listdir(tmp_path) == []

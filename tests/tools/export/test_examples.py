@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.scripts.starting import ROOT
 from tests.tools.export.exported import noise
-from tools.export.packages import send_no_usage_data
+from tools.export.usage_data import send_no_usage_data
 from tools.export.writing import WRITERS
 
 send_no_usage_data()

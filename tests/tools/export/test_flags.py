@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.tools.command_lines import parse, refusal
-from tools.errors import MissingPackageError
-from tools.export import packages
 from tools.export.flags import ExportConfig
 from tools.export.forms import FORMS
 
@@ -41,11 +39,3 @@ def test_number_of_images_of_the_check():
 def test_no_two_forms_have_one_path():
     paths = [form.path for form in FORMS.values()]
     assert len(set(paths)) == len(paths)
-
-
-def test_a_missing_package_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr(packages, "is_installed", lambda package: package != "tf2onnx")
-    with pytest.raises(MissingPackageError) as caught:
-        packages.require_packages(("onnx", "tf2onnx"), "--format onnx")
-    assert str(caught.value) == "--format onnx needs tf2onnx, which is not installed: pip install '.[export]'"
-    packages.require_packages(("onnx",), "--format onnx")

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from tests.tools.export.exported import agreement_of, network_of, noise, unsupported
 from tools.errors import ExportError
 from tools.export.openvino_files import write_openvino
-from tools.export.packages import send_no_usage_data
+from tools.export.usage_data import send_no_usage_data
 
 send_no_usage_data()
 openvino = pytest.importorskip("openvino", reason="needs the extra export")

@@ -146,3 +146,59 @@ def test_folder_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)  # the user who runs the tests may have all permissions
     with pytest.raises(ImageError, match=r"closed: the folder cannot be read \(Permission denied\)"):
         images_in("closed")
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_images_in_subfolders_keep_the_names_of_these(tmp_path):
+    touch(tmp_path, "b.png", "x/a.png", "x/a.jpg", "x/y z/a.png", ".hidden/c.png", "@eaDir/d.png", "x/notes.txt")
+    assert [name for name, _ in images_in(str(tmp_path))] == ["b"]
+    found = images_in(str(tmp_path), recursive=True)
+    assert [name for name, _ in found] == ["b", "x/a_jpg", "x/a_png", "x/y z/a"]
+    assert [path for _, path in found] == [
+        str(tmp_path / name) for name in ("b.png", "x/a.jpg", "x/a.png", "x/y z/a.png")
+    ]
+
+
+def test_images_only_in_subfolders(tmp_path):
+    touch(tmp_path, "x/y/a.png", "notes.txt")
+    with pytest.raises(ImageError, match="add --recursive 1, or give one of them"):
+        images_in(str(tmp_path))
+    assert [name for name, _ in images_in(str(tmp_path), recursive=True)] == ["x/y/a"]
+
+
+def test_folders_of_results_are_not_walked(tmp_path):
+    """The default folder of results may lie in the folder that is walked again."""
+    touch(tmp_path, "a.png", "out/provenance.json", "out/overlay/a_overlay.png")
+    assert [name for name, _ in images_in(str(tmp_path), recursive=True)] == ["a"]
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    touch(tmp_path, "x/a.png")
+    (tmp_path / "x" / "back").symlink_to(tmp_path)
+    assert [name for name, _ in images_in(str(tmp_path), recursive=True)] == ["x/a"]
+
+
+def test_no_image_in_any_subfolder(tmp_path):
+    touch(tmp_path, "x/notes.txt", "y/more.txt")
+    with pytest.raises(ImageError, match="contains no image, by the suffixes of its 2 files: 2 .txt"):
+        images_in(str(tmp_path), recursive=True)
+
+
+def test_a_subfolder_that_cannot_be_read(tmp_path, monkeypatch):
+    touch(tmp_path, "a.png", "x/a.png")
+    real = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("x"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ImageError, match=r"x: the folder cannot be read \(Permission denied\)"):
+        images_in(str(tmp_path), recursive=True)

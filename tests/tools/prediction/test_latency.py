@@ -10,6 +10,7 @@ import pytest
 from tools.errors import ResultsFolderError
 from tools.prediction import latency
 from tools.prediction.latency import Latency, TimedPredictor, latency_of
+from tools.prediction.predictions import LABELS_ONLY, Prediction
 
 
 def test_times_without_the_first_image():
@@ -41,16 +42,16 @@ class _Clock:
         self.now = 0.0
         monkeypatch.setattr(latency.time, "perf_counter", lambda: self.now)
 
-    def labels(self, image):
+    def predict(self, image, wanted=LABELS_ONLY):
         self.now += float(image)
-        return image
+        return Prediction(image)
 
 
 def test_a_predictor_is_timed_and_the_report_written(tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO")
     predictor = TimedPredictor(_Clock(monkeypatch))
     for seconds in (8, 2, 4, 2):
-        assert predictor.labels(np.float32(seconds)) == seconds
+        assert predictor.predict(np.float32(seconds)).labels == seconds
     found = predictor.report(str(tmp_path))
     assert (found.median_seconds, found.percentile_95_seconds) == (2, pytest.approx(3.8))
     assert found.frames_per_second == found.frames_per_second_with_files == 3 / 8
@@ -60,7 +61,7 @@ def test_a_predictor_is_timed_and_the_report_written(tmp_path, caplog, monkeypat
 
 def test_one_image_is_too_few(tmp_path, caplog, monkeypatch):
     predictor = TimedPredictor(_Clock(monkeypatch))
-    predictor.labels(np.float32(0))
+    predictor.predict(np.float32(0))
     assert predictor.report(str(tmp_path)) is None
     assert "--measure_time 1 needs more than 1 images" in caplog.text
     assert not list(tmp_path.iterdir())

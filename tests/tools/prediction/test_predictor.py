@@ -27,6 +27,7 @@ from tools.errors import CheckpointError, NotFiniteError, OutOfMemoryError
 from tools.flags.sizes import size_of
 from tools.prediction import predictor as predictor_module
 from tools.prediction.frozen_weights import FrozenWeights
+from tools.prediction.predictions import Wanted
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
 from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
 from tools.runtime import devices as runtime_devices
@@ -63,6 +64,26 @@ def test_predictor_equals_the_graph(random_pspnet, probabilities):
         assert_labels_are_most_probable(labels, plain)
     with Predictor(random_pspnet, random_pspnet_record(), mirror=True) as predictor:
         assert_labels_are_most_probable(predictor.labels(image), plain + mirrored)
+
+
+def test_probabilities_are_those_of_the_labels(random_pspnet):
+    """Also of several predictors, and in the channel order of the network."""
+    image = random_image(50, 70)
+    devices = runtime_devices.tower_devices(2)
+    for changes in ({}, {"color_switch": True}):
+        record = random_pspnet_record(**changes)
+        with (
+            Predictor(random_pspnet, record) as one,
+            predictor_on(devices, lambda device, record=record: Predictor(random_pspnet, record, device=device)) as two,
+        ):
+            labels = one.labels(image)
+            for predictor in (one, two):
+                found = predictor.predict(image, Wanted(np.float32, True))
+                np.testing.assert_array_equal(found.labels, labels)
+                np.testing.assert_allclose(found.probabilities.sum(axis=2), 1, atol=1e-5)
+                best = np.take_along_axis(found.probabilities, labels[..., np.newaxis].astype(int), axis=2)[..., 0]
+                np.testing.assert_array_equal(best, found.probabilities.max(axis=2))
+                np.testing.assert_array_equal(found.confidence, found.probabilities.max(axis=2))
 
 
 def test_predictor_feeds_bgr_if_the_network_was_trained_on_bgr(random_pspnet, probabilities):

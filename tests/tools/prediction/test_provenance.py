@@ -183,3 +183,25 @@ def test_run_of_an_earlier_version_has_no_results_to_take_along(tmp_path, record
     assert set_results_aside(run, ".earlier-1") == []
     Path(run.path, "config.json").write_text("{")
     assert set_results_aside(run, ".earlier-1") == []
+
+
+def test_the_smallest_area_of_polygons_is_a_setting_where_it_is_given(prefix, record, tmp_path):
+    """Other outputs, and the default, leave the results of earlier versions what they are."""
+    first = of(prefix, record, tmp_path)
+    more = PredictConfig(
+        float_type="32", save_probabilities="png", confidence=True, polygons="coco", areas=True, per_image=True,
+        confusion_matrix=True,
+    )  # fmt: skip
+    assert of(prefix, record, tmp_path, more).checksum == first.checksum
+    assert "min_area" not in first.entries
+    specks = of(prefix, record, tmp_path, dataclasses.replace(more, min_area=9))
+    assert specks.checksum != first.checksum
+    assert specks.entries["min_area"] == 9
+
+
+@pytest.mark.parametrize("name", ["coco.json", "areas.csv", "per_image.csv", "confidence", "probabilities", "polygons"])
+def test_a_folder_with_any_result_is_not_free(prefix, record, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).touch()
+    with pytest.raises(ResultsFolderError, match="contains results of unknown origin"):
+        require_folder(of(prefix, record, tmp_path), str(tmp_path / "out"))

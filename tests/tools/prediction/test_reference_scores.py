@@ -15,6 +15,7 @@ from PIL import Image
 from database.datasets import find_samples, get_dataset
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.prediction.files import PredictionWriter
+from tools.prediction.predictions import LABELS_ONLY, Prediction
 from tools.prediction.scoring import evaluate
 
 SIZES = ((64, 96), (50, 33), (80, 71))
@@ -27,8 +28,8 @@ class RecordedPredictions:
     def __init__(self, predictions):
         self._predictions = predictions
 
-    def labels(self, image):
-        return self._predictions[image[0, 0, 0]]
+    def predict(self, image, wanted=LABELS_ONLY):
+        return Prediction(self._predictions[image[0, 0, 0]])
 
 
 def save(path, array):
@@ -65,7 +66,7 @@ def cityscapes(tmp_path_factory):
         RecordedPredictions(predictions),
         samples,
         dataset.num_classes,
-        visit=lambda sample, image, train_ids: writer.write(sample.name, image, train_ids),
+        visit=lambda found: writer.write(found.sample.name, found.image, found.prediction.labels),
     )
     return scores, str(root / "results"), [sample.label for sample in samples]
 

@@ -55,3 +55,12 @@ def test_names_are_not_written_through_a_link(tmp_path):
     with pytest.raises(ImageError, match="images.jsonl: cannot be written"):
         names.keep(names.name("a.png"))
     assert (tmp_path / "target").read_text() == ""
+
+
+def test_images_without_a_file_are_told_apart_by_their_identity(tmp_path):
+    path = str(tmp_path / "images.jsonl")
+    first = ResultNames(path)
+    assert [first.name_of(one, "image") for one in ("x", "y", "x")] == ["image", "image-2", "image"]
+    first.keep("image")
+    first.keep("image-2")
+    assert ResultNames(path).name_of("y", "image") == "image-2"

@@ -15,14 +15,15 @@ from database.images import write_image
 from database.input_range import InputRange
 from database.layouts import Sample
 from tools.errors import NotFiniteError
+from tools.prediction.predictions import LABELS_ONLY, Prediction
 from tools.prediction.scoring import evaluate
 
 
 class FakePredictor:
     """Predicts the red channel."""
 
-    def labels(self, image):
-        return image[..., 0]
+    def predict(self, image, wanted=LABELS_ONLY):
+        return Prediction(image[..., 0])
 
 
 def write_sample(folder, name, red, ids=None):
@@ -47,7 +48,7 @@ def test_scores_by_hand(tmp_path):
         FakePredictor(),
         samples,
         4,
-        visit=lambda *seen: visited.append((seen[0].name, seen[1].shape, seen[2].tolist())),
+        visit=lambda seen: visited.append((seen.sample.name, seen.image.shape, seen.prediction.labels.tolist())),
     )
     # 0: 2 of 3 found, none else called so. 1: 1 found, 2 others called so. 2: none of 1 found. 3: nowhere.
     assert scores.iou == (pytest.approx(2 / 3), pytest.approx(1 / 3), 0.0, None)
@@ -62,10 +63,10 @@ def test_scores_by_hand(tmp_path):
 @pytest.mark.parametrize("towers", [1, 2])
 def test_the_image_is_named_whose_probabilities_are_not_finite(tmp_path, towers):
     class Overflowing(FakePredictor):
-        def labels(self, image):
+        def predict(self, image, wanted=LABELS_ONLY):
             if image[0, 0, 0] == 2:
                 raise NotFiniteError("the window")
-            return super().labels(image)
+            return super().predict(image, wanted)
 
     samples = [write_sample(tmp_path, name, [[red]]) for name, red in (("a", 1), ("b", 2), ("c", 1))]
     with pytest.raises(NotFiniteError, match=rf"^{samples[1].image}: the window$"):
@@ -78,14 +79,14 @@ class SlowFakePredictor(FakePredictor):
     def __init__(self):
         self.lock, self.working, self.most = threading.Lock(), 0, 0
 
-    def labels(self, image):
+    def predict(self, image, wanted=LABELS_ONLY):
         with self.lock:
             self.working += 1
             self.most = max(self.most, self.working)
         time.sleep(0.2 / (1 + image[0, 0, 0]))
         with self.lock:
             self.working -= 1
-        return super().labels(image)
+        return super().predict(image, wanted)
 
 
 def test_towers_share_out_the_images(tmp_path):
@@ -94,8 +95,8 @@ def test_towers_share_out_the_images(tmp_path):
     for towers in (1, 3):
         visited, predictor = [], SlowFakePredictor()
         scores = evaluate(
-            predictor, samples, 4, visit=lambda *seen, v=visited: v.append((seen[0].name, seen[2].tolist())),
-            towers=towers,
+            predictor, samples, 4, towers=towers,
+            visit=lambda seen, v=visited: v.append((seen.sample.name, seen.prediction.labels.tolist())),
         )  # fmt: skip
         assert predictor.most == towers
         results.append((scores, visited))
@@ -112,7 +113,7 @@ def test_file_that_cannot_be_read(tmp_path):
     (tmp_path / "b.png").write_bytes(b"not an image")
     visited = []
     with pytest.raises(ImageError, match=r"b\.png: not an image"):
-        evaluate(FakePredictor(), samples, 4, visit=lambda sample, *more: visited.append(sample.name))
+        evaluate(FakePredictor(), samples, 4, visit=lambda seen: visited.append(seen.sample.name))
     assert visited == ["a"]
 
 
@@ -133,5 +134,5 @@ def test_images_of_12_bits_are_predicted_as_their_input_range_says(tmp_path, lab
     write_image(label, np.array([[0, 1]], np.uint8))
     sample = Sample("a", path, label if labelled else None, {0: 0, 1: 1}, input_range=InputRange(4095))
     seen = []
-    evaluate(FakePredictor(), [sample], 256, visit=lambda sample, image, predicted: seen.append(predicted.tolist()))
+    evaluate(FakePredictor(), [sample], 256, visit=lambda found: seen.append(found.prediction.labels.tolist()))
     assert seen == [[[0, 255]]]

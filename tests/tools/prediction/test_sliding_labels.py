@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tools.prediction.window_predictions import per_position, random_image
+from tools.prediction.predictions import Wanted
 from tools.prediction.sliding import SCALES_MULTI, SlidingPredictor
 
 
@@ -46,3 +47,33 @@ def test_labels_are_those_of_the_probabilities():
     labels = predictor.labels(image)
     np.testing.assert_array_equal(labels[clear], predictor.probabilities(image).argmax(axis=2)[clear])
     assert len(np.unique(labels)) > 1
+
+
+@pytest.mark.parametrize("confidence", [False, True])
+@pytest.mark.parametrize("kind", [None, np.float32, np.float16, np.uint8])
+def test_what_else_is_wanted_does_not_change_the_labels(kind, confidence):
+    image = random_image(50, 31)
+    predictor = SlidingPredictor(per_position, 4, (9, 11), SCALES_MULTI)
+    averages = predictor.probabilities(image)
+    found = predictor.predict(image, Wanted(kind, confidence))
+    np.testing.assert_array_equal(found.labels, predictor.labels(image))
+    assert (found.probabilities is None) == (kind is None)
+    if kind is not None:
+        expected = np.rint(255 * averages.astype(np.float64)) if kind is np.uint8 else averages.astype(kind)
+        assert found.probabilities.dtype == kind
+        np.testing.assert_array_equal(found.probabilities, expected)
+    assert (found.confidence is None) == (not confidence)
+    if confidence:
+        np.testing.assert_array_equal(found.confidence, averages.max(axis=2))
+
+
+def test_confidence_needs_no_probabilities_of_the_whole_image():
+    num_classes, window, height = 128, 32, 400
+    kept = np.full((4, window, window, num_classes), 1 / num_classes, np.float32)
+    predictor = SlidingPredictor(lambda windows: kept[: len(windows)], num_classes, window, SCALES_MULTI)
+    tracemalloc.start()
+    found = predictor.predict(random_image(height, window), Wanted(confidence=True))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found.confidence, 1 / num_classes, rtol=1e-5)
+    assert peak < 0.6 * height * window * num_classes * 4

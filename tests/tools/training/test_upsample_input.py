@@ -141,7 +141,7 @@ def test_scores_are_of_the_size_of_the_labels(random_pspnet, tmp_path):
     sample = Sample("a", *paths, {0: 0, 1: 1, 2: 2})
     seen = []
     with Predictor(random_pspnet, random_pspnet_record(upsample_input=2)) as predictor:
-        scores = evaluate(predictor, [sample], CLASSES, visit=lambda sample, image, labels: seen.append(labels.shape))
+        scores = evaluate(predictor, [sample], CLASSES, visit=lambda found: seen.append(found.prediction.labels.shape))
     assert seen == [(33, 21)]
     assert scores is not None
     assert scores.pixels == 33 * 21
