@@ -23,12 +23,12 @@ from tools.export.forms import FLOAT, FORMS, Form
 from tools.export.images import calibration_images, validation_pictures
 from tools.export.metadata import describe_classes, describe_model, metadata_of_files
 from tools.export.network import exported_network
-from tools.export.packages import require_packages
 from tools.export.writing import WRITERS
 from tools.flags.predict import PredictConfig
 from tools.prediction.predictor import Predictor
 from tools.prediction.selection import record_of_checkpoint
 from tools.runs.record import ModelRecord
+from tools.runtime.extras import require_packages
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def _written(prefix: str, record: ModelRecord, data_dir: str | None, folder: str
     for name, (format_name, quantize) in _CANDIDATES.items():
         form = FORMS[format_name, quantize]
         try:
-            require_packages(form.packages, f"the row export.{name}")
+            require_packages(form.packages, "export", f"the row export.{name}")
             engines_of(form.engines[:1], f"the row export.{name}")
         except MissingPackageError as error:
             logger.info("%s", error)
