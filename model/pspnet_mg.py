@@ -255,16 +255,46 @@ def forward_graph(
     dtype: tf.DType = tf.float32,
     folded: bool = False,
     reuse: bool | None = None,
+    mirrored: str | None = None,
 ) -> TowerList:
     """Builds the class probabilities for prediction.
 
     Args:
         images, architecture, dtype, reuse: see `pspnet`.
         folded: whether the batch normalization is already part of the weights, see `utils_mg.conv2d_batch_norm`.
+        mirrored: key of `COMBINATIONS`, to combine the prediction with that for the images mirrored left to right; None
+            for images as they are.
 
     Returns:
         Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
     """
     with slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], folded=folded):
-        predictions = pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse)
-    return layers.map_towers(tf.nn.softmax, predictions.logits)
+        fed = images if mirrored is None else layers.map_towers(_with_mirrored, images)
+        predictions = pspnet(fed, architecture, is_training=False, dtype=dtype, reuse=reuse)
+    return layers.map_towers(tf.nn.softmax if mirrored is None else COMBINATIONS[mirrored], predictions.logits)
+
+
+def _with_mirrored(images: tf.Tensor) -> tf.Tensor:
+    """Appends mirrored copies: [N, H, W, C] to [2N, H, W, C]."""
+    return tf.concat([images, tf.reverse(images, [2])], 0)
+
+
+def _and_of_mirrored(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Separates outputs for images, [N, H, W, C], from those for mirrored copies, which are mirrored back."""
+    plain, mirrored = tf.split(outputs, 2)
+    return plain, tf.reverse(mirrored, [2])
+
+
+def _mean_of_probabilities(logits: tf.Tensor) -> tf.Tensor:
+    return tf.add_n(_and_of_mirrored(tf.nn.softmax(logits))) / 2
+
+
+def _softmax_of_sum(logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softmax(tf.add_n(_and_of_mirrored(logits)))
+
+
+# From the logits of images and their mirrored copies, [2N, H, W, classes], to probabilities [N, H, W, classes].
+COMBINATIONS = {
+    "windows": _mean_of_probabilities,  # tool/test.py of hszhao/semseg
+    "logits": _softmax_of_sum,  # caffe_process.m of hszhao/PSPNet, evaluate.py of hellochick/PSPNet-tensorflow
+}

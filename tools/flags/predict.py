@@ -24,6 +24,7 @@ from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
 from tools.flags.prediction_outputs import PredictionOutputFlags
+from tools.flags.protocol import ProtocolFlags
 from tools.flags.running import ScreenFlags
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
@@ -43,7 +44,7 @@ _NEEDS_SEARCH_FOR_RUNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
+class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlags):
     """Flags of both predict.py and inference.py; None selects the value in the checkpoint's record."""
 
     database: str | None = flag(  # type: ignore[assignment]
@@ -95,11 +96,9 @@ class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
         unset=_RECORDED,
         choices=UPSAMPLINGS,
     )
-    mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
     use_ema: bool = flag(
         True, "use the averages of the weights, if the checkpoint has them (--ema_decay)", group="prediction"
     )
-    ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
     windows_per_batch: int = flag(
         4,
         "windows that the network processes at a time",
@@ -133,6 +132,7 @@ class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
     def __post_init__(self) -> None:
         if self.database is not None:
             check_flags_of_database(self, self.database, "--database is")
+        self.check_protocol()
         check_effects(self)
 
 

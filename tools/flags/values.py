@@ -71,6 +71,15 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def numbers_above_zero(text: str) -> tuple[float, ...]:
+    """Parses numbers above 0, separated by commas."""
+    expected = "numbers above 0, separated by commas"
+    numbers = _numbers(text, number, expected)
+    if not min(numbers) > 0:
+        raise ValueError(expected)
+    return numbers
+
+
 def rising_steps(text: str) -> tuple[int, ...]:
     """Parses increasing step numbers above 0, separated by commas."""
     expected = "steps above 0 that rise, separated by commas"

@@ -126,11 +126,12 @@ def frozen_forward_graph(
     dtype: tf.DType,
     advice: str,
     use_averages: bool = True,
+    mirrored: str | None = None,
 ) -> TowerList:
     """Builds `pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
 
     Args:
-        images, architecture, dtype: see `pspnet_mg.forward_graph`.
+        images, architecture, dtype, mirrored: see `pspnet_mg.forward_graph`.
         prefix: of the checkpoint.
         advice: what to do about a checkpoint that does not fit, for the message.
         use_averages: whether to use the averages of the weights, if the checkpoint has them.
@@ -143,6 +144,6 @@ def frozen_forward_graph(
             logger.info("%s: the averages of the weights are used; --use_ema 0 uses those of the last step", prefix)
         frozen = FrozenWeights(prefix, reader, dtype)
         with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
-            probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)
+            probabilities = forward_graph(images, architecture, dtype=dtype, folded=True, mirrored=mirrored)
     frozen.require_match(advice)
     return probabilities

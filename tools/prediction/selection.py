@@ -22,6 +22,7 @@ from tools.flags.definition import flags_where
 from tools.flags.predict import InferenceConfig, PredictConfig, WeightsConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
+from tools.prediction.protocols import protocol_of
 from tools.runs.agreement import check_same_network
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import devices_in_words, tower_devices
@@ -199,7 +200,7 @@ def build_predictor(
         return Predictor(
             prefix,
             record,
-            multi_scale=config.ms,
+            protocol=protocol_of(config, record.architecture.smallest_stride),
             mirror=config.mirror,
             float_type=config.float_type,
             windows_per_batch=config.windows_per_batch,
