@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,8 +27,16 @@ from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
 from tools.flags.prediction_outputs import PredictionOutputFlags
 from tools.flags.protocol import ProtocolFlags
 from tools.flags.running import ScreenFlags
+from tools.flags.scoring import ScoringFlags
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
+
+# Flags of a prediction, which --has_prediction does not run: by their group, and by their name.
+_GROUPS_OF_PREDICTION = ("network", "prediction", "precision")
+_FLAGS_OF_PREDICTION = (
+    "coloring", "save_prediction", "save_probabilities", "confidence", "polygons", "areas", "measure_time",
+    "server_zip",
+)  # fmt: skip
 
 _RECORDED = "as recorded beside the checkpoint"
 
@@ -137,7 +146,7 @@ class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlag
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(FileFlags, WeightsConfig):
+class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
     """Flags of predict.py."""
 
     mode: str = flag("val", "split to predict", group="data", choices=("val", "test", "train"), aliases=["test_subset"])
@@ -171,6 +180,7 @@ class PredictConfig(FileFlags, WeightsConfig):
         (
             "--weights_ckpt best --ms 1",
             "--weights_ckpt log/Cityscapes/my_run --mode test --server_zip 1",
+            "--database Cityscapes --has_prediction results/gray --prediction_ids train",
         ),
     )
 
@@ -178,14 +188,24 @@ class PredictConfig(FileFlags, WeightsConfig):
         super().__post_init__()
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
+        if self.has_prediction is not None:
+            self._refuse_flags_of_prediction()
         if self.server_zip:
             self._check_server_zip()
+
+    def _refuse_flags_of_prediction(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata["group"] in _GROUPS_OF_PREDICTION or field.name in _FLAGS_OF_PREDICTION:
+                why = "with --has_prediction, which scores files and predicts nothing: drop --has_prediction"
+                refuse_without_effect(self, field.name, why)
 
     def _check_server_zip(self) -> None:
         if not self.save_prediction:
             raise FlagError("--server_zip 1 packs the label ids that --save_prediction 0 leaves unwritten: drop one")
         if self.test_max_iter is not None:
             raise FlagError(f"--server_zip 1 needs the whole split: drop --test_max_iter {self.test_max_iter}")
+        if self.is_share:
+            raise FlagError("--server_zip 1 needs the whole split: drop --index_start and --index_step")
 
 
 @dataclass(frozen=True, kw_only=True)

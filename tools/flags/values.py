@@ -119,6 +119,14 @@ def file_path(text: str) -> str:
     return path_as_given(text)
 
 
+def file_paths(text: str) -> tuple[str, ...]:
+    """Parses the paths of files or folders, separated by commas; see `file_path`."""
+    paths = tuple(file_path(part) for part in text.split(","))
+    if not all(paths):
+        raise ValueError("paths, separated by commas")
+    return paths
+
+
 def class_count(text: str) -> int:
     """Parses a number of classes, 2 or more."""
     count = whole_number(text)

@@ -132,7 +132,7 @@ def test_scales_of_a_test_are_those_of_the_enlarged_image(random_pspnet, monkeyp
     )
     with Predictor(random_pspnet, random_pspnet_record(upsample_input=3), protocol=at_scales(multi_scale=multi_scale)):
         pass
-    assert seen == [scales]
+    assert seen == [tuple(scales)]
 
 
 def test_scores_are_of_the_size_of_the_labels(random_pspnet, tmp_path):
