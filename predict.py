@@ -100,7 +100,7 @@ def selected_samples(config: PredictConfig, dataset: Dataset, data_dir: str) -> 
     chosen = config.share_of(samples)[: config.test_max_iter]
     if not config.is_share:
         return chosen, None
-    share = config.share_text(len(samples))
+    share = config.share_text(len(chosen), len(samples))
     logger.warning("partial: only %s of --mode %s", share, config.mode)
     return chosen, share
 
@@ -251,10 +251,11 @@ def main(arguments: Sequence[str]) -> None:
     from tools.prediction.selection import with_chosen_precision
     from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
-    config = with_chosen_precision(config)
     if config.has_prediction is not None:
         score_existing(config)
-    elif config.follow is not None:
+        return
+    config = with_chosen_precision(config)
+    if config.follow is not None:
         follow(config)
     else:
         with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix))

@@ -25,12 +25,12 @@ def predict(main, place, tmp_path, monkeypatch):
     return lambda *flags: main("predict", *flags)
 
 
-def test_shares_score_together_what_the_split_scores(predict, place, tmp_path, capsys):
+def test_shares_score_together_what_the_split_scores(predict, place, tmp_path, caplog):
     common = ["--weights_ckpt", place.snapshot, "--coloring", "0"]
     assert predict(*common, "--cityscapes_scores", "1", "--boundary_iou", "1", "--output_dir", "whole") == 0
     for start in (0, 1):
         assert predict(*common, "--index_start", str(start), "--index_step", "1") == 0
-    assert "partial: only images 1 to 1 of 2" in capsys.readouterr().err
+    assert "partial: only images 1 to 1 of 2" in caplog.text
     base = tmp_path / "val_set/Toy/some-run"
     shares = [base / "step7-ms0-index_step1", base / "step7-ms0-index_start1-index_step1"]
     assert [scores_in(share)["run"]["partial"] for share in shares] == ["images 0 to 0 of 2", "images 1 to 1 of 2"]

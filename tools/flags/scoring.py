@@ -70,7 +70,6 @@ class ScoringFlags:
             )
         return items[self.index_start : self.index_start + self.index_step if self.index_step else None]
 
-    def share_text(self, count: int) -> str:
-        """Describes the share of `count` images, such as `images 100 to 199 of 500`, counted from 0."""
-        end = min(count, self.index_start + self.index_step) if self.index_step else count
-        return f"images {self.index_start} to {end - 1} of {count}"
+    def share_text(self, chosen: int, count: int) -> str:
+        """Describes a share of `chosen` images of `count`, such as `images 100 to 199 of 500`, counted from 0."""
+        return f"images {self.index_start} to {self.index_start + chosen - 1} of {count}"

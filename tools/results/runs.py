@@ -162,7 +162,9 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
 
 
 def _warn_of_unnamed_snapshots(found: Sequence[_Found]) -> None:
-    unnamed = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
+    # Scores of --has_prediction are of files, not of a snapshot.
+    elsewhere = [scores for scores in found if scores.run_folder is None and not scores.header.get("predictions")]
+    unnamed = [scores.path for scores in elsewhere if not scores.header.get(_CHECKSUM)]
     if unnamed:
         more = "" if len(unnamed) == 1 else ", ..."
         logger.warning(

@@ -91,7 +91,7 @@ def test_several_folders(monkeypatch):
 def test_shares(line, items, text):
     flags = parse(line, PredictConfig)
     assert "".join(flags.share_of(list("abcde"))) == items
-    assert flags.share_text(5) == text
+    assert flags.share_text(len(items), 5) == text
     assert flags.is_share == (line != "")
 
 
