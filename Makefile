@@ -11,7 +11,7 @@ LOCK := lock/$(subst $(comma),-,$(EXTRAS)).txt
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
 
-.PHONY: setup test test-slow test-parity test-endurance lint demo lock audit clean
+.PHONY: setup browser test test-slow test-parity test-endurance lint demo lock audit clean
 
 # One stamp per choice of extras, so that asking for others installs them.
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-locked)
@@ -47,6 +47,12 @@ $(INSTALLED): pyproject.toml
 	touch $@
 	$(SAY_DONE)
 endif
+
+# Chromium and its driver, from Debian's packages, for the tests of pages; they are skipped where it is missing, or fail
+# if REQUIRE_BROWSER is set, as in CI. An installed Chrome with its driver does as well.
+browser:
+	@{ command -v chromedriver && { command -v chromium || command -v google-chrome; }; } >/dev/null \
+		|| { apt-get update && apt-get install --yes --no-install-recommends chromium chromium-driver fonts-dejavu-core; }
 
 # The newest versions that suit pyproject.toml, with the hashes of all their files; uv asks the index that pip asks.
 COMPILE = UV_DEFAULT_INDEX=$$($(PYTHON) -c 'from tools.setup.virtual_environment import package_index as index; print(index())') \

@@ -70,19 +70,21 @@ LAYERS = {
 ROOMS = (
     ("errors",),
     ("flags", "runtime"),
-    ("checkpoints", "console"),
+    ("checkpoints", "console", "pages"),
     ("runs",),
     ("download", "prediction"),
     ("training", "export"),
     ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
+    ("report",),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
-SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup"}
+SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup", "pages"}
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
     "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
     "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
+    "tools.report.__main__",
 )  # fmt: skip
 
 

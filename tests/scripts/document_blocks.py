@@ -66,6 +66,7 @@ class Treatment:
 _NEEDS_DATA = "needs a dataset or weights that are not public or large"
 _INSTALLS = "installs packages"
 _NEEDS_GPUS = "needs GPUs, or days"
+_REPORTS = "tests/tools/report/test_command.py writes reports on other runs"
 _CITYSCAPES = {"<cityscapes>": "cityscapes"}
 _README = "README.md"
 
@@ -253,6 +254,9 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("tools/make_tfrecord/__main__.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
+    ("tools/report/__main__.py", "python -m tools.report log/Toy/first --out report.html"): Treatment(not_run=_REPORTS),
+    ("docs/report.md", "make setup EXTRAS=dev,report"): Treatment(not_run=_INSTALLS),
+    ("docs/report.md", "python -m tools.report log/Toy/first"): Treatment(not_run=_REPORTS),
     (
         "tools/results/__main__.py",
         "python -m tools.results --log_dir ./log --format markdown --json results.json",

@@ -22,6 +22,7 @@ from database.loading import load_sample
 from database.palettes import legend, untinted_class
 from tools.check_dataset.contact_sheet import contact_sheet, sheet_width, thumbnail
 from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample_faults
+from tools.check_dataset.page import page
 from tools.check_dataset.report import Findings, as_json, fault_lines, markdown
 from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
@@ -34,6 +35,7 @@ from tools.flags.help import Program
 from tools.flags.names import split_names
 from tools.flags.parsing import parse_flags
 from tools.flags.values import file_path
+from tools.pages.page import missing_packages
 from tools.prediction.tables import write_text
 from tools.runtime.background import read_ahead
 from tools.runtime.progress import counted
@@ -46,6 +48,7 @@ _READ_AT_A_TIME = 4
 _COLUMNS = (3, 6)  # of the page of thumbnails: minimum, maximum
 _IGNORED, _UNTINTED = (0, 0, 0), (255, 255, 255)  # in the legend
 _THUMBNAILS, _EARLIER_THUMBNAILS = "thumbnails.png", "thumbnails-earlier.png"
+_PAGE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,10 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
 
 
 def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], folder: str) -> Iterator[str]:
-    """Writes the report, and the page of thumbnails if there are samples; yields the paths.
+    """Writes the report, the page of thumbnails if there are samples, and both as HTML if the extra `report` is there.
+
+    Yields:
+        The paths.
 
     Raises:
         TablesError, ImageError: a file cannot be written.
@@ -186,14 +192,29 @@ def write_report(findings: Findings, samples: Sequence[tuple[str, Sample]], fold
     path, earlier = (os.path.join(folder, name) for name in (_THUMBNAILS, _EARLIER_THUMBNAILS))
     with suppress(OSError):
         os.replace(path, earlier)  # a new report is never beside a page of an earlier check under the same name
+    thumbnails = None
     if samples:
         title = f"{findings.dataset.name}: {len(samples)} of {sum(findings.counts.values())} images with their labels"
-        write_image(path, draw_thumbnails(findings.dataset, samples, title))
+        thumbnails = draw_thumbnails(findings.dataset, samples, title)
+        write_image(path, thumbnails)
         yield path
         with suppress(OSError):
             os.unlink(earlier)
     elif os.path.exists(earlier):
         logger.warning("no thumbnails were drawn; %s is of an earlier check, perhaps of other data", earlier)
+    yield from _write_page(findings, thumbnails, os.path.join(folder, _PAGE))
+
+
+def _write_page(findings: Findings, thumbnails: np.ndarray | None, path: str) -> Iterator[str]:
+    """Writes the report as HTML; without the packages for it, removes a page of an earlier check."""
+    missing = missing_packages()
+    if missing:
+        with suppress(OSError):
+            os.unlink(path)
+        logger.info("%s needs %s: pip install '.[report]' in the project's folder", _PAGE, " and ".join(missing))
+        return
+    write_text(path, page(findings, thumbnails))
+    yield path
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -139,7 +139,7 @@ def _split_lines(findings: Findings, split: str, statistics: SplitStatistics) ->
 def _size_lines(statistics: SplitStatistics) -> list[str]:
     (height, width), times = statistics.sizes.most_common(1)[0]
     lines = [markdown_row(("pixels", "smallest", "median", "largest")), "| :--- | ---: | ---: | ---: |"]
-    for name, values in _extents(statistics).items():
+    for name, values in extents(statistics).items():
         cells = (f"{values['min']}", f"{values['median']:g}", f"{values['max']}")
         lines.append(markdown_row((name, *cells)))
     sizes = number_of(len(statistics.sizes), "size")
@@ -147,7 +147,7 @@ def _size_lines(statistics: SplitStatistics) -> list[str]:
     return [*lines, "", f"{sizes}; {most}."]
 
 
-def _extents(statistics: SplitStatistics) -> dict[str, dict[str, float]]:
+def extents(statistics: SplitStatistics) -> dict[str, dict[str, float]]:
     """Returns the smallest, median and largest height and width."""
     sizes = np.array(list(statistics.sizes.elements()))
     return {
@@ -219,7 +219,7 @@ def _split_object(dataset: Dataset, statistics: SplitStatistics) -> dict[str, An
         "looked_at": statistics.images,
         "labels": statistics.labels,
         "sizes": sizes,
-        "extents": _extents(statistics) if statistics.sizes else None,
+        "extents": extents(statistics) if statistics.sizes else None,
         "color_mean": statistics.color_mean,
         "color_deviation": statistics.color_deviation,
         "ignored_pixels": statistics.ignored,

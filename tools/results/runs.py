@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,25 +140,55 @@ def find_runs(log_dir: str, predictions_dir: str, *, earlier: bool = False) -> l
     if not os.path.isdir(log_dir):
         raise FlagError(f"--log_dir {log_dir} is not a folder: give the folder of the runs")
     configs = glob.glob(os.path.join(glob.escape(log_dir), "*", "*", _CONFIG_NAME))
-    folders = sorted(map(os.path.dirname, configs))
-    record_of = {folder: _record_in(folder) for folder in folders}
-    flags_of = {folder: None if record is None else record["flags"] for folder, record in record_of.items()}
-    found = [*_scores_in_runs(flags_of), *_scores_below(predictions_dir)]
-    _warn_of_unnamed_snapshots(found)
-    uuids = Counter(flags.get(RUN_UUID) for flags in flags_of.values() if flags is not None)
-    shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
+    record_of = _records_in(sorted(map(os.path.dirname, configs)))
+    found = _all_scores(record_of, predictions_dir)
     hidden = [folder for folder, record in record_of.items() if record is not None and EARLIER.search(folder)]
     if hidden and not earlier:
         logger.info(
             "%s set aside and not listed: --earlier 1 lists them", number_of(len(hidden), "run was", "runs were")
         )
-    runs = []
-    for folder, record in record_of.items():
-        if record is not None and (earlier or not EARLIER.search(folder)):
+    wanted = [folder for folder in record_of if earlier or not EARLIER.search(folder)]
+    return [run for _, run in _runs_of(record_of, wanted, found)]
+
+
+def read_runs(folders: Sequence[str], predictions_dir: str) -> dict[str, Run]:
+    """Reads runs wherever they are, and their scores as `find_runs` does.
+
+    Args:
+        folders: of the runs.
+        predictions_dir: folder with scores of predict.py, at any depth.
+
+    Returns:
+        The runs by their folder, in the given order; those without a readable record are left out.
+    """
+    record_of = _records_in(folders)
+    return dict(_runs_of(record_of, folders, _all_scores(record_of, predictions_dir)))
+
+
+def _records_in(folders: Iterable[str]) -> dict[str, dict[str, Any] | None]:
+    return {folder: _record_in(folder) for folder in folders}
+
+
+def _all_scores(record_of: Mapping[str, Mapping[str, Any] | None], predictions_dir: str) -> list[_Found]:
+    found = [*_scores_in_runs(record_of), *_scores_below(predictions_dir)]
+    _warn_of_unnamed_snapshots(found)
+    return found
+
+
+def _runs_of(
+    record_of: Mapping[str, Mapping[str, Any] | None], wanted: Iterable[str], found: Sequence[_Found]
+) -> Iterator[tuple[str, Run]]:
+    """Yields (folder, run) of the wanted folders that have a record; `record_of` may have more of the same log."""
+    flags_of = {folder: record["flags"] for folder, record in record_of.items() if record is not None}
+    uuids = Counter(flags.get(RUN_UUID) for flags in flags_of.values())
+    shared = frozenset(uuid for uuid, count in uuids.items() if uuid is not None and count > 1)
+    for folder in wanted:
+        record = record_of[folder]
+        if record is not None:
+            parent, name = os.path.split(os.path.abspath(folder))
             flags = record["flags"]
             scores = _scores_of_run(folder, flags, found, shared)
-            runs.append(Run(os.path.relpath(folder, log_dir), flags, scores, _contents(record)))
-    return runs
+            yield folder, Run(os.path.join(os.path.basename(parent), name), flags, scores, _contents(record))
 
 
 def _warn_of_unnamed_snapshots(found: Sequence[_Found]) -> None:
@@ -206,7 +236,7 @@ def _data_name(header: Mapping[str, Any]) -> str:
     return str(header.get("list") or os.path.basename(str(header.get("data_dir") or "").rstrip(os.sep)))
 
 
-def _scores_in_runs(folders: Mapping[str, Any]) -> Iterator[_Found]:
+def _scores_in_runs(folders: Iterable[str]) -> Iterator[_Found]:
     for folder in folders:
         for name in _names_in(folder):
             path = os.path.join(folder, name)

@@ -90,7 +90,7 @@ def _hidden_differences(runs: Sequence[Run]) -> set[str]:
     return hidden
 
 
-def _properties(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+def differing_values(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """Returns the flags in which runs differ and their values per run, with checksums if equal names hide them."""
     names, hidden = differing_flags(runs), _hidden_differences(runs)
 
@@ -135,11 +135,8 @@ def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
     Snapshots of the same step are averaged and, if they were kept, the best of each run. Scores with different images
     or settings are never averaged.
     """
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[_without_seed(run)].append(run)
     means = []
-    for group in groups.values():
+    for group in runs_by_seed(runs):
         scores: dict[tuple[str, str], dict[str, tuple[Any, float]]] = defaultdict(dict)
         for run in group:
             for score in run.scores:
@@ -151,6 +148,19 @@ def seed_means(runs: Sequence[Run]) -> list[SeedMean]:
             if len({_as_key(seed) for seed, _ in by_run.values()}) > 1:
                 means.append(_mean(title, by_run))
     return means
+
+
+def runs_by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """Groups runs that differ only in the seed, in the order of the first of each group."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[_without_seed(run)].append(run)
+    return list(groups.values())
+
+
+def way_of_scoring(run: Run, score: Score) -> str:
+    """Returns a key of what was scored, the images and the settings: scores with equal keys are comparable."""
+    return _as_key([score.kind, _way_of_scoring(run, score)])
 
 
 def _as_key(value: Any) -> str:
@@ -185,7 +195,7 @@ def _mean(title: str, by_run: Mapping[str, tuple[Any, float]]) -> SeedMean:
 
 def text_of(runs: Sequence[Run]) -> str:
     """Formats as text: name, differing flags and scores of each run, then the means over seeds."""
-    names, properties = _properties(runs)
+    names, properties = differing_values(runs)
     settings, short = differing_settings(runs), short_names(runs)
     lines = []
     for run, values in zip(runs, properties, strict=True):
@@ -238,7 +248,7 @@ def _rows(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
 
     Each flag in which runs differ, and each setting in which scores of one kind differ, has a column.
     """
-    names, properties = _properties(runs)
+    names, properties = differing_values(runs)
     settings, short = differing_settings(runs), short_names(runs)
     rows = []
     for run, values in zip(runs, properties, strict=True):

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from database.errors import JsonError
 from database.json_files import parse_json
-from database.regular_files import writable_file
+from database.regular_files import regular_file, writable_file
 from tools.errors import RunLockError
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,24 @@ def run_lock(folder: str) -> Iterator[None]:
         with suppress(OSError):  # not empty
             for parent in created:
                 os.rmdir(parent)
+
+
+def is_training(folder: str) -> bool:
+    """Returns whether a process trains in a run's folder, as far as the lock's file says; it is not locked here.
+
+    A process on another machine is assumed to run.
+    """
+    try:
+        descriptor = regular_file(os.path.join(folder, LOCK_NAME), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        holder = _holder(descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return holder is not None and (holder.host != socket.gethostname() or _exists(holder.pid))
 
 
 def _create(folder: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,6 +15,9 @@ from database.channels import picture
 from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
 from tools.checkpoints.plain_paths import writable_prefix
+from tools.flags.definition import flags_where
+from tools.flags.train import TrainConfig
+from tools.flags.values import shown_value
 from tools.prediction.metrics import ConfusionMatrix
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
@@ -24,6 +28,12 @@ from tools.training.step import StepTaken
 from tools.training.summaries import SummaryWriter
 
 logger = logging.getLogger(__name__)
+
+
+def hyperparameters(flags: Mapping[str, Any]) -> dict[str, bool | float | str]:
+    """Returns the flags that tools.results shows, as TensorBoard's HParams page takes them: lists are text."""
+    shown = ((name, flags[name]) for name in flags_where(TrainConfig, shown=True) if flags.get(name) is not None)
+    return {name: value if isinstance(value, bool | int | float) else shown_value(value) for name, value in shown}
 
 
 class SnapshotWriter:
@@ -124,6 +134,8 @@ class CurveWriter:
         with writing_to(self._folder):
             writer = SummaryWriter(self._folder.path, self._folder.csv, self._graph, first_step)
         with closing(writer):
+            with writing_to(self._folder):
+                writer.hyperparameters(hyperparameters(self._record.flags))
             self._writer = writer
             yield
 
@@ -164,15 +176,19 @@ class CurveWriter:
         )
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-        """Puts crop, truth and prediction side by side, uint8 [h, 3w, 3]; ignored pixels are black in both."""
+        """Puts crop, truth and prediction side by side, with a legend of the classes in them below.
+
+        Returns:
+            uint8 [h + height of the legend, 3w, 3]; ignored pixels are black in truth and prediction.
+        """
         channels = self._record.channels
         if channels is None:
             pixels = image[..., ::-1] if self._record.color_switch else image
             shown = np.clip(pixels + np.asarray(self._record.image_mean), 0, 255).astype(np.uint8)
         else:
             shown = picture(channels.restored(image))
-        colors = [
-            palettes.colorize(np.where(label == IGNORE_LABEL, IGNORE_LABEL, ids), self._dataset.palette)
-            for ids in (label, prediction)
-        ]
-        return np.concatenate([shown, *colors], axis=1)
+        names, palette = self._dataset.class_names, self._dataset.palette
+        ids = np.concatenate([label, np.where(label == IGNORE_LABEL, IGNORE_LABEL, prediction)], axis=1)
+        row = np.concatenate([shown, palettes.colorize(ids, palette)], axis=1)
+        present = np.unique(ids).tolist()
+        return np.concatenate([row, palettes.legend(names, palette, row.shape[1], present)])

@@ -76,6 +76,14 @@ class SummaryWriter:
         shown = {**values, **(more or {})}
         self._events.add(step=step, summary=_scalar_summary({f"train/{name}": x for name, x in shown.items()}))
 
+    def hyperparameters(self, values: Mapping[str, bool | float | str]) -> None:
+        """Adds a row to TensorBoard's HParams page, whose metrics are the scalars of the run's folder.
+
+        Raises:
+            OSError, tf.errors.OpError: it cannot be written.
+        """
+        self._events.add(summary=tf.Summary.FromString(_hyperparameter_summary(values)))
+
     def picture(self, step: int, tag: str, picture: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W, 3].
 
@@ -147,6 +155,25 @@ class _EventFile:
 
 def _scalar_summary(values: Mapping[str, float]) -> tf.Summary:
     return tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def _hyperparameter_summary(values: Mapping[str, bool | float | str]) -> bytes:
+    """Returns the summary of TensorBoard's plugin for hyperparameters, serialized."""
+    from tensorboard.compat.proto import summary_pb2
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+    for name, value in values.items():
+        kind = "bool_value" if isinstance(value, bool) else "string_value" if isinstance(value, str) else "number_value"
+        setattr(start.hparams[name], kind, value)
+    data = plugin_data_pb2.HParamsPluginData(session_start_info=start)
+    summary = summary_pb2.Summary()
+    summary.value.add(
+        tag=metadata.SESSION_START_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+    return summary.SerializeToString()
 
 
 def _keep_rows_up_to(csv_path: str, step: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.tools.results.written_runs import run_at, scores_of, write, write_snapshot
 from tools.prediction import score_files
 from tools.results import runs as result_runs
-from tools.results.runs import Score, find_runs
+from tools.results.runs import Score, find_runs, read_runs
 
 
 def _bare(score: Score) -> Score:
@@ -30,6 +30,16 @@ def test_runs_with_their_scores(folders, caplog):
     assert [run.name for run in find_runs(*folders, earlier=True)] == ["Toy/a", "Toy/b", "Toy/b.earlier-1"]
     assert "damaged/config.json is ignored" in caplog.text
     assert "scores-700.json is ignored" in caplog.text
+
+
+def test_runs_are_read_by_their_folders(folders, tmp_path):
+    """As the list has them, wherever they are and in the given order."""
+    log, predictions = folders
+    paths = [os.path.join(log, "Toy", name) for name in ("b", "damaged", "a")]
+    found = read_runs(paths, predictions)
+    assert list(found) == [paths[0], paths[2]]
+    assert list(found.values()) == [*reversed(find_runs(*folders))]
+    assert read_runs([], predictions) == {}
 
 
 def test_scores_are_found_by_the_run_they_are_of(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 
 from tools.errors import RunLockError
 from tools.runs import lock as module
-from tools.runs.lock import LOCK_NAME, Holder, run_lock
+from tools.runs.lock import LOCK_NAME, Holder, is_training, run_lock
 
 CHILD = """
 import sys, time
@@ -61,6 +61,20 @@ def test_lock_says_who_holds_it_and_goes_with_what_was_created(tmp_path):
     assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", holder["started"])
     assert os.listdir(tmp_path) == []
+
+
+def test_training_is_seen_without_a_lock(tmp_path):
+    assert not is_training(str(tmp_path))
+    with run_lock(str(tmp_path)):
+        assert is_training(str(tmp_path))
+        assert is_training(str(tmp_path))
+    assert not is_training(str(tmp_path))
+    for text, expected in (('{"pid": 1, "host": "elsewhere", "started": "", "command": ""}', True), ("x", False)):
+        (tmp_path / LOCK_NAME).write_text(text)
+        assert is_training(str(tmp_path)) is expected
+    (tmp_path / LOCK_NAME).unlink()
+    os.mkfifo(tmp_path / LOCK_NAME)
+    assert not is_training(str(tmp_path))
 
 
 def test_released_after_an_exception_and_what_is_there_stays(tmp_path):

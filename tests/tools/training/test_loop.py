@@ -15,6 +15,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from database.datasets import find_samples, get_dataset
 from database.errors import DatasetError, ImageError
@@ -127,10 +128,30 @@ def test_events_of_a_run(tiny_run):
         for name in set(row) - {"step"}:
             assert scalars[row["step"], f"train/{name}"] == pytest.approx(row[name], rel=1e-5)
     pictures = [value.image for _, value in values if value.HasField("image")]
-    assert [(picture.height, picture.width) for picture in pictures] == [(SIZE, 3 * SIZE)] * 4
+    assert [picture.width for picture in pictures] == [3 * SIZE] * 4
     pixels = np.array(Image.open(io.BytesIO(pictures[0].encoded_image_string)))
     colors = {*get_dataset("Toy").palette, (0, 0, 0)}
-    assert {tuple(color) for color in pixels[:, SIZE:].reshape(-1, 3).tolist()} <= colors
+    shown = {tuple(color) for color in pixels[:SIZE, SIZE:].reshape(-1, 3).tolist()}
+    assert shown <= colors
+    legend = {tuple(color) for color in pixels[SIZE:].reshape(-1, 3).tolist()}
+    assert shown - {(0, 0, 0)} <= legend  # a swatch of each class that is in the picture
+    assert (255, 255, 255) in legend
+
+
+def test_flags_of_a_run_are_its_hyperparameters(tiny_run):
+    [path] = glob.glob(os.path.join(tiny_run.folder.path, "events.out.tfevents.*"))
+    contents = [
+        value.metadata.plugin_data.content
+        for event in tf.train.summary_iterator(path)
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "hparams"
+    ]
+    [data] = map(HParamsPluginData.FromString, contents)
+    values = data.session_start_info.hparams
+    assert values["lrn_rate"].number_value == tiny_run.config.lrn_rate
+    assert values["network"].string_value == tiny_run.config.network
+    assert values["subsets_for_training"].string_value == "train"
+    assert not {"log_dir", "run_name", "val_list"} & {*values}  # not set, or without an effect on the weights
 
 
 def test_snapshot_of_a_run(tiny_run):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tools.prediction.metrics import ConfusionMatrix
 from tools.training.summaries import COLUMNS, SummaryWriter, write_validation
@@ -114,6 +115,26 @@ def test_picture(tmp_path):
     [(step, value)] = events(tmp_path)
     assert (step, value.tag, value.image.height, value.image.width) == (3, "train/picture", 5, 7)
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(value.image.encoded_image_string))), picture)
+
+
+def test_hyperparameters_are_on_the_page_of_tensorboard(tmp_path):
+    """As the plugin itself reads them; the metrics are the scalars beside them."""
+    for name, rate in (("a", 0.5), ("b", 0.25)):
+        writer = open_writer(tmp_path / name)
+        writer.hyperparameters({"lrn_rate": rate, "batch_size": 4, "random_mirror": True, "network": "resnet_v1_18"})
+        writer.scalars(20, VALUES)
+        writer.close()
+        [data] = [
+            HParamsPluginData.FromString(value.metadata.plugin_data.content)
+            for _, value in events(tmp_path / name)
+            if value.metadata.plugin_data.plugin_name == "hparams"
+        ]
+        values = data.session_start_info.hparams
+        assert values["lrn_rate"].number_value == rate
+        assert (values["batch_size"].number_value, values["random_mirror"].bool_value) == (4, True)
+        assert values["network"].string_value == "resnet_v1_18"
+        content = EventAccumulator(str(tmp_path / name)).Reload().summary_metadata["_hparams_/session_start_info"]
+        assert content.plugin_data.plugin_name == "hparams"
 
 
 def test_graph_is_shown(tmp_path):

@@ -36,7 +36,8 @@ def trainer_of(
     """Puts a trainer together as `tools.training.attempt` does; the first parts may be stand-ins without a network."""
     steps = StepRunner(session, graph, batches, samples, partial(learning_rate_at, config))
     snapshots = SnapshotWriter(session, saver, getattr(graph, "weights", {}), record, folder, config.keep)
-    curves = CurveWriter(folder, dataset, record, getattr(session, "graph", None), has_aux_loss=config.has_aux_loss)
+    shown = SimpleNamespace(flags={}) if record is None else record
+    curves = CurveWriter(folder, dataset, shown, getattr(session, "graph", None), has_aux_loss=config.has_aux_loss)
     return Trainer(plan_of(config), folder, steps, snapshots, curves, score, clock=clock)
 
 

@@ -1,0 +1,1 @@
+"""Writes a report on training runs as one HTML page."""
