@@ -121,10 +121,7 @@ def file_path(text: str) -> str:
 
 def file_paths(text: str) -> tuple[str, ...]:
     """Parses the paths of files or folders, separated by commas; see `file_path`."""
-    paths = tuple(file_path(part) for part in text.split(","))
-    if not all(paths):
-        raise ValueError("paths, separated by commas")
-    return paths
+    return tuple(file_path(part) for part in text.split(","))
 
 
 def class_count(text: str) -> int:
