@@ -57,7 +57,7 @@ def test_training_ids_of_another_program(predict, place, tmp_path, capsys):
     assert predict(*flags, "--prediction_ids", "train") == 0
     scores = scores_in(next((tmp_path / "val_set/Toy/scored").glob("*-prediction_idstrain")))
     assert scores["mean_iou"] == scores["overall_score"] == scores["mean_dice"] == 1
-    assert predict("--has_prediction", "gray") == 1
+    assert predict("--has_prediction", "gray") == 2
     assert "--database" in the_error(capsys.readouterr().err)
 
 
@@ -90,5 +90,5 @@ def test_another_protocol_is_refused_in_the_same_folder(predict, place, capsys):
     flags = ["--weights_ckpt", place.snapshot, "--coloring", "0", "--test_max_iter", "1", "--output_dir", "out"]
     assert predict(*flags) == 0
     capsys.readouterr()
-    assert predict(*flags, "--overlap", "ceil") == 1
+    assert predict(*flags, "--overlap", "ceil") == 2
     assert "they differ in overlap" in the_error(capsys.readouterr().err)
