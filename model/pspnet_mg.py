@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
@@ -248,30 +249,53 @@ def _fold_in(seed: tf.Tensor | None, number: int) -> tf.Tensor | None:
     return None if seed is None else tf.random.experimental.stateless_fold_in(seed, number)
 
 
-def forward_graph(
+def forward_logits(
     images: TowerList,
     architecture: Architecture,
     *,
     dtype: tf.DType = tf.float32,
     folded: bool = False,
     reuse: bool | None = None,
-    mirrored: str | None = None,
 ) -> TowerList:
-    """Builds the class probabilities for prediction.
+    """Builds the logits for prediction, whose softmax over the classes are the probabilities.
 
     Args:
         images, architecture, dtype, reuse: see `pspnet`.
         folded: whether the batch normalization is already part of the weights, see `utils_mg.conv2d_batch_norm`.
-        mirrored: key of `COMBINATIONS`, to combine the prediction with that for the images mirrored left to right; None
-            for images as they are.
+
+    Returns:
+        Tower list float32 [N, H, W, classes].
+    """
+    with slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], folded=folded):
+        return pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse).logits
+
+
+def forward_graph(images: TowerList, architecture: Architecture, **options: Any) -> TowerList:
+    """Builds the class probabilities for prediction.
+
+    Args:
+        images, architecture, options: see `forward_logits`.
 
     Returns:
         Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
     """
-    with slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], folded=folded):
-        fed = images if mirrored is None else layers.map_towers(_with_mirrored, images)
-        predictions = pspnet(fed, architecture, is_training=False, dtype=dtype, reuse=reuse)
-    return layers.map_towers(tf.nn.softmax if mirrored is None else COMBINATIONS[mirrored], predictions.logits)
+    return layers.map_towers(tf.nn.softmax, forward_logits(images, architecture, **options))
+
+
+def mirrored_forward_graph(
+    images: TowerList, architecture: Architecture, *, combination: str, **options: Any
+) -> TowerList:
+    """Builds the class probabilities of images, combined with those of the images mirrored left to right.
+
+    Args:
+        images, architecture, options: see `forward_logits`.
+        combination: key of `COMBINATIONS`.
+
+    Returns:
+        Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
+    """
+    logits = forward_logits(layers.map_towers(_with_mirrored, images), architecture, **options)
+    return layers.map_towers(COMBINATIONS[combination], logits)
 
 
 def _with_mirrored(images: tf.Tensor) -> tf.Tensor:

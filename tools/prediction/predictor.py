@@ -6,11 +6,13 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import FLOAT_TYPES
+from model.pspnet_mg import FLOAT_TYPES, forward_graph, mirrored_forward_graph
+from model.utils_mg import TowerList
 from tools.errors import NotFiniteError
 from tools.flags.sizes import sides
 from tools.prediction.frozen_weights import frozen_forward_graph
@@ -79,9 +81,8 @@ class Predictor:
         self.engine_seconds = 0.0
         protocol = protocol.enlarged(record.upsample_input)
         flips_windows = mirror and protocol.flipped != "image"
-        self._session = self._frozen_session(
-            device or tower_devices(1)[0], use_averages, protocol.flipped if flips_windows else None
-        )
+        build = partial(mirrored_forward_graph, combination=protocol.flipped) if flips_windows else forward_graph
+        self._session = self._frozen_session(device or tower_devices(1)[0], use_averages, build)
         # Mirrored windows are in the same batch.
         windows = max(1, windows_per_batch // 2) if flips_windows else windows_per_batch
         self._sliding = self._sliding_predictor(protocol, mirror and not flips_windows, windows)
@@ -103,7 +104,7 @@ class Predictor:
             channels=record.architecture.input_channels,
         )
 
-    def _frozen_session(self, device: str, use_averages: bool, mirrored: str | None) -> tf.Session:
+    def _frozen_session(self, device: str, use_averages: bool, build: Callable[..., TowerList]) -> tf.Session:
         """Builds the graph from windows to probabilities, with the weights of the checkpoint as constants."""
         size = self._record.test_image_size
         height, width = sides(size) if size else (None, None)
@@ -120,7 +121,7 @@ class Predictor:
                         dtype=FLOAT_TYPES[self._float_type],
                         advice=_ADVICE,
                         use_averages=use_averages,
-                        mirrored=mirrored,
+                        build=build,
                     )
                 graph.finalize()
             return open_session(graph, [device], weights_are_constants=True)
