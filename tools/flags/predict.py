@@ -180,7 +180,6 @@ class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
         (
             "--weights_ckpt best --ms 1",
             "--weights_ckpt log/Cityscapes/my_run --mode test --server_zip 1",
-            "--database Cityscapes --has_prediction results/gray --prediction_ids train",
         ),
     )
 
