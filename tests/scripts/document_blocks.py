@@ -176,6 +176,14 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python predict.py --areas 1 --per_image 1 --confusion_matrix 1 --confidence 1\n"
         "python inference.py --image_path photos --recursive 1 --save_probabilities png --polygons coco --min_area 50",
     ): Treatment(run_by="test_prediction_outputs.py: test_example_of_the_documents"),
+    (
+        "docs/prediction.md",
+        "python predict.py --weights_ckpt best --ms 1 --test_image_size 713 --base_size 2048 --overlap ceil "
+        "--window_padding both --flipped_eval windows",
+    ): Treatment(not_run=_NEEDS_DATA),
+    ("docs/prediction.md", "python predict.py --index_start 0 --index_step 250"): Treatment(
+        not_run="needs a split of 500 images; test_protocols.py does the same with 2"
+    ),
     ("docs/training.md", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(
         not_run=_NEEDS_DATA
     ),
