@@ -26,11 +26,16 @@ from database.input_range import InputRange
 from database.multiband_tiff import TiffLayout, described, is_tiff, read_layout, read_pixels
 from database.regular_files import regular_file
 from database.rgb_decoding import is_deep_grey, is_sixteen_bit_grey, swap_bytes
+from database.tiff_channels import channels_not_decoded
 
 # The channels of Pillow's modes. A palette stands for colours, black and white for 0 and 255.
 _CHANNELS_OF_MODE = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "P": 3, "RGB": 3, "RGBA": 4, "CMYK": 4}
 _CONVERTED = {"1": "L", "P": "RGB"}
 _WHITE_OF_BYTES, _WHITE_OF_16_BITS = 255.0, 65535.0
+_NOT_READ = (
+    "is not read, expected 8, 16, 32 or 64 bits, all of one type, and no compression, LZW, deflate, packbits or zstd: "
+    "convert it, for example with gdal_translate -co COMPRESS=DEFLATE"
+)
 
 
 def read_channels(
@@ -113,6 +118,28 @@ def channel_image_size(path: str, content: bytes | None = None) -> tuple[int, in
     return height, width
 
 
+def pixels_without_data(path: str) -> tuple[float, np.ndarray] | None:
+    """Finds the pixels of a TIFF that have no data by GDAL's tag: those whose channels all have its number.
+
+    Args:
+        path: of an image that was read before.
+
+    Returns:
+        The number, and a mask [height, width]; None if the file has no such tag or no such pixel.
+
+    Raises:
+        ImageError: see `images.read_image`.
+    """
+    with decode_errors_named(path):
+        layout = _layout_of(path, None)
+        if layout is None or layout.no_data is None or not _fits(layout.no_data, layout.dtype):
+            return None
+        with _file(path, None) as file:
+            numbers = read_pixels(path, file, layout)
+    mask = (numbers == numbers.dtype.type(layout.no_data)).all(axis=2)
+    return (layout.no_data, mask) if mask.any() else None
+
+
 def is_multiband_tiff(path: str, content: bytes | None = None) -> bool:
     """Returns whether a file is a TIFF that is read without Pillow's help in understanding it."""
     with decode_errors_named(path):
@@ -139,10 +166,7 @@ def _layout_of(path: str, content: bytes | None) -> TiffLayout | None:
             with opened(path, content):
                 pass
         except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{path}: a TIFF of {found} is not read, expected 8, 16, 32 or 64 bits, all of one type, and none, "
-                "LZW, deflate, packbits or zstd: convert it, for example with gdal_translate -co COMPRESS=DEFLATE"
-            ) from error
+            raise ImageError(f"{path}: a TIFF of {found} {_NOT_READ}") from error
     return layout
 
 
@@ -177,6 +201,9 @@ def _decoded_by_pillow(
 ) -> tuple[np.ndarray, int, float]:
     """Decodes the first rows of a file with Pillow; returns numbers, height and the default number for white."""
     with opened(path, content) as (image, _):
+        hidden = channels_not_decoded(image)
+        if hidden is not None:
+            raise ImageError(f"{path}: a TIFF of {hidden[0]} channels ({hidden[1]}) {_NOT_READ}")
         mode = "I" if image.mode.startswith("I;16") else image.mode
         _check_count(path, _CHANNELS_OF_MODE.get(mode, 0), count, f"Pillow's {image.mode}")
         is_16_bit_grey = is_sixteen_bit_grey(image)

@@ -118,6 +118,13 @@ class InputRange:
             found = f"{path}: the image has 8 bits, so 255 is white and --input_range has no effect"
             self._warn_once("bytes", "given", found, "give the flag only for images of more bits")
 
+    def warn_of_dropped_channel(self, path: str) -> None:
+        """Warns once that the fourth channel of an image is dropped as alpha."""
+        found = f"{path}: the fourth channel is dropped as alpha, which it is by the file"
+        self._warn_once(
+            "alpha", "dropped", found, "if it is a band, such as near infrared, train with --input_channels 4"
+        )
+
     @property
     def _advice(self) -> str:
         return _ADVICE if self._is_decided else _ADVICE_FOR_LATER

@@ -131,6 +131,8 @@ def _split_lines(findings: Findings, split: str, statistics: SplitStatistics) ->
     lines = [f"{images}; {number_of(statistics.labels, 'label')} read.", ""]
     if statistics.sizes:
         lines += [*_size_lines(statistics), "", *_color_lines(findings.dataset, statistics), ""]
+        first, *others = statistics.without_data_lines() or [""]
+        lines += [first, "", *(f"- {line}" for line in others), ""] if others else []
     if statistics.labels:
         lines += _class_lines(findings.dataset, statistics)
     return lines
@@ -222,6 +224,7 @@ def _split_object(dataset: Dataset, statistics: SplitStatistics) -> dict[str, An
         "extents": extents(statistics) if statistics.sizes else None,
         "color_mean": statistics.color_mean,
         "color_deviation": statistics.color_deviation,
+        "without_data": statistics.without_data,
         "ignored_pixels": statistics.ignored,
         "ignored_share": statistics.ignored_share,
         "unknown_pixels": statistics.unknown,

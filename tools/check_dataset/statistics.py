@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from database.channel_reading import pixels_without_data
 from database.classes import IGNORE_LABEL
 from database.color_masks import Color
+from database.counts import number_of
 from database.errors import DatasetError, ImageError
 from database.images import read_image, read_label_with_table
 from database.layouts import Sample
@@ -17,6 +19,7 @@ from database.loading import check_same_size, unknown_id
 from tools.check_dataset.moments import Moments
 from tools.training.label_rules import LabelTally, counts_by_id
 
+_MOST_NAMED = 5
 _LEVELS = np.arange(256)
 
 _Color = tuple[float, ...]
@@ -34,6 +37,7 @@ class SampleFacts:
         id_counts: pixel count by id in the label file; empty without a label.
         faults: one line each.
         table: colours of a palette image by index, see `images.read_label_with_table`.
+        without_data: line about pixels without data that are used, see `channel_reading.pixels_without_data`.
     """
 
     sample: Sample
@@ -43,12 +47,13 @@ class SampleFacts:
     faults: tuple[str, ...]
     table: Sequence[Color] = ()
     moments: Moments | None = None
+    without_data: str | None = None
 
 
 def inspect(sample: Sample) -> SampleFacts:
     """Reads image and label of a sample, and collects their errors instead of raising them."""
     faults: list[str] = []
-    size = color_counts = moments = None
+    size = color_counts = moments = ids = None
     id_counts: dict[int, int] = {}
     table: list[Color] = []
     try:
@@ -70,7 +75,22 @@ def inspect(sample: Sample) -> SampleFacts:
                 check_same_size(sample, size, ids.shape)
     except (DatasetError, ImageError) as error:
         faults.append(str(error))
-    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table, moments)
+    without_data = None if size is None or faults else _without_data(sample, ids)
+    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table, moments, without_data)
+
+
+def _without_data(sample: Sample, ids: np.ndarray | None) -> str | None:
+    """Describes how many pixels of an image have no data by its file, and how many of these have a class."""
+    found = pixels_without_data(sample.image)
+    if found is None:
+        return None
+    number, mask = found
+    line = f"{sample.name}: {100 * mask.mean():.3g} % of the pixels are {number:g}, its number for no data"
+    if ids is None or ids.shape != mask.shape:
+        return line
+    valid = [file_id for file_id, train_id in sample.label_map.items() if train_id != IGNORE_LABEL]
+    used = 100 * np.isin(ids[mask], valid).mean()
+    return f"{line}; the label ignores them" if used == 0 else f"{line}; the label gives {used:.3g} % of them a class"
 
 
 class SplitStatistics:
@@ -86,6 +106,7 @@ class SplitStatistics:
         ignored, unknown: pixels whose id is ignored, or neither a class nor ignored.
         tally: of the ids, for the rules of training.
         faults: sample and line of each, in the order of the samples.
+        without_data: lines of images that have pixels without data, see `SampleFacts`.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -94,6 +115,7 @@ class SplitStatistics:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.pixels, self.images_with, self.seen_among = (np.zeros(num_classes, np.int64) for _ in range(3))
         self.faults: list[tuple[Sample, str]] = []
+        self.without_data: list[str] = []
         self.tally = LabelTally()
         self._color_counts = np.zeros((3, 256), np.int64)
         self._moments: Moments | None = None
@@ -102,6 +124,8 @@ class SplitStatistics:
         """Adds one sample."""
         self.images += 1
         self.faults += [(facts.sample, fault) for fault in facts.faults]
+        if facts.without_data is not None:
+            self.without_data.append(facts.without_data)
         if facts.size is not None:
             self.sizes[facts.size] += 1
         if facts.color_counts is not None:
@@ -131,6 +155,17 @@ class SplitStatistics:
     def label_pixels(self) -> int:
         """Number of pixels of all labels."""
         return int(self.pixels.sum()) + self.ignored + self.unknown
+
+    def without_data_lines(self) -> list[str]:
+        """Returns lines about images with pixels without data, and what to do; none without such images."""
+        if not self.without_data:
+            return []
+        shown, more = self.without_data[:_MOST_NAMED], len(self.without_data) - _MOST_NAMED
+        return [
+            "Pixels without data count in mean and standard deviation, and in training unless the label ignores them:",
+            *shown,
+            *([f"and {number_of(more, 'image')} more"] if more > 0 else []),
+        ]
 
     @property
     def shares(self) -> np.ndarray:

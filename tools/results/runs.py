@@ -21,6 +21,7 @@ from database.json_files import read_json
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.snapshot_names import EARLIER, checkpoint_step
 from tools.errors import FlagError
+from tools.flags.protocol import PROTOCOL_FLAGS
 from tools.prediction.tables import is_fraction_or_none
 from tools.runs.run_origin import CONTENTS_OF_FLAGS, RUN_UUID
 
@@ -34,7 +35,10 @@ _SNAPSHOT = "snapshot"
 # Keys of a record that identify the contents of the file that a flag names, by flag; see also `CONTENTS_OF_FLAGS`.
 _CONTENTS_IN_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
 # Settings of the prediction in the header of scores.
-_SETTINGS = ("multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")
+_SETTINGS = (
+    "multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter", *PROTOCOL_FLAGS,
+    "index_start", "index_step",
+)  # fmt: skip
 
 # Equal to `score_files.CHECKSUM`, whose module imports TensorFlow; a test compares them.
 _CHECKSUM = "checkpoint_sha256"
@@ -188,7 +192,9 @@ def _runs_of(
 
 
 def _warn_of_unnamed_snapshots(found: Sequence[_Found]) -> None:
-    unnamed = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
+    # Scores of --has_prediction are of files, not of a snapshot.
+    elsewhere = [scores for scores in found if scores.run_folder is None and not scores.header.get("predictions")]
+    unnamed = [scores.path for scores in elsewhere if not scores.header.get(_CHECKSUM)]
     if unnamed:
         more = "" if len(unnamed) == 1 else ", ..."
         logger.warning(

@@ -129,7 +129,7 @@ def validate(config: TrainConfig, data: RunData, folder: RunFolder, prefix: str)
     stem, header = _stem(config, folder, prefix, settings), _header(config, data, record, prefix)
     scores = _scores_of(prefix, config, data, record)
     if scores is not None:
-        tables.warn_of_missed_classes(scores, data.dataset.class_names)
+        tables.warn_of_missed_classes(scores, data.dataset.class_names, record.flags, checkpoint_step(prefix))
         with writing_to(folder):
             write_validation(folder.path, checkpoint_step(prefix) or 0, scores, data.dataset.class_names)
         _keep_if_wanted(scores, config, folder, prefix, settings)

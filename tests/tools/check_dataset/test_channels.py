@@ -70,3 +70,31 @@ def test_another_number_of_channels_is_a_fault(tiles):
     messages = [fault["message"] for fault in report["faults"] if "channels" in fault["message"]]
     assert len(messages) == 3
     assert all("4 channels (float32), expected 5 by --input_channels" in message for message in messages)
+
+
+@pytest.mark.parametrize(("labels", "words"), [(0, "the label gives 100 % of them a class"), (255, "ignores them")])
+@pytest.mark.parametrize(("channels", "flags"), [(4, ("--input_channels", "4")), (3, ())])
+def test_pixels_without_data_are_reported(tmp_path, labels, words, channels, flags):
+    for folder in ("images/train", "labels/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    image = np.full((10, 20, channels), 9, "u1")
+    image[:, :5] = 0
+    image[0, 19, 0] = 0  # the others of its channels have data
+    changes = {42113: ("s", b"0\0"), 262: ("H", [2 if channels == 3 else 1])}
+    write_tiff(tmp_path / "images/train/tile.tif", image, changes=changes)
+    write_tiff(tmp_path / "images/train/whole.tif", image[:, 5:19], changes=changes)
+    for name, columns in (("tile", slice(0, 20)), ("whole", slice(5, 19))):
+        label = np.ones((10, 20), np.uint8)
+        label[:, :5] = labels
+        Image.fromarray(label[:, columns]).save(tmp_path / f"labels/train/{name}.png")
+    report, text = check(tmp_path, *flags)
+    [line] = report["splits"]["train"]["without_data"]
+    assert line.startswith("tile: 25 % of the pixels are 0, its number for no data")
+    assert words in line
+    assert f"- {line}" in text
+
+
+def test_a_missing_split_that_training_needs_says_so(tiles):
+    report, _ = check(tiles[0], "--input_channels", "4")
+    [message] = [fault["message"] for fault in report["faults"] if fault["split"] == "val"]
+    assert message.endswith("; train.py rejects the data without this split")
