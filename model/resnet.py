@@ -18,6 +18,7 @@ from model import pooling
 from model import utils_mg as layers
 from model.choices import NETWORKS, STRIDE_CONVENTIONS, ResNet, StrideConvention
 from model.encoder_blocks import build_blocks, build_stem, spacings
+from model.errors import ConventionError
 from model.memory import Recomputation
 from model.utils_mg import TowerList
 
@@ -59,6 +60,9 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
 
     Returns:
         Four lists of units, one per block.
+
+    Raises:
+        ConventionError: the convention dilates a layer that has a stride.
     """
     resnet, strides = _size(network), STRIDE_CONVENTIONS[convention]
     blocks: list[list[Unit]] = []
@@ -77,6 +81,11 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
                 for index in range(1, count + 1)
             ]
         )
+        if any(unit.stride > 1 and unit.rate > 1 for unit in blocks[-1]):
+            raise ConventionError(
+                f"stride convention {convention} has no output stride {output_stride}, which it would dilate strided "
+                "layers for: use a smaller output stride"
+            )
     return blocks
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import choices, encoder_blocks, resnet
+from model.errors import ConventionError
 from tests.differences import relative_difference
 from tests.model.sessions import open_session, towers
 
@@ -30,17 +31,24 @@ HALF_FIRST = {
     16: [[PLAIN] * 3, [STRIDED, PLAIN, PLAIN], [STRIDED, PLAIN, PLAIN], [PLAIN, BY_2, BY_2]],
     32: STRIDE_FIRST[32],
 }
+# Blocks 3 and 4 have 2 and 4 times the dilation of slim's.
+MORE_DILATION = {
+    8: [*STRIDE_LAST[8][:2], [BY_4] * 3, [(1, 16)] * 3],
+    16: [*STRIDE_LAST[16][:2], [BY_2] * 3, [(1, 8)] * 3],
+}
 PLANS = {
     "reference": STRIDE_FIRST,
     "caffe": STRIDE_FIRST,
     "slim": STRIDE_LAST,
     "contracted": HALF_FIRST,
     "mmseg": HALF_FIRST,
+    "fast_segmentation": MORE_DILATION,
 }
 
 
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("convention", list(PLANS))
+@pytest.mark.parametrize(
+    ("convention", "output_stride"), [(convention, stride) for convention, plans in PLANS.items() for stride in plans]
+)
 @pytest.mark.parametrize("network", ["resnet_v1_50", "resnet_v1_101"])
 def test_plan(network, convention, output_stride):
     blocks = resnet.plan_blocks(network, convention, output_stride)
@@ -52,6 +60,12 @@ def test_plan(network, convention, output_stride):
         assert list(zip(strides, rates, strict=True)) == [first, *[middle] * (count - 2), last]
         assert [unit.scope for unit in units] == [f"block{block + 1}/unit_{i}" for i in range(1, count + 1)]
         assert {unit.depth for unit in units} == {256 * 2**block}
+
+
+def test_strided_layers_are_not_dilated():
+    assert set(PLANS) == set(choices.STRIDE_CONVENTIONS)
+    with pytest.raises(ConventionError, match="fast_segmentation has no output stride 32"):
+        resnet.plan_blocks("resnet_v1_50", "fast_segmentation", 32)
 
 
 @pytest.mark.parametrize(
