@@ -24,6 +24,7 @@ from tests.parity.torch_resnets import (
     TimmResNetD,
     TorchvisionResNet,
     mmseg,
+    strided,
     torchvision_dilated,
 )
 from tests.parity.torch_weights import drawn_at_random
@@ -54,21 +55,22 @@ def with_weights(network: nn.Module, source: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("depth", "kind", "name"),
+    ("depth", "kind", "name", "output_strides"),
     [
-        (50, RESNEXT_32X4D, "resnext_50_32x4d"),
-        pytest.param(101, RESNEXT_32X8D, "resnext_101_32x8d", marks=pytest.mark.slow),
-        pytest.param(50, WIDE, "wide_resnet_50_2", marks=pytest.mark.slow),
-        pytest.param(101, WIDE, "wide_resnet_101_2", marks=pytest.mark.slow),
+        (50, RESNEXT_32X4D, "resnext_50_32x4d", (32, 8)),
+        pytest.param(101, RESNEXT_32X8D, "resnext_101_32x8d", (8,), marks=pytest.mark.slow),
+        pytest.param(50, WIDE, "wide_resnet_50_2", (8,), marks=pytest.mark.slow),
+        pytest.param(101, WIDE, "wide_resnet_101_2", (32,), marks=pytest.mark.slow),
     ],
 )
-def test_torchvision(record_property, folder, depth, kind, name):
+def test_torchvision(record_property, folder, depth, kind, name, output_strides):
     """At output stride 32, and at 8 with torchvision's own dilation."""
     network = drawn(TorchvisionResNet(depth, kind=kind))
     record = converted(network.state_dict(), folder)
     assert (record.network, record.stem, record.stride_convention) == (name, "conv7", "contracted")
-    dilated = with_weights(TorchvisionResNet(depth, torchvision_dilated, kind=kind), network)
-    for output_stride, source in ((32, network), (8, dilated)):
+    patterns = {32: strided, 8: torchvision_dilated}
+    for output_stride in output_strides:
+        source = with_weights(TorchvisionResNet(depth, patterns[output_stride], kind=kind), network)
         difference = features_difference(source, folder / "converted", output_stride)
         record_property(f"block 4 at {output_stride}", difference)
         assert difference < TOLERANCE
@@ -94,17 +96,16 @@ def test_averaged_shortcuts(record_property, folder):
     assert relative_difference([dense[:, ::4, ::4]], [expected]) < TOLERANCE
 
 
-@pytest.mark.parametrize("layout", ["torchvision", "csail", "timm"])
-def test_mobilenet(record_property, folder, layout):
+@pytest.mark.parametrize(("layout", "output_stride"), [("torchvision", 32), ("csail", 8), ("timm", 16)])
+def test_mobilenet(record_property, folder, layout, output_stride):
     network = drawn(MobileNetV2(is_flat=layout == "csail"))
     weights = timm_names(network) if layout == "timm" else network.state_dict()
     record = converted(weights, folder)
     assert (record.network, record.stem, record.stride_convention) == ("mobilenet_v2", "conv3", "contracted")
-    for output_stride in (32, 16, 8):
-        source = with_weights(MobileNetV2(layout == "csail", output_stride), network)
-        difference = features_difference(source, folder / "converted", output_stride)
-        record_property(f"block 4 at {output_stride}", difference)
-        assert difference < TOLERANCE
+    source = with_weights(MobileNetV2(layout == "csail", output_stride), network)
+    difference = features_difference(source, folder / "converted", output_stride)
+    record_property(f"block 4 at {output_stride}", difference)
+    assert difference < TOLERANCE
 
 
 @pytest.mark.parametrize("decoder", [OneConvolution, PyramidPooling])

@@ -26,6 +26,8 @@ train = runpy.run_path(str(ROOT / "train.py"))["train"]
 SIZE = 32
 NETWORK = "resnet_v1_18"
 
+_FIRST_VARIANCES = ("/conv1/BatchNorm/moving_variance", "/conv1_1/BatchNorm/moving_variance")
+
 # Takes the place of ResNet-18 where a test needs a network, but not that one.
 NARROW = choices.ResNet((1, 1, 1, 1), (16, 32, 64, 128), bottleneck=False)
 
@@ -137,7 +139,8 @@ def write_random_pspnet(prefix: str, architecture: Architecture, seed: int = 0) 
             name, shape = variable.op.name, variable.shape.as_list()
             if name.endswith(("gamma", "moving_variance")):
                 # The first layer sees pixels, the others what has been normalized.
-                scale = 1e4 if name.endswith("/conv1/BatchNorm/moving_variance") and "block" not in name else 1.0
+                is_first = name.endswith(_FIRST_VARIANCES) and "block" not in name
+                scale = 1e4 if is_first else 1.0
                 changes.append(variable.assign(rng.uniform(0.5 * scale, 1.5 * scale, shape)))
             elif name.endswith(("beta", "moving_mean")):
                 changes.append(variable.assign(rng.uniform(-0.1, 0.1, shape)))
