@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.resnet import STEMS
+from model.choices import STEMS
 from tools.convert.layouts import WEIGHT_MAPS
 from tools.convert.names import SourceNames, split_variable, unit_kernels
 
