@@ -21,7 +21,8 @@ from database.layouts import Sample
 from tools.errors import RecordError, ResultsFolderError
 from tools.flags.predict import PredictConfig, WeightsConfig
 from tools.prediction.result_names import PROVENANCE_FILE
-from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
+from tools.prediction.score_files import run_header, snapshot_header
+from tools.prediction.score_header import CHECKSUM
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.record import ModelRecord
