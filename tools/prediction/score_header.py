@@ -4,6 +4,7 @@ from __future__ import annotations
 
 CHECKSUM = "checkpoint_sha256"
 USE_EMA = "use_ema"
+VAL_EVERY = "val_every"  # of the training that scored; --eval_only writes none
 # Settings of the prediction; scores with different ones are not comparable.
 SETTINGS = (
     "multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter", USE_EMA

@@ -97,7 +97,7 @@ class Attempt:
             )
             curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
             try:
-                early = early_stopping_of(config, folder)
+                early = early_stopping_of(config, folder, scoring_settings(config, data.validation_checksums))
                 whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, early.is_over)
                 with whole.running(start.step) as trainer:
                     yield trainer
