@@ -9,7 +9,7 @@ from database.channels import USUAL_DEVIATION, Channels
 from model.choices import FLOAT_TYPES
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
-from tools.prediction.grid_sizes import warn_of_misaligned_size
+from tools.prediction.grid_sizes import warn_of_misaligned_size, warn_of_stretched_crops
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
 from tools.runs.snapshots import snapshot_steps
@@ -58,6 +58,7 @@ def log_run(
         logger.info("%-*s%s", _NAME_WIDTH, name, text)
     if not config.dynamic_size:
         warn_of_misaligned_size("train_image_size", config.train_image_size, record.architecture)
+        warn_of_stretched_crops(config.train_image_size, config.test_image_size, record.architecture)
     warn_of_misaligned_size("test_image_size", config.test_image_size, record.architecture)
     if config.accumulate > 1 and not config.bn_frozen:
         images = config.total_batch_size
@@ -74,6 +75,8 @@ def _other_way(config: TrainConfig) -> str:
 
 def _warn_of_flags_without_effect(config: TrainConfig) -> None:
     """Warns of flags whose effect the length of the training, or a flag that is missing, prevents."""
+    if config.consider_dilated and {"block3", "block4"} <= set(config.freeze or ()):
+        logger.warning("--consider_dilated 1 has no effect with --freeze, which does not train blocks 3 and 4")
     if config.schedule_name == "step" and config.lr_step is None:
         logger.warning("the learning rate is constant: give the steps at which it falls with --lr_step")
     if config.patience is not None and not _may_end_early(config):

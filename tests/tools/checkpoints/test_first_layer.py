@@ -81,6 +81,24 @@ def test_weights_and_w0_are_adapted(checkpoint, channels, resumed, caplog):
     assert f"{WEIGHTS} is adapted from RGB to {channels} channels" in caplog.text
 
 
+def test_the_layer_of_icnet_that_gets_images_is_adapted(tmp_path, caplog):
+    """Other layers of the head with another shape stay random."""
+    rng = np.random.default_rng(3)
+    names = [f"icnet/detail{number}/weights" for number in (1, 2)]
+    kernels = {name: rng.normal(0, 1, (3, 3, 3, 8)).astype(np.float32) for name in names}
+    prefix = write_checkpoint(str(tmp_path / "icnet.ckpt"), kernels)
+    with tf.Graph().as_default(), tf.Session() as session, caplog.at_level(logging.INFO):
+        head = graph_with({name: [3, 3, 4, 8] for name in names})
+        initializer = PretrainedInitializer(prefix, [], {}, head)
+        session.run(tf.global_variables_initializer())
+        initializer.run(session, resumed=False)
+        found = dict(zip([v.op.name for v in head], session.run(list(head)), strict=True))
+    np.testing.assert_allclose(found[names[0]], adapted_by_loops(kernels[names[0]], 4), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found[names[1]], 0)
+    assert f"{names[0]} is adapted from RGB to 4 channels" in caplog.text
+    assert "layers left random, missing in this shape: icnet/detail2" in caplog.text
+
+
 def test_weights_of_the_same_channels_are_kept_exactly(tmp_path, caplog):
     kernel = np.random.default_rng(2).normal(0, 1, (7, 7, 4, 64)).astype(np.float32)
     prefix = write_checkpoint(str(tmp_path / "four.ckpt"), {WEIGHTS: kernel})

@@ -58,6 +58,9 @@ def test_a_resumed_run_names_the_steps_that_are_left(toy_dir):
     assert report._length(config, 6, 20) == "30 steps, 10.0 epochs; 10 steps are left"
 
 
+TRAINED = {"fine_tune_filename": "weights", "weight_decay_mode": 1}
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
@@ -66,6 +69,8 @@ def test_a_resumed_run_names_the_steps_that_are_left(toy_dir):
         ({"poly_lr": False, "lr_step": (5,)}, None),
         ({"val_every": 5, "patience": 5}, "--patience 5 cannot end the training, which has 5 scores"),
         ({"val_every": 5, "patience": 4}, None),
+        ({"consider_dilated": True, "freeze": ("block3", "block4"), **TRAINED}, "--consider_dilated 1 has no effect"),
+        ({"consider_dilated": True, "freeze": ("conv1", "block3"), **TRAINED}, None),
         ({}, None),
     ],
 )
