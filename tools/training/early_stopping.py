@@ -62,7 +62,7 @@ class EarlyStopping:
         """Reads the mean IoU of every step up to `last_step` that training scored; -1 if no pixel was valid."""
         read = {
             step: read_score(path)
-            for step, path in self._score_paths()
+            for step, path in sorted(self._score_paths())  # the first of equal scores is the best
             if step <= last_step and self._counts(step, path, read_header(path))
         }
         return {

@@ -93,7 +93,7 @@ def test_pixels_without_data_and_ignored_ones_are_left_out(tmp_path):
     train = report["splits"]["train"]
     np.testing.assert_allclose(train["color_mean"], pixels.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(train["color_deviation"], pixels.std(axis=0), rtol=1e-5)
-    assert train["left_out_share"] == 1 - 7 * 8 / 96
+    assert train["left_out_share"] == pytest.approx(1 - 7 * 8 / 96)
     assert "41.67 % of the pixels are left out" in text
     assert report["faults"] == []
 
