@@ -192,7 +192,7 @@ class SplitStatistics:
             return []
         shown, more = self.without_data[:_MOST_NAMED], len(self.without_data) - _MOST_NAMED
         return [
-            "Pixels without data are trained on unless the label ignores them, and count in the mean colour of RGB images:",
+            "Pixels without data are trained on unless the label ignores them, and count in the mean of RGB images:",
             *shown,
             *([f"and {number_of(more, 'image')} more"] if more > 0 else []),
         ]
