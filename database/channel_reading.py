@@ -70,10 +70,10 @@ def read_channels(
             _check_count(path, layout.channels, count, layout.dtype.name)
             with _file(path, content) as file:
                 numbers = read_pixels(path, file, layout)
-            _check_data(path, numbers, layout.no_data)
+            white = _usual_white(numbers.dtype)
+            _check_data(path, numbers, layout.no_data, _white_in_use(numbers.dtype, white, input_range))
             height = layout.height
             numbers = numbers[: rows_of(height)]
-            white = _usual_white(numbers)
         return _scaled(path, numbers, white, input_range or InputRange()), height
 
 
@@ -96,11 +96,31 @@ def channels_of_array(name: str, array: np.ndarray, count: int, input_range: Inp
         array = array[..., np.newaxis]
     if array.ndim != 3 or array.shape[2] != count or array.dtype.kind not in "uif":
         raise ImageError(f"{name}: found {found}, expected numbers [H, W, {count}], as the checkpoint was trained with")
-    return _scaled(name, array, _usual_white(array), input_range or InputRange())
+    return _scaled(name, array, _usual_white(array.dtype), input_range or InputRange())
 
 
-def _usual_white(numbers: np.ndarray) -> float:
-    return _WHITE_OF_16_BITS if numbers.dtype == np.uint16 else _WHITE_OF_BYTES
+def _usual_white(dtype: np.dtype) -> float:
+    return _WHITE_OF_16_BITS if dtype.name == "uint16" else _WHITE_OF_BYTES
+
+
+def _white_in_use(dtype: np.dtype, usual: float, input_range: InputRange | None) -> float:
+    return usual if input_range is None or input_range.white is None or dtype == np.uint8 else input_range.white
+
+
+def number_kind(path: str, content: bytes | None = None) -> tuple[str, float]:
+    """Reads the type of the numbers of a file from its header, and returns it with the default number for white.
+
+    Raises:
+        ImageError: see `images.image_size`.
+    """
+    with decode_errors_named(path):
+        layout = _layout_of(path, content)
+        if layout is not None:
+            return layout.dtype.name, _usual_white(layout.dtype)
+        with opened(path, content) as (image, _):
+            if _has_deep_colors(image) or is_sixteen_bit_grey(image):
+                return "uint16", _WHITE_OF_16_BITS
+            return {"I": "int32", "F": "float32"}.get(image.mode, "uint8"), _WHITE_OF_BYTES
 
 
 def channel_image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
@@ -178,15 +198,16 @@ def _check_count(path: str, found: int, expected: int, kind: str) -> None:
         )
 
 
-def _check_data(path: str, numbers: np.ndarray, no_data: float | None) -> None:
+def _check_data(path: str, numbers: np.ndarray, no_data: float | None, white: float) -> None:
     """Rejects pixels without data, unless their number is black or white."""
-    if no_data is None or 0 <= no_data <= _WHITE_OF_16_BITS:
+    if no_data is None or no_data in (0, white):
         return
     count = int(np.count_nonzero(numbers == numbers.dtype.type(no_data))) if _fits(no_data, numbers.dtype) else 0
     if count:
         raise ImageError(
-            f"{path}: {count} of {numbers.size} numbers are {no_data:g}, its number for pixels without data: replace "
-            "them in the file, for example by 0, and let the label ignore such pixels"
+            f"{path}: {count} of {numbers.size} numbers are {no_data:g}, its number for pixels without data, expected "
+            f"0 (black) or {white:g} (white): replace them in the file, for example by 0, and let the label ignore "
+            "such pixels"
         )
 
 
@@ -207,12 +228,16 @@ def _decoded_by_pillow(
         mode = "I" if image.mode.startswith("I;16") else image.mode
         _check_count(path, _CHANNELS_OF_MODE.get(mode, 0), count, f"Pillow's {image.mode}")
         is_16_bit_grey = is_sixteen_bit_grey(image)
-        is_deep = not is_deep_grey(image) and ";16" in raw_mode(image)
+        is_deep = _has_deep_colors(image)
     numbers, height = decode(path, content, rows_of, lambda image: _stored)
     if is_deep:  # Pillow decodes the upper bytes
         lower, _ = decode(path, content, rows_of, partial(_converter_of_lower_bytes, path=path))
         numbers = numbers.astype(np.uint16) * 256 + lower
     return numbers, height, _WHITE_OF_16_BITS if is_deep or is_16_bit_grey else _WHITE_OF_BYTES
+
+
+def _has_deep_colors(image: Image.Image) -> bool:
+    return not is_deep_grey(image) and ";16" in raw_mode(image)
 
 
 def _converter_of_lower_bytes(image: Image.Image, path: str) -> Converter:
@@ -246,4 +271,5 @@ def _scaled(path: str, numbers: np.ndarray, usual_white: float, input_range: Inp
             f"channel {channel}): replace them in the file, by 0 where there is no data, and let the label ignore "
             "such pixels"
         )
+    input_range.check_scale(path, numbers, usual_white)
     return scaled

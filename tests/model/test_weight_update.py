@@ -154,6 +154,21 @@ def test_accumulated_gradients_are_the_mean_of_the_batches():
         np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=name)
 
 
+@pytest.mark.parametrize("part", [0.25, 1.01])
+def test_the_mean_of_the_batches_is_clipped(part):
+    """Not each batch: clipped ones would have another mean, which is shorter than the limit."""
+    rng = np.random.default_rng(8)
+    arrays = [batch((2, 33, 33)) for _ in range(2)]
+    arrays = [([image + rng.normal(0, 40, image.shape).astype(np.float32) for image in x], y) for x, y in arrays]
+    plain = replace(OPTIONS, weight_decay_rate=0.0, weight_decay_rate2=0.0)
+    steps = [take_step(*each, plain) for each in arrays]
+    gradients = {name: np.mean([step.gradients[name] for step in steps], axis=0) for name in steps[0].gradients}
+    norm = _norm(gradients)
+    assert all(_norm(step.gradients) > 1.02 * norm for step in steps)
+    values, changes, _ = _accumulated(arrays, replace(SGD, clip_norm=part * norm))
+    _require_changes(changes, values, gradients, lambda name: -RATE * min(1.0, part))
+
+
 def test_accumulated_batches_have_different_dropout_masks():
     images, labels = batch((2, 33, 33))
     with tf.Graph().as_default():

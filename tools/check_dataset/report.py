@@ -164,19 +164,29 @@ def extents(statistics: SplitStatistics) -> dict[str, dict[str, float]]:
 
 def _color_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
     mean, deviation = statistics.color_mean, statistics.color_deviation
-    assert mean is not None
-    assert deviation is not None
+    if mean is None or deviation is None:
+        return ["No mean of the channels: all pixels have no data or an ignored label."]
     if dataset.channels is not None:
         # A constant channel has no deviation to scale by.
         given = [f"--channel_mean {channel_flag(mean)}", f"--channel_std {channel_flag([x or 1 for x in deviation])}"]
         return [
             f"Mean and standard deviation of the {dataset.channels.count} channels: "
             f"`--input_channels {dataset.channels.count} {' '.join(given)}`."
+            f"{_left_out(statistics)}"
         ]
     return [
         f"Mean colour, red, green and blue of 0..255: `--image_mean {mean_flag(mean)}`, standard deviation "
         f"{mean_flag(deviation)}. The scripts subtract {mean_flag(dataset.image_mean)} by default."
     ]
+
+
+def _left_out(statistics: SplitStatistics) -> str:
+    if not statistics.left_out:
+        return ""
+    return (
+        f" {percent(statistics.left_out_share)} % of the pixels are left out: they have no data by the file, or their "
+        "label is ignored."
+    )
 
 
 def _class_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
@@ -225,6 +235,7 @@ def _split_object(dataset: Dataset, statistics: SplitStatistics) -> dict[str, An
         "color_mean": statistics.color_mean,
         "color_deviation": statistics.color_deviation,
         "without_data": statistics.without_data,
+        "left_out_share": statistics.left_out_share,
         "ignored_pixels": statistics.ignored,
         "ignored_share": statistics.ignored_share,
         "unknown_pixels": statistics.unknown,

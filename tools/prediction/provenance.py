@@ -25,7 +25,8 @@ from tools.flags.protocol import PROTOCOL_FLAGS
 from tools.flags.values import shown_value
 from tools.prediction.existing_predictions import checksum_of
 from tools.prediction.result_names import PROVENANCE_FILE
-from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
+from tools.prediction.score_files import run_header, snapshot_header
+from tools.prediction.score_header import CHECKSUM
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.record import ModelRecord

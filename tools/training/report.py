@@ -18,7 +18,7 @@ from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.flags.choices import BEST
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
-from tools.prediction.grid_sizes import warn_of_misaligned_size
+from tools.prediction.grid_sizes import warn_of_misaligned_size, warn_of_stretched_crops
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.record import ModelRecord
 from tools.runs.snapshots import snapshot_steps
@@ -74,16 +74,45 @@ def log_run(
         logger.info("%-*s%s", _NAME_WIDTH, name, text)
     if not config.dynamic_size:
         warn_of_misaligned_size("train_image_size", config.train_image_size, record.architecture)
+        warn_of_stretched_crops(config.train_image_size, config.test_image_size, record.architecture)
     warn_of_misaligned_size("test_image_size", config.test_image_size, record.architecture)
     if config.accumulate > 1 and not config.bn_frozen:
-        logger.info(
-            "batch normalization sees one batch of %d images at a time; --save_memory 1 is the other way to train with "
-            "more images than fit, and normalizes over all of them",
-            config.total_batch_size,
-        )
+        images = config.total_batch_size
+        logger.info("batch normalization sees one batch of %d images at a time%s", images, _other_way(config))
     _warn_of_frozen_activation(config, record, built)
     _warn_of_long_warmup(config)
+    _warn_of_flags_without_effect(config)
     _warn_of_full_disk(config, built, folder)
+
+
+def _other_way(config: TrainConfig) -> str:
+    if config.save_memory:
+        return ""
+    return "; --save_memory 1 is the other way to train with more images than fit, and normalizes over all of them"
+
+
+def _warn_of_flags_without_effect(config: TrainConfig) -> None:
+    """Warns of flags whose effect the length of the training, or a flag that is missing, prevents."""
+    if config.consider_dilated and {"block3", "block4"} <= set(config.freeze or ()):
+        logger.warning("--consider_dilated 1 has no effect with --freeze, which does not train blocks 3 and 4")
+    if config.schedule_name == "step" and config.lr_step is None:
+        logger.warning("the learning rate is constant: give the steps at which it falls with --lr_step")
+    if config.patience is not None and not _may_end_early(config):
+        logger.warning(
+            "--patience %d cannot end the training, which has %d scores before its last step: lower --patience or "
+            "--val_every",
+            config.patience,
+            _scores_before_the_last(config),
+        )
+
+
+def _scores_before_the_last(config: TrainConfig) -> int:
+    return 0 if config.val_every is None else (config.train_max_iter - 1) // config.val_every
+
+
+def _may_end_early(config: TrainConfig) -> bool:
+    """Returns whether there are enough scores: a best one, and as many after it as `--patience` says."""
+    return config.patience is not None and _scores_before_the_last(config) > config.patience
 
 
 def _data(config: TrainConfig, data: RunData) -> str:
@@ -249,7 +278,7 @@ def _memory(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 def _length(config: TrainConfig, images: int, done: int) -> str:
     epochs = config.train_max_iter * config.images_per_step / images
-    ends = "" if config.patience is None else f", fewer after {config.patience} scores without a new best"
+    ends = f", fewer after {config.patience} scores without a new best" if _may_end_early(config) else ""
     left = f"; {config.train_max_iter - done} steps are left" if done else ""
     return f"{config.train_max_iter} steps, {epochs:.1f} epochs{ends}{left}"
 

@@ -135,7 +135,7 @@ class Training:
         config, data, folder = self._config, self._data, self._folder
         step = step_to_resume(config, folder)
         asks_for_newest = config.auto_resume or config.resume_step == LATEST
-        early = early_stopping_of(config, folder)
+        early = early_stopping_of(config, folder, scoring_settings(config, data.validation_checksums))
         if asks_for_newest and step is not None and (step >= config.train_max_iter or early.is_over(step)):
             self._check_finished()
             logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)

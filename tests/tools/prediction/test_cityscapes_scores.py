@@ -101,7 +101,9 @@ def test_categories_and_instances_score_what_cityscapesscripts_says(scenes, tmp_
             own = [row[column] for row in section.rows.values()]
             differences.append(check_equal(own, [official[f"{of}{kind}Scores"][name] for name in section.rows]))
         differences.append(check_equal([categories.means[column]], [official[f"averageScore{kind}Categories"]]))
-    record_property("IoU and iIoU of categories and of classes with instances, and their means", max(differences))
+    record_property(
+        "IoU and iIoU of categories and of classes with instances, and their means", float(max(differences))
+    )
     assert classes.rows[NEVER_AT_ALL] == (None, None)
     assert classes.rows[NEVER_TRUE] == (0, 0)
     assert classes.rows["person"][0] != classes.rows["person"][1]

@@ -60,6 +60,36 @@ def test_a_resumed_run_names_the_steps_that_are_left(toy_dir):
     assert report._length(config, 6, 20) == "30 steps, 10.0 epochs; 10 steps are left"
 
 
+TRAINED = {"fine_tune_filename": "weights", "weight_decay_mode": 1}
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"lr_schedule": "step"}, "--lr_step"),
+        ({"poly_lr": False}, "--lr_step"),
+        ({"poly_lr": False, "lr_step": (5,)}, None),
+        ({"val_every": 5, "patience": 5}, "--patience 5 cannot end the training, which has 5 scores"),
+        ({"val_every": 5, "patience": 4}, None),
+        ({"consider_dilated": True, "freeze": ("block3", "block4"), **TRAINED}, "--consider_dilated 1 has no effect"),
+        ({"consider_dilated": True, "freeze": ("conv1", "block3"), **TRAINED}, None),
+        ({}, None),
+    ],
+)
+def test_flags_without_effect_are_logged(toy_dir, caplog, flags, named):
+    config = smallest_config(toy_dir, "log", train_max_iter=30, **flags)
+    report._warn_of_flags_without_effect(config)
+    assert len(caplog.messages) == (named is not None)
+    assert (named or "") in caplog.text
+    assert ("fewer after" in report._length(config, 6, 0)) == (flags.get("patience") == 4)
+
+
+@pytest.mark.parametrize("save_memory", [0, 1, 2])
+def test_saving_memory_is_not_recommended_to_those_who_do(toy_dir, save_memory):
+    config = smallest_config(toy_dir, "log", accumulate=2, save_memory=save_memory, activation="leaky_relu")
+    assert ("--save_memory 1" in report._other_way(config)) == (not save_memory)
+
+
 def test_images_of_several_sizes_have_no_operations_per_image(narrow_resnet, toy_dir, tmp_path, caplog):
     config = smallest_config(
         toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,
