@@ -216,10 +216,13 @@ class TrainConfig(
     def may_inherit_channels(self) -> bool:
         """Whether channels that no flag describes may be those of the run of --fine_tune_filename.
 
-        Scoring a named run does not need that flag.
+        Scoring a named run reads its record instead of that flag.
         """
-        has_start = self.fine_tune_filename is not None or (self.eval_only and self.run_name is not None)
-        return self.database == "custom" and has_start and not self.starts_from_scratch
+        if self.database != "custom":
+            return False
+        if not self.is_found_by_flags:
+            return True
+        return self.fine_tune_filename is not None and not self.starts_from_scratch
 
     @property
     def resumes(self) -> bool:
