@@ -73,7 +73,7 @@ ROOMS = (
     ("checkpoints", "console", "pages"),
     ("runs",),
     ("download", "prediction"),
-    ("training", "export"),
+    ("training", "export", "serve"),
     ("benchmark", "check_dataset", "convert", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
     ("report",),
 )
@@ -84,7 +84,7 @@ PLAIN_PYTHON = (
     "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
     "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
-    "tools.report.__main__",
+    "tools.report.__main__", "tools.serve.__main__",
 )  # fmt: skip
 
 

@@ -1,0 +1,124 @@
+"""The addresses of the server: the page, its files, and the interface for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from database.regular_files import regular_file
+from tools.pages.page import style
+from tools.runtime.printable import printable
+from tools.serve.failures import AbandonedError, FailedRequest
+from tools.serve.openapi import openapi_document
+from tools.serve.protection import KnownHosts, OnlyKnownHosts, SecurityHeaders
+from tools.serve.service import Service
+
+logger = logging.getLogger(__name__)
+
+_ASSETS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "assets")
+_JSON = "application/json"
+# Address: file and media type.
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/docs": ("docs.html", "text/html"),
+    "/serve.css": ("serve.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/docs.js": ("docs.js", "text/javascript"),
+}
+# A client that left does not read it; the number is nginx's.
+_CLIENT_LEFT = 499
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def application(service: Service, hosts: KnownHosts, limits: dict[str, Any]) -> ASGIApp:
+    """Makes the application.
+
+    Args:
+        service: segments.
+        hosts: under which the server is reached.
+        limits: of the server, for the page, as JSON values.
+    """
+    contents = {place: (_asset(name), media_type) for place, (name, media_type) in _FILES.items()}
+    contents["/style.css"] = (style().encode(), "text/css")
+    contents["/openapi.json"] = (_json(openapi_document(limits)), _JSON)
+    contents["/v1/model"] = (_json({**service.network.description, "limits": limits}), _JSON)
+    contents["/healthz"] = (_json({"status": "ok"}), _JSON)
+    routes = [Route(place, _fixed(*content), methods=["GET"]) for place, content in contents.items()]
+    routes.append(Route("/v1/segment", _segment(service), methods=["POST"]))
+    guarded = Starlette(
+        routes=routes,
+        middleware=[Middleware(OnlyKnownHosts, hosts=hosts, failed=failed_response)],
+        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
+    )
+    return SecurityHeaders(guarded)  # also of the answers to unexpected errors
+
+
+def _asset(name: str) -> bytes:
+    with open(os.path.join(_ASSETS, name), "rb", opener=regular_file) as file:
+        return file.read()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _fixed(content: bytes, media_type: str) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return endpoint
+
+
+def _segment(service: Service) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            answer = await service.segment(request)
+            response = Response(answer.body, media_type=answer.media_type)
+        except FailedRequest as failure:
+            logger.info("%d: %s", failure.status, printable(failure.text))
+            return failed_response(failure)
+        except AbandonedError:
+            logger.info("%d: the client left", _CLIENT_LEFT)
+            return Response(status_code=_CLIENT_LEFT)
+        logger.info("200: %s, %.2f s", answer.media_type, time.perf_counter() - started)
+        return response
+
+    return endpoint
+
+
+def failed_response(failure: FailedRequest) -> Response:
+    """Makes the answer of an error: JSON with one line."""
+    headers = {}
+    if failure.retry_after is not None:
+        headers["Retry-After"] = str(failure.retry_after)
+    if failure.closes:
+        headers["Connection"] = "close"
+    return Response(_json({"error": failure.text}), failure.status, headers, _JSON)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = {
+        HTTPStatus.NOT_FOUND: "there is nothing at this address: see /docs",
+        HTTPStatus.METHOD_NOT_ALLOWED: "the method is not allowed at this address: see /docs",
+    }.get(HTTPStatus(error.status_code), error.detail)
+    return Response(_json({"error": text}), error.status_code, error.headers, _JSON)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return Response(_json({"error": "the server has a fault, which its log shows"}), 500, media_type=_JSON)
