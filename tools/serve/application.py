@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from database.regular_files import regular_file
 from tools.pages.page import style
@@ -40,6 +42,7 @@ _FILES = {
 }
 # A client that left does not read it; the number is nginx's.
 _CLIENT_LEFT = 499
+_MOST_DISCARDED, _SECONDS_OF_DISCARDING = 200_000_000, 2.0
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -101,14 +104,34 @@ def _segment(service: Service) -> Endpoint:
     return endpoint
 
 
+class _LastResponse(Response):
+    """An answer after which the connection is closed although the request was not read to its end.
+
+    Many clients read no answer before they have sent everything, and a connection that is closed earlier is an error to
+    them. So what they send is discarded for a while.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        await send(head)
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left = _MOST_DISCARDED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SECONDS_OF_DISCARDING):
+                while left > 0 and (message := await receive()).get("more_body"):
+                    left -= len(message["body"])
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def failed_response(failure: FailedRequest) -> Response:
     """Makes the answer of an error: JSON with one line."""
     headers = {}
+    kind = _LastResponse if failure.closes else Response
     if failure.retry_after is not None:
         headers["Retry-After"] = str(failure.retry_after)
     if failure.closes:
         headers["Connection"] = "close"
-    return Response(_json({"error": failure.text}), failure.status, headers, _JSON)
+    return kind(_json({"error": failure.text}), failure.status, headers, _JSON)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -105,9 +105,9 @@ class Service:
             check()
             return answer_of(labels, network.classes, options)
         except OutOfMemoryError as error:
-            raise FailedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from error
+            raise FailedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _line(error)) from error
         except UserError as error:
-            raise FailedRequest(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
+            raise FailedRequest(HTTPStatus.INTERNAL_SERVER_ERROR, _line(error)) from error
 
 
 def _pixels(content: bytes, network: Network) -> np.ndarray:
@@ -135,7 +135,7 @@ def _require_polygons() -> None:
     try:
         require_polygons("output=polygons")
     except MissingPackageError as error:
-        raise FailedRequest(HTTPStatus.NOT_IMPLEMENTED, str(error)) from error
+        raise FailedRequest(HTTPStatus.NOT_IMPLEMENTED, _line(error)) from error
 
 
 async def _left(request: Request) -> None:

@@ -11,6 +11,7 @@ import urllib.request
 import numpy as np
 import pytest
 
+from database.datasets import custom_dataset
 from tests.tools.random_pspnet import CLASSES, random_pspnet_record
 from tests.tools.serve.images import picture, png
 from tools.errors import FlagError, MissingPackageError
@@ -87,7 +88,7 @@ def run(random_pspnet, narrow_resnet, tmp_path):
     copy.mkdir()
     for name in os.listdir(folder):
         os.link(os.path.join(folder, name), copy / name)
-    random_pspnet_record(test_image_size=32).write(str(copy))
+    random_pspnet_record(test_image_size=32).for_dataset(custom_dataset(CLASSES)).write(str(copy))
     return str(copy / os.path.basename(random_pspnet))
 
 

@@ -92,7 +92,7 @@ def test_page(opened, tmp_path):
 def check_result(browser):
     assert browser.find("#result")[0].is_displayed()
     assert browser.find("#name")[0].text == "street.png (80 × 60 pixels)"
-    rows = [row.text for row in browser.find("#classes tbody tr")]
+    rows = [" ".join(row.text.split()) for row in browser.find("#classes tbody tr")]
     assert rows == ["red 50.0 % 2,400", "green 37.5 % 1,800", "blue <b> 12.5 % 600"]
     overlay = browser.find("#overlay")[0]
     assert (overlay.size["width"], overlay.size["height"]) == tuple(
