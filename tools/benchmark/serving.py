@@ -13,6 +13,7 @@ from io import BytesIO
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from database.images import read_image
@@ -75,7 +76,7 @@ def measure_serving(weights_ckpt: str, data_dir: str | None) -> Iterator[Row]:
     yield Row("serve.lost", sum(found.lost for found in rounds), f"of {count * len(rounds)} requests")
 
 
-def _png_of(pixels: object) -> bytes:
+def _png_of(pixels: np.ndarray) -> bytes:
     file = BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return file.getvalue()

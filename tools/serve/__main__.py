@@ -91,6 +91,7 @@ def serve(config: ServeConfig) -> None:
         hosts = KnownHosts(is_local=config.is_local, names=config.allowed_hosts)
         server = server_of(application(service, hosts, limits_of(config)), config.timeout)
         logger.info("%s is served; Ctrl-C ends the server", model.checkpoint)
+        bound.listen()  # from now on, requests wait for the server instead of being refused
         print_text(address_of(bound), flush=True)
         with stop_signals_ignored():
             server.run(sockets=[bound])

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from tests.tools.random_pspnet import assert_labels_are_most_probable, random_pspnet_record
+from tools.prediction.predictions import Wanted
 from tools.prediction.predictor import Predictor
 from tools.prediction.shared_batches import SharedBatches
 
 
 def windows(count, size=4, value=0.0):
     return np.full((count, size, size, 3), value, np.float32)
+
+
+def image_of_several_classes(seed):
+    """Noise, darker in the upper half, so that the network of random weights predicts more than one class."""
+    image = np.random.default_rng(seed).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    image[:20] //= 8
+    return image
 
 
 class Network:
@@ -87,12 +95,14 @@ def test_closed_batches():
 @pytest.mark.parametrize(("size", "mirror", "multi_scale"), [(32, True, False), (0, False, False), (32, True, True)])
 def test_labels_are_those_of_each_image_alone(random_pspnet, narrow_resnet, size, mirror, multi_scale):
     record = random_pspnet_record(test_image_size=size)
-    images = [np.random.default_rng(seed).integers(0, 256, (40, 56, 3)).astype(np.uint8) for seed in range(6)]
+    images = [image_of_several_classes(seed) for seed in range(6)]
     with Predictor(random_pspnet, record, mirror=mirror, multi_scale=multi_scale) as predictor:
         alone = [predictor.probabilities(image) for image in images]
         with SharedBatches(predictor.run_windows, 4) as batches, ThreadPoolExecutor(6) as threads:
-            together = list(threads.map(lambda image: predictor.predict(image, run=batches).labels, images))
-    for labels, probabilities in zip(together, alone, strict=True):
+            wanted = Wanted(np.float32)
+            together = list(threads.map(lambda image: predictor.predict(image, wanted, run=batches), images))
+    for (labels, found, _), probabilities in zip(together, alone, strict=True):
+        np.testing.assert_allclose(found, probabilities, atol=1e-6)
         assert_labels_are_most_probable(labels, probabilities)
 
 
@@ -100,7 +110,7 @@ def test_a_model_that_several_threads_share(random_pspnet, narrow_resnet, tmp_pa
     from tools.prediction.provenance import Provenance
     from tools.prediction.segmentation_model import SegmentationModel
 
-    images = [np.random.default_rng(seed).integers(0, 256, (40, 56, 3)).astype(np.uint8) for seed in range(6)]
+    images = [image_of_several_classes(seed) for seed in range(6)]
     record = random_pspnet_record(test_image_size=32)
     predictor = Predictor(random_pspnet, record)
     with SegmentationModel(random_pspnet, record, predictor, Provenance({})) as model, model.shared(4) as labels:

@@ -133,7 +133,7 @@ def check_classes(browser):
 
 
 def check_hover(browser):
-    browser.hover(browser.find("#stage")[0])
+    browser.hover(browser.find("#stage")[0], right=60)
     assert browser.find("#tip")[0].text == "green"
 
 

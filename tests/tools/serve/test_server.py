@@ -185,14 +185,19 @@ from tools.console import set_up_logging
 from tools.serve.server import address_of, bound_socket, server_of, stop_signals_ignored
 
 def slow(pixels, check):
-    print("working", flush=True)
+    while jobs._count < 3 and not answered:
+        time.sleep(0.01)
+    print("all have arrived", flush=True)
     time.sleep(1)
+    answered.append(pixels)
     check()
     return strongest(pixels)
 
+answered = []
 set_up_logging()
 service, jobs = service_of(slow, parallel=1)
 with closing(jobs), bound_socket("127.0.0.1", 0) as bound, stop_signals_ignored():
+    bound.listen()
     print(address_of(bound), flush=True)
     server_of(application_of(service), 30).run(sockets=[bound])
 print("ended", flush=True)
@@ -207,13 +212,15 @@ def test_accepted_requests_are_answered_after_a_signal(number):
         ) as server,
         ThreadPoolExecutor(3) as clients,
     ):
-        address = server.stdout.readline().strip()
-        answers = [clients.submit(post, address) for _ in range(3)]
-        assert server.stdout.readline() == "working\n"
-        time.sleep(0.3)  # so that the others have arrived
-        server.send_signal(number)
-        assert [answer.result()[0] for answer in answers] == [200] * 3
-        output, errors = server.communicate(timeout=60)
+        try:
+            address = server.stdout.readline().strip()
+            answers = [clients.submit(post, address) for _ in range(3)]
+            assert server.stdout.readline() == "all have arrived\n"
+            server.send_signal(number)
+            assert [answer.result()[0] for answer in answers] == [200] * 3
+            output, errors = server.communicate(timeout=60)
+        finally:
+            server.kill()
     assert (server.returncode, output.splitlines()[-1]) == (0, "ended")
     assert "Traceback" not in errors
 
