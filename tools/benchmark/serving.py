@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import statistics
 import threading
 import time
@@ -30,6 +31,8 @@ from tools.serve.protection import KnownHosts
 from tools.serve.server import bound_socket, server_of
 from tools.serve.service import Service
 from tools.serve.uploads import Uploads
+
+logger = logging.getLogger(__name__)
 
 CLIENTS = 8
 REQUESTS = 200
@@ -59,6 +62,7 @@ def measure_serving(weights_ckpt: str, data_dir: str | None) -> Iterator[Row]:
         CheckpointError, DataError, RecordError: as in `tools.serve`.
     """
     require_packages(command.PACKAGES, "serve", "--parts serve")
+    logging.getLogger("tools.serve").setLevel(logging.WARNING)  # not a line per request
     with ExitStack() as stack:
         model = stack.enter_context(loaded_model(weights_ckpt, {}))
         count = REQUESTS // _ROUNDS
@@ -66,7 +70,7 @@ def measure_serving(weights_ckpt: str, data_dir: str | None) -> Iterator[Row]:
         files = [_png_of(picture.image) for picture in pictures]
         files = [files[index % len(files)] for index in range(count)]
         port = stack.enter_context(_running(model))
-        _one_round(port, model, files)  # warm-up
+        _one_round(port, model, files[:CLIENTS])  # warm-up
         rounds = [_one_round(port, model, files) for _ in range(_ROUNDS)]
     server, engine = (statistics.median(seconds) for seconds in list(zip(*rounds, strict=True))[:2])
     yield Row("serve.engine", count / engine, "images/s")
@@ -118,6 +122,7 @@ def _one_round(port: int, model: SegmentationModel, files: Sequence[bytes]) -> _
         return 0
 
     (server_seconds, lost), (engine_seconds, _) = _timed(by_server), _timed(by_engine)
+    logger.info("%d images: server %.2f s, engine %.2f s", len(files), server_seconds, engine_seconds)
     return _Round(server_seconds, engine_seconds, lost)
 
 

@@ -42,7 +42,7 @@ _FILES = {
 }
 # A client that left does not read it; the number is nginx's.
 _CLIENT_LEFT = 499
-_MOST_DISCARDED, _SECONDS_OF_DISCARDING = 200_000_000, 2.0
+_MOST_DISCARDED, _SECONDS_OF_DISCARDING, _SECONDS_OF_SILENCE = 200_000_000, 30.0, 2.0
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -118,7 +118,10 @@ class _LastResponse(Response):
         left = _MOST_DISCARDED
         with suppress(TimeoutError):
             async with asyncio.timeout(_SECONDS_OF_DISCARDING):
-                while left > 0 and (message := await receive()).get("more_body"):
+                while left > 0:
+                    message = await asyncio.wait_for(receive(), _SECONDS_OF_SILENCE)
+                    if not message.get("more_body"):
+                        break
                     left -= len(message["body"])
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

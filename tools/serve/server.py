@@ -31,9 +31,9 @@ class LimitedProtocol(H11Protocol):
 
     _due: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Starts the time for the header of the first request."""
-        super().connection_made(transport)  # type: ignore[arg-type]
+        super().connection_made(transport)
         self._start()
 
     def data_received(self, data: bytes) -> None:

@@ -103,7 +103,10 @@ def test_labels_are_those_of_each_image_alone(random_pspnet, narrow_resnet, size
             together = list(threads.map(lambda image: predictor.predict(image, wanted, run=batches), images))
     for (labels, found, _), probabilities in zip(together, alone, strict=True):
         np.testing.assert_allclose(found, probabilities, atol=1e-6)
-        assert_labels_are_most_probable(labels, probabilities)
+        best = np.sort(probabilities, axis=2)
+        clear = best[..., -1] - best[..., -2] > 1e-5  # the others are equal in float32
+        assert clear.mean() > 0.9
+        np.testing.assert_array_equal(labels[clear], probabilities.argmax(axis=2)[clear])
 
 
 def test_a_model_that_several_threads_share(random_pspnet, narrow_resnet, tmp_path):

