@@ -253,9 +253,6 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ),
     ("docs/serve.md", "make setup EXTRAS=dev,serve"): Treatment(not_run=_INSTALLS),
     ("docs/serve.md", "python -m tools.serve --weights_ckpt log/Cityscapes/my_run"): Treatment(not_run=_SERVES),
-    ("docs/serve.md", "curl -H 'Content-Type: image/png' --data-binary @street.png http://127.0.0.1:8080/v1/segment"): (
-        Treatment(not_run="needs a server; tests/tools/serve/test_server.py sends such requests")
-    ),
     ("docs/serve.md", "python -m tools.benchmark --parts serve --weights_ckpt log/CamVid/my_run --data_dir camvid"): (
         Treatment(not_run=_NEEDS_DATA)
     ),
