@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
@@ -248,7 +249,7 @@ def _fold_in(seed: tf.Tensor | None, number: int) -> tf.Tensor | None:
     return None if seed is None else tf.random.experimental.stateless_fold_in(seed, number)
 
 
-def forward_graph(
+def forward_logits(
     images: TowerList,
     architecture: Architecture,
     *,
@@ -256,15 +257,26 @@ def forward_graph(
     folded: bool = False,
     reuse: bool | None = None,
 ) -> TowerList:
-    """Builds the class probabilities for prediction.
+    """Builds the logits for prediction, whose softmax over the classes are the probabilities.
 
     Args:
         images, architecture, dtype, reuse: see `pspnet`.
         folded: whether the batch normalization is already part of the weights, see `utils_mg.conv2d_batch_norm`.
 
     Returns:
-        Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
+        Tower list float32 [N, H, W, classes].
     """
     with slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], folded=folded):
-        predictions = pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse)
-    return layers.map_towers(tf.nn.softmax, predictions.logits)
+        return pspnet(images, architecture, is_training=False, dtype=dtype, reuse=reuse).logits
+
+
+def forward_graph(images: TowerList, architecture: Architecture, **options: Any) -> TowerList:
+    """Builds the class probabilities for prediction.
+
+    Args:
+        images, architecture, options: see `forward_logits`.
+
+    Returns:
+        Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
+    """
+    return layers.map_towers(tf.nn.softmax, forward_logits(images, architecture, **options))

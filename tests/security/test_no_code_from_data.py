@@ -20,6 +20,7 @@ _ALLOWED_MODULES = {
     ("tools.download.fetch", "socket"): "the name of an error",
     ("tools.download.connection", "socket"): "ends a connection that it opened",
     ("tools.runs.lock", "socket"): "the name of this host",
+    ("tools.runtime.arenas", "ctypes"): "one function of the C library, which takes two numbers",
     ("tools.runtime.memory", "ctypes"): "one function of the C library, which takes no data",
     ("tools.runtime.half_precision", "subprocess"): "this Python with a line of the source",
     ("tools.demo", "subprocess"): "this Python with this package's scripts",

@@ -126,14 +126,16 @@ def frozen_forward_graph(
     dtype: tf.DType,
     advice: str,
     use_averages: bool = True,
+    build: Callable[..., TowerList] = forward_graph,
 ) -> TowerList:
-    """Builds `pspnet_mg.forward_graph` with the weights of a checkpoint as constants, batch normalization folded in.
+    """Builds a network with the weights of a checkpoint as constants, batch normalization folded in.
 
     Args:
-        images, architecture, dtype: see `pspnet_mg.forward_graph`.
+        images, architecture, dtype: see `build`.
         prefix: of the checkpoint.
         advice: what to do about a checkpoint that does not fit, for the message.
         use_averages: whether to use the averages of the weights, if the checkpoint has them.
+        build: `pspnet_mg.forward_graph` for probabilities, or `pspnet_mg.forward_logits`.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, is damaged or does not fit.
@@ -143,6 +145,6 @@ def frozen_forward_graph(
             logger.info("%s: the averages of the weights are used; --use_ema 0 uses those of the last step", prefix)
         frozen = FrozenWeights(prefix, reader, dtype)
         with tf.variable_scope(tf.get_variable_scope(), custom_getter=frozen.constant):
-            probabilities = forward_graph(images, architecture, dtype=dtype, folded=True)
+            outputs = build(images, architecture, dtype=dtype, folded=True)
     frozen.require_match(advice)
-    return probabilities
+    return outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tools.errors import MissingPackageError
@@ -27,7 +27,7 @@ def require_packages(packages: Iterable[str], extra: str, purpose: str) -> None:
     """
     missing = [package for package in packages if not is_installed(package)]
     if missing:
-        raise _missing(" and ".join(missing), extra, purpose)
+        raise _missing(missing, extra, purpose)
 
 
 @contextmanager
@@ -44,11 +44,12 @@ def extra_needed(extra: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise _missing(error.name or str(error), extra, purpose) from error
+        raise _missing([error.name or str(error)], extra, purpose) from error
 
 
-def _missing(packages: str, extra: str, purpose: str) -> MissingPackageError:
+def _missing(packages: Sequence[str], extra: str, purpose: str) -> MissingPackageError:
+    noun, are = ("package", "is") if len(packages) == 1 else ("packages", "are")
     return MissingPackageError(
-        f"{purpose} needs the package {packages}, which is not installed: run pip install '.[{extra}]' in the "
-        f"project's folder, or make setup EXTRAS=dev,{extra}"
+        f"{purpose} needs the {noun} {' and '.join(packages)}, which {are} not installed: run pip install "
+        f"'.[{extra}]' in the project's folder, or make setup EXTRAS=dev,{extra}"
     )

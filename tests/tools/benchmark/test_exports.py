@@ -13,8 +13,8 @@ def test_rows_of_forms_that_are_installed(tiny_run, monkeypatch, caplog):
     caplog.set_level("INFO")
     chosen = {name: exports._CANDIDATES[name] for name in ("frozen", "onnxruntime")}
     monkeypatch.setattr(exports, "_CANDIDATES", chosen)
-    for module in ("packages", "engines"):
-        monkeypatch.setattr(f"tools.export.{module}.is_installed", lambda package: package == "tensorflow")
+    for module in ("runtime.extras", "export.engines"):
+        monkeypatch.setattr(f"tools.{module}.is_installed", lambda package: package == "tensorflow")
     rows = list(exports.measure_exports(tiny_run.folder.path, None, images=2, warm_up=1, repeats=1))
     units = {"time": "ms", "speed": "of the session", "size": "MB", "difference": "of a probability",
              "equal_labels": "of pixels", "mean_iou": "%"}  # fmt: skip
@@ -24,7 +24,7 @@ def test_rows_of_forms_that_are_installed(tiny_run, monkeypatch, caplog):
     values = {row.name: row.value for row in rows}
     assert values["export.frozen.equal_labels"] > 0.999
     assert values["export.frozen.mean_iou"] == pytest.approx(values["export.session.mean_iou"], abs=0.01)
-    assert any("export.onnxruntime needs onnx and tf2onnx" in text for text in caplog.messages)
+    assert any("export.onnxruntime needs the packages onnx and tf2onnx" in text for text in caplog.messages)
 
 
 @pytest.mark.usefixtures("narrow_resnet")

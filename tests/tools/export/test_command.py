@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_line(tiny_run, tmp_path, monkeypatch):
 
 def test_a_missing_package_is_named_before_anything_is_done(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(extras, "is_installed", lambda package: package != "tf2onnx")
-    with pytest.raises(MissingPackageError, match=r"--format onnx needs tf2onnx.*\[export\]"):
+    with pytest.raises(MissingPackageError, match=r"--format onnx needs the package tf2onnx.*\[export\]"):
         export(tiny_run, tmp_path / "out", format="onnx")
     assert os.listdir(tmp_path) == []
 

@@ -250,7 +250,6 @@ def test_a_file_without_pictures(tmp_path):
         write_overlaid_video(str(path), str(tmp_path / "b.mp4"), Halves())
 
 
-@pytest.mark.usefixtures("usual_pixel_limit")
 def test_a_network_for_other_channels(tmp_path):
     class OfFourChannels:
         record = SimpleNamespace(channels=Channels(4))
@@ -260,6 +259,7 @@ def test_a_network_for_other_channels(tmp_path):
     assert os.listdir(tmp_path) == ["a.mp4"]
 
 
+@pytest.mark.usefixtures("usual_pixel_limit")
 def test_frames_with_too_many_pixels(tmp_path):
     path = write_video(tmp_path / "a.mp4")
     set_max_pixels(SIZE[0] * SIZE[1] - 1)
