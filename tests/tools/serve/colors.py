@@ -115,6 +115,25 @@ async def ask(
     return Reply(sent[0]["status"], found, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+def replies(*requests, segment=strongest, **limits):
+    """The answers to requests, each the arguments of `ask`, which are sent one after another."""
+    service, jobs = service_of(segment, **limits)
+
+    async def send():
+        app = application_of(service, **limits)
+        return [await ask(app, **request) for request in requests]
+
+    try:
+        return asyncio.run(send())
+    finally:
+        jobs.close()
+
+
+def reply(segment=strongest, limits=None, **request):
+    """The answer to a request, the arguments of `ask`."""
+    return replies(request, segment=segment, **(limits or {}))[0]
+
+
 @contextmanager
 def running(segment: Callable = strongest, *, parallel: int = 2, **limits: Any) -> Iterator[str]:
     """Runs a server on a free port of this machine, and yields the address of its page."""
