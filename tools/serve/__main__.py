@@ -68,7 +68,7 @@ def serve(config: ServeConfig) -> None:
     from tools.serve.application import application
     from tools.serve.jobs import Jobs
     from tools.serve.protection import KnownHosts
-    from tools.serve.server import address_of, bound_socket, server_of, stop_signals_ignored
+    from tools.serve.server import bound_socket, server_of, start_listening, stop_signals_ignored
     from tools.serve.service import Service
     from tools.serve.uploads import Uploads
 
@@ -91,8 +91,7 @@ def serve(config: ServeConfig) -> None:
         hosts = KnownHosts(is_local=config.is_local, names=config.allowed_hosts)
         server = server_of(application(service, hosts, limits_of(config)), config.timeout)
         logger.info("%s is served; Ctrl-C ends the server", model.checkpoint)
-        bound.listen()  # from now on, requests wait for the server instead of being refused
-        print_text(address_of(bound), flush=True)
+        print_text(start_listening(bound), flush=True)
         with stop_signals_ignored():
             server.run(sockets=[bound])
 

@@ -95,6 +95,12 @@ def address_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
+def start_listening(bound: socket.socket) -> str:
+    """Lets requests wait for the server, which were refused before, and returns the address of the page."""
+    bound.listen()
+    return address_of(bound)
+
+
 def server_of(application: Any, seconds: float) -> uvicorn.Server:
     """Makes the server; `run(sockets=[...])` of it returns when it was asked to stop and all requests are answered.
 

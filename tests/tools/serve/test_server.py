@@ -182,7 +182,7 @@ import sys, time
 from contextlib import closing
 from tests.tools.serve.colors import application_of, service_of, strongest
 from tools.console import set_up_logging
-from tools.serve.server import address_of, bound_socket, server_of, stop_signals_ignored
+from tools.serve.server import bound_socket, server_of, start_listening, stop_signals_ignored
 
 def slow(pixels, check):
     while jobs._count < 3 and not answered:
@@ -197,8 +197,7 @@ answered = []
 set_up_logging()
 service, jobs = service_of(slow, parallel=1)
 with closing(jobs), bound_socket("127.0.0.1", 0) as bound, stop_signals_ignored():
-    bound.listen()
-    print(address_of(bound), flush=True)
+    print(start_listening(bound), flush=True)
     server_of(application_of(service), 30).run(sockets=[bound])
 print("ended", flush=True)
 """
