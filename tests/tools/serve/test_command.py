@@ -11,8 +11,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from database.datasets import custom_dataset
-from tests.tools.random_pspnet import CLASSES, random_pspnet_record
+from tests.tools.random_pspnet import CLASSES, copy_with_record
 from tests.tools.serve.images import picture, png
 from tools.errors import FlagError, MissingPackageError
 from tools.flags.parsing import parse_flags
@@ -83,13 +82,7 @@ def test_an_open_address_is_warned_of(monkeypatch, caplog):
 @pytest.fixture
 def run(random_pspnet, narrow_resnet, tmp_path):
     """A run's folder with the network of random weights."""
-    folder = os.path.dirname(random_pspnet)
-    copy = tmp_path / "run"
-    copy.mkdir()
-    for name in os.listdir(folder):
-        os.link(os.path.join(folder, name), copy / name)
-    random_pspnet_record(test_image_size=32).for_dataset(custom_dataset(CLASSES)).write(str(copy))
-    return str(copy / os.path.basename(random_pspnet))
+    return copy_with_record(random_pspnet, tmp_path / "run", test_image_size=32)
 
 
 def test_served_labels_are_those_of_inference(run, capsys):
