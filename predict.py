@@ -1,6 +1,6 @@
 """Predicts a split with sliding windows, writes label ids, colours and overlays, and scores the labels.
 
-python predict.py --ms 1 --coloring 1
+python predict.py --ms 1
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ import signal
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import dataclasses
 import logging
 import os
@@ -18,12 +23,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from database.classes import IGNORE_LABEL
 from database.datasets import find_samples
 from database.images import set_max_pixels
 from tools.checkpoints.files import identity
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.console import import_tensorflow, print_text, run_script, set_quiet, set_up_logging
-from tools.errors import CheckpointError, OutputError, RecordError
+from tools.errors import CheckpointError, FlagError, OutputError, RecordError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
@@ -31,7 +37,9 @@ from tools.prediction.latency import TimedPredictor
 from tools.prediction.tables import text_table, warn_of_missed_classes, write_tables
 
 if TYPE_CHECKING:
+    from database.datasets import Dataset
     from database.layouts import Sample
+    from tools.prediction.further_scores import FurtherScores
     from tools.prediction.metrics import Scores
     from tools.prediction.provenance import Provenance
     from tools.prediction.scoring import Predicted
@@ -53,6 +61,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     With --follow, does nothing if this snapshot was scored before.
     """
     from tools.prediction.files import remove_unfinished_results, results_folder
+    from tools.prediction.further_scores import FurtherScores
     from tools.prediction.provenance import choose_folder, provenance_of
     from tools.prediction.score_files import is_scored
     from tools.prediction.selection import prediction_dataset, record_of_checkpoint
@@ -64,10 +73,10 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     # Images, and the names, colours and ids of the classes.
     dataset, data_dir = prediction_dataset(config, trained)
     record = trained.for_dataset(dataset)
-    samples = find_samples(dataset, data_dir, [config.mode])[: config.test_max_iter]
+    samples, share = selected_samples(config, dataset, data_dir)
 
     # Folder of the results: one per checkpoint, data and settings.
-    provenance = provenance_of(config, prefix, record, samples, data_dir)
+    provenance = provenance_of(config, prefix, record, samples, data_dir, share)
     default = results_folder(f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir)
     folder = choose_folder(config.output_dir, default, provenance)
     if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
@@ -79,16 +88,36 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     remove_unfinished_results(folder)
 
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
-    scores = predict_samples(config, prefix, record, samples, Results(folder, provenance))
+    further = FurtherScores(record.class_names, boundary_iou=config.boundary_iou, cityscapes=config.cityscapes_scores)
+    scores = predict_samples(config, prefix, record, samples, Results(folder, provenance), further)
     logger.info("results: %s", folder)
     if config.server_zip:
         logger.info("archive for the evaluation server: %s", write_server_zip(folder, samples))
     if scores is not None:
-        write_scores(config, prefix, record, scores, Results(folder, provenance))
+        write_scores(record.class_names, scores, further, Results(folder, provenance))
+        warn_of_missed_classes(scores, record.class_names, record.flags, checkpoint_step(prefix))
+        if config.follow is not None:
+            add_to_summaries(config.follow, prefix, record, scores)
+
+
+def selected_samples(config: PredictConfig, dataset: Dataset, data_dir: str) -> tuple[Sequence[Sample], str | None]:
+    """Finds the samples that the flags select, and describes them if they are a share of the split."""
+    samples = find_samples(dataset, data_dir, [config.mode])
+    chosen = config.share_of(samples)[: config.test_max_iter]
+    if not config.is_share:
+        return chosen, None
+    share = config.share_text(len(chosen), len(samples))
+    logger.warning("partial: only %s of --mode %s", share, config.mode)
+    return chosen, share
 
 
 def predict_samples(
-    config: PredictConfig, prefix: str, record: ModelRecord, samples: Sequence[Sample], results: Results
+    config: PredictConfig,
+    prefix: str,
+    record: ModelRecord,
+    samples: Sequence[Sample],
+    results: Results,
+    further: FurtherScores,
 ) -> Scores | None:
     """Predicts samples and writes their PNG files; returns the scores of those with labels, None without any.
 
@@ -118,7 +147,10 @@ def predict_samples(
 
     def write(found: Predicted) -> None:
         writer.write(found.sample.name, found.image, found.prediction, found.sample.image)
-        if config.per_image and found.label is not None:
+        if found.label is None:
+            return
+        further.process(found.sample, found.label, found.prediction.labels)
+        if config.per_image:
             table.add_scores(found.sample.name, found.sample.image, found.label, found.prediction.labels)
 
     with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, table:
@@ -131,14 +163,56 @@ def predict_samples(
     return scores
 
 
-def write_scores(config: PredictConfig, prefix: str, record: ModelRecord, scores: Scores, results: Results) -> None:
+def score_existing(config: PredictConfig) -> None:
+    """Scores predictions that exist as PNG files, and writes the scores as `predict_checkpoint` does."""
+    from tools.prediction.confusion_files import require_plot, write_confusion_matrix
+    from tools.prediction.existing_predictions import Existing, PredictionFiles, results_folder_of_files, score_files
+    from tools.prediction.further_scores import FurtherScores
+    from tools.prediction.image_tables import PER_IMAGE_FILE, ScoreTable
+    from tools.prediction.metrics import ConfusionMatrix
+    from tools.prediction.provenance import choose_folder, provenance_of_files, read_provenance
+    from tools.prediction.selection import scored_dataset
+
+    if config.confusion_matrix:
+        require_plot()
+    folders = config.has_prediction or ()
+    dataset, data_dir = scored_dataset(config, read_provenance(folders[0]) or {})
+    found, share = selected_samples(config, dataset, data_dir)
+    samples = [sample for sample in found if sample.label is not None]
+    if not samples:
+        raise FlagError(
+            f"--has_prediction scores predictions, and no image of --mode {config.mode} has a label: give another split"
+        )
+    files = PredictionFiles(folders)
+    paths = [files.of(sample) for sample in samples]
+    provenance = provenance_of_files(config, dataset, samples, data_dir, paths, share)
+    folder = choose_folder(config.output_dir, results_folder_of_files(config, dataset.name, data_dir), provenance)
+
+    further = FurtherScores(dataset.class_names, boundary_iou=config.boundary_iou, cityscapes=config.cityscapes_scores)
+    matrix = ConfusionMatrix(dataset.num_classes, missed_label=IGNORE_LABEL)
+    table = ScoreTable(os.path.join(folder, PER_IMAGE_FILE), dataset.class_names)
+
+    def visit(scored: Existing) -> None:
+        further.process(scored.sample, scored.label, scored.labels, scored.label_ids)
+        if config.per_image:
+            table.add_scores(scored.sample.name, scored.sample.image, scored.label, scored.labels)
+
+    with table:
+        score_files(paths, samples, dataset, matrix, train_ids=config.prediction_ids == "train", visit=visit)
+    if config.confusion_matrix:
+        write_confusion_matrix(matrix.matrix, dataset.class_names, folder)
+    scores = matrix.evaluate()
+    write_scores(dataset.class_names, scores, further, Results(folder, provenance))
+    warn_of_missed_classes(scores, dataset.class_names)
+    logger.info("results: %s", folder)
+
+
+def write_scores(class_names: Sequence[str], scores: Scores, further: FurtherScores, results: Results) -> None:
     """Writes and prints the scores, which are of one confusion matrix over all labelled images."""
-    write_tables(scores, record.class_names, results.folder, header=results.provenance.header)
+    sections = further.sections()
+    write_tables(scores, class_names, results.folder, header=results.provenance.header, sections=sections)
     results.provenance.write(results.folder)
-    print_text(text_table(scores, record.class_names))
-    warn_of_missed_classes(scores, record.class_names)
-    if config.follow is not None:
-        add_to_summaries(config.follow, prefix, record, scores)
+    print_text(text_table(scores, class_names, sections))
 
 
 def add_to_summaries(run_path: str, prefix: str, record: ModelRecord, scores: Scores) -> None:
@@ -179,11 +253,14 @@ def main(arguments: Sequence[str]) -> None:
     """Parses flags, predicts with one checkpoint or follows a run."""
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
     set_quiet(config.quiet)
+    set_max_pixels(config.max_pixels)
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
     from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
-    set_max_pixels(config.max_pixels)
+    if config.has_prediction is not None:
+        score_existing(config)
+        return
     config = with_chosen_precision(config)
     if config.follow is not None:
         follow(config)

@@ -54,7 +54,7 @@ def class_probabilities(counts: np.ndarray, temperature: float = TEMPERATURE) ->
 
 
 def repeat_factors(counts: np.ndarray, threshold: float) -> np.ndarray:
-    """Computes how often an epoch shows each image: repeat factor sampling of LVIS (Gupta et al. 2019, section 4.1).
+    """Computes how often a round shows each image: repeat factor sampling of LVIS (Gupta et al. 2019, section 4.1).
 
     With f(c), the fraction of images that show class c, r(c) = max(1, sqrt(threshold / f(c))), and the factor of an
     image is the largest r(c) of its classes.
@@ -93,7 +93,8 @@ class Sampling:
 
     Attributes:
         num_images: number of images, N.
-        epoch_length: samples in which every image is shown as often as its repeats say: N without repeats.
+        round_length: samples of a round, which shows every image as often as its repeats say. Without repeats, this is
+            an epoch, N samples.
         class_crops: fraction of the samples for which a class is drawn first.
         class_mix: fraction of the samples onto which classes of another image are pasted, see `mixing.class_mix`.
     """
@@ -111,7 +112,7 @@ class Sampling:
 
         Args:
             num_images: number of images.
-            repeats: float64 [N], how often an epoch shows each image on average; None for once.
+            repeats: float64 [N], how often a round shows each image on average; None for once.
             class_crops: see the attribute; needs `classes` if it is above 0.
             classes: draws classes.
             class_mix: see the attribute.
@@ -121,18 +122,18 @@ class Sampling:
         self.class_crops = class_crops
         self.classes = classes
         self.class_mix = class_mix
-        self.epoch_length = num_images if repeats is None else round(float(repeats.sum()))
+        self.round_length = num_images if repeats is None else round(float(repeats.sum()))
         if repeats is not None:
-            self._ends = np.cumsum(repeats) * (self.epoch_length / repeats.sum())
+            self._ends = np.cumsum(repeats) * (self.round_length / repeats.sum())
 
     def choose(self, slot: float, draws: np.ndarray) -> Choice:
         """Chooses the image of a sample.
 
-        With repeats, the slots k + u of an epoch, with one u for all k, are a systematic sample of the images: an image
+        With repeats, the slots k + u of a round, with one u for all k, are a systematic sample of the images: an image
         with r repeats is shown floor(r) or ceil(r) times, r times on average.
 
         Args:
-            slot: k + u: a whole number from 0 to `epoch_length` - 1, plus a number in [0, 1).
+            slot: k + u: a whole number from 0 to `round_length` - 1, plus a number in [0, 1).
             draws: float [CHOICE_DRAWS] in [0, 1): whether a class is drawn, which, and the image that shows it.
         """
         if self.classes is not None and draws[0] < self.class_crops:

@@ -16,6 +16,17 @@ CITYSCAPES_CLASSES = (
 # cityscapesScripts, helpers/labels.py: the labelIds of the 19 classes, in the order of their training ids.
 _CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
+# cityscapesScripts, helpers/labels.py: the classes of each category.
+CITYSCAPES_CATEGORIES: Mapping[str, tuple[str, ...]] = {
+    "flat": ("road", "sidewalk"),
+    "construction": ("building", "wall", "fence"),
+    "object": ("pole", "traffic light", "traffic sign"),
+    "nature": ("vegetation", "terrain"),
+    "sky": ("sky",),
+    "human": ("person", "rider"),
+    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+}
+
 # The license plate's id -1 is stored as 255.
 CITYSCAPES_LABEL_MAP: Mapping[int, int] = {
     **{file_id: IGNORE_LABEL for file_id in (*range(34), 255)},
@@ -55,7 +66,7 @@ ADE_CLASSES = (
 # fmt: on
 
 # cityscapesScripts, helpers/labels.py: the labels that have instances.
-_CITYSCAPES_THINGS = {
+CITYSCAPES_THINGS: Mapping[int, str] = {
     24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 29: "caravan", 30: "trailer", 31: "train",
     32: "motorcycle", 33: "bicycle",
 }  # fmt: skip
@@ -68,8 +79,8 @@ def instance_of(found: int) -> str | None:
         (256, "KITTI", "give the files of the folder semantic in place of instance"),
     ):
         label = found // factor
-        if label in _CITYSCAPES_THINGS:
-            name = _CITYSCAPES_THINGS[label]
+        if label in CITYSCAPES_THINGS:
+            name = CITYSCAPES_THINGS[label]
             return f"an instance id of {project} ({found} // {factor} = {label}, {name}): {instead}"
     return None
 

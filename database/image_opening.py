@@ -43,6 +43,14 @@ _UPRIGHT = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 
+_AS_DECODED_BY_LIBTIFF = {
+    "I;16BS": "I;16NS",
+    "I;32B": "I;32N",
+    "I;32BS": "I;32NS",
+    "F;32BF": "F;32NF",
+    "F;64BF": "F;64NF",
+}
+
 # Files of these formats are programs, which Pillow runs in Ghostscript.
 PROGRAM_FORMATS = ("EPS",)
 
@@ -223,6 +231,21 @@ def raw_mode(image: Image.Image) -> str:
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else ""
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def correct_byte_order(image: Image.Image) -> None:
+    """Makes Pillow decode compressed numbers with the high byte first as stored; other images stay as they are.
+
+    Libtiff returns numbers in the machine's byte order, which Pillow considers only for unsigned 16 bits.
+
+    Args:
+      image: an opened file; changed.
+    """
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile:
+        return
+    tile, packing = image.tile[0], raw_mode(image)
+    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple) and packing in _AS_DECODED_BY_LIBTIFF:
+        image.tile = [tile._replace(args=(_AS_DECODED_BY_LIBTIFF[packing], *tile.args[1:]))]
 
 
 def _stop_after(image: Image.Image, rows: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from database.atomic import written_atomically
 from database.channel_reading import channel_image_size, is_multiband_tiff, read_channels
@@ -28,6 +29,7 @@ from database.input_range import InputRange
 from database.label_decoding import ids_converter
 from database.regular_files import regular_file, writable_file
 from database.rgb_decoding import is_deep_grey, rgb_converter
+from database.tiff_channels import check_not_multiband
 
 __all__ = [
     "MAX_PIXELS",
@@ -46,6 +48,17 @@ __all__ = [
     "set_max_pixels",
     "write_image",
 ]
+
+
+@contextmanager
+def _decode_errors_explained(path: str, content: bytes | None, *, is_label: bool = False) -> Iterator[None]:
+    """Works like `decode_errors_named`, and names the channels of a TIFF that only `channel_reading` reads."""
+    with decode_errors_named(path):
+        try:
+            yield
+        except UnidentifiedImageError:
+            check_not_multiband(path, content, is_label=is_label)
+            raise
 
 
 def read_image(
@@ -98,7 +111,7 @@ def read_first_rows(
     """
     if channels is not None:
         return read_channels(path, channels.count, content, rows_of, input_range)
-    with decode_errors_named(path):
+    with _decode_errors_explained(path, content):
         converter_of = partial(rgb_converter, path=path, input_range=input_range, content=content)
         return decode(path, content, rows_of, converter_of, is_deep_grey)
 
@@ -148,7 +161,7 @@ def read_label_with_table(
 
         return ids_with_table
 
-    with decode_errors_named(path):
+    with _decode_errors_explained(path, content, is_label=True):
         ids, _ = decode(path, content, all_rows, converter_of)
     return ids, [] if is_grey_ramp(table) else table
 
@@ -164,7 +177,7 @@ def read_first_label_rows(
     Returns:
       [rows, width], and the height of the label.
     """
-    with decode_errors_named(path):
+    with _decode_errors_explained(path, content, is_label=True):
         return decode(path, content, rows_of, partial(ids_converter, path=path, colors=colors))
 
 
@@ -179,7 +192,7 @@ def image_size(path: str, content: bytes | None = None, channels: Channels | Non
     """
     if channels is not None:
         return channel_image_size(path, content)
-    with decode_errors_named(path), opened(path, content) as (image, orientation):
+    with _decode_errors_explained(path, content), opened(path, content) as (image, orientation):
         width, height = upright_size(image, orientation)
     return height, width
 
@@ -195,7 +208,7 @@ def file_format(path: str, content: bytes | None = None, channels: Channels | No
     """
     if channels is not None and is_multiband_tiff(path, content):
         return "tiff"
-    with decode_errors_named(path), opened(path, content) as (image, _):
+    with _decode_errors_explained(path, content), opened(path, content) as (image, _):
         return str(image.format).lower()
 
 
@@ -208,7 +221,7 @@ def has_palette(path: str, content: bytes | None = None) -> bool:
     Raises:
       ImageError: as `image_size`.
     """
-    with decode_errors_named(path), opened(path, content) as (image, _):
+    with _decode_errors_explained(path, content, is_label=True), opened(path, content) as (image, _):
         return bool(image.mode == "P")
 
 

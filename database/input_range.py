@@ -15,6 +15,9 @@ _USUAL_WHITES = (1, 255, 1023, 4095, 16383, 65535)
 # Images whose largest number is at most this fraction of white appear dark or black to the network.
 _DARK = 0.25
 
+# Numbers above this many times white are no overshoots: another number is white in such images.
+_ABOVE_DEFAULT = 4
+
 # Numbers above this many times white, or as far below 0 as white is above it, are not brightness: they mark pixels
 # without data, such as -9999 or 1e32. Smaller excesses below 0 or above white are overshoots of resampling, and
 # highlights.
@@ -22,6 +25,7 @@ _FAR_ABOVE = 1000
 
 _ADVICE = "give the number that is white with --input_range"
 _ADVICE_FOR_LATER = "give the number that is white with --input_range to train.py, which uses the images"
+_ADVICE_FOR_CHANNELS = "give the number that is white in all images with --input_range"
 _REPLACE = "replace them in the file, by 0 where there is no data, and let the label ignore such pixels"
 
 
@@ -43,6 +47,7 @@ class InputRange:
         self.white = white
         self._is_decided = is_decided
         self._warned: set[tuple[str, str]] = set()
+        self._scaled_by: dict[float, str] = {}  # an image, by the default number for white that it was scaled by
         self._lock = threading.Lock()
 
     def fault_of(self, kind: str, numbers: np.ndarray, usual_white: float) -> str | None:
@@ -117,6 +122,34 @@ class InputRange:
         if self.white is not None:
             found = f"{path}: the image has 8 bits, so 255 is white and --input_range has no effect"
             self._warn_once("bytes", "given", found, "give the flag only for images of more bits")
+
+    def warn_of_dropped_channel(self, path: str) -> None:
+        """Warns once that the fourth channel of an image is dropped as alpha."""
+        found = f"{path}: the fourth channel is dropped as alpha, which it is by the file"
+        self._warn_once(
+            "alpha", "dropped", found, "if it is a band, such as near infrared, train with --input_channels 4"
+        )
+
+    def check_scale(self, path: str, numbers: np.ndarray, usual_white: float) -> None:
+        """Warns, once each, if channels of more than 8 bits are scaled by several defaults, or by one far too small.
+
+        Args:
+            path: path of the image.
+            numbers: [H, W, channels], finite, of more than 8 bits.
+            usual_white: the default number for white in their kind.
+        """
+        if self.white is not None or numbers.size == 0:
+            return
+        kind, largest = numbers.dtype.name, float(numbers.max())
+        with self._lock:
+            self._scaled_by.setdefault(usual_white, f"{path} ({kind})")
+            others = [(white, image) for white, image in self._scaled_by.items() if white != usual_white]
+        for white, image in others[:1]:
+            found = f"{path} ({kind}): {usual_white:g} is white, but {white:g} in {image}, so they are scaled apart"
+            self._warn_once("channels", "mixed", found, _ADVICE_FOR_CHANNELS)
+        if largest > _ABOVE_DEFAULT * usual_white:
+            found = f"{path}: {kind} up to {largest:g}, where {usual_white:g} is white"
+            self._warn_once(kind, "far above", found, _ADVICE_FOR_CHANNELS)
 
     @property
     def _advice(self) -> str:

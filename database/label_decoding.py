@@ -14,7 +14,8 @@ from PIL import Image, ImageFile
 
 from database.color_masks import ColorTable, segments_hint
 from database.errors import ImageError
-from database.image_opening import Converter, raw_mode
+from database.image_opening import Converter, correct_byte_order, raw_mode
+from database.tiff_channels import check_all_decoded
 
 _PNG = {
     ("1", "1"): 1, ("L", "L;2"): 85, ("L", "L;4"): 17, ("L", "L"): 1, ("I;16", "I;16B"): 1,
@@ -75,9 +76,6 @@ _MIN_IS_WHITE, _SIGNED = 0, 2
 _TAG_SUBFILE, _TAG_PHOTOMETRIC, _TAG_SAMPLE_FORMAT = 254, 262, 339
 _REDUCED_OR_MASK = 1 | 4  # flags of a page's subfile type
 
-# Libtiff returns numbers in the machine's byte order, which Pillow considers only for unsigned 16 bits.
-_AS_DECODED_BY_LIBTIFF = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS"}
-
 _BMP_BITS = {"1": 1, "P;1": 1, "P;4": 4, "P": 8, "L": 8}
 
 
@@ -94,11 +92,12 @@ def ids_converter(image: Image.Image, path: str, colors: ColorTable | None = Non
       raises DatasetError if a colour has no id, or if the colour table of a palette image contradicts the palette.
 
     Raises:
-      ImageError: the file is lossy, stores colours or fractions, or packs its ids in a way that is not known to be read
-        back exactly.
+      ImageError: the file is lossy, stores colours or fractions, has channels that Pillow does not decode, or packs its
+        ids in a way that is not known to be read back exactly.
     """
     if image.format in _UNFIT_FORMATS:
         _refuse(path, _UNFIT_FORMATS[image.format])
+    check_all_decoded(image, path)
     _FORMAT_CHECKS.get(str(image.format), _no_check)(image, path)
     _check_extent(image, path)
     _check_pages(image, path)
@@ -198,10 +197,7 @@ def _check_tiff(image: Image.Image, path: str) -> None:
         _refuse(path, f"the TIFF compression {compression} is lossy or only stores black and white")
     if _tag(image, _TAG_PHOTOMETRIC, _MIN_IS_WHITE) == _MIN_IS_WHITE:
         _refuse(path, "the TIFF stores white as 0 (MinIsWhite), which programs read in different ways")
-    assert isinstance(image, ImageFile.ImageFile)
-    tile, packing = image.tile[0], raw_mode(image)
-    if tile.codec_name == "libtiff" and isinstance(tile.args, tuple) and packing in _AS_DECODED_BY_LIBTIFF:
-        image.tile = [tile._replace(args=(_AS_DECODED_BY_LIBTIFF[packing], *tile.args[1:]))]
+    correct_byte_order(image)
 
 
 def _check_bmp(image: Image.Image, path: str) -> None:

@@ -147,6 +147,15 @@ def described(file: IO[bytes]) -> str:
     return f"{bits} bits, compression {_number(directory, _COMPRESSION, _UNCOMPRESSED)}"
 
 
+def number_type(directory: ImageFileDirectory_v2) -> str:
+    """Returns the type of the numbers of a TIFF, such as `uint16`, for messages; the bits if NumPy has no such type."""
+    try:
+        dtype = _dtype(directory, _number(directory, _CHANNELS, 1))
+        return f"{_number(directory, _BITS, 1)} bits" if dtype is None else dtype.name
+    except ValueError:
+        return "of an unknown type"
+
+
 def read_pixels(path: str, file: IO[bytes], layout: TiffLayout) -> np.ndarray:
     """Reads all channels of a TIFF: [height, width, channels] of the layout's type, in the byte order of the machine.
 

@@ -114,7 +114,7 @@ class _SampleMaker:
         return (image[..., ::-1] if self.color_switch else image), label, index
 
     def _uniform(self, number: tf.Tensor, stream: _Stream, count: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
-        """Draws uniform numbers [count] of a stream, from the counter of a sample or the number of an epoch."""
+        """Draws uniform numbers [count] of a stream, from the counter of a sample or the number of a round."""
         key = tf.random.experimental.stateless_fold_in(
             tf.stack([number, self.seed]), tf.constant(int(stream), tf.int64)
         )
@@ -126,8 +126,8 @@ class _SampleMaker:
         return self._uniform(counter, stream, _CHOICE_DRAWS)
 
     def _slot(self, counter: tf.Tensor) -> tf.Tensor:
-        """Computes the sample's place in its epoch, float64 scalar, see `Sampling.choose`."""
-        length = self.sampling.epoch_length
+        """Computes the sample's place in its round, float64 scalar, see `Sampling.choose`."""
+        length = self.sampling.round_length
         slot = tf.cast(sample_index(counter, length, self.seed), tf.float64)
         if self.sampling.repeats is None:
             return slot
@@ -136,7 +136,7 @@ class _SampleMaker:
     def _partner(self, counter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Makes the image and label that are pasted onto the sample of a counter: any sample, augmented as others."""
         draws = self._uniform(counter, _Stream.PARTNER, 1 + self.augmentation.num_draws)
-        slot = tf.cast(draws[0], tf.float64) * self.sampling.epoch_length
+        slot = tf.cast(draws[0], tf.float64) * self.sampling.round_length
         return self._crop(slot, self._choice_draws(counter, _Stream.PARTNER_CHOICE), draws[1:])[:2]
 
     def _crop(self, slot: tf.Tensor, choice: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -9,12 +9,17 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from database.errors import ImageError
-from database.image_opening import Converter, all_rows, decode, raw_mode
+from database.image_opening import Converter, all_rows, correct_byte_order, decode, raw_mode
 from database.input_range import InputRange, scaled_to_bytes
+from database.tiff_channels import check_all_decoded
 
 # The formats whose mode "I" holds 0..65535; in other formats it holds numbers of any size.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 _WHITE_OF_SIXTEEN_BITS = 65535
+
+# Formats whose fourth channel is often a band, such as near infrared, that GDAL writes as alpha by default.
+_FORMATS_OF_BANDS = ("TIFF", "JPEG2000")
+_OPAQUE = 255
 
 # Pillow's names of packed pixels. N is the byte order of the machine.
 _FOREIGN = "B" if sys.byteorder == "little" else "L"
@@ -31,7 +36,7 @@ def rgb_converter(
     """Chooses the conversion to RGB by how a file packs its pixels, before they are decoded.
 
     Args:
-      image: the opened file.
+      image: the opened file; changed so that the stored numbers are decoded.
       path: path of the file, for messages.
       input_range: the number that is white in images of more than 8 bits; None for the default.
       content: the file's bytes, if already read.
@@ -41,22 +46,28 @@ def rgb_converter(
       NaN, infinite or no brightness, see `InputRange.fault_of`; or if 16-bit colours are all below 256, and not all 0.
 
     Raises:
-      ImageError: the file has 16-bit colours, and the number for white is not 65535.
+      ImageError: the file has 16-bit colours, and the number for white is not 65535; or it has channels that Pillow
+        does not decode.
     """
     input_range = input_range or InputRange()
+    check_all_decoded(image, path)
+    correct_byte_order(image)
     maxval = _maxval(image)
     if is_deep_grey(image):
         is_sixteen_bit = is_sixteen_bit_grey(image)
         return partial(_grey, path=path, is_sixteen_bit=is_sixteen_bit, maxval=maxval, input_range=input_range)
+    colors: Converter = _colors
+    if image.format in _FORMATS_OF_BANDS and image.mode == "RGBA":
+        colors = partial(_colors_without_alpha, path=path, input_range=input_range)
     if ";16" in raw_mode(image) or maxval > 255:
         if input_range.white not in (None, _WHITE_OF_SIXTEEN_BITS):
             raise ImageError(
                 f"{path}: only the upper 8 bits of 16-bit colours are read, but --input_range is "
                 f"{input_range.white:g}: convert the colours to 8 bits or drop --input_range"
             )
-        return partial(_deep_colors, path=path, content=content, maxval=maxval, input_range=input_range)
+        return partial(_deep_colors, path=path, content=content, maxval=maxval, input_range=input_range, colors=colors)
     input_range.check_bytes(path)
-    return _colors
+    return colors
 
 
 def is_deep_grey(image: Image.Image) -> bool:
@@ -100,9 +111,15 @@ def _grey(image: Image.Image, *, path: str, is_sixteen_bit: bool, maxval: int, i
 
 
 def _deep_colors(
-    image: Image.Image, *, path: str, content: bytes | None, maxval: int, input_range: InputRange
+    image: Image.Image,
+    *,
+    path: str,
+    content: bytes | None,
+    maxval: int,
+    input_range: InputRange,
+    colors: Converter,
 ) -> np.ndarray:
-    rgb = _colors(image)
+    rgb = colors(image)
     # In a PPM, Pillow rounds: 255 of 65535 becomes 1, and among the lower bytes 255 means 255 or more.
     black, bound = (1, 255) if maxval == _WHITE_OF_SIXTEEN_BITS else (0, 256)
     if rgb.max(initial=0) <= black and _are_bytes_in_16_bits(path, content, black, bound):
@@ -149,6 +166,13 @@ def swap_bytes(image: Image.Image) -> bool:
         tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other) for tile in image.tile
     ]
     return True
+
+
+def _colors_without_alpha(image: Image.Image, *, path: str, input_range: InputRange) -> np.ndarray:
+    """Drops alpha, and warns once if it is not opaque everywhere, because it may be a band."""
+    if image.getchannel("A").getextrema() != (_OPAQUE, _OPAQUE):
+        input_range.warn_of_dropped_channel(path)
+    return _colors(image)
 
 
 def _colors(image: Image.Image) -> np.ndarray:

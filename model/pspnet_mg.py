@@ -280,3 +280,45 @@ def forward_graph(images: TowerList, architecture: Architecture, **options: Any)
         Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
     """
     return layers.map_towers(tf.nn.softmax, forward_logits(images, architecture, **options))
+
+
+def mirrored_forward_graph(
+    images: TowerList, architecture: Architecture, *, combination: str, **options: Any
+) -> TowerList:
+    """Builds the class probabilities of images, combined with those of the images mirrored left to right.
+
+    Args:
+        images, architecture, options: see `forward_logits`.
+        combination: key of `COMBINATIONS`.
+
+    Returns:
+        Tower list float32 [N, H, W, classes]; the probabilities of a pixel sum to one.
+    """
+    logits = forward_logits(layers.map_towers(_with_mirrored, images), architecture, **options)
+    return layers.map_towers(COMBINATIONS[combination], logits)
+
+
+def _with_mirrored(images: tf.Tensor) -> tf.Tensor:
+    """Appends mirrored copies: [N, H, W, C] to [2N, H, W, C]."""
+    return tf.concat([images, tf.reverse(images, [2])], 0)
+
+
+def _and_of_mirrored(outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Separates outputs for images, [N, H, W, C], from those for mirrored copies, which are mirrored back."""
+    plain, mirrored = tf.split(outputs, 2)
+    return plain, tf.reverse(mirrored, [2])
+
+
+def _mean_of_probabilities(logits: tf.Tensor) -> tf.Tensor:
+    return tf.add_n(_and_of_mirrored(tf.nn.softmax(logits))) / 2
+
+
+def _softmax_of_sum(logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softmax(tf.add_n(_and_of_mirrored(logits)))
+
+
+# From the logits of images and their mirrored copies, [2N, H, W, classes], to probabilities [N, H, W, classes].
+COMBINATIONS = {
+    "windows": _mean_of_probabilities,  # tool/test.py of hszhao/semseg
+    "logits": _softmax_of_sum,  # caffe_process.m of hszhao/PSPNet, evaluate.py of hellochick/PSPNet-tensorflow
+}

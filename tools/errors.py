@@ -89,6 +89,10 @@ class TablesError(UserError):
     """Class names do not match the scores, or a table cannot be written."""
 
 
+class ScoringError(UserError):
+    """Predictions that exist as files do not fit the images, or scores need files that do not fit."""
+
+
 class ServerZipError(UserError):
     """A benchmark server would not accept the predictions, or their archive cannot be written."""
 

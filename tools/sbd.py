@@ -10,6 +10,11 @@ label is used, because it is finer; https://github.com/martinkersner/train-DeepL
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import argparse
 import logging
 import os

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from database import images
-from database.channel_reading import channel_image_size, read_channels
+from database.channel_reading import channel_image_size, number_kind, pixels_without_data, read_channels
 from database.errors import ImageError
 from database.input_range import InputRange
 from tests.database.multiband_files import write_tiff
@@ -177,6 +177,74 @@ def test_pixels_without_data(tmp_path):
         read_channels(write_tiff(tmp_path / "a.tif", image, changes={42113: ("s", number)}), 3)
     whole = np.where(image < 100, 7, 65535).astype("<u2")
     assert read_channels(write_tiff(tmp_path / "a.tif", whole, changes=tag), 3)[0].max() == 255
+
+
+@pytest.mark.parametrize(
+    ("dtype", "number", "white", "is_read"),
+    [
+        ("<f4", 9999, None, False),
+        ("<i2", 32767, None, False),
+        ("<u2", 32767, None, False),
+        ("<u2", 255, None, False),
+        ("<u2", 65535, None, True),
+        ("<u2", 65535, 10000, False),
+        ("<u2", 10000, 10000, True),
+        ("|u1", 255, None, True),
+        ("|u1", 254, None, False),
+        ("<f4", 1, 1, True),
+        ("<i2", 0, None, True),
+    ],
+)
+def test_pixels_without_data_are_black_or_white(tmp_path, dtype, number, white, is_read):
+    """A number between them would be read as brightness."""
+    image = np.ones((4, 5, 3), dtype)
+    image[1, 1] = number
+    path = write_tiff(tmp_path / "a.tif", image, changes={42113: ("s", b"%d\0" % number)})
+    if is_read:
+        read, _ = read_channels(path, 3, input_range=InputRange(white))
+        np.testing.assert_allclose(read[1, 1], 255 if number else 0, rtol=1e-6)
+    else:
+        with pytest.raises(ImageError, match=f"3 of 60 numbers are {number}"):
+            read_channels(path, 3, input_range=InputRange(white))
+
+
+def test_pixels_without_data_are_found(tmp_path):
+    """A pixel has data if one of its channels has."""
+    image = np.ones((4, 5, 3), "<u2")
+    image[1, 2] = 0
+    image[3, 0, 1:] = 0
+    assert pixels_without_data(write_tiff(tmp_path / "a.tif", image)) is None
+    number, mask = pixels_without_data(write_tiff(tmp_path / "a.tif", image, changes={42113: ("s", b"0\0")}))
+    assert (number, np.argwhere(mask).tolist()) == (0, [[1, 2]])
+
+
+def test_types_scaled_by_different_defaults_are_logged_once(tmp_path, caplog):
+    image = numbers("<u2", 3)
+    wide, signed = write_tiff(tmp_path / "u.tif", image), write_tiff(tmp_path / "i.tif", image.astype("<i2"))
+    eight = write_tiff(tmp_path / "b.tif", image.astype("|u1"))
+    for white, logged in ((None, 1), (4095, 0)):
+        caplog.clear()
+        input_range = InputRange(white)
+        for path in (eight, wide, signed, wide, signed):
+            read_channels(path, 3, input_range=input_range)
+        lines = [text for text in caplog.messages if "scaled apart" in text]
+        assert len(lines) == logged
+        if lines:
+            assert all(part in lines[0] for part in (signed, "int16", "255", wide, "uint16", "65535", "--input_range"))
+
+
+@pytest.mark.parametrize(("largest", "logged"), [(900, 0), (1100, 1)])
+def test_numbers_far_above_the_default_are_logged_once(tmp_path, caplog, largest, logged):
+    image, input_range = np.full((2, 2, 3), largest, "<i2"), InputRange()
+    for name in ("a.tif", "b.tif"):
+        read_channels(write_tiff(tmp_path / name, image), 3, input_range=input_range)
+    assert len([text for text in caplog.messages if f"int16 up to {largest}" in text]) == logged
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("<u2", 65535), (">u2", 65535), ("<i2", 255), ("|u1", 255), ("<f4", 255)])
+def test_kind_of_the_numbers(tmp_path, dtype, white):
+    path = write_tiff(tmp_path / "a.tif", np.ones((2, 2, 3), dtype))
+    assert number_kind(path) == (np.dtype(dtype).name, white)
 
 
 HUGE = 1 << 30

@@ -48,16 +48,16 @@ def test_repeat_factors_are_those_of_lvis():
     np.testing.assert_array_equal(repeat_factors(COUNTS, 0.1), np.ones(5))
 
 
-def _epoch(sampling, offset):
-    return [sampling.choose(slot + offset, NO_CLASS).image for slot in range(sampling.epoch_length)]
+def _round(sampling, offset):
+    return [sampling.choose(slot + offset, NO_CLASS).image for slot in range(sampling.round_length)]
 
 
-def test_an_epoch_shows_an_image_as_often_as_its_repeats_say():
+def test_a_round_shows_an_image_as_often_as_its_repeats_say():
     repeats = np.array([1.5, 1.0, 2.1213, 1.0, 1.3])
     sampling = Sampling(5, repeats=repeats)
-    assert sampling.epoch_length == 7
+    assert sampling.round_length == 7
     offsets = (np.arange(1000) + 0.5) / 1000
-    shown = np.array([np.bincount(_epoch(sampling, offset), minlength=5) for offset in offsets])
+    shown = np.array([np.bincount(_round(sampling, offset), minlength=5) for offset in offsets])
     expected = repeats * 7 / repeats.sum()
     assert (np.abs(shown - expected) < 1).all()  # rounded down or up
     np.testing.assert_allclose(shown.mean(axis=0), expected, atol=2e-3)
@@ -66,8 +66,8 @@ def test_an_epoch_shows_an_image_as_often_as_its_repeats_say():
 
 @pytest.mark.parametrize("offset", [0.0, 0.4, 0.999])
 def test_repeats_of_one_are_every_image_once(offset):
-    assert _epoch(Sampling(300, repeats=np.ones(300)), offset) == list(range(300))
-    assert _epoch(Sampling(300), offset) == list(range(300))
+    assert _round(Sampling(300, repeats=np.ones(300)), offset) == list(range(300))
+    assert _round(Sampling(300), offset) == list(range(300))
 
 
 def test_classes_and_their_images_are_drawn_as_often_as_planned():

@@ -136,13 +136,22 @@ def _accumulated(arrays, options, rate=RATE):
     return values, {name: changed[name] - values[name].astype(np.float64) for name in changed}, averages
 
 
-def test_accumulated_gradients_are_the_mean_of_the_batches():
-    rng = np.random.default_rng(7)
-    arrays = [batch((2, 33, 33)) for _ in range(3)]
-    arrays = [([image + rng.normal(0, 20, image.shape).astype(np.float32) for image in x], y) for x, y in arrays]
+def _batches_and_mean(count, seed, noise):
+    """Batches that differ by noise, the step of each without decay, and the mean of their gradients."""
+    rng = np.random.default_rng(seed)
+    arrays = [batch((2, 33, 33)) for _ in range(count)]
+    arrays = [([image + rng.normal(0, noise, image.shape).astype(np.float32) for image in x], y) for x, y in arrays]
     plain = replace(OPTIONS, weight_decay_rate=0.0, weight_decay_rate2=0.0)
     steps = [take_step(*each, plain) for each in arrays]
-    gradients = {name: np.mean([step.gradients[name] for step in steps], axis=0) for name in steps[0].gradients}
+    return (
+        arrays,
+        steps,
+        {name: np.mean([step.gradients[name] for step in steps], axis=0) for name in steps[0].gradients},
+    )
+
+
+def test_accumulated_gradients_are_the_mean_of_the_batches():
+    arrays, steps, gradients = _batches_and_mean(3, seed=7, noise=20)
     values, changes, averages = _accumulated(arrays, SGD)
     _require_changes(changes, values, gradients, lambda name: -RATE)
     # The running averages move at every batch, by a tenth of the way to its moments.
@@ -152,6 +161,16 @@ def test_accumulated_gradients_are_the_mean_of_the_batches():
             moment = values[name] + (step.averages[name] - values[name].astype(np.float64)) / 0.1
             expected = expected + 0.1 * (moment - expected)
         np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("part", [0.25, 1.01])
+def test_the_mean_of_the_batches_is_clipped(part):
+    """Not each batch: clipped ones would have another mean, which is shorter than the limit."""
+    arrays, steps, gradients = _batches_and_mean(2, seed=8, noise=40)
+    norm = _norm(gradients)
+    assert all(_norm(step.gradients) > 1.02 * norm for step in steps)
+    values, changes, _ = _accumulated(arrays, replace(SGD, clip_norm=part * norm))
+    _require_changes(changes, values, gradients, lambda name: -RATE * min(1.0, part))
 
 
 def test_accumulated_batches_have_different_dropout_masks():

@@ -94,7 +94,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "0.0001 --weight_decay_rate2 0.0001 --train_max_iter 60000 --snapshot 30000 --random_rotate 0 --database 'ADE' "
         "--train_image_size 480 --test_image_size 480",
     ): Treatment(not_run=_NEEDS_GPUS),
-    (_README, "python predict.py --ms 1 --coloring 1"): Treatment(
+    (_README, "python predict.py --ms 1"): Treatment(
         run_by="test_readme.py: test_example_of_prediction", stand_ins={"./log/.../": "./log/run/"}
     ),
     (_README, "python train.py --database CamVid --data_dir"): Treatment(
@@ -117,9 +117,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "docs/getting-started.md",
         "python train.py --database Toy --fine_tune_filename none --weight_decay_mode 0 --network resnet_v1_18 \\",
     ): Treatment(run_by="test_readme.py: test_getting_started"),
-    ("docs/getting-started.md", "python predict.py --coloring 1"): Treatment(
-        run_by="test_readme.py: test_getting_started"
-    ),
+    ("docs/getting-started.md", "python predict.py"): Treatment(run_by="test_readme.py: test_getting_started"),
     ("docs/getting-started.md", "python inference.py --image_path database/toy/leftImg8bit/val/toyburg"): Treatment(
         run_by="test_readme.py: test_getting_started"
     ),
@@ -172,15 +170,21 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         """seq 0 255 | awk '{print $1, ($1 == 0 ? 0 : $1 == 255 ? 1 : "ignore")}' > ids.txt\n"""
         "python -m tools.check_dataset --database custom --data_dir ~/mine --num_classes 2 --label_map ids.txt",
     ): Treatment(run_by="test_readme.py: test_example_of_smoothed_edges"),
-    ("docs/prediction.md", "python predict.py --ms 1 --coloring 1"): Treatment(
-        run_by="test_readme.py: test_example_of_prediction"
-    ),
+    ("docs/prediction.md", "python predict.py --ms 1"): Treatment(run_by="test_readme.py: test_example_of_prediction"),
     ("docs/prediction.md", "val_set/CamVid/"): Treatment(no_shell="names of files"),
     (
         "docs/prediction.md",
         "python predict.py --areas 1 --per_image 1 --confusion_matrix 1 --confidence 1\n"
         "python inference.py --image_path photos --recursive 1 --save_probabilities png --polygons coco --min_area 50",
     ): Treatment(run_by="test_prediction_outputs.py: test_example_of_the_documents"),
+    (
+        "docs/prediction.md",
+        "python predict.py --weights_ckpt best --ms 1 --test_image_size 713 --base_size 2048 --overlap ceil "
+        "--window_padding both --flipped_eval windows",
+    ): Treatment(not_run=_NEEDS_DATA),
+    ("docs/prediction.md", "python predict.py --index_start 0 --index_step 250"): Treatment(
+        not_run="needs a split of 500 images; test_protocols.py does the same with 2"
+    ),
     ("docs/training.md", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(
         not_run=_NEEDS_DATA
     ),
@@ -215,9 +219,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "--stride_convention mmseg --image_mean 123.675,116.28,103.53 --image_std 58.395,57.12,57.375 --color_switch 0",
     ): Treatment(not_run="needs weights"),
     ("train.py", "python train.py --database Cityscapes --gpu_num 4 --batch_size 4"): Treatment(not_run=_NEEDS_DATA),
-    ("predict.py", "python predict.py --ms 1 --coloring 1"): Treatment(
-        run_by="test_readme.py: test_example_of_prediction"
-    ),
+    ("predict.py", "python predict.py --ms 1"): Treatment(run_by="test_readme.py: test_example_of_prediction"),
     ("inference.py", "python inference.py --image_path street.png\npython inference.py"): Treatment(
         run_by="test_readme.py: test_example_of_prediction"
     ),

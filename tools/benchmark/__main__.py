@@ -5,6 +5,11 @@ python -m tools.benchmark --parts inference,input --json figures.json
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -20,8 +20,9 @@ from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians
 from tools.flags.sizes import Size, sides
 from tools.prediction.files import PredictionWriter
 from tools.prediction.predictor import Predictor
+from tools.prediction.protocols import at_scales
+from tools.prediction.scaled_sizes import SCALES_MULTI, SCALES_SINGLE
 from tools.prediction.scoring import evaluate
-from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
 from tools.prediction.windows import scaled_length, window_starts, window_stride
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import CPU, open_session, tower_devices
@@ -60,7 +61,9 @@ def measure_frames(
         first = replace(write_frame(folder, sides(window_size), frames), label=None)
         for name, size in (("windows", window_size), ("whole", 0)):
             sized = replace(record, test_image_size=size)
-            with Predictor(prefix, sized, multi_scale=multi_scale, float_type=float_type) as predictor:
+            with Predictor(
+                prefix, sized, protocol=at_scales(multi_scale=multi_scale), float_type=float_type
+            ) as predictor:
                 seconds, share = _timed(predictor, sized, first, samples, folder)
             yield Row(f"frames.{kind}.{name}.seconds", seconds, "s per frame")
             yield Row(f"frames.{kind}.{name}.engine_share", share, "of 1")

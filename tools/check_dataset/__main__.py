@@ -5,6 +5,11 @@ python -m tools.check_dataset --database CamVid --data_dir <camvid>
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import logging
 import os
 import sys
@@ -24,6 +29,7 @@ from tools.check_dataset.contact_sheet import contact_sheet, sheet_width, thumbn
 from tools.check_dataset.label_faults import CheckedSplits, label_faults, sample_faults
 from tools.check_dataset.page import page
 from tools.check_dataset.report import Findings, as_json, fault_lines, markdown
+from tools.check_dataset.scale_faults import scale_faults
 from tools.check_dataset.split_faults import copy_faults, find_splits, overlap_faults
 from tools.check_dataset.statistics import SplitStatistics, inspect
 from tools.console import print_text, run_script, set_up_logging
@@ -169,6 +175,7 @@ def examine(config: CheckConfig) -> tuple[Findings, list[tuple[str, Sample]]]:
         trained_on,
         allow_missing_classes=config.allow_missing_classes,
     )
+    faults += scale_faults(statistics, None if dataset.input_range is None else dataset.input_range.white)
     faults += overlap_faults(splits, trained_on)
     faults += copy_faults(splits, trained_on)
     counts = {split: len(samples) for split, samples in splits.items()}

@@ -22,14 +22,14 @@ class Moments:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, image: np.ndarray) -> Moments:
-        """Computes the moments of an image, [H, W, channels]."""
+    def of(cls, pixels: np.ndarray) -> Moments:
+        """Computes the moments of an image [H, W, channels], or of pixels [N, channels] with N above 0."""
         means, squares = [], []
-        for channel in np.moveaxis(image, 2, 0):
+        for channel in np.moveaxis(pixels, -1, 0):
             values = channel.astype(np.float64)
             means.append(values.mean())
             squares.append(((values - means[-1]) ** 2).sum())
-        return cls(image.shape[0] * image.shape[1], np.array(means), np.array(squares))
+        return cls(pixels[..., 0].size, np.array(means), np.array(squares))
 
     def __add__(self, other: Moments) -> Moments:
         """Returns the moments of the pixels of both (Chan, Golub and LeVeque 1979, equation 2.1)."""

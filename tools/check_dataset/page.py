@@ -86,6 +86,9 @@ def _facts(findings: Findings, split: str, statistics: SplitStatistics) -> list[
     if statistics.color_mean is not None and statistics.color_deviation is not None:
         mean, deviation = mean_flag(statistics.color_mean), mean_flag(statistics.color_deviation)
         facts.append(("mean colour", f"{mean} (red, green, blue), standard deviation {deviation}"))
+    first, *others = statistics.without_data_lines() or [""]
+    if others:
+        facts.append(("without data", f"{first} {'; '.join(others)}"))
     if statistics.labels:
         facts.append(("ignored", f"{percent(statistics.ignored_share)} % of the label pixels"))
     if statistics.unknown:

@@ -131,6 +131,8 @@ def _split_lines(findings: Findings, split: str, statistics: SplitStatistics) ->
     lines = [f"{images}; {number_of(statistics.labels, 'label')} read.", ""]
     if statistics.sizes:
         lines += [*_size_lines(statistics), "", *_color_lines(findings.dataset, statistics), ""]
+        first, *others = statistics.without_data_lines() or [""]
+        lines += [first, "", *(f"- {line}" for line in others), ""] if others else []
     if statistics.labels:
         lines += _class_lines(findings.dataset, statistics)
     return lines
@@ -162,19 +164,29 @@ def extents(statistics: SplitStatistics) -> dict[str, dict[str, float]]:
 
 def _color_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
     mean, deviation = statistics.color_mean, statistics.color_deviation
-    assert mean is not None
-    assert deviation is not None
+    if mean is None or deviation is None:
+        return ["No mean of the channels: all pixels have no data or an ignored label."]
     if dataset.channels is not None:
         # A constant channel has no deviation to scale by.
         given = [f"--channel_mean {channel_flag(mean)}", f"--channel_std {channel_flag([x or 1 for x in deviation])}"]
         return [
             f"Mean and standard deviation of the {dataset.channels.count} channels: "
             f"`--input_channels {dataset.channels.count} {' '.join(given)}`."
+            f"{_left_out(statistics)}"
         ]
     return [
         f"Mean colour, red, green and blue of 0..255: `--image_mean {mean_flag(mean)}`, standard deviation "
         f"{mean_flag(deviation)}. The scripts subtract {mean_flag(dataset.image_mean)} by default."
     ]
+
+
+def _left_out(statistics: SplitStatistics) -> str:
+    if not statistics.left_out:
+        return ""
+    return (
+        f" {percent(statistics.left_out_share)} % of the pixels are left out: they have no data by the file, or their "
+        "label is ignored."
+    )
 
 
 def _class_lines(dataset: Dataset, statistics: SplitStatistics) -> list[str]:
@@ -222,6 +234,8 @@ def _split_object(dataset: Dataset, statistics: SplitStatistics) -> dict[str, An
         "extents": extents(statistics) if statistics.sizes else None,
         "color_mean": statistics.color_mean,
         "color_deviation": statistics.color_deviation,
+        "without_data": statistics.without_data,
+        "left_out_share": statistics.left_out_share,
         "ignored_pixels": statistics.ignored,
         "ignored_share": statistics.ignored_share,
         "unknown_pixels": statistics.unknown,

@@ -46,7 +46,10 @@ def find_splits(
     if not found and not faults:
         reasons = [absent[split] for split in dataset.splits if split in needed] or list(absent.values())[:1]
         raise _nothing_found(dataset, data_dir, reasons)
-    faults += [Fault(split, str(absent.pop(split))) for split in dataset.splits if split in absent and split in needed]
+    for split in dataset.splits:
+        if split in absent and split in needed:
+            rejected = "" if split == "test" else "; train.py rejects the data without this split"
+            faults.append(Fault(split, f"{absent.pop(split)}{rejected}"))
     return found, absent, faults
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from database.channel_reading import number_kind, pixels_without_data
 from database.classes import IGNORE_LABEL
 from database.color_masks import Color
+from database.counts import number_of
 from database.errors import DatasetError, ImageError
 from database.images import read_image, read_label_with_table
 from database.layouts import Sample
@@ -17,6 +20,7 @@ from database.loading import check_same_size, unknown_id
 from tools.check_dataset.moments import Moments
 from tools.training.label_rules import LabelTally, counts_by_id
 
+_MOST_NAMED = 5
 _LEVELS = np.arange(256)
 
 _Color = tuple[float, ...]
@@ -30,10 +34,15 @@ class SampleFacts:
         sample: the sample.
         size: (height, width) of the image in pixels, None if it cannot be read.
         color_counts: int64 [3, 256], pixel counts by red, green and blue, None if it cannot be read or is not RGB.
-        moments: of the channels of an image that is not RGB, None if it cannot be read or is RGB.
+        moments: of the channels of an image that is not RGB, without pixels that have no data or an ignored label; None
+            if it cannot be read, is RGB, or has no other pixels.
+        left_out: number of those pixels.
+        kind: type of the numbers of such an image, and the default number for white; None if it cannot be read or is
+            RGB.
         id_counts: pixel count by id in the label file; empty without a label.
         faults: one line each.
         table: colours of a palette image by index, see `images.read_label_with_table`.
+        without_data: line about pixels without data that are used, see `channel_reading.pixels_without_data`.
     """
 
     sample: Sample
@@ -43,12 +52,15 @@ class SampleFacts:
     faults: tuple[str, ...]
     table: Sequence[Color] = ()
     moments: Moments | None = None
+    without_data: str | None = None
+    left_out: int = 0
+    kind: tuple[str, float] | None = None
 
 
 def inspect(sample: Sample) -> SampleFacts:
     """Reads image and label of a sample, and collects their errors instead of raising them."""
     faults: list[str] = []
-    size = color_counts = moments = None
+    image = size = color_counts = ids = None
     id_counts: dict[int, int] = {}
     table: list[Color] = []
     try:
@@ -56,8 +68,6 @@ def inspect(sample: Sample) -> SampleFacts:
         size = image.shape[0], image.shape[1]
         if sample.channels is None:
             color_counts = np.stack([np.bincount(image[:, :, channel].ravel(), minlength=256) for channel in range(3)])
-        else:
-            moments = Moments.of(image)
     except ImageError as error:
         faults.append(str(error))
     try:
@@ -70,7 +80,39 @@ def inspect(sample: Sample) -> SampleFacts:
                 check_same_size(sample, size, ids.shape)
     except (DatasetError, ImageError) as error:
         faults.append(str(error))
-    return SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table, moments)
+    facts = SampleFacts(sample, size, color_counts, id_counts, tuple(faults), table)
+    if image is None:
+        return facts
+    without_data = pixels_without_data(sample.image)
+    if without_data is not None and not faults:
+        facts = dataclasses.replace(facts, without_data=_without_data(sample, *without_data, ids))
+    if sample.channels is None:
+        return facts
+    moments, left_out = _moments(sample, image, ids, None if without_data is None else without_data[1])
+    return dataclasses.replace(facts, moments=moments, left_out=left_out, kind=number_kind(sample.image))
+
+
+def _without_data(sample: Sample, number: float, mask: np.ndarray, ids: np.ndarray | None) -> str:
+    """Describes how many pixels of an image have no data by its file, and how many of these have a class."""
+    line = f"{sample.name}: {100 * mask.mean():.3g} % of the pixels are {number:g}, its number for no data"
+    if ids is None or ids.shape != mask.shape:
+        return line
+    valid = [file_id for file_id, train_id in sample.label_map.items() if train_id != IGNORE_LABEL]
+    used = 100 * np.isin(ids[mask], valid).mean()
+    return f"{line}; the label ignores them" if used == 0 else f"{line}; the label gives {used:.3g} % of them a class"
+
+
+def _moments(
+    sample: Sample, image: np.ndarray, ids: np.ndarray | None, without_data: np.ndarray | None
+) -> tuple[Moments | None, int]:
+    """Computes the moments of the pixels that have data and no ignored label; returns also the number of the others."""
+    left_out = np.zeros(image.shape[:2], bool) if without_data is None else without_data.copy()
+    if ids is not None and ids.shape == left_out.shape:
+        ignored = [file_id for file_id, train_id in sample.label_map.items() if train_id == IGNORE_LABEL]
+        left_out |= np.isin(ids, ignored)
+    if left_out.all():
+        return None, left_out.size
+    return Moments.of(image[~left_out] if left_out.any() else image), int(np.count_nonzero(left_out))
 
 
 class SplitStatistics:
@@ -83,17 +125,23 @@ class SplitStatistics:
         pixels: int64 [classes], pixels of each class.
         images_with: int64 [classes], number of labels in which the class occurs.
         seen_among: int64 [classes], valid pixels of these labels.
+        channel_pixels, left_out: pixels of the images that are not RGB, and those that `color_mean` leaves out.
+        kinds: number of images that are not RGB by type of their numbers and default number for white.
         ignored, unknown: pixels whose id is ignored, or neither a class nor ignored.
         tally: of the ids, for the rules of training.
         faults: sample and line of each, in the order of the samples.
+        without_data: lines of images that have pixels without data, see `SampleFacts`.
     """
 
     def __init__(self, num_classes: int) -> None:
         """Starts with no samples."""
         self.images = self.labels = self.ignored = self.unknown = 0
+        self.channel_pixels = self.left_out = 0
+        self.kinds: Counter[tuple[str, float]] = Counter()
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.pixels, self.images_with, self.seen_among = (np.zeros(num_classes, np.int64) for _ in range(3))
         self.faults: list[tuple[Sample, str]] = []
+        self.without_data: list[str] = []
         self.tally = LabelTally()
         self._color_counts = np.zeros((3, 256), np.int64)
         self._moments: Moments | None = None
@@ -102,10 +150,16 @@ class SplitStatistics:
         """Adds one sample."""
         self.images += 1
         self.faults += [(facts.sample, fault) for fault in facts.faults]
+        if facts.without_data is not None:
+            self.without_data.append(facts.without_data)
         if facts.size is not None:
             self.sizes[facts.size] += 1
         if facts.color_counts is not None:
             self._color_counts += facts.color_counts
+        if facts.kind is not None and facts.size is not None:
+            self.kinds[facts.kind] += 1
+            self.channel_pixels += facts.size[0] * facts.size[1]
+            self.left_out += facts.left_out
         if facts.moments is not None:
             self._moments = facts.moments if self._moments is None else self._moments + facts.moments
         if facts.id_counts:
@@ -132,6 +186,17 @@ class SplitStatistics:
         """Number of pixels of all labels."""
         return int(self.pixels.sum()) + self.ignored + self.unknown
 
+    def without_data_lines(self) -> list[str]:
+        """Returns lines about images with pixels without data, and what to do; none without such images."""
+        if not self.without_data:
+            return []
+        shown, more = self.without_data[:_MOST_NAMED], len(self.without_data) - _MOST_NAMED
+        return [
+            "Pixels without data are trained on unless the label ignores them, and count in the mean of RGB images:",
+            *shown,
+            *([f"and {number_of(more, 'image')} more"] if more > 0 else []),
+        ]
+
     @property
     def shares(self) -> np.ndarray:
         """float64 [classes], share of each class in the valid pixels, 0..1; zeros if there are none."""
@@ -143,13 +208,21 @@ class SplitStatistics:
         return self.ignored / max(1, self.label_pixels)
 
     @property
+    def left_out_share(self) -> float:
+        """Share of the pixels that `color_mean` leaves out in those of images that are not RGB, 0..1."""
+        return self.left_out / max(1, self.channel_pixels)
+
+    @property
     def color_mean(self) -> _Color | None:
-        """Mean of each colour, 0..255, or of each channel, over all pixels of all images; None without images."""
+        """Mean of each colour, 0..255, over all pixels of all images; None without images.
+
+        Of images that are not RGB it is the mean of each channel over the pixels that have data and no ignored label.
+        """
         return self._color_moments()[0]
 
     @property
     def color_deviation(self) -> _Color | None:
-        """Standard deviation of each of them over all pixels; None without images."""
+        """Standard deviation of each of them over the same pixels."""
         return self._color_moments()[1]
 
     def _color_moments(self) -> tuple[_Color | None, _Color | None]:

@@ -10,11 +10,14 @@ from model.choices import NETWORKS, STEMS
 
 # Channels of the images of pre-trained networks.
 COLORS = 3
+# The layer of ICNet that gets the images at their full size; it belongs to the head.
+_DETAIL_LAYER = "icnet/detail1"
 
 
 def is_first_kernel(name: str) -> bool:
-    """Returns whether a variable is the kernel of the layer that gets the images."""
-    return any(name == f"{network}/{stem[0].scope}/weights" for network in NETWORKS for stem in STEMS.values())
+    """Returns whether a variable is the kernel of a layer that gets the images."""
+    layers = {_DETAIL_LAYER, *(stem[0].scope for stem in STEMS.values())}
+    return any(name == f"{network}/{layer}/weights" for network in NETWORKS for layer in layers)
 
 
 def adapted_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:

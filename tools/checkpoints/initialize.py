@@ -37,10 +37,10 @@ class StartingPoints:
         return {name: tf.convert_to_tensor(start) for name, start in self.variables.items()}
 
 
-def _needed_shapes(backbone: Sequence[tf.Variable], found: Mapping[str, list[int]]) -> dict[str, list[int]]:
+def _needed_shapes(variables: Sequence[tf.Variable], found: Mapping[str, list[int]]) -> dict[str, list[int]]:
     """Returns the shapes that a checkpoint must have by name; a first layer for RGB is adapted to other channels."""
-    shapes = {variable.op.name: variable.shape.as_list() for variable in backbone}
-    for variable in backbone:
+    shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
+    for variable in variables:
         if is_first_kernel(variable.op.name) and found.get(variable.op.name, [])[2:3] == [COLORS]:
             shapes[variable.op.name][2] = COLORS
     return shapes
@@ -99,7 +99,7 @@ class PretrainedInitializer:
                 first layer may be for other channels than RGB, see `first_layer.adapted_kernel`.
             starting_points: w0 variables by the name of the weight.
             head: a layer of these is read if the checkpoint has all its variables in the same shapes, as after an
-                earlier stage of training; the others keep their random values.
+                earlier stage of training, or if it gets images and is for RGB; the others keep their random values.
 
         Raises:
             CheckpointError: the checkpoint does not fit, is damaged, or has unusable values; see
@@ -114,11 +114,12 @@ class PretrainedInitializer:
             "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
         )
         self.prefix = prefix
-        adapted = [v for v in backbone if needed[v.op.name] != v.shape.as_list()]
-        for variable in adapted:
-            logger.info("%s is adapted from RGB to %d channels", variable.op.name, variable.shape.as_list()[2])
-        other = {_layer(v) for v in head if shapes.get(v.op.name) != v.shape.as_list()}
+        fitting = _needed_shapes(head, shapes)
+        other = {_layer(v) for v in head if shapes.get(v.op.name) != fitting[v.op.name]}
         taken = [v for v in head if _layer(v) not in other]
+        for variable in (*backbone, *taken):
+            if {**needed, **fitting}[variable.op.name] != variable.shape.as_list():
+                logger.info("%s is adapted from RGB to %d channels", variable.op.name, variable.shape.as_list()[2])
         logger.info("%s: %d variables of the backbone, %d of the head", prefix, len(backbone), len(taken))
         if taken:
             layers = {_layer(v) for v in taken}

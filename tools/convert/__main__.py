@@ -6,6 +6,11 @@ python -m tools.convert encoder.pth --decoder decoder.pth --out converted
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import argparse
 import dataclasses
 import logging

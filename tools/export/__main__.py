@@ -5,6 +5,11 @@ python -m tools.export --weights_ckpt log/Cityscapes/my_run --format onnx --out 
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence

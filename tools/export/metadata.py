@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
+from tools.prediction.score_files import run_header, snapshot_header
+from tools.prediction.score_header import CHECKSUM
 from tools.runs.record import ModelRecord
 from tools.runs.run_origin import RUN_UUID
 

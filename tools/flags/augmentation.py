@@ -63,7 +63,7 @@ class AugmentationFlags:
     )
     random_blur: bool = flag(
         True,
-        "change brightness, saturation and contrast",
+        "change brightness, saturation and contrast, except of images with a number of input channels",
         group="augmentation",
         aliases=["blur"],
         needs=Need(

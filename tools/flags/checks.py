@@ -146,7 +146,7 @@ def refuse_no_results(config: Any, *, has_labels: bool) -> None:
     Raises:
         FlagError: there would be no result, or a flag needs labels that do not exist.
     """
-    for name in ("per_image", "confusion_matrix") if not has_labels else ():
+    for name in ("per_image", "confusion_matrix", "boundary_iou", "cityscapes_scores") if not has_labels else ():
         why = f"on --mode {config.mode}, none of whose images has a label: give another split"
         refuse_without_effect(config, name, why)
     if not (has_labels or config.save_prediction or config.coloring or config.measure_time or config.writes_more):

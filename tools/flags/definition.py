@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from model.choices import ENCODER_PARTS
-from tools.flags.values import class_count, file_path, number, switch, whole_number
+from tools.flags.values import class_count, file_path, file_paths, number, switch, whole_number
 
 # Groups of flags in --help, by the name that `--help GROUP` takes.
 GROUPS: Mapping[str, str] = {
@@ -33,6 +33,7 @@ _METAVARS: dict[Callable[[str], Any], str] = {
     class_count: "N",
     switch: "{0,1}",
     file_path: "FILE",
+    file_paths: "FOLDER,...",
 }
 # Longer lists of choices are written after the help text, with NAME as the placeholder of the value.
 _LONGEST_CHOICES = 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,9 +25,18 @@ from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
 from tools.flags.prediction_outputs import PredictionOutputFlags
+from tools.flags.protocol import ProtocolFlags
 from tools.flags.running import ScreenFlags
+from tools.flags.scoring import ScoringFlags
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
+
+# Flags of a prediction, which --has_prediction does not run: by their group, and by their name.
+_GROUPS_OF_PREDICTION = ("network", "prediction", "precision")
+_FLAGS_OF_PREDICTION = (
+    "coloring", "save_prediction", "save_probabilities", "confidence", "polygons", "areas", "measure_time",
+    "server_zip",
+)  # fmt: skip
 
 _RECORDED = "as recorded beside the checkpoint"
 
@@ -43,7 +53,7 @@ _NEEDS_SEARCH_FOR_RUNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
+class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlags):
     """Flags of both predict.py and inference.py; None selects the value in the checkpoint's record."""
 
     database: str | None = flag(  # type: ignore[assignment]
@@ -95,11 +105,9 @@ class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
         unset=_RECORDED,
         choices=UPSAMPLINGS,
     )
-    mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
     use_ema: bool = flag(
         True, "use the averages of the weights, if the checkpoint has them (--ema_decay)", group="prediction"
     )
-    ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
     windows_per_batch: int = flag(
         4,
         "windows that the network processes at a time",
@@ -133,11 +141,12 @@ class WeightsConfig(PredictionOutputFlags, ScreenFlags, ClassFlags):
     def __post_init__(self) -> None:
         if self.database is not None:
             check_flags_of_database(self, self.database, "--database is")
+        self.check_protocol()
         check_effects(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(FileFlags, WeightsConfig):
+class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
     """Flags of predict.py."""
 
     mode: str = flag("val", "split to predict", group="data", choices=("val", "test", "train"), aliases=["test_subset"])
@@ -178,14 +187,24 @@ class PredictConfig(FileFlags, WeightsConfig):
         super().__post_init__()
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
+        if self.has_prediction is not None:
+            self._refuse_flags_of_prediction()
         if self.server_zip:
             self._check_server_zip()
+
+    def _refuse_flags_of_prediction(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata["group"] in _GROUPS_OF_PREDICTION or field.name in _FLAGS_OF_PREDICTION:
+                why = "with --has_prediction, which scores files and predicts nothing: drop --has_prediction"
+                refuse_without_effect(self, field.name, why)
 
     def _check_server_zip(self) -> None:
         if not self.save_prediction:
             raise FlagError("--server_zip 1 packs the label ids that --save_prediction 0 leaves unwritten: drop one")
         if self.test_max_iter is not None:
             raise FlagError(f"--server_zip 1 needs the whole split: drop --test_max_iter {self.test_max_iter}")
+        if self.is_share:
+            raise FlagError("--server_zip 1 needs the whole split: drop --index_start and --index_step")
 
 
 @dataclass(frozen=True, kw_only=True)

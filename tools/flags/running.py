@@ -56,7 +56,16 @@ class SnapshotFlags:
         unset="train to the last step",
         minimum=1,
         resume="free",
-        needs=Need(lambda config: config.val_every is not None, "if no snapshot is scored: add --val_every"),
+        needs=(
+            Need(lambda config: config.val_every is not None, "if no snapshot is scored: add --val_every"),
+            Need(
+                lambda config: config.epochs is not None or (config.val_every or 0) < config.train_max_iter,
+                lambda config: (
+                    f"with --val_every {config.val_every} in {config.train_max_iter} steps, before the last of which "
+                    "nothing is scored: lower --val_every"
+                ),
+            ),
+        ),
         maximum=MOST_STEPS,
     )
     resume_step: int | Literal["latest"] | None = flag(

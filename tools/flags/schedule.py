@@ -32,7 +32,8 @@ class ScheduleFlags:
     )
     epochs: float | None = flag(
         None,
-        "passes over the training images, instead of --train_max_iter; the last batch may begin another pass",
+        "passes over the training images, instead of --train_max_iter: as many crops as there are images, whichever "
+        "are drawn; the last batch may begin another pass",
         float,
         group="schedule",
         metavar="NUMBER",
@@ -105,7 +106,10 @@ class ScheduleFlags:
             ),
             Need(
                 lambda config: config.epochs is not None or min(config.lr_step or (0,)) < config.train_max_iter,
-                "after the last step: raise --train_max_iter",
+                lambda config: (
+                    f"after the last step, {config.train_max_iter}: give earlier steps, or raise --train_max_iter, or "
+                    "--epochs if that sets the steps"
+                ),
             ),
         ),
         maximum=MOST_STEPS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from model.choices import ACTIVATIONS, IN_PLACE
 from model.loss_terms import loss_terms, loss_text
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
@@ -29,6 +30,9 @@ from tools.flags.optimization import LossFlags, RegularizationFlags
 from tools.flags.running import OutputFlags, PrecisionFlags, ScoringFlags, SnapshotFlags
 from tools.flags.schedule import OptimizerFlags, ScheduleFlags
 from tools.flags.values import shown_value
+
+# Equals the default of `pspnet_mg.Architecture`, whose import needs TensorFlow; a test compares the two.
+_ACTIVATION_OF_SCRATCH = "relu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,8 @@ class TrainConfig(
                 "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
                 "channel to normalize: raise --batch_size or --gpu_num"
             )
-        require_mean(self)
+        if not self.may_inherit_channels:
+            require_mean(self)
         self._check_run_name()
         self._check_splits()
         self._check_loss()
@@ -121,6 +126,7 @@ class TrainConfig(
         self._check_dynamic_size()
         self._check_resuming()
         self._check_kept_values()
+        self._check_save_memory()
         if self.weight_decay_mode != 0 and self.starts_from_scratch:
             raise FlagError(
                 f"--weight_decay_mode {self.weight_decay_mode} pulls weights towards pre-trained ones, and "
@@ -140,6 +146,15 @@ class TrainConfig(
                     f"--{name} {shown_value(value)} keeps pre-trained {values}, and --fine_tune_filename none has "
                     "none: drop one of them"
                 )
+
+    def _check_save_memory(self) -> None:
+        """Rejects --save_memory 2 without a leaky ReLU, unless the record of a checkpoint sets the activation."""
+        activation = self.activation or (_ACTIVATION_OF_SCRATCH if self.starts_from_scratch else None)
+        if self.save_memory == IN_PLACE and activation is not None and not ACTIVATIONS[activation]:
+            raise FlagError(
+                f"--save_memory 2 recovers the input of an activation from its output, which {activation} does not "
+                "allow: add --activation leaky_relu, or give --save_memory 1"
+            )
 
     def _check_run_name(self) -> None:
         name = self.run_name
@@ -194,6 +209,18 @@ class TrainConfig(
     @property
     def starts_from_scratch(self) -> bool:
         return (self.fine_tune_filename or "").lower() == "none"
+
+    @property
+    def may_inherit_channels(self) -> bool:
+        """Whether channels that no flag describes may be those of the run of --fine_tune_filename.
+
+        Scoring a named run reads its record instead of that flag.
+        """
+        if self.database != "custom":
+            return False
+        if not self.is_found_by_flags:
+            return True
+        return self.fine_tune_filename is not None and not self.starts_from_scratch
 
     @property
     def resumes(self) -> bool:

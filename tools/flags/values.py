@@ -71,6 +71,15 @@ def whole_numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def numbers_above_zero(text: str) -> tuple[float, ...]:
+    """Parses numbers above 0, separated by commas."""
+    expected = "numbers above 0, separated by commas"
+    numbers = _numbers(text, number, expected)
+    if not min(numbers) > 0:
+        raise ValueError(expected)
+    return numbers
+
+
 def rising_steps(text: str) -> tuple[int, ...]:
     """Parses increasing step numbers above 0, separated by commas."""
     expected = "steps above 0 that rise, separated by commas"
@@ -108,6 +117,11 @@ def encoder_parts(text: str) -> tuple[str, ...]:
 def file_path(text: str) -> str:
     """Parses the path of a file or folder, see `database.path_spellings.path_as_given`."""
     return path_as_given(text)
+
+
+def file_paths(text: str) -> tuple[str, ...]:
+    """Parses the paths of files or folders, separated by commas; see `file_path`."""
+    return tuple(file_path(part) for part in text.split(","))
 
 
 def class_count(text: str) -> int:

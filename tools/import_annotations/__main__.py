@@ -8,6 +8,11 @@ folder writes another split with the same classes.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import argparse
 import logging
 import os
@@ -16,7 +21,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from database.counts import number_of
+from database.counts import and_of, number_of
 from tools.console import run_script, set_up_logging
 from tools.errors import AnnotationError, FlagError
 from tools.flags.parsing import OneLineParser, one_of
@@ -32,6 +37,7 @@ from tools.import_annotations.class_ids import (
 )
 from tools.import_annotations.coco import read_coco
 from tools.import_annotations.cvat import read_cvat
+from tools.import_annotations.formats import other_format_hint
 from tools.import_annotations.labelme import read_labelme
 from tools.import_annotations.writing import find_sources, log_unused, refuse_other_contents, write_split
 
@@ -49,7 +55,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--format", required=True, type=one_of("format", FORMATS), metavar="{labelme,coco,cvat,voc}")
+    add(
+        "--format",
+        required=True,
+        type=one_of("format", FORMATS),
+        metavar="{labelme,coco,cvat,voc}",
+        help="program or dataset whose files these are; voc imports nothing and says how to use VOC's label files",
+    )
     add("--annotations", required=True, type=file_path, help="file, or labelme's folder of files")
     add("--images", required=True, type=file_path, help="folder of the images")
     add("--out", required=True, type=file_path, help="folder to write")
@@ -132,12 +144,29 @@ def _log_result(options: argparse.Namespace, classes: ClassIds, occurrences: Cou
     )
 
 
+def _log_empty(annotations: Annotations, background: str) -> None:
+    """Logs which listed images have no annotation, because all their pixels become background."""
+    empty = [image.names[0] for image in annotations.images if not image.instances]
+    if empty:
+        pixels = "ignored" if background == IGNORE else f"'{background}'"
+        logger.info(
+            "%s%s: no annotation, so all pixels are %s; take images that are not annotated yet out of the annotations",
+            empty[0],
+            and_of(len(empty) - 1, "image"),
+            pixels,
+        )
+
+
 def main(arguments: Sequence[str]) -> None:
     """Reads annotations and writes a split."""
     options = _parse(arguments)
     if options.format != "voc":
         refuse_other_contents(options.out, options.split)
-    annotations = _read(options)
+    try:
+        annotations = _read(options)
+    except AnnotationError as error:
+        raise AnnotationError(f"{error}{other_format_hint(options.annotations, options.format)}") from error
+    _log_empty(annotations, options.background)
     sources = find_sources(annotations.images, options.images)
     classes = _classes(options, annotations)
     log_unused(sources, options.images)

@@ -18,6 +18,8 @@ from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.errors import VideoError
 from tools.flags.chosen_dataset import dataset_part
 from tools.flags.predict import WeightsConfig
+from tools.flags.protocol import PROTOCOL_FLAGS
+from tools.flags.values import shown_value
 from tools.prediction import more_outputs
 from tools.prediction.more_outputs import NOTHING_MORE, MoreFiles, MoreOutputs
 from tools.prediction.predictions import Prediction
@@ -34,7 +36,7 @@ _KINDS = ("prediction", "coloring", "overlay", *more_outputs.KINDS)
 # Flags that change results; values other than the default are part of the folder's name.
 _NAMED_FLAGS = (
     "mirror", "test_image_size", "float_type", "test_max_iter", "color_switch", "resize_grid", "stride_convention",
-    "upsample_input", "input_range", "use_ema", "min_area",
+    "upsample_input", "input_range", "use_ema", "min_area", *PROTOCOL_FLAGS, "index_start", "index_step",
 )  # fmt: skip
 
 # Values that are not part of the folder's name either: what the default `auto` usually selects.
@@ -65,7 +67,7 @@ def results_folder(
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name in _NAMED_FLAGS and value not in (field.default, _ALSO_USUAL.get(field.name, field.default)):
-            parts.append(f"{field.name}{int(value) if isinstance(value, bool) else value}")
+            parts.append(f"{field.name}{shown_value(value)}")
     return os.path.join(root, dataset, run, "-".join(parts))
 
 

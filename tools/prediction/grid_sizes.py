@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from model.pspnet_mg import Architecture
 from tools.flags.limits import SMALLEST_SIDE
 from tools.flags.sizes import Size, sides, size_of
 
 logger = logging.getLogger(__name__)
+
+# Differences up to this part are ignored, such as that of the usual 713 pixels at stride 8.
+_SMALL_STRETCH = 0.02
 
 
 def aligns_corners(size: int, output_stride: int) -> bool:
@@ -39,6 +43,50 @@ def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
 def whole_sizes(architecture: Architecture) -> tuple[int, int]:
     """Returns (step, rest): heights and widths of step * n + rest suit the network best."""
     return architecture.smallest_stride, int(architecture.resize_grid == "align_corners")
+
+
+def stretches(size: Size, architecture: Architecture) -> tuple[float, float]:
+    """Computes by how much the pixels that the smallest features cover exceed an image's: factors of height and width.
+
+    The features are resized to the grid of the image as if they covered it exactly.
+
+    Args:
+        size: in pixels; 0 for whole images, which are padded to suit the network.
+        architecture: of the network.
+    """
+    if size == 0:
+        return 1.0, 1.0
+    stride = architecture.smallest_stride
+    height, width = (math.ceil(side / stride) * stride / side for side in sides(size))
+    return height, width
+
+
+def warn_of_stretched_crops(crops: Size, windows: Size, architecture: Architecture) -> None:
+    """Logs a warning if the smallest features are stretched differently in training than in prediction.
+
+    Networks whose grid aligns corners have other sizes that suit them, see `warn_of_misaligned_size`.
+
+    Args:
+        crops: value of --train_image_size.
+        windows: value of --test_image_size.
+        architecture: of the network.
+    """
+    pairs = list(zip(stretches(crops, architecture), stretches(windows, architecture), strict=True))
+    if architecture.resize_grid == "align_corners" or all(abs(a / b - 1) <= _SMALL_STRETCH for a, b in pairs):
+        return
+    stride = architecture.smallest_stride
+    nearest = [(max(side // stride, 1) * stride, math.ceil(side / stride) * stride) for side in sides(crops)]
+    below, above = (size_of(*suited) for suited in zip(*nearest, strict=True))
+    covered = size_of(*(math.ceil(side / stride) * stride for side in sides(crops)))
+    logger.warning(
+        "--train_image_size %s: the smallest features, at 1/%d of the image, cover %s pixels and are resized to the "
+        "crop, but not so in prediction with --test_image_size %s: crops of %s suit both",
+        crops,
+        stride,
+        covered,
+        windows,
+        above if below == above else f"{below} and {above}",
+    )
 
 
 def warn_of_misaligned_size(name: str, size: Size, architecture: Architecture) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from database.classes import IGNORE_LABEL
 from database.regular_files import regular_file
 from tools.prediction.metrics import ConfusionMatrix
 from tools.prediction.result_writing import result_text
@@ -121,10 +122,10 @@ def score_values(file: str, label: np.ndarray, predicted: np.ndarray, num_classe
     Args:
         file: path of the image.
         label: training ids [H, W], 255 is ignored.
-        predicted: training ids [H, W].
+        predicted: training ids [H, W]; 255 for none.
         num_classes: number of classes.
     """
-    matrix = ConfusionMatrix(num_classes)
+    matrix = ConfusionMatrix(num_classes, missed_label=IGNORE_LABEL)
     matrix.process(label, predicted)
     scores = matrix.evaluate()
     means: list[float | None] = [scores.pixel_accuracy, scores.mean_iou] if scores.pixels else [None, None]

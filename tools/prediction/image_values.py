@@ -16,6 +16,7 @@ from database.image_opening import decode_errors_named
 from database.images import read_image
 from database.input_range import InputRange
 from database.rgb_decoding import rgb_converter
+from database.tiff_channels import check_all_decoded
 
 _EXPECTED = "a NumPy array uint8 [H, W, 3] in RGB, a PIL image or a path"
 
@@ -78,6 +79,7 @@ def image_pixels(
 
 def _of_pil(image: Image.Image, name: str, input_range: InputRange) -> np.ndarray:
     with decode_errors_named(name):
+        check_all_decoded(image, name)  # `upright` has lost the tags
         image.load()
         upright = ImageOps.exif_transpose(image)
         return np.array(rgb_converter(upright, name, input_range)(upright))

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from database.atomic import text_written_atomically
-from tools.errors import ResultsFolderError
 from tools.prediction.predictions import LABELS_ONLY, Prediction, PredictsImages, Wanted
+from tools.prediction.result_writing import result_text
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +52,8 @@ class Latency:
             ResultsFolderError: it cannot be written.
         """
         path = os.path.join(folder, FILE_NAME)
-        try:
-            with text_written_atomically(path) as file:
-                json.dump(asdict(self), file, indent=2)
-        except OSError as error:
-            raise ResultsFolderError(
-                f"{path}: cannot be written ({error.strerror or error}): free space, or give another folder with "
-                "--output_dir"
-            ) from error
+        with result_text(path) as file:
+            json.dump(asdict(self), file, indent=2)
         return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,24 @@ class Scores:
     pixels: int
     images: int
 
+    @property
+    def dice(self) -> tuple[float | None, ...]:
+        """Dice coefficients 2 n[i, i] / (t[i] + p[i]) per class, Dice (1945); None where `iou` is None."""
+        return tuple(None if iou is None else 2 * iou / (1 + iou) for iou in self.iou)
+
+    @property
+    def mean_dice(self) -> float:
+        """The mean of `dice` without the Nones; nan without pixels."""
+        return mean_of_present(self.dice)
+
+    @property
+    def overall_score(self) -> float:
+        """The mean of mean IoU and pixel accuracy, by which the MIT Scene Parsing Benchmark ranks; nan without pixels.
+
+        Zhou et al., "Semantic Understanding of Scenes through the ADE20K Dataset" (IJCV 2019).
+        """
+        return (self.mean_iou + self.pixel_accuracy) / 2
+
 
 def only_predicted_class(scores: Scores) -> int | None:
     """Returns the class that every scored pixel was predicted as, if the labels have others too; otherwise None."""
@@ -56,12 +75,14 @@ def classes_never_hit(scores: Scores) -> list[int]:
 class ConfusionMatrix:
     """Counts pixels by true and predicted class over a set of images."""
 
-    def __init__(self, num_classes: int, ignore_label: int = 255) -> None:
+    def __init__(self, num_classes: int, ignore_label: int = 255, missed_label: int | None = None) -> None:
         """Creates an empty matrix.
 
         Args:
           num_classes: number of classes, 1 or more; their ids are 0..num_classes-1.
           ignore_label: pixels with this label are ignored, even if it is also a class id.
+          missed_label: pixels with this prediction are predicted as no class. They count as pixels of their true class
+            only, as in cityscapesScripts and semseg. None if predictions always have a class.
 
         Raises:
           ValueError: num_classes is below 1.
@@ -73,7 +94,9 @@ class ConfusionMatrix:
             )
         self.num_classes = num_classes
         self.ignore_label = ignore_label
+        self._missed_label = missed_label
         self._matrix = np.zeros((num_classes, num_classes), np.int64)
+        self._missed = np.zeros(num_classes, np.int64)
         self._images = 0
 
     @property
@@ -103,28 +126,33 @@ class ConfusionMatrix:
         valid = label != self.ignore_label
         truth, predicted = label[valid], prediction[valid]
         self._check_range("label", truth, f" or {self.ignore_label} (ignored)")
+        missed = truth[:0]
+        if self._missed_label is not None:
+            is_missed = predicted == self._missed_label
+            missed, truth, predicted = truth[is_missed], truth[~is_missed], predicted[~is_missed]
         self._check_range("prediction", predicted, "")
         # int64 before the product: labels are often uint8, in which it would overflow.
         pairs = truth.astype(np.int64) * self.num_classes + predicted.astype(np.int64)
         self._matrix += np.bincount(pairs, minlength=self.num_classes**2).reshape(self._matrix.shape)
+        self._missed += np.bincount(missed, minlength=self.num_classes)
         self._images += label.shape[0] if label.ndim == 3 else 1
 
     def evaluate(self) -> Scores:
         """Computes the scores of all pixels counted so far."""
         hits = np.diag(self._matrix)
-        true_pixels = self._matrix.sum(axis=1)
+        true_pixels = self._matrix.sum(axis=1) + self._missed
         union = true_pixels + self._matrix.sum(axis=0) - hits
-        iou = _ratios(hits, union)
+        iou = ratios_of(hits, union)
         pixels = int(true_pixels.sum())
         weighted_iou = sum(
             int(count) * ratio for count, ratio in zip(true_pixels, iou, strict=True) if ratio is not None
         )
-        accuracy = _ratios(hits, true_pixels)
+        accuracy = ratios_of(hits, true_pixels)
         return Scores(
             iou=iou,
             accuracy=accuracy,
-            mean_iou=_mean_of_present(iou),
-            mean_accuracy=_mean_of_present(accuracy),
+            mean_iou=mean_of_present(iou),
+            mean_accuracy=mean_of_present(accuracy),
             pixel_accuracy=int(hits.sum()) / pixels if pixels else math.nan,
             frequency_weighted_iou=weighted_iou / pixels if pixels else math.nan,
             pixels=pixels,
@@ -150,10 +178,12 @@ def _check_integers(name: str, array: np.ndarray) -> None:
         )
 
 
-def _ratios(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:
+def ratios_of(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:
+    """Divides counts [N] by counts [N]; None where the divisor is 0."""
     return tuple(int(part) / int(whole) if whole else None for part, whole in zip(parts, wholes, strict=True))
 
 
-def _mean_of_present(ratios: tuple[float | None, ...]) -> float:
+def mean_of_present(ratios: Iterable[float | None]) -> float:
+    """Returns the mean of the ratios that are not None; nan if there are none."""
     present = [ratio for ratio in ratios if ratio is not None]
     return math.fsum(present) / len(present) if present else math.nan

@@ -6,17 +6,20 @@ import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import FLOAT_TYPES
+from model.pspnet_mg import FLOAT_TYPES, forward_graph, mirrored_forward_graph
+from model.utils_mg import TowerList
 from tools.errors import NotFiniteError
 from tools.flags.sizes import sides
 from tools.prediction.frozen_weights import frozen_forward_graph
 from tools.prediction.grid_sizes import whole_sizes
 from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
-from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
+from tools.prediction.protocols import SINGLE_SCALE, EvaluationProtocol
+from tools.prediction.sliding import SlidingPredictor
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import open_session, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
@@ -46,7 +49,7 @@ class Predictor:
         prefix: str,
         record: ModelRecord,
         *,
-        multi_scale: bool = False,
+        protocol: EvaluationProtocol = SINGLE_SCALE,
         mirror: bool = True,
         float_type: str = "32",
         windows_per_batch: int = 4,
@@ -58,10 +61,10 @@ class Predictor:
         Args:
             prefix: of the checkpoint.
             record: of the run that wrote it.
-            multi_scale: use the scales 0.5 to 1.75 instead of 1, in addition to the enlargement in the record.
-            mirror: average with the prediction of the mirrored image.
+            protocol: sizes and windows; images are also enlarged by the factor in the record.
+            mirror: average with the prediction of mirrored copies, as the protocol says.
             float_type: key of `pspnet_mg.FLOAT_TYPES`.
-            windows_per_batch: number of windows per run of the network.
+            windows_per_batch: number of windows per run of the network, mirrored copies included.
             use_averages: use the averages of the weights, if the checkpoint has them.
             device: from `devices.tower_devices`; None for the default device.
 
@@ -69,31 +72,39 @@ class Predictor:
             CheckpointError: the checkpoint is of another network or has another number of classes.
             DeviceError: TensorFlow could not set up the device.
             OutOfMemoryError: the weights do not fit.
+            FlagError: the record has a factor of enlargement, and the protocol determines the sizes of images.
         """
         if float_type != "32":
             avoid_faulty_amx()
         self._prefix, self._float_type = prefix, float_type
         self._record = record
         self.engine_seconds = 0.0
-        self._session = self._frozen_session(device or tower_devices(1)[0], use_averages)
-        scales = SCALES_MULTI if multi_scale else SCALES_SINGLE
-        self._sliding = self._sliding_predictor(scales, mirror, windows_per_batch)
+        protocol = protocol.enlarged(record.upsample_input)
+        flips_windows = mirror and protocol.flipped != "image"
+        build = partial(mirrored_forward_graph, combination=protocol.flipped) if flips_windows else forward_graph
+        self._session = self._frozen_session(device or tower_devices(1)[0], use_averages, build)
+        # Mirrored windows are in the same batch.
+        windows = max(1, windows_per_batch // 2) if flips_windows else windows_per_batch
+        self._sliding = self._sliding_predictor(protocol, mirror and not flips_windows, windows)
 
-    def _sliding_predictor(self, scales: Sequence[float], mirror: bool, windows_per_batch: int) -> SlidingPredictor:
-        """Sets windows and scales; images are also enlarged by the factor in the record."""
+    def _sliding_predictor(
+        self, protocol: EvaluationProtocol, mirror: bool, windows_per_batch: int
+    ) -> SlidingPredictor:
+        """Sets windows and sizes; `mirror` is for copies of the whole image."""
         record = self._record
         return SlidingPredictor(
             self.run_windows,
             record.architecture.num_classes,
             sides(record.test_image_size) if record.test_image_size else None,
-            scales=[scale * record.upsample_input for scale in scales],
+            scales=protocol.sizes,
             mirror=mirror,
             windows_per_batch=windows_per_batch,
+            placing=protocol.placing,
             whole_sizes=whole_sizes(record.architecture),
             channels=record.architecture.input_channels,
         )
 
-    def _frozen_session(self, device: str, use_averages: bool) -> tf.Session:
+    def _frozen_session(self, device: str, use_averages: bool, build: Callable[..., TowerList]) -> tf.Session:
         """Builds the graph from windows to probabilities, with the weights of the checkpoint as constants."""
         size = self._record.test_image_size
         height, width = sides(size) if size else (None, None)
@@ -110,6 +121,7 @@ class Predictor:
                         dtype=FLOAT_TYPES[self._float_type],
                         advice=_ADVICE,
                         use_averages=use_averages,
+                        build=build,
                     )
                 graph.finalize()
             return open_session(graph, [device], weights_are_constants=True)

@@ -16,12 +16,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from database.atomic import text_written_atomically
+from database.datasets import Dataset
 from database.json_files import read_json
 from database.layouts import Sample
 from tools.errors import RecordError, ResultsFolderError
 from tools.flags.predict import PredictConfig, WeightsConfig
+from tools.flags.protocol import PROTOCOL_FLAGS
+from tools.flags.values import shown_value
+from tools.prediction.existing_predictions import checksum_of
 from tools.prediction.result_names import PROVENANCE_FILE
-from tools.prediction.score_files import CHECKSUM, run_header, snapshot_header
+from tools.prediction.score_files import run_header, snapshot_header
+from tools.prediction.score_header import CHECKSUM
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, folder_of_run
 from tools.runs.record import ModelRecord
@@ -45,11 +50,12 @@ _IN_HEADER = {
     **dict.fromkeys(("run", RUN_UUID, "checkpoint", "step", CHECKSUM, "dataset", "data_dir", "list",
                      "split", "data_sha256", _RESULTS_CHECKSUM)),
     "ms": "multi_scale",
-    **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter", "use_ema")),
+    **dict.fromkeys(("mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter", "use_ema",
+                     *PROTOCOL_FLAGS, "index_start", "index_step", "partial", "predictions", "prediction_ids")),
 }  # fmt: skip
 _SETTINGS = ("ms", "mirror", "float_type", "test_max_iter")
 # Those that are recorded unless they are at their defaults.
-_ADDED_SETTINGS = ("use_ema", "min_area")
+_ADDED_SETTINGS = ("use_ema", "min_area", *PROTOCOL_FLAGS, "index_start", "index_step")
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ def provenance_of(
     record: ModelRecord,
     samples: Sequence[Sample] | None = None,
     data_dir: str | None = None,
+    share: str | None = None,
 ) -> Provenance:
     """Describes the results of a snapshot.
 
@@ -108,19 +115,17 @@ def provenance_of(
         prefix: of the snapshot.
         record: network, classes and dataset of the prediction.
         samples, data_dir: the samples to predict, and their folder; None for images that are given one by one.
+        share: the samples in words, if they are a share of a split.
 
     Raises:
         CheckpointError: the snapshot cannot be read.
     """
-    settings = {name: getattr(config, name, None) for name in _SETTINGS}
-    if not config.use_ema:  # left out otherwise, as in results of versions without averages
-        settings["use_ema"] = False
-    if config.min_area:  # as above
-        settings["min_area"] = config.min_area
+    settings = {name: getattr(config, name, None) for name in _SETTINGS} | _added_settings(config)
     data = _data_entries(config, samples, data_dir)
     sources = {"data_dir": None if data_dir is None else os.path.abspath(data_dir)}
     if isinstance(config, PredictConfig):
         sources["list"] = getattr(config, f"{config.mode}_list", None) or record.flags.get(f"{config.mode}_list")
+        sources |= {} if share is None else {"partial": share}
     snapshot = snapshot_header(prefix)
     decisive = [snapshot[CHECKSUM], _record_entries(record), settings, data]
     return Provenance(
@@ -135,9 +140,59 @@ def provenance_of(
             "window": record.test_image_size,
             "upsample_input": record.upsample_input,
             "input_range": record.input_range,
-            _RESULTS_CHECKSUM: hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest(),
+            _RESULTS_CHECKSUM: _checksum(decisive),
         }
     )
+
+
+def provenance_of_files(
+    config: PredictConfig,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    data_dir: str,
+    paths: Sequence[str],
+    share: str | None,
+) -> Provenance:
+    """Describes the scores of predictions that exist as files.
+
+    Args:
+        config: flags, with the folders of the files.
+        dataset, samples, data_dir: what is scored.
+        paths: of the predictions of the samples.
+        share: see `provenance_of`.
+
+    Raises:
+        ScoringError: a prediction cannot be read.
+    """
+    settings = _added_settings(config) | {"prediction_ids": config.prediction_ids}
+    data = _data_entries(config, samples, data_dir)
+    predictions = {"predictions": ",".join(map(os.path.abspath, config.has_prediction or ()))}
+    contents = checksum_of(paths)
+    decisive = [contents, dataset.class_names, sorted(dataset.label_map.items()), settings, data]
+    return Provenance(
+        {
+            **predictions,
+            "predictions_sha256": contents,
+            "dataset": dataset.name,
+            **data,
+            "data_dir": os.path.abspath(data_dir),
+            "list": getattr(config, f"{config.mode}_list", None),
+            **({} if share is None else {"partial": share}),
+            **settings,
+            _RESULTS_CHECKSUM: _checksum(decisive),
+        }
+    )
+
+
+def _checksum(decisive: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _added_settings(config: WeightsConfig) -> dict[str, Any]:
+    """Returns settings that are not at their defaults; the others are left out, as in results of earlier versions."""
+    values = {name: getattr(config, name) for name in _ADDED_SETTINGS if hasattr(config, name)}
+    given = {name: value for name, value in values.items() if value != getattr(type(config), name)}
+    return {name: shown_value(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def _record_entries(record: ModelRecord) -> dict[str, Any]:
@@ -205,7 +260,7 @@ def _described(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     names = [name for name in (CHECKSUM, "dataset", "split", "data_sha256", *_SETTINGS, *_ADDED_SETTINGS, "window")
              if found.get(name) != now.get(name)]  # fmt: skip
     differing = ", ".join(names) or "the network's or the classes' settings"
-    return f"{found.get('checkpoint')} (they differ in {differing})"
+    return f"{found.get('checkpoint') or found.get('predictions')} (they differ in {differing})"
 
 
 def _is_free(folder: str) -> bool:

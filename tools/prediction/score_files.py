@@ -10,14 +10,10 @@ from typing import Any
 from database.json_files import read_json
 from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import checkpoint_step
+from tools.prediction.score_header import ADDED_SETTINGS, CHECKSUM
 from tools.prediction.tables import is_fraction_or_none
 from tools.runs.folder import run_name
 from tools.runs.run_origin import RUN_UUID, RunOrigin
-
-CHECKSUM = "checkpoint_sha256"
-USE_EMA = "use_ema"
-# Settings that scores of earlier versions lack, and the values that had the same effect.
-ADDED_SETTINGS = {USE_EMA: 1}
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError
 from tools.flags.checks import check_flags_of_database, refuse_without_effect
 from tools.flags.chosen_dataset import dataset_of_flags, described_dataset, existing_folder
-from tools.flags.dataset import ClassFlags, FileFlags
+from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import flags_where
 from tools.flags.predict import InferenceConfig, PredictConfig, WeightsConfig
 from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
+from tools.prediction.protocols import protocol_of
 from tools.runs.agreement import check_same_network
 from tools.runs.record import ModelRecord
 from tools.runtime.devices import devices_in_words, tower_devices
@@ -119,6 +120,27 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
     return dataset, existing_folder(dataset, data_dir)
 
 
+def scored_dataset(config: PredictConfig, recorded: Mapping[str, Any]) -> tuple[Dataset, str]:
+    """Returns the dataset of predictions that exist as files, and its folder.
+
+    Args:
+        config: flags.
+        recorded: `provenance.json` beside the files, whose dataset is the default; empty without one.
+
+    Raises:
+        FlagError: neither says which dataset it is, or a flag does not suit it.
+        DatasetError, PaletteError: see `database.datasets`.
+    """
+    database = config.database or recorded.get("dataset")
+    if database not in DATABASES:
+        raise FlagError("--has_prediction needs the dataset of the files: give it with --database")
+    check_flags_of_database(config, database, "the predictions are of")
+    _refuse_unused_lists(config)
+    dataset = dataset_of_flags(database, config)
+    data_dir = config.data_dir or (recorded.get("data_dir") if database == recorded.get("dataset") else None)
+    return dataset, existing_folder(dataset, data_dir)
+
+
 def _flags_of_training(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the flags of the training without those that the given flags replace, although under other names."""
     replaced = {"holdout"} if "val_list" in given else set()
@@ -199,7 +221,7 @@ def build_predictor(
         return Predictor(
             prefix,
             record,
-            multi_scale=config.ms,
+            protocol=protocol_of(config, record.architecture.smallest_stride),
             mirror=config.mirror,
             float_type=config.float_type,
             windows_per_batch=config.windows_per_batch,

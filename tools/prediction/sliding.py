@@ -22,11 +22,9 @@ from scipy.sparse import csr_array
 from tools.errors import NotFiniteError
 from tools.prediction.interpolation import along_columns, along_rows
 from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
-from tools.prediction.windows import Placement, ScaledAxis, scaled_length, whole_window, window_starts, window_stride
+from tools.prediction.scaled_sizes import SCALES_SINGLE, FactorSizes, ScaledSizes, Size
+from tools.prediction.windows import BY_A_THIRD, Placement, ScaledAxis, WindowPlacing, whole_window, window_starts
 from tools.runtime.background import read_ahead
-
-SCALES_SINGLE = (1.0,)
-SCALES_MULTI = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 # Rows of the result per band: few enough that the sums stay in the processor's cache.
 _BAND_ROWS = 16
@@ -37,6 +35,7 @@ class _Strip:
     """All windows of one scale at one height."""
 
     window: int  # height of a window
+    offset: int  # its first row with pixels of the image
     from_image: csr_array  # rows of the scale's `from_image` for this strip
     rows: list[Placement]  # from top to bottom, each within one band
     columns: ScaledAxis
@@ -45,7 +44,8 @@ class _Strip:
 @dataclass(frozen=True)
 class _Window:
     pixels: np.ndarray  # float32 [height, width, channels], smaller than a window if the scaled image is
-    size: tuple[int, int]  # height and width of a window
+    size: Size  # height and width of a window
+    corner: Size  # row and column of a window at which `pixels` start
     rows: list[Placement]  # those of its strip
     columns: Placement
 
@@ -98,13 +98,19 @@ def _height_and_width(window_size: int | tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def _check_settings(num_classes: int, scales: Sequence[float], windows_per_batch: int, overlap: float) -> None:
-    if not 1 <= num_classes <= 65536:
-        raise ValueError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
+def _sizes_at(scales: Sequence[float] | ScaledSizes) -> ScaledSizes:
+    if callable(scales):
+        return scales
     if not len(scales) or not all(scale > 0 and math.isfinite(scale) for scale in scales):
         raise ValueError(
             f"scales are {list(scales)}: expected one or more numbers above 0; use 1.0 for the unscaled image"
         )
+    return FactorSizes(tuple(scales))
+
+
+def _check_settings(num_classes: int, windows_per_batch: int, overlap: float) -> None:
+    if not 1 <= num_classes <= 65536:
+        raise ValueError(f"num_classes is {num_classes}: expected 1..65536; pass the dataset's number of classes")
     if windows_per_batch < 1:
         raise ValueError(f"windows_per_batch is {windows_per_batch}: expected 1 or more; use 1 if memory is short")
     if not 0 <= overlap < 1:
@@ -147,10 +153,10 @@ class SlidingPredictor:
         predict: Callable[[np.ndarray], np.ndarray],
         num_classes: int,
         window_size: int | tuple[int, int] | None,
-        scales: Sequence[float] = SCALES_SINGLE,
+        scales: Sequence[float] | ScaledSizes = SCALES_SINGLE,
         mirror: bool = True,
         windows_per_batch: int = 4,
-        overlap: float = 1 / 3,
+        placing: WindowPlacing = BY_A_THIRD,
         whole_sizes: tuple[int, int] = (1, 0),
         channels: int = 3,
     ) -> None:
@@ -163,25 +169,24 @@ class SlidingPredictor:
           num_classes: number of classes, 1..65536.
           window_size: height and width of a window in pixels, or one number for both; None for one window per
             scale that contains the whole image.
-          scales: factors by which the image is resized; all have equal weight.
+          scales: factors by which the image is resized, or the sizes that it gets; all have equal weight.
           mirror: whether to average with the prediction of the image mirrored left to right.
           windows_per_batch: maximum number of windows in one call of `predict`.
-          overlap: fraction 0..1, less than 1, that neighbouring windows share. The stride is window * (1 - overlap),
-            rounded down, 1 or more: window * 2 // 3 for an overlap of 1/3.
+          placing: where the windows lie; by default their stride is window * 2 // 3.
           whole_sizes: (step, rest): windows of whole images have heights and widths of step * n + rest.
           channels: of the images.
 
         Raises:
           ValueError: an argument is outside its range.
         """
-        _check_settings(num_classes, scales, windows_per_batch, overlap)
+        _check_settings(num_classes, windows_per_batch, placing.overlap)
         self._predict = predict
         self._num_classes = num_classes
         self._channels = channels
         self._window_size = None if window_size is None else _height_and_width(window_size)
         self._whole_sizes = whole_sizes
-        self._overlap = overlap
-        self._scales = tuple(scales)
+        self._placing = placing
+        self._sizes_at = _sizes_at(scales)
         self._mirrorings = (False, True) if mirror else (False,)
         self._windows_per_batch = windows_per_batch
 
@@ -194,8 +199,8 @@ class SlidingPredictor:
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Predicts one image: averages the stitched probabilities of all scales and mirrored copies.
 
-        A scaled image has max(1, round(size * scale)) pixels along each axis. If it is smaller than the window, it is
-        padded with 0 (the mean) at the bottom and the right, and the prediction is cropped.
+        A scaled image has max(1, round(size * scale)) pixels along each axis, or a size of `ScaledSizes`. If it is
+        smaller than the window, it is padded with 0 (the mean), and the prediction is cropped.
 
         Args:
           image: float32 [H, W, channels] with the mean subtracted, 1 x 1 or more.
@@ -230,7 +235,7 @@ class SlidingPredictor:
         """
         image = _checked_image(image, self._channels)
         size = image.shape[:2]
-        kind, copies = wanted.probabilities, len(self._scales) * len(self._mirrorings)
+        kind, copies = wanted.probabilities, len(self._sizes_at(*size)) * len(self._mirrorings)
         result = Prediction(
             np.empty(size, np.uint8 if self._num_classes <= 256 else np.uint16),
             None if kind is None else np.empty((*size, self._num_classes), kind),
@@ -250,10 +255,10 @@ class SlidingPredictor:
         """Returns how many windows an image needs, over all scales and mirrored copies."""
         return len(self._mirrorings) * sum(
             math.prod(
-                len(window_starts(scaled_length(length, scale), window, window_stride(window, self._overlap)))
-                for length, window in zip((height, width), self._window_size_at((height, width), scale), strict=True)
+                len(window_starts(length, window, self._placing.stride(window)))
+                for length, window in zip(scaled, self._window_size_at(scaled), strict=True)
             )
-            for scale in self._scales
+            for scaled in self._sizes_at(height, width)
         )
 
     def _bands(self, image: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -276,30 +281,33 @@ class SlidingPredictor:
 
     def _windows(self, image: np.ndarray) -> Iterator[_Window]:
         """Yields the windows of all scales and mirrored copies, ordered by the first image row that they reach."""
-        strips = [strip for scale in self._scales for strip in self._strips(image.shape[:2], scale)]
+        size = image.shape[:2]
+        strips = [strip for scaled in self._sizes_at(*size) for strip in self._strips(size, scaled)]
         for strip in sorted(strips, key=lambda strip: strip.rows[0].reached.start):
             resized = along_columns(strip.columns.from_image, along_rows(strip.from_image, image))
             for mirrored in self._mirrorings:
                 pixels = np.ascontiguousarray((resized[::-1] if mirrored else resized).transpose(1, 0, 2))
                 for left, columns in strip.columns.placements(mirrored):
                     cut = pixels[:, left : left + strip.columns.window]
-                    yield _Window(cut, (strip.window, strip.columns.window), strip.rows, columns)
+                    corner = strip.offset, strip.columns.offset
+                    yield _Window(cut, (strip.window, strip.columns.window), corner, strip.rows, columns)
 
-    def _strips(self, size: tuple[int, int], scale: float) -> list[_Strip]:
+    def _strips(self, size: Size, scaled: Size) -> list[_Strip]:
+        placing = self._placing
         rows, columns = (
-            ScaledAxis(length, scale, window, window_stride(window, self._overlap))
-            for length, window in zip(size, self._window_size_at(size, scale), strict=True)
+            ScaledAxis(length, resized, window, placing.stride(window), placing.offset(window, resized))
+            for length, resized, window in zip(size, scaled, self._window_size_at(scaled), strict=True)
         )
         return [
-            _Strip(rows.window, rows.from_image[top : top + rows.window], placements, columns)
+            _Strip(rows.window, rows.offset, rows.from_image[top : top + rows.window], placements, columns)
             for top, placements in rows.placements_by_band(_BAND_ROWS)
         ]
 
-    def _window_size_at(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
-        """Returns height and width of the windows for an image of a size at a scale."""
+    def _window_size_at(self, scaled: Size) -> Size:
+        """Returns height and width of the windows for a scaled image."""
         if self._window_size is not None:
             return self._window_size
-        height, width = (whole_window(scaled_length(length, scale), *self._whole_sizes) for length in size)
+        height, width = (whole_window(length, *self._whole_sizes) for length in scaled)
         return height, width
 
     def _predict_windows(self, batch: list[_Window]) -> tuple[list[_Window], np.ndarray]:
@@ -308,7 +316,8 @@ class SlidingPredictor:
         windows = np.zeros((len(batch), *size, self._channels), np.float32)
         for padded, window in zip(windows, batch, strict=True):
             height, width = window.pixels.shape[:2]
-            padded[:height, :width] = window.pixels
+            top, left = window.corner
+            padded[top : top + height, left : left + width] = window.pixels
         predicted = np.asarray(self._predict(windows))
         expected = (len(batch), *size, self._num_classes)
         if predicted.shape != expected:

@@ -35,10 +35,39 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
+@dataclass(frozen=True)
+class WindowPlacing:
+    """Where windows lie in a scaled image.
+
+    Attributes:
+      overlap: fraction 0..1, less than 1, that neighbouring windows share.
+      rounds_up: whether the stride, window * (1 - overlap), is rounded up, as in semseg and PSPNet's Caffe code,
+        instead of down, as in PSPNet-TF-Reproduce.
+      centred: whether an image that is smaller than a window lies in its middle, as in semseg, instead of its upper
+        left corner, as in PSPNet's Caffe code.
+    """
+
+    overlap: float = 1 / 3
+    rounds_up: bool = False
+    centred: bool = False
+
+    def stride(self, window: int) -> int:
+        """Returns the stride in pixels, 1 or more, of windows of a length."""
+        # 1e-9: products such as 10 * (1 - 0.8) are a rounding error beside an integer.
+        stride = window * (1 - self.overlap)
+        return max(1, math.ceil(stride - 1e-9) if self.rounds_up else math.floor(stride + 1e-9))
+
+    def offset(self, window: int, scaled: int) -> int:
+        """Returns the pixel of the first window at which an axis of `scaled` pixels starts."""
+        return max(0, window - scaled) // 2 if self.centred else 0
+
+
+BY_A_THIRD = WindowPlacing()
+
+
 def window_stride(window: int, overlap: float) -> int:
-    """Returns the stride in pixels, 1 or more, of windows that overlap by a fraction 0..1."""
-    # 1e-9: products such as 10 * (1 - 0.8) are a rounding error below an integer.
-    return max(1, math.floor(window * (1 - overlap) + 1e-9))
+    """Returns the stride in pixels, 1 or more, of windows that overlap by a fraction 0..1; it is rounded down."""
+    return WindowPlacing(overlap).stride(window)
 
 
 def scaled_length(length: int, scale: float) -> int:
@@ -66,12 +95,18 @@ class Placement:
     weights: csr_array
 
     @classmethod
-    def of(cls, weights: csr_array, offset: int = 0) -> Placement:
-        """Creates one from [image pixels from `offset` on, window pixels], not all 0; removes zeros at the borders."""
+    def of(cls, weights: csr_array, offset: int = 0, first_pixel: int = 0) -> Placement:
+        """Creates one and removes zeros at the borders.
+
+        Args:
+          weights: [image pixels from `offset` on, window pixels from `first_pixel` on], not all 0.
+          offset, first_pixel: see `weights`.
+        """
         rows = np.flatnonzero(np.diff(weights.indptr))
         reached = slice(int(rows[0]), int(rows[-1]) + 1)
         pixels = slice(int(weights.indices.min()), int(weights.indices.max()) + 1)
         values = weights[reached, pixels].astype(np.float32)
+        pixels = slice(first_pixel + pixels.start, first_pixel + pixels.stop)
         return cls(pixels, slice(offset + reached.start, offset + reached.stop), values)
 
 
@@ -81,13 +116,13 @@ class ScaledAxis:
     Attributes:
       window: length of a window in pixels.
       starts: first pixels of the windows in the scaled image.
+      offset: first pixel of the image in a window that is larger than it; otherwise 0.
       from_image: float32 [scaled length, image length], the matrix that resizes the image.
     """
 
-    def __init__(self, length: int, scale: float, window: int, stride: int) -> None:
-        """Scales an axis of `length` pixels and places windows along it."""
-        scaled = scaled_length(length, scale)
-        self.window = window
+    def __init__(self, length: int, scaled: int, window: int, stride: int, offset: int = 0) -> None:
+        """Resizes an axis of `length` pixels to `scaled` pixels and places windows along it."""
+        self.window, self.offset = window, offset
         self.starts = window_starts(scaled, window, stride)
         self.from_image = interpolation_matrix(length, scaled).astype(np.float32)
         self._to_image = interpolation_matrix(scaled, length)
@@ -107,7 +142,7 @@ class ScaledAxis:
             rows = weights.rows_of(start, start + self.window)
             if rows is not None:
                 part = weights.part(rows, start, start + self.window)
-                placements.append((start, Placement.of(part, rows.start)))
+                placements.append((start, Placement.of(part, rows.start, self.offset)))
         return placements
 
     def placements_by_band(self, band_length: int) -> list[tuple[int, list[Placement]]]:
@@ -121,7 +156,7 @@ class ScaledAxis:
             firsts = range(rows.start // band_length * band_length, rows.stop, band_length)
             bands = [slice(first, first + band_length) for first in firsts]
             parts = [(band.start, weights.part(band, start, start + self.window)) for band in bands]
-            placements.append((start, [Placement.of(part, first) for first, part in parts if part.nnz]))
+            placements.append((start, [Placement.of(part, first, self.offset) for first, part in parts if part.nnz]))
         return placements
 
 

@@ -5,6 +5,11 @@ python -m tools.report log/Toy/first --out report.html
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import dataclasses
 import logging
 import sys

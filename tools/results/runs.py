@@ -21,6 +21,7 @@ from database.json_files import read_json
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.snapshot_names import EARLIER, checkpoint_step
 from tools.errors import FlagError
+from tools.prediction.score_header import ADDED_SETTINGS, CHECKSUM, SETTINGS
 from tools.prediction.tables import is_fraction_or_none
 from tools.runs.run_origin import CONTENTS_OF_FLAGS, RUN_UUID
 
@@ -33,11 +34,6 @@ _BEST = "best"
 _SNAPSHOT = "snapshot"
 # Keys of a record that identify the contents of the file that a flag names, by flag; see also `CONTENTS_OF_FLAGS`.
 _CONTENTS_IN_RECORD = {"label_map": ("label_map",), "palette": ("class_names", "palette", "ignored_colors")}
-# Settings of the prediction in the header of scores.
-_SETTINGS = ("multi_scale", "mirror", "window", "upsample_input", "input_range", "float_type", "test_max_iter")
-
-# Equal to `score_files.CHECKSUM`, whose module imports TensorFlow; a test compares them.
-_CHECKSUM = "checkpoint_sha256"
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,9 @@ def _runs_of(
 
 
 def _warn_of_unnamed_snapshots(found: Sequence[_Found]) -> None:
-    unnamed = [scores.path for scores in found if scores.run_folder is None and not scores.header.get(_CHECKSUM)]
+    # Scores of --has_prediction are of files, not of a snapshot.
+    elsewhere = [scores for scores in found if scores.run_folder is None and not scores.header.get("predictions")]
+    unnamed = [scores.path for scores in elsewhere if not scores.header.get(CHECKSUM)]
     if unnamed:
         more = "" if len(unnamed) == 1 else ", ..."
         logger.warning(
@@ -220,7 +218,8 @@ def _short_checksum(values: Any) -> str:
 
 
 def _scored_with(header: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {name: header[name] for name in _SETTINGS if name in header}
+    known = {name: header[name] for name in SETTINGS if name in header}
+    settings = {**ADDED_SETTINGS, **known} if known else {}
     if header.get("data_sha256") is not None:
         settings["data"] = _short_checksum(header["data_sha256"])
     return settings
@@ -263,7 +262,7 @@ def _scores_in(path: str) -> dict[str, Any] | None:
     if values is None:
         return None
     header = values.get("run")
-    identifiers = [header.get(name) for name in (_CHECKSUM, RUN_UUID)] if isinstance(header, dict) else []
+    identifiers = [header.get(name) for name in (CHECKSUM, RUN_UUID)] if isinstance(header, dict) else []
     are_scores = all(is_fraction_or_none(values.get(name)) for name in ("mean_iou", "pixel_accuracy"))
     if are_scores and all(value is None or isinstance(value, str) for value in identifiers):
         return values
@@ -279,7 +278,7 @@ def _scores_of_run(
     for file in found:
         if not _is_of_run(file, folder, flags, weights, shared):
             continue
-        checksum, step = file.header.get(_CHECKSUM), file.step
+        checksum, step = file.header.get(CHECKSUM), file.step
         newer = None if step is None else weights.by_step.get(step)
         if None not in (checksum, newer) and checksum != newer and checksum not in weights.best:
             logger.warning("%s is ignored: its snapshot of step %s was overwritten since", file.path, step)
@@ -296,7 +295,7 @@ def _scores_of_run(
 def _is_of_run(file: _Found, folder: str, flags: Mapping[str, Any], weights: _Weights, shared: Collection[str]) -> bool:
     """Returns whether scores belong to a run; `shared` are the UUIDs that copies of a run have in common."""
     uuids = flags.get(RUN_UUID), file.header.get(RUN_UUID)
-    checksum = file.header.get(_CHECKSUM)
+    checksum = file.header.get(CHECKSUM)
     is_there = checksum is not None and (checksum in weights.best or checksum in weights.by_step.values())
     if file.run_folder is not None:
         return file.run_folder == folder and (None in uuids or uuids[0] == uuids[1] or is_there)

@@ -50,19 +50,40 @@ def check_same_run(folder: RunFolder, config: TrainConfig, dataset: Dataset, dat
         logger.info(
             "the %s schedule now has %d steps instead of %d", config.schedule_name, config.train_max_iter, steps
         )
-    fixed = set(flags_where(TrainConfig, resume="same")) - _same_batch(record, config)
-    flags = comparable_flags(record.flags)
-    for name, now in comparable_flags(dataclasses.asdict(config)).items():
-        then = flags.get(name, now)
-        if name in fixed and then != now:
-            raise FlagError(
-                f"--{name} is {now} and {folder.path} was started with {then}: resume with the flags of the run"
-            )
+    _log_other_towers(record, config)
+    _check_fixed_flags(folder, config, record)
     check_same_holdout(record, config, folder.path)
     fault = _other_classes(record, config, dataset) or _other_colors(record, dataset)
     if fault is not None:
         raise FlagError(f"{fault} when {folder.path} was started: resume with the flags and files of the run")
     check_same_samples(folder, record, data)
+
+
+def check_same_flags(folder: RunFolder, config: TrainConfig) -> None:
+    """Checks a resumed run's flags against the original's, without reading data; see `check_same_run`.
+
+    Raises:
+        FlagError: flags have changed.
+        RecordError: the record in the folder of snapshots is damaged.
+    """
+    record = ModelRecord.read(folder.snapshots)
+    if record is not None:
+        _check_fixed_flags(folder, config, record)
+
+
+def _check_fixed_flags(folder: RunFolder, config: TrainConfig, record: ModelRecord) -> None:
+    """Raises FlagError that names all flags that differ although a resumed run must not change them."""
+    fixed = set(flags_where(TrainConfig, resume="same")) - _same_batch(record, config)
+    recorded, given = comparable_flags(record.flags), comparable_flags(dataclasses.asdict(config))
+    differing = [name for name in given if name in fixed and recorded.get(name, given[name]) != given[name]]
+    if differing:
+        now = ", ".join(f"--{name} is {given[name]}" for name in differing)
+        then = ", ".join(f"--{name} {recorded[name]}" if differing[1:] else f"{recorded[name]}" for name in differing)
+        raise FlagError(
+            f"{now}, and {folder.path} was started with {then}: resume with the flags of the run; or begin another run "
+            f"with --run_name, without --resume_step, which starts from these weights with --fine_tune_filename "
+            f"{folder.path}"
+        )
 
 
 def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
@@ -75,7 +96,13 @@ def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
     batch, towers = (record.flags.get(name, getattr(config, name)) for name in names)
     if config.dynamic_size or batch * towers != config.total_batch_size:
         return frozenset()
-    if towers != config.gpu_num:
+    return frozenset(names)
+
+
+def _log_other_towers(record: ModelRecord, config: TrainConfig) -> None:
+    """Logs that the same images of a step are divided among another number of towers."""
+    batch, towers = (record.flags.get(name, getattr(config, name)) for name in ("batch_size", "gpu_num"))
+    if towers != config.gpu_num and _same_batch(record, config):
         logger.info(
             "%d x %d images per step instead of %d x %d (towers x images): the total batch size is unchanged",
             config.gpu_num,
@@ -83,7 +110,6 @@ def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
             towers,
             batch,
         )
-    return frozenset(names)
 
 
 def check_same_samples(folder: RunFolder, record: ModelRecord, data: DataChecksums) -> None:

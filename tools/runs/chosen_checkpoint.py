@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tools.checkpoints import files as snapshot_files
 from tools.checkpoints.find import has_snapshots_below, newest_snapshot, newest_sound, resolve_checkpoint
+from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.errors import CheckpointError, FlagError, RecordError
 from tools.flags.choices import BEST, LAST
 from tools.flags.dataset import DATABASES, FileFlags
@@ -130,8 +131,7 @@ def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
     """Returns the best or the last snapshot of a run; by default the best if an undamaged one exists."""
     best = newest_sound(run.best) if part != LAST else None
     if best is not None:
-        of_last = LAST if last is not None else os.path.join(run.path, LAST)
-        logger.info("the best snapshot of the run is used: %s; to use the last, add --weights_ckpt %s", best, of_last)
+        logger.info("the best snapshot of the run is used: %s%s", best, _about_last(run, part, best, last))
         return best
     if part == BEST:
         raise CheckpointError(
@@ -141,3 +141,14 @@ def _of_run(run: RunFolder, part: str | None, last: str | None = None) -> str:
     found = last or resolve_checkpoint(run.snapshots)
     logger.info("the last snapshot of the run is used: %s", found)
     return found
+
+
+def _about_last(run: RunFolder, part: str | None, best: str, last: str | None) -> str:
+    """Says how to use the last snapshot instead of the best, unless the best was asked for or is the last."""
+    newest = last or newest_sound(run.snapshots)
+    if newest is not None and checkpoint_step(newest) == checkpoint_step(best):
+        return ", which is also the last"
+    if part == BEST or newest is None:
+        return ""
+    how = f"add --weights_ckpt {LAST}" if last else f"give --weights_ckpt {os.path.join(run.path, LAST)}"
+    return f"; to use the last, {how}"

@@ -130,6 +130,12 @@ class ModelRecord:
         write_object(os.path.join(folder, CONFIG_NAME), values)
 
     @classmethod
+    def read_if_run(cls, folder: str) -> ModelRecord | None:
+        """Works like `read`, and returns None if the record describes a ResNet without a PSPNet's heads."""
+        values = read_object(os.path.join(folder, CONFIG_NAME))
+        return None if values is None or _BACKBONE in values else cls.read(folder)
+
+    @classmethod
     def read(cls, folder: str) -> ModelRecord | None:
         """Reads the record in a folder; None if there is none.
 

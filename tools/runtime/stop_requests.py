@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from tools.runtime.termination import termination_described
+
 logger = logging.getLogger(__name__)
 
 # They ask the process to stop; the second one ends it at once.
@@ -167,7 +169,8 @@ class _Stop:
 def stopping_at_warnings(description: str | Callable[[], str]) -> Iterator[None]:
     """Makes SIGHUP and SIGUSR1 raise StoppedError while the block runs, instead of ending the process silently.
 
-    Ctrl-C still raises KeyboardInterrupt, with the same text.
+    Ctrl-C still raises KeyboardInterrupt, with the same text, and SIGTERM ends the process after a line with it; see
+    `termination.termination_described`.
 
     For code outside of `StopRequests.listening`. In nested blocks the inner one sets the text. A signal that is ignored
     or has another handler is handled as before, as is any signal outside the main thread.
@@ -185,7 +188,8 @@ def stopping_at_warnings(description: str | Callable[[], str]) -> Iterator[None]
         numbers = [number for number in WARNINGS if _ends_the_process(signal.getsignal(number))]
     handlers = {number: signal.signal(number, _Stop(describe)) for number in numbers}
     try:
-        yield
+        with termination_described(describe):
+            yield
     except KeyboardInterrupt as error:
         if error.args:  # an inner block has set the text
             raise

@@ -5,6 +5,11 @@ python -m tools.serve --weights_ckpt log/Cityscapes/my_run
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that need packages
+    from tools.runtime.installed import require_installed
+
+    require_installed()
+
 import logging
 import os
 import sys

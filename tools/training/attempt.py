@@ -21,6 +21,7 @@ from tools.runtime.memory import free_closed_sessions
 from tools.runtime.session_errors import memory_limits_named
 from tools.training.build import BuiltGraph, build_graph
 from tools.training.loop import Trainer
+from tools.training.other_channels import warn_of_other_channels
 from tools.training.outputs import CurveWriter, SnapshotWriter
 from tools.training.report import log_run
 from tools.training.resumed_scores import ResumedScores
@@ -84,6 +85,8 @@ class Attempt:
         record, built = self._built()
         start = self.start
         log_run(config, record, data, built, self._devices, folder)
+        if start.resumed is None and start.pretrained is not None:
+            warn_of_other_channels(start.pretrained, record)
         with _memory_limits_named(config), open_session(built.graph, self._devices) as session:
             record = prepare_folder(start, config, data, folder, record)
             with writing_to(folder):
@@ -97,7 +100,7 @@ class Attempt:
             )
             curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
             try:
-                early = early_stopping_of(config, folder)
+                early = early_stopping_of(config, folder, scoring_settings(config, data.validation_checksums))
                 whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, early.is_over)
                 with whole.running(start.step) as trainer:
                     yield trainer

@@ -19,7 +19,8 @@ from tools.checkpoints.reading import checkpoint_checksum
 from tools.checkpoints.snapshot_names import SNAPSHOT_NAME
 from tools.errors import FlagError
 from tools.prediction.metrics import Scores
-from tools.prediction.score_files import ADDED_SETTINGS, CHECKSUM, RecordedScore
+from tools.prediction.score_files import RecordedScore
+from tools.prediction.score_header import ADDED_SETTINGS, CHECKSUM
 from tools.prediction.tables import is_fraction_or_none, percent
 from tools.runs.folder import RunFolder
 from tools.runs.record import CONFIG_NAME

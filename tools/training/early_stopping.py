@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from tools.prediction.score_files import read_score, scores_path
+from tools.prediction.score_files import read_header, read_score, scores_path
+from tools.prediction.score_header import VAL_EVERY
 from tools.prediction.tables import percent
 from tools.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
+
+_SCORES = re.compile(r"scores-(\d+)(-.+)?\.json", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,13 @@ class EarlyStopping:
         folder: of the run.
         patience: scores in a row without a new best after which the training ends; None to train to the last step.
         val_every: steps between scores.
-        test_max_iter: number of scored images, None for all.
+        settings: of the scoring, see `validation.scoring_settings`; scores with others are not comparable.
     """
 
     folder: RunFolder
     patience: int | None
     val_every: int | None
-    test_max_iter: int | None
+    settings: Mapping[str, Any]
 
     def is_over(self, step: int) -> bool:
         """Returns whether the training ends after a step, of which the score has been written; logs if it does."""
@@ -52,14 +59,31 @@ class EarlyStopping:
         return True
 
     def _scores(self, last_step: int) -> dict[int, float]:
-        """Reads the mean IoU of every scored step up to `last_step`; -1 if no pixel was valid."""
-        assert self.val_every is not None
+        """Reads the mean IoU of every step up to `last_step` that training scored; -1 if no pixel was valid."""
         read = {
-            step: read_score(scores_path(self.folder.path, step, self.test_max_iter))
-            for step in range(self.val_every, last_step + 1, self.val_every)
+            step: read_score(path)
+            for step, path in sorted(self._score_paths())  # the first of equal scores is the best
+            if step <= last_step and self._counts(step, path, read_header(path))
         }
         return {
             step: -1.0 if math.isnan(score.mean_iou) else score.mean_iou
             for step, score in read.items()
             if score is not None
         }
+
+    def _score_paths(self) -> Iterator[tuple[int, str]]:
+        for name in os.listdir(self.folder.path):
+            found = _SCORES.fullmatch(name)
+            if found:
+                yield int(found[1]), os.path.join(self.folder.path, name)
+
+    def _counts(self, step: int, path: str, header: Mapping[str, Any]) -> bool:
+        """Returns whether a score is one of `val_every`, now or before the run was resumed, and has the settings."""
+        assert self.val_every is not None
+        # --eval_only scores any step. Without an entry, an earlier version wrote the score.
+        periods = [self.val_every, header.get(VAL_EVERY)]
+        is_planned = step > 0 and any(type(period) is int and period > 0 and step % period == 0 for period in periods)
+        # Scores whose file has the usual name may lack settings, because earlier versions did not write them.
+        usual = scores_path(self.folder.path, step, self.settings.get("test_max_iter"))
+        known = {**self.settings, **header} if path == usual else header
+        return is_planned and all(name in known and known[name] == value for name, value in self.settings.items())

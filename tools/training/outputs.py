@@ -14,6 +14,7 @@ from database import palettes
 from database.channels import picture
 from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
+from model.optimizers import DECOUPLED_DECAY
 from tools.checkpoints.plain_paths import writable_prefix
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
@@ -173,6 +174,7 @@ class CurveWriter:
             mean_iou,
             step.learning_rate,
             skipped_steps,
+            self._record.flags.get("optimizer") in DECOUPLED_DECAY,
         )
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ class Figures:
         mean_iou: of the batch, a fraction 0..1.
         learning_rate: of the step.
         skipped_steps: number of steps of the run that were skipped because their gradients overflowed.
+        has_decoupled_decay: whether the optimizer decays the weights apart from the gradients of the loss, as AdamW.
     """
 
     step: int
@@ -37,6 +38,7 @@ class Figures:
     mean_iou: float
     learning_rate: float
     skipped_steps: int = 0
+    has_decoupled_decay: bool = False
 
     def short_text(self) -> str:
         """Formats the text behind the bar."""
@@ -47,8 +49,9 @@ class Figures:
     def text(self) -> str:
         """Formats all values except the step."""
         auxiliary = "" if self.auxiliary_loss is None else f", auxiliary loss {self.auxiliary_loss:.4f}"
+        apart = " (not in the loss)" if self.has_decoupled_decay else ""
         return (
-            f"loss {self.loss:.4f}{auxiliary}, weight decay {self.weight_decay:.4f}, "
+            f"loss {self.loss:.4f}{auxiliary}, weight decay {self.weight_decay:.4f}{apart}, "
             f"batch mIoU % {percent(self.mean_iou)}, lr {self.learning_rate:.4g}{self._skipped()}"
         )
 

@@ -13,12 +13,12 @@ from tools.flags.choices import LATEST
 from tools.flags.chosen_dataset import training_dataset
 from tools.flags.train import TrainConfig
 from tools.prediction.metrics import Scores
-from tools.runs.agreement import check_same_run
+from tools.runs.agreement import check_same_flags, check_same_run
 from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
 from tools.runs.lock import run_lock
 from tools.runs.origin_entries import recorded_pretrained
-from tools.runs.snapshots import snapshot_to_score, step_to_resume
+from tools.runs.snapshots import has_snapshots, snapshot_to_score, step_to_resume
 from tools.runs.writing import check_log_dir, writing_to
 from tools.runtime.devices import require_determinism, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
@@ -27,12 +27,13 @@ from tools.training.attempt import Attempt
 from tools.training.best_snapshot import require_same_scoring
 from tools.training.class_weights import class_weights, log_class_weights
 from tools.training.identity import choose_run
+from tools.training.inherited_channels import with_inherited_channels
 from tools.training.preflight import check_training_data
 from tools.training.rollback import roll_back
 from tools.training.samples import RunData
 from tools.training.sampling import sampling_of
 from tools.training.settings import early_stopping_of, with_steps
-from tools.training.start import TrainingStart
+from tools.training.start import TrainingStart, check_fits_start
 from tools.training.validation import scoring_settings, validate
 
 logger = logging.getLogger(__name__)
@@ -42,13 +43,15 @@ def read_data(config: TrainConfig) -> tuple[TrainConfig, RunData]:
     """Checks devices and `--log_dir`, then finds the samples of the training and validation splits.
 
     Returns:
-        The flags, with the number of steps in place of `--epochs`, and the data.
+        The flags, with the number of steps in place of `--epochs` and the channels of the run that it starts from, and
+        the data.
 
     Raises:
         DataError, UserError: a subclass per kind of fault.
     """
     set_max_pixels(config.max_pixels)
     tower_devices(config.gpu_num, config.device)  # missing devices are reported before the data are read
+    config = with_inherited_channels(config)
     dataset, data_dir = training_dataset(config)
     check_log_dir(config.log_dir)
     data = RunData.find(config, dataset, data_dir)
@@ -85,11 +88,17 @@ def locked(config: TrainConfig, folder: RunFolder) -> Iterator[None]:
 
 
 def check_data(config: TrainConfig, data: RunData, folder: RunFolder) -> None:
-    """Checks labels before the first step, as set by `--check_data`.
+    """Checks flags against the run or checkpoint that they continue, then labels, as set by `--check_data`.
 
     Raises:
+        FlagError: a resumed run was started with other flags.
+        CheckpointError, RecordError: the checkpoint to start from does not exist, or does not fit the flags.
         DataError, PreflightError: see `preflight.check_training_data`.
     """
+    if config.resumes and has_snapshots(folder):
+        check_same_flags(folder, config)
+    elif config.resume_step is None:
+        check_fits_start(config, data.dataset)
     check_training_data(config, data.dataset, data.training, data.validation, folder)
 
 
@@ -126,7 +135,7 @@ class Training:
         config, data, folder = self._config, self._data, self._folder
         step = step_to_resume(config, folder)
         asks_for_newest = config.auto_resume or config.resume_step == LATEST
-        early = early_stopping_of(config, folder)
+        early = early_stopping_of(config, folder, scoring_settings(config, data.validation_checksums))
         if asks_for_newest and step is not None and (step >= config.train_max_iter or early.is_over(step)):
             self._check_finished()
             logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)

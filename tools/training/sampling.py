@@ -70,9 +70,11 @@ def sampling_lines(counts: np.ndarray, sampling: Sampling, class_names: Sequence
     """
     lines = []
     if sampling.repeats is not None:
+        repeated = np.count_nonzero(sampling.repeats > 1)
         lines.append(
-            f"repeats of images with rare classes: an epoch has {sampling.epoch_length} crops of {len(counts)} images, "
-            f"{np.count_nonzero(sampling.repeats > 1)} of which are repeated, up to {sampling.repeats.max():.2f} times"
+            f"repeats of images with rare classes: {repeated} of {len(counts)} images are repeated, up to "
+            f"{sampling.repeats.max():.2f} times; all are shown in {sampling.round_length} crops, which are "
+            f"{sampling.round_length / len(counts):.2f} epochs"
         )
     if sampling.classes is not None:
         lines.append(f"class crops: {sampling.class_crops:.0%} of the crops are placed on a pixel of a drawn class")

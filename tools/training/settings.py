@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from database.augment import Augmentation
@@ -130,9 +130,15 @@ def learning_rate_at(config: TrainConfig, step: int, rollbacks: Sequence[Rollbac
     return schedule_of(config).rate(step) * learning_rate_factor(rollbacks, step)
 
 
-def early_stopping_of(config: TrainConfig, folder: RunFolder) -> EarlyStopping:
-    """Returns when the training of a run ends before the last step."""
-    return EarlyStopping(folder, config.patience, config.val_every, config.test_max_iter)
+def early_stopping_of(config: TrainConfig, folder: RunFolder, settings: Mapping[str, Any]) -> EarlyStopping:
+    """Returns when the training of a run ends before the last step.
+
+    Args:
+        config: flags.
+        folder: of the run.
+        settings: of the scoring, see `validation.scoring_settings`.
+    """
+    return EarlyStopping(folder, config.patience, config.val_every, settings)
 
 
 def schedule_of(config: TrainConfig) -> Schedule:

@@ -18,6 +18,7 @@ from tools.download.sources import all_sources
 from tools.errors import CheckpointError
 from tools.flags.train import TrainConfig
 from tools.runs.agreement import check_same_run, check_same_starting_points
+from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.origin_entries import recorded_pretrained, with_pretrained, with_pretrained_of
@@ -51,6 +52,26 @@ def pretrained_checkpoint(config: TrainConfig) -> str | None:
             f"{error}: give the ResNet checkpoint with --fine_tune_filename{source}, or start from random weights with "
             "--fine_tune_filename none --weight_decay_mode 0"
         ) from error
+
+
+def check_fits_start(config: TrainConfig, dataset: Dataset) -> None:
+    """Checks that a new run's flags describe a network, with the record of the checkpoint that it starts from.
+
+    This takes no time. It is done again, with the checkpoint's values, when the network is built.
+
+    Raises:
+        CheckpointError: the checkpoint does not exist.
+        RecordError: it is of another network or for other channels, its activation does not allow --save_memory 2, or
+            its record is damaged.
+    """
+
+    def check(prefix: str) -> None:
+        ModelRecord.of_run(config, dataset, BackboneRecord.of_checkpoint(prefix))
+
+    if config.starts_from_scratch:
+        ModelRecord.of_run(config, dataset)
+    else:
+        with_unremoved(lambda: str(pretrained_checkpoint(config)), check)
 
 
 def _source_of(network: str) -> str:

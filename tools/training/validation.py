@@ -19,7 +19,6 @@ from tools.prediction.grid_sizes import warn_of_misaligned_size
 from tools.prediction.metrics import Scores
 from tools.prediction.predictor import Predictor, predictor_on
 from tools.prediction.score_files import (
-    USE_EMA,
     is_scored,
     read_header,
     run_header,
@@ -27,6 +26,7 @@ from tools.prediction.score_files import (
     scores_stem,
     snapshot_header,
 )
+from tools.prediction.score_header import USE_EMA, VAL_EVERY
 from tools.prediction.scoring import evaluate
 from tools.runs.agreement import check_same_classes, check_same_network
 from tools.runs.data_checksums import DataChecksums
@@ -97,6 +97,7 @@ def _header(config: TrainConfig, data: RunData, record: ModelRecord, prefix: str
         "list": config.val_list,
         "split": "val",
         **scoring_settings(config, data.validation_checksums),
+        **({} if config.eval_only or config.val_every is None else {VAL_EVERY: config.val_every}),
     }
 
 
@@ -129,7 +130,7 @@ def validate(config: TrainConfig, data: RunData, folder: RunFolder, prefix: str)
     stem, header = _stem(config, folder, prefix, settings), _header(config, data, record, prefix)
     scores = _scores_of(prefix, config, data, record)
     if scores is not None:
-        tables.warn_of_missed_classes(scores, data.dataset.class_names)
+        tables.warn_of_missed_classes(scores, data.dataset.class_names, record.flags, checkpoint_step(prefix))
         with writing_to(folder):
             write_validation(folder.path, checkpoint_step(prefix) or 0, scores, data.dataset.class_names)
         _keep_if_wanted(scores, config, folder, prefix, settings)

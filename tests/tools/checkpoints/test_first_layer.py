@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from model.pspnet_mg import Architecture, forward_graph
 from tests.tools.checkpoints.checkpoint_files import graph_with
 from tests.tools.toy_runs import NETWORK, resnet_values, write_checkpoint
 from tools.checkpoints.first_layer import adapted_kernel, is_first_kernel
@@ -56,6 +57,17 @@ def test_names_of_first_layers():
         assert not is_first_kernel(name)
 
 
+@pytest.mark.parametrize(("decoder", "count"), [("c1", 1), ("icnet", 2)])
+def test_first_layers_are_those_that_get_the_images(narrow_resnet, decoder, count):
+    with tf.Graph().as_default():
+        images = [tf.zeros([1, 64, 64, 5])]
+        forward_graph(images, Architecture(NETWORK, 3, decoder=decoder, output_stride=16, input_channels=5))
+        kernels = [v for v in tf.model_variables() if v.op.name.endswith("/weights")]
+    found = {v.op.name for v in kernels if v.shape.as_list()[2] == 5}
+    assert found == {v.op.name for v in kernels if is_first_kernel(v.op.name)}
+    assert len(found) == count
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """(prefix, values) of a ResNet for RGB."""
@@ -79,6 +91,24 @@ def test_weights_and_w0_are_adapted(checkpoint, channels, resumed, caplog):
     np.testing.assert_allclose(w0, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found, 0 if resumed else expected, rtol=1e-5, atol=1e-6)
     assert f"{WEIGHTS} is adapted from RGB to {channels} channels" in caplog.text
+
+
+def test_the_layer_of_icnet_that_gets_images_is_adapted(tmp_path, caplog):
+    """Other layers of the head with another shape stay random."""
+    rng = np.random.default_rng(3)
+    names = [f"{NETWORK}/icnet/detail{number}/weights" for number in (1, 2)]
+    kernels = {name: rng.normal(0, 1, (3, 3, 3, 8)).astype(np.float32) for name in names}
+    prefix = write_checkpoint(str(tmp_path / "icnet.ckpt"), kernels)
+    with tf.Graph().as_default(), tf.Session() as session, caplog.at_level(logging.INFO):
+        head = graph_with({name: [3, 3, 4, 8] for name in names})
+        initializer = PretrainedInitializer(prefix, [], {}, head)
+        session.run(tf.global_variables_initializer())
+        initializer.run(session, resumed=False)
+        found = dict(zip([v.op.name for v in head], session.run(list(head)), strict=True))
+    np.testing.assert_allclose(found[names[0]], adapted_by_loops(kernels[names[0]], 4), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found[names[1]], 0)
+    assert f"{names[0]} is adapted from RGB to 4 channels" in caplog.text
+    assert f"layers left random, missing in this shape: {NETWORK}/icnet/detail2" in caplog.text
 
 
 def test_weights_of_the_same_channels_are_kept_exactly(tmp_path, caplog):

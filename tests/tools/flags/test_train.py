@@ -170,6 +170,11 @@ def test_custom_data_flags():
         ("--batch_size 2 --bn_decay=-0.5", TrainConfig, r"--bn_decay -0.5 is not in \[0, 1\): 0.9 is usual"),
         ("--batch_size 2 --checkpoint_units 3", TrainConfig, "--checkpoint_units 3 has no effect .* --save_memory 1"),
         ("--batch_size 2 --checkpoint_units 3 --save_memory 2", TrainConfig, "--checkpoint_units 3 .* --save"),
+        ("--batch_size 2 --save_memory 2 --activation relu", TrainConfig, "--save_memory 2 .* relu does not"),
+        (
+            "--batch_size 2 --save_memory 2 --fine_tune_filename none --weight_decay_mode 0", TrainConfig,
+            "--save_memory 2 .* which relu does not allow: add --activation leaky_relu, or give --save_memory 1",
+        ),
         ("--batch_size 2 --save_memory 2 --float_type bf16", TrainConfig, "--save_memory 2 .* on .* 16 bits"),
         ("--batch_size 2 --ohem_threshold 0.6", TrainConfig, "--ohem_threshold 0.6 has no effect .* --loss_type ohem"),
         ("--batch_size 2 --ohem_min_kept 9", TrainConfig, "--ohem_min_kept 9 has no effect if all pixels count"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -17,15 +18,18 @@ from tests.tools.import_annotations.annotation_files import (
     SQUARE,
     annotation,
     coco,
+    cvat,
     flat,
     imported,
     label_of,
     labelme,
+    refused,
     shape,
     write_photos,
 )
 from tests.tools.import_annotations.even_odd import filled
 from tools.import_annotations import writing
+from tools.import_annotations.__main__ import main
 
 
 @pytest.fixture
@@ -273,3 +277,49 @@ def test_a_file_that_is_not_utf8(tmp_path, photos, capsys):
     path.write_bytes(json.dumps({}).encode() + b"\xff")
     assert imported("coco", path, photos, tmp_path / "out") == 2
     assert "byte 3 is not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "looks_like"),
+    [
+        (coco([annotation([flat(SQUARE)])]), "labelme", "coco"),
+        (coco([annotation([flat(SQUARE)])]), "cvat", "coco"),
+        (coco([annotation([flat(SQUARE)])]), "voc", "coco"),
+        (labelme([shape("cat", SQUARE)]), "coco", "labelme"),
+        (labelme([shape("cat", SQUARE)]), "cvat", "labelme"),
+        (cvat(""), "coco", "cvat"),
+        (cvat(""), "labelme", "cvat"),
+        ("<annotation><object/></annotation>", "cvat", "voc"),
+        ("<annotation><object/></annotation>", "coco", "voc"),
+        (labelme([shape("cat", SQUARE)], imageHeight="x"), "labelme", None),
+        ("{}", "coco", None),
+    ],
+)
+def test_another_format_is_recognized(tmp_path, photos, text, given, looks_like, capsys):
+    message = refused(tmp_path, photos, given, text, capsys)
+    assert re.findall("looks like .* give --format ([a-z]+)", message) == ([] if looks_like is None else [looks_like])
+
+
+def test_a_folder_of_another_format_is_recognized(tmp_path, photos, capsys):
+    folder = tmp_path / "json"
+    folder.mkdir()
+    (folder / "instances.json").write_text(coco([]))
+    assert imported("labelme", folder, photos, tmp_path / "out") == 2
+    assert "give --format coco" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("background", "words"), [("background", "are 'background'"), ("ignore", "are ignored")])
+def test_images_without_an_instance_are_logged(tmp_path, photos, caplog, background, words):
+    caplog.set_level("INFO")
+    path = tmp_path / "instances.json"
+    path.write_text(coco([annotation([flat(SQUARE)])]))
+    assert imported("coco", path, photos, tmp_path / "out", "--background", background) == 0
+    [line] = [line for line in caplog.messages if "no annotation" in line]
+    assert line.startswith("sub/b.png: ")
+    assert words in line
+
+
+def test_help_says_what_the_format_voc_is_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "voc imports nothing" in " ".join(capsys.readouterr().out.split())

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
+from model import resizing
 from model.pspnet_mg import Architecture
 from tools.flags.limits import SMALLEST_SIDE
 from tools.prediction.grid_sizes import (
     aligns_corners,
     nearest_aligned_sizes,
+    stretches,
     warn_of_misaligned_size,
+    warn_of_stretched_crops,
     whole_sizes,
 )
+
+ICNET = Architecture("resnet_v1_18", 11, decoder="icnet", output_stride=16)
 
 
 def features_end_on_the_last_pixel(size, output_stride):
@@ -35,6 +42,40 @@ def test_sizes_whose_last_feature_lies_on_the_last_pixel(output_stride):
 @pytest.mark.parametrize(("grid", "sizes"), [("half_pixel", (16, 0)), ("align_corners", (16, 1)), ("legacy", (16, 0))])
 def test_sizes_of_whole_images(grid, sizes):
     assert whole_sizes(Architecture("resnet_v1_18", 3, output_stride=16, resize_grid=grid)) == sizes
+
+
+@pytest.mark.parametrize(("rows", "apart"), [(15, 30.0), (16, 32.0)])
+def test_crops_are_squeezed_where_their_features_are_halved(rows, apart):
+    """The rows at 1/16 of a crop of 240 or 256 pixels, each with its position in the crop, are halved as in ICNet."""
+    positions = (np.arange(rows, dtype=np.float64) * 16 + 8).reshape(1, rows, 1, 1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        [halved] = session.run(resizing.halve([tf.constant(positions, tf.float32)], "half_pixel"))
+    assert len(halved[0]) == 8
+    np.testing.assert_allclose(np.diff(halved[0, 1:-1, 0, 0]), apart, rtol=1e-6)
+    factor, _ = stretches(f"{16 * rows}x64", ICNET)
+    assert factor == pytest.approx(32 / apart)
+
+
+@pytest.mark.parametrize(
+    ("crops", "windows", "architecture", "nearest"),
+    [
+        ("240x320", 0, ICNET, "192x320 and 256x320"),
+        ("256x320", 0, ICNET, None),
+        (480, 480, ICNET, None),
+        (480, 512, ICNET, "448 and 512"),
+        (40, 0, ICNET, "64"),
+        (713, 0, Architecture("resnet_v1_50", 19), None),
+        (41, 0, Architecture("resnet_v1_50", 19, resize_grid="legacy"), "40 and 48"),
+        (41, 0, Architecture("resnet_v1_50", 19, resize_grid="align_corners"), None),
+    ],
+)
+def test_warning_of_stretched_crops(caplog, crops, windows, architecture, nearest):
+    warn_of_stretched_crops(crops, windows, architecture)
+    assert len(caplog.messages) == (nearest is not None)
+    if nearest:
+        [line] = caplog.messages
+        assert line.startswith(f"--train_image_size {crops}: ")
+        assert f"--test_image_size {windows}: crops of {nearest} " in line
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,36 @@ def test_hand_made_scores():
     assert (scores.pixels, scores.images) == (7, 1)
 
 
+def test_dice_and_overall_score_are_their_definitions():
+    random = np.random.default_rng(7)
+    label = random.integers(0, 4, (40, 50))
+    prediction = np.where(random.random(label.shape) < 0.6, label, random.integers(0, 5, label.shape))
+    confusion = ConfusionMatrix(6)
+    confusion.process(label, prediction)
+    scores = confusion.evaluate()
+    sizes = [np.float64((label == i).sum() + (prediction == i).sum()) for i in range(6)]
+    expected = [2 * ((label == i) & (prediction == i)).sum() / sizes[i] for i in range(5)]
+    assert scores.dice == (*(pytest.approx(value, abs=1e-12) for value in expected), None)
+    assert scores.mean_dice == pytest.approx(np.mean(expected), abs=1e-12)
+    assert scores.overall_score == pytest.approx((scores.mean_iou + np.mean(label == prediction)) / 2, abs=1e-12)
+
+
+def test_pixels_without_a_predicted_class_count_as_missed():
+    """As `intersectionAndUnion` of semseg, whose histogram of the prediction leaves out ids that are no class."""
+    random = np.random.default_rng(8)
+    label, prediction = random.integers(0, 4, (2, 30, 40))
+    label[:5], prediction[random.random(label.shape) < 0.3] = 255, 255
+    confusion = ConfusionMatrix(4, missed_label=255)
+    confusion.process(label, prediction)
+    scores, valid = confusion.evaluate(), label != 255
+    for i in range(4):
+        true, found = (label == i) & valid, (prediction == i) & valid
+        assert scores.iou[i] == (true & found).sum() / (true | found).sum()
+        assert scores.accuracy[i] == (true & found).sum() / true.sum()
+    assert scores.pixels == valid.sum()
+    assert scores.pixel_accuracy == ((label == prediction) & valid).sum() / valid.sum()
+
+
 def test_iou_is_of_the_whole_set_not_the_mean_over_images():
     confusion = ConfusionMatrix(2)
     confusion.process(np.array([[0, 1, 1, 1]]), np.array([[0, 1, 1, 1]]))

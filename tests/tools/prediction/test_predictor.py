@@ -29,7 +29,8 @@ from tools.prediction import predictor as predictor_module
 from tools.prediction.frozen_weights import FrozenWeights
 from tools.prediction.predictions import Wanted
 from tools.prediction.predictor import Predictor, TowerPredictor, predictor_on
-from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE
+from tools.prediction.protocols import at_scales
+from tools.prediction.scaled_sizes import SCALES_MULTI, SCALES_SINGLE
 from tools.runtime import devices as runtime_devices
 from tools.runtime.memory import free_closed_sessions
 
@@ -132,7 +133,9 @@ def test_rectangular_windows(random_pspnet, size, window, strides, multi_scale):
 
         expected = evaluate_by_loop(predict, image, window, strides, scales, mirror=True)[..., :CLASSES]
     record = random_pspnet_record(test_image_size=size_of(*window))
-    with Predictor(random_pspnet, record, multi_scale=multi_scale, windows_per_batch=3) as predictor:
+    with Predictor(
+        random_pspnet, record, protocol=at_scales(multi_scale=multi_scale), windows_per_batch=3
+    ) as predictor:
         assert predictor._windows.shape.as_list() == [None, *window, 3]
         np.testing.assert_allclose(predictor._sliding.probabilities(image), expected, atol=2e-5)
 
@@ -140,7 +143,7 @@ def test_rectangular_windows(random_pspnet, size, window, strides, multi_scale):
 @pytest.mark.parametrize(("window", "multi_scale"), [(SIZE, False), (SIZE, True), (0, True)])
 def test_predictor_takes_images_of_any_size(random_pspnet, window, multi_scale):
     record = random_pspnet_record(test_image_size=window)
-    with Predictor(random_pspnet, record, multi_scale=multi_scale) as predictor:
+    with Predictor(random_pspnet, record, protocol=at_scales(multi_scale=multi_scale)) as predictor:
         graph = predictor._session.graph
         operations = len(graph.get_operations())
         for height, width in ((1, 1), (7, 40), (33, 32)):

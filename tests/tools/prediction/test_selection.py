@@ -6,15 +6,29 @@ from tests.tools.toy_runs import tiny_config, toy_record
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction import selection
 from tools.prediction.predictor import TowerPredictor
+from tools.prediction.protocols import EvaluationProtocol
+from tools.prediction.scaled_sizes import FactorSizes
+from tools.prediction.windows import WindowPlacing
 
 
 def test_predictor_is_run_as_flags_say(monkeypatch):
     built = []
     monkeypatch.setattr(selection, "Predictor", lambda *arguments, **options: built.append((arguments, options)))
-    config = PredictConfig(ms=True, mirror=False, float_type="bf16", windows_per_batch=7, use_ema=False)
+    config = PredictConfig(
+        ms=True,
+        mirror=False,
+        float_type="bf16",
+        windows_per_batch=7,
+        use_ema=False,
+        overlap="0.5",
+        window_padding="both",
+    )
+    protocol = EvaluationProtocol(
+        FactorSizes((0.5, 0.75, 1.0, 1.25, 1.5, 1.75)), WindowPlacing(0.5, rounds_up=False, centred=True)
+    )
     record = toy_record(tiny_config("toy", "log"))
     settings = {
-        "multi_scale": True, "mirror": False, "float_type": "bf16", "windows_per_batch": 7, "use_averages": False,
+        "protocol": protocol, "mirror": False, "float_type": "bf16", "windows_per_batch": 7, "use_averages": False,
     }  # fmt: skip
     for towers in (1, 2):
         built.clear()

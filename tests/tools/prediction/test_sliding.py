@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tools.prediction.window_predictions import evaluate_by_loop, per_pixel, per_position, random_image
-from tools.prediction.sliding import SCALES_MULTI, SCALES_SINGLE, SlidingPredictor
+from tools.prediction.scaled_sizes import SCALES_MULTI, SCALES_SINGLE
+from tools.prediction.sliding import SlidingPredictor
+from tools.prediction.windows import WindowPlacing
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -86,7 +88,9 @@ AXIS_LENGTHS, WINDOW_LENGTHS = st.integers(1, 25), st.integers(1, 12)
 )
 def test_what_the_windows_show_is_stitched_to_the_image(size, window, overlap, mirror, batch):
     image = random_image(*size)
-    predictor = SlidingPredictor(lambda windows: windows, 3, window, SCALES_SINGLE, mirror, batch, overlap)
+    predictor = SlidingPredictor(
+        lambda windows: windows, 3, window, SCALES_SINGLE, mirror, batch, WindowPlacing(overlap)
+    )
     np.testing.assert_allclose(predictor.probabilities(image), image, rtol=1e-5, atol=1e-4)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.tools.prediction.window_predictions import per_pixel, random_image
 from tools.errors import NotFiniteError
 from tools.prediction.sliding import SlidingPredictor
+from tools.prediction.windows import WindowPlacing
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,8 @@ from tools.prediction.sliding import SlidingPredictor
         ({"scales": (math.nan,)}, "scales"),
         ({"scales": (math.inf,)}, "scales"),
         ({"windows_per_batch": 0}, "windows_per_batch is 0"),
-        ({"overlap": 1.0}, "overlap is 1.0"),
-        ({"overlap": -0.1}, "overlap is -0.1"),
+        ({"placing": WindowPlacing(1.0)}, "overlap is 1.0"),
+        ({"placing": WindowPlacing(-0.1)}, "overlap is -0.1"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"num_classes": 65537}, "num_classes is 65537"),
     ],

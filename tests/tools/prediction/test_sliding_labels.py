@@ -9,7 +9,8 @@ import pytest
 
 from tests.tools.prediction.window_predictions import per_position, random_image
 from tools.prediction.predictions import Wanted
-from tools.prediction.sliding import SCALES_MULTI, SlidingPredictor
+from tools.prediction.scaled_sizes import SCALES_MULTI
+from tools.prediction.sliding import SlidingPredictor
 
 
 def test_labels_need_memory_for_the_rows_that_a_window_reaches_only():

@@ -15,12 +15,15 @@ from tests.tools.prediction.window_predictions import (
     stitch_by_loop,
 )
 from tools.prediction.sliding import SlidingPredictor
+from tools.prediction.windows import WindowPlacing
 
 
 @pytest.mark.parametrize(("overlap", "stride"), [(0.0, 10), (0.5, 5), (0.8, 2), (0.25, 7), (0.99, 1), (1 / 3, 6)])
 def test_overlap_gives_the_stride(overlap, stride):
     image = random_image(10, 41)
-    probabilities = SlidingPredictor(per_position, 4, 10, mirror=False, overlap=overlap).probabilities(image)
+    probabilities = SlidingPredictor(per_position, 4, 10, mirror=False, placing=WindowPlacing(overlap)).probabilities(
+        image
+    )
     expected = stitch_by_loop(per_position, image, (10, 10), (10, stride))
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tools.errors import TablesError
 from tools.prediction.metrics import ConfusionMatrix, Scores
+from tools.prediction.score_sections import ScoreSection
 from tools.prediction.tables import (
     markdown_row,
     markdown_table,
@@ -41,31 +42,35 @@ EMPTY = Scores(
 )
 
 TEXT = """\
-class          IoU %  accuracy %
-road           98.77      100.00
-traffic light    n/a         n/a
-sky|air         0.00         n/a
+class          IoU %  Dice %  accuracy %
+road           98.77   99.38      100.00
+traffic light    n/a     n/a         n/a
+sky|air         0.00    0.00         n/a
 
 mIoU %                     49.38
+mean Dice %                49.69
 mean accuracy %           100.00
 pixel accuracy %           98.70
+overall score %            74.04
 frequency weighted IoU %   98.77
 images                         7
 valid pixels              123456
 """
 
 MARKDOWN = """\
-| class | IoU % | accuracy % |
-| :--- | ---: | ---: |
-| road | 98.77 | 100.00 |
-| traffic light | n/a | n/a |
-| sky\\|air | 0.00 | n/a |
+| class | IoU % | Dice % | accuracy % |
+| :--- | ---: | ---: | ---: |
+| road | 98.77 | 99.38 | 100.00 |
+| traffic light | n/a | n/a | n/a |
+| sky\\|air | 0.00 | 0.00 | n/a |
 
 | whole set | value |
 | :--- | ---: |
 | mIoU % | 49.38 |
+| mean Dice % | 49.69 |
 | mean accuracy % | 100.00 |
 | pixel accuracy % | 98.70 |
+| overall score % | 74.04 |
 | frequency weighted IoU % | 98.77 |
 | images | 7 |
 | valid pixels | 123456 |
@@ -83,22 +88,39 @@ def test_markdown_table():
 def test_json_dict_holds_fractions_and_none():
     assert to_json_dict(SCORES, NAMES) == {
         "mean_iou": 0.493825,
+        "mean_dice": pytest.approx(2 * 0.98765 / 1.98765 / 2),
         "mean_accuracy": 1.0,
         "pixel_accuracy": 0.987,
+        "overall_score": pytest.approx((0.493825 + 0.987) / 2),
         "frequency_weighted_iou": 0.98765,
         "pixels": 123456,
         "images": 7,
         "classes": [
-            {"name": "road", "iou": 0.98765, "accuracy": 1.0},
-            {"name": "traffic light", "iou": None, "accuracy": None},
-            {"name": "sky|air", "iou": 0.0, "accuracy": None},
+            {"name": "road", "iou": 0.98765, "dice": pytest.approx(2 * 0.98765 / 1.98765), "accuracy": 1.0},
+            {"name": "traffic light", "iou": None, "dice": None, "accuracy": None},
+            {"name": "sky|air", "iou": 0.0, "dice": 0.0, "accuracy": None},
         ],
     }
 
 
+def test_sections_follow_the_scores(tmp_path):
+    sections = [ScoreSection("categories", "category", {"iou": "IoU %", "more": "iIoU %"}, {"flat|x": (0.5, None)})]
+    assert text_table(SCORES, NAMES, sections) == TEXT + (
+        "\ncategory  IoU %  iIoU %\nflat|x    50.00     n/a\nmean      50.00     n/a\n"
+    )
+    assert markdown_table(SCORES, NAMES, sections) == MARKDOWN + (
+        "\n| category | IoU % | iIoU % |\n| :--- | ---: | ---: |\n| flat\\|x | 50.00 | n/a |\n| mean | 50.00 | n/a |\n"
+    )
+    found = to_json_dict(SCORES, NAMES, sections)
+    expected = {"mean_iou": 0.5, "mean_more": None, "rows": [{"name": "flat|x", "iou": 0.5, "more": None}]}
+    assert found == {**to_json_dict(SCORES, NAMES), "categories": expected}
+    paths = write_tables(SCORES, NAMES, str(tmp_path), sections=sections)
+    assert json.loads(open_text(paths[1])) == {"run": {}, **found}
+
+
 def test_scores_of_no_pixel_are_not_available():
-    assert text_table(EMPTY, ["a"]).count("n/a") == 6
-    assert markdown_table(EMPTY, ["a"]).count("n/a") == 6
+    assert text_table(EMPTY, ["a"]).count("n/a") == 9
+    assert markdown_table(EMPTY, ["a"]).count("n/a") == 9
     written = to_json_dict(EMPTY, ["a"])
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert written["mean_iou"] is written["pixel_accuracy"] is None
@@ -216,6 +238,34 @@ def test_classes_that_are_never_predicted_are_named(truth, prediction, missed, c
     warn_of_missed_classes(matrix.evaluate(), ("ground", "tree", "car"))
     assert [name for name in ("'ground'", "'tree'", "'car'") if name in caplog.text] == missed
     assert ("--class_weights median_freq" in caplog.text) == (len(caplog.messages) == 1) == bool(missed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({}, ["--class_weights", "--class_crops", "--train_image_size"]),
+        ({"class_weights": "median_freq"}, ["--class_crops", "--train_image_size"]),
+        ({"class_weights": "w.txt", "class_crops": 0.5}, ["--train_image_size"]),
+        ({"class_weights": None, "class_crops": 0.0, "dynamic_size": True}, ["--class_weights"]),
+        ({"class_weights": "median_freq", "dynamic_size": True}, []),
+    ],
+)
+def test_advice_leaves_out_what_the_training_uses(flags, named, caplog):
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([[0, 1, 2]], np.uint8), np.array([[0, 1, 0]], np.uint8))
+    warn_of_missed_classes(matrix.evaluate(), ("ground", "tree", "car"), flags, step=5000)
+    assert "train longer" in caplog.text
+    ways = ("--class_weights", "--class_crops", "--train_image_size")
+    assert [way for way in ways if way in caplog.text] == named
+
+
+@pytest.mark.parametrize(("step", "count"), [(2, 0), (99, 0), (100, 1), (None, 1)])
+@pytest.mark.parametrize("prediction", [[0, 1, 0], [0, 0, 0]])
+def test_after_few_steps_a_missed_class_means_nothing(step, count, prediction, caplog):
+    matrix = ConfusionMatrix(3)
+    matrix.process(np.array([[0, 1, 2]], np.uint8), np.array([prediction], np.uint8))
+    warn_of_missed_classes(matrix.evaluate(), ("ground", "tree", "car"), step=step)
+    assert len(caplog.messages) == count
 
 
 def test_of_many_missed_classes_the_first_are_named(caplog):

@@ -7,7 +7,8 @@ import pytest
 
 from tests.tools.command_lines import parse
 from tools.flags.predict import InferenceConfig
-from tools.prediction.sliding import SCALES_MULTI, SlidingPredictor
+from tools.prediction.scaled_sizes import SCALES_MULTI
+from tools.prediction.sliding import SlidingPredictor
 from tools.prediction.window_advice import WindowAdvice
 
 

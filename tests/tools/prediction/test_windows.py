@@ -15,6 +15,10 @@ from tools.prediction import windows
 from tools.prediction.windows import Placement, ScaledAxis, window_starts, window_stride
 
 
+def scaled_axis(length, scale, window, stride):
+    return ScaledAxis(length, max(1, round(length * scale)), window, stride)
+
+
 @pytest.mark.parametrize(
     ("length", "window", "starts"),
     [
@@ -54,7 +58,7 @@ def test_window_starts_cover_all_inside_bounds(length, window, data):
 @given(st.integers(1, 60), st.integers(1, 25), st.floats(0, 0.99), st.sampled_from([0.1, 0.5, 1.0, 1.7, 3.0]))
 def test_weights_of_all_windows_sum_to_one_at_every_pixel(length, window, overlap, scale):
     """Without the division, the weights sum to the number of windows that cover a pixel."""
-    axis = ScaledAxis(length, scale, window, window_stride(window, overlap))
+    axis = scaled_axis(length, scale, window, window_stride(window, overlap))
     weights = sum(on_image(placement, length, window) for _, placement in axis.placements(mirrored=False))
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
     if scale == 1.0:
@@ -117,7 +121,7 @@ AXES = pytest.mark.parametrize(
 @AXES
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_contributions_sum_to_the_resized_average(length, scale, window, stride, mirrored):
-    axis = ScaledAxis(length, scale, window, stride)
+    axis = scaled_axis(length, scale, window, stride)
     scaled_length = max(1, round(length * scale))
     assert axis.starts == window_starts(scaled_length, window, stride)
     rng = np.random.default_rng(0)
@@ -135,7 +139,7 @@ def test_contributions_sum_to_the_resized_average(length, scale, window, stride,
 @AXES
 @pytest.mark.parametrize("band_length", [1, 3, 8, 1000])
 def test_placements_by_band_are_parts_of_the_placements(length, scale, window, stride, band_length):
-    axis = ScaledAxis(length, scale, window, stride)
+    axis = scaled_axis(length, scale, window, stride)
     whole, by_band = axis.placements(mirrored=False), axis.placements_by_band(band_length)
     assert [start for start, _ in by_band] == [start for start, _ in whole]
     for (_, placement), (_, parts) in zip(whole, by_band, strict=True):
@@ -148,7 +152,7 @@ def test_placements_by_band_are_parts_of_the_placements(length, scale, window, s
 
 
 def test_the_image_is_resized_before_it_is_cut():
-    axis = ScaledAxis(10, 1.7, 6, 4)
+    axis = scaled_axis(10, 1.7, 6, 4)
     values = np.random.default_rng(2).normal(size=10).astype(np.float32)
     expected = resize_by_scipy(values[:, None, None], 17, 1)[:, 0, 0]
     np.testing.assert_allclose(axis.from_image @ values, expected, atol=1e-6)
@@ -157,7 +161,7 @@ def test_the_image_is_resized_before_it_is_cut():
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_windows_between_the_pixels_of_the_image_are_left_out(mirrored):
     # 2 pixels scaled by 5 lie at 2 and 7.
-    axis = ScaledAxis(2, 5.0, 1, 1)
+    axis = scaled_axis(2, 5.0, 1, 1)
     assert len(axis.starts) == 10
     assert [start for start, _ in axis.placements(mirrored)] == [2, 7]
     assert [start for start, _ in axis.placements_by_band(1)] == [2, 7]
@@ -188,7 +192,7 @@ def assert_equal_in_every_bit(placements: list[tuple[int, Placement]], expected:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 80), st.integers(1, 40), st.floats(0, 0.8), st.floats(0.05, 3), st.integers(1, 40))
 def test_placements_are_those_cut_out_of_the_whole_matrix(length, window, overlap, scale, band):
-    axis = ScaledAxis(length, scale, window, window_stride(window, overlap))
+    axis = scaled_axis(length, scale, window, window_stride(window, overlap))
     for mirrored in (False, True):
         weights = (axis._to_image[:, ::-1] if mirrored else axis._to_image) @ axis._average
         assert_equal_in_every_bit(axis.placements(mirrored), placements_by_definition(axis, weights, 0, length))
@@ -209,7 +213,7 @@ def test_entries_that_are_read_grow_with_the_length_and_not_with_its_square(monk
     """Counts entries of the parts that windows are cut from."""
     counts = []
     for length in (1000, 4000):
-        axis = ScaledAxis(length, 1.0, 32, 21)
+        axis = scaled_axis(length, 1.0, 32, 21)
         read: list[int] = []
         original = windows._Columns.part
 

@@ -83,6 +83,7 @@ def test_other_names_need_no_checksum(tmp_path):
         ({"data_sha256": ["a", None, "c"], "list": None, "data_dir": "/x/own/"}, r"data own \([0-9a-f]{8}\)"),
         ({"window": 64}, "window 64"),
         ({"mirror": 0}, "mirror 0"),
+        ({"use_ema": 0}, "use_ema 0"),  # the others have no such entry, as files of earlier versions
     ],
 )
 def test_scores_of_other_images_or_settings_are_distinguished_and_not_averaged(tmp_path, header, shown):

@@ -6,10 +6,16 @@ import dataclasses
 import os
 from pathlib import Path
 
+from tests.tools.command_lines import parse
 from tests.tools.results.written_runs import run_at, scores_of, write, write_snapshot
-from tools.prediction import score_files
-from tools.results import runs as result_runs
+from tools.flags.predict import PredictConfig
+from tools.prediction.provenance import provenance_of
+from tools.prediction.score_files import run_header, snapshot_header
+from tools.prediction.score_header import SETTINGS
 from tools.results.runs import Score, find_runs, read_runs
+from tools.runs.data_checksums import DataChecksums
+from tools.runs.record import ModelRecord
+from tools.training.validation import scoring_settings
 
 
 def _bare(score: Score) -> Score:
@@ -110,6 +116,18 @@ def test_a_real_run_is_listed(tiny_run):
     assert run.name.startswith("Toy/")
 
 
-def test_names_in_files_of_scores():
-    """The constant is repeated, so that the list needs no TensorFlow."""
-    assert result_runs._CHECKSUM == score_files.CHECKSUM
+def test_settings_are_all_that_training_and_prediction_score_with(tiny_run):
+    """A setting that is not listed would let different scores be averaged."""
+    of_training = scoring_settings(tiny_run.config, DataChecksums.of((), "")).keys()
+    prefix, record = tiny_run.folder.snapshot(4), ModelRecord.read(tiny_run.folder.snapshots)
+    lines = (  # each setting with another value than its default, which may be left out of the header
+        "--use_ema 0 --scales 1,1.5 --flipped_eval logits --overlap ceil --window_padding both --index_start 1",
+        "--base_size 512 --index_step 2",
+        "--short_sides 96 --longest_side 500",
+    )
+    of_prediction = {
+        name for line in lines for name in provenance_of(parse(line, PredictConfig), prefix, record).header
+    }
+    facts = {*run_header(prefix, record.origin), *snapshot_header(prefix)}
+    facts |= {"dataset", "data_dir", "list", "data_sha256", "results_sha256"}
+    assert {*of_training, *of_prediction} - facts == set(SETTINGS)

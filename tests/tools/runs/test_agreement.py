@@ -14,7 +14,7 @@ from tests.tools.toy_runs import NETWORK, tiny_config
 from tools.errors import FlagError
 from tools.flags.predict import PredictConfig
 from tools.flags.train import TrainConfig
-from tools.runs.agreement import check_same_classes, check_same_network, check_same_run
+from tools.runs.agreement import check_same_classes, check_same_flags, check_same_network, check_same_run
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.origin_entries import with_samples
@@ -194,6 +194,24 @@ def test_resume_with_other_flags_is_rejected(tiny_run, name, now):
     check_resume(tiny_run.folder, dataclasses.replace(tiny_run.config, device="cpu"))
     with pytest.raises(FlagError, match=f"--{name} is .* was started with .*: resume with the flags of the run"):
         check_resume(tiny_run.folder, dataclasses.replace(tiny_run.config, **{name: now}))
+
+
+def test_all_other_flags_are_named_in_one_line(tiny_run):
+    changed = dataclasses.replace(tiny_run.config, seed=9, random_mirror=False, train_max_iter=9)
+    for check in (check_resume, check_same_flags):
+        with pytest.raises(FlagError) as caught:
+            check(tiny_run.folder, changed)
+        message = str(caught.value)
+        now, then = message.split("was started with")
+        for name, value, before in (("seed", 9, tiny_run.config.seed), ("random_mirror", False, True)):
+            assert f"--{name} is {value}" in now
+            assert f"--{name} {before}" in then
+        assert "train_max_iter" not in message
+        assert "--run_name" in then
+        assert f"--fine_tune_filename {tiny_run.folder.path}" in then
+        assert "\n" not in message
+    check_same_flags(tiny_run.folder, dataclasses.replace(tiny_run.config, train_max_iter=9))
+    check_same_flags(RunFolder(f"{tiny_run.folder.path}-absent"), changed)
 
 
 def test_resume_on_a_copy_of_the_data(tiny_run, toy_dir, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 
 from database.datasets import custom_dataset, get_dataset
 from model.pspnet_mg import Architecture
-from tools.errors import RecordError
+from tools.errors import FlagError, RecordError
+from tools.flags import train as train_flags
 from tools.flags.train import TrainConfig
 from tools.runs.record import BackboneRecord, ModelRecord
 
@@ -82,8 +83,13 @@ def test_activation_is_that_of_the_checkpoint_unless_the_flag_says_another():
 
 @pytest.mark.parametrize("flags", [{}, {"activation": "relu"}])
 def test_activations_in_place_need_an_inverse(flags):
-    with pytest.raises(RecordError, match="--save_memory 2 .* which relu does not allow: add --activation leaky_relu"):
+    fault = FlagError if flags else RecordError
+    with pytest.raises(fault, match="--save_memory 2 .* which relu does not allow: add --activation leaky_relu"):
         record_of_run(backbone=PSPNET_FROM_CAFFE, save_memory=2, **flags)
+
+
+def test_flags_know_the_activation_of_random_weights():
+    assert Architecture.activation == train_flags._ACTIVATION_OF_SCRATCH
 
 
 @pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,26 @@ def test_damaged_record_of_a_run_on_own_data(tmp_path, monkeypatch, caplog, is_n
     if is_newest:
         with pytest.raises(RecordError, match="new/snapshot/config.json"):
             record_of_checkpoint(prefix, PredictConfig(**flags))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ending"),
+    [
+        (None, "; to use the last, add --weights_ckpt last"),
+        ("", "; to use the last, give --weights_ckpt {run}/last"),
+        ("/best", ""),
+    ],
+)
+def test_how_to_use_the_last_instead(tmp_path, caplog, wanted, ending):
+    run = run_in(tmp_path / "log" / "Toy" / "run", best=2)
+    caplog.set_level("INFO")
+    flags = {"log": tmp_path / "log"} if wanted is None else {"weights_ckpt": f"{run}{wanted}"}
+    best = chosen(**flags)
+    assert caplog.messages[-1].endswith(f"is used: {best}{ending.format(run=run)}")
+    newest = max(run.glob("snapshot/*.index"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    for file in run.glob("best/*"):
+        file.unlink()
+    for file in newest.parent.glob(f"{newest.stem}.*"):
+        shutil.copy(file, run / "best")
+    chosen(**flags)
+    assert caplog.messages[-1].endswith(", which is also the last")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import io
 import logging
 import os
@@ -232,3 +233,9 @@ def test_everybody_shows_progress_in_this_way():
                 if any(name.split(".")[0] == "tqdm" for name in names):
                     users.add(str(path.relative_to(ROOT)))
     assert users == {"tools/runtime/progress.py"}
+
+
+def test_decay_that_is_not_in_the_loss_says_so():
+    decoupled = dataclasses.replace(FIGURES, has_decoupled_decay=True)
+    assert "weight decay 0.0125 (not in the loss), " in decoupled.text()
+    assert "weight decay 0.0125, " in FIGURES.text()

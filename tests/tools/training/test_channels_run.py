@@ -33,6 +33,8 @@ from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.prediction import selection
 from tools.runs.folder import run_folder
 from tools.runs.record import BackboneRecord, ModelRecord
+from tools.training.identity import RunIdentity
+from tools.training.inherited_channels import with_inherited_channels
 from tools.training.samples import RunData
 
 SIZE = (32, 40)
@@ -137,6 +139,56 @@ def test_a_run_from_this_one_keeps_its_weights(place):
     rgb = dict.fromkeys(("input_channels", "channel_mean", "channel_std"))
     with pytest.raises(RecordError, match="--input_channels is not given .* recorded with 4 channels"):
         train(dataclasses.replace(second, run_name="third", **rgb))
+
+
+UNSET = dict.fromkeys(("input_channels", "channel_mean", "channel_std"))
+
+
+def channels_in(config) -> tuple:
+    return config.input_channels, config.channel_mean, config.channel_std
+
+
+def test_a_run_from_this_one_takes_its_channels(place, caplog):
+    caplog.set_level("INFO")
+    folder, config, last = place
+    silent = dataclasses.replace(config, fine_tune_filename=last, run_name="heir", train_max_iter=1, **UNSET)
+    heir = with_inherited_channels(silent)
+    assert channels_in(heir) == channels_in(config) == (4, CHANNELS.mean, CHANNELS.deviation)
+    assert "--input_channels 4 --channel_mean 8.0,9.0,10.0,11.0 --channel_std 3.0,3.5,4.0,4.5" in caplog.text
+    train(heir)
+    record = ModelRecord.read(run_folder(heir).snapshots)
+    assert (record.channels, record.flags["input_channels"]) == (CHANNELS, 4)
+    identity = RunIdentity.of_command(heir, training_dataset(heir)[0], None)
+    assert identity.differences(RunIdentity.of_record(record)) == []
+    assert identity.entries["input_channels"] == 4
+
+    # Its own record has them after the checkpoint is gone, and for --eval_only, which ignores --fine_tune_filename.
+    gone = str(folder / "gone" / "model.ckpt-2")
+    for later in (
+        dataclasses.replace(silent, resume_step=1, fine_tune_filename=gone),
+        dataclasses.replace(silent, eval_only=True, fine_tune_filename=None),
+    ):
+        assert channels_in(with_inherited_channels(later)) == channels_in(config)
+
+
+def test_flags_replace_the_channels_of_the_checkpoint(place):
+    _, config, last = place
+    silent = dataclasses.replace(config, fine_tune_filename=last, run_name="other", **UNSET)
+    mean = (1.0, 2.0, 3.0, 4.0)
+    given = with_inherited_channels(dataclasses.replace(silent, input_channels=4, channel_mean=mean))
+    assert channels_in(given) == (4, mean, None)
+    given = with_inherited_channels(dataclasses.replace(silent, input_channels=4, channel_std=mean))
+    assert channels_in(given) == (4, CHANNELS.mean, mean)
+    with pytest.raises(FlagError, match="--input_channels 6 needs --channel_mean"):
+        with_inherited_channels(dataclasses.replace(silent, input_channels=6))
+
+
+def test_a_network_for_colours_has_no_channels_to_take(place):
+    _, config, _ = place
+    silent = dataclasses.replace(config, run_name="other", **UNSET)  # from the ResNet of the fixture
+    assert with_inherited_channels(silent) == silent
+    with pytest.raises(FlagError, match="--input_channels 4 needs --channel_mean"):
+        with_inherited_channels(dataclasses.replace(silent, input_channels=4))
 
 
 def test_predictions_of_tiles_keep_the_georeference(place):

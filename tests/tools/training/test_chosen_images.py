@@ -32,7 +32,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, data_dir, monkeypatch,
     config = smallest_config(data_dir, str(tmp_path / "log"), run_name="run", **CHOSEN)
     folder = train_with(config)
     [counts] = (tmp_path / "log" / "Toy").glob("class-counts-*.json")
-    assert re.search(r"an epoch has \d+ crops of 3 images", caplog.text)
+    assert re.search(r"of 3 images are repeated, .*; all are shown in \d+ crops, which are", caplog.text)
     assert "50% of the crops are placed on a pixel of a drawn class" in caplog.text
     assert "pixels of classes: from" not in caplog.text
     expected = tensors_in(folder.snapshot(2))

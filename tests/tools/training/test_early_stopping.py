@@ -21,9 +21,12 @@ pytestmark = pytest.mark.usefixtures("narrow_resnet")
 NAN = float("nan")
 
 
-def _write(folder: RunFolder, step: int, mean_iou: float, header: dict | None = None) -> None:
+SETTINGS = {"mirror": 1, "test_max_iter": None, "use_ema": 1}
+
+
+def _write(folder: RunFolder, step: int, mean_iou: float, header: dict | None = None, path: str | None = None) -> None:
     values = {"run": header or {}, "mean_iou": None if mean_iou != mean_iou else mean_iou, "pixel_accuracy": 0.5}
-    with open(scores_path(folder.path, step, None), "w", encoding="utf-8") as file:
+    with open(path or scores_path(folder.path, step, None), "w", encoding="utf-8") as file:
         json.dump(values, file)
 
 
@@ -40,25 +43,54 @@ def _write(folder: RunFolder, step: int, mean_iou: float, header: dict | None = 
 )
 def test_patience_counts_scores_since_the_best(tmp_path, scores, patience, over):
     folder = RunFolder(str(tmp_path))
-    early = EarlyStopping(folder, patience, val_every=10, test_max_iter=None)
+    early = EarlyStopping(folder, patience, 10, SETTINGS)
     for index, score in enumerate(scores):
         _write(folder, 10 * (index + 1), score)
     assert [early.is_over(10 * (index + 1)) for index in range(len(scores))] == over
 
 
 def test_only_scores_of_the_plan_count(tmp_path, caplog):
+    """Others are of `--eval_only`, which scores any step."""
     folder = RunFolder(str(tmp_path))
     for step, score in ((10, 0.3), (15, 0.1), (20, 0.2), (25, 0.1), (30, 0.25)):
         _write(folder, step, score)
-    assert not EarlyStopping(folder, 3, 10, None).is_over(30)
+    assert not EarlyStopping(folder, 3, 10, SETTINGS).is_over(30)
     caplog.set_level("INFO")
-    assert EarlyStopping(folder, 2, 10, None).is_over(30)
+    assert EarlyStopping(folder, 2, 10, SETTINGS).is_over(30)
     for figure in ("after step 30", "30.0", "of step 10", "--patience 2"):
         assert figure in caplog.text
-    assert not EarlyStopping(folder, 2, 10, 5).is_over(30)  # scores of five images are in other files
-    assert not EarlyStopping(folder, None, 10, None).is_over(30)
-    assert not EarlyStopping(folder, 2, None, None).is_over(30)
-    assert not EarlyStopping(folder, 2, 10, None).is_over(20)
+    assert not EarlyStopping(folder, 2, 10, SETTINGS | {"test_max_iter": 5}).is_over(
+        30
+    )  # scores of five images are in other files
+    assert not EarlyStopping(folder, None, 10, SETTINGS).is_over(30)
+    assert not EarlyStopping(folder, 2, None, SETTINGS).is_over(30)
+    assert not EarlyStopping(folder, 2, 10, SETTINGS).is_over(20)
+
+
+def test_scores_before_the_run_was_resumed_with_another_period_count(tmp_path):
+    """The best, and the scores since, are those of the whole run."""
+    folder, of_training = RunFolder(str(tmp_path)), {**SETTINGS, "val_every": 2}
+    for step, score in ((2, 0.6), (4, 0.5)):
+        _write(folder, step, score, of_training)
+    _write(folder, 5, 0.9, SETTINGS)  # of --eval_only
+    for step, score in ((6, 0.1), (9, 0.2)):
+        _write(folder, step, score, {**SETTINGS, "val_every": 3})
+    for patience, over in ((3, [False, True]), (4, [False, False])):
+        assert [EarlyStopping(folder, patience, 3, SETTINGS).is_over(step) for step in (6, 9)] == over
+
+
+def test_scores_of_other_settings_do_not_count(tmp_path):
+    """They have other file names, unless they were the first of their snapshot."""
+    folder = RunFolder(str(tmp_path))
+    _write(folder, 10, 0.9, SETTINGS | {"mirror": 0})
+    for step, score in ((20, 0.3), (30, 0.2)):
+        _write(folder, step, score, SETTINGS)
+    _write(folder, 40, 0.8, SETTINGS | {"mirror": 0})
+    _write(folder, 40, 0.1, SETTINGS, str(tmp_path / "scores-40-mirror1.json"))
+    _write(folder, 50, 0.1, {"use_ema": 1}, str(tmp_path / "scores-50-mirror1.json"))  # of unknown settings
+    assert not EarlyStopping(folder, 2, 10, SETTINGS).is_over(30)
+    assert EarlyStopping(folder, 2, 10, SETTINGS).is_over(40)
+    assert not EarlyStopping(folder, 3, 10, SETTINGS).is_over(50)
 
 
 def _train(toy_dir, log_dir, monkeypatch, scores, **flags):

@@ -37,7 +37,7 @@ def chosen(toy, tmp_path, **flags):
 def test_by_default_nothing_is_chosen_counted_or_written(toy, tmp_path):
     assert chosen(toy, tmp_path) is None
     mixing = chosen(toy, tmp_path, class_mix=0.25)
-    assert (mixing.class_mix, mixing.class_crops, mixing.repeats, mixing.epoch_length) == (0.25, 0.0, None, 3)
+    assert (mixing.class_mix, mixing.class_crops, mixing.repeats, mixing.round_length) == (0.25, 0.0, None, 3)
     assert not (tmp_path / "log").exists()
 
 
@@ -60,7 +60,7 @@ def test_the_log_has_the_shares_before_and_after():
     classes = ClassDraws(COUNTS, 0.05)
     sampling = Sampling(4, repeats=repeat_factors(COUNTS, 1.0), class_crops=0.5, classes=classes)
     first, second, _, rarest, *others = sampling_lines(COUNTS, sampling, ["road", "car", "sign"])
-    assert "an epoch has 5 crops of 4 images, 2 of which are repeated, up to 2.00 times" in first
+    assert "2 of 4 images are repeated, up to 2.00 times; all are shown in 5 crops, which are 1.25 epochs" in first
     assert "50% of the crops" in second
     # Repeats: sqrt(2), 1, 2, 1. Class draws: image 2 shows all of class 2, half of class 1, a quarter of class 0.
     of_class = classes.probabilities

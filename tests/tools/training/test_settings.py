@@ -16,7 +16,9 @@ from model.pspnet_mg import Architecture
 from model.schedules import Schedule
 from model.training_options import TrainingOptions
 from tests.tools.toy_runs import NETWORK, SIZE, tiny_config, toy_record
+from tools.errors import FlagError
 from tools.flags.train import TrainConfig
+from tools.training import settings
 from tools.training.settings import (
     augmentation_of,
     batches_of,
@@ -122,6 +124,29 @@ def test_steps_of_epochs(caplog, epochs, images, accumulate, steps):
     assert config == TrainConfig(train_max_iter=steps, batch_size=2, gpu_num=2, accumulate=accumulate)
     assert f"--epochs {epochs:g}: {steps} steps of {4 * accumulate} images" in caplog.text
     assert with_steps(config, 5) is config
+
+
+def test_lr_steps_after_the_last_of_the_epochs_are_refused():
+    config = TrainConfig(epochs=3, batch_size=2, lr_schedule="step", lr_step=(100,))
+    with pytest.raises(FlagError, match=r"--lr_step 100 .*after the last step, 30: .*--epochs"):
+        with_steps(config, 20)
+    assert with_steps(config, 200).train_max_iter == 300
+
+
+def test_patience_without_a_score_in_the_epochs_is_refused():
+    config = TrainConfig(epochs=3, batch_size=2, val_every=30, patience=1)
+    with pytest.raises(FlagError, match=r"--patience 1 .*--val_every 30 in 30 steps"):
+        with_steps(config, 20)
+    assert with_steps(config, 40).train_max_iter == 60
+
+
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_whole_images_are_continued_after_all_batches_of_the_steps(monkeypatch, first_step):
+    seen = {}
+    monkeypatch.setattr(settings, "dynamic_batches", lambda samples, **arguments: seen.update(arguments))
+    config = TrainConfig(batch_size=2, accumulate=4, dynamic_size=True, random_rotate=False, seed=5)
+    batches_of(config, toy_record(config), [], [""], first_step)
+    assert (seen["first_step"], seen["batch_size"], seen["seed"]) == (4 * first_step, 2, 5)
 
 
 def test_schedule_by_flags():

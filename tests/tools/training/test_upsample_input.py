@@ -25,6 +25,7 @@ from tests.tools.random_pspnet import (
 from tools.flags.train import TrainConfig
 from tools.prediction import predictor
 from tools.prediction.predictor import Predictor
+from tools.prediction.protocols import at_scales
 from tools.prediction.scoring import evaluate
 from tools.prediction.sliding import SlidingPredictor
 from tools.runs.record import ModelRecord
@@ -126,10 +127,12 @@ def test_predictor_sees_the_enlarged_image(random_pspnet):
 @pytest.mark.parametrize(("multi_scale", "scales"), [(False, [3.0]), (True, [1.5, 2.25, 3.0, 3.75, 4.5, 5.25])])
 def test_scales_of_a_test_are_those_of_the_enlarged_image(random_pspnet, monkeypatch, multi_scale, scales):
     seen = []
-    monkeypatch.setattr(predictor, "SlidingPredictor", lambda *arguments, **options: seen.append(options["scales"]))
-    with Predictor(random_pspnet, random_pspnet_record(upsample_input=3), multi_scale=multi_scale):
+    monkeypatch.setattr(
+        predictor, "SlidingPredictor", lambda *arguments, **options: seen.append(options["scales"].scales)
+    )
+    with Predictor(random_pspnet, random_pspnet_record(upsample_input=3), protocol=at_scales(multi_scale=multi_scale)):
         pass
-    assert seen == [scales]
+    assert seen == [tuple(scales)]
 
 
 def test_scores_are_of_the_size_of_the_labels(random_pspnet, tmp_path):

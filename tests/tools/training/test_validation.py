@@ -18,8 +18,19 @@ from tools.prediction.score_files import snapshot_header
 from tools.runs.data_checksums import DataChecksums
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
+from tools.training import validation
 from tools.training.samples import RunData
 from tools.training.validation import scoring_settings, validate
+
+
+@pytest.mark.parametrize(("val_every", "eval_only"), [(2, False), (None, False), (None, True)])
+def test_scores_say_by_which_period_training_scored(tiny_run, toy_dir, val_every, eval_only):
+    """Only these count for `--patience`."""
+    config = dataclasses.replace(tiny_run.config, val_every=val_every, eval_only=eval_only)
+    record = ModelRecord.read(tiny_run.folder.snapshots)
+    data = RunData.of(get_dataset("Toy"), toy_dir, [])
+    header = validation._header(config, data, record, tiny_run.folder.snapshot(2))
+    assert header.get("val_every") == val_every
 
 
 @pytest.mark.usefixtures("narrow_resnet")
