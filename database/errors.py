@@ -32,6 +32,10 @@ class ImageError(DataError):
     """An image or label file cannot be read, cannot be written, or is of an unsupported kind."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image has more pixels than the limit."""
+
+
 class PaletteError(DataError):
     """A palette file cannot be read or does not match the number of classes."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from database.errors import DatasetError, ImageError, in_one_line
+from database.errors import DatasetError, ImageError, TooManyPixelsError, in_one_line
 from database.regular_files import regular_file
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
@@ -157,10 +157,10 @@ def check_pixels(path: str, height: int, width: int) -> None:
     """Checks the size of an image, before it is decoded, against the limit; see `set_max_pixels`.
 
     Raises:
-      ImageError: it has too many pixels.
+      TooManyPixelsError: it has too many pixels.
     """
     if width * height > _max_pixels:
-        raise ImageError(
+        raise TooManyPixelsError(
             f"{path}: {height}x{width} (height x width) are {height * width} pixels, and --max_pixels is "
             f"{_max_pixels}: give a smaller image, or raise --max_pixels if there is memory for it"
         )

@@ -79,7 +79,7 @@ ROOMS = (
     ("runs",),
     ("convert",),
     ("download", "prediction"),
-    ("training", "export"),
+    ("training", "export", "serve"),
     ("benchmark", "check_dataset", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
     ("report",),
 )
@@ -90,7 +90,7 @@ PLAIN_PYTHON = (
     "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
     "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
-    "tools.report.__main__",
+    "tools.report.__main__", "tools.serve.__main__",
 )  # fmt: skip
 
 

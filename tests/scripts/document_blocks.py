@@ -67,6 +67,7 @@ _NEEDS_DATA = "needs a dataset or weights that are not public or large"
 _INSTALLS = "installs packages"
 _NEEDS_GPUS = "needs GPUs, or days"
 _REPORTS = "tests/tools/report/test_command.py writes reports on other runs"
+_SERVES = "serves until it is stopped; tests/tools/serve/test_command.py serves another run"
 _CITYSCAPES = {"<cityscapes>": "cityscapes"}
 _README = "README.md"
 
@@ -249,6 +250,14 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
     ("tools/report/__main__.py", "python -m tools.report log/Toy/first --out report.html"): Treatment(not_run=_REPORTS),
+    ("tools/serve/__main__.py", "python -m tools.serve --weights_ckpt log/Cityscapes/my_run"): Treatment(
+        not_run=_SERVES
+    ),
+    ("docs/serve.md", "make setup EXTRAS=dev,serve"): Treatment(not_run=_INSTALLS),
+    ("docs/serve.md", "python -m tools.serve --weights_ckpt log/Cityscapes/my_run"): Treatment(not_run=_SERVES),
+    ("docs/serve.md", "python -m tools.benchmark --parts serve --weights_ckpt log/CamVid/my_run --data_dir camvid"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
     ("docs/report.md", "make setup EXTRAS=dev,report"): Treatment(not_run=_INSTALLS),
     ("docs/report.md", "python -m tools.report log/Toy/first"): Treatment(not_run=_REPORTS),
     (

@@ -37,6 +37,7 @@ from tools.import_annotations import __main__ as import_annotations
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.report import __main__ as report
 from tools.results import __main__ as results
+from tools.serve.flags import ServeConfig
 
 BLOCKS = all_blocks()
 SHELL = [block for block in BLOCKS if not TREATMENTS.get(block.key) or not TREATMENTS[block.key].no_shell]
@@ -84,6 +85,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.report": report._parse,
     "-m tools.results": flags_of(results.ResultsConfig),
     "-m tools.sbd": sbd._parse,
+    "-m tools.serve": flags_of(ServeConfig),
     "-m tools.setup.virtual_environment": parse_virtual_environment,
 }
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 
+from database.datasets import custom_dataset
 from model.pspnet_mg import Architecture
 from tests.tools.toy_runs import NETWORK, smallest_config, toy_record
 from tools.runs.record import ModelRecord
@@ -19,6 +22,15 @@ def random_pspnet_record(**changes) -> ModelRecord:
     """Returns the record of the network, for windows of 32x32, with changed fields."""
     record = toy_record(smallest_config("toy", "log"))
     return dataclasses.replace(record, architecture=ARCHITECTURE, image_mean=MEAN, **changes)
+
+
+def copy_with_record(prefix: str, folder: Path, **changes) -> str:
+    """Links the checkpoint into a new folder, with a record of changed fields, and returns its prefix there."""
+    folder.mkdir()
+    for name in os.listdir(os.path.dirname(prefix)):
+        os.link(os.path.join(os.path.dirname(prefix), name), folder / name)
+    random_pspnet_record(**changes).for_dataset(custom_dataset(CLASSES)).write(str(folder))
+    return str(folder / os.path.basename(prefix))
 
 
 def assert_labels_are_most_probable(labels: np.ndarray, probabilities: np.ndarray) -> None:

@@ -161,6 +161,12 @@ def _export(config: BenchmarkConfig) -> Iterator[Row]:
     )
 
 
+def _serve(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.serving import measure_serving
+
+    yield from measure_serving(str(config.weights_ckpt), config.data_dir)
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -174,6 +180,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "models": _models,
     "agreement": _agreement,
     "export": _export,
+    "serve": _serve,
 }
 
 

@@ -27,11 +27,12 @@ Part = Literal[
     "models",
     "agreement",
     "export",
+    "serve",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
 _STEPS: tuple[Part, ...] = ("training", "syncbn", "checkpointing")
-_TRAINED: tuple[Part, ...] = ("agreement", "export")  # parts that need a trained network
+_TRAINED: tuple[Part, ...] = ("agreement", "export", "serve")  # parts that need a trained network
 # These parts measure every one of --float_types; the other parts in its entry use the first.
 _EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
 # These parts also measure other implementations, which are written for these encoders.
@@ -114,7 +115,7 @@ class BenchmarkConfig:
     )
     weights_ckpt: str | None = flag(
         None,
-        "checkpoint of a trained network, for the parts agreement and export",
+        "checkpoint of a trained network, for the parts agreement, export and serve",
         file_path,
         group="network",
         needs=_used_by(*_TRAINED),
@@ -128,7 +129,13 @@ class BenchmarkConfig:
         unset="as recorded beside the checkpoint",
         needs=_used_by(*_TRAINED),
     )
-    images: int = flag(100, "most images of its validation split", group="data", minimum=1, needs=_used_by(*_TRAINED))
+    images: int = flag(
+        100,
+        "most images of its validation split",
+        group="data",
+        minimum=1,
+        needs=_used_by("agreement", "export"),
+    )
     batch_size: int = flag(
         2, "windows at a time in the part inference", group="data", minimum=1, needs=_used_by("inference", "models")
     )

@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "precision": "precision and memory",
     "prediction": "prediction",
     "measurement": "measurement",
+    "server": "server",
     "output": "output",
 }
 

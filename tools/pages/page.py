@@ -78,11 +78,16 @@ def render(
             identity=identity,
             charts=charts or {},
             pictures=pictures or {},
-            style=_markup(_asset(_STYLE)),
+            style=_markup(style()),
             scripts=[_markup(script) for script in scripts],
             script_hashes=_markup(" ".join(map(_policy_hash, scripts))),
         )
     )
+
+
+def style() -> str:
+    """Returns the style sheet of all pages."""
+    return _asset(_STYLE)
 
 
 def identity_line(identity: str) -> str:

@@ -93,7 +93,7 @@ class Predictor:
         """Sets windows and sizes; `mirror` is for copies of the whole image."""
         record = self._record
         return SlidingPredictor(
-            self._run,
+            self.run_windows,
             record.architecture.num_classes,
             sides(record.test_image_size) if record.test_image_size else None,
             scales=protocol.sizes,
@@ -126,7 +126,18 @@ class Predictor:
                 graph.finalize()
             return open_session(graph, [device], weights_are_constants=True)
 
-    def _run(self, windows: np.ndarray) -> np.ndarray:
+    def run_windows(self, windows: np.ndarray) -> np.ndarray:
+        """Runs the network on a batch of windows.
+
+        Args:
+            windows: float32 [N, h, w, channels], with the mean subtracted.
+
+        Returns:
+            float32 [N, h, w, classes], 0..1.
+
+        Raises:
+            OutOfMemoryError: the batch does not fit into memory.
+        """
         with memory_limits_named(
             f"{len(windows)} windows of {windows.shape[1]}x{windows.shape[2]}",
             f"{self._smaller_windows}, or in predict.py and inference.py lower --windows_per_batch",
@@ -144,12 +155,15 @@ class Predictor:
         """Predicts training ids [H, W] of an image; see `predict`."""
         return self.predict(image).labels
 
-    def predict(self, image: np.ndarray, wanted: Wanted = LABELS_ONLY) -> Prediction:
+    def predict(
+        self, image: np.ndarray, wanted: Wanted = LABELS_ONLY, *, run: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Prediction:
         """Predicts an image: mean, channel order, scales, windows, network, averages, argmax.
 
         Args:
             image: uint8 [H, W, 3], RGB; or float32 [H, W, channels], see `images.read_image`.
             wanted: what to keep beside the labels.
+            run: runs the network instead of `run_windows`. If it is thread-safe, so is this method.
 
         Returns:
             The labels are training ids.
@@ -166,7 +180,8 @@ class Predictor:
             ),
             self._not_finite_named(),
         ):
-            return self._sliding.predict(self._normalized(image), wanted)
+            sliding = self._sliding if run is None else self._sliding.calling(run)
+            return sliding.predict(self._normalized(image), wanted)
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Predicts the probabilities of an image, float32 [H, W, classes]; see `predict`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, overload
 
 import numpy as np
@@ -21,10 +22,14 @@ from tools.prediction.provenance import Provenance, provenance_of, require_folde
 from tools.prediction.saved_results import SavedResults
 from tools.prediction.segmentation import Segmentation
 from tools.prediction.selection import build_predictor, inference_record, record_of_checkpoint
+from tools.prediction.shared_batches import SharedBatches
 from tools.runs.record import ModelRecord
 from tools.runtime.memory import free_closed_sessions
 
 OneImage = np.ndarray | Image.Image | str | os.PathLike
+
+# Labels of pixels; see `SegmentationModel.shared`.
+SharedLabels = Callable[[np.ndarray, Callable[[], object]], np.ndarray]
 
 
 class SegmentationModel:
@@ -163,6 +168,32 @@ class SegmentationModel:
         """
         self._require_open()
         return self._timed.predict(image, wanted)
+
+    @contextmanager
+    def shared(self, windows_per_batch: int) -> Iterator[SharedLabels]:
+        """Yields a function that predicts labels in several threads at a time; batches hold windows of several images.
+
+        The function takes pixels as `segment_pixels` does, and a function that is called before each run of the
+        network, whose exception ends the prediction. It returns training ids [H, W], as `segment`.
+
+        Args:
+            windows_per_batch: most windows of a batch.
+
+        Raises:
+            ClosedModelError: the model is closed.
+        """
+        predictor = self._require_open()
+        assert isinstance(predictor, Predictor), "inference uses one device"
+        with SharedBatches(predictor.run_windows, windows_per_batch) as batches:
+
+            def labels(pixels: np.ndarray, before_run: Callable[[], object]) -> np.ndarray:
+                def run(windows: np.ndarray) -> np.ndarray:
+                    before_run()
+                    return batches(windows)
+
+                return predictor.predict(pixels, run=run).labels
+
+            yield labels
 
     def window_count(self, height: int, width: int) -> int:
         """Returns how many windows an image needs; see `Predictor.window_count`."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby, islice
 
@@ -188,6 +189,12 @@ class SlidingPredictor:
         self._sizes_at = _sizes_at(scales)
         self._mirrorings = (False, True) if mirror else (False,)
         self._windows_per_batch = windows_per_batch
+
+    def calling(self, predict: Callable[[np.ndarray], np.ndarray]) -> SlidingPredictor:
+        """Returns a predictor of the same settings that calls another function for batches of windows."""
+        other = copy(self)
+        other._predict = predict
+        return other
 
     def probabilities(self, image: np.ndarray) -> np.ndarray:
         """Predicts one image: averages the stitched probabilities of all scales and mirrored copies.

@@ -1,0 +1,5 @@
+"""The browser that opens the page."""
+
+from __future__ import annotations
+
+from tests.browser import browser  # noqa: F401

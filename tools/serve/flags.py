@@ -1,0 +1,134 @@
+"""Flags of the server."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tools.errors import FlagError
+from tools.flags.checks import check_effects
+from tools.flags.choices import BEST, DEVICE_HELP, DEVICES, FLOAT_TYPES, LAST
+from tools.flags.definition import Need, flag
+from tools.flags.help import Program
+from tools.flags.limits import LARGEST_BATCH
+from tools.flags.predict import InferenceConfig
+from tools.flags.running import ScreenFlags
+from tools.flags.sizes import Size, window_size
+from tools.flags.values import comma_separated, file_path
+
+_MOST_THREADS = 64
+_LARGEST_PORT = 65535
+_LOOPBACK_NAMES = ("localhost",)
+_NOT_OF_MODEL = ("weights_ckpt", "quiet")
+
+_NEEDS_SEARCH_FOR_RUNS = Need(
+    lambda config: config.weights_ckpt in (None, BEST, LAST),
+    "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(ScreenFlags):
+    """Flags of the server."""
+
+    weights_ckpt: str | None = flag(
+        None,
+        f"checkpoint, or a run, as for inference.py; {BEST} or {LAST}: that snapshot of the newest run in --log_dir",
+        file_path,
+        group="network",
+        unset="the newest run in --log_dir",
+    )
+    log_dir: str = flag(
+        "./log", "folder of all runs", file_path, group="network", metavar="FOLDER", needs=_NEEDS_SEARCH_FOR_RUNS
+    )
+    host: str = flag(
+        "127.0.0.1",
+        "address to listen on; the default is reached from this machine only. There is neither encryption nor a "
+        "password",
+        group="server",
+        metavar="ADDRESS",
+    )
+    port: int = flag(8080, "port to listen on; 0: any free one", group="server", minimum=0, maximum=_LARGEST_PORT)
+    allowed_hosts: tuple[str, ...] = flag(
+        (),
+        "names under which browsers may reach the server, besides localhost and IP addresses",
+        comma_separated,
+        group="server",
+        metavar="NAME,...",
+    )
+    max_upload: int = flag(20_000_000, "largest upload, in bytes", group="server", metavar="BYTES", minimum=1)
+    max_pixels: int = flag(
+        40_000_000, "largest image that is decoded, in pixels", group="server", metavar="PIXELS", minimum=1
+    )
+    queue: int = flag(
+        16, "images that may wait; further ones are rejected with 503", group="server", metavar="IMAGES", minimum=0
+    )
+    timeout: float = flag(
+        60.0,
+        "seconds for receiving an image, and for segmenting it, with the time in the queue",
+        group="server",
+        metavar="SECONDS",
+        above=0,
+    )
+    parallel: int = flag(
+        2, "images that are segmented at a time", group="server", metavar="IMAGES", minimum=1, maximum=_MOST_THREADS
+    )
+    test_image_size: Size | None = flag(
+        None,
+        "size of windows, in pixels: one number, or height x width such as 360x480; 0: whole images",
+        window_size,
+        group="prediction",
+        metavar="SIZE",
+        unset="as recorded beside the checkpoint",
+    )
+    mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
+    ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
+    use_ema: bool = flag(
+        True, "use the averages of the weights, if the checkpoint has them (--ema_decay)", group="prediction"
+    )
+    windows_per_batch: int = flag(
+        4,
+        "windows that the network processes at a time, of one image or several",
+        group="prediction",
+        minimum=1,
+        maximum=LARGEST_BATCH,
+    )
+    float_type: str = flag(
+        "auto",
+        "type of activations: float32, float16 or bfloat16; auto: bfloat16 if the hardware multiplies it, "
+        "otherwise float32",
+        group="precision",
+        choices=("auto", *FLOAT_TYPES),
+    )
+    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES)
+
+    program: ClassVar[Program] = Program(
+        "python -m tools.serve",
+        "[--weights_ckpt RUN] [--port N]",
+        ("--weights_ckpt log/Cityscapes/my_run", "--weights_ckpt best --port 9000 --timeout 300 --ms 1"),
+    )
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise FlagError("--host is empty: give an address such as 127.0.0.1")
+        check_effects(self)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is reached from this machine only."""
+        if self.host in _LOOPBACK_NAMES:
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def model_flags(self) -> dict[str, Any]:
+        """Returns the flags of inference.py that say how to predict, where they differ from its defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(InferenceConfig)}
+        own = {name: value for name, value in vars(self).items() if name in defaults and name not in _NOT_OF_MODEL}
+        if self.test_image_size == 0 and not self.mirror:  # each image is one window
+            del own["windows_per_batch"]
+        return {name: value for name, value in own.items() if value != defaults[name]}

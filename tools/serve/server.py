@@ -1,0 +1,142 @@
+"""Runs the application in uvicorn: address, time limits on connections, and an orderly end at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tools.errors import FlagError
+
+_MOST_CONNECTIONS = 500  # below the usual limit of 1024 open files
+_BACKLOG = 128
+_SECONDS_FOR_HEADERS = 10.0
+_SECONDS_IDLE = 5
+_SECONDS_TO_SEND = 60.0  # what remains of an answer after the connection was closed
+_SECONDS_TO_FINISH = 5
+
+
+class LimitedProtocol(H11Protocol):
+    """HTTP/1.1 that closes connections whose header does not arrive, or whose client does not read its answer."""
+
+    _due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Starts the time for the header of the first request."""
+        super().connection_made(transport)
+        self._start()
+
+    def data_received(self, data: bytes) -> None:
+        """Starts the time when a header begins, and ends it when the header is complete."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop()
+        elif self._due is None:
+            self._start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the time."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes an idle connection; later also if its client does not read what was sent."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(_SECONDS_TO_SEND, self.transport.abort)
+
+    def _start(self) -> None:
+        self._due = self.loop.call_later(_SECONDS_FOR_HEADERS, self.transport.abort)
+
+    def _stop(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Reserves an address; it refuses connections until the server runs.
+
+    Raises:
+        FlagError: it is in use, or not one of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FlagError(
+            f"--host {host} --port {port} cannot be used ({reason}): give another --port, or an address of this "
+            "machine with --host"
+        ) from error
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """Returns the address of the page on a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def start_listening(bound: socket.socket) -> str:
+    """Lets requests wait for the server, which were refused before, and returns the address of the page."""
+    bound.listen()
+    return address_of(bound)
+
+
+def server_of(application: Any, seconds: float) -> uvicorn.Server:
+    """Makes the server; `run(sockets=[...])` of it returns when it was asked to stop and all requests are answered.
+
+    Args:
+        application: see `application`.
+        seconds: limit for an upload, and for its answer.
+    """
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        application,
+        http=LimitedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_SECONDS_IDLE,
+        timeout_graceful_shutdown=math.ceil(2 * seconds) + _SECONDS_TO_FINISH,
+    )
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def stop_signals_ignored() -> Iterator[None]:
+    """Ignores SIGTERM and SIGINT in a block in which the server handles them: it sends them again when it has ended."""
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        pass
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    handlers = {number: signal.signal(number, ignore) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
