@@ -237,7 +237,7 @@ def follow(config: PredictConfig) -> None:
     from tools.runs.following import appearing_snapshots, followed_run
     from tools.runtime.memory import free_closed_sessions
 
-    for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
+    for step, prefix in appearing_snapshots(followed_run(str(config.follow)), first_step=config.from_step):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
         before = identity(prefix)
         try:

@@ -18,6 +18,9 @@ MOST_DEVICES = 256
 # Channels of an image; sensors with more bands are reduced before.
 MOST_CHANNELS = 256
 
+# Channels of a layer.
+MOST_CHANNELS_OF_LAYER = 1 << 16
+
 # Steps of a run. They are part of file names, and of numbers of 64 bits together with the seed.
 MOST_STEPS = 10**12
 

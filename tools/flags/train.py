@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from model.choices import ACTIVATIONS, IN_PLACE
+from model.choices import ACTIVATIONS, ALL_FROZEN, IN_PLACE
 from model.loss_terms import loss_terms, loss_text
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
@@ -113,11 +113,7 @@ class TrainConfig(
             )
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
-        if self.total_batch_size < 2 and not self.eval_only:
-            raise FlagError(
-                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
-                "channel to normalize: raise --batch_size or --gpu_num"
-            )
+        self._check_batch()
         if not self.may_inherit_channels:
             require_mean(self)
         self._check_run_name()
@@ -137,6 +133,21 @@ class TrainConfig(
         for name, usual in (("momentum", 0.9), ("bn_decay", 0.9), ("ema_decay", 0.999)):
             if not 0 <= getattr(self, name) < 1:
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): {usual} is usual")
+
+    def _check_batch(self) -> None:
+        """Rejects batches of one image whose moments are computed, because psp/pool1 has a value per image."""
+        if self.eval_only or self.bn_frozen == ALL_FROZEN:
+            return
+        if self.total_batch_size < 2:
+            raise FlagError(
+                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
+                "channel to normalize: raise --batch_size or --gpu_num"
+            )
+        if self.batch_size < 2 and not self.sync_bn:
+            raise FlagError(
+                "--batch_size 1 with --sync_bn 0, which normalizes each tower alone, leaves psp/pool1 a single value "
+                "per channel: raise --batch_size, or drop --sync_bn 0"
+            )
 
     def _check_kept_values(self) -> None:
         """Rejects keeping pre-trained values if there are none."""

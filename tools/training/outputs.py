@@ -177,6 +177,16 @@ class CurveWriter:
             self._record.flags.get("optimizer") in DECOUPLED_DECAY,
         )
 
+    def write_histograms(self, step: int, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes a histogram of each variable, by name, to TensorBoard.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        assert self._writer is not None, "open the files first"
+        with writing_to(self._folder):
+            self._writer.histograms(step, {f"weights/{name}": values for name, values in weights.items()})
+
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Puts crop, truth and prediction side by side, with a legend of the classes in them below.
 

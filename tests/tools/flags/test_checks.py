@@ -18,6 +18,7 @@ from tools.benchmark import exports as bench_exports
 from tools.benchmark import frames as bench_frames
 from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
+from tools.benchmark import layers as bench_layers
 from tools.benchmark import models as bench_models
 from tools.benchmark import startup as bench_startup
 from tools.benchmark import training as bench_training
@@ -57,6 +58,7 @@ DYNAMIC = "--dynamic_size 1 --random_scale 0"
         ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect with --models"),
         ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .*add .*growth"),
         ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .*: add one of models"),
+        ("--from_step 3", PredictConfig, "--from_step 3 has no effect on a single checkpoint: add --follow"),
         ("--models --frames 2", BenchmarkConfig, "--frames 2 has no effect on --parts models: add one of frames"),
     ],
 )  # fmt: skip
@@ -97,9 +99,9 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
 
     bench_serving = pytest.importorskip("tools.benchmark.serving", reason="the extra serve is not installed")
     needs = flag_properties(BenchmarkConfig, "needs")
-    flags, seen = needs.keys() - {"parts", "models", "json"}, set()
-    for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
-                   bench_serving, bench_startup, bench_training, bench_waiting):  # fmt: skip
+    flags, seen = needs.keys() - {"parts", "models", "layers", "json"}, set()
+    for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_layers,
+                   bench_models, bench_serving, bench_startup, bench_training, bench_waiting):  # fmt: skip
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))
