@@ -18,7 +18,7 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("choices", "errors", "schedules"),
+        ("choices", "errors", "host_group", "schedules"),
         (
             "sync_batch_norm",
             "dilated_convolution",
