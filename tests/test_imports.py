@@ -74,13 +74,14 @@ LAYERS = {
 # A file or folder of tools/ may import those of earlier rows, and its own files.
 ROOMS = (
     ("errors",),
-    ("flags", "runtime"),
+    ("runtime",),
+    ("flags",),
     ("checkpoints", "console", "pages"),
     ("runs",),
     ("convert",),
     ("download", "prediction"),
     ("training", "export", "serve"),
-    ("benchmark", "check_dataset", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
+    ("benchmark", "check_dataset", "demo", "import_annotations", "launch", "make_tfrecord", "results", "sbd", "setup"),
     ("report",),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
@@ -90,7 +91,7 @@ PLAIN_PYTHON = (
     "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
     "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
-    "tools.report.__main__", "tools.serve.__main__",
+    "tools.report.__main__", "tools.serve.__main__", "tools.runtime.chosen_hosts", "tools.launch.__main__",
 )  # fmt: skip
 
 

@@ -246,6 +246,9 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "tools/import_annotations/__main__.py",
         "python -m tools.import_annotations --format coco --annotations instances.json --images photos --out mine",
     ): Treatment(run_by="test_own_data.py: test_importing_annotations"),
+    ("tools/launch/__main__.py", "python -m tools.launch --processes 2 -- train.py --database CamVid --batch_size 2"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
     ("tools/make_tfrecord/__main__.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),

@@ -24,6 +24,9 @@ _ALLOWED_MODULES = {
     ("tools.runtime.memory", "ctypes"): "one function of the C library, which takes no data",
     ("tools.runtime.half_precision", "subprocess"): "this Python with a line of the source",
     ("tools.demo", "subprocess"): "this Python with this package's scripts",
+    ("tools.launch.processes", "ctypes"): "one function of the C library, which takes two numbers",
+    ("tools.launch.processes", "subprocess"): "this Python with the script that the user names",
+    ("tools.launch.ports", "socket"): "sees which ports are free",
     ("tools.setup.virtual_environment", "subprocess"): "this Python with pip",
     ("tools.setup.audit", "subprocess"): "this Python with pip-audit",
     ("tools.serve.server", "socket"): "its port, on this machine unless flags say otherwise",
@@ -34,6 +37,7 @@ _ALLOWED_MODULES = {
 }
 # (module, call): why it may.
 _ALLOWED_CALLS = {
+    ("tools.launch.ports", "holder.bind"): "sees whether a port is free, and does not listen",
     ("tools.serve.server", "bound.bind"): "the port of the server",
     ("tools.serve.server", "bound.listen"): "the port of the server",
     ("tools.serve.server", "uvicorn.Server"): "the server",

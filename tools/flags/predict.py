@@ -23,6 +23,7 @@ from tools.flags.choices import (
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
+from tools.flags.hosts import HostFlags, check_host_rank
 from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
 from tools.flags.prediction_outputs import PredictionOutputFlags
 from tools.flags.protocol import ProtocolFlags
@@ -32,7 +33,7 @@ from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
 
 # Flags of a prediction, which --has_prediction does not run: by their group, and by their name.
-_GROUPS_OF_PREDICTION = ("network", "prediction", "precision")
+_GROUPS_OF_PREDICTION = ("network", "prediction", "precision", "hosts")
 _FLAGS_OF_PREDICTION = (
     "coloring", "save_prediction", "save_probabilities", "confidence", "polygons", "areas", "measure_time",
     "server_zip",
@@ -146,7 +147,7 @@ class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlag
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
+class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
     """Flags of predict.py."""
 
     mode: str = flag("val", "split to predict", group="data", choices=("val", "test", "train"), aliases=["test_subset"])
@@ -185,6 +186,7 @@ class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_host_rank(self)
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
         if self.has_prediction is not None:

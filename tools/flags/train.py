@@ -25,6 +25,7 @@ from tools.flags.dataset import SplitFlags
 from tools.flags.definition import Need, flag
 from tools.flags.encoders import check_encoder
 from tools.flags.help import Program
+from tools.flags.hosts import TrainingHostFlags, check_host_rank
 from tools.flags.names import split_names
 from tools.flags.network import NetworkFlags
 from tools.flags.optimization import LossFlags, RegularizationFlags
@@ -40,6 +41,7 @@ _ACTIVATION_OF_SCRATCH = "relu"
 class TrainConfig(
     OutputFlags,
     ScoringFlags,
+    TrainingHostFlags,
     PrecisionFlags,
     SnapshotFlags,
     LossFlags,
@@ -113,17 +115,15 @@ class TrainConfig(
             )
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
-        if self.total_batch_size < 2 and not self.eval_only:
-            raise FlagError(
-                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
-                "channel to normalize: raise --batch_size or --gpu_num"
-            )
+        if not isinstance(self.hosts, str):
+            self.check_batch(1 if self.hosts is None else len(self.hosts))
         if not self.may_inherit_channels:
             require_mean(self)
         self._check_run_name()
         self._check_splits()
         self._check_loss()
         check_effects(self)
+        check_host_rank(self)
         check_encoder(self)
         self._check_dynamic_size()
         self._check_resuming()
@@ -137,6 +137,21 @@ class TrainConfig(
         for name, usual in (("momentum", 0.9), ("bn_decay", 0.9), ("ema_decay", 0.999)):
             if not 0 <= getattr(self, name) < 1:
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): {usual} is usual")
+
+    def check_batch(self, host_count: int) -> None:
+        """Rejects a batch of one image. With `--hosts slurm` or `tf_config`, call it once the hosts are found.
+
+        Args:
+            host_count: number of hosts, each with its own towers.
+
+        Raises:
+            FlagError: the batch over all hosts has one image.
+        """
+        if self.total_batch_size * host_count < 2 and not self.eval_only:
+            raise FlagError(
+                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
+                "channel to normalize: raise --batch_size or --gpu_num"
+            )
 
     def _check_kept_values(self) -> None:
         """Rejects keeping pre-trained values if there are none."""
@@ -236,10 +251,10 @@ class TrainConfig(
 
     @property
     def total_batch_size(self) -> int:
-        """Returns the number of images that one run of the network gets, over all towers."""
+        """Returns the number of images that one run of the network gets, over all towers of one host."""
         return self.batch_size * self.gpu_num
 
     @property
     def images_per_step(self) -> int:
-        """Returns the number of images of one update of the weights."""
+        """Returns the number of images of one host in an update of the weights."""
         return self.total_batch_size * self.accumulate

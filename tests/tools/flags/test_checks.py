@@ -57,6 +57,13 @@ DYNAMIC = "--dynamic_size 1 --random_scale 0"
         ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect with --models"),
         ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .*add .*growth"),
         ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .*: add one of models"),
+        ("--check_hosts 5", TrainConfig, "--check_hosts 5 has no effect on one host: add --hosts, or drop"),
+        ("--snapshot_on all", TrainConfig, "--snapshot_on all has no effect on one host: add --hosts, or drop"),
+        ("--host_rank 0", TrainConfig, "--host_rank 0 has no effect on one host: add --hosts, or drop"),
+        ("--host_rank 0", PredictConfig, "--host_rank 0 has no effect on one host: add --hosts, or drop"),
+        ("--host_timeout 5", PredictConfig, "--host_timeout 5.0 has no effect on one host: add --hosts, or drop"),
+        ("--hosts slurm --host_rank 1", TrainConfig, "--host_rank 1 has no effect with --hosts slurm, .* addresses"),
+        ("--has_prediction x --hosts slurm", PredictConfig, "--hosts slurm has no effect with --has_prediction"),
         ("--models --frames 2", BenchmarkConfig, "--frames 2 has no effect on --parts models: add one of frames"),
     ],
 )  # fmt: skip
@@ -80,6 +87,8 @@ def test_flags_without_effect(line, config, words):
         ("--thumbnails 0 --max_images 5 --seed 3", CheckConfig),
         ("--models --networks resnet_v1_18 --repeats 2", BenchmarkConfig),
         ("--parts input,growth --towers 1,2 --network resnet_v1_18", BenchmarkConfig),
+        ("--hosts slurm --check_hosts 0 --snapshot_on all --host_timeout 5", TrainConfig),
+        ("--hosts a:1,b:2 --host_rank 1 --host_timeout 5", PredictConfig),
     ],
 )
 def test_flags_with_an_effect(line, config):
@@ -120,7 +129,7 @@ READ_IN_SCORING = {
     "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
     "palette", "label_map", "ignore_label", "reduce_zero_label", "image_mean", "input_range", "max_pixels", "quiet",
-    "use_ema", "channel_mean", "channel_std",
+    "use_ema", "channel_mean", "channel_std", "hosts", "host_rank",
     *NETWORK_FLAGS,
 }  # fmt: skip
 
@@ -135,6 +144,7 @@ LINES = {
     "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
     "input_channels": "--input_channels 2 --channel_mean 1,2", "channel_mean": "--channel_mean 1,2 --input_channels 2",
     "channel_std": "--channel_std 1,2 --input_channels 2 --channel_mean 1,2",
+    "hosts": "--hosts slurm", "host_rank": "--hosts a:1,b:1 --host_rank 1",
     "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 
