@@ -76,7 +76,7 @@ ROOMS = (
     ("errors",),
     ("runtime",),
     ("flags",),
-    ("checkpoints", "console", "pages"),
+    ("checkpoints", "console", "distributed", "pages"),
     ("runs",),
     ("convert",),
     ("download", "prediction"),
@@ -85,7 +85,10 @@ ROOMS = (
     ("report",),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
-SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup", "pages"}
+SUBJECTS = {
+    "errors", "console", "flags", "runtime", "checkpoints", "distributed", "runs", "prediction", "training", "setup",
+    "pages",
+}  # fmt: skip
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
     "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",

@@ -6,8 +6,9 @@ implementation. Switches are 0 or 1.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from model.choices import ACTIVATIONS, IN_PLACE
 from model.loss_terms import loss_terms, loss_text
@@ -26,12 +27,14 @@ from tools.flags.definition import Need, flag
 from tools.flags.encoders import check_encoder
 from tools.flags.help import Program
 from tools.flags.hosts import TrainingHostFlags, check_host_rank
+from tools.flags.limits import MOST_DEVICES
 from tools.flags.names import split_names
 from tools.flags.network import NetworkFlags
 from tools.flags.optimization import LossFlags, RegularizationFlags
 from tools.flags.running import OutputFlags, PrecisionFlags, ScoringFlags, SnapshotFlags
 from tools.flags.schedule import OptimizerFlags, ScheduleFlags
 from tools.flags.values import shown_value
+from tools.runtime.hosts import Hosts
 
 # Equals the default of `pspnet_mg.Architecture`, whose import needs TensorFlow; a test compares the two.
 _ACTIVATION_OF_SCRATCH = "relu"
@@ -115,8 +118,8 @@ class TrainConfig(
             )
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
-        if not isinstance(self.hosts, str):
-            self.check_batch(1 if self.hosts is None else len(self.hosts))
+        if not isinstance(self.hosts, str):  # otherwise the hosts are not found yet
+            self._check_batch()
         if not self.may_inherit_channels:
             require_mean(self)
         self._check_run_name()
@@ -138,16 +141,13 @@ class TrainConfig(
             if not 0 <= getattr(self, name) < 1:
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): {usual} is usual")
 
-    def check_batch(self, host_count: int) -> None:
-        """Rejects a batch of one image. With `--hosts slurm` or `tf_config`, call it once the hosts are found.
-
-        Args:
-            host_count: number of hosts, each with its own towers.
-
-        Raises:
-            FlagError: the batch over all hosts has one image.
-        """
-        if self.total_batch_size * host_count < 2 and not self.eval_only:
+    def _check_batch(self) -> None:
+        """Rejects a batch of one image over all hosts, and more towers than a record may have."""
+        if self.towers > MOST_DEVICES:
+            raise FlagError(
+                f"--gpu_num {self.gpu_num} on {self.host_count} hosts is {self.towers} towers, more than {MOST_DEVICES}"
+            )
+        if self.total_batch_size < 2 and not self.eval_only:
             raise FlagError(
                 "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
                 "channel to normalize: raise --batch_size or --gpu_num"
@@ -250,11 +250,38 @@ class TrainConfig(
         return not self.eval_only or self.run_name is None
 
     @property
+    def host_count(self) -> int:
+        """Returns the number of hosts, once `on_hosts` has set their addresses."""
+        return len(self.hosts) if isinstance(self.hosts, tuple) else 1
+
+    @property
+    def towers(self) -> int:
+        """Returns the number of towers of all hosts."""
+        return self.gpu_num * self.host_count
+
+    @property
     def total_batch_size(self) -> int:
-        """Returns the number of images that one run of the network gets, over all towers of one host."""
-        return self.batch_size * self.gpu_num
+        """Returns the number of images that one run of the network gets, over all towers of all hosts."""
+        return self.batch_size * self.towers
 
     @property
     def images_per_step(self) -> int:
-        """Returns the number of images of one host in an update of the weights."""
+        """Returns the number of images of one update of the weights."""
         return self.total_batch_size * self.accumulate
+
+    def on_hosts(self, hosts: Hosts | None) -> TrainConfig:
+        """Returns the flags with the addresses and the rank that were found; None for one host.
+
+        Raises:
+            FlagError: the batch over all hosts has one image, or there are too many towers.
+        """
+        if hosts is None:
+            return dataclasses.replace(self, **_OF_ONE_HOST)
+        return dataclasses.replace(self, hosts=hosts.addresses, host_rank=hosts.rank)
+
+    def run_flags(self) -> dict[str, Any]:
+        """Returns the flags as they describe a run: the towers of all hosts, wherever they are."""
+        return {**dataclasses.asdict(self), "gpu_num": self.towers, **_OF_ONE_HOST}
+
+
+_OF_ONE_HOST = {field.name: field.default for field in dataclasses.fields(TrainingHostFlags)}

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """Decides when the loop logs, saves, scores and ends; all fields but the last are the flags of these names.
+    """Decides when the loop logs, saves, scores and ends; all fields but two are the flags of these names.
 
     Attributes:
         images_per_step: number of images of all towers.
+        check_hosts: the flag of this name if several hosts train together, otherwise 0.
     """
 
     train_max_iter: int
@@ -21,6 +22,11 @@ class Plan:
     save_first_iteration: bool
     log_memory: bool
     images_per_step: int
+    check_hosts: int = 0
+
+    def compares_hosts(self, step: int) -> bool:
+        """Checks whether the weights of all hosts are compared after a step."""
+        return self.check_hosts > 0 and step % self.check_hosts == 0
 
     def is_last(self, step: int) -> bool:
         """Checks whether training ends with a step, counted from 1."""
