@@ -105,7 +105,7 @@ class HostGroup:
             with tf.device(bucket[0].values.device):
                 parts = tf.split(total, [piece.size for piece in bucket]) if bucket[1:] else [total]
             for piece, part in zip(bucket, parts, strict=True):
-                summed[piece.index].append(part)
+                summed[piece.source].append(part)
         return [_joined(parts, x) for parts, x in zip(summed, xs, strict=True)]
 
     def copy_from_first(self, variables: Sequence[tf.Variable], name: str) -> tf.Operation:
@@ -186,12 +186,12 @@ class _Piece(NamedTuple):
     """A part of a tensor that travels in one bucket.
 
     Attributes:
-        index: of the tensor in the list.
+        source: index of the tensor in the list.
         values: [size], on the device of the tensor.
         size: number of values.
     """
 
-    index: int
+    source: int
     values: tf.Tensor
     size: int
 
@@ -200,7 +200,7 @@ class _Piece(NamedTuple):
         return self.size * self.values.dtype.size
 
 
-def _pieces(index: int, x: tf.Tensor, limit: int) -> Iterator[_Piece]:
+def _pieces(source: int, x: tf.Tensor, limit: int) -> Iterator[_Piece]:
     """Cuts a tensor into pieces of up to `limit` bytes."""
     size, largest = x.shape.num_elements(), max(1, limit // x.dtype.size)
     sizes = [min(largest, size - start) for start in range(0, size, largest)]
@@ -208,7 +208,7 @@ def _pieces(index: int, x: tf.Tensor, limit: int) -> Iterator[_Piece]:
         flat = tf.reshape(x, [-1])
         parts = tf.split(flat, sizes) if sizes[1:] else [flat]
     for part, each in zip(parts, sizes, strict=True):
-        yield _Piece(index, part, each)
+        yield _Piece(source, part, each)
 
 
 def _buckets(pieces: Sequence[_Piece], limit: int) -> list[list[_Piece]]:

@@ -10,7 +10,6 @@ import json
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,17 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.launch.ports import free_addresses
+
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _POLL_SECONDS = 0.02
-
-
-def free_addresses(count: int, host: str = "127.0.0.1") -> list[str]:
-    """Finds addresses that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("", 0))
-        return [f"{host}:{each.getsockname()[1]}" for each in sockets]
 
 
 @dataclass

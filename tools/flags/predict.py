@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from model.choices import DECODERS
 from tools.errors import FlagError
@@ -31,6 +31,13 @@ from tools.flags.running import ScreenFlags
 from tools.flags.scoring import ScoringFlags
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
+from tools.runtime.hosts import Hosts
+
+# Flags whose results are in one file for all images, or need all images in one process.
+_OF_ONE_HOST = (
+    "follow", "has_prediction", "per_image", "boundary_iou", "cityscapes_scores", "server_zip", "measure_time",
+    "polygons", "areas",
+)  # fmt: skip
 
 # Flags of a prediction, which --has_prediction does not run: by their group, and by their name.
 _GROUPS_OF_PREDICTION = ("network", "prediction", "precision", "hosts")
@@ -187,12 +194,33 @@ class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_host_rank(self)
+        if self.hosts is not None:
+            self._refuse_flags_of_one_host()
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
         if self.has_prediction is not None:
             self._refuse_flags_of_prediction()
         if self.server_zip:
             self._check_server_zip()
+
+    @property
+    def host_count(self) -> int:
+        """Returns the number of hosts, once `on_hosts` has set their addresses."""
+        return len(self.hosts) if isinstance(self.hosts, tuple) else 1
+
+    def on_hosts(self, hosts: Hosts | None) -> PredictConfig:
+        """Returns the flags with the addresses and the rank that were found; None for one host."""
+        if hosts is None:
+            return dataclasses.replace(self, **_NO_HOSTS)
+        return dataclasses.replace(self, hosts=hosts.addresses, host_rank=hosts.rank)
+
+    def _refuse_flags_of_one_host(self) -> None:
+        for name in _OF_ONE_HOST:
+            if getattr(self, name) != getattr(type(self), name):
+                raise FlagError(
+                    f"--{name} needs all images on one host, and --hosts shares them out: drop one of them, or run "
+                    f"predict.py again without --hosts"
+                )
 
     def _refuse_flags_of_prediction(self) -> None:
         for field in dataclasses.fields(self):
@@ -207,6 +235,9 @@ class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
             raise FlagError(f"--server_zip 1 needs the whole split: drop --test_max_iter {self.test_max_iter}")
         if self.is_share:
             raise FlagError("--server_zip 1 needs the whole split: drop --index_start and --index_step")
+
+
+_NO_HOSTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(HostFlags)}
 
 
 @dataclass(frozen=True, kw_only=True)

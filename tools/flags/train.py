@@ -284,4 +284,4 @@ class TrainConfig(
         return {**dataclasses.asdict(self), "gpu_num": self.towers, **_OF_ONE_HOST}
 
 
-_OF_ONE_HOST = {field.name: field.default for field in dataclasses.fields(TrainingHostFlags)}
+_OF_ONE_HOST: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TrainingHostFlags)}

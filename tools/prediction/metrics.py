@@ -104,6 +104,11 @@ class ConfusionMatrix:
         """A copy of the counts, int64 [num_classes, num_classes]; rows are true classes, columns predicted ones."""
         return self._matrix.copy()
 
+    @property
+    def images(self) -> int:
+        """The number of images that were counted."""
+        return self._images
+
     def counts(self) -> np.ndarray:
         """Returns all that was counted as one vector, int64, for sums over several processes."""
         return np.concatenate([self._matrix.ravel(), self._missed, [self._images]])
