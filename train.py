@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports that need packages
 
     require_installed()
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ from tools.training.interruption import RunSoFar
 
 if TYPE_CHECKING:
     from tools.training.attempt import Attempt
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -48,6 +51,9 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     from tools.training.converted_start import with_converted_weights
 
     config = config.on_hosts(choose_hosts(config.hosts, config.host_rank))  # other machines, usually none
+    if config.eval_only and config.host_rank:
+        logger.info("--eval_only 1: host 0 scores the run")
+        return
     config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
     with run.together(config, data) as hosts:  # agrees with the others on flags and data
         if hosts.is_chief:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.launch.ports import free_addresses
+from tools.runtime.ports import free_addresses
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _POLL_SECONDS = 0.02

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tools.runtime.hosts import Hosts
 
 _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+_KIND = slice(3, 4)  # of a frame, after its length
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS
 
 
@@ -36,7 +37,10 @@ def fault_of_server(address: str, seconds: float) -> str | None:
         try:
             connection.sendall(_PREFACE)
             connection.settimeout(max(0.1, until - time.monotonic()))
-            return None if connection.recv(1) else "has ended: it closed the connection"
+            answer = connection.recv(len(_EMPTY_SETTINGS))
+            if not answer:
+                return "has ended: it closed the connection"
+            return None if answer[_KIND] == _EMPTY_SETTINGS[_KIND] else "has a port of another program"
         except TimeoutError:
             return "does not answer: it is stopped, or its machine is"
         except OSError as error:

@@ -74,6 +74,8 @@ class Hosted(Protocol):
 
     def running(self, what: str, patience: float | None = None) -> AbstractContextManager[None]: ...
 
+    def cleaning_up(self, cleanup: Callable[[], object]) -> AbstractContextManager[None]: ...
+
 
 class Alone:
     """The only process of a run; it opens no port."""
@@ -102,6 +104,10 @@ class Alone:
 
     def running(self, what: str, patience: float | None = None) -> AbstractContextManager[None]:
         """Does nothing."""
+        return nullcontext()
+
+    def cleaning_up(self, cleanup: Callable[[], object]) -> AbstractContextManager[None]:
+        """Does nothing: no other host can be missing."""
         return nullcontext()
 
 
@@ -233,6 +239,15 @@ class Team:
                 yield
         except _LOST as error:
             raise self._watch.lost(error) from error
+
+    @contextmanager
+    def cleaning_up(self, cleanup: Callable[[], object]) -> Iterator[None]:
+        """Calls a function if the process is ended within a block because another host is missing."""
+        self._watch.cleanups.append(cleanup)
+        try:
+            yield
+        finally:
+            self._watch.cleanups.remove(cleanup)
 
     def close(self) -> None:
         """Waits until all hosts are done with the messages, and closes the session."""

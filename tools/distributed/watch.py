@@ -50,7 +50,11 @@ def _leave(message: str) -> None:
 
 
 class HostWatch:
-    """Watches over the waits of this host for the others."""
+    """Watches over the waits of this host for the others.
+
+    Attributes:
+        cleanups: called before the process is ended, such as the removal of a lock.
+    """
 
     def __init__(self, hosts: Hosts, seconds: float, leave: Callable[[str], object] = _leave) -> None:
         """Starts the thread.
@@ -63,6 +67,7 @@ class HostWatch:
         self._hosts = hosts
         self._seconds = seconds
         self._leave = leave
+        self.cleanups: list[Callable[[], object]] = []
         self._wait: _Wait | None = None
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -107,6 +112,9 @@ class HostWatch:
             if self._wait is wait and (silent or waited >= wait.patience):
                 message = self._message(silent, f"{wait.what} did not end within {waited:.0f} s")
                 time.sleep(self._grace)
+                for cleanup in self.cleanups:
+                    with suppress(OSError):
+                        cleanup()
                 self._leave(message)
 
     def _message(self, silent: Mapping[int, str], seen: str) -> str:

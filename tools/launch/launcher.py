@@ -14,8 +14,8 @@ from tools.launch.command import command_of
 from tools.launch.endings import Ending, cause_of, stopped_code
 from tools.launch.flags import LaunchConfig
 from tools.launch.output import RankLines, RankLog
-from tools.launch.ports import free_addresses
 from tools.launch.processes import Process
+from tools.runtime.ports import free_addresses
 from tools.runtime.stop_requests import SIGNALS, WARNINGS
 
 logger = logging.getLogger(__name__)

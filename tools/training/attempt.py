@@ -128,7 +128,8 @@ class Attempt:
         def build(pretrained: str | None) -> tuple[ModelRecord, BuiltGraph]:
             self.start = dataclasses.replace(self.start, pretrained=pretrained)
             record = self._record()
-            options = options_of(config, self._class_weights())
+            weights = self._hosts.from_chief("the weights of the classes", self._class_weights)
+            options = options_of(config, None if weights is None else tuple(weights))
             samples, devices, hosts = self._data.training, self._devices, self._hosts
             graph = hosts.on_each(
                 "building the network",

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 
 from database.images import set_max_pixels
+from tools.checkpoints.files import fault_of
 from tools.console import set_quiet
 from tools.distributed.agreement import agree
 from tools.distributed.team import ALONE, Hosted, start_team
@@ -21,7 +22,7 @@ from tools.prediction.metrics import Scores
 from tools.runs.agreement import check_same_flags, check_same_run
 from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
-from tools.runs.lock import run_lock
+from tools.runs.lock import LOCK_NAME, run_lock
 from tools.runs.origin_entries import recorded_pretrained
 from tools.runs.snapshots import has_snapshots, snapshot_to_score, step_to_resume
 from tools.runs.writing import check_log_dir, writing_to
@@ -126,6 +127,8 @@ def locked(config: TrainConfig, folder: RunFolder, hosts: Hosted = ALONE) -> Ite
         def lock() -> None:
             with writing_to(folder):
                 held.enter_context(run_lock(folder.path))
+            # Another machine, on which the run may be started again, could not tell that this process has ended.
+            held.enter_context(hosts.cleaning_up(partial(os.unlink, os.path.join(folder.path, LOCK_NAME))))
 
         if not config.eval_only:
             on_hosts = hosts.on_each if config.snapshot_on == "all" else hosts.from_chief
@@ -188,7 +191,7 @@ class Training:
         """
         config, data, folder, hosts = self._config, self._data, self._folder, self._hosts
         step, is_finished = hosts.from_chief("the step to resume from", self._step_to_resume)
-        if is_finished:
+        if is_finished and step is not None:
             logger.info("%s: the run is finished; its last snapshot is of step %d", folder.path, step)
             self.last_snapshot = folder.snapshot(step)
             return
@@ -228,7 +231,11 @@ class Training:
 
         found: list[TrainingStart] = []
         step = self._hosts.from_chief("what the run starts from", start)
-        return found[0] if found else TrainingStart(step, None, None)
+        if found:
+            return found[0]
+        own = self._folder.snapshot(step)  # with --snapshot_on all; others are not kept here
+        has_copy = config.snapshot_on == "all" and os.path.exists(f"{own}.index") and fault_of(own) is None
+        return TrainingStart(step, own if has_copy and config.resume_step is not None else None, None)
 
     def _check_finished(self) -> None:
         """Checks flags and data of a finished run as if it was resumed, because its last snapshot is scored again."""

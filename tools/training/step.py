@@ -158,7 +158,7 @@ class StepRunner:
         variables = {v.op.name: v for v in self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
         values = self._session.run(variables)
         names = sorted(values)
-        own = np.array([zlib.crc32(np.ascontiguousarray(values[name])) for name in names], np.uint32)
+        own = np.array([zlib.crc32(values[name].tobytes()) for name in names], np.uint32)
         checksums = [
             np.frombuffer(message, np.uint32)
             for message in self._hosts.gather(f"the comparison of weights after step {number}", own.tobytes())

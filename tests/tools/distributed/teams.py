@@ -10,8 +10,8 @@ from typing import TypeVar
 from tools.distributed.server import start_server
 from tools.distributed.team import Team
 from tools.distributed.watch import HostWatch
-from tools.launch.ports import free_addresses
 from tools.runtime.hosts import Hosts
+from tools.runtime.ports import free_addresses
 
 Result = TypeVar("Result")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import socket
 import threading
@@ -15,8 +16,8 @@ from tools.distributed.probing import fault_of_server, silent_hosts
 from tools.distributed.server import start_server, wait_for_servers
 from tools.distributed.watch import HostWatch, LostHostError
 from tools.errors import HostsError
-from tools.launch.ports import free_addresses
 from tools.runtime.hosts import Hosts
+from tools.runtime.ports import free_addresses
 
 
 @pytest.fixture
@@ -58,7 +59,9 @@ def watched(hosts: Hosts, seconds: float) -> tuple[HostWatch, queue.SimpleQueue[
 
 def test_a_stopped_host_is_noticed_within_the_time_and_named(accepting):
     watch, messages = watched(Hosts(("127.0.0.1:1", accepting), 0), 2.0)
+    watch.cleanups += [lambda: os.unlink("there/is/no/such/file"), lambda: messages.put("cleaned up")]
     with watch.waiting("step 7", patience=1000.0):
+        assert messages.get(timeout=20.0) == "cleaned up"
         message = messages.get(timeout=20.0)
     assert "step 7" in message
     assert f"host 1 ({accepting}) does not answer" in message

@@ -11,6 +11,7 @@ from tools.flags.definition import flag_properties
 from tools.flags.hosts import TrainingHostFlags
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
+from tools.runtime.hosts import Hosts
 
 TWO = "--hosts host1:2222,host2:2222"
 
@@ -64,9 +65,18 @@ def test_a_batch_of_one_image_on_each_host():
     assert parse(f"{TWO} --host_rank 0 --batch_size 1").batch_size == 1
     assert "--batch_size 1 with --gpu_num 1" in refusal("--hosts host1:2222 --batch_size 1")
     config = parse("--hosts slurm --batch_size 1")
-    config.check_batch(2)
+    assert config.on_hosts(Hosts(("host1:2222", "host2:2222"), 1)).total_batch_size == 2
     with pytest.raises(ValueError, match="--batch_size 1 with --gpu_num 1"):
-        config.check_batch(1)
+        config.on_hosts(None)
+
+
+def test_a_run_counts_the_towers_of_all_hosts():
+    config = parse(f"{TWO} --host_rank 1 --batch_size 3 --gpu_num 4 --accumulate 2")
+    assert (config.towers, config.total_batch_size, config.images_per_step) == (8, 24, 48)
+    of_run = config.run_flags()
+    assert of_run["gpu_num"] == 8
+    assert all(of_run[name] == value for name, value in vars(TrainingHostFlags()).items())
+    assert "is 512 towers, more than 256" in refusal(f"{TWO} --host_rank 0 --gpu_num 256")
 
 
 def test_hosts_are_no_part_of_what_a_run_is():

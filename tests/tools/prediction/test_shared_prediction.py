@@ -15,7 +15,7 @@ from tools.console import EXIT_USER_FAULT
 from tools.errors import FlagError
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
-from tools.launch.ports import free_addresses
+from tools.runtime.ports import free_addresses
 
 _OF_THE_COMMAND = ("run", "checkpoint", "created", "command")
 

@@ -15,9 +15,9 @@ from tests.tools.host_processes import HostProcess, HostProcesses
 from tests.tools.toy_runs import resnet_values, tensors_in, write_checkpoint
 from tools.console import EXIT_STOPPED, EXIT_USER_FAULT
 from tools.flags.train import TrainConfig
-from tools.launch.ports import free_addresses
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
+from tools.runtime.ports import free_addresses
 
 # Each test starts several processes that build a network.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from tools.errors import HostsError
-from tools.launch import ports
-from tools.launch.ports import free_addresses
+from tools.runtime import ports
 from tools.runtime.hosts import Hosts
+from tools.runtime.ports import free_addresses
 
 
 def test_ports_are_different_and_free():
