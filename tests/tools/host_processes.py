@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import runpy
@@ -82,9 +83,9 @@ class HostProcesses:
         self._server.stdin.flush()
         return json.loads(self._server.stdout.readline())
 
-    def start(self, flags: Sequence[str], log: str, script: str = "train") -> HostProcess:
-        """Starts a script with these flags; what it says is added to the file `log`."""
-        return HostProcess(int(self.ask("start", log, script, *flags)), log, self)
+    def start(self, flags: Sequence[str], log: str, script: str = "train", namespace: str | None = None) -> HostProcess:
+        """Starts a script with these flags, in a network namespace; what it says is added to the file `log`."""
+        return HostProcess(int(self.ask("start", namespace, log, script, *flags)), log, self)
 
     def start_all(
         self, count: int, flags: Sequence[str], log: str, script: str = "train", addresses: Sequence[str] = ()
@@ -123,9 +124,18 @@ def _serve() -> None:
             os.waitpid(process, 0)
 
 
-def _run(log: str, script: str, *flags: str) -> int:
+def _enter(namespace: str) -> None:
+    """Moves this process to a network namespace of `ip netns`; os.setns is newer than this Python."""
+    with open(f"/var/run/netns/{namespace}", "rb") as file:
+        if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"network namespace {namespace}")
+
+
+def _run(namespace: str | None, log: str, script: str, *flags: str) -> int:
     from tools.console import run_script, set_up_logging
 
+    if namespace is not None:
+        _enter(namespace)
     with open(log, "ab") as file, open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
         for stream in (1, 2):

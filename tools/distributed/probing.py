@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tools.runtime.hosts import Hosts
 
 _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+_ENDED = "has ended: its port is closed"
 _KIND = slice(3, 4)  # of a frame, after its length
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS
 
@@ -29,8 +30,8 @@ def fault_of_server(address: str, seconds: float) -> str | None:
     until = time.monotonic() + seconds
     try:
         connection = socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
-    except ConnectionRefusedError:
-        return "has ended: its port is closed"
+    except ConnectionError:
+        return _ENDED
     except OSError as error:
         return f"cannot be reached ({error.strerror or error})"
     with connection:
@@ -39,10 +40,12 @@ def fault_of_server(address: str, seconds: float) -> str | None:
             connection.settimeout(max(0.1, until - time.monotonic()))
             answer = connection.recv(len(_EMPTY_SETTINGS))
             if not answer:
-                return "has ended: it closed the connection"
+                return _ENDED
             return None if answer[_KIND] == _EMPTY_SETTINGS[_KIND] else "has a port of another program"
         except TimeoutError:
             return "does not answer: it is stopped, or its machine is"
+        except ConnectionError:
+            return _ENDED
         except OSError as error:
             return f"cannot be reached ({error.strerror or error})"
 

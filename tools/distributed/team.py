@@ -238,7 +238,7 @@ class Team:
             with self._watch.waiting(what, patience):
                 yield
         except _LOST as error:
-            raise self._watch.lost(error) from error
+            raise self._watch.lost(what, error) from error
 
     @contextmanager
     def cleaning_up(self, cleanup: Callable[[], object]) -> Iterator[None]:

@@ -85,9 +85,14 @@ class HostWatch:
         finally:
             self._wait = None
 
-    def lost(self, error: Exception) -> LostHostError:
-        """Returns the error for a collective that failed, after asking which host is missing."""
-        message = self._message(self._silent(), f"a message between the hosts failed ({reason(error)})")
+    def lost(self, what: str, error: Exception) -> LostHostError:
+        """Returns the error for a collective that failed, after asking which host is missing.
+
+        Args:
+            what: this host was doing, for the message.
+            error: of TensorFlow.
+        """
+        message = self._message(self._silent(), what, f"a message between the hosts failed ({reason(error)})")
         time.sleep(self._grace)
         return LostHostError(message)
 
@@ -110,15 +115,15 @@ class HostWatch:
             asked_at = time.monotonic()
             waited = asked_at - wait.began
             if self._wait is wait and (silent or waited >= wait.patience):
-                message = self._message(silent, f"{wait.what} did not end within {waited:.0f} s")
+                message = self._message(silent, wait.what, f"it did not end within {waited:.0f} s")
                 time.sleep(self._grace)
                 for cleanup in self.cleanups:
                     with suppress(OSError):
                         cleanup()
                 self._leave(message)
 
-    def _message(self, silent: Mapping[int, str], seen: str) -> str:
-        named = "; ".join(f"{self._hosts.named(rank)} {fault}" for rank, fault in silent.items())
-        if not named:
-            named = "all other hosts answer, so one of them is too slow or has failed: look at its last lines"
-        return f"{seen} on {self._hosts.named(self._hosts.rank)}: {named}: {going_on(LATEST)}"
+    def _message(self, silent: Mapping[int, str], what: str, seen: str) -> str:
+        found = "; ".join(f"{self._hosts.named(rank)} {fault}" for rank, fault in silent.items())
+        if not found:
+            found = f"{seen}, and all other hosts answer: look at the last lines of each"
+        return f"{what} on {self._hosts.named(self._hosts.rank)}: {found}: {going_on(LATEST)}"

@@ -35,7 +35,7 @@ from tools.runtime.hosts import Hosts
 
 # Flags whose results are in one file for all images, or need all images in one process.
 _OF_ONE_HOST = (
-    "follow", "has_prediction", "per_image", "boundary_iou", "cityscapes_scores", "server_zip", "measure_time",
+    "follow", "per_image", "boundary_iou", "cityscapes_scores", "server_zip", "measure_time",
     "polygons", "areas",
 )  # fmt: skip
 
@@ -194,12 +194,12 @@ class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_host_rank(self)
-        if self.hosts is not None:
-            self._refuse_flags_of_one_host()
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
         if self.has_prediction is not None:
             self._refuse_flags_of_prediction()
+        if self.hosts is not None:
+            self._refuse_flags_of_one_host()
         if self.server_zip:
             self._check_server_zip()
 
@@ -217,10 +217,7 @@ class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
     def _refuse_flags_of_one_host(self) -> None:
         for name in _OF_ONE_HOST:
             if getattr(self, name) != getattr(type(self), name):
-                raise FlagError(
-                    f"--{name} needs all images on one host, and --hosts shares them out: drop one of them, or run "
-                    f"predict.py again without --hosts"
-                )
+                raise FlagError(f"--{name} needs all images on one host, and --hosts shares them out: drop one of them")
 
     def _refuse_flags_of_prediction(self) -> None:
         for field in dataclasses.fields(self):

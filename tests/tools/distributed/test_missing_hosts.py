@@ -87,10 +87,17 @@ def test_nothing_happens_while_nothing_is_waited_for(accepting):
 def test_a_failed_message_names_the_host_that_has_ended():
     [closed] = free_addresses(1)
     watch, _ = watched(Hosts(("127.0.0.1:1", closed), 0), 0.4)
-    error = watch.lost(tf.errors.UnavailableError(None, None, "failed to connect to all addresses"))
+    error = watch.lost("step 3", tf.errors.UnavailableError(None, None, "failed to connect to all addresses"))
     assert isinstance(error, LostHostError)
-    assert f"host 1 ({closed}) has ended" in str(error)
-    assert "failed to connect to all addresses" in str(error)
+    assert str(error).startswith(f"step 3 on host 0 (127.0.0.1:1): host 1 ({closed}) has ended")
+
+
+def test_a_message_that_failed_although_all_hosts_answer_is_shown():
+    addresses = on_team(2, lambda team: team.hosts.addresses)[0]
+    watch, _ = watched(Hosts(addresses, 0), 20.0)
+    error = watch.lost("step 3", tf.errors.UnavailableError(None, None, "connection was lost"))
+    assert "connection was lost" in str(error)
+    assert "all other hosts answer" in str(error)
 
 
 def test_a_port_that_is_in_use_is_rejected(accepting):

@@ -16,6 +16,7 @@ from tools.benchmark import __main__ as benchmark
 from tools.benchmark import agreement as bench_agreement
 from tools.benchmark import exports as bench_exports
 from tools.benchmark import frames as bench_frames
+from tools.benchmark import hosts as bench_hosts
 from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
 from tools.benchmark import models as bench_models
@@ -107,7 +108,7 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
     needs = flag_properties(BenchmarkConfig, "needs")
     flags, seen = needs.keys() - {"parts", "models", "json"}, set()
     for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
-                   bench_startup, bench_training, bench_waiting):  # fmt: skip
+                   bench_startup, bench_training, bench_waiting, bench_hosts):  # fmt: skip
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))
