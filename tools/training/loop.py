@@ -201,7 +201,7 @@ class Trainer:
                 "1, the same command does)"
             )
         return StoppedError(
-            f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
+            f"{signal_name} after step {step}, snapshot {self._snapshots.place(step)} is written: {then}"
         )
 
     def _diverged(self, fault: str) -> DivergedError:

@@ -85,6 +85,10 @@ class SnapshotWriter:
         others = f" and {len(bad) - 1} more of {len(weights)}" if len(bad) > 1 else ""
         return f"a weight is not finite ('{bad[0]}'{others})"
 
+    def place(self, step: int) -> str:
+        """Says where the snapshot of a step is."""
+        return self._folder.snapshot(step)
+
     def write(self, step: int) -> None:
         """Writes the snapshot of a step and deletes the oldest ones.
 
@@ -122,6 +126,11 @@ class HostSnapshots:
     def fault(self) -> str | None:
         """Names a weight that is not finite, see `SnapshotWriter.fault`; the weights of all hosts are equal."""
         return self._writer.fault()
+
+    def place(self, step: int) -> str:
+        """Says where the snapshot of a step is."""
+        is_here = self._on_all or self._hosts.is_chief
+        return self._writer.place(step) if is_here else f"of {self._hosts.named(0)}"
 
     def write(self, step: int) -> None:
         """Writes the snapshot of a step, and waits until all hosts are done with it.

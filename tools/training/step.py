@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,32 @@ class StepTaken:
     notices: tuple[Notice, ...] | None = None
 
 
+class StepPatience:
+    """How long a step may take while all hosts answer: some times as long as the longest step so far.
+
+    The first step builds kernels and fills the pipeline, and so does the first that also returns the batch.
+    """
+
+    _FACTOR = 5.0
+
+    def __init__(self) -> None:
+        """Starts without a step."""
+        self._started: set[bool] = set()
+        self._longest: float | None = None
+
+    def seconds(self, with_batch: bool) -> float:
+        """Returns the limit for the next step, of the kind that returns the batch or not."""
+        if self._longest is None or with_batch not in self._started:
+            return FIRST_STEP
+        return self._FACTOR * self._longest
+
+    def step_taken(self, with_batch: bool, seconds: float) -> None:
+        """Takes the duration of a step."""
+        if with_batch in self._started:
+            self._longest = max(seconds, self._longest or 0.0)
+        self._started.add(with_batch)
+
+
 class StepRunner:
     """Runs the steps of a finalized training graph, one per call."""
 
@@ -105,7 +132,7 @@ class StepRunner:
         self._learning_rate = learning_rate
         self._hosts = hosts
         self._notices = notices
-        self._started: set[bool] = set()  # kinds of steps, with and without the batch, of which one was run
+        self._patience = StepPatience()
 
     def run(self, number: int, *, with_batch: bool = False, notice: Notice | None = None) -> StepTaken:
         """Runs one step: reads a batch, computes the losses and updates the weights.
@@ -136,9 +163,10 @@ class StepRunner:
         if self._notices is not None:
             fetches["notices"] = self._notices.received
             feed[self._notices.sent] = [notice]
-        with self._hosts.running(f"step {number}", None if with_batch in self._started else FIRST_STEP):
+        began = time.monotonic()
+        with self._hosts.running(f"step {number}", self._patience.seconds(with_batch)):
             runs = [*self._accumulated(with_batch), self._run(fetches, feed)]
-        self._started.add(with_batch)
+        self._patience.step_taken(with_batch, time.monotonic() - began)
         return StepTaken(
             number,
             rate,

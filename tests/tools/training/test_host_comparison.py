@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from tests.tools.distributed.teams import on_team
-from tools.distributed.team import Team
+from tools.distributed.team import FIRST_STEP, Team
 from tools.errors import HostsError
 from tools.training.notices import Notice, rank_that_stops
 from tools.training.plan import Plan
-from tools.training.step import StepRunner
+from tools.training.step import StepPatience, StepRunner
 
 
 def compared(team: Team, values: dict[str, np.ndarray]) -> None:
@@ -54,3 +54,17 @@ def test_the_first_host_that_is_asked_to_stop():
     assert rank_that_stops([quiet, quiet]) is None
     assert rank_that_stops([quiet, asked, asked]) == 1
     assert (quiet.signal_name, asked.signal_name) == (None, "SIGTERM")
+
+
+def test_slow_steps_are_given_more_time():
+    """The first of each kind, with and without the batch, says nothing about the others."""
+    patience = StepPatience()
+    assert patience.seconds(False) == FIRST_STEP
+    patience.step_taken(False, 40.0)
+    assert patience.seconds(False) == FIRST_STEP
+    patience.step_taken(False, 2.0)
+    patience.step_taken(False, 1.0)
+    assert patience.seconds(False) == 10.0
+    assert patience.seconds(True) == FIRST_STEP
+    patience.step_taken(True, 50.0)
+    assert patience.seconds(True) == 10.0
