@@ -21,7 +21,8 @@ srun --distribution=block --kill-on-bad-exit=0 --wait=0 \
     python train.py --hosts slurm --database Cityscapes --gpu_num 4 --batch_size 2 --auto_resume 1
 code=$?
 
-# 1 and 2 are errors that another start does not cure. After 75, or when a process was killed, the run goes on.
+# 1 and 2 are errors that another start does not cure. After 75, or when a process was killed, the run goes on. The code
+# is the highest of all processes: if one fails with 2 and the others with 75, the job is tried again, 20 times at most.
 if [ "$code" -gt 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
     exec scontrol requeue "$SLURM_JOB_ID"
 fi

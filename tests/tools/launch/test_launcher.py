@@ -175,7 +175,7 @@ def test_the_others_get_sigterm_and_then_sigkill(caplog):
     while True:
         time.sleep(0.05)
     """
-    assert launch(body, processes=3, grace=0.5) == 1
+    assert launch(body, processes=3, grace=2.0) == 1
     assert os.path.exists("told-0")
     assert os.path.exists("told-2")
     assert not any(is_running(number) for rank in range(3) for number in starts(rank))
@@ -246,7 +246,7 @@ def test_a_signal_is_passed_on_once_and_nothing_starts_again(number):
 
 
 def test_the_second_signal_kills():
-    thread = signals_when_ready(signal.SIGINT, 1.1, signal.SIGINT)
+    thread = signals_when_ready(signal.SIGINT, 2.0, signal.SIGINT)  # on a busy machine, they may come late
     assert launch(WAITS + "while True:\n    time.sleep(0.01)\n") == 137
     thread.join()
     for rank in range(2):
@@ -291,7 +291,7 @@ def test_nothing_outlives_the_launcher(number):
         wait_until(lambda: all(os.path.exists(f"ready-{rank}") for rank in range(2)))
         launcher.send_signal(number)
         if number != signal.SIGKILL:
-            time.sleep(1.1)
+            time.sleep(2.0)
             launcher.send_signal(number)
         launcher.wait(timeout=20)
     finally:
