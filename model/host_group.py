@@ -177,7 +177,7 @@ def _shared_gradient(op: tf.Operation, *d_ys: tf.Tensor) -> list[tf.Tensor]:
     group = host_group(op.graph)
     assert group is not None
     # `tf.gradients` colocates this with the forward operation, which may be on a GPU.
-    with tf.colocate_with(None, ignore_existing=True):
+    with op.graph.colocate_with(None, ignore_existing=True):
         summed = group.total(tf.concat(d_ys, 0), "shared")
         return tf.split(summed, [x.shape.as_list()[0] for x in op.inputs])
 

@@ -38,8 +38,10 @@ def bytes_sent() -> int:
 def main(task: dict[str, Any]) -> dict[str, float]:
     """Runs the steps of a task and returns what was measured."""
     os.sched_setaffinity(0, task["cores"])
-    from tools.console import import_tensorflow
+    from tools.console import import_tensorflow, set_quiet, set_up_logging
 
+    set_up_logging()
+    set_quiet(True)
     import_tensorflow()
     import tensorflow.compat.v1 as tf
 
