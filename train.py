@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports that need packages
 
     require_installed()
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ from tools.training.interruption import RunSoFar
 if TYPE_CHECKING:
     from tools.training.attempt import Attempt
 
+logger = logging.getLogger(__name__)
+
 
 def main(arguments: Sequence[str]) -> None:
     """Parses flags, trains and validates."""
@@ -43,20 +46,27 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     set_quiet(config.quiet)
     import_tensorflow()
+    from tools.runtime.chosen_hosts import choose_hosts
     from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
     from tools.training.converted_start import with_converted_weights
 
+    config = config.on_hosts(choose_hosts(config.hosts, config.host_rank))  # other machines, usually none
+    if config.eval_only and config.host_rank:
+        logger.info("--eval_only 1: host 0 scores the run")
+        return
     config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
-    config = with_converted_weights(config)  # weights of another project, if --fine_tune_filename names them
-    folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
-    run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
-    training = run.Training(config, data, folder)
-    with run.locked(config, folder):
-        if not config.eval_only:
-            run.check_data(config, data, folder)  # labels
-            for attempt in training.attempts():  # one; with --on_nan rollback another after each that ends with NaN
-                train(attempt)
-        scores = run.score(config, data, folder, training.last_snapshot)  # on the validation split
+    with run.together(config, data) as hosts:  # agrees with the others on flags and data
+        if hosts.is_chief:
+            config = with_converted_weights(config)  # weights of another project, if --fine_tune_filename names them
+        folder = run.choose_folder(config, data, hosts)  # <log_dir>/<database>/<name of the run>
+        run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
+        training = run.Training(config, data, folder, hosts)
+        with run.locked(config, folder, hosts):
+            if not config.eval_only:
+                run.check_data(config, data, folder, hosts)  # labels
+                for attempt in training.attempts():  # one; with --on_nan rollback another after each with NaN
+                    train(attempt)
+            scores = run.score(config, data, folder, training.last_snapshot, hosts)  # on the validation split
     if scores is not None:
         print_text(text_table(scores, data.dataset.class_names))
 

@@ -5,7 +5,8 @@
 1. `pspnet_mg.pspnet`: the logits of every tower, with batch normalization synchronized over the towers;
 2. `losses.batch_loss`: the loss of each head over the pixels of all towers;
 3. `memory.Recomputation.gradients`: the gradients of the loss, scaled if the activations are float16; with
-   accumulation, `Accumulation.mean` averages them over the batches of the step;
+   accumulation, `Accumulation.mean` averages them over the batches of the step; with several hosts,
+   `HostGroup.sums` adds those of all hosts;
 4. `weight_update.weight_updates`: plus the gradients of the weight decay (L2 or L2-SP), the update of the variables,
    skipped if float16 gradients are not finite;
 5. the running averages of batch normalization (the UPDATE_OPS collection), independently of 4;
@@ -22,7 +23,8 @@ import tensorflow.compat.v1 as tf
 from model import choices, regularizers, resizing
 from model import utils_mg as layers
 from model.accumulation import Accumulation
-from model.errors import BatchSizeError, LayerNameError
+from model.errors import BatchSizeError, LayerNameError, SharedBatchError
+from model.host_group import HostGroup, host_group, set_host_group
 from model.losses import BatchLoss, LossOptions, batch_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
@@ -97,8 +99,12 @@ def train_graph(
     architecture: Architecture,
     options: TrainingOptions,
     starting_points: StartingPointsOf | None = None,
+    hosts: HostGroup | None = None,
 ) -> TrainGraph:
     """Builds one training step over all towers, with the variables in the device scope of the caller.
+
+    If several hosts train together, each builds the graph over its own towers, which then computes the same loss and
+    the same update as the graph of one process over all their towers.
 
     Args:
         images: tower list float32 [N, H, W, channels], usually RGB 0..255 minus the mean.
@@ -106,14 +112,18 @@ def train_graph(
         architecture: the options of the network.
         options: the options of training.
         starting_points: maps backbone weights to their pre-trained values, by name; required by L2-SP.
+        hosts: this host among those that train together; None for one process.
 
     Raises:
         BatchSizeError: if one image is normalized alone, because `psp/pool1` then has one value per channel.
         LayerNameError: if a scope in `new_layer_names` contains no variable.
         MissingStartingPointError: if L2-SP has no pre-trained value for a backbone weight.
+        SharedBatchError: if several hosts cannot compute the loss.
         ValueError: if the loss type is unknown.
     """
+    set_host_group(hosts)
     _require_two_images(images, options)
+    _require_shared_moments(options)
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     recomputation = Recomputation(options.checkpoint_units)
@@ -131,6 +141,7 @@ def train_graph(
     accumulation = None if batch_number is None else Accumulation(variables, options.accumulate, batch_number)
     accumulate_op = None if accumulation is None else tf.group(*accumulation.add(gradients), *_moved_averages())
     gradients = gradients if accumulation is None else accumulation.mean(gradients)
+    gradients = _summed_over_hosts(gradients)
     gradients, gradient_norm = clipped(gradients, options.clip_norm)
     updates = weight_updates(gradients, variables, decay, architecture, options, learning_rate, loss_scale)
     with tf.control_dependencies(gradients):
@@ -156,11 +167,20 @@ def train_graph(
     )
 
 
+def _require_shared_moments(options: TrainingOptions) -> None:
+    if host_group() is not None and not options.sync_bn:
+        raise SharedBatchError(
+            "--sync_bn 0 keeps the running averages of the first tower, which differ between hosts: drop it, "
+            "or train on one host"
+        )
+
+
 def _require_two_images(images: TowerList, options: TrainingOptions) -> None:
     sizes = [x.shape.as_list()[0] for x in images]
+    hosts = host_group()
     if None in sizes or options.bn_frozen == choices.ALL_FROZEN:
         return
-    if sum(sizes) < 2:
+    if sum(sizes) * (1 if hosts is None else hosts.count) < 2:
         raise BatchSizeError(
             "the batch of all towers has 1 image, so psp/pool1 has only one value per channel to normalize: "
             "raise --batch_size or --gpu_num so that their product is at least 2"
@@ -304,3 +324,13 @@ def _gradients(
     scale = tf.convert_to_tensor(loss_scale.value)
     scaled = recomputation.gradients(loss * scale, variables)
     return [gradient / scale for gradient in scaled]
+
+
+def _summed_over_hosts(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Adds the gradients of all hosts; they begin to travel from the last layer on, as the backward pass computes them.
+
+    Each host differentiates its own part of the loss. The gradient of the weight decay is the same on all hosts, and is
+    added afterwards.
+    """
+    hosts = host_group()
+    return gradients if hosts is None else hosts.sums(gradients[::-1], "gradients")[::-1]

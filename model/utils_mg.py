@@ -20,6 +20,7 @@ import tf_slim as slim
 from model import in_place_batch_norm, sync_batch_norm
 from model.choices import ACTIVATIONS, RELU6
 from model.convolution import convolve
+from model.host_group import host_group
 from model.random_stream import philox_blocks, uniform_from_block
 
 TowerList = list[tf.Tensor]
@@ -330,8 +331,8 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     """Sets values to zero with probability `rate` and scales the others by 1 / (1 - rate).
 
     An image's mask depends on the seed and on the position of the image in the whole batch, not on how the batch is
-    split into towers: the masks of all towers are one stream of random numbers, see `model/random_stream.py`. Each
-    tower draws its part on its own device.
+    split into towers and hosts: the masks of all towers are one stream of random numbers, see
+    `model/random_stream.py`. Each tower draws its part on its own device.
 
     Args:
         xs: tower list [N, ...]; sizes may be unknown.
@@ -344,7 +345,7 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     if seed is None:
         return list(xs)
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    blocks_before: int | tf.Tensor = 0
+    blocks_before = _blocks_of_hosts_before(xs)
     outputs = []
     for x in xs:
         count, *sizes = dynamic_shape(x)
@@ -353,6 +354,16 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
             outputs.append(tf.nn.experimental.general_dropout(x, rate, draw))
         blocks_before += count * philox_blocks(sizes)
     return outputs
+
+
+def _blocks_of_hosts_before(xs: TowerList) -> int | tf.Tensor:
+    """Returns how many counter steps the hosts of lower rank use for their part of the masks; 0 without hosts."""
+    group = host_group()
+    if group is None:
+        return 0
+    own = sum(count * philox_blocks(sizes) for count, *sizes in map(dynamic_shape, xs))
+    # Static sizes are the same on all hosts.
+    return group.rank * own if isinstance(own, int) else group.sum_before(own, "dropout")
 
 
 def cast(xs: TowerList, dtype: tf.DType) -> TowerList:

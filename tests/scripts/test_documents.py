@@ -34,6 +34,7 @@ from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
 from tools.import_annotations import __main__ as import_annotations
+from tools.launch.command import parse_command_line as parse_launch
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.report import __main__ as report
 from tools.results import __main__ as results
@@ -82,6 +83,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.download": parse_download,
     "-m tools.export": flags_of(ExportConfig),
     "-m tools.import_annotations": import_annotations._parse,
+    "-m tools.launch": parse_launch,
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
     "-m tools.report": report._parse,
     "-m tools.results": flags_of(results.ResultsConfig),

@@ -181,6 +181,18 @@ def _serve(config: BenchmarkConfig) -> Iterator[Row]:
     yield from measure_serving(str(config.weights_ckpt), config.data_dir)
 
 
+def _hosts(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from model.training_options import TrainingOptions
+    from tools.benchmark.hosts import measure_hosts
+    from tools.benchmark.steps import StepPlan
+
+    counted = [Architecture(name, config.num_classes) for name in (config.network, config.deep_network)]
+    measured = Architecture("resnet_v1_18", config.num_classes)
+    plan = StepPlan(measured, TrainingOptions(), 1, config.batch_size, sides(config.crop_size))
+    yield from measure_hosts(counted, plan, warm_up=config.warm_up, repeats=config.repeats)
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -196,6 +208,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "agreement": _agreement,
     "export": _export,
     "serve": _serve,
+    "hosts": _hosts,
 }
 
 

@@ -29,6 +29,7 @@ Part = Literal[
     "agreement",
     "export",
     "serve",
+    "hosts",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
@@ -74,35 +75,35 @@ class BenchmarkConfig:
         "calls of each candidate before the timed ones",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "waiting", "models", "export"),
+        needs=_used_by("inference", *_STEPS, "waiting", "models", "export", "hosts"),
     )
     repeats: int = flag(
         7,
         "timed calls of each candidate, of which the median counts",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export"),
+        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export", "hosts"),
     )
     network: str = flag(
         "resnet_v1_50",
         "encoder",
         group="network",
         choices=NETWORKS,
-        needs=_used_by("inference", "training", "syncbn", "frames", "growth"),
+        needs=_used_by("inference", "training", "syncbn", "frames", "growth", "hosts"),
     )
     deep_network: str = flag(
         "resnet_v1_101",
-        "encoder of the parts checkpointing and startup",
+        "encoder of the parts checkpointing, startup and hosts",
         group="network",
         choices=NETWORKS,
-        needs=_used_by("checkpointing", "startup"),
+        needs=_used_by("checkpointing", "startup", "hosts"),
     )
     num_classes: int = flag(
         19,
         "number of classes of the network",
         class_count,
         group="network",
-        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models", "layers"),
+        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models", "layers", "hosts"),
     )
     networks: tuple[str, ...] = flag(
         NETWORKS,
@@ -144,7 +145,11 @@ class BenchmarkConfig:
         needs=_used_by("agreement", "export"),
     )
     batch_size: int = flag(
-        2, "windows at a time in the part inference", group="data", minimum=1, needs=_used_by("inference", "models")
+        2,
+        "windows at a time in the part inference; images per host in the part hosts",
+        group="data",
+        minimum=1,
+        needs=_used_by("inference", "models", "hosts"),
     )
     total_batch_size: int = flag(
         4, "images of a training step over all towers", group="data", minimum=2, needs=_used_by(*_STEPS)
@@ -163,7 +168,7 @@ class BenchmarkConfig:
         sizes.crop_size,
         group="data",
         metavar="SIZE",
-        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "layers"),
+        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "layers", "hosts"),
     )
     crop_sizes: tuple[sizes.Size, ...] = flag(
         (240, 480, 720),

@@ -133,6 +133,20 @@ class ConfusionMatrix:
         """A copy of the counts, int64 [num_classes, num_classes]; rows are true classes, columns predicted ones."""
         return self._matrix.copy()
 
+    @property
+    def images(self) -> int:
+        """The number of images that were counted."""
+        return self._images
+
+    def counts(self) -> np.ndarray:
+        """Returns all that was counted as one vector, int64, for sums over several processes."""
+        return np.concatenate([self._matrix.ravel(), self._missed, [self._images]])
+
+    def set_counts(self, counts: np.ndarray) -> None:
+        """Replaces what was counted by a vector as of `counts`."""
+        matrix, missed, images = np.split(counts, np.cumsum([self.num_classes**2, self.num_classes]))
+        self._matrix, self._missed, self._images = matrix.reshape(self._matrix.shape), missed, int(images[0])
+
     def process(self, label: np.ndarray, prediction: np.ndarray) -> None:
         """Counts the pixels of one image, or of N images.
 

@@ -93,7 +93,7 @@ class ModelRecord:
             color_switch=backbone.color_switch if config.color_switch is None else config.color_switch,
             test_image_size=config.test_image_size,
             upsample_input=config.upsample_input,
-            flags=dataclasses.asdict(config),
+            flags=config.run_flags(),
         )
         mean = config.image_mean or backbone.image_mean
         return record if mean is None else dataclasses.replace(record, image_mean=mean)
@@ -122,12 +122,16 @@ class ModelRecord:
         """Returns the record with a dataset's names, colours and ids; mean and input range stay those of training."""
         return dataclasses.replace(self, **_classes_of(dataset))
 
-    def write(self, folder: str) -> None:
-        """Writes `config.json` into a folder, atomically."""
+    def values(self) -> dict[str, Any]:
+        """Returns the JSON values of `config.json`."""
         values = dataclasses.asdict(self)
         values["architecture"] = without_additions(values["architecture"])
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
-        write_object(os.path.join(folder, CONFIG_NAME), values)
+        return values
+
+    def write(self, folder: str) -> None:
+        """Writes `config.json` into a folder, atomically."""
+        write_object(os.path.join(folder, CONFIG_NAME), self.values())
 
     @classmethod
     def read_if_run(cls, folder: str) -> ModelRecord | None:
@@ -144,8 +148,15 @@ class ModelRecord:
         """
         path = os.path.join(folder, CONFIG_NAME)
         values = read_object(path)
-        if values is None:
-            return None
+        return None if values is None else cls.of_values(values, path)
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any], path: str) -> ModelRecord:
+        """Creates a record from the JSON values of `config.json`; `path` says in messages where they are from.
+
+        Raises:
+            RecordError: see `read`.
+        """
         if "origin" not in values and isinstance(values.get("flags"), dict):
             values = with_origin(values)
         _check_record(path, values)

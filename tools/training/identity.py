@@ -96,12 +96,12 @@ class RunIdentity:
         if backbone is not None and backbone.network != config.network and (config.eval_only or config.resumes):
             pretrained = backbone = None  # the checkpoint was replaced after the run started
         record = ModelRecord.of_run(config, dataset, backbone)
-        flags = comparable_flags(dataclasses.asdict(config))
+        flags = comparable_flags(config.run_flags())
         entries = {
             **{name: flags[name] for name in FLAGS_IN_IDENTITY},
             **_entries_of_record(record),
             _BATCH: config.total_batch_size,
-            _TOWERS: config.gpu_num if config.dynamic_size or not config.sync_bn else None,
+            _TOWERS: config.towers if config.dynamic_size or not config.sync_bn else None,
             _PRETRAINED: pretrained,
             _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
             **({} if data is None else samples_entries(data)),

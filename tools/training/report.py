@@ -231,6 +231,8 @@ def _best_beside(config: TrainConfig, prefix: str) -> str:
 
 def _batch(config: TrainConfig) -> str:
     towers = f"{config.gpu_num} towers of {config.batch_size}" if config.gpu_num > 1 else "one tower"
+    if config.host_count > 1:
+        towers = f"{config.host_count} hosts with {config.gpu_num} x {config.batch_size} each"
     if config.accumulate == 1:
         return f"{config.total_batch_size} images per step, {towers}"
     return f"{config.images_per_step} images per step, in {config.accumulate} batches: {towers}"

@@ -13,11 +13,11 @@ from tools.runs.folder import model_id
 
 # Names of flags, sorted. A change here changes which runs are resumed, and what they are called.
 FREE_ON_RESUME = {
-    "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "device", "epochs", "eval_only",
-    "fine_tune_filename", "histograms_every", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror",
-    "on_nan", "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period",
-    "snapshot",
-    "snapshot_minutes", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "use_ema",
+    "allow_missing_classes", "auto_resume", "check_data", "check_hosts", "checkpoint_units", "device", "epochs",
+    "eval_only", "fine_tune_filename", "histograms_every", "host_rank", "host_timeout", "hosts",
+    "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan",
+    "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
+    "snapshot_minutes", "snapshot_on", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "use_ema",
     "val_every", "val_list",
 }  # fmt: skip
 SAME_BY_CONTENT = {
@@ -43,11 +43,11 @@ IN_IDENTITY = {
     "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2", "input_channels", "channel_mean", "channel_std",
 }  # fmt: skip
 NOT_SHOWN = {
-    "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",
-    "deterministic", "device", "epochs", "eval_only", "histograms_every", "keep", "log_dir", "log_memory",
-    "max_bad_files", "max_pixels",
+    "allow_missing_classes", "auto_resume", "check_data", "check_hosts", "checkpoint_units", "data_dir", "data_format",
+    "deterministic", "device", "epochs", "eval_only", "histograms_every", "host_rank", "host_timeout", "hosts",
+    "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels",
     "on_nan", "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period",
-    "snapshot", "snapshot_minutes", "test_max_iter", "val_every",
+    "snapshot", "snapshot_minutes", "snapshot_on", "test_max_iter", "val_every",
 }  # fmt: skip
 
 
