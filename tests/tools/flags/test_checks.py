@@ -110,8 +110,9 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
     bench_serving = pytest.importorskip("tools.benchmark.serving", reason="the extra serve is not installed")
     needs = flag_properties(BenchmarkConfig, "needs")
     flags, seen = needs.keys() - {"parts", "models", "layers", "json"}, set()
-    for module in (bench_agreement, bench_exports, bench_frames, bench_hosts, bench_inference, bench_input,
-                   bench_layers, bench_models, bench_serving, bench_startup, bench_training, bench_waiting):  # fmt: skip
+    modules = (bench_agreement, bench_exports, bench_frames, bench_hosts, bench_inference, bench_input, bench_layers,
+               bench_models, bench_serving, bench_startup, bench_training, bench_waiting)  # fmt: skip
+    for module in modules:
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))
