@@ -60,11 +60,8 @@ def pyramid_conv2d_batch_norm(
         kernel = layers.convolution_weights([_KERNEL_SIZE] * 2 + [sum(channels), filters], initializer)
         of_features, *of_levels = _split(tf.cast(kernel, features[0].dtype), channels)
         of_features = tf.convert_to_tensor(of_features)
-
-        def convolve_both(x: tf.Tensor, *averages: tf.Tensor) -> tf.Tensor:
-            return convolve(x, of_features) + convolve_upsampled(averages, of_levels, x, grid)
-
-        outputs = layers.map_towers(convolve_both, features, *levels)
+        convolved = layers.map_towers(lambda x: convolve(x, of_features), features)
+        outputs = layers.add(convolved, convolve_upsampled(levels, of_levels, features, grid))
         outputs = layers.add_biases(outputs, filters) if folded else outputs
         return layers.normalize_and_activate(outputs, folded=folded)
 
@@ -78,46 +75,74 @@ def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor] | list
 
 
 def convolve_upsampled(
-    levels: Sequence[tf.Tensor], kernels: Sequence[tf.Tensor | np.ndarray], like: tf.Tensor, grid: str
-) -> tf.Tensor:
+    levels: Sequence[TowerList], kernels: Sequence[tf.Tensor | np.ndarray], like: TowerList, grid: str
+) -> TowerList:
     """Sums, over the levels, the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
 
     Args:
-        levels: tensors [N, b, b, D] with b statically known.
+        levels: tower lists [N, b, b, D] with b statically known.
         kernels: one per level, [3, 3, D, filters]; arrays are arranged for the product once.
-        like: [N, H, W, any] of the same dtype; only its height and width are used.
+        like: tower list [N, H, W, any] of the same dtype; only its height and width are used.
         grid: key of `choices.RESIZE_GRIDS`.
 
     Returns:
-        [N, H, W, filters] of the dtype of `like`; the interpolation is in float32.
+        Tower list [N, H, W, filters] of the dtype of `like`; the interpolation is in float32.
     """
+    taps = [_apply_taps(level, kernel) for level, kernel in zip(levels, kernels, strict=True)]
+    bins = [level[0].shape.as_list()[1] for level in levels]
+    return layers.map_towers(lambda x, *products: _upsampled(products, bins, x, grid), like, *taps)
+
+
+def _upsampled(taps: Sequence[tf.Tensor], bins: Sequence[int], like: tf.Tensor, grid: str) -> tf.Tensor:
+    """Upsamples the results of `_apply_taps` for one tower to the pixel of each tap and sums them."""
     _, height, width, _ = layers.dynamic_shape(like)
-    filters = int(kernels[0].shape[-1])
+    filters = taps[0].shape.as_list()[-1]
     rows, columns = [], []
-    for level, kernel in zip(levels, kernels, strict=True):
-        bins = level.shape.as_list()[1]
-        rows.append(_interpolation_of_taps(height, bins, grid))
-        taps = _apply_taps(level, kernel)
-        columns.append(tf.matmul(_interpolation_of_taps(width, bins, grid), taps))  # [N, 3 b, W, filters]
+    for level, size in zip(taps, bins, strict=True):
+        rows.append(_interpolation_of_taps(height, size, grid))
+        columns.append(tf.matmul(_interpolation_of_taps(width, size, grid), level))  # [N, 3 b, W, filters]
     stacked = tf.concat([tf.reshape(x, [-1, x.shape[1], width * filters]) for x in columns], axis=1)
     upsampled = tf.matmul(tf.concat(rows, axis=1), stacked)
     result = tf.reshape(upsampled, tf.stack([-1, height, width, filters]))
     return tf.cast(tf.ensure_shape(result, [*like.shape[:3], filters]), like.dtype)
 
 
-def _apply_taps(level: tf.Tensor, kernel: tf.Tensor | np.ndarray) -> tf.Tensor:
-    """Applies every tap of a kernel to every average.
+def _apply_taps(levels: TowerList, kernel: tf.Tensor | np.ndarray) -> TowerList:
+    """Applies every tap of a kernel [3, 3, D, filters] to every average, for all towers on the device of the first.
+
+    The averages and products are small, and the kernel and its gradient large: a product per tower would need a copy of
+    both for each tower.
 
     Returns:
-        float32 [N, 3 b, 3 b, filters]. Axis 1 is (row of the tap, row of the average), axis 2 likewise for columns.
+        Tower list float32 [N, 3 b, 3 b, filters]. Axis 1 is (row of the tap, row of the average), axis 2 likewise for
+        columns.
     """
-    bins, depth = level.shape.as_list()[2:]
+    bins, depth = levels[0].shape.as_list()[2:]
     filters = int(kernel.shape[-1])
-    # One product of two matrices: OpenVINO and TensorFlow Lite reject one that broadcasts the averages over the taps.
-    taps = tf.matmul(tf.reshape(level, [-1, depth]), _taps_as_columns(kernel))
-    taps = tf.cast(tf.reshape(taps, [-1, bins, bins, _KERNEL_SIZE, _KERNEL_SIZE, filters]), tf.float32)
-    by_image = tf.transpose(taps, [0, 3, 1, 4, 2, 5])
-    return tf.reshape(by_image, [-1, _KERNEL_SIZE * bins, _KERNEL_SIZE * bins, filters])
+    averages = layers.map_towers(lambda x: tf.reshape(x, [-1, depth]), levels)
+    with tf.device(levels[0].device):
+        # One product of two matrices: OpenVINO and TensorFlow Lite reject one that broadcasts the averages.
+        products = _of_towers(tf.matmul(_joined(averages), _taps_as_columns(kernel)), averages)
+
+    def by_image(products: tf.Tensor) -> tf.Tensor:
+        taps = tf.cast(tf.reshape(products, [-1, bins, bins, _KERNEL_SIZE, _KERNEL_SIZE, filters]), tf.float32)
+        transposed = tf.transpose(taps, [0, 3, 1, 4, 2, 5])
+        return tf.reshape(transposed, [-1, _KERNEL_SIZE * bins, _KERNEL_SIZE * bins, filters])
+
+    outputs = []
+    for level, rows in zip(levels, products, strict=True):
+        with tf.device(level.device):
+            outputs.append(by_image(rows))
+    return outputs
+
+
+def _joined(rows: TowerList) -> tf.Tensor:
+    return rows[0] if len(rows) == 1 else tf.concat(rows, axis=0)
+
+
+def _of_towers(joined: tf.Tensor, rows: TowerList) -> TowerList:
+    """Splits `joined` along its first axis into parts of as many rows as each of `rows` has."""
+    return [joined] if len(rows) == 1 else tf.split(joined, [layers.dynamic_shape(x)[0] for x in rows], num=len(rows))
 
 
 def _taps_as_columns(kernel: tf.Tensor | np.ndarray) -> tf.Tensor:

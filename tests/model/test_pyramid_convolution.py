@@ -39,7 +39,8 @@ def test_equals_float64_of_the_upsampled_levels(grid, size, record_property):
     kernels = [rng.normal(size=(3, 3, DEPTH, FILTERS)).astype(np.float32) for _ in BINS]
     with tf.Graph().as_default():
         weights = [tf.constant(kernel) for kernel in kernels]
-        actual = run(convolve_upsampled([tf.constant(x[0]) for x in levels], weights, tf.constant(features[0]), grid))
+        levels_of_tower = [[tf.constant(level[0])] for level in levels]
+        [actual] = run(convolve_upsampled(levels_of_tower, weights, [tf.constant(features[0])], grid))
     upsampled = np.concatenate(_concatenated(features, levels, grid, 0), axis=-1)
     expected = reference.conv2d(upsampled, np.concatenate(kernels, axis=2))
     record_property("output", relative_difference(actual, expected))

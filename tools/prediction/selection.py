@@ -111,7 +111,9 @@ def prediction_dataset(config: PredictConfig, trained: ModelRecord) -> tuple[Dat
             logger.info(
                 "flags of the training are used: %s (relative paths start in the current folder)", " ".join(reused)
             )
-        dataset = described_dataset(database, {**of_training, **given})
+        # The flags of a converted checkpoint do not have the number of classes.
+        classes = {"num_classes": trained.architecture.num_classes}
+        dataset = described_dataset(database, {**of_training, **given, **classes})
     else:
         dataset = described_dataset(database, given)
     _require_same_classes(dataset, trained)

@@ -105,10 +105,11 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
                 seen.add(name)
             return super().__getattribute__(name)
 
+    bench_serving = pytest.importorskip("tools.benchmark.serving", reason="the extra serve is not installed")
     needs = flag_properties(BenchmarkConfig, "needs")
     flags, seen = needs.keys() - {"parts", "models", "json"}, set()
     for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
-                   bench_startup, bench_training, bench_waiting, bench_hosts):  # fmt: skip
+                   bench_serving, bench_startup, bench_training, bench_waiting, bench_hosts):  # fmt: skip
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))

@@ -47,6 +47,12 @@ def test_prediction_on_another_dataset_uses_its_own_folder_and_the_mean_of_the_t
     assert trained.for_dataset(dataset).image_mean == (1.0, 2.0, 3.0)
 
 
+def test_a_converted_checkpoint_of_own_data_knows_its_number_of_classes():
+    converted = dataclasses.replace(own_record(), flags={})
+    dataset, folder = selection.prediction_dataset(PredictConfig(data_dir="own"), converted)
+    assert (dataset.name, dataset.num_classes, folder) == ("custom", 3, "own")
+
+
 def test_prediction_on_own_data_as_in_training(tmp_path, caplog):
     caplog.set_level("INFO")
     own_record().write(str(tmp_path))
