@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import time
@@ -45,11 +46,11 @@ def test_hosts_killed_at_random_moments_end_with_the_weights_of_untouched_ones(t
         flags = flags_of(toy, tmp_path / "killed", LAST_STEP, **changes)
         for number in range(KILLS):
             hosts = start_both(processes, flags, tmp_path / f"killed{number}")
-            if number % 2:  # at any moment of the start
-                time.sleep(float(rng.uniform(0, 0.9 * start_up)))
-            else:
-                steps = int(rng.integers(1, 6))
-                hosts[0].wait_until(lambda hosts=hosts, steps=steps: steps_of(hosts[0]) >= steps, 600)
+            # Every other one at any moment of the start, the others after some steps.
+            until = time.monotonic() + float(rng.uniform(0, start_up)) if number % 2 else math.inf
+            steps = int(rng.integers(1, 6))
+            while time.monotonic() < until and steps_of(hosts[0]) < steps:
+                time.sleep(0.05)
             victim = int(rng.integers(2))
             hosts[victim].send(signal.SIGKILL)
             assert hosts[victim].exit_code() == -signal.SIGKILL

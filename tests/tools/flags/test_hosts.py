@@ -49,7 +49,7 @@ def test_hosts_that_are_refused(line, words, config):
     assert re.search(words, refusal(line, config))
 
 
-@pytest.mark.parametrize("line", ["--sync_bn 0 --batch_size 2", "--loss_type ce+0.5*lovasz"])
+@pytest.mark.parametrize("line", ["--sync_bn 0 --batch_size 2 --gpu_num 2", "--loss_type ce+0.5*lovasz"])
 def test_what_needs_the_whole_batch_on_one_host(line):
     for hosts in (f"{TWO} --host_rank 0", "--hosts slurm"):
         message = refusal(f"{hosts} {line}", TrainConfig)
