@@ -122,8 +122,8 @@ def train_graph(
         ValueError: if the loss type is unknown.
     """
     set_host_group(hosts)
-    _require_two_images(images, options)
     _require_shared_moments(options)
+    _require_two_images(images, options)
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     recomputation = Recomputation(options.checkpoint_units)

@@ -13,7 +13,7 @@ LARGEST_SIDE = 1 << 14
 LARGEST_BATCH = 1 << 16
 
 # Towers or devices in one process; TensorFlow creates a logical device for each.
-MOST_DEVICES = 256
+MOST_DEVICES = 1024
 
 # Channels of an image; sensors with more bands are reduced before.
 MOST_CHANNELS = 256
