@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
+import tensorflow.compat.v1 as tf
+
 from database.class_sampling import Sampling
 from tools.distributed.team import ALONE, LONG_WORK, Hosted
 from tools.errors import DivergedError
@@ -85,12 +87,12 @@ class Attempt:
         Raises:
             DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
         """
-        config, data, folder, hosts = self._config, self._data, self._folder, self._hosts
+        config, hosts = self._config, self._hosts
         rollbacks = self._rollbacks()
         record, built = self._built()
         start = self.start
         if hosts.is_chief:
-            log_run(config, record, data, built, self._devices, folder)
+            log_run(config, record, self._data, built, self._devices, self._folder)
         if start.resumed is None and start.pretrained is not None:
             warn_of_other_channels(start.pretrained, record)
         with (
@@ -101,16 +103,9 @@ class Attempt:
             with hosts.running("copying the first values", LONG_WORK):
                 built.initial.assign(session)
             rate = partial(learning_rate_at, config, rollbacks=rollbacks)
-            steps = StepRunner(session, built.train, built.batches, data.training, rate, hosts, built.notices)
-            writer = SnapshotWriter(
-                session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
-            )
-            snapshots = HostSnapshots(writer, hosts, on_all=config.snapshot_on == "all")
-            curves = CurveWriter(
-                folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss, hosts=hosts
-            )
+            steps = StepRunner(session, built.train, built.batches, self._data.training, rate, hosts, built.notices)
+            whole = self._trainer_of(session, steps, record, built, on_first_snapshot)
             try:
-                whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, self._ends_early)
                 with whole.running(start.step) as trainer:
                     yield trainer
                 self.last_step = trainer.last_step
@@ -120,6 +115,25 @@ class Attempt:
                 self.diverged = error.with_traceback(None)  # a traceback would keep the graph in memory
                 return
             _log_skipped(steps.skipped_steps(), config.train_max_iter)
+
+    def _trainer_of(
+        self,
+        session: tf.Session,
+        steps: StepRunner,
+        record: ModelRecord,
+        built: BuiltGraph,
+        on_first_snapshot: Callable[[], None] | None,
+    ) -> Trainer:
+        """Puts the parts of the loop together."""
+        config, folder, hosts = self._config, self._folder, self._hosts
+        writer = SnapshotWriter(
+            session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
+        )
+        snapshots = HostSnapshots(writer, hosts, on_all=config.snapshot_on == "all")
+        curves = CurveWriter(
+            folder, self._data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss, hosts=hosts
+        )
+        return Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, self._ends_early)
 
     def _built(self) -> tuple[ModelRecord, BuiltGraph]:
         """Returns the record of the run, and its graph with the values of the checkpoint to start from."""
