@@ -35,6 +35,7 @@ from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
 from tools.prediction.latency import TimedPredictor
 from tools.prediction.tables import text_table, warn_of_missed_classes, write_tables
+from tools.runtime.chosen_hosts import choose_hosts
 
 if TYPE_CHECKING:
     from database.datasets import Dataset
@@ -255,7 +256,7 @@ def follow(config: PredictConfig) -> None:
     from tools.runs.following import appearing_snapshots, followed_run
     from tools.runtime.memory import free_closed_sessions
 
-    for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
+    for step, prefix in appearing_snapshots(followed_run(str(config.follow)), first_step=config.from_step):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
         before = identity(prefix)
         try:
@@ -272,16 +273,16 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
     set_quiet(config.quiet)
     set_max_pixels(config.max_pixels)
+    config = config.on_hosts(choose_hosts(config.hosts, config.host_rank))  # other machines, usually none
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
     from tools.prediction.shared_prediction import together
     from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
-    from tools.runtime.chosen_hosts import choose_hosts
 
     if config.has_prediction is not None:
         score_existing(config)
         return
-    config = with_chosen_precision(config.on_hosts(choose_hosts(config.hosts, config.host_rank)))
+    config = with_chosen_precision(config)
     if config.follow is not None:
         follow(config)
         return

@@ -25,6 +25,7 @@ from tools.console import import_tensorflow, print_text, run_script, set_quiet, 
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.prediction.tables import text_table
+from tools.runtime.chosen_hosts import choose_hosts
 from tools.runtime.stop_requests import stopping_at_warnings
 from tools.training.interruption import RunSoFar
 
@@ -45,19 +46,16 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     """Trains the run of the flags, unless --eval_only 1 is given, and scores its last snapshot."""
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     set_quiet(config.quiet)
-    import_tensorflow()
-    from tools.runtime.chosen_hosts import choose_hosts
-    from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
-    from tools.training.converted_start import with_converted_weights
-
     config = config.on_hosts(choose_hosts(config.hosts, config.host_rank))  # other machines, usually none
+    import_tensorflow()
+    from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
+
     if config.eval_only and config.host_rank:
         logger.info("--eval_only 1: host 0 scores the run")
         return
     config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
     with run.together(config, data) as hosts:  # agrees with the others on flags and data
-        if hosts.is_chief:
-            config = with_converted_weights(config)  # weights of another project, if --fine_tune_filename names them
+        config = run.convert_weights(config, hosts)  # if --fine_tune_filename names those of another project
         folder = run.choose_folder(config, data, hosts)  # <log_dir>/<database>/<name of the run>
         run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
         training = run.Training(config, data, folder, hosts)

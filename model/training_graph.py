@@ -23,7 +23,7 @@ import tensorflow.compat.v1 as tf
 from model import choices, regularizers, resizing
 from model import utils_mg as layers
 from model.accumulation import Accumulation
-from model.errors import BatchSizeError, LayerNameError
+from model.errors import BatchSizeError, LayerNameError, SharedBatchError
 from model.host_group import HostGroup, host_group, set_host_group
 from model.losses import BatchLoss, LossOptions, batch_loss
 from model.memory import Recomputation
@@ -42,7 +42,7 @@ from model.utils_mg import TowerList
 from model.weight_averages import WeightAverages
 from model.weight_update import clipped, weight_updates
 
-AUXILIARY_WEIGHT = 0.4
+AUXILIARY_WEIGHT = TrainingOptions.aux_weight
 
 # Maps backbone weights to their pre-trained values, by variable name.
 StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
@@ -60,7 +60,8 @@ class TrainGraph:
         auxiliary_loss: loss of the auxiliary head, 0 without one. With two heads, the loss of the first plus 0.4 times
             that of the second.
         weight_decay: value of the weight decay, a float32 scalar.
-        total_loss: loss + 0.4 * auxiliary_loss + weight_decay, which the step minimizes.
+        total_loss: loss + aux_weight * auxiliary_loss + weight_decay, which the step minimizes; the weight is 0.4 for
+            ICNets.
         train_op: runs one step; with accumulation, its last batch.
         accumulation: with accumulation, the number of the batch, to be fed; None otherwise.
         accumulate_op: with accumulation, runs one of the other batches of a step; None otherwise.
@@ -114,14 +115,15 @@ def train_graph(
         hosts: this host among those that train together; None for one process.
 
     Raises:
-        BatchSizeError: if all towers together get one image, because `psp/pool1` then has one value per channel.
+        BatchSizeError: if one image is normalized alone, because `psp/pool1` then has one value per channel.
         LayerNameError: if a scope in `new_layer_names` contains no variable.
         MissingStartingPointError: if L2-SP has no pre-trained value for a backbone weight.
         SharedBatchError: if several hosts cannot compute the loss.
         ValueError: if the loss type is unknown.
     """
     set_host_group(hosts)
-    _require_two_images(images)
+    _require_shared_moments(options)
+    _require_two_images(images, options)
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     recomputation = Recomputation(options.checkpoint_units)
@@ -130,7 +132,8 @@ def train_graph(
     _require_known_layers(architecture, options)
     variables = trained_variables(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture, options)
-    data_loss = loss.value + AUXILIARY_WEIGHT * auxiliary_loss
+    has_cascade = DECODERS[architecture.decoder].cascade is not None
+    data_loss = loss.value + (AUXILIARY_WEIGHT if has_cascade else options.aux_weight) * auxiliary_loss
     decay = _decay(variables, architecture, options, starting_points)
     weight_decay = decay.value()
     loss_scale = LossScale.create() if options.float_type == "16" else None
@@ -164,13 +167,28 @@ def train_graph(
     )
 
 
-def _require_two_images(images: TowerList) -> None:
+def _require_shared_moments(options: TrainingOptions) -> None:
+    if host_group() is not None and not options.sync_bn:
+        raise SharedBatchError(
+            "--sync_bn 0 keeps the running averages of the first tower, which differ between hosts: drop it, "
+            "or train on one host"
+        )
+
+
+def _require_two_images(images: TowerList, options: TrainingOptions) -> None:
     sizes = [x.shape.as_list()[0] for x in images]
     hosts = host_group()
-    if None not in sizes and sum(sizes) * (1 if hosts is None else hosts.count) < 2:
+    if None in sizes or options.bn_frozen == choices.ALL_FROZEN:
+        return
+    if sum(sizes) * (1 if hosts is None else hosts.count) < 2:
         raise BatchSizeError(
             "the batch of all towers has 1 image, so psp/pool1 has only one value per channel to normalize: "
             "raise --batch_size or --gpu_num so that their product is at least 2"
+        )
+    if not options.sync_bn and min(sizes) < 2:
+        raise BatchSizeError(
+            "a tower has 1 image, and --sync_bn 0 normalizes each tower alone, so psp/pool1 has only one value per "
+            "channel: raise --batch_size to 2 or more"
         )
 
 
@@ -207,6 +225,7 @@ def _network(
         bn_frozen=options.bn_frozen,
         frozen=options.freeze or (),
         bn_decay=options.bn_decay,
+        sync_bn=options.sync_bn,
         initializer=options.initializer,
         dropout_seed=tf.stack([options.seed, random_step]) if options.dropout else None,
         dtype=FLOAT_TYPES[options.float_type],
@@ -260,7 +279,8 @@ def _decay(
 
     starts: Mapping[str, tf.Tensor] = {}
     if starting_points is not None and regularizers.DECAY_MODES[options.weight_decay_mode].needs_start:
-        backbone = [v for v in variables if regularizers.is_decayed(v) and not decays_as_new(v.op.name)]
+        decayed = [v for v in variables if regularizers.is_decayed(v, decay_all=options.decay_all)]
+        backbone = [v for v in decayed if not decays_as_new(v.op.name)]
         starts = starting_points(backbone)
     return regularizers.weight_decay(
         variables,
@@ -269,6 +289,7 @@ def _decay(
         new_rate=options.weight_decay_rate2,
         is_new=decays_as_new,
         starting_points=starts,
+        decay_all=options.decay_all,
     )
 
 

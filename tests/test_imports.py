@@ -81,7 +81,18 @@ ROOMS = (
     ("convert",),
     ("download", "prediction"),
     ("training", "export", "serve"),
-    ("benchmark", "check_dataset", "demo", "import_annotations", "launch", "make_tfrecord", "results", "sbd", "setup"),
+    (
+        "benchmark",
+        "check_dataset",
+        "cityscapes",
+        "demo",
+        "import_annotations",
+        "launch",
+        "make_tfrecord",
+        "results",
+        "sbd",
+        "setup",
+    ),
     ("report",),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.

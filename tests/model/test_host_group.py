@@ -110,14 +110,15 @@ def test_one_process_builds_the_graph_without_hosts(small_resnet):
     assert not [node.op for node in without.node if node.op.startswith("Collective")]
 
 
-def test_lovasz_is_rejected(small_resnet):
+@pytest.mark.parametrize(
+    ("change", "words"), [({"loss_type": "lovasz"}, "--loss_type lovasz"), ({"sync_bn": False}, "--sync_bn 0")]
+)
+def test_what_needs_the_whole_batch_is_rejected(small_resnet, change, words):
     images, labels = batch((1, 33, 33), (1, 33, 33))
     with tf.Graph().as_default():
         xs, ys = towers(images)[0], towers(labels)[0]
-        with pytest.raises(SharedBatchError, match="--loss_type lovasz"):
-            training_graph.train_graph(
-                xs, ys, ARCHITECTURE, replace(OPTIONS, loss_type="lovasz"), hosts=HostGroup(0, 2)
-            )
+        with pytest.raises(SharedBatchError, match=words):
+            training_graph.train_graph(xs, ys, ARCHITECTURE, replace(OPTIONS, **change), hosts=HostGroup(0, 2))
 
 
 HARD = replace(OPTIONS, dropout=True, loss_type="ohem", ohem_threshold=0.3, class_weights=(1.0, 0.5, 2.0))

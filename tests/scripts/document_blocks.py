@@ -110,6 +110,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python -m tools.sbd --sbd database/benchmark_RELEASE/dataset --voc database/VOCdevkit/VOC2012 --out "
         "database/SBD_all\npython train.py --database SBD --subsets_for_training trainaug --gpu_num 4 --batch_size 4",
     ): Treatment(not_run=_NEEDS_DATA),
+    ("docs/data.md", "python -m tools.cityscapes --data_dir"): Treatment(not_run=_NEEDS_DATA, stand_ins=_CITYSCAPES),
     ("docs/data.md", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
@@ -232,6 +233,9 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ),
     ("tools/check_dataset/__main__.py", "python -m tools.check_dataset --database CamVid --data_dir"): Treatment(
         not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}
+    ),
+    ("tools/cityscapes.py", "python -m tools.cityscapes --data_dir ./database/cityscapes"): Treatment(
+        not_run=_NEEDS_DATA
     ),
     (
         "tools/convert/__main__.py",

@@ -23,7 +23,7 @@ from tests.scripts.document_blocks import (
     paste,
 )
 from tests.scripts.starting import ROOT
-from tools import sbd
+from tools import cityscapes, sbd
 from tools.benchmark.flags import BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.convert import __main__ as convert
@@ -77,6 +77,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.setup.audit": parse_audit,
     "-m tools.benchmark": flags_of(BenchmarkConfig),
     "-m tools.check_dataset": flags_of(CheckConfig),
+    "-m tools.cityscapes": cityscapes._parse,
     "-m tools.convert": convert._parse,
     "-m tools.demo": parse_demo,
     "-m tools.download": parse_download,

@@ -25,6 +25,7 @@ Part = Literal[
     "startup",
     "growth",
     "models",
+    "layers",
     "agreement",
     "export",
     "serve",
@@ -63,6 +64,12 @@ class BenchmarkConfig:
         needs=Need(lambda config: not config.models, "with --models, which measures another part: drop --models"),
     )
     models: bool = flag(False, "measure the part models instead of --parts", group="measurement")
+    layers: bool = flag(
+        False,
+        "count operations, parameters and memory of each layer of the models, without measuring: the part layers",
+        group="measurement",
+        needs=Need(lambda config: config.models, "without models: add --models, or give --parts layers"),
+    )
     warm_up: int = flag(
         2,
         "calls of each candidate before the timed ones",
@@ -96,23 +103,23 @@ class BenchmarkConfig:
         "number of classes of the network",
         class_count,
         group="network",
-        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models", "hosts"),
+        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models", "layers", "hosts"),
     )
     networks: tuple[str, ...] = flag(
         NETWORKS,
-        "encoders of the part models",
+        "encoders of the parts models and layers",
         comma_separated,
         group="network",
         choices=NETWORKS,
-        needs=_used_by("models"),
+        needs=_used_by("models", "layers"),
     )
     decoders: tuple[str, ...] = flag(
         DECODERS,
-        "heads of the part models",
+        "heads of the parts models and layers",
         comma_separated,
         group="network",
         choices=DECODERS,
-        needs=_used_by("models"),
+        needs=_used_by("models", "layers"),
     )
     weights_ckpt: str | None = flag(
         None,
@@ -161,7 +168,7 @@ class BenchmarkConfig:
         sizes.crop_size,
         group="data",
         metavar="SIZE",
-        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "hosts"),
+        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "layers", "hosts"),
     )
     crop_sizes: tuple[sizes.Size, ...] = flag(
         (240, 480, 720),
@@ -245,4 +252,4 @@ class BenchmarkConfig:
     @property
     def measured(self) -> tuple[str, ...]:
         """The parts to measure."""
-        return ("models",) if self.models else self.parts
+        return (("layers",) if self.layers else ("models",)) if self.models else self.parts

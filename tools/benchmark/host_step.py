@@ -1,6 +1,6 @@
-"""Measures training steps in one of several processes; `tools.benchmark.hosts` starts it.
+"""Measures training steps in one of several processes, which `tools.benchmark.hosts` starts.
 
-python -m tools.benchmark.host_step '{"plan": ..., "addresses": [...], "rank": 0, ...}'
+Its argument is a JSON text: `{"plan": ..., "addresses": [...], "rank": 0, ...}`.
 """
 
 from __future__ import annotations

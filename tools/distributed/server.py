@@ -65,10 +65,9 @@ def wait_for_servers(hosts: Hosts, seconds: float) -> None:
         now = time.monotonic()
         names = ", ".join(map(hosts.named, missing))
         if now - began >= seconds:
-            fault = next(iter(missing.values()))
             raise LostHostError(
-                f"{names}: did not start within {seconds:.0f} s (the first {fault}): start one process for each "
-                "address of --hosts, and open their ports between the hosts"
+                f"{names}: no answer within {seconds:.0f} s: start one process for each address of --hosts, and open "
+                "their ports between the hosts"
             )
         if now - logged >= _SECONDS_BETWEEN_LINES:
             logger.info("waiting for %s", names)

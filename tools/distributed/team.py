@@ -123,11 +123,13 @@ class Team:
         hosts: addresses, and the rank of this host.
         server: of this host, for its sessions.
         group: of its graphs.
+        start_patience: seconds that the hosts may start one after the other.
     """
 
-    def __init__(self, hosts: Hosts, server: SessionServer, watch: HostWatch) -> None:
+    def __init__(self, hosts: Hosts, server: SessionServer, watch: HostWatch, start_patience: float) -> None:
         """Opens the session for the messages; see `start_team`."""
         self.hosts = hosts
+        self.start_patience = start_patience
         self.server: SessionServer | None = server
         self.rank, self.count = hosts.rank, hosts.count
         self.group: HostGroup | None = HostGroup(hosts.rank, hosts.count)
@@ -146,34 +148,35 @@ class Team:
         """Describes a host for messages."""
         return self.hosts.named(rank)
 
-    def gather(self, what: str, message: bytes = b"") -> list[bytes]:
+    def gather(self, what: str, message: bytes = b"", patience: float = LONG_WORK) -> list[bytes]:
         """Sends a message of any length to all hosts, and returns those of all, by rank.
 
         Args:
             what: the hosts do, for the message about a missing one.
             message: of this host.
+            patience: see `running`.
 
         Raises:
             LostHostError: a host is missing.
         """
-        lengths = self._gathered(what, np.array([len(message)], np.int32))
+        lengths = self._gathered(what, np.array([len(message)], np.int32), patience)
         words = _SMALLEST_MESSAGE
         while 4 * words < lengths.max():  # few sizes, because each has an operation of its own
             words *= 2
         if not lengths.any():
             return [b""] * self.count
         padded = np.frombuffer(message.ljust(4 * words, b"\0"), np.int32)
-        rows = self._gathered(what, padded).reshape(self.count, words)
+        rows = self._gathered(what, padded, patience).reshape(self.count, words)
         return [row.tobytes()[:length] for row, length in zip(rows, lengths, strict=True)]
 
-    def _gathered(self, what: str, values: np.ndarray) -> np.ndarray:
+    def _gathered(self, what: str, values: np.ndarray, patience: float) -> np.ndarray:
         """Concatenates the int32 vectors of all hosts, which have one length."""
         if values.size not in self._gathers:
             with self._graph.as_default():
                 sent = tf.placeholder(tf.int32, [values.size])
                 self._gathers[values.size] = sent, self._messages.gather(sent, f"message{values.size}")
         sent, received = self._gathers[values.size]
-        with self.running(what, LONG_WORK):
+        with self.running(what, patience):
             return self._session.run(received, {sent: values})
 
     def from_chief(self, what: str, compute: Callable[[], Result]) -> Result:
@@ -277,9 +280,10 @@ def start_team(hosts: Hosts, devices: Sequence[str], timeout: float) -> Team:
         LostHostError: another host does not start.
     """
     server = start_server(hosts, devices)
-    wait_for_servers(hosts, _STARTS_PER_TIMEOUT * timeout)
+    start_patience = _STARTS_PER_TIMEOUT * timeout
+    wait_for_servers(hosts, start_patience)
     watch = HostWatch(hosts, timeout)
     try:
-        return Team(hosts, server, watch)
+        return Team(hosts, server, watch, start_patience)
     except tf.errors.OpError as error:
         raise HostsError(f"{hosts.named(hosts.rank)}: no session with its server ({reason(error)})") from error

@@ -127,6 +127,10 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "split": Foreign(("mode", "subsets_for_training")),
     "steps": Foreign(("train_max_iter",)),
     "val_interval": Foreign(("val_every",), "steps"),
+    # Of the first scripts of PSPNet-TF-Reproduce, in its folder run_pspmg.
+    "data_type": Foreign(("float_type",)),
+    "fix_blocks": Foreign(("freeze",), "names such as conv1,block1"),
+    "test_batch_size": Foreign(("windows_per_batch",)),
     "wd": Foreign(("weight_decay_rate",)),
     "weight": Foreign(("weights_ckpt", "fine_tune_filename")),
     "weight_decay": Foreign(("weight_decay_rate",)),
@@ -137,6 +141,7 @@ FOREIGN_FLAGS: Mapping[str, Foreign] = {
     "clip_grad_norm": Foreign(("clip_norm",)),
     "early_stopping": Foreign(("patience",), "scores"),
     "early_stopping_patience": Foreign(("patience",), "scores"),
+    "deep_sup_scale": Foreign(("aux_weight",)),
     "ema": Foreign(("ema_decay",), "0.999 is usual"),
     "freeze_backbone": Foreign(("freeze",), "encoder"),
     "freeze_bn": Foreign(("bn_frozen",), _SWITCH),

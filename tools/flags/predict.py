@@ -24,7 +24,7 @@ from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.hosts import HostFlags, check_host_rank
-from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
+from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES, MOST_STEPS
 from tools.flags.prediction_outputs import PredictionOutputFlags
 from tools.flags.protocol import ProtocolFlags
 from tools.flags.running import ScreenFlags
@@ -167,6 +167,15 @@ class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
         file_path,
         group="network",
         metavar="FOLDER",
+    )
+    from_step: int = flag(
+        0,
+        "first step whose snapshot is scored with --follow",
+        group="network",
+        metavar="STEP",
+        minimum=0,
+        maximum=MOST_STEPS,
+        needs=Need(lambda config: config.follow is not None, "on a single checkpoint: add --follow"),
     )
     gpu_num: int = flag(
         1, "number of devices that the images are distributed over", group="precision", minimum=1, maximum=MOST_DEVICES

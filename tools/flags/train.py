@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from model.choices import ACTIVATIONS, IN_PLACE
+from model.choices import ACTIVATIONS, ALL_FROZEN, IN_PLACE
 from model.loss_terms import loss_terms, loss_text
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
@@ -125,6 +125,8 @@ class TrainConfig(
         self._check_run_name()
         self._check_splits()
         self._check_loss()
+        if self.hosts is not None:
+            self._check_sharing()
         check_effects(self)
         check_host_rank(self)
         check_encoder(self)
@@ -142,15 +144,25 @@ class TrainConfig(
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): {usual} is usual")
 
     def _check_batch(self) -> None:
-        """Rejects a batch of one image over all hosts, and more towers than a record may have."""
+        """Rejects batches of one image whose moments are computed, and more towers than a record may have.
+
+        Such a batch leaves psp/pool1 one value per channel.
+        """
         if self.towers > MOST_DEVICES:
             raise FlagError(
                 f"--gpu_num {self.gpu_num} on {self.host_count} hosts is {self.towers} towers, more than {MOST_DEVICES}"
             )
-        if self.total_batch_size < 2 and not self.eval_only:
+        if self.eval_only or self.bn_frozen == ALL_FROZEN:
+            return
+        if self.total_batch_size < 2:
             raise FlagError(
                 "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
                 "channel to normalize: raise --batch_size or --gpu_num"
+            )
+        if self.batch_size < 2 and not self.sync_bn:
+            raise FlagError(
+                "--batch_size 1 with --sync_bn 0, which normalizes each tower alone, leaves psp/pool1 a single value "
+                "per channel: raise --batch_size, or drop --sync_bn 0"
             )
 
     def _check_kept_values(self) -> None:
@@ -222,6 +234,19 @@ class TrainConfig(
             raise FlagError(f"--ohem_threshold {self.ohem_threshold} is not a probability: 0.7 is usual")
         if self.label_smoothing >= 1:
             raise FlagError(f"--label_smoothing {self.label_smoothing} is not in [0, 1): 0.1 is usual")
+
+    def _check_sharing(self) -> None:
+        """Rejects what needs the whole batch on one host."""
+        if not self.sync_bn:
+            raise FlagError(
+                "--sync_bn 0 keeps the running averages of the first tower, which are not the same on several --hosts: "
+                "drop one of them"
+            )
+        if any(term.name == "lovasz" for term in loss_terms(self.loss_type)):
+            raise FlagError(
+                f"--loss_type {self.loss_type}: lovasz sorts the pixels of the whole batch, which several --hosts do "
+                "not have in one place: use dice, or train on one host"
+            )
 
     @property
     def starts_from_scratch(self) -> bool:

@@ -25,6 +25,8 @@ class Scores:
       frequency_weighted_iou: sum of t[i] * iou[i] / pixels.
       pixels: number of pixels that are not ignored. If it is 0, the four scores above are nan.
       images: number of images processed.
+      loss: mean of -log of the probability of a pixel's label, in nats; None if it was not computed. The probabilities
+        are those that the labels are chosen by: averages over windows, scales and mirrored copies.
     """
 
     iou: tuple[float | None, ...]
@@ -35,6 +37,7 @@ class Scores:
     frequency_weighted_iou: float
     pixels: int
     images: int
+    loss: float | None = None
 
     @property
     def dice(self) -> tuple[float | None, ...]:
@@ -70,6 +73,32 @@ def only_predicted_class(scores: Scores) -> int | None:
 def classes_never_hit(scores: Scores) -> list[int]:
     """Returns the classes that occur in the labels, but of which no pixel was predicted correctly."""
     return [index for index, accuracy in enumerate(scores.accuracy) if accuracy == 0]
+
+
+class MeanLoss:
+    """Averages -log of the probability of the label over the pixels of a set of images that are not ignored."""
+
+    def __init__(self, ignore_label: int = 255) -> None:
+        self._ignore_label = ignore_label
+        self._sum = 0.0
+        self._pixels = 0
+
+    def process(self, label: np.ndarray, of_label: np.ndarray) -> None:
+        """Adds the pixels of one image.
+
+        Args:
+          label: class ids [H, W], or `ignore_label`.
+          of_label: float32 [H, W], the probability of each pixel's label; 0 counts as the smallest positive number.
+        """
+        probabilities = of_label[label != self._ignore_label]
+        smallest = np.finfo(np.float32).tiny
+        self._sum -= float(np.log(np.maximum(probabilities, smallest)).sum(dtype=np.float64))
+        self._pixels += probabilities.size
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None without pixels."""
+        return self._sum / self._pixels if self._pixels else None
 
 
 class ConfusionMatrix:

@@ -88,13 +88,13 @@ def _check_fixed_flags(folder: RunFolder, config: TrainConfig, record: ModelReco
 def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
     """Returns --batch_size and --gpu_num if they may change because their product stays the same, otherwise none.
 
-    Batch normalization, losses and dropout use the whole batch, so its division among towers does not matter. With
-    `--dynamic_size` it does: each tower draws its own size.
+    Batch normalization, losses and dropout use the whole batch, so its division among towers does not matter. It does
+    with `--dynamic_size`, as each tower draws its own size, and with `--sync_bn 0`.
     """
     names = ("batch_size", "gpu_num")
     flags = {**config.run_flags(), **record.flags}
     batch, towers = (flags[name] for name in names)
-    if config.dynamic_size or batch * towers != config.total_batch_size:
+    if config.dynamic_size or not config.sync_bn or batch * towers != config.total_batch_size:
         return frozenset()
     return frozenset(names)
 

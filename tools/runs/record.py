@@ -282,6 +282,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
             f"--network {backbone.network} or another checkpoint"
         )
     decoder = config.decoder or backbone.decoder
+    _check_head(config, decoder, backbone.pyramid_order)
     activation = config.activation or backbone.activation
     if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
         raise RecordError(
@@ -297,9 +298,9 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         resize_grid=config.resize_grid or backbone.resize_grid,
         stem=_stem(config, backbone),
         pool_padding=config.pool_padding or backbone.pool_padding,
-        pyramid_depth=backbone.pyramid_depth,
-        head_depth=backbone.head_depth,
-        auxiliary_depth=backbone.auxiliary_depth,
+        pyramid_depth=config.pyramid_depth or backbone.pyramid_depth,
+        head_depth=config.head_depth or backbone.head_depth,
+        auxiliary_depth=config.auxiliary_depth or backbone.auxiliary_depth,
         pyramid_order=backbone.pyramid_order,
         activation=activation,
         input_channels=config.input_channels or Architecture.input_channels,
@@ -318,6 +319,27 @@ def _check_channels(config: TrainConfig, backbone: BackboneRecord) -> None:
         raise RecordError(
             f"--input_channels {count} and --fine_tune_filename, which is recorded with BGR: give a checkpoint for RGB"
         )
+
+
+def _check_head(config: TrainConfig, decoder: str, pyramid_order: str) -> None:
+    """Rejects settings of layers that the recorded head lacks; the flags check the decoder that they give.
+
+    Raises:
+        RecordError: a setting has no effect.
+    """
+    has_cascade = decoder in choices.CASCADES
+    absent = {
+        "pyramid_depth": decoder == "c1" or pyramid_order == "add",
+        "auxiliary_depth": has_cascade,
+        "aux_weight": has_cascade,
+    }
+    for name, is_absent in absent.items():
+        value = getattr(config, name)
+        if is_absent and value != getattr(TrainConfig, name):
+            raise RecordError(
+                f"--{name} {value} has no effect with the decoder {decoder} as --fine_tune_filename records it: drop "
+                f"--{name}, or give another --decoder"
+            )
 
 
 def _stem(config: TrainConfig, backbone: BackboneRecord) -> str:

@@ -114,6 +114,8 @@ class Trainer:
                 self._step_with_summary(step)
             else:
                 self._step(step)
+            if plan.has_histograms(step):
+                self._curves.write_histograms(step, self._steps.weights())
             if step > first + 1:  # the first step also builds kernels and fills the pipeline
                 self._durations.append(time.perf_counter() - started)
             self._progress.step_taken(step, self._seconds_per_step(), self._figures)

@@ -213,6 +213,18 @@ class CurveWriter:
             self._record.flags.get("optimizer") in DECOUPLED_DECAY,
         )
 
+    def write_histograms(self, step: int, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes a histogram of each variable, by name, to TensorBoard.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        if not self._hosts.is_chief:
+            return
+        assert self._writer is not None, "open the files first"
+        with writing_to(self._folder):
+            self._writer.histograms(step, {f"weights/{name}": values for name, values in weights.items()})
+
     def _matrix_of(self, batch: StepBatch, number: int) -> ConfusionMatrix:
         """Counts the pixels of a step on all hosts."""
         matrix = ConfusionMatrix(self._dataset.num_classes)

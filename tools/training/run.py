@@ -34,6 +34,7 @@ from tools.training.agreed_subjects import subjects_of
 from tools.training.attempt import Attempt
 from tools.training.best_snapshot import require_same_scoring
 from tools.training.class_weights import class_weights, log_class_weights
+from tools.training.converted_start import with_converted_weights
 from tools.training.identity import choose_run
 from tools.training.inherited_channels import with_inherited_channels
 from tools.training.preflight import check_training_data
@@ -91,6 +92,16 @@ def together(config: TrainConfig, data: RunData) -> Iterator[Hosted]:
         set_quiet(True)
     yield team
     team.close()
+
+
+def convert_weights(config: TrainConfig, hosts: Hosted = ALONE) -> TrainConfig:
+    """Returns the flags with a converted checkpoint in place of weights of another project; rank 0 converts them.
+
+    Raises:
+        UserError: see `converted_start.with_converted_weights`.
+    """
+    converted = hosts.from_chief("the converted weights", lambda: with_converted_weights(config))
+    return converted if hosts.is_chief else config  # the others get their values from rank 0
 
 
 def choose_folder(config: TrainConfig, data: RunData, hosts: Hosted = ALONE) -> RunFolder:

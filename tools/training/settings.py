@@ -124,6 +124,7 @@ def plan_of(config: TrainConfig) -> Plan:
         save_first_iteration=config.save_first_iteration,
         log_memory=config.log_memory,
         images_per_step=config.images_per_step,
+        histograms_every=config.histograms_every,
         check_hosts=config.check_hosts if config.host_count > 1 else 0,
     )
 

@@ -229,6 +229,10 @@ class StepRunner:
         scale = self._graph.loss_scale
         return 0 if scale is None else int(self._session.run(scale.skipped_steps))
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns the values of all variables of the network, by name."""
+        return self._session.run(self._graph.weights)
+
     def devices(self) -> list[str]:
         """Names the devices of the session."""
         return [device.name for device in self._session.list_devices()]

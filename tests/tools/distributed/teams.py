@@ -22,7 +22,7 @@ def _teams(count: int) -> list[Team]:
     found = []
     for rank in range(count):
         hosts = Hosts(addresses, rank)
-        found.append(Team(hosts, start_server(hosts, ["/device:CPU:0"]), HostWatch(hosts, 600.0)))
+        found.append(Team(hosts, start_server(hosts, ["/device:CPU:0"]), HostWatch(hosts, 600.0), 600.0))
     return found
 
 

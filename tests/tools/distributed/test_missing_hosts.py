@@ -108,7 +108,7 @@ def test_a_port_that_is_in_use_is_rejected(accepting):
 
 def test_a_host_that_does_not_start_is_named(accepting):
     began = time.monotonic()
-    with pytest.raises(LostHostError, match=f"host 1 \\({accepting}\\): did not start within 1 s"):
+    with pytest.raises(LostHostError, match=f"host 1 \\({accepting}\\): no answer within 1 s"):
         wait_for_servers(Hosts(("127.0.0.1:1", accepting), 0), 1.0)
     assert time.monotonic() - began < 20.0
 

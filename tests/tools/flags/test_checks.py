@@ -19,6 +19,7 @@ from tools.benchmark import frames as bench_frames
 from tools.benchmark import hosts as bench_hosts
 from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
+from tools.benchmark import layers as bench_layers
 from tools.benchmark import models as bench_models
 from tools.benchmark import startup as bench_startup
 from tools.benchmark import training as bench_training
@@ -58,6 +59,7 @@ DYNAMIC = "--dynamic_size 1 --random_scale 0"
         ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect with --models"),
         ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .*add .*growth"),
         ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .*: add one of models"),
+        ("--from_step 3", PredictConfig, "--from_step 3 has no effect on a single checkpoint: add --follow"),
         ("--check_hosts 5", TrainConfig, "--check_hosts 5 has no effect on one host: add --hosts, or drop"),
         ("--snapshot_on all", TrainConfig, "--snapshot_on all has no effect on one host: add --hosts, or drop"),
         ("--host_rank 0", TrainConfig, "--host_rank 0 has no effect on one host: add --hosts, or drop"),
@@ -107,9 +109,10 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
 
     bench_serving = pytest.importorskip("tools.benchmark.serving", reason="the extra serve is not installed")
     needs = flag_properties(BenchmarkConfig, "needs")
-    flags, seen = needs.keys() - {"parts", "models", "json"}, set()
-    for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
-                   bench_serving, bench_startup, bench_training, bench_waiting, bench_hosts):  # fmt: skip
+    flags, seen = needs.keys() - {"parts", "models", "layers", "json"}, set()
+    modules = (bench_agreement, bench_exports, bench_frames, bench_hosts, bench_inference, bench_input, bench_layers,
+               bench_models, bench_serving, bench_startup, bench_training, bench_waiting)  # fmt: skip
+    for module in modules:
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))

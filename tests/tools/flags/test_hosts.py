@@ -49,6 +49,15 @@ def test_hosts_that_are_refused(line, words, config):
     assert re.search(words, refusal(line, config))
 
 
+@pytest.mark.parametrize("line", ["--sync_bn 0 --batch_size 2 --gpu_num 2", "--loss_type ce+0.5*lovasz"])
+def test_what_needs_the_whole_batch_on_one_host(line):
+    for hosts in (f"{TWO} --host_rank 0", "--hosts slurm"):
+        message = refusal(f"{hosts} {line}", TrainConfig)
+        assert line.split()[0] in message
+        assert "--hosts" in message
+    assert parse(line)
+
+
 def test_hosts_in_a_file_of_flags(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("hosts: [host1:2222, host2:2222]\nhost_timeout: 30\n")

@@ -233,6 +233,15 @@ open(f"ready-{rank}", "w").close()
 STOPS = WAITS + "while not received:\n    time.sleep(0.01)\ntime.sleep(0.3)\nsys.exit(75)\n"
 
 
+@pytest.fixture
+def hangups_end_the_process():
+    """Also where the tests were started with nohup, under which the launcher and its processes ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_end_the_process")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_is_passed_on_once_and_nothing_starts_again(number):
     before = signal.getsignal(number)
