@@ -11,6 +11,7 @@ The loop is in train.py. What it calls, in order:
     early_stopping.py whether the scores still improve
     outputs.py    snapshots and curves; summaries.py writes training.csv and TensorBoard's files
     validation.py scores a snapshot; best_snapshot.py keeps the best
+    agreed_subjects.py what several hosts have to have in common; notices.py what they tell each other in a step
     rollback.py   back to the last snapshot after NaN or infinity
     report.py     the summary at the start; progress.py the line of progress
 """
