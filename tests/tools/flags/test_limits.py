@@ -24,7 +24,7 @@ TOO_LARGE = {
     "--dynamic_size 1 --random_rotate 0 --dynamic_short_sides 300,16385": "300,16385 is above 16384",
     "--dynamic_size 1 --random_rotate 0 --dynamic_max_size 16385": "16385 is above 16384",
     "--batch_size 65537": "65537 is above 65536",
-    "--gpu_num 257": "257 is above 256",
+    "--gpu_num 1025": "1025 is above 1024",
     "--loss_type ohem --ohem_min_kept 2147483648": "2147483648 is above 2147483647",
     "--train_max_iter 1000000000001": "is above 1000000000000",
     "--poly_lr 0 --lr_step 1,1000000000001": "is above 1000000000000",
@@ -47,7 +47,7 @@ def test_bounds(line):
 @pytest.mark.parametrize(
     "line",
     ["--train_image_size 16384", "--train_image_size 8x16384", "--test_image_size 16384x8", "--batch_size 65536",
-     "--gpu_num 256", "--loss_type ohem --ohem_min_kept 2147483647",
+     "--gpu_num 1024", "--loss_type ohem --ohem_min_kept 2147483647",
      "--seed 9223372036854775807", "--lrn_rate 3e38"],
 )  # fmt: skip
 def test_bounds_are_allowed(line):
