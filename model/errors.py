@@ -25,3 +25,7 @@ class LayerNameError(ModelError):
 
 class MissingStartingPointError(ModelError):
     """A backbone weight has no pre-trained value to be pulled towards."""
+
+
+class PruningError(ModelError):
+    """The filters of a network cannot be removed as requested."""

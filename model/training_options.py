@@ -28,6 +28,7 @@ class TrainingOptions:
     ohem_min_kept: int = 100_000
     label_smoothing: float = 0.0
     has_aux_loss: bool = True
+    cascade_loss_weights: tuple[float, ...] = choices.CASCADE_LOSS_WEIGHTS
     upsample_logits: bool | None = None
     weight_decay_mode: int = 0
     weight_decay_rate: float = 0.0001

@@ -39,7 +39,7 @@ LAYERS = {
         ("encoders",),
         ("icnet",),
         ("pspnet_mg",),
-        ("training_options",),
+        ("channel_groups", "training_options"),
         ("weight_update",),
         ("training_graph",),
     ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.choices import ACTIVATIONS, DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from model.choices import ACTIVATIONS, DECODERS, FILTER_SCALES, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
 from tools.flags.channels import NEEDS_RGB
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
 from tools.flags.definition import flag, needs_trained_encoder
@@ -77,6 +77,17 @@ class NetworkFlags:
         "activation after batch normalization: relu, or leaky_relu with slope 0.01 below zero",
         "relu",
         tuple(ACTIVATIONS),
+    )
+    filter_scale: float | None = flag(
+        None,
+        "channels of the encoder and of icnet_wide's branches over the usual ones, the head likewise",
+        float,
+        group="network",
+        metavar="FRACTION",
+        unset=_recorded_or(1),
+        choices=FILTER_SCALES,
+        identity=False,
+        recorded="architecture.filter_scale",
     )
     resize_grid: str | None = _option_of_network(
         "resize_grid", "grid of bilinear upsampling", "half_pixel", RESIZE_GRIDS

@@ -25,7 +25,7 @@ SAME_BY_CONTENT = {
 }  # fmt: skip
 RECORDED = {
     "activation", "color_switch", "decoder", "input_channels", "network", "output_stride", "pool_padding",
-    "resize_grid", "stride_convention", "three_convs_beginning", "upsample_input",
+    "resize_grid", "stride_convention", "three_convs_beginning", "upsample_input", "filter_scale",
 }  # fmt: skip
 IN_IDENTITY = {
     "accumulate", "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "clip_norm",
@@ -37,6 +37,7 @@ IN_IDENTITY = {
     "repeat_rare", "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma",
     "train_image_size", "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
     "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2", "input_channels", "channel_mean", "channel_std",
+    "cascade_loss_weights",
 }  # fmt: skip
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",
