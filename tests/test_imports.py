@@ -40,6 +40,7 @@ LAYERS = {
         ("icnet",),
         ("pspnet_mg",),
         ("channel_groups", "training_options"),
+        ("pruning",),
         ("weight_update",),
         ("training_graph",),
     ),
@@ -80,7 +81,7 @@ ROOMS = (
     ("convert",),
     ("download", "prediction"),
     ("training", "export", "serve"),
-    ("benchmark", "check_dataset", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
+    ("benchmark", "check_dataset", "demo", "import_annotations", "make_tfrecord", "prune", "results", "sbd", "setup"),
     ("report",),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
