@@ -167,6 +167,18 @@ def _serve(config: BenchmarkConfig) -> Iterator[Row]:
     yield from measure_serving(str(config.weights_ckpt), config.data_dir)
 
 
+def _pruning(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.pruning import measure_pruning
+
+    yield from measure_pruning(
+        str(config.weights_ckpt),
+        crop_size=sides(config.crop_size),
+        batch_size=config.batch_size,
+        warm_up=config.warm_up,
+        repeats=config.repeats,
+    )
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -181,6 +193,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "agreement": _agreement,
     "export": _export,
     "serve": _serve,
+    "pruning": _pruning,
 }
 
 
