@@ -35,6 +35,7 @@ from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
 from tools.import_annotations import __main__ as import_annotations
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
+from tools.prune.flags import PruneConfig
 from tools.report import __main__ as report
 from tools.results import __main__ as results
 from tools.serve.flags import ServeConfig
@@ -82,6 +83,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.export": flags_of(ExportConfig),
     "-m tools.import_annotations": import_annotations._parse,
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
+    "-m tools.prune": flags_of(PruneConfig),
     "-m tools.report": report._parse,
     "-m tools.results": flags_of(results.ResultsConfig),
     "-m tools.sbd": sbd._parse,
