@@ -24,6 +24,8 @@ class Encoder(Protocol):
         auxiliary: endpoint that the auxiliary head gets: a block, or the scope of a unit.
         has_pooling: whether a pooling follows the stem.
         conventions: keys of `STRIDE_CONVENTIONS` that the encoder can be built with.
+        is_grouped: whether some layers have groups, so that they need certain numbers of channels: `FILTER_SCALES` and
+            pruning change these.
     """
 
     auxiliary: ClassVar[str]
@@ -37,6 +39,8 @@ class Encoder(Protocol):
     def stem(self) -> str: ...
     @property
     def conventions(self) -> tuple[str, ...]: ...
+    @property
+    def is_grouped(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class ResNet:
     def conventions(self) -> tuple[str, ...]:
         """Returns all; a ResNet-D has the stride on the 3x3 layer of a unit whose shortcut has a 1x1 layer."""
         return ("reference", "contracted", "mmseg") if self.averaged_shortcut else tuple(STRIDE_CONVENTIONS)
+
+    @property
+    def is_grouped(self) -> bool:
+        return self.groups > 1
 
 
 class InvertedStage(NamedTuple):
@@ -100,6 +108,7 @@ class MobileNetV2:
     auxiliary: ClassVar[str] = "block4/unit_1"  # as in CSAILVision's mobilenetv2dilated
     has_pooling: ClassVar[bool] = False
     conventions: ClassVar[tuple[str, ...]] = ("reference", "contracted")
+    is_grouped: ClassVar[bool] = True
 
     @property
     def units(self) -> Blocks:
@@ -147,6 +156,11 @@ def has_bottlenecks(network: str) -> bool:
     """Returns whether an encoder, a key of `NETWORKS`, is a ResNet of bottleneck units."""
     size = NETWORKS[network]
     return isinstance(size, ResNet) and size.bottleneck
+
+
+# Channels of the layers over the usual ones: 1, 0.75 and 0.5, as in the configurations of fast-semantic-segmentation,
+# which also has 0.9.
+FILTER_SCALES = (0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -266,6 +280,10 @@ DECODERS = ("ppm", "c1", "upernet", "icnet", "icnet_wide")
 
 # Those of `icnet.CASCADES`, whose training has three losses.
 CASCADES = ("icnet", "icnet_wide")
+
+# Weights of their losses at 1/4, 1/8 and 1/16 of the image, as in hellochick/ICNet-tensorflow. The configurations of
+# fast-semantic-segmentation have 1, 0.4 and 0.4.
+CASCADE_LOSS_WEIGHTS = (1.0, 0.4, 0.16)
 
 # Activations, all max(x, slope x), by their slope below zero. 0.01 is that of Rota Bulo et al. 2018.
 ACTIVATIONS = {"relu": 0.0, "leaky_relu": 0.01}

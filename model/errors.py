@@ -29,3 +29,7 @@ class MissingStartingPointError(ModelError):
 
 class SharedBatchError(ModelError):
     """A loss needs the whole batch in one place, and several hosts have a part each."""
+
+
+class PruningError(ModelError):
+    """The filters of a network cannot be removed as requested."""

@@ -8,8 +8,8 @@ size. As in the published network, the two smaller sizes share the first layers.
 combine the branches, at 1/16 and at 1/8 of the image.
 
 `CASCADES` has the sizes of the branches, by decoder. Except for its classifiers, the quarter-size branch has the layers
-and variable names of a PSPNet, so that it can start from a trained PSPNet. The published network also prunes channels
-after training, which is not implemented here.
+and variable names of a PSPNet, so that it can start from a trained PSPNet. The published network is then pruned, see
+`model/channel_groups.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
+import tf_slim as slim
 
 from model import decoders, resizing
 from model import utils_mg as layers
@@ -36,11 +37,14 @@ class Cascade:
             output is 1/16 of the image if the stride convention strides that unit or one before it.
         details: output channels and stride of each layer of the full-size branch, which ends at 1/8 of the image.
         fusion_depth: channels of the fusion units.
+        is_scaled: whether `filter_scale` changes the channels of the full-size branch and the fusion units. Those of
+            the paper's authors are published as they are after pruning.
     """
 
     shared_until: str | None
     details: tuple[tuple[int, int], ...]
     fusion_depth: int
+    is_scaled: bool
 
     def shared_unit(self, network: str) -> str:
         """Returns the scope of the unit after which the encoder continues at half the size."""
@@ -49,8 +53,8 @@ class Cascade:
 
 # By decoder: of the paper; of fast-semantic-segmentation.
 CASCADES = {
-    "icnet": Cascade("block2/unit_1", ((32, 2), (32, 2), (64, 2)), fusion_depth=128),
-    "icnet_wide": Cascade(None, ((64, 2), (64, 2), (128, 2), (256, 1)), fusion_depth=256),
+    "icnet": Cascade("block2/unit_1", ((32, 2), (32, 2), (64, 2)), fusion_depth=128, is_scaled=False),
+    "icnet_wide": Cascade(None, ((64, 2), (64, 2), (128, 2), (256, 1)), fusion_depth=256, is_scaled=True),
 }
 
 
@@ -92,6 +96,7 @@ def cascade_head(
     pyramid_depth: int | None = None,
     depth: int = decoders.HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
+    filter_scale: float = 1.0,
 ) -> TowerList:
     """Builds pyramid pooling on the quarter-size branch, two fusion units, and the classifier at 1/4 of the image.
 
@@ -103,12 +108,14 @@ def cascade_head(
         num_classes: channels of the logits.
         resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
         pyramid_depth, depth, pyramid_order: see `decoders.pyramid_features`.
+        filter_scale: factor of the channels of a cascade that is scaled.
 
     Returns:
         Tower list of logits, float32 [N, ceil(H / 4), ceil(W / 4), num_classes].
     """
     context = decoders.pyramid_features(endpoints["block4"], network, resize_grid, pyramid_depth, depth, pyramid_order)
-    with tf.variable_scope("icnet"):
+    scale = filter_scale if cascade.is_scaled else 1.0
+    with tf.variable_scope("icnet"), slim.arg_scope([layers.conv2d_batch_norm], filter_scale=scale):
         shared = endpoints[cascade.shared_unit(network)]
         endpoints["fusion16"] = resizing.resize_bilinear(context, shared, resize_grid)
         fused = _fused(endpoints["fusion16"], shared, cascade.fusion_depth, "fusion16")

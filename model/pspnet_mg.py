@@ -7,8 +7,8 @@ encoders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -52,6 +52,9 @@ class Architecture:
         pyramid_order: key of `decoders.PYRAMID_ORDERS`.
         activation: key of `choices.ACTIVATIONS`, of all layers but the classifiers.
         input_channels: of the images.
+        filter_scale: one of `choices.FILTER_SCALES`, the factor of the channels of the encoder and of the branches of
+            ICNet that `icnet.Cascade.is_scaled` names. The other fields have actual channels.
+        filters: number of filters of the layers that pruning left with fewer, by scope below that of the network.
     """
 
     network: str
@@ -68,6 +71,8 @@ class Architecture:
     pyramid_order: str = "reduce_first"
     activation: str = "relu"
     input_channels: int = 3
+    filter_scale: float = 1.0
+    filters: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.stem:
@@ -133,7 +138,7 @@ def _cascade(cascade: icnet.Cascade) -> Decoder:
     return Decoder(
         lambda endpoints, of, seed: icnet.cascade_head(
             endpoints, cascade, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth,
-            of.pyramid_order,
+            of.pyramid_order, of.filter_scale,
         ),
         lambda endpoints, of, seed: icnet.cascade_guidance(endpoints, of.num_classes),
         cascade=cascade,
@@ -223,7 +228,7 @@ def pspnet(
     """
     _check_channels(images, architecture)
     with (
-        tf.variable_scope(architecture.network, reuse=reuse),
+        tf.variable_scope(architecture.network, reuse=reuse) as scope,
         slim.arg_scope([layers.normalize_and_activate], activation=architecture.activation, in_place=in_place),
         slim.arg_scope([layers.conv2d, pyramid_conv2d_batch_norm], initializer=initializer),
         slim.arg_scope(
@@ -232,8 +237,12 @@ def pspnet(
             decay=bn_decay,
             synchronized=sync_bn,
         ),
+        slim.arg_scope([layers.conv2d_batch_norm, pyramid_conv2d_batch_norm], pruned=_by_scope(architecture, scope)),
     ):
-        with slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen):
+        with (
+            slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen),
+            slim.arg_scope([layers.conv2d_batch_norm], filter_scale=architecture.filter_scale),
+        ):
             endpoints = _encode(layers.cast(images, dtype), architecture, frozen, recomputation)
         decoder = DECODERS[architecture.decoder]
         endpoints["logits"] = decoder.head(endpoints, architecture, _fold_in(dropout_seed, 0))
@@ -243,6 +252,11 @@ def pspnet(
             resizing.resize_bilinear(xs, images, architecture.resize_grid) for xs in (endpoints["logits"], *small)
         )
         return Predictions(logits, auxiliary, endpoints)
+
+
+def _by_scope(architecture: Architecture, scope: tf.VariableScope) -> dict[str, int]:
+    """Returns the numbers of filters of pruned layers by full variable scope."""
+    return {f"{scope.name}/{layer}": count for layer, count in architecture.filters.items()}
 
 
 def _check_channels(images: TowerList, architecture: Architecture) -> None:

@@ -8,7 +8,7 @@ PSPNet-50, then costs almost nothing, and no concatenation is stored. The result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -36,6 +36,7 @@ def pyramid_conv2d_batch_norm(
     grid: str,
     initializer: str = "he",
     folded: bool = False,
+    pruned: Mapping[str, int] | None = None,
     scope: str | None = None,
 ) -> TowerList:
     """Applies a 3x3 convolution to features and upsampled levels, batch normalization and the activation.
@@ -49,13 +50,14 @@ def pyramid_conv2d_batch_norm(
         filters: output channels.
         grid: key of `choices.RESIZE_GRIDS`.
         initializer: key of `utils_mg.INITIALIZERS`.
-        folded: see `utils_mg.conv2d_batch_norm`.
+        folded, pruned: see `utils_mg.conv2d_batch_norm`.
         scope: variable scope.
 
     Returns:
         Tower list [N, H, W, filters] of the dtype of `features`.
     """
-    with tf.variable_scope(scope, "conv2d", features):
+    with tf.variable_scope(scope, "conv2d", features) as variable_scope:
+        filters = (pruned or {}).get(variable_scope.name, filters)
         channels = [xs[0].shape.as_list()[-1] for xs in (features, *levels)]
         kernel = layers.convolution_weights([_KERNEL_SIZE] * 2 + [sum(channels), filters], initializer)
         of_features, *of_levels = _split(tf.cast(kernel, features[0].dtype), channels)

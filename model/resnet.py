@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from model import pooling
 from model import utils_mg as layers
-from model.choices import NETWORKS, STRIDE_CONVENTIONS, ResNet, StrideConvention
+from model.choices import NETWORKS, STEMS, STRIDE_CONVENTIONS, ResNet, StrideConvention
 from model.encoder_blocks import build_blocks, build_stem, spacings
 from model.errors import ConventionError
 from model.memory import Recomputation
@@ -38,6 +38,7 @@ class Unit:
         width: channels of the inner layers of a bottleneck.
         groups: groups of its 3x3 layer.
         averaged_shortcut: see `choices.ResNet`.
+        has_projection: whether the shortcut is a 1x1 layer; otherwise it is the input.
     """
 
     scope: str
@@ -48,15 +49,17 @@ class Unit:
     width: int
     groups: int = 1
     averaged_shortcut: bool = False
+    has_projection: bool = False
 
 
-def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[Unit]]:
+def plan_blocks(network: str, convention: str, output_stride: int, stem: str | None = None) -> list[list[Unit]]:
     """Computes stride and dilation of every residual unit.
 
     Args:
         network: key of `choices.NETWORKS`.
         convention: key of `choices.STRIDE_CONVENTIONS`.
         output_stride: 8, 16 or 32; strides that would exceed it are replaced by dilation.
+        stem: key of `choices.STEMS`, the usual one by default; its channels decide about the first shortcut.
 
     Returns:
         Four lists of units, one per block.
@@ -73,14 +76,14 @@ def plan_blocks(network: str, convention: str, output_stride: int) -> list[list[
     ]
     spaced = iter(spacings(nominal, _STEM_STRIDE, output_stride, strides.dilate_strided_layer))
     sizes = zip(resnet.units, resnet.depths, strides.more_dilation, strict=True)
+    channels = STEMS[stem or resnet.stem][-1].depth
     for block, (count, depth, factor) in enumerate(sizes, start=1):
-        width, averaged = int(depth * resnet.width), resnet.averaged_shortcut
-        blocks.append(
-            [
-                Unit(f"block{block}/unit_{index}", depth, *next(spaced).dilated(factor), width, resnet.groups, averaged)
-                for index in range(1, count + 1)
-            ]
-        )
+        kind = (int(depth * resnet.width), resnet.groups, resnet.averaged_shortcut)
+        blocks.append([])
+        for index in range(1, count + 1):
+            scope, has_projection = f"block{block}/unit_{index}", channels != depth
+            blocks[-1].append(Unit(scope, depth, *next(spaced).dilated(factor), *kind, has_projection))
+            channels = depth
         if any(unit.stride > 1 and unit.rate > 1 for unit in blocks[-1]):
             raise ConventionError(
                 f"stride convention {convention} has no output stride {output_stride}, which it would dilate strided "
@@ -97,7 +100,7 @@ def _size(network: str) -> ResNet:
 
 def _shortcut(xs: TowerList, unit: Unit, convention: StrideConvention) -> TowerList:
     stride = unit.stride
-    if xs[0].shape.as_list()[-1] == unit.depth:
+    if not unit.has_projection:
         return pooling.subsample(xs, stride)
     if unit.averaged_shortcut and stride > 1:
         xs, stride = pooling.average_pool(xs, stride), 1
@@ -172,7 +175,7 @@ def resnet_v1(
     unit = bottleneck_unit if _size(network).bottleneck else basic_unit
     blocks = build_blocks(
         pooled,
-        plan_blocks(network, convention, output_stride),
+        plan_blocks(network, convention, output_stride, stem),
         functools.partial(unit, convention=STRIDE_CONVENTIONS[convention]),
         frozen=frozen,
         recomputation=recomputation,

@@ -57,11 +57,11 @@ class TrainGraph:
         global_step: int64 variable, number of finished steps.
         loss: over the valid pixels of all towers, a float32 scalar.
         loss_terms: the terms of `loss` by name, without their factors, float32 scalars.
-        auxiliary_loss: loss of the auxiliary head, 0 without one. With two heads, the loss of the first plus 0.4 times
-            that of the second.
+        auxiliary_loss: loss of the auxiliary head, 0 without one. With two heads, the loss of the first plus that of
+            the second times the ratio of their weights, 0.4 by default.
         weight_decay: value of the weight decay, a float32 scalar.
-        total_loss: loss + aux_weight * auxiliary_loss + weight_decay, which the step minimizes; the weight is 0.4 for
-            ICNets.
+        total_loss: loss + aux_weight * auxiliary_loss + weight_decay, with the weights of `cascade_loss_weights` for
+            ICNets; the step minimizes it.
         train_op: runs one step; with accumulation, its last batch.
         accumulation: with accumulation, the number of the batch, to be fed; None otherwise.
         accumulate_op: with accumulation, runs one of the other batches of a step; None otherwise.
@@ -132,8 +132,8 @@ def train_graph(
     _require_known_layers(architecture, options)
     variables = trained_variables(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture, options)
-    has_cascade = DECODERS[architecture.decoder].cascade is not None
-    data_loss = loss.value + (AUXILIARY_WEIGHT if has_cascade else options.aux_weight) * auxiliary_loss
+    main_weight, auxiliary_weight, *_ = _loss_weights(architecture, options)
+    data_loss = main_weight * loss.value + auxiliary_weight * auxiliary_loss
     decay = _decay(variables, architecture, options, starting_points)
     weight_decay = decay.value()
     loss_scale = LossScale.create() if options.float_type == "16" else None
@@ -259,10 +259,22 @@ def _losses(
         return batch_loss(logits, targets, how)
 
     main, *others = map(loss, heads)
-    auxiliary = tf.zeros([], tf.float32)
-    for other in reversed(others):
-        auxiliary = other.value + AUXILIARY_WEIGHT * auxiliary
-    return main, auxiliary
+    return main, _combined(others, _loss_weights(architecture, options)[1:])
+
+
+def _loss_weights(architecture: Architecture, options: TrainingOptions) -> tuple[float, ...]:
+    """Returns the weights of the losses of all heads, the main one first."""
+    has_cascade = DECODERS[architecture.decoder].cascade is not None
+    return options.cascade_loss_weights if has_cascade else (1.0, options.aux_weight)
+
+
+def _combined(losses: Sequence[BatchLoss], weights: Sequence[float]) -> tf.Tensor:
+    """Returns the weighted sum of the losses over the first weight, 0 without losses: a float32 scalar."""
+    combined = tf.zeros([], tf.float32)
+    following = [*weights[1:], 0.0]
+    for loss, weight, after in reversed(list(zip(losses, weights, following, strict=False))):
+        combined = loss.value + after / weight * combined
+    return combined
 
 
 def _decay(

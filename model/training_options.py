@@ -30,6 +30,7 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     has_aux_loss: bool = True
     aux_weight: float = 0.4
+    cascade_loss_weights: tuple[float, ...] = choices.CASCADE_LOSS_WEIGHTS
     upsample_logits: bool | None = None
     weight_decay_mode: int = 0
     weight_decay_rate: float = 0.0001

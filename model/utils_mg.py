@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
@@ -297,6 +297,8 @@ def conv2d_batch_norm(
     resize: Callable[[TowerList], TowerList] | None = None,
     folded: bool = False,
     groups: int = 1,
+    filter_scale: float = 1.0,
+    pruned: Mapping[str, int] | None = None,
     scope: str | None = None,
 ) -> TowerList:
     """Applies a convolution, batch normalization and the activation.
@@ -309,12 +311,15 @@ def conv2d_batch_norm(
         resize: function applied between convolution and normalization. With a 1x1 kernel, resizing by weights that
             sum to one commutes with convolution and bias, so output and moments equal those for resized inputs.
         folded: whether the normalization is already part of the weights; then a bias replaces it.
+        filter_scale: factor of `filters`, one of `choices.FILTER_SCALES`.
+        pruned: number of filters of layers that have fewer, by full variable scope.
 
     Returns:
         Tower list [N, ceil(H / stride), ceil(W / stride), filters] of the dtype of `xs`, or of the size that `resize`
         returns.
     """
     with tf.variable_scope(scope, "conv2d", xs) as variable_scope:
+        filters = (pruned or {}).get(variable_scope.name, int(filters * filter_scale))
         outputs = conv2d(xs, filters, kernel_size, stride, rate, use_bias=folded, groups=groups, scope=variable_scope)
         if resize is not None:
             outputs = resize(outputs)

@@ -121,6 +121,10 @@ class ConversionError(UserError):
     """Weights do not match the network that they are given for, or that was detected."""
 
 
+class PruneError(UserError):
+    """A network cannot be pruned as requested."""
+
+
 class DownloadError(UserError):
     """A file cannot be downloaded."""
 

@@ -89,14 +89,13 @@ def test_names_and_shapes_of_what_a_pspnet_does_not_have():
     assert all("block3/unit_3" in name or "aux_logits" in name for name in set(pspnet) - set(icnet))
 
 
-@pytest.fixture(scope="module")
-def step():
-    """Runs a step of two towers of different sizes; returns values, results, images and labels."""
-    images, labels = batch(*SHAPES)
+def run_step(shapes=SHAPES, options=OPTIONS):
+    """Runs a step of towers; returns values, results, images and labels."""
+    images, labels = batch(*shapes)
     with pytest.MonkeyPatch.context() as patch, tf.Graph().as_default():
         patch.setitem(resnet.NETWORKS, ICNET.network, SMALL)
         (xs, feed), (ys, more) = towers(images, known=False), towers(labels)
-        graph = training_graph.train_graph(xs, ys, ICNET, OPTIONS)
+        graph = training_graph.train_graph(xs, ys, ICNET, options)
         names = ("logits", *pspnet_mg.AUXILIARY_ENDPOINTS)
         fetches = {
             "heads": [graph.endpoints[name] for name in names],
@@ -106,6 +105,12 @@ def step():
         with open_session(rewrite_graph=False) as session:
             values = initialize(session)
             return values, session.run(fetches, feed | more), images, labels
+
+
+@pytest.fixture(scope="module")
+def step():
+    """A step of two towers of different sizes."""
+    return run_step()
 
 
 def test_heads_equal_float64(step, record_property):
@@ -119,8 +124,8 @@ def test_heads_equal_float64(step, record_property):
     assert sizes == [[(25, 18), (16, 21)], [(13, 9), (8, 11)], [(7, 5), (4, 6)]]
 
 
-def test_losses_are_taken_at_the_size_of_the_logits_and_weigh_1_and_04_and_016(step):
-    _, outputs, _, labels = step
+def losses_of_heads(outputs, labels):
+    """The loss of each head at the size of its logits, by NumPy."""
     losses = []
     for head in outputs["heads"]:
         pixels = []
@@ -131,10 +136,42 @@ def test_losses_are_taken_at_the_size_of_the_logits_and_weigh_1_and_04_and_016(s
             )
             pixels.append(reference.pixel_cross_entropy(logits, truth[:, rows][:, :, columns]))
         losses.append(np.concatenate(pixels).mean())
+    return losses
+
+
+def test_losses_are_taken_at_the_size_of_the_logits_and_weigh_1_and_04_and_016(step):
+    _, outputs, _, labels = step
+    losses = losses_of_heads(outputs, labels)
     loss, auxiliary, total = outputs["losses"]
     assert loss == pytest.approx(losses[0], rel=1e-5)
     assert auxiliary == pytest.approx(losses[1] + 0.4 * losses[2], rel=1e-5)
     assert total == pytest.approx(losses[0] + 0.4 * losses[1] + 0.16 * losses[2], rel=1e-5)
+
+
+def test_weights_of_the_losses():
+    _, outputs, _, labels = run_step(((2, 64, 64),), replace(OPTIONS, cascade_loss_weights=(2.0, 0.5, 0.25)))
+    losses = losses_of_heads(outputs, labels)
+    loss, auxiliary, total = outputs["losses"]
+    assert loss == pytest.approx(losses[0], rel=1e-5)
+    assert auxiliary == pytest.approx(losses[1] + 0.5 * losses[2], rel=1e-5)
+    assert total == pytest.approx(2 * losses[0] + 0.5 * losses[1] + 0.25 * losses[2], rel=1e-5)
+
+
+def test_filter_scale_halves_the_encoder_and_the_wide_branches():
+    def filters(decoder, scale):
+        with tf.Graph().as_default():
+            architecture = replace(ICNET, decoder=decoder, filter_scale=scale)
+            pspnet_mg.pspnet([tf.placeholder(tf.float32, [1, 64, 64, 3])], architecture, is_training=False)
+            kernels = [v for v in tf.model_variables() if v.op.name.endswith("/weights")]
+            return {v.op.name: v.shape.as_list()[3] for v in kernels}
+
+    for decoder, scaled in (("icnet", ("conv1", "block", "psp")), ("icnet_wide", ("conv1", "block", "psp", "icnet"))):
+        whole, half = filters(decoder, 1.0), filters(decoder, 0.5)
+        assert whole.keys() == half.keys()
+        for name, count in half.items():
+            scope = name.partition("/")[2]
+            is_scaled = scope.startswith(scaled) and not scope.startswith("block4/unit_3")  # that is `head_depth`
+            assert count == whole[name] * (0.5 if is_scaled else 1), name
 
 
 def test_predictions_have_the_size_of_the_images(step):

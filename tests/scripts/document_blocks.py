@@ -214,6 +214,23 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python train.py --database Cityscapes --gpu_num 4 --batch_size 4 --decoder icnet --fine_tune_filename "
         "log/Cityscapes/",
     ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<run of a PSPNet>": "run"}),
+    (
+        "docs/pruning.md",
+        "python -m tools.prune --weights_ckpt log/Cityscapes/icnet --keep 0.5 --out pruned\n"
+        "python train.py --network resnet_v1_50 --database Cityscapes --batch_size 8 --fine_tune_filename pruned",
+    ): Treatment(not_run=_NEEDS_DATA),
+    (
+        "docs/pruning.md",
+        "python -m tools.prune --weights_ckpt log/Cityscapes/icnet --keep 0.75 --out pruned-0.75\n"
+        "python train.py --network resnet_v1_50 --database Cityscapes --batch_size 8 --run_name icnet-0.75 "
+        "--fine_tune_filename pruned-0.75\n"
+        "python -m tools.prune --weights_ckpt log/Cityscapes/icnet-0.75 --keep 0.5 --out pruned-0.5\n"
+        "python train.py --network resnet_v1_50 --database Cityscapes --batch_size 8 --run_name icnet-0.5 "
+        "--fine_tune_filename pruned-0.5",
+    ): Treatment(not_run=_NEEDS_DATA),
+    ("tools/prune/__main__.py", "python -m tools.prune --weights_ckpt log/Cityscapes/icnet --keep 0.5 --out pruned"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
     ("docs/weights.md", "make setup EXTRAS=dev,convert"): Treatment(not_run="installs packages, needs weights"),
     (
         "docs/weights.md",

@@ -36,6 +36,7 @@ from tools.flags.train import TrainConfig
 from tools.import_annotations import __main__ as import_annotations
 from tools.launch.command import parse_command_line as parse_launch
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
+from tools.prune.flags import PruneConfig
 from tools.report import __main__ as report
 from tools.results import __main__ as results
 from tools.serve.flags import ServeConfig
@@ -85,6 +86,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.import_annotations": import_annotations._parse,
     "-m tools.launch": parse_launch,
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
+    "-m tools.prune": flags_of(PruneConfig),
     "-m tools.report": report._parse,
     "-m tools.results": flags_of(results.ResultsConfig),
     "-m tools.sbd": sbd._parse,

@@ -193,6 +193,18 @@ def _hosts(config: BenchmarkConfig) -> Iterator[Row]:
     yield from measure_hosts(counted, plan, warm_up=config.warm_up, repeats=config.repeats)
 
 
+def _pruning(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.pruning import measure_pruning
+
+    yield from measure_pruning(
+        str(config.weights_ckpt),
+        crop_size=sides(config.crop_size),
+        batch_size=config.batch_size,
+        warm_up=config.warm_up,
+        repeats=config.repeats,
+    )
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -209,6 +221,7 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "export": _export,
     "serve": _serve,
     "hosts": _hosts,
+    "pruning": _pruning,
 }
 
 

@@ -30,11 +30,13 @@ Part = Literal[
     "export",
     "serve",
     "hosts",
+    "pruning",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
 _STEPS: tuple[Part, ...] = ("training", "syncbn", "checkpointing")
-_TRAINED: tuple[Part, ...] = ("agreement", "export", "serve")  # parts that need a trained network
+_ON_DATA: tuple[Part, ...] = ("agreement", "export", "serve")  # parts that predict with a trained network
+_TRAINED: tuple[Part, ...] = (*_ON_DATA, "pruning")  # parts that need a checkpoint
 # These parts measure every one of --float_types; the other parts in its entry use the first.
 _EVERY_FLOAT_TYPE = frozenset({"inference", "training", "frames", "agreement"})
 # These parts also measure other implementations, which are written for these encoders.
@@ -75,14 +77,16 @@ class BenchmarkConfig:
         "calls of each candidate before the timed ones",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "waiting", "models", "export", "hosts"),
+        needs=_used_by("inference", *_STEPS, "waiting", "models", "export", "hosts", "pruning"),
     )
     repeats: int = flag(
         7,
         "timed calls of each candidate, of which the median counts",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export", "hosts"),
+        needs=_used_by(
+            "inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export", "hosts", "pruning"
+        ),
     )
     network: str = flag(
         "resnet_v1_50",
@@ -123,7 +127,7 @@ class BenchmarkConfig:
     )
     weights_ckpt: str | None = flag(
         None,
-        "checkpoint of a trained network, for the parts agreement, export and serve",
+        "checkpoint of a trained network, for the parts agreement, export, serve and, of a pruned one, pruning",
         file_path,
         group="network",
         needs=_used_by(*_TRAINED),
@@ -135,7 +139,7 @@ class BenchmarkConfig:
         group="data",
         metavar="FOLDER",
         unset="as recorded beside the checkpoint",
-        needs=_used_by(*_TRAINED),
+        needs=_used_by(*_ON_DATA),
     )
     images: int = flag(
         100,
@@ -149,7 +153,7 @@ class BenchmarkConfig:
         "windows at a time in the part inference; images per host in the part hosts",
         group="data",
         minimum=1,
-        needs=_used_by("inference", "models", "hosts"),
+        needs=_used_by("inference", "models", "hosts", "pruning"),
     )
     total_batch_size: int = flag(
         4, "images of a training step over all towers", group="data", minimum=2, needs=_used_by(*_STEPS)
@@ -168,7 +172,7 @@ class BenchmarkConfig:
         sizes.crop_size,
         group="data",
         metavar="SIZE",
-        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "layers", "hosts"),
+        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "layers", "hosts", "pruning"),
     )
     crop_sizes: tuple[sizes.Size, ...] = flag(
         (240, 480, 720),
@@ -236,9 +240,7 @@ class BenchmarkConfig:
             )
         for part in _TRAINED:
             if part in self.parts and self.weights_ckpt is None:
-                raise FlagError(
-                    f"--parts {part} compares predictions of a trained network: give one with --weights_ckpt"
-                )
+                raise FlagError(f"--parts {part} measures a trained network: give one with --weights_ckpt")
         if len(self.frame_size) != 2:
             raise FlagError(f"--frame_size has {len(self.frame_size)} numbers, expected a height and a width")
         check_effects(self)

@@ -63,12 +63,16 @@ def measure_models(
         for decoder in decoders:
             architecture = Architecture(network, num_classes, DECODERS[decoder].output_stride, decoder=decoder)
             figures = run_apart(model_figures, architecture, crop_size, batch_size, warm_up, repeats)
-            name = f"models.{network}.{decoder}"
-            yield Row(f"{name}.parameters", figures.parameters / _MILLION, "million")
-            yield Row(f"{name}.flops", figures.flops / _BILLION, "GFLOP per image")
-            yield Row(f"{name}.inference", batch_size / figures.inference_seconds, "images/s")
-            yield Row(f"{name}.training", batch_size / figures.training_seconds, "images/s")
-            yield Row(f"{name}.memory", figures.training_bytes / _MILLION, "MB")
+            yield from rows_of_model(f"models.{network}.{decoder}", figures, batch_size)
+
+
+def rows_of_model(name: str, figures: ModelFigures, batch_size: int) -> Iterator[Row]:
+    """Yields the rows of a network, whose names begin with `name`."""
+    yield Row(f"{name}.parameters", figures.parameters / _MILLION, "million")
+    yield Row(f"{name}.flops", figures.flops / _BILLION, "GFLOP per image")
+    yield Row(f"{name}.inference", batch_size / figures.inference_seconds, "images/s")
+    yield Row(f"{name}.training", batch_size / figures.training_seconds, "images/s")
+    yield Row(f"{name}.memory", figures.training_bytes / _MILLION, "MB")
 
 
 def model_figures(

@@ -114,7 +114,8 @@ class PretrainedInitializer:
             prefix,
             shapes,
             needed,
-            "give the checkpoint of the same --network, or name its missing layers in --new_layer_names",
+            "give the checkpoint of the same --network and --filter_scale, or name its missing layers in "
+            "--new_layer_names",
         )
         self.prefix = prefix
         fitting = _needed_shapes(head, shapes)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database.atomic import text_written_atomically
 from database.datasets import Dataset, custom_dataset, get_dataset
 from model import pspnet_mg
-from tools.checkpoints.plain_paths import writable_prefix
 from tools.convert.conversion import Conversion, Source, convert, refuse_unknown
 from tools.errors import ConversionError
 from tools.flags.sizes import Size
-from tools.runs.record import CONFIG_NAME, BackboneRecord, ModelRecord
+from tools.runs.checkpoint_folder import CHECKPOINT_NAME, name_in_use, save_values
+from tools.runs.record import BackboneRecord, ModelRecord
 from tools.runtime.session_errors import reason
 
-CHECKPOINT_NAME = "model.ckpt"
 REPORT_NAME = "conversion.txt"
 
 # Datasets that are assumed from the number of classes.
@@ -106,7 +103,7 @@ def write_converted(
         refuse_unknown(conversion, source)
         try:
             os.makedirs(folder, exist_ok=True)
-            _save(variables, conversion.values, os.path.join(folder, CHECKPOINT_NAME))
+            save_values(variables, conversion.values, folder)
             record.write(folder)
             _write_report(conversion, os.path.join(folder, REPORT_NAME), origin)
         except (OSError, tf.errors.OpError) as error:
@@ -117,11 +114,9 @@ def write_converted(
 
 
 def _refuse_folder_in_use(folder: str) -> None:
-    """Rejects folders with a record, which would be overwritten, or checkpoints, which the new one would describe."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    for name in names:
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in (CONFIG_NAME, "*.index", "*.ckpt*")):
-            raise ConversionError(f"{folder} already contains {name}: give another folder with --out")
+    name = name_in_use(folder)
+    if name is not None:
+        raise ConversionError(f"{folder} already contains {name}: give another folder with --out")
 
 
 def _build(source: Source) -> list[tf.Variable]:
@@ -131,16 +126,6 @@ def _build(source: Source) -> list[tf.Variable]:
     network = source.architecture.network
     is_new = pspnet_mg.in_scopes(network, pspnet_mg.new_layer_scopes(network))
     return [variable for variable in tf.global_variables() if source.has_heads or not is_new(variable.op.name)]
-
-
-def _save(variables: list[tf.Variable], values: Mapping[str, np.ndarray], prefix: str) -> None:
-    saver = tf.train.Saver(variables)
-    with tf.Session() as session:
-        # The initial values are fed as inputs of the initializers: TensorFlow can feed any tensor of a graph.
-        initial_values = {variable.initializer.inputs[1]: values[variable.op.name] for variable in variables}
-        session.run([variable.initializer for variable in variables], initial_values)
-        with writable_prefix(prefix) as path:
-            saver.save(session, path, write_meta_graph=False)
 
 
 def _write_report(conversion: Conversion, path: str, origin: Sequence[str]) -> None:

@@ -94,7 +94,8 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     has_heads = any(names.has_any(scope, weights) for scope in scopes_of_heads)
     scopes_of_auxiliary = (auxiliary_scope, *CLASSIFIER_SCOPES[1:])
     has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in scopes_of_auxiliary)
-    of_heads: dict[str, Any] = _of_head(weights, weight_map, network) if has_heads else {"num_classes": 2}
+    scale = _filter_scale(weights, weight_map, network)
+    of_heads: dict[str, Any] = _of_head(weights, weight_map, network, scale) if has_heads else {"num_classes": 2}
     if has_auxiliary and names.has_layer(auxiliary_scope):
         of_heads["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
     architecture = Architecture(
@@ -102,6 +103,7 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
         stem=weight_map.stem,
         pool_padding=weight_map.pool_padding,
         stride_convention=weight_map.stride_convention,
+        filter_scale=scale,
         **of_heads,
     )
     return Source(weights, weight_map, architecture, has_heads, has_auxiliary)
@@ -219,7 +221,20 @@ def _expected_in_first_unit(size: ResNet) -> tuple[int, int]:
     return width // size.groups, width
 
 
-def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str, Any]:
+def _filter_scale(weights: Weights, weight_map: WeightMap, network: str) -> float:
+    """Returns `Architecture.filter_scale`: of layouts that have several, the channels of the stem over the usual ones.
+
+    Raises:
+        ConversionError: the kernel of the stem is missing or does not have four axes.
+    """
+    if not weight_map.is_scaled:
+        return Architecture.filter_scale
+    layer = STEMS[weight_map.stem][0]
+    kernel = SourceNames(weight_map, network).tensors(layer.scope)["weights"]
+    return _output_channels(weights, weight_map, kernel) / layer.depth
+
+
+def _of_head(weights: Weights, weight_map: WeightMap, network: str, scale: float) -> dict[str, Any]:
     """Returns the fields of `Architecture` for the head of the weights, without a pyramid depth that is the default."""
     names, decoder = SourceNames(weight_map, network), weight_map.decoder
 
@@ -235,7 +250,7 @@ def _of_head(weights: Weights, weight_map: WeightMap, network: str) -> dict[str,
         "pyramid_order": weight_map.pyramid_order,
     }
     if names.has_layer(_POOL_SCOPES[0]):
-        features = NETWORKS[network].depths[3]
+        features = int(NETWORKS[network].depths[3] * scale)
         defaults = {"ppm": features // len(_POOL_SCOPES), "upernet": values["head_depth"]}
         pyramid_depth = depth(_POOL_SCOPES[0])
         if pyramid_depth != defaults[decoder]:

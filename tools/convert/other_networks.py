@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from model.choices import NETWORKS, STEMS, ResNet
+from model.choices import FILTER_SCALES, NETWORKS, STEMS, ResNet
 from tools.errors import ConversionError
 
 _RESNETS = [size for size in NETWORKS.values() if isinstance(size, ResNet)]
@@ -81,16 +81,19 @@ def _by_shape(weights: Mapping[str, np.ndarray]) -> tuple[str, str] | None:
         elif _MOBILENET_STEM.fullmatch(name) and array.ndim == 4:
             network = _mobilenet_of_another_width(weights, array.shape[0])
         elif _FILTERS.fullmatch(name) and array.ndim == 4:
-            network = _of_fewer_filters(array.shape[3])
+            network = _of_other_filters(array.shape[3])
         if network:
             return name, network
     return None
 
 
-def _of_fewer_filters(channels: int) -> str | None:
-    usual = STEMS["conv7"][0].depth
+def _of_other_filters(channels: int) -> str | None:
+    scale = channels / STEMS["conv7"][0].depth
+    known = " or ".join(f"{known:g}" for known in FILTER_SCALES)
     return (
-        None if channels == usual else f"a network of fast-semantic-segmentation with filter_scale {channels / usual:g}"
+        None
+        if scale in FILTER_SCALES
+        else f"a network of fast-semantic-segmentation with filter_scale {scale:g} instead of {known}"
     )
 
 

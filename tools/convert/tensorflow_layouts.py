@@ -107,6 +107,7 @@ FAST_SEGMENTATION = WeightMap(
     image_mean=_VGG_MEAN,
     image_std=(1.0, 1.0, 1.0),
     window={"other": 713},
+    is_scaled=True,
 )
 FAST_ICNET = replace(
     FAST_SEGMENTATION,

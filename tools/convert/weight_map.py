@@ -62,6 +62,7 @@ class WeightMap:
         has_config_beside: whether its configuration is in files beside the weights, as that of transformers.
         has_biases: whether convolutions before batch normalization have biases; they become part of the running means.
         epsilon: of batch normalization, None for ours; the running variances are changed by the difference.
+        is_scaled: whether its networks differ in `pspnet_mg.Architecture.filter_scale`, which the stem shows.
     """
 
     project: str
@@ -89,6 +90,7 @@ class WeightMap:
     has_config_beside: bool = False
     has_biases: bool = False
     epsilon: float | None = None
+    is_scaled: bool = False
 
     def is_of(self, names: Collection[str]) -> bool:
         """Returns whether each of the marks matches the whole of some name."""

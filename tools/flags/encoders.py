@@ -10,7 +10,7 @@ from tools.flags.checks import refuse_without_effect
 
 
 def check_encoder(config: Any) -> None:
-    """Rejects a stem, a placement of strides or a padding that the encoder does not have.
+    """Rejects a stem, a placement of strides, a padding or a number of channels that the encoder does not have.
 
     Raises:
         FlagError: the message names the flag, the encoder and what it can be built with.
@@ -26,6 +26,11 @@ def check_encoder(config: Any) -> None:
         raise FlagError(
             f"--stride_convention {convention} is not defined for --network {network}: use one of "
             f"{', '.join(encoder.conventions)}"
+        )
+    if config.filter_scale not in (None, 1) and encoder.is_grouped:
+        raise FlagError(
+            f"--filter_scale {config.filter_scale} is not defined for --network {network}, whose layers have groups of "
+            "channels: give 1, or a ResNet without groups"
         )
     if not encoder.has_pooling:
         refuse_without_effect(

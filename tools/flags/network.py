@@ -13,6 +13,7 @@ from model.choices import (
     CASCADES,
     DECODERS,
     ENCODER_PARTS,
+    FILTER_SCALES,
     INITIALIZERS,
     OUTPUT_STRIDES,
     POOL_PADDINGS,
@@ -119,6 +120,17 @@ class NetworkFlags:
         "activation after batch normalization: relu, or leaky_relu with slope 0.01 below zero",
         "relu",
         tuple(ACTIVATIONS),
+    )
+    filter_scale: float | None = flag(
+        None,
+        "channels of the encoder and of icnet_wide's branches over the usual ones, the head likewise",
+        float,
+        group="network",
+        metavar="FRACTION",
+        unset=_recorded_or(1),
+        choices=FILTER_SCALES,
+        identity=False,
+        recorded="architecture.filter_scale",
     )
     resize_grid: str | None = _option_of_network(
         "resize_grid", "grid of bilinear upsampling", "half_pixel", RESIZE_GRIDS

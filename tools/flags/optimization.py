@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import CASCADES, CROSS_ENTROPIES, ENCODER_PARTS
+from model.choices import CASCADE_LOSS_WEIGHTS, CASCADES, CROSS_ENTROPIES, ENCODER_PARTS
 from model.loss_terms import has_loss
 from tools.flags.definition import Need, flag, needs_trained_encoder
 from tools.flags.limits import LARGEST_INT32
 from tools.flags.names import loss_type
-from tools.flags.values import comma_separated, encoder_parts, file_path, switch
+from tools.flags.values import comma_separated, encoder_parts, file_path, switch, three_weights
 
 _NEEDS_HARD_PIXELS = Need(
     lambda config: has_loss(config.loss_type, "ohem"), "if all pixels count: add --loss_type ohem"
@@ -18,14 +18,20 @@ _NEEDS_AUXILIARY = (
     Need(lambda config: config.has_aux_loss, "without auxiliary heads: drop --has_aux_loss 0"),
     Need(
         lambda config: config.decoder not in CASCADES,
-        lambda config: (
-            f"with --decoder {config.decoder}, whose losses have weights of their own: give another --decoder"
-        ),
+        lambda config: f"with --decoder {config.decoder}: give --cascade_loss_weights instead, or another --decoder",
     ),
 )
 _NEEDS_CROSS_ENTROPY = Need(
     lambda config: has_loss(config.loss_type, *CROSS_ENTROPIES),
     lambda config: f"with --loss_type {config.loss_type}: add a cross-entropy, {' or '.join(CROSS_ENTROPIES)}",
+)
+# A decoder that no flag names is that of the starting checkpoint, which `runs.record` checks.
+_NEEDS_CASCADE = Need(
+    lambda config: config.decoder in (None, *CASCADES),
+    lambda config: f"with --decoder {config.decoder}, which has no cascade: give --decoder {' or '.join(CASCADES)}",
+)
+_NEEDS_AUXILIARY_LOSSES = Need(
+    lambda config: config.has_aux_loss, "with --has_aux_loss 0, which leaves two of the losses out: drop --has_aux_loss"
 )
 
 
@@ -133,7 +139,7 @@ class LossFlags:
     )
     has_aux_loss: bool = flag(
         True,
-        "auxiliary loss on block 3, see --aux_weight; of ICNets at 1/8 and 1/16, weights 0.4 and 0.16",
+        "auxiliary loss on block 3, see --aux_weight; of ICNets at 1/8 and 1/16, see --cascade_loss_weights",
         group="loss",
     )
     aux_weight: float = flag(
@@ -143,6 +149,14 @@ class LossFlags:
         metavar="WEIGHT",
         above=0,
         needs=_NEEDS_AUXILIARY,
+    )
+    cascade_loss_weights: tuple[float, ...] = flag(
+        CASCADE_LOSS_WEIGHTS,
+        "weights of ICNet's losses at 1/4, 1/8 and 1/16 of the image",
+        three_weights,
+        group="loss",
+        metavar="WEIGHT,WEIGHT,WEIGHT",
+        needs=(_NEEDS_CASCADE, _NEEDS_AUXILIARY_LOSSES),
     )
     upsample_logits: bool | None = flag(
         None,

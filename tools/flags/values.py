@@ -90,6 +90,15 @@ def numbers_above_zero(text: str) -> tuple[float, ...]:
     return numbers
 
 
+def three_weights(text: str) -> tuple[float, ...]:
+    """Parses three numbers above 0, separated by commas."""
+    expected = "three numbers above 0, separated by commas"
+    weights = _numbers(text, number, expected)
+    if len(weights) != 3 or not min(weights) > 0:
+        raise ValueError(expected)
+    return weights
+
+
 def rising_steps(text: str) -> tuple[int, ...]:
     """Parses increasing step numbers above 0, separated by commas."""
     expected = "steps above 0 that rise, separated by commas"

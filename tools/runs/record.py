@@ -11,8 +11,10 @@ from typing import Any
 from database.channels import Channels
 from database.datasets import Dataset
 from model import choices
+from model.channel_groups import known_filters
 from model.pspnet_mg import DECODERS, Architecture
 from tools.errors import RecordError
+from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import channels_of
 from tools.flags.sizes import Size
 from tools.flags.train import TrainConfig
@@ -84,9 +86,9 @@ class ModelRecord:
         """Creates the record of a new run from flags; unset flags get the values of the checkpoint it starts from.
 
         Raises:
-            RecordError: that checkpoint is of another network.
+            FlagError, RecordError: that checkpoint is of another network, see `_architecture_of`.
         """
-        backbone = backbone or BackboneRecord(config.network)
+        backbone = backbone or _unrecorded(config)
         record = cls.of_dataset(
             _architecture_of(config, dataset.num_classes, backbone),
             dataset,
@@ -181,7 +183,8 @@ class BackboneRecord:
         image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
         color_switch: whether its input is BGR.
         decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order, activation,
-            input_channels: see `pspnet_mg.Architecture`; a ResNet without a head has the defaults.
+            input_channels, filter_scale, filters: see `pspnet_mg.Architecture`; a ResNet without a head has the
+            defaults.
         class_names: of the classes of its head, by training id; None for a ResNet without a head.
         checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
     """
@@ -201,6 +204,8 @@ class BackboneRecord:
     pyramid_order: str = Architecture.pyramid_order
     activation: str = Architecture.activation
     input_channels: int = Architecture.input_channels
+    filter_scale: float = Architecture.filter_scale
+    filters: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
@@ -272,8 +277,9 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
     """Returns the network of flags; unset flags get the values of the starting checkpoint.
 
     Raises:
-        RecordError: the starting checkpoint is of another network or for other channels, or its activation has no
-            inverse and --save_memory 2 needs one.
+        FlagError: the flags have weights of ICNet's losses, and the decoder is another.
+        RecordError: the starting checkpoint is of another network, for other channels or of another filter scale, or
+            its activation has no inverse and --save_memory 2 needs one.
     """
     _check_channels(config, backbone)
     if backbone.network != config.network:
@@ -281,15 +287,23 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
             f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
             f"--network {backbone.network} or another checkpoint"
         )
+    if config.filter_scale not in (None, backbone.filter_scale):
+        raise RecordError(
+            f"--filter_scale is {config.filter_scale} and --fine_tune_filename is recorded with "
+            f"{backbone.filter_scale}: drop --filter_scale, or give another checkpoint"
+        )
     decoder = config.decoder or backbone.decoder
     _check_head(config, decoder, backbone.pyramid_order)
+    if DECODERS[decoder].cascade is None:
+        why = f"with --decoder {decoder}, which has no cascade: give --decoder {' or '.join(choices.CASCADES)}"
+        refuse_without_effect(config, "cascade_loss_weights", why)
     activation = config.activation or backbone.activation
     if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
         raise RecordError(
             f"--save_memory 2 recovers the input of an activation from its output, which {activation} does not allow: "
             "add --activation leaky_relu, or give --save_memory 1"
         )
-    return Architecture(
+    architecture = Architecture(
         config.network,
         num_classes,
         decoder=decoder,
@@ -304,6 +318,19 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         pyramid_order=backbone.pyramid_order,
         activation=activation,
         input_channels=config.input_channels or Architecture.input_channels,
+        filter_scale=backbone.filter_scale,
+    )
+    return dataclasses.replace(architecture, filters=known_filters(backbone.filters, architecture))
+
+
+def _unrecorded(config: TrainConfig) -> BackboneRecord:
+    """Returns the properties of a checkpoint without a record, or of random weights, with the flags' channels."""
+    scale = config.filter_scale or Architecture.filter_scale
+    return BackboneRecord(
+        config.network,
+        filter_scale=scale,
+        head_depth=int(Architecture.head_depth * scale),
+        auxiliary_depth=int(Architecture.auxiliary_depth * scale),
     )
 
 
@@ -375,6 +402,7 @@ def _check_record(path: str, values: Mapping[str, Any]) -> None:
     check_fields(path, architecture, Architecture, record_rules.ARCHITECTURE_RULES, "architecture.")
     check_fields(path, values, ModelRecord, record_rules.model_rules(architecture["num_classes"]))
     check_fields(path, values.get("origin", {}), RunOrigin, record_rules.ORIGIN_RULES, "origin.")
+    record_rules.check_filters(path, architecture, "architecture.")
     record_rules.check_flags(path, values.get("flags", {}), TrainConfig)
     record_rules.check_channels(path, architecture, values.get("flags", {}))
 
@@ -385,3 +413,4 @@ def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
             f"{path}: not the configuration of a checkpoint (expected only '{_BACKBONE}', a JSON object): {RESTORE}"
         )
     check_fields(path, values[_BACKBONE], BackboneRecord, record_rules.BACKBONE_RULES, f"{_BACKBONE}.")
+    record_rules.check_filters(path, values[_BACKBONE], f"{_BACKBONE}.")

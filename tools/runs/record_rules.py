@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 from model import choices, decoders
+from model.channel_groups import fault_of_filters
 from model.pspnet_mg import Architecture
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
@@ -44,6 +45,10 @@ def _is_depth(value: Any) -> bool:
     return _is_whole(value, 1, MOST_CHANNELS_OF_LAYER)
 
 
+def _are_depths(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_depth, value.values()))
+
+
 def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and len(value) == length and all(map(holds, value))
 
@@ -73,7 +78,12 @@ def _is_name(value: Any) -> bool:
 
 
 # Fields of `pspnet_mg.Architecture` that earlier versions did not have, and the values that leave a network as it was.
-ADDITIONS = {"activation": Architecture.activation, "input_channels": Architecture.input_channels}
+ADDITIONS: dict[str, Any] = {
+    "activation": Architecture.activation,
+    "input_channels": Architecture.input_channels,
+    "filter_scale": Architecture.filter_scale,
+    "filters": {},
+}
 _NO_VALUE = object()
 _FILE_IDS = frozenset(map(str, range(MOST_FILE_ID + 1)))
 _SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
@@ -101,6 +111,8 @@ ARCHITECTURE_RULES = {
     "input_channels": Rule(
         f"a whole number from 1 to {MOST_CHANNELS}", lambda value: _is_whole(value, 1, MOST_CHANNELS)
     ),
+    "filter_scale": _one_of(choices.FILTER_SCALES),
+    "filters": Rule("whole numbers of 1 or more by layer", _are_depths),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
 }
@@ -175,6 +187,26 @@ def check_channels(path: str, architecture: Mapping[str, Any], flags: Mapping[st
         values = flags.get(name)
         if count is not None and values is not None and len(values) != count:
             raise RecordError(f"{path}: 'flags.{name}' has {len(values)} numbers, expected {count}: {RESTORE}")
+
+
+def check_filters(path: str, architecture: Mapping[str, Any], inside: str) -> None:
+    """Checks that the numbers of filters of a record belong to a network that can be built.
+
+    Args:
+        path: of the file.
+        architecture: checked values of the fields of `pspnet_mg.Architecture`, and others.
+        inside: prefix of the names in messages, such as `architecture.`.
+
+    Raises:
+        RecordError: a layer is unknown, or layers whose outputs are added have different numbers.
+    """
+    if not architecture.get("filters"):
+        return
+    names = {field.name for field in dataclasses.fields(Architecture)}
+    fields = {"num_classes": 2, **{name: value for name, value in architecture.items() if name in names}}
+    fault = fault_of_filters(Architecture(**fields))
+    if fault is not None:
+        raise RecordError(f"{path}: '{inside}filters' {fault}: {RESTORE}")
 
 
 def without_additions(architecture: Mapping[str, Any]) -> dict[str, Any]:

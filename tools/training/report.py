@@ -147,6 +147,8 @@ def _channels(channels: Channels) -> str:
 def _network(config: TrainConfig, record: ModelRecord, built: BuiltGraph) -> str:
     network = record.architecture
     parts = [network.network, f"decoder {network.decoder}", f"output stride {network.output_stride}"]
+    parts += [f"filter scale {network.filter_scale:g}"] if network.filter_scale != Architecture.filter_scale else []
+    parts += [f"{len(network.filters)} pruned layers"] if network.filters else []
     parts += ["auxiliary head"] if config.has_aux_loss else []
     if _differs_in_activation(record, built):
         parts.append(f"{network.activation} (the checkpoint: {_activation_of_start(built)})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from database import synthetic
+from database.datasets import custom_dataset
 from model import resnet
-from tests.tools.toy_runs import NARROW, NETWORK
+from tests.tools.random_pspnet import ARCHITECTURE, CLASSES, random_pspnet_record
+from tests.tools.toy_runs import NARROW, NETWORK, write_random_pspnet
 from tools.benchmark import __main__ as benchmark
-from tools.benchmark import engines, flops, input, models, startup, steps, training
+from tools.benchmark import engines, flops, input, models, pruning, startup, steps, training
 from tools.benchmark.flags import BenchmarkConfig
 from tools.benchmark.timing import Row
 from tools.errors import FlagError, ProcessEndedError
@@ -189,6 +192,26 @@ def test_rows_of_models(capsys, monkeypatch):
     narrow = 1e6 * parameters["c1"] - (9 * 128 * 512 + 2 * 512 + 512 * 3 + 3)
     pyramid = 4 * (128 * 32 + 2 * 32) + (9 * 256 * 512 + 2 * 512 + 512 * 3 + 3)
     assert 1e6 * parameters["ppm"] == pytest.approx(narrow + pyramid, abs=2e3)
+
+
+def test_rows_of_pruning(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(pruning, "run_apart", lambda function, *arguments: function(*arguments))
+    filters = {f"block{block}/unit_1/basic_v1/conv1": 8 for block in (1, 2, 3, 4)}
+    record = random_pspnet_record().for_dataset(custom_dataset(CLASSES))
+    for name, architecture in (
+        ("whole", replace(ARCHITECTURE, decoder="c1", head_depth=24)),
+        ("pruned", replace(ARCHITECTURE, decoder="c1", head_depth=24, filters=filters)),
+    ):
+        write_random_pspnet(str(tmp_path / name / "model.ckpt"), architecture)
+        replace(record, architecture=architecture).write(str(tmp_path / name))
+    rows = rows_of(capsys, "--parts", "pruning", "--weights_ckpt", str(tmp_path / "pruned"))
+    kinds = ("parameters", "flops", "inference", "training", "memory")
+    assert list(units_of(rows)) == [f"pruning.{when}.{kind}" for when in ("before", "after") for kind in kinds]
+    values = {name: float(value) for name, value, _ in rows}
+    assert values["pruning.after.parameters"] < values["pruning.before.parameters"]
+    assert values["pruning.after.flops"] < values["pruning.before.flops"]
+    with pytest.raises(FlagError, match="whole is not pruned: give what tools.prune wrote"):
+        rows_of(capsys, "--parts", "pruning", "--weights_ckpt", str(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("build", [input._ours, input._reference_order])

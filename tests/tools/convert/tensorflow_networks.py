@@ -85,8 +85,14 @@ def hellochick(layers: Layers, images: tf.Tensor) -> tf.Tensor:
 class Slim:
     """The layers of tf-slim that fast-semantic-segmentation builds."""
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, filter_scale: float = 1.0) -> None:
+        """Takes the `filter_scale` of a configuration, of which the project's code has the inverse."""
         self.layers = layers
+        self.filter_scale = 1 / filter_scale
+
+    def filters(self, count: int) -> int:
+        """As in `512//self._filter_scale`."""
+        return int(count // self.filter_scale)
 
     def conv(self, x, name, size, filters, stride=1, rate=1, relu=True):
         """slim.conv2d with batch normalization, or resnet_utils.conv2d_same for a kernel with a stride."""
@@ -110,12 +116,13 @@ class Slim:
     def encoder(self, images, halves=False, output_stride=8):
         """dilated_resnet_v1_50 and resnet_utils.stack_blocks_dense; returns the outputs of blocks 1 and 4."""
         scope = "SharedFeatureExtractor/resnet_v1_50"
-        x = tf.nn.max_pool2d(self.conv(images, f"{scope}/conv1", 7, 64, 2), 3, 2, "SAME")
+        x = tf.nn.max_pool2d(self.conv(images, f"{scope}/conv1", 7, self.filters(64), 2), 3, 2, "SAME")
         current, rate = 4, 1
         blocks = zip(UNITS, DEPTHS, (2, 2, 2, 1), (1, 1, 2, 4), strict=True)
-        for block, (units, depth, last_stride, own_rate) in enumerate(blocks, start=1):
+        for block, (units, full_depth, last_stride, own_rate) in enumerate(blocks, start=1):
             for unit in range(1, units + 1):
                 name, stride = f"{scope}/block{block}/unit_{unit}", last_stride if unit == units else 1
+                depth = self.filters(full_depth)
                 if current == output_stride:
                     x = self.unit(x, name, depth, 1, rate * own_rate)
                     rate *= stride
@@ -133,9 +140,12 @@ def interpolated(x, factor):
     return tf.image.resize_bilinear(x, size, align_corners=True)
 
 
-def fast_segmentation(layers: Layers, images: tf.Tensor) -> tf.Tensor:
-    """fast-semantic-segmentation's PSPNet (pspnet_architecture.py), for sizes whose features 6 bins divide."""
-    slim = Slim(layers)
+def fast_segmentation(layers: Layers, images: tf.Tensor, filter_scale: float = 1.0) -> tf.Tensor:
+    """fast-semantic-segmentation's PSPNet (pspnet_architecture.py), for sizes whose features 6 bins divide.
+
+    Its pooled levels have as many channels with every filter scale.
+    """
+    slim = Slim(layers, filter_scale)
     _, x = slim.encoder(images)
     levels = [x]
     for number, bins in enumerate((1, 2, 3, 6)):
@@ -143,15 +153,16 @@ def fast_segmentation(layers: Layers, images: tf.Tensor) -> tf.Tensor:
         pooled = tf.nn.avg_pool2d(x, window, window, "VALID")
         pooled = slim.conv(pooled, "PSPModule/Conv" + (f"_{number}" if number else ""), 1, DEPTHS[-1] // 4)
         levels.append(tf.image.resize_bilinear(pooled, x.shape[1:3], align_corners=True))
-    x = slim.conv(tf.concat(levels, axis=-1), "PSPModule/Conv_4", 3, HEAD_DEPTH)
+    x = slim.conv(tf.concat(levels, axis=-1), "PSPModule/Conv_4", 3, slim.filters(HEAD_DEPTH))
     x = tf.nn.conv2d(x, layers.kernel("Predictions/Conv/weights", x, 1, CLASSES), 1, "SAME")
     x += layers.vector("Predictions/Conv/biases", CLASSES, -1, 1)
     return tf.image.resize_bilinear(x, images.shape[1:3], align_corners=True)
 
 
-def fast_icnet(layers: Layers, images: tf.Tensor) -> tf.Tensor:
+def fast_icnet(layers: Layers, images: tf.Tensor, filter_scale: float = 1.0) -> tf.Tensor:
     """fast-semantic-segmentation's ICNet (icnet_architecture.py), for sizes whose smallest features 6 bins divide."""
-    slim, width = Slim(layers), HEAD_DEPTH
+    slim = Slim(layers, filter_scale)
+    width, fused = slim.filters(HEAD_DEPTH), slim.filters(256)
     half, x = slim.encoder(interpolated(images, 0.5), halves=True)
     size = x.shape.as_list()[1:3]
     total = x
@@ -161,13 +172,13 @@ def fast_icnet(layers: Layers, images: tf.Tensor) -> tf.Tensor:
     x = slim.conv(total, "FastPSPModule/Conv", 1, width)
     full = images
     for number, (depth, stride) in enumerate(((64, 2), (64, 2), (128, 2), (256, 1))):
-        full = slim.conv(full, "Conv" + (f"_{number}" if number else ""), 3, depth, stride)
+        full = slim.conv(full, "Conv" + (f"_{number}" if number else ""), 3, slim.filters(depth), stride)
     for number, fine in enumerate((half, full)):
         scope, x = f"CascadeFeatureFusion_{number}", interpolated(x, 2)
         layers.kernel(f"{scope}/AuxOutput/weights", x, 1, CLASSES)
         layers.vector(f"{scope}/AuxOutput/biases", CLASSES, -1, 1)
-        coarse = slim.conv(x, f"{scope}/DilatedConv", 3, 256, rate=2, relu=False)
-        x = tf.nn.relu(slim.conv(fine, f"{scope}/Conv", 1, 256, relu=False) + coarse)
+        coarse = slim.conv(x, f"{scope}/DilatedConv", 3, fused, rate=2, relu=False)
+        x = tf.nn.relu(slim.conv(fine, f"{scope}/Conv", 1, fused, relu=False) + coarse)
     x = interpolated(x, 2)
     x = tf.nn.conv2d(x, layers.kernel("Predictions/postrain/weights", x, 1, CLASSES), 1, "SAME")
     x += layers.vector("Predictions/postrain/biases", CLASSES, -1, 1)

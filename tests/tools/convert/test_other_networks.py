@@ -66,9 +66,9 @@ OTHERS = [
         "a Swin Transformer",
     ),
     (
-        {"SharedFeatureExtractor/resnet_v1_50/conv1/weights": kernel(7, 7, 3, 32)},
+        {"SharedFeatureExtractor/resnet_v1_50/conv1/weights": kernel(7, 7, 3, 16)},
         "SharedFeatureExtractor/resnet_v1_50/conv1/weights",
-        "a network of fast-semantic-segmentation with filter_scale 0.5",
+        "a network of fast-semantic-segmentation with filter_scale 0.25 instead of 0.5 or 0.75 or 1",
     ),
     (
         {"decoder.psp.blocks.0.pool.1.0.weight": kernel(128, 512, 1, 1)},

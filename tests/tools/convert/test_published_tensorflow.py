@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -70,10 +72,11 @@ def test_hellochick(record_property, tmp_path, form):
     assert (record.color_switch, record.test_image_size, record.image_mean) == (True, 473, VGG_MEAN)
 
 
-def test_fast_segmentation(record_property, tmp_path):
+@pytest.mark.parametrize("filter_scale", [1.0, pytest.param(0.5, marks=pytest.mark.slow)])
+def test_fast_segmentation(record_property, tmp_path, filter_scale):
     layers = Layers(OWN_NORMALIZATION)
     drawn, fed = images()
-    logits = logits_of(published.fast_segmentation, layers, fed)
+    logits = logits_of(partial(published.fast_segmentation, filter_scale=filter_scale), layers, fed)
     training = {
         "SharedFeatureExtractor/resnet_v1_50/conv1/weights/Momentum": np.ones(3, np.float32),
         "AuxPredictions/Conv/weights": np.ones((1, 1, 64, CLASSES), np.float32),
@@ -88,12 +91,17 @@ def test_fast_segmentation(record_property, tmp_path):
     assert found < TOLERANCE
     report = (tmp_path / "converted" / "conversion.txt").read_text()
     assert "AuxPredictions/Conv/biases: the auxiliary classifier of training, which is on block 2 there" in report
+    architecture = ModelRecord.read(str(tmp_path / "converted")).architecture
+    assert (architecture.filter_scale, architecture.head_depth) == (filter_scale, 48 * filter_scale)
+    assert architecture.pyramid_depth == (None if filter_scale == 1 else 64)
 
 
-def test_icnet(record_property, tmp_path):
+@pytest.mark.parametrize("filter_scale", [1.0, 0.5])
+def test_icnet(record_property, tmp_path, filter_scale):
     layers = Layers(OWN_NORMALIZATION)
     drawn = [random_images((161, 161), 0)]
-    logits = logits_of(published.fast_icnet, layers, [drawn[0].astype(np.float32) - np.float32(VGG_MEAN)])
+    network = partial(published.fast_icnet, filter_scale=filter_scale)
+    logits = logits_of(network, layers, [drawn[0].astype(np.float32) - np.float32(VGG_MEAN)])
     momentum = {f"{name}/Momentum": np.ones(2, np.float32) for name in ("Conv/weights", "FastPSPModule/Conv/weights")}
     write_checkpoint(str(tmp_path / "model.ckpt"), {**layers.arrays, **momentum})
     run_convert(tmp_path, "--out", tmp_path / "converted")
@@ -105,6 +113,7 @@ def test_icnet(record_property, tmp_path):
     assert difference < TOLERANCE
     architecture = ModelRecord.read(str(tmp_path / "converted")).architecture
     assert (architecture.decoder, architecture.pyramid_order) == ("icnet_wide", "add")
+    assert (architecture.filter_scale, architecture.head_depth) == (filter_scale, 48 * filter_scale)
 
 
 def test_icnet_in_its_first_training(tmp_path):

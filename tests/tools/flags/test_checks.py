@@ -21,6 +21,7 @@ from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
 from tools.benchmark import layers as bench_layers
 from tools.benchmark import models as bench_models
+from tools.benchmark import pruning as bench_pruning
 from tools.benchmark import startup as bench_startup
 from tools.benchmark import training as bench_training
 from tools.benchmark import waiting as bench_waiting
@@ -111,7 +112,7 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
     needs = flag_properties(BenchmarkConfig, "needs")
     flags, seen = needs.keys() - {"parts", "models", "layers", "json"}, set()
     modules = (bench_agreement, bench_exports, bench_frames, bench_hosts, bench_inference, bench_input, bench_layers,
-               bench_models, bench_serving, bench_startup, bench_training, bench_waiting)  # fmt: skip
+               bench_models, bench_pruning, bench_serving, bench_startup, bench_training, bench_waiting)  # fmt: skip
     for module in modules:
         for name in dir(module):
             if name.startswith("measure_"):
@@ -147,6 +148,7 @@ LINES = {
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
     "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
+    "filter_scale": "--filter_scale 0.5",
     "input_channels": "--input_channels 2 --channel_mean 1,2", "channel_mean": "--channel_mean 1,2 --input_channels 2",
     "channel_std": "--channel_std 1,2 --input_channels 2 --channel_mean 1,2",
     "hosts": "--hosts slurm", "host_rank": "--hosts a:1,b:1 --host_rank 1",

@@ -187,6 +187,7 @@ def test_a_file_runs_no_code(tmp_path):
 OTHER_BATCHES = {
     "camvid/from-scratch.yaml": 8,
     "fast-segmentation/icnet-stage1.yaml": 18,
+    "fast-segmentation/icnet-stage2.yaml": 18,
     "fast-segmentation/pspnet50-713.yaml": 8,
     "kitti/resnet101-adam.yaml": 2,
 }
@@ -200,6 +201,7 @@ def test_files_are_shipped():
     assert len(_shipped()) >= 20
 
 
+# Of recipes for CPUs, or that are published with another one.
 @pytest.mark.parametrize("name", _shipped())
 def test_shipped_files_are_valid_and_say_what_they_aim_at(name):
     path = os.path.join(CONFIGS, name)

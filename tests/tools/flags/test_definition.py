@@ -25,8 +25,8 @@ SAME_BY_CONTENT = {
     "reduce_zero_label", "train_list",
 }  # fmt: skip
 RECORDED = {
-    "activation", "auxiliary_depth", "color_switch", "decoder", "head_depth", "input_channels", "network",
-    "output_stride", "pool_padding", "pyramid_depth", "resize_grid", "stride_convention",
+    "activation", "auxiliary_depth", "color_switch", "decoder", "filter_scale", "head_depth", "input_channels",
+    "network", "output_stride", "pool_padding", "pyramid_depth", "resize_grid", "stride_convention",
     "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
@@ -41,6 +41,7 @@ IN_IDENTITY = {
     "train_beta_gamma",
     "train_image_size", "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
     "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2", "input_channels", "channel_mean", "channel_std",
+    "cascade_loss_weights",
 }  # fmt: skip
 NOT_SHOWN = {
     "allow_missing_classes", "auto_resume", "check_data", "check_hosts", "checkpoint_units", "data_dir", "data_format",

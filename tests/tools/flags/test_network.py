@@ -58,7 +58,7 @@ def with_records() -> list[str]:
 
 
 def shown(value: object) -> str:
-    return str(int(value)) if isinstance(value, bool) else str(value)
+    return f"{value:g}" if isinstance(value, bool | float) else str(value)
 
 
 def test_flags_whose_default_is_recorded():

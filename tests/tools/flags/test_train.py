@@ -120,6 +120,34 @@ def test_databases_are_those_of_the_database_package():
     assert str(caught.value).endswith(", ".join(known))
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--decoder ppm --cascade_loss_weights 1,0.4,0.4", "has no effect with --decoder ppm, which has no cascade"),
+        (
+            "--decoder icnet --has_aux_loss 0 --cascade_loss_weights 1,0.4,0.4",
+            "has no effect with --has_aux_loss 0, which leaves two of the losses out",
+        ),
+        ("--decoder icnet --cascade_loss_weights 1,0.4", "'1,0.4' is not three numbers above 0, separated by commas"),
+        ("--decoder icnet --cascade_loss_weights 1,0.4,0", "'1,0.4,0' is not three numbers above 0"),
+        ("--filter_scale 0.6", "--filter_scale: invalid choice: 0.6 (choose from 0.5, 0.75, 1.0)"),
+        ("--network mobilenet_v2 --filter_scale 0.5", "--filter_scale 0.5 is not defined for --network mobilenet_v2"),
+        (
+            "--network resnext_50_32x4d --filter_scale 0.5",
+            "--filter_scale 0.5 is not defined for --network resnext_50_32x4d, whose layers have groups",
+        ),
+    ],
+)
+def test_flags_of_icnet_that_are_rejected(line, words):
+    assert words in refusal(line)
+
+
+def test_flags_of_icnet():
+    config = parse("--decoder icnet_wide --filter_scale 0.5 --cascade_loss_weights 1,0.4,0.4")
+    assert (config.filter_scale, config.cascade_loss_weights) == (0.5, (1.0, 0.4, 0.4))
+    assert parse("--cascade_loss_weights 1,0.4,0.16 --network mobilenet_v2 --filter_scale 1").filter_scale == 1
+
+
 def test_training_options_take_their_defaults_from_flags():
     """Where the library's default differs from the flag's, a caller would train something else unawares."""
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}

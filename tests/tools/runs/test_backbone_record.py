@@ -116,6 +116,31 @@ def test_flags_know_the_activation_of_random_weights():
     assert Architecture.activation == train_flags._ACTIVATION_OF_SCRATCH
 
 
+def test_filters_are_those_of_the_checkpoint():
+    pruned = BackboneRecord("resnet_v1_50", filter_scale=0.5, head_depth=256, filters={"conv1": 20, "psp/pool6": 9})
+    architecture = record_of_run(backbone=pruned).architecture
+    assert (architecture.filter_scale, architecture.head_depth) == (0.5, 256)
+    assert architecture.filters == {"conv1": 20, "psp/pool6": 9}
+    assert record_of_run(backbone=pruned, decoder="c1").architecture.filters == {"conv1": 20}
+    assert record_of_run(backbone=pruned, filter_scale=0.5).architecture == architecture
+    words = r"--filter_scale is 1\.0 and --fine_tune_filename is recorded with 0\.5: drop --filter_scale"
+    with pytest.raises(RecordError, match=words):
+        record_of_run(backbone=pruned, filter_scale=1.0)
+
+
+def test_filter_scale_of_a_checkpoint_without_a_record():
+    architecture = record_of_run(backbone=None, filter_scale=0.5).architecture
+    assert (architecture.filter_scale, architecture.head_depth, architecture.auxiliary_depth) == (0.5, 256, 128)
+
+
+def test_weights_of_the_losses_need_a_cascade_in_the_checkpoint():
+    icnet = dataclasses.replace(PSPNET_FROM_CAFFE, decoder="icnet_wide")
+    assert record_of_run(backbone=icnet, cascade_loss_weights=(1.0, 0.4, 0.4)).architecture.decoder == "icnet_wide"
+    words = "--cascade_loss_weights 1.0,0.4,0.4 has no effect with --decoder ppm, which has no cascade: give --decoder"
+    with pytest.raises(FlagError, match=words):
+        record_of_run(backbone=PSPNET_FROM_CAFFE, cascade_loss_weights=(1.0, 0.4, 0.4))
+
+
 @pytest.mark.parametrize("backbone", [None, BackboneRecord("resnet_v1_50")])
 def test_without_a_record(backbone):
     """The architecture of slim's checkpoints, and the mean of the dataset."""

@@ -124,6 +124,10 @@ def change(path, key, value) -> None:
         ("architecture.head_depth", None, "a whole number of 1 or more"),
         ("architecture.pyramid_depth", 0, "a whole number of 1 or more, or null"),
         ("architecture.pyramid_order", "first", "one of reduce_first, upsample_first"),
+        ("architecture.filter_scale", 0.3, "one of 0.5, 0.75, 1.0"),
+        ("architecture.filters", {"conv1": 0}, "whole numbers of 1 or more by layer"),
+        ("architecture.filters", {"conv1": 2.5}, "whole numbers of 1 or more by layer"),
+        ("architecture.filters", ["conv1"], "whole numbers of 1 or more by layer"),
         ("database", "CIFAR", "one of Cityscapes, ADE, SBD, KITTI, CamVid, Toy, custom"),
         ("class_names", ["a", "b"], "3 names, one per class"),
         ("class_names", ["a", "b", 3], "3 names, one per class"),
@@ -164,6 +168,28 @@ def test_wrong_value_is_named_with_what_was_expected(config_path, key, value, ex
     message = refusal(config_path)
     assert message.startswith(f"'{key}' is {found}, expected {expected}")
     assert ": restore the file" in message
+
+
+@pytest.mark.parametrize(
+    ("filters", "fault"),
+    [
+        ({"conv9": 8}, "has 'conv9', which is no layer of resnet_v1_50 with ppm"),
+        ({"block1/unit_1/bottleneck_v1/conv3": 8}, "has different numbers for block1/unit_1/bottleneck_v1/shortcut"),
+    ],
+)
+def test_filters_of_no_network(config_path, filters, fault):
+    change(config_path, "architecture.filters", filters)
+    assert refusal(config_path).startswith(f"'architecture.filters' {fault}")
+
+
+def test_filters_come_back(config_path):
+    record = ModelRecord.read(str(config_path.parent))
+    assert (record.architecture.filter_scale, record.architecture.filters) == (1.0, {})
+    assert not {"filter_scale", "filters"} & json.loads(config_path.read_text())["architecture"].keys()
+    filters = {"conv1": 32, "block1/unit_1/bottleneck_v1/conv2": 7}
+    architecture = dataclasses.replace(record.architecture, filter_scale=0.5, filters=filters)
+    dataclasses.replace(record, architecture=architecture).write(str(config_path.parent))
+    assert ModelRecord.read(str(config_path.parent)).architecture == architecture
 
 
 def test_long_value_is_cut(config_path):

@@ -1,0 +1,84 @@
+"""Flags of pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tools.errors import FlagError
+from tools.flags.checks import check_effects
+from tools.flags.choices import BEST, LAST
+from tools.flags.definition import Need, flag
+from tools.flags.help import Program
+from tools.flags.running import ScreenFlags
+from tools.flags.values import comma_separated, file_path
+
+# The names of `model.pruning.PRUNED_LAYERS`, whose import needs TensorFlow; a test compares them.
+LAYERS = ("all", "inner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig(ScreenFlags):
+    """Flags of pruning."""
+
+    weights_ckpt: str | None = flag(
+        None,
+        f"checkpoint, or a run, whose best snapshot is used, or its last if it kept no best; {BEST} or {LAST}: that "
+        "snapshot of the newest run in --log_dir",
+        file_path,
+        group="network",
+        unset="the newest run in --log_dir",
+    )
+    log_dir: str = flag(
+        "./log",
+        "folder of all runs",
+        file_path,
+        group="network",
+        metavar="FOLDER",
+        needs=Need(
+            lambda config: config.weights_ckpt in (None, BEST, LAST),
+            "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
+        ),
+    )
+    use_ema: bool = flag(
+        True, "prune the averages of the weights, if the checkpoint has them (--ema_decay)", group="network"
+    )
+    keep: float | None = flag(
+        None,
+        "share of the filters of each layer to keep; of a network that was pruned before, of its filters before that",
+        float,
+        group="network",
+        metavar="FRACTION",
+    )
+    layers: str = flag(
+        "all",
+        "layers that lose filters; inner: not the first ones, nor those whose outputs are added to others, as at the "
+        "end of residual units",
+        group="network",
+        choices=LAYERS,
+    )
+    skip_layers: tuple[str, ...] | None = flag(
+        None,
+        "scopes of layers that keep their filters, such as conv1,icnet",
+        comma_separated,
+        group="network",
+        metavar="SCOPE,...",
+        unset="none",
+    )
+    out: str | None = flag(
+        None, "folder for the checkpoint and its config.json", file_path, group="output", metavar="FOLDER"
+    )
+
+    program: ClassVar[Program] = Program(
+        "python -m tools.prune",
+        "--keep FRACTION --out FOLDER [--weights_ckpt RUN]",
+        ("--weights_ckpt log/Cityscapes/icnet --keep 0.75 --out pruned-0.75", "--keep 0.5 --layers inner --out pruned"),
+    )
+
+    def __post_init__(self) -> None:
+        for name, expected in (("keep", "a share such as 0.5"), ("out", "a folder")):
+            if getattr(self, name) is None:
+                raise FlagError(f"--{name} is missing: give {expected}")
+        if not 0 < float(self.keep or 0) < 1:
+            raise FlagError(f"--keep {self.keep} is not between 0 and 1: 0.5 keeps half of the filters of each layer")
+        check_effects(self)
