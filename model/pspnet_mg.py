@@ -81,8 +81,8 @@ class Architecture:
     @property
     def pooled_depth(self) -> int:
         """Returns the channels of each pooled level, whether or not `pyramid_depth` says them."""
-        usual = self.head_depth if self.decoder == "upernet" else choices.NETWORKS[self.network].depths[3] // 4
-        return self.pyramid_depth or usual
+        last = int(choices.NETWORKS[self.network].depths[3] * self.filter_scale)
+        return self.pyramid_depth or (self.head_depth if self.decoder == "upernet" else last // 4)
 
     @property
     def smallest_stride(self) -> int:

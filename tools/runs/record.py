@@ -293,7 +293,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
             f"{backbone.filter_scale}: drop --filter_scale, or give another checkpoint"
         )
     decoder = config.decoder or backbone.decoder
-    _check_head(config, decoder, backbone.pyramid_order)
+    _check_head(config, decoder, backbone)
     if DECODERS[decoder].cascade is None:
         why = f"with --decoder {decoder}, which has no cascade: give --decoder {' or '.join(choices.CASCADES)}"
         refuse_without_effect(config, "cascade_loss_weights", why)
@@ -348,15 +348,17 @@ def _check_channels(config: TrainConfig, backbone: BackboneRecord) -> None:
         )
 
 
-def _check_head(config: TrainConfig, decoder: str, pyramid_order: str) -> None:
-    """Rejects settings of layers that the recorded head lacks; the flags check the decoder that they give.
+def _check_head(config: TrainConfig, decoder: str, backbone: BackboneRecord) -> None:
+    """Rejects settings of layers that the recorded head lacks or whose channels are recorded one by one.
+
+    The flags check the decoder that they give.
 
     Raises:
         RecordError: a setting has no effect.
     """
     has_cascade = decoder in choices.CASCADES
     absent = {
-        "pyramid_depth": decoder == "c1" or pyramid_order == "add",
+        "pyramid_depth": decoder == "c1" or backbone.pyramid_order == "add",
         "auxiliary_depth": has_cascade,
         "aux_weight": has_cascade,
     }
@@ -366,6 +368,12 @@ def _check_head(config: TrainConfig, decoder: str, pyramid_order: str) -> None:
             raise RecordError(
                 f"--{name} {value} has no effect with the decoder {decoder} as --fine_tune_filename records it: drop "
                 f"--{name}, or give another --decoder"
+            )
+    for name in ("pyramid_depth", "head_depth", "auxiliary_depth"):
+        if backbone.filters and getattr(config, name) is not None:
+            raise RecordError(
+                f"--{name} {getattr(config, name)} has no effect on a pruned network, whose record has the channels of "
+                f"each layer: drop --{name}"
             )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from tools.errors import UserError
 
-class FailedRequest(Exception):  # noqa: N818
+
+class FailedRequest(UserError):  # noqa: N818
     """A request is answered with an error.
 
     Attributes:
@@ -22,5 +24,5 @@ class FailedRequest(Exception):  # noqa: N818
         self.retry_after, self.closes = retry_after, closes
 
 
-class AbandonedError(Exception):
+class AbandonedError(UserError):
     """Nobody waits for a result any more."""

@@ -85,7 +85,7 @@ def test_a_run_counts_the_towers_of_all_hosts():
     of_run = config.run_flags()
     assert of_run["gpu_num"] == 8
     assert all(of_run[name] == value for name, value in vars(TrainingHostFlags()).items())
-    assert "is 512 towers, more than 256" in refusal(f"{TWO} --host_rank 0 --gpu_num 256")
+    assert "is 2048 towers, more than 1024" in refusal(f"{TWO} --host_rank 0 --gpu_num 1024")
 
 
 def test_hosts_are_no_part_of_what_a_run_is():

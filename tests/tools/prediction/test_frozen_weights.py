@@ -61,19 +61,19 @@ def test_fold_batch_norm_equals_the_definition():
 
 
 @pytest.mark.parametrize(
-    ("contrast", "differences"),
+    "differences",
     [
-        (1, {}),
-        (0.01, {"stem": "deep_64"}),
-        (1, {"pyramid_order": "upsample_first"}),
-        (1, {"pyramid_order": "upsample_first", "decoder": "upernet", "head_depth": 24, "pyramid_depth": 40}),
+        {},
+        {"stem": "deep_64"},
+        {"pyramid_order": "upsample_first"},
+        {"pyramid_order": "upsample_first", "decoder": "upernet", "head_depth": 24, "pyramid_depth": 40},
     ],
     ids=str,
 )
-def test_frozen_network_equals_the_one_with_variables(tmp_path, contrast, differences):
+def test_frozen_network_equals_the_one_with_variables(tmp_path, differences):
     architecture = Architecture("resnet_v1_18", CLASSES, **differences)
     prefix = write_random_pspnet(str(tmp_path / "model.ckpt-1"), architecture)
-    images = random_images() * np.float32(contrast)
+    images = random_images()
     with tf.Graph().as_default(), tf.Session() as session:
         [probabilities] = pspnet_mg.forward_graph([tf.constant(images)], architecture)
         tf.train.Saver().restore(session, prefix)

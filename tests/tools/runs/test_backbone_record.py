@@ -71,6 +71,8 @@ def test_widths_of_the_head_by_flags():
         ({"decoder": "icnet"}, {"auxiliary_depth": 8}, "--auxiliary_depth 8 has no effect with the decoder icnet"),
         ({"decoder": "icnet"}, {"aux_weight": 0.3}, "--aux_weight 0.3 has no effect with the decoder icnet"),
         ({"pyramid_order": "add"}, {"pyramid_depth": 8}, "--pyramid_depth 8 has no effect with the decoder ppm"),
+        ({"filters": {"conv1": 20}}, {"head_depth": 8}, "--head_depth 8 has no effect on a pruned network"),
+        ({"filters": {"conv1": 20}}, {"pyramid_depth": 8}, "--pyramid_depth 8 has no effect on a pruned network"),
     ],
 )
 def test_settings_that_the_recorded_head_lacks(changes, flags, words):
