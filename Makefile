@@ -16,7 +16,9 @@ PIP_AUDIT_VERSION := 2.10.1
 # One stamp per choice of extras, so that asking for others installs them.
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-locked)
 
+# Packages that were removed since are installed again.
 setup: $(INSTALLED)
+	@$(BIN)/python -m tools.setup.extras $(EXTRAS) || { rm $(INSTALLED) && $(MAKE) EXTRAS=$(EXTRAS) $(INSTALLED); }
 
 # pip is quiet for minutes: this says what it does.
 SAY_INSTALL = @echo "setup: downloads and installs TensorFlow and the packages for $(EXTRAS) into $(VENV); takes minutes"
@@ -29,6 +31,7 @@ BYTECODE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 ifdef LOCKED
 # Nothing is built in an environment of its own, as the hashes of what would be there are not checked.
 $(INSTALLED): pyproject.toml $(LOCK)
+	@$(PYTHON) -m tools.setup.extras --named $(EXTRAS)
 	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
 	$(SAY_INSTALL)
 	$(BIN)/pip install --quiet --no-compile --no-deps --only-binary :all: --require-hashes --requirement $(LOCK)
@@ -39,6 +42,7 @@ $(INSTALLED): pyproject.toml $(LOCK)
 	$(SAY_DONE)
 else
 $(INSTALLED): pyproject.toml
+	@$(PYTHON) -m tools.setup.extras --named $(EXTRAS)
 	$(PYTHON) -m tools.setup.virtual_environment $(VENV)
 	$(SAY_INSTALL)
 	$(BIN)/pip install --quiet --no-compile --editable '.[$(EXTRAS)]'

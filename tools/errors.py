@@ -141,6 +141,10 @@ class AnnotationError(UserError):
     """Annotations are malformed, do not fit their images, or have no outlines."""
 
 
+class UnknownExtraError(UserError):
+    """pyproject.toml has no extra of this name."""
+
+
 class AuditError(UserError):
     """The audit of locked versions failed."""
 

@@ -46,7 +46,8 @@ def test_unknown_flag_is_refused_and_nothing_done(program, tmp_path, monkeypatch
                 "tools.import_annotations.__main__": [
                     "--format", "coco", "--annotations", "x", "--images", "y", "--out", "z",
                 ],
-                "tools.setup.audit": ["x"], "tools.setup.virtual_environment": ["x"]}  # fmt: skip
+                "tools.setup.audit": ["x"], "tools.setup.extras": ["dev"],
+                "tools.setup.virtual_environment": ["x"]}  # fmt: skip
     assert left_with(program, *required.get(program, []), "--no_such_flag") == 2
     assert "unrecognized arguments: --no_such_flag" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []

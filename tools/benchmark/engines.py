@@ -1,4 +1,4 @@
-"""Other engines that run the network, if installed: `pip install '.[bench]'`."""
+"""Other engines that run the network, if installed: `pip install -e '.[bench]'`."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def _write_page(findings: Findings, thumbnails: np.ndarray | None, path: str) ->
     if missing:
         with suppress(OSError):
             os.unlink(path)
-        logger.info("%s needs %s: pip install '.[report]' in the project's folder", _PAGE, " and ".join(missing))
+        logger.info("%s needs %s: pip install -e '.[report]' in the project's folder", _PAGE, " and ".join(missing))
         return
     write_text(path, page(findings, thumbnails))
     yield path

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 Config = TypeVar("Config")
 
 _LONGEST_MESSAGE = 500
+_FLAGS_OF_PATHS = ("image_path", "weights_ckpt")
 _MOST_SUGGESTIONS = 3
 
 
@@ -71,6 +72,9 @@ class OneLineParser(argparse.ArgumentParser):
             known = {name.lstrip("-") for name in self._option_string_actions}
             names = [argument.lstrip("-").partition("=")[0] for argument in unknown if argument.startswith("-")]
             suggestions = [suggestion for name in names if (suggestion := suggested_flag(name, known))]
+            paths = [f"--{name}" for name in _FLAGS_OF_PATHS if name in known]
+            if paths and not unknown[0].startswith("-"):
+                suggestions.append(f"{unknown[0]} needs a flag before it, such as {' or '.join(paths)}")
             suggested = " - " + "; ".join(suggestions[:_MOST_SUGGESTIONS]) if suggestions else ""
             shown = " ".join(unknown)
             room = _LONGEST_MESSAGE // 2

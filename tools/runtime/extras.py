@@ -51,5 +51,5 @@ def _missing(packages: Sequence[str], extra: str, purpose: str) -> MissingPackag
     noun, are = ("package", "is") if len(packages) == 1 else ("packages", "are")
     return MissingPackageError(
         f"{purpose} needs the {noun} {' and '.join(packages)}, which {are} not installed: run pip install "
-        f"'.[{extra}]' in the project's folder, or make setup EXTRAS=dev,{extra}"
+        f"-e '.[{extra}]' in the project's folder, or make setup EXTRAS=dev,{extra}"
     )

@@ -70,4 +70,4 @@ def test_without_the_packages_the_other_files_are_written(findings: Findings, tm
     paths = list(check_dataset.write_report(findings, [], str(tmp_path)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "report.md"]
     assert len(paths) == 2
-    assert "pip install '.[report]'" in caplog.text
+    assert "pip install -e '.[report]'" in caplog.text

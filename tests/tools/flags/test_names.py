@@ -27,6 +27,7 @@ from tools.flags.train import TrainConfig
 from tools.flags.values import file_path
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.results.__main__ import ResultsConfig
+from tools.serve.flags import ServeConfig
 
 CONFIGS = (
     TrainConfig, PredictConfig, InferenceConfig, CheckConfig, MakeTFRecordConfig, ResultsConfig, BenchmarkConfig
@@ -62,6 +63,12 @@ NAMES = {field.name for _, field in FIELDS}
         ("--node_rank 1", PredictConfig, "--node_rank is --host_rank here"),
         ("--classes 2", CheckConfig, "--classes is --num_classes here"),
         ("--Batch_Size 2", TrainConfig, "--Batch_Size: did you mean --batch_size?"),
+        (
+            "log/Toy/mine",
+            InferenceConfig,
+            "log/Toy/mine needs a flag before it, such as --image_path or --weights_ckpt",
+        ),
+        ("log/Toy/mine", ServeConfig, "log/Toy/mine needs a flag before it, such as --weights_ckpt"),
         ("--output_dir x", ResultsConfig, "unrecognized arguments: --output_dir x"),
         ("--lr 1 --iters 2", TrainConfig, "--lr is --lrn_rate here; --iters is --train_max_iter here"),
     ],

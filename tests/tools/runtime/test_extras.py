@@ -13,7 +13,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(extras, "is_installed", lambda package: package != "tf2onnx")
     with pytest.raises(MissingPackageError) as caught:
         require_packages(("onnx", "tf2onnx"), "export", "--format onnx")
-    for part in ("--format onnx needs the package tf2onnx, which", "pip install '.[export]'"):
+    for part in ("--format onnx needs the package tf2onnx, which", "pip install -e '.[export]'"):
         assert part in str(caught.value)
     require_packages(("onnx",), "export", "--format onnx")
 
