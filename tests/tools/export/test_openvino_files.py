@@ -8,13 +8,14 @@ import os
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.export_packages import export_package
 from tests.tools.export.exported import agreement_of, network_of, noise, unsupported
 from tools.errors import ExportError
 from tools.export.openvino_files import write_openvino
 from tools.export.usage_data import send_no_usage_data
 
 send_no_usage_data()
-openvino = pytest.importorskip("openvino", reason="needs the extra export")
+openvino = export_package("openvino")
 
 
 def written(network, tmp_path, quantize, calibration=()):
@@ -45,7 +46,7 @@ def test_fixed_size_and_short_weights(random_pspnet, record, predictor, tmp_path
 
 @pytest.mark.slow
 def test_8_bits(network, predictor, tmp_path, stack):
-    pytest.importorskip("nncf", reason="needs the extra export")
+    export_package("nncf")
     path = written(network, tmp_path, "int8", [noise(43, 61), noise(40, 50)])
     agreement = agreement_of(path, "openvino", predictor, stack)
     assert agreement.largest_difference < 0.2

@@ -11,6 +11,7 @@ import pytest
 from tests.tools.random_pspnet import assert_labels_are_most_probable, random_pspnet_record
 from tools.prediction.predictions import Wanted
 from tools.prediction.predictor import Predictor
+from tools.prediction.protocols import at_scales
 from tools.prediction.shared_batches import SharedBatches
 
 
@@ -96,7 +97,8 @@ def test_closed_batches():
 def test_labels_are_those_of_each_image_alone(random_pspnet, narrow_resnet, size, mirror, multi_scale):
     record = random_pspnet_record(test_image_size=size)
     images = [image_of_several_classes(seed) for seed in range(6)]
-    with Predictor(random_pspnet, record, mirror=mirror, multi_scale=multi_scale) as predictor:
+    protocol = at_scales(multi_scale=multi_scale)
+    with Predictor(random_pspnet, record, mirror=mirror, protocol=protocol) as predictor:
         alone = [predictor.probabilities(image) for image in images]
         with SharedBatches(predictor.run_windows, 4) as batches, ThreadPoolExecutor(6) as threads:
             wanted = Wanted(np.float32)
