@@ -58,6 +58,10 @@ def image_pixels(
     if isinstance(image, str | os.PathLike):
         path = os.fsdecode(image)
         return read_image(path, input_range=input_range, channels=channels), path
+    if isinstance(image, np.ma.MaskedArray):
+        raise ImageError(f"{name}: found a masked array, and pixels cannot be left out: give image.filled(0)")
+    if isinstance(image, np.ndarray):
+        image = np.asarray(image)  # without a class such as np.matrix, which has its own rules on axes
     if channels is not None:
         if not isinstance(image, np.ndarray):
             raise ImageError(

@@ -42,9 +42,9 @@ class Network:
         return 2 * batch
 
 
-def results(network, most, calls):
+def results(network, most, calls, most_pixels=None):
     """Calls from a thread each, in this order, while the first call is held."""
-    with SharedBatches(network, most) as batches, ThreadPoolExecutor(len(calls)) as threads:
+    with SharedBatches(network, most, most_pixels) as batches, ThreadPoolExecutor(len(calls)) as threads:
         futures = []
         for index, call in enumerate(calls):
             futures.append(threads.submit(batches, call))
@@ -70,6 +70,13 @@ def test_sizes_are_not_mixed():
     calls = [windows(1, size) for size in (4, 4, 8, 4, 8)]
     results(network, 4, calls)
     assert network.calls[1:] == [(2, 4, 4, 3), (2, 8, 8, 3)]
+
+
+def test_large_windows_share_no_batch_beyond_the_limit_of_pixels():
+    """Whole images, whose memory grows with their pixels."""
+    network = Network()
+    results(network, 8, [windows(1, size) for size in (4, 8, 8, 4, 4, 4, 9)], most_pixels=64)
+    assert sorted(network.calls) == sorted([(1, 4, 4, 3), (1, 8, 8, 3), (1, 8, 8, 3), (3, 4, 4, 3), (1, 9, 9, 3)])
 
 
 def test_larger_calls_run_alone():
