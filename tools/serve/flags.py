@@ -23,6 +23,10 @@ _LARGEST_PORT = 65535
 _LOOPBACK_NAMES = ("localhost",)
 _NOT_OF_MODEL = ("weights_ckpt", "quiet")
 
+_MOST_PIXELS = 40_000_000
+# An ICNet with ResNet-18 needs 0.3 GB for each million pixels, and twice that with the mirrored image.
+_MOST_PIXELS_OF_WHOLE_IMAGES = 4_000_000
+
 _NEEDS_SEARCH_FOR_RUNS = Need(
     lambda config: config.weights_ckpt in (None, BEST, LAST),
     "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
@@ -59,8 +63,15 @@ class ServeConfig(ScreenFlags):
         metavar="NAME,...",
     )
     max_upload: int = flag(20_000_000, "largest upload, in bytes", group="server", metavar="BYTES", minimum=1)
-    max_pixels: int = flag(
-        40_000_000, "largest image that is decoded, in pixels", group="server", metavar="PIXELS", minimum=1
+    max_pixels: int | None = flag(
+        None,
+        "largest image that is decoded, in pixels",
+        int,
+        group="server",
+        metavar="PIXELS",
+        unset=f"{_MOST_PIXELS}; {_MOST_PIXELS_OF_WHOLE_IMAGES} if the network sees whole images, whose memory grows "
+        "with them",
+        minimum=1,
     )
     queue: int = flag(
         16, "images that may wait; further ones are rejected with 503", group="server", metavar="IMAGES", minimum=0
@@ -125,10 +136,16 @@ class ServeConfig(ScreenFlags):
         except ValueError:
             return False
 
+    def pixel_limit(self, *, has_windows: bool) -> int:
+        """Returns the pixels of the largest image, by whether the network sees windows of images or whole ones."""
+        if self.max_pixels is not None:
+            return self.max_pixels
+        return _MOST_PIXELS if has_windows else _MOST_PIXELS_OF_WHOLE_IMAGES
+
     def model_flags(self) -> dict[str, Any]:
         """Returns the flags of inference.py that say how to predict, where they differ from its defaults."""
         defaults = {field.name: field.default for field in dataclasses.fields(InferenceConfig)}
         own = {name: value for name, value in vars(self).items() if name in defaults and name not in _NOT_OF_MODEL}
         if self.test_image_size == 0 and not self.mirror:  # each image is one window
             del own["windows_per_batch"]
-        return {name: value for name, value in own.items() if value != defaults[name]}
+        return {name: value for name, value in own.items() if value not in (None, defaults[name])}
