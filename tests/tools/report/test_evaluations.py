@@ -113,3 +113,16 @@ def test_labels_of_another_folder(run_copy, toy_dir, tmp_path):
     copied = tmp_path / "copied"
     shutil.copytree(toy_dir, copied)
     assert label_shares(runs_at(run_copy)[0], str(copied)) == pytest.approx(expected_shares(toy_dir))
+
+
+def test_runs_of_other_colors_or_ids_do_not_share_their_pictures(run_copy, monkeypatch):
+    """The second would be drawn in the colours of the first."""
+    other = run_copy.parent / "other"
+    shutil.copytree(run_copy, other)
+    for path in other.rglob("config.json"):
+        record = json.loads(path.read_text())
+        record["palette"][0] = [1, 2, 3]
+        path.write_text(json.dumps(record))
+    found = evaluations(runs_at(run_copy, other), options(), images=1)
+    assert len(found.groups) == 2
+    assert [group.palette[0] == (1, 2, 3) for group in found.groups] == [False, True]
