@@ -85,7 +85,7 @@ def test_page(opened, tmp_path):
     check_files(browser, saved)
     assert browser.messages() == []
     assert {place.split("?")[0].removeprefix(address) for place in browser.requests()} <= {
-        "", "style.css", "serve.css", "page.js", "v1/model", "v1/segment"
+        "", "style.css", "serve.css", "page.js", "tip.js", "v1/model", "v1/segment"
     } | {f"blob:{address}"}  # fmt: skip
 
 

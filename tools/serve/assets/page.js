@@ -159,17 +159,9 @@
     });
   }
 
-  function showTip(event) {
-    const box = overlay.getBoundingClientRect();
-    const at = (place, size, count) => Math.min(count - 1, Math.max(0, Math.floor((place / size) * count)));
-    const column = at(event.clientX - box.left, box.width, shown.width);
-    const index = at(event.clientY - box.top, box.height, shown.height) * shown.width + column;
-    const tip = byId("tip");
-    tip.textContent = shown.classes[shown.labels[index]].name;
-    tip.hidden = false;
-    const place = (pointer, tipSize, size) => Math.max(4, pointer + 14 + tipSize > size ? pointer - tipSize - 10 : pointer + 14);
-    tip.style.left = `${place(event.clientX - box.left, tip.offsetWidth, box.width)}px`;
-    tip.style.top = `${place(event.clientY - box.top, tip.offsetHeight, box.height)}px`;
+  function showClass(event) {
+    const index = pixelUnder(event, overlay, shown.width, shown.height);
+    showTip(event, overlay, byId("tip"), shown.classes[shown.labels[index]].name);
   }
 
   function listen() {
@@ -191,7 +183,7 @@
     saveFromServer(byId("save-labels"), "labels", "_labels.png");
     saveFromServer(byId("save-geojson"), "polygons", ".geojson");
     saveFromServer(byId("save-csv"), "csv", "_areas.csv");
-    byId("stage").addEventListener("pointermove", showTip);
+    byId("stage").addEventListener("pointermove", showClass);
     byId("stage").addEventListener("pointerleave", () => { byId("tip").hidden = true; });
   }
 
