@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -166,14 +165,21 @@ class PredictionWriter:
             self.prepare(written)
         for kind, pixels in pictures.items():
             write_image(paths[kind], pixels)
-        is_placed = source is not None and (self._save_prediction or "polygons" in more)
-        place = (georeference or partial(read_georeference, str(source)))() if is_placed else None
+        place = None
+        if source is not None and (self._save_prediction or "polygons" in more):
+            place = read_georeference(source) if georeference is None else georeference()
         self._more.write(more, "/".join([*subfolders, name]), prediction, source, place)
-        if place is None or not self._save_prediction:
-            return written
-        geotiff = result_path(self._folder, "prediction", f"{name}_prediction.tif", subfolders)
-        write_geotiff(geotiff, pictures["prediction"], place)
-        return [*written, geotiff]
+        return [*written, *self._write_geotiff(name, subfolders, pictures, place)]
+
+    def _write_geotiff(
+        self, name: str, subfolders: Sequence[str], pictures: Mapping[str, np.ndarray], place: Georeference | None
+    ) -> list[str]:
+        """Writes the label ids with the georeference, if there is one; returns the path."""
+        if place is None or "prediction" not in pictures:
+            return []
+        path = result_path(self._folder, "prediction", f"{name}_prediction.tif", subfolders)
+        write_geotiff(path, pictures["prediction"], place)
+        return [path]
 
     def prepare(self, paths: Sequence[str]) -> None:
         """Checks paths of results that are to be written, and writes the provenance before the first.

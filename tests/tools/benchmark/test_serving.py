@@ -12,11 +12,13 @@ from tests.tools.random_pspnet import copy_with_record  # noqa: E402
 from tests.tools.serve.images import picture  # noqa: E402
 from tools.benchmark import __main__ as benchmark  # noqa: E402
 from tools.benchmark import serving  # noqa: E402
+from tools.export import images  # noqa: E402
 
 
 def test_rows(random_pspnet, narrow_resnet, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(serving, "REQUESTS", 16)
     monkeypatch.setattr(serving, "_ROUNDS", 1)
+    monkeypatch.setattr(images, "_GENERATED_SIZE", (40, 48))
     run = copy_with_record(random_pspnet, tmp_path / "run", test_image_size=32)
     benchmark.main(["--parts", "serve", "--weights_ckpt", run])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
