@@ -86,7 +86,7 @@ def _areas(labels: np.ndarray, classes: Classes, options: Options, check: Check)
     if options.with_labels:
         # No picture: a browser may change the pixels of pictures that a page reads, against fingerprinting.
         numbers = np.ascontiguousarray(labels, np.uint8 if len(classes.names) <= 256 else "<u2")
-        found["labels"] = base64.b64encode(zlib.compress(numbers, 1)).decode("ascii")
+        found["labels"] = base64.b64encode(zlib.compress(numbers.tobytes(), 1)).decode("ascii")
     return json.dumps(found, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 

@@ -40,7 +40,7 @@ class LimitedProtocol(H11Protocol):
         """Wraps the application by the limit on connections; for the arguments see uvicorn."""
         super().__init__(*arguments, **options)
         self._application = self.app
-        self.app = self._limited  # type: ignore[assignment]
+        self.app = self._limited
 
     async def _limited(self, scope: Any, receive: Any, send: Any) -> None:
         """Answers a request with 503 if there are too many connections; uvicorn would answer in plain text."""
