@@ -35,10 +35,12 @@ from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
 from tools.prediction.latency import TimedPredictor
 from tools.prediction.tables import text_table, warn_of_missed_classes, write_tables
+from tools.runtime.chosen_hosts import choose_hosts
 
 if TYPE_CHECKING:
     from database.datasets import Dataset
     from database.layouts import Sample
+    from tools.distributed.team import Hosted
     from tools.prediction.further_scores import FurtherScores
     from tools.prediction.image_scores import ImageScores
     from tools.prediction.metrics import ConfusionMatrix, Scores
@@ -57,10 +59,11 @@ class Results(NamedTuple):
     images_in: str | None = None
 
 
-def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
+def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> None:
     """Predicts a split with one checkpoint, writes a PNG file per image and kind, and scores labelled images.
 
-    With --follow, does nothing if this snapshot was scored before.
+    With --follow, does nothing if this snapshot was scored before. Of several hosts, each predicts its share of the
+    images, and that of rank 0 writes the scores of all.
     """
     from tools.prediction.files import remove_unfinished_results, results_folder
     from tools.prediction.further_scores import FurtherScores
@@ -68,6 +71,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     from tools.prediction.score_files import is_scored
     from tools.prediction.selection import prediction_dataset, record_of_checkpoint
     from tools.prediction.server_zip import check_for_server, write_server_zip
+    from tools.prediction.shared_prediction import share_of_host
 
     # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
     trained = record_of_checkpoint(prefix, config)
@@ -76,22 +80,29 @@ def predict_checkpoint(config: PredictConfig, prefix: str) -> None:
     dataset, data_dir = prediction_dataset(config, trained)
     record = trained.for_dataset(dataset)
     samples, share = selected_samples(config, dataset, data_dir)
+    own = share_of_host(hosts, config, prefix, samples)
 
     # Folder of the results: one per checkpoint, data and settings.
     provenance = provenance_of(config, prefix, record, samples, data_dir, share)
     default = results_folder(f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir)
-    folder = choose_folder(config.output_dir, default, provenance)
+    chosen = hosts.from_chief("the folder of results", lambda: choose_folder(config.output_dir, default, provenance))
+    folder = chosen if hosts.is_chief else config.output_dir or chosen
     if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
         logger.info("%s is already scored in %s", prefix, folder)
         return
     refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
     if config.server_zip:
         check_for_server(dataset.name, samples)
-    remove_unfinished_results(folder)
+    hosts.from_chief("removing unfinished results", lambda: remove_unfinished_results(folder))
 
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
+    if hosts.count > 1:
+        logger.info("shared out over %d hosts: %d images here", hosts.count, len(own))
     further = FurtherScores(record.class_names, boundary_iou=config.boundary_iou, cityscapes=config.cityscapes_scores)
-    scores = predict_samples(config, prefix, record, samples, Results(folder, provenance, data_dir), further)
+    results = Results(folder, provenance, data_dir)
+    scores = predict_samples(config, prefix, record, own, results, further, hosts)
+    if not hosts.is_chief:
+        return
     logger.info("results: %s", folder)
     if config.server_zip:
         logger.info("archive for the evaluation server: %s", write_server_zip(folder, samples))
@@ -120,8 +131,11 @@ def predict_samples(
     samples: Sequence[Sample],
     results: Results,
     further: FurtherScores,
+    hosts: Hosted,
 ) -> Scores | None:
     """Predicts samples and writes their PNG files; returns the scores of those with labels, None without any.
+
+    The scores are those of the samples of all hosts.
 
     The predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on them and
     on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
@@ -131,6 +145,7 @@ def predict_samples(
     from tools.prediction.more_outputs import MoreOutputs
     from tools.prediction.scoring import evaluate
     from tools.prediction.selection import build_predictor
+    from tools.prediction.shared_scores import add_over_hosts
 
     more, matrix = MoreOutputs.of_flags(config), ConfusionMatrix(record.architecture.num_classes)
     images = image_scores(config, matrix, record.class_names, results.folder, further)
@@ -149,13 +164,18 @@ def predict_samples(
         if found.label is not None:
             images.add(found.sample, found.label, found.prediction.labels)
 
-    with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, images:
-        timed = TimedPredictor(predictor, warm_up=config.gpu_num)
-        scores = evaluate(timed, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
-    if config.measure_time:
-        timed.report(results.folder)
-    images.write_matrix()
-    return scores
+    def predict() -> None:
+        with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, images:
+            timed = TimedPredictor(predictor, warm_up=config.gpu_num)
+            evaluate(timed, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
+        if config.measure_time:
+            timed.report(results.folder)
+
+    hosts.on_each("predicting the images", predict)
+    add_over_hosts(matrix, hosts, "adding up the scores")
+    if hosts.is_chief:
+        images.write_matrix()
+    return matrix.evaluate() if matrix.images else None
 
 
 def image_scores(
@@ -238,14 +258,15 @@ def add_to_summaries(run_path: str, prefix: str, record: ModelRecord, scores: Sc
 
 def follow(config: PredictConfig) -> None:
     """Predicts with each snapshot of a run: the existing ones, then each new one as training writes it."""
+    from tools.distributed.team import ALONE
     from tools.runs.following import appearing_snapshots, followed_run
     from tools.runtime.memory import free_closed_sessions
 
-    for step, prefix in appearing_snapshots(followed_run(str(config.follow))):
+    for step, prefix in appearing_snapshots(followed_run(str(config.follow)), first_step=config.from_step):
         output = None if config.output_dir is None else os.path.join(config.output_dir, f"step{step}")
         before = identity(prefix)
         try:
-            predict_checkpoint(dataclasses.replace(config, output_dir=output), prefix)
+            predict_checkpoint(dataclasses.replace(config, output_dir=output), prefix, ALONE)
         except (CheckpointError, RecordError):
             if before is not None and identity(prefix) == before:
                 raise
@@ -258,8 +279,10 @@ def main(arguments: Sequence[str]) -> None:
     config = parse_flags(PredictConfig, arguments, "Predict a split and score it.")
     set_quiet(config.quiet)
     set_max_pixels(config.max_pixels)
+    config = config.on_hosts(choose_hosts(config.hosts, config.host_rank))  # other machines, usually none
     import_tensorflow()  # after the flags: it takes seconds, and a wrong flag is reported at once
     from tools.prediction.selection import with_chosen_precision
+    from tools.prediction.shared_prediction import together
     from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
     if config.has_prediction is not None:
@@ -268,8 +291,9 @@ def main(arguments: Sequence[str]) -> None:
     config = with_chosen_precision(config)
     if config.follow is not None:
         follow(config)
-    else:
-        with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix))
+        return
+    with together(config) as hosts:  # usually one
+        with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix, hosts))
 
 
 if __name__ == "__main__":

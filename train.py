@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports that need packages
 
     require_installed()
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,11 +25,14 @@ from tools.console import import_tensorflow, print_text, run_script, set_quiet, 
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.prediction.tables import text_table
+from tools.runtime.chosen_hosts import choose_hosts
 from tools.runtime.stop_requests import stopping_at_warnings
 from tools.training.interruption import RunSoFar
 
 if TYPE_CHECKING:
     from tools.training.attempt import Attempt
+
+logger = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -42,21 +46,25 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     """Trains the run of the flags, unless --eval_only 1 is given, and scores its last snapshot."""
     config = parse_flags(TrainConfig, arguments, "Train a PSPNet.")
     set_quiet(config.quiet)
+    config = config.on_hosts(choose_hosts(config.hosts, config.host_rank))  # other machines, usually none
     import_tensorflow()
     from tools.training import run  # late: TensorFlow takes seconds to import, and a wrong flag is reported at once
-    from tools.training.converted_start import with_converted_weights
 
+    if config.eval_only and config.host_rank:
+        logger.info("--eval_only 1: host 0 scores the run")
+        return
     config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
-    config = with_converted_weights(config)  # weights of another project, if --fine_tune_filename names them
-    folder = run.choose_folder(config, data)  # <log_dir>/<database>/<name of the run>
-    run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
-    training = run.Training(config, data, folder)
-    with run.locked(config, folder):
-        if not config.eval_only:
-            run.check_data(config, data, folder)  # labels
-            for attempt in training.attempts():  # one; with --on_nan rollback another after each that ends with NaN
-                train(attempt)
-        scores = run.score(config, data, folder, training.last_snapshot)  # on the validation split
+    with run.together(config, data) as hosts:  # agrees with the others on flags and data
+        config = run.convert_weights(config, hosts)  # if --fine_tune_filename names those of another project
+        folder = run.choose_folder(config, data, hosts)  # <log_dir>/<database>/<name of the run>
+        run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)
+        training = run.Training(config, data, folder, hosts)
+        with run.locked(config, folder, hosts):
+            if not config.eval_only:
+                run.check_data(config, data, folder, hosts)  # labels
+                for attempt in training.attempts():  # one; with --on_nan rollback another after each with NaN
+                    train(attempt)
+            scores = run.score(config, data, folder, training.last_snapshot, hosts)  # on the validation split
     if scores is not None:
         print_text(text_table(scores, data.dataset.class_names))
 

@@ -1,7 +1,7 @@
 """tf.data pipeline of batches whose image size varies by step and by tower.
 
-As in `database.reader`, all random choices are functions of counters: at step s, tower t of T gets batch s * T + t. A
-resumed run therefore needs no saved iterator.
+As in `database.reader`, all random choices are functions of counters: at step s, tower t of T gets batch s * T + t,
+where T counts the towers of all hosts. A resumed run therefore needs no saved iterator.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def dynamic_batches(
     first_step: int = 0,
     max_bad_files: int = 0,
     parallel_calls: int = tf.data.AUTOTUNE,
+    host_rank: int = 0,
+    host_count: int = 1,
 ) -> Batches:
     """Builds the input of a training graph in which each tower gets its own image size, which varies by step.
 
@@ -104,6 +106,7 @@ def dynamic_batches(
         first_step: the step to start from, equal to the number of steps done.
         max_bad_files: number of samples that may be unreadable, apart from their headers, which must all be readable.
         parallel_calls: number of steps prepared in parallel.
+        host_rank, host_count: this host and the number of hosts, which all have the same number of towers.
 
     Returns:
         Endless batches, whose heights and widths are not known statically.
@@ -117,8 +120,11 @@ def dynamic_batches(
     maker = _BatchMaker(loader, order, batch_size, sizes, image_mean, color_switch, seed)
     towers = len(tower_devices)
 
+    first_tower, all_towers = host_rank * towers, host_count * towers
+
     def make_step(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
-        return tuple(zip(*(maker.make(step * towers + tower) for tower in range(towers)), strict=True))
+        numbers = range(first_tower, first_tower + towers)
+        return tuple(zip(*(maker.make(step * all_towers + tower) for tower in numbers), strict=True))
 
     with tf.device("/CPU:0"):
         dataset = tf.data.Dataset.range(first_step, ENDLESS)

@@ -4,7 +4,7 @@ The dataset is a dataset of counters. Sample n of a run belongs to epoch n // N.
 permutation of the position n % N, keyed by the epoch and the seed, and its augmentation is drawn from (n, seed). The
 class that it has to show and the image whose classes are pasted onto it are drawn from (n, seed) too, see
 `class_sampling.Sampling`; they do not depend on the other samples of the batch. A run that resumes at step s therefore
-continues with sample s * batch and needs no saved iterator.
+continues with sample s * batch and needs no saved iterator. Of several hosts, each reads its share of the samples.
 """
 
 from __future__ import annotations
@@ -184,6 +184,8 @@ def training_batches(
     first_sample: int = 0,
     max_bad_files: int = 0,
     parallel_calls: int = tf.data.AUTOTUNE,
+    host_rank: int = 0,
+    host_count: int = 1,
 ) -> Batches:
     """Builds the input of a training graph; reading and augmentation run on the host, ahead of the towers.
 
@@ -196,9 +198,11 @@ def training_batches(
         image_mean: RGB, 0..255; not used for images of other channels, which have their own.
         color_switch: whether to output BGR, which weights from Caffe expect.
         seed: seed of the order and of the augmentation.
-        first_sample: counter to start from: steps done * batch_size * towers.
+        first_sample: counter to start from: batches done * batch_size * towers of all hosts.
         max_bad_files: number of samples that may be unreadable; see `SampleLoader`.
         parallel_calls: number of samples read in parallel.
+        host_rank, host_count: this host and the number of hosts, which all have the same number of towers. Sample n
+            gets to the same place of the same batch for any number of hosts.
 
     Returns:
         Endless batches.
@@ -206,10 +210,15 @@ def training_batches(
     loader = SampleLoader(samples, max_bad_files)
     maker = _SampleMaker(loader, sampling or Sampling(len(samples)), augmentation, image_mean, color_switch, seed)
     make_sample = tf.autograph.experimental.do_not_convert(maker.make)
+    own = batch_size * len(tower_devices)
     with tf.device("/CPU:0"):
-        dataset = tf.data.Dataset.range(first_sample, ENDLESS)
+        dataset = tf.data.Dataset.range(first_sample // host_count, ENDLESS)
+        if host_count > 1:  # of each batch, a host reads its stretch of counters
+            dataset = dataset.map(
+                tf.autograph.experimental.do_not_convert(lambda n: (n // own * host_count + host_rank) * own + n % own)
+            )
         dataset = dataset.map(make_sample, num_parallel_calls=parallel_calls, deterministic=True)
-        dataset = dataset.batch(batch_size * len(tower_devices), drop_remainder=True).prefetch(2)
+        dataset = dataset.batch(own, drop_remainder=True).prefetch(2)
         iterator = untuned_iterator(dataset)
         images, labels, indices = iterator.get_next()
         image_shares, label_shares = (tf.split(batch, len(tower_devices)) for batch in (images, labels))

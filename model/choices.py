@@ -264,6 +264,9 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
 # The names of `pspnet_mg.DECODERS`.
 DECODERS = ("ppm", "c1", "upernet", "icnet", "icnet_wide")
 
+# Those of `icnet.CASCADES`, whose training has three losses.
+CASCADES = ("icnet", "icnet_wide")
+
 # Activations, all max(x, slope x), by their slope below zero. 0.01 is that of Rota Bulo et al. 2018.
 ACTIVATIONS = {"relu": 0.0, "leaky_relu": 0.01}
 
@@ -283,6 +286,10 @@ OPTIMIZERS = ("mom", "sgd", "adam", "adamw", "rmsp")
 # computed again; those after batch normalization, from which those before it are recovered.
 ALL_KEPT, RECOMPUTED, IN_PLACE = 0, 1, 2
 SAVE_MEMORY = (ALL_KEPT, RECOMPUTED, IN_PLACE)
+
+# Which layers keep their running averages in training, the values of --bn_frozen: none; those of the encoder; all.
+ALL_FROZEN = "all"
+BN_FROZEN = (0, 1, ALL_FROZEN)
 
 # The dtype of the activations, by its name in TensorFlow.
 FLOAT_TYPES = {"32": "float32", "16": "float16", "bf16": "bfloat16"}

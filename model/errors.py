@@ -25,3 +25,7 @@ class LayerNameError(ModelError):
 
 class MissingStartingPointError(ModelError):
     """A backbone weight has no pre-trained value to be pulled towards."""
+
+
+class SharedBatchError(ModelError):
+    """A loss needs the whole batch in one place, and several hosts have a part each."""

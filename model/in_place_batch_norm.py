@@ -103,7 +103,7 @@ def synchronized_moments(
         variances.append(variance)
     counts = [sync_batch_norm.element_count(x) for x in xs]
     with tf.device(xs[0].device):
-        return inputs, links, sync_batch_norm.combine_moments(means, variances, counts)
+        return inputs, links, sync_batch_norm.common_moments(means, variances, counts)
 
 
 def normalize(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from model.choices import CROSS_ENTROPIES, LOSS_TYPES
+from model.host_group import HostGroup, host_group, total_over_hosts
 from model.loss_terms import loss_terms
 from model.region_losses import IGNORE_LABEL, RegionLoss, dice_loss, lovasz_softmax
 from model.utils_mg import map_towers
@@ -164,7 +165,14 @@ def mean_loss(logits: Sequence[tf.Tensor], labels: Sequence[tf.Tensor], name: st
 
     sums, totals = map_towers(weighted_sum, pixel_losses, weights), map_towers(tf.reduce_sum, weights)
     with tf.device(logits[0].device):
-        return tf.math.divide_no_nan(tf.add_n(sums), tf.add_n(totals))
+        return _ratio_over_hosts(tf.add_n(sums), tf.add_n(totals))
+
+
+def _ratio_over_hosts(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
+    """Sums two scalars over the hosts and divides them; 0 if the divisor is 0."""
+    if host_group() is not None:
+        part, whole = tf.unstack(total_over_hosts(tf.stack([part, whole]), "loss"))
+    return tf.math.divide_no_nan(part, whole)
 
 
 def is_valid(labels: tf.Tensor) -> tf.Tensor:
@@ -214,5 +222,28 @@ def hard_pixels(
     with tf.device(losses[0].device):
         pixels = tf.concat(counted, axis=0)
         largest = tf.math.top_k(pixels, tf.minimum(min_kept, tf.size(pixels)), sorted=True).values
+        group = host_group()
+        if group is not None:
+            largest = _largest_over_hosts(group, largest, min_kept, pixels.shape.num_elements())
         bound = tf.minimum(-math.log(threshold), tf.reduce_min(largest))
     return map_towers(lambda x, w: tf.where(x >= bound, w, tf.zeros_like(w)), losses, weights)
+
+
+def _largest_over_hosts(group: HostGroup, largest: tf.Tensor, min_kept: int, pixels: int | None) -> tf.Tensor:
+    """Selects the largest losses over the pixels of all hosts.
+
+    Args:
+        group: of the hosts.
+        largest: float32 vector, the `min_kept` largest losses of this host, or those of all its pixels; -1 for a pixel
+            that does not count.
+        min_kept: see `hard_pixels`.
+        pixels: number of pixels of a host; None if it differs between hosts and steps.
+
+    Returns:
+        float32 vector, the `min_kept` largest losses, or all.
+    """
+    sent = min_kept if pixels is None else min(min_kept, pixels)
+    if pixels is None:  # the messages of all hosts must have one size
+        largest = tf.pad(largest, [[0, sent - tf.size(largest)]], constant_values=-1.0)
+    gathered = group.gather(tf.ensure_shape(largest, [sent]), "hard_pixels")
+    return tf.math.top_k(gathered, min(min_kept, group.count * sent), sorted=True).values

@@ -25,11 +25,19 @@ OPTIMIZERS: dict[str, Callable[[tf.Tensor, float], tf.train.Optimizer]] = {
 DECOUPLED_DECAY = frozenset({"adamw"})
 
 
-def caffe_multiplier(name: str, *, is_new: bool) -> float:
-    """Returns the learning rate of the variable `name` divided by the base rate, as in the authors' Caffe code."""
+def caffe_multiplier(
+    name: str, *, is_new: bool, layer: float = NEW_LAYER_MULTIPLIER, bias: float = NEW_BIAS_MULTIPLIER
+) -> float:
+    """Returns the learning rate of the variable `name` divided by the base rate, as in the authors' Caffe code.
+
+    Args:
+        name: of the variable.
+        is_new: whether it is in a new layer; the others have the base rate.
+        layer, bias: the result for new layers, and for their biases.
+    """
     if not is_new:
         return 1.0
-    return NEW_BIAS_MULTIPLIER if name.endswith("/biases") else NEW_LAYER_MULTIPLIER
+    return bias if name.endswith("/biases") else layer
 
 
 def group_by_multiplier(

@@ -74,6 +74,12 @@ class Architecture:
             object.__setattr__(self, "stem", choices.NETWORKS[self.network].stem)
 
     @property
+    def pooled_depth(self) -> int:
+        """Returns the channels of each pooled level, whether or not `pyramid_depth` says them."""
+        usual = self.head_depth if self.decoder == "upernet" else choices.NETWORKS[self.network].depths[3] // 4
+        return self.pyramid_depth or usual
+
+    @property
     def smallest_stride(self) -> int:
         """Returns the size of the image divided by that of the smallest features; image sizes should be multiples."""
         return self.output_stride * (4 if DECODERS[self.decoder].cascade else 1)
@@ -178,9 +184,10 @@ def pspnet(
     *,
     is_training: bool,
     has_auxiliary: bool = False,
-    bn_frozen: bool = False,
+    bn_frozen: bool | str = False,
     frozen: Collection[str] = (),
     bn_decay: float = 0.9,
+    sync_bn: bool = True,
     initializer: str = "he",
     dropout_seed: tf.Tensor | None = None,
     dtype: tf.DType = tf.float32,
@@ -196,9 +203,11 @@ def pspnet(
         architecture: the options of the network.
         is_training: whether batch normalization uses the moments of all towers and updates the running averages.
         has_auxiliary: whether to build the auxiliary heads.
-        bn_frozen: whether the encoder uses its running averages, without updating them, in training too.
+        bn_frozen: whether the encoder uses its running averages, without updating them, in training too; of
+            `choices.BN_FROZEN`, of which `ALL_FROZEN` means the heads as well.
         frozen: parts of the encoder that are not trained, see `encoder_blocks.build_blocks`.
         bn_decay: decay of the running averages, in [0, 1).
+        sync_bn: whether batch normalization uses the moments of all towers, see `utils_mg.batch_norm`.
         initializer: key of `utils_mg.INITIALIZERS`.
         dropout_seed: int32 or int64 [2]; None for no dropout.
         dtype: dtype of the activations; variables, moments and logits are float32.
@@ -217,7 +226,12 @@ def pspnet(
         tf.variable_scope(architecture.network, reuse=reuse),
         slim.arg_scope([layers.normalize_and_activate], activation=architecture.activation, in_place=in_place),
         slim.arg_scope([layers.conv2d, pyramid_conv2d_batch_norm], initializer=initializer),
-        slim.arg_scope([layers.batch_norm], is_training=is_training, decay=bn_decay),
+        slim.arg_scope(
+            [layers.batch_norm],
+            is_training=is_training and bn_frozen != choices.ALL_FROZEN,
+            decay=bn_decay,
+            synchronized=sync_bn,
+        ),
     ):
         with slim.arg_scope([layers.batch_norm], is_training=is_training and not bn_frozen):
             endpoints = _encode(layers.cast(images, dtype), architecture, frozen, recomputation)

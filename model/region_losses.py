@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from model.errors import SharedBatchError
+from model.host_group import host_group, total_over_hosts
 from model.utils_mg import TowerList, map_towers
 
 IGNORE_LABEL = 255
@@ -50,7 +52,7 @@ def dice_loss(logits: TowerList, labels: TowerList, class_weights: Sequence[floa
 
     of_towers = map_towers(sums, logits, labels)
     with tf.device(logits[0].device):
-        intersection, predicted, counts = tf.unstack(tf.add_n(of_towers))
+        intersection, predicted, counts = tf.unstack(total_over_hosts(tf.add_n(of_towers), "dice"))
         is_present = counts > 0.0
         total = tf.where(is_present, predicted + counts, tf.ones_like(counts))
         return _mean_over_classes(1.0 - 2.0 * intersection / total, is_present, class_weights)
@@ -65,7 +67,15 @@ def lovasz_softmax(logits: TowerList, labels: TowerList, class_weights: Sequence
     each error. Its gradient with respect to m is g; see `_sorted_growth`.
 
     Args, returns: see `dice_loss`.
+
+    Raises:
+        SharedBatchError: several hosts train together, and a host has only its own pixels to sort.
     """
+    if host_group() is not None:
+        raise SharedBatchError(
+            "--loss_type lovasz sorts the pixels of the whole batch, which several hosts do not have in one place: use "
+            "dice, or train on one host"
+        )
     probabilities = map_towers(tf.nn.softmax, logits)
     losses, counts, slopes = _on_all_towers(probabilities, labels)
 

@@ -2,7 +2,8 @@
 
 L2-SP is eq. 2 of Li, Grandvalet & Davoine 2018, "Explicit Inductive Bias for Transfer Learning with Convolutional
 Networks": the backbone decays towards its pre-trained weights with rate alpha, the new layers towards zero with rate
-beta. Decay applies only to convolution weights, not to biases and not to gamma and beta of batch normalization.
+beta. Decay applies only to convolution weights, not to biases and not to gamma and beta of batch normalization, unless
+all variables are decayed, as PyTorch's optimizers do.
 """
 
 from __future__ import annotations
@@ -150,9 +151,9 @@ class WeightDecay:
             return decayed.variable.read_value()
 
 
-def is_decayed(variable: tf.Variable) -> bool:
-    """Returns whether weight decay applies to a variable: only to convolution weights."""
-    return variable.op.name.endswith("/weights")
+def is_decayed(variable: tf.Variable, *, decay_all: bool = False) -> bool:
+    """Returns whether weight decay applies to a variable: only to convolution weights, unless to all."""
+    return decay_all or variable.op.name.endswith("/weights")
 
 
 def weight_decay(
@@ -163,22 +164,24 @@ def weight_decay(
     new_rate: float,
     is_new: Callable[[str], bool],
     starting_points: Mapping[str, tf.Tensor],
+    decay_all: bool = False,
 ) -> WeightDecay:
     """Builds rate * (sum of backbone penalties) + new_rate / 2 * (sum of squared new weights).
 
     Args:
-        variables: trainable variables; those that are not convolution weights are ignored.
+        variables: trainable variables; those that are not convolution weights are ignored without `decay_all`.
         mode: key of `DECAY_MODES`, for backbone weights; new weights always decay towards zero.
         rate: rate of the backbone weights, alpha.
         new_rate: rate of the new weights, beta.
         is_new: returns whether a variable, given by name, is in a new layer.
         starting_points: pre-trained values by variable name, float32 of the shape of the variable.
+        decay_all: whether to decay biases, gamma and beta too, which modes 2 and 3 are not defined for.
 
     Raises:
         MissingStartingPointError: if `mode` needs pre-trained values and a backbone weight has none.
     """
     chosen, of_new = DECAY_MODES[mode], DECAY_MODES[0]
-    decayed = [v for v in variables if is_decayed(v)]
+    decayed = [v for v in variables if is_decayed(v, decay_all=decay_all)]
     backbone = [v for v in decayed if not is_new(v.op.name)]
     new = [v for v in decayed if is_new(v.op.name)]
     if chosen.needs_start:

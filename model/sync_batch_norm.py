@@ -3,13 +3,16 @@
 `utils_mg.batch_norm` is the layer: it owns the variables and calls the functions below in this order.
 
 1. `tower_moments`: each tower reduces its activations to a mean and a variance [C] on its own device.
-2. `combine_moments`: the device of the first tower combines them (Chan, Golub & LeVeque 1979, "Updating Formulae and a
+2. `common_moments`: the device of the first tower combines them (Chan, Golub & LeVeque 1979, "Updating Formulae and a
    Pairwise Algorithm for Computing Sample Variances"). The result does not lose precision if the mean is far from
    zero, as E[x^2] - E[x]^2 would, and towers may differ in size.
 3. `normalize`: each tower normalizes its activations with the combined moments.
 
 The gradients are written by hand, each as one pass of a fused kernel over the activations. In the backward pass each
 tower also reduces its gradients to 2C numbers, which are summed over the towers before they reach the activations.
+
+If several hosts train together (`model/host_group.py`), they exchange the moments of all their towers in one gather,
+and the sums of the gradients in another.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from typing import TypeAlias
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from model.host_group import HostGroup, host_group
 
 _MOMENTS_GRADIENT = "PSPNetTowerMoments"
 _COMBINATION_GRADIENT = "PSPNetCombinedMoments"
@@ -135,13 +140,49 @@ def combine_moments(
     if len(means) == 1:
         return means[0], variances[0], count
     weights = _column([each / count for each in counts])
-    all_means, all_variances = tf.stack(means), tf.stack(variances)
+    mean, variance = _combined(means[0], tf.stack(means), tf.stack(variances), weights)
+    return mean, variance, count
+
+
+def _combined(
+    first_mean: tf.Tensor, all_means: tf.Tensor, all_variances: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Combines moments [towers, C] by the share of each tower in the values, float32 [towers, 1]."""
     # Relative to the first mean: the weights are rounded, which would cost digits of a large mean.
-    mean = means[0] + tf.reduce_sum(weights * (all_means - means[0]), 0)
+    mean = first_mean + tf.reduce_sum(weights * (all_means - first_mean), 0)
     variance = tf.reduce_sum(weights * (all_variances + tf.square(all_means - mean)), 0)
     with tf.get_default_graph().gradient_override_map({"IdentityN": _COMBINATION_GRADIENT}):
         mean, variance, *_ = tf.identity_n([mean, variance, all_means, all_variances, weights])
-    return mean, variance, count
+    return mean, variance
+
+
+def common_moments(
+    means: Sequence[tf.Tensor], variances: Sequence[tf.Tensor], counts: Sequence[Count]
+) -> tuple[tf.Tensor, tf.Tensor, Count]:
+    """Combines the moments of the towers of all hosts; arguments and results as of `combine_moments`."""
+    group = host_group()
+    if group is None:
+        return combine_moments(means, variances, counts)
+    mean, variance, count = _combined_over_hosts(group, tf.stack(means), tf.stack(variances), counts)
+    return *group.shared([mean, variance], "moments"), count
+
+
+def _combined_over_hosts(
+    group: HostGroup, means: tf.Tensor, variances: tf.Tensor, counts: Sequence[Count]
+) -> tuple[tf.Tensor, tf.Tensor, Count]:
+    """Gathers the moments [towers, C] of all hosts, with the counts unless they are known, and combines them."""
+    channels = means.shape.as_list()[1]
+    if all(isinstance(each, float) for each in counts):  # then they are the same on all hosts
+        gathered = group.gather(tf.concat([means, variances], 1), "moments")
+        count: Count = group.count * sum(counts[1:], start=counts[0])
+        weights = _column([each / count for each in counts] * group.count)
+    else:
+        gathered = group.gather(tf.concat([means, variances, _column(counts)], 1), "moments")
+        every = tf.stop_gradient(gathered[:, 2 * channels :])
+        count = tf.reduce_sum(every)
+        weights = every / count
+    all_means, all_variances = gathered[:, :channels], gathered[:, channels : 2 * channels]
+    return *_combined(all_means[0], all_means, all_variances, weights), count
 
 
 def _column(values: Sequence[Count]) -> tf.Tensor:
@@ -229,7 +270,7 @@ def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor,
             variances.append(variance)
             counts.append(element_count(x))
     with tf.device(xs[0].device):
-        return combine_moments(means, variances, counts)
+        return common_moments(means, variances, counts)
 
 
 def unbiased(variance: tf.Tensor, count: Count) -> tf.Tensor:

@@ -5,7 +5,8 @@
 1. `pspnet_mg.pspnet`: the logits of every tower, with batch normalization synchronized over the towers;
 2. `losses.batch_loss`: the loss of each head over the pixels of all towers;
 3. `memory.Recomputation.gradients`: the gradients of the loss, scaled if the activations are float16; with
-   accumulation, `Accumulation.mean` averages them over the batches of the step;
+   accumulation, `Accumulation.mean` averages them over the batches of the step; with several hosts,
+   `HostGroup.sums` adds those of all hosts;
 4. `weight_update.weight_updates`: plus the gradients of the weight decay (L2 or L2-SP), the update of the variables,
    skipped if float16 gradients are not finite;
 5. the running averages of batch normalization (the UPDATE_OPS collection), independently of 4;
@@ -22,7 +23,8 @@ import tensorflow.compat.v1 as tf
 from model import choices, regularizers, resizing
 from model import utils_mg as layers
 from model.accumulation import Accumulation
-from model.errors import BatchSizeError, LayerNameError
+from model.errors import BatchSizeError, LayerNameError, SharedBatchError
+from model.host_group import HostGroup, host_group, set_host_group
 from model.losses import BatchLoss, LossOptions, batch_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
@@ -40,7 +42,7 @@ from model.utils_mg import TowerList
 from model.weight_averages import WeightAverages
 from model.weight_update import clipped, weight_updates
 
-AUXILIARY_WEIGHT = 0.4
+AUXILIARY_WEIGHT = TrainingOptions.aux_weight
 
 # Maps backbone weights to their pre-trained values, by variable name.
 StartingPointsOf = Callable[[Sequence[tf.Variable]], Mapping[str, tf.Tensor]]
@@ -58,7 +60,8 @@ class TrainGraph:
         auxiliary_loss: loss of the auxiliary head, 0 without one. With two heads, the loss of the first plus 0.4 times
             that of the second.
         weight_decay: value of the weight decay, a float32 scalar.
-        total_loss: loss + 0.4 * auxiliary_loss + weight_decay, which the step minimizes.
+        total_loss: loss + aux_weight * auxiliary_loss + weight_decay, which the step minimizes; the weight is 0.4 for
+            ICNets.
         train_op: runs one step; with accumulation, its last batch.
         accumulation: with accumulation, the number of the batch, to be fed; None otherwise.
         accumulate_op: with accumulation, runs one of the other batches of a step; None otherwise.
@@ -96,8 +99,12 @@ def train_graph(
     architecture: Architecture,
     options: TrainingOptions,
     starting_points: StartingPointsOf | None = None,
+    hosts: HostGroup | None = None,
 ) -> TrainGraph:
     """Builds one training step over all towers, with the variables in the device scope of the caller.
+
+    If several hosts train together, each builds the graph over its own towers, which then computes the same loss and
+    the same update as the graph of one process over all their towers.
 
     Args:
         images: tower list float32 [N, H, W, channels], usually RGB 0..255 minus the mean.
@@ -105,14 +112,18 @@ def train_graph(
         architecture: the options of the network.
         options: the options of training.
         starting_points: maps backbone weights to their pre-trained values, by name; required by L2-SP.
+        hosts: this host among those that train together; None for one process.
 
     Raises:
-        BatchSizeError: if all towers together get one image, because `psp/pool1` then has one value per channel.
+        BatchSizeError: if one image is normalized alone, because `psp/pool1` then has one value per channel.
         LayerNameError: if a scope in `new_layer_names` contains no variable.
         MissingStartingPointError: if L2-SP has no pre-trained value for a backbone weight.
+        SharedBatchError: if several hosts cannot compute the loss.
         ValueError: if the loss type is unknown.
     """
-    _require_two_images(images)
+    set_host_group(hosts)
+    _require_shared_moments(options)
+    _require_two_images(images, options)
     global_step = tf.train.get_or_create_global_step()
     learning_rate = tf.placeholder(tf.float32, [], "learning_rate")
     recomputation = Recomputation(options.checkpoint_units)
@@ -121,7 +132,8 @@ def train_graph(
     _require_known_layers(architecture, options)
     variables = trained_variables(architecture, options)
     loss, auxiliary_loss = _losses(outputs, labels, architecture, options)
-    data_loss = loss.value + AUXILIARY_WEIGHT * auxiliary_loss
+    has_cascade = DECODERS[architecture.decoder].cascade is not None
+    data_loss = loss.value + (AUXILIARY_WEIGHT if has_cascade else options.aux_weight) * auxiliary_loss
     decay = _decay(variables, architecture, options, starting_points)
     weight_decay = decay.value()
     loss_scale = LossScale.create() if options.float_type == "16" else None
@@ -129,6 +141,7 @@ def train_graph(
     accumulation = None if batch_number is None else Accumulation(variables, options.accumulate, batch_number)
     accumulate_op = None if accumulation is None else tf.group(*accumulation.add(gradients), *_moved_averages())
     gradients = gradients if accumulation is None else accumulation.mean(gradients)
+    gradients = _summed_over_hosts(gradients)
     gradients, gradient_norm = clipped(gradients, options.clip_norm)
     updates = weight_updates(gradients, variables, decay, architecture, options, learning_rate, loss_scale)
     with tf.control_dependencies(gradients):
@@ -154,12 +167,28 @@ def train_graph(
     )
 
 
-def _require_two_images(images: TowerList) -> None:
+def _require_shared_moments(options: TrainingOptions) -> None:
+    if host_group() is not None and not options.sync_bn:
+        raise SharedBatchError(
+            "--sync_bn 0 keeps the running averages of the first tower, which differ between hosts: drop it, "
+            "or train on one host"
+        )
+
+
+def _require_two_images(images: TowerList, options: TrainingOptions) -> None:
     sizes = [x.shape.as_list()[0] for x in images]
-    if None not in sizes and sum(sizes) < 2:
+    hosts = host_group()
+    if None in sizes or options.bn_frozen == choices.ALL_FROZEN:
+        return
+    if sum(sizes) * (1 if hosts is None else hosts.count) < 2:
         raise BatchSizeError(
             "the batch of all towers has 1 image, so psp/pool1 has only one value per channel to normalize: "
             "raise --batch_size or --gpu_num so that their product is at least 2"
+        )
+    if not options.sync_bn and min(sizes) < 2:
+        raise BatchSizeError(
+            "a tower has 1 image, and --sync_bn 0 normalizes each tower alone, so psp/pool1 has only one value per "
+            "channel: raise --batch_size to 2 or more"
         )
 
 
@@ -196,6 +225,7 @@ def _network(
         bn_frozen=options.bn_frozen,
         frozen=options.freeze or (),
         bn_decay=options.bn_decay,
+        sync_bn=options.sync_bn,
         initializer=options.initializer,
         dropout_seed=tf.stack([options.seed, random_step]) if options.dropout else None,
         dtype=FLOAT_TYPES[options.float_type],
@@ -249,7 +279,8 @@ def _decay(
 
     starts: Mapping[str, tf.Tensor] = {}
     if starting_points is not None and regularizers.DECAY_MODES[options.weight_decay_mode].needs_start:
-        backbone = [v for v in variables if regularizers.is_decayed(v) and not decays_as_new(v.op.name)]
+        decayed = [v for v in variables if regularizers.is_decayed(v, decay_all=options.decay_all)]
+        backbone = [v for v in decayed if not decays_as_new(v.op.name)]
         starts = starting_points(backbone)
     return regularizers.weight_decay(
         variables,
@@ -258,6 +289,7 @@ def _decay(
         new_rate=options.weight_decay_rate2,
         is_new=decays_as_new,
         starting_points=starts,
+        decay_all=options.decay_all,
     )
 
 
@@ -292,3 +324,13 @@ def _gradients(
     scale = tf.convert_to_tensor(loss_scale.value)
     scaled = recomputation.gradients(loss * scale, variables)
     return [gradient / scale for gradient in scaled]
+
+
+def _summed_over_hosts(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Adds the gradients of all hosts; they begin to travel from the last layer on, as the backward pass computes them.
+
+    Each host differentiates its own part of the loss. The gradient of the weight decay is the same on all hosts, and is
+    added afterwards.
+    """
+    hosts = host_group()
+    return gradients if hosts is None else hosts.sums(gradients[::-1], "gradients")[::-1]

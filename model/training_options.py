@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from model import choices
 from model.choices import STEMS
+from model.optimizers import NEW_BIAS_MULTIPLIER, NEW_LAYER_MULTIPLIER
 from model.pspnet_mg import Architecture, in_scopes, new_layer_scopes
 
 
@@ -28,16 +29,19 @@ class TrainingOptions:
     ohem_min_kept: int = 100_000
     label_smoothing: float = 0.0
     has_aux_loss: bool = True
+    aux_weight: float = 0.4
     upsample_logits: bool | None = None
     weight_decay_mode: int = 0
     weight_decay_rate: float = 0.0001
     weight_decay_rate2: float = 0.0001
     consider_dilated: bool = False
+    decay_all: bool = False
     new_layer_names: tuple[str, ...] | None = None
     freeze: tuple[str, ...] | None = None
     train_beta_gamma: bool = True
-    bn_frozen: bool = False
+    bn_frozen: bool | str = False
     bn_decay: float = 0.9
+    sync_bn: bool = True
     initializer: str = "he"
     optimizer: str = "mom"
     momentum: float = 0.9
@@ -45,6 +49,8 @@ class TrainingOptions:
     accumulate: int = 1
     ema_decay: float = 0.0
     train_like_in_caffe: bool = False
+    new_layer_multiplier: float = NEW_LAYER_MULTIPLIER
+    new_bias_multiplier: float = NEW_BIAS_MULTIPLIER
     encoder_multiplier: float = 1.0
     decoder_multiplier: float = 1.0
     float_type: str = "32"

@@ -20,6 +20,7 @@ import tf_slim as slim
 from model import in_place_batch_norm, sync_batch_norm
 from model.choices import ACTIVATIONS, RELU6
 from model.convolution import convolve
+from model.host_group import host_group
 from model.random_stream import philox_blocks, uniform_from_block
 
 TowerList = list[tf.Tensor]
@@ -34,6 +35,9 @@ INITIALIZERS: dict[str, Callable[[int], tf.keras.initializers.Initializer]] = {
 
 
 BATCH_NORM_EPSILON = 1e-5
+
+# gamma, beta, moving_mean and moving_variance, float32 [C].
+_BatchNormVariables = tuple[tf.Variable, tf.Variable, tf.Variable, tf.Variable]
 
 
 def map_towers(function: Callable[..., tf.Tensor], *tower_lists: Sequence[tf.Tensor]) -> TowerList:
@@ -113,6 +117,7 @@ def batch_norm(
     epsilon: float = BATCH_NORM_EPSILON,
     update_averages: bool = True,
     followed_by: Ending | None = None,
+    synchronized: bool = True,
     scope: str = "BatchNorm",
 ) -> TowerList:
     """Normalizes over the pixels of all towers: SyncBN (Ioffe & Szegedy 2015, "Batch Normalization", algorithm 1).
@@ -130,35 +135,57 @@ def batch_norm(
         update_averages: whether to update the running averages; False when a forward pass is recomputed.
         followed_by: the end of the layer, which is then computed here, in place, so that the input is not kept for the
             backward pass (float32 only), see `model/in_place_batch_norm.py`; None returns the normalized values.
+        synchronized: whether the moments are those of all towers. Otherwise each tower is normalized with its own, and
+            the running averages are those of the first tower, as slim's clones and PyTorch's DataParallel have them.
         scope: variable scope of `gamma`, `beta`, `moving_mean` and `moving_variance`, float32 [C].
 
     Returns:
         Tower list with the shapes and dtypes of `xs`.
     """
     with tf.variable_scope(scope, "BatchNorm", xs):
-        gamma, beta, moving_mean, moving_variance = _batch_norm_variables(xs[0].shape.as_list()[-1])
-        links: Sequence[tf.Tensor | None] = [None] * len(xs)
-        if not is_training:
-            mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
-        else:
-            if followed_by is None:
-                mean, variance, count = sync_batch_norm.synchronized_moments(xs)
-            else:
-                xs, links, (mean, variance, count) = in_place_batch_norm.synchronized_moments(xs)
-            if update_averages:
-                _move_average(moving_mean, mean, decay)
-                _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
-        with tf.device(xs[0].device):
-            scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
-        offset = tf.convert_to_tensor(beta)
+        variables = _batch_norm_variables(xs[0].shape.as_list()[-1])
+        whole = synchronized or not is_training
+        parts = [slice(0, len(xs))] if whole else [slice(i, i + 1) for i in range(len(xs))]
+        outputs = []
+        for part in parts:
+            moves = decay if update_averages and part.start == 0 else None
+            ending = None if followed_by is None else followed_by.of_towers(part)
+            outputs += _normalized(xs[part], variables, moves if is_training else None, epsilon, ending, is_training)
+        return outputs
+
+
+def _normalized(
+    xs: TowerList,
+    variables: _BatchNormVariables,
+    decay: float | None,
+    epsilon: float,
+    followed_by: Ending | None,
+    is_training: bool,
+) -> TowerList:
+    """Normalizes towers together; `decay` is None to leave the running averages, for the others see `batch_norm`."""
+    gamma, beta, moving_mean, moving_variance = variables
+    links: Sequence[tf.Tensor | None] = [None] * len(xs)
+    if not is_training:
+        mean, variance = tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance)
+    else:
         if followed_by is None:
-            return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
-        with tf.device(xs[0].device):
-            inverse = in_place_batch_norm.inverse_scale(gamma, scale)
-        return followed_by.in_place(xs, links, in_place_batch_norm.Channels(scale, offset, mean, inverse))
+            mean, variance, count = sync_batch_norm.synchronized_moments(xs)
+        else:
+            xs, links, (mean, variance, count) = in_place_batch_norm.synchronized_moments(xs)
+        if decay is not None:
+            _move_average(moving_mean, mean, decay)
+            _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
+    with tf.device(xs[0].device):
+        scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
+    offset = tf.convert_to_tensor(beta)
+    if followed_by is None:
+        return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)
+    with tf.device(xs[0].device):
+        inverse = in_place_batch_norm.inverse_scale(gamma, scale)
+    return followed_by.in_place(xs, links, in_place_batch_norm.Channels(scale, offset, mean, inverse))
 
 
-def _batch_norm_variables(channels: int) -> tuple[tf.Variable, tf.Variable, tf.Variable, tf.Variable]:
+def _batch_norm_variables(channels: int) -> _BatchNormVariables:
     """Creates `gamma`, `beta`, `moving_mean` and `moving_variance` [channels] in the current scope."""
 
     def variable(name: str, initializer, trainable: bool) -> tf.Variable:
@@ -202,6 +229,10 @@ class Ending:
 
     added: TowerList | None
     activation: str | None
+
+    def of_towers(self, part: slice) -> Ending:
+        """Returns the end of the layer for some of the towers."""
+        return Ending(None if self.added is None else self.added[part], self.activation)
 
     def apply(self, xs: TowerList) -> TowerList:
         """Computes the end of a layer from the normalized values."""
@@ -300,8 +331,8 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     """Sets values to zero with probability `rate` and scales the others by 1 / (1 - rate).
 
     An image's mask depends on the seed and on the position of the image in the whole batch, not on how the batch is
-    split into towers: the masks of all towers are one stream of random numbers, see `model/random_stream.py`. Each
-    tower draws its part on its own device.
+    split into towers and hosts: the masks of all towers are one stream of random numbers, see
+    `model/random_stream.py`. Each tower draws its part on its own device.
 
     Args:
         xs: tower list [N, ...]; sizes may be unknown.
@@ -314,7 +345,7 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
     if seed is None:
         return list(xs)
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    blocks_before: int | tf.Tensor = 0
+    blocks_before = _blocks_of_hosts_before(xs)
     outputs = []
     for x in xs:
         count, *sizes = dynamic_shape(x)
@@ -323,6 +354,16 @@ def dropout(xs: TowerList, rate: float, seed: tf.Tensor | None) -> TowerList:
             outputs.append(tf.nn.experimental.general_dropout(x, rate, draw))
         blocks_before += count * philox_blocks(sizes)
     return outputs
+
+
+def _blocks_of_hosts_before(xs: TowerList) -> int | tf.Tensor:
+    """Returns how many counter steps the hosts of lower rank use for their part of the masks; 0 without hosts."""
+    group = host_group()
+    if group is None:
+        return 0
+    own = sum(count * philox_blocks(sizes) for count, *sizes in map(dynamic_shape, xs))
+    # Static sizes are the same on all hosts.
+    return group.rank * own if isinstance(own, int) else group.sum_before(own, "dropout")
 
 
 def cast(xs: TowerList, dtype: tf.DType) -> TowerList:

@@ -78,4 +78,9 @@ def _multiplier(name: str, architecture: Architecture, options: TrainingOptions)
     part = options.decoder_multiplier if is_decoder else options.encoder_multiplier
     if not options.train_like_in_caffe:
         return part
-    return part * optimizers.caffe_multiplier(name, is_new=new_layer_predicate(architecture, options)(name))
+    return part * optimizers.caffe_multiplier(
+        name,
+        is_new=new_layer_predicate(architecture, options)(name),
+        layer=options.new_layer_multiplier,
+        bias=options.new_bias_multiplier,
+    )

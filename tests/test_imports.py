@@ -18,7 +18,7 @@ SCRIPTS = ("train", "predict", "inference")
 # A module may import those of earlier rows of its package.
 LAYERS = {
     "model": (
-        ("choices", "errors", "schedules"),
+        ("choices", "errors", "host_group", "schedules"),
         (
             "sync_batch_norm",
             "dilated_convolution",
@@ -74,23 +74,38 @@ LAYERS = {
 # A file or folder of tools/ may import those of earlier rows, and its own files.
 ROOMS = (
     ("errors",),
-    ("flags", "runtime"),
-    ("checkpoints", "console", "pages"),
+    ("runtime",),
+    ("flags",),
+    ("checkpoints", "console", "distributed", "pages"),
     ("runs",),
     ("convert",),
     ("download", "prediction"),
     ("training", "export", "serve"),
-    ("benchmark", "check_dataset", "demo", "import_annotations", "make_tfrecord", "results", "sbd", "setup"),
+    (
+        "benchmark",
+        "check_dataset",
+        "cityscapes",
+        "demo",
+        "import_annotations",
+        "launch",
+        "make_tfrecord",
+        "results",
+        "sbd",
+        "setup",
+    ),
     ("report",),
 )
 # Rooms that are no command; the others, and each file directly in tools/, are `python -m tools.<name>`.
-SUBJECTS = {"errors", "console", "flags", "runtime", "checkpoints", "runs", "prediction", "training", "setup", "pages"}
+SUBJECTS = {
+    "errors", "console", "flags", "runtime", "checkpoints", "distributed", "runs", "prediction", "training", "setup",
+    "pages",
+}  # fmt: skip
 PLAIN_PYTHON = (
     "tools.flags.train", "tools.prediction.metrics", "tools.prediction.sliding", "tools.prediction.tables",
     "database.palettes", "database.synthetic", "tools.flags.predict", "tools.export.flags", "tools.prediction.loading",
     "tools.prediction.polygons", "tools.prediction.coco",
     "database.datasets", "tools.download.__main__", "tools.check_dataset.__main__", "model.choices",
-    "tools.report.__main__", "tools.serve.__main__",
+    "tools.report.__main__", "tools.serve.__main__", "tools.runtime.chosen_hosts", "tools.launch.__main__",
 )  # fmt: skip
 
 

@@ -15,6 +15,10 @@ class DeviceError(UserError):
     """The machine does not have the requested devices."""
 
 
+class HostsError(UserError):
+    """The hosts of a run are not described, or their description is malformed."""
+
+
 class TooFewHandlesError(UserError):
     """A process may open too few files."""
 

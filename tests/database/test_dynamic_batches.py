@@ -87,6 +87,22 @@ def test_towers_share_out_one_stream_of_batches(samples, towers):
     assert flat == one_tower
 
 
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_read_the_batches_of_one_process(samples, hosts):
+    options = {"sizes": EVERYTHING, "seed": 3, "first_step": 2}
+    shares = [run(samples, 3, towers=4 // hosts, host_rank=r, host_count=hosts, **options) for r in range(hosts)]
+    joined = [
+        [
+            [x for of_host in parts[0] for x in of_host],
+            [y for of_host in parts[1] for y in of_host],
+            np.concatenate(parts[2]),
+        ]
+        for step in zip(*shares, strict=True)
+        for parts in [list(zip(*step, strict=True))]
+    ]
+    assert_equal_steps(joined, run(samples, 3, towers=4, **options))
+
+
 def assert_equal_steps(steps, others):
     for (images, labels, indices), of_other in zip(steps, others, strict=True):
         other_images, other_labels, other_indices = of_other

@@ -187,6 +187,19 @@ def test_towers_share_a_batch_in_order(tmp_path, towers):
     np.testing.assert_array_equal(images.reshape(expected.shape), expected)
 
 
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_read_the_batches_of_one_process(tmp_path, hosts):
+    """Each reads its share, also from a later step on, and with another number of towers."""
+    samples = write_samples(tmp_path, 7)
+    options = {"augmentation": EVERYTHING, "seed": 3, "first_sample": 16}
+    of_one = run_batches(samples, 3, towers=4, **options)
+    shares = [
+        run_batches(samples, 3, towers=4 // hosts, host_rank=r, host_count=hosts, **options) for r in range(hosts)
+    ]
+    for expected, *found in zip(of_one, *shares, strict=True):
+        assert np.concatenate(found, axis=1).tobytes() == expected.tobytes()
+
+
 def tower_graph(samples: list[Sample], devices: list[str]) -> Batches:
     return training_batches(samples, batch_size=3, tower_devices=devices, augmentation=EVERYTHING, image_mean=NO_MEAN)
 

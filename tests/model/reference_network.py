@@ -27,13 +27,15 @@ class ReferenceNetwork:
         moments: after a pass, mean and unbiased variance by scope, for every layer normalized with batch moments.
     """
 
-    def __init__(self, values: Mapping[str, np.ndarray], is_training: bool = True, bn_frozen: bool = False) -> None:
+    def __init__(
+        self, values: Mapping[str, np.ndarray], is_training: bool = True, bn_frozen: bool | str = False
+    ) -> None:
         """Stores the variables and the mode.
 
         Args:
             values: variables by name, including the running averages.
             is_training: whether to normalize with the moments of the batch and to build the auxiliary head.
-            bn_frozen: whether to normalize the encoder with the running averages in training too.
+            bn_frozen: whether to normalize the encoder with the running averages in training too; `all`: the heads too.
         """
         self.values = {name: np.asarray(value, np.float64) for name, value in values.items()}
         self.is_training = is_training
@@ -56,7 +58,7 @@ class ReferenceNetwork:
     def _layer(self, xs: Towers, scope: str, stride: int = 1, rate: int = 1, activation: bool = True) -> Towers:
         xs = [reference.conv2d(x, self._value(f"{scope}/weights"), stride, rate) for x in xs]
         gamma, beta = self._value(f"{scope}/BatchNorm/gamma"), self._value(f"{scope}/BatchNorm/beta")
-        is_frozen = self.bn_frozen and (scope == "conv1" or "/basic_v1/" in scope)
+        is_frozen = self.bn_frozen == "all" or (self.bn_frozen and (scope == "conv1" or "/basic_v1/" in scope))
         if self.is_training and not is_frozen:
             mean, variance, count = reference.moments(xs)
             self.moments[scope] = (mean, variance * count / (count - 1))

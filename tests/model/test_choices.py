@@ -5,13 +5,25 @@ from __future__ import annotations
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import choices, encoders, losses, optimizers, pooling, pspnet_mg, pyramid_convolution, schedules, utils_mg
+from model import (
+    choices,
+    encoders,
+    icnet,
+    losses,
+    optimizers,
+    pooling,
+    pspnet_mg,
+    pyramid_convolution,
+    schedules,
+    utils_mg,
+)
 
 
 @pytest.mark.parametrize(
     ("listed", "table"),
     [
         pytest.param(choices.DECODERS, pspnet_mg.DECODERS, id="DECODERS"),
+        pytest.param(choices.CASCADES, icnet.CASCADES, id="CASCADES"),
         pytest.param(choices.POOL_PADDINGS, pooling.POOL_PADDINGS, id="POOL_PADDINGS"),
         pytest.param(choices.INITIALIZERS, utils_mg.INITIALIZERS, id="INITIALIZERS"),
         pytest.param(choices.PIXEL_LOSSES, losses.PIXEL_LOSSES, id="PIXEL_LOSSES"),

@@ -25,6 +25,8 @@ RATE, MOMENTUM = 0.05, 0.8
 )
 def test_multiplier_of_the_caffe_code(name, is_new, multiplier):
     assert optimizers.caffe_multiplier(name, is_new=is_new) == multiplier
+    others = {10: 5, 20: 7, 1: 1}
+    assert optimizers.caffe_multiplier(name, is_new=is_new, layer=5, bias=7) == others[multiplier]
 
 
 def _variables() -> list[tf.Variable]:

@@ -188,3 +188,25 @@ def test_nothing_to_decay_gives_zero():
         variables, decay = _build(values, 1, {})
         assert run(decay.value()) == 0
         assert decay.add_gradients([None] * len(variables), variables) == [None] * len(variables)
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_decay_of_all_variables(mode):
+    """Biases, gamma and beta too, each with the penalty and the rate of its layer."""
+    values, starts = _values(0), {name: value for name, value in _values(1).items() if not _is_new(name)}
+    with tf.Graph().as_default():
+        variables = [tf.get_variable(name, initializer=value, use_resource=True) for name, value in values.items()]
+        decay = regularizers.weight_decay(
+            variables,
+            mode=mode,
+            rate=ALPHA,
+            new_rate=BETA,
+            is_new=_is_new,
+            starting_points={name: tf.constant(value) for name, value in starts.items()},
+            decay_all=True,
+        )
+        gradients = run(decay.gradients(dict.fromkeys(values)), {})
+    assert gradients.keys() == values.keys()
+    for name, value in values.items():
+        start = starts[name] if mode == 1 and name in starts else 0
+        np.testing.assert_allclose(gradients[name], (BETA if _is_new(name) else ALPHA) * (value - start), rtol=1e-5)

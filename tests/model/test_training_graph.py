@@ -119,6 +119,26 @@ def test_frozen_batch_norm(small_batch, plain_step):
     assert set(step.gradients) == set(plain_step.gradients)
 
 
+def test_all_batch_norm_frozen_and_another_weight_of_the_auxiliary_loss(small_batch, plain_step):
+    step = take_step(*small_batch, replace(OPTIONS, bn_frozen="all", aux_weight=0.75))
+    network = ReferenceNetwork(step.values, bn_frozen="all")
+    losses = network.total_loss(*small_batch, OPTIONS.weight_decay_rate)
+    np.testing.assert_allclose((step.loss, step.auxiliary_loss), losses[:2], rtol=1e-5)
+    np.testing.assert_allclose(step.total_loss, step.loss + 0.75 * step.auxiliary_loss + step.weight_decay, rtol=1e-6)
+    for name, average in step.averages.items():
+        np.testing.assert_array_equal(average, step.values[name])
+    assert set(step.gradients) == set(plain_step.gradients)
+
+
+def test_an_image_normalized_alone_is_refused():
+    images, labels = batch((1, 9, 9), (2, 9, 9))
+    with (
+        tf.Graph().as_default(),
+        pytest.raises(BatchSizeError, match="--sync_bn 0 normalizes each tower alone"),
+    ):
+        _build((images, labels), replace(OPTIONS, sync_bn=False))
+
+
 def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step):
     options = replace(OPTIONS, optimizer="sgd", train_like_in_caffe=True)
     with tf.Graph().as_default():

@@ -116,6 +116,27 @@ def test_conv2d_batch_norm(has_activation):
         np.testing.assert_allclose(y, np.maximum(answer, 0) if has_activation else answer, atol=2e-5)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_each_tower_normalized_alone(in_place):
+    """Outputs have the moments of their tower; the running averages move by those of the first."""
+    arrays = random_arrays((2, 5, 4, 3), (3, 4, 6, 3))
+    added = [x[..., ::-1] for x in arrays]
+    with tf.Graph().as_default():
+        (xs, feed), (shortcut, more) = towers(arrays), towers(added)
+        ending = layers.Ending(shortcut, "leaky_relu")
+        ys = layers.batch_norm(xs, synchronized=False, followed_by=ending if in_place else None)
+        ys = ys if in_place else ending.apply(ys)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            averages = {v.op.name: v.read_value() for v in tf.model_variables()}
+        ys, averages = run([ys, averages], {**feed, **more})
+    for x, shift, y in zip(arrays, added, ys, strict=True):
+        expected = (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + layers.BATCH_NORM_EPSILON) + shift
+        np.testing.assert_allclose(y, np.maximum(expected, 0.01 * expected), atol=1e-5)
+    np.testing.assert_allclose(averages["BatchNorm/moving_mean"], 0.1 * arrays[0].mean((0, 1, 2)), atol=1e-6)
+    expected = 0.9 + 0.1 * arrays[0].var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(averages["BatchNorm/moving_variance"], expected, rtol=1e-5)
+
+
 def _initial_weights(graph_seed, num_towers):
     with tf.Graph().as_default():
         tf.set_random_seed(graph_seed)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -13,6 +15,7 @@ import tf_slim as slim
 from model import choices, training_graph
 from model.pspnet_mg import Architecture
 from model.training_options import TrainingOptions
+from tests.model.hosts import Host
 from tests.model.sessions import device_of, open_session, towers
 
 CLASSES = 3
@@ -80,17 +83,24 @@ def take_step(
     options: TrainingOptions = OPTIONS,
     known: bool = True,
     architecture: Architecture = ARCHITECTURE,
+    host: Host | None = None,
 ) -> Step:
-    """Runs `train_op` once with rate 0 and momentum, so that the accumulators hold the gradients."""
+    """Runs `train_op` once with rate 0 and momentum, so that the accumulators hold the gradients.
+
+    With a host, the images are those of its towers, and the other hosts have to take the step at the same time.
+    """
+    opened = partial(open_session, rewrite_graph=False) if host is None else host.open_session
+    group, building = (None, nullcontext()) if host is None else (host.group, host.building)
     with tf.Graph().as_default():
-        (xs, feed), (ys, more) = towers(images, known=known), towers(labels)
-        graph = training_graph.train_graph(xs, ys, architecture, replace(options, optimizer="mom"))
+        with building:
+            (xs, feed), (ys, more) = towers(images, known=known), towers(labels, known=known)
+            graph = training_graph.train_graph(xs, ys, architecture, replace(options, optimizer="mom"), hosts=group)
         variables = {v.op.name: v for v in tf.global_variables()}
         accumulators = {
             name.removesuffix("/Momentum"): v for name, v in variables.items() if name.endswith("/Momentum")
         }
         averages = {v.op.name: v for v in tf.model_variables() if "/moving_" in v.op.name}
-        with open_session(rewrite_graph=False) as session:
+        with opened() as session:
             values = initialize(session)
             names = ("loss", "auxiliary_loss", "weight_decay", "total_loss", "predictions")
             fetches = {name: getattr(graph, name) for name in names}

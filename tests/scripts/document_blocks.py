@@ -65,6 +65,7 @@ class Treatment:
 
 _NEEDS_DATA = "needs a dataset or weights that are not public or large"
 _INSTALLS = "installs packages"
+_SEVERAL_MACHINES = "needs two machines"
 _NEEDS_GPUS = "needs GPUs, or days"
 _REPORTS = "tests/tools/report/test_command.py writes reports on other runs"
 _SERVES = "serves until it is stopped; tests/tools/serve/test_command.py serves another run"
@@ -109,6 +110,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "python -m tools.sbd --sbd database/benchmark_RELEASE/dataset --voc database/VOCdevkit/VOC2012 --out "
         "database/SBD_all\npython train.py --database SBD --subsets_for_training trainaug --gpu_num 4 --batch_size 4",
     ): Treatment(not_run=_NEEDS_DATA),
+    ("docs/data.md", "python -m tools.cityscapes --data_dir"): Treatment(not_run=_NEEDS_DATA, stand_ins=_CITYSCAPES),
     ("docs/data.md", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
@@ -232,6 +234,9 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("tools/check_dataset/__main__.py", "python -m tools.check_dataset --database CamVid --data_dir"): Treatment(
         not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}
     ),
+    ("tools/cityscapes.py", "python -m tools.cityscapes --data_dir ./database/cityscapes"): Treatment(
+        not_run=_NEEDS_DATA
+    ),
     (
         "tools/convert/__main__.py",
         "python -m tools.convert pspnet50.pth --out converted\n"
@@ -246,6 +251,9 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "tools/import_annotations/__main__.py",
         "python -m tools.import_annotations --format coco --annotations instances.json --images photos --out mine",
     ): Treatment(run_by="test_own_data.py: test_importing_annotations"),
+    ("tools/launch/__main__.py", "python -m tools.launch --processes 2 -- train.py --database CamVid --batch_size 2"): (
+        Treatment(not_run=_NEEDS_DATA)
+    ),
     ("tools/make_tfrecord/__main__.py", "python -m tools.make_tfrecord --database Cityscapes --data_dir"): Treatment(
         run_by="test_readme.py: test_example_of_records", stand_ins=_CITYSCAPES
     ),
@@ -253,6 +261,19 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("tools/serve/__main__.py", "python -m tools.serve --weights_ckpt log/Cityscapes/my_run"): Treatment(
         not_run=_SERVES
     ),
+    (
+        "docs/hosts.md",
+        "python train.py --database Cityscapes --gpu_num 4 --hosts host1:2222,host2:2222 --host_rank 0",
+    ): Treatment(not_run=_SEVERAL_MACHINES),
+    (
+        "docs/hosts.md",
+        "until python train.py --database Cityscapes --gpu_num 4 --hosts host1:2222,host2:2222 --host_rank 0 "
+        "--auto_resume 1\ndo",
+    ): Treatment(not_run=_SEVERAL_MACHINES),
+    (
+        "docs/hosts.md",
+        "python -m tools.launch --processes 2 --restarts 3 --logs logs -- train.py --database CamVid --auto_resume 1",
+    ): Treatment(not_run=_NEEDS_DATA),
     ("docs/serve.md", "make setup EXTRAS=dev,serve"): Treatment(not_run=_INSTALLS),
     ("docs/serve.md", "python -m tools.serve --weights_ckpt log/Cityscapes/my_run"): Treatment(not_run=_SERVES),
     ("docs/serve.md", "python -m tools.benchmark --parts serve --weights_ckpt log/CamVid/my_run --data_dir camvid"): (

@@ -23,7 +23,7 @@ from tests.scripts.document_blocks import (
     paste,
 )
 from tests.scripts.starting import ROOT
-from tools import sbd
+from tools import cityscapes, sbd
 from tools.benchmark.flags import BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.convert import __main__ as convert
@@ -34,6 +34,7 @@ from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig, PredictConfig
 from tools.flags.train import TrainConfig
 from tools.import_annotations import __main__ as import_annotations
+from tools.launch.command import parse_command_line as parse_launch
 from tools.make_tfrecord.__main__ import MakeTFRecordConfig
 from tools.report import __main__ as report
 from tools.results import __main__ as results
@@ -76,11 +77,13 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.setup.audit": parse_audit,
     "-m tools.benchmark": flags_of(BenchmarkConfig),
     "-m tools.check_dataset": flags_of(CheckConfig),
+    "-m tools.cityscapes": cityscapes._parse,
     "-m tools.convert": convert._parse,
     "-m tools.demo": parse_demo,
     "-m tools.download": parse_download,
     "-m tools.export": flags_of(ExportConfig),
     "-m tools.import_annotations": import_annotations._parse,
+    "-m tools.launch": parse_launch,
     "-m tools.make_tfrecord": flags_of(MakeTFRecordConfig),
     "-m tools.report": report._parse,
     "-m tools.results": flags_of(results.ResultsConfig),

@@ -1,4 +1,4 @@
-"""The sources call nothing that runs what a file says, no shell, and open no port but that of `tools.serve`."""
+"""The sources run nothing that a file says, no shell, and open no port but those of `tools.serve` and --hosts."""
 
 from __future__ import annotations
 
@@ -24,6 +24,13 @@ _ALLOWED_MODULES = {
     ("tools.runtime.memory", "ctypes"): "one function of the C library, which takes no data",
     ("tools.runtime.half_precision", "subprocess"): "this Python with a line of the source",
     ("tools.demo", "subprocess"): "this Python with this package's scripts",
+    ("tools.launch.processes", "ctypes"): "one function of the C library, which takes two numbers",
+    ("tools.launch.processes", "subprocess"): "this Python with the script that the user names",
+    ("tools.runtime.ports", "socket"): "sees which ports are free",
+    ("tools.benchmark.hosts", "subprocess"): "this Python with a module of this package",
+    ("tools.benchmark.host_step", "socket"): "reads how much its own connections have sent",
+    ("tools.distributed.probing", "socket"): "asks the hosts that the user names whether they answer",
+    ("tools.distributed.server", "socket"): "sees whether its port is free",
     ("tools.setup.virtual_environment", "subprocess"): "this Python with pip",
     ("tools.setup.audit", "subprocess"): "this Python with pip-audit",
     ("tools.serve.server", "socket"): "its port, on this machine unless flags say otherwise",
@@ -34,6 +41,10 @@ _ALLOWED_MODULES = {
 }
 # (module, call): why it may.
 _ALLOWED_CALLS = {
+    ("tools.runtime.ports", "holder.bind"): "sees whether a port is free, and does not listen",
+    ("tools.distributed.server", "probe.bind"): "sees whether its port is free, and does not listen",
+    ("tools.distributed.server", "tf.distribute.Server"): "the server of a host, with --hosts only",
+    ("tools.distributed.team", "start_server"): "the server of a host, with --hosts only",
     ("tools.serve.server", "bound.bind"): "the port of the server",
     ("tools.serve.server", "bound.listen"): "the port of the server",
     ("tools.serve.server", "uvicorn.Server"): "the server",

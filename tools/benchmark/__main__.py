@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tools.benchmark.timing import Row
 
 
+# Beginning of the names of rows that are printed as tables.
+_TABLES = "layers."
+
+
 def _inference(config: BenchmarkConfig) -> Iterator[Row]:
     from model.pspnet_mg import Architecture
     from tools.benchmark.inference import InferencePlan, measure_inference
@@ -141,6 +145,16 @@ def _models(config: BenchmarkConfig) -> Iterator[Row]:
     )
 
 
+def _layers(config: BenchmarkConfig) -> Iterator[Row]:
+    from tools.benchmark.layers import layer_rows, layer_table, measure_layers
+
+    for name, counts in measure_layers(
+        config.networks, config.decoders, num_classes=config.num_classes, image_size=sides(config.crop_size)
+    ):
+        print(f"{name}\n{layer_table(counts)}", flush=True)
+        yield from layer_rows(f"{_TABLES}{name}", counts)
+
+
 def _agreement(config: BenchmarkConfig) -> Iterator[Row]:
     from tools.benchmark.agreement import measure_agreement
 
@@ -167,6 +181,18 @@ def _serve(config: BenchmarkConfig) -> Iterator[Row]:
     yield from measure_serving(str(config.weights_ckpt), config.data_dir)
 
 
+def _hosts(config: BenchmarkConfig) -> Iterator[Row]:
+    from model.pspnet_mg import Architecture
+    from model.training_options import TrainingOptions
+    from tools.benchmark.hosts import measure_hosts
+    from tools.benchmark.steps import StepPlan
+
+    counted = [Architecture(name, config.num_classes) for name in (config.network, config.deep_network)]
+    measured = Architecture("resnet_v1_18", config.num_classes)
+    plan = StepPlan(measured, TrainingOptions(), 1, config.batch_size, sides(config.crop_size))
+    yield from measure_hosts(counted, plan, warm_up=config.warm_up, repeats=config.repeats)
+
+
 _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "inference": _inference,
     "training": _training,
@@ -178,9 +204,11 @@ _MEASURE: Mapping[str, Callable[[BenchmarkConfig], Iterator[Row]]] = {
     "startup": _startup,
     "growth": _growth,
     "models": _models,
+    "layers": _layers,
     "agreement": _agreement,
     "export": _export,
     "serve": _serve,
+    "hosts": _hosts,
 }
 
 
@@ -211,7 +239,8 @@ def main(arguments: Sequence[str]) -> None:
     import_tensorflow()
     rows = []
     for row in measure(config):
-        print(f"{row.name:<32} {row.value:10.3f} {row.unit}", flush=True)
+        if not row.name.startswith(_TABLES):
+            print(f"{row.name:<32} {row.value:10.3f} {row.unit}", flush=True)
         rows.append(row)
     if config.json is not None:
         write_json(rows, config.json)

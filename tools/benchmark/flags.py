@@ -25,9 +25,11 @@ Part = Literal[
     "startup",
     "growth",
     "models",
+    "layers",
     "agreement",
     "export",
     "serve",
+    "hosts",
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 _WAITING_RUN = "--database Toy --network resnet_v1_18 --batch_size 4 --train_image_size 120 --weight_decay_mode 0"
@@ -62,56 +64,62 @@ class BenchmarkConfig:
         needs=Need(lambda config: not config.models, "with --models, which measures another part: drop --models"),
     )
     models: bool = flag(False, "measure the part models instead of --parts", group="measurement")
+    layers: bool = flag(
+        False,
+        "count operations, parameters and memory of each layer of the models, without measuring: the part layers",
+        group="measurement",
+        needs=Need(lambda config: config.models, "without models: add --models, or give --parts layers"),
+    )
     warm_up: int = flag(
         2,
         "calls of each candidate before the timed ones",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "waiting", "models", "export"),
+        needs=_used_by("inference", *_STEPS, "waiting", "models", "export", "hosts"),
     )
     repeats: int = flag(
         7,
         "timed calls of each candidate, of which the median counts",
         group="measurement",
         minimum=1,
-        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export"),
+        needs=_used_by("inference", *_STEPS, "input", "waiting", "startup", "growth", "models", "export", "hosts"),
     )
     network: str = flag(
         "resnet_v1_50",
         "encoder",
         group="network",
         choices=NETWORKS,
-        needs=_used_by("inference", "training", "syncbn", "frames", "growth"),
+        needs=_used_by("inference", "training", "syncbn", "frames", "growth", "hosts"),
     )
     deep_network: str = flag(
         "resnet_v1_101",
-        "encoder of the parts checkpointing and startup",
+        "encoder of the parts checkpointing, startup and hosts",
         group="network",
         choices=NETWORKS,
-        needs=_used_by("checkpointing", "startup"),
+        needs=_used_by("checkpointing", "startup", "hosts"),
     )
     num_classes: int = flag(
         19,
         "number of classes of the network",
         class_count,
         group="network",
-        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models"),
+        needs=_used_by("inference", *_STEPS, "frames", "startup", "growth", "models", "layers", "hosts"),
     )
     networks: tuple[str, ...] = flag(
         NETWORKS,
-        "encoders of the part models",
+        "encoders of the parts models and layers",
         comma_separated,
         group="network",
         choices=NETWORKS,
-        needs=_used_by("models"),
+        needs=_used_by("models", "layers"),
     )
     decoders: tuple[str, ...] = flag(
         DECODERS,
-        "heads of the part models",
+        "heads of the parts models and layers",
         comma_separated,
         group="network",
         choices=DECODERS,
-        needs=_used_by("models"),
+        needs=_used_by("models", "layers"),
     )
     weights_ckpt: str | None = flag(
         None,
@@ -137,7 +145,11 @@ class BenchmarkConfig:
         needs=_used_by("agreement", "export"),
     )
     batch_size: int = flag(
-        2, "windows at a time in the part inference", group="data", minimum=1, needs=_used_by("inference", "models")
+        2,
+        "windows at a time in the part inference; images per host in the part hosts",
+        group="data",
+        minimum=1,
+        needs=_used_by("inference", "models", "hosts"),
     )
     total_batch_size: int = flag(
         4, "images of a training step over all towers", group="data", minimum=2, needs=_used_by(*_STEPS)
@@ -156,7 +168,7 @@ class BenchmarkConfig:
         sizes.crop_size,
         group="data",
         metavar="SIZE",
-        needs=_used_by("inference", *_STEPS, "input", "startup", "models"),
+        needs=_used_by("inference", *_STEPS, "input", "startup", "models", "layers", "hosts"),
     )
     crop_sizes: tuple[sizes.Size, ...] = flag(
         (240, 480, 720),
@@ -240,4 +252,4 @@ class BenchmarkConfig:
     @property
     def measured(self) -> tuple[str, ...]:
         """The parts to measure."""
-        return ("models",) if self.models else self.parts
+        return (("layers",) if self.layers else ("models",)) if self.models else self.parts

@@ -82,6 +82,9 @@ class PretrainedInitializer:
     If the checkpoint has averages of the weights, these are read, as in prediction.
 
     Create it before the graph is finalized; call `run` in the session.
+
+    Attributes:
+        filled: names of the variables of backbone and head that `run` fills.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class PretrainedInitializer:
         fitting = _needed_shapes(head, shapes)
         other = {_layer(v) for v in head if shapes.get(v.op.name) != fitting[v.op.name]}
         taken = [v for v in head if _layer(v) not in other]
+        self.filled = frozenset(variable.op.name for variable in (*backbone, *taken))
         for variable in (*backbone, *taken):
             if {**needed, **fitting}[variable.op.name] != variable.shape.as_list():
                 logger.info("%s is adapted from RGB to %d channels", variable.op.name, variable.shape.as_list()[2])

@@ -10,6 +10,7 @@ The flags of a program are the fields of a dataclass, which inherits them by gro
     optimization.py    regularization, loss
     augmentation.py    augmentation
     running.py         snapshots and resuming, precision and memory, prediction, output
+    hosts.py           several hosts
     definition.py      `flag()`: default, help and properties of a flag; `GROUPS` of the help
     checks.py          rejects flags without effect
     comparable.py      one form of the flags of runs, to compare runs by them

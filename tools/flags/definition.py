@@ -20,6 +20,7 @@ GROUPS: Mapping[str, str] = {
     "loss": "loss",
     "snapshots": "snapshots and resuming",
     "precision": "precision and memory",
+    "hosts": "several hosts",
     "prediction": "prediction",
     "measurement": "measurement",
     "server": "server",

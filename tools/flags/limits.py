@@ -13,10 +13,13 @@ LARGEST_SIDE = 1 << 14
 LARGEST_BATCH = 1 << 16
 
 # Towers or devices in one process; TensorFlow creates a logical device for each.
-MOST_DEVICES = 256
+MOST_DEVICES = 1024
 
 # Channels of an image; sensors with more bands are reduced before.
 MOST_CHANNELS = 256
+
+# Channels of a layer.
+MOST_CHANNELS_OF_LAYER = 1 << 16
 
 # Steps of a run. They are part of file names, and of numbers of 64 bits together with the seed.
 MOST_STEPS = 10**12

@@ -6,11 +6,36 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from model.choices import ACTIVATIONS, DECODERS, INITIALIZERS, OUTPUT_STRIDES, POOL_PADDINGS
+from model.choices import (
+    ACTIVATIONS,
+    ALL_FROZEN,
+    BN_FROZEN,
+    CASCADES,
+    DECODERS,
+    ENCODER_PARTS,
+    INITIALIZERS,
+    OUTPUT_STRIDES,
+    POOL_PADDINGS,
+)
 from tools.flags.channels import NEEDS_RGB
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
-from tools.flags.definition import flag, needs_trained_encoder
-from tools.flags.values import file_path, switch
+from tools.flags.definition import Need, flag
+from tools.flags.limits import MOST_CHANNELS_OF_LAYER
+from tools.flags.values import file_path, switch, switch_or_all
+
+_NEEDS_MOMENTS = Need(
+    lambda config: config.bn_frozen != ALL_FROZEN, f"with --bn_frozen {ALL_FROZEN}, which keeps all statistics: drop it"
+)
+_NEEDS_PYRAMID = Need(
+    lambda config: config.decoder != "c1", "with --decoder c1, which pools nothing: give another --decoder"
+)
+_NEEDS_AUXILIARY_LAYER = (
+    Need(lambda config: config.has_aux_loss, "without auxiliary heads: drop --has_aux_loss 0"),
+    Need(
+        lambda config: config.decoder not in CASCADES,
+        lambda config: f"with --decoder {config.decoder}, whose auxiliary heads are one layer: give another --decoder",
+    ),
+)
 
 
 def _recorded_or(default: str | int) -> str:
@@ -29,6 +54,23 @@ def _option_of_network(name: str, text: str, default: str, choices: Sequence[str
         choices=choices,
         identity=False,
         recorded=f"architecture.{name}",
+    )
+
+
+def _width(recorded: str, text: str, default: str, needs: Need | Sequence[Need] = ()) -> Any:
+    """Makes the flag of the channels of a layer in the head, recorded as this attribute of `pspnet_mg.Architecture`."""
+    return flag(
+        None,
+        text,
+        int,
+        group="network",
+        metavar="CHANNELS",
+        unset=_recorded_or(default),
+        minimum=1,
+        maximum=MOST_CHANNELS_OF_LAYER,
+        identity=False,
+        recorded=f"architecture.{recorded}",
+        needs=needs,
     )
 
 
@@ -91,13 +133,50 @@ class NetworkFlags:
         recorded="color_switch",
         needs=NEEDS_RGB,
     )
+    pyramid_depth: int | None = _width(
+        "pooled_depth",
+        "channels of each pooled level",
+        "a quarter of the encoder's channels, or --head_depth with --decoder upernet",
+        _NEEDS_PYRAMID,
+    )
+    head_depth: int | None = _width(
+        "head_depth",
+        "channels of the 3x3 layer before the classifier; with --decoder upernet, of all layers but the pooled levels",
+        "512",
+    )
+    auxiliary_depth: int | None = _width(
+        "auxiliary_depth", "channels of the 3x3 layer of the auxiliary head", "256", _NEEDS_AUXILIARY_LAYER
+    )
     initializer: str = flag("he", "initializer of new weights", group="network", choices=INITIALIZERS)
     bn_decay: float = flag(
-        0.9, "decay of the running statistics of batch normalization", group="network", metavar="FRACTION"
-    )
-    bn_frozen: bool = flag(
-        False,
-        "keep the pre-trained statistics of batch normalization instead of updating them",
+        0.9,
+        "decay of the running statistics of batch normalization",
         group="network",
-        needs=needs_trained_encoder("keeps these statistics: drop --freeze encoder"),
+        metavar="FRACTION",
+        needs=_NEEDS_MOMENTS,
+    )
+    bn_frozen: bool | str = flag(
+        False,
+        f"keep the pre-trained statistics of batch normalization instead of updating them: 1: of the encoder, "
+        f"{ALL_FROZEN}: of the decoder too",
+        switch_or_all,
+        group="network",
+        choices=BN_FROZEN,
+        needs=Need(
+            lambda config: config.bn_frozen == ALL_FROZEN or config.freeze != ENCODER_PARTS,
+            "with --freeze encoder, which keeps these statistics: drop --freeze encoder",
+        ),
+    )
+    sync_bn: bool = flag(
+        True,
+        "0: normalize each tower with its own moments instead of those of all towers, for comparison; the running "
+        "statistics are then those of the first tower",
+        group="network",
+        needs=(
+            _NEEDS_MOMENTS,
+            Need(
+                lambda config: config.gpu_num > 1 or config.eval_only,
+                "with --gpu_num 1, whose tower has all images: give --gpu_num 2 or more",
+            ),
+        ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.choices import CROSS_ENTROPIES, ENCODER_PARTS
+from model.choices import CASCADES, CROSS_ENTROPIES, ENCODER_PARTS
 from model.loss_terms import has_loss
 from tools.flags.definition import Need, flag, needs_trained_encoder
 from tools.flags.limits import LARGEST_INT32
@@ -13,6 +13,15 @@ from tools.flags.values import comma_separated, encoder_parts, file_path, switch
 
 _NEEDS_HARD_PIXELS = Need(
     lambda config: has_loss(config.loss_type, "ohem"), "if all pixels count: add --loss_type ohem"
+)
+_NEEDS_AUXILIARY = (
+    Need(lambda config: config.has_aux_loss, "without auxiliary heads: drop --has_aux_loss 0"),
+    Need(
+        lambda config: config.decoder not in CASCADES,
+        lambda config: (
+            f"with --decoder {config.decoder}, whose losses have weights of their own: give another --decoder"
+        ),
+    ),
 )
 _NEEDS_CROSS_ENTROPY = Need(
     lambda config: has_loss(config.loss_type, *CROSS_ENTROPIES),
@@ -45,6 +54,18 @@ class RegularizationFlags:
         needs=Need(
             lambda config: config.weight_decay_mode != 0 or config.weight_decay_rate != config.weight_decay_rate2,
             "with --weight_decay_mode 0 and equal rates: give --weight_decay_rate2 another value",
+        ),
+    )
+    decay_all: bool = flag(
+        False,
+        "decay biases, and gamma and beta of batch normalization, too",
+        group="regularization",
+        needs=Need(
+            lambda config: config.weight_decay_mode in (0, 1),
+            lambda config: (
+                f"with --weight_decay_mode {config.weight_decay_mode}, which is defined for filters: give "
+                "--weight_decay_mode 0 or 1"
+            ),
         ),
     )
     new_layer_names: tuple[str, ...] | None = flag(
@@ -111,7 +132,17 @@ class LossFlags:
         resume="content",
     )
     has_aux_loss: bool = flag(
-        True, "auxiliary loss on block 3, weight 0.4; of ICNets at 1/8 and 1/16, weights 0.4 and 0.16", group="loss"
+        True,
+        "auxiliary loss on block 3, see --aux_weight; of ICNets at 1/8 and 1/16, weights 0.4 and 0.16",
+        group="loss",
+    )
+    aux_weight: float = flag(
+        0.4,
+        "weight of the auxiliary loss, except of ICNets",
+        group="loss",
+        metavar="WEIGHT",
+        above=0,
+        needs=_NEEDS_AUXILIARY,
     )
     upsample_logits: bool | None = flag(
         None,

@@ -15,6 +15,7 @@ from tools.flags.config_file import config_arguments
 from tools.flags.help import help_text
 from tools.flags.limits import LARGEST_FLOAT32, LARGEST_INT64
 from tools.flags.names import suggested_flag, understood_flag, understood_value
+from tools.flags.older import with_older_flags
 from tools.flags.values import SWITCHES, file_path, shown_value
 
 logger = logging.getLogger(__name__)
@@ -175,10 +176,13 @@ def parse_flags(config: type[Config], arguments: Sequence[str], description: str
         SystemExit: after --help.
     """
     parser = _parser(config, description)
+    command = getattr(getattr(config, "program", None), "command", "")
+    arguments = with_older_flags(command, arguments)
     file = vars(parser.parse_args(arguments))[_CONFIG]
     on_line = parser.given
     from_file = [] if file is None else config_arguments(file, _switches(config))
     try:
+        from_file = with_older_flags(command, from_file)
         _check_given_once(parser, from_file)
         _refuse_help(parser, from_file)
         if vars(parser.parse_args(from_file))[_CONFIG] is not None:

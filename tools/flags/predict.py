@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from model.choices import DECODERS
 from tools.errors import FlagError
@@ -23,16 +23,24 @@ from tools.flags.choices import (
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
-from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES
+from tools.flags.hosts import HostFlags, check_host_rank
+from tools.flags.limits import LARGEST_BATCH, MOST_DEVICES, MOST_STEPS
 from tools.flags.prediction_outputs import PredictionOutputFlags
 from tools.flags.protocol import ProtocolFlags
 from tools.flags.running import ScreenFlags
 from tools.flags.scoring import ScoringFlags
 from tools.flags.sizes import Size, window_size
 from tools.flags.values import file_path, switch
+from tools.runtime.hosts import Hosts
+
+# Flags whose results are in one file for all images, or need all images in one process.
+_OF_ONE_HOST = (
+    "follow", "per_image", "boundary_iou", "cityscapes_scores", "server_zip", "measure_time",
+    "polygons", "areas",
+)  # fmt: skip
 
 # Flags of a prediction, which --has_prediction does not run: by their group, and by their name.
-_GROUPS_OF_PREDICTION = ("network", "prediction", "precision")
+_GROUPS_OF_PREDICTION = ("network", "prediction", "precision", "hosts")
 _FLAGS_OF_PREDICTION = (
     "coloring", "save_prediction", "save_probabilities", "confidence", "polygons", "areas", "measure_time",
     "server_zip",
@@ -146,7 +154,7 @@ class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlag
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
+class PredictConfig(HostFlags, ScoringFlags, FileFlags, WeightsConfig):
     """Flags of predict.py."""
 
     mode: str = flag("val", "split to predict", group="data", choices=("val", "test", "train"), aliases=["test_subset"])
@@ -159,6 +167,15 @@ class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
         file_path,
         group="network",
         metavar="FOLDER",
+    )
+    from_step: int = flag(
+        0,
+        "first step whose snapshot is scored with --follow",
+        group="network",
+        metavar="STEP",
+        minimum=0,
+        maximum=MOST_STEPS,
+        needs=Need(lambda config: config.follow is not None, "on a single checkpoint: add --follow"),
     )
     gpu_num: int = flag(
         1, "number of devices that the images are distributed over", group="precision", minimum=1, maximum=MOST_DEVICES
@@ -185,12 +202,31 @@ class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_host_rank(self)
         if self.follow is not None and self.weights_ckpt is not None:
             raise FlagError("--follow looks for snapshots itself: drop --weights_ckpt")
         if self.has_prediction is not None:
             self._refuse_flags_of_prediction()
+        if self.hosts is not None:
+            self._refuse_flags_of_one_host()
         if self.server_zip:
             self._check_server_zip()
+
+    @property
+    def host_count(self) -> int:
+        """Returns the number of hosts, once `on_hosts` has set their addresses."""
+        return len(self.hosts) if isinstance(self.hosts, tuple) else 1
+
+    def on_hosts(self, hosts: Hosts | None) -> PredictConfig:
+        """Returns the flags with the addresses and the rank that were found; None for one host."""
+        if hosts is None:
+            return dataclasses.replace(self, **_NO_HOSTS)
+        return dataclasses.replace(self, hosts=hosts.addresses, host_rank=hosts.rank)
+
+    def _refuse_flags_of_one_host(self) -> None:
+        for name in _OF_ONE_HOST:
+            if getattr(self, name) != getattr(type(self), name):
+                raise FlagError(f"--{name} needs all images on one host, and --hosts shares them out: drop one of them")
 
     def _refuse_flags_of_prediction(self) -> None:
         for field in dataclasses.fields(self):
@@ -205,6 +241,9 @@ class PredictConfig(ScoringFlags, FileFlags, WeightsConfig):
             raise FlagError(f"--server_zip 1 needs the whole split: drop --test_max_iter {self.test_max_iter}")
         if self.is_share:
             raise FlagError("--server_zip 1 needs the whole split: drop --index_start and --index_step")
+
+
+_NO_HOSTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(HostFlags)}
 
 
 @dataclass(frozen=True, kw_only=True)

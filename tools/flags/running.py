@@ -209,3 +209,18 @@ class OutputFlags(ScreenFlags):
     show_period: int = flag(
         20, "steps between summaries", group="output", metavar="STEPS", minimum=1, resume="free", maximum=MOST_STEPS
     )
+    histograms_every: int | None = flag(
+        None,
+        "steps between histograms of all weights and running statistics in TensorBoard",
+        int,
+        group="output",
+        metavar="STEPS",
+        unset="none",
+        minimum=1,
+        resume="free",
+        maximum=MOST_STEPS,
+        needs=Need(
+            lambda config: config.epochs is not None or (config.histograms_every or 0) <= config.train_max_iter,
+            lambda config: f"in {config.train_max_iter} steps: lower --histograms_every",
+        ),
+    )

@@ -9,6 +9,10 @@ from tools.flags.definition import Need, flag, needs_trained_encoder
 from tools.flags.limits import LARGEST_BATCH, MOST_BATCHES, MOST_DEVICES, MOST_EPOCHS, MOST_STEPS
 from tools.flags.values import rising_steps
 
+_NEEDS_CAFFE = Need(
+    lambda config: config.train_like_in_caffe, "if all layers learn at one rate: add --train_like_in_caffe 1"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFlags:
@@ -183,6 +187,22 @@ class OptimizerFlags:
         "10 times the learning rate for new weights, 20 times for their biases",
         group="optimizer",
         aliases=["train_like_in_paper"],
+    )
+    new_layer_multiplier: float = flag(
+        10.0,
+        "learning rate of new weights divided by --lrn_rate, with --train_like_in_caffe 1",
+        group="optimizer",
+        metavar="FACTOR",
+        above=0,
+        needs=_NEEDS_CAFFE,
+    )
+    new_bias_multiplier: float = flag(
+        20.0,
+        "learning rate of new biases divided by --lrn_rate, with --train_like_in_caffe 1",
+        group="optimizer",
+        metavar="FACTOR",
+        above=0,
+        needs=_NEEDS_CAFFE,
     )
     lrn_rate_encoder: float | None = flag(
         None,

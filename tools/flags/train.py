@@ -6,10 +6,11 @@ implementation. Switches are 0 or 1.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from model.choices import ACTIVATIONS, IN_PLACE
+from model.choices import ACTIVATIONS, ALL_FROZEN, IN_PLACE
 from model.loss_terms import loss_terms, loss_text
 from tools.errors import FlagError
 from tools.flags.augmentation import AugmentationFlags
@@ -25,12 +26,15 @@ from tools.flags.dataset import SplitFlags
 from tools.flags.definition import Need, flag
 from tools.flags.encoders import check_encoder
 from tools.flags.help import Program
+from tools.flags.hosts import TrainingHostFlags, check_host_rank
+from tools.flags.limits import MOST_DEVICES
 from tools.flags.names import split_names
 from tools.flags.network import NetworkFlags
 from tools.flags.optimization import LossFlags, RegularizationFlags
 from tools.flags.running import OutputFlags, PrecisionFlags, ScoringFlags, SnapshotFlags
 from tools.flags.schedule import OptimizerFlags, ScheduleFlags
 from tools.flags.values import shown_value
+from tools.runtime.hosts import Hosts
 
 # Equals the default of `pspnet_mg.Architecture`, whose import needs TensorFlow; a test compares the two.
 _ACTIVATION_OF_SCRATCH = "relu"
@@ -40,6 +44,7 @@ _ACTIVATION_OF_SCRATCH = "relu"
 class TrainConfig(
     OutputFlags,
     ScoringFlags,
+    TrainingHostFlags,
     PrecisionFlags,
     SnapshotFlags,
     LossFlags,
@@ -113,17 +118,17 @@ class TrainConfig(
             )
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
-        if self.total_batch_size < 2 and not self.eval_only:
-            raise FlagError(
-                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
-                "channel to normalize: raise --batch_size or --gpu_num"
-            )
+        if not isinstance(self.hosts, str):  # otherwise the hosts are not found yet
+            self._check_batch()
         if not self.may_inherit_channels:
             require_mean(self)
         self._check_run_name()
         self._check_splits()
         self._check_loss()
+        if self.hosts is not None:
+            self._check_sharing()
         check_effects(self)
+        check_host_rank(self)
         check_encoder(self)
         self._check_dynamic_size()
         self._check_resuming()
@@ -137,6 +142,28 @@ class TrainConfig(
         for name, usual in (("momentum", 0.9), ("bn_decay", 0.9), ("ema_decay", 0.999)):
             if not 0 <= getattr(self, name) < 1:
                 raise FlagError(f"--{name} {getattr(self, name)} is not in [0, 1): {usual} is usual")
+
+    def _check_batch(self) -> None:
+        """Rejects batches of one image whose moments are computed, and more towers than a record may have.
+
+        Such a batch leaves psp/pool1 one value per channel.
+        """
+        if self.towers > MOST_DEVICES:
+            raise FlagError(
+                f"--gpu_num {self.gpu_num} on {self.host_count} hosts is {self.towers} towers, more than {MOST_DEVICES}"
+            )
+        if self.eval_only or self.bn_frozen == ALL_FROZEN:
+            return
+        if self.total_batch_size < 2:
+            raise FlagError(
+                "--batch_size 1 with --gpu_num 1 is a batch of 1 image, which leaves psp/pool1 a single value per "
+                "channel to normalize: raise --batch_size or --gpu_num"
+            )
+        if self.batch_size < 2 and not self.sync_bn:
+            raise FlagError(
+                "--batch_size 1 with --sync_bn 0, which normalizes each tower alone, leaves psp/pool1 a single value "
+                "per channel: raise --batch_size, or drop --sync_bn 0"
+            )
 
     def _check_kept_values(self) -> None:
         """Rejects keeping pre-trained values if there are none."""
@@ -208,6 +235,19 @@ class TrainConfig(
         if self.label_smoothing >= 1:
             raise FlagError(f"--label_smoothing {self.label_smoothing} is not in [0, 1): 0.1 is usual")
 
+    def _check_sharing(self) -> None:
+        """Rejects what needs the whole batch on one host."""
+        if not self.sync_bn:
+            raise FlagError(
+                "--sync_bn 0 keeps the running averages of the first tower, which are not the same on several --hosts: "
+                "drop one of them"
+            )
+        if any(term.name == "lovasz" for term in loss_terms(self.loss_type)):
+            raise FlagError(
+                f"--loss_type {self.loss_type}: lovasz sorts the pixels of the whole batch, which several --hosts do "
+                "not have in one place: use dice, or train on one host"
+            )
+
     @property
     def starts_from_scratch(self) -> bool:
         return (self.fine_tune_filename or "").lower() == "none"
@@ -235,11 +275,38 @@ class TrainConfig(
         return not self.eval_only or self.run_name is None
 
     @property
+    def host_count(self) -> int:
+        """Returns the number of hosts, once `on_hosts` has set their addresses."""
+        return len(self.hosts) if isinstance(self.hosts, tuple) else 1
+
+    @property
+    def towers(self) -> int:
+        """Returns the number of towers of all hosts."""
+        return self.gpu_num * self.host_count
+
+    @property
     def total_batch_size(self) -> int:
-        """Returns the number of images that one run of the network gets, over all towers."""
-        return self.batch_size * self.gpu_num
+        """Returns the number of images that one run of the network gets, over all towers of all hosts."""
+        return self.batch_size * self.towers
 
     @property
     def images_per_step(self) -> int:
         """Returns the number of images of one update of the weights."""
         return self.total_batch_size * self.accumulate
+
+    def on_hosts(self, hosts: Hosts | None) -> TrainConfig:
+        """Returns the flags with the addresses and the rank that were found; None for one host.
+
+        Raises:
+            FlagError: the batch over all hosts has one image, or there are too many towers.
+        """
+        if hosts is None:
+            return dataclasses.replace(self, **_OF_ONE_HOST)
+        return dataclasses.replace(self, hosts=hosts.addresses, host_rank=hosts.rank)
+
+    def run_flags(self) -> dict[str, Any]:
+        """Returns the flags as they describe a run: the towers of all hosts, wherever they are."""
+        return {**dataclasses.asdict(self), "gpu_num": self.towers, **_OF_ONE_HOST}
+
+
+_OF_ONE_HOST: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(TrainingHostFlags)}

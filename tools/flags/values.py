@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from database.path_spellings import path_as_given
-from model.choices import ENCODER_PARTS
+from model.choices import ALL_FROZEN, ENCODER_PARTS
 
 
 def switch(text: str) -> bool:
@@ -28,8 +28,18 @@ def switch_or_two(text: str) -> bool | int:
         raise ValueError("0, 1 or 2") from error
 
 
+def switch_or_all(text: str) -> bool | str:
+    """Parses 0, 1 or all, for a switch with a second way to be on; 0 and 1 are those of `switch`."""
+    if text == ALL_FROZEN:
+        return text
+    try:
+        return switch(text)
+    except ValueError as error:
+        raise ValueError(f"0, 1 or {ALL_FROZEN}") from error
+
+
 # The parse functions of flags that may stand without a value.
-SWITCHES = (switch, switch_or_two)
+SWITCHES = (switch, switch_or_two, switch_or_all)
 
 
 def whole_number(text: str) -> int:

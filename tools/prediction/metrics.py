@@ -25,6 +25,8 @@ class Scores:
       frequency_weighted_iou: sum of t[i] * iou[i] / pixels.
       pixels: number of pixels that are not ignored. If it is 0, the four scores above are nan.
       images: number of images processed.
+      loss: mean of -log of the probability of a pixel's label, in nats; None if it was not computed. The probabilities
+        are those that the labels are chosen by: averages over windows, scales and mirrored copies.
     """
 
     iou: tuple[float | None, ...]
@@ -35,6 +37,7 @@ class Scores:
     frequency_weighted_iou: float
     pixels: int
     images: int
+    loss: float | None = None
 
     @property
     def dice(self) -> tuple[float | None, ...]:
@@ -70,6 +73,32 @@ def only_predicted_class(scores: Scores) -> int | None:
 def classes_never_hit(scores: Scores) -> list[int]:
     """Returns the classes that occur in the labels, but of which no pixel was predicted correctly."""
     return [index for index, accuracy in enumerate(scores.accuracy) if accuracy == 0]
+
+
+class MeanLoss:
+    """Averages -log of the probability of the label over the pixels of a set of images that are not ignored."""
+
+    def __init__(self, ignore_label: int = 255) -> None:
+        self._ignore_label = ignore_label
+        self._sum = 0.0
+        self._pixels = 0
+
+    def process(self, label: np.ndarray, of_label: np.ndarray) -> None:
+        """Adds the pixels of one image.
+
+        Args:
+          label: class ids [H, W], or `ignore_label`.
+          of_label: float32 [H, W], the probability of each pixel's label; 0 counts as the smallest positive number.
+        """
+        probabilities = of_label[label != self._ignore_label]
+        smallest = np.finfo(np.float32).tiny
+        self._sum -= float(np.log(np.maximum(probabilities, smallest)).sum(dtype=np.float64))
+        self._pixels += probabilities.size
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None without pixels."""
+        return self._sum / self._pixels if self._pixels else None
 
 
 class ConfusionMatrix:
@@ -108,6 +137,20 @@ class ConfusionMatrix:
     def missed(self) -> np.ndarray:
         """A copy of the counts of pixels that are predicted as no class, int64 [num_classes], by true class."""
         return self._missed.copy()
+
+    @property
+    def images(self) -> int:
+        """The number of images that were counted."""
+        return self._images
+
+    def counts(self) -> np.ndarray:
+        """Returns all that was counted as one vector, int64, for sums over several processes."""
+        return np.concatenate([self._matrix.ravel(), self._missed, [self._images]])
+
+    def set_counts(self, counts: np.ndarray) -> None:
+        """Replaces what was counted by a vector as of `counts`."""
+        matrix, missed, images = np.split(counts, np.cumsum([self.num_classes**2, self.num_classes]))
+        self._matrix, self._missed, self._images = matrix.reshape(self._matrix.shape), missed, int(images[0])
 
     def process(self, label: np.ndarray, prediction: np.ndarray) -> None:
         """Counts the pixels of one image, or of N images.

@@ -14,10 +14,13 @@ class Wanted(NamedTuple):
       probabilities: dtype in which the probabilities of all classes are kept: float32 or float16, or uint8 for
         round(255 p); None to keep none of them.
       confidence: whether to keep the largest probability of each pixel.
+      label: training ids [H, W] of the image, to keep the probability of each pixel's label; None to keep none. Ids
+        that are no class, such as the ignored one, get the probability 0.
     """
 
     probabilities: type[np.generic] | None = None
     confidence: bool = False
+    label: np.ndarray | None = None
 
 
 class Prediction(NamedTuple):
@@ -28,11 +31,13 @@ class Prediction(NamedTuple):
         classes.
       probabilities: [H, W, num_classes], see `Wanted`.
       confidence: float32 [H, W], the largest probability of each pixel.
+      of_label: float32 [H, W], the probability of each pixel's label.
     """
 
     labels: np.ndarray
     probabilities: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    of_label: np.ndarray | None = None
 
 
 LABELS_ONLY = Wanted()

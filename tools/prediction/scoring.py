@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from database.images import read_image
 from database.layouts import Sample
 from database.loading import load_sample
-from tools.prediction.metrics import ConfusionMatrix, Scores
+from tools.prediction.metrics import ConfusionMatrix, MeanLoss, Scores
 from tools.prediction.predictions import LABELS_ONLY, Prediction, PredictsImages, Wanted
 from tools.prediction.predictor import image_named
 from tools.runtime.background import WriteBehind, read_ahead
@@ -52,7 +53,7 @@ def evaluate(
         visit: called in a background thread with each sample and its prediction, in the order of the samples.
         title: of the progress bar.
         towers: number of images to predict at the same time, each in a thread; it does not change the results.
-        wanted: what the predictions have beside the labels.
+        wanted: what the predictions have beside the labels; the probability of the label is added where there is one.
 
     Returns:
         The scores over all labelled samples, None if there are none.
@@ -61,18 +62,22 @@ def evaluate(
         ImageError, DatasetError: a file cannot be read or does not fit; see `database.loading`.
         NotFiniteError: the network outputs NaN or infinity; the message names the image.
     """
-    counts = ConfusionMatrix(classes) if isinstance(classes, int) else classes
+    counts, loss = ConfusionMatrix(classes) if isinstance(classes, int) else classes, MeanLoss()
 
     def process(predicted: Predicted) -> None:
         if predicted.label is not None:
             counts.process(predicted.label, predicted.prediction.labels)
+            if predicted.prediction.of_label is not None:
+                loss.process(predicted.label, predicted.prediction.of_label)
         if visit is not None:
             visit(predicted)
 
     with WriteBehind() as behind:
         for predicted in counted(_predictions(predictor, samples, towers, wanted), title, len(samples), "img"):
             behind.call(process, predicted)
-    return counts.evaluate() if any(sample.label is not None for sample in samples) else None
+    if not any(sample.label is not None for sample in samples):
+        return None
+    return dataclasses.replace(counts.evaluate(), loss=loss.value)
 
 
 def _predictions(
@@ -83,7 +88,7 @@ def _predictions(
     def predict(pair: tuple[Sample, tuple[np.ndarray, np.ndarray | None]]) -> Predicted:
         sample, (image, label) = pair
         with image_named(sample.image):
-            return Predicted(sample, image, label, predictor.predict(image, wanted))
+            return Predicted(sample, image, label, predictor.predict(image, wanted._replace(label=label)))
 
     loaded = zip(samples, read_ahead(_load, samples, max(2, towers)), strict=True)
     return map(predict, loaded) if towers == 1 else read_ahead(predict, loaded, towers)

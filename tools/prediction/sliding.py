@@ -145,6 +145,14 @@ def _check_finite(window: _Window, probabilities: np.ndarray) -> None:
     )
 
 
+def _at_labels(sums: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Returns the sums at the labels, float32 [rows, W], from those of all classes, [W, rows, C]; 0 for other ids."""
+    ids = label.T
+    is_class = ids < sums.shape[2]
+    found = np.take_along_axis(sums, np.where(is_class, ids, 0)[..., np.newaxis].astype(np.intp), axis=2)[..., 0]
+    return np.where(is_class, found, np.float32(0)).T
+
+
 class SlidingPredictor:
     """Predicts images of any size with a function that predicts batches of windows of one size."""
 
@@ -240,12 +248,15 @@ class SlidingPredictor:
             np.empty(size, np.uint8 if self._num_classes <= 256 else np.uint16),
             None if kind is None else np.empty((*size, self._num_classes), kind),
             np.empty(size, np.float32) if wanted.confidence else None,
+            None if wanted.label is None else np.empty(size, np.float32),
         )
         for top, sums in self._bands(image):
             rows = slice(top, top + sums.shape[1])
             result.labels[rows] = sums.argmax(axis=2).T
             if result.confidence is not None:
                 result.confidence[rows] = sums.max(axis=2).T / np.float32(copies)
+            if wanted.label is not None and result.of_label is not None:
+                result.of_label[rows] = _at_labels(sums, wanted.label[rows]) / np.float32(copies)
             if result.probabilities is not None:
                 averages = sums.transpose(1, 0, 2) / np.float32(copies)
                 result.probabilities[rows] = np.rint(255 * averages) if kind is np.uint8 else averages

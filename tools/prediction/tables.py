@@ -149,7 +149,7 @@ def to_json_dict(scores: Scores, class_names: Sequence[str], sections: Sequence[
     Returns:
       `mean_iou`, `mean_dice`, `mean_accuracy`, `pixel_accuracy`, `overall_score` and `frequency_weighted_iou` as
       fractions 0..1, `pixels` and `images` as counts, and `classes`, a list of `name`, `iou`, `dice` and `accuracy`
-      (fractions too); then each section by its key. A score that is undefined is None.
+      (fractions too); `loss` if it was computed; then each section by its key. A score that is undefined is None.
 
     Raises:
       TablesError: there are more or fewer names than classes.
@@ -168,6 +168,7 @@ def to_json_dict(scores: Scores, class_names: Sequence[str], sections: Sequence[
             {"name": name, "iou": iou, "dice": dice, "accuracy": accuracy}
             for name, iou, dice, accuracy in zip(class_names, scores.iou, scores.dice, scores.accuracy, strict=True)
         ],
+        **({} if scores.loss is None else {"loss": scores.loss}),
         **{section.key: _json_value(section.to_json()) for section in sections},
     }
 
@@ -250,6 +251,7 @@ def _summary_rows(scores: Scores) -> list[tuple[str, str]]:
         ("pixel accuracy %", percent(scores.pixel_accuracy)),
         ("overall score %", percent(scores.overall_score)),
         ("frequency weighted IoU %", percent(scores.frequency_weighted_iou)),
+        *([] if scores.loss is None else [("cross-entropy", f"{scores.loss:.4f}")]),
         ("images", str(scores.images)),
         ("valid pixels", str(scores.pixels)),
     ]

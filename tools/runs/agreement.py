@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from operator import attrgetter
@@ -74,7 +73,7 @@ def check_same_flags(folder: RunFolder, config: TrainConfig) -> None:
 def _check_fixed_flags(folder: RunFolder, config: TrainConfig, record: ModelRecord) -> None:
     """Raises FlagError that names all flags that differ although a resumed run must not change them."""
     fixed = set(flags_where(TrainConfig, resume="same")) - _same_batch(record, config)
-    recorded, given = comparable_flags(record.flags), comparable_flags(dataclasses.asdict(config))
+    recorded, given = comparable_flags(record.flags), comparable_flags(config.run_flags())
     differing = [name for name in given if name in fixed and recorded.get(name, given[name]) != given[name]]
     if differing:
         now = ", ".join(f"--{name} is {given[name]}" for name in differing)
@@ -89,23 +88,25 @@ def _check_fixed_flags(folder: RunFolder, config: TrainConfig, record: ModelReco
 def _same_batch(record: ModelRecord, config: TrainConfig) -> frozenset[str]:
     """Returns --batch_size and --gpu_num if they may change because their product stays the same, otherwise none.
 
-    Batch normalization, losses and dropout use the whole batch, so its division among towers does not matter. With
-    `--dynamic_size` it does: each tower draws its own size.
+    Batch normalization, losses and dropout use the whole batch, so its division among towers does not matter. It does
+    with `--dynamic_size`, as each tower draws its own size, and with `--sync_bn 0`.
     """
     names = ("batch_size", "gpu_num")
-    batch, towers = (record.flags.get(name, getattr(config, name)) for name in names)
-    if config.dynamic_size or batch * towers != config.total_batch_size:
+    flags = {**config.run_flags(), **record.flags}
+    batch, towers = (flags[name] for name in names)
+    if config.dynamic_size or not config.sync_bn or batch * towers != config.total_batch_size:
         return frozenset()
     return frozenset(names)
 
 
 def _log_other_towers(record: ModelRecord, config: TrainConfig) -> None:
     """Logs that the same images of a step are divided among another number of towers."""
-    batch, towers = (record.flags.get(name, getattr(config, name)) for name in ("batch_size", "gpu_num"))
-    if towers != config.gpu_num and _same_batch(record, config):
+    flags = {**config.run_flags(), **record.flags}
+    batch, towers = flags["batch_size"], flags["gpu_num"]
+    if towers != config.towers and _same_batch(record, config):
         logger.info(
             "%d x %d images per step instead of %d x %d (towers x images): the total batch size is unchanged",
-            config.gpu_num,
+            config.towers,
             config.batch_size,
             towers,
             batch,

@@ -32,7 +32,9 @@ def followed_run(path: str) -> RunFolder:
     return RunFolder(os.path.dirname(absolute) if is_snapshots else absolute)
 
 
-def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = time.sleep) -> Iterator[tuple[int, str]]:
+def appearing_snapshots(
+    folder: RunFolder, wait: Callable[[float], object] = time.sleep, first_step: int = 0
+) -> Iterator[tuple[int, str]]:
     """Yields (step, prefix) of the snapshots of a run by step: the existing ones, then each new one.
 
     Checks for new snapshots every ten seconds and ends after the run's last step. A damaged snapshot is logged as a
@@ -41,8 +43,10 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
     Args:
         folder: of the run; snapshots and record may not exist yet.
         wait: sleeps for a number of seconds.
+        first_step: snapshots of earlier steps are skipped.
 
     Raises:
+        CheckpointError: the run ends before `first_step`.
         RecordError: the record in the folder of snapshots is damaged.
     """
     seen: set[tuple[int, int]] = set()
@@ -56,6 +60,8 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
         new = unseen()
         for step, serial in new:
             seen.add((step, serial))
+            if step < first_step:
+                continue
             prefix = folder.snapshot(step)
             before = snapshot_files.identity(prefix)
             fault = checkpoint_fault(prefix)
@@ -65,6 +71,11 @@ def appearing_snapshots(folder: RunFolder, wait: Callable[[float], object] = tim
                 warn_of_damage(prefix, fault)
         record = ModelRecord.read(folder.snapshots)
         last = None if record is None else record.last_step
+        if last is not None and last < first_step:
+            raise CheckpointError(
+                f"--from_step {first_step} is after the last step of {folder.path}, which is {last}: give an earlier "
+                "step"
+            )
         if last is not None and seen and max(seen)[0] >= last:
             return
         if not new:

@@ -93,7 +93,7 @@ class ModelRecord:
             color_switch=backbone.color_switch if config.color_switch is None else config.color_switch,
             test_image_size=config.test_image_size,
             upsample_input=config.upsample_input,
-            flags=dataclasses.asdict(config),
+            flags=config.run_flags(),
         )
         mean = config.image_mean or backbone.image_mean
         return record if mean is None else dataclasses.replace(record, image_mean=mean)
@@ -122,12 +122,16 @@ class ModelRecord:
         """Returns the record with a dataset's names, colours and ids; mean and input range stay those of training."""
         return dataclasses.replace(self, **_classes_of(dataset))
 
-    def write(self, folder: str) -> None:
-        """Writes `config.json` into a folder, atomically."""
+    def values(self) -> dict[str, Any]:
+        """Returns the JSON values of `config.json`."""
         values = dataclasses.asdict(self)
         values["architecture"] = without_additions(values["architecture"])
         values["label_map"] = {str(file_id): train_id for file_id, train_id in self.label_map.items()}
-        write_object(os.path.join(folder, CONFIG_NAME), values)
+        return values
+
+    def write(self, folder: str) -> None:
+        """Writes `config.json` into a folder, atomically."""
+        write_object(os.path.join(folder, CONFIG_NAME), self.values())
 
     @classmethod
     def read_if_run(cls, folder: str) -> ModelRecord | None:
@@ -144,8 +148,15 @@ class ModelRecord:
         """
         path = os.path.join(folder, CONFIG_NAME)
         values = read_object(path)
-        if values is None:
-            return None
+        return None if values is None else cls.of_values(values, path)
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any], path: str) -> ModelRecord:
+        """Creates a record from the JSON values of `config.json`; `path` says in messages where they are from.
+
+        Raises:
+            RecordError: see `read`.
+        """
         if "origin" not in values and isinstance(values.get("flags"), dict):
             values = with_origin(values)
         _check_record(path, values)
@@ -271,6 +282,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
             f"--network {backbone.network} or another checkpoint"
         )
     decoder = config.decoder or backbone.decoder
+    _check_head(config, decoder, backbone.pyramid_order)
     activation = config.activation or backbone.activation
     if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
         raise RecordError(
@@ -286,9 +298,9 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         resize_grid=config.resize_grid or backbone.resize_grid,
         stem=_stem(config, backbone),
         pool_padding=config.pool_padding or backbone.pool_padding,
-        pyramid_depth=backbone.pyramid_depth,
-        head_depth=backbone.head_depth,
-        auxiliary_depth=backbone.auxiliary_depth,
+        pyramid_depth=config.pyramid_depth or backbone.pyramid_depth,
+        head_depth=config.head_depth or backbone.head_depth,
+        auxiliary_depth=config.auxiliary_depth or backbone.auxiliary_depth,
         pyramid_order=backbone.pyramid_order,
         activation=activation,
         input_channels=config.input_channels or Architecture.input_channels,
@@ -307,6 +319,27 @@ def _check_channels(config: TrainConfig, backbone: BackboneRecord) -> None:
         raise RecordError(
             f"--input_channels {count} and --fine_tune_filename, which is recorded with BGR: give a checkpoint for RGB"
         )
+
+
+def _check_head(config: TrainConfig, decoder: str, pyramid_order: str) -> None:
+    """Rejects settings of layers that the recorded head lacks; the flags check the decoder that they give.
+
+    Raises:
+        RecordError: a setting has no effect.
+    """
+    has_cascade = decoder in choices.CASCADES
+    absent = {
+        "pyramid_depth": decoder == "c1" or pyramid_order == "add",
+        "auxiliary_depth": has_cascade,
+        "aux_weight": has_cascade,
+    }
+    for name, is_absent in absent.items():
+        value = getattr(config, name)
+        if is_absent and value != getattr(TrainConfig, name):
+            raise RecordError(
+                f"--{name} {value} has no effect with the decoder {decoder} as --fine_tune_filename records it: drop "
+                f"--{name}, or give another --decoder"
+            )
 
 
 def _stem(config: TrainConfig, backbone: BackboneRecord) -> str:

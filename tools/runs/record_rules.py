@@ -14,7 +14,7 @@ from model.pspnet_mg import Architecture
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
-from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, MOST_CHANNELS, SMALLEST_SIDE
+from tools.flags.limits import LARGEST_FLOAT32, LARGEST_SIDE, MOST_CHANNELS, MOST_CHANNELS_OF_LAYER, SMALLEST_SIDE
 from tools.flags.recorded import fault_of_recorded
 from tools.flags.sizes import is_size
 from tools.runs.run_origin import NAMES as ORIGIN_NAMES
@@ -41,7 +41,7 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 
 
 def _is_depth(value: Any) -> bool:
-    return _is_whole(value, 1, 1 << 16)
+    return _is_whole(value, 1, MOST_CHANNELS_OF_LAYER)
 
 
 def _is_list(value: Any, length: int, holds: Callable[[Any], bool]) -> bool:

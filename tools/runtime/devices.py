@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow
 import tensorflow.compat.v1 as tf
@@ -143,18 +144,46 @@ def session_config(devices: list[str], *, weights_are_constants: bool = False) -
     return config
 
 
-def open_session(graph: tf.Graph, devices: list[str], *, weights_are_constants: bool = False) -> tf.Session:
+@dataclass(frozen=True)
+class SessionServer:
+    """The server of a host that trains together with others.
+
+    Attributes:
+        server: runs until the process ends.
+        config: of the server and its sessions.
+    """
+
+    server: tf.distribute.Server
+    config: tf.ConfigProto
+
+    @property
+    def target(self) -> str:
+        """Returns the address for sessions of this process."""
+        return self.server.target
+
+
+def open_session(
+    graph: tf.Graph,
+    devices: list[str],
+    *,
+    weights_are_constants: bool = False,
+    server: SessionServer | None = None,
+) -> tf.Session:
     """Opens a session on a graph, with every device of its towers; close it after use.
 
     Args:
         graph: to run.
         devices: of the towers, from `tower_devices`.
         weights_are_constants: see `session_config`.
+        server: of a graph with collectives between hosts; None for a session that other processes cannot reach.
 
     Raises:
         DeviceError: TensorFlow could not set up one of the devices.
     """
-    session = tf.Session(graph=graph, config=session_config(devices, weights_are_constants=weights_are_constants))
+    if server is None:
+        session = tf.Session(graph=graph, config=session_config(devices, weights_are_constants=weights_are_constants))
+    else:
+        session = tf.Session(server.target, graph=graph, config=server.config)
     found = [device.name[device.name.index("/device:") :] for device in session.list_devices()]
     missing = [device for device in devices if device not in found]
     if missing:

@@ -12,6 +12,16 @@ def convolution_flops(graph: tf.Graph) -> int:
     return sum(map(_flops, _convolutions(graph.get_operations())))
 
 
+def operations_by_convolution(graph: tf.Graph) -> dict[tf.Operation, int]:
+    """Counts multiplications and additions of each convolution in one run of a graph; their shapes must be known."""
+    return {convolution: _flops(convolution) for convolution in _convolutions(graph.get_operations())}
+
+
+def variables_of(tensor: tf.Tensor) -> list[str]:
+    """Returns the names of the variables that a tensor is computed from."""
+    return sorted(op.name for op in _ancestors([tensor.op]) if op.type == "VarHandleOp")
+
+
 def flops_per_image(outputs: Sequence[tf.Tensor]) -> int | None:
     """Counts multiplications and additions of the convolutions that outputs depend on, for one image.
 

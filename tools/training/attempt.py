@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import Any
 
 from database.class_sampling import Sampling
+from tools.distributed.team import ALONE, LONG_WORK, Hosted
 from tools.errors import DivergedError
 from tools.flags.sizes import in_words
 from tools.flags.train import TrainConfig
@@ -22,10 +24,10 @@ from tools.runtime.session_errors import memory_limits_named
 from tools.training.build import BuiltGraph, build_graph
 from tools.training.loop import Trainer
 from tools.training.other_channels import warn_of_other_channels
-from tools.training.outputs import CurveWriter, SnapshotWriter
+from tools.training.outputs import CurveWriter, HostSnapshots, SnapshotWriter
 from tools.training.report import log_run
 from tools.training.resumed_scores import ResumedScores
-from tools.training.rollback import read_rollbacks
+from tools.training.rollback import Rollback, read_rollbacks
 from tools.training.run_files import ClassWeights, prepare_folder, record_of_run
 from tools.training.samples import RunData
 from tools.training.settings import early_stopping_of, learning_rate_at, options_of, plan_of
@@ -55,10 +57,12 @@ class Attempt:
         devices: list[str],
         class_weights: ClassWeights,
         sampling: Callable[[], Sampling | None] = lambda: None,
+        hosts: Hosted = ALONE,
     ) -> None:
         """Takes what the run starts from, flags, data, folder, devices of the towers; see `record_of_run`.
 
-        `sampling` returns how images are chosen, see `sampling.sampling_of`.
+        `sampling` returns how images are chosen, see `sampling.sampling_of`. `hosts` is this host among those that
+        train together.
         """
         self.start = start
         self._config = config
@@ -67,6 +71,7 @@ class Attempt:
         self._devices = devices
         self._class_weights = class_weights
         self._sampling = sampling
+        self._hosts = hosts
         self.diverged: DivergedError | None = None
         self.last_step = start.step
 
@@ -80,28 +85,32 @@ class Attempt:
         Raises:
             DataError, ModelError, UserError: a subclass per kind of fault; see the `errors` module of each package.
         """
-        config, data, folder = self._config, self._data, self._folder
-        rollbacks = () if self.start.resumed is None else read_rollbacks(folder)
+        config, data, folder, hosts = self._config, self._data, self._folder, self._hosts
+        rollbacks = self._rollbacks()
         record, built = self._built()
         start = self.start
-        log_run(config, record, data, built, self._devices, folder)
+        if hosts.is_chief:
+            log_run(config, record, data, built, self._devices, folder)
         if start.resumed is None and start.pretrained is not None:
             warn_of_other_channels(start.pretrained, record)
-        with _memory_limits_named(config), open_session(built.graph, self._devices) as session:
-            record = prepare_folder(start, config, data, folder, record)
-            with writing_to(folder):
-                write_variables(folder.path, built.variables, built.train.decayed)
-            on_first_snapshot = self._make_up_scores()
-            built.initial.assign(session)
+        with (
+            _memory_limits_named(config),
+            open_session(built.graph, self._devices, server=hosts.server) as session,
+        ):
+            record, on_first_snapshot = self._prepared(record, built)
+            with hosts.running("copying the first values", LONG_WORK):
+                built.initial.assign(session)
             rate = partial(learning_rate_at, config, rollbacks=rollbacks)
-            steps = StepRunner(session, built.train, built.batches, data.training, rate)
-            snapshots = SnapshotWriter(
+            steps = StepRunner(session, built.train, built.batches, data.training, rate, hosts, built.notices)
+            writer = SnapshotWriter(
                 session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
             )
-            curves = CurveWriter(folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss)
+            snapshots = HostSnapshots(writer, hosts, on_all=config.snapshot_on == "all")
+            curves = CurveWriter(
+                folder, data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss, hosts=hosts
+            )
             try:
-                early = early_stopping_of(config, folder, scoring_settings(config, data.validation_checksums))
-                whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, early.is_over)
+                whole = Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, self._ends_early)
                 with whole.running(start.step) as trainer:
                     yield trainer
                 self.last_step = trainer.last_step
@@ -118,17 +127,67 @@ class Attempt:
 
         def build(pretrained: str | None) -> tuple[ModelRecord, BuiltGraph]:
             self.start = dataclasses.replace(self.start, pretrained=pretrained)
-            record = record_of_run(self.start, config, self._data, self._folder, self._class_weights)
-            options = options_of(config, self._class_weights())
-            graph = build_graph(
-                config, options, record, self._data.training, self._devices, self.start, self._sampling()
+            record = self._record()
+            weights = self._hosts.from_chief("the weights of the classes", self._class_weights)
+            options = options_of(config, None if weights is None else tuple(weights))
+            samples, devices, hosts = self._data.training, self._devices, self._hosts
+            graph = hosts.on_each(
+                "building the network",
+                lambda: build_graph(
+                    config, options, record, samples, devices, self.start, self._sampling(), hosts.group
+                ),
             )
             return record, graph
 
-        if self.start.resumed is not None or self.start.pretrained is None:
+        if self._hosts.count > 1 or self.start.resumed is not None or self.start.pretrained is None:
             return build(self.start.pretrained)
         # It may be the newest snapshot of a run that goes on. Its values are in memory before anything is written.
         return with_unremoved(lambda: str(pretrained_checkpoint(config)), build)
+
+    def _rollbacks(self) -> tuple[Rollback, ...]:
+        """Returns the rollbacks of the run, which lower the learning rate on all hosts."""
+        found = self._hosts.from_chief(
+            "the rollbacks of the run",
+            lambda: (
+                []
+                if self.start.resumed is None
+                else [dataclasses.asdict(rollback) for rollback in read_rollbacks(self._folder)]
+            ),
+        )
+        return tuple(Rollback(**values) for values in found)
+
+    def _record(self) -> ModelRecord:
+        """Returns the record of the run; the host of rank 0 sends it to the others, which need no checkpoint."""
+        config, data, folder = self._config, self._data, self._folder
+        found: list[ModelRecord] = []
+
+        def values() -> dict[str, Any]:
+            found.append(record_of_run(self.start, config, data, folder, self._class_weights))
+            return found[0].values()
+
+        sent = self._hosts.from_chief("the record of the run", values)
+        return found[0] if found else ModelRecord.of_values(sent, self._hosts.named(0))
+
+    def _prepared(self, record: ModelRecord, built: BuiltGraph) -> tuple[ModelRecord, Callable[[], None] | None]:
+        """Writes the files of the run before its first step.
+
+        Returns:
+            The record for the snapshots of this host, and what to call when the first one is written.
+        """
+        config, folder, start = self._config, self._folder, self.start
+        prepared: list[tuple[ModelRecord, Callable[[], None] | None]] = []
+
+        def prepare() -> None:
+            written = prepare_folder(start, config, self._data, folder, record)
+            with writing_to(folder):
+                write_variables(folder.path, built.variables, built.train.decayed)
+            prepared.append((written, self._make_up_scores()))
+
+        if config.snapshot_on == "all":
+            self._hosts.on_each("preparing the folders of the run", prepare)
+        else:
+            self._hosts.from_chief("preparing the folder of the run", prepare)
+        return prepared[0] if prepared else (record, None)
 
     def _make_up_scores(self) -> Callable[[], None] | None:
         """Scores the snapshot to resume from if an interruption prevented that.
@@ -136,17 +195,30 @@ class Attempt:
         Returns:
             What to call when the first snapshot is written; None for a run that begins.
         """
-        if self.start.resumed is None:
+        if self.start.resumed is None or not self._hosts.is_chief:
             return None
         config = self._config
         settings = scoring_settings(config, self._data.validation_checksums)
         resumed = ResumedScores(self._folder, self.start.step, config.val_every, config.test_max_iter, settings)
-        resumed.make_up(self._score if self._data.validation else None)
+        resumed.make_up(self._validate if self._data.validation else None)
         return resumed.give_up_later
 
     def _score(self, step: int) -> None:
+        """Scores a snapshot; with several hosts, that of rank 0 does, which has the snapshot, and the others wait."""
+        self._hosts.from_chief(f"the scores of step {step}", lambda: self._validate(step))
+
+    def _validate(self, step: int) -> None:
         validate(self._config, self._data, self._folder, self._folder.snapshot(step))
         free_closed_sessions()
+
+    def _ends_early(self, step: int) -> bool:
+        """Returns whether the training ends after a step, by the scores in the folder of rank 0."""
+        config = self._config
+        if config.patience is None:
+            return False
+        settings = scoring_settings(config, self._data.validation_checksums)
+        early = early_stopping_of(config, self._folder, settings)
+        return bool(self._hosts.from_chief(f"the end of the training after step {step}", lambda: early.is_over(step)))
 
 
 def _log_skipped(skipped: int, steps: int) -> None:

@@ -136,15 +136,21 @@ def keep_if_best(
     is_higher = best is None or is_kept or scores.mean_iou > best.mean_iou
     if math.isnan(scores.mean_iou) or not is_higher:
         compared = "" if best is None else f"; the best so far is {percent(best.mean_iou)}, of step {best.step}"
-        logger.info("step %d: mIoU %% %s%s", step, percent(scores.mean_iou), compared)
+        logger.info("step %d: mIoU %% %s%s%s", step, percent(scores.mean_iou), _loss(scores), compared)
         return False
     with writing_to(folder):
         if not is_kept:
             _copy_snapshot(folder, step)
         _write_note(folder, step, checksum, scores, settings)
         _remove_all_but(folder, step)
-    logger.info("step %d: mIoU %% %s, the best so far, kept in %s", step, percent(scores.mean_iou), folder.best)
+    shown = percent(scores.mean_iou), _loss(scores)
+    logger.info("step %d: mIoU %% %s%s, the best so far, kept in %s", step, *shown, folder.best)
     return True
+
+
+def _loss(scores: Scores | RecordedScore) -> str:
+    loss = scores.loss if isinstance(scores, Scores) else None
+    return "" if loss is None else f", cross-entropy {loss:.4f}"
 
 
 def _kept(folder: RunFolder, step: int) -> str:

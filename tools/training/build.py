@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from database.class_sampling import Sampling
 from database.layouts import Sample
 from database.reader import Batches
+from model.host_group import HostGroup
 from model.training_graph import TrainGraph, train_graph
 from model.training_options import TrainingOptions
 from tools.checkpoints.compare import require_match, without_later_additions
@@ -18,6 +19,7 @@ from tools.checkpoints.reading import restore
 from tools.checkpoints.values import require_usable
 from tools.flags.train import TrainConfig
 from tools.runs.record import ModelRecord
+from tools.training.notices import Notices
 from tools.training.settings import batches_of
 from tools.training.start import TrainingStart
 
@@ -32,6 +34,7 @@ class InitialValues:
         restored: variables that exist in the snapshot to resume from.
         restorer: restores them.
         pretrained: fills variables from the checkpoint that the run started from; None without one.
+        from_chief: copies all variables from the host of rank 0; None with one host.
     """
 
     initializers: list[tf.Operation]
@@ -39,6 +42,7 @@ class InitialValues:
     restored: list[tf.Variable]
     restorer: tf.train.Saver
     pretrained: PretrainedInitializer | None
+    from_chief: tf.Operation | None = None
 
     def check(self) -> None:
         """Checks that the snapshot to resume from fits the graph.
@@ -52,13 +56,15 @@ class InitialValues:
             require_usable(resumed, self.restored, "resume from an earlier snapshot with --resume_step")
 
     def assign(self, session: tf.Session) -> None:
-        """Initializes or restores every variable."""
+        """Initializes or restores every variable; with several hosts, all get the values of rank 0."""
         resumed = self.start.resumed
         session.run(self.initializers)
         if resumed is not None:
             restore(session, resumed, self.restorer)
         if self.pretrained is not None:
             self.pretrained.run(session, resumed=resumed is not None)
+        if self.from_chief is not None:
+            session.run(self.from_chief)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,7 @@ class BuiltGraph:
         batches: its input.
         saver: of all variables.
         initial: initializes or restores the variables.
+        notices: what the hosts tell each other in every step; None with one host.
     """
 
     graph: tf.Graph
@@ -78,6 +85,7 @@ class BuiltGraph:
     batches: Batches
     saver: tf.train.Saver
     initial: InitialValues
+    notices: Notices | None = None
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -98,6 +106,7 @@ def build_graph(
     devices: list[str],
     start: TrainingStart,
     sampling: Sampling | None = None,
+    hosts: HostGroup | None = None,
 ) -> BuiltGraph:
     """Builds input, network, losses, gradients and update over all towers.
 
@@ -109,6 +118,7 @@ def build_graph(
         devices: one for each tower.
         start: what the run starts from.
         sampling: see `settings.batches_of`.
+        hosts: this host among those that train together; None for one process.
 
     Raises:
         CheckpointError: the checkpoint or snapshot to start from does not fit, or is damaged.
@@ -119,13 +129,17 @@ def build_graph(
         batches = batches_of(config, record, samples, devices, start.step, sampling)
         starting_points = StartingPoints()
         with tf.device(devices[0]):
-            train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points)
+            train = train_graph(batches.images, batches.labels, record.architecture, options, starting_points, hosts)
+        notices = None if hosts is None else Notices.of(hosts)
         pretrained = start.initializer(record, options, starting_points)
         saver = tf.train.Saver(tf.global_variables())
         initial = _initial_values(start, saver, batches, pretrained)
+        if hosts is not None:
+            copied = [*tf.global_variables(), *tf.local_variables()]
+            initial = dataclasses.replace(initial, from_chief=hosts.copy_from_first(copied, "first_values"))
         graph.finalize()
     initial.check()
-    return BuiltGraph(graph, train, batches, saver, initial)
+    return BuiltGraph(graph, train, batches, saver, initial, notices)
 
 
 def _initial_values(

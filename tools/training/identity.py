@@ -96,12 +96,12 @@ class RunIdentity:
         if backbone is not None and backbone.network != config.network and (config.eval_only or config.resumes):
             pretrained = backbone = None  # the checkpoint was replaced after the run started
         record = ModelRecord.of_run(config, dataset, backbone)
-        flags = comparable_flags(dataclasses.asdict(config))
+        flags = comparable_flags(config.run_flags())
         entries = {
             **{name: flags[name] for name in FLAGS_IN_IDENTITY},
             **_entries_of_record(record),
             _BATCH: config.total_batch_size,
-            _TOWERS: config.gpu_num if config.dynamic_size else None,
+            _TOWERS: config.towers if config.dynamic_size or not config.sync_bn else None,
             _PRETRAINED: pretrained,
             _CLASS_WEIGHTS: _class_weights(config, dataset.num_classes),
             **({} if data is None else samples_entries(data)),
@@ -121,7 +121,7 @@ class RunIdentity:
             **{name: flags.get(name) for name in FLAGS_IN_IDENTITY},
             **_entries_of_record(record),
             _BATCH: None if batch_size is None or towers is None else batch_size * towers,
-            _TOWERS: towers if flags.get("dynamic_size") else None,
+            _TOWERS: towers if flags.get("dynamic_size") or not flags.get("sync_bn", True) else None,
             _PRETRAINED: "none" if _is_none(flags) else origin.pretrained_sha256,
             _CLASS_WEIGHTS: weights,
             **{name: getattr(origin, name) for name in run_origin.SAMPLES_ENTRIES},

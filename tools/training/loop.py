@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 import numpy as np
@@ -17,7 +18,8 @@ from tools.runs.folder import RunFolder
 from tools.runs.snapshots import snapshot_steps
 from tools.runtime.memory import peak_memory
 from tools.runtime.stop_requests import StoppedError, StopRequests, going_on
-from tools.training.outputs import CurveWriter, SnapshotWriter
+from tools.training.notices import Notice, rank_that_stops
+from tools.training.outputs import CurveWriter, HostSnapshots, SnapshotWriter
 from tools.training.plan import Plan
 from tools.training.progress import Figures, TrainingProgress
 from tools.training.step import StepRunner, StepTaken
@@ -35,7 +37,7 @@ class Trainer:
         plan: Plan,
         folder: RunFolder,
         steps: StepRunner,
-        snapshots: SnapshotWriter,
+        snapshots: SnapshotWriter | HostSnapshots,
         curves: CurveWriter,
         score: Callable[[int], object] | None = None,
         ends_early: Callable[[int], bool] = lambda step: False,
@@ -98,6 +100,8 @@ class Trainer:
 
         Raises:
             DivergedError: a loss is NaN or infinite; the last snapshot remains.
+            HostsError: the weights of two hosts differ.
+            LostHostError: another host is missing.
             ImageError, DatasetError: a training file cannot be read or does not fit.
             OutputError: a summary cannot be written.
         """
@@ -110,9 +114,13 @@ class Trainer:
                 self._step_with_summary(step)
             else:
                 self._step(step)
+            if plan.has_histograms(step):
+                self._curves.write_histograms(step, self._steps.weights())
             if step > first + 1:  # the first step also builds kernels and fills the pipeline
                 self._durations.append(time.perf_counter() - started)
             self._progress.step_taken(step, self._seconds_per_step(), self._figures)
+            if plan.compares_hosts(step):
+                self._steps.compare_hosts(step)
             if plan.log_memory and (step == first + 2 or plan.is_last(step)):
                 self._log_memory(step)
             yield step
@@ -123,14 +131,33 @@ class Trainer:
         Raises:
             DivergedError: a weight is NaN or infinite although the losses were finite; nothing is written.
             OutputError: the snapshot cannot be written.
-            StoppedError: one of `stop_requests.SIGNALS` was received; the step is saved.
+            StoppedError: one of `stop_requests.SIGNALS` was received, by any host; the step is saved.
         """
+        shared = None if self._taken is None else self._taken.notices
+        if shared is not None:  # several hosts do all the same
+            self._save_if_asked(step, shared)
+            return
         is_asked = self._requests.received is not None
         if not (is_asked or self._plan.is_saved(step, self._clock() - self._saved_at)):
             return
         self.save(step)
         if self._requests.received is not None:
             raise self._stopped(step, self._requests.received)
+
+    def _save_if_asked(self, step: int, notices: Sequence[Notice]) -> None:
+        """Does what `save_if_due` does, by what the hosts told each other when the step began."""
+        stopping = rank_that_stops(notices)
+        if stopping is None and not self._plan.is_saved(step, notices[0].seconds_since_snapshot):
+            return
+        self.save(step)
+        if stopping is not None:
+            raise self._stopped(step, f"{notices[stopping].signal_name} on host {stopping}")
+
+    def _notice(self) -> Notice:
+        """Returns what this host tells the others at the beginning of a step."""
+        received = self._requests.received
+        number = 0 if received is None else int(signal.Signals[received])
+        return Notice(number, int(self._clock() - self._saved_at))
 
     def score_if_due(self, step: int) -> None:
         """Scores the snapshot of a step if the plan asks for it; the last step is scored after training."""
@@ -145,7 +172,7 @@ class Trainer:
 
     def _step(self, number: int, *, with_batch: bool = False) -> StepTaken:
         """Runs one step and raises DivergedError at NaN or infinity."""
-        self._taken = self._steps.run(number, with_batch=with_batch)
+        self._taken = self._steps.run(number, with_batch=with_batch, notice=self._notice())
         bad = self._taken.result.first_bad_term()
         if bad is not None:
             raise self._diverged(f"the {bad} is not finite")
@@ -176,7 +203,7 @@ class Trainer:
                 "1, the same command does)"
             )
         return StoppedError(
-            f"{signal_name} after step {step}, snapshot {self._folder.snapshot(step)} is written: {then}"
+            f"{signal_name} after step {step}, snapshot {self._snapshots.place(step)} is written: {then}"
         )
 
     def _diverged(self, fault: str) -> DivergedError:

@@ -16,16 +16,18 @@ from database.classes import IGNORE_LABEL
 from database.datasets import Dataset
 from model.optimizers import DECOUPLED_DECAY
 from tools.checkpoints.plain_paths import writable_prefix
+from tools.distributed.team import ALONE, Hosted
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
 from tools.prediction.metrics import ConfusionMatrix
+from tools.prediction.shared_scores import add_over_hosts
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
 from tools.runs.snapshots import write_snapshot
 from tools.runs.writing import writing_to
 from tools.training.progress import Figures
-from tools.training.step import StepTaken
+from tools.training.step import StepBatch, StepTaken
 from tools.training.summaries import SummaryWriter
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,10 @@ class SnapshotWriter:
         others = f" and {len(bad) - 1} more of {len(weights)}" if len(bad) > 1 else ""
         return f"a weight is not finite ('{bad[0]}'{others})"
 
+    def place(self, step: int) -> str:
+        """Says where the snapshot of a step is."""
+        return self._folder.snapshot(step)
+
     def write(self, step: int) -> None:
         """Writes the snapshot of a step and deletes the oldest ones.
 
@@ -103,11 +109,53 @@ class SnapshotWriter:
             self._saver.save(self._session, path, write_meta_graph=False, write_state=False)
 
 
+class HostSnapshots:
+    """Writes the snapshots of a run on several hosts: that of rank 0 does, or each its own copy, and all wait.
+
+    Attributes:
+        saved_step: as of `SnapshotWriter`, on every host.
+    """
+
+    def __init__(self, writer: SnapshotWriter, hosts: Hosted, *, on_all: bool) -> None:
+        """Takes the writer of this host, the hosts, and whether each of them writes."""
+        self.saved_step: int | None = None
+        self._writer = writer
+        self._hosts = hosts
+        self._on_all = on_all
+
+    def fault(self) -> str | None:
+        """Names a weight that is not finite, see `SnapshotWriter.fault`; the weights of all hosts are equal."""
+        return self._writer.fault()
+
+    def place(self, step: int) -> str:
+        """Says where the snapshot of a step is."""
+        is_here = self._on_all or self._hosts.is_chief
+        return self._writer.place(step) if is_here else f"of {self._hosts.named(0)}"
+
+    def write(self, step: int) -> None:
+        """Writes the snapshot of a step, and waits until all hosts are done with it.
+
+        Raises:
+            HostsError: another host could not write it.
+            OutputError: this host could not.
+        """
+        write = self._hosts.on_each if self._on_all else self._hosts.from_chief
+        write(f"the snapshot of step {step}", lambda: self._writer.write(step))
+        self.saved_step = step
+
+
 class CurveWriter:
-    """Writes the curves of a training to TensorBoard and training.csv."""
+    """Writes the curves of a training to TensorBoard and training.csv; of several hosts, that of rank 0 does."""
 
     def __init__(
-        self, folder: RunFolder, dataset: Dataset, record: ModelRecord, graph: tf.Graph, *, has_aux_loss: bool
+        self,
+        folder: RunFolder,
+        dataset: Dataset,
+        record: ModelRecord,
+        graph: tf.Graph,
+        *,
+        has_aux_loss: bool,
+        hosts: Hosted = ALONE,
     ) -> None:
         """Takes what the curves show.
 
@@ -117,12 +165,14 @@ class CurveWriter:
             record: for mean and channel order of the images.
             graph: shown in TensorBoard.
             has_aux_loss: whether the auxiliary loss is shown.
+            hosts: this host among those that train together.
         """
         self._folder = folder
         self._dataset = dataset
         self._record = record
         self._graph = graph
         self._has_aux_loss = has_aux_loss
+        self._hosts = hosts
         self._writer: SummaryWriter | None = None
 
     @contextmanager
@@ -132,6 +182,9 @@ class CurveWriter:
         Raises:
             OutputError: they cannot be written.
         """
+        if not self._hosts.is_chief:
+            yield
+            return
         with writing_to(self._folder):
             writer = SummaryWriter(self._folder.path, self._folder.csv, self._graph, first_step)
         with closing(writer):
@@ -147,25 +200,8 @@ class CurveWriter:
             OutputError: they cannot be written.
         """
         assert step.batch is not None, "run the step with its batch"
-        assert self._writer is not None, "open the files first"
-        matrix = ConfusionMatrix(self._dataset.num_classes)
-        for labels, predictions in zip(step.batch.labels, step.batch.predictions, strict=True):
-            matrix.process(labels, predictions)
-        result, mean_iou = step.result, matrix.evaluate().mean_iou
-        values = {
-            "loss": result.loss,
-            "auxiliary_loss": result.auxiliary_loss,
-            "weight_decay": result.weight_decay,
-            "learning_rate": step.learning_rate,
-            "mean_iou": mean_iou,
-            "images_per_second": images_per_second,
-        }
-        batch = step.batch
-        picture = self._picture(batch.image[0], batch.labels[0][0], batch.predictions[0][0])
-        terms = {f"loss/{name}": value for name, value in result.loss_terms.items()}
-        with writing_to(self._folder):
-            self._writer.scalars(step.number, values, terms if len(terms) > 1 else {})
-            self._writer.picture(step.number, "train/image, truth, prediction", picture)
+        result, mean_iou = step.result, self._matrix_of(step.batch, step.number).evaluate().mean_iou
+        self._write(step, step.batch, mean_iou, images_per_second)
         return Figures(
             step.number,
             result.loss,
@@ -176,6 +212,45 @@ class CurveWriter:
             skipped_steps,
             self._record.flags.get("optimizer") in DECOUPLED_DECAY,
         )
+
+    def write_histograms(self, step: int, weights: Mapping[str, np.ndarray]) -> None:
+        """Writes a histogram of each variable, by name, to TensorBoard.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        if not self._hosts.is_chief:
+            return
+        assert self._writer is not None, "open the files first"
+        with writing_to(self._folder):
+            self._writer.histograms(step, {f"weights/{name}": values for name, values in weights.items()})
+
+    def _matrix_of(self, batch: StepBatch, number: int) -> ConfusionMatrix:
+        """Counts the pixels of a step on all hosts."""
+        matrix = ConfusionMatrix(self._dataset.num_classes)
+        for labels, predictions in zip(batch.labels, batch.predictions, strict=True):
+            matrix.process(labels, predictions)
+        add_over_hosts(matrix, self._hosts, f"the figures of step {number}")
+        return matrix
+
+    def _write(self, step: StepTaken, batch: StepBatch, mean_iou: float, images_per_second: float) -> None:
+        if not self._hosts.is_chief:
+            return
+        assert self._writer is not None, "open the files first"
+        result = step.result
+        values = {
+            "loss": result.loss,
+            "auxiliary_loss": result.auxiliary_loss,
+            "weight_decay": result.weight_decay,
+            "learning_rate": step.learning_rate,
+            "mean_iou": mean_iou,
+            "images_per_second": images_per_second,
+        }
+        picture = self._picture(batch.image[0], batch.labels[0][0], batch.predictions[0][0])
+        terms = {f"loss/{name}": value for name, value in result.loss_terms.items()}
+        with writing_to(self._folder):
+            self._writer.scalars(step.number, values, terms if len(terms) > 1 else {})
+            self._writer.picture(step.number, "train/image, truth, prediction", picture)
 
     def _picture(self, image: np.ndarray, label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
         """Puts crop, truth and prediction side by side, with a legend of the classes in them below.

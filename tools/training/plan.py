@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """Decides when the loop logs, saves, scores and ends; all fields but the last are the flags of these names.
+    """Decides when the loop logs, saves, scores and ends; the fields without a description are flags.
 
     Attributes:
         images_per_step: number of images of all towers.
+        check_hosts: the flag of this name if several hosts train together, otherwise 0.
     """
 
     train_max_iter: int
@@ -21,6 +22,12 @@ class Plan:
     save_first_iteration: bool
     log_memory: bool
     images_per_step: int
+    histograms_every: int | None = None
+    check_hosts: int = 0
+
+    def compares_hosts(self, step: int) -> bool:
+        """Checks whether the weights of all hosts are compared after a step."""
+        return self.check_hosts > 0 and step % self.check_hosts == 0
 
     def is_last(self, step: int) -> bool:
         """Checks whether training ends with a step, counted from 1."""
@@ -29,6 +36,10 @@ class Plan:
     def is_shown(self, step: int) -> bool:
         """Checks whether the figures of a step are computed and written."""
         return step % self.show_period == 0 or self.is_last(step)
+
+    def has_histograms(self, step: int) -> bool:
+        """Checks whether histograms of the weights are written after a step."""
+        return self.histograms_every is not None and step % self.histograms_every == 0
 
     def is_saved(self, step: int, seconds_since_snapshot: float) -> bool:
         """Checks whether a snapshot is written after a step."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import tensorflow.compat.v1 as tf
 
 from database.channels import USUAL_DEVIATION, Channels
-from model.choices import ENCODER_PARTS, FLOAT_TYPES, IN_PLACE, RECOMPUTED
+from model.choices import ALL_FROZEN, ENCODER_PARTS, FLOAT_TYPES, IN_PLACE, RECOMPUTED
 from model.loss_terms import LossTerm, loss_terms, loss_text
 from model.pspnet_mg import Architecture
 from model.regularizers import DECAY_MODES
@@ -59,6 +59,7 @@ def log_run(
         ("network", _network(config, record, built)),
         ("weights", _weights(config, built)),
         ("batch", _batch(config)),
+        *_normalization(config),
         ("optimizer", f"{config.optimizer}, {_schedule(config)}{_averages(config)}"),
         ("loss", _loss(config)),
         *_weight_decay(config, built),
@@ -77,7 +78,7 @@ def log_run(
         warn_of_stretched_crops(config.train_image_size, config.test_image_size, record.architecture)
     warn_of_misaligned_size("test_image_size", config.test_image_size, record.architecture)
     if config.accumulate > 1 and not config.bn_frozen:
-        images = config.total_batch_size
+        images = config.total_batch_size if config.sync_bn else config.batch_size
         logger.info("batch normalization sees one batch of %d images at a time%s", images, _other_way(config))
     _warn_of_frozen_activation(config, record, built)
     _warn_of_long_warmup(config)
@@ -230,9 +231,23 @@ def _best_beside(config: TrainConfig, prefix: str) -> str:
 
 def _batch(config: TrainConfig) -> str:
     towers = f"{config.gpu_num} towers of {config.batch_size}" if config.gpu_num > 1 else "one tower"
+    if config.host_count > 1:
+        towers = f"{config.host_count} hosts with {config.gpu_num} x {config.batch_size} each"
     if config.accumulate == 1:
         return f"{config.total_batch_size} images per step, {towers}"
     return f"{config.images_per_step} images per step, in {config.accumulate} batches: {towers}"
+
+
+def _normalization(config: TrainConfig) -> Iterator[tuple[str, str]]:
+    """Yields a line if batch normalization does not use the moments of the whole batch."""
+    if not config.sync_bn:
+        yield (
+            "normalization",
+            f"moments of the {config.batch_size} images of each tower alone (--sync_bn 0); the running averages are "
+            "those of the first tower",
+        )
+    if config.bn_frozen == ALL_FROZEN:
+        yield "normalization", f"pre-trained running averages in all layers (--bn_frozen {ALL_FROZEN})"
 
 
 def _schedule(config: TrainConfig) -> str:
@@ -258,7 +273,9 @@ def _loss(config: TrainConfig) -> str:
     weights = "" if config.class_weights is None else f", class weights {config.class_weights}"
     smoothing = f", label smoothing {config.label_smoothing:g}" if config.label_smoothing else ""
     terms = [LossTerm(term.factor, _SHOWN_LOSSES.get(term.name, term.name)) for term in loss_terms(config.loss_type)]
-    return f"{loss_text(terms)}{smoothing}{weights}"
+    is_usual = config.aux_weight == TrainConfig.aux_weight or not config.has_aux_loss
+    auxiliary = "" if is_usual else f"; auxiliary loss times {config.aux_weight:g}"
+    return f"{loss_text(terms)}{smoothing}{weights}{auxiliary}"
 
 
 def _weight_decay(config: TrainConfig, built: BuiltGraph) -> Iterator[tuple[str, str]]:

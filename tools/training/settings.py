@@ -101,6 +101,8 @@ def batches_of(
         "color_switch": record.color_switch,
         "seed": config.seed,
         "max_bad_files": config.max_bad_files,
+        "host_rank": config.host_rank or 0,
+        "host_count": config.host_count,
     }
     if config.dynamic_size:
         sizes = dynamic_sizes_of(config, record.architecture)
@@ -122,6 +124,8 @@ def plan_of(config: TrainConfig) -> Plan:
         save_first_iteration=config.save_first_iteration,
         log_memory=config.log_memory,
         images_per_step=config.images_per_step,
+        histograms_every=config.histograms_every,
+        check_hosts=config.check_hosts if config.host_count > 1 else 0,
     )
 
 

@@ -8,7 +8,9 @@ import os
 
 import tensorflow.compat.v1 as tf
 
+from database.counts import and_of
 from database.datasets import Dataset
+from model.choices import ALL_FROZEN
 from model.pspnet_mg import CLASSIFIER_SCOPES, in_scopes
 from model.regularizers import DECAY_MODES
 from model.training_options import TrainingOptions, new_layer_predicate
@@ -72,6 +74,22 @@ def check_fits_start(config: TrainConfig, dataset: Dataset) -> None:
         ModelRecord.of_run(config, dataset)
     else:
         with_unremoved(lambda: str(pretrained_checkpoint(config)), check)
+
+
+def _require_statistics(initializer: PretrainedInitializer) -> None:
+    """Checks that every batch normalization of the default graph gets its statistics from the checkpoint.
+
+    Raises:
+        CheckpointError: one does not; its statistics would stay at mean 0 and variance 1 for the whole training.
+    """
+    means = [variable.op.name for variable in tf.model_variables() if variable.op.name.endswith("/moving_mean")]
+    missing = [name.removesuffix("/BatchNorm/moving_mean") for name in means if name not in initializer.filled]
+    if missing:
+        raise CheckpointError(
+            f"--bn_frozen {ALL_FROZEN} keeps the statistics of all layers, and {initializer.prefix} has none of "
+            f"'{missing[0]}'{and_of(len(missing) - 1, 'layer')}: start from a checkpoint of this network with its "
+            "head, or give --bn_frozen 1"
+        )
 
 
 def _source_of(network: str) -> str:
@@ -185,7 +203,10 @@ class TrainingStart:
             head = []
         elif self.resumed is None:
             head = self._without_other_classifiers(head, record)
-        return PretrainedInitializer(self.pretrained, backbone, starting_points.variables, head)
+        initializer = PretrainedInitializer(self.pretrained, backbone, starting_points.variables, head)
+        if options.bn_frozen == ALL_FROZEN and self.resumed is None:
+            _require_statistics(initializer)
+        return initializer
 
     def _without_other_classifiers(self, head: list[tf.Variable], record: ModelRecord) -> list[tf.Variable]:
         """Returns the head, without its classifiers if the checkpoint has as many classes but different ones.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,9 @@ import tensorflow.compat.v1 as tf
 from database.layouts import Sample
 from database.reader import Batches
 from model.training_graph import TrainGraph
+from tools.distributed.team import ALONE, FIRST_STEP, Hosted
+from tools.errors import HostsError
+from tools.training.notices import Notice, Notices
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class StepTaken:
         images: paths of its images, in tower order.
         result: its losses.
         batch: images, labels and predictions, if requested.
+        notices: what the hosts told each other, by rank; None with one host.
     """
 
     number: int
@@ -66,6 +72,33 @@ class StepTaken:
     images: tuple[str, ...]
     result: StepResult
     batch: StepBatch | None = None
+    notices: tuple[Notice, ...] | None = None
+
+
+class StepPatience:
+    """How long a step may take while all hosts answer: some times as long as the longest step so far.
+
+    The first step builds kernels and fills the pipeline, and so does the first that also returns the batch.
+    """
+
+    _FACTOR = 5.0
+
+    def __init__(self) -> None:
+        """Starts without a step."""
+        self._started: set[bool] = set()
+        self._longest: float | None = None
+
+    def seconds(self, with_batch: bool) -> float:
+        """Returns the limit for the next step, of the kind that returns the batch or not."""
+        if self._longest is None or with_batch not in self._started:
+            return FIRST_STEP
+        return self._FACTOR * self._longest
+
+    def step_taken(self, with_batch: bool, seconds: float) -> None:
+        """Takes the duration of a step."""
+        if with_batch in self._started:
+            self._longest = max(seconds, self._longest or 0.0)
+        self._started.add(with_batch)
 
 
 class StepRunner:
@@ -78,6 +111,8 @@ class StepRunner:
         batches: Batches,
         samples: Sequence[Sample],
         learning_rate: Callable[[int], float],
+        hosts: Hosted = ALONE,
+        notices: Notices | None = None,
     ) -> None:
         """Takes the parts of a step.
 
@@ -87,14 +122,19 @@ class StepRunner:
             batches: its input.
             samples: the samples that `batches` reads, to name the images of a step.
             learning_rate: returns the rate of a step, counted from 0.
+            hosts: this host among those that train together.
+            notices: how they tell each other when to save and stop; None with one host.
         """
         self._session = session
         self._graph = graph
         self._batches = batches
         self._samples = samples
         self._learning_rate = learning_rate
+        self._hosts = hosts
+        self._notices = notices
+        self._patience = StepPatience()
 
-    def run(self, number: int, *, with_batch: bool = False) -> StepTaken:
+    def run(self, number: int, *, with_batch: bool = False, notice: Notice | None = None) -> StepTaken:
         """Runs one step: reads a batch, computes the losses and updates the weights.
 
         With accumulation, it reads several batches, adds up their gradients and then updates the weights. The losses
@@ -103,8 +143,10 @@ class StepRunner:
         Args:
             number: of the step, counted from 1.
             with_batch: whether to return images, labels and predictions as well.
+            notice: for the other hosts; required with several.
 
         Raises:
+            LostHostError: another host is missing.
             ImageError, DatasetError: a training file cannot be read or does not fit.
         """
         graph, batches = self._graph, self._batches
@@ -117,14 +159,46 @@ class StepRunner:
         if with_batch:
             fetches["batch"] = (batches.images[0], batches.labels, graph.predictions)
             fetches["loss_terms"] = graph.loss_terms
-        runs = [*self._accumulated(with_batch), self._run(fetches, {graph.learning_rate: rate})]
+        feed: dict[tf.Tensor, Any] = {graph.learning_rate: rate}
+        if self._notices is not None:
+            fetches["notices"] = self._notices.received
+            feed[self._notices.sent] = [notice]
+        began = time.monotonic()
+        with self._hosts.running(f"step {number}", self._patience.seconds(with_batch)):
+            runs = [*self._accumulated(with_batch), self._run(fetches, feed)]
+        self._patience.step_taken(with_batch, time.monotonic() - began)
         return StepTaken(
             number,
             rate,
             tuple(self._samples[index].image for run in runs for index in run["indices"]),
             _mean_result(runs),
             StepBatch(*runs[-1]["batch"]) if with_batch else None,
+            None if self._notices is None else tuple(Notice(*map(int, row)) for row in runs[-1]["notices"]),
         )
+
+    def compare_hosts(self, number: int) -> None:
+        """Compares all variables of the hosts after a step.
+
+        Raises:
+            HostsError: they differ in a bit; the message names two hosts and the first variable.
+            LostHostError: another host is missing.
+        """
+        variables = {v.op.name: v for v in self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
+        values = self._session.run(variables)
+        names = sorted(values)
+        own = np.array([zlib.crc32(values[name].tobytes()) for name in names], np.uint32)
+        checksums = [
+            np.frombuffer(message, np.uint32)
+            for message in self._hosts.gather(f"the comparison of weights after step {number}", own.tobytes())
+        ]
+        for rank, other in enumerate(checksums):
+            differing = np.flatnonzero(other != checksums[0])
+            if differing.size:
+                raise HostsError(
+                    f"after step {number}, {self._hosts.named(0)} and {self._hosts.named(rank)} differ in "
+                    f"{differing.size} of {len(names)} variables, first in '{names[differing[0]]}': use machines with "
+                    "equal processors, and check their memory; the last snapshot is the one before this step"
+                )
 
     def _accumulated(self, with_batch: bool) -> Iterator[dict[str, Any]]:
         """Adds up the gradients of the batches of a step except the last; yields losses and sample indices of each."""
@@ -154,6 +228,10 @@ class StepRunner:
         """Counts the steps of the run that were skipped because their gradients overflowed; 0 without loss scaling."""
         scale = self._graph.loss_scale
         return 0 if scale is None else int(self._session.run(scale.skipped_steps))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns the values of all variables of the network, by name."""
+        return self._session.run(self._graph.weights)
 
     def devices(self) -> list[str]:
         """Names the devices of the session."""

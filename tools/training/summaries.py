@@ -33,6 +33,9 @@ _VALUE = re.compile(r"|nan|-?inf|-?[0-9]{1,6}(\.[0-9]{1,20})?(e[+-][0-9]{1,3})?"
 
 _EVENTS = "events.out.tfevents."
 
+# Intervals of a histogram, as many as TensorBoard shows.
+_BUCKETS = 30
+
 
 class SummaryWriter:
     """Writes the scalars of training to both files and pictures to TensorBoard; a resumed run appends."""
@@ -100,6 +103,16 @@ class SummaryWriter:
         )
         self._events.add(step=step, summary=tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]))
 
+    def histograms(self, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Adds a histogram of each array by its tag; values that are not finite are left out.
+
+        Raises:
+            OSError, tf.errors.OpError: they cannot be written.
+        """
+        finite = {tag: array[np.isfinite(array)].astype(np.float64) for tag, array in values.items()}
+        shown = [tf.Summary.Value(tag=tag, histo=_histogram(array)) for tag, array in finite.items() if array.size]
+        self._events.add(step=step, summary=tf.Summary(value=shown))
+
     def close(self) -> None:
         """Closes both files and ignores errors: everything was flushed before."""
         for file in (self._file, self._events):
@@ -120,6 +133,7 @@ def write_validation(folder: str, step: int, scores: Scores, class_names: Sequen
         OSError, tf.errors.OpError: the events cannot be written.
     """
     values = {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
+    values |= {} if scores.loss is None else {"validation/loss": scores.loss}
     ious = zip(class_names, scores.iou, strict=True)
     values |= {f"validation/iou/{name}": iou for name, iou in ious if iou is not None}
     suffix = f".validation-{step}"
@@ -155,6 +169,20 @@ class _EventFile:
 
 def _scalar_summary(values: Mapping[str, float]) -> tf.Summary:
     return tf.Summary(value=[tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def _histogram(values: np.ndarray) -> tf.HistogramProto:
+    """Returns the histogram of float64 [n] in `_BUCKETS` intervals of the same width."""
+    counts, edges = np.histogram(values, _BUCKETS)
+    return tf.HistogramProto(
+        min=values.min(),
+        max=values.max(),
+        num=values.size,
+        sum=values.sum(),
+        sum_squares=np.square(values).sum(),
+        bucket_limit=edges[1:].tolist(),
+        bucket=counts.tolist(),
+    )
 
 
 def _hyperparameter_summary(values: Mapping[str, bool | float | str]) -> bytes:

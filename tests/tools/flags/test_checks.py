@@ -16,8 +16,10 @@ from tools.benchmark import __main__ as benchmark
 from tools.benchmark import agreement as bench_agreement
 from tools.benchmark import exports as bench_exports
 from tools.benchmark import frames as bench_frames
+from tools.benchmark import hosts as bench_hosts
 from tools.benchmark import inference as bench_inference
 from tools.benchmark import input as bench_input
+from tools.benchmark import layers as bench_layers
 from tools.benchmark import models as bench_models
 from tools.benchmark import startup as bench_startup
 from tools.benchmark import training as bench_training
@@ -57,6 +59,14 @@ DYNAMIC = "--dynamic_size 1 --random_scale 0"
         ("--models --parts frames", BenchmarkConfig, "--parts frames has no effect with --models"),
         ("--parts input --towers 1,2", BenchmarkConfig, "--towers 1,2 has no effect on --parts input: .*add .*growth"),
         ("--networks resnet_v1_18", BenchmarkConfig, "--networks resnet_v1_18 has no effect .*: add one of models"),
+        ("--from_step 3", PredictConfig, "--from_step 3 has no effect on a single checkpoint: add --follow"),
+        ("--check_hosts 5", TrainConfig, "--check_hosts 5 has no effect on one host: add --hosts, or drop"),
+        ("--snapshot_on all", TrainConfig, "--snapshot_on all has no effect on one host: add --hosts, or drop"),
+        ("--host_rank 0", TrainConfig, "--host_rank 0 has no effect on one host: add --hosts, or drop"),
+        ("--host_rank 0", PredictConfig, "--host_rank 0 has no effect on one host: add --hosts, or drop"),
+        ("--host_timeout 5", PredictConfig, "--host_timeout 5.0 has no effect on one host: add --hosts, or drop"),
+        ("--hosts slurm --host_rank 1", TrainConfig, "--host_rank 1 has no effect with --hosts slurm, .* addresses"),
+        ("--has_prediction x --hosts slurm", PredictConfig, "--hosts slurm has no effect with --has_prediction"),
         ("--models --frames 2", BenchmarkConfig, "--frames 2 has no effect on --parts models: add one of frames"),
     ],
 )  # fmt: skip
@@ -80,6 +90,8 @@ def test_flags_without_effect(line, config, words):
         ("--thumbnails 0 --max_images 5 --seed 3", CheckConfig),
         ("--models --networks resnet_v1_18 --repeats 2", BenchmarkConfig),
         ("--parts input,growth --towers 1,2 --network resnet_v1_18", BenchmarkConfig),
+        ("--hosts slurm --check_hosts 0 --snapshot_on all --host_timeout 5", TrainConfig),
+        ("--hosts a:1,b:2 --host_rank 1 --host_timeout 5", PredictConfig),
     ],
 )
 def test_flags_with_an_effect(line, config):
@@ -97,9 +109,10 @@ def test_flags_of_the_benchmark_are_for_the_parts_that_read_them(monkeypatch):
 
     bench_serving = pytest.importorskip("tools.benchmark.serving", reason="the extra serve is not installed")
     needs = flag_properties(BenchmarkConfig, "needs")
-    flags, seen = needs.keys() - {"parts", "models", "json"}, set()
-    for module in (bench_agreement, bench_exports, bench_frames, bench_inference, bench_input, bench_models,
-                   bench_serving, bench_startup, bench_training, bench_waiting):  # fmt: skip
+    flags, seen = needs.keys() - {"parts", "models", "layers", "json"}, set()
+    modules = (bench_agreement, bench_exports, bench_frames, bench_hosts, bench_inference, bench_input, bench_layers,
+               bench_models, bench_serving, bench_startup, bench_training, bench_waiting)  # fmt: skip
+    for module in modules:
         for name in dir(module):
             if name.startswith("measure_"):
                 monkeypatch.setattr(module, name, lambda *arguments, **options: iter(()))
@@ -121,7 +134,7 @@ READ_IN_SCORING = {
     "test_max_iter",
     "float_type", "gpu_num", "device", "database", "data_dir", "data_format", "val_list", "holdout", "num_classes",
     "palette", "label_map", "ignore_label", "reduce_zero_label", "image_mean", "input_range", "max_pixels", "quiet",
-    "use_ema", "channel_mean", "channel_std",
+    "use_ema", "channel_mean", "channel_std", "hosts", "host_rank",
     *NETWORK_FLAGS,
 }  # fmt: skip
 
@@ -136,6 +149,7 @@ LINES = {
     "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
     "input_channels": "--input_channels 2 --channel_mean 1,2", "channel_mean": "--channel_mean 1,2 --input_channels 2",
     "channel_std": "--channel_std 1,2 --input_channels 2 --channel_mean 1,2",
+    "hosts": "--hosts slurm", "host_rank": "--hosts a:1,b:1 --host_rank 1",
     "lr_schedule": "--lr_schedule cosine", "freeze": "--freeze encoder", "patience": "--val_every 2 --patience 3",
 }  # fmt: skip
 

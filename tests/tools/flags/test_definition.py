@@ -13,10 +13,11 @@ from tools.runs.folder import model_id
 
 # Names of flags, sorted. A change here changes which runs are resumed, and what they are called.
 FREE_ON_RESUME = {
-    "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "device", "epochs", "eval_only",
-    "fine_tune_filename", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan",
+    "allow_missing_classes", "auto_resume", "check_data", "check_hosts", "checkpoint_units", "device", "epochs",
+    "eval_only", "fine_tune_filename", "histograms_every", "host_rank", "host_timeout", "hosts",
+    "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels", "mirror", "on_nan",
     "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period", "snapshot",
-    "snapshot_minutes", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "use_ema",
+    "snapshot_minutes", "snapshot_on", "test_image_size", "test_list", "test_max_iter", "train_max_iter", "use_ema",
     "val_every", "val_list",
 }  # fmt: skip
 SAME_BY_CONTENT = {
@@ -24,25 +25,29 @@ SAME_BY_CONTENT = {
     "reduce_zero_label", "train_list",
 }  # fmt: skip
 RECORDED = {
-    "activation", "color_switch", "decoder", "input_channels", "network", "output_stride", "pool_padding",
-    "resize_grid", "stride_convention", "three_convs_beginning", "upsample_input",
+    "activation", "auxiliary_depth", "color_switch", "decoder", "head_depth", "input_channels", "network",
+    "output_stride", "pool_padding", "pyramid_depth", "resize_grid", "stride_convention",
+    "three_convs_beginning", "upsample_input",
 }  # fmt: skip
 IN_IDENTITY = {
-    "accumulate", "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "clip_norm",
-    "color_jitter", "consider_dilated", "cutout", "database", "deterministic", "dynamic_max_size",
+    "accumulate", "aux_weight", "bn_decay", "bn_frozen", "class_crops", "class_mix", "class_temperature", "clip_norm",
+    "color_jitter", "consider_dilated", "cutout", "database", "decay_all", "deterministic", "dynamic_max_size",
     "dynamic_short_sides", "dynamic_size", "ema_decay", "float_type", "freeze", "gaussian_blur", "has_aux_loss",
     "initializer", "label_smoothing", "loss_type", "lr_power", "lr_schedule", "lr_step", "lrn_rate",
-    "lrn_rate_decoder", "lrn_rate_encoder", "momentum", "network", "new_layer_names", "ohem_min_kept",
+    "lrn_rate_decoder", "lrn_rate_encoder", "momentum", "network",
+    "new_bias_multiplier", "new_layer_multiplier", "new_layer_names", "ohem_min_kept",
     "ohem_threshold", "optimizer", "poly_lr", "random_blur", "random_mirror", "random_rotate", "random_scale",
-    "repeat_rare", "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "train_beta_gamma",
+    "repeat_rare", "scale_max", "scale_min", "seed", "step_size", "subsets_for_training", "sync_bn",
+    "train_beta_gamma",
     "train_image_size", "train_like_in_caffe", "train_max_iter", "upsample_logits", "warmup_factor", "warmup_steps",
     "weight_decay_mode", "weight_decay_rate", "weight_decay_rate2", "input_channels", "channel_mean", "channel_std",
 }  # fmt: skip
 NOT_SHOWN = {
-    "allow_missing_classes", "auto_resume", "check_data", "checkpoint_units", "data_dir", "data_format",
-    "deterministic", "device", "epochs", "eval_only", "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels",
+    "allow_missing_classes", "auto_resume", "check_data", "check_hosts", "checkpoint_units", "data_dir", "data_format",
+    "deterministic", "device", "epochs", "eval_only", "histograms_every", "host_rank", "host_timeout", "hosts",
+    "keep", "log_dir", "log_memory", "max_bad_files", "max_pixels",
     "on_nan", "patience", "quiet", "resume_step", "run_name", "save_first_iteration", "save_memory", "show_period",
-    "snapshot", "snapshot_minutes", "test_max_iter", "val_every",
+    "snapshot", "snapshot_minutes", "snapshot_on", "test_max_iter", "val_every",
 }  # fmt: skip
 
 

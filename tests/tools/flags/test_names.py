@@ -58,6 +58,8 @@ NAMES = {field.name for _, field in FIELDS}
         ("--pretrained x", TrainConfig, "--pretrained is --fine_tune_filename here"),
         ("--weights x", TrainConfig, "--weights is --fine_tune_filename here"),
         ("--weights x", InferenceConfig, "--weights is --weights_ckpt here"),
+        ("--nnodes 2", TrainConfig, "--nnodes is --hosts here (host1:2222,host2:2222)"),
+        ("--node_rank 1", PredictConfig, "--node_rank is --host_rank here"),
         ("--classes 2", CheckConfig, "--classes is --num_classes here"),
         ("--Batch_Size 2", TrainConfig, "--Batch_Size: did you mean --batch_size?"),
         ("--output_dir x", ResultsConfig, "unrecognized arguments: --output_dir x"),

@@ -27,6 +27,10 @@ _DEFAULT = re.compile(
 )
 
 
+# Its default depends on encoder and decoder.
+COMPUTED = "pyramid_depth"
+
+
 class Said(NamedTuple):
     """What the help says of a flag: its value with the other flags of a command line."""
 
@@ -49,7 +53,7 @@ def with_records() -> list[str]:
     return [
         field.name
         for field in dataclasses.fields(NetworkFlags)
-        if field.default is None and field.metadata.get("recorded")
+        if field.default is None and field.metadata.get("recorded") and field.name != COMPUTED
     ]
 
 
@@ -66,6 +70,57 @@ def test_default_of_a_flag_of_the_network(said):
     record = ModelRecord.of_run(parse(said.command_line, TrainConfig), get_dataset("Cityscapes"))
     recorded = TrainConfig.__dataclass_fields__[said.name].metadata["recorded"]
     assert shown(operator.attrgetter(recorded)(record)) == said.value
+
+
+@pytest.mark.parametrize(
+    ("line", "depth"),
+    [
+        ("", 512),
+        ("--network resnet_v1_18", 128),
+        ("--network mobilenet_v2", 80),
+        ("--network resnet_v1_18 --decoder upernet", 512),
+        ("--decoder upernet --head_depth 96", 96),
+        ("--decoder upernet --head_depth 96 --pyramid_depth 64", 64),
+        ("--decoder icnet --pyramid_depth 7", 7),
+    ],
+)
+def test_channels_of_pooled_levels(line, depth):
+    assert "a quarter of the encoder's channels" in TrainConfig.__dataclass_fields__[COMPUTED].metadata["unset"]
+    record = ModelRecord.of_run(parse(line, TrainConfig), get_dataset("Cityscapes"))
+    assert record.architecture.pooled_depth == depth
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--decoder c1 --pyramid_depth 8", "--pyramid_depth 8 has no effect with --decoder c1"),
+        ("--decoder icnet --auxiliary_depth 8", "--auxiliary_depth 8 has no effect with --decoder icnet"),
+        ("--decoder icnet_wide --auxiliary_depth 8", "--auxiliary_depth 8 has no effect with --decoder icnet_wide"),
+        ("--has_aux_loss 0 --auxiliary_depth 8", "--auxiliary_depth 8 has no effect without auxiliary heads"),
+        ("--has_aux_loss 0 --aux_weight 0.1", "--aux_weight 0.1 has no effect without auxiliary heads"),
+        ("--aux_weight 0", "0 is not above 0"),
+        ("--decay_all 1 --weight_decay_mode 2", "--decay_all 1 has no effect with --weight_decay_mode 2"),
+        ("--new_bias_multiplier 10", "--new_bias_multiplier 10.0 has no effect .*--train_like_in_caffe 1"),
+        ("--decoder icnet --aux_weight 0.3", "--aux_weight 0.3 has no effect with --decoder icnet"),
+        ("--head_depth 0", "0 is below 1"),
+        ("--bn_frozen all --bn_decay 0.5", "--bn_decay 0.5 has no effect with --bn_frozen all"),
+        ("--bn_frozen all --sync_bn 0 --gpu_num 2", "--sync_bn 0 has no effect with --bn_frozen all"),
+        ("--bn_frozen decoder", "'decoder' is not 0, 1 or all"),
+        ("--bn_frozen 1 --freeze encoder", "--bn_frozen 1 has no effect with --freeze encoder"),
+        ("--sync_bn 0", "--sync_bn 0 has no effect with --gpu_num 1"),
+        ("--sync_bn 0 --gpu_num 2 --batch_size 1", "--batch_size 1 with --sync_bn 0"),
+        ("--bn_frozen all --fine_tune_filename none --weight_decay_mode 0", "--bn_frozen all keeps pre-trained"),
+    ],
+)
+def test_settings_of_the_head_and_of_normalization_without_effect(line, words):
+    with pytest.raises(FlagError, match=words):
+        parse(line, TrainConfig)
+
+
+def test_one_image_is_enough_if_all_statistics_are_kept():
+    assert parse("--batch_size 1 --bn_frozen all").bn_frozen == "all"
+    assert parse("--batch_size 2 --bn_frozen 1").bn_frozen is True
+    assert parse("--bn_frozen all --freeze encoder").freeze is not None
 
 
 @pytest.mark.parametrize("name", ["output_stride", "upsample_logits"])

@@ -68,6 +68,19 @@ def test_what_else_is_wanted_does_not_change_the_labels(kind, confidence):
         np.testing.assert_array_equal(found.confidence, averages.max(axis=2))
 
 
+def test_probabilities_of_the_labels():
+    image = random_image(50, 31)
+    predictor = SlidingPredictor(per_position, 4, (9, 11), SCALES_MULTI)
+    label = np.random.default_rng(0).integers(0, 4, (50, 31)).astype(np.uint8)
+    label[:20, 3:7] = 255
+    found = predictor.predict(image, Wanted(label=label))
+    ids = np.where(label == 255, 0, label)[..., np.newaxis]
+    expected = np.take_along_axis(predictor.probabilities(image), ids, axis=2)[..., 0]
+    np.testing.assert_array_equal(found.of_label, np.where(label == 255, 0, expected))
+    np.testing.assert_array_equal(found.labels, predictor.labels(image))
+    assert predictor.predict(image).of_label is None
+
+
 def test_confidence_needs_no_probabilities_of_the_whole_image():
     num_classes, window, height = 128, 32, 400
     kept = np.full((4, window, window, num_classes), 1 / num_classes, np.float32)

@@ -56,6 +56,30 @@ def test_flags_win():
     assert record_of_run(own, **flags).image_mean == (1.0, 2.0, 3.0)
 
 
+def test_widths_of_the_head_by_flags():
+    flags = {"pyramid_depth": 7, "head_depth": 9, "auxiliary_depth": 11}
+    for backbone in (FROM_CAFFE, PSPNET_FROM_CAFFE):
+        architecture = record_of_run(backbone=backbone, **flags).architecture
+        assert {name: getattr(architecture, name) for name in flags} == flags
+        assert record_of_run(backbone=backbone, head_depth=9).architecture.auxiliary_depth == backbone.auxiliary_depth
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "words"),
+    [
+        ({"decoder": "c1"}, {"pyramid_depth": 8}, "--pyramid_depth 8 has no effect with the decoder c1"),
+        ({"decoder": "icnet"}, {"auxiliary_depth": 8}, "--auxiliary_depth 8 has no effect with the decoder icnet"),
+        ({"decoder": "icnet"}, {"aux_weight": 0.3}, "--aux_weight 0.3 has no effect with the decoder icnet"),
+        ({"pyramid_order": "add"}, {"pyramid_depth": 8}, "--pyramid_depth 8 has no effect with the decoder ppm"),
+    ],
+)
+def test_settings_that_the_recorded_head_lacks(changes, flags, words):
+    backbone = dataclasses.replace(PSPNET_FROM_CAFFE, **changes)
+    with pytest.raises(RecordError, match=words):
+        record_of_run(backbone=backbone, **flags)
+    assert record_of_run(backbone=backbone).architecture.head_depth == 96
+
+
 def test_head_as_the_pspnet_was_made():
     architecture = record_of_run(backbone=PSPNET_FROM_CAFFE).architecture
     assert (architecture.output_stride, architecture.resize_grid) == (16, "align_corners")

@@ -101,3 +101,11 @@ def test_a_snapshot_that_is_replaced_while_it_is_looked_at_is_not_called_damaged
     monkeypatch.setattr(following.snapshot_files, "fault_of", replaced)
     assert 7 in [step for step, _ in following.appearing_snapshots(folder, pytest.fail)]
     assert caplog.messages == []
+
+
+def test_earlier_steps_are_skipped(tmp_path):
+    folder = run_with(tmp_path, 3, 5, 7)
+    toy_record(smallest_config("toy", "log", train_max_iter=7)).write(folder.snapshots)
+    assert [step for step, _ in following.appearing_snapshots(folder, pytest.fail, first_step=5)] == [5, 7]
+    with pytest.raises(CheckpointError, match=r"--from_step 8 is after the last step of .*, which is 7"):
+        list(following.appearing_snapshots(folder, pytest.fail, first_step=8))

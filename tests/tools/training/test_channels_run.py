@@ -27,6 +27,7 @@ from tests.tools.toy_runs import (
     train_run,
     write_checkpoint,
 )
+from tools.distributed.team import ALONE
 from tools.errors import FlagError, RecordError
 from tools.flags.chosen_dataset import training_dataset
 from tools.flags.predict import InferenceConfig, PredictConfig
@@ -194,7 +195,7 @@ def test_a_network_for_colours_has_no_channels_to_take(place):
 def test_predictions_of_tiles_keep_the_georeference(place):
     folder, config, last = place
     script = runpy.run_path(str(ROOT / "predict.py"))
-    script["predict_checkpoint"](PredictConfig(float_type="32", output_dir=str(folder / "val")), last)
+    script["predict_checkpoint"](PredictConfig(float_type="32", output_dir=str(folder / "val")), last, ALONE)
     ids = np.array(Image.open(folder / "val" / "prediction" / "0_prediction.png"))
     written = folder / "val" / "prediction" / "0_prediction.tif"
     np.testing.assert_array_equal(np.array(Image.open(written)), ids)

@@ -206,6 +206,18 @@ def test_batch_shared_out_otherwise_is_resumed(tmp_path, samples, batch_size, gp
         )
 
 
+def test_towers_that_are_normalized_alone_stay_as_they_are(tmp_path, samples):
+    config = config_in(tmp_path, batch_size=4, gpu_num=2, sync_bn=False)
+    folder = leave_run(config, samples)
+    again = dataclasses.replace(config, resume_step=1)
+    check_same_run(folder, again, TOY, data_of(samples, config.data_dir))
+    others = dataclasses.replace(again, batch_size=2, gpu_num=4)
+    with pytest.raises(FlagError, match=r"--batch_size is 2, --gpu_num is 4"):
+        check_same_run(folder, others, TOY, data_of(samples, config.data_dir))
+    with pytest.raises(CheckpointError, match=r"differs in --gpu_num \(4 here, 2 there\)"):
+        chosen(others, samples)
+
+
 def test_folder_without_snapshots_does_not_hide_the_run(tmp_path, samples):
     """As a start with more steps leaves it that was killed before its first snapshot."""
     config = config_in(tmp_path)

@@ -36,6 +36,7 @@ OTHER_FLAGS = {
     "deterministic": True, "resize_grid": "legacy", "has_aux_loss": False, "input_range": 4095.0,
     "subsets_for_training": ("train", "val"),
     "class_crops": 0.5, "class_mix": 0.5, "color_jitter": 0.5, "cutout": 0.5, "repeat_rare": 0.5,
+    "aux_weight": 0.2, "pyramid_depth": 8, "head_depth": 8, "auxiliary_depth": 8,
 }  # fmt: skip
 
 
@@ -75,6 +76,9 @@ def test_towers_share_out_one_batch(tmp_path, samples):
     one, two = (config_in(tmp_path, batch_size=batch, gpu_num=towers) for batch, towers in ((4, 1), (2, 2)))
     assert identity_of(one, samples).digest == identity_of(two, samples).digest
     assert chosen(one, samples) == chosen(two, samples)
+    alone = [config_in(tmp_path, batch_size=size, gpu_num=8 // size, sync_bn=False) for size in (2, 4)]
+    whole = config_in(tmp_path, batch_size=8, gpu_num=1)
+    assert len({identity_of(config, samples).digest for config in (*alone, whole)}) == 3
     with_sizes = {"dynamic_size": True, "train_image_size": TrainConfig.train_image_size}
     one, two = (dataclasses.replace(config, **with_sizes) for config in (one, two))
     assert identity_of(one, samples).digest != identity_of(two, samples).digest

@@ -20,7 +20,16 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from database.datasets import find_samples, get_dataset
 from database.errors import DatasetError, ImageError
 from database.layouts import Sample
-from tests.tools.toy_runs import SIZE, csv_rows, smallest_config, tensors_in, tiny_config, toy_record, train_with
+from tests.tools.toy_runs import (
+    NETWORK,
+    SIZE,
+    csv_rows,
+    smallest_config,
+    tensors_in,
+    tiny_config,
+    toy_record,
+    train_with,
+)
 from tests.tools.training.trainers import run_steps, trainer_of
 from tools.errors import DivergedError, OutputError
 from tools.flags.train import TrainConfig
@@ -100,9 +109,17 @@ def test_curves_of_a_run(tiny_run):
 
 
 @pytest.mark.usefixtures("narrow_resnet")
-def test_terms_of_a_sum_are_in_tensorboard(toy_dir, tmp_path):
-    folder = train_with(smallest_config(toy_dir, str(tmp_path), loss_type="normal+0.5*lovasz", label_smoothing=0.1))
-    scalars = EventAccumulator(folder.path).Reload().Scalars
+def test_terms_of_a_sum_and_histograms_are_in_tensorboard(toy_dir, tmp_path):
+    flags = {"loss_type": "normal+0.5*lovasz", "label_smoothing": 0.1, "histograms_every": 2}
+    folder = train_with(smallest_config(toy_dir, str(tmp_path), **flags))
+    shown = EventAccumulator(folder.path).Reload()
+    weights = {name: values for name, values in tensors_in(folder.snapshot(2)).items() if name.startswith(NETWORK)}
+    assert set(shown.Tags()["histograms"]) == {f"weights/{name}" for name in weights if "Momentum" not in name}
+    [event] = shown.Histograms(f"weights/{NETWORK}/conv1/weights")
+    assert event.step == 2
+    assert event.histogram_value.num == weights[f"{NETWORK}/conv1/weights"].size
+    assert event.histogram_value.max == pytest.approx(weights[f"{NETWORK}/conv1/weights"].max())
+    scalars = shown.Scalars
     rows = csv_rows(folder)
     names = ("loss", "loss/normal", "loss/lovasz")
     loss, normal, lovasz = ([event.value for event in scalars(f"train/{name}")] for name in names)

@@ -120,7 +120,29 @@ def test_room_for_snapshots_is_looked_at_beforehand(tiny_run, monkeypatch, caplo
     assert f"up to {count} snapshots of 0.00 GB each" in caplog.messages[0]
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({}, None),
+        (
+            {"sync_bn": False, "gpu_num": 2},
+            "moments of the 2 images of each tower alone (--sync_bn 0); the running averages are those of the first "
+            "tower",
+        ),
+        (
+            {"bn_frozen": "all", "fine_tune_filename": "x"},
+            "pre-trained running averages in all layers (--bn_frozen all)",
+        ),
+    ],
+)
+def test_normalization_is_described_if_it_is_unusual(flags, words):
+    config = smallest_config("toy", "log", **flags)
+    assert list(report._normalization(config)) == ([] if words is None else [("normalization", words)])
+
+
 def test_losses_in_one_line():
+    config = tiny_config("toy", "log", loss_type="dice", aux_weight=0.25)
+    assert report._loss(config) == "dice; auxiliary loss times 0.25"
     config = smallest_config("toy", "log", loss_type="normal+0.5*dice", label_smoothing=0.1, class_weights="w.txt")
     assert report._loss(config) == "ce+0.5*dice, label smoothing 0.1, class weights w.txt"
     assert report._loss(smallest_config("toy", "log")) == "ce"

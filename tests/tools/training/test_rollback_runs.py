@@ -142,7 +142,7 @@ class Loop:
     def _class_weights(self, config, data):
         self.counted += 1
 
-    def _attempt(self, start, config, data, folder, devices, weights, sampling):
+    def _attempt(self, start, config, data, folder, devices, weights, sampling, hosts):
         weights()
         self.configs.append(config)
         step = next(self._steps, None)

@@ -147,6 +147,16 @@ def test_classifiers_are_taken(narrow_resnet, first_stage, toy_dir, tmp_path, ca
     assert not [line for line in caplog.messages if "other classes" in line]
 
 
+def test_statistics_that_are_kept_have_to_be_there(narrow_resnet, first_stage, toy_dir, tmp_path):
+    """With --bn_frozen all, which a head of other widths lacks."""
+    flags = {"fine_tune_filename": first_stage, "bn_frozen": "all", "batch_size": 1}
+    start_of(tiny_config(toy_dir, str(tmp_path / "log" / "second"), **flags), get_dataset("Toy"))
+    config = tiny_config(toy_dir, str(tmp_path / "log" / "third"), **flags, head_depth=24)
+    words = rf"--bn_frozen all .* has none of '{NETWORK}/block4/unit_2': start from .*, or give --bn_frozen 1"
+    with pytest.raises(CheckpointError, match=words):
+        start_of(config, get_dataset("Toy"))
+
+
 def test_new_layers_by_name_are_the_only_new_ones(narrow_resnet, first_stage, toy_dir, tmp_path):
     """Who names the new layers decides about the classifiers as well."""
     config = tiny_config(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import glob
 import io
 import os
@@ -88,6 +89,28 @@ def test_validation_scores(tmp_path):
         (100, "validation/iou/road"): 1 / 2,
         (100, "validation/iou/sky"): 2 / 3,
     })  # fmt: skip
+
+
+def test_validation_loss(tmp_path):
+    scores = dataclasses.replace(scores_of_three_classes(), loss=0.25)
+    write_validation(str(tmp_path), 100, scores, ["road", "sky", "absent"])
+    assert in_tensorboard(tmp_path)("validation/loss") == [(100, 0.25)]
+
+
+def test_histograms(tmp_path):
+    """Their counts are those of the values; values that are not finite, and arrays without others, are left out."""
+    values = np.array([[-1.0, 0.0, 0.25], [0.5, 2.0, np.nan]], np.float32)
+    writer = open_writer(tmp_path)
+    writer.histograms(20, {"weights/a": values, "weights/none": np.full(3, np.inf), "weights/ones": np.ones(4)})
+    writer.close()
+    [(step, first), (_, ones)] = list(events(tmp_path))
+    assert (step, first.tag, ones.tag) == (20, "weights/a", "weights/ones")
+    histogram = first.histo
+    assert (histogram.min, histogram.max, histogram.num, histogram.sum) == (-1, 2, 5, 1.75)
+    assert histogram.sum_squares == pytest.approx(1 + 0.0625 + 0.25 + 4)
+    assert (sum(histogram.bucket), len(histogram.bucket), histogram.bucket_limit[-1]) == (5, 30, 2)
+    assert histogram.bucket[0] == histogram.bucket[-1] == 1
+    assert sum(ones.histo.bucket) == 4
 
 
 def test_validation_of_the_same_step_is_shown_once(tmp_path):

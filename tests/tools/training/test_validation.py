@@ -41,9 +41,11 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
     prefix, folder = tiny_run.folder.snapshot(2), RunFolder(str(tmp_path))
     scores = validate(config, RunData.of(dataset, toy_dir, [], samples), folder, prefix)
 
-    pairs = []
+    pairs, losses = [], []
     with Predictor(prefix, toy_record(config), mirror=False) as predictor:
         for image, label in map(load_sample, samples):
+            probabilities = predictor.probabilities(image)[label != 255]
+            losses.append(-np.log(probabilities[np.arange(len(probabilities)), label[label != 255]]))
             predicted = predictor.labels(image)
             pairs.append((label[label != 255], predicted[label != 255]))
     truth, predicted = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
@@ -51,10 +53,12 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
             for c in np.union1d(truth, predicted)]  # fmt: skip
     assert scores.mean_iou == pytest.approx(np.mean(ious))
     assert scores.pixel_accuracy == pytest.approx(np.mean(truth == predicted))
+    assert scores.loss == pytest.approx(np.concatenate(losses).mean(), rel=1e-5)
 
     with open(tmp_path / "scores-2.json", encoding="utf-8") as file:
         written = json.load(file)
     assert written["mean_iou"] == pytest.approx(np.mean(ious))
+    assert written["loss"] == scores.loss
     assert written["run"] == {
         "run": os.path.basename(tiny_run.folder.path),
         "run_uuid": ModelRecord.read(tiny_run.folder.snapshots).origin.run_uuid,
@@ -71,6 +75,7 @@ def test_scores_of_a_snapshot(tiny_run, toy_dir, tmp_path):
         for value in event.summary.value
     }
     assert shown[2, "validation/mean_iou"] == pytest.approx(np.mean(ious))
+    assert shown[2, "validation/loss"] == pytest.approx(scores.loss)
     assert shown[2, "validation/pixel_accuracy"] == pytest.approx(np.mean(truth == predicted))
     per_class = {name: iou for (_, tag), iou in shown.items() for name in [tag.removeprefix("validation/iou/")]
                  if name != tag}  # fmt: skip

@@ -1,0 +1,215 @@
+"""Runs of train.py on several hosts, each a process on this machine."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from database.synthetic import write_dataset
+from tests.tools.host_processes import HostProcess, HostProcesses
+from tests.tools.toy_runs import resnet_values, tensors_in, write_checkpoint
+from tools.console import EXIT_STOPPED, EXIT_USER_FAULT
+from tools.flags.train import TrainConfig
+from tools.runs.folder import RunFolder
+from tools.runs.record import ModelRecord
+from tools.runtime.ports import free_addresses
+
+# Each test starts several processes that build a network.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+RUN = "Toy/hosts"
+ENDLESS = 100_000
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = str(tmp_path_factory.mktemp("toy"))
+    write_dataset(folder, train=6, val=2, test=1, height=48, width=96)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[HostProcesses]:
+    with HostProcesses() as running:
+        yield running
+
+
+def flags_of(toy: str, place: Path, steps: int, **changes: object) -> list[str]:
+    """Flags of a small run in `place`/log, with a snapshot at the end and curves of each step."""
+    values: dict[str, object] = {
+        "database": "Toy", "data_dir": toy, "log_dir": place / "log", "run_name": "hosts", "network": "resnet_v1_18",
+        "decoder": "c1", "has_aux_loss": 0, "batch_size": 1, "train_image_size": 32, "test_image_size": 32,
+        "train_max_iter": steps, "snapshot": 1000, "show_period": 1, "weight_decay_mode": 0, "lr_schedule": "step",
+        "lrn_rate": 0.001, "fine_tune_filename": "none", "deterministic": 1, "device": "cpu", **changes,
+    }  # fmt: skip
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def codes(hosts: list[HostProcess]) -> list[int]:
+    return [host.exit_code() for host in hosts]
+
+
+def run_of(place: Path) -> RunFolder:
+    return RunFolder(str(place / "log" / RUN))
+
+
+def steps_taken(place: Path) -> int:
+    csv = Path(run_of(place).csv)
+    return csv.read_text().count("\n") - 1 if csv.exists() else 0
+
+
+def largest_difference(found: str, expected: str) -> float:
+    """Compares two snapshots; relative to the largest value of each variable."""
+    values, others = tensors_in(found), tensors_in(expected)
+    assert values.keys() == others.keys()
+    return max(
+        float(np.abs(value - others[name]).max() / max(np.abs(others[name]).max(), 1e-6))
+        for name, value in values.items()
+        if value.dtype == np.float32
+    )
+
+
+def test_hosts_train_as_one_process(toy, processes, tmp_path, record_property):
+    """With augmentation, L2-SP, hard pixels and class weights; the checkpoint to start from is on one host only."""
+    prefix = write_checkpoint(str(tmp_path / "resnet.ckpt"), resnet_values())
+    weights = tmp_path / "weights.txt"
+    weights.write_text("\n".join("12" * 9 + "1"))
+    flags = {"weight_decay_mode": 1, "loss_type": "ohem", "ohem_min_kept": 500, "class_weights": weights}
+    one = processes.start(
+        flags_of(toy, tmp_path / "one", 3, gpu_num=4, fine_tune_filename=prefix, **flags), str(tmp_path / "one.txt")
+    )
+    assert one.exit_code() == 0, one.text()
+    started = flags_of(toy, tmp_path / "two", 3, gpu_num=2, check_hosts=1, **flags)
+    addresses = ",".join(free_addresses(2))
+    hosts = [
+        processes.start(
+            [*started, f"--fine_tune_filename={path}", "--hosts", addresses, "--host_rank", str(rank)],
+            str(tmp_path / f"host{rank}.txt"),
+        )
+        for rank, path in enumerate([prefix, str(tmp_path / "elsewhere.ckpt")])
+    ]
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+    difference = largest_difference(run_of(tmp_path / "two").snapshot(3), run_of(tmp_path / "one").snapshot(3))
+    record_property("weights after three steps", difference)
+    assert difference < 1e-4
+    rows = [Path(run_of(tmp_path / name).csv).read_text().splitlines() for name in ("one", "two")]
+    for expected, found in zip(*rows, strict=True):
+        assert found.split(",")[:6] == expected.split(",")[:6]  # losses, rate and mIoU; not images per second
+    assert "host 0" in hosts[1].text()
+    assert "step 3 of 3" in hosts[0].text()
+    assert "step 3 of 3" not in hosts[1].text()
+
+
+def test_run_of_two_hosts_goes_on_with_one_and_with_four(toy, processes, tmp_path, record_property):
+    untouched = processes.start(flags_of(toy, tmp_path / "one", 6, gpu_num=4), str(tmp_path / "one.txt"))
+    assert untouched.exit_code() == 0, untouched.text()
+    for steps, count in ((2, 2), (4, 1), (6, 4)):
+        flags = flags_of(toy, tmp_path / "many", steps, gpu_num=4 // count, auto_resume=1)
+        log = str(tmp_path / f"hosts{count}")
+        hosts = processes.start_all(count, flags, log) if count > 1 else [processes.start(flags, f"{log}-0.txt")]
+        assert codes(hosts) == [0] * count, [host.text() for host in hosts]
+    folder = run_of(tmp_path / "many")
+    difference = largest_difference(folder.snapshot(6), run_of(tmp_path / "one").snapshot(6))
+    record_property("weights after six steps", difference)
+    assert difference < 1e-4
+    record = ModelRecord.read(folder.path)
+    assert record is not None
+    assert (record.flags["gpu_num"], record.flags["hosts"]) == (4, TrainConfig.hosts)
+
+
+def test_a_signal_to_one_host_stops_all_with_a_snapshot(toy, processes, tmp_path):
+    hosts = processes.start_all(2, flags_of(toy, tmp_path, ENDLESS), str(tmp_path / "log"))
+    hosts[0].wait_until(lambda: steps_taken(tmp_path) >= 2)
+    hosts[1].send(signal.SIGTERM)
+    assert codes(hosts) == [EXIT_STOPPED] * 2, [host.text() for host in hosts]
+    steps = steps_taken(tmp_path)
+    for host in hosts:
+        assert f"SIGTERM on host 1 after step {steps}" in host.text()
+    assert Path(f"{run_of(tmp_path).snapshot(steps)}.index").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_host_that_is_missing_is_named_by_the_others(number, toy, processes, tmp_path):
+    timeout = 10
+    hosts = processes.start_all(3, flags_of(toy, tmp_path, ENDLESS, host_timeout=timeout), str(tmp_path / "log"))
+    hosts[0].wait_until(lambda: steps_taken(tmp_path) >= 2)
+    began = time.monotonic()
+    hosts[1].send(number)
+    assert [hosts[rank].exit_code() for rank in (0, 2)] == [EXIT_STOPPED] * 2, hosts[0].text()
+    seconds = time.monotonic() - began
+    fault = "has ended" if number == signal.SIGKILL else "does not answer"
+    for rank in (0, 2):
+        [line] = [line for line in hosts[rank].text().splitlines() if line.startswith("stopped: ")]
+        assert re.search(rf"host {rank} \(\S+\): host 1 \(\S+\) {fault}", line)
+        assert f"host {2 - rank} (" not in line
+    assert seconds < timeout + 10  # and time for the others to ask
+    if number == signal.SIGSTOP:
+        hosts[1].send(signal.SIGCONT)
+        assert hosts[1].exit_code() == EXIT_STOPPED
+    else:
+        assert hosts[1].exit_code() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("lrn_rate", "--lrn_rate (0.001 and 0.5)"), ("data_dir", "the contents of the training files (")],
+)
+def test_hosts_that_differ_do_not_start(flag, words, toy, processes, tmp_path):
+    other = tmp_path / "other"
+    write_dataset(str(other), train=6, val=2, test=1, height=48, width=96, seed=9)
+    changed = {"lrn_rate": 0.5, "data_dir": other}[flag]
+    flags, addresses = flags_of(toy, tmp_path, 3), ",".join(free_addresses(2))
+    hosts = [
+        processes.start(
+            [*flags, *more, "--hosts", addresses, "--host_rank", str(rank)], str(tmp_path / f"log-{rank}.txt")
+        )
+        for rank, more in enumerate([[], [f"--{flag}={changed}"]])
+    ]
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    for host in hosts:
+        assert f"differ in {words}" in host.text()
+        assert "host 0 (127.0.0.1:" in host.text()
+        assert "host 1 (127.0.0.1:" in host.text()
+    assert not (tmp_path / "log").exists()
+
+
+def test_an_error_of_the_host_that_writes_ends_the_others_with_its_message(toy, processes, tmp_path):
+    missing = str(tmp_path / "missing.ckpt")
+    hosts = processes.start_all(2, flags_of(toy, tmp_path, 3, fine_tune_filename=missing), str(tmp_path / "log"))
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    assert "error: host 0 (127.0.0.1:" in hosts[1].text()
+    for host in hosts:
+        assert missing in host.text()
+
+
+def test_every_host_keeps_its_own_snapshots(toy, processes, tmp_path):
+    addresses = ",".join(free_addresses(2))
+    places = [tmp_path / "first", tmp_path / "second"]
+    hosts = [
+        processes.start(
+            [*flags_of(toy, place, 2, snapshot_on="all"), "--hosts", addresses, "--host_rank", str(rank)],
+            str(tmp_path / f"log-{rank}.txt"),
+        )
+        for rank, place in enumerate(places)
+    ]
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+    first, second = (tensors_in(run_of(place).snapshot(2)) for place in places)
+    assert first.keys() == second.keys()
+    assert all(value.tobytes() == second[name].tobytes() for name, value in first.items())
+    assert ModelRecord.read(run_of(places[1]).snapshots) is not None
+
+
+def test_hosts_go_back_together_after_infinity(toy, processes, tmp_path):
+    """With a rate that half of it three times is still too high."""
+    flags = flags_of(toy, tmp_path, 20, lrn_rate=1e30, on_nan="rollback", save_first_iteration=1)
+    hosts = processes.start_all(2, flags, str(tmp_path / "log"))
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    assert hosts[0].text().count("back to snapshot") == 3
+    for host in hosts:
+        assert "the run was rolled back 3 times already" in host.text()

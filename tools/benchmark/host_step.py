@@ -1,0 +1,113 @@
+"""Measures training steps in one of several processes, which `tools.benchmark.hosts` starts.
+
+Its argument is a JSON text: `{"plan": ..., "addresses": [...], "rank": 0, ...}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import statistics
+import struct
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+# Offset of the bytes sent, without headers and repetitions, in the kernel's `struct tcp_info`.
+_BYTES_ACKED = 120
+_TCP_INFO_SIZE = 232
+
+
+def bytes_sent() -> int:
+    """Counts the bytes that the open TCP connections of this process have sent, as the kernel counts them."""
+    total = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
+                if connection.family in (socket.AF_INET, socket.AF_INET6):
+                    information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+                    total += struct.unpack_from("=Q", information, _BYTES_ACKED)[0]
+    return total
+
+
+def main(task: dict[str, Any]) -> dict[str, float]:
+    """Runs the steps of a task and returns what was measured."""
+    os.sched_setaffinity(0, task["cores"])
+    from tools.console import import_tensorflow, set_quiet, set_up_logging
+
+    set_up_logging()
+    set_quiet(True)
+    import_tensorflow()
+    import tensorflow.compat.v1 as tf
+
+    from model.pspnet_mg import Architecture
+    from model.training_graph import train_graph
+    from model.training_options import TrainingOptions
+    from tools.benchmark.hosts import traffic_of
+    from tools.benchmark.steps import LEARNING_RATE, StepPlan, random_batch
+    from tools.distributed.team import ALONE, Hosted, start_team
+    from tools.runtime.devices import open_session, tower_devices
+    from tools.runtime.hosts import Hosts
+
+    values = task["plan"]
+    values |= {"architecture": Architecture(**values["architecture"]), "options": TrainingOptions()}
+    plan = StepPlan(**{**values, "crop_size": tuple(values["crop_size"])})
+    devices = tower_devices(plan.num_towers, "cpu")
+    addresses = tuple(task["addresses"])
+    team: Hosted = start_team(Hosts(addresses, task["rank"]), devices, 600.0) if addresses else ALONE
+    with tf.Graph().as_default() as graph:
+        images, labels = random_batch(plan, devices)
+        with tf.device(devices[0]):
+            built = train_graph(images, labels, plan.architecture, plan.options, hosts=team.group)
+        initializer = tf.global_variables_initializer()
+    counted = traffic_of(graph).sent(team.count) if addresses else 0.0
+    with open_session(graph, devices, server=team.server) as session:
+        session.run(initializer)
+
+        def step(**options: Any) -> None:
+            session.run([built.train_op, built.total_loss], {built.learning_rate: LEARNING_RATE}, **options)
+
+        seconds = [_timed(step) for _ in range(task["warm_up"] + task["repeats"])][task["warm_up"] :]
+        before = bytes_sent()
+        step()
+        team.gather("the end of a step")
+        sent = bytes_sent() - before
+        metadata = tf.RunMetadata()
+        step(options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), run_metadata=metadata)
+        team.gather("the end of the steps")
+    return {
+        "seconds": statistics.median(seconds),
+        "sent": sent,
+        "counted": counted,
+        "collectives": _seconds_in_collectives(metadata),
+    }
+
+
+def _timed(call: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _seconds_in_collectives(metadata: Any) -> float:
+    """Returns how long at least one collective was open, from a trace of a step."""
+    spans = sorted(
+        (node.all_start_micros, node.all_start_micros + node.all_end_rel_micros)
+        for device in metadata.step_stats.dev_stats
+        for node in device.node_stats
+        if "CollectiveGatherV2" in node.node_name or "CollectiveReduceV2" in node.node_name
+    )
+    total, reached = 0, 0
+    for begun, ended in spans:
+        total += max(0, ended - max(begun, reached))
+        reached = max(reached, ended)
+    return total / 1e6
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

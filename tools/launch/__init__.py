@@ -1,0 +1,1 @@
+"""Starts the processes of a run on several hosts on one machine, watches them and starts them again."""
