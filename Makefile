@@ -11,7 +11,7 @@ LOCK := lock/$(subst $(comma),-,$(EXTRAS)).txt
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
 
-.PHONY: setup browser test test-slow test-parity test-endurance lint demo lock audit clean
+.PHONY: setup browser test test-slow test-parity test-export test-endurance lint demo lock audit clean
 
 # One stamp per choice of extras, so that asking for others installs them.
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-locked)
@@ -86,6 +86,11 @@ test-slow: setup
 test-parity:
 	$(MAKE) setup EXTRAS=dev,parity
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/parity
+
+# Exports in all engines, a large download. A missing package is a failure, where other tests would be skipped.
+test-export:
+	$(MAKE) setup EXTRAS=dev,export
+	REQUIRE_EXPORT=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/tools/export tests/scripts/test_examples.py
 
 # Runs that are killed again and again, and long ones whose memory is looked at.
 test-endurance: setup

@@ -34,6 +34,7 @@ from database.images import read_image, set_max_pixels
 from database.input_range import InputRange
 from tools.console import import_tensorflow, print_error, print_text, run_script, set_quiet, set_up_logging
 from tools.errors import FlagError, VideoError
+from tools.flags.checks import refuse_without_effect
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import InferenceConfig
 from tools.prediction.input_images import images_in, typed_paths_in
@@ -80,12 +81,14 @@ def load(weights_ckpt: str | os.PathLike | None = None, **flags: Any) -> Segment
 
 
 def typed_paths() -> Iterator[str]:
-    """Yields paths from standard input until its end or Ctrl-C; empty lines are skipped."""
+    """Yields paths from standard input until its end or Ctrl-C; empty lines are skipped, and a pipe is not prompted."""
+    is_typed = sys.stdin.isatty()
     while True:
         try:
-            line = input(PROMPT)
+            line = input(PROMPT if is_typed else "")
         except (EOFError, KeyboardInterrupt):
-            print()
+            if is_typed:
+                print()
             return
         if line.strip().strip("'\""):
             yield from typed_paths_in(line)
@@ -114,6 +117,21 @@ def requested_paths(path: str | None, *, recursive: bool = False) -> Iterable[tu
     return [(path, None)]
 
 
+def check_video_outputs(path: str | None, config: InferenceConfig) -> None:
+    """Checks, before the network is built, that the flags suit a video, whose result is its overlay.
+
+    Raises:
+        VideoError: overlays are not written.
+        FlagError: a flag writes something else.
+    """
+    if path is None or os.path.isdir(path) or not has_video_suffix(path):
+        return
+    if not config.coloring:
+        raise VideoError(f"{path}: the result for a video is its overlay: drop --coloring 0, or the video")
+    for name in ("save_probabilities", "confidence", "polygons", "areas"):
+        refuse_without_effect(config, name, f"on {path}, a video, whose result is its overlay: drop it")
+
+
 def read_or_report(read: Callable[[str], np.ndarray], path: str) -> np.ndarray | None:
     """Reads an image; prints one line and returns None if it cannot be read. Videos are read later."""
     if has_video_suffix(path):
@@ -136,6 +154,11 @@ def read_images(
     if path is not None and not os.path.isdir(path) and not has_video_suffix(path):
         return [(path, None, read(path))]
     return ((file, name, read_or_report(read, file)) for file, name in paths)
+
+
+def folder_of_images(path: str | None) -> str | None:
+    """Returns the folder of --image_path, or of the image that it is; None without it."""
+    return path if path is None or os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
 
 
 def check_all_read(path: str | None, count: int, unread: int) -> None:
@@ -233,7 +256,7 @@ def segment_with(prefix: str, config: InferenceConfig, paths: Iterable[tuple[str
     # Labels: the model subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on
     # them and on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     built = SegmentationModel.built(prefix, config, record, provenance)
-    with built as model, model.results_in(folder) as results:
+    with built as model, model.results_in(folder, folder_of_images(config.image_path)) as results:
         logger.info("%s: %s, %d classes", prefix, record.architecture.network, record.architecture.num_classes)
         advice = WindowAdvice(model, record.test_image_size, config)
         count, unread = segment(images, model, advice, results)
@@ -251,6 +274,7 @@ def main(arguments: Sequence[str]) -> None:
     from tools.runs.chosen_checkpoint import choose_checkpoint, with_unremoved
 
     set_max_pixels(config.max_pixels)
+    check_video_outputs(config.image_path, config)
     config = with_chosen_precision(config)
     paths = requested_paths(config.image_path, recursive=config.recursive)
     with_unremoved(lambda: choose_checkpoint(config), lambda prefix: segment_with(prefix, config, paths))

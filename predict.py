@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from database.layouts import Sample
     from tools.distributed.team import Hosted
     from tools.prediction.further_scores import FurtherScores
-    from tools.prediction.metrics import Scores
+    from tools.prediction.image_scores import ImageScores
+    from tools.prediction.metrics import ConfusionMatrix, Scores
     from tools.prediction.provenance import Provenance
     from tools.prediction.scoring import Predicted
     from tools.runs.record import ModelRecord
@@ -51,10 +52,11 @@ logger = logging.getLogger(__name__)
 
 
 class Results(NamedTuple):
-    """Folder of results, and what they are made from."""
+    """Folder of results, what they are made from, and the folder of the images, if it is known."""
 
     folder: str
     provenance: Provenance
+    images_in: str | None = None
 
 
 def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> None:
@@ -97,7 +99,8 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
     if hosts.count > 1:
         logger.info("shared out over %d hosts: %d images here", hosts.count, len(own))
     further = FurtherScores(record.class_names, boundary_iou=config.boundary_iou, cityscapes=config.cityscapes_scores)
-    scores = predict_samples(config, prefix, record, own, Results(folder, provenance), further, hosts)
+    results = Results(folder, provenance, data_dir)
+    scores = predict_samples(config, prefix, record, own, results, further, hosts)
     if not hosts.is_chief:
         return
     logger.info("results: %s", folder)
@@ -137,18 +140,15 @@ def predict_samples(
     The predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on them and
     on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     """
-    from tools.prediction.confusion_files import require_plot, write_confusion_matrix
     from tools.prediction.files import PredictionWriter
-    from tools.prediction.image_tables import PER_IMAGE_FILE, ScoreTable
     from tools.prediction.metrics import ConfusionMatrix
     from tools.prediction.more_outputs import MoreOutputs
     from tools.prediction.scoring import evaluate
     from tools.prediction.selection import build_predictor
     from tools.prediction.shared_scores import add_over_hosts
 
-    if config.confusion_matrix:
-        require_plot()
     more, matrix = MoreOutputs.of_flags(config), ConfusionMatrix(record.architecture.num_classes)
+    images = image_scores(config, matrix, record.class_names, results.folder, further)
     writer = PredictionWriter(
         results.folder,
         record,
@@ -156,19 +156,16 @@ def predict_samples(
         coloring=config.coloring,
         more=more,
         provenance=results.provenance,
+        images_in=results.images_in,
     )
-    table = ScoreTable(os.path.join(results.folder, PER_IMAGE_FILE), record.class_names)
 
     def write(found: Predicted) -> None:
         writer.write(found.sample.name, found.image, found.prediction, found.sample.image)
-        if found.label is None:
-            return
-        further.process(found.sample, found.label, found.prediction.labels)
-        if config.per_image:
-            table.add_scores(found.sample.name, found.sample.image, found.label, found.prediction.labels)
+        if found.label is not None:
+            images.add(found.sample, found.label, found.prediction.labels)
 
     def predict() -> None:
-        with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, table:
+        with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, images:
             timed = TimedPredictor(predictor, warm_up=config.gpu_num)
             evaluate(timed, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
         if config.measure_time:
@@ -176,23 +173,35 @@ def predict_samples(
 
     hosts.on_each("predicting the images", predict)
     add_over_hosts(matrix, hosts, "adding up the scores")
-    if config.confusion_matrix and hosts.is_chief:
-        write_confusion_matrix(matrix.matrix, record.class_names, results.folder)
+    if hosts.is_chief:
+        images.write_matrix()
     return matrix.evaluate() if matrix.images else None
+
+
+def image_scores(
+    config: PredictConfig, matrix: ConfusionMatrix, class_names: Sequence[str], folder: str, further: FurtherScores
+) -> ImageScores:
+    """Returns what is scored of each image, by the flags; see `ImageScores`."""
+    from tools.prediction.image_scores import ImageScores
+
+    return ImageScores(
+        matrix,
+        class_names,
+        folder,
+        further,
+        per_image=config.per_image,
+        confusion_matrix=config.confusion_matrix,
+    )
 
 
 def score_existing(config: PredictConfig) -> None:
     """Scores predictions that exist as PNG files, and writes the scores as `predict_checkpoint` does."""
-    from tools.prediction.confusion_files import require_plot, write_confusion_matrix
     from tools.prediction.existing_predictions import Existing, PredictionFiles, results_folder_of_files, score_files
     from tools.prediction.further_scores import FurtherScores
-    from tools.prediction.image_tables import PER_IMAGE_FILE, ScoreTable
     from tools.prediction.metrics import ConfusionMatrix
     from tools.prediction.provenance import choose_folder, provenance_of_files, read_provenance
     from tools.prediction.selection import scored_dataset
 
-    if config.confusion_matrix:
-        require_plot()
     folders = config.has_prediction or ()
     dataset, data_dir = scored_dataset(config, read_provenance(folders[0]) or {})
     found, share = selected_samples(config, dataset, data_dir)
@@ -208,17 +217,14 @@ def score_existing(config: PredictConfig) -> None:
 
     further = FurtherScores(dataset.class_names, boundary_iou=config.boundary_iou, cityscapes=config.cityscapes_scores)
     matrix = ConfusionMatrix(dataset.num_classes, missed_label=IGNORE_LABEL)
-    table = ScoreTable(os.path.join(folder, PER_IMAGE_FILE), dataset.class_names)
+    images = image_scores(config, matrix, dataset.class_names, folder, further)
 
     def visit(scored: Existing) -> None:
-        further.process(scored.sample, scored.label, scored.labels, scored.label_ids)
-        if config.per_image:
-            table.add_scores(scored.sample.name, scored.sample.image, scored.label, scored.labels)
+        images.add(scored.sample, scored.label, scored.labels, scored.label_ids)
 
-    with table:
+    with images:
         score_files(paths, samples, dataset, matrix, train_ids=config.prediction_ids == "train", visit=visit)
-    if config.confusion_matrix:
-        write_confusion_matrix(matrix.matrix, dataset.class_names, folder)
+    images.write_matrix()
     scores = matrix.evaluate()
     write_scores(dataset.class_names, scores, further, Results(folder, provenance))
     warn_of_missed_classes(scores, dataset.class_names)

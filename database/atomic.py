@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from typing import TextIO
 
 from database.errors import DatasetError
 from database.regular_files import copy_file, writable_file
+
+logger = logging.getLogger(__name__)
 
 # Names of the temporary files of `written_atomically`.
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}\.tmp")
@@ -157,11 +160,11 @@ def _refuse_device(path: str) -> None:
 
 @contextmanager
 def folder_written_atomically(path: str) -> Iterator[str]:
-    """Gives a block the new folder <path>.partial to write into, and renames it to `path` when the block ends.
+    """Gives a block a new hidden folder beside `path` to write into, and renames it to `path` when the block ends.
 
-    If the block raises, <path>.partial is removed. What a killed process left behind is removed by the next process.
-    Processes that write the same folder wait for each other. If `path` exists already and is not empty, the block
-    writes directly into it.
+    If the block raises, the hidden folder is removed. What a killed process left behind is removed by the next process.
+    Processes that write the same folder wait for each other, which is logged; those that write others do not. If `path`
+    exists already and is not empty, the block writes directly into it.
 
     Args:
       path: the folder to write; its parent is created if necessary.
@@ -173,28 +176,71 @@ def folder_written_atomically(path: str) -> Iterator[str]:
       OSError: a folder cannot be created or renamed.
     """
     path = os.path.abspath(path)
-    partial_path = f"{path}.partial"
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with _one_process_at_a_time(os.path.dirname(path)):
-        if os.path.isdir(path) and os.listdir(path):
+    parent, name = os.path.split(path)
+    hidden = os.path.join(parent, f".{name}.partial")
+    os.makedirs(parent, exist_ok=True)
+    with _locked_folder(path, hidden) as folder:
+        if folder == path:
             yield path
             return
-        shutil.rmtree(partial_path, ignore_errors=True)
         try:
-            os.mkdir(partial_path)
-            yield partial_path
-            os.replace(partial_path, path)
-        finally:
-            shutil.rmtree(partial_path, ignore_errors=True)
+            _remove_entries(hidden)
+            yield hidden
+            os.replace(hidden, path)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
 
 
 @contextmanager
-def _one_process_at_a_time(folder: str) -> Iterator[None]:
-    """Waits for the lock on a folder. The operating system releases it when the process ends, however it ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _locked_folder(path: str, hidden: str) -> Iterator[str]:
+    """Locks `path`, or if that has no entries the folder `hidden`, which is created; yields which of them.
+
+    The lock is on the folder itself, so that it stays on what `hidden` is renamed to. The operating system releases it
+    when the process ends, however it ends.
+    """
+    while True:
+        folder = path if _has_entries(path) else hidden
+        if folder == hidden:
+            with suppress(FileExistsError):
+                os.mkdir(hidden)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if folder == hidden else 0))
+        except FileNotFoundError:  # another process has just finished
+            continue
+        try:
+            _wait_for_lock(descriptor, path)
+            if _is_open_file(descriptor, folder) and _has_entries(path) == (folder == path):
+                yield folder
+                return
+            if folder == hidden and _is_open_file(descriptor, hidden):
+                os.rmdir(hidden)  # another process finished `path` before this one created its folder
+        finally:
+            os.close(descriptor)
+
+
+def _has_entries(folder: str) -> bool:
+    return os.path.isdir(folder) and bool(os.listdir(folder))
+
+
+def _is_open_file(descriptor: int, path: str) -> bool:
     try:
-        with suppress(OSError):  # some network file systems have no locks
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _wait_for_lock(descriptor: int, path: str) -> None:
+    if _lock(descriptor) is False:
+        logger.info("%s: waiting until another process has written this folder", path)
+        with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+
+
+def _remove_entries(folder: str) -> None:
+    with os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)

@@ -135,8 +135,10 @@ def overlay(
       uint8 [H, W, 3].
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or alpha is outside its range.
     """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}: expected 0 (the image alone) to 1 (the colours alone)")
     if image.shape != colors.shape:
         raise ValueError(f"cannot overlay colours {list(colors.shape)} on an image {list(image.shape)}")
     blended = (1.0 - alpha) * image.astype(np.float32) + alpha * colors.astype(np.float32)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,23 +185,79 @@ def test_a_block_that_raises_leaves_no_folder(tmp_path, error):
 
 
 def test_what_a_killed_process_left_is_not_taken_over(tmp_path):
-    (tmp_path / "data.partial").mkdir()
-    (tmp_path / "data.partial" / "0.txt").write_text("half")
+    (tmp_path / ".data.partial" / "deeper").mkdir(parents=True)
+    (tmp_path / ".data.partial" / "0.txt").write_text("half")
     write_folder(str(tmp_path / "data"), "1.txt")
     assert os.listdir(tmp_path) == ["data"]
     assert os.listdir(tmp_path / "data") == ["1.txt"]
 
 
-def test_a_folder_is_written_by_one_at_a_time(tmp_path):
+def test_a_folder_is_written_by_one_at_a_time(tmp_path, caplog):
+    caplog.set_level("INFO")
     second = threading.Thread(target=write_folder, args=(str(tmp_path / "data"), "2.txt"))
     with folder_written_atomically(str(tmp_path / "data")) as folder:
         write(os.path.join(folder, "1.txt"), "1")
         second.start()
         second.join(timeout=0.2)
-        assert os.listdir(tmp_path) == ["data.partial"]
+        assert os.listdir(tmp_path) == [".data.partial"]
         assert os.listdir(folder) == ["1.txt"]
     second.join()
+    assert os.listdir(tmp_path) == ["data"]
     assert sorted(os.listdir(tmp_path / "data")) == ["1.txt", "2.txt"]
+    assert [message for message in caplog.messages if "waiting" in message] == [
+        f"{tmp_path}/data: waiting until another process has written this folder"
+    ]
+
+
+def test_a_folder_with_files_is_also_written_by_one_at_a_time(tmp_path):
+    write_folder(str(tmp_path / "data"), "0.txt")
+    second = threading.Thread(target=write_folder, args=(str(tmp_path / "data"), "2.txt"))
+    with folder_written_atomically(str(tmp_path / "data")):
+        second.start()
+        second.join(timeout=0.2)
+        assert os.listdir(tmp_path / "data") == ["0.txt"]
+    second.join()
+    assert sorted(os.listdir(tmp_path / "data")) == ["0.txt", "2.txt"]
+
+
+def test_a_folder_whose_first_writer_fails_is_written_by_the_one_that_waits(tmp_path):
+    second = threading.Thread(target=write_folder, args=(str(tmp_path / "data"), "2.txt"))
+
+    def fail():
+        with folder_written_atomically(str(tmp_path / "data")) as folder:
+            write(os.path.join(folder, "1.txt"), "1")
+            second.start()
+            second.join(timeout=0.2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    second.join()
+    assert os.listdir(tmp_path) == ["data"]
+    assert os.listdir(tmp_path / "data") == ["2.txt"]
+
+
+def test_folders_beside_each_other_are_written_at_the_same_time(tmp_path):
+    with folder_written_atomically(str(tmp_path / "data")):
+        other = threading.Thread(target=write_folder, args=(str(tmp_path / "other"), "1.txt"))
+        other.start()
+        other.join(timeout=20)
+        assert not other.is_alive()
+    assert os.listdir(tmp_path / "other") == ["1.txt"]
+
+
+def test_a_folder_of_the_user_with_a_name_like_that_of_an_unfinished_one_is_kept(tmp_path):
+    write(str(tmp_path / "data.partial" / "mine.txt"), "mine")
+    write_folder(str(tmp_path / "data"), "1.txt")
+    assert (tmp_path / "data.partial" / "mine.txt").read_text() == "mine"
+
+
+def test_many_writers_of_one_folder_lose_nothing(tmp_path):
+    names = [f"{number}.txt" for number in range(24)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: write_folder(str(tmp_path / "data"), name), names))
+    assert sorted(os.listdir(tmp_path / "data")) == sorted(names)
+    assert os.listdir(tmp_path) == ["data"]
 
 
 def test_a_folder_is_written_where_there_are_no_locks(tmp_path, monkeypatch):

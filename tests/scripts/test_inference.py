@@ -46,6 +46,7 @@ def test_inference_asks_for_paths(place, tmp_path):
     done = start("inference", "--log_dir", place.log_dir, cwd=tmp_path, stdin="\n".join(paths) + "\n")
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+    assert "Enter the image filename" not in done.stdout + done.stderr  # a pipe is not asked
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert [line.split(": ")[1] for line in errors] == [*paths[:3], "standard input"]
     assert f"3 of {len(paths)} images could not be read" in errors[-1]

@@ -162,8 +162,29 @@ def test_coco_of_two_starts_is_one_file(main, place, monkeypatch, tmp_path, caps
     for path in ("a.png", "x"):
         assert main("inference", *flags, "--image_path", path) == 0
     found = coco.COCO("out/coco.json")
-    assert [image["file_name"] for image in found.loadImgs(found.getImgIds())] == ["a.png", "a-2.png"]
+    assert [image["file_name"] for image in found.loadImgs(found.getImgIds())] == ["a.png", "a.png"]
+    assert [image["result"] for image in found.loadImgs(found.getImgIds())] == ["a", "a-2"]
     assert sum(one["area"] for one in found.dataset["annotations"]) == 2 * 20 * 30
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--areas", "1"), "--areas 1 has no effect on ride.mp4"),
+        (("--polygons", "coco"), "--polygons coco has no effect on ride.mp4"),
+        (("--confidence", "1"), "--confidence 1 has no effect on ride.mp4"),
+        (("--save_probabilities", "png"), "--save_probabilities png has no effect on ride.mp4"),
+        (("--coloring", "0"), "drop --coloring 0, or the video"),
+    ],
+)
+def test_flags_without_effect_on_a_video_are_named_before_the_network_is_built(
+    main, place, monkeypatch, tmp_path, capsys, flags, words
+):
+    monkeypatch.chdir(tmp_path)
+    Path("ride.mp4").touch()
+    monkeypatch.setattr("tools.runs.chosen_checkpoint.choose_checkpoint", None)
+    assert main("inference", "--weights_ckpt", place.snapshot, "--image_path", "ride.mp4", *flags) == 2
+    assert words in the_error(capsys.readouterr().err)
 
 
 def test_a_video_comes_out_overlaid(main, place, monkeypatch, tmp_path, capsys):

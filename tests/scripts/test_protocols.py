@@ -61,6 +61,27 @@ def test_training_ids_of_another_program(predict, place, tmp_path, capsys):
     assert "--database" in the_error(capsys.readouterr().err)
 
 
+def test_the_confusion_matrix_has_the_pixels_of_no_class(predict, place, tmp_path):
+    """As scores.json counts them: each row is the pixels of a true class."""
+    pytest.importorskip("matplotlib")
+    (tmp_path / "gray").mkdir()
+    expected = np.zeros((19, 20), int)
+    for sample in find_samples(get_dataset("Toy"), place.data_dir, ["val"]):
+        label = load_label(sample)
+        predicted = np.where(label == 255, 0, label).astype(np.uint8)
+        predicted[:10] = 255
+        Image.fromarray(predicted).save(tmp_path / f"gray/{sample.name}.png")
+        for true, found in zip(label.ravel(), predicted.ravel(), strict=True):
+            if true != 255:
+                expected[true, min(found, 19)] += 1
+    flags = ["--has_prediction", "gray", "--database", "Toy", "--data_dir", place.data_dir, "--output_dir", "out"]
+    assert predict(*flags, "--prediction_ids", "train", "--confusion_matrix", "1") == 0
+    header, *rows = [line.split(",") for line in (tmp_path / "out/confusion_matrix.csv").read_text().splitlines()]
+    assert header[-1] == "no class"
+    np.testing.assert_array_equal([list(map(int, row[1:])) for row in rows], expected)
+    assert scores_in("out")["pixels"] == expected.sum()
+
+
 def test_protocols_never_share_a_folder(predict, place, tmp_path):
     """Each protocol has a name and a checksum of its own, and the scores record it."""
     protocols = {

@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 CLIENTS = 8
 REQUESTS = 200
-_ROUNDS = 8
+_ROUNDS = 3
+_IMAGES = 25  # different ones
 _TIMEOUT = 600.0
 _HEADERS = {"Content-Type": "image/png"}
 _OK = 200
@@ -49,9 +50,10 @@ class _Round(NamedTuple):
 
 
 def measure_serving(weights_ckpt: str, data_dir: str | None) -> Iterator[Row]:
-    """Yields images per second of the server, with 8 clients and 200 requests, and of its engine.
+    """Yields images per second of the server and of its engine.
 
-    Both take turns: in each round, the clients send the same images that the engine reads and segments one by one.
+    Both take turns: in each round, 8 clients send 200 requests in one go, then the engine reads and segments the same
+    200 images one by one.
 
     Args:
         weights_ckpt: snapshot, or a folder of snapshots, with its record.
@@ -65,19 +67,18 @@ def measure_serving(weights_ckpt: str, data_dir: str | None) -> Iterator[Row]:
     logging.getLogger("tools.serve").setLevel(logging.WARNING)  # not a line per request
     with ExitStack() as stack:
         model = stack.enter_context(loaded_model(weights_ckpt, {}))
-        count = REQUESTS // _ROUNDS
-        pictures = islice(validation_pictures(model.record, data_dir, count), count)
+        pictures = islice(validation_pictures(model.record, data_dir, _IMAGES), _IMAGES)
         files = [_png_of(picture.image) for picture in pictures]
-        files = [files[index % len(files)] for index in range(count)]
+        files = [files[index % len(files)] for index in range(REQUESTS)]
         port = stack.enter_context(_running(model))
         _one_round(port, model, files[:CLIENTS])  # warm-up
         rounds = [_one_round(port, model, files) for _ in range(_ROUNDS)]
     server, engine = (statistics.median(seconds) for seconds in list(zip(*rounds, strict=True))[:2])
-    yield Row("serve.engine", count / engine, "images/s")
-    yield Row("serve.server", count / server, "images/s")
+    yield Row("serve.engine", REQUESTS / engine, "images/s")
+    yield Row("serve.server", REQUESTS / server, "images/s")
     yield Row("serve.ratio", statistics.median(found.engine_seconds / found.server_seconds for found in rounds),
               "of the engine")  # fmt: skip
-    yield Row("serve.lost", sum(found.lost for found in rounds), f"of {count * len(rounds)} requests")
+    yield Row("serve.lost", sum(found.lost for found in rounds), f"of {REQUESTS * len(rounds)} requests")
 
 
 def _png_of(pixels: np.ndarray) -> bytes:
@@ -90,15 +91,16 @@ def _png_of(pixels: np.ndarray) -> bytes:
 def _running(model: SegmentationModel) -> Iterator[int]:
     """Runs a server with the default limits on a free port of this machine, and yields the port."""
     config = ServeConfig(port=0)
+    most_pixels = command.limit_pixels(config, model.record)
     with (
-        model.shared(config.windows_per_batch) as segment,
+        model.shared(config.windows_per_batch, most_pixels) as segment,
         closing(Jobs(config.parallel, config.queue)) as jobs,
         bound_socket(config.host, config.port) as bound,
     ):
         uploads = Uploads(config.max_upload, _TIMEOUT)
         service = Service(command.network_of(model, segment), jobs, uploads, _TIMEOUT)
         hosts = KnownHosts(is_local=True, names=())
-        server = server_of(application(service, hosts, command.limits_of(config)), _TIMEOUT)
+        server = server_of(application(service, hosts, command.limits_of(config, most_pixels)), _TIMEOUT)
         thread = threading.Thread(target=server.run, args=([bound],))
         thread.start()
         try:

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before the imports that need packages
 
     require_installed()
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from tools.errors import ExportError
 from tools.export.flags import ExportConfig
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
-from tools.flags.sizes import sides
+from tools.flags.sizes import in_words
 from tools.runtime.extras import require_packages
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tools.export.checking import Agreement
     from tools.export.images import Picture
     from tools.runs.record import ModelRecord
+
+logger = logging.getLogger(__name__)
 
 
 def export_checkpoint(prefix: str, config: ExportConfig) -> None:
@@ -52,44 +55,59 @@ def export_checkpoint(prefix: str, config: ExportConfig) -> None:
 
     record = record_of_checkpoint(prefix, PredictConfig(weights_ckpt=config.weights_ckpt, use_ema=config.use_ema))
     require_colors(prefix, record)
-    size = None if config.size is None else sides(config.size)
-    pictures = _pictures(config, record, size)  # before minutes of work: they may be missing
+    pictures = _pictures(config, record)  # before minutes of work: they may be missing
+    calibration = _calibration(config, record)
     model = describe_model(prefix, record, use_averages=config.use_ema)
     labels = metadata_of_files(describe_classes(record), model)
-    entry: dict[str, Any] = {"format": config.format, "quantize": config.quantize, "size": size}
+    entry: dict[str, Any] = {"format": config.format, "quantize": config.quantize, "size": config.fixed_size}
     with (
         export_folder(str(config.out), model) as folder,
-        folder.written(config.form.path, entry, labels) as path,
+        folder.written(config.name, entry, labels) as path,
     ):
         network = exported_network(
             prefix,
             record,
-            size=size,
+            size=config.fixed_size,
             use_averages=config.use_ema,
             metadata=labels,
             has_open_graph=config.form.has_open_graph,
         )
-        WRITERS[str(config.format)](network, path, config.quantize, _calibration(config, record, size))
+        WRITERS[str(config.format)](network, path, config.quantize, calibration)
         entry["checks"] = _check(path, prefix, config, record, pictures)
-    print_text(f"{os.path.join(str(config.out), config.form.path)}: {entry['bytes'] / 1e6:.1f} MB")
+    print_text(f"{os.path.join(str(config.out), config.name)}: {entry['bytes'] / 1e6:.1f} MB")
+    _log_other_scores(record)
 
 
-def _calibration(config: ExportConfig, record: ModelRecord, size: tuple[int, int] | None) -> list[np.ndarray]:
-    from tools.export.images import calibration_images, resized_image
+def _log_other_scores(record: ModelRecord) -> None:
+    """Says why the scores of a run, if they were computed with windows or mirror, are not those of its export."""
+    ways = [f"windows of {in_words(record.test_image_size)} pixels"] if record.test_image_size else []
+    ways += ["mirrored copies"] if record.flags.get("mirror") else []
+    if ways:
+        logger.info(
+            "the export predicts whole images once; the run's own scores are with %s, so they are others: see "
+            "predict.py --test_image_size 0 --mirror 0",
+            " and ".join(ways),
+        )
+
+
+def _calibration(config: ExportConfig, record: ModelRecord) -> Sequence[np.ndarray]:
+    from tools.export.images import calibration_images
 
     if not config.form.needs_calibration:
-        return []
-    images = calibration_images(record, config.data_dir, config.calibration_images)
-    return images if size is None else [resized_image(image, size) for image in images]
+        return ()
+    return calibration_images(record, config.data_dir, config.calibration_images, config.fixed_size)
 
 
-def _pictures(config: ExportConfig, record: ModelRecord, size: tuple[int, int] | None) -> Iterator[Picture]:
+def _pictures(config: ExportConfig, record: ModelRecord) -> Iterator[Picture]:
     from tools.export.images import image_picture, resized, validation_pictures
 
     if config.image is not None:
         pictures: Iterator[Picture] = iter([image_picture(config.image, record)])
     else:
-        pictures = validation_pictures(record, config.data_dir, config.number_of_check_images)
+        pictures = validation_pictures(
+            record, config.data_dir, config.number_of_check_images, needs_labels=config.form.is_quantized
+        )
+    size = config.fixed_size
     return pictures if size is None else (resized(picture, size) for picture in pictures)
 
 
@@ -127,19 +145,25 @@ def _report(agreements: Mapping[str, Agreement], checked_on: str) -> None:
     for engine, found in agreements.items():
         scores = "" if found.mean_ious is None else ", mIoU {:.2f} % (session), {:.2f} %".format(*found.mean_ious)
         print_text(
-            f"{engine}: largest difference of probabilities {found.largest_difference:.1e}, equal labels "
-            f"{found.equal_labels:.5f}{scores}"
+            f"{engine}: largest difference of probabilities {found.largest_difference:.1e}, mean "
+            f"{found.mean_difference:.1e}, equal labels {found.equal_labels:.5f}{scores}"
         )
 
 
 def _require_agreement(agreements: Mapping[str, Agreement], config: ExportConfig) -> None:
     for engine, found in agreements.items():
         faults = found.faults(config.form.tolerance)
+        if config.form.is_quantized and len(found.classes) < 2:
+            faults.append(
+                "the session predicts one class only in the checked images, so that equal labels prove little"
+            )
         if faults:
             advice = (
                 f"export without --quantize {config.quantize}" if config.form.is_quantized else "use another format"
             )
-            raise ExportError(f"{config.form.path} differs from the session in {engine}: {'; '.join(faults)}: {advice}")
+            raise ExportError(
+                f"{config.name} is not kept, as it was checked in {engine}: {'; '.join(faults)}: {advice}"
+            )
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -16,6 +16,9 @@ from tools.export.images import Picture
 from tools.prediction.metrics import ConfusionMatrix
 from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
+from tools.runtime.printable import first_line
+
+_LARGEST_EXCESS = 1e-3  # of the sum of probabilities; float32 of a few hundred classes stays far below
 
 
 class Agreement:
@@ -23,12 +26,16 @@ class Agreement:
 
     Attributes:
         largest_difference: of a probability, 0..1.
+        largest_excess: largest distance of the sum of a pixel's probabilities from 1.
         pixels, equal: number of compared pixels, and of those with equal labels.
+        classes: that the session predicts anywhere.
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.largest_difference = 0.0
+        self.largest_difference = self.largest_excess = 0.0
         self.pixels = self.equal = 0
+        self.classes: set[int] = set()
+        self._moved = 0.0  # sum over the pixels
         self._matrices = [ConfusionMatrix(num_classes) for _ in range(2)]  # of the session, and of the export
         self._has_labels = False
 
@@ -49,14 +56,22 @@ class Agreement:
             shapes = ", ".join(str(list(array.shape)) for array in (labels, probabilities))
             raise ExportError(f"the shapes of labels and probabilities are {shapes}, expected {list(expected.shape)}")
         of_session = expected.argmax(axis=2)
-        difference = float(np.abs(probabilities - expected).max())
-        self.largest_difference = max(self.largest_difference, np.inf if np.isnan(difference) else difference)
+        differences = np.abs(probabilities - expected)
+        self.largest_difference = max(self.largest_difference, _finite(differences.max()))
+        self.largest_excess = max(self.largest_excess, _finite(np.abs(probabilities.sum(axis=2) - 1).max()))
+        self._moved += _finite(differences.sum(dtype=np.float64) / 2)
+        self.classes |= set(np.unique(of_session).tolist())
         self.pixels += labels.size
         self.equal += int(np.count_nonzero(labels == of_session))
         if truth is not None:
             self._has_labels = True
             for matrix, predicted in zip(self._matrices, (of_session, labels), strict=True):
                 matrix.process(truth, predicted)
+
+    @property
+    def mean_difference(self) -> float:
+        """The probability that moves to other classes, 0..1: half the sum of the differences, averaged over pixels."""
+        return self._moved / self.pixels
 
     @property
     def equal_labels(self) -> float:
@@ -79,6 +94,13 @@ class Agreement:
                 f"probabilities differ by up to {self.largest_difference:.2g}, at most "
                 f"{tolerance.largest_difference:g} is allowed"
             )
+        if self.mean_difference > tolerance.mean_difference:
+            faults.append(
+                f"probabilities differ by {self.mean_difference:.2g} on average, at most "
+                f"{tolerance.mean_difference:g} is allowed"
+            )
+        if self.largest_excess > _LARGEST_EXCESS:
+            faults.append(f"probabilities sum to 1 only within {self.largest_excess:.2g}, expected {_LARGEST_EXCESS:g}")
         if self.equal_labels < tolerance.equal_labels:
             faults.append(
                 f"{self.equal_labels:.4f} of the labels are equal, at least {tolerance.equal_labels:g} are expected"
@@ -94,6 +116,7 @@ class Agreement:
         """Returns the results as JSON values."""
         entries: dict[str, Any] = {
             "largest_difference": self.largest_difference,
+            "mean_difference": self.mean_difference,
             "equal_labels": self.equal_labels,
             "pixels": self.pixels,
         }
@@ -136,7 +159,7 @@ def compare(
         predictor: of the session, see `session_predictor`.
         pictures: to predict.
         num_classes: of the network.
-        any_size: whether to also predict two copies of a part of the first picture at a time, with odd sizes.
+        any_size: whether to also predict two parts of the first picture at a time, with odd sizes.
 
     Returns:
         The agreement of each, by name.
@@ -148,27 +171,31 @@ def compare(
     for number, picture in enumerate(pictures):
         parts = [picture.image[np.newaxis]]
         if any_size and number == 0:
-            parts.append(_odd_part(picture.image))
+            parts.append(_odd_parts(picture.image))
         for images in parts:
-            expected = predictor.probabilities(images[0])
+            expected = [predictor.probabilities(image) for image in images]
             truth = picture.label if images is parts[0] else None
             for name, run in runs.items():
-                for labels, probabilities in zip(*_run(run, images, name), strict=True):
-                    agreements[name].add(expected, labels, probabilities, truth)
+                for wanted, labels, probabilities in zip(expected, *_run(run, images, name), strict=True):
+                    agreements[name].add(wanted, labels, probabilities, truth)
     return agreements
 
 
-def _odd_part(image: np.ndarray) -> np.ndarray:
-    """Returns two copies of a part of an image with an odd height and width, uint8 [2, h, w, 3]."""
+def _odd_parts(image: np.ndarray) -> np.ndarray:
+    """Returns two different parts of an image with an odd height and width, uint8 [2, h, w, 3]."""
     height, width = (max(1, 3 * length // 8 * 2 - 1) for length in image.shape[:2])
-    return np.stack([image[:height, :width]] * 2)
+    return np.stack([image[:height, :width], image[::-1, ::-1][:height, :width]])
+
+
+def _finite(value: Any) -> float:
+    return np.inf if np.isnan(value) else float(value)
 
 
 def _loaded(engine: Engine, path: str, stack: ExitStack) -> Run:
     try:
         return engine.load(path, stack)
     except Exception as error:
-        raise ExportError(f"{engine.name} cannot load it: {_first_line(error)}") from error
+        raise ExportError(f"{engine.name} cannot load it: {first_line(error)}") from error
 
 
 def _run(run: Run, images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -176,8 +203,4 @@ def _run(run: Run, images: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarra
         return run(images)
     except Exception as error:
         size = "x".join(map(str, images.shape[:3]))
-        raise ExportError(f"{name} cannot run it on images of {size}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise ExportError(f"{name} cannot run it on images of {size}: {first_line(error)}") from error

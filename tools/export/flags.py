@@ -12,7 +12,7 @@ from tools.flags.choices import BEST, LAST
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.running import ScreenFlags
-from tools.flags.sizes import Size, crop_size
+from tools.flags.sizes import Size, crop_size, sides
 from tools.flags.values import file_path
 
 # Images of the check. A quantized form is judged by its labels, of which one image shows too few.
@@ -67,7 +67,8 @@ class ExportConfig(ScreenFlags):
         "image for the check",
         file_path,
         group="data",
-        unset="validation images of the run; without its data, a generated street scene",
+        unset="validation images of the run; without its data, a generated street scene, except with --quantize "
+        "dynamic or int8",
     )
     check_images: int | None = flag(
         None,
@@ -114,12 +115,27 @@ class ExportConfig(ScreenFlags):
             raise FlagError(
                 f"--format {self.format} has no --quantize {self.quantize}: use {' or '.join(known)}, or another format"
             )
+        if self.image is not None and self.form.is_quantized:
+            raise FlagError(
+                f"--image has no label, and --quantize {self.quantize} is judged by the mIoU of validation images: "
+                "drop --image"
+            )
         check_effects(self)
 
     @property
     def form(self) -> Form:
         """The form that is exported."""
         return FORMS[str(self.format), self.quantize]
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of the pictures; None if they may have any."""
+        return None if self.size is None else sides(self.size)
+
+    @property
+    def name(self) -> str:
+        """The name of the exported file or folder."""
+        return self.form.name(self.fixed_size)
 
     @property
     def number_of_check_images(self) -> int:

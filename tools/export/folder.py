@@ -9,10 +9,10 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from database.atomic import folder_written_atomically, text_written_atomically
+from database.atomic import TEMPORARY_NAME, folder_written_atomically, text_written_atomically
 from database.json_files import read_json
 from database.regular_files import file_checksum
 from tools.errors import OutputError
@@ -26,7 +26,7 @@ EXPORT_FILE = "export.json"
 _VERSION = 1
 # Files are written and checked in this folder before they are moved to their names.
 _UNFINISHED = ".unfinished"
-_OLD = "old"
+_NEW, _OLD = "new", "old"
 
 
 class ExportFolder:
@@ -42,7 +42,7 @@ class ExportFolder:
     def written(self, name: str, entry: dict[str, Any], labels: Mapping[str, Any]) -> Iterator[str]:
         """Gives a block a path to write a file or folder to; moves it to its name when the block ends.
 
-        Afterwards export.json has its entry. If the block raises, nothing changes.
+        Afterwards export.json has its entry. If the block raises, or something cannot be written, nothing changes.
 
         Args:
             name: of the file or folder.
@@ -53,22 +53,50 @@ class ExportFolder:
             OSError: something cannot be written.
         """
         unfinished = os.path.join(self._path, _UNFINISHED)
-        shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
-        os.mkdir(unfinished)
+        for folder in (_NEW, _OLD):
+            os.makedirs(os.path.join(unfinished, folder))
         try:
-            path = os.path.join(unfinished, name)
+            path = os.path.join(unfinished, _NEW, name)
             yield path
             entry |= _size_and_checksum(path)
+            files = {**self._files, name: entry}
+            content = {"version": _VERSION, "model": self._model, "files": dict(sorted(files.items()))}
+            # Before the first file is moved, as the disk may be full; export.json last, see `_finish_or_undo`.
+            _write_json(os.path.join(unfinished, LABELS_FILE), labels)
+            _write_json(os.path.join(unfinished, EXPORT_FILE), content)
             target = os.path.join(self._path, name)
-            if os.path.lexists(target):
-                os.replace(target, os.path.join(unfinished, _OLD))  # a folder cannot replace another
+            if os.path.isdir(target):  # cannot be replaced by another folder
+                os.replace(target, os.path.join(unfinished, _OLD, name))
             os.replace(path, target)
+            self._files = files
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        self._files[name] = entry
-        _write_json(os.path.join(self._path, LABELS_FILE), labels)
-        content = {"version": _VERSION, "model": self._model, "files": dict(sorted(self._files.items()))}
-        _write_json(os.path.join(self._path, EXPORT_FILE), content)
+            _finish_or_undo(self._path)
+
+
+def _finish_or_undo(folder: str) -> None:
+    """Finishes what `ExportFolder.written` began if the new file is at its place; otherwise restores what was there.
+
+    It is called at the end, and again when the folder is opened, as a process may be killed at any moment.
+    """
+    unfinished = os.path.join(folder, _UNFINISHED)
+    old, new = (os.path.join(unfinished, name) for name in (_OLD, _NEW))
+    for name in _names_in(old):
+        if not os.path.lexists(os.path.join(folder, name)):
+            os.replace(os.path.join(old, name), os.path.join(folder, name))
+    if not _names_in(new):
+        for name in (LABELS_FILE, EXPORT_FILE):
+            with suppress(FileNotFoundError):
+                os.replace(os.path.join(unfinished, name), os.path.join(folder, name))
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(unfinished, EXPORT_FILE))  # first, so that a call that is killed here does not finish
+    shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 @contextmanager
@@ -86,11 +114,24 @@ def export_folder(path: str, model: Mapping[str, Any]) -> Iterator[ExportFolder]
         if os.path.lexists(path) and not os.path.isdir(path):  # would be found after minutes
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         with folder_written_atomically(path) as folder:
+            _require_known_unfinished(folder, path)
+            _finish_or_undo(folder)
             yield ExportFolder(folder, model, _files_in(folder, path, model))
     except OSError as error:
         raise OutputError(
             f"--out {path}: cannot be written ({error.strerror or error}): free space, or give another folder"
         ) from error
+
+
+def _require_known_unfinished(folder: str, path: str) -> None:
+    """Raises OutputError if the folder of unfinished files has other entries than this program makes."""
+    unfinished = os.path.join(folder, _UNFINISHED)
+    if not os.path.lexists(unfinished):
+        return
+    names = set(os.listdir(unfinished)) - {_NEW, _OLD, LABELS_FILE, EXPORT_FILE}
+    others = sorted(name for name in names if not TEMPORARY_NAME.fullmatch(name))
+    if others:
+        raise OutputError(_other(path, f"{_UNFINISHED}/{others[0]} of unknown origin"))
 
 
 def _files_in(folder: str, path: str, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +141,9 @@ def _files_in(folder: str, path: str, model: Mapping[str, Any]) -> dict[str, Any
         of_model, files = content["model"], dict(content["files"])
         checksum, name = of_model[MODEL_CHECKSUM], f"{of_model['checkpoint']} (step {of_model['step']})"
     except FileNotFoundError:
-        found = sorted({form.path for form in FORMS.values()} & set(os.listdir(folder)))
+        names = sorted(os.listdir(folder))
+        found = [name for name in names if any(form.has_name(name) for form in FORMS.values())]
+        found += [LABELS_FILE] if LABELS_FILE in names else []
         if not found:
             return {}
         raise OutputError(_other(path, f"{found[0]} of unknown origin, without {EXPORT_FILE}")) from None
@@ -108,7 +151,10 @@ def _files_in(folder: str, path: str, model: Mapping[str, Any]) -> dict[str, Any
         raise OutputError(_other(path, f"a damaged {EXPORT_FILE}")) from error
     if checksum != model[MODEL_CHECKSUM]:
         raise OutputError(_other(path, f"an export of another network, {name}"))
-    return files
+    missing = sorted(file for file in files if not os.path.lexists(os.path.join(folder, file)))
+    if missing:
+        logger.warning("%s lists %s, which is no longer there", os.path.join(path, EXPORT_FILE), ", ".join(missing))
+    return {file: entry for file, entry in files.items() if file not in missing}
 
 
 def _other(path: str, found: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ from tools.runs.record import ModelRecord
 logger = logging.getLogger(__name__)
 
 _GENERATED_SIZE = (360, 480)
+_NEEDS_LABELS = "--quantize dynamic and int8 are judged by the mIoU of validation images with labels"
 
 
 class Picture(NamedTuple):
@@ -48,42 +49,87 @@ def image_picture(path: str, record: ModelRecord) -> Picture:
     return Picture(path, read_image(path, input_range=InputRange(record.input_range)), None)
 
 
-def validation_pictures(record: ModelRecord, data_dir: str | None, count: int) -> Iterator[Picture]:
+def validation_pictures(
+    record: ModelRecord, data_dir: str | None, count: int, *, needs_labels: bool = False
+) -> Iterator[Picture]:
     """Yields validation images of a run, spread evenly over the split; a generated street scene if there are none.
 
     Args:
         record: of the run.
         data_dir: folder of its dataset; None for the recorded one, which may be missing.
         count: most images.
+        needs_labels: whether to yield images with labels only, and no generated scene.
 
     Raises:
         DataError: there are none below `data_dir`, or one of them cannot be read.
+        FlagError: `needs_labels`, and there are none.
     """
     try:
         samples = _samples(record, data_dir, "val")
     except DataError as error:
         if data_dir is not None:
             raise
-        logger.info("the run's validation images are missing, so a generated street scene is used (%s)", error)
+        if needs_labels:
+            raise FlagError(f"{_NEEDS_LABELS}: give --data_dir ({error})") from error
+        logger.warning(
+            "the run's validation images are missing, so a generated street scene is used, which says less: give "
+            "--data_dir or --image (%s)",
+            error,
+        )
         return iter([_generated()])
+    if needs_labels:
+        samples = [sample for sample in samples if sample.label is not None]
+        if not samples:
+            raise FlagError(f"{_NEEDS_LABELS}, and those of the run have none: give --data_dir")
     return map(_picture, evenly(samples, count))
 
 
-def calibration_images(record: ModelRecord, data_dir: str | None, count: int) -> list[np.ndarray]:
-    """Reads training images of a run, spread evenly over the split; for the arguments see `validation_pictures`.
+class StoredImages(Sequence[np.ndarray]):
+    """Images that are read when they are used, uint8 [H, W, 3], so that memory does not grow with their number."""
 
-    Returns:
-        Images, uint8 [H, W, 3].
+    def __init__(self, samples: Sequence[Sample], size: tuple[int, int] | None = None) -> None:
+        """Takes the samples, and the height and width that the images are resized to; None keeps those of the files."""
+        self._samples, self._size = samples, size
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> StoredImages: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | StoredImages:
+        """Reads an image.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if isinstance(index, slice):
+            return StoredImages(self._samples[index], self._size)
+        sample = self._samples[index]
+        image = read_image(sample.image, input_range=sample.input_range)
+        return image if self._size is None else resized_image(image, self._size)
+
+
+def calibration_images(
+    record: ModelRecord, data_dir: str | None, count: int, size: tuple[int, int] | None = None
+) -> StoredImages:
+    """Finds training images of a run, spread evenly over the split; for the arguments see `validation_pictures`.
+
+    Args:
+        record, data_dir, count: see `validation_pictures`.
+        size: see `StoredImages`.
 
     Raises:
         FlagError: they are missing.
-        ImageError: one of them cannot be read.
     """
     try:
         samples = _samples(record, data_dir, "train")
     except DataError as error:
         raise FlagError(f"8-bit activations need training images of the run: give --data_dir ({error})") from error
-    return [read_image(sample.image, input_range=sample.input_range) for sample in evenly(samples, count)]
+    return StoredImages(evenly(samples, count), size)
 
 
 def evenly(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from tools.errors import ExportError
 from tools.export.network import IMAGE, OUTPUTS, ExportedNetwork
 from tools.export.tensorflow_files import write_file
+from tools.runtime.printable import first_line
 
 _OPSET = 18
 _AXES = ("batch", "height", "width")
@@ -58,7 +59,7 @@ def converted(graph_def: tf.GraphDef) -> Any:
             opset=_OPSET,
         )
     except Exception as error:  # whatever the converter did not foresee
-        raise ExportError(f"tf2onnx cannot convert the network ({error}): export another format") from error
+        raise ExportError(f"tf2onnx cannot convert the network ({first_line(error)}): export another format") from error
     unknown = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
     if unknown:
         raise ExportError(f"ONNX cannot express the operation {', '.join(unknown)}: export another format")

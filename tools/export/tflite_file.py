@@ -14,6 +14,7 @@ import tensorflow
 from tools.errors import ExportError
 from tools.export.network import ExportedNetwork
 from tools.export.tensorflow_files import LABELS_FILE, SIGNATURE, write_file, write_saved_model
+from tools.runtime.printable import first_line
 
 # In the texts of the converter's errors: 'tf.Name' op is ..., and lists such as `Flex ops: Name, Name2`.
 _REJECTED = re.compile(r"'tf\.(\w+)' op|(?:Flex|Custom) ops: ([\w, ]+)")
@@ -51,14 +52,14 @@ def converted(saved_model: str, quantize: str) -> bytes:
     try:
         return converter.convert()
     except Exception as error:
-        raise ExportError(f"TensorFlow Lite cannot express {_rejected(str(error))}: export another format") from error
+        raise ExportError(f"TensorFlow Lite cannot express {_rejected(error)}: export another format") from error
 
 
-def _rejected(text: str) -> str:
+def _rejected(error: Exception) -> str:
     """Names the operations in the text of an error, or returns its first line."""
-    found = [name for names in _REJECTED.findall(text) for name in ",".join(names).split(",")]
+    found = [name for names in _REJECTED.findall(str(error)) for name in ",".join(names).split(",")]
     operations = sorted({name.strip() for name in found} - {""})
-    return f"the operation {', '.join(operations)}" if operations else f"this network ({text.splitlines()[0][:200]})"
+    return f"the operation {', '.join(operations)}" if operations else f"this network ({first_line(error)})"
 
 
 def _archive(labels: str, offset: int) -> bytes:

@@ -19,7 +19,8 @@ from tools.runtime.printable import printable
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _TEMPLATES, _ASSETS = (os.path.join(_FOLDER, name) for name in ("templates", "assets"))
 _STYLE = "page.css"
-_SCRIPTS = ("charts.js", "viewer.js")
+_TIP = "tip.js"
+_SCRIPTS = ("charts.js", _TIP, "viewer.js")
 _PACKAGES = ("jinja2", "plotly")
 _KEPT = "\n\t"
 
@@ -88,6 +89,11 @@ def render(
 def style() -> str:
     """Returns the style sheet of all pages."""
     return _asset(_STYLE)
+
+
+def tip_script() -> str:
+    """Returns the JavaScript that shows a text beside the pointer."""
+    return _asset(_TIP)
 
 
 def identity_line(identity: str) -> str:

@@ -102,23 +102,25 @@ class CocoFile:
         self._path = path
         self._class_names = class_names
         self._min_area = min_area
-        # By the name of the image's file.
+        # By the name of the image's results.
         self._images: dict[str, _Annotated] | None = None
 
-    def add(self, file_name: str, labels: np.ndarray) -> None:
-        """Adds an image and its regions, or replaces them.
+    def add(self, file_name: str, labels: np.ndarray, name: str | None = None) -> None:
+        """Adds an image and its regions, or replaces those of the same name.
 
         Args:
             file_name: the entry `file_name` of the image.
             labels: training ids [H, W].
+            name: of the image's results, the entry `result`; `file_name` by default.
 
         Raises:
             MissingPackageError: pycocotools is not installed.
         """
         if self._images is None:
             self._images = self._earlier_images()
-        image = {"file_name": file_name, "height": labels.shape[0], "width": labels.shape[1]}
-        self._images[file_name] = image, annotations_of(labels, self._min_area)
+        name = file_name if name is None else name
+        image = {"file_name": file_name, "result": name, "height": labels.shape[0], "width": labels.shape[1]}
+        self._images[name] = image, annotations_of(labels, self._min_area)
 
     def write(self) -> None:
         """Writes the file, if images were added.
@@ -157,7 +159,7 @@ class CocoFile:
             by_id: dict[int, _Annotated] = {image["id"]: (image, []) for image in content["images"]}
             for region in content["annotations"]:
                 by_id[region["image_id"]][1].append(region)
-            return {image["file_name"]: (image, regions) for image, regions in by_id.values()}
+            return {image["result"]: (image, regions) for image, regions in by_id.values()}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, LookupError, TypeError) as error:

@@ -20,6 +20,7 @@ CSV_FILE = "confusion_matrix.csv"
 PICTURE_FILE = "confusion_matrix.png"
 
 _EXTRA = "plot"
+_NO_CLASS = "no class"
 _MOST_NUMBERED = 30  # classes whose cells have numbers
 _INCHES_PER_CLASS = 0.45
 _SMALLEST_INCHES, _LARGEST_INCHES = 4.0, 40.0
@@ -36,13 +37,17 @@ def require_plot(purpose: str = "--confusion_matrix 1") -> None:
         import matplotlib.figure  # noqa: F401
 
 
-def write_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], folder: str) -> list[str]:
+def write_confusion_matrix(
+    matrix: np.ndarray, class_names: Sequence[str], folder: str, missed: np.ndarray | None = None
+) -> list[str]:
     """Writes `confusion_matrix.csv`, the pixels of each pair of classes, and `confusion_matrix.png`.
 
     Args:
         matrix: int64 [classes, classes]; rows are true classes, columns predicted ones.
         class_names: in the order of the classes.
         folder: created if missing.
+        missed: int64 [classes], pixels of each true class that are predicted as no class; if there are any, they are a
+            further column, `no class`.
 
     Returns:
         The paths.
@@ -52,20 +57,24 @@ def write_confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], folde
         ResultsFolderError: a file cannot be written.
     """
     paths = [os.path.join(folder, name) for name in (CSV_FILE, PICTURE_FILE)]
+    columns = list(class_names)
+    if missed is not None and missed.any():
+        matrix, columns = np.column_stack([matrix, missed]), [*columns, _NO_CLASS]
     with result_text(paths[0]) as text:
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["true class", *class_names])
+        writer.writerow(["true class", *columns])
         writer.writerows([name, *row] for name, row in zip(class_names, matrix.tolist(), strict=True))
     with result_file(paths[1]) as picture:
-        confusion_figure(matrix, class_names).savefig(picture, format="png", dpi=100)
+        confusion_figure(matrix, class_names, columns).savefig(picture, format="png", dpi=100)
     return paths
 
 
-def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Any:
+def confusion_figure(matrix: np.ndarray, class_names: Sequence[str], columns: Sequence[str] | None = None) -> Any:
     """Draws a confusion matrix, each row in per cent of the pixels of its true class.
 
     Args:
         matrix, class_names: see `write_confusion_matrix`.
+        columns: names of the columns; those of the classes by default.
 
     Returns:
         A figure of matplotlib, which belongs to no window.
@@ -83,9 +92,12 @@ def confusion_figure(matrix: np.ndarray, class_names: Sequence[str]) -> Any:
     axes = figure.add_subplot()
     drawn = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     # A dollar sign would begin a formula.
-    names = [printable(name)[:_LONGEST_NAME].replace("$", r"\$") for name in class_names]
-    axes.set_xticks(range(count), names, rotation=90)
-    axes.set_yticks(range(count), names)
+    rows, columns = (
+        [printable(name)[:_LONGEST_NAME].replace("$", r"\$") for name in names]
+        for names in (class_names, class_names if columns is None else columns)
+    )
+    axes.set_xticks(range(len(columns)), columns, rotation=90)
+    axes.set_yticks(range(count), rows)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if count <= _MOST_NUMBERED:

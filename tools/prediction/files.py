@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from database import palettes
 from database.atomic import remove_unfinished
 from database.channels import picture
-from database.georeference import read_georeference, write_geotiff
+from database.georeference import Georeference, read_georeference, write_geotiff
 from database.images import write_image
 from tools.checkpoints.snapshot_names import checkpoint_step
 from tools.errors import VideoError
@@ -110,14 +110,25 @@ class PredictionWriter:
         coloring: bool,
         more: MoreOutputs = NOTHING_MORE,
         provenance: Provenance | None = None,
+        images_in: str | None = None,
     ) -> None:
-        """Selects what to write; folders and the provenance are created with the first file."""
+        """Selects what to write; folders and the provenance are created with the first file.
+
+        Args:
+            folder: of the results.
+            record: of the network.
+            save_prediction: whether to write label ids.
+            coloring: whether to write colours and overlays.
+            more: what else to write.
+            provenance: of the results; None to write none.
+            images_in: folder that the files named in coco.json are relative to; None for absolute paths.
+        """
         self._provenance = provenance
         self._folder = folder
         self._record = record
         self._save_prediction = save_prediction
         self._coloring = coloring
-        self._more = MoreFiles(folder, record.class_names, more)
+        self._more = MoreFiles(folder, record.class_names, more, images_in)
 
     def write(
         self,
@@ -126,6 +137,7 @@ class PredictionWriter:
         predicted: np.ndarray | Prediction,
         source: str | None = None,
         subfolders: Sequence[str] = (),
+        georeference: Callable[[], Georeference | None] | None = None,
     ) -> list[str]:
         """Writes the files of one image.
 
@@ -135,6 +147,7 @@ class PredictionWriter:
             predicted: training ids [H, W], or a prediction with what `MoreOutputs.wanted` says.
             source: path of the image; None if it has no file.
             subfolders: names of folders below the folder of each kind.
+            georeference: returns that of the image; None to read it from the source.
 
         Returns:
             The paths written.
@@ -152,14 +165,21 @@ class PredictionWriter:
             self.prepare(written)
         for kind, pixels in pictures.items():
             write_image(paths[kind], pixels)
-        is_placed = self._save_prediction or "polygons" in more
-        georeference = read_georeference(source) if source is not None and is_placed else None
-        self._more.write(more, "/".join([*subfolders, name]), prediction, source, georeference)
-        if georeference is None or not self._save_prediction:
-            return written
-        geotiff = result_path(self._folder, "prediction", f"{name}_prediction.tif", subfolders)
-        write_geotiff(geotiff, pictures["prediction"], georeference)
-        return [*written, geotiff]
+        place = None
+        if source is not None and (self._save_prediction or "polygons" in more):
+            place = read_georeference(source) if georeference is None else georeference()
+        self._more.write(more, "/".join([*subfolders, name]), prediction, source, place)
+        return [*written, *self._write_geotiff(name, subfolders, pictures, place)]
+
+    def _write_geotiff(
+        self, name: str, subfolders: Sequence[str], pictures: Mapping[str, np.ndarray], place: Georeference | None
+    ) -> list[str]:
+        """Writes the label ids with the georeference, if there is one; returns the path."""
+        if place is None or "prediction" not in pictures:
+            return []
+        path = result_path(self._folder, "prediction", f"{name}_prediction.tif", subfolders)
+        write_geotiff(path, pictures["prediction"], place)
+        return [path]
 
     def prepare(self, paths: Sequence[str]) -> None:
         """Checks paths of results that are to be written, and writes the provenance before the first.

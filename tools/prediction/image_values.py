@@ -58,6 +58,7 @@ def image_pixels(
     if isinstance(image, str | os.PathLike):
         path = os.fsdecode(image)
         return read_image(path, input_range=input_range, channels=channels), path
+    image = _plain_array(image, name)
     if channels is not None:
         if not isinstance(image, np.ndarray):
             raise ImageError(
@@ -75,6 +76,13 @@ def image_pixels(
         raise ImageError(f"{name}: {_shown(pixels)} has no pixels, expected 1x1 or more")
     pixels.setflags(write=False)
     return pixels, None
+
+
+def _plain_array(image: Any, name: str) -> Any:
+    """Returns an array without a class such as np.matrix, which has its own rules on axes; other images unchanged."""
+    if isinstance(image, np.ma.MaskedArray):
+        raise ImageError(f"{name}: found a masked array, and pixels cannot be left out: give image.filled(0)")
+    return np.asarray(image) if isinstance(image, np.ndarray) else image
 
 
 def _of_pil(image: Image.Image, name: str, input_range: InputRange) -> np.ndarray:

@@ -134,6 +134,11 @@ class ConfusionMatrix:
         return self._matrix.copy()
 
     @property
+    def missed(self) -> np.ndarray:
+        """A copy of the counts of pixels that are predicted as no class, int64 [num_classes], by true class."""
+        return self._missed.copy()
+
+    @property
     def images(self) -> int:
         """The number of images that were counted."""
         return self._images
@@ -184,8 +189,7 @@ class ConfusionMatrix:
         """Computes the scores of all pixels counted so far."""
         hits = np.diag(self._matrix)
         true_pixels = self._matrix.sum(axis=1) + self._missed
-        union = true_pixels + self._matrix.sum(axis=0) - hits
-        iou = ratios_of(hits, union)
+        iou = iou_of(self._matrix, self._missed)
         pixels = int(true_pixels.sum())
         weighted_iou = sum(
             int(count) * ratio for count, ratio in zip(true_pixels, iou, strict=True) if ratio is not None
@@ -219,6 +223,17 @@ def _check_integers(name: str, array: np.ndarray) -> None:
         raise ValueError(
             f"{name} has dtype {array.dtype}: expected integers; convert it first, probabilities and logits with argmax"
         )
+
+
+def iou_of(matrix: np.ndarray, missed: np.ndarray | int = 0) -> tuple[float | None, ...]:
+    """Computes the IoU of each class; see `Scores.iou`.
+
+    Args:
+      matrix: pixels [C, C]; rows are true classes, columns predicted ones.
+      missed: pixels [C] of each true class that are predicted as no class.
+    """
+    hits = np.diag(matrix)
+    return ratios_of(hits, matrix.sum(axis=1) + missed + matrix.sum(axis=0) - hits)
 
 
 def ratios_of(parts: np.ndarray, wholes: np.ndarray) -> tuple[float | None, ...]:

@@ -71,6 +71,17 @@ class MoreOutputs:
         )
 
     @property
+    def flags(self) -> list[str]:
+        """The flags that write something, such as `--areas`."""
+        found = {
+            "--save_probabilities": self.probabilities is not None,
+            "--confidence": self.confidence,
+            "--polygons": self.polygons is not None,
+            "--areas": self.areas,
+        }
+        return [name for name, is_written in found.items() if is_written]
+
+    @property
     def wanted(self) -> Wanted:
         """What a prediction has to have beside the labels."""
         return Wanted(None if self.probabilities is None else DTYPES[self.probabilities], self.confidence)
@@ -89,9 +100,12 @@ class MoreFiles:
     <folder>/coco.json, areas.csv                               regions and areas of all images
     """
 
-    def __init__(self, folder: str, class_names: Sequence[str], outputs: MoreOutputs) -> None:
+    def __init__(
+        self, folder: str, class_names: Sequence[str], outputs: MoreOutputs, images_in: str | None = None
+    ) -> None:
         """Selects what to write; nothing is created before the first file."""
         self._folder = folder
+        self._images_in = images_in
         self._class_names = class_names
         self._outputs = outputs
         self._areas = ImageTable(os.path.join(folder, AREAS_FILE), area_columns(class_names))
@@ -122,7 +136,7 @@ class MoreFiles:
     @property
     def writes_any(self) -> bool:
         """Whether there is anything to write."""
-        return self._outputs != MoreOutputs(min_area=self._outputs.min_area)
+        return bool(self._outputs.flags)
 
     def write(
         self,
@@ -152,7 +166,7 @@ class MoreFiles:
         if "polygons" in paths:
             write_geojson(paths["polygons"][0], self._collection(labels, georeference))
         if self._outputs.polygons == "coco":
-            self._coco.add(name if source is None else f"{name}{os.path.splitext(source)[1]}", labels)
+            self._coco.add(name if source is None else self._file_name(source), labels, name)
         if self._outputs.areas:
             self._areas.add(name, area_values(labels, len(self._class_names)))
 
@@ -164,6 +178,14 @@ class MoreFiles:
         """
         self._areas.write()
         self._coco.write()
+
+    def _file_name(self, source: str) -> str:
+        """Returns the path of an image in the folder of the images; an absolute path if it is elsewhere."""
+        path = os.path.abspath(source)
+        if self._images_in is None:
+            return path
+        relative = os.path.relpath(path, self._images_in)
+        return path if relative.startswith(os.pardir + os.sep) else relative.replace(os.sep, "/")
 
     def _write_probabilities(self, paths: Sequence[str], probabilities: np.ndarray) -> None:
         if self._outputs.probabilities == "png" and not self._has_class_names:

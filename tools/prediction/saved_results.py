@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 
@@ -13,6 +14,8 @@ from tools.prediction.result_names import NAMES_FILE, ResultNames
 from tools.prediction.segmentation import Segmentation
 from tools.runs.record import ModelRecord
 
+logger = logging.getLogger(__name__)
+
 
 class SavedResults:
     """A folder of results of one model and one choice of settings.
@@ -21,7 +24,14 @@ class SavedResults:
     """
 
     def __init__(
-        self, folder: str, record: ModelRecord, provenance: Provenance, *, coloring: bool, more: MoreOutputs
+        self,
+        folder: str,
+        record: ModelRecord,
+        provenance: Provenance,
+        *,
+        coloring: bool,
+        more: MoreOutputs,
+        images_in: str | None = None,
     ) -> None:
         """Removes what a killed process left in the folder; nothing is written yet.
 
@@ -31,6 +41,7 @@ class SavedResults:
             provenance: of the results.
             coloring: whether to write colours and overlays.
             more: what else to write.
+            images_in: see `PredictionWriter`.
         """
         remove_unfinished_results(folder)
         self._names = ResultNames(os.path.join(folder, NAMES_FILE))
@@ -42,6 +53,7 @@ class SavedResults:
             coloring=coloring,
             more=more,
             provenance=provenance,
+            images_in=images_in,
         )
 
     def save(self, result: Segmentation, wanted_name: str | None = None) -> list[str]:
@@ -58,7 +70,7 @@ class SavedResults:
             name = self._names.name(result.path, wanted_name)
         *subfolders, stem = name.split("/")
         prediction = result.prediction_for(self._more.wanted)
-        paths = self._writer.write(stem, result.image, prediction, result.path, subfolders)
+        paths = self._writer.write(stem, result.image, prediction, result.path, subfolders, lambda: result.georeference)
         self._names.keep(name)
         return paths
 
@@ -72,6 +84,8 @@ class SavedResults:
         Raises:
             VideoError: overlays are not written, or `write` raises it.
         """
+        if self._more.flags:
+            logger.warning("%s: a video has an overlay only; no effect of %s", path, ", ".join(self._more.flags))
         name = self._names.name(path)
         target = self._writer.video_path(name)
         write(target)

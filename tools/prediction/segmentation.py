@@ -43,6 +43,7 @@ class Segmentation:
         classes: the name of each class.
         palette: the colour of each class.
         path: of the image; None if it was an array or a PIL image.
+        georeference: of a GeoTIFF; None without one.
     """
 
     def __init__(
@@ -54,12 +55,19 @@ class Segmentation:
         predict: Callable[[np.ndarray, Wanted], Prediction],
         save: Save,
     ) -> None:
-        """Takes image and prediction, the record of the network, and functions of the model."""
+        """Takes image and prediction, the record of the network, and functions of the model.
+
+        The georeference is read here, as the file may be another one later.
+
+        Raises:
+            ImageError: the file cannot be opened.
+        """
         self.image = image
         self.labels = prediction.labels
         self.classes = tuple(record.class_names)
         self.palette = record.palette
         self.path = path
+        self.georeference = None if path is None else read_georeference(path)
         self._prediction = prediction
         self._record = record
         self._predict = predict
@@ -100,7 +108,7 @@ class Segmentation:
         Raises:
             MissingPackageError: rasterio is not installed.
         """
-        coordinates = coordinates_of(None if self.path is None else read_georeference(self.path))
+        coordinates = coordinates_of(self.georeference)
         return feature_collection(polygons_of(self.labels, min_area), self.classes, coordinates, min_area)
 
     def coloring(self) -> Image.Image:
@@ -112,6 +120,9 @@ class Segmentation:
 
         Args:
             alpha: weight of the colours, 0..1.
+
+        Raises:
+            ValueError: alpha is outside its range.
         """
         return Image.fromarray(overlay_of(self.image, self.labels, self._record, alpha=alpha))
 

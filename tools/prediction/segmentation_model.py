@@ -52,6 +52,7 @@ class SegmentationModel:
         *,
         coloring: bool = True,
         more: MoreOutputs = NOTHING_MORE,
+        measures_time: bool = False,
     ) -> None:
         """Takes what `of_checkpoint` builds.
 
@@ -62,6 +63,7 @@ class SegmentationModel:
             provenance: of the results.
             coloring: whether `Segmentation.save` writes colours and overlays.
             more: what else it writes.
+            measures_time: whether to keep the times of all predictions, for `report_times`.
         """
         self.checkpoint = checkpoint
         self.record = record
@@ -73,7 +75,7 @@ class SegmentationModel:
         self._input_range = InputRange(record.input_range)
         self._channels = record.channels
         self._predictor: Predictor | TowerPredictor | None = predictor
-        self._timed = TimedPredictor(predictor)
+        self._timed = TimedPredictor(predictor) if measures_time else None
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str, config: InferenceConfig) -> SegmentationModel:
@@ -105,7 +107,15 @@ class SegmentationModel:
         """
         more = MoreOutputs.of_flags(config)
         predictor = build_predictor(checkpoint, record, config)
-        return cls(checkpoint, record, predictor, provenance, coloring=config.coloring, more=more)
+        return cls(
+            checkpoint,
+            record,
+            predictor,
+            provenance,
+            coloring=config.coloring,
+            more=more,
+            measures_time=config.measure_time,
+        )
 
     @overload
     def segment(  # type: ignore[overload-overlap]
@@ -135,8 +145,9 @@ class SegmentationModel:
             OutOfMemoryError, NotFiniteError: see `Predictor.predict`.
         """
         self._require_open()
-        is_kept = probabilities or self._more.wanted != LABELS_ONLY
-        wanted = Wanted(np.float32 if is_kept else None)
+        wanted = self._more.wanted
+        if probabilities or wanted.probabilities is not None:
+            wanted = Wanted(np.float32)  # from which the others are computed
         if is_one_image(images):
             return self._segment_one(images, "image", wanted)
         return [self._segment_one(image, name, wanted) for name, image in named_images(images)]
@@ -166,11 +177,11 @@ class SegmentationModel:
         Raises:
             ClosedModelError: the model is closed.
         """
-        self._require_open()
-        return self._timed.predict(image, wanted)
+        predictor = self._require_open() if self._timed is None else self._timed
+        return predictor.predict(image, wanted)
 
     @contextmanager
-    def shared(self, windows_per_batch: int) -> Iterator[SharedLabels]:
+    def shared(self, windows_per_batch: int, most_pixels: int | None = None) -> Iterator[SharedLabels]:
         """Yields a function that predicts labels in several threads at a time; batches hold windows of several images.
 
         The function takes pixels as `segment_pixels` does, and a function that is called before each run of the
@@ -178,13 +189,14 @@ class SegmentationModel:
 
         Args:
             windows_per_batch: most windows of a batch.
+            most_pixels: most pixels of a batch of several images, see `SharedBatches`; None for any.
 
         Raises:
             ClosedModelError: the model is closed.
         """
         predictor = self._require_open()
         assert isinstance(predictor, Predictor), "inference uses one device"
-        with SharedBatches(predictor.run_windows, windows_per_batch) as batches:
+        with SharedBatches(predictor.run_windows, windows_per_batch, most_pixels) as batches:
 
             def labels(pixels: np.ndarray, before_run: Callable[[], object]) -> np.ndarray:
                 def run(windows: np.ndarray) -> np.ndarray:
@@ -199,21 +211,39 @@ class SegmentationModel:
         """Returns how many windows an image needs; see `Predictor.window_count`."""
         return self._require_open().window_count(height, width)
 
-    def results_in(self, folder: str) -> SavedResults:
-        """Returns a folder of results of this model, which must have no other results."""
-        return SavedResults(folder, self.record, self.provenance, coloring=self._coloring, more=self._more)
+    def results_in(self, folder: str | os.PathLike, images_in: str | None = None) -> SavedResults:
+        """Returns a folder of results, to save many images in.
+
+        Its `save` takes results of this model. The files of all images, such as areas.csv, are written at the end of a
+        `with` block, or by `finish`; `Segmentation.save` writes them with each image.
+
+        Args:
+            folder: created with the first result.
+            images_in: folder that the names of files in coco.json are relative to; None for absolute paths.
+
+        Raises:
+            ResultsFolderError: the folder contains results of another model or other settings.
+        """
+        folder = require_folder(self.provenance, os.fspath(folder))
+        return SavedResults(
+            folder, self.record, self.provenance, coloring=self._coloring, more=self._more, images_in=images_in
+        )
 
     def report_times(self, folder: str) -> None:
-        """Logs the time per image, without the first, and writes it into a folder; see `TimedPredictor.report`."""
-        self._require_open()
+        """Logs the time per image, without the first, and writes it into a folder; see `TimedPredictor.report`.
+
+        Raises:
+            ValueError: the model was built without `measures_time`.
+        """
+        if self._timed is None:
+            raise ValueError("the model keeps no times: build it with measures_time=True")
         self._timed.report(folder)
 
     def close(self) -> None:
         """Frees the network; results keep what they have. Closing twice does nothing."""
         if self._predictor is not None:
             self._predictor.close()
-            self._predictor = None
-            del self._timed
+            self._predictor = self._timed = None
             free_closed_sessions()
 
     def __enter__(self) -> SegmentationModel:
@@ -233,5 +263,5 @@ class SegmentationModel:
 
     def _save(self, result: Segmentation, folder: str, name: str | None) -> list[str]:
         """Writes a result; see `Segmentation.save`."""
-        with self.results_in(require_folder(self.provenance, os.fspath(folder))) as results:
+        with self.results_in(folder) as results:
             return results.save(result, name)

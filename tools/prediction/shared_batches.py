@@ -27,14 +27,16 @@ class SharedBatches:
     a context manager, or close.
     """
 
-    def __init__(self, run: Run, most: int) -> None:
+    def __init__(self, run: Run, most: int, most_pixels: int | None = None) -> None:
         """Starts the thread that calls the network.
 
         Args:
             run: the network; it is called in one thread only.
             most: number of windows that it gets at most, unless one call brings more.
+            most_pixels: number of pixels of all these windows at most, unless one call brings more; None for any. It
+                bounds the memory if the windows are whole images.
         """
-        self._run, self._most = run, most
+        self._run, self._most, self._most_pixels = run, most, most_pixels
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -85,10 +87,13 @@ class SharedBatches:
             if not self._waiting:
                 return []
             first = self._waiting.popleft()
-            taken, count = [first], len(first.windows)
+            taken, count, most = [first], len(first.windows), self._most
+            if self._most_pixels is not None:
+                _, height, width, _ = first.windows.shape
+                most = min(most, self._most_pixels // (height * width))
             for entry in list(self._waiting):
                 is_equal = entry.windows.shape[1:] == first.windows.shape[1:]
-                if is_equal and count + len(entry.windows) <= self._most:
+                if is_equal and count + len(entry.windows) <= most:
                     self._waiting.remove(entry)
                     taken.append(entry)
                     count += len(entry.windows)

@@ -32,6 +32,11 @@ logger = logging.getLogger(__name__)
 _ENCODERS = (("libx264", {"crf": "20"}), ("mpeg4", {"qscale": "3"}))
 _USUAL_RATE = Fraction(25)
 
+# FFmpeg's numbers of the colours of HD video (ITU-R BT.709), of those of SD video (BT.601), and of the range 16..235.
+_BT709, _BT601, _LIMITED = 1, 5, 1
+_UNKNOWN_COLORS = (0, 2)  # RGB, and unspecified
+_HEIGHT_OF_HD = 720
+
 
 class Segments(PredictsImages, Protocol):
     """Predicts images, as `tools.prediction.segmentation_model.SegmentationModel` does."""
@@ -125,6 +130,13 @@ def _reading(av: Any, path: str, place: str = "") -> Iterator[None]:
         raise VideoError(f"{path}: not a video that can be read{place} ({reason})") from error
 
 
+def _colorspace_of(frame: Any) -> int:
+    """Returns FFmpeg's number of the matrix of a frame; if it is not stored, that of its height, as players do."""
+    if frame.colorspace not in _UNKNOWN_COLORS:
+        return int(frame.colorspace)
+    return _BT709 if frame.height >= _HEIGHT_OF_HD else _BT601
+
+
 class _Overlay:
     """One video that is read and one that is written."""
 
@@ -188,7 +200,8 @@ class _Overlay:
         self._waiting_audio = []
 
     def _encode(self, frame: Any) -> None:
-        image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+        colors = frame.reformat(format="rgb24", src_colorspace=_colorspace_of(frame)).to_ndarray()
+        image = np.rot90(colors, round(frame.rotation / 90))
         image = np.ascontiguousarray(image)
         labels = self._model.predict(image).labels
         overlay = overlay_of(image, labels, self._model.record)
@@ -197,6 +210,7 @@ class _Overlay:
         if self._encoder is None:
             self._encoder = self._new_encoder(*overlay.shape[:2])
         encoded = self._av.VideoFrame.from_ndarray(overlay, format="rgb24")
+        encoded = encoded.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
         encoded.time_base = self._encoder.codec_context.time_base
         encoded.pts = self._time_of(frame)
         self._output.mux(self._encoder.encode(encoded))
@@ -207,7 +221,11 @@ class _Overlay:
         name, options = next(one for one in _ENCODERS if one[0] in self._av.codecs_available)
         stream = self._output.add_stream(name, rate=rate, options=dict(options))
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        stream.codec_context.time_base = self._pictures.time_base or 1 / rate
+        context = stream.codec_context
+        # Players would guess the matrix by the height.
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
+        context.time_base = self._pictures.time_base or 1 / rate
         if self._audio is not None:
             self._audio_copy = self._output.add_stream_from_template(self._audio)
         return stream

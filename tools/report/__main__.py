@@ -102,7 +102,7 @@ def write_report(paths: Sequence[str], config: ReportConfig) -> str:
     identity, out = identity_of(runs), config.out or default_path(runs)
     check_replaceable(out, identity)  # before the prediction, which takes time
     found = evaluations(runs, _options(config), config.images)
-    runs = read_reported_runs(paths, config.predictions_dir)  # with the scores of the predictions
+    runs = read_reported_runs(paths, config.predictions_dir, runs)  # with the scores of the predictions
     report = report_of(runs, found.runs, found.groups, found.notices)
     names = ", ".join(run.name for run in runs)
     context = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}

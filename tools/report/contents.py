@@ -8,10 +8,11 @@ from typing import Any
 
 from tools.pages.charts import Curve, class_bars, curves_chart, matrix_chart
 from tools.pages.page import text_of
+from tools.prediction.metrics import iou_of
 from tools.prediction.tables import percent
 from tools.report.comparison import Comparison, compare, flag_rows
 from tools.report.pictures import EncodedViews
-from tools.report.reported_run import ReportedRun, training_command
+from tools.report.reported_run import ReportedRun, training_command, unknown_flags
 from tools.report.run_facts import all_flags, facts, figures, missing, state
 
 # Columns of training.csv in each chart: name, text in the legend, line style.
@@ -132,7 +133,9 @@ def _about(run: ReportedRun) -> dict[str, Any]:
         "state": state(run),
         "figures": figures(run),
         "facts": facts(run),
-        "command": training_command(run.flags) if run.record else "",
+        "commands": list(map(text_of, run.commands)),
+        "command": training_command(run.flags) if run.record and not run.commands else "",
+        "unknown_flags": ", ".join(map(text_of, unknown_flags(run.record.get("flags") or {}))),
         "flags": all_flags(run),
         "scores": [
             [score.of, "" if score.step is None else str(score.step), percent(score.mean_iou),
@@ -193,7 +196,10 @@ def _add_classes(report: Report, runs: Sequence[ReportedRun], evaluated: Mapping
         by_classes.setdefault(names, []).append(run)
     for number, (names, members) in enumerate(by_classes.items()):
         series = [(run.label, iou) for run in members if (iou := _iou_of(run, names, evaluated)) is not None]
-        shares = next((evaluated[run.path].shares for run in members if run.path in evaluated), None)
+        known = [found for run in members if (found := evaluated.get(run.path)) is not None]
+        counted = [list(found.shares) for found in known if found.shares is not None]
+        # Runs on other data have other shares, and one column would be wrong for some of them.
+        shares = counted[0] if counted and all(other == counted[0] for other in counted) else None
         if not series or not names:
             continue
         id_ = f"classes-{number}"
@@ -215,9 +221,7 @@ def _iou_of(
     """Returns the IoU of each class: of the predictions, otherwise of the scores; None if there are none."""
     found = evaluated.get(run.path)
     if found is not None and found.matrix is not None:
-        union = found.matrix.sum(axis=0) + found.matrix.sum(axis=1) - found.matrix.diagonal()
-        hits = found.matrix.diagonal().tolist()
-        return [hit / total if total else None for hit, total in zip(hits, union.tolist(), strict=True)]
+        return list(iou_of(found.matrix))
     for scores in run.class_scores():
         if tuple(name for name, _ in scores.iou) == class_names:
             return [iou for _, iou in scores.iou]

@@ -20,6 +20,7 @@ from tools.flags.chosen_dataset import described_dataset, existing_folder
 from tools.flags.dataset import MAX_PIXELS
 from tools.flags.recorded import fault_of_recorded
 from tools.flags.train import TrainConfig
+from tools.prediction.metrics import iou_of, mean_of_present
 from tools.prediction.tables import percent
 from tools.report.contents import Card, EvaluatedRun, PictureGroup
 from tools.report.pictures import LARGEST_SIDE, UNSCORED, Views, choose_images, encode
@@ -105,9 +106,7 @@ def _of(run: ReportedRun, evaluation: Evaluation) -> EvaluatedRun:
     note = f"{snapshot}; {evaluation.settings}; {len(evaluation.images)} validation images"
     if matrix is None:
         return EvaluatedRun(evaluation.record.class_names, None, None, float("nan"), note)
-    union = matrix.sum(axis=0) + matrix.sum(axis=1) - matrix.diagonal()
-    present = union > 0
-    mean_iou = float(np.mean(matrix.diagonal()[present] / union[present])) if present.any() else float("nan")
+    mean_iou = mean_of_present(iou_of(matrix))
     return EvaluatedRun(evaluation.record.class_names, matrix, _shares(matrix.sum(axis=1)), mean_iou, note)
 
 

@@ -150,7 +150,8 @@ def _evaluate(run: ReportedRun, config: PredictConfig, prefix: str, options: Pre
     images, matrix = _scored(run.name, record, samples, plan.folder)
     if matrix is not None and not os.path.exists(os.path.join(plan.folder, _SCORES)):
         write_tables(matrix.evaluate(), record.class_names, plan.folder, header=plan.provenance.header)
-    data = json.dumps([plan.provenance.entries.get("data_sha256"), record.class_names])
+    classes = [record.class_names, record.palette, sorted(record.label_map.items())]
+    data = json.dumps([plan.provenance.entries.get("data_sha256"), *classes])
     counts = None if matrix is None else matrix.matrix
     return Evaluation(prefix, record, images, counts, data, _settings(plan.config, record))
 
@@ -187,7 +188,10 @@ def _predict(config: PredictConfig, prefix: str, record: ModelRecord, samples: S
             samples,
             record.architecture.num_classes,
             visit=lambda found: writer.write(
-                found.sample.name, found.image, found.prediction, source=found.sample.image
+                found.sample.name,
+                found.image,
+                found.prediction,
+                source=found.sample.image,
             ),
         )
     free_closed_sessions()

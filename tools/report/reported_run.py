@@ -19,6 +19,7 @@ from tools.prediction.tables import is_fraction_or_none
 from tools.report.curves import Curves, read_curves
 from tools.results.runs import Run, Score, read_runs
 from tools.results.tables import short_names
+from tools.runs.commands import read_commands
 from tools.runs.lock import is_training
 from tools.runs.run_origin import RUN_UUID
 
@@ -50,6 +51,7 @@ class ReportedRun:
         label: a short name, unique among the runs of the report; see `tables.short_names`.
         record: the values in config.json; empty if it is missing or damaged.
         curves: of its training.
+        commands: that started it, the first one first; empty for runs of earlier versions.
         is_training: whether a process trains it now.
     """
 
@@ -59,6 +61,7 @@ class ReportedRun:
     record: Mapping[str, Any]
     curves: Curves
     is_training: bool
+    commands: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -99,12 +102,15 @@ class ReportedRun:
         return sorted((scores for scores in found if scores.iou), key=order)
 
 
-def read_reported_runs(paths: Sequence[str], predictions_dir: str) -> list[ReportedRun]:
+def read_reported_runs(
+    paths: Sequence[str], predictions_dir: str, earlier: Sequence[ReportedRun] = ()
+) -> list[ReportedRun]:
     """Reads runs.
 
     Args:
         paths: of their folders, or of a folder in them such as `snapshot`.
         predictions_dir: folder with scores of predict.py, at any depth.
+        earlier: the same runs as an earlier call returned them; their curves, which take longest, are not read again.
 
     Raises:
         FlagError: a path is not the folder of a run, or is given twice.
@@ -120,21 +126,28 @@ def read_reported_runs(paths: Sequence[str], predictions_dir: str) -> list[Repor
         for folder, name in zip(folders, names, strict=True)
     ]
     labels = short_names(runs)
+    curves = {run.path: run.curves for run in earlier}
     return [
         ReportedRun(
             folder,
             run,
             labels[run.name],
             _record_in(folder),
-            read_curves(folder, run.scores),
+            curves.get(folder) or read_curves(folder, run.scores),
             is_training(folder),
+            read_commands(folder),
         )
         for folder, run in zip(folders, runs, strict=True)
     ]
 
 
+def unknown_flags(flags: Mapping[str, Any]) -> list[str]:
+    """Returns the flags in a record that train.py no longer has, so that a command cannot have them."""
+    return sorted(name for name in flags if name not in _DEFAULTS)
+
+
 def training_command(flags: Mapping[str, Any]) -> str:
-    """Returns the command line that trains with recorded flags; those at their defaults are left out."""
+    """Returns a command line that trains with recorded flags, without those at their defaults and unknown ones."""
     words = ["python", "train.py"]
     for name, value in flags.items():
         if name not in _DEFAULTS or value is None or _plain(value) == _plain(_DEFAULTS[name]):

@@ -1,6 +1,7 @@
 """Paths of a run's files.
 
 log/<database>/<run>/config.json           the flags and the model
+log/<database>/<run>/commands.txt          the command of each start
 log/<database>/<run>/training.csv          one line per summary
 log/<database>/<run>/rollbacks.json        the steps at which it went back to a snapshot
 log/<database>/<run>/events.out.tfevents.* TensorBoard

@@ -34,6 +34,17 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def first_line(error: BaseException, longest: int = 300) -> str:
+    """Returns the first line of the text of an error that is not empty; the error's class if there is none.
+
+    Args:
+        error: of another package, whose text may have many lines.
+        longest: characters after which the line is cut off.
+    """
+    lines = (line.strip() for line in str(error).splitlines())
+    return printable(next(filter(None, lines), type(error).__name__)[:longest])
+
+
 def _printable_argument(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)

@@ -25,6 +25,7 @@ from tools.serve.flags import ServeConfig
 
 if TYPE_CHECKING:
     from tools.prediction.segmentation_model import SegmentationModel
+    from tools.runs.record import ModelRecord
     from tools.serve.service import Network, Segment
 
 logger = logging.getLogger(__name__)
@@ -56,9 +57,23 @@ def network_of(model: SegmentationModel, segment: Segment) -> Network:
     return Network(description, classes, InputRange(record.input_range), record.channels, segment)
 
 
-def limits_of(config: ServeConfig) -> dict[str, Any]:
+def limits_of(config: ServeConfig, most_pixels: int) -> dict[str, Any]:
     """Returns the limits of the server, as JSON values."""
-    return {name: getattr(config, name) for name in ("max_upload", "max_pixels", "timeout", "queue")}
+    return {"max_pixels": most_pixels} | {name: getattr(config, name) for name in ("max_upload", "timeout", "queue")}
+
+
+def limit_pixels(config: ServeConfig, record: ModelRecord) -> int:
+    """Sets the largest number of pixels of an image in this process, and returns it."""
+    from database.images import set_max_pixels
+
+    most = config.pixel_limit(has_windows=bool(record.test_image_size))
+    set_max_pixels(most)
+    if not record.test_image_size:
+        logger.info(
+            "the network sees whole images, whose memory grows with them: --max_pixels is %d, larger ones are rejected",
+            most,
+        )
+    return most
 
 
 def serve(config: ServeConfig) -> None:
@@ -85,20 +100,23 @@ def serve(config: ServeConfig) -> None:
     with (
         bound_socket(config.host, config.port) as bound,  # before the network is built, which takes seconds
         loaded_model(config.weights_ckpt, config.model_flags()) as model,
-        model.shared(config.windows_per_batch) as segment,
-        closing(Jobs(config.parallel, config.queue)) as jobs,
     ):
-        # The first run takes longer, and shows whether the network works.
-        shape = (_WARM_UP_SIDE, _WARM_UP_SIDE, model.record.architecture.input_channels)
-        segment(np.zeros(shape, np.uint8 if model.record.channels is None else np.float32), lambda: None)
-        uploads = Uploads(config.max_upload, config.timeout)
-        service = Service(network_of(model, segment), jobs, uploads, config.timeout)
-        hosts = KnownHosts(is_local=config.is_local, names=config.allowed_hosts)
-        server = server_of(application(service, hosts, limits_of(config)), config.timeout)
-        logger.info("%s is served; Ctrl-C ends the server", model.checkpoint)
-        print_text(start_listening(bound), flush=True)
-        with stop_signals_ignored():
-            server.run(sockets=[bound])
+        most_pixels = limit_pixels(config, model.record)
+        with (
+            model.shared(config.windows_per_batch, most_pixels) as segment,
+            closing(Jobs(config.parallel, config.queue)) as jobs,
+        ):
+            # The first run takes longer, and shows whether the network works.
+            shape = (_WARM_UP_SIDE, _WARM_UP_SIDE, model.record.architecture.input_channels)
+            segment(np.zeros(shape, np.uint8 if model.record.channels is None else np.float32), lambda: None)
+            uploads = Uploads(config.max_upload, config.timeout)
+            service = Service(network_of(model, segment), jobs, uploads, config.timeout)
+            hosts = KnownHosts(is_local=config.is_local, names=config.allowed_hosts)
+            server = server_of(application(service, hosts, limits_of(config, most_pixels)), config.timeout)
+            logger.info("%s is served; Ctrl-C ends the server", model.checkpoint)
+            print_text(start_listening(bound), flush=True)
+            with stop_signals_ignored():
+                server.run(sockets=[bound])
 
 
 def main(arguments: Sequence[str]) -> None:

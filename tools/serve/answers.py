@@ -6,7 +6,8 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ import numpy as np
 from PIL import Image
 
 from tools.prediction.image_tables import class_pixels
-from tools.prediction.polygons import PIXELS, feature_collection, polygons_of
+from tools.prediction.polygons import PIXELS, Polygon, feature_collection, polygons_of
 from tools.serve.failures import FailedRequest
+from tools.serve.jobs import Check
 
 DEFAULT = "areas"
 _OFF_AND_ON = {"0": False, "1": True}
 _MOST_DIGITS = 12
+# Sides of pixels between two classes; those of a street scene of 40 million pixels are fewer, those of noise more.
+MOST_SIDES = 500_000
 
 
 class Answer(NamedTuple):
@@ -64,11 +68,11 @@ def _png(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _labels(labels: np.ndarray, classes: Classes, options: Options) -> bytes:
+def _labels(labels: np.ndarray, classes: Classes, options: Options, check: Check) -> bytes:
     return _png(labels)
 
 
-def _areas(labels: np.ndarray, classes: Classes, options: Options) -> bytes:
+def _areas(labels: np.ndarray, classes: Classes, options: Options, check: Check) -> bytes:
     counts = class_pixels(labels, len(classes.names))
     height, width = labels.shape
     found: dict[str, Any] = {
@@ -80,12 +84,13 @@ def _areas(labels: np.ndarray, classes: Classes, options: Options) -> bytes:
         ],
     }
     if options.with_labels:
-        low, high = (labels & 255).astype(np.uint8), (labels.astype(np.uint16) >> 8).astype(np.uint8)
-        found["labels"] = base64.b64encode(_png(np.stack([low, high, np.zeros_like(low)], axis=2))).decode("ascii")
+        # No picture: a browser may change the pixels of pictures that a page reads, against fingerprinting.
+        numbers = np.ascontiguousarray(labels, np.uint8 if len(classes.names) <= 256 else "<u2")
+        found["labels"] = base64.b64encode(zlib.compress(numbers.tobytes(), 1)).decode("ascii")
     return json.dumps(found, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
-def _csv(labels: np.ndarray, classes: Classes, options: Options) -> bytes:
+def _csv(labels: np.ndarray, classes: Classes, options: Options, check: Check) -> bytes:
     counts = class_pixels(labels, len(classes.names))
     file = io.StringIO()
     rows = [(index, name, count, f"{count / labels.size:.6f}")
@@ -94,8 +99,26 @@ def _csv(labels: np.ndarray, classes: Classes, options: Options) -> bytes:
     return file.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _polygons(labels: np.ndarray, classes: Classes, options: Options) -> bytes:
-    found = feature_collection(polygons_of(labels, options.min_area), classes.names, PIXELS, options.min_area)
+def _polygons(labels: np.ndarray, classes: Classes, options: Options, check: Check) -> bytes:
+    """Formats the outlines.
+
+    Raises:
+        FailedRequest: they are too long, as those of noise; the time and memory grow with their length.
+    """
+    sides = sum(int(np.count_nonzero(np.diff(labels.astype(np.int32), axis=axis))) for axis in (0, 1))
+    if sides > MOST_SIDES:
+        raise FailedRequest(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the outlines have {sides} sides of pixels, and the limit is {MOST_SIDES}: send a smaller image, or ask "
+            "for output=labels",
+        )
+
+    def checked() -> Iterator[Polygon]:
+        for polygon in polygons_of(labels, options.min_area):
+            check()
+            yield polygon
+
+    found = feature_collection(checked(), classes.names, PIXELS, options.min_area)
     return json.dumps(found, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
@@ -104,7 +127,7 @@ class Output(NamedTuple):
 
     media_type: str
     description: str
-    encode: Callable[[np.ndarray, Classes, Options], bytes]
+    encode: Callable[[np.ndarray, Classes, Options, Check], bytes]
 
 
 OUTPUTS: Mapping[str, Output] = {
@@ -117,14 +140,21 @@ OUTPUTS: Mapping[str, Output] = {
 }
 
 
-def answer_of(labels: np.ndarray, classes: Classes, options: Options) -> Answer:
+def answer_of(labels: np.ndarray, classes: Classes, options: Options, check: Check = lambda: None) -> Answer:
     """Makes the answer.
 
+    Args:
+        labels: training ids [H, W].
+        classes: of the network.
+        options: from `options_of`.
+        check: is called between the steps of long work; its exception ends the work.
+
     Raises:
+        FailedRequest: there are too many outlines.
         MissingPackageError: the package for polygons is not installed.
     """
     output = OUTPUTS[options.output]
-    return Answer(output.media_type, output.encode(labels, classes, options))
+    return Answer(output.media_type, output.encode(labels, classes, options, check))
 
 
 def options_of(query: Mapping[str, str], accept: str) -> Options:
@@ -132,10 +162,10 @@ def options_of(query: Mapping[str, str], accept: str) -> Options:
 
     Args:
         query: parameters of the address.
-        accept: the header of this name, which counts without the parameter `output`; empty without one.
+        accept: the header of this name, which is used without the parameter `output`; empty without one.
 
     Raises:
-        FailedRequest: a parameter is unknown or has a wrong value, or no form has an accepted media type.
+        FailedRequest: a parameter is unknown, has a wrong value or no effect, or no form has an accepted media type.
     """
     for name in query:
         if name not in ("output", "min_area", "labels"):
@@ -148,7 +178,11 @@ def options_of(query: Mapping[str, str], accept: str) -> Options:
         raise _wrong(f"min_area={min_area[:80]!a}: expected a number of pixels, 0 or more")
     if labels not in _OFF_AND_ON:
         raise _wrong(f"labels={labels[:80]!a}: expected 0 or 1")
-    return Options(output, int(min_area), _OFF_AND_ON[labels])
+    options = Options(output, int(min_area), _OFF_AND_ON[labels])
+    for name, needed, is_used in (("min_area", "polygons", options.min_area), ("labels", "areas", options.with_labels)):
+        if is_used and output != needed:
+            raise _wrong(f"{name}={query[name]} has no effect with output={output}: drop it, or give output={needed}")
+    return options
 
 
 def _wrong(text: str) -> FailedRequest:
@@ -163,11 +197,18 @@ def _accepted(accept: str) -> str:
     """
     if not accept.strip():
         return DEFAULT
-    wanted = [(_quality(part), part.partition(";")[0].strip().lower()) for part in accept.split(",")]
-    for quality, media_range in sorted(wanted, key=lambda entry: -entry[0]):
-        for name, output in OUTPUTS.items():
-            if quality > 0 and media_range in (output.media_type, f"{output.media_type.partition('/')[0]}/*", "*/*"):
-                return name
+    ranges = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    qualities = dict(zip(ranges, map(_quality, accept.split(",")), strict=True))
+    found = []
+    for name, output in OUTPUTS.items():
+        # The most specific range decides (RFC 9110, section 12.5.1).
+        kinds = (output.media_type, f"{output.media_type.partition('/')[0]}/*", "*/*")
+        media_range = next((kind for kind in kinds if kind in qualities), None)
+        if media_range is not None and qualities[media_range] > 0:
+            found.append((-qualities[media_range], ranges.index(media_range), name))
+    if found:
+        # min() keeps the first of equal ones, in the order of OUTPUTS.
+        return min(found, key=lambda entry: entry[:2])[2]
     expected = ", ".join(output.media_type for output in OUTPUTS.values())
     raise FailedRequest(HTTPStatus.NOT_ACCEPTABLE, f"no form of the answer is accepted: expected one of {expected}")
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from database.regular_files import regular_file
-from tools.pages.page import style
+from tools.pages.page import style, tip_script
 from tools.runtime.printable import printable
 from tools.serve.failures import AbandonedError, FailedRequest
 from tools.serve.openapi import openapi_document
@@ -57,6 +57,7 @@ def application(service: Service, hosts: KnownHosts, limits: dict[str, Any]) -> 
     """
     contents = {place: (_asset(name), media_type) for place, (name, media_type) in _FILES.items()}
     contents["/style.css"] = (style().encode(), "text/css")
+    contents["/tip.js"] = (tip_script().encode(), "text/javascript")
     contents["/openapi.json"] = (_json(openapi_document(limits)), _JSON)
     contents["/v1/model"] = (_json({**service.network.description, "limits": limits}), _JSON)
     contents["/healthz"] = (_json({"status": "ok"}), _JSON)

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_effects
-from tools.flags.choices import BEST, DEVICE_HELP, DEVICES, FLOAT_TYPES, LAST
+from tools.flags.choices import BEST, LAST
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.limits import LARGEST_BATCH
 from tools.flags.predict import InferenceConfig
 from tools.flags.running import ScreenFlags
-from tools.flags.sizes import Size, window_size
+from tools.flags.sizes import Size
 from tools.flags.values import comma_separated, file_path
 
 _MOST_THREADS = 64
@@ -23,10 +23,20 @@ _LARGEST_PORT = 65535
 _LOOPBACK_NAMES = ("localhost",)
 _NOT_OF_MODEL = ("weights_ckpt", "quiet")
 
+_MOST_PIXELS = 40_000_000
+# An ICNet with ResNet-18 needs 0.3 GB for each million pixels, and twice that with the mirrored image.
+_MOST_PIXELS_OF_WHOLE_IMAGES = 4_000_000
+
 _NEEDS_SEARCH_FOR_RUNS = Need(
     lambda config: config.weights_ckpt in (None, BEST, LAST),
     "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
 )
+
+
+def _as_in_inference(name: str) -> Any:
+    """Returns the field of a flag that is the same as that of inference.py."""
+    [field] = [field for field in dataclasses.fields(InferenceConfig) if field.name == name]
+    return dataclasses.field(default=field.default, metadata=field.metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +69,15 @@ class ServeConfig(ScreenFlags):
         metavar="NAME,...",
     )
     max_upload: int = flag(20_000_000, "largest upload, in bytes", group="server", metavar="BYTES", minimum=1)
-    max_pixels: int = flag(
-        40_000_000, "largest image that is decoded, in pixels", group="server", metavar="PIXELS", minimum=1
+    max_pixels: int | None = flag(
+        None,
+        "largest image that is decoded, in pixels",
+        int,
+        group="server",
+        metavar="PIXELS",
+        unset=f"{_MOST_PIXELS}; {_MOST_PIXELS_OF_WHOLE_IMAGES} if the network sees whole images, whose memory grows "
+        "with them",
+        minimum=1,
     )
     queue: int = flag(
         16, "images that may wait; further ones are rejected with 503", group="server", metavar="IMAGES", minimum=0
@@ -75,19 +92,10 @@ class ServeConfig(ScreenFlags):
     parallel: int = flag(
         2, "images that are segmented at a time", group="server", metavar="IMAGES", minimum=1, maximum=_MOST_THREADS
     )
-    test_image_size: Size | None = flag(
-        None,
-        "size of windows, in pixels: one number, or height x width such as 360x480; 0: whole images",
-        window_size,
-        group="prediction",
-        metavar="SIZE",
-        unset="as recorded beside the checkpoint",
-    )
+    test_image_size: Size | None = _as_in_inference("test_image_size")
     mirror: bool = flag(True, "average with the prediction for the mirrored image", group="prediction")
     ms: bool = flag(False, "average over six scales, 0.5 to 1.75, instead of predicting at scale 1", group="prediction")
-    use_ema: bool = flag(
-        True, "use the averages of the weights, if the checkpoint has them (--ema_decay)", group="prediction"
-    )
+    use_ema: bool = _as_in_inference("use_ema")
     windows_per_batch: int = flag(
         4,
         "windows that the network processes at a time, of one image or several",
@@ -95,14 +103,8 @@ class ServeConfig(ScreenFlags):
         minimum=1,
         maximum=LARGEST_BATCH,
     )
-    float_type: str = flag(
-        "auto",
-        "type of activations: float32, float16 or bfloat16; auto: bfloat16 if the hardware multiplies it, "
-        "otherwise float32",
-        group="precision",
-        choices=("auto", *FLOAT_TYPES),
-    )
-    device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES)
+    float_type: str = _as_in_inference("float_type")
+    device: str = _as_in_inference("device")
 
     program: ClassVar[Program] = Program(
         "python -m tools.serve",
@@ -125,10 +127,16 @@ class ServeConfig(ScreenFlags):
         except ValueError:
             return False
 
+    def pixel_limit(self, *, has_windows: bool) -> int:
+        """Returns the pixels of the largest image, by whether the network sees windows of images or whole ones."""
+        if self.max_pixels is not None:
+            return self.max_pixels
+        return _MOST_PIXELS if has_windows else _MOST_PIXELS_OF_WHOLE_IMAGES
+
     def model_flags(self) -> dict[str, Any]:
         """Returns the flags of inference.py that say how to predict, where they differ from its defaults."""
         defaults = {field.name: field.default for field in dataclasses.fields(InferenceConfig)}
         own = {name: value for name, value in vars(self).items() if name in defaults and name not in _NOT_OF_MODEL}
         if self.test_image_size == 0 and not self.mirror:  # each image is one window
             del own["windows_per_batch"]
-        return {name: value for name, value in own.items() if value != defaults[name]}
+        return {name: value for name, value in own.items() if value not in (None, defaults[name])}

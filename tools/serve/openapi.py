@@ -29,8 +29,8 @@ _AREAS = {
         "labels": {
             "type": "string",
             "contentEncoding": "base64",
-            "contentMediaType": "image/png",
-            "description": "with labels=1: the class of each pixel, red + 256 * green",
+            "description": "with labels=1: the class of each pixel, row by row, in one byte, or for more than 256 "
+            "classes in two with the lower one first, compressed by zlib",
         },
     },
 }
@@ -42,11 +42,11 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "text/csv": {"type": "string"},
 }
 _FAILURES = {
-    "400": "the image is damaged or empty, or a parameter is wrong",
+    "400": "the image is damaged or empty, or a parameter is wrong or has no effect",
     "403": "the request comes from a page of another site",
     "406": "Accept excludes all forms of the answer",
     "408": "the image arrived too slowly",
-    "413": "the upload has too many bytes, or the image too many pixels",
+    "413": "the upload has too many bytes, the image too many pixels, or its outlines too many sides",
     "415": "the file is no image, or the Content-Type is another",
     "421": "the server is not known under the name in Host",
     "500": "the server has a fault",
@@ -89,11 +89,11 @@ def _segment() -> dict[str, Any]:
         "operationId": "segment",
         "summary": "Segments an image",
         "parameters": [
-            _parameter("output", f"Form of the answer, which counts more than Accept. {forms}",
+            _parameter("output", f"Form of the answer, whatever Accept says. {forms}",
                        {"type": "string", "enum": list(OUTPUTS), "default": DEFAULT}),
-            _parameter("min_area", "Polygons of fewer pixels are left out", {"type": "integer", "minimum": 0,
+            _parameter("min_area", "Leaves out polygons of fewer pixels", {"type": "integer", "minimum": 0,
                                                                              "default": 0}),
-            _parameter("labels", "1: areas also have the class of each pixel", {"type": "integer", "enum": [0, 1],
+            _parameter("labels", "1: areas also have each pixel's class", {"type": "integer", "enum": [0, 1],
                                                                                 "default": 0}),
         ],
         "requestBody": {

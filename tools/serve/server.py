@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
@@ -17,6 +19,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tools.errors import FlagError
+from tools.serve.application import failed_response
+from tools.serve.failures import FailedRequest
+from tools.serve.protection import SECURITY_HEADERS
 
 _MOST_CONNECTIONS = 500  # below the usual limit of 1024 open files
 _BACKLOG = 128
@@ -30,6 +35,37 @@ class LimitedProtocol(H11Protocol):
     """HTTP/1.1 that closes connections whose header does not arrive, or whose client does not read its answer."""
 
     _due: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Wraps the application by the limit on connections; for the arguments see uvicorn."""
+        super().__init__(*arguments, **options)
+        self._application = self.app
+        self.app = self._limited
+
+    async def _limited(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers a request with 503 if there are too many connections; uvicorn would answer in plain text."""
+        application = self._application
+        if len(self.connections) > _MOST_CONNECTIONS:
+            application = failed_response(
+                FailedRequest(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"there are {len(self.connections)} connections, and the limit is {_MOST_CONNECTIONS}: try again "
+                    "later",
+                    retry_after=1,
+                    closes=True,
+                )
+            )
+        await application(scope, receive, send)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers a request that is not HTTP as other errors are answered, in JSON; uvicorn's own is plain text."""
+        body = json.dumps({"error": f"the request is malformed ({msg})"}).encode()
+        headers = [*SECURITY_HEADERS.items(), ("Content-Type", "application/json"),
+                   ("Content-Length", str(len(body))), ("Connection", "close")]  # fmt: skip
+        start = h11.Response(status_code=HTTPStatus.BAD_REQUEST, headers=headers, reason=b"Bad Request")
+        for event in (start, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def connection_made(self, transport: Any) -> None:
         """Starts the time for the header of the first request."""
@@ -118,7 +154,6 @@ def server_of(application: Any, seconds: float) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
         backlog=_BACKLOG,
         timeout_keep_alive=_SECONDS_IDLE,
         timeout_graceful_shutdown=math.ceil(2 * seconds) + _SECONDS_TO_FINISH,

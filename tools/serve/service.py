@@ -23,7 +23,7 @@ from tools.runtime.printable import printable
 from tools.serve.answers import Answer, Classes, Options, answer_of, options_of
 from tools.serve.failures import AbandonedError, FailedRequest
 from tools.serve.jobs import Check, Job, Jobs
-from tools.serve.uploads import Uploads
+from tools.serve.uploads import Upload, Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +67,9 @@ class Service:
         options = options_of(request.query_params, ", ".join(request.headers.getlist("accept")))
         if options.output == "polygons":
             _require_polygons()
-        content = await self._uploads.image_in(request)
-        job = self._jobs.submit(partial(self._answer, content, options))
-        del content  # the job holds it until it is decoded
+        upload = await self._uploads.received(request)
+        job = self._jobs.submit(partial(self._answer, upload, options))
+        del upload  # the job holds it until it is decoded
         try:
             return await self._result(job, request)
         finally:
@@ -94,16 +94,19 @@ class Service:
             "larger --timeout",
         )
 
-    def _answer(self, content: bytes, options: Options, check: Check) -> Answer:
+    def _answer(self, upload: Upload, options: Options, check: Check) -> Answer:
         """Decodes, predicts and encodes, in a thread of the jobs."""
         check()
         network = self.network
+        content = upload.image()
+        check()
         pixels = _pixels(content, network)
+        del content, upload
         check()
         try:
             labels = network.segment(pixels, check)
             check()
-            return answer_of(labels, network.classes, options)
+            return answer_of(labels, network.classes, options, check)
         except OutOfMemoryError as error:
             raise FailedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _line(error)) from error
         except UserError as error:

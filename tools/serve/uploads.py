@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
+from typing import NamedTuple
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -18,6 +19,31 @@ _FORM = "multipart/form-data"
 _BYTES = "application/octet-stream"
 _MOST_FIELDS = 20
 _EXPECTED = f"expected image/*, {_BYTES}, or {_FORM} with a file in the field {FIELD}"
+
+
+class Upload(NamedTuple):
+    """The body of a request.
+
+    Attributes:
+        headers: of the request.
+        body: an image file, or a form with one.
+        is_form: which of them.
+    """
+
+    headers: Headers
+    body: bytes
+    is_form: bool
+
+    def image(self) -> bytes:
+        """Returns the bytes of the image file; for forms, that takes time, and not in a thread with an event loop.
+
+        Raises:
+            FailedRequest: the form is malformed or has no file, or the file is empty.
+        """
+        image = asyncio.run(_file_in_form(self.headers, self.body)) if self.is_form else self.body
+        if not image:
+            raise FailedRequest(HTTPStatus.BAD_REQUEST, "the image is empty: expected an image file")
+        return image
 
 
 class Uploads:
@@ -34,11 +60,11 @@ class Uploads:
         self.largest, self.seconds, self.most = largest, seconds, most
         self._count = 0
 
-    async def image_in(self, request: Request) -> bytes:
-        """Returns the bytes of the image file in a request: its body, or the file in its form.
+    async def received(self, request: Request) -> Upload:
+        """Waits for the body of a request.
 
         Raises:
-            FailedRequest: the content type is another, the body is too large or too slow, or has no image.
+            FailedRequest: the content type is another, or the body is too large or too slow.
             AbandonedError: the client left.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -54,13 +80,9 @@ class Uploads:
             )
         self._count += 1
         try:
-            body = await self._body(request)
+            return Upload(request.headers, await self._body(request), kind == _FORM)
         finally:
             self._count -= 1
-        image = await _file_in_form(request.headers, body) if kind == _FORM else body
-        if not image:
-            raise FailedRequest(HTTPStatus.BAD_REQUEST, "the image is empty: expected an image file")
-        return image
 
     async def _body(self, request: Request) -> bytes:
         self._check_size(int(request.headers.get("content-length", 0)))  # h11 has checked that it is a number

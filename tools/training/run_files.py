@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from database.atomic import remove_unfinished
@@ -9,6 +10,7 @@ from tools.checkpoints.files import remove_leftovers
 from tools.flags.train import TrainConfig
 from tools.prediction.provenance import set_results_aside
 from tools.runs.agreement import check_same_class_weights
+from tools.runs.commands import add_command
 from tools.runs.folder import RunFolder
 from tools.runs.holdout import held_out_fraction, with_holdout, write_held_out
 from tools.runs.origin_entries import (
@@ -77,6 +79,7 @@ def prepare_folder(
                 record = _set_earlier_run_aside(folder, record)
             forget_rollbacks(folder)
         record.write(folder.path)
+        add_command(folder.path, sys.argv)
         if held_out_fraction(config) is not None:
             write_held_out(folder, data.validation, data.training_checksums.data_dir)
     return record

@@ -6,11 +6,15 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from tools.errors import CheckpointError, ExportError, MissingPackageError, OutputError
 from tools.export import __main__ as command
 from tools.export import checking, writing
+from tools.flags.sizes import in_words
+from tools.prediction.predictor import Predictor
+from tools.runs.record import ModelRecord
 from tools.runtime import extras
 
 
@@ -50,7 +54,8 @@ def test_fixed_size_and_own_image(tiny_run, toy_dir, tmp_path, capsys):
                  if name.endswith("leftImg8bit.png"))  # fmt: skip
     export(tiny_run, tmp_path / "out", "--size", "40x56", "--image", image, format="savedmodel")
     content = json.loads((tmp_path / "out" / "export.json").read_text())
-    entry = content["files"]["saved_model"]
+    entry = content["files"]["saved_model-40x56"]
+    assert os.path.isdir(tmp_path / "out" / "saved_model-40x56")
     assert entry["size"] == [40, 56]
     assert entry["checks"][0]["images"] == [image]
     assert entry["checks"][0]["pixels"] == 40 * 56
@@ -71,6 +76,29 @@ def test_an_export_that_differs_is_an_error_and_is_not_kept(tiny_run, tmp_path, 
     ):
         export(tiny_run, tmp_path / "out")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_quantized_form_of_a_network_that_predicts_one_class_is_an_error(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(checking.Agreement, "faults", lambda self, tolerance: [])
+    predict = Predictor.probabilities
+
+    def one_class(self, image):
+        found = predict(self, image)
+        return np.concatenate([np.ones_like(found[..., :1]), np.zeros_like(found[..., 1:])], axis=2)
+
+    monkeypatch.setattr(Predictor, "probabilities", one_class)
+    with pytest.raises(ExportError, match=r"^model-dynamic\.tflite cannot be judged: .*one class only"):
+        export(tiny_run, tmp_path / "out", "--quantize", "dynamic", "--check_images", "1", format="tflite")
+    assert os.listdir(tmp_path) == []
+
+
+def test_it_is_said_that_the_scores_of_the_run_are_others(tiny_run, tmp_path, caplog):
+    caplog.set_level("INFO")
+    export(tiny_run, tmp_path)
+    record = ModelRecord.read(tiny_run.folder.path)
+    [line] = [message for message in caplog.messages if "predicts whole images once" in message]
+    assert (f"windows of {in_words(record.test_image_size)} pixels" in line) == bool(record.test_image_size)
+    assert ("mirrored copies" in line) == bool(record.flags["mirror"])
 
 
 def test_a_full_disk_is_one_line(tiny_run, tmp_path, monkeypatch):

@@ -9,13 +9,13 @@ import pytest
 from model import choices
 from model.choices import InvertedStage
 from model.pspnet_mg import Architecture
+from tests.export_packages import export_package
 from tests.tools.export.exported import agreement_of, network_of
 from tests.tools.random_pspnet import CLASSES, random_pspnet_record
 from tests.tools.toy_runs import write_random_pspnet
 from tools.export.checking import session_predictor
 from tools.export.forms import FLOAT, FORMATS, FORMS
 from tools.export.writing import WRITERS
-from tools.runtime.extras import is_installed
 
 # Take the place of the encoders with these names.
 _NARROW = {
@@ -39,8 +39,8 @@ _NARROW = {
 def test_pictures_of_any_size(encoder, form, monkeypatch, tmp_path, stack):
     """At output stride 8: blocks 3 and 4 are dilated."""
     packages, engine = FORMS[form, FLOAT].packages, FORMS[form, FLOAT].engines[0]
-    if not all(map(is_installed, [*packages, *(["onnxruntime"] if form == "onnx" else [])])):
-        pytest.skip("needs the extra export")
+    for package in (*packages, *(["onnxruntime"] if form == "onnx" else [])):
+        export_package(package)
     monkeypatch.setitem(choices.NETWORKS, encoder, _NARROW[encoder])
     architecture = Architecture(encoder, CLASSES, stride_convention="contracted")
     record = dataclasses.replace(random_pspnet_record(), architecture=architecture)

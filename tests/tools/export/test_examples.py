@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.export_packages import export_package
 from tests.scripts.starting import ROOT
 from tests.tools.export.exported import noise
 from tools.export.usage_data import send_no_usage_data
@@ -40,7 +41,7 @@ def run(program, *arguments):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_labels_are_those_of_the_session(program, network, predictor, tmp_path):
     format_name, name, model, package = PROGRAMS[program]
-    pytest.importorskip(package, reason="needs the extra export")
+    export_package(package)
     image = noise(43, 61)
     Image.fromarray(image).save(tmp_path / "street.png")
     WRITERS[format_name](network, str(tmp_path / name), "none", ())

@@ -19,6 +19,8 @@ from tools.export.forms import FORMS
         ("--format tflite --quantize int8 --out x", "use none or float16 or dynamic, or another format"),
         ("--format onnx --size 4 --out x", "--size: '4' is not a size of 8 to 16384"),
         ("--format onnx --image a.png --check_images 3 --out x", "--check_images 3 has no effect with --image"),
+        ("--format openvino --quantize int8 --image a.png --out x", "--image has no label"),
+        ("--format tflite --quantize dynamic --image a.png --out x", "judged by the mIoU of validation images"),
         ("--format onnx --calibration_images 3 --out x", "--calibration_images 3 has no effect without --quantize"),
         ("--format onnx --weights_ckpt run --log_dir logs --out x", "--log_dir logs has no effect with --weights_ckpt"),
     ],
@@ -37,5 +39,16 @@ def test_number_of_images_of_the_check():
 
 
 def test_no_two_forms_have_one_path():
-    paths = [form.path for form in FORMS.values()]
-    assert len(set(paths)) == len(paths)
+    for size in (None, (360, 480)):
+        paths = [form.name(size) for form in FORMS.values()]
+        assert len(set(paths)) == len(paths)
+
+
+def test_a_fixed_size_is_part_of_the_name():
+    assert FORMS["tflite", "float16"].name((360, 480)) == "model-float16-360x480.tflite"
+    assert FORMS["openvino", "int8"].name((48, 64)) == "openvino-int8-48x64"
+    for form in FORMS.values():
+        assert form.has_name(form.name(None))
+        assert form.has_name(form.name((1, 20)))
+        assert not form.has_name(f"my-{form.name(None)}")
+    assert not FORMS["frozen", "none"].has_name("model-x20.pb")

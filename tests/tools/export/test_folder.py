@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tools.errors import OutputError
+from tools.export import folder as folder_module
 from tools.export.folder import export_folder
 
 MODEL = {"checkpoint": "log/Toy/a/snapshot/model.ckpt-4", "step": 4, "model_sha256": "1"}
@@ -101,10 +104,110 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, is_new):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     put(tmp_path)
-    (tmp_path / ".unfinished").mkdir()
-    (tmp_path / ".unfinished" / "model.onnx").write_bytes(b"half")
+    (tmp_path / ".unfinished" / "new").mkdir(parents=True)
+    (tmp_path / ".unfinished" / "new" / "model.onnx").write_bytes(b"half")
+    (tmp_path / ".unfinished" / "labels.json").write_text("half")
     put(tmp_path, b"new")
     assert sorted(os.listdir(tmp_path)) == ["export.json", "labels.json", "model.pb"]
+    assert json.loads((tmp_path / "labels.json").read_text()) == LABELS
+
+
+def test_a_folder_of_the_user_with_the_name_of_unfinished_files_is_kept(tmp_path):
+    (tmp_path / ".unfinished").mkdir()
+    (tmp_path / ".unfinished" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"\.unfinished/notes\.txt of unknown origin: give another folder"):
+        put(tmp_path)
+    assert (tmp_path / ".unfinished" / "notes.txt").read_text() == "mine"
+
+
+def test_labels_of_the_user_are_kept(tmp_path):
+    (tmp_path / "labels.json").write_text("mine")
+    with pytest.raises(OutputError, match=r"labels\.json of unknown origin, without export\.json"):
+        put(tmp_path)
+    assert (tmp_path / "labels.json").read_text() == "mine"
+
+
+def full_at(monkeypatch, name):
+    """Lets the disk be full when a JSON file of this name is written."""
+    write = folder_module._write_json
+
+    def full(path, values):
+        if os.path.basename(path) == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, values)
+
+    monkeypatch.setattr(folder_module, "_write_json", full)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["labels.json", "export.json"])
+@pytest.mark.parametrize("put_again", [lambda path: put(path, b"new"), lambda path: put_folder(path, "new")])
+def test_a_disk_that_is_full_at_the_descriptions_changes_nothing(tmp_path, monkeypatch, name, put_again):
+    put(tmp_path, b"old")
+    put_folder(tmp_path, "old")
+    before = contents(tmp_path)
+    with monkeypatch.context() as patch:
+        full_at(patch, name)
+        with pytest.raises(OutputError, match="No space left"):
+            put_again(tmp_path)
+    assert contents(tmp_path) == before
+    put_again(tmp_path)
+    assert contents(tmp_path) != before
+
+
+class Killed(BaseException):
+    """Ends a call without its cleaning up, as a kill does."""
+
+
+@pytest.mark.parametrize("renames", range(5))
+@pytest.mark.parametrize("put_again", [lambda path: put(path, b"new"), lambda path: put_folder(path, "new")])
+def test_a_process_that_is_killed_between_two_renames(tmp_path, monkeypatch, renames, put_again):
+    """Afterwards the folder has the earlier export or the new one, with its own description."""
+    put(tmp_path, b"old")
+    put_folder(tmp_path, "old")
+    before, replace, left = contents(tmp_path), os.replace, [renames]
+    finished = tmp_path.parent / f"{tmp_path.name}-new"
+    put(finished, b"old")
+    put_folder(finished, "old")
+    put_again(finished)
+
+    def counted(source, target):
+        if ".unfinished" in source + target and not source.endswith(".tmp"):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", counted)
+        patch.setattr(folder_module, "_finish_or_undo", finish_or_die(folder_module._finish_or_undo))
+        with suppress(Killed):
+            put_again(tmp_path)
+    with export_folder(str(tmp_path), MODEL):
+        pass
+    assert contents(tmp_path) in (before, contents(finished))
+
+
+def finish_or_die(finish):
+    """Does nothing while `Killed` is handled."""
+
+    def function(folder):
+        if not isinstance(sys.exception(), Killed):
+            finish(folder)
+
+    return function
+
+
+def test_a_file_that_was_removed_is_no_longer_listed(tmp_path, caplog):
+    put(tmp_path)
+    put_folder(tmp_path, "a")
+    os.remove(tmp_path / "model.pb")
+    put_folder(tmp_path, "b")
+    assert list(described(tmp_path)["files"]) == ["saved_model"]
+    assert any("lists model.pb, which is no longer there" in message for message in caplog.messages)
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):

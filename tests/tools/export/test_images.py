@@ -28,15 +28,50 @@ def test_validation_images_have_labels(trained):
 def test_training_images_set_ranges(trained):
     assert len(images.calibration_images(trained, None, 4)) == 4
     assert images.calibration_images(trained, None, 1)[0].dtype == np.uint8
+    found = images.calibration_images(trained, None, 4, (20, 30))
+    assert [image.shape for image in found] == [(20, 30, 3)] * 4
+    np.testing.assert_array_equal(found[1:][0], found[1])
+
+
+def test_training_images_are_read_one_by_one(trained, monkeypatch):
+    """Their number does not change the memory."""
+    read = []
+    monkeypatch.setattr(
+        images, "read_image", lambda path, **options: read.append(path) or np.zeros((2, 2, 3), np.uint8)
+    )
+    found = images.calibration_images(trained, None, 4)
+    assert read == []
+    for number, _ in enumerate(found, start=1):
+        assert len(read) == number
 
 
 def test_without_the_data_a_scene_is_generated(trained, tmp_path, caplog):
-    caplog.set_level("INFO")
     moved = _elsewhere(trained, tmp_path)
     [picture] = images.validation_pictures(moved, None, 3)
     assert picture.name == "a generated street scene"
     assert picture.label is None
-    assert any("generated street scene is used" in message for message in caplog.messages)
+    [warning] = [record for record in caplog.records if "generated street scene is used" in record.getMessage()]
+    assert warning.levelname == "WARNING"
+
+
+def test_quantized_forms_need_labels(trained, tmp_path, toy_dir):
+    with pytest.raises(FlagError, match=r"mIoU of validation images with labels: give --data_dir"):
+        images.validation_pictures(_elsewhere(trained, tmp_path), None, 3, needs_labels=True)
+    assert [picture.label is None for picture in images.validation_pictures(trained, None, 9, needs_labels=True)] == [
+        False
+    ] * 2
+
+
+def test_quantized_forms_need_labels_also_if_there_are_images(trained, monkeypatch):
+    found = images.find_samples
+
+    def without_labels(*arguments):
+        return [sample._replace(label=None) if hasattr(sample, "_replace") else dataclasses.replace(sample, label=None)
+                for sample in found(*arguments)]  # fmt: skip
+
+    monkeypatch.setattr(images, "find_samples", without_labels)
+    with pytest.raises(FlagError, match="those of the run have none"):
+        images.validation_pictures(trained, None, 3, needs_labels=True)
 
 
 def test_data_that_are_given_must_be_there(trained, tmp_path):

@@ -7,13 +7,14 @@ import json
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.export_packages import export_package
 from tests.tools.export.exported import agreement_of, network_of, noise, unsupported
 from tools.errors import ExportError
 from tools.export.onnx_file import write_onnx
 
-onnx = pytest.importorskip("onnx", reason="needs the extra export")
-pytest.importorskip("tf2onnx", reason="needs the extra export")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
+onnx = export_package("onnx")
+export_package("tf2onnx")
+onnxruntime = export_package("onnxruntime")
 
 
 def test_pictures_of_any_size(network, predictor, tmp_path, stack):
@@ -36,7 +37,7 @@ def test_pictures_of_any_size(network, predictor, tmp_path, stack):
 
 
 def test_in_openvino(network, predictor, tmp_path, stack):
-    pytest.importorskip("openvino", reason="needs the extra export")
+    export_package("openvino")
     write_onnx(network, str(tmp_path / "model.onnx"))
     assert agreement_of(str(tmp_path / "model.onnx"), "openvino", predictor, stack).largest_difference < 2e-5
 

@@ -234,7 +234,7 @@ def test_an_interruption_leaves_nothing(tmp_path, photos, instances, monkeypatch
     monkeypatch.setattr(writing, "draw_label", interrupted)
     assert imported("coco", instances, photos, tmp_path / "out") == 130
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out.partial").exists()
+    assert not (tmp_path / ".out.partial").exists()
 
 
 def test_missing_files_and_folders_are_named(tmp_path, photos, instances, capsys):

@@ -24,8 +24,14 @@ EMPTY = {
 
 
 def run_named(name: str) -> dict:
-    texts = dict.fromkeys(("name", "label", "state", "command"), name)
-    return texts | {"figures": [(name, name)], "facts": [(name, name)], "flags": [(name, name)], "scores": [[name] * 5]}
+    texts = dict.fromkeys(("name", "label", "state", "command", "unknown_flags"), name)
+    return texts | {
+        "commands": [name, name],
+        "figures": [(name, name)],
+        "facts": [(name, name)],
+        "flags": [(name, name)],
+        "scores": [[name] * 5],
+    }
 
 
 def rendered(name: str, **more) -> str:
@@ -44,6 +50,13 @@ def test_text_is_never_html():
     assert parsed.json["pictures"] == {"classes": [HOSTILE]}
 
 
+def test_a_command_of_an_earlier_version_is_made_from_the_flags():
+    run = {**run_named("run"), "commands": [], "command": "python train.py --lrn_rate 1", "unknown_flags": "old_name"}
+    text = ParsedPage(page.render("report.html", {**EMPTY, "runs": [run]}, title="run")).text
+    assert "python train.py --lrn_rate 1" in text
+    assert "those that train.py no longer has: old_name" in text
+
+
 def test_only_the_written_scripts_may_run():
     parsed = ParsedPage(rendered("run", charts={"a": {}}))
     [policy] = [tag["content"] for tag in parsed.attributes("meta") if tag.get("http-equiv")]
@@ -54,7 +67,7 @@ def test_only_the_written_scripts_may_run():
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in parsed.scripts
     }
     assert {*directives["script-src"].split()} == hashes
-    assert len(hashes) == 3
+    assert len(hashes) == 4
 
 
 def test_nothing_is_loaded_from_elsewhere():

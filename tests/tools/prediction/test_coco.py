@@ -103,6 +103,16 @@ def test_a_damaged_file_is_replaced(tmp_path, caplog, content):
     assert len(json.loads(path.read_text())["images"]) == 1
 
 
+def test_images_of_one_file_name_stay_apart_by_the_names_of_their_results(tmp_path):
+    for names in (["a", "a-2"], ["a-2"]):
+        file = CocoFile(str(tmp_path / "coco.json"), NAMES)
+        for name in names:
+            file.add("a.png", RING, name)
+        file.write()
+    images = read(tmp_path / "coco.json").dataset["images"]
+    assert [(image["file_name"], image["result"]) for image in images] == [("a.png", "a"), ("a.png", "a-2")]
+
+
 def test_a_file_of_another_smallest_area_is_replaced(tmp_path, caplog):
     write(tmp_path / "coco.json", {"a.png": RING}, min_area=7)
     write(tmp_path / "coco.json", {"b.png": RING})

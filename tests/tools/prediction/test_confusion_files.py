@@ -12,6 +12,7 @@ from PIL import Image
 
 from tools.errors import MissingPackageError, ResultsFolderError
 from tools.prediction.confusion_files import confusion_figure, require_plot, write_confusion_matrix
+from tools.prediction.metrics import ConfusionMatrix
 
 pytest.importorskip("matplotlib")
 
@@ -32,6 +33,24 @@ def test_the_table_has_the_pixels(tmp_path):
     assert header == ["true class", *NAMES]
     assert [row[0] for row in rows] == list(NAMES)
     np.testing.assert_array_equal([[int(value) for value in row[1:]] for row in rows], MATRIX)
+
+
+def test_pixels_that_are_predicted_as_no_class_are_a_column(tmp_path):
+    """So that the rows are the pixels of the labels, as in scores.json."""
+    labels = np.array([[0, 0, 0, 1, 2, 2, 255]])
+    predicted = np.array([[0, 255, 255, 1, 2, 255, 255]])
+    counts = ConfusionMatrix(3, missed_label=255)
+    counts.process(labels, predicted)
+    paths = write_confusion_matrix(counts.matrix, NAMES, str(tmp_path), counts.missed)
+    with open(paths[0], encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    assert header == ["true class", *NAMES, "no class"]
+    assert [list(map(int, row[1:])) for row in rows] == [[1, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 1]]
+    [axes, _] = confusion_figure(np.array([[1, 0, 0, 2]] * 3), NAMES, [*NAMES, "no class"]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()][-1] == "no class"
+    np.testing.assert_allclose(axes.images[0].get_array()[0], [100 / 3, 0, 0, 200 / 3])
+    without = write_confusion_matrix(MATRIX, NAMES, str(tmp_path / "other"), np.zeros(3, int))
+    assert Path(without[0]).read_text().splitlines()[0].endswith(NAMES[-1])
 
 
 def test_the_picture_has_percentages_of_the_true_class(tmp_path):

@@ -36,6 +36,15 @@ def test_arrays():
     np.testing.assert_array_equal(pixels_of(PIXELS[::-1, ::2]), PIXELS[::-1, ::2])
 
 
+def test_subclasses_of_arrays():
+    """A grey np.matrix ended the process."""
+    np.testing.assert_array_equal(pixels_of(np.asmatrix(GREY)), np.dstack([GREY] * 3))
+    assert type(pixels_of(np.asmatrix(GREY))) is np.ndarray
+    for masked in (np.ma.masked_equal(PIXELS, 0), np.ma.array(GREY)):
+        with pytest.raises(ImageError, match=r"image: found a masked array.*filled"):
+            image_pixels(masked, "image", InputRange())
+
+
 def test_results_do_not_change_with_the_array():
     image = PIXELS.copy()
     pixels = pixels_of(image)

@@ -139,8 +139,25 @@ def test_polygons_as_coco_are_one_file_for_all_images(tmp_path, record):
         assert files.write("a", IMAGE, prediction(), "photos/a.jpg") == []
         files.write("b", IMAGE, prediction(), subfolders=["x"])
     content = json.loads((tmp_path / "coco.json").read_text())
-    assert [image["file_name"] for image in content["images"]] == ["a.jpg", "x/b"]
+    assert [image["file_name"] for image in content["images"]] == [os.path.abspath("photos/a.jpg"), "x/b"]
+    assert [image["result"] for image in content["images"]] == ["a", "x/b"]
     assert sum(one["area"] for one in content["annotations"]) == 2 * IMAGE.shape[0] * IMAGE.shape[1]
+
+
+def test_files_named_in_coco_are_those_below_the_folder_of_the_images(tmp_path, record, monkeypatch):
+    """Also where results have other names, as those of two files that differ only in the suffix."""
+    pytest.importorskip("pycocotools")
+    monkeypatch.chdir(tmp_path)
+    sources = {"x/a_jpg": "photos/x/a.jpg", "x/a_png": "photos/x/a.png", "b-2": "photos/b.png", "c": "elsewhere/c.png"}
+    options = {"save_prediction": False, "coloring": False, "more": MoreOutputs(polygons="coco"), "images_in": "photos"}
+    with PredictionWriter("out", record, **options) as files:
+        for name, source in sources.items():
+            *subfolders, stem = name.split("/")
+            files.write(stem, IMAGE, prediction(), source, subfolders)
+    images = json.loads((tmp_path / "out" / "coco.json").read_text())["images"]
+    assert {image["result"]: image["file_name"] for image in images} == {
+        "x/a_jpg": "x/a.jpg", "x/a_png": "x/a.png", "b-2": "b.png", "c": str(tmp_path / "elsewhere" / "c.png")
+    }  # fmt: skip
 
 
 def test_the_provenance_is_written_before_the_first_file(tmp_path, record):

@@ -13,8 +13,10 @@ from PIL import Image
 from database.datasets import custom_dataset
 from database.errors import ImageError, OutsideError
 from database.images import read_image
+from tests.database.geotiff_files import TAGS, geotiff
 from tests.tools.toy_runs import tiny_config, toy_record
 from tools.errors import ClosedModelError, NotFiniteError, ResultsFolderError
+from tools.prediction.image_tables import ImageTable
 from tools.prediction.more_outputs import MoreOutputs
 from tools.prediction.predictions import LABELS_ONLY, Prediction, Wanted
 from tools.prediction.provenance import Provenance
@@ -242,3 +244,70 @@ def test_the_names_of_images_are_listed(tmp_path):
     name, image = json.loads((tmp_path / "images.jsonl").read_text())
     assert name == "image"
     assert image.startswith("pixels with the SHA-256 ")
+
+
+def test_only_what_is_written_is_kept():
+    """With confidence=True, the probabilities of all classes are not."""
+    predictor = Channels()
+    with model_of(predictor, confidence=True) as model:
+        result = model.segment(IMAGE)
+    assert predictor.wanted == [Wanted(None, confidence=True)]
+    np.testing.assert_array_equal(
+        result.prediction_for(Wanted(None, confidence=True)).confidence, shares_of(IMAGE).max(2)
+    )
+    assert len(predictor.wanted) == 1
+
+
+def test_times_are_kept_only_if_they_are_reported(tmp_path):
+    """A model that is used for long would grow."""
+    with model_of() as model:
+        model.segment([IMAGE] * 3)
+        with pytest.raises(ValueError, match="measures_time"):
+            model.report_times(str(tmp_path))
+        assert model._timed is None
+
+
+def test_many_results_in_one_folder(tmp_path, monkeypatch):
+    """The files of all images are written once."""
+    written = []
+    write = ImageTable.write
+    monkeypatch.setattr(ImageTable, "write", lambda table: written.append(table) or write(table))
+    with model_of(areas=True, coloring=False) as model, model.results_in(tmp_path) as results:
+        for number in range(5):
+            results.save(model.segment(IMAGE + np.uint8(number)), f"x/{number}")
+    assert len(written) == 1
+    assert len((tmp_path / "areas.csv").read_text().splitlines()) == 6
+    with model_of(checksum="other") as model, pytest.raises(ResultsFolderError):
+        model.results_in(tmp_path)
+
+
+@pytest.mark.parametrize("alpha", [2, -1, float("nan"), 1.0001])
+def test_overlays_of_other_weights_are_rejected(alpha):
+    with model_of() as model:
+        result = model.segment(IMAGE)
+    with pytest.raises(ValueError, match="alpha is"):
+        result.overlay(alpha=alpha)
+    np.testing.assert_array_equal(np.asarray(result.overlay(0)), IMAGE)
+
+
+def test_the_georeference_is_that_of_the_segmented_file(tmp_path):
+    """Although another image is written to the path before the outlines are asked for."""
+    pytest.importorskip("rasterio")
+    path = geotiff(tmp_path / "tile.tif", IMAGE, TAGS)
+    with model_of(polygons="geojson") as model:
+        placed = model.segment(path)
+        expected = placed.polygons()
+        Image.fromarray(IMAGE).save(path)
+        assert placed.polygons() == expected
+        assert "EPSG" in expected["coordinate_system"]
+        saved = placed.save(str(tmp_path / "out"))
+    assert any(file.endswith("_prediction.tif") for file in saved)
+    [outlines] = [file for file in saved if file.endswith(".geojson")]
+    with open(outlines, encoding="utf-8") as file:
+        assert json.load(file)["coordinate_system"] == expected["coordinate_system"]
+
+
+def test_flags_without_effect_on_a_typed_video_are_named(tmp_path, caplog):
+    with model_of(areas=True, confidence=True) as model, model.results_in(tmp_path) as results:
+        results.save_video("ride.mp4", lambda target: None)
+    assert "ride.mp4: a video has an overlay only; no effect of --confidence, --areas" in caplog.text

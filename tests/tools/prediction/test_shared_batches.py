@@ -11,6 +11,7 @@ import pytest
 from tests.tools.random_pspnet import assert_labels_are_most_probable, random_pspnet_record
 from tools.prediction.predictions import Wanted
 from tools.prediction.predictor import Predictor
+from tools.prediction.protocols import at_scales
 from tools.prediction.shared_batches import SharedBatches
 
 
@@ -41,9 +42,9 @@ class Network:
         return 2 * batch
 
 
-def results(network, most, calls):
+def results(network, most, calls, most_pixels=None):
     """Calls from a thread each, in this order, while the first call is held."""
-    with SharedBatches(network, most) as batches, ThreadPoolExecutor(len(calls)) as threads:
+    with SharedBatches(network, most, most_pixels) as batches, ThreadPoolExecutor(len(calls)) as threads:
         futures = []
         for index, call in enumerate(calls):
             futures.append(threads.submit(batches, call))
@@ -71,6 +72,13 @@ def test_sizes_are_not_mixed():
     assert network.calls[1:] == [(2, 4, 4, 3), (2, 8, 8, 3)]
 
 
+def test_large_windows_share_no_batch_beyond_the_limit_of_pixels():
+    """Whole images, whose memory grows with their pixels."""
+    network = Network()
+    results(network, 8, [windows(1, size) for size in (4, 8, 8, 4, 4, 4, 9)], most_pixels=64)
+    assert sorted(network.calls) == sorted([(1, 4, 4, 3), (1, 8, 8, 3), (1, 8, 8, 3), (3, 4, 4, 3), (1, 9, 9, 3)])
+
+
 def test_larger_calls_run_alone():
     network = Network()
     results(network, 2, [windows(1), windows(5), windows(1), windows(1)])
@@ -96,7 +104,8 @@ def test_closed_batches():
 def test_labels_are_those_of_each_image_alone(random_pspnet, narrow_resnet, size, mirror, multi_scale):
     record = random_pspnet_record(test_image_size=size)
     images = [image_of_several_classes(seed) for seed in range(6)]
-    with Predictor(random_pspnet, record, mirror=mirror, multi_scale=multi_scale) as predictor:
+    protocol = at_scales(multi_scale=multi_scale)
+    with Predictor(random_pspnet, record, mirror=mirror, protocol=protocol) as predictor:
         alone = [predictor.probabilities(image) for image in images]
         with SharedBatches(predictor.run_windows, 4) as batches, ThreadPoolExecutor(6) as threads:
             wanted = Wanted(np.float32)

@@ -114,6 +114,41 @@ def test_frames_are_overlaid_and_keep_their_times(tmp_path):
     assert os.listdir(target.parent) == ["a_overlay.mp4"]
 
 
+@pytest.mark.parametrize("size", [(720, 64), (64, 96)])
+def test_colors_are_tagged_and_stay_as_they_are(tmp_path, size):
+    """By the matrix of ITU-R BT.709, computed here, from which players shift if it is not the one that was used."""
+    path, target = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    red = np.full((*size, 3), (200, 30, 60), np.uint8)
+    with av.open(str(path), "w") as output:  # without a tag: players then choose the matrix by the height
+        stream = output.add_stream("libx264", rate=10, options={"crf": "1"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
+        frame = av.VideoFrame.from_ndarray(red, format="rgb24")
+        output.mux(
+            stream.encode(frame.reformat(format="yuv444p", dst_colorspace="ITU709" if size[0] > 700 else "ITU601"))
+        )
+        output.mux(stream.encode())
+    model = Halves()
+    write_overlaid_video(str(path), str(target), model)
+    assert np.abs(model.seen[0].astype(int) - red).max() <= 3
+    with av.open(str(target)) as container:
+        context = container.streams.video[0].codec_context
+        [frame] = list(container.decode(video=0))
+    assert (int(context.colorspace), int(context.color_range)) == (1, 1)
+    y, u, v = (np.asarray(plane, float) for plane in planes_of(frame.reformat(format="yuv444p")))
+    luma, blue, red_difference = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
+    found = 255 * np.stack([luma + 1.5748 * red_difference, luma - 0.1873 * blue - 0.4681 * red_difference,
+                            luma + 1.8556 * blue], axis=2)  # fmt: skip
+    expected = expected_overlay(red)
+    for columns in (slice(4, size[1] // 2 - 4), slice(size[1] // 2 + 4, -4)):
+        assert np.abs(found[8:-8, columns].mean((0, 1)) - expected[8:-8, columns].mean((0, 1))).max() < 4
+
+
+def planes_of(frame) -> list[np.ndarray]:
+    """Y, U and V of a frame in yuv444p, [H, W] each."""
+    height, width = frame.height, frame.width
+    return [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width] for plane in frame.planes]
+
+
 def test_doing_it_twice_gives_the_same_file(tmp_path):
     path, target = write_video(tmp_path / "a.mp4"), tmp_path / "b.mp4"
     write_overlaid_video(path, str(target), Halves())

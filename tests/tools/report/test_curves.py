@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
 from tests.tools.report.test_event_files import scalar
 from tests.tools.report.written_run import event_bytes, write_run
+from tools.report import curves as curves_module
 from tools.report.curves import read_curves
 from tools.results.runs import Score
 
@@ -22,6 +24,20 @@ def test_csv(tmp_path):
     )
     assert (curves.source, curves.last_step) == ("training.csv", 40)
     assert curves.validation == {}
+
+
+def test_of_many_rows_equally_spaced_ones_and_the_last_are_read(tmp_path, monkeypatch):
+    """A million took a minute and a gigabyte."""
+    parsed = []
+    number = curves_module._number
+    monkeypatch.setattr(curves_module, "_number", lambda text: parsed.append(text) or number(text))
+    folder = write_run(tmp_path, "a", [f"{step},{2 * step},0,0,0,0,0" for step in range(100_003)])
+    curves = read_curves(str(folder), [])
+    assert 10_000 <= len(curves.steps) <= 20_001
+    assert len(parsed) <= 7 * 20_001
+    assert curves.last_step == 100_002
+    assert {second - first for first, second in pairwise(curves.steps[:-1])} == {10}
+    assert curves.columns["loss"] == [2 * step for step in curves.steps]
 
 
 def test_rows_that_are_damaged_or_not_complete(tmp_path):

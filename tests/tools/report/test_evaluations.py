@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from database.datasets import find_samples, get_dataset
 from database.loading import load_label
 from tests.tools.report.written_run import write_run
+from tools.report import predictions
 from tools.report.evaluations import evaluations, label_shares
 from tools.report.pictures import UNSCORED
 from tools.report.prediction_options import PredictionOptions
@@ -113,3 +115,20 @@ def test_labels_of_another_folder(run_copy, toy_dir, tmp_path):
     copied = tmp_path / "copied"
     shutil.copytree(toy_dir, copied)
     assert label_shares(runs_at(run_copy)[0], str(copied)) == pytest.approx(expected_shares(toy_dir))
+
+
+def test_runs_of_other_colors_do_not_share_their_pictures(run_copy, monkeypatch):
+    """The second would be drawn in the colours of the first."""
+    other = run_copy.parent / "other"
+    shutil.copytree(run_copy, other)
+    found_dataset = predictions.prediction_dataset
+
+    def with_other_colors(config, trained):
+        dataset, folder = found_dataset(config, trained)
+        colors = ((1, 2, 3), *dataset.palette[1:])
+        is_other = os.path.basename(config.weights_ckpt) == "other"
+        return (dataclasses.replace(dataset, palette=colors) if is_other else dataset), folder
+
+    monkeypatch.setattr(predictions, "prediction_dataset", with_other_colors)
+    found = evaluations(runs_at(run_copy, other), options(), images=1)
+    assert [group.palette[0] == (1, 2, 3) for group in found.groups] == [False, True]

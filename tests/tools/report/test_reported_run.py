@@ -14,8 +14,9 @@ from tools.errors import FlagError
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
 from tools.report import reported_run
-from tools.report.reported_run import read_reported_runs, training_command
+from tools.report.reported_run import read_reported_runs, training_command, unknown_flags
 from tools.report.run_facts import facts, figures, missing, state
+from tools.runs.commands import add_command
 from tools.runs.record import CONFIG_NAME
 
 
@@ -126,6 +127,27 @@ def test_command_trains_with_the_recorded_flags(tmp_path):
     assert words[:2] == ["python", "train.py"]
     assert parse_flags(TrainConfig, words[2:], "") == config
     assert len(words) == 2 + 2 * 9
+
+
+def test_commands_are_those_that_were_given(tmp_path):
+    folder = write_run(tmp_path, "a")
+    assert read(folder)[0].commands == []
+    add_command(str(folder), ["train.py", "--old_name", "1"])
+    assert read(folder)[0].commands == ["python train.py --old_name 1"]
+
+
+def test_flags_that_train_no_longer_has_are_named():
+    flags = {**json.loads(json.dumps(TrainConfig().__dict__)), "old_name": 3}
+    assert unknown_flags(flags) == ["old_name"]
+    assert "old_name" not in training_command(flags)
+
+
+def test_curves_are_read_once(tmp_path, monkeypatch):
+    folder = write_run(tmp_path, "a")
+    first = read(folder)
+    monkeypatch.setattr(reported_run, "read_curves", None)
+    again = reported_run.read_reported_runs([str(folder)], "val_set", first)
+    assert again[0].curves is first[0].curves
 
 
 def test_names_are_those_of_the_record():

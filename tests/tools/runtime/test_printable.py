@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.runtime.printable import PrintableFormatter, printable
+from tools.runtime.printable import PrintableFormatter, first_line, printable
 
 # Control and format characters, surrogates, unassigned and private ones, line and paragraph separators.
 OBEYED = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
@@ -75,3 +75,17 @@ def test_other_handlers_get_the_record_as_it_is():
     record = logging.LogRecord("a", logging.INFO, "", 0, "%s", ("b\x1b",), None)
     assert PrintableFormatter().format(record) == "b\\x1b"
     assert record.getMessage() == "b\x1b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", "RuntimeError"),
+        (" \n\n", "RuntimeError"),
+        ("\n a fault \nmore", "a fault"),
+        ("a" * 400, "a" * 300),
+        ("\x1b", "\\x1b"),
+    ],
+)
+def test_first_line_of_an_error(text, shown):
+    assert first_line(RuntimeError(text)) == shown

@@ -11,7 +11,10 @@ import urllib.request
 import numpy as np
 import pytest
 
-from tests.tools.random_pspnet import CLASSES, copy_with_record
+from database.errors import TooManyPixelsError
+from database.image_opening import check_pixels
+from database.images import MAX_PIXELS, set_max_pixels
+from tests.tools.random_pspnet import CLASSES, copy_with_record, random_pspnet_record
 from tests.tools.serve.images import picture, png
 from tools.errors import FlagError, MissingPackageError
 from tools.flags.parsing import parse_flags
@@ -58,9 +61,29 @@ def test_wrong_flags(flags, named):
 
 
 def test_flags_of_the_model():
-    assert config().model_flags() == {"max_pixels": 40_000_000}
+    assert config().model_flags() == {}
+    assert config("--max_pixels", "1000").model_flags() == {"max_pixels": 1000}
     found = config("--ms", "1", "--mirror", "0", "--test_image_size", "0", "--windows_per_batch", "8").model_flags()
-    assert found == {"ms": True, "mirror": False, "test_image_size": 0, "max_pixels": 40_000_000}
+    assert found == {"ms": True, "mirror": False, "test_image_size": 0}
+
+
+@pytest.mark.parametrize(
+    ("window", "flags", "expected"),
+    [(480, (), 40_000_000), (0, (), 4_000_000), (0, ("--max_pixels", "9000"), 9000), (480, ("--max_pixels", "9"), 9)],
+)
+def test_the_largest_image_suits_the_memory_of_the_network(window, flags, expected, caplog):
+    """A network that sees whole images needs 0.3 GB and more for a million pixels."""
+    caplog.set_level("INFO")
+    record = random_pspnet_record(test_image_size=window)
+    try:
+        assert serve.limit_pixels(config(*flags), record) == expected
+        with pytest.raises(TooManyPixelsError):
+            check_pixels("image", 1, expected + 1)
+        check_pixels("image", 1, expected)
+    finally:
+        set_max_pixels(MAX_PIXELS)
+    assert any(f"--max_pixels is {expected}" in line for line in caplog.messages) == (window == 0)
+    assert serve.limits_of(config(*flags), expected)["max_pixels"] == expected
 
 
 def test_a_missing_package(monkeypatch):

@@ -85,7 +85,7 @@ def test_page(opened, tmp_path):
     check_files(browser, saved)
     assert browser.messages() == []
     assert {place.split("?")[0].removeprefix(address) for place in browser.requests()} <= {
-        "", "style.css", "serve.css", "page.js", "v1/model", "v1/segment"
+        "", "style.css", "serve.css", "page.js", "tip.js", "v1/model", "v1/segment"
     } | {f"blob:{address}"}  # fmt: skip
 
 
@@ -222,6 +222,86 @@ def test_a_second_picture_replaces_the_first_at_once(browser, tmp_path):
         assert browser.find("#name")[0].text.startswith("large.png")
         assert ended.wait(10)
         browser.driver.get("about:blank")
+
+
+def stripes_of(channel: int) -> np.ndarray:
+    """A picture of one class."""
+    pixels = np.full((*SIZE, 3), 40, np.uint8)
+    pixels[..., channel] = 200
+    return pixels
+
+
+def files_of(folder, names):
+    paths = [folder / name for name in names]
+    for channel, path in enumerate(paths):
+        Image.fromarray(stripes_of(channel)).save(path)
+    return paths
+
+
+def test_what_is_saved_is_of_the_picture_that_was_shown(browser, tmp_path):
+    """Although another one is shown when the answer arrives."""
+    asked, gate = [], threading.Event()
+
+    def held(pixels, check):
+        asked.append(pixels)
+        if len(asked) == 2:  # for the table of the first picture
+            gate.wait(60)
+        return strongest(pixels)
+
+    first, second = files_of(tmp_path, ["first.png", "second.png"])
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    with running(held) as address:
+        visit(browser, address, "document.getElementById('limits').textContent !== ''")
+        choose(browser, first)
+        browser.wait(lambda: browser.run(f"return {READY}"))
+        browser.find("#save-csv")[0].click()
+        browser.wait(lambda: len(asked) == 2)
+        choose(browser, second)
+        browser.wait(lambda: browser.run(f"return {READY}"))
+        gate.set()
+        browser.wait(lambda: list(tmp_path.glob("*_areas.csv")))
+        [saved] = tmp_path.glob("*_areas.csv")
+        browser.wait(lambda: saved.stat().st_size)
+        rows = list(csv.DictReader(saved.read_text().splitlines()))
+        assert saved.name == "first_areas.csv"
+        assert [row["pixels"] for row in rows] == ["4800", "0", "0"]
+        browser.driver.get("about:blank")
+
+
+def test_a_picture_that_is_decoded_late_is_not_mixed_with_the_next(opened, tmp_path):
+    browser, _, _ = opened
+    first, second = files_of(tmp_path, ["first.png", "second.png"])
+    browser.run("""
+        const decode = window.createImageBitmap;
+        window.createImageBitmap = (blob, ...options) => blob.name !== "first.png" ? decode(blob, ...options)
+          : new Promise((resolve) => { window.release = () => resolve(decode(blob, ...options)); });
+    """)
+    choose(browser, first)
+    browser.wait(lambda: browser.run("return window.release !== undefined"))
+    choose(browser, second)
+    browser.wait(lambda: browser.run(f"return {READY}"))
+    browser.driver.execute_async_script("window.release(); setTimeout(arguments[0], 300)")
+    assert browser.find("#name")[0].text.startswith("second.png")
+    assert color_at(browser, "picture", 5) == [40, 200, 40, 255]
+    assert color_at(browser, "overlay", 5) == [*CLASSES.palette[1], 255]
+
+
+def test_a_browser_that_changes_the_pixels_that_a_page_reads(opened, tmp_path):
+    """Some do so against fingerprinting. The classes are numbers, so that they stay right."""
+    browser, _, _ = opened
+    browser.run("""
+        const read = CanvasRenderingContext2D.prototype.getImageData;
+        CanvasRenderingContext2D.prototype.getImageData = function (...area) {
+          const found = read.apply(this, area);
+          for (let index = 0; index < found.data.length; index += 4) found.data[index] ^= 1;
+          return found;
+        };
+    """)
+    [path] = files_of(tmp_path, ["street.png"])
+    choose(browser, path)
+    browser.wait(lambda: browser.run(f"return {READY}"))
+    browser.hover(browser.find("#stage")[0])
+    assert browser.find("#tip")[0].text == "red"
 
 
 def test_documents(browser):

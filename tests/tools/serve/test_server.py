@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import signal
 import socket
 import subprocess
@@ -90,8 +91,11 @@ def test_it_listens_on_this_machine_only(address):
     ],
 )
 def test_malformed_requests(address, data):
-    first = raw(address, data).partition(b"\r\n")[0]
-    assert first.split(b" ")[1] in (b"400", b"421"), first
+    head, _, body = raw(address, data).partition(b"\r\n\r\n")
+    assert head.split(b" ")[1] in (b"400", b"421"), head
+    assert b"content-type: application/json" in head.lower()
+    assert b"x-content-type-options: nosniff" in head.lower()
+    assert list(json.loads(body)) == ["error"]
     assert post(address)[0] == 200
 
 
@@ -103,6 +107,20 @@ def test_line_breaks_in_values_make_no_header(address):
     assert head.startswith(b"HTTP/1.1 400")
     assert b"set-cookie" not in head.lower()
     assert b"\n" not in body
+
+
+def test_too_many_connections(monkeypatch):
+    monkeypatch.setattr(server_module, "_MOST_CONNECTIONS", 3)
+    with running() as address:
+        host, _, port = urlsplit(address).netloc.rpartition(":")
+        idle = [socket.create_connection((host, int(port)), timeout=20) for _ in range(3)]
+        status, headers, body = post(address)
+        assert (status, headers["content-type"], headers["retry-after"]) == (503, "application/json", "1")
+        assert "the limit is 3" in json.loads(body)["error"]
+        for connection in idle:
+            connection.close()
+        while post(address)[0] != 200:
+            time.sleep(0.05)
 
 
 def test_a_header_that_does_not_arrive(monkeypatch):

@@ -33,6 +33,7 @@ from tests.tools.toy_runs import (
 from tests.tools.training.trainers import run_steps, trainer_of
 from tools.errors import DivergedError, OutputError
 from tools.flags.train import TrainConfig
+from tools.runs.commands import read_commands
 from tools.runs.folder import RunFolder, run_folder
 from tools.runs.record import ModelRecord
 from tools.training.settings import learning_rate_at
@@ -67,7 +68,8 @@ def test_first_term_that_is_not_finite(terms, name):
 
 def test_files_of_a_run(tiny_run):
     names = set(os.listdir(tiny_run.folder.path))
-    assert {"config.json", "training.csv", "snapshot"} <= names
+    assert {"config.json", "commands.txt", "training.csv", "snapshot"} <= names
+    assert len(read_commands(tiny_run.folder.path)) == 1
     assert any(name.startswith("events.out.tfevents.") for name in names)
     snapshots = {name for name in os.listdir(tiny_run.folder.snapshots) if name.endswith(".index")}
     assert snapshots == {"model.ckpt-2.index", "model.ckpt-4.index"}

@@ -43,19 +43,11 @@
     return [["truth", layer(picture, (index) => color(truth[index]))], predicted, ["error", layer(picture, verdict)]];
   }
 
-  function showTip(stage, tip, event, picture, truth, prediction) {
-    const box = stage.getBoundingClientRect();
-    const at = (place, size, count) => Math.min(count - 1, Math.max(0, Math.floor((place / size) * count)));
-    const column = at(event.clientX - box.left, box.width, picture.width);
-    const index = at(event.clientY - box.top, box.height, picture.height) * picture.width + column;
-    const name = (id) => classes[picture.classes].names[id] ?? "ignored";
+  function textAt(index, { classes: number }, truth, prediction) {
+    const name = (id) => classes[number].names[id] ?? "ignored";
     const lines = [`prediction: ${name(prediction[index])}`];
     if (truth !== null) lines.unshift(`truth: ${name(truth[index])}`);
-    tip.textContent = lines.join("\n");
-    tip.hidden = false;
-    const place = (pointer, tipSize, size) => Math.max(4, pointer + 14 + tipSize > size ? pointer - tipSize - 10 : pointer + 14);
-    tip.style.left = `${place(event.clientX - box.left, tip.offsetWidth, box.width)}px`;
-    tip.style.top = `${place(event.clientY - box.top, tip.offsetHeight, box.height)}px`;
+    return lines.join("\n");
   }
 
   async function fill(pane) {
@@ -69,7 +61,10 @@
       canvas.dataset.layer = name;
       stage.insertBefore(canvas, tip);
     }
-    stage.addEventListener("pointermove", (event) => showTip(stage, tip, event, picture, truth, prediction));
+    stage.addEventListener("pointermove", (event) => {
+      const index = pixelUnder(event, stage, picture.width, picture.height);
+      showTip(event, stage, tip, textAt(index, picture, truth, prediction));
+    });
     stage.addEventListener("pointerleave", () => { tip.hidden = true; });
   }
 

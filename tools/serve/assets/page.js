@@ -25,36 +25,32 @@
     throw new Error(again ? `${text} (in ${again} s)` : text);
   }
 
-  async function bitmapOf(blob, options = {}) {
-    return createImageBitmap(blob, options);
-  }
-
   function context(canvas, width, height) {
     [canvas.width, canvas.height] = [width, height];
     return canvas.getContext("2d", { willReadFrequently: canvas !== picture });
   }
 
-  async function labelsOf(text, width, height) {
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    // The numbers as they are stored, without a conversion of colours.
-    const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-    const bitmap = await bitmapOf(new Blob([bytes], { type: "image/png" }), options);
-    const drawing = context(document.createElement("canvas"), width, height);
-    drawing.drawImage(bitmap, 0, 0);
-    const { data } = drawing.getImageData(0, 0, width, height);
-    const labels = new Uint16Array(width * height);
-    for (let index = 0; index < labels.length; index++) labels[index] = data[4 * index] + 256 * data[4 * index + 1];
-    return labels;
+  async function labelsOf(text, count) {
+    const packed = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = await new Response(stream).arrayBuffer();
+    return bytes.byteLength === count ? new Uint8Array(bytes) : new Uint16Array(bytes);
   }
 
-  async function drawPicture({ file, width, height }) {
-    const drawing = context(picture, width, height);
+  async function bitmapOf(file) {
     try {
-      drawing.drawImage(await bitmapOf(file), 0, 0, width, height);
-      return "";
+      return await createImageBitmap(file);
     } catch {
-      return "This browser cannot show files of this kind, so the segmentation is shown without the picture.";
+      return null;
     }
+  }
+
+  function drawPicture(bitmap, { width, height }) {
+    const drawing = context(picture, width, height);
+    if (!bitmap) return "This browser cannot show files of this kind, so the segmentation is shown without the picture.";
+    drawing.drawImage(bitmap, 0, 0, width, height);
+    bitmap.close();
+    return "";
   }
 
   function drawOverlay() {
@@ -112,11 +108,12 @@
     delete document.body.dataset.ready;
     try {
       const found = await (await post(file, "output=areas&labels=1", signal)).json();
-      const labels = await labelsOf(found.labels, found.width, found.height);
+      const [labels, bitmap] = await Promise.all([labelsOf(found.labels, found.width * found.height), bitmapOf(file)]);
       if (signal.aborted) return;
+      // From here on without waiting, so that two pictures cannot mix.
       const stem = file.name.replace(/\.[^.]*$/, "") || "picture";
       shown = { ...found, file, stem, labels, hidden: new Set() };
-      const note = await drawPicture(shown);
+      const note = drawPicture(bitmap, shown);
       const sorted = [...found.classes].sort((first, second) => second.pixels - first.pixels);
       document.querySelector("#classes tbody").replaceChildren(...sorted.map(row));
       byId("name").textContent = `${file.name} (${found.width} × ${found.height} pixels)`;
@@ -130,29 +127,31 @@
     }
   }
 
-  function save(blob, ending) {
+  function save(blob, name) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = `${shown.stem}${ending}`;
+    link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   }
 
   function saveOverlay() {
+    const { stem, width, height } = shown;
     const canvas = document.createElement("canvas");
-    const drawing = context(canvas, shown.width, shown.height);
+    const drawing = context(canvas, width, height);
     drawing.drawImage(picture, 0, 0);
     drawing.globalAlpha = byId("opacity").value / 100;
     drawing.drawImage(overlay, 0, 0);
-    canvas.toBlob((blob) => save(blob, "_overlay.png"), "image/png");
+    canvas.toBlob((blob) => save(blob, `${stem}_overlay.png`), "image/png");
   }
 
   // The server keeps nothing, so that it segments the picture again.
   function saveFromServer(button, output, ending) {
     button.addEventListener("click", async () => {
+      const { file, stem } = shown; // another picture may be shown when the answer arrives
       button.disabled = true;
       try {
-        save(await (await post(shown.file, `output=${output}`)).blob(), ending);
+        save(await (await post(file, `output=${output}`)).blob(), `${stem}${ending}`);
       } catch (error) {
         report(error.message, "bad");
       }
@@ -160,17 +159,9 @@
     });
   }
 
-  function showTip(event) {
-    const box = overlay.getBoundingClientRect();
-    const at = (place, size, count) => Math.min(count - 1, Math.max(0, Math.floor((place / size) * count)));
-    const column = at(event.clientX - box.left, box.width, shown.width);
-    const index = at(event.clientY - box.top, box.height, shown.height) * shown.width + column;
-    const tip = byId("tip");
-    tip.textContent = shown.classes[shown.labels[index]].name;
-    tip.hidden = false;
-    const place = (pointer, tipSize, size) => Math.max(4, pointer + 14 + tipSize > size ? pointer - tipSize - 10 : pointer + 14);
-    tip.style.left = `${place(event.clientX - box.left, tip.offsetWidth, box.width)}px`;
-    tip.style.top = `${place(event.clientY - box.top, tip.offsetHeight, box.height)}px`;
+  function showClass(event) {
+    const index = pixelUnder(event, overlay, shown.width, shown.height);
+    showTip(event, overlay, byId("tip"), shown.classes[shown.labels[index]].name);
   }
 
   function listen() {
@@ -192,7 +183,7 @@
     saveFromServer(byId("save-labels"), "labels", "_labels.png");
     saveFromServer(byId("save-geojson"), "polygons", ".geojson");
     saveFromServer(byId("save-csv"), "csv", "_areas.csv");
-    byId("stage").addEventListener("pointermove", showTip);
+    byId("stage").addEventListener("pointermove", showClass);
     byId("stage").addEventListener("pointerleave", () => { byId("tip").hidden = true; });
   }
 
