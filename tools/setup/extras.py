@@ -1,7 +1,6 @@
 """Checks the extras of `make setup`: their names before anything is installed, or whether their packages are there.
 
-python -m tools.setup.extras dev,report --named
-python -m tools.setup.extras dev,report
+`python -m tools.setup.extras dev,report` is called by the Makefile, with `--named` for the names.
 """
 
 from __future__ import annotations
