@@ -161,8 +161,8 @@ def check_equal(one: Step, hosts: list[Step], record_property) -> None:
                 record_property(kind, difference)
                 assert difference < 1e-4, name
                 assert array.tobytes() == getattr(hosts[0], kind)[name].tobytes()
-    labels = np.concatenate([prediction for found in hosts for prediction in found.predictions])
-    assert np.mean(labels == np.concatenate(one.predictions)) > 0.999
+    labels = np.concatenate([prediction.ravel() for found in hosts for prediction in found.predictions])
+    assert np.mean(labels == np.concatenate([prediction.ravel() for prediction in one.predictions])) > 0.999
 
 
 @pytest.mark.slow
