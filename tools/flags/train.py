@@ -301,7 +301,7 @@ class TrainConfig(
             FlagError: the batch over all hosts has one image, or there are too many towers.
         """
         if hosts is None:
-            return dataclasses.replace(self, **_OF_ONE_HOST)
+            return self if self.hosts is None else dataclasses.replace(self, **_OF_ONE_HOST)
         return dataclasses.replace(self, hosts=hosts.addresses, host_rank=hosts.rank)
 
     def run_flags(self) -> dict[str, Any]:

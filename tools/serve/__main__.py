@@ -113,8 +113,9 @@ def serve(config: ServeConfig) -> None:
             service = Service(network_of(model, segment), jobs, uploads, config.timeout)
             hosts = KnownHosts(is_local=config.is_local, names=config.allowed_hosts)
             server = server_of(application(service, hosts, limits_of(config, most_pixels)), config.timeout)
+            address = start_listening(bound)
             logger.info("%s is served; Ctrl-C ends the server", model.checkpoint)
-            print_text(start_listening(bound), flush=True)
+            print_text(address, flush=True)
             with stop_signals_ignored():
                 server.run(sockets=[bound])
 

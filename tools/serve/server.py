@@ -23,6 +23,8 @@ from tools.serve.application import failed_response
 from tools.serve.failures import FailedRequest
 from tools.serve.protection import SECURITY_HEADERS
 
+logger = logging.getLogger(__name__)
+
 _MOST_CONNECTIONS = 500  # below the usual limit of 1024 open files
 _BACKLOG = 128
 _SECONDS_FOR_HEADERS = 10.0
@@ -117,12 +119,16 @@ def bound_socket(host: str, port: int) -> socket.socket:
             bound.close()
             raise
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FlagError(
-            f"--host {host} --port {port} cannot be used ({reason}): give another --port, or an address of this "
-            "machine with --host"
-        ) from error
+        raise _unusable(host, port, error) from error
     return bound
+
+
+def _unusable(host: str, port: int, error: OSError | UnicodeError) -> FlagError:
+    reason = getattr(error, "strerror", None) or error
+    return FlagError(
+        f"--host {host} --port {port} cannot be used ({reason}): give another --port, or an address of this machine "
+        "with --host"
+    )
 
 
 def address_of(bound: socket.socket) -> str:
@@ -132,9 +138,26 @@ def address_of(bound: socket.socket) -> str:
 
 
 def start_listening(bound: socket.socket) -> str:
-    """Lets requests wait for the server, which were refused before, and returns the address of the page."""
-    bound.listen()
+    """Lets requests wait for the server, which were refused before, and returns the address of the page.
+
+    Raises:
+        FlagError: another process, which bound the address too, listens already.
+    """
+    try:
+        bound.listen()
+    except OSError as error:
+        raise _unusable(*bound.getsockname()[:2], error) from error
     return address_of(bound)
+
+
+class _Server(uvicorn.Server):
+    """Says what it waits for when it is asked to stop."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Handles the first signal, and the second one, which ends the server at once."""
+        super().handle_exit(sig, frame)
+        if not self.force_exit:
+            logger.info("the server ends when all accepted requests are answered; Ctrl-C again ends it at once")
 
 
 def server_of(application: Any, seconds: float) -> uvicorn.Server:
@@ -158,7 +181,7 @@ def server_of(application: Any, seconds: float) -> uvicorn.Server:
         timeout_keep_alive=_SECONDS_IDLE,
         timeout_graceful_shutdown=math.ceil(2 * seconds) + _SECONDS_TO_FINISH,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from tests.tools.serve.colors import running, strongest  # noqa: E402
 from tests.tools.serve.images import picture, png  # noqa: E402
 from tools.errors import FlagError  # noqa: E402
 from tools.serve import server as server_module  # noqa: E402
-from tools.serve.server import address_of, bound_socket  # noqa: E402
+from tools.serve.server import address_of, bound_socket, start_listening  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 PNG = {"Content-Type": "image/png"}
@@ -240,6 +240,7 @@ def test_accepted_requests_are_answered_after_a_signal(number):
             server.kill()
     assert (server.returncode, output.splitlines()[-1]) == (0, "ended")
     assert "Traceback" not in errors
+    assert "the server ends when all accepted requests are answered" in errors
 
 
 def test_an_address_in_use():
@@ -248,6 +249,15 @@ def test_an_address_in_use():
         port = first.getsockname()[1]
         with pytest.raises(FlagError, match=f"--port {port} cannot be used"):
             bound_socket("127.0.0.1", port)
+
+
+def test_an_address_that_two_servers_took_while_they_loaded_their_networks():
+    with bound_socket("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with bound_socket("127.0.0.1", port) as second:
+            start_listening(first)
+            with pytest.raises(FlagError, match=f"--port {port} cannot be used"):
+                start_listening(second)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid", "a" * 300])
