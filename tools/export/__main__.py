@@ -162,7 +162,7 @@ def _require_agreement(agreements: Mapping[str, Agreement], config: ExportConfig
                 f"export without --quantize {config.quantize}" if config.form.is_quantized else "use another format"
             )
             raise ExportError(
-                f"{config.name} is not kept, as it was checked in {engine}: {'; '.join(faults)}: {advice}"
+                f"{config.name} is not kept, because the check in {engine} failed: {'; '.join(faults)}: {advice}"
             )
 
 

@@ -107,6 +107,8 @@ class Service:
             labels = network.segment(pixels, check)
             check()
             return answer_of(labels, network.classes, options, check)
+        except (AbandonedError, FailedRequest):
+            raise
         except OutOfMemoryError as error:
             raise FailedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _line(error)) from error
         except UserError as error:

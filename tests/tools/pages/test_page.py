@@ -92,7 +92,7 @@ def test_identity_is_near_the_beginning():
 def test_missing_package_is_named(monkeypatch):
     page.require_packages("this")
     monkeypatch.setattr(extras, "is_installed", lambda package: package != "plotly")
-    with pytest.raises(MissingPackageError, match=r"this needs the package plotly.*pip install '\.\[report\]'"):
+    with pytest.raises(MissingPackageError, match=r"this needs the package plotly.*pip install -e '\.\[report\]'"):
         page.require_packages("this")
 
 

@@ -110,7 +110,7 @@ def test_labels_are_those_of_each_image_alone(random_pspnet, narrow_resnet, size
         with SharedBatches(predictor.run_windows, 4) as batches, ThreadPoolExecutor(6) as threads:
             wanted = Wanted(np.float32)
             together = list(threads.map(lambda image: predictor.predict(image, wanted, run=batches), images))
-    for (labels, found, _), probabilities in zip(together, alone, strict=True):
+    for (labels, found, *_), probabilities in zip(together, alone, strict=True):
         np.testing.assert_allclose(found, probabilities, atol=1e-6)
         best = np.sort(probabilities, axis=2)
         clear = best[..., -1] - best[..., -2] > 1e-5  # the others are equal in float32

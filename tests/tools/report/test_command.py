@@ -17,6 +17,7 @@ from tests.tools.report.written_run import NAMES, write_run  # noqa: E402
 from tests.tools.toy_runs import csv_rows  # noqa: E402
 from tools.errors import FlagError, MissingPackageError  # noqa: E402
 from tools.report import __main__ as report  # noqa: E402
+from tools.runs.commands import read_commands  # noqa: E402
 from tools.runs.folder import RunFolder  # noqa: E402
 from tools.runtime import extras  # noqa: E402
 
@@ -52,7 +53,7 @@ def test_figures_are_those_of_the_run(run_copy, toy_dir, capsys):
     assert [heatmap["z"][i][i] for i in range(len(diagonal))] == [
         None if value is None else pytest.approx(value) for value in diagonal
     ]
-    assert "python train.py --database Toy" in found.text
+    assert read_commands(str(run_copy))[0] in found.text
     assert f"{100 * scores['mean_iou']:.2f} %" in found.text
     assert len(found.json["pictures"]["pictures"]) == 2
     assert os.path.getsize("x/report.html") < 6e6
