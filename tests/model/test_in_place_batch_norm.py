@@ -141,11 +141,15 @@ def _require_same(actual: Step, expected: Step) -> None:
             np.testing.assert_allclose(some[name], value, rtol=0, atol=1e-5 * np.abs(value).max(), err_msg=name)
 
 
+# Two are built quickly.
+DECODERS = [pytest.param(name, marks=() if name in ("ppm", "c1") else pytest.mark.slow) for name in choices.DECODERS]
+
+
 @pytest.mark.usefixtures("small_resnet")
 @pytest.mark.parametrize(
     ("decoder", "changes"),
     [
-        *((decoder, {}) for decoder in choices.DECODERS),
+        *(pytest.param(*each.values, {}, marks=each.marks) for each in DECODERS),
         ("c1", {"bn_frozen": True}),
         ("c1", {"freeze": ("conv1", "block1")}),
     ],
@@ -163,7 +167,7 @@ def test_a_step_is_the_ordinary_one(decoder, changes):
 
 
 @pytest.mark.usefixtures("small_resnet")
-@pytest.mark.parametrize("decoder", choices.DECODERS)
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_the_backward_pass_reads_no_input_of_a_normalization(decoder):
     def convolutions_read(options) -> set[str]:
         with tf.Graph().as_default():

@@ -43,6 +43,7 @@ def _require_same(actual, expected, tolerance):
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * largest, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "save_memory"), [(ARCHITECTURE, choices.RECOMPUTED), (LEAKY, choices.IN_PLACE)]
 )
@@ -65,6 +66,7 @@ def test_two_towers_equal_one():
     _require_same(two.gradients, one.gradients, 1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_two_towers():
     """The class of an image is the channel that is brightest on average."""
     rng = np.random.default_rng(0)

@@ -57,7 +57,7 @@ def as_keras_3(source, target):
         new["model_weights"].attrs["keras_version"] = "3.15.1"
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_resnet(record_property, tmp_path, network, version):
     source, converted = tmp_path / "resnet50_notop.h5", tmp_path / "converted"
     network.save_weights(source)

@@ -72,7 +72,8 @@ def test_hellochick(record_property, tmp_path, form):
     assert (record.color_switch, record.test_image_size, record.image_mean) == (True, 473, VGG_MEAN)
 
 
-@pytest.mark.parametrize("filter_scale", [1.0, pytest.param(0.5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("filter_scale", [1.0, 0.5])
 def test_fast_segmentation(record_property, tmp_path, filter_scale):
     layers = Layers(OWN_NORMALIZATION)
     drawn, fed = images()
@@ -96,7 +97,7 @@ def test_fast_segmentation(record_property, tmp_path, filter_scale):
     assert architecture.pyramid_depth == (None if filter_scale == 1 else 64)
 
 
-@pytest.mark.parametrize("filter_scale", [1.0, 0.5])
+@pytest.mark.parametrize("filter_scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
 def test_icnet(record_property, tmp_path, filter_scale):
     layers = Layers(OWN_NORMALIZATION)
     drawn = [random_images((161, 161), 0)]

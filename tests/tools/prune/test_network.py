@@ -67,13 +67,15 @@ def with_zeros(values: dict[str, np.ndarray], kept: dict[str, list[int]]) -> dic
     [
         (BASIC, {}, "all"),
         (BASIC, {"decoder": "c1"}, "inner"),
-        (BASIC, {"decoder": "icnet"}, "all"),
-        (BASIC, {"decoder": "upernet", "output_stride": 32}, "all"),
-        (IDENTITY, {}, "all"),
-        (IDENTITY, {"activation": "leaky_relu"}, "inner"),
-        (BOTTLENECK, {"decoder": "icnet_wide", "pyramid_order": "add"}, "all"),
-        (BOTTLENECK, {"stem": "deep_128", "pyramid_order": "upsample_first"}, "all"),
-        (BOTTLENECK, {"filter_scale": 0.5, "decoder": "icnet_wide"}, "inner"),
+        pytest.param(*(BASIC, {"decoder": "icnet"}, "all"), marks=pytest.mark.slow),
+        pytest.param(*(BASIC, {"decoder": "upernet", "output_stride": 32}, "all"), marks=pytest.mark.slow),
+        pytest.param(*(IDENTITY, {}, "all"), marks=pytest.mark.slow),
+        pytest.param(*(IDENTITY, {"activation": "leaky_relu"}, "inner"), marks=pytest.mark.slow),
+        pytest.param(*(BOTTLENECK, {"decoder": "icnet_wide", "pyramid_order": "add"}, "all"), marks=pytest.mark.slow),
+        pytest.param(
+            *(BOTTLENECK, {"stem": "deep_128", "pyramid_order": "upsample_first"}, "all"), marks=pytest.mark.slow
+        ),
+        pytest.param(*(BOTTLENECK, {"filter_scale": 0.5, "decoder": "icnet_wide"}, "inner"), marks=pytest.mark.slow),
     ],
 )
 def test_equals_the_whole_network_with_zeros(size, options, kind, monkeypatch, record_property):
@@ -89,6 +91,7 @@ def test_equals_the_whole_network_with_zeros(size, options, kind, monkeypatch, r
     assert relative_difference(found, logits_of(architecture, values)) > 1e-2
 
 
+@pytest.mark.slow
 def test_second_stage(monkeypatch):
     """The share is that of the filters before the first stage."""
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, BOTTLENECK)
@@ -105,6 +108,7 @@ def test_second_stage(monkeypatch):
         pruned_network(second.architecture, second.values, Pruning(0.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["icnet_wide", "ppm"])
 def test_half_of_the_filters_are_those_of_filter_scale(decoder, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, BOTTLENECK)
