@@ -146,7 +146,8 @@ def start_listening(bound: socket.socket) -> str:
     try:
         bound.listen()
     except OSError as error:
-        raise _unusable(*bound.getsockname()[:2], error) from error
+        host, port = bound.getsockname()[:2]
+        raise _unusable(host, port, error) from error
     return address_of(bound)
 
 
