@@ -11,7 +11,7 @@ LOCK := lock/$(subst $(comma),-,$(EXTRAS)).txt
 UV_VERSION := 0.13.9
 PIP_AUDIT_VERSION := 2.10.1
 
-.PHONY: setup browser test test-slow test-parity test-export test-endurance lint demo lock audit clean
+.PHONY: setup browser test test-slow test-parity test-parity-slow test-export test-endurance lint demo lock audit clean
 
 # One stamp per choice of extras, so that asking for others installs them.
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))$(if $(LOCKED),-locked)
@@ -85,7 +85,12 @@ test-slow: setup
 # Comparisons with PyTorch, a large download.
 test-parity:
 	$(MAKE) setup EXTRAS=dev,parity
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/parity
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests/parity
+
+# Those of them with large networks.
+test-parity-slow:
+	$(MAKE) setup EXTRAS=dev,parity
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/parity
 
 # Exports in all engines, a large download. A missing package is a failure, where other tests would be skipped.
 test-export:
