@@ -10,16 +10,15 @@ from model.choices import DECODERS
 from tools.errors import FlagError
 from tools.flags.checks import check_effects, check_flags_of_database, refuse_without_effect
 from tools.flags.choices import (
-    BEST,
     DEVICE_HELP,
     DEVICES,
     FLOAT_TYPES,
-    LAST,
     NETWORKS,
     RESIZE_GRIDS,
     STRIDE_CONVENTIONS,
     UPSAMPLINGS,
 )
+from tools.flags.chosen_weights import log_dir_flag, weights_ckpt_flag
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
@@ -48,15 +47,9 @@ _FLAGS_OF_PREDICTION = (
 
 _RECORDED = "as recorded beside the checkpoint"
 
-_NEEDS_SEARCH_FOR_RUNS = (
-    Need(
-        lambda config: config.weights_ckpt in (None, BEST, LAST),
-        "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
-    ),
-    Need(
-        lambda config: getattr(config, "follow", None) is None,
-        "with --follow, which says where the snapshots are: drop --follow",
-    ),
+_NEEDS_NO_FOLLOWED_RUN = Need(
+    lambda config: getattr(config, "follow", None) is None,
+    "with --follow, which says where the snapshots are: drop --follow",
 )
 
 
@@ -71,17 +64,8 @@ class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlag
     decoder: str | None = flag(
         None, "decoder, the head of the network", str, group="network", unset=_RECORDED, choices=DECODERS
     )
-    weights_ckpt: str | None = flag(
-        None,
-        "checkpoint, or a run, whose best snapshot is used, or its last if it kept no best; "
-        f"{BEST} or {LAST}: that snapshot of the newest run in --log_dir",
-        file_path,
-        group="network",
-        unset="the newest run in --log_dir",
-    )
-    log_dir: str = flag(
-        "./log", "folder of all runs", file_path, group="network", metavar="FOLDER", needs=_NEEDS_SEARCH_FOR_RUNS
-    )
+    weights_ckpt: str | None = weights_ckpt_flag()
+    log_dir: str = log_dir_flag(_NEEDS_NO_FOLLOWED_RUN)
     color_switch: bool | None = flag(None, "feed BGR, for weights from Caffe", switch, group="network", unset=_RECORDED)
     three_convs_beginning: bool | None = flag(
         None,

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_effects
-from tools.flags.choices import BEST, LAST
-from tools.flags.definition import Need, flag
+from tools.flags.chosen_weights import log_dir_flag, weights_ckpt_flag
+from tools.flags.definition import flag
 from tools.flags.help import Program
 from tools.flags.running import ScreenFlags
 from tools.flags.values import comma_separated, file_path
@@ -21,25 +21,8 @@ LAYERS = ("all", "inner")
 class PruneConfig(ScreenFlags):
     """Flags of pruning."""
 
-    weights_ckpt: str | None = flag(
-        None,
-        f"checkpoint, or a run, whose best snapshot is used, or its last if it kept no best; {BEST} or {LAST}: that "
-        "snapshot of the newest run in --log_dir",
-        file_path,
-        group="network",
-        unset="the newest run in --log_dir",
-    )
-    log_dir: str = flag(
-        "./log",
-        "folder of all runs",
-        file_path,
-        group="network",
-        metavar="FOLDER",
-        needs=Need(
-            lambda config: config.weights_ckpt in (None, BEST, LAST),
-            "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
-        ),
-    )
+    weights_ckpt: str | None = weights_ckpt_flag()
+    log_dir: str = log_dir_flag()
     use_ema: bool = flag(
         True, "prune the averages of the weights, if the checkpoint has them (--ema_decay)", group="network"
     )

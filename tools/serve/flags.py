@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_effects
-from tools.flags.choices import BEST, LAST
-from tools.flags.definition import Need, flag
+from tools.flags.chosen_weights import log_dir_flag, weights_ckpt_flag
+from tools.flags.definition import flag
 from tools.flags.help import Program
 from tools.flags.limits import LARGEST_BATCH
 from tools.flags.predict import InferenceConfig
 from tools.flags.running import ScreenFlags
 from tools.flags.sizes import Size
-from tools.flags.values import comma_separated, file_path
+from tools.flags.values import comma_separated
 
 _MOST_THREADS = 64
 _LARGEST_PORT = 65535
@@ -26,11 +26,6 @@ _NOT_OF_MODEL = ("weights_ckpt", "quiet")
 _MOST_PIXELS = 40_000_000
 # An ICNet with ResNet-18 needs 0.3 GB for each million pixels, and twice that with the mirrored image.
 _MOST_PIXELS_OF_WHOLE_IMAGES = 4_000_000
-
-_NEEDS_SEARCH_FOR_RUNS = Need(
-    lambda config: config.weights_ckpt in (None, BEST, LAST),
-    "with --weights_ckpt, which says where the snapshot is: drop --weights_ckpt",
-)
 
 
 def _as_in_inference(name: str) -> Any:
@@ -43,16 +38,8 @@ def _as_in_inference(name: str) -> Any:
 class ServeConfig(ScreenFlags):
     """Flags of the server."""
 
-    weights_ckpt: str | None = flag(
-        None,
-        f"checkpoint, or a run, as for inference.py; {BEST} or {LAST}: that snapshot of the newest run in --log_dir",
-        file_path,
-        group="network",
-        unset="the newest run in --log_dir",
-    )
-    log_dir: str = flag(
-        "./log", "folder of all runs", file_path, group="network", metavar="FOLDER", needs=_NEEDS_SEARCH_FOR_RUNS
-    )
+    weights_ckpt: str | None = weights_ckpt_flag("checkpoint, or a run, as for inference.py")
+    log_dir: str = log_dir_flag()
     host: str = flag(
         "127.0.0.1",
         "address to listen on; the default is reached from this machine only. There is neither encryption nor a "
