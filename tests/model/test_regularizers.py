@@ -56,7 +56,7 @@ def _penalty(mode: int, weights: np.ndarray, start: np.ndarray) -> float:
     return total * (weights[..., 0].size ** 0.5 if mode == 2 else 1.0)
 
 
-def _build(values, mode, starting_points):
+def _build(values, mode, starting_points, **options):
     variables = [tf.get_variable(name, initializer=value, use_resource=True) for name, value in values.items()]
     decay = regularizers.weight_decay(
         variables,
@@ -65,6 +65,7 @@ def _build(values, mode, starting_points):
         new_rate=BETA,
         is_new=_is_new,
         starting_points={name: tf.constant(value) for name, value in starting_points.items()},
+        **options,
     )
     return variables, decay
 
@@ -195,16 +196,7 @@ def test_decay_of_all_variables(mode):
     """Biases, gamma and beta too, each with the penalty and the rate of its layer."""
     values, starts = _values(0), {name: value for name, value in _values(1).items() if not _is_new(name)}
     with tf.Graph().as_default():
-        variables = [tf.get_variable(name, initializer=value, use_resource=True) for name, value in values.items()]
-        decay = regularizers.weight_decay(
-            variables,
-            mode=mode,
-            rate=ALPHA,
-            new_rate=BETA,
-            is_new=_is_new,
-            starting_points={name: tf.constant(value) for name, value in starts.items()},
-            decay_all=True,
-        )
+        variables, decay = _build(values, mode, starts, decay_all=True)
         gradients = run(decay.gradients(dict.fromkeys(values)), {})
     assert gradients.keys() == values.keys()
     for name, value in values.items():

@@ -294,9 +294,6 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         )
     decoder = config.decoder or backbone.decoder
     _check_head(config, decoder, backbone)
-    if DECODERS[decoder].cascade is None:
-        why = f"with --decoder {decoder}, which has no cascade: give --decoder {' or '.join(choices.CASCADES)}"
-        refuse_without_effect(config, "cascade_loss_weights", why)
     activation = config.activation or backbone.activation
     if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
         raise RecordError(
@@ -354,9 +351,13 @@ def _check_head(config: TrainConfig, decoder: str, backbone: BackboneRecord) -> 
     The flags check the decoder that they give.
 
     Raises:
-        RecordError: a setting has no effect.
+        FlagError: the flags have weights of ICNet's losses, and the decoder is another.
+        RecordError: another setting has no effect.
     """
     has_cascade = decoder in choices.CASCADES
+    if not has_cascade:
+        why = f"with --decoder {decoder}, which has no cascade: give --decoder {' or '.join(choices.CASCADES)}"
+        refuse_without_effect(config, "cascade_loss_weights", why)
     absent = {
         "pyramid_depth": decoder == "c1" or backbone.pyramid_order == "add",
         "auxiliary_depth": has_cascade,

@@ -32,12 +32,12 @@ def with_converted_weights(config: TrainConfig) -> TrainConfig:
 
     Args:
         config: flags; a `fine_tune_filename` that is no such file stays as it is. With `--eval_only` nothing is
-            converted: a run that began with the file has its checkpoint.
+            converted: a run that began with the file has its checkpoint, and one that is named needs no file.
 
     Raises:
         CheckpointError: the file cannot be read or converted, or the checkpoint cannot be written.
     """
-    path = config.fine_tune_filename
+    path = config.fine_tune_filename if config.is_found_by_flags else None
     if path is None or not os.path.isfile(path):
         return config
     kind = kind_of(path)

@@ -100,8 +100,6 @@ def convert_weights(config: TrainConfig, hosts: Hosted = ALONE) -> TrainConfig:
     Raises:
         UserError: see `converted_start.with_converted_weights`.
     """
-    if config.eval_only and not config.is_found_by_flags:
-        return config  # a run that is named is scored without them
     converted = hosts.from_chief("the converted weights", lambda: with_converted_weights(config))
     return converted if hosts.is_chief else config  # the others get their values from rank 0
 
