@@ -75,12 +75,14 @@ class Run:
         flags: of the training, and what it started from.
         scores: by step.
         contents: short checksums of the contents of files and folders, by the flag that names them.
+        architecture: of the network as its record has it, by the flags of the same names.
     """
 
     name: str
     flags: Mapping[str, Any]
     scores: Sequence[Score]
     contents: Mapping[str, str] = field(default_factory=dict)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,11 @@ def _runs_of(
             parent, name = os.path.split(os.path.abspath(folder))
             flags = record["flags"]
             scores = _scores_of_run(folder, flags, found, shared)
-            yield folder, Run(os.path.join(os.path.basename(parent), name), flags, scores, _contents(record))
+            architecture = record.get("architecture")
+            yield folder, Run(
+                os.path.join(os.path.basename(parent), name), flags, scores, _contents(record),
+                architecture if isinstance(architecture, dict) else {},
+            )  # fmt: skip
 
 
 def _warn_of_unnamed_snapshots(found: Sequence[_Found]) -> None:

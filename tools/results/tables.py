@@ -73,8 +73,17 @@ class SeedMean:
 def differing_flags(runs: Sequence[Run]) -> list[str]:
     """Lists, sorted, the flags that change results and differ between runs, or name files with different contents."""
     names = {name for run in runs for name in run.flags} - _NOT_SHOWN
-    differing = {name for name in names if any(run.flags.get(name) != runs[0].flags.get(name) for run in runs)}
+    values = {name: _values(runs, name) for name in names}
+    differing = {name for name in names if any(value != values[name][0] for value in values[name])}
     return sorted(differing | _hidden_differences(runs))
+
+
+def _values(runs: Sequence[Run], name: str) -> list[Any]:
+    """Returns a flag's value in each run. Where it was not given, it is what was built, if all records have that."""
+    are_built = all(name in run.architecture for run in runs)
+    return [
+        run.architecture[name] if are_built and run.flags.get(name) is None else run.flags.get(name) for run in runs
+    ]
 
 
 def _hidden_differences(runs: Sequence[Run]) -> set[str]:
@@ -94,13 +103,14 @@ def differing_values(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """Returns the flags in which runs differ and their values per run, with checksums if equal names hide them."""
     names, hidden = differing_flags(runs), _hidden_differences(runs)
 
-    def shown(run: Run, name: str) -> str:
-        value, content = run.flags.get(name), run.contents.get(name)
+    def shown(run: Run, name: str, value: Any) -> str:
+        content = run.contents.get(name)
         if name not in hidden or (value is None and content is None):
             return _shown(value)
         return f"{_shown(value)} ({content or 'unknown'})"
 
-    return names, [[shown(run, name) for name in names] for run in runs]
+    values = {name: _values(runs, name) for name in names}
+    return names, [[shown(run, name, values[name][row]) for name in names] for row, run in enumerate(runs)]
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:

@@ -12,7 +12,7 @@ from tests.tools.results.written_runs import recorded_at, run_at, scores_of, wri
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.results.runs import Run, find_runs
-from tools.results.tables import csv_of, differing_flags, differing_settings, seed_means, text_of
+from tools.results.tables import csv_of, differing_flags, differing_settings, differing_values, seed_means, text_of
 
 
 def test_flags_that_distinguish_runs(folders):
@@ -21,6 +21,19 @@ def test_flags_that_distinguish_runs(folders):
     watched = {"on_nan": "rollback", "max_bad_files": 3, "deterministic": True, "device": "cpu", "run_name": "y"}
     assert differing_flags([Run("a", watched, []), Run("b", {"on_nan": "stop"}, [])]) == []
     assert differing_flags([]) == []
+
+
+def test_a_flag_that_was_not_given_is_shown_as_it_was_built(tmp_path):
+    """Records of earlier versions, which lack an entry of the architecture, do not make runs differ."""
+    built = [{"decoder": "ppm", "stem": "conv7"}, {"decoder": "icnet", "stem": "conv7"}, {"decoder": "ppm"}]
+    given = [{"decoder": None}, {"decoder": "icnet"}, {"decoder": "ppm"}]
+    for name, architecture, flags in zip("abc", built, given, strict=True):
+        recorded_at(tmp_path, name, {"architecture": architecture}, stem=None, **flags)
+    runs = find_runs(str(tmp_path), "none")
+    assert differing_values(runs) == (["decoder"], [["ppm"], ["icnet"], ["ppm"]])
+    assert differing_flags([runs[0], runs[2]]) == []
+    no_record = Run("d", {**runs[1].flags, "decoder": None}, [])
+    assert differing_values([runs[1], no_record]) == (["decoder"], [["icnet"], ["-"]])
 
 
 def test_flags_that_a_resumed_run_may_change_and_that_are_shown():
