@@ -23,7 +23,9 @@ _CURVES: Mapping[str, Sequence[tuple[str, str, int]]] = {
     "decay": (("weight_decay", "", 0),),
 }
 _OWN_SCORES = "scores"  # `Score.kind` of the scores that training writes
-_TITLES = {"loss": "Loss", "miou": "Mean IoU", "rate": "Learning rate", "decay": "Weight decay in the loss"}
+_TITLES = {"loss": "Loss", "miou": "Mean IoU %", "rate": "Learning rate", "decay": "Weight decay in the loss"}
+_VALIDATION_COLORS = {"miou": 0, "loss": 2}  # in a report of one run, where the lines of a chart differ in colour
+_FACTORS = {"miou": 100.0}  # of the recorded fractions
 
 
 @dataclass(frozen=True)
@@ -171,16 +173,23 @@ def _add_curves(report: Report, runs: Sequence[ReportedRun]) -> None:
                 values, label = run.curves.columns.get(name), _label(run, text, several=several)
                 if values:
                     color, line = (number, dash) if several else (dash, 0)
-                    shown[id_].append(Curve(label, run.curves.steps, values, color, line))
-        if run.curves.validation:
-            label = _label(run, "validation", several=several)
-            steps, scores = list(run.curves.validation), list(run.curves.validation.values())
-            shown["miou"].append(Curve(label, steps, scores, number if several else 0, marked=True))
+                    shown[id_].append(Curve(label, run.curves.steps, _scaled(values, id_), color, line))
+        validation = {"miou": run.curves.validation, "loss": run.curves.validation_loss}
+        for id_, by_step in validation.items():
+            if by_step:
+                label, values = _label(run, "validation", several=several), _scaled(list(by_step.values()), id_)
+                color = number if several else _VALIDATION_COLORS[id_]
+                shown[id_].append(Curve(label, list(by_step), values, color, marked=True))
     for id_, curves in shown.items():
         if curves:
             title = _TITLES[id_]
             report.charts[f"curve-{id_}"] = curves_chart(curves, title[0].lower() + title[1:])
             report.curve_charts.append((f"curve-{id_}", title))
+
+
+def _scaled(values: Sequence[float], id_: str) -> Sequence[float]:
+    factor = _FACTORS.get(id_)
+    return values if factor is None else [factor * value for value in values]
 
 
 def _label(run: ReportedRun, text: str, *, several: bool) -> str:

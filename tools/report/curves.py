@@ -14,6 +14,7 @@ from tools.results.runs import Score
 
 _CSV = "training.csv"  # as `RunFolder.csv`
 _VALIDATION = "validation/mean_iou"
+_VALIDATION_LOSS = "validation/loss"
 _TRAIN = "train/"
 _MOST_STEP = 1 << 62
 _MOST_ROWS = 10_000
@@ -27,12 +28,14 @@ class Curves:
         columns: values by the names in training.csv; NaN where a value is missing.
         steps: of these values.
         validation: mean IoU of snapshots on the validation split by step, fractions 0..1.
+        validation_loss: loss of snapshots on the validation split by step.
         source: file name of the values; None if there are none.
     """
 
     columns: Mapping[str, Sequence[float]] = field(default_factory=dict)
     steps: Sequence[int] = ()
     validation: Mapping[int, float] = field(default_factory=dict)
+    validation_loss: Mapping[int, float] = field(default_factory=dict)
     source: str | None = None
 
     @property
@@ -53,16 +56,20 @@ def read_curves(folder: str, scores: Sequence[Score]) -> Curves:
         for score in scores
         if score.step is not None and score.mean_iou is not None and os.path.dirname(score.path) == folder
     }
-    validation = own | read_scalars(folder, ".validation-*").get(_VALIDATION, {})
-    kept = {step: value for step, value in sorted(validation.items()) if math.isfinite(value)}
+    events = read_scalars(folder, ".validation-*")
+    validation = _finite(own | events.get(_VALIDATION, {})), _finite(events.get(_VALIDATION_LOSS, {}))
     columns = _columns_of_csv(os.path.join(folder, _CSV))
     if columns["step"]:
-        return Curves(columns, [int(step) for step in columns["step"]], kept, _CSV)
+        return Curves(columns, [int(step) for step in columns["step"]], *validation, _CSV)
     scalars = read_scalars(folder)
     by_name = {tag.removeprefix(_TRAIN): values for tag, values in scalars.items() if tag.startswith(_TRAIN)}
     steps = sorted({step for values in by_name.values() for step in values})
     found = {name: [values.get(step, math.nan) for step in steps] for name, values in by_name.items()}
-    return Curves(found, steps, kept, "the TensorBoard events" if steps else None)
+    return Curves(found, steps, *validation, "the TensorBoard events" if steps else None)
+
+
+def _finite(values: Mapping[int, float]) -> dict[int, float]:
+    return {step: value for step, value in sorted(values.items()) if math.isfinite(value)}
 
 
 def _columns_of_csv(path: str) -> dict[str, list[float]]:

@@ -72,9 +72,11 @@ def test_no_curves(tmp_path, content):
 
 def test_validation_is_that_of_the_events_and_of_the_scores_of_the_run(tmp_path):
     folder = write_run(tmp_path, "a")
-    events = [scalar(100, "validation/mean_iou", 0.5), scalar(100, "validation/iou/sky", 0.9)]
+    events = [scalar(100, "validation/mean_iou", 0.5), scalar(100, "validation/iou/sky", 0.9),
+              scalar(100, "validation/loss", 1.5), scalar(200, "validation/loss", math.inf)]  # fmt: skip
     (folder / "events.out.tfevents.2.a.validation-100").write_bytes(event_bytes(*events))
     here, elsewhere = str(folder / "scores-50.json"), str(tmp_path / "val_set" / "scores.json")
     scores = [Score("scores-50", 50, 0.25, 0.5, path=here), Score("step150-ms1", 150, 0.75, 0.5, path=elsewhere),
               Score("scores-60", 60, None, None, path=here), Score("scores-100", 100, 0.1, 0.5, path=here)]  # fmt: skip
-    assert read_curves(str(folder), scores).validation == {50: 0.25, 100: 0.5}
+    curves = read_curves(str(folder), scores)
+    assert (curves.validation, curves.validation_loss) == ({50: 0.25, 100: 0.5}, {100: 1.5})
