@@ -25,6 +25,7 @@ _CLOCK_TOLERANCE = 60.0
 # Attempts to find a snapshot that is not removed meanwhile. A run removes one only after it has written a newer one,
 # which takes longer than to look again.
 _MOST_ATTEMPTS = 20
+_MOST_NAMED = 5  # runs in a message
 
 
 def resolve_checkpoint(path: str) -> str:
@@ -64,9 +65,23 @@ def _checkpoint_at(path: str, prefix: str) -> str:
         return prefix
     if os.path.exists(path):
         raise CheckpointError(f"{path}: the checkpoint has no {os.path.basename(prefix)}.index: copy it too")
-    beside = next(filter(_is_sound, newest_first(os.path.dirname(prefix) or ".")), None)
-    hint = f"; the newest in its folder is {beside}" if beside else ""
-    raise CheckpointError(f"{path}: there is no such checkpoint{hint}")
+    raise CheckpointError(f"{path}: there is no such checkpoint{_what_is_there(prefix)}")
+
+
+def _what_is_there(prefix: str) -> str:
+    """Says, for the message about a missing checkpoint, what the nearest existing folder has in its place."""
+    parent = os.path.dirname(prefix) or "."
+    beside = next(filter(_is_sound, newest_first(parent)), None)
+    if beside is not None:
+        return f"; the newest in its folder is {beside}"
+    missing = None
+    while not os.path.isdir(parent):
+        missing, parent = parent, os.path.dirname(parent) or "."
+    indices = glob.glob(os.path.join(glob.escape(parent), "*", "snapshot", f"{SNAPSHOT_NAME}-*.index"))
+    runs = sorted({os.path.dirname(os.path.dirname(index)) for index in indices})
+    if runs:
+        return f"; there are the runs {', '.join(runs[:_MOST_NAMED])}{', ...' if len(runs) > _MOST_NAMED else ''}"
+    return "" if missing is None else f"; there is no folder {os.path.abspath(missing)}"
 
 
 def _newest_in(folder: str) -> str:

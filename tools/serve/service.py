@@ -91,7 +91,7 @@ class Service:
         raise FailedRequest(
             HTTPStatus.GATEWAY_TIMEOUT,
             f"the image was not segmented in {self._seconds:g} seconds: send a smaller one, or start the server with a "
-            "larger --timeout",
+            "larger --timeout, or less work per image (--mirror 0 or --test_image_size 0)",
         )
 
     def _answer(self, upload: Upload, options: Options, check: Check) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -44,8 +45,28 @@ def test_folder_with_pattern_characters(own, tmp_path):
 def test_missing_checkpoint_and_the_hint(own, tmp_path):
     with pytest.raises(CheckpointError, match=r"model.ckpt-8: there is no such checkpoint; the newest .*ckpt-7$"):
         resolve_checkpoint(own[:-1] + "8")
-    with pytest.raises(CheckpointError, match="nowhere/x: there is no such checkpoint$"):
-        resolve_checkpoint(str(tmp_path / "nowhere" / "x"))
+    runs = [
+        copy_as(own, str(tmp_path / "log" / f"run{number}" / "snapshot" / "model.ckpt-7"), age=0) for number in range(7)
+    ]
+    named = ", ".join(run.removesuffix("/snapshot/model.ckpt-7") for run in runs[:5])
+    for typed in ("run", "ran/snapshot/model.ckpt-7"):
+        with pytest.raises(
+            CheckpointError, match=f"{typed}: there is no such checkpoint; there are the runs {named}, ...$"
+        ):
+            resolve_checkpoint(str(tmp_path / "log" / typed))
+
+
+def test_a_missing_folder_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    missing = re.escape(str(tmp_path / "nowhere"))
+    with pytest.raises(
+        CheckpointError, match=f"^nowhere/x: there is no such checkpoint; there is no folder {missing}$"
+    ):
+        resolve_checkpoint("nowhere/x")
+    with pytest.raises(CheckpointError, match=f"^nowhere/x/y: .*; there is no folder {missing}$"):
+        resolve_checkpoint("nowhere/x/y")
+    with pytest.raises(CheckpointError, match="^x: there is no such checkpoint$"):
+        resolve_checkpoint("x")
 
 
 def test_a_checkpoint_without_its_data_is_not_taken_for_the_newest(own, caplog):
