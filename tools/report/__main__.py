@@ -38,6 +38,15 @@ _COMMAND = "python -m tools.report"
 _MOST_IMAGES = 30
 _LARGE = 15_000_000  # characters of a page
 
+
+def _page_path(text: str) -> str:
+    """Parses the path of a page."""
+    path = file_path(text)
+    if not path.lower().endswith((".html", ".htm")):
+        raise ValueError("a file .html, as the report is a page")
+    return path
+
+
 _NEEDS_IMAGES = Need(lambda config: config.images > 0, "with --images 0, which predicts nothing: drop --images 0")
 
 
@@ -70,7 +79,7 @@ class ReportConfig:
     )
     device: str = flag("auto", DEVICE_HELP, group="precision", choices=DEVICES, needs=_NEEDS_IMAGES)
     out: str | None = flag(
-        None, "file for the page", file_path, group="output", unset="./reports/<database>/<run>.html"
+        None, "file for the page", _page_path, group="output", metavar="FILE", unset="./reports/<database>/<run>.html"
     )
 
     program: ClassVar[Program] = Program(

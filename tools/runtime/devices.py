@@ -38,7 +38,7 @@ def tower_devices(num_towers: int, device: str = "auto", machine: Machine | None
         )
     machine = machine or this_machine()
     if device == "gpu":
-        raise DeviceError(f"--device gpu finds no GPU: {why_no_gpu(machine)}; or drop --device gpu")
+        raise DeviceError(f"--device gpu finds no GPU: {why_no_gpu(machine)}; without --device gpu, the CPU is used")
     if machine.device_files and not machine.hides_gpus:
         raise DeviceError(
             f"{machine.device_files[0]} shows an NVIDIA GPU and TensorFlow sees none: {why_no_gpu(machine)}; or add "

@@ -152,6 +152,7 @@ def test_command_lines_that_are_refused(tmp_path, monkeypatch):
         "is not a folder": ["nowhere"],
         "--device cpu has no effect": ["nowhere", "--images", "0", "--device", "cpu"],
         "unrecognized arguments": ["--images", "0", "nowhere"],
+        "is not a file .html": ["nowhere", "--out", "page.pdf"],
     }
     for message, arguments in refused.items():
         with pytest.raises(FlagError, match=message):
