@@ -51,6 +51,7 @@ class Architecture:
         decoder: key of `DECODERS`.
         pyramid_order: key of `decoders.PYRAMID_ORDERS`.
         activation: key of `choices.ACTIVATIONS`, of all layers but the classifiers.
+        bounded_head: whether the ReLUs outside the encoder are ReLU6, except those of ICNet's fusion units.
         input_channels: of the images.
         filter_scale: one of `choices.FILTER_SCALES`, the factor of the channels of the encoder and of the branches of
             ICNet that `icnet.Cascade.is_scaled` names. The other fields have actual channels.
@@ -70,6 +71,7 @@ class Architecture:
     decoder: str = "ppm"
     pyramid_order: str = "reduce_first"
     activation: str = "relu"
+    bounded_head: bool = False
     input_channels: int = 3
     filter_scale: float = 1.0
     filters: Mapping[str, int] = field(default_factory=dict, hash=False)
@@ -137,8 +139,8 @@ def _auxiliary_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | No
 def _cascade(cascade: icnet.Cascade) -> Decoder:
     return Decoder(
         lambda endpoints, of, seed: icnet.cascade_head(
-            endpoints, cascade, of.network, of.num_classes, of.resize_grid, of.pyramid_depth, of.head_depth,
-            of.pyramid_order, of.filter_scale,
+            endpoints, cascade, of.network, of.num_classes, of.resize_grid, of.stride_convention, of.pyramid_depth,
+            of.head_depth, of.pyramid_order, of.filter_scale,
         ),
         lambda endpoints, of, seed: icnet.cascade_guidance(endpoints, of.num_classes),
         cascade=cascade,
@@ -245,8 +247,9 @@ def pspnet(
         ):
             endpoints = _encode(layers.cast(images, dtype), architecture, frozen, recomputation)
         decoder = DECODERS[architecture.decoder]
-        endpoints["logits"] = decoder.head(endpoints, architecture, _fold_in(dropout_seed, 0))
-        small = decoder.auxiliary(endpoints, architecture, _fold_in(dropout_seed, 1)) if has_auxiliary else []
+        with slim.arg_scope([layers.normalize_and_activate], bounded=architecture.bounded_head):
+            endpoints["logits"] = decoder.head(endpoints, architecture, _fold_in(dropout_seed, 0))
+            small = decoder.auxiliary(endpoints, architecture, _fold_in(dropout_seed, 1)) if has_auxiliary else []
         endpoints |= dict(zip(AUXILIARY_ENDPOINTS, small, strict=False))
         logits, *auxiliary = (
             resizing.resize_bilinear(xs, images, architecture.resize_grid) for xs in (endpoints["logits"], *small)
@@ -281,7 +284,9 @@ def _encode(
         pool_padding=architecture.pool_padding,
         frozen=frozen,
         recomputation=recomputation,
-        halved_after=(cascade.shared_unit(architecture.network), grid) if cascade else None,
+        halved_after=(cascade.shared_unit(architecture.network, architecture.stride_convention), grid)
+        if cascade
+        else None,
     )
     return {"images": images, **endpoints}
 

@@ -248,6 +248,7 @@ def _of_head(weights: Weights, weight_map: WeightMap, network: str, scale: float
         "output_stride": weight_map.output_stride or DECODERS[decoder].output_stride,
         "resize_grid": weight_map.resize_grid,
         "pyramid_order": weight_map.pyramid_order,
+        "bounded_head": weight_map.bounded_head,
     }
     if names.has_layer(_POOL_SCOPES[0]):
         features = int(NETWORKS[network].depths[3] * scale)

@@ -29,6 +29,9 @@ from tools.runs.record import BackboneRecord, ModelRecord
 
 logger = logging.getLogger(__name__)
 
+# Raised when the same weights become another network, so that a conversion of before is not taken for it.
+CONVERSION_VERSION = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:

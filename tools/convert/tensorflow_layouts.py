@@ -101,6 +101,7 @@ FAST_SEGMENTATION = WeightMap(
         **_OPTIMIZER_STATE,
         r"AuxPredictions/.*": "the auxiliary classifier of training, which is on block 2 there",
     },
+    bounded_head=True,  # builders/hyperparams_builder.py; its encoder has slim's plain ReLU
     stride_convention="fast_segmentation",
     pool_padding="same",
     resize_grid="align_corners",

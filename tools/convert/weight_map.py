@@ -51,7 +51,8 @@ class WeightMap:
         averaged_shortcut: see `choices.ResNet`.
         left: regular expressions of names that are skipped, with the reason.
         concatenation: order of the pooled features after the features, by bins.
-        decoder, pyramid_order, stride_convention, pool_padding, resize_grid: see `pspnet_mg.Architecture`.
+        decoder, pyramid_order, bounded_head, stride_convention, pool_padding, resize_grid: see
+            `pspnet_mg.Architecture`.
         image_mean: RGB, 0..255, that is subtracted from pixels; None for the dataset's.
         image_std: RGB, by which pixels are then divided.
         feeds_bgr: whether the input of the network is BGR.
@@ -78,6 +79,7 @@ class WeightMap:
     concatenation: tuple[int, ...] = (1, 2, 3, 6)
     decoder: str = "ppm"
     pyramid_order: str = "reduce_first"
+    bounded_head: bool = False
     stride_convention: str = "reference"
     pool_padding: str = "symmetric"
     resize_grid: str = "half_pixel"

@@ -183,8 +183,8 @@ class BackboneRecord:
         image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
         color_switch: whether its input is BGR.
         decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order, activation,
-            input_channels, filter_scale, filters: see `pspnet_mg.Architecture`; a ResNet without a head has the
-            defaults.
+            bounded_head, input_channels, filter_scale, filters: see `pspnet_mg.Architecture`; a ResNet without a head
+            has the defaults.
         class_names: of the classes of its head, by training id; None for a ResNet without a head.
         checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
     """
@@ -203,6 +203,7 @@ class BackboneRecord:
     decoder: str = Architecture.decoder
     pyramid_order: str = Architecture.pyramid_order
     activation: str = Architecture.activation
+    bounded_head: bool = Architecture.bounded_head
     input_channels: int = Architecture.input_channels
     filter_scale: float = Architecture.filter_scale
     filters: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
@@ -314,6 +315,7 @@ def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRe
         auxiliary_depth=config.auxiliary_depth or backbone.auxiliary_depth,
         pyramid_order=backbone.pyramid_order,
         activation=activation,
+        bounded_head=backbone.bounded_head and decoder == backbone.decoder,
         input_channels=config.input_channels or Architecture.input_channels,
         filter_scale=backbone.filter_scale,
     )

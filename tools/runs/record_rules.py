@@ -80,6 +80,7 @@ def _is_name(value: Any) -> bool:
 # Fields of `pspnet_mg.Architecture` that earlier versions did not have, and the values that leave a network as it was.
 ADDITIONS: dict[str, Any] = {
     "activation": Architecture.activation,
+    "bounded_head": Architecture.bounded_head,
     "input_channels": Architecture.input_channels,
     "filter_scale": Architecture.filter_scale,
     "filters": {},
@@ -106,6 +107,7 @@ ARCHITECTURE_RULES = {
     "stem": _one_of(choices.STEMS),
     "pool_padding": _one_of(choices.POOL_PADDINGS),
     "activation": _one_of(choices.ACTIVATIONS),
+    "bounded_head": _SWITCH,
     "pyramid_depth": Rule("a whole number of 1 or more, or null", lambda value: value is None or _is_depth(value)),
     "pyramid_order": _one_of(decoders.PYRAMID_ORDERS),
     "input_channels": Rule(

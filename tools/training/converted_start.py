@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from database.atomic import folder_written_atomically
 from database.regular_files import file_checksum
 from tools.checkpoints.file_kinds import CHECKPOINT, kind_of
-from tools.convert.converting import Request, convert_weights
+from tools.convert.converting import CONVERSION_VERSION, Request, convert_weights
 from tools.errors import CheckpointError, ConversionError, WeightFileError
 from tools.flags.train import TrainConfig
 from tools.runtime.session_errors import reason
@@ -27,8 +27,8 @@ _SHOWN_DIGITS = 16
 def with_converted_weights(config: TrainConfig) -> TrainConfig:
     """Replaces a file of weights of another project by the checkpoint that it is converted to.
 
-    A file is converted once: the folder of the checkpoint is named after the content of the file. See `tools.convert`;
-    nothing in the file is executed.
+    A file is converted once: the folder of the checkpoint is named after the content of the file and the version of
+    the conversion. See `tools.convert`; nothing in the file is executed.
 
     Args:
         config: flags; a `fine_tune_filename` that is no such file stays as it is. With `--eval_only` nothing is
@@ -44,7 +44,8 @@ def with_converted_weights(config: TrainConfig) -> TrainConfig:
     if kind is None or kind.reader is None or kind == CHECKPOINT:
         return config
     try:
-        folder = os.path.join(FOLDER, f"{os.path.basename(path)}-{file_checksum(path)[:_SHOWN_DIGITS]}")
+        name = f"{os.path.basename(path)}-{file_checksum(path)[:_SHOWN_DIGITS]}-{CONVERSION_VERSION}"
+        folder = os.path.join(FOLDER, name)
         if config.eval_only and not os.path.isdir(folder):
             return config
         text = "converted to" if _convert_once(path, folder) else "was converted before to"

@@ -94,13 +94,16 @@ class Slim:
         """As in `512//self._filter_scale`."""
         return int(count // self.filter_scale)
 
-    def conv(self, x, name, size, filters, stride=1, rate=1, relu=True):
-        """slim.conv2d with batch normalization, or resnet_utils.conv2d_same for a kernel with a stride."""
+    def conv(self, x, name, size, filters, stride=1, rate=1, activation=tf.nn.relu6):
+        """slim.conv2d with batch normalization, or resnet_utils.conv2d_same for a kernel with a stride.
+
+        The activation is that of builders/hyperparams_builder.py, which holds outside the encoder.
+        """
         kernel, padding = self.layers.kernel(f"{name}/weights", x, size, filters), "SAME"
         if stride > 1 and size > 1:
             x, padding = tf.pad(x, [[0, 0], [size // 2] * 2, [size // 2] * 2, [0, 0]]), "VALID"
         x = self.layers.normalized(tf.nn.conv2d(x, kernel, stride, padding, dilations=rate), f"{name}/BatchNorm")
-        return tf.nn.relu(x) if relu else x
+        return x if activation is None else activation(x)
 
     def unit(self, x, name, depth, stride, rate):
         """dilated_resnet_v1.bottleneck."""
@@ -108,15 +111,16 @@ class Slim:
         if x.shape.as_list()[-1] == depth:
             shortcut = tf.nn.max_pool2d(x, 1, stride, "SAME")
         else:
-            shortcut = self.conv(x, f"{name}/shortcut", 1, depth, stride, relu=False)
-        inner = self.conv(x, f"{name}/conv1", 1, depth // 4)
-        inner = self.conv(inner, f"{name}/conv2", 3, depth // 4, stride, rate)
-        return tf.nn.relu(shortcut + self.conv(inner, f"{name}/conv3", 1, depth, relu=False))
+            shortcut = self.conv(x, f"{name}/shortcut", 1, depth, stride, activation=None)
+        inner = self.conv(x, f"{name}/conv1", 1, depth // 4, activation=tf.nn.relu)
+        inner = self.conv(inner, f"{name}/conv2", 3, depth // 4, stride, rate, activation=tf.nn.relu)
+        return tf.nn.relu(shortcut + self.conv(inner, f"{name}/conv3", 1, depth, activation=None))
 
     def encoder(self, images, halves=False, output_stride=8):
         """dilated_resnet_v1_50 and resnet_utils.stack_blocks_dense; returns the outputs of blocks 1 and 4."""
         scope = "SharedFeatureExtractor/resnet_v1_50"
-        x = tf.nn.max_pool2d(self.conv(images, f"{scope}/conv1", 7, self.filters(64), 2), 3, 2, "SAME")
+        x = self.conv(images, f"{scope}/conv1", 7, self.filters(64), 2, activation=tf.nn.relu)
+        x = tf.nn.max_pool2d(x, 3, 2, "SAME")
         current, rate = 4, 1
         blocks = zip(UNITS, DEPTHS, (2, 2, 2, 1), (1, 1, 2, 4), strict=True)
         for block, (units, full_depth, last_stride, own_rate) in enumerate(blocks, start=1):
@@ -177,8 +181,8 @@ def fast_icnet(layers: Layers, images: tf.Tensor, filter_scale: float = 1.0) -> 
         scope, x = f"CascadeFeatureFusion_{number}", interpolated(x, 2)
         layers.kernel(f"{scope}/AuxOutput/weights", x, 1, CLASSES)
         layers.vector(f"{scope}/AuxOutput/biases", CLASSES, -1, 1)
-        coarse = slim.conv(x, f"{scope}/DilatedConv", 3, fused, rate=2, relu=False)
-        x = tf.nn.relu(slim.conv(fine, f"{scope}/Conv", 1, fused, relu=False) + coarse)
+        coarse = slim.conv(x, f"{scope}/DilatedConv", 3, fused, rate=2, activation=None)
+        x = tf.nn.relu(slim.conv(fine, f"{scope}/Conv", 1, fused, activation=None) + coarse)
     x = interpolated(x, 2)
     x = tf.nn.conv2d(x, layers.kernel("Predictions/postrain/weights", x, 1, CLASSES), 1, "SAME")
     x += layers.vector("Predictions/postrain/biases", CLASSES, -1, 1)
