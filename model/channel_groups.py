@@ -168,7 +168,7 @@ def _upernet(architecture: Architecture) -> Iterator[Layer]:
 
 def _cascade(architecture: Architecture) -> Iterator[Layer]:
     cascade = CASCADES[architecture.decoder]
-    shared = cascade.shared_unit(architecture.network).partition("/")[0]
+    shared = cascade.shared_unit(architecture.network, architecture.stride_convention).partition("/")[0]
     details = [f"icnet/detail{number}" for number in range(1, len(cascade.details) + 1)]
     yield from _pyramid(architecture)
     yield from _chain(IMAGES, [(detail, detail) for detail in details])

@@ -22,7 +22,7 @@ import tf_slim as slim
 
 from model import decoders, resizing
 from model import utils_mg as layers
-from model.choices import NETWORKS
+from model.choices import NETWORKS, STRIDE_CONVENTIONS
 from model.utils_mg import TowerList
 
 _FUSION_RATE = 2
@@ -33,28 +33,30 @@ class Cascade:
     """The branches and their fusion.
 
     Attributes:
-        shared_until: unit after which the encoder continues at half the size; None for the last unit of block 1. Its
-            output is 1/16 of the image if the stride convention strides that unit or one before it.
+        shares_block1: whether the encoder continues at half the size after block 1 where that block ends with a stride.
+            Otherwise it does after the first unit of block 2. Both outputs are 1/16 of the image.
         details: output channels and stride of each layer of the full-size branch, which ends at 1/8 of the image.
         fusion_depth: channels of the fusion units.
         is_scaled: whether `filter_scale` changes the channels of the full-size branch and the fusion units. Those of
             the paper's authors are published as they are after pruning.
     """
 
-    shared_until: str | None
+    shares_block1: bool
     details: tuple[tuple[int, int], ...]
     fusion_depth: int
     is_scaled: bool
 
-    def shared_unit(self, network: str) -> str:
-        """Returns the scope of the unit after which the encoder continues at half the size."""
-        return self.shared_until or f"block1/unit_{NETWORKS[network].units[0]}"
+    def shared_unit(self, network: str, stride_convention: str) -> str:
+        """Returns the scope of the unit after which the encoder continues at half the size, 1/16 of the image."""
+        if self.shares_block1 and STRIDE_CONVENTIONS[stride_convention].on_last_unit:
+            return f"block1/unit_{NETWORKS[network].units[0]}"
+        return "block2/unit_1"
 
 
 # By decoder: of the paper; of fast-semantic-segmentation.
 CASCADES = {
-    "icnet": Cascade("block2/unit_1", ((32, 2), (32, 2), (64, 2)), fusion_depth=128, is_scaled=False),
-    "icnet_wide": Cascade(None, ((64, 2), (64, 2), (128, 2), (256, 1)), fusion_depth=256, is_scaled=True),
+    "icnet": Cascade(False, ((32, 2), (32, 2), (64, 2)), fusion_depth=128, is_scaled=False),
+    "icnet_wide": Cascade(True, ((64, 2), (64, 2), (128, 2), (256, 1)), fusion_depth=256, is_scaled=True),
 }
 
 
@@ -71,7 +73,8 @@ def _detail(images: TowerList, cascade: Cascade) -> tuple[TowerList, TowerList]:
 def _fused(coarse: TowerList, fine: TowerList, depth: int, scope: str) -> TowerList:
     """Builds a cascade feature fusion unit of the paper.
 
-    It applies a dilated 3x3 layer to `coarse` and a 1x1 layer to `fine`, adds them and applies the activation.
+    It applies a dilated 3x3 layer to `coarse` and a 1x1 layer to `fine`, adds them and applies the activation, which
+    is never bounded.
 
     Args:
         coarse: tower list [N, h, w, C], already upsampled.
@@ -82,7 +85,7 @@ def _fused(coarse: TowerList, fine: TowerList, depth: int, scope: str) -> TowerL
     Returns:
         Tower list [N, h, w, depth].
     """
-    with tf.variable_scope(scope):
+    with tf.variable_scope(scope), slim.arg_scope([layers.normalize_and_activate], bounded=False):
         context = layers.conv2d_batch_norm(coarse, depth, 3, rate=_FUSION_RATE, has_activation=False, scope="context")
         return layers.conv2d_batch_norm(fine, depth, 1, added=context, scope="detail")
 
@@ -93,6 +96,7 @@ def cascade_head(
     network: str,
     num_classes: int,
     resize_grid: str,
+    stride_convention: str,
     pyramid_depth: int | None = None,
     depth: int = decoders.HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
@@ -107,6 +111,7 @@ def cascade_head(
         network: key of `choices.NETWORKS`.
         num_classes: channels of the logits.
         resize_grid: key of `choices.RESIZE_GRIDS`, for all upsampling.
+        stride_convention: key of `choices.STRIDE_CONVENTIONS`, of the encoder.
         pyramid_depth, depth, pyramid_order: see `decoders.pyramid_features`.
         filter_scale: factor of the channels of a cascade that is scaled.
 
@@ -116,7 +121,7 @@ def cascade_head(
     context = decoders.pyramid_features(endpoints["block4"], network, resize_grid, pyramid_depth, depth, pyramid_order)
     scale = filter_scale if cascade.is_scaled else 1.0
     with tf.variable_scope("icnet"), slim.arg_scope([layers.conv2d_batch_norm], filter_scale=scale):
-        shared = endpoints[cascade.shared_unit(network)]
+        shared = endpoints[cascade.shared_unit(network, stride_convention)]
         endpoints["fusion16"] = resizing.resize_bilinear(context, shared, resize_grid)
         fused = _fused(endpoints["fusion16"], shared, cascade.fusion_depth, "fusion16")
         quarter, eighth = _detail(endpoints["images"], cascade)

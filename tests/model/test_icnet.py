@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model import pspnet_mg, resnet, training_graph
+from model import choices, pspnet_mg, resnet, training_graph
 from tests.differences import relative_difference
 from tests.model import reference
 from tests.model.reference_network import ReferenceNetwork, Towers
@@ -172,6 +172,18 @@ def test_filter_scale_halves_the_encoder_and_the_wide_branches():
             scope = name.partition("/")[2]
             is_scaled = scope.startswith(scaled) and not scope.startswith("block4/unit_3")  # that is `head_depth`
             assert count == whole[name] * (0.5 if is_scaled else 1), name
+
+
+@pytest.mark.parametrize("decoder", ["icnet", "icnet_wide"])
+@pytest.mark.parametrize("network", ["resnet_v1_18", "mobilenet_v2"])
+def test_branches_meet_at_a_sixteenth_with_every_stride_convention(decoder, network):
+    for convention in choices.NETWORKS[network].conventions:
+        with tf.Graph().as_default():
+            architecture = replace(ICNET, network=network, decoder=decoder, stride_convention=convention, stem="")
+            images = [tf.placeholder(tf.float32, [1, 256, 256, 3])]
+            endpoints = pspnet_mg.pspnet(images, architecture, is_training=False).endpoints
+            sizes = {name: endpoints[name][0].shape.as_list()[1] for name in ("fusion16", "fusion8", "logits")}
+        assert sizes == {"fusion16": 16, "fusion8": 32, "logits": 64}, convention
 
 
 def test_predictions_have_the_size_of_the_images(step):
