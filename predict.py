@@ -38,7 +38,6 @@ from tools.prediction.tables import text_table, warn_of_missed_classes, write_ta
 from tools.runtime.chosen_hosts import choose_hosts
 
 if TYPE_CHECKING:
-    from database.datasets import Dataset
     from database.layouts import Sample
     from tools.distributed.team import Hosted
     from tools.prediction.further_scores import FurtherScores
@@ -79,7 +78,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
     # Images, and the names, colours and ids of the classes.
     dataset, data_dir = prediction_dataset(config, trained)
     record = trained.for_dataset(dataset)
-    samples, share = selected_samples(config, dataset, data_dir)
+    samples, share = selected_samples(config, find_samples(dataset, data_dir, [config.mode]))
     own = share_of_host(hosts, config, prefix, samples)
 
     # Folder of the results: one per checkpoint, data and settings.
@@ -113,9 +112,8 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
             add_to_summaries(config.follow, prefix, record, scores)
 
 
-def selected_samples(config: PredictConfig, dataset: Dataset, data_dir: str) -> tuple[Sequence[Sample], str | None]:
-    """Finds the samples that the flags select, and describes them if they are a share of the split."""
-    samples = find_samples(dataset, data_dir, [config.mode])
+def selected_samples(config: PredictConfig, samples: Sequence[Sample]) -> tuple[Sequence[Sample], str | None]:
+    """Returns the samples of a split that the flags select, and describes them if they are a share of it."""
     chosen = config.share_of(samples)[: config.test_max_iter]
     if not config.is_share:
         return chosen, None
@@ -204,14 +202,14 @@ def score_existing(config: PredictConfig) -> None:
 
     folders = config.has_prediction or ()
     dataset, data_dir = scored_dataset(config, read_provenance(folders[0]) or {})
-    found, share = selected_samples(config, dataset, data_dir)
+    split = find_samples(dataset, data_dir, [config.mode])
+    found, share = selected_samples(config, split)
     samples = [sample for sample in found if sample.label is not None]
     if not samples:
         raise FlagError(
             f"--has_prediction scores predictions, and no image of --mode {config.mode} has a label: give another split"
         )
-    files = PredictionFiles(folders)
-    paths = [files.of(sample) for sample in samples]
+    paths = PredictionFiles(folders).paths_of(samples, split)
     provenance = provenance_of_files(config, dataset, samples, data_dir, paths, share)
     folder = choose_folder(config.output_dir, results_folder_of_files(config, dataset.name, data_dir), provenance)
 

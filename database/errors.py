@@ -16,6 +16,18 @@ class DatasetError(DataError):
     """A dataset is unknown, incomplete or not laid out as expected."""
 
 
+class UnknownIdError(DatasetError):
+    """A label file has an id that is neither a class nor ignored.
+
+    Attributes:
+      fault: what was found; the message goes on with advice for label files.
+    """
+
+    def __init__(self, fault: str, advice: str):
+        super().__init__(fault + advice)
+        self.fault = fault
+
+
 class AbsentSplitError(DatasetError):
     """No file of a split exists.
 

@@ -10,7 +10,7 @@ import numpy as np
 from database.classes import instance_of
 from database.counts import number_of
 from database.datasets import UNKNOWN_LABEL, label_lookup
-from database.errors import DatasetError, ImageError
+from database.errors import DatasetError, ImageError, UnknownIdError
 from database.images import all_rows, image_size, read_first_label_rows, read_first_rows, read_label
 from database.label_maps import MOST_FILE_ID
 from database.layouts import Contents, Sample
@@ -28,7 +28,7 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
         uint8 [H, W], training ids, 255 ignored.
 
     Raises:
-        DatasetError: an id is neither a class nor ignored.
+        UnknownIdError: an id is neither a class nor ignored.
     """
     table = label_lookup(label_map)
     if ids.dtype == np.uint8:
@@ -44,13 +44,13 @@ def to_train_ids(ids: np.ndarray, label_map: Mapping[int, int], path: str) -> np
     return train_ids
 
 
-def unknown_id(path: str, found: int, pixels: int) -> DatasetError:
+def unknown_id(path: str, found: int, pixels: int) -> UnknownIdError:
     """Returns the error to raise for an id in a label file that is neither a class nor ignored."""
     fault = unknown_id_fault(path, found, pixels)
     if not 0 <= found <= MOST_FILE_ID:
-        return DatasetError(f"{fault}: correct the file, as ids in label files are 0 to {MOST_FILE_ID}")
+        return UnknownIdError(fault, f": correct the file, as ids in label files are 0 to {MOST_FILE_ID}")
     advice = ", or" if instance_of(found) else ": correct the file, or"
-    return DatasetError(f"{fault}{advice} map the id with --label_map, a flag of --database custom")
+    return UnknownIdError(fault, f"{advice} map the id with --label_map, a flag of --database custom")
 
 
 def unknown_id_fault(path: str, found: int, pixels: int) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from database import palettes
 from database.classes import IGNORE_LABEL, identity_map
 from database.counts import number_of
 from database.datasets import Dataset
+from database.errors import UnknownIdError
 from database.images import read_label
 from database.layouts import Sample
 from database.loading import load_label, to_train_ids
@@ -29,6 +30,7 @@ from tools.runtime.progress import counted
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".png"
+_OTHER_IDS = {True: "label", False: "train"}  # values of --prediction_ids, by whether the files have training ids
 # Endings of names that predict.py, semseg and PSPNet's Caffe code give after the name of the sample.
 _ENDINGS = ("", "_prediction", "_leftImg8bit")
 _PICTURES = "prediction"
@@ -54,7 +56,8 @@ class PredictionFiles:
     """Finds the prediction of each sample by its name, in one folder or several.
 
     The name is that of the sample, or of its image, alone or followed by `_prediction`, `_leftImg8bit` or another
-    text after an underscore. The last form is that of the server of Cityscapes.
+    text after an underscore. The last form is that of the server of Cityscapes. A name that is exactly that of one
+    sample of the split is never a longer name of another: `a_b.png` is of `a_b` only.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -69,16 +72,32 @@ class PredictionFiles:
             for name in _png_names(folder):
                 self._paths[name.removesuffix(_SUFFIX)].append(os.path.join(folder, name))
 
-    def of(self, sample: Sample) -> str:
-        """Returns the path of the prediction of a sample.
+    def paths_of(self, samples: Sequence[Sample], split: Sequence[Sample]) -> list[str]:
+        """Returns the path of the prediction of each of some samples of a split.
 
         Raises:
-            ScoringError: there is none, or there are several.
+            ScoringError: there is none, there are several, or one is of several samples.
         """
-        stems = dict.fromkeys((sample.name, os.path.basename(sample.image).partition(".")[0]))
-        exact = {path for stem in stems for ending in _ENDINGS for path in self._paths.get(stem + ending, ())}
+        names_of_split = {name for sample in split for name in _exact_names(sample)}
+        sample_of: dict[str, Sample] = {}
+        for sample in samples:
+            path = self._path_of(sample, names_of_split)
+            if path in sample_of:
+                raise ScoringError(
+                    f"{path} may be the prediction of {sample_of[path].image} and of {sample.image}: name the "
+                    f"predictions {sample_of[path].name}{_SUFFIX} and {sample.name}{_SUFFIX}"
+                )
+            sample_of[path] = sample
+        return list(sample_of)
+
+    def _path_of(self, sample: Sample, names_of_split: Collection[str]) -> str:
+        exact = {path for name in _exact_names(sample) for path in self._paths.get(name, ())}
         found = exact or {
-            path for stem in stems for name in self._paths if name.startswith(f"{stem}_") for path in self._paths[name]
+            path
+            for stem in _stems(sample)
+            for name in self._paths
+            if name.startswith(f"{stem}_") and name not in names_of_split
+            for path in self._paths[name]
         }
         if len(found) == 1:
             return found.pop()
@@ -92,6 +111,14 @@ class PredictionFiles:
             f"{sample.name}{_SUFFIX} or {sample.name}_prediction{_SUFFIX}: give all folders with --has_prediction A,B, "
             "or the share that is predicted with --index_start and --index_step"
         )
+
+
+def _stems(sample: Sample) -> Collection[str]:
+    return dict.fromkeys((sample.name, os.path.basename(sample.image).partition(".")[0]))
+
+
+def _exact_names(sample: Sample) -> Iterator[str]:
+    return (stem + ending for stem in _stems(sample) for ending in _ENDINGS)
 
 
 def _with_pictures(folder: str) -> str:
@@ -150,7 +177,7 @@ def score_files(
 ) -> None:
     """Counts the pixels of predictions; reads files ahead, in background threads.
 
-    A warning is logged if pixels have ids that are no class. They count as pixels of their true class only.
+    A warning is logged if pixels have ids that the dataset ignores. They count as pixels of their true class only.
 
     Args:
         paths: of the predictions of `samples`, which have labels.
@@ -161,8 +188,8 @@ def score_files(
         visit: called with each prediction, in order.
 
     Raises:
-        ImageError, DatasetError: a file cannot be read, has another size than the label, or an id that the dataset does
-            not have.
+        ImageError: a file cannot be read.
+        ScoringError: a file has another size than the label, or an id that the dataset does not have.
     """
     of_file = identity_map(dataset.num_classes) if train_ids else dataset.label_map
     missed = 0
@@ -172,12 +199,11 @@ def score_files(
         if visit is not None:
             visit(found)
     if missed:
-        other = "label" if train_ids else "train"
         logger.warning(
             "%s of the predictions have an id that is no class, and count as missed; if the files have the other kind "
             "of ids, give --prediction_ids %s",
             number_of(missed, "pixel", "pixels"),
-            other,
+            _OTHER_IDS[train_ids],
         )
 
 
@@ -187,7 +213,13 @@ def _predictions(
     def load(pair: tuple[str, Sample]) -> Existing:
         path, sample = pair
         label, ids = load_label(sample), read_label(path)
-        labels = to_train_ids(ids, of_file, path)
+        try:
+            labels = to_train_ids(ids, of_file, path)
+        except UnknownIdError as error:
+            raise ScoringError(
+                f"{error.fault}: correct the file, or, if the files have the other kind of ids, give --prediction_ids "
+                f"{_OTHER_IDS[train_ids]}"
+            ) from error
         if labels.shape != label.shape:
             raise ScoringError(
                 f"{path}: the prediction is {labels.shape[0]}x{labels.shape[1]}, and the label {sample.label} is "

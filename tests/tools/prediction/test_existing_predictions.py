@@ -11,7 +11,7 @@ from PIL import Image
 
 from database.classes import CITYSCAPES_LABEL_MAP
 from database.datasets import find_samples, get_dataset
-from database.errors import DatasetError
+from database.layouts import Sample
 from tools.errors import FlagError, ScoringError
 from tools.flags.predict import PredictConfig
 from tools.prediction.existing_predictions import (
@@ -59,7 +59,7 @@ def write_predictions(folder, predictions, pattern, ids=None):
 def scored(folders, samples, *, train_ids=False, visit=None):
     files = PredictionFiles([str(folder) for folder in folders])
     counts = ConfusionMatrix(CLASSES, missed_label=255)
-    score_files([files.of(sample) for sample in samples], samples, CITYSCAPES, counts, train_ids=train_ids, visit=visit)
+    score_files(files.paths_of(samples, samples), samples, CITYSCAPES, counts, train_ids=train_ids, visit=visit)
     return counts.evaluate()
 
 
@@ -102,6 +102,19 @@ def test_shares_in_several_folders(split):
         scored(shares, samples, train_ids=True)
 
 
+def test_a_longer_name_of_one_sample_is_not_taken_from_another(tmp_path):
+    samples = [Sample(name, str(tmp_path / f"{name}.png"), None, {}) for name in ("a", "a_b")]
+    save(tmp_path / "results" / "a_b.png", np.zeros(SIZE, np.uint8))
+    files = PredictionFiles([str(tmp_path / "results")])
+    assert files.paths_of(samples[1:], samples) == [str(tmp_path / "results" / "a_b.png")]
+    for asked in (samples, samples[:1]):
+        with pytest.raises(ScoringError, match="there is no prediction of .*/a.png"):
+            files.paths_of(asked, samples)
+    save(tmp_path / "others" / "a_b_mine.png", np.zeros(SIZE, np.uint8))
+    with pytest.raises(ScoringError, match=r"a_b_mine.png may be the prediction of .*/a.png and of .*/a_b.png: name"):
+        PredictionFiles([str(tmp_path / "others")]).paths_of(samples, samples)
+
+
 def test_ids_that_are_no_class_are_missed_and_logged(split, caplog):
     folder, samples, labels, predictions = split
     ids = np.array([*LABEL_IDS, 0], np.uint8)
@@ -124,7 +137,8 @@ def test_faults(split):
     with pytest.raises(ScoringError, match="there are no PNG files"):
         PredictionFiles([str(folder / "empty")])
     write_predictions(folder / "unknown", [prediction * 0 + 200 for prediction in predictions], "{}.png")
-    with pytest.raises(DatasetError, match=NAMES[0]):
+    words = f"{NAMES[0]}.png: id 200 .* is neither a class nor ignored: .*--prediction_ids label$"
+    with pytest.raises(ScoringError, match=words):
         scored([folder / "unknown"], samples, train_ids=True)
     write_predictions(folder / "small", [prediction[:9] for prediction in predictions], "{}.png")
     with pytest.raises(ScoringError, match="9x30, and the label .* is 20x30"):
