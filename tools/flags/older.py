@@ -1,8 +1,8 @@
 """Command lines of PSPNet-TF-Reproduce, of its branch v0.9 and of its master: what its flags are here.
 
 Most flags have their names and meanings here; other names of these are their `aliases`. `OLDER_FLAGS` has the others:
-each is converted or has no effect, which is logged, or is rejected with a message that names ours. None is read in
-another meaning.
+each is converted or has no effect, which is logged, or is rejected with a message that names ours. A value that means
+something else there is logged too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OlderFlag:
     Attributes:
         convert: returns our arguments for its value, none if it has no effect; raises FlagError, which says what to
             give instead.
-        note: why it has no effect, for the log.
+        note: for the log, why it has no effect, or what the value means in either program.
         values: those that are converted, if there is a flag of this name here too; None for all.
     """
 
@@ -92,6 +92,11 @@ def _one_gpu(value: str) -> list[str]:
     return []
 
 
+def _other_meaning(name: str, value: str, note: str) -> OlderFlag:
+    """Returns a value that both programs have, with different meanings; ours holds."""
+    return OlderFlag(lambda given: [f"--{name}={given}"], note, (value,))
+
+
 _LAYOUT = OlderFlag(
     lambda value: _layout(value), "tensors are NHWC here, which oneDNN and cuDNN reorder themselves", ("NHWC", "NCHW")
 )
@@ -109,10 +114,28 @@ def _layout(value: str) -> list[str]:
 _READER = _without_effect("tf.data reads the images, ahead of the steps")
 _PREFIX_OF_RESULTS = _without_effect("results are named by the checkpoint")
 
+# Flags that only its master has. Its default network is another.
+_OF_MASTER = ("visible_gpus", "reader_method", "prefix")
+_NETWORK_OF_MASTER = "resnet_v1_101"
+
 # By program and name.
 OLDER_FLAGS: Mapping[str, Mapping[str, OlderFlag]] = {
     TRAIN: {
         "data_format": _LAYOUT,
+        "loss_type": _other_meaning(
+            "loss_type",
+            "focal_1",
+            "the exponent is 1 here, and 2 there, where 1 is the number of the variant: give focal_2 for that loss",
+        ),
+        "bn_frozen": _other_meaning(
+            "bn_frozen",
+            "1",
+            "the encoder normalizes with its running averages here; there, all layers normalize with "
+            "the moments of the batch, and only the running averages stop",
+        ),
+        "has_aux_loss": _other_meaning(
+            "has_aux_loss", "0", "there is no auxiliary loss here; there, the flag has no effect"
+        ),
         "visible_gpus": OlderFlag(lambda value: [f"--gpu_num={_gpu_count(value)}"]),
         "reader_method": _READER,
         "prefix": _without_effect(
@@ -169,7 +192,17 @@ def with_older_flags(program: str, arguments: Sequence[str]) -> list[str]:
     Raises:
         FlagError: a flag is rejected, or lacks its value; the message names ours.
     """
+    _warn_of_the_network(program, arguments)
     return list(_converted(older_flags(program), list(arguments)))
+
+
+def _warn_of_the_network(program: str, arguments: Sequence[str]) -> None:
+    names = {argument.partition("=")[0].removeprefix("--") for argument in arguments if argument.startswith("--")}
+    if program == TRAIN and names.intersection(_OF_MASTER) and not names.intersection(("network", "config")):
+        logger.warning(
+            "run.py of PSPNet-TF-Reproduce trains %s without --network, and train.py another network: give --network",
+            _NETWORK_OF_MASTER,
+        )
 
 
 def _converted(older: Mapping[str, OlderFlag], arguments: list[str]) -> Iterator[str]:
@@ -187,7 +220,9 @@ def _converted(older: Mapping[str, OlderFlag], arguments: list[str]) -> Iterator
                 raise FlagError(f"argument {name}: expected one argument (see --help)")
             del arguments[0]
         ours = flag.convert(value)
-        if ours:
+        if ours and flag.note:
+            logger.info("%s %s: %s", name, value, flag.note)
+        elif ours:
             logger.info("%s %s of PSPNet-TF-Reproduce is %s here", name, value, " ".join(ours).replace("=", " "))
         else:
             logger.info("%s %s of PSPNet-TF-Reproduce has no effect: %s", name, value, flag.note)

@@ -62,6 +62,10 @@ NAMES = {field.name for _, field in FIELDS}
         ("--nnodes 2", TrainConfig, "--nnodes is --hosts here (host1:2222,host2:2222)"),
         ("--node_rank 1", PredictConfig, "--node_rank is --host_rank here"),
         ("--classes 2", CheckConfig, "--classes is --num_classes here"),
+        ("--zoom_factor 8", TrainConfig, "--zoom_factor is --upsample_logits here"),
+        ("--imgSizes 300", PredictConfig, "--imgSizes is --short_sides here"),
+        ("--evaluate 1", TrainConfig, "--evaluate is --val_every here (steps"),
+        ("--base_size 512", TrainConfig, "the long side in tests is predict.py --base_size"),
         ("--Batch_Size 2", TrainConfig, "--Batch_Size: did you mean --batch_size?"),
         (
             "log/Toy/mine",
@@ -154,6 +158,7 @@ def test_values_are_understood_and_recorded_as_ours(line, name, value):
         ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet, icnet_wide: this is a PSPNet"),
         ("--decoder fcn", ": c1, one convolution"),
         ("--network MobileNet", "encoders are ResNets"),
+        ("--network resnext101", "resnext_101_32x8d is torchvision's; CSAILVision's, 32x4d"),
         ("--loss_type focal", "--loss_type: 'focal' is not normal, ohem, dice, lovasz, focal_<gamma>: focal_2 is us"),
         ("--loss_type ce+focal", "--loss_type: 'ce.focal' is not normal, ohem, dice, .*: focal_2 is usual"),
         ("--loss_type ce+", "--loss_type: 'ce.' is not normal, ohem, dice"),

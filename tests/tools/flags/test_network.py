@@ -160,7 +160,7 @@ def test_what_an_encoder_does_not_have(line, words):
         ("--network mobilenetv2dilated", "mobilenet_v2", "conv3"),
         ("--network resnet50d --three_convs_beginning 1", "resnet_v1d_50", "deep_64"),
         ("--network resnext50_32x4d", "resnext_50_32x4d", "conv7"),
-        ("--network resnext101 --three_convs_beginning 1", "resnext_101_32x8d", "deep_128"),
+        ("--network resnext_101_32x8d --three_convs_beginning 1", "resnext_101_32x8d", "deep_128"),
         ("--network wide_resnet50_2", "wide_resnet_50_2", "conv7"),
     ],
 )

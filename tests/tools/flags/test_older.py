@@ -133,9 +133,37 @@ def test_documented_command_lines_run_as_they_are(name):
 )
 def test_what_becomes_of_a_flag_is_logged(line, config, logged, caplog):
     caplog.set_level("INFO")
-    parse(line, config)
+    parse(f"--network resnet_v1_50 {line}" if config is TrainConfig else line, config)
     [message] = caplog.messages
     assert message.startswith(logged)
+
+
+def test_values_of_another_meaning_are_logged_and_ours_hold(caplog):
+    caplog.set_level("INFO")
+    for line, words in {
+        "--loss_type focal_1": "give focal_2 for that loss",
+        "--bn_frozen 1": "there, all layers normalize with the moments of the batch",
+        "--has_aux_loss=0": "there, the flag has no effect",
+    }.items():
+        caplog.clear()
+        parse(line)
+        [message] = caplog.messages
+        assert message.startswith(line.replace("=", " ") + ": ")
+        assert words in message
+    caplog.clear()
+    config = parse("--loss_type focal_2 --bn_frozen all --has_aux_loss 1")
+    assert (config.loss_type, config.bn_frozen, config.has_aux_loss, caplog.messages) == ("focal_2", "all", True, [])
+    config = parse("--loss_type focal_1 --bn_frozen 1 --has_aux_loss 0")
+    assert (config.loss_type, config.bn_frozen, config.has_aux_loss) == ("focal_1", True, False)
+
+
+def test_the_network_of_its_master_is_said(caplog):
+    parse("--visible_gpus 0")
+    assert [record.levelname for record in caplog.records if "trains resnet_v1_101" in record.message] == ["WARNING"]
+    caplog.clear()
+    for line, config in (("--visible_gpus 0 --network=resnet_v1_18", TrainConfig), ("--prefix x", PredictConfig)):
+        parse(line, config)
+    assert not [message for message in caplog.messages if "resnet_v1_101" in message]
 
 
 @pytest.mark.parametrize(
@@ -213,5 +241,6 @@ def test_every_flag_of_its_scripts_is_ours_or_in_the_table(script):
     for flags in (V09[script], MASTER):
         assert set(flags.split()) <= ours | table
     both = ours & table
-    assert both == ({"data_format"} if script == "train.py" else set())
+    other_meanings = {"data_format", "loss_type", "bn_frozen", "has_aux_loss"}
+    assert both == (other_meanings if script == "train.py" else set())
     assert all(OLDER_FLAGS[config.program.command][name].values for name in both)
