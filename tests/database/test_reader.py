@@ -187,7 +187,7 @@ def test_towers_share_a_batch_in_order(tmp_path, towers):
     np.testing.assert_array_equal(images.reshape(expected.shape), expected)
 
 
-@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("hosts", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_hosts_read_the_batches_of_one_process(tmp_path, hosts):
     """Each reads its share, also from a later step on, and with another number of towers."""
     samples = write_samples(tmp_path, 7)

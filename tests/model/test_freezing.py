@@ -55,7 +55,15 @@ def plain(small_batch):
 
 
 @pytest.mark.parametrize(
-    "freeze", [("conv1",), ("conv1", "block1"), ("block2",), ("conv1", "block1", "block2", "block3"), PARTS], ids=str
+    "freeze",
+    [
+        *(
+            pytest.param(parts, marks=pytest.mark.slow)
+            for parts in (("conv1",), ("conv1", "block1", "block2", "block3"))
+        ),
+        *(("conv1", "block1"), ("block2",), PARTS),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("save_memory", [False, True])
 def test_frozen_parts_stay_as_they_are(small_batch, plain, freeze, save_memory):

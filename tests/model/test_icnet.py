@@ -157,6 +157,7 @@ def test_weights_of_the_losses():
     assert total == pytest.approx(2 * losses[0] + 0.5 * losses[1] + 0.25 * losses[2], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_filter_scale_halves_the_encoder_and_the_wide_branches():
     def filters(decoder, scale):
         with tf.Graph().as_default():

@@ -142,7 +142,7 @@ def _require_same(actual: Step, expected: Step) -> None:
 
 
 # Two are built quickly.
-DECODERS = [pytest.param(name, marks=() if name in ("ppm", "c1") else pytest.mark.slow) for name in choices.DECODERS]
+DECODERS = [pytest.param(name, marks=() if name == "c1" else pytest.mark.slow) for name in choices.DECODERS]
 
 
 @pytest.mark.usefixtures("small_resnet")
@@ -151,7 +151,7 @@ DECODERS = [pytest.param(name, marks=() if name in ("ppm", "c1") else pytest.mar
     [
         *(pytest.param(*each.values, {}, marks=each.marks) for each in DECODERS),
         ("c1", {"bn_frozen": True}),
-        ("c1", {"freeze": ("conv1", "block1")}),
+        pytest.param("c1", {"freeze": ("conv1", "block1")}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

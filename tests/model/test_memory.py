@@ -63,6 +63,7 @@ def test_a_step_is_the_ordinary_one(ordinary, units):
             assert actual.devices[kind].count(index) == indices.count(index) + more
 
 
+@pytest.mark.slow
 def test_frozen_batch_norm():
     arrays = batch(*UNEVEN_TOWERS)
     expected, actual = (take_step(*arrays, replace(options, bn_frozen=True)) for options in (OPTIONS, SAVING))
@@ -71,6 +72,7 @@ def test_frozen_batch_norm():
     assert np.array_equal(actual.averages[frozen], actual.values[frozen])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
 def test_bfloat16():
     arrays = batch(*ONE_TOWER)

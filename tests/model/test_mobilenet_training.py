@@ -56,6 +56,7 @@ def test_saved_memory_leaves_the_step_as_it_is(architecture, save_memory):
     _require_same(actual.gradients, expected.gradients, 1e-4)
 
 
+@pytest.mark.slow
 def test_two_towers_equal_one():
     """The statistics and the mean of the loss are those of the whole batch."""
     images, labels = batch((4, 33, 33))

@@ -102,7 +102,12 @@ def _training_logits(images, architecture, known=True):
 # With smaller images, ICNet's last block has so few values that rounding changes its gradients by several percent.
 @pytest.mark.parametrize(
     ("decoder", "output_stride", "heads", "size"),
-    [("c1", 8, 2, (49, 41)), ("upernet", 16, 2, (49, 41)), ("icnet", 8, 3, (97, 81)), ("icnet_wide", 8, 3, (97, 81))],
+    [
+        ("c1", 8, 2, (49, 41)),
+        pytest.param("upernet", 16, 2, (49, 41), marks=pytest.mark.slow),
+        ("icnet", 8, 3, (97, 81)),
+        pytest.param("icnet_wide", 8, 3, (97, 81), marks=pytest.mark.slow),
+    ],
 )
 def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, size):
     architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride, head_depth=32)

@@ -163,6 +163,7 @@ def test_accumulated_gradients_are_the_mean_of_the_batches():
         np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.25, 1.01])
 def test_the_mean_of_the_batches_is_clipped(part):
     """Not each batch: clipped ones would have another mean, which is shorter than the limit."""

@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from database.datasets import find_samples, get_dataset
@@ -30,6 +31,7 @@ def write_kitti(folder):
             Image.fromarray(array.astype(np.uint8)).save(path)
 
 
+@pytest.mark.slow
 def test_held_out_and_enlarged_from_training_to_prediction(main, monkeypatch, tmp_path, capsys, caplog):
     caplog.set_level("INFO")
     monkeypatch.chdir(tmp_path)

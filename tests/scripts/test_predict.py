@@ -169,6 +169,7 @@ def test_a_run_that_cannot_be_written_to_is_followed(main, place, monkeypatch, t
     assert "Read-only file system" in warnings[0]
 
 
+@pytest.mark.slow
 def test_another_run_of_the_same_name_is_predicted_anew(main, place, monkeypatch, tmp_path, capsys, caplog):
     """Its snapshot has the same path and step, and other weights."""
     monkeypatch.chdir(tmp_path)
@@ -194,6 +195,7 @@ def test_another_run_of_the_same_name_is_predicted_anew(main, place, monkeypatch
     assert "contains results of" in the_error(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_towers_and_times(main, place, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     outputs = []

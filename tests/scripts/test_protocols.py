@@ -82,6 +82,7 @@ def test_the_confusion_matrix_has_the_pixels_of_no_class(predict, place, tmp_pat
     assert scores_in("out")["pixels"] == expected.sum()
 
 
+@pytest.mark.slow
 def test_protocols_never_share_a_folder(predict, place, tmp_path):
     """Each protocol has a name and a checksum of its own, and the scores record it."""
     protocols = {

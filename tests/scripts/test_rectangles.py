@@ -52,6 +52,7 @@ def test_resumed_run_is_equal_in_every_bit(folder, place):
     assert [name for name, value in resumed.items() if value.tobytes() != straight[name].tobytes()] == []
 
 
+@pytest.mark.slow
 def test_scores_name_the_windows(folder):
     scores = json.loads((Path(run_in(folder).path) / "scores-2-test_max_iter1.json").read_text())
     assert scores["run"]["window"] == "40x24"

@@ -52,6 +52,7 @@ def test_plain_logits_are_those_of_the_package(monkeypatch, style, network):
         assert relative_difference(actual, expected) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("style", "num_towers"), [("bare", 1), ("reference", 2)])
 def test_plain_training_changes_every_variable(monkeypatch, style, num_towers):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)

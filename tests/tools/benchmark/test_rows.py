@@ -89,6 +89,7 @@ def test_inference_rows(capsys, tmp_path):
         assert figures[name]["value"] == pytest.approx(float(value), abs=0.001)
 
 
+@pytest.mark.slow
 def test_training_rows(capsys):
     rows = rows_of(capsys, "--parts", "training")
     assert units_of(rows) == {f"training.fp32.{name}": "images/s" for name in ("ours", "bare", "reference")}
@@ -178,6 +179,7 @@ def test_a_step_is_taken_before_the_one_whose_memory_is_measured(monkeypatch):
     assert steps.peak_bytes_of_step("plan") == 2
 
 
+@pytest.mark.slow
 def test_rows_of_models(capsys, monkeypatch):
     monkeypatch.setattr(models, "run_apart", lambda function, *arguments: function(*arguments))
     rows = rows_of(capsys, "--models", "--networks", NETWORK, "--decoders", "ppm,c1")
@@ -194,6 +196,7 @@ def test_rows_of_models(capsys, monkeypatch):
     assert 1e6 * parameters["ppm"] == pytest.approx(narrow + pyramid, abs=2e3)
 
 
+@pytest.mark.slow
 def test_rows_of_pruning(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(pruning, "run_apart", lambda function, *arguments: function(*arguments))
     filters = {f"block{block}/unit_1/basic_v1/conv1": 8 for block in (1, 2, 3, 4)}

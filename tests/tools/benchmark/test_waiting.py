@@ -34,6 +34,7 @@ def test_only_steps_after_the_first_count():
     assert waited == pytest.approx(0.12)
 
 
+@pytest.mark.slow
 def test_steps_wait_for_a_slow_input(toy_dir, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     load_first_rows = sample_loader.load_first_rows

@@ -185,6 +185,7 @@ def test_messages_name_the_checkpoint_and_no_link(written, tmp_path, version):
         assert "/checkpoint-" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_in_such_a_folder_trains_resumes_and_predicts(toy_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     monkeypatch.chdir(tmp_path)

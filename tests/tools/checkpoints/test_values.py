@@ -131,6 +131,7 @@ def test_what_is_no_checkpoint_is_not_called_damaged(tmp_path):
             pytest.fail("opened")
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_from_momentum_that_is_not_finite(tiny_run, narrow_resnet, log_dir):
     """Nothing is written then."""
     config = dataclasses.replace(tiny_run.config, log_dir=log_dir, resume_step=2)

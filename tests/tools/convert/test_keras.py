@@ -57,6 +57,7 @@ def as_keras_3(source, target):
         new["model_weights"].attrs["keras_version"] = "3.15.1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_resnet(record_property, tmp_path, network, version):
     source, converted = tmp_path / "resnet50_notop.h5", tmp_path / "converted"
@@ -80,6 +81,7 @@ def test_resnet(record_property, tmp_path, network, version):
         assert relative_difference(converted_features(converted, images, 32, "reference"), expected) > 0.01
 
 
+@pytest.mark.slow
 def test_classifier_and_missing_biases(tmp_path, network):
     network.save_weights(tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5", "a") as file:

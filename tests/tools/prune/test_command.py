@@ -66,6 +66,7 @@ def stages(toy_dir, tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_what_is_written(stages):
     folder = stages.folder / "pruned-0.75"
     names = {"checkpoint", "config.json", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "pruning.json"}
@@ -79,6 +80,7 @@ def test_what_is_written(stages):
     assert stages.pruned.origin.run_uuid is None  # results of this network are not those of the run
 
 
+@pytest.mark.slow
 def test_averages_are_pruned_and_nothing_of_the_training_is_kept(stages):
     trained, pruned = tensors_in(stages.first.snapshot(2)), tensors_in(str(stages.folder / "pruned-0.75/model.ckpt"))
     kept = json.loads((stages.folder / "pruned-0.75" / "pruning.json").read_text())["kept_filters"]
@@ -94,6 +96,7 @@ def test_averages_are_pruned_and_nothing_of_the_training_is_kept(stages):
     np.testing.assert_array_equal(moments, average[kept["conv1"]])
 
 
+@pytest.mark.slow
 def test_it_is_trained_again_from_the_pruned_weights(stages):
     """The starting point of L2-SP is the pruned network too."""
     record = ModelRecord.read(stages.again.snapshots)
@@ -104,6 +107,7 @@ def test_it_is_trained_again_from_the_pruned_weights(stages):
     assert csv_rows(stages.again)[0]["weight_decay"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_of_it_is_resumed_and_found_by_its_flags(stages):
     config = dataclasses.replace(stages.config, train_max_iter=2, resume_step=1)
     assert csv_rows(train_with(config))[-1]["step"] == 2
@@ -111,12 +115,14 @@ def test_a_run_of_it_is_resumed_and_found_by_its_flags(stages):
     assert len(set(identities.values())) == len(identities) > 1
 
 
+@pytest.mark.slow
 def test_second_stage_keeps_half_of_all_filters(stages):
     filters = stages.twice.architecture.filters
     assert (filters["conv1"], filters["block4/unit_1/basic_v1/conv1"], filters["psp/pool6"]) == (32, 64, 16)
     assert set(filters) == set(stages.pruned.architecture.filters)
 
 
+@pytest.mark.slow
 def test_it_predicts_as_its_record_says(stages):
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     prefix = str(stages.folder / "pruned-0.5" / "model.ckpt")
@@ -128,6 +134,7 @@ def test_it_predicts_as_its_record_says(stages):
     assert logits.shape == [1, 32, 32, 19]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "error", "words"),
     [

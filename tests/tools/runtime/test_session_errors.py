@@ -37,6 +37,7 @@ def test_reason_without_a_stack(error, expected):
     assert reason(error) == expected
 
 
+@pytest.mark.slow
 def test_memory_that_is_not_there():
     with tf.Graph().as_default(), tf.Session() as session:
         size = tf.placeholder(tf.int32, [2])

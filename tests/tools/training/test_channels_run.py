@@ -80,6 +80,7 @@ def place(tmp_path_factory):
         yield folder, config, train(config)
 
 
+@pytest.mark.slow
 def test_the_first_layer_starts_from_that_for_colours(place):
     _, config, _ = place
     start = tensors_in(run_folder(config).snapshot(0))[KERNEL]

@@ -26,6 +26,7 @@ def data_dir(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, data_dir, monkeypatch, caplog):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     caplog.set_level("INFO")

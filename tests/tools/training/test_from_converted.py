@@ -31,7 +31,7 @@ def decay_of_new_layers(weights, rate):
 @pytest.mark.parametrize(
     ("weights", "stem", "decay_mode"),
     [
-        pytest.param(torchvision_weights(), "conv7", 0, id="ResNet"),
+        pytest.param(torchvision_weights(), "conv7", 0, id="ResNet", marks=pytest.mark.slow),
         pytest.param(semseg_weights(), "deep_128", 1, id="PSPNet, L2-SP", marks=pytest.mark.slow),
     ],
 )
@@ -71,6 +71,7 @@ def test_training_starts_there_and_resumes(
             train_with(tiny_config(toy_dir, log_dir, resume_step=1, **{**config, "fine_tune_filename": other}))
 
 
+@pytest.mark.slow
 def test_upernet_of_csail_is_trained_on(narrow_resnet, toy_dir, log_dir, tmp_path):
     """With its order of the pyramid, its depths and its output stride, every layer taken; its snapshots predict."""
     weights = csail_upernet_weights(classes=get_dataset("Toy").num_classes)

@@ -34,6 +34,7 @@ def trained(toy_dir, tmp_path_factory):
         yield train_with(config), tensors_in(prefix)
 
 
+@pytest.mark.slow
 def test_all_but_the_classifier_is_taken(trained):
     run, pspnet = trained
     first = tensors_in(run.snapshot(0))

@@ -42,6 +42,7 @@ def pruning(folder: Path, function, times: int):
     return call
 
 
+@pytest.mark.slow
 def test_the_next_is_chosen_while_the_graph_is_built(toy_dir, tmp_path, monkeypatch, caplog, other):
     monkeypatch.setattr(initialize, "require_shapes", pruning(other, initialize.require_shapes, 2))
     run = train_with(smallest_config(toy_dir, str(tmp_path / "log"), fine_tune_filename=str(other)))

@@ -267,6 +267,7 @@ class ScriptedScores:
         return scores
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_run_that_is_killed_in_scoring_keeps_the_best_of_the_untouched_run(toy_dir, log_dir, monkeypatch):
     scripted = ScriptedScores(monkeypatch, {1: 0.25, 2: 0.5}, kills=[2])

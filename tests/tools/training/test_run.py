@@ -58,6 +58,7 @@ def plain(toy_dir, tmp_path_factory):
     shutil.rmtree(log_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_weights_of_classes_reach_the_loss_and_the_record(plain, tmp_path, toy_dir, log_dir):
     path = tmp_path / "weights.txt"

@@ -179,6 +179,7 @@ def test_the_best_of_a_finished_run_keeps_its_validation_images(toy_dir, log_dir
         train_run(config, RunData.of(dataset, toy_dir, train, val[1:2]), folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_a_run_that_was_set_aside_is_continued_as_its_message_says(toy_dir, log_dir, caplog):
     caplog.set_level(logging.INFO)

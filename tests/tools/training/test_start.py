@@ -147,6 +147,7 @@ def test_classifiers_are_taken(narrow_resnet, first_stage, toy_dir, tmp_path, ca
     assert not [line for line in caplog.messages if "other classes" in line]
 
 
+@pytest.mark.slow
 def test_statistics_that_are_kept_have_to_be_there(narrow_resnet, first_stage, toy_dir, tmp_path):
     """With --bn_frozen all, which a head of other widths lacks."""
     flags = {"fine_tune_filename": first_stage, "bn_frozen": "all", "batch_size": 1}
@@ -168,6 +169,7 @@ def test_new_layers_by_name_are_the_only_new_ones(narrow_resnet, first_stage, to
     assert all(name.startswith(f"{NETWORK}/psp/") for name in changed)
 
 
+@pytest.mark.slow
 def test_start_from_the_run_of_the_same_id_that_is_set_aside(narrow_resnet, toy_dir, log_dir, tmp_path, monkeypatch):
     """With L2-SP, which reads its w0 again when the run is resumed: from where the checkpoint is then.
 

@@ -77,6 +77,7 @@ def phases(tmp_path_factory):
         yield [(config, run_folder(config)) for config in (first, second)]
 
 
+@pytest.mark.slow
 def test_all_variables_of_the_network_are_carried_over(phases):
     """Those of both classifiers and the running statistics too, and no state of the optimizer."""
     end, start = tensors_in(phases[0][1].snapshot(2)), tensors_in(phases[1][1].snapshot(0))
@@ -93,6 +94,7 @@ def test_all_variables_of_the_network_are_carried_over(phases):
     assert (end["global_step"], start["global_step"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_the_network_is_the_one_of_the_first_phase(phases):
     records = [ModelRecord.read(folder.path) for _, folder in phases]
     assert records[0].architecture == records[1].architecture
@@ -102,6 +104,7 @@ def test_the_network_is_the_one_of_the_first_phase(phases):
     assert records[1].color_switch
 
 
+@pytest.mark.slow
 def test_the_schedule_begins_again(phases):
     """As does the order of the images."""
     rates = [[row["learning_rate"] for row in csv_rows(folder)] for _, folder in phases]

@@ -65,6 +65,7 @@ def test_both_kinds_of_labels_are_read_as_what_they_are(data_dir):
         np.testing.assert_array_equal(load_sample(sample)[1], np.vectorize(CITYSCAPES_LABEL_MAP.get)(stored))
 
 
+@pytest.mark.slow
 def test_the_second_stage_goes_on_from_the_first(data_dir, tmp_path, monkeypatch):
     """Every weight, those of both classifiers too; w0 of L2-SP is the first stage's end; the rate is another."""
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
