@@ -33,7 +33,6 @@ from tools.errors import CheckpointError, FlagError, OutputError, RecordError
 from tools.flags.checks import refuse_no_results
 from tools.flags.parsing import parse_flags
 from tools.flags.predict import PredictConfig
-from tools.prediction.latency import TimedPredictor
 from tools.prediction.tables import text_table, warn_of_missed_classes, write_tables
 from tools.runtime.chosen_hosts import choose_hosts
 
@@ -135,14 +134,14 @@ def predict_samples(
 
     The scores are those of the samples of all hosts.
 
-    The predictor subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on them and
+    The model subtracts the mean, resizes the image to each scale (--ms), cuts windows, runs the network on them and
     on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     """
     from tools.prediction.files import PredictionWriter
     from tools.prediction.metrics import ConfusionMatrix
     from tools.prediction.more_outputs import MoreOutputs
     from tools.prediction.scoring import evaluate
-    from tools.prediction.selection import build_predictor
+    from tools.prediction.segmentation_model import SegmentationModel
     from tools.prediction.shared_scores import add_over_hosts
 
     more, matrix = MoreOutputs.of_flags(config), ConfusionMatrix(record.architecture.num_classes)
@@ -163,11 +162,11 @@ def predict_samples(
             images.add(found.sample, found.label, found.prediction.labels)
 
     def predict() -> None:
-        with build_predictor(prefix, record, config, config.gpu_num) as predictor, writer, images:
-            timed = TimedPredictor(predictor, warm_up=config.gpu_num)
-            evaluate(timed, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
-        if config.measure_time:
-            timed.report(results.folder)
+        with SegmentationModel.built(prefix, config, record, results.provenance, config.gpu_num) as model:
+            with writer, images:
+                evaluate(model, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
+            if config.measure_time:
+                model.report_times(results.folder)
 
     hosts.on_each("predicting the images", predict)
     add_over_hosts(matrix, hosts, "adding up the scores")

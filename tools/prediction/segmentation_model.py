@@ -1,4 +1,4 @@
-"""A checkpoint as an object that segments images: the interface for Python code, which inference.py uses too."""
+"""A checkpoint as an object that segments images: the interface for Python code, which the scripts use too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from database.input_range import InputRange
 from tools.errors import ClosedModelError
-from tools.flags.predict import InferenceConfig
+from tools.flags.predict import InferenceConfig, WeightsConfig
 from tools.prediction.image_values import image_pixels, is_one_image, named_images
 from tools.prediction.latency import TimedPredictor
 from tools.prediction.more_outputs import NOTHING_MORE, MoreOutputs
@@ -53,6 +53,7 @@ class SegmentationModel:
         coloring: bool = True,
         more: MoreOutputs = NOTHING_MORE,
         measures_time: bool = False,
+        towers: int = 1,
     ) -> None:
         """Takes what `of_checkpoint` builds.
 
@@ -64,6 +65,7 @@ class SegmentationModel:
             coloring: whether `Segmentation.save` writes colours and overlays.
             more: what else it writes.
             measures_time: whether to keep the times of all predictions, for `report_times`.
+            towers: number of devices of the predictor.
         """
         self.checkpoint = checkpoint
         self.record = record
@@ -75,7 +77,7 @@ class SegmentationModel:
         self._input_range = InputRange(record.input_range)
         self._channels = record.channels
         self._predictor: Predictor | TowerPredictor | None = predictor
-        self._timed = TimedPredictor(predictor) if measures_time else None
+        self._timed = TimedPredictor(predictor, warm_up=towers) if measures_time else None
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str, config: InferenceConfig) -> SegmentationModel:
@@ -91,7 +93,7 @@ class SegmentationModel:
 
     @classmethod
     def built(
-        cls, checkpoint: str, config: InferenceConfig, record: ModelRecord, provenance: Provenance
+        cls, checkpoint: str, config: WeightsConfig, record: ModelRecord, provenance: Provenance, towers: int = 1
     ) -> SegmentationModel:
         """Builds the network of a checkpoint.
 
@@ -100,13 +102,14 @@ class SegmentationModel:
             config: flags, which say how to predict, and what `Segmentation.save` writes.
             record: with the names, colours and ids of the classes.
             provenance: of the results.
+            towers: number of devices; `predict` may be called by as many threads at a time.
 
         Raises:
             MissingPackageError: what the flags ask for needs a package that is not installed.
             CheckpointError, DeviceError, OutOfMemoryError: see `build_predictor`.
         """
         more = MoreOutputs.of_flags(config)
-        predictor = build_predictor(checkpoint, record, config)
+        predictor = build_predictor(checkpoint, record, config, towers)
         return cls(
             checkpoint,
             record,
@@ -115,6 +118,7 @@ class SegmentationModel:
             coloring=config.coloring,
             more=more,
             measures_time=config.measure_time,
+            towers=towers,
         )
 
     @overload
