@@ -11,14 +11,13 @@ from typing import Any
 from database.channels import Channels
 from database.datasets import Dataset
 from model import choices
-from model.channel_groups import known_filters
-from model.pspnet_mg import DECODERS, Architecture
+from model.pspnet_mg import Architecture
 from tools.errors import RecordError
-from tools.flags.checks import refuse_without_effect
 from tools.flags.chosen_dataset import channels_of
 from tools.flags.sizes import Size
 from tools.flags.train import TrainConfig
 from tools.runs import record_rules
+from tools.runs.architecture_of_flags import architecture_of_flags
 from tools.runs.record_file import read_object, write_object
 from tools.runs.record_rules import RESTORE, check_fields, without_additions
 from tools.runs.run_origin import RunOrigin, with_origin
@@ -86,11 +85,11 @@ class ModelRecord:
         """Creates the record of a new run from flags; unset flags get the values of the checkpoint it starts from.
 
         Raises:
-            FlagError, RecordError: that checkpoint is of another network, see `_architecture_of`.
+            FlagError, RecordError: that checkpoint is of another network, see `architecture_of_flags`.
         """
         backbone = backbone or _unrecorded(config)
         record = cls.of_dataset(
-            _architecture_of(config, dataset.num_classes, backbone),
+            architecture_of_flags(config, backbone.architecture(dataset.num_classes), is_bgr=backbone.color_switch),
             dataset,
             color_switch=backbone.color_switch if config.color_switch is None else config.color_switch,
             test_image_size=config.test_image_size,
@@ -235,6 +234,11 @@ class BackboneRecord:
             checkpoint=checkpoint,
         )
 
+    def architecture(self, num_classes: int) -> Architecture:
+        """Returns the network with a number of classes."""
+        names = {field.name for field in dataclasses.fields(Architecture)} - {"num_classes"}
+        return Architecture(num_classes=num_classes, **{name: getattr(self, name) for name in names})
+
     def write(self, folder: str) -> None:
         """Writes `config.json` into a folder, atomically."""
         write_object(os.path.join(folder, CONFIG_NAME), {_BACKBONE: without_additions(dataclasses.asdict(self))})
@@ -274,54 +278,6 @@ class BackboneRecord:
         return None if is_other else record
 
 
-def _architecture_of(config: TrainConfig, num_classes: int, backbone: BackboneRecord) -> Architecture:
-    """Returns the network of flags; unset flags get the values of the starting checkpoint.
-
-    Raises:
-        FlagError: the flags have weights of ICNet's losses, and the decoder is another.
-        RecordError: the starting checkpoint is of another network, for other channels or of another filter scale, or
-            its activation has no inverse and --save_memory 2 needs one.
-    """
-    _check_channels(config, backbone)
-    if backbone.network != config.network:
-        raise RecordError(
-            f"--network is {config.network} and --fine_tune_filename is recorded as {backbone.network}: give "
-            f"--network {backbone.network} or another checkpoint"
-        )
-    if config.filter_scale not in (None, backbone.filter_scale):
-        raise RecordError(
-            f"--filter_scale is {config.filter_scale} and --fine_tune_filename is recorded with "
-            f"{backbone.filter_scale}: drop --filter_scale, or give another checkpoint"
-        )
-    decoder = config.decoder or backbone.decoder
-    _check_head(config, decoder, backbone)
-    activation = config.activation or backbone.activation
-    if config.save_memory == choices.IN_PLACE and not choices.ACTIVATIONS[activation]:
-        raise RecordError(
-            f"--save_memory 2 recovers the input of an activation from its output, which {activation} does not allow: "
-            "add --activation leaky_relu, or give --save_memory 1"
-        )
-    architecture = Architecture(
-        config.network,
-        num_classes,
-        decoder=decoder,
-        output_stride=config.output_stride or _output_stride(backbone, decoder),
-        stride_convention=config.stride_convention or backbone.stride_convention,
-        resize_grid=config.resize_grid or backbone.resize_grid,
-        stem=_stem(config, backbone),
-        pool_padding=config.pool_padding or backbone.pool_padding,
-        pyramid_depth=config.pyramid_depth or backbone.pyramid_depth,
-        head_depth=config.head_depth or backbone.head_depth,
-        auxiliary_depth=config.auxiliary_depth or backbone.auxiliary_depth,
-        pyramid_order=backbone.pyramid_order,
-        activation=activation,
-        bounded_head=backbone.bounded_head and decoder == backbone.decoder,
-        input_channels=config.input_channels or Architecture.input_channels,
-        filter_scale=backbone.filter_scale,
-    )
-    return dataclasses.replace(architecture, filters=known_filters(backbone.filters, architecture))
-
-
 def _unrecorded(config: TrainConfig) -> BackboneRecord:
     """Returns the properties of a checkpoint without a record, or of random weights, with the flags' channels."""
     scale = config.filter_scale or Architecture.filter_scale
@@ -331,66 +287,6 @@ def _unrecorded(config: TrainConfig) -> BackboneRecord:
         head_depth=int(Architecture.head_depth * scale),
         auxiliary_depth=int(Architecture.auxiliary_depth * scale),
     )
-
-
-def _check_channels(config: TrainConfig, backbone: BackboneRecord) -> None:
-    """Rejects a starting checkpoint whose first layer neither fits the channels nor can be adapted to them."""
-    count, recorded = config.input_channels, backbone.input_channels
-    if recorded not in (Architecture.input_channels, count):
-        raise RecordError(
-            f"--input_channels is {count or 'not given'} and --fine_tune_filename is recorded with {recorded} channels:"
-            f" give --input_channels {recorded} or another checkpoint"
-        )
-    if count is not None and backbone.color_switch:
-        raise RecordError(
-            f"--input_channels {count} and --fine_tune_filename, which is recorded with BGR: give a checkpoint for RGB"
-        )
-
-
-def _check_head(config: TrainConfig, decoder: str, backbone: BackboneRecord) -> None:
-    """Rejects settings of layers that the recorded head lacks or whose channels are recorded one by one.
-
-    The flags check the decoder that they give.
-
-    Raises:
-        FlagError: the flags have weights of ICNet's losses, and the decoder is another.
-        RecordError: another setting has no effect.
-    """
-    has_cascade = decoder in choices.CASCADES
-    if not has_cascade:
-        why = f"with --decoder {decoder}, which has no cascade: give --decoder {' or '.join(choices.CASCADES)}"
-        refuse_without_effect(config, "cascade_loss_weights", why)
-    absent = {
-        "pyramid_depth": decoder == "c1" or backbone.pyramid_order == "add",
-        "auxiliary_depth": has_cascade,
-        "aux_weight": has_cascade,
-    }
-    for name, is_absent in absent.items():
-        value = getattr(config, name)
-        if is_absent and value != getattr(TrainConfig, name):
-            raise RecordError(
-                f"--{name} {value} has no effect with the decoder {decoder} as --fine_tune_filename records it: drop "
-                f"--{name}, or give another --decoder"
-            )
-    for name in ("pyramid_depth", "head_depth", "auxiliary_depth"):
-        if backbone.filters and getattr(config, name) is not None:
-            raise RecordError(
-                f"--{name} {getattr(config, name)} has no effect on a pruned network, whose record has the channels of "
-                f"each layer: drop --{name}"
-            )
-
-
-def _stem(config: TrainConfig, backbone: BackboneRecord) -> str:
-    """Returns the checkpoint's stem, unless --three_convs_beginning asks for another."""
-    three_convs = config.three_convs_beginning
-    if three_convs is None or choices.has_three_convolutions(backbone.stem) == three_convs:
-        return backbone.stem
-    return choices.stem_of(config.network, three_convs) or backbone.stem  # the flags reject a stem that is not built
-
-
-def _output_stride(backbone: BackboneRecord, decoder: str) -> int:
-    """Returns the checkpoint's output stride, or the default of the decoder if the checkpoint has another decoder."""
-    return backbone.output_stride if decoder == backbone.decoder else DECODERS[decoder].output_stride
 
 
 def _classes_of(dataset: Dataset) -> dict[str, Any]:
