@@ -234,6 +234,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ("docs/weights.md", "make setup EXTRAS=dev,convert"): Treatment(not_run="installs packages, needs weights"),
     (
         "docs/weights.md",
+        "python -m tools.convert encoder_epoch_20.pth --decoder decoder_epoch_20.pth --out converted --image_mean "
+        "122.7717,115.9465,102.9801 --image_std 1,1,1 --color_switch 1",
+    ): Treatment(not_run="needs weights"),
+    (
+        "docs/weights.md",
         "python -m tools.convert model.safetensors --out converted --align_corners 0 --output_stride 8 "
         "--stride_convention mmseg --image_mean 123.675,116.28,103.53 --image_std 58.395,57.12,57.375 --color_switch 0",
     ): Treatment(not_run="needs weights"),

@@ -59,9 +59,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="size of windows: one number, or height x width such as 360x480 (default: the project's)",
     )
     parser.add_argument("--skip", type=_regular_expression, help="regular expression of tensors that no layer takes")
+    inputs = parser.add_argument_group("inputs, where weights were not trained with those of their project")
     group = parser.add_argument_group("mmsegmentation and transformers, for weights without their configuration")
     for name, setting in SETTINGS.items():
-        group.add_argument(f"--{name}", type=_checked(setting.parse), help=f"{setting.help} (usual: {setting.usual})")
+        (inputs if setting.is_of_input else group).add_argument(
+            f"--{name}", type=_checked(setting.parse), help=f"{setting.help} (usual: {setting.usual})"
+        )
     return parser.parse_args(list(arguments))
 
 

@@ -16,6 +16,7 @@ from tools.checkpoints.reading import checkpoint_checksum
 from tools.convert.checkpoint import backbone_record, dataset_of, model_record, write_converted
 from tools.convert.conversion import Source, examine, network_of
 from tools.convert.files import Weights, read_meta, read_weights
+from tools.convert.input_scale import warn_of_other_inputs
 from tools.convert.mmseg_config import check_backbone, config_of, settings_of, window_of
 from tools.convert.other_networks import refuse_other_networks
 from tools.convert.prefixes import identify
@@ -86,6 +87,7 @@ def convert_weights(
     origin = [f"{source.weight_map.project}, {source.architecture.network}"]
     origin += _checksums(request.source, request.decoder)
     conversion = write_converted(source, record, out, origin)
+    warn_of_other_inputs(conversion.values, source.architecture, request.source)
     logger.info("used %d of %d tensors", len(conversion.used), len(source.weights))
     _log_skipped(conversion.left)
     return record

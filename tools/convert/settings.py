@@ -27,11 +27,13 @@ class Setting:
         parse: reads the text of its flag; a ValueError says what is expected.
         usual: its usual values, as a flag's.
         help: for --help.
+        is_of_input: whether it is one of the inputs, which weights of any layout may have been trained otherwise with.
     """
 
     parse: Callable[[str], Any]
     usual: str
     help: str
+    is_of_input: bool = False
 
 
 def _output_stride(text: str) -> int:
@@ -62,16 +64,20 @@ SETTINGS: dict[str, Setting] = {
     "stride_convention": Setting(
         _convention, "mmseg, which is contract_dilation=True", "which layers it strides and dilates"
     ),
-    "image_mean": Setting(mean_color, "123.675,116.28,103.53", "red, green and blue that it subtracts from pixels"),
-    "image_std": Setting(_deviation, "58.395,57.12,57.375", "red, green and blue that it divides pixels by"),
-    "color_switch": Setting(switch, "0", "whether its input is BGR"),
+    "image_mean": Setting(
+        mean_color, "123.675,116.28,103.53", "red, green and blue that it subtracts from pixels", is_of_input=True
+    ),
+    "image_std": Setting(
+        _deviation, "58.395,57.12,57.375", "red, green and blue that it divides pixels by", is_of_input=True
+    ),
+    "color_switch": Setting(switch, "0", "whether its input is BGR", is_of_input=True),
 }
 
 
 def settled(
     weight_map: WeightMap, source: str, recorded: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[WeightMap, dict[str, Any]]:
-    """Completes a layout that does not determine its network.
+    """Completes a layout that does not determine its network, or replaces the inputs of one that does.
 
     Args:
         weight_map: the layout.
@@ -80,19 +86,20 @@ def settled(
         given: settings that flags have, by name.
 
     Returns:
-        The completed layout, and the settings in use; those are empty if the layout needs none.
+        The completed layout, and the settings in use.
 
     Raises:
-        FlagError: a flag contradicts the file, or the layout needs no settings.
+        FlagError: a flag contradicts the file, or the layout needs no such setting.
         ConversionError: a setting is in neither.
     """
     if not weight_map.needs_settings:
         for name in given:
-            raise FlagError(
-                f"--{name} is only for mmsegmentation and UPerNets of transformers, but {source} is "
-                f"{weight_map.project}: drop it"
-            )
-        return weight_map, {}
+            if not SETTINGS[name].is_of_input:
+                raise FlagError(
+                    f"--{name} is only for mmsegmentation and UPerNets of transformers, but {source} is "
+                    f"{weight_map.project}: drop it"
+                )
+        return _with_inputs(weight_map, given), dict(given)
     for name, value in given.items():
         if recorded.get(name, value) != value:
             raise FlagError(
@@ -113,11 +120,17 @@ def settled(
 
 def _with_settings(weight_map: WeightMap, values: Mapping[str, Any]) -> WeightMap:
     return replace(
-        weight_map,
+        _with_inputs(weight_map, values),
         resize_grid="align_corners" if values["align_corners"] else "half_pixel",
         output_stride=values["output_stride"],
         stride_convention=values["stride_convention"],
-        image_mean=values["image_mean"],
-        image_std=values["image_std"],
-        feeds_bgr=values["color_switch"],
+    )
+
+
+def _with_inputs(weight_map: WeightMap, values: Mapping[str, Any]) -> WeightMap:
+    return replace(
+        weight_map,
+        image_mean=values.get("image_mean", weight_map.image_mean),
+        image_std=values.get("image_std", weight_map.image_std),
+        feeds_bgr=values.get("color_switch", weight_map.feeds_bgr),
     )

@@ -11,6 +11,7 @@ from tests.tools.source_weights import (
     torchvision_weights,
 )
 from tools.convert import __main__ as convert
+from tools.convert.settings import SETTINGS
 from tools.errors import ConversionError, FlagError
 from tools.runs.record import ModelRecord
 
@@ -64,7 +65,7 @@ def test_each_setting_is_asked_for(save, out, flag):
     assert not os.path.exists(out)
 
 
-@pytest.mark.parametrize("flag", SETTING_FLAGS)
+@pytest.mark.parametrize("flag", [f"--{name}" for name, setting in SETTINGS.items() if not setting.is_of_input])
 def test_settings_without_effect(save, out, flag):
     with pytest.raises(FlagError, match=f"{flag} is only for mmsegmentation and .*, but .*weights.npy is hszhao"):
         convert.main([save(semseg_weights()), "--out", out, flag, SETTING_FLAGS[flag]])
