@@ -18,7 +18,7 @@ from database.errors import DatasetError, ImageError, TooManyPixelsError, in_one
 from database.regular_files import regular_file
 
 # Pillow's decoders raise all of these on damaged files, depending on the format and on where the damage is.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -73,7 +73,7 @@ def decode_errors_named(path: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "cannot identify image file"
         else:
@@ -172,7 +172,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         # The method of the base class: the PNG reader's decodes the pixels to find metadata after them.
         return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except _DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
+    except DECODE_ERRORS:  # damaged metadata does not make the pixels unreadable
         return 1
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 from database.color_masks import ColorTable, segments_hint
 from database.errors import ImageError
 from database.image_opening import Converter, correct_byte_order, raw_mode
+from database.pages import page_count, pages_fault
 from database.tiff_channels import check_all_decoded
 
 _PNG = {
@@ -73,8 +74,7 @@ _LOSSLESS_TIFF = (
     "raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits", "lzma", "zstd",
 )  # fmt: skip
 _MIN_IS_WHITE, _SIGNED = 0, 2
-_TAG_SUBFILE, _TAG_PHOTOMETRIC, _TAG_SAMPLE_FORMAT = 254, 262, 339
-_REDUCED_OR_MASK = 1 | 4  # flags of a page's subfile type
+_TAG_PHOTOMETRIC, _TAG_SAMPLE_FORMAT = 262, 339
 
 _BMP_BITS = {"1": 1, "P;1": 1, "P;4": 4, "P": 8, "L": 8}
 
@@ -234,19 +234,9 @@ def _check_extent(image: Image.Image, path: str) -> None:
 
 def _check_pages(image: Image.Image, path: str) -> None:
     """Rejects further frames or pages, unless they are smaller copies or masks of the first."""
-    pages = getattr(image, "n_frames", 1)
-    if pages == 1:
-        return
-    if image.format == "TIFF":
-        pages = 1 + sum(not _page_is_copy(image, page) for page in range(1, pages))
-        image.seek(0)
+    pages = page_count(image)
     if pages > 1:
-        _refuse(path, f"the {image.format} has {pages} frames or pages, expected 1: split it into files")
-
-
-def _page_is_copy(image: Image.Image, page: int) -> bool:
-    image.seek(page)
-    return bool(_tag(image, _TAG_SUBFILE, 0) & _REDUCED_OR_MASK)
+        _refuse(path, pages_fault(image.format, pages))
 
 
 def _tag(image: Image.Image, number: int, default: Any) -> Any:

@@ -10,6 +10,9 @@ Source: TIFF 6.0 (Adobe 1992), sections 8, 14 and 15; TIFF Technical Note 3 for 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -17,11 +20,13 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from database.errors import ImageError
 from database.image_opening import check_pixels, decode_tiff_of_any_size
+from database.pages import is_copy, pages_fault
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _ORIENTATION, _CHANNELS, _STRIP_ROWS, _STRIP_BYTES, _PLANES = 273, 274, 277, 278, 279, 284
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 317, 322, 323, 324, 325
 _NUMBER_KIND, _NO_DATA = 339, 42113
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error)
 
 _UNCOMPRESSED, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32946, 32773, 50000
 _COMPRESSIONS = (_UNCOMPRESSED, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD)
@@ -34,6 +39,7 @@ _NO_PREDICTOR, _DIFFERENCES, _OF_FRACTIONS = 1, 2, 3
 _BIG = b"II+\0"  # Pillow reads no BigTIFF with the high byte first
 
 _LARGEST_TILE = 2048  # pixels, or the size of the image if that is more
+_MOST_PAGES = 1000  # that are looked at
 _LONG = 4
 _MOST_BYTES = (1 << 31) - 1  # of a decompressed image, and the largest offset that is written
 
@@ -90,7 +96,7 @@ def is_tiff(file: IO[bytes]) -> bool:
 
 
 def read_layout(path: str, file: IO[bytes]) -> TiffLayout | None:
-    """Reads the layout of the first page of a TIFF.
+    """Reads the layout of a TIFF of one page.
 
     Args:
         path: for messages.
@@ -100,10 +106,14 @@ def read_layout(path: str, file: IO[bytes]) -> TiffLayout | None:
         The layout; None if the numbers are stored in a way that is left to Pillow.
 
     Raises:
-        ImageError: the image has too many pixels, is turned, or its strips or tiles are not as its size needs.
+        ImageError: the image has too many pixels or several pages, is turned, or its strips or tiles are not as its
+            size needs.
         ValueError, OSError: the header is damaged.
     """
     directory = read_directory(file)
+    pages = 1 + _further_pages(file)
+    if pages > 1:
+        raise ImageError(f"{path}: {pages_fault('TIFF', pages)}")
     height, width = size_in(directory)
     channels = _number(directory, _CHANNELS, 1)
     if channels < 1:
@@ -180,15 +190,36 @@ def read_pixels(path: str, file: IO[bytes], layout: TiffLayout) -> np.ndarray:
 
 def read_directory(file: IO[bytes]) -> ImageFileDirectory_v2:
     """Reads the tags of the first page of a TIFF; raises ValueError, OSError or the like if they are damaged."""
+    directory = next(_directories(file), None)
+    file.seek(0)
+    if directory is None:
+        raise ValueError("no page")
+    return directory
+
+
+def _directories(file: IO[bytes]) -> Iterator[ImageFileDirectory_v2]:
+    """Yields the tags of each page of a TIFF."""
     file.seek(0)
     header = file.read(8)
     if header[:4] == _BIG:
         header += file.read(8)
-    directory = ImageFileDirectory_v2(header)
-    file.seek(directory.next)
-    directory.load(file)
+    offset, seen = ImageFileDirectory_v2(header).next, {0}
+    while offset not in seen:
+        directory = ImageFileDirectory_v2(header)
+        file.seek(offset)
+        directory.load(file)
+        yield directory
+        seen.add(offset)
+        offset = directory.next
+
+
+def _further_pages(file: IO[bytes]) -> int:
+    """Returns the number of pages after the first that are no smaller copies or masks; damaged ones are left out."""
+    count = 0
+    with suppress(*_DAMAGE):
+        count = sum(not is_copy(directory) for directory in islice(_directories(file), 1, _MOST_PAGES))
     file.seek(0)
-    return directory
+    return count
 
 
 def size_in(directory: ImageFileDirectory_v2) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from PIL import Image, ImageFile
 from database.errors import ImageError
 from database.image_opening import Converter, all_rows, correct_byte_order, decode, raw_mode
 from database.input_range import InputRange, scaled_to_bytes
+from database.pages import check_one_page
 from database.tiff_channels import check_all_decoded
 
 # The formats whose mode "I" holds 0..65535; in other formats it holds numbers of any size.
@@ -46,11 +47,12 @@ def rgb_converter(
       NaN, infinite or no brightness, see `InputRange.fault_of`; or if 16-bit colours are all below 256, and not all 0.
 
     Raises:
-      ImageError: the file has 16-bit colours, and the number for white is not 65535; or it has channels that Pillow
-        does not decode.
+      ImageError: the file has 16-bit colours, and the number for white is not 65535; it has channels that Pillow does
+        not decode; or it is a TIFF of several pages.
     """
     input_range = input_range or InputRange()
     check_all_decoded(image, path)
+    check_one_page(image, path)
     correct_byte_order(image)
     maxval = _maxval(image)
     if is_deep_grey(image):
