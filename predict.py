@@ -92,7 +92,7 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
     refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
     if config.server_zip:
         check_for_server(dataset.name, samples)
-    hosts.from_chief("removing unfinished results", lambda: remove_unfinished_results(folder))
+    hosts.on_chief("removing unfinished results", lambda: remove_unfinished_results(folder))
 
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
     if hosts.count > 1:

@@ -51,8 +51,7 @@ def agree(team: Team, subjects: Mapping[str, Any]) -> None:
     Raises:
         HostsError: they differ; all hosts get the same message, which names two hosts and what differs.
     """
-    # A host may wait here for one of another run that has a port of --hosts, and so answers.
-    what = "the first message between the hosts, unless one of them is that of another run,"
+    what = "the comparison of what the hosts were started with"
     found = [json.loads(text) for text in team.gather(what, json.dumps(subjects).encode(), team.start_patience)]
     for rank, other in enumerate(found[1:], start=1):
         differing = [name for name in {**found[0], **other} if found[0].get(name) != other.get(name)]

@@ -200,7 +200,7 @@ class Attempt:
         if config.snapshot_on == "all":
             self._hosts.on_each("preparing the folders of the run", prepare)
         else:
-            self._hosts.from_chief("preparing the folder of the run", prepare)
+            self._hosts.on_chief("preparing the folder of the run", prepare)
         return prepared[0] if prepared else (record, None)
 
     def _make_up_scores(self) -> Callable[[], None] | None:
@@ -219,7 +219,7 @@ class Attempt:
 
     def _score(self, step: int) -> None:
         """Scores a snapshot; with several hosts, that of rank 0 does, which has the snapshot, and the others wait."""
-        self._hosts.from_chief(f"the scores of step {step}", lambda: self._validate(step))
+        self._hosts.on_chief(f"the scores of step {step}", lambda: self._validate(step))
 
     def _validate(self, step: int) -> None:
         validate(self._config, self._data, self._folder, self._folder.snapshot(step))

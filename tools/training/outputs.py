@@ -17,6 +17,7 @@ from database.datasets import Dataset
 from model.optimizers import DECOUPLED_DECAY
 from tools.checkpoints.plain_paths import writable_prefix
 from tools.distributed.team import ALONE, Hosted
+from tools.errors import HostsError
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
@@ -124,8 +125,24 @@ class HostSnapshots:
         self._on_all = on_all
 
     def fault(self) -> str | None:
-        """Names a weight that is not finite, see `SnapshotWriter.fault`; the weights of all hosts are equal."""
-        return self._writer.fault()
+        """Names a weight that is not finite on all hosts, see `SnapshotWriter.fault`.
+
+        Raises:
+            HostsError: the weights of two hosts differ.
+            LostHostError: another host is missing.
+        """
+        own = self._writer.fault()
+        faults = [message.decode() for message in self._hosts.gather("the check of the weights", (own or "").encode())]
+        other = next((rank for rank, fault in enumerate(faults) if fault != faults[0]), None)
+        if other is not None:
+            first, second = (
+                f"on {self._hosts.named(rank)} {faults[rank] or 'all weights are finite'}" for rank in (0, other)
+            )
+            raise HostsError(
+                f"the weights of the hosts differ: {first}, and {second}: use machines with equal processors, and "
+                "check their memory; no snapshot of this step is written"
+            )
+        return own
 
     def place(self, step: int) -> str:
         """Says where the snapshot of a step is."""
@@ -139,7 +156,7 @@ class HostSnapshots:
             HostsError: another host could not write it.
             OutputError: this host could not.
         """
-        write = self._hosts.on_each if self._on_all else self._hosts.from_chief
+        write = self._hosts.on_each if self._on_all else self._hosts.on_chief
         write(f"the snapshot of step {step}", lambda: self._writer.write(step))
         self.saved_step = step
 

@@ -100,8 +100,8 @@ def convert_weights(config: TrainConfig, hosts: Hosted = ALONE) -> TrainConfig:
     Raises:
         UserError: see `converted_start.with_converted_weights`.
     """
-    converted = hosts.from_chief("the converted weights", lambda: with_converted_weights(config))
-    return converted if hosts.is_chief else config  # the others get their values from rank 0
+    converted = hosts.on_chief("the converted weights", lambda: with_converted_weights(config))
+    return converted or config  # the others get their values from rank 0
 
 
 def choose_folder(config: TrainConfig, data: RunData, hosts: Hosted = ALONE) -> RunFolder:
@@ -142,7 +142,7 @@ def locked(config: TrainConfig, folder: RunFolder, hosts: Hosted = ALONE) -> Ite
             held.enter_context(hosts.cleaning_up(partial(os.unlink, os.path.join(folder.path, LOCK_NAME))))
 
         if not config.eval_only:
-            on_hosts = hosts.on_each if config.snapshot_on == "all" else hosts.from_chief
+            on_hosts = hosts.on_each if config.snapshot_on == "all" else hosts.on_chief
             on_hosts("locking the folder of the run", lock)
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import zlib
@@ -175,6 +176,31 @@ class StepRunner:
             StepBatch(*runs[-1]["batch"]) if with_batch else None,
             None if self._notices is None else tuple(Notice(*map(int, row)) for row in runs[-1]["notices"]),
         )
+
+    def exchange(self, what: str, notice: Notice) -> tuple[Notice, ...]:
+        """Exchanges notices between two steps, and returns those of all hosts by rank.
+
+        Args:
+            what: the hosts do, for messages.
+            notice: of this host.
+
+        Raises:
+            LostHostError: another host is missing.
+        """
+        rows = self._hosts.gather(what, np.array(notice, np.int32).tobytes())
+        return tuple(Notice(*np.frombuffer(row, np.int32).tolist()) for row in rows)
+
+    def images_of_hosts(self, taken: StepTaken) -> tuple[str, ...]:
+        """Returns the paths of the images of a step on all hosts, by rank.
+
+        Raises:
+            LostHostError: another host is missing.
+        """
+        if self._hosts.count == 1:
+            return taken.images
+        own = json.dumps(taken.images).encode()
+        each = self._hosts.gather(f"the images of step {taken.number}", own)
+        return tuple(image for images in each for image in json.loads(images))
 
     def compare_hosts(self, number: int) -> None:
         """Compares all variables of the hosts after a step.

@@ -32,10 +32,22 @@ def test_the_host_of_rank_0_computes_for_all():
     assert computed == [0]
 
 
-def test_values_that_are_no_json_stay_on_their_host():
+def test_values_stay_on_their_host_if_they_are_not_sent():
     value = object()
-    assert on_team(2, lambda team: team.from_chief("test", lambda: value)) == [value, None]
+    assert on_team(2, lambda team: team.on_chief("test", lambda: value)) == [value, None]
     assert on_team(2, lambda team: team.on_each("test", lambda: (value, team.rank))) == [(value, 0), (value, 1)]
+
+
+def test_hosts_that_do_different_things_are_named():
+    """Also after a long name, and the next messages are read as before."""
+    names = ["the snapshot of step 3", "the rollback" + "." * 300]
+    found = on_team(2, lambda team: team.gather(names[team.rank], b"message"))
+    for error in found:
+        assert isinstance(error, HostsError)
+        assert "host 0 (127.0.0.1:" in str(error)
+        assert "is at the snapshot of step 3, and host 1 (127.0.0.1:" in str(error)
+        assert "at the rollback.." in str(error)
+    assert on_team(2, lambda team: team.gather("test", b"a")) == [[b"a"] * 2] * 2
 
 
 @pytest.mark.parametrize(
@@ -89,6 +101,11 @@ def test_confusion_matrices_are_added():
 
 def test_one_process_does_all_itself():
     assert ALONE.gather("test", b"message") == [b"message"]
-    assert ALONE.from_chief("test", lambda: 3) == ALONE.on_each("test", lambda: 3) == 3
+    assert (
+        ALONE.from_chief("test", lambda: 3)
+        == ALONE.on_each("test", lambda: 3)
+        == ALONE.on_chief("test", lambda: 3)
+        == 3
+    )
     with ALONE.running("test"):
         pass
