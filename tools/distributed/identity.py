@@ -10,7 +10,6 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, the frames in RF
 from __future__ import annotations
 
 import re
-import socket
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -78,7 +77,7 @@ def task_of_server(address: str, seconds: float) -> Task | None:
         with connected(address, seconds) as connection:
             connection.sendall(PREFACE + _request())
             with connection.makefile("rb") as stream:
-                return _task_in(_message(stream, connection, until))
+                return _task_in(_message(stream, until))
     except OSError:
         return None
 
@@ -129,11 +128,10 @@ def _frame(kind: int, flags: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + _STREAM.to_bytes(4, "big") + payload
 
 
-def _message(stream: BinaryIO, connection: socket.socket, until: float) -> bytes:
+def _message(stream: BinaryIO, until: float) -> bytes:
     """Returns the data of the answer; empty if the answer is an error."""
     data = b""
-    while len(data) < _LONGEST_ANSWER:
-        connection.settimeout(max(0.1, until - time.monotonic()))
+    while len(data) < _LONGEST_ANSWER and time.monotonic() < until:
         header = stream.read(_FRAME_HEADER)
         if len(header) < _FRAME_HEADER:
             break
