@@ -19,20 +19,25 @@ _OF_ONE_HOST = ("host_rank", "quiet", "run_name", "max_pixels")
 _DIGITS = 8
 
 
-def subjects_of(config: TrainConfig, data: RunData) -> dict[str, Any]:
+def flags_and_versions(config: TrainConfig) -> dict[str, Any]:
     """Returns JSON values that have to be equal on all hosts, by the words for messages.
 
     Paths may differ, because the copies of the data may be in different folders; their contents are compared.
 
     Args:
         config: flags.
-        data: of the run.
     """
     may_differ = {name for name, is_path in flag_properties(TrainConfig, "is_path").items() if is_path}
     flags = dataclasses.asdict(config)
     return {
         **versions(),
         **{f"--{name}": value for name, value in flags.items() if name not in may_differ and name not in _OF_ONE_HOST},
+    }
+
+
+def data_subjects(data: RunData) -> dict[str, Any]:
+    """Returns further values for the data of a run, as `flags_and_versions` does."""
+    return {
         "the classes": _classes(data.dataset),
         **_data("training", data.training_checksums),
         **_data("validation", data.validation_checksums),
