@@ -70,22 +70,27 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
     from tools.prediction.score_files import is_scored
     from tools.prediction.selection import prediction_dataset, record_of_checkpoint
     from tools.prediction.server_zip import check_for_server, write_server_zip
-    from tools.prediction.shared_prediction import share_of_host
+    from tools.prediction.shared_prediction import Selected, check_own_folder, share_of_host
 
-    # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
-    trained = record_of_checkpoint(prefix, config)
+    def select() -> Selected:
+        # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
+        trained = record_of_checkpoint(prefix, config)
+        # Images, and the names, colours and ids of the classes.
+        dataset, data_dir = prediction_dataset(config, trained)
+        samples, share = selected_samples(config, find_samples(dataset, data_dir, [config.mode]))
+        provenance = provenance_of(config, prefix, trained.for_dataset(dataset), samples, data_dir, share)
+        return Selected(trained, dataset, data_dir, samples, provenance)
 
-    # Images, and the names, colours and ids of the classes.
-    dataset, data_dir = prediction_dataset(config, trained)
+    selected = hosts.on_each("reading the checkpoint's record and the images", select)
+    trained, dataset, data_dir, samples, provenance = selected
     record = trained.for_dataset(dataset)
-    samples, share = selected_samples(config, find_samples(dataset, data_dir, [config.mode]))
-    own = share_of_host(hosts, config, prefix, samples)
+    own = share_of_host(hosts, prefix, selected)
 
     # Folder of the results: one per checkpoint, data and settings.
-    provenance = provenance_of(config, prefix, record, samples, data_dir, share)
     default = results_folder(f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir)
     chosen = hosts.from_chief("the folder of results", lambda: choose_folder(config.output_dir, default, provenance))
     folder = chosen if hosts.is_chief else config.output_dir or chosen
+    check_own_folder(hosts, folder, provenance)
     if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
         logger.info("%s is already scored in %s", prefix, folder)
         return
