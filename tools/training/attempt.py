@@ -130,11 +130,13 @@ class Attempt:
         writer = SnapshotWriter(
             session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
         )
-        snapshots = HostSnapshots(writer, hosts, on_all=self._has_copies)
+        compare = steps.compare_hosts if config.check_hosts and hosts.count > 1 else None
+        snapshots = HostSnapshots(writer, hosts, on_all=self._has_copies, compare=compare)
         curves = CurveWriter(
             folder, self._data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss, hosts=hosts
         )
-        return Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, self._ends_early)
+        plan = plan_of(config, self.start.step)
+        return Trainer(plan, folder, steps, snapshots, curves, self._score, self._ends_early)
 
     def _built(self) -> tuple[ModelRecord, BuiltGraph]:
         """Returns the record of the run, and its graph with the values of the checkpoint to start from."""
