@@ -30,7 +30,7 @@ from tools.runtime.devices import CPU, require_determinism, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.hosts import Hosts
 from tools.runtime.memory import free_closed_sessions
-from tools.training.agreed_subjects import data_subjects, flags_and_versions
+from tools.training.agreed_subjects import subjects_of
 from tools.training.attempt import Attempt
 from tools.training.best_snapshot import require_same_scoring
 from tools.training.class_weights import class_weights, log_class_weights
@@ -66,7 +66,7 @@ def together(config: TrainConfig) -> Iterator[Hosted]:
     assert isinstance(config.hosts, tuple)
     hosts = Hosts(config.hosts, config.host_rank or 0)
     team = start_team(hosts, _devices_of_server(config), config.host_timeout)
-    agree(team, flags_and_versions(config))
+    agree(team, subjects_of(config))
     team.on_each("finding the devices", lambda: tower_devices(config.gpu_num, config.device))
     if not team.is_chief:
         set_quiet(True)
@@ -97,7 +97,7 @@ def read_data(config: TrainConfig, hosts: Hosted = ALONE) -> tuple[TrainConfig, 
     """
     config, data = hosts.on_each("reading the data", lambda: _read_data(config, hosts))
     if isinstance(hosts, Team):
-        agree(hosts, {**flags_and_versions(config), **data_subjects(data)})
+        agree(hosts, subjects_of(config, data))
         logger.info("%d hosts agree on flags and data; %s writes the run", hosts.count, hosts.named(0))
     return config, data
 

@@ -134,6 +134,7 @@ class StepRunner:
         self._hosts = hosts
         self._notices = notices
         self._patience = StepPatience()
+        self._compared_step: int | None = None
 
     def run(self, number: int, *, with_batch: bool = False, notice: Notice | None = None) -> StepTaken:
         """Runs one step: reads a batch, computes the losses and updates the weights.
@@ -203,12 +204,14 @@ class StepRunner:
         return tuple(image for images in each for image in json.loads(images))
 
     def compare_hosts(self, number: int) -> None:
-        """Compares all variables of the hosts after a step.
+        """Compares all variables of the hosts after a step, unless that was done.
 
         Raises:
             HostsError: they differ in a bit; the message names two hosts and the first variable.
             LostHostError: another host is missing.
         """
+        if number == self._compared_step:
+            return
         variables = {v.op.name: v for v in self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
         values = self._session.run(variables)
         names = sorted(values)
@@ -223,8 +226,10 @@ class StepRunner:
                 raise HostsError(
                     f"after step {number}, {self._hosts.named(0)} and {self._hosts.named(rank)} differ in "
                     f"{differing.size} of {len(names)} variables, first in '{names[differing[0]]}': use machines with "
-                    "equal processors, and check their memory; the last snapshot is the one before this step"
+                    "equal processors, and check their memory; snapshots are written only if all hosts agree, so the "
+                    "last one is from before the difference"
                 )
+        self._compared_step = number
 
     def _accumulated(self, with_batch: bool) -> Iterator[dict[str, Any]]:
         """Adds up the gradients of the batches of a step except the last; yields losses and sample indices of each."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -19,6 +20,8 @@ from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
 from tools.runtime.ports import free_addresses
+from tools.training.best_snapshot import read_best
+from tools.training.rollback import Rollback, read_rollbacks, write_rollbacks
 
 # Each test starts several processes that build a network.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -188,21 +191,54 @@ def test_an_error_of_the_host_that_writes_ends_the_others_with_its_message(toy, 
         assert missing in host.text()
 
 
-def test_every_host_keeps_its_own_snapshots(toy, processes, tmp_path):
-    addresses = ",".join(free_addresses(2))
-    places = [tmp_path / "first", tmp_path / "second"]
+def start_with_copies(toy: str, processes: HostProcesses, places: list[Path], log: str, **flags: object) -> None:
+    """Trains to the end on hosts that keep their own snapshots."""
+    addresses = ",".join(free_addresses(len(places)))
     hosts = [
         processes.start(
-            [*flags_of(toy, place, 2, snapshot_on="all"), "--hosts", addresses, "--host_rank", str(rank)],
-            str(tmp_path / f"log-{rank}.txt"),
+            [*flags_of(toy, place, **{"snapshot_on": "all", **flags}), "--hosts", addresses, f"--host_rank={rank}"],
+            str(places[0].parent / f"{log}-{rank}.txt"),
         )
         for rank, place in enumerate(places)
     ]
-    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
-    first, second = (tensors_in(run_of(place).snapshot(2)) for place in places)
-    assert first.keys() == second.keys()
-    assert all(value.tobytes() == second[name].tobytes() for name, value in first.items())
-    assert ModelRecord.read(run_of(places[1]).snapshots) is not None
+    assert codes(hosts) == [0] * len(places), [host.text() for host in hosts]
+
+
+def assert_same_weights(found: str, expected: str) -> None:
+    values, others = tensors_in(found), tensors_in(expected)
+    assert values.keys() == others.keys()
+    assert [name for name, value in values.items() if value.tobytes() != others[name].tobytes()] == []
+
+
+def scores_by_step(folder: RunFolder) -> dict[str, object]:
+    paths = sorted(Path(folder.path).glob("scores-*.json"))
+    return {path.name: json.loads(path.read_text())["classes"] for path in paths}
+
+
+def test_a_run_goes_on_from_the_copy_of_any_host(toy, processes, tmp_path):
+    """The copies have snapshots, scores, the best snapshot and rollbacks: what follows is equal in every bit."""
+    places = [tmp_path / "first", tmp_path / "second"]
+    folders = [run_of(place) for place in places]
+    scoring = {"val_every": 1, "mirror": 0, "check_data": "none", "keep": 9, "on_nan": "rollback"}
+    start_with_copies(toy, processes, places, "begun", steps=3, **scoring)
+    assert_same_weights(folders[1].snapshot(3), folders[0].snapshot(3))
+    assert ModelRecord.read(folders[1].snapshots) is not None
+    rollbacks = (Rollback(4, "the loss is not finite", 3),)
+    write_rollbacks(folders[0], rollbacks)
+    start_with_copies(toy, processes, places, "resumed", steps=5, resume_step="latest", **scoring)
+    assert read_rollbacks(folders[1]) == read_rollbacks(folders[0]) == rollbacks
+    assert scores_by_step(folders[1]).keys() == {f"scores-{step}.json" for step in range(1, 5)}
+    for place in places:  # the host is now the only one
+        flags = flags_of(toy, place, 7, gpu_num=2, resume_step="latest", **scoring)
+        one = processes.start(flags, str(tmp_path / f"{place.name}.txt"))
+        assert one.exit_code() == 0, one.text()
+        assert "the newest intact snapshot is of step 5" in one.text()
+    assert_same_weights(folders[1].snapshot(7), folders[0].snapshot(7))
+    assert scores_by_step(folders[1]) == scores_by_step(folders[0])
+    first, second = map(read_best, folders)
+    assert first is not None
+    assert second is not None
+    assert (first.step, first.checksum) == (second.step, second.checksum)
 
 
 def test_hosts_go_back_together_after_infinity(toy, processes, tmp_path):
