@@ -24,6 +24,7 @@ from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
 from tools.runs.lock import LOCK_NAME, run_lock
 from tools.runs.origin_entries import recorded_pretrained
+from tools.runs.own_folders import require_own_folders
 from tools.runs.snapshots import has_snapshots, snapshot_to_score, step_to_resume
 from tools.runs.writing import check_log_dir, writing_to
 from tools.runtime.devices import CPU, require_determinism, tower_devices
@@ -150,7 +151,7 @@ def locked(config: TrainConfig, folder: RunFolder, hosts: Hosted = ALONE) -> Ite
     Of several hosts, those lock the folder that write to it.
 
     Raises:
-        HostsError: another host could not lock its folder.
+        HostsError: another host could not lock its folder, or two hosts that write have one folder.
         OutputError: the lock cannot be written.
         UserError: another process trains this run.
     """
@@ -163,6 +164,8 @@ def locked(config: TrainConfig, folder: RunFolder, hosts: Hosted = ALONE) -> Ite
             held.enter_context(hosts.cleaning_up(partial(os.unlink, os.path.join(folder.path, LOCK_NAME))))
 
         if not config.eval_only:
+            if config.snapshot_on == "all":
+                require_own_folders(folder, hosts)
             on_hosts = hosts.on_each if config.snapshot_on == "all" else hosts.on_chief
             on_hosts("locking the folder of the run", lock)
         yield

@@ -241,6 +241,15 @@ def test_a_run_goes_on_from_the_copy_of_any_host(toy, processes, tmp_path):
     assert (first.step, first.checksum) == (second.step, second.checksum)
 
 
+def test_copies_of_the_snapshots_in_one_folder_are_rejected(toy, processes, tmp_path):
+    hosts = processes.start_all(2, flags_of(toy, tmp_path, 2, snapshot_on="all"), str(tmp_path / "log"))
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    for host in hosts:
+        assert "--snapshot_on all: host 0 (127.0.0.1:" in host.text()
+        assert f"have one folder, {run_of(tmp_path).path}: give each host a --log_dir of its own" in host.text()
+    assert not (tmp_path / "log").exists()
+
+
 def test_hosts_go_back_together_after_infinity(toy, processes, tmp_path):
     """With a rate that half of it three times is still too high."""
     flags = flags_of(toy, tmp_path, 20, lrn_rate=1e30, on_nan="rollback", save_first_iteration=1)
@@ -249,3 +258,69 @@ def test_hosts_go_back_together_after_infinity(toy, processes, tmp_path):
     assert hosts[0].text().count("back to snapshot") == 3
     for host in hosts:
         assert "the run was rolled back 3 times already" in host.text()
+
+
+def started_with(processes: HostProcesses, tmp_path: Path, *each: list[str]) -> list[HostProcess]:
+    """Starts hosts with flags of their own; the log of rank n is `log-n.txt`."""
+    addresses = ",".join(free_addresses(len(each)))
+    return [
+        processes.start([*flags, "--hosts", addresses, "--host_rank", str(rank)], str(tmp_path / f"log-{rank}.txt"))
+        for rank, flags in enumerate(each)
+    ]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_hosts_with_lists_in_another_order_are_rejected_by_both(rank, toy, processes, tmp_path):
+    first, second = free_addresses(2)
+    flags = [*flags_of(toy, tmp_path, 3), "--host_rank", str(rank)]
+    hosts = [
+        processes.start([*flags, "--hosts", addresses], str(tmp_path / f"log-{number}.txt"))
+        for number, addresses in enumerate([f"{first},{second}", f"{second},{first}"])
+    ]
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    for host in hosts:
+        assert "the same addresses in another order" in host.text()
+    assert not (tmp_path / "log").exists()
+
+
+def test_an_error_while_the_data_are_read_reaches_the_others(toy, processes, tmp_path):
+    flags, missing = flags_of(toy, tmp_path, 3), str(tmp_path / "missing")
+    hosts = started_with(processes, tmp_path, flags, [*flags, f"--data_dir={missing}"])
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    assert "error: host 1 (127.0.0.1:" in hosts[0].text()
+    for host in hosts:
+        assert missing in host.text()
+
+
+def test_only_the_host_that_writes_needs_a_log_dir(toy, processes, tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    flags = flags_of(toy, tmp_path, 2)
+    hosts = started_with(processes, tmp_path, flags, [*flags, f"--log_dir={occupied}"])
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+
+
+def test_an_error_in_the_last_scores_reaches_the_others(processes, tmp_path):
+    damaged = str(tmp_path / "toy")
+    write_dataset(damaged, train=6, val=2, test=1, height=48, width=96)
+    [image, *_] = sorted(
+        path for path in Path(damaged).rglob("*.png") if "val" in str(path) and "label" not in path.name
+    )
+    image.write_bytes(image.read_bytes()[:200])
+    hosts = processes.start_all(2, flags_of(damaged, tmp_path, 2, check_data="none"), str(tmp_path / "log"))
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    assert steps_taken(tmp_path) == 2
+    assert "error: host 0 (127.0.0.1:" in hosts[1].text()
+    for host in hosts:
+        assert image.name in host.text()
+
+
+def test_a_host_whose_step_fails_is_named_by_the_others(toy, processes, tmp_path):
+    own = tmp_path / "own"
+    write_dataset(str(own), train=6, val=2, test=1, height=48, width=96)
+    hosts = started_with(processes, tmp_path, flags_of(toy, tmp_path, ENDLESS), flags_of(str(own), tmp_path, ENDLESS))
+    hosts[0].wait_until(lambda: steps_taken(tmp_path) >= 2)
+    for image in own.rglob("*.png"):
+        image.write_bytes(b"")
+    assert codes(hosts) == [EXIT_STOPPED, EXIT_USER_FAULT], [host.text() for host in hosts]
+    assert re.search(r"stopped: .*host 1 \(\S+\) has ended", hosts[0].text())
