@@ -90,6 +90,15 @@ def test_a_rank_that_is_given_twice_is_rejected_by_the_process_itself(monkeypatc
         wait_for_servers(hosts, 60.0)
 
 
+def test_the_open_port_is_a_warning(caplog):
+    """So --quiet 1 shows it."""
+    addresses = tuple(free_addresses(2))
+    start_server(Hosts(addresses, 0), CPU)
+    port = addresses[0].rpartition(":")[2]
+    [record] = [record for record in caplog.records if f"listens on port {port} of every" in record.getMessage()]
+    assert record.levelname == "WARNING"
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 
 from tests.tools.distributed.teams import on_team
+from tools.distributed import agreement
 from tools.distributed.agreement import agree, versions
 from tools.distributed.team import ALONE, Team
 from tools.errors import CheckpointError, HostsError
@@ -71,6 +73,21 @@ def test_an_error_of_one_host_ends_all(error, of_others):
 
 def test_equal_subjects_are_agreed_on():
     assert on_team(2, lambda team: agree(team, {"--batch_size": 2, **versions()})) == [None, None]
+
+
+def test_versions_are_of_all_that_computes(tmp_path, monkeypatch):
+    found = versions()
+    assert found["the version of pillow"] == PIL.__version__
+    assert found["the version of numpy"] == np.__version__
+    for name in ("model", "database", "tools"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text("")
+    monkeypatch.setattr(agreement, "_ROOT", tmp_path)
+    checksums = {agreement._source_checksum()}
+    for path in ("tools/module.py", "train.py", "predict.py"):
+        (tmp_path / path).write_text("changed = True")
+        checksums.add(agreement._source_checksum())
+    assert len(checksums) == 4
 
 
 def test_what_differs_is_named_on_all_hosts():
