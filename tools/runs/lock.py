@@ -201,13 +201,18 @@ def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_n
     """Raises RunLockError unless the file is new or its process has certainly ended."""
     folder = os.path.dirname(path)
     known = "another process" if holder is None else str(holder)
+    is_here = holder is not None and holder.host == socket.gethostname()
+    if holder is not None and is_here and is_locked is not True and _is_stopped(holder.pid):
+        raise RunLockError(
+            f"{folder}: {known} is training in this folder, but it is stopped: continue it with kill -CONT "
+            f"{holder.pid}, or end it with kill -KILL {holder.pid}; or give another --run_name"
+        )
     if is_locked is False:
         raise RunLockError(
             f"{folder}: {known} is training in this folder: wait until it ends, or give another --run_name"
         )
     if is_new or (is_locked and holder is None):
         return
-    is_here = holder is not None and holder.host == socket.gethostname()
     if holder is not None and holder.is_of_earlier_start:
         logger.info("%s was of an earlier start of this job: this process takes over its lock %s", known, path)
         return
@@ -233,6 +238,16 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _is_stopped(pid: int) -> bool:
+    """Returns whether a process is stopped, as by SIGSTOP; False if the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in (b"T", b"t")
 
 
 def _write(descriptor: int, path: str, is_new: bool) -> None:

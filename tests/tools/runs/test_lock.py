@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -102,6 +103,17 @@ def test_error_of_the_second_process_names_the_first(tmp_path):
         assert message.endswith("or give another --run_name")
     with run_lock(str(tmp_path)):
         assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+
+
+def test_a_process_that_is_stopped_is_named_with_what_to_do(tmp_path):
+    with held_by_a_child(tmp_path) as child:
+        child.send_signal(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        with pytest.raises(RunLockError) as caught, run_lock(str(tmp_path)):
+            pass
+        child.send_signal(signal.SIGCONT)
+        assert f"process {child.pid} on {socket.gethostname()}" in str(caught.value)
+        assert f"it is stopped: continue it with kill -CONT {child.pid}, or end it" in str(caught.value)
 
 
 def test_lock_of_a_killed_process_is_taken_over(tmp_path, caplog):
