@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.scripts.document_blocks import all_blocks
 from tests.scripts.starting import ROOT
 from tools.flags.parsing import parse_flags
 from tools.flags.train import TrainConfig
@@ -99,6 +103,53 @@ def test_slurm_script(tmp_path):
     assert srun[place - 1] == "python"
     config = parse_flags(TrainConfig, srun[place + 1 :], "test")
     assert (config.hosts, config.auto_resume) == ("slurm", True)
+
+
+def loop_of_hosts() -> str:
+    """The loop of docs/hosts.md that starts a host again."""
+    texts = [block.text for block in all_blocks() if block.document == "docs/hosts.md"]
+    [loop] = [text for text in texts if "until python" in text]
+    return loop
+
+
+def start_loop(folder: Path, python: str) -> subprocess.Popen:
+    """Starts the loop in a session of its own, as a terminal does; `python` is a script in the place of Python."""
+    stub = folder / "python"
+    stub.write_text(f"#!/bin/bash\necho started >> {folder / 'calls'}\n{python}\n")
+    stub.chmod(0o755)
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.Popen(["bash", "-c", loop_of_hosts()], env=environment, start_new_session=True)
+
+
+def calls_in(folder: Path) -> int:
+    path = folder / "calls"
+    return path.read_text().count("started") if path.exists() else 0
+
+
+@pytest.mark.parametrize(("codes", "left"), [((75, 137, 0), 0), ((75, 2, 0), 2), ((1, 0), 1), ((0, 75), 0)])
+def test_a_host_is_started_again_unless_it_has_ended_or_has_an_error(codes, left, tmp_path):
+    numbers = " ".join(map(str, codes))
+    python = f"codes=({numbers}); exit ${{codes[$(wc -l < {tmp_path / 'calls'}) - 1]}}"
+    assert start_loop(tmp_path, python).wait(20) == left
+    assert calls_in(tmp_path) == codes.index(left) + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_loop_that_starts_a_host_again(number, tmp_path):
+    """The process writes its snapshot and ends with 75, after which the loop would start another."""
+    loop = start_loop(tmp_path, "trap 'sleep 0.2; exit 75' INT TERM; while :; do sleep 0.1; done")
+    try:
+        until = time.monotonic() + 20
+        while calls_in(tmp_path) == 0 and time.monotonic() < until:
+            time.sleep(0.02)
+        time.sleep(0.3)  # the trap is set
+        os.killpg(loop.pid, number)
+        assert loop.wait(20) in (75, -number)  # the shell around the loop has no trap
+        time.sleep(0.5)
+        assert calls_in(tmp_path) == 1
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(loop.pid, signal.SIGKILL)
 
 
 def test_slurm_script_warns_processes_before_the_end():
