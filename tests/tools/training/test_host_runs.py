@@ -159,6 +159,27 @@ def test_a_host_that_is_missing_is_named_by_the_others(number, toy, processes, t
         assert hosts[1].exit_code() == -signal.SIGKILL
 
 
+def test_a_stopped_host_of_rank_0_keeps_the_run_until_it_ends(toy, processes, tmp_path):
+    """The others name it. A new start names the stopped process, and goes on from its snapshot once it has ended."""
+    flags = flags_of(toy, tmp_path, ENDLESS, host_timeout=10, snapshot=2, auto_resume=1)
+    hosts = processes.start_all(2, flags, str(tmp_path / "log"))
+    hosts[0].wait_until(lambda: steps_taken(tmp_path) >= 3)
+    hosts[0].send(signal.SIGSTOP)
+    assert hosts[1].exit_code() == EXIT_STOPPED, hosts[1].text()
+    assert re.search(r"^stopped: .*: host 0 \(\S+\) does not answer", hosts[1].text(), re.MULTILINE)
+    others = processes.start_all(2, flags, str(tmp_path / "again"))
+    assert codes(others) == [EXIT_USER_FAULT] * 2, [host.text() for host in others]
+    assert all(f"it is stopped: continue it with kill -CONT {hosts[0].pid}" in host.text() for host in others)
+    hosts[0].send(signal.SIGCONT)
+    assert hosts[0].exit_code() == EXIT_STOPPED, hosts[0].text()
+    assert not Path(run_of(tmp_path).path, "lock").exists()
+    others = processes.start_all(2, flags, str(tmp_path / "last"))
+    others[0].wait_until(lambda: "step 5 of" in others[0].text())
+    others[0].send(signal.SIGTERM)
+    assert codes(others) == [EXIT_STOPPED] * 2, [host.text() for host in others]
+    assert "the newest intact snapshot is of step " in others[0].text()
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [("lrn_rate", "--lrn_rate (0.001 and 0.5)"), ("data_dir", "the contents of the training files (")],
