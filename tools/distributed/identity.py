@@ -90,13 +90,12 @@ def difference(hosts: Hosts, rank: int, found: Task) -> str | None:
         rank: whose address the process has.
         found: what it says.
     """
-    own = f"{hosts.count} addresses, {_shortened(hosts.addresses)}"
     if found.job == job_name(hosts.addresses):
         if found.rank == rank:
             return None
         return (
-            f"{hosts.named(rank)} has --host_rank {found.rank}, and host {hosts.rank} has this process "
-            f"({own}): give each process the --host_rank of its own address"
+            f"the process at {hosts.addresses[rank]} has --host_rank {found.rank}, expected {rank} (this process is "
+            f"{hosts.named(hosts.rank)}): give each process the --host_rank of its own address in --hosts"
         )
     other = _JOB.fullmatch(found.job)
     if other is None:

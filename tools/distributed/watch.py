@@ -1,10 +1,10 @@
 """Ends this process if the other hosts make no progress, and says which of them is missing.
 
 A host that is stopped or cut off closes no connection, so no collective fails. A thread therefore measures from outside
-of the session how long this host has been waiting. After six tenths of the time limit it asks the other hosts
-whether they answer, and asks again later, because a packet may be lost. If one does not answer twice, or the limit is
-over, the process ends with exit code 75, so that whatever starts processes starts it again: TensorFlow's collectives do
-not recover within a process.
+of the session how long this host has been waiting. After six tenths of the time limit it asks the other hosts whether
+they answer, and asks again later, because a packet may be lost. If one does not answer twice, or the limit is over, the
+process ends with exit code 75, so that whatever starts processes starts it again: TensorFlow's collectives do not
+recover within a process.
 """
 
 from __future__ import annotations

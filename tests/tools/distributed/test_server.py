@@ -35,7 +35,7 @@ def test_other_programs_and_closed_ports_say_nothing():
     ("addresses", "rank", "words"),
     [
         (("a:1", "b:1", "c:1"), 1, None),
-        (("a:1", "b:1", "c:1"), 2, r"host 1 \(b:1\) has --host_rank 2, and host 0 has this process"),
+        (("a:1", "b:1", "c:1"), 2, r"at b:1 has --host_rank 2, expected 1 \(this process is host 0 \(a:1\)\)"),
         (("b:1", "a:1", "c:1"), 1, "the same addresses in another order than this process"),
         (("a:1", "b:1", "d:1"), 1, "3 addresses, not all of which are those of this process"),
         (("a:1", "b:1"), 1, "2 addresses, and this process 3"),
@@ -86,7 +86,7 @@ def test_a_rank_that_is_given_twice_is_rejected_by_the_process_itself(monkeypatc
     port = address.rpartition(":")[2]
     hosts = Hosts((f"127.0.0.1:{port}", f"127.0.0.2:{port}"), 0)
     start_server(hosts, CPU)
-    with pytest.raises(HostsError, match=r"host 1 \(127.0.0.2:\d+\) has --host_rank 0, and host 0 has this process"):
+    with pytest.raises(HostsError, match=r"at 127.0.0.2:\d+ has --host_rank 0, expected 1 \(this process is host 0"):
         wait_for_servers(hosts, 60.0)
 
 

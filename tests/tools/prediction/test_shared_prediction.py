@@ -228,6 +228,31 @@ def test_hosts_score_the_images_of_all(toy, tmp_path):
     assert not (places[1] / "scores.json").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("narrow_resnet")
+def test_an_error_of_one_host_ends_the_others_with_its_message(toy, tmp_path):
+    """That rank 1 has no checkpoint, and that rank 0 cannot write the scores."""
+    prefix = write_random_pspnet(str(tmp_path / "run" / "model.ckpt-1"), Architecture(NETWORK, 19, decoder="c1"))
+    toy_record(smallest_config(toy, str(tmp_path))).write(str(tmp_path / "run"))
+    results = tmp_path / "results"
+    flags = ["--test_image_size=32", "--device=cpu", f"--data_dir={toy}", f"--output_dir={results}"]
+    own = [f"--weights_ckpt={prefix}"]
+    with HostProcesses() as processes:
+        found, hosts = on_hosts(processes, tmp_path / "missing", flags, [own, [f"{own[0]}-missing"]])
+        assert found == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+        assert "error: host 1 (127.0.0.1:" in hosts[0].text()
+        assert f"{prefix}-missing" in hosts[0].text()
+        found, hosts = on_hosts(processes, tmp_path / "whole", flags, [own, own])
+        assert found == [0, 0], [host.text() for host in hosts]
+        (results / "scores.json").unlink()
+        (results / "scores.json").mkdir()
+        found, hosts = on_hosts(processes, tmp_path / "scores", flags, [own, own])
+        assert found == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+        assert "error: host 0 (127.0.0.1:" in hosts[1].text()
+        assert all(f"{results / 'scores.json'}" in host.text() for host in hosts)
+
+
 def scores_in(folder: Path) -> dict[str, object]:
     values = json.loads((folder / "scores.json").read_text())
     return {name: value for name, value in values.items() if name not in _OF_THE_COMMAND}
