@@ -69,6 +69,7 @@ def together(config: TrainConfig) -> Iterator[Hosted]:
     team = start_team(hosts, _devices_of_server(config), config.host_timeout)
     agree(team, subjects_of(config))
     team.on_each("finding the devices", lambda: tower_devices(config.gpu_num, config.device))
+    logger.info("%d hosts have the same program and flags; %s writes the run", team.count, team.named(0))
     if not team.is_chief:
         set_quiet(True)
     yield team
@@ -99,7 +100,7 @@ def read_data(config: TrainConfig, hosts: Hosted = ALONE) -> tuple[TrainConfig, 
     config, data = hosts.on_each("reading the data", lambda: _read_data(config, hosts))
     if isinstance(hosts, Team):
         agree(hosts, subjects_of(config, data))
-        logger.info("%d hosts agree on flags and data; %s writes the run", hosts.count, hosts.named(0))
+        logger.info("%d hosts have the same data", hosts.count)
     return config, data
 
 

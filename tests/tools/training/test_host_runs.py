@@ -109,6 +109,38 @@ def test_hosts_train_as_one_process(toy, processes, tmp_path, record_property):
     assert "step 3 of 3" not in hosts[1].text()
 
 
+def changes_by_kind(folder: RunFolder) -> dict[str, np.ndarray]:
+    """What three steps changed, by the last parts of a variable's name, such as `weights` or `weights/average`."""
+    first, last = (tensors_in(folder.snapshot(step)) for step in (0, 3))
+    kinds: dict[str, list[np.ndarray]] = {}
+    for name in sorted(first):
+        *_, kind, slot = ["", *name.split("/")]
+        kind = f"{kind}/{slot}" if slot in ("average", "Momentum") else slot
+        kinds.setdefault(kind, []).append((last[name] - first[name]).astype(np.float64).ravel())
+    return {kind: np.concatenate(arrays) for kind, arrays in kinds.items()}
+
+
+def test_half_precision_accumulated_and_averaged_on_two_hosts_as_in_one_process(
+    toy, processes, tmp_path, record_property
+):
+    """With clipping. Half precision rounds so much that one tower is compared with two of one process, for scale."""
+    flags = {"float_type": "16", "accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "save_first_iteration": 1}
+    flags |= {"check_data": "none", "mirror": 0}
+    for name, towers in (("one", {"gpu_num": 2}), ("wide", {"batch_size": 2})):
+        process = processes.start(flags_of(toy, tmp_path / name, 3, **towers, **flags), str(tmp_path / f"{name}.txt"))
+        assert process.exit_code() == 0, process.text()
+    hosts = processes.start_all(2, flags_of(toy, tmp_path / "two", 3, check_hosts=1, **flags), str(tmp_path / "log"))
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+    expected, others, found = (changes_by_kind(run_of(tmp_path / name)) for name in ("one", "wide", "two"))
+    assert found.keys() == expected.keys() >= {"weights", "weights/average", "weights/Momentum", "skipped_steps"}
+    for kind, change in expected.items():
+        size = max(float(np.linalg.norm(change)), 1e-6)
+        difference, scale = (float(np.linalg.norm(each[kind] - change)) / size for each in (found, others))
+        record_property(kind, difference)
+        assert difference <= 2 * scale + 1e-4, kind
+        assert difference < 0.2, kind
+
+
 def test_run_of_two_hosts_goes_on_with_one_and_with_four(toy, processes, tmp_path, record_property):
     untouched = processes.start(flags_of(toy, tmp_path / "one", 6, gpu_num=4), str(tmp_path / "one.txt"))
     assert untouched.exit_code() == 0, untouched.text()
