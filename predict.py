@@ -69,29 +69,34 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
     from tools.prediction.score_files import is_scored
     from tools.prediction.selection import prediction_dataset, record_of_checkpoint
     from tools.prediction.server_zip import check_for_server, write_server_zip
-    from tools.prediction.shared_prediction import share_of_host
+    from tools.prediction.shared_prediction import Selected, check_own_folder, share_of_host
 
-    # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
-    trained = record_of_checkpoint(prefix, config)
+    def select() -> Selected:
+        # Network: config.json beside the checkpoint has architecture, mean, channel order and window size.
+        trained = record_of_checkpoint(prefix, config)
+        # Images, and the names, colours and ids of the classes.
+        dataset, data_dir = prediction_dataset(config, trained)
+        samples, share = selected_samples(config, find_samples(dataset, data_dir, [config.mode]))
+        provenance = provenance_of(config, prefix, trained.for_dataset(dataset), samples, data_dir, share)
+        return Selected(trained, dataset, data_dir, samples, provenance)
 
-    # Images, and the names, colours and ids of the classes.
-    dataset, data_dir = prediction_dataset(config, trained)
+    selected = hosts.on_each("reading the checkpoint's record and the images", select)
+    trained, dataset, data_dir, samples, provenance = selected
     record = trained.for_dataset(dataset)
-    samples, share = selected_samples(config, find_samples(dataset, data_dir, [config.mode]))
-    own = share_of_host(hosts, config, prefix, samples)
+    own = share_of_host(hosts, prefix, selected)
 
     # Folder of the results: one per checkpoint, data and settings.
-    provenance = provenance_of(config, prefix, record, samples, data_dir, share)
     default = results_folder(f"./{config.mode}_set", config, prefix, trained, dataset.name, data_dir)
     chosen = hosts.from_chief("the folder of results", lambda: choose_folder(config.output_dir, default, provenance))
     folder = chosen if hosts.is_chief else config.output_dir or chosen
+    check_own_folder(hosts, folder, provenance)
     if config.follow is not None and provenance.is_of(folder) and is_scored(f"{folder}/scores.json", prefix):
         logger.info("%s is already scored in %s", prefix, folder)
         return
     refuse_no_results(config, has_labels=any(sample.label is not None for sample in samples))
     if config.server_zip:
         check_for_server(dataset.name, samples)
-    hosts.from_chief("removing unfinished results", lambda: remove_unfinished_results(folder))
+    hosts.on_chief("removing unfinished results", lambda: remove_unfinished_results(folder))
 
     logger.info("%d images of %s %s with %s", len(samples), dataset.name, config.mode, prefix)
     if hosts.count > 1:
@@ -99,16 +104,18 @@ def predict_checkpoint(config: PredictConfig, prefix: str, hosts: Hosted) -> Non
     further = FurtherScores(record.class_names, boundary_iou=config.boundary_iou, cityscapes=config.cityscapes_scores)
     results = Results(folder, provenance, data_dir)
     scores = predict_samples(config, prefix, record, own, results, further, hosts)
-    if not hosts.is_chief:
-        return
-    logger.info("results: %s", folder)
-    if config.server_zip:
-        logger.info("archive for the evaluation server: %s", write_server_zip(folder, samples))
-    if scores is not None:
-        write_scores(record.class_names, scores, further, Results(folder, provenance))
-        warn_of_missed_classes(scores, record.class_names, record.flags, checkpoint_step(prefix))
-        if config.follow is not None:
-            add_to_summaries(config.follow, prefix, record, scores)
+
+    def write() -> None:
+        logger.info("results: %s", folder)
+        if config.server_zip:
+            logger.info("archive for the evaluation server: %s", write_server_zip(folder, samples))
+        if scores is not None:
+            write_scores(record.class_names, scores, further, Results(folder, provenance))
+            warn_of_missed_classes(scores, record.class_names, record.flags, checkpoint_step(prefix))
+            if config.follow is not None:
+                add_to_summaries(config.follow, prefix, record, scores)
+
+    hosts.on_chief("writing the scores", write)
 
 
 def selected_samples(config: PredictConfig, samples: Sequence[Sample]) -> tuple[Sequence[Sample], str | None]:
@@ -170,8 +177,7 @@ def predict_samples(
 
     hosts.on_each("predicting the images", predict)
     add_over_hosts(matrix, hosts, "adding up the scores")
-    if hosts.is_chief:
-        images.write_matrix()
+    hosts.on_chief("writing the matrix", images.write_matrix)
     return matrix.evaluate() if matrix.images else None
 
 
@@ -290,7 +296,11 @@ def main(arguments: Sequence[str]) -> None:
         follow(config)
         return
     with together(config) as hosts:  # usually one
-        with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix, hosts))
+        if hosts.count > 1:  # one host would not choose again without the others
+            prefix = hosts.on_each("choosing the checkpoint", lambda: choose_checkpoint(config))
+            predict_checkpoint(config, prefix, hosts)
+        else:
+            with_unremoved(lambda: choose_checkpoint(config), lambda prefix: predict_checkpoint(config, prefix, hosts))
 
 
 if __name__ == "__main__":

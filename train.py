@@ -53,8 +53,8 @@ def train_and_score(arguments: Sequence[str], run_so_far: RunSoFar) -> None:
     if config.eval_only and config.host_rank:
         logger.info("--eval_only 1: host 0 scores the run")
         return
-    config, data = run.read_data(config)  # number of steps; samples of the training and validation splits
-    with run.together(config, data) as hosts:  # agrees with the others on flags and data
+    with run.together(config) as hosts:  # the others, if there are any, with the same flags
+        config, data = run.read_data(config, hosts)  # number of steps; samples of the training and validation splits
         config = run.convert_weights(config, hosts)  # if --fine_tune_filename names those of another project
         folder = run.choose_folder(config, data, hosts)  # <log_dir>/<database>/<name of the run>
         run_so_far.set_folder(folder, resumes=not config.eval_only and config.resumes, is_scored=config.eval_only)

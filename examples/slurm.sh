@@ -16,13 +16,19 @@
 
 source .venv/bin/activate
 
-# The others notice the end of a process themselves: srun does not kill them while they write a snapshot.
-srun --distribution=block --kill-on-bad-exit=0 --wait=0 \
+# srun ends with the highest code of all processes. So that an error of one of them, 1 or 2, is not hidden by the 75 of
+# the others, it is passed on as 251 or 252. The shell waits for its process if it gets a signal too.
+task='trap : USR1 TERM INT; "$@"; code=$?; case $code in 1|2) code=$((code + 250));; esac; exit $code'
+
+# The others notice the end of a process themselves: srun does not kill them while they write a snapshot, but after 300 s
+# a process that is stopped or hangs, which would keep the nodes. srun does not take --cpus-per-task from sbatch.
+srun --distribution=block --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 --wait=300 bash -c "$task" task \
     python train.py --hosts slurm --database Cityscapes --gpu_num 4 --batch_size 2 --auto_resume 1
 code=$?
 
-# 1 and 2 are errors that another start does not cure. After 75, or when a process was killed, the run goes on. The code
-# is the highest of all processes: if one fails with 2 and the others with 75, the job is tried again, 20 times at most.
+# 1 and 2 are errors that another start does not cure. After 75, or when a process was killed, the run goes on, 20 times
+# at most.
+case $code in 251|252) exit $((code - 250));; esac
 if [ "$code" -gt 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]; then
     exec scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow.compat.v1 as tf
 
 from model import optimizers
+from model.host_group import host_group
 from model.optimizers import LossScale
 from model.pspnet_mg import Architecture
 from model.regularizers import WeightDecay
@@ -16,8 +17,11 @@ from model.training_options import TrainingOptions, decoder_predicate, new_layer
 def clipped(gradients: Sequence[tf.Tensor], clip_norm: float | None) -> tuple[list[tf.Tensor], tf.Tensor | None]:
     """Scales all gradients by clip_norm / norm if their norm is larger (Pascanu et al. 2013, algorithm 1).
 
+    Hosts that train together use the norm that rank 0 computes: the last bit of a sum over all values may depend on the
+    number of cores.
+
     Args:
-        gradients: of the loss, without weight decay.
+        gradients: of the loss, without weight decay, equal on all hosts.
         clip_norm: largest Euclidean norm of all gradients together; None for no clipping.
 
     Returns:
@@ -25,7 +29,9 @@ def clipped(gradients: Sequence[tf.Tensor], clip_norm: float | None) -> tuple[li
     """
     if clip_norm is None:
         return list(gradients), None
-    norm = tf.linalg.global_norm(gradients)
+    norm, group = tf.linalg.global_norm(gradients), host_group()
+    if group is not None:
+        norm = group.gather(norm[tf.newaxis], "gradient_norm")[0]
     return tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)[0], norm
 
 

@@ -16,7 +16,7 @@ class DeviceError(UserError):
 
 
 class HostsError(UserError):
-    """The hosts of a run are not described, or their description is malformed."""
+    """The hosts of a run are not described, or differ, or one of them found an error."""
 
 
 class TooFewHandlesError(UserError):

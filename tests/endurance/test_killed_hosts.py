@@ -33,6 +33,25 @@ def steps_of(host: HostProcess) -> int:
     return len(re.findall(r"^step \d+ of", host.text(), re.MULTILINE))
 
 
+def resumed_step(host: HostProcess) -> int:
+    """The step of the snapshot from which the host of rank 0 went on; 0 if it began the run, or was killed before."""
+    found = re.search(r"the newest intact snapshot is of step (\d+)$", host.text(), re.MULTILINE)
+    return 0 if found is None else int(found[1])
+
+
+def first_step_of(host: HostProcess) -> int | None:
+    """The first step that a process has shown."""
+    found = re.search(r"^step (\d+) of", host.text(), re.MULTILINE)
+    return None if found is None else int(found[1])
+
+
+def check_start(host: HostProcess) -> int:
+    """Checks that no step was taken again that a snapshot has; returns the step of that snapshot, 0 without one."""
+    step, first = resumed_step(host), first_step_of(host)
+    assert first in (None, step + 1), host.text()
+    return step
+
+
 def test_hosts_killed_at_random_moments_end_with_the_weights_of_untouched_ones(tmp_path):
     toy, rng = str(tmp_path / "toy"), np.random.default_rng(5)
     write_dataset(toy, train=6, val=2, test=1, height=48, width=96)
@@ -44,6 +63,7 @@ def test_hosts_killed_at_random_moments_end_with_the_weights_of_untouched_ones(t
         start_up = time.monotonic() - began
         assert [host.exit_code(600) for host in untouched] == [0, 0], [host.text() for host in untouched]
         flags = flags_of(toy, tmp_path / "killed", LAST_STEP, **changes)
+        resumed = []
         for number in range(KILLS):
             hosts = start_both(processes, flags, tmp_path / f"killed{number}")
             # Every other one at any moment of the start, the others after some steps.
@@ -56,8 +76,11 @@ def test_hosts_killed_at_random_moments_end_with_the_weights_of_untouched_ones(t
             assert hosts[victim].exit_code() == -signal.SIGKILL
             # At its start, the other one waits ten times --host_timeout for the first.
             assert hosts[1 - victim].exit_code(400) == EXIT_STOPPED, hosts[1 - victim].text()
+            resumed.append(check_start(hosts[0]))
         hosts = start_both(processes, flags, tmp_path / "last")
         assert [host.exit_code(600) for host in hosts] == [0, 0], [host.text() for host in hosts]
+    assert 0 < check_start(hosts[0]) < LAST_STEP
+    assert sum(step > 0 for step in resumed) >= KILLS // 3, resumed  # those that came to their steps
     expected, found = (tensors_in(run_of(tmp_path / name).snapshot(LAST_STEP)) for name in ("untouched", "killed"))
     assert found.keys() == expected.keys()
     assert [name for name, value in found.items() if value.tobytes() != expected[name].tobytes()] == []

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from model import choices, training_graph
 from model.errors import SharedBatchError
 from model.host_group import HostGroup, set_host_group
+from model.weight_update import clipped
 from tests.differences import relative_difference
 from tests.model.hosts import Host, on_hosts
 from tests.model.sessions import towers
@@ -38,6 +39,22 @@ def test_total_has_the_gradient_of_the_own_summand():
             return session.run([y, tf.gradients(y, x)[0]])
 
     assert on_hosts(3, total_and_gradient) == [[36.0, 12.0]] * 3
+
+
+def test_all_hosts_clip_by_the_norm_of_the_first():
+    """A host with another number of cores may find another last bit."""
+
+    def clip(host: Host) -> list[np.ndarray]:
+        set_host_group(host.group)
+        x = np.full(4, 2.0, np.float32)
+        gradients = [tf.constant(np.nextafter(x, np.float32(9)) if host.group.rank else x)]
+        with host.open_session() as session:
+            return session.run([*clipped(gradients, 1.0)[0], clipped(gradients, 1.0)[1], gradients[0]])
+
+    (first, norm, x), (other, norm_there, y) = on_hosts(2, clip)
+    assert norm == norm_there == 4.0
+    np.testing.assert_array_equal(first, x / 4)
+    np.testing.assert_array_equal(other, y / 4)
 
 
 def test_shared_values_have_the_gradients_of_all_hosts():

@@ -289,9 +289,8 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ): Treatment(not_run=_SEVERAL_MACHINES),
     (
         "docs/hosts.md",
-        "until python train.py --database Cityscapes --gpu_num 4 --hosts host1:2222,host2:2222 --host_rank 0 "
-        "--auto_resume 1\ndo",
-    ): Treatment(not_run=_SEVERAL_MACHINES),
+        "(\ntrap 'exit 75' INT TERM",
+    ): Treatment(run_by="test_examples.py: test_ctrl_c_ends_the_loop_that_starts_a_host_again"),
     (
         "docs/hosts.md",
         "python -m tools.launch --processes 2 --restarts 3 --logs logs -- train.py --database CamVid --auto_resume 1",

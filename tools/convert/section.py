@@ -43,7 +43,7 @@ class Section:
 
     def refuse(self, key: str, expected: str) -> ConversionError:
         found = f"{self._holder}'s {self._name(key)} is {shown_value(self._values.get(key))}"
-        return ConversionError(f"{self._source}: {found}, expected {expected}: tools.convert does not read such networks")
+        return ConversionError(f"{self._source}: {found}, expected {expected}: such networks are not read")
 
     def value(self, key: str, default: Any, allowed: Sequence[Any], expected: str | None = None) -> Any:
         """Returns a value that is one of `allowed`; lists equal tuples, and 1 is not True."""

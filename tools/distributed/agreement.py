@@ -6,11 +6,12 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import features
 
 from tools.distributed.team import Team
 from tools.errors import HostsError
@@ -19,6 +20,9 @@ from tools.runtime.hosts import Hosts
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGES = ("model", "database", "tools")
+_SCRIPTS = ("train.py", "predict.py")
+# Other distributions that compute weights or predictions.
+_DISTRIBUTIONS = ("numpy", "pillow", "scipy", "tf-slim")
 _LONGEST_VALUE = 60
 _MOST_SHOWN = 3
 
@@ -28,15 +32,24 @@ def versions() -> dict[str, str]:
     return {
         "the version of Python": platform.python_version(),
         "the version of TensorFlow": tf.__version__,
-        "the version of NumPy": np.__version__,
+        **{f"the version of {name}": _version(name) for name in _DISTRIBUTIONS},
+        "the version of libjpeg": f"{features.version('libjpeg_turbo') or features.version('jpg')}",
         "the source code of this program": _source_checksum()[:8],
     }
 
 
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:  # its modules are from a distribution of another name
+        return "unknown"
+
+
 def _source_checksum() -> str:
     total = hashlib.sha256()
-    for package in _PACKAGES:
-        for path in sorted((_ROOT / package).rglob("*.py")):
+    for place in (*_PACKAGES, *_SCRIPTS):
+        found = _ROOT / place
+        for path in [found] if found.is_file() else sorted(found.rglob("*.py")):
             total.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
@@ -51,8 +64,7 @@ def agree(team: Team, subjects: Mapping[str, Any]) -> None:
     Raises:
         HostsError: they differ; all hosts get the same message, which names two hosts and what differs.
     """
-    # A host may wait here for one of another run that has a port of --hosts, and so answers.
-    what = "the first message between the hosts, unless one of them is that of another run,"
+    what = "the comparison of what the hosts were started with"
     found = [json.loads(text) for text in team.gather(what, json.dumps(subjects).encode(), team.start_patience)]
     for rank, other in enumerate(found[1:], start=1):
         differing = [name for name in {**found[0], **other} if found[0].get(name) != other.get(name)]

@@ -8,46 +8,110 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from tools.runtime.hosts import Hosts
 
 _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-_ENDED = "has ended: its port is closed"
 _KIND = slice(3, 4)  # of a frame, after its length
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS
+
+_CANNOT_BE_REACHED = "cannot be reached"
+_ENDED = "has ended: its port is closed"
+_ANOTHER_PROGRAM = "has a port of another program"
+_SILENT = "does not answer: it is stopped, or its machine is"
+# If a name has several addresses, the fault of the one that got furthest is reported.
+_BY_PROGRESS = (_CANNOT_BE_REACHED, _ENDED, _ANOTHER_PROGRAM, _SILENT)
+
+_SHARE_TO_CONNECT = 0.6  # of the time; the rest is for the answer
 
 
 def fault_of_server(address: str, seconds: float) -> str | None:
     """Describes why a gRPC server does not answer; None if it does.
 
     Args:
-        address: `host:port`; an IPv6 address is in brackets.
+        address: `host:port`; an IPv6 address is in brackets. If a name has several addresses, one has to answer.
         seconds: to wait for an answer.
     """
-    host, _, port = address.rpartition(":")
     until = time.monotonic() + seconds
     try:
-        connection = socket.create_connection((host.strip("[]"), int(port)), timeout=seconds)
+        places = _places(address)
+    except OSError as error:
+        return _unreachable(error)
+    faults = []
+    for number, place in enumerate(places):
+        share = max(0.1, until - time.monotonic()) / (len(places) - number)
+        fault = _fault_of_place(place, share)
+        if fault is None:
+            return None
+        faults.append(fault)
+    return max(faults, key=lambda fault: next(n for n, start in enumerate(_BY_PROGRESS) if fault.startswith(start)))
+
+
+def connected(address: str, seconds: float) -> socket.socket:
+    """Returns a connection to the first address of a name that accepts one.
+
+    Raises:
+        OSError: none does within the time, which they share.
+    """
+    until = time.monotonic() + seconds
+    places = _places(address)
+    for number, place in enumerate(places):
+        share = max(0.1, until - time.monotonic()) / (len(places) - number)
+        try:
+            return _connection(place, share)
+        except OSError:
+            if number == len(places) - 1:
+                raise
+    raise AssertionError("not reached")
+
+
+def _places(address: str) -> Sequence[tuple[Any, ...]]:
+    """Returns family, type, protocol, name and address of each address of a name."""
+    host, _, port = address.rpartition(":")
+    return socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+
+
+def _connection(place: tuple[Any, ...], seconds: float) -> socket.socket:
+    family, kind, protocol, _, address = place
+    connection = socket.socket(family, kind, protocol)
+    try:
+        connection.settimeout(seconds)
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _fault_of_place(place: tuple[Any, ...], seconds: float) -> str | None:
+    until = time.monotonic() + seconds
+    try:
+        connection = _connection(place, _SHARE_TO_CONNECT * seconds)
     except ConnectionError:
         return _ENDED
     except OSError as error:
-        return f"cannot be reached ({error.strerror or error})"
+        return _unreachable(error)
     with connection:
         try:
-            connection.sendall(_PREFACE)
             connection.settimeout(max(0.1, until - time.monotonic()))
+            connection.sendall(PREFACE)
             answer = connection.recv(len(_EMPTY_SETTINGS))
             if not answer:
                 return _ENDED
-            return None if answer[_KIND] == _EMPTY_SETTINGS[_KIND] else "has a port of another program"
+            return None if answer[_KIND] == _EMPTY_SETTINGS[_KIND] else _ANOTHER_PROGRAM
         except TimeoutError:
-            return "does not answer: it is stopped, or its machine is"
+            return _SILENT
         except ConnectionError:
             return _ENDED
         except OSError as error:
-            return f"cannot be reached ({error.strerror or error})"
+            return _unreachable(error)
+
+
+def _unreachable(error: OSError) -> str:
+    return f"{_CANNOT_BE_REACHED} ({error.strerror or error})"
 
 
 def silent_hosts(hosts: Hosts, ranks: Iterable[int], seconds: float) -> dict[int, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from tools.distributed.identity import difference, job_name, tasks_of_servers
 from tools.distributed.probing import silent_hosts
 from tools.distributed.watch import LostHostError
 from tools.errors import HostsError
@@ -18,9 +20,13 @@ from tools.runtime.session_errors import reason
 
 logger = logging.getLogger(__name__)
 
-_JOB = "worker"
 _SECONDS_BETWEEN_LINES = 30.0
 _SECONDS_BETWEEN_PROBES = 0.5
+_LONGEST_PROBE = 3.0
+# A process of an earlier run may be about to end.
+_SECONDS_TO_CONFIRM = 2.0
+# Time for the other hosts to find the same difference.
+_SECONDS_TO_BE_FOUND = 5.0
 
 
 def start_server(hosts: Hosts, devices: Sequence[str]) -> SessionServer:
@@ -34,17 +40,19 @@ def start_server(hosts: Hosts, devices: Sequence[str]) -> SessionServer:
         HostsError: the port is in use, or the server cannot be started.
     """
     _require_free_port(hosts)
+    _bypass_proxies(hosts, os.environ)
+    job = job_name(hosts.addresses)
     config = session_config(list(devices))
-    config.experimental.collective_group_leader = f"/job:{_JOB}/replica:0/task:0"
+    config.experimental.collective_group_leader = f"/job:{job}/replica:0/task:0"
     # A session sees the devices of its own host only, and starts also if another host does not.
-    config.device_filters.append(f"/job:{_JOB}/task:{hosts.rank}")
+    config.device_filters.append(f"/job:{job}/task:{hosts.rank}")
     try:
         server = tf.distribute.Server(
-            {_JOB: list(hosts.addresses)}, job_name=_JOB, task_index=hosts.rank, config=config, protocol="grpc"
+            {job: list(hosts.addresses)}, job_name=job, task_index=hosts.rank, config=config, protocol="grpc"
         )
     except tf.errors.OpError as error:
         raise HostsError(f"{hosts.named(hosts.rank)}: the server cannot be started ({reason(error)})") from error
-    logger.info(
+    logger.warning(
         "%s of %d listens on port %s of every network interface, without encryption or password: use a private network",
         hosts.named(hosts.rank),
         hosts.count,
@@ -54,17 +62,26 @@ def start_server(hosts: Hosts, devices: Sequence[str]) -> SessionServer:
 
 
 def wait_for_servers(hosts: Hosts, seconds: float) -> None:
-    """Waits until the servers of all hosts answer.
+    """Waits until the servers of all hosts answer, and checks that each is the expected host of the same run.
 
     Raises:
-        LostHostError: one does not within the time.
+        HostsError: a process was started with other `--hosts`, or with the `--host_rank` of another host.
+        LostHostError: a host does not answer within the time.
     """
     began = logged = time.monotonic()
-    missing = {rank: "" for rank in range(hosts.count) if rank != hosts.rank}
-    while missing := silent_hosts(hosts, missing, min(3.0, seconds)):
+    missing = [rank for rank in range(hosts.count) if rank != hosts.rank]
+    differing_since: float | None = None
+    while True:
+        missing, differences = _still_missing(hosts, missing, min(_LONGEST_PROBE, seconds))
+        if not missing:
+            return
         now = time.monotonic()
+        differing_since = (differing_since or now) if differences else None
+        if differing_since is not None and now - differing_since >= _SECONDS_TO_CONFIRM:
+            time.sleep(_SECONDS_TO_BE_FOUND)
+            raise HostsError(differences[0])
         names = ", ".join(map(hosts.named, missing))
-        if now - began >= seconds:
+        if differing_since is None and now - began >= seconds:
             raise LostHostError(
                 f"{names}: no answer within {seconds:.0f} s: start one process for each address of --hosts, and open "
                 "their ports between the hosts"
@@ -73,6 +90,25 @@ def wait_for_servers(hosts: Hosts, seconds: float) -> None:
             logger.info("waiting for %s", names)
             logged = now
         time.sleep(_SECONDS_BETWEEN_PROBES)
+
+
+def _still_missing(hosts: Hosts, ranks: Sequence[int], seconds: float) -> tuple[list[int], list[str]]:
+    """Returns the ranks of those hosts that do not answer as expected, and how the processes that answer differ."""
+    silent = silent_hosts(hosts, ranks, seconds)
+    tasks = tasks_of_servers(hosts, [rank for rank in ranks if rank not in silent], seconds)
+    faults = {rank: difference(hosts, rank, task) for rank, task in tasks.items() if task is not None}
+    missing = [rank for rank in ranks if tasks.get(rank) is None or faults[rank] is not None]
+    return missing, [fault for fault in faults.values() if fault is not None]
+
+
+def _bypass_proxies(hosts: Hosts, environment: MutableMapping[str, str]) -> None:
+    """Excludes the hosts from the proxies of the environment, through which gRPC would connect otherwise.
+
+    gRPC reads `no_grpc_proxy`, or `no_proxy` if that is not set.
+    """
+    names = [address.rpartition(":")[0].strip("[]") for address in hosts.addresses]
+    present = environment.get("no_grpc_proxy", environment.get("no_proxy", ""))
+    environment["no_grpc_proxy"] = ",".join(dict.fromkeys([*filter(None, [present]), "localhost", *names]))
 
 
 def _require_free_port(hosts: Hosts) -> None:

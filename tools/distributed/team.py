@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
@@ -22,6 +23,7 @@ from tools.distributed.watch import HostWatch
 from tools.errors import HostsError, UserError
 from tools.runtime.devices import SessionServer
 from tools.runtime.hosts import Hosts
+from tools.runtime.interruptible import interruptible
 from tools.runtime.session_errors import reason
 from tools.runtime.stop_requests import StoppedError
 
@@ -35,6 +37,7 @@ FIRST_STEP = 1800.0
 _STARTS_PER_TIMEOUT = 10
 _MESSAGES_KEY = 2
 _SMALLEST_MESSAGE = 16
+_LONGEST_NAME = 64  # both in words of 4 bytes
 _SECONDS_TO_FLUSH = 0.5
 
 # What a collective raises if another host has ended, was cut off or was started again.
@@ -70,6 +73,8 @@ class Hosted(Protocol):
 
     def from_chief(self, what: str, compute: Callable[[], Result]) -> Result: ...
 
+    def on_chief(self, what: str, compute: Callable[[], Result]) -> Result | None: ...
+
     def on_each(self, what: str, compute: Callable[[], Result]) -> Result: ...
 
     def running(self, what: str, patience: float | None = None) -> AbstractContextManager[None]: ...
@@ -95,6 +100,10 @@ class Alone:
         return [message]
 
     def from_chief(self, what: str, compute: Callable[[], Result]) -> Result:
+        """Returns what `compute` returns."""
+        return compute()
+
+    def on_chief(self, what: str, compute: Callable[[], Result]) -> Result:
         """Returns what `compute` returns."""
         return compute()
 
@@ -152,14 +161,18 @@ class Team:
         """Sends a message of any length to all hosts, and returns those of all, by rank.
 
         Args:
-            what: the hosts do, for the message about a missing one.
+            what: the hosts do, equal on all of them; for the message about a missing one.
             message: of this host.
             patience: see `running`.
 
         Raises:
+            HostsError: another host is doing something else.
             LostHostError: a host is missing.
         """
-        lengths = self._gathered(what, np.array([len(message)], np.int32), patience)
+        sent = np.array([len(message), zlib.crc32(what.encode()) >> 1], np.int32)  # without a bit, as it has a sign
+        lengths, names = self._gathered(what, sent, patience).reshape(self.count, 2).T
+        if np.any(names != names[0]):
+            raise self._apart(what, patience)
         words = _SMALLEST_MESSAGE
         while 4 * words < lengths.max():  # few sizes, because each has an operation of its own
             words *= 2
@@ -177,43 +190,68 @@ class Team:
                 self._gathers[values.size] = sent, self._messages.gather(sent, f"message{values.size}")
         sent, received = self._gathers[values.size]
         with self.running(what, patience):
-            return self._session.run(received, {sent: values})
+            return interruptible(lambda: self._session.run(received, {sent: values}))
+
+    def _apart(self, what: str, patience: float) -> HostsError:
+        """Returns the error for hosts that exchange different messages, which names two of them."""
+        padded = np.frombuffer(what.encode()[: 4 * _LONGEST_NAME].ljust(4 * _LONGEST_NAME, b"\0"), np.int32)
+        rows = self._gathered(what, padded, patience).reshape(self.count, _LONGEST_NAME)
+        texts = [row.tobytes().rstrip(b"\0").decode(errors="replace") for row in rows]
+        other = next(rank for rank, text in enumerate(texts) if text != texts[0])
+        return HostsError(
+            f"{self.named(0)} is at {texts[0]}, and {self.named(other)} at {texts[other]}: their weights or files "
+            "differ: use equal machines, and start all hosts again from the last snapshot"
+        )
 
     def from_chief(self, what: str, compute: Callable[[], Result]) -> Result:
         """Computes a JSON value on the host of rank 0 only, and returns it on all; the others wait.
 
         Args:
-            what: is computed, for messages.
-            compute: called on the host of rank 0. Its value is returned there as it is, also if it is no JSON value;
-                the other hosts get None instead.
+            what: is computed, for messages; equal on all hosts.
+            compute: called on the host of rank 0, which gets its value as it is, while a tuple becomes a list on the
+                others.
 
         Raises:
             HostsError: `compute` raised an error of the user on the other host.
             LostHostError: a host is missing.
             StoppedError: the other host was asked to stop.
+            TypeError: the value is no JSON value.
             Any error of `compute`.
         """
         if self.is_chief:
-            return self._reported(what, compute)
+            return self._reported(what, compute, lambda value: json.dumps({"value": value}).encode())
         return self._results(what, b"")[0]
 
+    def on_chief(self, what: str, compute: Callable[[], Result]) -> Result | None:
+        """Does something on the host of rank 0 only, while the others wait; arguments and errors as of `from_chief`.
+
+        Returns:
+            What `compute` returned; None on the other hosts.
+        """
+        if self.is_chief:
+            return self._reported(what, compute)
+        self._results(what, b"")
+        return None
+
     def on_each(self, what: str, compute: Callable[[], Result]) -> Result:
-        """Computes something on each host, and waits for the others; arguments and errors as of `from_chief`.
+        """Does something on each host, and waits for the others; arguments and errors as of `from_chief`.
 
         Returns:
             What `compute` returned on this host.
         """
         return self._reported(what, compute)
 
-    def _reported(self, what: str, compute: Callable[[], Result]) -> Result:
-        """Computes a value, and tells the other hosts about it or about the error."""
+    def _reported(
+        self, what: str, compute: Callable[[], Result], as_message: Callable[[Result], bytes] = lambda value: b""
+    ) -> Result:
+        """Computes a value, and sends the other hosts a message about it, or the error."""
         try:
             value = compute()
         except (*_FAULTS, StoppedError) as error:
             kind = "stopped" if isinstance(error, StoppedError) else "fault"
             self.gather(what, json.dumps({kind: str(error)}).encode())
             raise
-        self._results(what, _as_json(value))
+        self._results(what, as_message(value))
         return value
 
     def _results(self, what: str, message: bytes) -> list[Any]:
@@ -257,14 +295,6 @@ class Team:
         self.gather("the end of the run")
         time.sleep(_SECONDS_TO_FLUSH)  # the answers to the others are on their way
         self._session.close()
-
-
-def _as_json(value: Any) -> bytes:
-    """Returns the message with a value; values that are not JSON are for the sender only."""
-    try:
-        return json.dumps({"value": value}).encode()
-    except TypeError:
-        return b""
 
 
 def start_team(hosts: Hosts, devices: Sequence[str], timeout: float) -> Team:

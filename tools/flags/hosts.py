@@ -82,7 +82,8 @@ class TrainingHostFlags(HostFlags):
 
     check_hosts: int = flag(
         1000,
-        "steps between comparisons of the weights of all hosts, which have to be equal in every bit; 0: never",
+        "steps between comparisons of the weights of all hosts, which have to be equal in every bit; also after the "
+        "first step and before a snapshot; 0: never",
         group="hosts",
         metavar="STEPS",
         minimum=0,

@@ -74,6 +74,11 @@ def _check_flags(config: LaunchConfig, words: Sequence[str]) -> None:
     if kind is None or not os.path.samefile(words[0], os.path.join(_PROJECT, os.path.basename(words[0]))):
         return
     flags = parse_flags(kind, [*words[1:], *host_flags(["localhost:1", "localhost:2"][: config.processes], 0)], "")
+    if kind is TrainConfig and flags.snapshot_on == "all":
+        raise FlagError(
+            "--snapshot_on all needs a --log_dir for each process, and tools.launch gives all of them the same flags: "
+            "drop it"
+        )
     if kind is TrainConfig and config.restarts and not flags.auto_resume:
         raise FlagError(
             f"--restarts {config.restarts} needs --auto_resume 1 among the flags of train.py: without it, each start "

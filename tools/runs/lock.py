@@ -1,7 +1,8 @@
 """Locks a run's folder, so that only one process trains in it.
 
 The lock (flock) is released when its process ends in any way, so a file without a lock is known to be stale. The file
-also describes the process, for messages and for file systems without locks.
+also describes the process, for messages and for file systems without locks. Locks of other machines are not trusted,
+because some file systems keep locks within a machine; a later start of the same job of a scheduler takes them over.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from database.errors import JsonError
 from database.json_files import parse_json
 from database.regular_files import regular_file, writable_file
 from tools.errors import RunLockError
+from tools.runtime.job_start import JobStart
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +49,34 @@ class Holder:
         host: name of the machine.
         started: local time at which it took the lock.
         command: its command line.
+        job, job_start: see `JobStart`; None outside of a job, or if an earlier version wrote the file.
     """
 
     pid: int
     host: str
     started: str
     command: str
+    job: str | None = None
+    job_start: str | None = None
 
     @classmethod
     def this_process(cls) -> Holder:
         started = datetime.now().astimezone().isoformat(" ", "seconds")
-        return cls(os.getpid(), socket.gethostname(), started, shlex.join(sys.argv))
+        start = JobStart.of_this_process()
+        of_job = () if start is None else (start.job, start.start)
+        return cls(os.getpid(), socket.gethostname(), started, shlex.join(sys.argv), *of_job)
+
+    @property
+    def is_of_earlier_start(self) -> bool:
+        """Whether this process belongs to a later start of the same job, so that the holder has ended."""
+        here = JobStart.of_this_process()
+        if here is None or self.job is None or self.job_start is None:
+            return False
+        return here.is_later_than(JobStart(self.job, self.job_start))
+
+    def values(self) -> dict[str, Any]:
+        """Returns the JSON values of the file."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host[:_LONGEST_SHOWN]}, started {self.started[:_LONGEST_SHOWN]}"
@@ -171,21 +191,31 @@ def _holder(descriptor: int) -> Holder | None:
     except (ValueError, TypeError, JsonError):
         return None
     texts = holder.host, holder.started, holder.command
+    of_job = holder.job, holder.job_start
     is_process = type(holder.pid) is int and 0 < holder.pid <= _MOST_PID
-    return holder if is_process and all(isinstance(text, str) for text in texts) else None
+    are_texts = all(isinstance(text, str) for text in texts) and all(isinstance(text, str | None) for text in of_job)
+    return holder if is_process and are_texts else None
 
 
 def _check_holder(path: str, holder: Holder | None, is_locked: bool | None, is_new: bool) -> None:
     """Raises RunLockError unless the file is new or its process has certainly ended."""
     folder = os.path.dirname(path)
     known = "another process" if holder is None else str(holder)
+    is_here = holder is not None and holder.host == socket.gethostname()
+    if holder is not None and is_here and is_locked is not True and _is_stopped(holder.pid):
+        raise RunLockError(
+            f"{folder}: {known} is training in this folder, but it is stopped: continue it with kill -CONT "
+            f"{holder.pid}, or end it with kill -KILL {holder.pid}; or give another --run_name"
+        )
     if is_locked is False:
         raise RunLockError(
             f"{folder}: {known} is training in this folder: wait until it ends, or give another --run_name"
         )
     if is_new or (is_locked and holder is None):
         return
-    is_here = holder is not None and holder.host == socket.gethostname()
+    if holder is not None and holder.is_of_earlier_start:
+        logger.info("%s was of an earlier start of this job: this process takes over its lock %s", known, path)
+        return
     if not is_here:
         raise RunLockError(
             f"{folder}: {known} locked this folder, and this machine cannot check whether it still runs: if it has "
@@ -210,11 +240,21 @@ def _exists(pid: int) -> bool:
     return True
 
 
+def _is_stopped(pid: int) -> bool:
+    """Returns whether a process is stopped, as by SIGSTOP; False if the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in (b"T", b"t")
+
+
 def _write(descriptor: int, path: str, is_new: bool) -> None:
     """Writes this process to the file."""
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(Holder.this_process())).encode(), 0)
+        os.pwrite(descriptor, json.dumps(Holder.this_process().values()).encode(), 0)
     except OSError:
         if is_new:
             os.unlink(path)

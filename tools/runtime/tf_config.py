@@ -34,7 +34,8 @@ def tf_config_hosts(environment: Mapping[str, str]) -> Hosts:
     except JsonError as error:
         raise _malformed(f"{error}") from error
     cluster, task = _part(read, "cluster"), _part(read, "task")
-    others = sorted(set(cluster) - {_CHIEF, _WORKER})
+    # Some platforms list all kinds of tasks, also those that a run has none of.
+    others = sorted(name for name, tasks in cluster.items() if name not in (_CHIEF, _WORKER) and tasks not in ([], {}))
     if others:
         raise _malformed(f"the cluster has the job '{others[0][:_LONGEST_SHOWN]}', and only chief and worker take part")
     jobs = {name: _addresses(cluster, name) for name in (_CHIEF, _WORKER)}
@@ -63,6 +64,8 @@ def _part(read: Any, name: str) -> Mapping[str, Any]:
 
 def _addresses(cluster: Mapping[str, Any], name: str) -> list[str]:
     addresses = cluster.get(name, [])
+    if addresses == {}:
+        return []
     if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
         raise _malformed(f"'{name}' is {_shown(addresses)}, not a list of addresses")
     return addresses

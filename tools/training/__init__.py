@@ -10,7 +10,7 @@ The loop is in train.py. What it calls, in order:
     loop.py       `Trainer`: steps (step.py), when to save, score and stop (plan.py)
     early_stopping.py whether the scores still improve
     outputs.py    snapshots and curves; summaries.py writes training.csv and TensorBoard's files
-    validation.py scores a snapshot; best_snapshot.py keeps the best
+    validation.py scores a snapshot; best_snapshot.py keeps the best; copied_scores.py copies scores to other hosts
     agreed_subjects.py what several hosts have to have in common; notices.py what they tell each other in a step
     rollback.py   back to the last snapshot after NaN or infinity
     report.py     the summary at the start; progress.py the line of progress

@@ -24,12 +24,13 @@ from tools.runtime.devices import open_session
 from tools.runtime.memory import free_closed_sessions
 from tools.runtime.session_errors import memory_limits_named
 from tools.training.build import BuiltGraph, build_graph
+from tools.training.copied_scores import copy_scores
 from tools.training.loop import Trainer
 from tools.training.other_channels import warn_of_other_channels
 from tools.training.outputs import CurveWriter, HostSnapshots, SnapshotWriter
 from tools.training.report import log_run
 from tools.training.resumed_scores import ResumedScores
-from tools.training.rollback import Rollback, read_rollbacks
+from tools.training.rollback import Rollback, read_rollbacks, write_rollbacks
 from tools.training.run_files import ClassWeights, prepare_folder, record_of_run
 from tools.training.samples import RunData
 from tools.training.settings import early_stopping_of, learning_rate_at, options_of, plan_of
@@ -99,7 +100,7 @@ class Attempt:
             _memory_limits_named(config),
             open_session(built.graph, self._devices, server=hosts.server) as session,
         ):
-            record, on_first_snapshot = self._prepared(record, built)
+            record, on_first_snapshot = self._prepared(record, built, rollbacks)
             with hosts.running("copying the first values", LONG_WORK):
                 built.initial.assign(session)
             rate = partial(learning_rate_at, config, rollbacks=rollbacks)
@@ -129,11 +130,13 @@ class Attempt:
         writer = SnapshotWriter(
             session, built.saver, built.train.weights, record, folder, config.keep, on_first_snapshot
         )
-        snapshots = HostSnapshots(writer, hosts, on_all=config.snapshot_on == "all")
+        compare = steps.compare_hosts if config.check_hosts and hosts.count > 1 else None
+        snapshots = HostSnapshots(writer, hosts, on_all=self._has_copies, compare=compare)
         curves = CurveWriter(
             folder, self._data.dataset, record, built.graph, has_aux_loss=config.has_aux_loss, hosts=hosts
         )
-        return Trainer(plan_of(config), folder, steps, snapshots, curves, self._score, self._ends_early)
+        plan = plan_of(config, self.start.step)
+        return Trainer(plan, folder, steps, snapshots, curves, self._score, self._ends_early)
 
     def _built(self) -> tuple[ModelRecord, BuiltGraph]:
         """Returns the record of the run, and its graph with the values of the checkpoint to start from."""
@@ -182,44 +185,70 @@ class Attempt:
         sent = self._hosts.from_chief("the record of the run", values)
         return found[0] if found else ModelRecord.of_values(sent, self._hosts.named(0))
 
-    def _prepared(self, record: ModelRecord, built: BuiltGraph) -> tuple[ModelRecord, Callable[[], None] | None]:
+    @property
+    def _has_copies(self) -> bool:
+        """Whether each host keeps its own copy of the run."""
+        return self._config.snapshot_on == "all"
+
+    def _prepared(
+        self, record: ModelRecord, built: BuiltGraph, rollbacks: tuple[Rollback, ...]
+    ) -> tuple[ModelRecord, Callable[[], None] | None]:
         """Writes the files of the run before its first step.
 
         Returns:
             The record for the snapshots of this host, and what to call when the first one is written.
         """
-        config, folder, start = self._config, self._folder, self.start
-        prepared: list[tuple[ModelRecord, Callable[[], None] | None]] = []
+        config, folder, start, hosts = self._config, self._folder, self.start, self._hosts
+        prepared: list[tuple[ModelRecord, ResumedScores | None]] = []
 
         def prepare() -> None:
             written = prepare_folder(start, config, self._data, folder, record)
             with writing_to(folder):
                 write_variables(folder.path, built.variables, built.train.decayed)
+                if not hosts.is_chief:  # the run may go on from this copy
+                    write_rollbacks(folder, rollbacks)
             prepared.append((written, self._make_up_scores()))
 
-        if config.snapshot_on == "all":
-            self._hosts.on_each("preparing the folders of the run", prepare)
+        if not self._has_copies:
+            hosts.on_chief("preparing the folder of the run", prepare)
         else:
-            self._hosts.from_chief("preparing the folder of the run", prepare)
-        return prepared[0] if prepared else (record, None)
+            hosts.on_each("preparing the folders of the run", prepare)
+            self._copy_earlier_scores(prepared[0][1])
+        if not prepared:
+            return record, None
+        written, resumed = prepared[0]
+        return written, None if resumed is None else resumed.give_up_later
 
-    def _make_up_scores(self) -> Callable[[], None] | None:
-        """Scores the snapshot to resume from if an interruption prevented that.
-
-        Returns:
-            What to call when the first snapshot is written; None for a run that begins.
-        """
-        if self.start.resumed is None or not self._hosts.is_chief:
+    def _make_up_scores(self) -> ResumedScores | None:
+        """Scores the snapshot to resume from, on rank 0, if an interruption prevented that; None for a new run."""
+        if self.start.resumed is None:
             return None
+        resumed = self._scores_from(self.start.step)
+        resumed.make_up(self._validate if self._data.validation and self._hosts.is_chief else None)
+        return resumed
+
+    def _scores_from(self, step: int) -> ResumedScores:
         config = self._config
         settings = scoring_settings(config, self._data.validation_checksums)
-        resumed = ResumedScores(self._folder, self.start.step, config.val_every, config.test_max_iter, settings)
-        resumed.make_up(self._validate if self._data.validation else None)
-        return resumed.give_up_later
+        return ResumedScores(self._folder, step, config.val_every, config.test_max_iter, settings)
+
+    def _copy_earlier_scores(self, resumed: ResumedScores | None) -> None:
+        """Copies the scores up to the first step to the other hosts, which may lack some."""
+        step = self.start.step
+
+        def choose_best() -> None:
+            if resumed is not None:
+                resumed.choose_best()
+
+        copy_scores(self._hosts, self._folder, "the earlier scores", lambda scored: scored <= step, choose_best)
 
     def _score(self, step: int) -> None:
         """Scores a snapshot; with several hosts, that of rank 0 does, which has the snapshot, and the others wait."""
-        self._hosts.from_chief(f"the scores of step {step}", lambda: self._validate(step))
+        hosts = self._hosts
+        hosts.on_chief(f"the scores of step {step}", lambda: self._validate(step))
+        if self._has_copies:
+            keep = partial(self._scores_from(step).reconsider, step)
+            copy_scores(hosts, self._folder, f"the scores of step {step}", lambda scored: scored == step, keep)
 
     def _validate(self, step: int) -> None:
         validate(self._config, self._data, self._folder, self._folder.snapshot(step))

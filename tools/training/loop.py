@@ -146,12 +146,14 @@ class Trainer:
 
     def _save_if_asked(self, step: int, notices: Sequence[Notice]) -> None:
         """Does what `save_if_due` does, by what the hosts told each other when the step began."""
-        stopping = rank_that_stops(notices)
-        if stopping is None and not self._plan.is_saved(step, notices[0].seconds_since_snapshot):
+        asked = _stop_signal(notices)
+        if asked is None and not self._plan.is_saved(step, notices[0].seconds_since_snapshot):
             return
         self.save(step)
-        if stopping is not None:
-            raise self._stopped(step, f"{notices[stopping].signal_name} on host {stopping}")
+        if asked is None:  # it may have been the last step, so a signal since its beginning is not left to the next
+            asked = _stop_signal(self._steps.exchange(f"the stop signals after step {step}", self._notice()))
+        if asked is not None:
+            raise self._stopped(step, asked)
 
     def _notice(self) -> Notice:
         """Returns what this host tells the others at the beginning of a step."""
@@ -212,16 +214,20 @@ class Trainer:
             return DivergedError(
                 f"{fault} before the first step: give an undamaged checkpoint with --fine_tune_filename", fault
             )
+        asked, images = self._requests.received, self._taken.images
+        if self._taken.notices is not None:  # several hosts, all of which come here
+            asked = _stop_signal(self._steps.exchange(f"the stop signals of step {self._taken.number}", self._notice()))
+            images = self._steps.images_of_hosts(self._taken)
         kept = f"the last snapshot stays in {self._folder.snapshots}"
         if not snapshot_steps(self._folder):
             kept = "there is no snapshot yet"
         return DivergedError(
             f"{fault} at step {self._taken.number} with learning rate {self._taken.learning_rate:.6g}: lower "
-            f"--lrn_rate; {kept}; images of the step: {', '.join(self._taken.images)}",
+            f"--lrn_rate; {kept}; images of the step: {', '.join(images)}",
             fault,
             self._taken.number,
             self._snapshots.saved_step,
-            self._requests.received,
+            asked,
         )
 
     def _log_memory(self, step: int) -> None:
@@ -232,3 +238,9 @@ class Trainer:
     def _seconds_per_step(self) -> float:
         """Returns the mean over the recent steps; infinity before the first."""
         return float(np.mean(self._durations)) if self._durations else math.inf
+
+
+def _stop_signal(notices: Sequence[Notice]) -> str | None:
+    """Returns the signal that asks the first host to stop, with its rank; None if there is none."""
+    rank = rank_that_stops(notices)
+    return None if rank is None else f"{notices[rank].signal_name} on host {rank}"

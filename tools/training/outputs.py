@@ -17,6 +17,7 @@ from database.datasets import Dataset
 from model.optimizers import DECOUPLED_DECAY
 from tools.checkpoints.plain_paths import writable_prefix
 from tools.distributed.team import ALONE, Hosted
+from tools.errors import HostsError
 from tools.flags.definition import flags_where
 from tools.flags.train import TrainConfig
 from tools.flags.values import shown_value
@@ -116,16 +117,42 @@ class HostSnapshots:
         saved_step: as of `SnapshotWriter`, on every host.
     """
 
-    def __init__(self, writer: SnapshotWriter, hosts: Hosted, *, on_all: bool) -> None:
-        """Takes the writer of this host, the hosts, and whether each of them writes."""
+    def __init__(
+        self, writer: SnapshotWriter, hosts: Hosted, *, on_all: bool, compare: Callable[[int], object] | None = None
+    ) -> None:
+        """Takes the parts of a snapshot on several hosts.
+
+        Args:
+            writer: of this host.
+            hosts: this host among those that train together.
+            on_all: whether each of them writes.
+            compare: raises HostsError if the weights of the hosts differ after a step; None to compare nothing.
+        """
         self.saved_step: int | None = None
         self._writer = writer
         self._hosts = hosts
         self._on_all = on_all
+        self._compare = compare
 
     def fault(self) -> str | None:
-        """Names a weight that is not finite, see `SnapshotWriter.fault`; the weights of all hosts are equal."""
-        return self._writer.fault()
+        """Names a weight that is not finite on all hosts, see `SnapshotWriter.fault`.
+
+        Raises:
+            HostsError: the weights of two hosts differ.
+            LostHostError: another host is missing.
+        """
+        own = self._writer.fault()
+        faults = [message.decode() for message in self._hosts.gather("the check of the weights", (own or "").encode())]
+        other = next((rank for rank, fault in enumerate(faults) if fault != faults[0]), None)
+        if other is not None:
+            first, second = (
+                f"on {self._hosts.named(rank)} {faults[rank] or 'all weights are finite'}" for rank in (0, other)
+            )
+            raise HostsError(
+                f"the weights of the hosts differ: {first}, and {second}: use machines with equal processors, and "
+                "check their memory; no snapshot of this step is written"
+            )
+        return own
 
     def place(self, step: int) -> str:
         """Says where the snapshot of a step is."""
@@ -133,13 +160,15 @@ class HostSnapshots:
         return self._writer.place(step) if is_here else f"of {self._hosts.named(0)}"
 
     def write(self, step: int) -> None:
-        """Writes the snapshot of a step, and waits until all hosts are done with it.
+        """Compares the weights of the hosts, writes the snapshot of a step, and waits until all are done with it.
 
         Raises:
-            HostsError: another host could not write it.
+            HostsError: the weights of the hosts differ, and nothing is written; or another host could not write.
             OutputError: this host could not.
         """
-        write = self._hosts.on_each if self._on_all else self._hosts.from_chief
+        if self._compare is not None:
+            self._compare(step)
+        write = self._hosts.on_each if self._on_all else self._hosts.on_chief
         write(f"the snapshot of step {step}", lambda: self._writer.write(step))
         self.saved_step = step
 

@@ -12,6 +12,7 @@ class Plan:
     Attributes:
         images_per_step: number of images of all towers.
         check_hosts: the flag of this name if several hosts train together, otherwise 0.
+        first_step: number of steps done at the start.
     """
 
     train_max_iter: int
@@ -24,10 +25,11 @@ class Plan:
     images_per_step: int
     histograms_every: int | None = None
     check_hosts: int = 0
+    first_step: int = 0
 
     def compares_hosts(self, step: int) -> bool:
-        """Checks whether the weights of all hosts are compared after a step."""
-        return self.check_hosts > 0 and step % self.check_hosts == 0
+        """Checks whether the weights of all hosts are compared after a step: also the first, after each start."""
+        return self.check_hosts > 0 and (step % self.check_hosts == 0 or step == self.first_step + 1)
 
     def is_last(self, step: int) -> bool:
         """Checks whether training ends with a step, counted from 1."""

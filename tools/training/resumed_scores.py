@@ -129,12 +129,16 @@ class ResumedScores:
         """
         with writing_to(self._folder):
             set_aside_later_scores(self._folder, self._step)
+        self.choose_best()
+
+    def choose_best(self) -> None:
+        """Keeps the best of the scored snapshots up to the step; errors as of `give_up_later`."""
         for step in snapshot_steps(self._folder):
             if step <= self._step and _is_due(self._val_every, step):
-                self._reconsider(step)
+                self.reconsider(step)
 
-    def _reconsider(self, step: int) -> None:
-        """Keeps a scored snapshot as the best if its score is higher."""
+    def reconsider(self, step: int) -> None:
+        """Keeps a scored snapshot as the best if its score is higher; errors as of `give_up_later`."""
         path, prefix = scores_path(self._folder.path, step, self._test_max_iter), self._folder.snapshot(step)
         recorded, best = read_score(path), read_best(self._folder)
         if recorded is None or not (best is None or recorded.mean_iou > best.mean_iou):

@@ -99,7 +99,15 @@ def _rollback(path: str, number: int, entry: Any) -> Rollback:
     return Rollback(**entry)
 
 
-def _write_rollbacks(folder: RunFolder, rollbacks: Sequence[Rollback]) -> None:
+def write_rollbacks(folder: RunFolder, rollbacks: Sequence[Rollback]) -> None:
+    """Replaces the list of a run's rollbacks; there is no file without any.
+
+    Raises:
+        OSError: the file cannot be written or removed.
+    """
+    if not rollbacks:
+        forget_rollbacks(folder)
+        return
     with written_atomically(folder.rollbacks) as path:
         with open(path, "w", encoding="utf-8", opener=writable_file) as file:
             json.dump([asdict(rollback) for rollback in rollbacks], file, indent=2)
@@ -137,7 +145,7 @@ def roll_back(folder: RunFolder, diverged: DivergedError, first_step: int) -> in
     """
     earlier = read_rollbacks(folder)
     rollback = _next_rollback(folder, diverged, first_step, earlier)
-    _write_rollbacks(folder, [*earlier, rollback])
+    write_rollbacks(folder, [*earlier, rollback])
     snapshot = folder.snapshot(rollback.resumed_step)
     logger.warning(
         "%s at step %d: back to snapshot %s, with the learning rate times %g from there on (rollback %d of %d)",

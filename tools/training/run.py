@@ -13,8 +13,8 @@ from database.images import set_max_pixels
 from tools.checkpoints.files import fault_of
 from tools.console import set_quiet
 from tools.distributed.agreement import agree
-from tools.distributed.team import ALONE, Hosted, start_team
-from tools.errors import DivergedError
+from tools.distributed.team import ALONE, Hosted, Team, start_team
+from tools.errors import DivergedError, UserError
 from tools.flags.choices import LATEST
 from tools.flags.chosen_dataset import training_dataset
 from tools.flags.train import TrainConfig
@@ -24,9 +24,10 @@ from tools.runs.chosen_checkpoint import with_unremoved
 from tools.runs.folder import RunFolder
 from tools.runs.lock import LOCK_NAME, run_lock
 from tools.runs.origin_entries import recorded_pretrained
+from tools.runs.own_folders import require_own_folders
 from tools.runs.snapshots import has_snapshots, snapshot_to_score, step_to_resume
 from tools.runs.writing import check_log_dir, writing_to
-from tools.runtime.devices import require_determinism, tower_devices
+from tools.runtime.devices import CPU, require_determinism, tower_devices
 from tools.runtime.half_precision import avoid_faulty_amx
 from tools.runtime.hosts import Hosts
 from tools.runtime.memory import free_closed_sessions
@@ -48,30 +49,9 @@ from tools.training.validation import scoring_settings, validate
 logger = logging.getLogger(__name__)
 
 
-def read_data(config: TrainConfig) -> tuple[TrainConfig, RunData]:
-    """Checks devices and `--log_dir`, then finds the samples of the training and validation splits.
-
-    Returns:
-        The flags, with the number of steps in place of `--epochs` and the channels of the run that it starts from, and
-        the data.
-
-    Raises:
-        DataError, UserError: a subclass per kind of fault.
-    """
-    set_max_pixels(config.max_pixels)
-    tower_devices(config.gpu_num, config.device)  # missing devices are reported before the data are read
-    config = with_inherited_channels(config)
-    dataset, data_dir = training_dataset(config)
-    check_log_dir(config.log_dir)
-    data = RunData.find(config, dataset, data_dir)
-    if config.is_found_by_flags:
-        config = with_steps(config, len(data.training))
-    return config, data
-
-
 @contextmanager
-def together(config: TrainConfig, data: RunData) -> Iterator[Hosted]:
-    """Meets the other hosts of `--hosts`, which agree on flags and data before anything else.
+def together(config: TrainConfig) -> Iterator[Hosted]:
+    """Meets the other hosts of `--hosts`, before anything can fail on one of them only.
 
     Yields:
         This host among them; without `--hosts`, or with `--eval_only`, the only process, which opens no port.
@@ -79,19 +59,62 @@ def together(config: TrainConfig, data: RunData) -> Iterator[Hosted]:
     Raises:
         HostsError: the hosts differ, or the server of this one cannot be started.
         LostHostError: another host does not start.
+        UserError: a device of `--gpu_num` is missing.
     """
     if config.host_count == 1 or config.eval_only:
         yield ALONE
         return
     assert isinstance(config.hosts, tuple)
     hosts = Hosts(config.hosts, config.host_rank or 0)
-    team = start_team(hosts, tower_devices(config.gpu_num, config.device), config.host_timeout)
-    agree(team, subjects_of(config, data))
-    logger.info("%d hosts agree on flags and data; host 0 (%s) writes the run", hosts.count, hosts.addresses[0])
+    team = start_team(hosts, _devices_of_server(config), config.host_timeout)
+    agree(team, subjects_of(config))
+    team.on_each("finding the devices", lambda: tower_devices(config.gpu_num, config.device))
+    logger.info("%d hosts have the same program and flags; %s writes the run", team.count, team.named(0))
     if not team.is_chief:
         set_quiet(True)
     yield team
     team.close()
+
+
+def _devices_of_server(config: TrainConfig) -> list[str]:
+    """Returns the devices of the towers; if they are missing, one with which the other hosts can be told so."""
+    try:
+        return tower_devices(config.gpu_num, config.device)
+    except UserError:
+        return [CPU]
+
+
+def read_data(config: TrainConfig, hosts: Hosted = ALONE) -> tuple[TrainConfig, RunData]:
+    """Checks devices and `--log_dir`, then finds the samples of the training and validation splits.
+
+    Several hosts compare them.
+
+    Returns:
+        The flags, with the number of steps in place of `--epochs` and the channels of the run that it starts from, and
+        the data.
+
+    Raises:
+        DataError, UserError: a subclass per kind of fault.
+        HostsError: another host found an error, or its data differ.
+    """
+    config, data = hosts.on_each("reading the data", lambda: _read_data(config, hosts))
+    if isinstance(hosts, Team):
+        agree(hosts, subjects_of(config, data))
+        logger.info("%d hosts have the same data", hosts.count)
+    return config, data
+
+
+def _read_data(config: TrainConfig, hosts: Hosted) -> tuple[TrainConfig, RunData]:
+    set_max_pixels(config.max_pixels)
+    tower_devices(config.gpu_num, config.device)  # missing devices are reported before the data are read
+    config = with_inherited_channels(config)
+    dataset, data_dir = training_dataset(config)
+    if hosts.is_chief or config.snapshot_on == "all":  # the other hosts write nothing there
+        check_log_dir(config.log_dir)
+    data = RunData.find(config, dataset, data_dir)
+    if config.is_found_by_flags:
+        config = with_steps(config, len(data.training))
+    return config, data
 
 
 def convert_weights(config: TrainConfig, hosts: Hosted = ALONE) -> TrainConfig:
@@ -100,8 +123,8 @@ def convert_weights(config: TrainConfig, hosts: Hosted = ALONE) -> TrainConfig:
     Raises:
         UserError: see `converted_start.with_converted_weights`.
     """
-    converted = hosts.from_chief("the converted weights", lambda: with_converted_weights(config))
-    return converted if hosts.is_chief else config  # the others get their values from rank 0
+    converted = hosts.on_chief("the converted weights", lambda: with_converted_weights(config))
+    return converted or config  # the others get their values from rank 0
 
 
 def choose_folder(config: TrainConfig, data: RunData, hosts: Hosted = ALONE) -> RunFolder:
@@ -129,7 +152,7 @@ def locked(config: TrainConfig, folder: RunFolder, hosts: Hosted = ALONE) -> Ite
     Of several hosts, those lock the folder that write to it.
 
     Raises:
-        HostsError: another host could not lock its folder.
+        HostsError: another host could not lock its folder, or two hosts that write have one folder.
         OutputError: the lock cannot be written.
         UserError: another process trains this run.
     """
@@ -142,7 +165,9 @@ def locked(config: TrainConfig, folder: RunFolder, hosts: Hosted = ALONE) -> Ite
             held.enter_context(hosts.cleaning_up(partial(os.unlink, os.path.join(folder.path, LOCK_NAME))))
 
         if not config.eval_only:
-            on_hosts = hosts.on_each if config.snapshot_on == "all" else hosts.from_chief
+            if config.snapshot_on == "all":
+                require_own_folders(folder, hosts)
+            on_hosts = hosts.on_each if config.snapshot_on == "all" else hosts.on_chief
             on_hosts("locking the folder of the run", lock)
         yield
 
@@ -267,7 +292,7 @@ def score(
 ) -> Scores | None:
     """Scores the last snapshot, or the one that the flags select, on the validation split; see `validation.validate`.
 
-    Of several hosts, that of rank 0 scores, and the others return None.
+    Of several hosts, that of rank 0 scores, and the others wait and return None.
 
     With `--eval_only`, another process may train the run: if it removes the snapshot before it is read, the next is
     scored.
@@ -276,12 +301,18 @@ def score(
         config, data, folder: of the run.
         trained: prefix of the last snapshot of `Training`; None with `--eval_only`.
         hosts: this host among those that train together.
+
+    Raises:
+        HostsError: rank 0 could not score.
+        UserError: a subclass per kind of fault.
     """
-    if not hosts.is_chief:
-        return None
-    return with_unremoved(
-        lambda: snapshot_to_score(config, folder, trained), lambda prefix: validate(config, data, folder, prefix)
-    )
+
+    def score_last() -> Scores | None:
+        return with_unremoved(
+            lambda: snapshot_to_score(config, folder, trained), lambda prefix: validate(config, data, folder, prefix)
+        )
+
+    return hosts.on_chief("the scores of the last snapshot", score_last)
 
 
 def _devices(config: TrainConfig) -> list[str]:

@@ -113,8 +113,8 @@ def batches_of(
     )
 
 
-def plan_of(config: TrainConfig) -> Plan:
-    """Returns the plan of the loop."""
+def plan_of(config: TrainConfig, first_step: int = 0) -> Plan:
+    """Returns the plan of the loop, from the number of steps done."""
     return Plan(
         train_max_iter=config.train_max_iter,
         show_period=config.show_period,
@@ -126,6 +126,7 @@ def plan_of(config: TrainConfig) -> Plan:
         images_per_step=config.images_per_step,
         histograms_every=config.histograms_every,
         check_hosts=config.check_hosts if config.host_count > 1 else 0,
+        first_step=first_step,
     )
 
 

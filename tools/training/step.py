@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import zlib
@@ -133,6 +134,7 @@ class StepRunner:
         self._hosts = hosts
         self._notices = notices
         self._patience = StepPatience()
+        self._compared_step: int | None = None
 
     def run(self, number: int, *, with_batch: bool = False, notice: Notice | None = None) -> StepTaken:
         """Runs one step: reads a batch, computes the losses and updates the weights.
@@ -176,13 +178,40 @@ class StepRunner:
             None if self._notices is None else tuple(Notice(*map(int, row)) for row in runs[-1]["notices"]),
         )
 
+    def exchange(self, what: str, notice: Notice) -> tuple[Notice, ...]:
+        """Exchanges notices between two steps, and returns those of all hosts by rank.
+
+        Args:
+            what: the hosts do, for messages.
+            notice: of this host.
+
+        Raises:
+            LostHostError: another host is missing.
+        """
+        rows = self._hosts.gather(what, np.array(notice, np.int32).tobytes())
+        return tuple(Notice(*np.frombuffer(row, np.int32).tolist()) for row in rows)
+
+    def images_of_hosts(self, taken: StepTaken) -> tuple[str, ...]:
+        """Returns the paths of the images of a step on all hosts, by rank.
+
+        Raises:
+            LostHostError: another host is missing.
+        """
+        if self._hosts.count == 1:
+            return taken.images
+        own = json.dumps(taken.images).encode()
+        each = self._hosts.gather(f"the images of step {taken.number}", own)
+        return tuple(image for images in each for image in json.loads(images))
+
     def compare_hosts(self, number: int) -> None:
-        """Compares all variables of the hosts after a step.
+        """Compares all variables of the hosts after a step, unless that was done.
 
         Raises:
             HostsError: they differ in a bit; the message names two hosts and the first variable.
             LostHostError: another host is missing.
         """
+        if number == self._compared_step:
+            return
         variables = {v.op.name: v for v in self._session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
         values = self._session.run(variables)
         names = sorted(values)
@@ -197,8 +226,10 @@ class StepRunner:
                 raise HostsError(
                     f"after step {number}, {self._hosts.named(0)} and {self._hosts.named(rank)} differ in "
                     f"{differing.size} of {len(names)} variables, first in '{names[differing[0]]}': use machines with "
-                    "equal processors, and check their memory; the last snapshot is the one before this step"
+                    "equal processors, and check their memory; snapshots are written only if all hosts agree, so the "
+                    "last one is from before the difference"
                 )
+        self._compared_step = number
 
     def _accumulated(self, with_batch: bool) -> Iterator[dict[str, Any]]:
         """Adds up the gradients of the batches of a step except the last; yields losses and sample indices of each."""

@@ -18,6 +18,11 @@ Result = TypeVar("Result")
 
 @cache
 def _teams(count: int) -> list[Team]:
+    return new_teams(count)
+
+
+def new_teams(count: int) -> list[Team]:
+    """Starts a server for each host of a new team."""
     addresses = tuple(free_addresses(count))
     found = []
     for rank in range(count):

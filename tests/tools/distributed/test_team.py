@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 
 from tests.tools.distributed.teams import on_team
+from tools.distributed import agreement
 from tools.distributed.agreement import agree, versions
 from tools.distributed.team import ALONE, Team
 from tools.errors import CheckpointError, HostsError
@@ -32,10 +34,22 @@ def test_the_host_of_rank_0_computes_for_all():
     assert computed == [0]
 
 
-def test_values_that_are_no_json_stay_on_their_host():
+def test_values_stay_on_their_host_if_they_are_not_sent():
     value = object()
-    assert on_team(2, lambda team: team.from_chief("test", lambda: value)) == [value, None]
+    assert on_team(2, lambda team: team.on_chief("test", lambda: value)) == [value, None]
     assert on_team(2, lambda team: team.on_each("test", lambda: (value, team.rank))) == [(value, 0), (value, 1)]
+
+
+def test_hosts_that_do_different_things_are_named():
+    """Also after a long name, and the next messages are read as before."""
+    names = ["the snapshot of step 3", "the rollback" + "." * 300]
+    found = on_team(2, lambda team: team.gather(names[team.rank], b"message"))
+    for error in found:
+        assert isinstance(error, HostsError)
+        assert "host 0 (127.0.0.1:" in str(error)
+        assert "is at the snapshot of step 3, and host 1 (127.0.0.1:" in str(error)
+        assert "at the rollback.." in str(error)
+    assert on_team(2, lambda team: team.gather("test", b"a")) == [[b"a"] * 2] * 2
 
 
 @pytest.mark.parametrize(
@@ -59,6 +73,21 @@ def test_an_error_of_one_host_ends_all(error, of_others):
 
 def test_equal_subjects_are_agreed_on():
     assert on_team(2, lambda team: agree(team, {"--batch_size": 2, **versions()})) == [None, None]
+
+
+def test_versions_are_of_all_that_computes(tmp_path, monkeypatch):
+    found = versions()
+    assert found["the version of pillow"] == PIL.__version__
+    assert found["the version of numpy"] == np.__version__
+    for name in ("model", "database", "tools"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text("")
+    monkeypatch.setattr(agreement, "_ROOT", tmp_path)
+    checksums = {agreement._source_checksum()}
+    for path in ("tools/module.py", "train.py", "predict.py"):
+        (tmp_path / path).write_text("changed = True")
+        checksums.add(agreement._source_checksum())
+    assert len(checksums) == 4
 
 
 def test_what_differs_is_named_on_all_hosts():
@@ -89,6 +118,11 @@ def test_confusion_matrices_are_added():
 
 def test_one_process_does_all_itself():
     assert ALONE.gather("test", b"message") == [b"message"]
-    assert ALONE.from_chief("test", lambda: 3) == ALONE.on_each("test", lambda: 3) == 3
+    assert (
+        ALONE.from_chief("test", lambda: 3)
+        == ALONE.on_each("test", lambda: 3)
+        == ALONE.on_chief("test", lambda: 3)
+        == 3
+    )
     with ALONE.running("test"):
         pass

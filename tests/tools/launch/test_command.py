@@ -50,6 +50,7 @@ def test_each_process_gets_the_addresses_and_its_rank():
         (["--", TRAIN, "--batch_size", "two"], "--batch_size: 'two' is not a whole number"),
         (["--", str(ROOT / "predict.py"), "--ms", "3"], "--ms: '3' is not"),
         (["--restarts", "1", "--", TRAIN], "--restarts 1 needs --auto_resume 1 among the flags of train.py"),
+        (["--", TRAIN, "--snapshot_on", "all"], "--snapshot_on all needs a --log_dir for each process"),
         (["--cores_per_process", "999", "--", TRAIN], "--cores_per_process 999 for --processes 2 needs 1998 cores"),
     ],
 )

@@ -6,17 +6,18 @@ import errno
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
 
 import pytest
 
 from tools.errors import RunLockError
 from tools.runs import lock as module
 from tools.runs.lock import LOCK_NAME, Holder, is_training, run_lock
+from tools.runtime.job_start import JOB, START
 
 CHILD = """
 import sys, time
@@ -42,7 +43,7 @@ def write_lock(folder, **changes):
         pass
     holder = Holder(over.pid, socket.gethostname(), "2026-01-02 03:04:05+00:00", "train.py --seed 1")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / LOCK_NAME).write_text(json.dumps({**asdict(holder), **changes}))
+    (folder / LOCK_NAME).write_text(json.dumps({**holder.values(), **changes}))
 
 
 def no_locks(monkeypatch):
@@ -104,6 +105,17 @@ def test_error_of_the_second_process_names_the_first(tmp_path):
         assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
 
 
+def test_a_process_that_is_stopped_is_named_with_what_to_do(tmp_path):
+    with held_by_a_child(tmp_path) as child:
+        child.send_signal(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        with pytest.raises(RunLockError) as caught, run_lock(str(tmp_path)):
+            pass
+        child.send_signal(signal.SIGCONT)
+        assert f"process {child.pid} on {socket.gethostname()}" in str(caught.value)
+        assert f"it is stopped: continue it with kill -CONT {child.pid}, or end it" in str(caught.value)
+
+
 def test_lock_of_a_killed_process_is_taken_over(tmp_path, caplog):
     caplog.set_level("INFO")
     with held_by_a_child(tmp_path) as child:
@@ -133,6 +145,73 @@ def test_lock_of_another_host_is_left(tmp_path):
     )
     assert message.endswith(f"cannot check whether it still runs: if it has ended, remove {tmp_path}/lock")
     assert (tmp_path / LOCK_NAME).read_text() == before
+
+
+def of_job(monkeypatch, job, start):
+    """Variables of a process of Slurm; those of any scheduler have precedence."""
+    for name in ("SLURM_CLUSTER_NAME", "SLURM_RESTART_COUNT", JOB, START):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    if start:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", start)
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_a_later_start_of_the_same_job_takes_the_lock_over(has_locks, tmp_path, monkeypatch, caplog):
+    """The first start was on a machine that is gone."""
+    caplog.set_level("INFO")
+    of_job(monkeypatch, "4711", None)
+    with run_lock(str(tmp_path)):
+        left = json.loads((tmp_path / LOCK_NAME).read_text())
+    write_lock(tmp_path, **{**left, "host": "elsewhere", "pid": 7})
+    if not has_locks:
+        no_locks(monkeypatch)
+    of_job(monkeypatch, "4711", "1")
+    with run_lock(str(tmp_path)):
+        holder = json.loads((tmp_path / LOCK_NAME).read_text())
+        assert (holder["pid"], holder["job_start"]) == (os.getpid(), "1")
+    assert "process 7 on elsewhere, started" in caplog.text
+    assert "was of an earlier start of this job" in caplog.text
+
+
+@pytest.mark.parametrize(("job", "start"), [("4711", None), ("4711", "1"), ("4712", "2"), ("", None)])
+def test_only_a_later_start_of_the_same_job_takes_over(job, start, tmp_path, monkeypatch):
+    """An earlier start, the same, and other jobs do not."""
+    write_lock(tmp_path, host="elsewhere", pid=7, job="slurm  4711", job_start="1")
+    of_job(monkeypatch, job, start)
+    with pytest.raises(RunLockError, match="process 7 on elsewhere, .* cannot check"), run_lock(str(tmp_path)):
+        pass
+
+
+def test_a_later_start_waits_while_the_system_holds_the_lock(tmp_path, monkeypatch):
+    of_job(monkeypatch, "4711", None)
+    with held_by_a_child(tmp_path):
+        of_job(monkeypatch, "4711", "1")
+        with pytest.raises(RunLockError, match="is training in this folder"), run_lock(str(tmp_path)):
+            pass
+
+
+def test_a_pod_that_replaces_another_takes_the_lock_over(tmp_path, monkeypatch):
+    """Both have one host name and process id 1, which always exists."""
+    no_locks(monkeypatch)
+    of_job(monkeypatch, "", None)
+    monkeypatch.setenv(JOB, "uid of the job/0")
+    write_lock(tmp_path, pid=1, job="uid of the job/0", job_start="uid of the first pod")
+    monkeypatch.setenv(START, "uid of the first pod")
+    with pytest.raises(RunLockError, match="process 1 on .* is training"), run_lock(str(tmp_path)):
+        pass
+    monkeypatch.setenv(START, "uid of the second pod")
+    with run_lock(str(tmp_path)):
+        assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("changes", [{"job": 3}, {"job_start": [1]}, {"job": "slurm  4711", "job_start": 0}])
+def test_a_job_that_is_no_text_proves_nothing(changes, tmp_path, monkeypatch):
+    of_job(monkeypatch, "4711", "1")
+    no_locks(monkeypatch)
+    write_lock(tmp_path, host="elsewhere", **changes)
+    with pytest.raises(RunLockError, match="another process locked .* cannot check"), run_lock(str(tmp_path)):
+        pass
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", '{"pid": 1}'])

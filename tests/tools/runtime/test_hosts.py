@@ -227,6 +227,11 @@ def tf_config(cluster: object, task: object) -> dict[str, str]:
         (CLUSTER | {"chief": ["host0:1"]}, {"type": "chief"}, Hosts(("host0:1", "host1:2222", "host2:2222"), 0)),
         (CLUSTER | {"chief": ["h:1"]}, {"type": "worker", "index": 1}, Hosts(("h:1", "host1:2222", "host2:2222"), 2)),
         ({"chief": ["h:1"]}, {"type": "chief", "index": 0}, Hosts(("h:1",), 0)),
+        (
+            CLUSTER | {"ps": [], "evaluator": {}, "chief": {}},
+            {"type": "worker"},
+            Hosts(("host1:2222", "host2:2222"), 0),
+        ),
     ],
 )
 def test_hosts_of_tf_config(cluster, task, hosts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -19,6 +20,8 @@ from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder
 from tools.runs.record import ModelRecord
 from tools.runtime.ports import free_addresses
+from tools.training.best_snapshot import read_best
+from tools.training.rollback import Rollback, read_rollbacks, write_rollbacks
 
 # Each test starts several processes that build a network.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -106,6 +109,38 @@ def test_hosts_train_as_one_process(toy, processes, tmp_path, record_property):
     assert "step 3 of 3" not in hosts[1].text()
 
 
+def changes_by_kind(folder: RunFolder) -> dict[str, np.ndarray]:
+    """What three steps changed, by the last parts of a variable's name, such as `weights` or `weights/average`."""
+    first, last = (tensors_in(folder.snapshot(step)) for step in (0, 3))
+    kinds: dict[str, list[np.ndarray]] = {}
+    for name in sorted(first):
+        *_, kind, slot = ["", *name.split("/")]
+        kind = f"{kind}/{slot}" if slot in ("average", "Momentum") else slot
+        kinds.setdefault(kind, []).append((last[name] - first[name]).astype(np.float64).ravel())
+    return {kind: np.concatenate(arrays) for kind, arrays in kinds.items()}
+
+
+def test_half_precision_accumulated_and_averaged_on_two_hosts_as_in_one_process(
+    toy, processes, tmp_path, record_property
+):
+    """With clipping. Half precision rounds so much that one tower is compared with two of one process, for scale."""
+    flags = {"float_type": "16", "accumulate": 2, "ema_decay": 0.9, "clip_norm": 1.0, "save_first_iteration": 1}
+    flags |= {"check_data": "none", "mirror": 0}
+    for name, towers in (("one", {"gpu_num": 2}), ("wide", {"batch_size": 2})):
+        process = processes.start(flags_of(toy, tmp_path / name, 3, **towers, **flags), str(tmp_path / f"{name}.txt"))
+        assert process.exit_code() == 0, process.text()
+    hosts = processes.start_all(2, flags_of(toy, tmp_path / "two", 3, check_hosts=1, **flags), str(tmp_path / "log"))
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+    expected, others, found = (changes_by_kind(run_of(tmp_path / name)) for name in ("one", "wide", "two"))
+    assert found.keys() == expected.keys() >= {"weights", "weights/average", "weights/Momentum", "skipped_steps"}
+    for kind, change in expected.items():
+        size = max(float(np.linalg.norm(change)), 1e-6)
+        difference, scale = (float(np.linalg.norm(each[kind] - change)) / size for each in (found, others))
+        record_property(kind, difference)
+        assert difference <= 2 * scale + 1e-4, kind
+        assert difference < 0.2, kind
+
+
 def test_run_of_two_hosts_goes_on_with_one_and_with_four(toy, processes, tmp_path, record_property):
     untouched = processes.start(flags_of(toy, tmp_path / "one", 6, gpu_num=4), str(tmp_path / "one.txt"))
     assert untouched.exit_code() == 0, untouched.text()
@@ -156,6 +191,27 @@ def test_a_host_that_is_missing_is_named_by_the_others(number, toy, processes, t
         assert hosts[1].exit_code() == -signal.SIGKILL
 
 
+def test_a_stopped_host_of_rank_0_keeps_the_run_until_it_ends(toy, processes, tmp_path):
+    """The others name it. A new start names the stopped process, and goes on from its snapshot once it has ended."""
+    flags = flags_of(toy, tmp_path, ENDLESS, host_timeout=10, snapshot=2, auto_resume=1)
+    hosts = processes.start_all(2, flags, str(tmp_path / "log"))
+    hosts[0].wait_until(lambda: steps_taken(tmp_path) >= 3)
+    hosts[0].send(signal.SIGSTOP)
+    assert hosts[1].exit_code() == EXIT_STOPPED, hosts[1].text()
+    assert re.search(r"^stopped: .*: host 0 \(\S+\) does not answer", hosts[1].text(), re.MULTILINE)
+    others = processes.start_all(2, flags, str(tmp_path / "again"))
+    assert codes(others) == [EXIT_USER_FAULT] * 2, [host.text() for host in others]
+    assert all(f"it is stopped: continue it with kill -CONT {hosts[0].pid}" in host.text() for host in others)
+    hosts[0].send(signal.SIGCONT)
+    assert hosts[0].exit_code() == EXIT_STOPPED, hosts[0].text()
+    assert not Path(run_of(tmp_path).path, "lock").exists()
+    others = processes.start_all(2, flags, str(tmp_path / "last"))
+    others[0].wait_until(lambda: "step 5 of" in others[0].text())
+    others[0].send(signal.SIGTERM)
+    assert codes(others) == [EXIT_STOPPED] * 2, [host.text() for host in others]
+    assert "the newest intact snapshot is of step " in others[0].text()
+
+
 @pytest.mark.parametrize(
     ("flag", "words"),
     [("lrn_rate", "--lrn_rate (0.001 and 0.5)"), ("data_dir", "the contents of the training files (")],
@@ -188,21 +244,63 @@ def test_an_error_of_the_host_that_writes_ends_the_others_with_its_message(toy, 
         assert missing in host.text()
 
 
-def test_every_host_keeps_its_own_snapshots(toy, processes, tmp_path):
-    addresses = ",".join(free_addresses(2))
-    places = [tmp_path / "first", tmp_path / "second"]
+def start_with_copies(toy: str, processes: HostProcesses, places: list[Path], log: str, **flags: object) -> None:
+    """Trains to the end on hosts that keep their own snapshots."""
+    addresses = ",".join(free_addresses(len(places)))
     hosts = [
         processes.start(
-            [*flags_of(toy, place, 2, snapshot_on="all"), "--hosts", addresses, "--host_rank", str(rank)],
-            str(tmp_path / f"log-{rank}.txt"),
+            [*flags_of(toy, place, **{"snapshot_on": "all", **flags}), "--hosts", addresses, f"--host_rank={rank}"],
+            str(places[0].parent / f"{log}-{rank}.txt"),
         )
         for rank, place in enumerate(places)
     ]
-    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
-    first, second = (tensors_in(run_of(place).snapshot(2)) for place in places)
-    assert first.keys() == second.keys()
-    assert all(value.tobytes() == second[name].tobytes() for name, value in first.items())
-    assert ModelRecord.read(run_of(places[1]).snapshots) is not None
+    assert codes(hosts) == [0] * len(places), [host.text() for host in hosts]
+
+
+def assert_same_weights(found: str, expected: str) -> None:
+    values, others = tensors_in(found), tensors_in(expected)
+    assert values.keys() == others.keys()
+    assert [name for name, value in values.items() if value.tobytes() != others[name].tobytes()] == []
+
+
+def scores_by_step(folder: RunFolder) -> dict[str, object]:
+    paths = sorted(Path(folder.path).glob("scores-*.json"))
+    return {path.name: json.loads(path.read_text())["classes"] for path in paths}
+
+
+def test_a_run_goes_on_from_the_copy_of_any_host(toy, processes, tmp_path):
+    """The copies have snapshots, scores, the best snapshot and rollbacks: what follows is equal in every bit."""
+    places = [tmp_path / "first", tmp_path / "second"]
+    folders = [run_of(place) for place in places]
+    scoring = {"val_every": 1, "mirror": 0, "check_data": "none", "keep": 9, "on_nan": "rollback"}
+    start_with_copies(toy, processes, places, "begun", steps=3, **scoring)
+    assert_same_weights(folders[1].snapshot(3), folders[0].snapshot(3))
+    assert ModelRecord.read(folders[1].snapshots) is not None
+    rollbacks = (Rollback(4, "the loss is not finite", 3),)
+    write_rollbacks(folders[0], rollbacks)
+    start_with_copies(toy, processes, places, "resumed", steps=5, resume_step="latest", **scoring)
+    assert read_rollbacks(folders[1]) == read_rollbacks(folders[0]) == rollbacks
+    assert scores_by_step(folders[1]).keys() == {f"scores-{step}.json" for step in range(1, 5)}
+    for place in places:  # the host is now the only one
+        flags = flags_of(toy, place, 7, gpu_num=2, resume_step="latest", **scoring)
+        one = processes.start(flags, str(tmp_path / f"{place.name}.txt"))
+        assert one.exit_code() == 0, one.text()
+        assert "the newest intact snapshot is of step 5" in one.text()
+    assert_same_weights(folders[1].snapshot(7), folders[0].snapshot(7))
+    assert scores_by_step(folders[1]) == scores_by_step(folders[0])
+    first, second = map(read_best, folders)
+    assert first is not None
+    assert second is not None
+    assert (first.step, first.checksum) == (second.step, second.checksum)
+
+
+def test_copies_of_the_snapshots_in_one_folder_are_rejected(toy, processes, tmp_path):
+    hosts = processes.start_all(2, flags_of(toy, tmp_path, 2, snapshot_on="all"), str(tmp_path / "log"))
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    for host in hosts:
+        assert "--snapshot_on all: host 0 (127.0.0.1:" in host.text()
+        assert f"have one folder, {run_of(tmp_path).path}: give each host a --log_dir of its own" in host.text()
+    assert not (tmp_path / "log").exists()
 
 
 def test_hosts_go_back_together_after_infinity(toy, processes, tmp_path):
@@ -213,3 +311,69 @@ def test_hosts_go_back_together_after_infinity(toy, processes, tmp_path):
     assert hosts[0].text().count("back to snapshot") == 3
     for host in hosts:
         assert "the run was rolled back 3 times already" in host.text()
+
+
+def started_with(processes: HostProcesses, tmp_path: Path, *each: list[str]) -> list[HostProcess]:
+    """Starts hosts with flags of their own; the log of rank n is `log-n.txt`."""
+    addresses = ",".join(free_addresses(len(each)))
+    return [
+        processes.start([*flags, "--hosts", addresses, "--host_rank", str(rank)], str(tmp_path / f"log-{rank}.txt"))
+        for rank, flags in enumerate(each)
+    ]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_hosts_with_lists_in_another_order_are_rejected_by_both(rank, toy, processes, tmp_path):
+    first, second = free_addresses(2)
+    flags = [*flags_of(toy, tmp_path, 3), "--host_rank", str(rank)]
+    hosts = [
+        processes.start([*flags, "--hosts", addresses], str(tmp_path / f"log-{number}.txt"))
+        for number, addresses in enumerate([f"{first},{second}", f"{second},{first}"])
+    ]
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    for host in hosts:
+        assert "the same addresses in another order" in host.text()
+    assert not (tmp_path / "log").exists()
+
+
+def test_an_error_while_the_data_are_read_reaches_the_others(toy, processes, tmp_path):
+    flags, missing = flags_of(toy, tmp_path, 3), str(tmp_path / "missing")
+    hosts = started_with(processes, tmp_path, flags, [*flags, f"--data_dir={missing}"])
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    assert "error: host 1 (127.0.0.1:" in hosts[0].text()
+    for host in hosts:
+        assert missing in host.text()
+
+
+def test_only_the_host_that_writes_needs_a_log_dir(toy, processes, tmp_path):
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    flags = flags_of(toy, tmp_path, 2)
+    hosts = started_with(processes, tmp_path, flags, [*flags, f"--log_dir={occupied}"])
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+
+
+def test_an_error_in_the_last_scores_reaches_the_others(processes, tmp_path):
+    damaged = str(tmp_path / "toy")
+    write_dataset(damaged, train=6, val=2, test=1, height=48, width=96)
+    [image, *_] = sorted(
+        path for path in Path(damaged).rglob("*.png") if "val" in str(path) and "label" not in path.name
+    )
+    image.write_bytes(image.read_bytes()[:200])
+    hosts = processes.start_all(2, flags_of(damaged, tmp_path, 2, check_data="none"), str(tmp_path / "log"))
+    assert codes(hosts) == [EXIT_USER_FAULT] * 2, [host.text() for host in hosts]
+    assert steps_taken(tmp_path) == 2
+    assert "error: host 0 (127.0.0.1:" in hosts[1].text()
+    for host in hosts:
+        assert image.name in host.text()
+
+
+def test_a_host_whose_step_fails_is_named_by_the_others(toy, processes, tmp_path):
+    own = tmp_path / "own"
+    write_dataset(str(own), train=6, val=2, test=1, height=48, width=96)
+    hosts = started_with(processes, tmp_path, flags_of(toy, tmp_path, ENDLESS), flags_of(str(own), tmp_path, ENDLESS))
+    hosts[0].wait_until(lambda: steps_taken(tmp_path) >= 2)
+    for image in own.rglob("*.png"):
+        image.write_bytes(b"")
+    assert codes(hosts) == [EXIT_STOPPED, EXIT_USER_FAULT], [host.text() for host in hosts]
+    assert re.search(r"stopped: .*host 1 \(\S+\) has ended", hosts[0].text())
