@@ -145,13 +145,13 @@ def predict_samples(
     on their mirrored copies (--mirror), averages the probabilities and takes the argmax.
     """
     from tools.prediction.files import PredictionWriter
-    from tools.prediction.metrics import ConfusionMatrix
+    from tools.prediction.metrics import ConfusionMatrix, MeanLoss
     from tools.prediction.more_outputs import MoreOutputs
     from tools.prediction.scoring import evaluate
     from tools.prediction.segmentation_model import SegmentationModel
-    from tools.prediction.shared_scores import add_over_hosts
+    from tools.prediction.shared_scores import add_loss_over_hosts, add_over_hosts
 
-    more, matrix = MoreOutputs.of_flags(config), ConfusionMatrix(record.architecture.num_classes)
+    more, matrix, loss = MoreOutputs.of_flags(config), ConfusionMatrix(record.architecture.num_classes), MeanLoss()
     images = image_scores(config, matrix, record.class_names, results.folder, further)
     writer = PredictionWriter(
         results.folder,
@@ -171,14 +171,15 @@ def predict_samples(
     def predict() -> None:
         with SegmentationModel.built(prefix, config, record, results.provenance, config.gpu_num) as model:
             with writer, images:
-                evaluate(model, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted)
+                evaluate(model, samples, matrix, visit=write, towers=config.gpu_num, wanted=more.wanted, loss=loss)
             if config.measure_time:
                 model.report_times(results.folder)
 
     hosts.on_each("predicting the images", predict)
     add_over_hosts(matrix, hosts, "adding up the scores")
+    add_loss_over_hosts(loss, hosts, "adding up the losses")
     hosts.on_chief("writing the matrix", images.write_matrix)
-    return matrix.evaluate() if matrix.images else None
+    return dataclasses.replace(matrix.evaluate(), loss=loss.value) if matrix.images else None
 
 
 def image_scores(

@@ -142,6 +142,7 @@ def test_a_run_is_followed_to_its_last_snapshot(main, place, monkeypatch, tmp_pa
     values = {value.tag: (event.step, value.simple_value) for event in tf.train.summary_iterator(events)
               for value in event.summary.value}  # fmt: skip
     assert values["validation/mean_iou"] == (7, pytest.approx(scores["mean_iou"]))
+    assert values["validation/loss"] == (7, pytest.approx(scores["loss"]))
     capsys.readouterr()
     assert main("predict", *flags) == 0
     assert capsys.readouterr().out == ""

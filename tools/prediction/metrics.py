@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,7 @@ class MeanLoss:
 
     def __init__(self, ignore_label: int = 255) -> None:
         self._ignore_label = ignore_label
-        self._sum = 0.0
+        self._sums: list[float] = []
         self._pixels = 0
 
     def process(self, label: np.ndarray, of_label: np.ndarray) -> None:
@@ -92,13 +92,22 @@ class MeanLoss:
         """
         probabilities = of_label[label != self._ignore_label]
         smallest = np.finfo(np.float32).tiny
-        self._sum -= float(np.log(np.maximum(probabilities, smallest)).sum(dtype=np.float64))
+        self._sums.append(-float(np.log(np.maximum(probabilities, smallest)).sum(dtype=np.float64)))
         self._pixels += probabilities.size
 
     @property
     def value(self) -> float | None:
-        """The mean; None without pixels."""
-        return self._sum / self._pixels if self._pixels else None
+        """The mean; None without pixels. It does not depend on the order of the images."""
+        return math.fsum(self._sums) / self._pixels if self._pixels else None
+
+    def parts(self) -> np.ndarray:
+        """Returns the number of pixels, then the sum of each image: float64 [1 + images]."""
+        return np.array([self._pixels, *self._sums], np.float64)
+
+    def set_parts(self, parts: Sequence[np.ndarray]) -> None:
+        """Replaces what was processed by that of several others, see `parts`."""
+        self._pixels = int(sum(part[0] for part in parts))
+        self._sums = [float(value) for part in parts for value in part[1:]]
 
 
 class ConfusionMatrix:

@@ -43,6 +43,7 @@ def evaluate(
     title: str = "predict",
     towers: int = 1,
     wanted: Wanted = LABELS_ONLY,
+    loss: MeanLoss | None = None,
 ) -> Scores | None:
     """Predicts samples and scores those that have labels; reads images ahead, in background threads.
 
@@ -54,6 +55,7 @@ def evaluate(
         title: of the progress bar.
         towers: number of images to predict at the same time, each in a thread; it does not change the results.
         wanted: what the predictions have beside the labels; the probability of the label is added where there is one.
+        loss: to add the losses to; None for one of these samples.
 
     Returns:
         The scores over all labelled samples, None if there are none.
@@ -62,7 +64,8 @@ def evaluate(
         ImageError, DatasetError: a file cannot be read or does not fit; see `database.loading`.
         NotFiniteError: the network outputs NaN or infinity; the message names the image.
     """
-    counts, loss = ConfusionMatrix(classes) if isinstance(classes, int) else classes, MeanLoss()
+    counts = ConfusionMatrix(classes) if isinstance(classes, int) else classes
+    loss = loss or MeanLoss()
 
     def process(predicted: Predicted) -> None:
         if predicted.label is not None:

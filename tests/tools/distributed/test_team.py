@@ -11,8 +11,8 @@ from tools.distributed import agreement
 from tools.distributed.agreement import agree, versions
 from tools.distributed.team import ALONE, Team
 from tools.errors import CheckpointError, HostsError
-from tools.prediction.metrics import ConfusionMatrix
-from tools.prediction.shared_scores import add_over_hosts
+from tools.prediction.metrics import ConfusionMatrix, MeanLoss
+from tools.prediction.shared_scores import add_loss_over_hosts, add_over_hosts
 from tools.runtime.stop_requests import StoppedError
 
 
@@ -114,6 +114,16 @@ def test_confusion_matrices_are_added():
     expected.process(np.array([[[0, 1, 255]]] * 2), np.array([[[0, 1, 0]], [[1, 1, 0]]]))
     for found in on_team(2, count):
         assert found.evaluate() == expected.evaluate()
+
+
+def test_losses_are_added():
+    def count(team: Team) -> float | None:
+        loss = MeanLoss()
+        loss.process(np.array([[0, 255]]), np.array([[0.5 / (1 + team.rank), 0.1]], np.float32))
+        add_loss_over_hosts(loss, team, "test")
+        return loss.value
+
+    assert on_team(2, count) == [pytest.approx((np.log(2) + np.log(4)) / 2)] * 2
 
 
 def test_one_process_does_all_itself():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.prediction.metrics import ConfusionMatrix, only_predicted_class
+from tools.prediction.metrics import ConfusionMatrix, MeanLoss, only_predicted_class
 
 
 def matrix_by_loop(labels, predictions, num_classes, ignore_label):
@@ -177,6 +177,24 @@ def test_stack_counts_as_its_images():
     confusion.process(np.zeros((5, 2, 3), np.uint8), np.ones((5, 2, 3), np.uint8))
     assert confusion.evaluate().images == 5
     assert confusion.matrix.tolist() == [[0, 30], [0, 0]]
+
+
+def test_losses_are_added_up_exactly_whatever_their_order():
+    """Of several hosts, each sees some of the images."""
+    rng = np.random.default_rng(0)
+    images = [(rng.choice([0, 1, 255], (4, 5)), rng.random((4, 5), np.float32)) for _ in range(7)]
+    whole, parts = MeanLoss(), [MeanLoss(), MeanLoss(), MeanLoss()]
+    for index, image in enumerate(images):
+        whole.process(*image)
+        parts[index % 3].process(*image)
+    total = MeanLoss()
+    total.set_parts([part.parts() for part in parts])
+    assert total.value == whole.value
+    values = np.concatenate([-np.log(of_label[label != 255].astype(np.float64)) for label, of_label in images])
+    assert whole.value == pytest.approx(values.mean(), rel=1e-6)
+    nothing = MeanLoss()
+    nothing.set_parts([MeanLoss().parts()] * 2)
+    assert nothing.value is None
 
 
 def test_matrix_is_a_copy():
