@@ -203,11 +203,11 @@ def score_existing(config: PredictConfig) -> None:
     from tools.prediction.existing_predictions import Existing, PredictionFiles, results_folder_of_files, score_files
     from tools.prediction.further_scores import FurtherScores
     from tools.prediction.metrics import ConfusionMatrix
-    from tools.prediction.provenance import choose_folder, provenance_of_files, read_provenance
+    from tools.prediction.provenance import choose_folder, provenance_of_files, provenance_of_pictures
     from tools.prediction.selection import scored_dataset
 
     folders = config.has_prediction or ()
-    dataset, data_dir = scored_dataset(config, read_provenance(folders[0]) or {})
+    dataset, data_dir = scored_dataset(config, provenance_of_pictures(folders[0]) or {})
     split = find_samples(dataset, data_dir, [config.mode])
     found, share = selected_samples(config, split)
     samples = [sample for sample in found if sample.label is not None]

@@ -181,7 +181,7 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
     ): Treatment(run_by="test_prediction_outputs.py: test_example_of_the_documents"),
     (
         "docs/prediction.md",
-        "python predict.py --weights_ckpt best --ms 1 --test_image_size 713 --base_size 2048 --overlap ceil "
+        "python predict.py --weights_ckpt last --ms 1 --test_image_size 713 --base_size 2048 --overlap ceil "
         "--window_padding both --flipped_eval windows",
     ): Treatment(not_run=_NEEDS_DATA),
     ("docs/prediction.md", "python predict.py --index_start 0 --index_step 250"): Treatment(

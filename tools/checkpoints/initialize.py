@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -71,9 +71,28 @@ def _assignment(
     return tf.group(*operations), values
 
 
+def _advice_on_beginning(needed: Collection[str], found: Collection[str]) -> str | None:
+    """Returns what to do if network and checkpoint begin with other numbers of layers; None if they do not."""
+    network = next(iter(needed), "").partition("/")[0]
+    first = {False: f"{network}/conv1/weights", True: f"{network}/conv1_1/weights"}
+    for three_convs, name in first.items():
+        if name in needed and name not in found and first[not three_convs] in found:
+            wanted, given = ("three 3x3 layers", "one layer") if three_convs else ("one layer", "three 3x3 layers")
+            return (
+                f"the network begins with {wanted} and the checkpoint with {given}: give --three_convs_beginning "
+                f"{int(not three_convs)}, or another checkpoint"
+            )
+    return None
+
+
 def _layer(variable: tf.Variable) -> str:
     """Returns the scope of the layer of a variable; batch normalization belongs to its layer."""
     return variable.op.name.partition("/BatchNorm/")[0].removesuffix("/weights").removesuffix("/biases")
+
+
+_ADVICE = (
+    "give the checkpoint of the same --network and --filter_scale, or name its missing layers in --new_layer_names"
+)
 
 
 class PretrainedInitializer:
@@ -110,13 +129,7 @@ class PretrainedInitializer:
         """
         shapes = variable_shapes(prefix)
         needed = _needed_shapes(backbone, shapes)
-        require_shapes(
-            prefix,
-            shapes,
-            needed,
-            "give the checkpoint of the same --network and --filter_scale, or name its missing layers in "
-            "--new_layer_names",
-        )
+        require_shapes(prefix, shapes, needed, _advice_on_beginning(needed, shapes) or _ADVICE)
         self.prefix = prefix
         fitting = _needed_shapes(head, shapes)
         other = {_layer(v) for v in head if shapes.get(v.op.name) != fitting[v.op.name]}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from database.counts import number_of
 from model import decoders
 from model.choices import NETWORKS, STEMS, ResNet
 from model.encoder_blocks import extra_unit_scope
@@ -75,8 +76,9 @@ def recognize(names: Iterable[str]) -> WeightMap:
         if weight_map.is_of(names):
             return weight_map
     raise ConversionError(
-        f"{len(names)} tensors ({', '.join(sorted(names)[:3])}, ...) match no known layout: give the layout with "
-        "--format to see what is missing; give CSAILVision's decoder with --decoder"
+        f"{number_of(len(names), 'tensor')} ({', '.join(sorted(names)[:3])}, ...) match no known layout, which are of "
+        "ResNets, ResNeXts, MobileNetV2 and of PSPNets, UPerNets and ICNets on them: if this is one of these, --format "
+        "with its layout shows what is missing; CSAILVision's decoder needs its encoder, see --decoder"
     )
 
 

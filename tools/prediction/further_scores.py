@@ -70,7 +70,7 @@ class FurtherScores:
             found.append(self._boundaries.section(self._class_names))
         if self._cityscapes is not None:
             if not self._cityscapes.has_instances:
-                logger.warning("there is no iIoU: not every label has a file *%s beside it", _INSTANCES)
+                logger.warning("there is no iIoU: labels have no file *%s beside them, or not all have", _INSTANCES)
             found += self._cityscapes.sections()
         return found
 

@@ -219,6 +219,12 @@ def read_provenance(folder: str) -> dict[str, Any] | None:
     return entries if isinstance(entries, dict) else None
 
 
+def provenance_of_pictures(folder: str) -> dict[str, Any] | None:
+    """Reads `provenance.json` of a folder of pictures, or of the folder of results that it is part of."""
+    found = read_provenance(folder)
+    return found if found is not None else read_provenance(os.path.dirname(os.path.abspath(folder)))
+
+
 def choose_folder(wanted: str | None, default: str, provenance: Provenance) -> str:
     """Returns the folder for results: the one that the user wants, or the default with a number added if needed.
 

@@ -81,6 +81,11 @@ def prune_checkpoint(prefix: str, config: PruneConfig) -> None:
     logger.info(
         "%d layers lost filters: %.2f million parameters of %.2f are left", len(pruned.kept), after / 1e6, before / 1e6
     )
+    if record.architecture.decoder == "icnet" and any(layer.startswith("icnet/") for layer in pruned.kept):
+        logger.warning(
+            "the branches of --decoder icnet have the channels of the published, pruned network from the beginning, "
+            "and lost filters too: --skip_layers icnet keeps them"
+        )
     logger.info(
         "wrote the checkpoint to %s, without the optimizer's state; train it again with --fine_tune_filename %s",
         folder,

@@ -54,6 +54,16 @@ def test_resnet_fills_backbone_and_starting_points(resnet_checkpoint, resumed):
     np.testing.assert_array_equal(logits, 0)
 
 
+@pytest.mark.parametrize(("found", "wanted", "switch"), [("conv1", "conv1_1", 0), ("conv1_1", "conv1", 1)])
+def test_another_number_of_layers_at_the_beginning_is_named(tmp_path, found, wanted, switch):
+    prefix = write_checkpoint(
+        str(tmp_path / "a.ckpt"), {f"{NETWORK}/{found}/weights": np.zeros([3, 3, 3, 64], np.float32)}
+    )
+    words = f"a.ckpt: '{NETWORK}/{wanted}/weights' .* begins with .*: give --three_convs_beginning {switch}"
+    with tf.Graph().as_default(), pytest.raises(CheckpointError, match=words):
+        PretrainedInitializer(prefix, graph_with({f"{NETWORK}/{wanted}/weights": [3, 3, 3, 64]}), {})
+
+
 def test_head_of_an_earlier_stage_is_taken_where_it_fits(tmp_path, caplog):
     values = {"net/conv1": np.full(2, 3.0), "net/psp": np.full([2, 4], 5.0), "net/logits": np.full([4, 19], 7.0)}
     prefix = write_checkpoint(str(tmp_path / "stage.ckpt"), {k: v.astype(np.float32) for k, v in values.items()})

@@ -88,7 +88,7 @@ def test_layouts_are_recognized(names, layout):
     ],
 )
 def test_unknown_layouts(names):
-    with pytest.raises(ConversionError, match=rf"^{len(names)} tensors \(.*\) match no known layout: .* --format"):
+    with pytest.raises(ConversionError, match=rf"^{len(names)} tensors \(.*\) match no known layout, .* --format"):
         recognize(names)
 
 

@@ -144,7 +144,7 @@ def test_checkpoints_that_are_none(tmp_path):
     with pytest.raises(WeightFileError, match="empty: there is no checkpoint"):
         run_convert(tmp_path / "empty", "--out", tmp_path / "converted")
     write_checkpoint(str(tmp_path / "a.ckpt"), {"a/weights": np.ones((2, 2), np.float32)})
-    with pytest.raises(ConversionError, match=r"1 tensors \(a/weights, ...\) match no known layout"):
+    with pytest.raises(ConversionError, match=r"1 tensor \(a/weights, ...\) match no known layout"):
         run_convert(tmp_path / "a.ckpt", "--out", tmp_path / "converted")
     data = tmp_path / "a.ckpt.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:3])

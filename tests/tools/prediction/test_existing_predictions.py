@@ -22,7 +22,7 @@ from tools.prediction.existing_predictions import (
 )
 from tools.prediction.further_scores import FurtherScores
 from tools.prediction.metrics import ConfusionMatrix
-from tools.prediction.provenance import provenance_of_files
+from tools.prediction.provenance import Provenance, provenance_of_files, provenance_of_pictures
 
 SIZE = (20, 30)
 CLASSES = 19
@@ -113,6 +113,14 @@ def test_a_longer_name_of_one_sample_is_not_taken_from_another(tmp_path):
     save(tmp_path / "others" / "a_b_mine.png", np.zeros(SIZE, np.uint8))
     with pytest.raises(ScoringError, match=r"a_b_mine.png may be the prediction of .*/a.png and of .*/a_b.png: name"):
         PredictionFiles([str(tmp_path / "others")]).paths_of(samples, samples)
+
+
+def test_the_dataset_of_results_is_known_in_their_folder_of_pictures_too(tmp_path):
+    (tmp_path / "results" / "prediction").mkdir(parents=True)
+    assert provenance_of_pictures(str(tmp_path / "results" / "prediction")) is None
+    Provenance({"dataset": "Toy"}).write(str(tmp_path / "results"))
+    for name in ("results", "results/prediction", "results/prediction/"):
+        assert provenance_of_pictures(str(tmp_path / name)) == {"dataset": "Toy"}
 
 
 def test_ids_that_are_no_class_are_missed_and_logged(split, caplog):

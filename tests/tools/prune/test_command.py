@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from database.datasets import get_dataset
 from model import resnet
 from model.pspnet_mg import Architecture
 from tests.tools.toy_runs import (
@@ -150,6 +151,19 @@ def test_what_cannot_be_pruned(stages, tmp_path, flags, error, words):
     with pytest.raises(error, match=words):
         prune(stages.folder / "pruned-0.75", out, *flags)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("skipped", [(), ("--skip_layers", "icnet")])
+def test_branches_of_icnet_that_are_published_pruned_are_named(tmp_path, caplog, skipped):
+    architecture = Architecture(NETWORK, 19, decoder="icnet", head_depth=32)
+    prefix = write_random_pspnet(str(tmp_path / "a" / "model.ckpt-3"), architecture)
+    toy = get_dataset("Toy")
+    record = ModelRecord.of_dataset(architecture, toy, color_switch=False, test_image_size=0)
+    record.write(str(tmp_path / "a"))
+    pruned = prune(prefix, tmp_path / "out", "--keep", "0.5", *skipped)
+    lost = [layer for layer in pruned.architecture.filters if layer.startswith("icnet/")]
+    assert bool(lost) == (not skipped)
+    assert ("--skip_layers icnet keeps them" in caplog.text) == (not skipped)
 
 
 def test_a_reference_checkpoint_without_a_record_is_pruned(tmp_path):
