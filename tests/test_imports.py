@@ -55,6 +55,7 @@ LAYERS = {
         ("own_trees",),
         ("lists",),
         ("color_masks",),
+        ("pages",),
         ("multiband_tiff",),
         ("tiff_channels",),
         ("label_decoding", "rgb_decoding"),

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow.core.framework.dataset_options_pb2 import Options
 
 from database.augment import NUM_DRAWS, Augmentation, augment
-from database.errors import DatasetError, ImageError
+from database.errors import ImageError, UnknownIdError
 from database.layouts import Sample
 from database.loading import load_sample
 from database.reader import Batches, sample_index, training_batches
@@ -272,7 +272,7 @@ def remove_image(sample: Sample) -> str:
 
 
 @pytest.mark.parametrize(
-    ("damage", "kind"), [(damage_image, ImageError), (damage_label, DatasetError), (remove_image, ImageError)]
+    ("damage", "kind"), [(damage_image, ImageError), (damage_label, UnknownIdError), (remove_image, ImageError)]
 )
 def test_a_fault_in_the_middle_is_kept_and_stops_the_session(tmp_path, damage, kind):
     samples = write_samples(tmp_path, 10)

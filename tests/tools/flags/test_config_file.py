@@ -186,6 +186,7 @@ def test_a_file_runs_no_code(tmp_path):
 # For CPUs; of projects that train with other batches.
 OTHER_BATCHES = {
     "camvid/from-scratch.yaml": 8,
+    "csail/ade-mobilenetv2-c1.yaml": 24,
     "fast-segmentation/icnet-stage1.yaml": 18,
     "fast-segmentation/icnet-stage2.yaml": 18,
     "fast-segmentation/pspnet50-713.yaml": 8,
