@@ -206,6 +206,8 @@ def _warn_of_the_network(program: str, arguments: Sequence[str]) -> None:
 
 
 def _converted(older: Mapping[str, OlderFlag], arguments: list[str]) -> Iterator[str]:
+    """Yields the arguments converted; raises FlagError for all that are rejected together."""
+    rejected = []
     while arguments:
         argument = arguments.pop(0)
         name, equals, value = argument.partition("=")
@@ -219,11 +221,21 @@ def _converted(older: Mapping[str, OlderFlag], arguments: list[str]) -> Iterator
             if not arguments or value.startswith("--"):
                 raise FlagError(f"argument {name}: expected one argument (see --help)")
             del arguments[0]
-        ours = flag.convert(value)
-        if ours and flag.note:
-            logger.info("%s %s: %s", name, value, flag.note)
-        elif ours:
-            logger.info("%s %s of PSPNet-TF-Reproduce is %s here", name, value, " ".join(ours).replace("=", " "))
-        else:
-            logger.info("%s %s of PSPNet-TF-Reproduce has no effect: %s", name, value, flag.note)
+        try:
+            ours = flag.convert(value)
+        except FlagError as error:
+            rejected.append(str(error))
+            continue
+        _log(f"{name} {value}", ours, flag.note)
         yield from ours
+    if rejected:
+        raise FlagError("; ".join(rejected))
+
+
+def _log(given: str, ours: Sequence[str], note: str) -> None:
+    if ours and note:
+        logger.info("%s: %s", given, note)
+    elif ours:
+        logger.info("%s of PSPNet-TF-Reproduce is %s here", given, " ".join(ours).replace("=", " "))
+    else:
+        logger.info("%s of PSPNet-TF-Reproduce has no effect: %s", given, note)

@@ -190,6 +190,11 @@ def test_what_is_not_taken_is_answered_with_ours(line, config, words):
     assert re.search(words, refusal(line, config))
 
 
+def test_all_that_is_rejected_is_named_at_once():
+    found = refusal("--prefix mine --ms 1 --visible_gpus 2,3", TrainConfig)
+    assert all(words in found for words in ("--run_name", "--ms is for predict.py", "CUDA_VISIBLE_DEVICES=2,3"))
+
+
 def test_ours_of_the_same_name_keep_their_values():
     assert parse("--data_format tfrecord").data_format == "tfrecord"
     assert parse("--batch_size 3").batch_size == 3
