@@ -60,7 +60,7 @@ def log_run(
         ("weights", _weights(config, built)),
         ("batch", _batch(config)),
         *_normalization(config),
-        ("optimizer", f"{config.optimizer}, {_schedule(config)}{_averages(config)}"),
+        ("optimizer", f"{config.optimizer}, {_schedule(config)}{_multipliers(config)}{_averages(config)}"),
         ("loss", _loss(config)),
         *_weight_decay(config, built),
         ("length", _length(config, len(data.training), built.initial.start.step)),
@@ -147,6 +147,11 @@ def _channels(channels: Channels) -> str:
 def _network(config: TrainConfig, record: ModelRecord, built: BuiltGraph) -> str:
     network = record.architecture
     parts = [network.network, f"decoder {network.decoder}", f"output stride {network.output_stride}"]
+    parts += [
+        f"{name.replace('_', ' ')} {getattr(network, name)}"
+        for name in ("stride_convention", "resize_grid")
+        if getattr(network, name) != getattr(Architecture, name)
+    ]
     parts += [f"filter scale {network.filter_scale:g}"] if network.filter_scale != Architecture.filter_scale else []
     parts += [f"{len(network.filters)} pruned layers"] if network.filters else []
     parts += ["auxiliary head"] if config.has_aux_loss else []
@@ -157,6 +162,13 @@ def _network(config: TrainConfig, record: ModelRecord, built: BuiltGraph) -> str
     flops = flops_per_image(built.train.endpoints["logits"])
     cost = "" if flops is None else f", {flops / 1e9:.4g} GFLOP per image"
     return f"{', '.join(parts)}; {_parameters(config, built)}{cost}"
+
+
+def _multipliers(config: TrainConfig) -> str:
+    if not config.train_like_in_caffe:
+        return ""
+    layers, biases = config.new_layer_multiplier, config.new_bias_multiplier
+    return f", new layers at {layers:g} times the rate, their biases at {biases:g}"
 
 
 def _parameters(config: TrainConfig, built: BuiltGraph) -> str:

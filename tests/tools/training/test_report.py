@@ -54,6 +54,13 @@ def test_summary_of_a_run(narrow_resnet, toy_dir, tmp_path, caplog):
     assert lines["run folder"] == str(tmp_path / "run")
 
 
+def test_what_a_recipe_changes_is_in_the_summary(narrow_resnet, toy_dir, tmp_path, caplog):
+    flags = {"train_like_in_caffe": True, "new_bias_multiplier": 5.0, "resize_grid": "align_corners"}
+    lines = summary_of(smallest_config(toy_dir, str(tmp_path), **flags), tmp_path, caplog)
+    assert lines["optimizer"].endswith(", new layers at 10 times the rate, their biases at 5")
+    assert lines["network"].startswith(f"{NETWORK}, decoder c1, output stride 8, resize grid align_corners; ")
+
+
 def test_a_resumed_run_names_the_steps_that_are_left(toy_dir):
     config = smallest_config(toy_dir, "log", train_max_iter=30)
     assert report._length(config, 6, 0) == "30 steps, 10.0 epochs"
