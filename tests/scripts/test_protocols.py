@@ -39,7 +39,10 @@ def test_shares_score_together_what_the_split_scores(predict, place, tmp_path, c
     joined = ",".join(map(str, shares))
     flags = ["--has_prediction", joined, "--cityscapes_scores", "1", "--boundary_iou", "1", "--per_image", "1"]
     assert predict(*flags, "--output_dir", "scored") == 0
-    whole, scored = scores_in("whole"), scores_in("scored")
+    whole, scored, parts = scores_in("whole"), scores_in("scored"), [scores_in(share) for share in shares]
+    # Files of ids have no probabilities.
+    loss = sum(part["loss"] * part["pixels"] for part in parts) / sum(part["pixels"] for part in parts)
+    assert whole.pop("loss") == pytest.approx(loss, rel=1e-12)
     assert {**whole, "run": None} == {**scored, "run": None}
     assert scored["run"]["predictions"] == joined
     assert {"boundaries", "classes_with_instances", "categories"} < set(scored)
