@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from database.counts import number_of
 from database.regular_files import file_checksum
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import checkpoint_checksum
@@ -88,7 +89,7 @@ def convert_weights(
     origin += _checksums(request.source, request.decoder)
     conversion = write_converted(source, record, out, origin)
     warn_of_other_inputs(conversion.values, source.architecture, request.source)
-    logger.info("used %d of %d tensors", len(conversion.used), len(source.weights))
+    logger.info("used %d of %s", len(conversion.used), number_of(len(source.weights), "tensor"))
     _log_skipped(conversion.left)
     return record
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import tensorflow.compat.v1 as tf
 
 from database.channels import USUAL_DEVIATION, Channels
+from database.counts import number_of
 from model.choices import ALL_FROZEN, ENCODER_PARTS, FLOAT_TYPES, IN_PLACE, RECOMPUTED
 from model.loss_terms import LossTerm, loss_terms, loss_text
 from model.pspnet_mg import Architecture
@@ -248,7 +249,7 @@ def _batch(config: TrainConfig) -> str:
     if config.host_count > 1:
         towers = f"{config.host_count} hosts with {config.gpu_num} x {config.batch_size} each"
     if config.accumulate == 1:
-        return f"{config.total_batch_size} images per step, {towers}"
+        return f"{number_of(config.total_batch_size, 'image')} per step, {towers}"
     return f"{config.images_per_step} images per step, in {config.accumulate} batches: {towers}"
 
 
@@ -310,14 +311,18 @@ def _memory(config: TrainConfig) -> Iterator[tuple[str, str]]:
 def _length(config: TrainConfig, images: int, done: int) -> str:
     epochs = config.train_max_iter * config.images_per_step / images
     ends = f", fewer after {config.patience} scores without a new best" if _may_end_early(config) else ""
-    left = f"; {config.train_max_iter - done} steps are left" if done else ""
-    return f"{config.train_max_iter} steps, {epochs:.1f} epochs{ends}{left}"
+    left = f"; {number_of(config.train_max_iter - done, 'step is', 'steps are')} left" if done else ""
+    return f"{number_of(config.train_max_iter, 'step')}, {epochs:.1f} epochs{ends}{left}"
+
+
+def _steps(period: int) -> str:
+    return "step" if period == 1 else f"{period} steps"
 
 
 def _snapshots(config: TrainConfig) -> str:
-    often = f"every {config.snapshot} steps"
+    often = f"every {_steps(config.snapshot)}"
     often += f" and after {config.snapshot_minutes:g} minutes" if config.snapshot_minutes else ""
-    scored = "" if config.val_every is None else f", scored every {config.val_every} steps"
+    scored = "" if config.val_every is None else f", scored every {_steps(config.val_every)}"
     return f"{often}{scored}; the newest {config.keep} are kept"
 
 

@@ -47,7 +47,7 @@ def test_summary_of_a_run(narrow_resnet, toy_dir, tmp_path, caplog):
     assert lines["batch"] == "2 images per step, one tower"
     assert lines["optimizer"] == "mom, learning rate 0.02, poly schedule"
     assert lines["length"] == f"2 steps, {4 / images:.1f} epochs"
-    assert lines["snapshots"].startswith("every 1 steps and after 10 minutes, scored every 2 steps; ")
+    assert lines["snapshots"].startswith("every step and after 10 minutes, scored every 2 steps; ")
     assert lines["weight decay"].startswith("L2, rate 0.0001: ")
     assert lines[""].startswith("none: ")
     assert (lines["weights"], lines["precision"]) == ("random", "float32")
