@@ -19,14 +19,13 @@ import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from database.errors import ImageError
-from database.image_opening import check_pixels, decode_tiff_of_any_size
+from database.image_opening import DECODE_ERRORS, check_pixels, decode_tiff_of_any_size
 from database.pages import is_copy, pages_fault
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _STRIP_OFFSETS, _ORIENTATION, _CHANNELS, _STRIP_ROWS, _STRIP_BYTES, _PLANES = 273, 274, 277, 278, 279, 284
 _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 317, 322, 323, 324, 325
 _NUMBER_KIND, _NO_DATA = 339, 42113
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error)
 
 _UNCOMPRESSED, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD = 1, 5, 8, 32946, 32773, 50000
 _COMPRESSIONS = (_UNCOMPRESSED, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS, _ZSTD)
@@ -216,7 +215,7 @@ def _directories(file: IO[bytes]) -> Iterator[ImageFileDirectory_v2]:
 def _further_pages(file: IO[bytes]) -> int:
     """Returns the number of pages after the first that are no smaller copies or masks; damaged ones are left out."""
     count = 0
-    with suppress(*_DAMAGE):
+    with suppress(*DECODE_ERRORS):
         count = sum(not is_copy(directory) for directory in islice(_directories(file), 1, _MOST_PAGES))
     file.seek(0)
     return count

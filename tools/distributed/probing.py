@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,14 +35,12 @@ def fault_of_server(address: str, seconds: float) -> str | None:
         address: `host:port`; an IPv6 address is in brackets. If a name has several addresses, one has to answer.
         seconds: to wait for an answer.
     """
-    until = time.monotonic() + seconds
     try:
         places = _places(address)
     except OSError as error:
         return _unreachable(error)
     faults = []
-    for number, place in enumerate(places):
-        share = max(0.1, until - time.monotonic()) / (len(places) - number)
+    for place, share in _in_turn(places, seconds):
         fault = _fault_of_place(place, share)
         if fault is None:
             return None
@@ -56,16 +54,21 @@ def connected(address: str, seconds: float) -> socket.socket:
     Raises:
         OSError: none does within the time, which they share.
     """
-    until = time.monotonic() + seconds
-    places = _places(address)
-    for number, place in enumerate(places):
-        share = max(0.1, until - time.monotonic()) / (len(places) - number)
+    failed: OSError | None = None
+    for place, share in _in_turn(_places(address), seconds):
         try:
             return _connection(place, share)
-        except OSError:
-            if number == len(places) - 1:
-                raise
-    raise AssertionError("not reached")
+        except OSError as error:
+            failed = error
+    assert failed is not None, "a name has at least one address"
+    raise failed
+
+
+def _in_turn(places: Sequence[tuple[Any, ...]], seconds: float) -> Iterator[tuple[tuple[Any, ...], float]]:
+    """Yields each place with its share of the time that is left when its turn comes, in seconds."""
+    until = time.monotonic() + seconds
+    for number, place in enumerate(places):
+        yield place, max(0.1, until - time.monotonic()) / (len(places) - number)
 
 
 def _places(address: str) -> Sequence[tuple[Any, ...]]:
