@@ -8,7 +8,7 @@ from typing import ClassVar
 from tools.errors import FlagError
 from tools.export.forms import FLOAT, FORMATS, FORMS, QUANTIZATIONS, Form, quantizations_of
 from tools.flags.checks import check_effects
-from tools.flags.chosen_weights import log_dir_flag, weights_ckpt_flag
+from tools.flags.chosen_weights import log_dir_flag, use_ema_flag, weights_ckpt_flag
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
 from tools.flags.running import ScreenFlags
@@ -25,9 +25,7 @@ class ExportConfig(ScreenFlags):
 
     weights_ckpt: str | None = weights_ckpt_flag()
     log_dir: str = log_dir_flag()
-    use_ema: bool = flag(
-        True, "export the averages of the weights, if the checkpoint has them (--ema_decay)", group="network"
-    )
+    use_ema: bool = use_ema_flag("export")
     format: str | None = flag(None, "format", str, group="output", choices=FORMATS)
     quantize: str = flag(
         FLOAT,

@@ -37,3 +37,8 @@ def log_dir_flag(*more_needs: Need) -> Any:
         metavar="FOLDER",
         needs=(_NEEDS_SEARCH_FOR_RUNS, *more_needs),
     )
+
+
+def use_ema_flag(verb: str, group: str = "network") -> Any:
+    """Returns the field of `use_ema: bool`; `verb` says what is done with the weights."""
+    return flag(True, f"{verb} the averages of the weights, if the checkpoint has them (--ema_decay)", group=group)

@@ -18,7 +18,7 @@ from tools.flags.choices import (
     STRIDE_CONVENTIONS,
     UPSAMPLINGS,
 )
-from tools.flags.chosen_weights import log_dir_flag, weights_ckpt_flag
+from tools.flags.chosen_weights import log_dir_flag, use_ema_flag, weights_ckpt_flag
 from tools.flags.dataset import DATABASES, ClassFlags, FileFlags
 from tools.flags.definition import Need, flag
 from tools.flags.help import Program
@@ -97,9 +97,7 @@ class WeightsConfig(PredictionOutputFlags, ProtocolFlags, ScreenFlags, ClassFlag
         unset=_RECORDED,
         choices=UPSAMPLINGS,
     )
-    use_ema: bool = flag(
-        True, "use the averages of the weights, if the checkpoint has them (--ema_decay)", group="prediction"
-    )
+    use_ema: bool = use_ema_flag("use", "prediction")
     windows_per_batch: int = flag(
         4,
         "windows that the network processes at a time",

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tools.errors import FlagError
 from tools.flags.checks import check_effects
-from tools.flags.chosen_weights import log_dir_flag, weights_ckpt_flag
+from tools.flags.chosen_weights import log_dir_flag, use_ema_flag, weights_ckpt_flag
 from tools.flags.definition import flag
 from tools.flags.help import Program
 from tools.flags.running import ScreenFlags
@@ -23,9 +23,7 @@ class PruneConfig(ScreenFlags):
 
     weights_ckpt: str | None = weights_ckpt_flag()
     log_dir: str = log_dir_flag()
-    use_ema: bool = flag(
-        True, "prune the averages of the weights, if the checkpoint has them (--ema_decay)", group="network"
-    )
+    use_ema: bool = use_ema_flag("prune")
     keep: float | None = flag(
         None,
         "share of the filters of each layer to keep; of a network that was pruned before, of its filters before that",
