@@ -139,8 +139,11 @@ def test_an_image_normalized_alone_is_refused():
         _build((images, labels), replace(OPTIONS, sync_bn=False))
 
 
-def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step):
-    options = replace(OPTIONS, optimizer="sgd", train_like_in_caffe=True)
+@pytest.mark.parametrize(
+    ("layer", "bias", "flags"), [(10, 20, {}), (3, 7, {"new_layer_multiplier": 3.0, "new_bias_multiplier": 7.0})]
+)
+def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step, layer, bias, flags):
+    options = replace(OPTIONS, optimizer="sgd", train_like_in_caffe=True, **flags)
     with tf.Graph().as_default():
         graph, feed = _build(small_batch, options)
         with open_session(rewrite_graph=False) as session:
@@ -149,7 +152,7 @@ def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step):
             changed = session.run({v.op.name: v for v in tf.trainable_variables()})
     assert set(changed) == set(plain_step.gradients)
     for name, gradient in plain_step.gradients.items():
-        multiplier = 1 if not _is_new(name) else 20 if name.endswith("/biases") else 10
+        multiplier = 1 if not _is_new(name) else bias if name.endswith("/biases") else layer
         expected = -0.5 * multiplier * gradient
         tolerance = 2e-4 * np.abs(expected).max() + 2e-7
         np.testing.assert_allclose(changed[name] - values[name], expected, atol=tolerance, rtol=1e-3)

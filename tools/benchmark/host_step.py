@@ -14,16 +14,24 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-# Offset of the bytes sent, without headers and repetitions, in the kernel's `struct tcp_info`.
+# Offsets in the kernel's `struct tcp_info` of what was sent without headers and repetitions: bytes, and segments.
 _BYTES_ACKED = 120
+_DATA_SEGMENTS_OUT = 156
 _TCP_INFO_SIZE = 232
 
 
-def bytes_sent() -> int:
-    """Counts the bytes that the open TCP connections of this process have sent, as the kernel counts them."""
-    total = 0
+class Sent(NamedTuple):
+    """What was sent over TCP: bytes, and the segments that carried them, of up to 64 KB on the loopback interface."""
+
+    bytes: int
+    segments: int
+
+
+def sent_so_far() -> Sent:
+    """Counts what the open TCP connections of this process have sent, as the kernel counts it."""
+    total, segments = 0, 0
     for descriptor in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             if not os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
@@ -32,7 +40,8 @@ def bytes_sent() -> int:
                 if connection.family in (socket.AF_INET, socket.AF_INET6):
                     information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
                     total += struct.unpack_from("=Q", information, _BYTES_ACKED)[0]
-    return total
+                    segments += struct.unpack_from("=I", information, _DATA_SEGMENTS_OUT)[0]
+    return Sent(total, segments)
 
 
 def main(task: dict[str, Any]) -> dict[str, float]:
@@ -65,7 +74,7 @@ def main(task: dict[str, Any]) -> dict[str, float]:
         with tf.device(devices[0]):
             built = train_graph(images, labels, plan.architecture, plan.options, hosts=team.group)
         initializer = tf.global_variables_initializer()
-    counted = traffic_of(graph).sent(team.count) if addresses else 0.0
+    traffic = traffic_of(graph)
     with open_session(graph, devices, server=team.server) as session:
         session.run(initializer)
 
@@ -73,17 +82,19 @@ def main(task: dict[str, Any]) -> dict[str, float]:
             session.run([built.train_op, built.total_loss], {built.learning_rate: LEARNING_RATE}, **options)
 
         seconds = [_timed(step) for _ in range(task["warm_up"] + task["repeats"])][task["warm_up"] :]
-        before = bytes_sent()
+        before = sent_so_far()
         step()
         team.gather("the end of a step")
-        sent = bytes_sent() - before
+        after = sent_so_far()
         metadata = tf.RunMetadata()
         step(options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), run_metadata=metadata)
         team.gather("the end of the steps")
     return {
         "seconds": statistics.median(seconds),
-        "sent": sent,
-        "counted": counted,
+        "sent": after.bytes - before.bytes,
+        "segments": after.segments - before.segments,
+        "counted": traffic.sent(team.count) if addresses else 0.0,
+        "messages": traffic.messages(team.count) if addresses else 0,
         "collectives": _seconds_in_collectives(metadata),
     }
 

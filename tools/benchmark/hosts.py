@@ -139,6 +139,8 @@ def _measured(plan: StepPlan, *, warm_up: int, repeats: int) -> Iterator[Row]:
     yield Row(f"{name}.ratio", slowest / one["seconds"], "of the time of one process")
     yield Row(f"{name}.sent", several[0]["sent"] / _MEGABYTE, "MB per step and host, at the sockets")
     yield Row(f"{name}.counted", several[0]["counted"] / _MEGABYTE, "MB per step and host, by the graph")
+    yield Row(f"{name}.segments", several[0]["segments"], "TCP segments with data per step and host, at the sockets")
+    yield Row(f"{name}.messages", several[0]["messages"], "per step and host, by the graph")
     yield Row(f"{name}.collectives", several[0]["collectives"], "s of a step in which a collective is open, by a trace")
 
 

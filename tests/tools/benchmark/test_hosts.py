@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model.host_group import HostGroup
-from tools.benchmark.host_step import bytes_sent
+from tools.benchmark.host_step import sent_so_far
 from tools.benchmark.hosts import SECONDS_PER_HOP, Traffic, traffic_of
 
 TRAFFIC = Traffic(gathers=10, reduces=2, gathered=1000, reduced=80_000)
@@ -37,17 +37,19 @@ def test_time_by_the_model():
     assert TRAFFIC.seconds(3, gigabits=100)[0] == latency
 
 
-def test_bytes_that_connections_have_sent_are_counted():
+def test_bytes_and_segments_that_connections_have_sent_are_counted():
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_connection(listening.getsockname()) as client,
         listening.accept()[0] as server,
     ):
-        before = bytes_sent()
+        before = sent_so_far()
         client.sendall(b"x" * 5000)
         received = 0
         while received < 5000:
             received += len(server.recv(5000))
         server.sendall(b"y" * 70)
         assert client.recv(70)
-        assert bytes_sent() - before == pytest.approx(5070, abs=70)  # the last answer may not be acknowledged yet
+        after = sent_so_far()
+    assert after.bytes - before.bytes == pytest.approx(5070, abs=70)  # the last answer may not be acknowledged yet
+    assert after.segments - before.segments == 2
