@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import tensorflow.compat.v1 as tf
 
 _GROUP, _KEYS = "host_group", "host_group_keys"
-_GATHER_GRADIENT, _SHARED_GRADIENT = "PSPNetHostGather", "PSPNetHostShared"
+_GATHER_GRADIENT, _SHARED_GRADIENT, _FIRST_GRADIENT = "PSPNetHostGather", "PSPNetHostShared", "PSPNetFirstHost"
 
 # Messages are in the memory of the processor, also if the towers are on GPUs: TensorFlow sends them through gRPC.
 _CPU = "/device:CPU:0"
@@ -85,6 +85,14 @@ class HostGroup:
         """
         with tf.name_scope(name), tf.get_default_graph().gradient_override_map({"IdentityN": _SHARED_GRADIENT}):
             return list(tf.identity_n(list(xs)))
+
+    def from_first(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns `x`, whose gradient is that of this host on the host of rank 0, and zero on the others.
+
+        For a tensor whose gradient is already that of all hosts on each of them, and will be summed over the hosts.
+        """
+        with tf.get_default_graph().gradient_override_map({"Identity": _FIRST_GRADIENT}):
+            return tf.identity(x)
 
     def sums(self, xs: Sequence[tf.Tensor], name: str) -> list[tf.Tensor]:
         """Sums tensors over the hosts, without a gradient.
@@ -180,6 +188,13 @@ def _shared_gradient(op: tf.Operation, *d_ys: tf.Tensor) -> list[tf.Tensor]:
     with op.graph.colocate_with(None, ignore_existing=True):
         summed = group.total(tf.concat(d_ys, 0), "shared")
         return tf.split(summed, [x.shape.as_list()[0] for x in op.inputs])
+
+
+@tf.RegisterGradient(_FIRST_GRADIENT)
+def _first_gradient(op: tf.Operation, dy: tf.Tensor) -> tf.Tensor:
+    group = host_group(op.graph)
+    assert group is not None
+    return dy if group.rank == 0 else tf.zeros_like(dy)
 
 
 class _Piece(NamedTuple):

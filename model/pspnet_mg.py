@@ -201,6 +201,7 @@ def pspnet(
     reuse: bool | None = None,
     recomputation: Recomputation | None = None,
     in_place: bool = False,
+    joined_products: bool = True,
 ) -> Predictions:
     """Builds the network, with its variables in the scope of the encoder's name and the device scope of the caller.
 
@@ -223,6 +224,7 @@ def pspnet(
             keeps all activations.
         in_place: whether to keep only the outputs of layers for the backward pass, see `model/in_place_batch_norm.py`;
             needs float32 and an activation with a slope above zero.
+        joined_products: see `pyramid_convolution.convolve_upsampled`.
 
     Raises:
         ChannelsError: the images have another number of channels.
@@ -233,6 +235,7 @@ def pspnet(
         tf.variable_scope(architecture.network, reuse=reuse) as scope,
         slim.arg_scope([layers.normalize_and_activate], activation=architecture.activation, in_place=in_place),
         slim.arg_scope([layers.conv2d, pyramid_conv2d_batch_norm], initializer=initializer),
+        slim.arg_scope([pyramid_conv2d_batch_norm], joined=joined_products),
         slim.arg_scope(
             [layers.batch_norm],
             is_training=is_training and bn_frozen != choices.ALL_FROZEN,

@@ -37,6 +37,7 @@ def pyramid_conv2d_batch_norm(
     initializer: str = "he",
     folded: bool = False,
     pruned: Mapping[str, int] | None = None,
+    joined: bool = True,
     scope: str | None = None,
 ) -> TowerList:
     """Applies a 3x3 convolution to features and upsampled levels, batch normalization and the activation.
@@ -51,6 +52,7 @@ def pyramid_conv2d_batch_norm(
         grid: key of `choices.RESIZE_GRIDS`.
         initializer: key of `utils_mg.INITIALIZERS`.
         folded, pruned: see `utils_mg.conv2d_batch_norm`.
+        joined: see `convolve_upsampled`.
         scope: variable scope.
 
     Returns:
@@ -63,7 +65,7 @@ def pyramid_conv2d_batch_norm(
         of_features, *of_levels = _split(tf.cast(kernel, features[0].dtype), channels)
         of_features = tf.convert_to_tensor(of_features)
         convolved = layers.map_towers(lambda x: convolve(x, of_features), features)
-        outputs = layers.add(convolved, convolve_upsampled(levels, of_levels, features, grid))
+        outputs = layers.add(convolved, convolve_upsampled(levels, of_levels, features, grid, joined))
         outputs = layers.add_biases(outputs, filters) if folded else outputs
         return layers.normalize_and_activate(outputs, folded=folded)
 
@@ -77,7 +79,11 @@ def _split(kernel: tf.Tensor, channels: Sequence[int]) -> list[tf.Tensor] | list
 
 
 def convolve_upsampled(
-    levels: Sequence[TowerList], kernels: Sequence[tf.Tensor | np.ndarray], like: TowerList, grid: str
+    levels: Sequence[TowerList],
+    kernels: Sequence[tf.Tensor | np.ndarray],
+    like: TowerList,
+    grid: str,
+    joined: bool = True,
 ) -> TowerList:
     """Sums, over the levels, the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
 
@@ -86,11 +92,14 @@ def convolve_upsampled(
         kernels: one per level, [3, 3, D, filters]; arrays are arranged for the product once.
         like: tower list [N, H, W, any] of the same dtype; only its height and width are used.
         grid: key of `choices.RESIZE_GRIDS`.
+        joined: whether all towers share one product with each kernel. It needs less memory, and its rounding depends on
+            the number of towers.
 
     Returns:
         Tower list [N, H, W, filters] of the dtype of `like`; the interpolation is in float32.
     """
-    taps = [_apply_taps(level, kernel) for level, kernel in zip(levels, kernels, strict=True)]
+    apply_taps = _apply_taps if joined else _apply_taps_by_tower
+    taps = [apply_taps(level, kernel) for level, kernel in zip(levels, kernels, strict=True)]
     bins = [level[0].shape.as_list()[1] for level in levels]
     return layers.map_towers(lambda x, *products: _upsampled(products, bins, x, grid), like, *taps)
 
@@ -136,6 +145,11 @@ def _apply_taps(levels: TowerList, kernel: tf.Tensor | np.ndarray) -> TowerList:
         with tf.device(level.device):
             outputs.append(by_image(rows))
     return outputs
+
+
+def _apply_taps_by_tower(levels: TowerList, kernel: tf.Tensor | np.ndarray) -> TowerList:
+    """Computes what `_apply_taps` does, with a product for each tower on its device."""
+    return [_apply_taps([level], kernel)[0] for level in levels]
 
 
 def _joined(rows: TowerList) -> tf.Tensor:

@@ -6,7 +6,8 @@
 2. `common_moments`: the device of the first tower combines them (Chan, Golub & LeVeque 1979, "Updating Formulae and a
    Pairwise Algorithm for Computing Sample Variances"). The result does not lose precision if the mean is far from
    zero, as E[x^2] - E[x]^2 would, and towers may differ in size.
-3. `normalize`: each tower normalizes its activations with the combined moments.
+3. `common_normalization`: the same device computes the scale of each channel.
+4. `normalize`: each tower normalizes its activations with the combined moments.
 
 The gradients are written by hand, each as one pass of a fused kernel over the activations. In the backward pass each
 tower also reduces its gradients to 2C numbers, which are summed over the towers before they reach the activations.
@@ -163,8 +164,7 @@ def common_moments(
     group = host_group()
     if group is None:
         return combine_moments(means, variances, counts)
-    mean, variance, count = _combined_over_hosts(group, tf.stack(means), tf.stack(variances), counts)
-    return *group.shared([mean, variance], "moments"), count
+    return _combined_over_hosts(group, tf.stack(means), tf.stack(variances), counts)
 
 
 def _combined_over_hosts(
@@ -205,6 +205,22 @@ def _combined_moments_gradient(
 def normalization_scale(gamma: tf.Tensor, variance: tf.Tensor, epsilon: float) -> tf.Tensor:
     """Computes gamma / sqrt(variance + epsilon), float32 [C], once for all towers."""
     return gamma * tf.math.rsqrt(variance + epsilon)
+
+
+def common_normalization(
+    gamma: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the scale of `normalization_scale` for the towers of all hosts; returns `(scale, mean)`.
+
+    Their gradients are summed over the hosts, in one gather. From there on the hosts compute the same as one process
+    does with all towers, in the same order and with the same rounding.
+    """
+    group = host_group()
+    if group is None:
+        return normalization_scale(gamma, variance, epsilon), mean
+    scale = normalization_scale(group.from_first(gamma), variance, epsilon)
+    scale, mean = group.shared([scale, mean], "normalization")
+    return scale, mean
 
 
 def normalize(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:

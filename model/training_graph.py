@@ -231,6 +231,7 @@ def _network(
         dtype=FLOAT_TYPES[options.float_type],
         recomputation=recomputation if options.save_memory == choices.RECOMPUTED else None,
         in_place=options.save_memory == choices.IN_PLACE,
+        joined_products=not options.deterministic,
     )
 
 

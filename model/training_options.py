@@ -59,6 +59,7 @@ class TrainingOptions:
     dropout: bool = True
     save_memory: int = choices.ALL_KEPT
     checkpoint_units: int = 2
+    deterministic: bool = False
 
 
 def new_layer_predicate(architecture: Architecture, options: TrainingOptions) -> Callable[[str], bool]:

@@ -176,7 +176,10 @@ def _normalized(
             _move_average(moving_mean, mean, decay)
             _move_average(moving_variance, sync_batch_norm.unbiased(variance, count), decay)
     with tf.device(xs[0].device):
-        scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
+        if is_training:
+            scale, mean = sync_batch_norm.common_normalization(tf.convert_to_tensor(gamma), mean, variance, epsilon)
+        else:
+            scale = sync_batch_norm.normalization_scale(tf.convert_to_tensor(gamma), variance, epsilon)
     offset = tf.convert_to_tensor(beta)
     if followed_by is None:
         return map_towers(lambda x: sync_batch_norm.normalize(x, scale, offset, mean), xs)

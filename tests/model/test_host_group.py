@@ -71,6 +71,19 @@ def test_shared_values_have_the_gradients_of_all_hosts():
         np.testing.assert_array_equal(second, [60.0])
 
 
+def test_only_the_first_host_has_the_gradient_of_a_value_from_it():
+    def gradient(host: Host) -> tuple[np.ndarray, np.ndarray]:
+        set_host_group(host.group)
+        x = tf.constant([1.0, 2.0])
+        y = host.group.from_first(x)
+        with host.open_session() as session:
+            return session.run([y, tf.gradients(3.0 * y, x)[0]])
+
+    for rank, (value, found) in enumerate(on_hosts(2, gradient)):
+        np.testing.assert_array_equal(value, [1.0, 2.0])
+        np.testing.assert_array_equal(found, [0.0, 0.0] if rank else [3.0, 3.0])
+
+
 @pytest.mark.parametrize("bucket_bytes", [4, 20, 1 << 20])
 def test_sums_are_the_same_for_any_size_of_buckets(bucket_bytes):
     """A tensor is cut into pieces, or several travel in one bucket."""

@@ -80,8 +80,8 @@ def _layer_and_gradients(build, features, levels, known):
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known sizes", "unknown sizes"])
-@pytest.mark.parametrize("grid", GRIDS)
-def test_outputs_and_gradients_are_those_of_the_plain_layer(grid, known):
+@pytest.mark.parametrize(("grid", "joined"), [*[(grid, True) for grid in GRIDS], ("half_pixel", False)])
+def test_outputs_and_gradients_are_those_of_the_plain_layer(grid, joined, known):
     """Both layers have the same variable names and initial values."""
 
     def plain(xs, levels):
@@ -90,7 +90,7 @@ def test_outputs_and_gradients_are_those_of_the_plain_layer(grid, known):
         return layers.conv2d_batch_norm(together, FILTERS, 3, scope="head")
 
     def ours(xs, levels):
-        return pyramid_conv2d_batch_norm(xs, levels, FILTERS, grid, scope="head")
+        return pyramid_conv2d_batch_norm(xs, levels, FILTERS, grid, joined=joined, scope="head")
 
     arrays = _arrays()
     expected_names, expected = _layer_and_gradients(plain, *arrays, known)

@@ -78,6 +78,32 @@ def largest_difference(found: str, expected: str) -> float:
     )
 
 
+def test_hosts_of_one_tower_have_the_bits_of_one_process(toy, processes, tmp_path):
+    """With `--deterministic 1`: weights, running averages and momentum of a PSPNet, trained with all of the below."""
+    prefix = write_checkpoint(str(tmp_path / "resnet.ckpt"), resnet_values())
+    weights = tmp_path / "weights.txt"
+    weights.write_text("\n".join("12" * 9 + "1"))
+    flags = {
+        "decoder": "ppm", "has_aux_loss": 1, "batch_size": 2, "weight_decay_mode": 1, "loss_type": "ohem+0.5*dice",
+        "ohem_min_kept": 500, "class_weights": weights, "clip_norm": 5, "fine_tune_filename": prefix, "lrn_rate": 0.01,
+    }  # fmt: skip
+    one = processes.start(flags_of(toy, tmp_path / "one", 3, gpu_num=2, **flags), str(tmp_path / "one.txt"))
+    assert one.exit_code() == 0, one.text()
+    addresses = ",".join(free_addresses(2))
+    hosts = [
+        processes.start(
+            [*flags_of(toy, tmp_path / "two", 3, **flags), "--hosts", addresses, "--host_rank", str(rank)],
+            str(tmp_path / f"host{rank}.txt"),
+        )
+        for rank in (0, 1)
+    ]
+    assert codes(hosts) == [0, 0], [host.text() for host in hosts]
+    found, expected = (tensors_in(run_of(tmp_path / name).snapshot(3)) for name in ("two", "one"))
+    assert found.keys() == expected.keys()
+    assert any("Momentum" in name for name in found)
+    assert [name for name in found if found[name].tobytes() != expected[name].tobytes()] == []
+
+
 def test_hosts_train_as_one_process(toy, processes, tmp_path, record_property):
     """With augmentation, L2-SP, hard pixels and class weights; the checkpoint to start from is on one host only."""
     prefix = write_checkpoint(str(tmp_path / "resnet.ckpt"), resnet_values())

@@ -93,6 +93,7 @@ def test_training_options_by_flags():
         "bn_decay": 0.75, "initializer": "xavier", "optimizer": "adam", "momentum": 0.5, "train_like_in_caffe": True,
         "float_type": "bf16", "seed": 9, "freeze": ("conv1",), "train_beta_gamma": False, "clip_norm": 2.0,
         "accumulate": 3, "ema_decay": 0.5, "new_layer_multiplier": 3.0, "new_bias_multiplier": 7.0,
+        "deterministic": True,
     }  # fmt: skip
     weights = (1.0, 2.0)
     config = TrainConfig(batch_size=2, class_weights="weights.txt", **changes)
