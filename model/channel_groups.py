@@ -19,13 +19,14 @@ from model import choices
 from model.choices import NETWORKS, STEMS, ResNet
 from model.decoders import PYRAMID_BINS
 from model.encoder_blocks import extra_unit_scope
+from model.encoder_end import has_auxiliary_features
 from model.errors import PruningError
 from model.icnet import CASCADES
 from model.pspnet_mg import Architecture
 from model.resnet import plan_blocks
 
 IMAGES = "images"
-_HEAD, _FEATURES, _PYRAMID = "head", "block4", "fpn"
+_HEAD, _PYRAMID = "head", "fpn"
 # The hidden layer of the auxiliary head, which only training has. It is not pruned.
 _AUXILIARY = "auxiliary"
 
@@ -110,7 +111,7 @@ def _encoder(architecture: Architecture) -> Iterator[Layer]:
     kind, inner, last = (
         ("bottleneck_v1", ("conv1", "conv2"), "conv3") if resnet.bottleneck else ("basic_v1", ("conv1",), "conv2")
     )
-    for number, units in enumerate(blocks, start=1):
+    for number, units in enumerate(blocks[: architecture.encoder_blocks], start=1):
         block = f"block{number}"
         for unit in units:
             scope = f"{unit.scope}/{kind}"
@@ -132,11 +133,13 @@ def _pyramid(architecture: Architecture, writes: str = _HEAD) -> Iterator[Layer]
     bins = () if architecture.pyramid_order == "add" else PYRAMID_BINS
     levels = [f"psp/pool{count}" for count in bins]
     for level in levels:
-        yield Layer(level, (_FEATURES,), level)
-    yield Layer(extra_unit_scope(architecture.network, 4), (_FEATURES, *levels), writes)
+        yield Layer(level, (architecture.last_block,), level)
+    yield Layer(extra_unit_scope(architecture.network, 4), (architecture.last_block, *levels), writes)
 
 
 def _auxiliary_head(architecture: Architecture) -> Iterator[Layer]:
+    if not has_auxiliary_features(architecture.network, architecture.encoder_blocks):
+        return
     block = NETWORKS[architecture.network].auxiliary
     yield Layer(extra_unit_scope(architecture.network, 3), (block,), _AUXILIARY)
     yield Layer("aux_logits", (_AUXILIARY,), None)
@@ -149,7 +152,7 @@ def _ppm(architecture: Architecture) -> Iterator[Layer]:
 
 
 def _c1(architecture: Architecture) -> Iterator[Layer]:
-    yield Layer(extra_unit_scope(architecture.network, 4), (_FEATURES,), _HEAD)
+    yield Layer(extra_unit_scope(architecture.network, 4), (architecture.last_block,), _HEAD)
     yield Layer("logits", (_HEAD,), None)
     yield from _auxiliary_head(architecture)
 
@@ -183,6 +186,7 @@ def _cascade(architecture: Architecture) -> Iterator[Layer]:
 # The layers of each decoder, with its auxiliary heads.
 _HEADS: dict[str, Callable[[Architecture], Iterator[Layer]]] = {
     "ppm": _ppm,
+    "ppm_1x1": _ppm,
     "c1": _c1,
     "upernet": _upernet,
     **dict.fromkeys(choices.CASCADES, _cascade),

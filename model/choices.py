@@ -262,6 +262,9 @@ STRIDE_CONVENTIONS: dict[str, StrideConvention] = {
 # The parts of an encoder from input to output; `conv1` is the stem.
 ENCODER_PARTS = ("conv1", "block1", "block2", "block3", "block4")
 
+# Those in which dilation replaces strides.
+DILATED_PARTS = ("block3", "block4")
+
 # Height and width of the image over those of the encoder's last features.
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -276,7 +279,7 @@ RESIZE_GRIDS: dict[str, dict[str, bool]] = {
 }
 
 # The names of `pspnet_mg.DECODERS`.
-DECODERS = ("ppm", "c1", "upernet", "icnet", "icnet_wide")
+DECODERS = ("ppm", "ppm_1x1", "c1", "upernet", "icnet", "icnet_wide")
 
 # Those of `icnet.CASCADES`, whose training has three losses.
 CASCADES = ("icnet", "icnet_wide")

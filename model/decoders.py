@@ -27,20 +27,21 @@ AUXILIARY_DEPTH = 256
 DROPOUT_RATE = 0.1
 
 
-def classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: str) -> TowerList:
-    """Applies dropout and a 1x1 convolution with biases.
+def classifier(xs: TowerList, num_classes: int, seed: tf.Tensor | None, scope: str, kernel_size: int = 1) -> TowerList:
+    """Applies dropout and a convolution with biases, usually 1x1.
 
     Args:
         xs: tower list [N, h, w, C].
         num_classes: channels of the logits.
         seed: int32 or int64 [2] for dropout, None for no dropout.
         scope: variable scope of the convolution.
+        kernel_size: height and width of its kernel, odd.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
     """
     xs = layers.dropout(xs, DROPOUT_RATE, seed)
-    return layers.cast(layers.conv2d(xs, num_classes, 1, use_bias=True, scope=scope), tf.float32)
+    return layers.cast(layers.conv2d(xs, num_classes, kernel_size, use_bias=True, scope=scope), tf.float32)
 
 
 def pyramid_levels(
@@ -65,17 +66,24 @@ def pyramid_levels(
         ]
 
 
-def _reduce_first(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
-    return pyramid_conv2d_batch_norm(features, pyramid_levels(features, pyramid_depth), depth, grid, scope=scope)
+def _reduce_first(
+    features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str, kernel_size: int
+) -> TowerList:
+    levels = pyramid_levels(features, pyramid_depth)
+    return pyramid_conv2d_batch_norm(features, levels, depth, grid, kernel_size=kernel_size, scope=scope)
 
 
-def _upsample_first(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
+def _upsample_first(
+    features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str, kernel_size: int
+) -> TowerList:
     levels = pyramid_levels(features, pyramid_depth, lambda xs: resizing.resize_bilinear(xs, features, grid))
-    return layers.conv2d_batch_norm(layers.concat([features, *levels]), depth, 3, scope=scope)
+    return layers.conv2d_batch_norm(layers.concat([features, *levels]), depth, kernel_size, scope=scope)
 
 
-def _add(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str) -> TowerList:
-    del pyramid_depth
+def _add(
+    features: TowerList, pyramid_depth: int | None, depth: int, grid: str, scope: str, kernel_size: int
+) -> TowerList:
+    del pyramid_depth, kernel_size
     levels = pooling.adaptive_avg_pool(features, PYRAMID_BINS)
     total = features
     for level in levels:
@@ -86,9 +94,9 @@ def _add(features: TowerList, pyramid_depth: int | None, depth: int, grid: str, 
 # When to upsample the pooled averages: after their 1x1 layer, as PSPNet does, or before it, as CSAILVision's UPerNet.
 # The results differ because of the ReLU of the 1x1 layer and, in training, because its normalization counts other
 # pixels. The published ICNet adds the averages to the features instead, and applies a 1x1 layer to the sum. The
-# functions take the features, the channels of each level and of the last layer, a key of `choices.RESIZE_GRIDS` and
-# the scope of the last layer.
-PYRAMID_ORDERS: dict[str, Callable[[TowerList, int | None, int, str, str], TowerList]] = {
+# functions take the features, the channels of each level and of the last layer, a key of `choices.RESIZE_GRIDS`, and
+# scope and kernel size of the last layer.
+PYRAMID_ORDERS: dict[str, Callable[[TowerList, int | None, int, str, str, int], TowerList]] = {
     "reduce_first": _reduce_first,
     "upsample_first": _upsample_first,
     "add": _add,
@@ -102,22 +110,24 @@ def pyramid_features(
     pyramid_depth: int | None = None,
     depth: int = HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
+    kernel_size: int = 3,
 ) -> TowerList:
-    """Applies pyramid pooling, then a 3x3 layer to features, pool6, pool3, pool2 and pool1.
+    """Applies pyramid pooling, then a layer, usually 3x3, to features, pool6, pool3, pool2 and pool1.
 
     Args:
         features: tower list [N, h, w, C], the last block of the encoder.
-        network: key of `choices.NETWORKS`; determines the scope of the 3x3 layer.
+        network: key of `choices.NETWORKS`; determines the scope of the last layer.
         resize_grid: key of `choices.RESIZE_GRIDS`, to upsample the levels to h x w.
         pyramid_depth: channels of each level; None for C / 4.
-        depth: channels of the 3x3 layer.
+        depth: channels of the last layer.
         pyramid_order: key of `PYRAMID_ORDERS`.
+        kernel_size: height and width of the last layer's kernel, 3 or 1; with the order `add` it is 1.
 
     Returns:
         Tower list [N, h, w, depth].
     """
     build = PYRAMID_ORDERS[pyramid_order]
-    return build(features, pyramid_depth, depth, resize_grid, extra_unit_scope(network, 4))
+    return build(features, pyramid_depth, depth, resize_grid, extra_unit_scope(network, 4), kernel_size)
 
 
 def pyramid_pooling_head(
@@ -129,19 +139,22 @@ def pyramid_pooling_head(
     pyramid_depth: int | None = None,
     depth: int = HEAD_DEPTH,
     pyramid_order: str = "reduce_first",
+    kernel_size: int = 3,
+    classifier_kernel_size: int = 1,
 ) -> TowerList:
     """Builds PSPNet's head: `pyramid_features`, dropout and the classifier.
 
     Args:
-        features, network, resize_grid, pyramid_depth, depth, pyramid_order: see `pyramid_features`.
+        features, network, resize_grid, pyramid_depth, depth, pyramid_order, kernel_size: see `pyramid_features`.
         num_classes: channels of the logits.
         seed: int32 or int64 [2] for dropout, None for no dropout.
+        classifier_kernel_size: height and width of the classifier's kernel.
 
     Returns:
         Tower list of logits, float32 [N, h, w, num_classes].
     """
-    xs = pyramid_features(features, network, resize_grid, pyramid_depth, depth, pyramid_order)
-    return classifier(xs, num_classes, seed, "logits")
+    xs = pyramid_features(features, network, resize_grid, pyramid_depth, depth, pyramid_order, kernel_size)
+    return classifier(xs, num_classes, seed, "logits", classifier_kernel_size)
 
 
 def c1_head(features: TowerList, network: str, num_classes: int, depth: int = HEAD_DEPTH) -> TowerList:

@@ -111,7 +111,8 @@ def build_blocks(
         kept: scopes of units whose outputs are returned too.
 
     Returns:
-        Tower lists by name: `block1` to `block4`, and the units of `kept` and `halved_after`, before it, by scope.
+        Tower lists by name: `block1`, `block2` and so on, and the units of `kept` and `halved_after`, before it, by
+        scope.
     """
     halved_scope, grid = halved_after or (None, "")
     endpoints = {}

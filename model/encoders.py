@@ -10,8 +10,8 @@ from model.mobilenet import mobilenet_v2
 from model.resnet import resnet_v1
 from model.utils_mg import TowerList
 
-# By the type of the row. All take the arguments of `resnet.resnet_v1`, and return at least `block1` to `block4` and the
-# endpoint `Encoder.auxiliary`.
+# By the type of the row. All take the arguments of `resnet.resnet_v1`, and return at least the blocks from `block1` on
+# and, if its block is built, the endpoint `Encoder.auxiliary`.
 FAMILIES: dict[type, Callable[..., dict[str, TowerList]]] = {ResNet: resnet_v1, MobileNetV2: mobilenet_v2}
 
 

@@ -19,6 +19,10 @@ class ConventionError(ModelError):
     """The encoder is not defined with this placement of strides and dilation."""
 
 
+class EncoderEndError(ModelError):
+    """The encoder ends before a block that another option of the network needs."""
+
+
 class LayerNameError(ModelError):
     """A scope that should be initialized anew does not exist in the network."""
 

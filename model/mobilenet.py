@@ -15,6 +15,7 @@ import tf_slim as slim
 from model import utils_mg as layers
 from model.choices import NETWORKS, STRIDE_CONVENTIONS, MobileNetV2
 from model.encoder_blocks import build_blocks, build_stem, spacings
+from model.encoder_end import ALL_BLOCKS
 from model.memory import Recomputation
 from model.utils_mg import TowerList
 
@@ -87,6 +88,7 @@ def mobilenet_v2(
     output_stride: int,
     stem: str = "conv3",
     pool_padding: str = "same",
+    encoder_blocks: int = ALL_BLOCKS,
     frozen: Collection[str] = (),
     recomputation: Recomputation | None = None,
     halved_after: tuple[str, str] | None = None,
@@ -100,18 +102,19 @@ def mobilenet_v2(
         output_stride: 8, 16 or 32.
         stem: key of `choices.STEMS`.
         pool_padding: ignored, because nothing is pooled.
+        encoder_blocks: one of `encoder_end.ENCODER_BLOCKS`, the blocks that are built.
         frozen, recomputation, halved_after: see `encoder_blocks.build_blocks`.
 
     Returns:
-        Tower lists by name: `conv1` (stride 2), `block1` to `block4` (nominal strides 4, 8, 16 and 32), and
-        `block4/unit_1`. Their sizes are as those of `resnet.resnet_v1`.
+        Tower lists by name: `conv1` (stride 2), `block1` to `block4` (nominal strides 4, 8, 16 and 32) or to the last
+        one that is built, and `block4/unit_1` if block 4 is. Their sizes are as those of `resnet.resnet_v1`.
     """
     del pool_padding
     with slim.arg_scope([layers.normalize_and_activate], bounded=True):
         stem_output = build_stem(images, stem, frozen)
         blocks = build_blocks(
             stem_output,
-            plan_blocks(network, convention, output_stride),
+            plan_blocks(network, convention, output_stride)[:encoder_blocks],
             inverted_residual_unit,
             frozen=frozen,
             recomputation=recomputation,

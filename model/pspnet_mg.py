@@ -17,7 +17,8 @@ import tf_slim as slim
 from model import choices, decoders, encoders, icnet, resizing
 from model import utils_mg as layers
 from model.encoder_blocks import extra_unit_scope
-from model.errors import ChannelsError
+from model.encoder_end import ALL_BLOCKS, fault_of_end, has_auxiliary_features
+from model.errors import ChannelsError, EncoderEndError
 from model.memory import Recomputation
 from model.pyramid_convolution import pyramid_conv2d_batch_norm
 from model.utils_mg import TowerList
@@ -55,6 +56,7 @@ class Architecture:
         input_channels: of the images.
         filter_scale: one of `choices.FILTER_SCALES`, the factor of the channels of the encoder and of the branches of
             ICNet that `icnet.Cascade.is_scaled` names. The other fields have actual channels.
+        encoder_blocks: one of `encoder_end.ENCODER_BLOCKS`: the block with which the encoder ends.
         filters: number of filters of the layers that pruning left with fewer, by scope below that of the network.
     """
 
@@ -74,6 +76,7 @@ class Architecture:
     bounded_head: bool = False
     input_channels: int = 3
     filter_scale: float = 1.0
+    encoder_blocks: int = ALL_BLOCKS
     filters: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -83,8 +86,13 @@ class Architecture:
     @property
     def pooled_depth(self) -> int:
         """Returns the channels of each pooled level, whether or not `pyramid_depth` says them."""
-        last = int(choices.NETWORKS[self.network].depths[3] * self.filter_scale)
+        last = int(choices.NETWORKS[self.network].depths[self.encoder_blocks - 1] * self.filter_scale)
         return self.pyramid_depth or (self.head_depth if self.decoder == "upernet" else last // 4)
+
+    @property
+    def last_block(self) -> str:
+        """Returns the endpoint with the last features of the encoder."""
+        return f"block{self.encoder_blocks}"
 
     @property
     def smallest_stride(self) -> int:
@@ -132,8 +140,21 @@ class Decoder:
 
 
 def _auxiliary_head(endpoints: Endpoints, of: Architecture, seed: tf.Tensor | None) -> list[TowerList]:
-    features = endpoints[choices.NETWORKS[of.network].auxiliary]
+    name = choices.NETWORKS[of.network].auxiliary
+    if not has_auxiliary_features(of.network, of.encoder_blocks):
+        raise EncoderEndError(f"{of.network} ends after {of.last_block}, and its auxiliary head needs {name}")
+    features = endpoints[name]
     return [decoders.auxiliary_head(features, of.network, of.num_classes, seed, of.auxiliary_depth)]
+
+
+def _pyramid_pooling(kernel_size: int, classifier_kernel_size: int) -> Decoder:
+    return Decoder(
+        lambda endpoints, of, seed: decoders.pyramid_pooling_head(
+            endpoints[of.last_block], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth,
+            of.head_depth, of.pyramid_order, kernel_size, classifier_kernel_size,
+        ),
+        _auxiliary_head,
+    )  # fmt: skip
 
 
 def _cascade(cascade: icnet.Cascade) -> Decoder:
@@ -149,15 +170,12 @@ def _cascade(cascade: icnet.Cascade) -> Decoder:
 
 
 DECODERS: dict[str, Decoder] = {
-    "ppm": Decoder(
-        lambda endpoints, of, seed: decoders.pyramid_pooling_head(
-            endpoints["block4"], of.network, of.num_classes, of.resize_grid, seed, of.pyramid_depth, of.head_depth,
-            of.pyramid_order,
-        ),
-        _auxiliary_head,
-    ),
+    "ppm": _pyramid_pooling(kernel_size=3, classifier_kernel_size=1),
+    "ppm_1x1": _pyramid_pooling(kernel_size=1, classifier_kernel_size=3),
     "c1": Decoder(
-        lambda endpoints, of, seed: decoders.c1_head(endpoints["block4"], of.network, of.num_classes, of.head_depth),
+        lambda endpoints, of, seed: decoders.c1_head(
+            endpoints[of.last_block], of.network, of.num_classes, of.head_depth
+        ),
         _auxiliary_head,
     ),
     # UPerNet gets its resolution from the lower blocks, so its encoder needs no dilation.
@@ -229,8 +247,10 @@ def pspnet(
     Raises:
         ChannelsError: the images have another number of channels.
         ConventionError: the encoder is not defined with the stride convention.
+        EncoderEndError: the encoder ends before a block that decoder, output stride or auxiliary head need.
     """
     _check_channels(images, architecture)
+    _check_end(architecture)
     with (
         tf.variable_scope(architecture.network, reuse=reuse) as scope,
         slim.arg_scope([layers.normalize_and_activate], activation=architecture.activation, in_place=in_place),
@@ -273,6 +293,15 @@ def _check_channels(images: TowerList, architecture: Architecture) -> None:
             )
 
 
+def _check_end(of: Architecture) -> None:
+    fault = fault_of_end(of.encoder_blocks, of.decoder, of.stride_convention, of.output_stride)
+    if fault is not None:
+        raise EncoderEndError(
+            f"{fault.option} is {fault.value} and {of.network} ends after {of.last_block}, expected "
+            f"{' or '.join(map(str, fault.known))}"
+        )
+
+
 def _encode(
     images: TowerList, architecture: Architecture, frozen: Collection[str], recomputation: Recomputation | None
 ) -> Endpoints:
@@ -285,6 +314,7 @@ def _encode(
         output_stride=architecture.output_stride,
         stem=architecture.stem,
         pool_padding=architecture.pool_padding,
+        encoder_blocks=architecture.encoder_blocks,
         frozen=frozen,
         recomputation=recomputation,
         halved_after=(cascade.shared_unit(architecture.network, architecture.stride_convention), grid)

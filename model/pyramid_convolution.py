@@ -1,4 +1,4 @@
-"""Computes the 3x3 convolution after pyramid pooling without upsampling the pyramid.
+"""Computes the 3x3 or 1x1 convolution after pyramid pooling without upsampling the pyramid.
 
 The layer's input is the features concatenated with their averages over 1 to 36 regions, upsampled to the size of the
 features. Upsampling and convolution are both linear. So the taps of the kernel are applied to the few averages first,
@@ -18,8 +18,6 @@ from model import utils_mg as layers
 from model.convolution import convolve
 from model.utils_mg import TowerList
 
-_KERNEL_SIZE = 3
-
 # Position of pixel i of `size` on an axis of `bins` pixels, for each key of `choices.RESIZE_GRIDS`.
 _POSITIONS: dict[str, Callable] = {
     "half_pixel": lambda i, size, bins: (i + 0.5) * (bins / size) - 0.5,
@@ -34,13 +32,14 @@ def pyramid_conv2d_batch_norm(
     levels: Sequence[TowerList],
     filters: int,
     grid: str,
+    kernel_size: int = 3,
     initializer: str = "he",
     folded: bool = False,
     pruned: Mapping[str, int] | None = None,
     joined: bool = True,
     scope: str | None = None,
 ) -> TowerList:
-    """Applies a 3x3 convolution to features and upsampled levels, batch normalization and the activation.
+    """Applies a convolution to features and upsampled levels, batch normalization and the activation.
 
     The variables and, except for rounding, the result are those of `utils_mg.conv2d_batch_norm` applied to the
     concatenation of `features` with the `levels` upsampled by `resizing.resize_bilinear`.
@@ -50,6 +49,7 @@ def pyramid_conv2d_batch_norm(
         levels: tower lists [N, b, b, D] with b statically known.
         filters: output channels.
         grid: key of `choices.RESIZE_GRIDS`.
+        kernel_size: height and width of the kernel, 3 or 1.
         initializer: key of `utils_mg.INITIALIZERS`.
         folded, pruned: see `utils_mg.conv2d_batch_norm`.
         joined: see `convolve_upsampled`.
@@ -61,7 +61,7 @@ def pyramid_conv2d_batch_norm(
     with tf.variable_scope(scope, "conv2d", features) as variable_scope:
         filters = (pruned or {}).get(variable_scope.name, filters)
         channels = [xs[0].shape.as_list()[-1] for xs in (features, *levels)]
-        kernel = layers.convolution_weights([_KERNEL_SIZE] * 2 + [sum(channels), filters], initializer)
+        kernel = layers.convolution_weights([kernel_size] * 2 + [sum(channels), filters], initializer)
         of_features, *of_levels = _split(tf.cast(kernel, features[0].dtype), channels)
         of_features = tf.convert_to_tensor(of_features)
         convolved = layers.map_towers(lambda x: convolve(x, of_features), features)
@@ -85,11 +85,11 @@ def convolve_upsampled(
     grid: str,
     joined: bool = True,
 ) -> TowerList:
-    """Sums, over the levels, the 3x3 'SAME' convolution of the level upsampled to the size of `like`.
+    """Sums, over the levels, the 'SAME' convolution of the level upsampled to the size of `like`.
 
     Args:
         levels: tower lists [N, b, b, D] with b statically known.
-        kernels: one per level, [3, 3, D, filters]; arrays are arranged for the product once.
+        kernels: one per level, [k, k, D, filters] with an odd k; arrays are arranged for the product once.
         like: tower list [N, H, W, any] of the same dtype; only its height and width are used.
         grid: key of `choices.RESIZE_GRIDS`.
         joined: whether all towers share one product with each kernel. It needs less memory, and its rounding depends on
@@ -101,17 +101,20 @@ def convolve_upsampled(
     apply_taps = _apply_taps if joined else _apply_taps_by_tower
     taps = [apply_taps(level, kernel) for level, kernel in zip(levels, kernels, strict=True)]
     bins = [level[0].shape.as_list()[1] for level in levels]
-    return layers.map_towers(lambda x, *products: _upsampled(products, bins, x, grid), like, *taps)
+    size = int(kernels[0].shape[0])
+    return layers.map_towers(lambda x, *products: _upsampled(products, bins, x, grid, size), like, *taps)
 
 
-def _upsampled(taps: Sequence[tf.Tensor], bins: Sequence[int], like: tf.Tensor, grid: str) -> tf.Tensor:
+def _upsampled(
+    taps: Sequence[tf.Tensor], bins: Sequence[int], like: tf.Tensor, grid: str, kernel_size: int
+) -> tf.Tensor:
     """Upsamples the results of `_apply_taps` for one tower to the pixel of each tap and sums them."""
     _, height, width, _ = layers.dynamic_shape(like)
     filters = taps[0].shape.as_list()[-1]
     rows, columns = [], []
     for level, size in zip(taps, bins, strict=True):
-        rows.append(_interpolation_of_taps(height, size, grid))
-        columns.append(tf.matmul(_interpolation_of_taps(width, size, grid), level))  # [N, 3 b, W, filters]
+        rows.append(_interpolation_of_taps(height, size, grid, kernel_size))
+        columns.append(tf.matmul(_interpolation_of_taps(width, size, grid, kernel_size), level))  # [N, k b, W, filters]
     stacked = tf.concat([tf.reshape(x, [-1, x.shape[1], width * filters]) for x in columns], axis=1)
     upsampled = tf.matmul(tf.concat(rows, axis=1), stacked)
     result = tf.reshape(upsampled, tf.stack([-1, height, width, filters]))
@@ -119,26 +122,26 @@ def _upsampled(taps: Sequence[tf.Tensor], bins: Sequence[int], like: tf.Tensor, 
 
 
 def _apply_taps(levels: TowerList, kernel: tf.Tensor | np.ndarray) -> TowerList:
-    """Applies every tap of a kernel [3, 3, D, filters] to every average, for all towers on the device of the first.
+    """Applies every tap of a kernel [k, k, D, filters] to every average, for all towers on the device of the first.
 
     The averages and products are small, and the kernel and its gradient large: a product per tower would need a copy of
     both for each tower.
 
     Returns:
-        Tower list float32 [N, 3 b, 3 b, filters]. Axis 1 is (row of the tap, row of the average), axis 2 likewise for
+        Tower list float32 [N, k b, k b, filters]. Axis 1 is (row of the tap, row of the average), axis 2 likewise for
         columns.
     """
     bins, depth = levels[0].shape.as_list()[2:]
-    filters = int(kernel.shape[-1])
+    size, filters = int(kernel.shape[0]), int(kernel.shape[-1])
     averages = layers.map_towers(lambda x: tf.reshape(x, [-1, depth]), levels)
     with tf.device(levels[0].device):
         # One product of two matrices: OpenVINO and TensorFlow Lite reject one that broadcasts the averages.
         products = _of_towers(tf.matmul(_joined(averages), _taps_as_columns(kernel)), averages)
 
     def by_image(products: tf.Tensor) -> tf.Tensor:
-        taps = tf.cast(tf.reshape(products, [-1, bins, bins, _KERNEL_SIZE, _KERNEL_SIZE, filters]), tf.float32)
+        taps = tf.cast(tf.reshape(products, [-1, bins, bins, size, size, filters]), tf.float32)
         transposed = tf.transpose(taps, [0, 3, 1, 4, 2, 5])
-        return tf.reshape(transposed, [-1, _KERNEL_SIZE * bins, _KERNEL_SIZE * bins, filters])
+        return tf.reshape(transposed, [-1, size * bins, size * bins, filters])
 
     outputs = []
     for level, rows in zip(levels, products, strict=True):
@@ -162,15 +165,17 @@ def _of_towers(joined: tf.Tensor, rows: TowerList) -> TowerList:
 
 
 def _taps_as_columns(kernel: tf.Tensor | np.ndarray) -> tf.Tensor:
-    """Arranges a kernel [3, 3, D, filters] as [D, 9 filters]."""
+    """Arranges a kernel [k, k, D, filters] as [D, k k filters]."""
     transpose = np.transpose if isinstance(kernel, np.ndarray) else tf.transpose
     return tf.reshape(transpose(kernel, [2, 0, 1, 3]), [int(kernel.shape[2]), -1])
 
 
-def _interpolation_of_taps(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:
-    """Returns float32 [size, 3 bins]: the weight of each average in a pixel for the taps before, at and after it."""
-    padded = tf.pad(interpolation_matrix(size, bins, grid), [[1, 1], [0, 0]])  # zero padding of the convolution
-    return tf.concat([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+def _interpolation_of_taps(size: tf.Tensor | int, bins: int, grid: str, kernel_size: int) -> tf.Tensor:
+    """Returns float32 [size, k bins]: the weight of each average in a pixel for each tap along an axis."""
+    border = kernel_size // 2
+    padded = tf.pad(interpolation_matrix(size, bins, grid), [[border, border], [0, 0]])  # as the convolution pads
+    taps = range(kernel_size)
+    return tf.concat([padded[tap or None : tap + 1 - kernel_size or None] for tap in taps], axis=1)
 
 
 def interpolation_matrix(size: tf.Tensor | int, bins: int, grid: str) -> tf.Tensor:

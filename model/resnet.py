@@ -18,6 +18,7 @@ from model import pooling
 from model import utils_mg as layers
 from model.choices import NETWORKS, STEMS, STRIDE_CONVENTIONS, ResNet, StrideConvention
 from model.encoder_blocks import build_blocks, build_stem, spacings
+from model.encoder_end import ALL_BLOCKS
 from model.errors import ConventionError
 from model.memory import Recomputation
 from model.utils_mg import TowerList
@@ -149,6 +150,7 @@ def resnet_v1(
     output_stride: int,
     stem: str = "conv7",
     pool_padding: str = "same",
+    encoder_blocks: int = ALL_BLOCKS,
     frozen: Collection[str] = (),
     recomputation: Recomputation | None = None,
     halved_after: tuple[str, str] | None = None,
@@ -163,19 +165,20 @@ def resnet_v1(
         output_stride: 8, 16 or 32.
         stem: key of `choices.STEMS`.
         pool_padding: key of `choices.POOL_PADDINGS`, for the pooling after the stem.
+        encoder_blocks: one of `encoder_end.ENCODER_BLOCKS`, the blocks that are built.
         frozen, recomputation, halved_after: see `encoder_blocks.build_blocks`.
 
     Returns:
-        Tower lists by name: `conv1` (stride 2), `pool1` (stride 4) and those of `encoder_blocks.build_blocks`. `block4`
-        is [N, ceil(H / output_stride), ceil(W / output_stride), channels]; with `halved_after`, all endpoints after
-        that unit have half the height and width.
+        Tower lists by name: `conv1` (stride 2), `pool1` (stride 4) and those of `encoder_blocks.build_blocks`. The last
+        block is [N, ceil(H / output_stride), ceil(W / output_stride), channels]; with `halved_after`, all endpoints
+        after that unit have half the height and width.
     """
     stem_output = build_stem(images, stem, frozen)
     pooled = pooling.max_pool(stem_output, 3, 2, pool_padding)
     unit = bottleneck_unit if _size(network).bottleneck else basic_unit
     blocks = build_blocks(
         pooled,
-        plan_blocks(network, convention, output_stride, stem),
+        plan_blocks(network, convention, output_stride, stem)[:encoder_blocks],
         functools.partial(unit, convention=STRIDE_CONVENTIONS[convention]),
         frozen=frozen,
         recomputation=recomputation,

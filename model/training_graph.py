@@ -285,7 +285,7 @@ def _decay(
     starting_points: StartingPointsOf | None,
 ) -> regularizers.WeightDecay:
     is_new = new_layer_predicate(architecture, options)
-    dilated = in_scopes(architecture.network, ("block3", "block4") if options.consider_dilated else ())
+    dilated = in_scopes(architecture.network, choices.DILATED_PARTS if options.consider_dilated else ())
 
     def decays_as_new(name: str) -> bool:
         return is_new(name) or dilated(name)

@@ -34,7 +34,7 @@ LAYERS = {
         ("utils_mg",),
         ("memory", "loss_terms", "region_losses", "pyramid_convolution", "pooling", "resizing"),
         ("losses",),
-        ("encoder_blocks",),
+        ("encoder_blocks", "encoder_end"),
         ("resnet", "mobilenet", "decoders"),
         ("encoders",),
         ("icnet",),

@@ -23,6 +23,8 @@ CASES = [
     (BOTTLENECK, {"decoder": "icnet_wide", "pyramid_order": "add"}),
     (BOTTLENECK, {"decoder": "upernet", "pyramid_order": "upsample_first", "output_stride": 32}),
     (BOTTLENECK, {"stem": "deep_128"}),
+    (BOTTLENECK, {"decoder": "ppm_1x1", "encoder_blocks": 2}),
+    (BASIC, {"encoder_blocks": 3}),
     (IDENTITY, {}),
     (IDENTITY, {"stem": "deep_128", "filter_scale": 0.5}),
 ]
@@ -34,7 +36,8 @@ def test_layers_are_those_of_the_network(size, options, monkeypatch):
     architecture = Architecture(NETWORK, 3, head_depth=28, auxiliary_depth=20, **options)
     with tf.Graph().as_default():
         images = [tf.placeholder(tf.float32, [1, 64, 64, 3])]
-        pspnet_mg.pspnet(images, architecture, is_training=False, has_auxiliary=True)
+        has_auxiliary = architecture.encoder_blocks > 2
+        pspnet_mg.pspnet(images, architecture, is_training=False, has_auxiliary=has_auxiliary)
         shapes = {variable.op.name: variable.shape.as_list() for variable in tf.model_variables()}
     prefix, suffix = f"{NETWORK}/", "/weights"
     kernels = {

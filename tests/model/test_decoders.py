@@ -44,6 +44,17 @@ def test_names_of_the_pyramid_pooling_head():
         assert _shapes() == PYRAMID | CLASSIFIER
 
 
+def test_names_of_the_pyramid_pooling_head_of_other_kernels():
+    with tf.Graph().as_default():
+        features = [tf.placeholder(tf.float32, [1, None, None, 2048]) for _ in range(2)]
+        logits = decoders.pyramid_pooling_head(
+            features, "resnet_v1_50", 19, "half_pixel", None, kernel_size=1, classifier_kernel_size=3
+        )
+        assert [x.shape.as_list() for x in logits] == [[1, None, None, 19]] * 2
+        kernels = {"block4/unit_4/weights": [1, 1, 4096, 512], "logits/weights": [3, 3, 512, 19]}
+        assert _shapes() == PYRAMID | CLASSIFIER | kernels
+
+
 def test_names_of_the_head_of_one_convolution():
     with tf.Graph().as_default():
         features = [tf.placeholder(tf.float32, [1, None, None, 2048]) for _ in range(2)]
@@ -140,7 +151,7 @@ def _concatenated(*parts: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _pyramid(features: list[np.ndarray], weights: dict[str, np.ndarray], grid: str, order: str) -> list[np.ndarray]:
-    """Concatenates the features and the levels from six bins to one and applies the 3x3 layer, in float64."""
+    """Concatenates the features and the levels from six bins to one and applies the last layer, in float64."""
     levels = []
     for bins in (6, 3, 2, 1):
         averages, kernel = [reference.adaptive_avg_pool(x, bins) for x in features], weights[f"psp/pool{bins}"]
@@ -163,18 +174,18 @@ def _assert_classified(actual, hidden, weights):
         np.testing.assert_allclose(logits, expected, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("kernel_sizes", [(3, 1), (1, 3)])
 @pytest.mark.parametrize("order", ["reduce_first", "upsample_first"])
 @pytest.mark.parametrize("grid", ["half_pixel", "align_corners", "legacy"])
-def test_head_sees_features_and_levels_from_six_to_one(grid, order):
+def test_head_sees_features_and_levels_from_six_to_one(grid, order, kernel_sizes):
     """Compares the whole head with float64, in training, over towers of different sizes."""
     rng = np.random.default_rng(2)
     features = [rng.normal(size=shape).astype(np.float32) for shape in ((2, 7, 8, 16), (1, 5, 9, 16))]
     with tf.Graph().as_default():
         xs, feed = towers(features)
-        logits = decoders.pyramid_pooling_head(
-            xs, "resnet_v1_18", 3, grid, None, pyramid_depth=5, depth=12, pyramid_order=order
-        )
+        logits = decoders.pyramid_pooling_head(xs, "resnet_v1_18", 3, grid, None, 5, 12, order, *kernel_sizes)
         actual, weights = _outputs_and_kernels(logits, feed)
+    assert (weights["block4/unit_3"].shape[0], weights["logits"].shape[0]) == kernel_sizes
     _assert_classified(actual, _pyramid(features, weights, grid, order), weights)
 
 

@@ -63,7 +63,7 @@ def test_forward_graph_of_unknown_sizes_equals_float64():
         np.testing.assert_allclose(output, np.exp(reference.log_softmax(answer)), atol=1e-4)
 
 
-@pytest.mark.parametrize("decoder", ["ppm", "upernet", "icnet"])
+@pytest.mark.parametrize("decoder", ["ppm", "ppm_1x1", "upernet", "icnet"])
 @pytest.mark.parametrize(("order", "is_inside"), [("reduce_first", False), ("upsample_first", True)])
 def test_order_of_the_pyramid_with_every_decoder_that_has_one(decoder, order, is_inside):
     """Checks whether there is an upsampling between the convolution and the normalization of a level."""
@@ -88,7 +88,8 @@ def _training_logits(images, architecture, known=True):
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         xs, feed = towers(images, known=known)
-        outputs = pspnet_mg.pspnet(xs, architecture, is_training=True, has_auxiliary=True)
+        has_auxiliary = architecture.encoder_blocks > 2
+        outputs = pspnet_mg.pspnet(xs, architecture, is_training=True, has_auxiliary=has_auxiliary)
         squares = tf.add_n([tf.reduce_sum(tf.square(y)) for head in (outputs.logits, *outputs.auxiliary) for y in head])
         variables = tf.trainable_variables()
         gradients = tf.gradients(squares, variables)
@@ -101,16 +102,20 @@ def _training_logits(images, architecture, known=True):
 
 # With smaller images, ICNet's last block has so few values that rounding changes its gradients by several percent.
 @pytest.mark.parametrize(
-    ("decoder", "output_stride", "heads", "size"),
+    ("decoder", "output_stride", "blocks", "heads", "size"),
     [
-        ("c1", 8, 2, (49, 41)),
-        pytest.param("upernet", 16, 2, (49, 41), marks=pytest.mark.slow),
-        ("icnet", 8, 3, (97, 81)),
-        pytest.param("icnet_wide", 8, 3, (97, 81), marks=pytest.mark.slow),
+        ("c1", 8, 4, 2, (49, 41)),
+        ("ppm_1x1", 16, 3, 2, (49, 41)),
+        ("ppm_1x1", 8, 2, 1, (49, 41)),
+        pytest.param("upernet", 16, 4, 2, (49, 41), marks=pytest.mark.slow),
+        ("icnet", 8, 4, 3, (97, 81)),
+        pytest.param("icnet_wide", 8, 4, 3, (97, 81), marks=pytest.mark.slow),
     ],
 )
-def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, heads, size):
-    architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride, head_depth=32)
+def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, blocks, heads, size):
+    architecture = dataclasses.replace(
+        ARCHITECTURE, decoder=decoder, output_stride=output_stride, encoder_blocks=blocks, head_depth=32
+    )
     (images,) = batch((3, *size))[0]
     one_tower = _training_logits([images], architecture)
     shared = _training_logits([images[:1], images[1:]], architecture, known=False)

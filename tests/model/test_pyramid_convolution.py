@@ -33,10 +33,11 @@ def _concatenated(features, levels, grid, tower):
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("size", [(2, 7, 8), (1, 1, 1), (1, 2, 30), (1, 12, 12)])
-def test_equals_float64_of_the_upsampled_levels(grid, size, record_property):
+@pytest.mark.parametrize("kernel_size", [3, 1])
+def test_equals_float64_of_the_upsampled_levels(grid, size, kernel_size, record_property):
     features, levels = _arrays([size])
     rng = np.random.default_rng(3)
-    kernels = [rng.normal(size=(3, 3, DEPTH, FILTERS)).astype(np.float32) for _ in BINS]
+    kernels = [rng.normal(size=(kernel_size, kernel_size, DEPTH, FILTERS)).astype(np.float32) for _ in BINS]
     with tf.Graph().as_default():
         weights = [tf.constant(kernel) for kernel in kernels]
         levels_of_tower = [[tf.constant(level[0])] for level in levels]

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.parity.source_networks import ANY_SIZES, CLASSES, Source, compare
-from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet
-from tests.parity.torch_resnets import mmseg, semseg, strided
+from tests.parity.torch_pspnets import CaffePSPNet, MmsegInput, MmsegPSPNet, SemsegPSPNet, SmpPSPNet
+from tests.parity.torch_resnets import PLAIN, RESNEXT_32X4D, RESNEXT_32X8D, mmseg, semseg, strided
 from tests.tools.converted_networks import run_convert
 from tools.checkpoints.find import resolve_checkpoint
 from tools.errors import ConversionError, FlagError
@@ -31,6 +31,31 @@ def test_semseg(record_property, folder):
     torch.save({"epoch": 100, "state_dict": state}, folder / "train_epoch_100.pth")
     run_convert(folder / "train_epoch_100.pth", "--out", folder / "converted")
     record_property("logits", compare(source, folder / "converted", {"resize_grid": "half_pixel"}))
+
+
+SMP_SIZES = ((64, 96), (96, 32))  # multiples of 32
+
+
+@pytest.mark.parametrize(
+    ("depth", "blocks", "kind"),
+    [
+        (18, 2, PLAIN),
+        (18, 3, PLAIN),
+        (34, 4, PLAIN),
+        (50, 2, PLAIN),
+        pytest.param(101, 2, PLAIN, marks=pytest.mark.slow),
+        pytest.param(152, 2, PLAIN, marks=pytest.mark.slow),
+        pytest.param(50, 3, RESNEXT_32X4D, marks=pytest.mark.slow),
+        pytest.param(101, 2, RESNEXT_32X8D, marks=pytest.mark.slow),
+    ],
+)
+def test_smp(record_property, folder, depth, blocks, kind):
+    """segmentation_models.pytorch's PSPNet with the encoder depths 3, 4 and 5."""
+    source = Source(SmpPSPNet(depth, CLASSES, blocks, kind, head_channels=96), SMP_SIZES)
+    torch.save(source.network.state_dict(), folder / "best_model.pth")
+    run_convert(folder / "best_model.pth", "--out", folder / "converted")
+    changes = ({"resize_grid": "half_pixel"}, {"pool_padding": "same"})
+    record_property("logits", compare(source, folder / "converted", *changes, has_auxiliary=False))
 
 
 USUAL_FLAGS = (

@@ -14,9 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from tests.parity.torch_resnets import (
+    PLAIN,
     UNITS,
     Blocks,
+    Kind,
     Pattern,
+    TorchvisionResNet,
     convolution,
     layer,
     mmseg,
@@ -158,6 +161,42 @@ class MmsegUPerNet(MmsegPSPNet):
             laterals[i - 1] = laterals[i - 1] + resized(laterals[i], laterals[i - 1].shape[2:], grid)
         outputs = [layer(x) for layer, x in zip(head.fpn_convs, laterals[:-1], strict=True)] + laterals[-1:]
         return head.fpn_bottleneck(torch.cat([resized(x, outputs[0].shape[2:], grid) for x in outputs], dim=1))
+
+
+class SmpNormalized(nn.Sequential):
+    """Convolution, batch normalization and ReLU, or a convolution with biases and ReLU: 0 and, if there is one, 1."""
+
+    def __init__(self, channels: int, filters: int, is_normalized: bool) -> None:
+        norm = nn.BatchNorm2d(filters) if is_normalized else nn.Identity()
+        super().__init__(nn.Conv2d(channels, filters, 1, bias=not is_normalized), norm, nn.ReLU())
+
+
+class SmpPSPNet(nn.Module):
+    """segmentation_models.pytorch's PSPNet: encoder, decoder.psp.blocks, decoder.conv, segmentation_head.
+
+    Its encoder is torchvision's ResNet of which only the first blocks run, without dilation.
+    """
+
+    def __init__(self, depth: int, classes: int, blocks: int = 2, kind: Kind = PLAIN, head_channels: int = 512) -> None:
+        super().__init__()
+        self.encoder = TorchvisionResNet(depth, kind=kind)
+        del self.encoder.fc
+        channels = (64 if depth < 50 else 256) * 2 ** (blocks - 1)
+        self.blocks = blocks
+        self.decoder = nn.Module()
+        self.decoder.psp = nn.Module()
+        self.decoder.psp.blocks = nn.ModuleList(nn.Module() for _ in BINS)
+        for level, bins in zip(self.decoder.psp.blocks, BINS, strict=True):
+            reduced = SmpNormalized(channels, channels // len(BINS), is_normalized=bins > 1)
+            level.pool = nn.Sequential(nn.AdaptiveAvgPool2d(bins), reduced)
+        self.decoder.conv = SmpNormalized(2 * channels, head_channels, is_normalized=True)
+        self.segmentation_head = nn.Sequential(nn.Conv2d(head_channels, classes, 3, padding=1))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        x = self.encoder.all_features(images)[self.blocks - 1]
+        levels = [resized(level.pool(x), x.shape[2:], align_corners=True) for level in self.decoder.psp.blocks]
+        logits = self.segmentation_head(self.decoder.conv(torch.cat([*levels, x], dim=1)))
+        return [resized(logits, images.shape[2:], align_corners=True)]
 
 
 class CaffePSPNet(nn.Module):

@@ -178,8 +178,14 @@ class TorchvisionResNet(Blocks):
         self.add_blocks(depth, 64, pattern, kind)
         self.fc = nn.Linear(2048 if depth >= 50 else 512, classes)
 
+    def all_features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The outputs of blocks 1 to 4."""
+        return self.run_all_blocks(pool(functional.relu(self.bn1(self.conv1(normalized(images))))))
+
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.run_blocks(pool(functional.relu(self.bn1(self.conv1(normalized(images))))))
+        """The outputs of blocks 3 and 4."""
+        _, _, block3, block4 = self.all_features(images)
+        return block3, block4
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.features(images)[1]

@@ -70,6 +70,27 @@ def semseg_weights(seed: int = 0) -> dict[str, np.ndarray]:
     return layers.weights
 
 
+def smp_weights(
+    classes: int = CLASSES, blocks: int = 2, depth: int = 24, seed: int = 0, has_norm: bool = True
+) -> dict[str, np.ndarray]:
+    """segmentation_models.pytorch's PSPNet whose encoder ends after a block; later blocks are there all the same."""
+    layers = _Layers(seed)
+    layers.convolution("conv1", 64, 3, 7)
+    layers.normalization("bn1", 64)
+    layers.units(64)
+    encoder = {f"encoder.{name}": array for name, array in layers.weights.items()}
+    layers.weights = {}
+    features = NARROW.depths[blocks - 1]
+    sizes = {f"psp.blocks.{index}.pool.1": (features // 4, features) for index in range(4)}
+    for name, (filters, channels) in {**sizes, "conv": (depth, 2 * features)}.items():
+        is_normalized = has_norm and name != "psp.blocks.0.pool.1"
+        layers.convolution(f"decoder.{name}.0", filters, channels, 1, has_bias=not is_normalized)
+        if is_normalized:
+            layers.normalization(f"decoder.{name}.1", filters)
+    layers.convolution("segmentation_head.0", classes, depth, 3, has_bias=True)
+    return {**encoder, **layers.weights}
+
+
 def _csail_encoder(layers: _Layers) -> None:
     for number, (filters, channels) in enumerate([(64, 3), (64, 64), (128, 64)], start=1):
         layers.convolution(f"conv{number}", filters, channels, 3)

@@ -91,7 +91,8 @@ def _layer(variable: tf.Variable) -> str:
 
 
 _ADVICE = (
-    "give the checkpoint of the same --network and --filter_scale, or name its missing layers in --new_layer_names"
+    "give the checkpoint of the same --network, --encoder_blocks and --filter_scale, or name its missing layers in "
+    "--new_layer_names"
 )
 
 

@@ -130,6 +130,8 @@ def _build(source: Source) -> list[tf.Variable]:
 
 def _write_report(conversion: Conversion, path: str, origin: Sequence[str]) -> None:
     used = [f"{variable} <- {name}" for variable, name in conversion.used.items()]
+    constants = conversion.constants.items()
+    used += [f"{variable} = {value:g}: the project has no normalization here" for variable, value in constants]
     left = [f"{name}: {why}" for name, why in conversion.left.items()]
     with text_written_atomically(path) as file:
         file.writelines(f"{line}\n" for line in ("from", *origin, "", "used", *used, "", "left", *left))

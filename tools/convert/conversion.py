@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,24 @@ from database.counts import number_of
 from model import decoders
 from model.choices import NETWORKS, STEMS, ResNet
 from model.encoder_blocks import extra_unit_scope
-from model.pspnet_mg import CLASSIFIER_SCOPES, DECODERS, Architecture
+from model.pspnet_mg import CLASSIFIER_SCOPES, Architecture
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.checkpoints.values import fault_of_values
 from tools.convert.files import Weights
 from tools.convert.layouts import WEIGHT_MAPS
 from tools.convert.names import SourceNames, Variable, split_variable, unit_kernels
+from tools.convert.one_class import with_background
+from tools.convert.sizes import POOL_SCOPES, fields_of_head, filter_scale, output_channels
 from tools.convert.weight_map import WeightMap
 from tools.errors import ConversionError
 
-_POOL_SCOPES = tuple(f"psp/pool{bins}" for bins in decoders.PYRAMID_BINS)
 _UNKNOWN = "this network has no such layer"
+# Batch normalization of a layer that its project does not normalize; the bias is beta.
+_IDENTITY = {
+    "BatchNorm/gamma": 1.0,
+    "BatchNorm/moving_mean": 0.0,
+    "BatchNorm/moving_variance": 1.0 - BATCH_NORM_EPSILON,
+}
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,14 @@ class Conversion:
         used: the project's tensor name by variable name; of a bias before batch normalization, by the name of the mean
             that it becomes part of, with a remark.
         left: reason why a tensor was skipped, by the project's name.
+        constants: the value of variables that no tensor gives, by variable name: of batch normalization that the
+            project does not have.
     """
 
     values: dict[str, np.ndarray]
     used: dict[str, str]
     left: dict[str, str]
+    constants: dict[str, float] = field(default_factory=dict)
 
 
 def recognize(names: Iterable[str]) -> WeightMap:
@@ -92,14 +102,17 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     network = network_of(weights, weight_map)
     names = SourceNames(weight_map, network)
     head_scope, auxiliary_scope = extra_unit_scope(network, 4), extra_unit_scope(network, 3)
-    scopes_of_heads = _POOL_SCOPES if names.has_layer(_POOL_SCOPES[0]) else (head_scope,)
+    scopes_of_heads = POOL_SCOPES if names.has_layer(POOL_SCOPES[0]) else (head_scope,)
     has_heads = any(names.has_any(scope, weights) for scope in scopes_of_heads)
     scopes_of_auxiliary = (auxiliary_scope, *CLASSIFIER_SCOPES[1:])
     has_auxiliary = has_heads and any(names.has_any(scope, weights) for scope in scopes_of_auxiliary)
-    scale = _filter_scale(weights, weight_map, network)
-    of_heads: dict[str, Any] = _of_head(weights, weight_map, network, scale) if has_heads else {"num_classes": 2}
+    scale = filter_scale(weights, weight_map, network)
+    of_heads: dict[str, Any] = {"num_classes": 2}
+    if has_heads:
+        weights = with_background(weights, weight_map, names)
+        of_heads = fields_of_head(weights, weight_map, network, scale)
     if has_auxiliary and names.has_layer(auxiliary_scope):
-        of_heads["auxiliary_depth"] = _output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
+        of_heads["auxiliary_depth"] = output_channels(weights, weight_map, names.tensors(auxiliary_scope)["weights"])
     architecture = Architecture(
         network,
         stem=weight_map.stem,
@@ -108,7 +121,18 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
         filter_scale=scale,
         **of_heads,
     )
-    return Source(weights, weight_map, architecture, has_heads, has_auxiliary)
+    return Source(weights, _without_later_blocks(weight_map, architecture), architecture, has_heads, has_auxiliary)
+
+
+def _without_later_blocks(weight_map: WeightMap, architecture: Architecture) -> WeightMap:
+    """Returns the layout whose tensors of blocks after the last one of the network may be skipped."""
+    blocks = architecture.encoder_blocks
+    later = {
+        pattern: f"of a block that the network, which ends after block {blocks}, does not run"
+        for block, pattern in weight_map.optional_blocks.items()
+        if block > blocks
+    }
+    return replace(weight_map, left={**weight_map.left, **later})
 
 
 def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Conversion:
@@ -123,10 +147,15 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
             tensor that no variable takes is not finite; or the project has a nonzero bias where this network has none.
     """
     names = source.names
-    values, used = {}, {}
+    values, used, constants = {}, {}, {}
     for variable, shape in variable_shapes.items():
         scope, tensor = split_variable(variable)
-        name = names.tensors(scope)[tensor]
+        is_plain = names.lacks_normalization(scope)
+        if is_plain and tensor in _IDENTITY:
+            constants[variable] = _IDENTITY[tensor]
+            values[variable] = np.full(shape, constants[variable], np.float32)
+            continue
+        name = names.tensors(scope)["biases" if is_plain and tensor == "BatchNorm/beta" else tensor]
         array = _laid_out(source, name, tuple(shape), variable)
         _refuse_values(source, name, variable, array)
         if tensor == "weights":
@@ -145,7 +174,7 @@ def convert(source: Source, variable_shapes: Mapping[str, Sequence[int]]) -> Con
     left = {name: _reason(name, source.weight_map) for name in source.weights.keys() - set(used.values())}
     left |= dict.fromkeys(zero_biases, "a bias of zeros before batch normalization")
     _refuse_values_of_left(source, left)
-    return Conversion(values, used, dict(sorted(left.items())))
+    return Conversion(values, used, dict(sorted(left.items())), constants)
 
 
 def refuse_unknown(conversion: Conversion, source: Source) -> None:
@@ -223,53 +252,6 @@ def _expected_in_first_unit(size: ResNet) -> tuple[int, int]:
     return width // size.groups, width
 
 
-def _filter_scale(weights: Weights, weight_map: WeightMap, network: str) -> float:
-    """Returns `Architecture.filter_scale`: of layouts that have several, the channels of the stem over the usual ones.
-
-    Raises:
-        ConversionError: the kernel of the stem is missing or does not have four axes.
-    """
-    if not weight_map.is_scaled:
-        return Architecture.filter_scale
-    layer = STEMS[weight_map.stem][0]
-    kernel = SourceNames(weight_map, network).tensors(layer.scope)["weights"]
-    return _output_channels(weights, weight_map, kernel) / layer.depth
-
-
-def _of_head(weights: Weights, weight_map: WeightMap, network: str, scale: float) -> dict[str, Any]:
-    """Returns the fields of `Architecture` for the head of the weights, without a pyramid depth that is the default."""
-    names, decoder = SourceNames(weight_map, network), weight_map.decoder
-
-    def depth(scope: str) -> int:
-        return _output_channels(weights, weight_map, names.tensors(scope)["weights"])
-
-    values: dict[str, Any] = {
-        "num_classes": depth("logits"),
-        "head_depth": depth(extra_unit_scope(network, 4)),
-        "decoder": decoder,
-        "output_stride": weight_map.output_stride or DECODERS[decoder].output_stride,
-        "resize_grid": weight_map.resize_grid,
-        "pyramid_order": weight_map.pyramid_order,
-        "bounded_head": weight_map.bounded_head,
-    }
-    if names.has_layer(_POOL_SCOPES[0]):
-        features = int(NETWORKS[network].depths[3] * scale)
-        defaults = {"ppm": features // len(_POOL_SCOPES), "upernet": values["head_depth"]}
-        pyramid_depth = depth(_POOL_SCOPES[0])
-        if pyramid_depth != defaults[decoder]:
-            values["pyramid_depth"] = pyramid_depth
-    return values
-
-
-def _output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> int:
-    if kernel not in weights:
-        raise ConversionError(f"'{kernel}' is missing from {weight_map.project}")
-    shape, axes = weights[kernel].shape, weight_map.tensors.kernel_axes
-    if len(shape) != len(axes):
-        raise ConversionError(f"'{kernel}' has the shape {list(shape)}, expected a kernel with {len(axes)} axes")
-    return shape[axes[3]]
-
-
 def _laid_out(source: Source, name: str, shape: tuple[int, ...], variable: str) -> np.ndarray:
     """Returns a tensor with its axes in this package's order."""
     tensors = source.weight_map.tensors
@@ -292,24 +274,26 @@ def _adapted(kernel: np.ndarray, scope: str, source: Source) -> np.ndarray:
         with np.errstate(over="ignore"):  # the caller rejects infinite kernels
             return kernel / (deviation[::-1] if weight_map.feeds_bgr else deviation)[:, np.newaxis]
     is_head = scope == extra_unit_scope(source.architecture.network, 4)
-    if is_head and source.names.has_layer(_POOL_SCOPES[0]):
-        depth = _output_channels(source.weights, weight_map, source.names.tensors(_POOL_SCOPES[0])["weights"])
-        return kernel[:, :, _level_order(kernel.shape[2], depth, weight_map.concatenation), :]
+    if is_head and source.names.has_layer(POOL_SCOPES[0]):
+        depth = output_channels(source.weights, weight_map, source.names.tensors(POOL_SCOPES[0])["weights"])
+        return kernel[:, :, _input_order(kernel.shape[2], depth, weight_map), :]
     return kernel
 
 
-def _level_order(channels: int, depth: int, concatenation: Sequence[int]) -> np.ndarray:
-    """Returns the project's input channel for each of our input channels of the 3x3 layer after the pyramid.
+def _input_order(channels: int, depth: int, weight_map: WeightMap) -> np.ndarray:
+    """Returns the project's input channel for each of our input channels of the layer after the pyramid.
 
     Args:
         channels: number of channels of features and pooled levels.
         depth: number of channels of a pooled level.
-        concatenation: the project's order of levels after the features, by bins.
+        weight_map: the layout, with its order of them.
     """
-    features = channels - depth * len(concatenation)
-    starts = {bins: features + depth * index for index, bins in enumerate(concatenation)}
+    pooled = depth * len(weight_map.concatenation)
+    features = channels - pooled
+    first_feature, first_pooled = (pooled, 0) if weight_map.has_features_last else (0, features)
+    starts = {bins: first_pooled + depth * index for index, bins in enumerate(weight_map.concatenation)}
     levels = [np.arange(starts[bins], starts[bins] + depth) for bins in decoders.PYRAMID_BINS]
-    return np.concatenate([np.arange(features), *levels])
+    return np.concatenate([np.arange(first_feature, first_feature + features), *levels])
 
 
 def _reason(name: str, weight_map: WeightMap) -> str:
@@ -321,7 +305,7 @@ def _biases_of_zero(source: Source, variables: Iterable[Variable]) -> list[str]:
     found = []
     for scope, tensor in variables:
         bias = source.names.tensors(scope)["biases"]
-        if tensor == "BatchNorm/beta" and bias in source.weights:
+        if tensor == "BatchNorm/beta" and not source.names.lacks_normalization(scope) and bias in source.weights:
             if np.any(source.weights[bias]):
                 raise ConversionError(
                     f"'{bias}' is a bias before batch normalization, which this network does not have"

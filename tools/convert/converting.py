@@ -22,6 +22,7 @@ from tools.convert.mmseg_config import check_backbone, config_of, settings_of, w
 from tools.convert.other_networks import refuse_other_networks
 from tools.convert.prefixes import identify
 from tools.convert.settings import settled
+from tools.convert.smp_config import check_smp_config
 from tools.convert.transformers_config import weights_in, with_transformers_config
 from tools.convert.weight_map import WeightMap
 from tools.errors import FlagError, WeightFileError
@@ -114,13 +115,16 @@ def _read(request: Request) -> tuple[Source, Size | None]:
     """Reads the weights, and determines their network and, if the file says so, the size of windows."""
     weights = read_source(request.source, request.decoder)
     refuse_other_networks(weights, request.source, request.skip)
-    weights, weight_map = identify(weights, request.layout)
+    weights, weight_map = identify(weights, request.layout, request.skip)
     weight_map = _with_skipped(weight_map, request.skip, weights)
     weight_map, recorded, window = _configured(weight_map, request.source, network_of(weights, weight_map))
     weight_map, used = settled(weight_map, request.source, recorded, request.settings)
     for name, value in used.items():
         logger.info("%s %s, %s", name, shown_value(value), _whence(name, recorded, weight_map))
-    return examine(weights, weight_map), window
+    source = examine(weights, weight_map)
+    if weight_map.has_smp_config and source.has_heads:
+        check_smp_config(request.source, source.architecture)
+    return source, window
 
 
 def _whence(name: str, recorded: Mapping[str, Any], weight_map: WeightMap) -> str:

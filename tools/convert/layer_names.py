@@ -138,6 +138,15 @@ CSAIL_UPERNET_HEADS = {
     "fpn/fusion": Layer("conv_last.0.0", "conv_last.0.1"),
     "logits": Layer("conv_last.1"),
 }
+# The layer of one bin has biases and no normalization.
+SMP_HEADS = {
+    "psp/pool1": Layer("decoder.psp.blocks.0.pool.1.0"),
+    "psp/pool2": Layer("decoder.psp.blocks.1.pool.1.0", "decoder.psp.blocks.1.pool.1.1"),
+    "psp/pool3": Layer("decoder.psp.blocks.2.pool.1.0", "decoder.psp.blocks.2.pool.1.1"),
+    "psp/pool6": Layer("decoder.psp.blocks.3.pool.1.0", "decoder.psp.blocks.3.pool.1.1"),
+    "head": Layer("decoder.conv.0", "decoder.conv.1"),
+    "logits": Layer("segmentation_head.0"),
+}
 MMSEG_HEADS = {
     "psp/pool1": Layer("decode_head.psp_modules.0.1.conv", "decode_head.psp_modules.0.1.bn"),
     "psp/pool2": Layer("decode_head.psp_modules.1.1.conv", "decode_head.psp_modules.1.1.bn"),

@@ -13,6 +13,7 @@ from tools.convert.layer_names import (
     MMSEG_UPERNET_HEADS,
     PYTORCH_UNIT,
     SEMSEG_HEADS,
+    SMP_HEADS,
     STEM_3X3,
     TIMM_D_STEM,
     TIMM_D_UNIT,
@@ -205,6 +206,24 @@ _MMSEG_UPERNET_V1B = replace(
     layers={**_MMSEG_V1B.layers, **MMSEG_UPERNET_HEADS},
     stem="conv7",
 )
+_SMP = replace(
+    _TORCHVISION,
+    project="segmentation_models.pytorch's PSPNet on ResNet",
+    marks=(
+        r"encoder\.conv1\.weight",
+        r"encoder\.layer1\.0\.conv1\.weight",
+        r"decoder\.psp\.blocks\.\d\.pool\.1\.0\.weight",
+    ),
+    unit_prefix="encoder.layer{block}.{index}.",
+    layers={"conv1": Layer("encoder.conv1", "encoder.bn1"), **SMP_HEADS},
+    left={**_COUNTED_BATCHES, r"classification_head\..*": "the classifier of whole images"},
+    optional_blocks={3: r"encoder\.layer3\..*", 4: r"encoder\.layer4\..*"},
+    has_features_last=True,
+    has_sigmoid=True,
+    has_smp_config=True,
+    decoder="ppm_1x1",
+    resize_grid="align_corners",
+)
 _TRANSFORMERS_RESNET = replace(
     _TORCHVISION,
     project="transformers' ResNet",
@@ -245,6 +264,7 @@ WEIGHT_MAPS: dict[str, WeightMap] = {
     "mmseg_upernet_v1b": _MMSEG_UPERNET_V1B,
     "mmseg": _MMSEG,
     "mmseg_v1b": _MMSEG_V1B,
+    "smp": _SMP,
     "transformers_upernet": _TRANSFORMERS_UPERNET,
     "transformers_resnet": _TRANSFORMERS_RESNET,
     "caffe_in_tensorflow": CAFFE_IN_TENSORFLOW,

@@ -98,6 +98,11 @@ class SourceNames:
         """Returns whether the project has the layer."""
         return self._layer(scope) is not None
 
+    def lacks_normalization(self, scope: str) -> bool:
+        """Returns whether the project has a layer without batch normalization."""
+        layer = self._layer(scope)
+        return layer is not None and layer.normalization is None
+
     def has_any(self, scope: str, names: Iterable[str]) -> bool:
         """Returns whether `names` contains any tensor of a layer."""
         return not set(self.tensors(scope).values()).isdisjoint(names)

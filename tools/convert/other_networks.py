@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from model.choices import FILTER_SCALES, NETWORKS, STEMS, ResNet
+from tools.convert.prefixes import skips
 from tools.errors import ConversionError
 
 _RESNETS = [size for size in NETWORKS.values() if isinstance(size, ResNet)]
@@ -29,11 +30,12 @@ _BY_NAME: dict[str, str] = {
     r"(^|/)conv\d_block\d+_2_conv/depthwise_kernel": "a ResNeXt of Keras",
     r"(^|/)Predictions/pretrain/": "fast-semantic-segmentation's ICNet before its other branches are trained",
 }
-# The same, of networks whose encoder alone can be converted: --skip with a pattern for the rest.
-_DECODERS: dict[str, str] = {
-    r"\bdecoder\.psp\.blocks\.\d\.pool\.1\.": "segmentation_models.pytorch's PSPNet, which ends at block 2 and has "
-    r"a 3x3 classifier; convert its encoder alone with --skip '(decoder|\w+_head)\..*'",
-}
+# Those of segmentation_models.pytorch that are no known layout: --skip with a pattern leaves the encoder alone.
+_SMP = "segmentation_models.pytorch's PSPNet"
+_SMP_ALONE = r"convert its encoder alone with --skip '(decoder|\w+_head)\..*'"
+_SMP_DECODER = re.compile(r".*\bdecoder\.psp\.blocks\.\d\.pool\.1\..*")
+_SMP_RESNET = (re.compile(r".*\bencoder\.conv1\.weight"), re.compile(r".*\bencoder\.layer1\.0\.conv1\.weight"))
+_SMP_BIAS = re.compile(r".*\bdecoder\.(psp\.blocks\.[123]\.pool\.1|conv)\.0\.bias")
 _FIRST_UNIT = re.compile(r"(?P<network>(.*\W)?)layer1\.0\.conv2\.weight")
 _SHORTCUT = re.compile(r"(?P<network>(.*\W)?)layer\d\.0\.downsample\.1\.weight")
 _MOBILENET_STEM = re.compile(r"(.*\W)?(features\.0\.0|conv_stem)\.weight")
@@ -47,13 +49,13 @@ def refuse_other_networks(weights: Mapping[str, np.ndarray], source: str, skip: 
     Args:
         weights: arrays by the project's names, with kernels [out, in, height, width].
         source: name of the file, for messages.
-        skip: regular expression of the names of a decoder that the user does not want; see `_DECODERS`.
+        skip: regular expression of the names of a decoder that the user does not want.
 
     Raises:
         ConversionError: the weights are of such a network.
     """
-    wanted = [name for name in weights if skip is None or not re.fullmatch(skip, name)]
-    found = _by_name(weights, _BY_NAME) or _by_name(wanted, _DECODERS) or _by_shape(weights)
+    wanted = [name for name in weights if not skips(skip, name)]
+    found = _by_name(weights, _BY_NAME) or _other_pspnet_of_smp(wanted) or _by_shape(weights)
     if found is not None:
         name, network = found
         raise ConversionError(
@@ -67,6 +69,15 @@ def _by_name(names: Iterable[str], networks: Mapping[str, str]) -> tuple[str, st
         name = next((name for name in names if re.search(pattern, name)), None)
         if name is not None:
             return name, network
+    return None
+
+
+def _other_pspnet_of_smp(names: Sequence[str]) -> tuple[str, str] | None:
+    decoder, bias = (next(filter(pattern.fullmatch, names), None) for pattern in (_SMP_DECODER, _SMP_BIAS))
+    if decoder is not None and not all(any(map(mark.fullmatch, names)) for mark in _SMP_RESNET):
+        return decoder, f"{_SMP} on an encoder that is none of its ResNets; {_SMP_ALONE} if it is listed here"
+    if bias is not None:
+        return bias, f"{_SMP} without normalization in its decoder (decoder_use_norm); {_SMP_ALONE}"
     return None
 
 

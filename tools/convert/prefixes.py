@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tools.convert.conversion import recognize
@@ -46,12 +47,13 @@ class _Stripped:
     left: Mapping[str, str]
 
 
-def identify(weights: Weights, layout: str | None) -> tuple[Weights, WeightMap]:
+def identify(weights: Weights, layout: str | None, skip: str | None = None) -> tuple[Weights, WeightMap]:
     """Detects the layout, and removes a prefix without which the names have one.
 
     Args:
         weights: arrays by the names in the file.
         layout: key of `WEIGHT_MAPS`; None to detect it.
+        skip: regular expression of names that do not count, such as those of a decoder whose encoder is wanted alone.
 
     Returns:
         The arrays by the project's names, and the layout. Without a prefix or with a given layout whose marks are in
@@ -61,7 +63,7 @@ def identify(weights: Weights, layout: str | None) -> tuple[Weights, WeightMap]:
         ConversionError: the layout is none of `WEIGHT_MAPS`.
     """
     for candidate in _candidates(_Stripped({name: name for name in weights}, "", {}), _MOST_PREFIXES):
-        weight_map = _layout_of(candidate.names.values(), layout)
+        weight_map = _layout_of([name for name in candidate.names.values() if not skips(skip, name)], layout)
         if weight_map is not None:
             if candidate.prefix:
                 count = sum(name != shown for name, shown in candidate.names.items())
@@ -69,6 +71,11 @@ def identify(weights: Weights, layout: str | None) -> tuple[Weights, WeightMap]:
             renamed = {candidate.names[name]: array for name, array in weights.items()}
             return renamed, replace(weight_map, left={**weight_map.left, **candidate.left})
     return weights, recognize(weights) if layout is None else WEIGHT_MAPS[layout]
+
+
+def skips(pattern: str | None, name: str) -> bool:
+    """Returns whether a regular expression, if there is one, matches the whole of a name."""
+    return pattern is not None and re.fullmatch(pattern, name) is not None
 
 
 def _candidates(names: _Stripped, depth: int) -> Iterator[_Stripped]:
@@ -87,8 +94,7 @@ def _without(names: _Stripped, prefix: str) -> _Stripped | None:
     return _Stripped(stripped, names.prefix + prefix, {**names.left, **_PREFIXES[prefix]})
 
 
-def _layout_of(names: Iterable[str], layout: str | None) -> WeightMap | None:
-    names = list(names)
+def _layout_of(names: Collection[str], layout: str | None) -> WeightMap | None:
     if layout is not None:
         return WEIGHT_MAPS[layout] if WEIGHT_MAPS[layout].is_of(names) else None
     try:

@@ -6,17 +6,15 @@ A key that they do not have has the default of `UperNetConfig`, `ResNetConfig` o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from database.errors import in_one_line
-from database.json_files import read_json
 from model.choices import has_bottlenecks
+from tools.convert.config_beside import config_beside
 from tools.convert.section import Section
 from tools.convert.settings import SMALLEST_DEVIATION, WHITE
 from tools.convert.weight_map import WeightMap
-from tools.errors import ConversionError, WeightFileError
+from tools.errors import WeightFileError
 
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -55,7 +53,7 @@ def with_transformers_config(weight_map: WeightMap, source: str, network: str) -
     Raises:
         ConversionError: a file is no JSON object, or the network is none that this package has.
     """
-    config, recorded = _beside(source, _CONFIG), {}
+    config, recorded = config_beside(source, _CONFIG), {}
     if config is not None:
         section = Section(config, "", source, _CONFIG)
         if weight_map.needs_settings:
@@ -87,7 +85,7 @@ def _convention(backbone: Section, network: str, usual: str) -> str:
 
 def _scaling(source: str) -> dict[str, Any]:
     """Returns mean, deviation and order of channels; empty without the file of the image processor."""
-    values = _beside(source, _PREPROCESSOR)
+    values = config_beside(source, _PREPROCESSOR)
     if values is None:
         return {}
     section = Section(values, "", source, _PREPROCESSOR)
@@ -102,17 +100,3 @@ def _scaling(source: str) -> dict[str, Any]:
         "image_std": tuple(WHITE * value for value in deviation),
         "color_switch": False,
     }
-
-
-def _beside(source: str, name: str) -> Mapping[str, Any] | None:
-    """Reads a JSON object in the folder of the weights; None if there is no such file."""
-    path = os.path.join(os.path.dirname(source), name)
-    if not os.path.exists(path):
-        return None
-    try:
-        values = read_json(path)
-    except (OSError, ValueError) as error:
-        raise ConversionError(f"{path}: not the configuration of a network ({in_one_line(error)})") from error
-    if not isinstance(values, Mapping):
-        raise ConversionError(f"{path}: expected a JSON object, the configuration of a network")
-    return values

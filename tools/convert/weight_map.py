@@ -50,7 +50,12 @@ class WeightMap:
         network: key of `choices.NETWORKS`; None if the residual units show which ResNet it is.
         averaged_shortcut: see `choices.ResNet`.
         left: regular expressions of names that are skipped, with the reason.
+        optional_blocks: regular expressions of the names in the blocks that come after the end of some networks of the
+            layout, by number of the block. Weights have these blocks even where the network does not run them; the
+            input channels of the pyramid show with which block it ends.
         concatenation: order of the pooled features after the features, by bins.
+        has_features_last: whether the features come after the pooled features in that concatenation.
+        has_sigmoid: whether the network of one class has one logit, of which a sigmoid is the probability.
         decoder, pyramid_order, bounded_head, stride_convention, pool_padding, resize_grid: see
             `pspnet_mg.Architecture`.
         image_mean: RGB, 0..255, that is subtracted from pixels; None for the dataset's.
@@ -61,6 +66,7 @@ class WeightMap:
         needs_settings: whether the project's published models differ in `settings.SETTINGS`, so that the values here
             are replaced, see `settings.settled`.
         has_config_beside: whether its configuration is in files beside the weights, as that of transformers.
+        has_smp_config: whether there may be a configuration of segmentation_models.pytorch beside the weights.
         has_biases: whether convolutions before batch normalization have biases; they become part of the running means.
         epsilon: of batch normalization, None for ours; the running variances are changed by the difference.
         is_scaled: whether its networks differ in `pspnet_mg.Architecture.filter_scale`, which the stem shows.
@@ -76,7 +82,10 @@ class WeightMap:
     left: Mapping[str, str]
     network: str | None = None
     averaged_shortcut: bool = False
+    optional_blocks: Mapping[int, str] = field(default_factory=dict)
     concatenation: tuple[int, ...] = (1, 2, 3, 6)
+    has_features_last: bool = False
+    has_sigmoid: bool = False
     decoder: str = "ppm"
     pyramid_order: str = "reduce_first"
     bounded_head: bool = False
@@ -90,6 +99,7 @@ class WeightMap:
     output_stride: int | None = None
     needs_settings: bool = False
     has_config_beside: bool = False
+    has_smp_config: bool = False
     has_biases: bool = False
     epsilon: float | None = None
     is_scaled: bool = False

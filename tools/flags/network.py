@@ -18,6 +18,7 @@ from model.choices import (
     OUTPUT_STRIDES,
     POOL_PADDINGS,
 )
+from model.encoder_end import ALL_BLOCKS, ENCODER_BLOCKS
 from tools.flags.channels import NEEDS_RGB
 from tools.flags.choices import NETWORKS, RESIZE_GRIDS, STRIDE_CONVENTIONS
 from tools.flags.definition import Need, flag
@@ -121,6 +122,16 @@ class NetworkFlags:
         "relu",
         tuple(ACTIVATIONS),
     )
+    encoder_blocks: int | None = flag(
+        None,
+        "block with which the encoder ends; the blocks after it are not built",
+        int,
+        group="network",
+        unset=_recorded_or(ALL_BLOCKS),
+        choices=ENCODER_BLOCKS,
+        identity=False,
+        recorded="architecture.encoder_blocks",
+    )
     filter_scale: float | None = flag(
         None,
         "channels of the encoder and of icnet_wide's branches over the usual ones, the head likewise",
@@ -148,12 +159,12 @@ class NetworkFlags:
     pyramid_depth: int | None = _width(
         "pooled_depth",
         "channels of each pooled level",
-        "a quarter of the encoder's channels, or --head_depth with --decoder upernet",
+        "a quarter of the channels of the encoder's last block, or --head_depth with --decoder upernet",
         _NEEDS_PYRAMID,
     )
     head_depth: int | None = _width(
         "head_depth",
-        "channels of the 3x3 layer before the classifier; with --decoder upernet, of all layers but the pooled levels",
+        "channels of the layer before the classifier; with --decoder upernet, of all layers but the pooled levels",
         "512",
     )
     auxiliary_depth: int | None = _width(

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from model.channel_groups import Layer, layers_of, writers_of
 from model.encoder_blocks import extra_unit_scope
+from model.encoder_end import has_auxiliary_features
 from model.pruning import chosen_filters, filters_to_keep, without_filters
 from model.pspnet_mg import CLASSIFIER_SCOPES, Architecture, pspnet
 from tools.errors import FlagError, PruneError
@@ -54,9 +55,10 @@ def network_variables(architecture: Architecture, *, has_auxiliary: bool) -> lis
 
 
 def shapes_of(architecture: Architecture, *, has_auxiliary: bool = True) -> dict[str, list[int]]:
-    """Returns the shapes of the variables of a network by name."""
+    """Returns the shapes of the variables of a network by name, with its auxiliary heads if it can have any."""
     with tf.Graph().as_default():
-        variables = network_variables(architecture, has_auxiliary=has_auxiliary)
+        can_have = has_auxiliary_features(architecture.network, architecture.encoder_blocks)
+        variables = network_variables(architecture, has_auxiliary=has_auxiliary and can_have)
         return {variable.op.name: variable.shape.as_list() for variable in variables}
 
 

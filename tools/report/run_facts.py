@@ -109,6 +109,7 @@ def _network(architecture: Any) -> str:
         return ""
     shown = {name: architecture[name] for name in ("network", "decoder") if name in architecture}
     more = [f"output stride {architecture['output_stride']}"] if "output_stride" in architecture else []
+    more += [f"ends after block {architecture['encoder_blocks']}"] if "encoder_blocks" in architecture else []
     return ", ".join([*map(str, shown.values()), *more])
 
 

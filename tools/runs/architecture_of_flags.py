@@ -6,8 +6,9 @@ import dataclasses
 
 from model import choices
 from model.channel_groups import known_filters
+from model.encoder_end import built_parts, fault_of_end, has_auxiliary_features
 from model.pspnet_mg import DECODERS, Architecture
-from tools.errors import RecordError
+from tools.errors import FlagError, RecordError
 from tools.flags.checks import refuse_without_effect
 from tools.flags.train import TrainConfig
 
@@ -21,7 +22,8 @@ def architecture_of_flags(config: TrainConfig, recorded: Architecture, *, is_bgr
         is_bgr: whether the checkpoint's input is BGR.
 
     Raises:
-        FlagError: the flags have weights of ICNet's losses, and the decoder is another.
+        FlagError: the flags have weights of ICNet's losses, and the decoder is another; or the encoder ends before a
+            block that they need.
         RecordError: the starting checkpoint is of another network, for other channels or of another filter scale, or
             its activation has no inverse and --save_memory 2 needs one.
     """
@@ -61,7 +63,9 @@ def architecture_of_flags(config: TrainConfig, recorded: Architecture, *, is_bgr
         bounded_head=recorded.bounded_head and decoder == recorded.decoder,
         input_channels=config.input_channels or Architecture.input_channels,
         filter_scale=recorded.filter_scale,
+        encoder_blocks=config.encoder_blocks or recorded.encoder_blocks,
     )
+    _check_end(config, architecture)
     return dataclasses.replace(architecture, filters=known_filters(recorded.filters, architecture))
 
 
@@ -110,6 +114,46 @@ def _check_head(config: TrainConfig, decoder: str, recorded: Architecture) -> No
                 f"--{name} {getattr(config, name)} has no effect on a pruned network, whose record has the channels of "
                 f"each layer: drop --{name}"
             )
+
+
+def _check_end(config: TrainConfig, architecture: Architecture) -> None:
+    """Rejects what needs a block after the one with which the encoder ends.
+
+    Raises:
+        FlagError: decoder, output stride, auxiliary head or frozen parts need such a block, or weight decay does.
+    """
+    blocks, network = architecture.encoder_blocks, architecture.network
+    end = f"--encoder_blocks {blocks}"
+    fault = fault_of_end(blocks, architecture.decoder, architecture.stride_convention, architecture.output_stride)
+    if fault is not None:
+        raise FlagError(
+            f"--{fault.option} {fault.value} needs more blocks than {end} has: give --{fault.option} "
+            f"{' or '.join(map(str, fault.known))}, or a network with more blocks"
+        )
+    if config.has_aux_loss and not has_auxiliary_features(network, blocks):
+        raise FlagError(
+            f"--has_aux_loss 1 needs {choices.NETWORKS[network].auxiliary} of {network}, and {end} ends before it: "
+            "give --has_aux_loss 0"
+        )
+    _check_frozen_parts(config.freeze or (), blocks)
+    if not set(choices.DILATED_PARTS) & set(built_parts(blocks)):
+        refuse_without_effect(config, "consider_dilated", f"with {end}, which has no block 3: give more blocks")
+
+
+def _check_frozen_parts(freeze: tuple[str, ...], blocks: int) -> None:
+    """Rejects frozen blocks that are not built, and all that are built by their names, as `encoder` says the same."""
+    if freeze == choices.ENCODER_PARTS:
+        return
+    parts = built_parts(blocks)
+    absent = [part for part in freeze if part not in parts]
+    if absent:
+        raise FlagError(
+            f"--freeze {absent[0]} has no effect with --encoder_blocks {blocks}, which ends before it: drop {absent[0]}"
+        )
+    if freeze == parts:
+        raise FlagError(
+            f"--freeze {','.join(freeze)} is the whole encoder with --encoder_blocks {blocks}: give --freeze encoder"
+        )
 
 
 def _stem(config: TrainConfig, recorded: Architecture) -> str:

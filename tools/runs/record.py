@@ -182,8 +182,8 @@ class BackboneRecord:
         image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
         color_switch: whether its input is BGR.
         decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order, activation,
-            bounded_head, input_channels, filter_scale, filters: see `pspnet_mg.Architecture`; a ResNet without a head
-            has the defaults.
+            bounded_head, input_channels, filter_scale, encoder_blocks, filters: see `pspnet_mg.Architecture`; a ResNet
+            without a head has the defaults.
         class_names: of the classes of its head, by training id; None for a ResNet without a head.
         checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
     """
@@ -205,6 +205,7 @@ class BackboneRecord:
     bounded_head: bool = Architecture.bounded_head
     input_channels: int = Architecture.input_channels
     filter_scale: float = Architecture.filter_scale
+    encoder_blocks: int = Architecture.encoder_blocks
     filters: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
     class_names: tuple[str, ...] | None = None
     checkpoint: str | None = None
@@ -309,6 +310,7 @@ def _check_record(path: str, values: Mapping[str, Any]) -> None:
     check_fields(path, architecture, Architecture, record_rules.ARCHITECTURE_RULES, "architecture.")
     check_fields(path, values, ModelRecord, record_rules.model_rules(architecture["num_classes"]))
     check_fields(path, values.get("origin", {}), RunOrigin, record_rules.ORIGIN_RULES, "origin.")
+    record_rules.check_end(path, architecture, "architecture.")
     record_rules.check_filters(path, architecture, "architecture.")
     record_rules.check_flags(path, values.get("flags", {}), TrainConfig)
     record_rules.check_channels(path, architecture, values.get("flags", {}))
@@ -320,4 +322,5 @@ def _check_backbone(path: str, values: Mapping[str, Any]) -> None:
             f"{path}: not the configuration of a checkpoint (expected only '{_BACKBONE}', a JSON object): {RESTORE}"
         )
     check_fields(path, values[_BACKBONE], BackboneRecord, record_rules.BACKBONE_RULES, f"{_BACKBONE}.")
+    record_rules.check_end(path, values[_BACKBONE], f"{_BACKBONE}.")
     record_rules.check_filters(path, values[_BACKBONE], f"{_BACKBONE}.")

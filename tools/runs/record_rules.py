@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
-from model import choices, decoders
+from model import choices, decoders, encoder_end
 from model.channel_groups import fault_of_filters
 from model.pspnet_mg import Architecture
 from tools.errors import RecordError
@@ -83,6 +83,7 @@ ADDITIONS: dict[str, Any] = {
     "bounded_head": Architecture.bounded_head,
     "input_channels": Architecture.input_channels,
     "filter_scale": Architecture.filter_scale,
+    "encoder_blocks": Architecture.encoder_blocks,
     "filters": {},
 }
 _NO_VALUE = object()
@@ -114,6 +115,7 @@ ARCHITECTURE_RULES = {
         f"a whole number from 1 to {MOST_CHANNELS}", lambda value: _is_whole(value, 1, MOST_CHANNELS)
     ),
     "filter_scale": _one_of(choices.FILTER_SCALES),
+    "encoder_blocks": _one_of(encoder_end.ENCODER_BLOCKS),
     "filters": Rule("whole numbers of 1 or more by layer", _are_depths),
     "head_depth": _DEPTH,
     "auxiliary_depth": _DEPTH,
@@ -189,6 +191,27 @@ def check_channels(path: str, architecture: Mapping[str, Any], flags: Mapping[st
         values = flags.get(name)
         if count is not None and values is not None and len(values) != count:
             raise RecordError(f"{path}: 'flags.{name}' has {len(values)} numbers, expected {count}: {RESTORE}")
+
+
+def check_end(path: str, architecture: Mapping[str, Any], inside: str) -> None:
+    """Checks that decoder and output stride of a record need no block after the one with which its encoder ends.
+
+    Args:
+        path: of the file.
+        architecture: checked values of the fields of `pspnet_mg.Architecture`, and others.
+        inside: prefix of the names in messages, such as `architecture.`.
+
+    Raises:
+        RecordError: one of them needs such a block.
+    """
+    of = {"convention": "stride_convention", **{name: name for name in ("encoder_blocks", "decoder", "output_stride")}}
+    values = {ours: architecture.get(name, getattr(Architecture, name)) for ours, name in of.items()}
+    fault = encoder_end.fault_of_end(**values)
+    if fault is not None:
+        raise RecordError(
+            f"{path}: '{inside}{fault.option}' is {fault.value}, expected {' or '.join(map(str, fault.known))} with "
+            f"'{inside}encoder_blocks' {values['encoder_blocks']}: {RESTORE}"
+        )
 
 
 def check_filters(path: str, architecture: Mapping[str, Any], inside: str) -> None:

@@ -10,7 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from database.channels import USUAL_DEVIATION, Channels
 from database.counts import number_of
-from model.choices import ALL_FROZEN, ENCODER_PARTS, FLOAT_TYPES, IN_PLACE, RECOMPUTED
+from model.choices import ALL_FROZEN, DILATED_PARTS, ENCODER_PARTS, FLOAT_TYPES, IN_PLACE, RECOMPUTED
+from model.encoder_end import ALL_BLOCKS, built_parts
 from model.loss_terms import LossTerm, loss_terms, loss_text
 from model.pspnet_mg import Architecture
 from model.regularizers import DECAY_MODES
@@ -83,7 +84,7 @@ def log_run(
         logger.info("batch normalization sees one batch of %d images at a time%s", images, _other_way(config))
     _warn_of_frozen_activation(config, record, built)
     _warn_of_long_warmup(config)
-    _warn_of_flags_without_effect(config)
+    _warn_of_flags_without_effect(config, record.architecture)
     _warn_of_full_disk(config, built, folder)
 
 
@@ -93,10 +94,12 @@ def _other_way(config: TrainConfig) -> str:
     return "; --save_memory 1 is the other way to train with more images than fit, and normalizes over all of them"
 
 
-def _warn_of_flags_without_effect(config: TrainConfig) -> None:
+def _warn_of_flags_without_effect(config: TrainConfig, network: Architecture) -> None:
     """Warns of flags whose effect the length of the training, or a flag that is missing, prevents."""
-    if config.consider_dilated and {"block3", "block4"} <= set(config.freeze or ()):
-        logger.warning("--consider_dilated 1 has no effect with --freeze, which does not train blocks 3 and 4")
+    dilated = [part for part in DILATED_PARTS if part in built_parts(network.encoder_blocks)]
+    if config.consider_dilated and set(dilated) <= set(config.freeze or ()):
+        blocks = " and ".join(dilated)
+        logger.warning("--consider_dilated 1 has no effect with --freeze, which does not train %s", blocks)
     if config.schedule_name == "step" and config.lr_step is None:
         logger.warning("the learning rate is constant: give the steps at which it falls with --lr_step")
     if config.patience is not None and not _may_end_early(config):
@@ -153,6 +156,7 @@ def _network(config: TrainConfig, record: ModelRecord, built: BuiltGraph) -> str
         for name in ("stride_convention", "resize_grid")
         if getattr(network, name) != getattr(Architecture, name)
     ]
+    parts += [f"ends after block {network.encoder_blocks}"] if network.encoder_blocks < ALL_BLOCKS else []
     parts += [f"filter scale {network.filter_scale:g}"] if network.filter_scale != Architecture.filter_scale else []
     parts += [f"{len(network.filters)} pruned layers"] if network.filters else []
     parts += ["auxiliary head"] if config.has_aux_loss else []

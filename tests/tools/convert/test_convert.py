@@ -17,6 +17,7 @@ from tests.tools.source_weights import (
     csail_c1_weights,
     csail_upernet_weights,
     semseg_weights,
+    smp_weights,
     torchvision_weights,
 )
 from tests.tools.toy_runs import NETWORK, resnet_values, tensors_in, write_random_pspnet
@@ -226,23 +227,22 @@ def test_other_networks_and_prefixes(save, out):
 
 
 def test_encoder_of_segmentation_models_pytorch(save, out):
-    """Its PSPNet has another head; the ResNet in it is torchvision's."""
-    encoder = {name: array for name, array in torchvision_weights().items() if not name.startswith("fc.")}
-    weights = {f"encoder.{name}": array for name, array in encoder.items()} | {
-        "decoder.psp.blocks.0.pool.1.0.weight": np.ones((8, 32, 1, 1), np.float32),
-        "decoder.conv.0.weight": np.ones((512, 64, 1, 1), np.float32),
-        "segmentation_head.0.bias": np.ones(7, np.float32),
-    }
+    """Of a PSPNet with another head; the ResNet in it is torchvision's, whole."""
+    weights = smp_weights(has_norm=False)
+    encoder = {name.removeprefix("encoder."): array for name, array in weights.items() if name.startswith("encoder.")}
     with pytest.raises(
-        ConversionError, match=r"segmentation_models.pytorch's PSPNet, .* --skip '\(decoder\|"
+        ConversionError, match=r"segmentation_models.pytorch's PSPNet without .* --skip '\(decoder\|"
     ) as caught:
         convert.main([save(weights), "--out", out])
     pattern = re.search("--skip '(.*?)'", str(caught.value))[1]
     convert.main([save(weights), "--out", out, "--skip", pattern])
     found = tensors_in(resolve_checkpoint(out))
-    convert.main([save(torchvision_weights()), "--out", f"{out}-plain"])
+    convert.main([save(encoder), "--out", f"{out}-plain"])
     for name, array in tensors_in(resolve_checkpoint(f"{out}-plain")).items():
         np.testing.assert_array_equal(found[name], array)
+    assert BackboneRecord.read(out).encoder_blocks == 4
+    convert.main([save(smp_weights(seed=1)), "--out", f"{out}-skipped", "--skip", pattern])
+    assert BackboneRecord.read(f"{out}-skipped") == BackboneRecord.read(out)
 
 
 def with_optimizer(values):

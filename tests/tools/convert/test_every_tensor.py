@@ -15,6 +15,7 @@ from tests.tools.source_weights import (
     csail_c1_weights,
     csail_upernet_weights,
     semseg_weights,
+    smp_weights,
     torchvision_weights,
 )
 from tools.convert.checkpoint import _build
@@ -64,6 +65,7 @@ SOURCES = {
     "csail_c1": csail_c1_weights,
     "csail_upernet": csail_upernet_weights,
     "semseg_resnet": encoder_weights,
+    "smp": smp_weights,
 }
 ANY_NAME = st.from_regex(r"[a-z]{1,8}(\.[a-z0-9_]{1,8}){0,3}", fullmatch=True)
 
@@ -89,6 +91,8 @@ def test_a_tensor_that_no_layer_takes(layout, name, count):
         ("csail_upernet", "fpn_in.0.1._tmp_running_var"),
         ("csail_c1", "cbr.1._running_iter"),
         ("semseg", "cls.1.num_batches_tracked"),
+        ("smp", "encoder.layer3.0.conv1.weight"),
+        ("smp", "classification_head.3.weight"),
     ],
 )
 def test_harmless_tensors(layout, name):

@@ -197,6 +197,14 @@ def test_every_map_names_the_layers_of_its_stem(layout):
     assert scopes == [layer.scope for layer in STEMS[weight_map.stem]]
 
 
+def test_layers_without_normalization():
+    names = SourceNames(WEIGHT_MAPS["smp"], "resnet_v1_50")
+    assert names.lacks_normalization("psp/pool1")
+    assert names.lacks_normalization("logits")
+    assert not names.lacks_normalization("psp/pool2")
+    assert not names.lacks_normalization("aux_logits")  # it has no such layer
+
+
 @pytest.mark.parametrize("layout", WEIGHT_MAPS)
 def test_every_map_concatenates_the_four_levels(layout):
     assert sorted(WEIGHT_MAPS[layout].concatenation) == [1, 2, 3, 6]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.tools.source_weights import csail_c1_weights, csail_upernet_weights, semseg_weights, torchvision_weights
+from tests.tools.source_weights import (
+    csail_c1_weights,
+    csail_upernet_weights,
+    semseg_weights,
+    smp_weights,
+    torchvision_weights,
+)
 from tools.convert.other_networks import refuse_other_networks
 from tools.errors import ConversionError
 
@@ -73,7 +79,22 @@ OTHERS = [
     (
         {"decoder.psp.blocks.0.pool.1.0.weight": kernel(128, 512, 1, 1)},
         "decoder.psp.blocks.0.pool.1.0.weight",
-        "segmentation_models.pytorch's PSPNet, which ends at block 2",
+        "segmentation_models.pytorch's PSPNet on an encoder that is none of its ResNets; convert",
+    ),
+    (
+        # With the encoder tu-resnet18, which is timm's.
+        {
+            "decoder.psp.blocks.0.pool.1.0.weight": kernel(128, 512, 1, 1),
+            "encoder.model.conv1.weight": kernel(64, 3, 7, 7),
+            "encoder.model.layer1.0.conv1.weight": kernel(64, 64, 3, 3),
+        },
+        "decoder.psp.blocks.0.pool.1.0.weight",
+        "segmentation_models.pytorch's PSPNet on an encoder that is none of its ResNets",
+    ),
+    (
+        smp_weights(has_norm=False),
+        "decoder.psp.blocks.1.pool.1.0.bias",
+        r"segmentation_models.pytorch's PSPNet without normalization in its decoder \(decoder_use_norm\); convert",
     ),
     ({"features.4.block.0.0.weight": kernel(1)}, "features.4.block.0.0.weight", "a MobileNetV3 or an EfficientNet"),
     ({"blocks.2.0.se.conv_reduce.weight": kernel(1)}, "blocks.2.0.se.conv_reduce.weight", "a MobileNetV3 or an Eff"),
@@ -122,6 +143,7 @@ def test_others(weights, name, network, prefix):
         semseg_weights(),
         csail_c1_weights(),
         csail_upernet_weights(),
+        smp_weights(),
     ],
 )
 def test_resnets(weights):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.tools.source_weights import semseg_weights, torchvision_weights
+from tests.tools.source_weights import semseg_weights, smp_weights, torchvision_weights
 from tools.convert.conversion import recognize
 from tools.convert.layouts import WEIGHT_MAPS
 from tools.convert.prefixes import identify
@@ -81,3 +81,12 @@ def test_a_given_layout():
     weights, weight_map = identify(prefixed("backbone."), "semseg")  # it says what is missing
     assert weights.keys() == prefixed("backbone.").keys()
     assert weight_map == WEIGHT_MAPS["semseg"]
+
+
+def test_skipped_names_do_not_count():
+    """Without those of its decoder, the encoder of segmentation_models.pytorch is torchvision's with a prefix."""
+    weights = smp_weights()
+    assert identify(weights, None)[1] == WEIGHT_MAPS["smp"]
+    found, weight_map = identify(weights, None, r"(decoder|\w+_head)\..*")
+    assert weight_map.project == "torchvision's ResNet"
+    assert {"conv1.weight", "decoder.conv.0.weight"} < found.keys()

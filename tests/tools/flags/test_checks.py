@@ -148,7 +148,7 @@ LINES = {
     "output_stride": "--output_stride 8", "resize_grid": "--resize_grid legacy", "color_switch": "--color_switch 1",
     "three_convs_beginning": "--three_convs_beginning 1", "upsample_logits": "--upsample_logits 0",
     "reduce_zero_label": "--reduce_zero_label 1", "activation": "--activation relu",
-    "filter_scale": "--filter_scale 0.5",
+    "filter_scale": "--filter_scale 0.5", "encoder_blocks": "--encoder_blocks 3",
     "input_channels": "--input_channels 2 --channel_mean 1,2", "channel_mean": "--channel_mean 1,2 --input_channels 2",
     "channel_std": "--channel_std 1,2 --input_channels 2 --channel_mean 1,2",
     "hosts": "--hosts slurm", "host_rank": "--hosts a:1,b:1 --host_rank 1",

@@ -25,7 +25,8 @@ SAME_BY_CONTENT = {
     "reduce_zero_label", "train_list",
 }  # fmt: skip
 RECORDED = {
-    "activation", "auxiliary_depth", "color_switch", "decoder", "filter_scale", "head_depth", "input_channels",
+    "activation", "auxiliary_depth", "color_switch", "decoder", "encoder_blocks", "filter_scale", "head_depth",
+    "input_channels",
     "network", "output_stride", "pool_padding", "pyramid_depth", "resize_grid", "stride_convention",
     "three_convs_beginning", "upsample_input",
 }  # fmt: skip

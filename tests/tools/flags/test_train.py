@@ -130,6 +130,7 @@ def test_databases_are_those_of_the_database_package():
         ),
         ("--decoder icnet --cascade_loss_weights 1,0.4", "'1,0.4' is not three numbers above 0, separated by commas"),
         ("--decoder icnet --cascade_loss_weights 1,0.4,0", "'1,0.4,0' is not three numbers above 0"),
+        ("--encoder_blocks 1", "--encoder_blocks: invalid choice: 1 (choose from 2, 3, 4)"),
         ("--filter_scale 0.6", "--filter_scale: invalid choice: 0.6 (choose from 0.5, 0.75, 1.0)"),
         ("--network mobilenet_v2 --filter_scale 0.5", "--filter_scale 0.5 is not defined for --network mobilenet_v2"),
         (

@@ -66,6 +66,7 @@ def test_fold_batch_norm_equals_the_definition():
         {},
         {"stem": "deep_64"},
         {"pyramid_order": "upsample_first"},
+        {"decoder": "ppm_1x1", "encoder_blocks": 2, "head_depth": 24},
         {"pyramid_order": "upsample_first", "decoder": "upernet", "head_depth": 24, "pyramid_depth": 40},
     ],
     ids=str,

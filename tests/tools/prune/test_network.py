@@ -45,7 +45,8 @@ def random_values(architecture: Architecture) -> dict[str, np.ndarray]:
 def logits_of(architecture: Architecture, values: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The logits of all heads."""
     with tf.Graph().as_default(), tf.Session() as session:
-        outputs = pspnet_mg.pspnet([tf.constant(IMAGE)], architecture, is_training=False, has_auxiliary=True)
+        has_auxiliary = architecture.encoder_blocks > 2
+        outputs = pspnet_mg.pspnet([tf.constant(IMAGE)], architecture, is_training=False, has_auxiliary=has_auxiliary)
         feed = {variable.initializer.inputs[1]: values[variable.op.name] for variable in tf.model_variables()}
         session.run([variable.initializer for variable in tf.model_variables()], feed)
         return [x for [x] in session.run([outputs.logits, *outputs.auxiliary])]
@@ -67,6 +68,7 @@ def with_zeros(values: dict[str, np.ndarray], kept: dict[str, list[int]]) -> dic
     [
         (BASIC, {}, "all"),
         (BASIC, {"decoder": "c1"}, "inner"),
+        (BASIC, {"decoder": "ppm_1x1", "encoder_blocks": 2}, "all"),
         pytest.param(*(BASIC, {"decoder": "icnet"}, "all"), marks=pytest.mark.slow),
         pytest.param(*(BASIC, {"decoder": "upernet", "output_stride": 32}, "all"), marks=pytest.mark.slow),
         pytest.param(*(IDENTITY, {}, "all"), marks=pytest.mark.slow),

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from database.datasets import custom_dataset, get_dataset
+from model.choices import ENCODER_PARTS
 from model.pspnet_mg import Architecture
 from tools.errors import FlagError, RecordError
 from tools.flags import train as train_flags
@@ -133,6 +134,63 @@ def test_filters_are_those_of_the_checkpoint():
 def test_filter_scale_of_a_checkpoint_without_a_record():
     architecture = record_of_run(backbone=None, filter_scale=0.5).architecture
     assert (architecture.filter_scale, architecture.head_depth, architecture.auxiliary_depth) == (0.5, 256, 128)
+
+
+ENDS_AT_BLOCK_2 = BackboneRecord("resnet_v1_50", encoder_blocks=2, decoder="ppm_1x1")
+
+
+def test_end_of_the_encoder_is_that_of_the_checkpoint_unless_the_flag_says_another():
+    assert record_of_run(backbone=ENDS_AT_BLOCK_2, has_aux_loss=False).architecture.encoder_blocks == 2
+    assert record_of_run(backbone=ENDS_AT_BLOCK_2, encoder_blocks=3).architecture.encoder_blocks == 3
+    assert record_of_run(encoder_blocks=3).architecture.encoder_blocks == 3
+    frozen = {"freeze": ("conv1", "block1"), "has_aux_loss": False}
+    assert record_of_run(backbone=ENDS_AT_BLOCK_2, **frozen).architecture.decoder == "ppm_1x1"
+    whole = {"freeze": ENCODER_PARTS, "has_aux_loss": False}
+    assert record_of_run(backbone=ENDS_AT_BLOCK_2, **whole).architecture.encoder_blocks == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({}, "--has_aux_loss 1 needs block3 of resnet_v1_50, and --encoder_blocks 2 ends before it: give --has_aux_l"),
+        (
+            {"decoder": "icnet"},
+            "--decoder icnet needs more blocks than --encoder_blocks 2 has: give --decoder ppm or ppm_1x1 or c1, or a",
+        ),
+        (
+            {"output_stride": 32},
+            "--output_stride 32 needs more blocks than --encoder_blocks 2 has: give --output_stride 8, or a network",
+        ),
+        (
+            {"freeze": ("conv1", "block3")},
+            "--freeze block3 has no effect with --encoder_blocks 2, which ends before",
+        ),
+        (
+            {"freeze": ("conv1", "block1", "block2")},
+            "--freeze conv1,block1,block2 is the whole encoder with --encoder_blocks 2: give --freeze encoder",
+        ),
+        (
+            {"consider_dilated": True},
+            "--consider_dilated 1 has no effect with --encoder_blocks 2, which has no",
+        ),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_flags_that_need_blocks_that_the_encoder_lacks(flags, words, recorded):
+    """The end of the encoder is of the checkpoint, or of a flag."""
+    flags = {"has_aux_loss": not flags, **flags}
+    if recorded:
+        backbone = ENDS_AT_BLOCK_2
+    else:
+        backbone, flags = BackboneRecord("resnet_v1_50"), {**flags, "encoder_blocks": 2}
+    with pytest.raises(FlagError, match=f"^{words}"):
+        record_of_run(backbone=backbone, **flags)
+
+
+def test_mobilenet_has_its_auxiliary_head_in_the_last_block():
+    words = "--has_aux_loss 1 needs block4/unit_1 of mobilenet_v2, and --encoder_blocks 3 ends before it"
+    with pytest.raises(FlagError, match=words):
+        record_of_run(backbone=None, network="mobilenet_v2", encoder_blocks=3)
 
 
 def test_weights_of_the_losses_need_a_cascade_in_the_checkpoint():

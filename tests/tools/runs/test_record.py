@@ -125,6 +125,8 @@ def change(path, key, value) -> None:
         ("architecture.pyramid_depth", 0, "a whole number of 1 or more, or null"),
         ("architecture.pyramid_order", "first", "one of reduce_first, upsample_first"),
         ("architecture.filter_scale", 0.3, "one of 0.5, 0.75, 1.0"),
+        ("architecture.encoder_blocks", 5, "one of 2, 3, 4"),
+        ("architecture.encoder_blocks", True, "one of 2, 3, 4"),
         ("architecture.filters", {"conv1": 0}, "whole numbers of 1 or more by layer"),
         ("architecture.filters", {"conv1": 2.5}, "whole numbers of 1 or more by layer"),
         ("architecture.filters", ["conv1"], "whole numbers of 1 or more by layer"),
@@ -190,6 +192,33 @@ def test_filters_come_back(config_path):
     architecture = dataclasses.replace(record.architecture, filter_scale=0.5, filters=filters)
     dataclasses.replace(record, architecture=architecture).write(str(config_path.parent))
     assert ModelRecord.read(str(config_path.parent)).architecture == architecture
+
+
+def test_end_of_the_encoder_comes_back(config_path):
+    record = ModelRecord.read(str(config_path.parent))
+    assert record.architecture.encoder_blocks == 4
+    assert "encoder_blocks" not in json.loads(config_path.read_text())["architecture"]
+    architecture = dataclasses.replace(record.architecture, encoder_blocks=2, decoder="ppm_1x1")
+    dataclasses.replace(record, architecture=architecture).write(str(config_path.parent))
+    assert json.loads(config_path.read_text())["architecture"]["encoder_blocks"] == 2
+    assert ModelRecord.read(str(config_path.parent)).architecture == architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("decoder", "upernet", "ppm or ppm_1x1 or c1"), ("output_stride", 16, "8")],
+)
+def test_options_that_need_blocks_that_the_encoder_lacks(config_path, name, value, expected):
+    change(config_path, "architecture.encoder_blocks", 2)
+    assert ModelRecord.read(str(config_path.parent)).architecture.encoder_blocks == 2
+    change(config_path, f"architecture.{name}", value)
+    words = f"'architecture.{name}' is {value}, expected {expected} with 'architecture.encoder_blocks' 2: restore"
+    assert refusal(config_path).startswith(words)
+    values = json.loads(config_path.read_text())["architecture"]
+    del values["num_classes"]
+    config_path.write_text(json.dumps({"backbone": values}))
+    with pytest.raises(RecordError, match=f"'backbone.{name}' is {value}, expected {expected} with"):
+        BackboneRecord.read(str(config_path.parent))
 
 
 def test_long_value_is_cut(config_path):

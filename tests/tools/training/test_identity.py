@@ -34,7 +34,7 @@ OTHER_FLAGS = {
     "upsample_input": 2, "color_switch": True, "output_stride": 16, "network": "resnet_v1_34", "poly_lr": False,
     "new_layer_names": ("psp",), "upsample_logits": False, "train_like_in_caffe": True, "weight_decay_rate2": 0.5,
     "deterministic": True, "resize_grid": "legacy", "has_aux_loss": False, "input_range": 4095.0,
-    "subsets_for_training": ("train", "val"), "filter_scale": 0.5,
+    "subsets_for_training": ("train", "val"), "filter_scale": 0.5, "encoder_blocks": 3,
     "class_crops": 0.5, "class_mix": 0.5, "color_jitter": 0.5, "cutout": 0.5, "repeat_rare": 0.5,
     "aux_weight": 0.2, "pyramid_depth": 8, "head_depth": 8, "auxiliary_depth": 8,
 }  # fmt: skip

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import find_samples, get_dataset
 from model.choices import ENCODER_PARTS
+from model.pspnet_mg import Architecture
 from tests.tools.toy_runs import NETWORK, smallest_config, tiny_config, toy_record, write_checkpoint
 from tools.runs.folder import RunFolder
 from tools.runs.writing import room_warning
@@ -55,10 +56,16 @@ def test_summary_of_a_run(narrow_resnet, toy_dir, tmp_path, caplog):
 
 
 def test_what_a_recipe_changes_is_in_the_summary(narrow_resnet, toy_dir, tmp_path, caplog):
-    flags = {"train_like_in_caffe": True, "new_bias_multiplier": 5.0, "resize_grid": "align_corners"}
+    flags = {
+        "train_like_in_caffe": True,
+        "new_bias_multiplier": 5.0,
+        "resize_grid": "align_corners",
+        "encoder_blocks": 3,
+    }
     lines = summary_of(smallest_config(toy_dir, str(tmp_path), **flags), tmp_path, caplog)
     assert lines["optimizer"].endswith(", new layers at 10 times the rate, their biases at 5")
-    assert lines["network"].startswith(f"{NETWORK}, decoder c1, output stride 8, resize grid align_corners; ")
+    words = f"{NETWORK}, decoder c1, output stride 8, resize grid align_corners, ends after block 3; "
+    assert lines["network"].startswith(words)
 
 
 def test_a_resumed_run_names_the_steps_that_are_left(toy_dir):
@@ -85,10 +92,19 @@ TRAINED = {"fine_tune_filename": "weights", "weight_decay_mode": 1}
 )
 def test_flags_without_effect_are_logged(toy_dir, caplog, flags, named):
     config = smallest_config(toy_dir, "log", train_max_iter=30, **flags)
-    report._warn_of_flags_without_effect(config)
+    report._warn_of_flags_without_effect(config, Architecture(NETWORK, 3))
     assert len(caplog.messages) == (named is not None)
     assert (named or "") in caplog.text
     assert ("fewer after" in report._length(config, 6, 0)) == (flags.get("patience") == 4)
+
+
+def test_blocks_that_are_not_built_are_not_dilated(toy_dir, caplog):
+    config = smallest_config(toy_dir, "log", consider_dilated=True, freeze=("block3",), **TRAINED)
+    report._warn_of_flags_without_effect(config, Architecture(NETWORK, 3))
+    assert not caplog.messages
+    report._warn_of_flags_without_effect(config, Architecture(NETWORK, 3, encoder_blocks=3))
+    words = "--consider_dilated 1 has no effect with --freeze, which does not train block3"
+    assert [record.getMessage() for record in caplog.records] == [words]
 
 
 @pytest.mark.parametrize("save_memory", [0, 1, 2])
