@@ -61,6 +61,18 @@ def test_interpolation_matrix_is_that_of_tensorflows_kernel(grid, known):
             np.testing.assert_allclose(actual, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_interpolation_of_unknown_sizes_after_rewriting(grid, size):
+    """TensorFlow reorders sums with constants, so no sum may lose a small number that a quotient needs."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        fed = tf.placeholder(tf.int32, [])
+        matrices = session.run([interpolation_matrix(fed, bins, grid) for bins in BINS], {fed: size})
+        for matrix, bins in zip(matrices, BINS, strict=True):
+            expected = reference.resize_bilinear(np.eye(bins)[np.newaxis, :, np.newaxis], size, 1, grid)
+            np.testing.assert_allclose(matrix, expected[0, :, 0], atol=2e-6)
+
+
 def _layer_and_gradients(build, features, levels, known):
     """Computes outputs and gradients of features, levels and variables in a new graph."""
     with tf.Graph().as_default():
