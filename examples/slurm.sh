@@ -3,6 +3,10 @@
 #
 # sbatch examples/slurm.sh
 #
+# Submit it from the folder of the package, which all nodes need to see, with the data, the checkpoint to start from and
+# the folder of the logs. Change: --nodes; --gpus-per-node together with --gpu_num; --cpus-per-task; --time; the flags of
+# train.py. Many clusters need --partition and --account too. scancel ends the job for good.
+#
 #SBATCH --job-name=pspnet
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -14,11 +18,12 @@
 # Two minutes before the time is over, every process writes its snapshot and ends with exit code 75.
 #SBATCH --signal=USR1@120
 
-source .venv/bin/activate
+source .venv/bin/activate || exit 2
 
 # srun ends with the highest code of all processes. So that an error of one of them, 1 or 2, is not hidden by the 75 of
-# the others, it is passed on as 251 or 252. The shell waits for its process if it gets a signal too.
-task='trap : USR1 TERM INT; "$@"; code=$?; case $code in 1|2) code=$((code + 250));; esac; exit $code'
+# the others, it is passed on as 251 or 252. So is a missing python, 126 or 127. The shell waits for its process if it
+# gets a signal too.
+task='trap : USR1 TERM INT; "$@"; code=$?; case $code in 1|2) code=$((code + 250));; 126|127) code=252;; esac; exit $code'
 
 # The others notice the end of a process themselves: srun does not kill them while they write a snapshot, but after 300 s
 # a process that is stopped or hangs, which would keep the nodes. srun does not take --cpus-per-task from sbatch.

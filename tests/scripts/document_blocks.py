@@ -68,6 +68,7 @@ _INSTALLS = "installs packages"
 _SEVERAL_MACHINES = "needs two machines"
 _NEEDS_GPUS = "needs GPUs, or days"
 _REPORTS = "tests/tools/report/test_command.py writes reports on other runs"
+_LAUNCHES = "trains for minutes in two processes; tests/tools/launch starts smaller programs"
 _SERVES = "serves until it is stopped; tests/tools/serve/test_command.py serves another run"
 _CITYSCAPES = {"<cityscapes>": "cityscapes"}
 _README = "README.md"
@@ -291,6 +292,11 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "docs/hosts.md",
         "(\ntrap 'exit 75' INT TERM",
     ): Treatment(run_by="test_examples.py: test_ctrl_c_ends_the_loop_that_starts_a_host_again"),
+    (
+        "docs/hosts.md",
+        "python -m tools.launch --processes 2 -- train.py --database Toy --fine_tune_filename none "
+        "--weight_decay_mode 0 \\",
+    ): Treatment(not_run=_LAUNCHES),
     (
         "docs/hosts.md",
         "python -m tools.launch --processes 2 --restarts 3 --logs logs -- train.py --database CamVid --auto_resume 1",

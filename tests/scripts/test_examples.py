@@ -120,7 +120,7 @@ def test_slurm_script(tmp_path):
     """It requeues the job after 75 and after a kill, and not after an error of one process; its flags exist."""
     for codes, restarts, expected in (
         ((0, 0), 0, 0), ((2, 2), 0, 2), ((75, 2), 0, 2), ((2, 137), 0, 2), ((1, 75), 3, 1),
-        ((75, 75), 0, None), ((137, 75), 3, None), ((75, 75), 20, 75),
+        ((75, 75), 0, None), ((137, 75), 3, None), ((75, 75), 20, 75), ((127, 127), 0, 2), ((126, 75), 0, 2),
     ):  # fmt: skip
         left, [srun, *others] = run_slurm_script(tmp_path, codes, restarts)
         assert others == ([["scontrol", "requeue", "7"]] if expected is None else [])
@@ -130,6 +130,16 @@ def test_slurm_script(tmp_path):
     assert srun[place - 1] == "python"
     config = parse_flags(TrainConfig, srun[place + 1 :], "test")
     assert (config.hosts, config.auto_resume) == ("slurm", True)
+
+
+def test_slurm_script_outside_of_the_folder_of_the_package(tmp_path):
+    """It ends with the code of an error, and requeues nothing."""
+    script = str(ROOT / "examples" / "slurm.sh")
+    environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "16"}
+    done = subprocess.run(["bash", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert ".venv/bin/activate" in done.stderr
+    assert "scontrol" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])

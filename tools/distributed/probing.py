@@ -21,7 +21,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _EMPTY_SETTINGS
 _CANNOT_BE_REACHED = "cannot be reached"
 _ENDED = "has ended: its port is closed"
 _ANOTHER_PROGRAM = "has a port of another program"
-_SILENT = "does not answer: it is stopped, or its machine is"
+_SILENT = "does not answer: its process or its machine is stopped, or its network is cut"
 # If a name has several addresses, the fault of the one that got furthest is reported.
 _BY_PROGRESS = (_CANNOT_BE_REACHED, _ENDED, _ANOTHER_PROGRAM, _SILENT)
 

@@ -87,7 +87,12 @@ def wait_for_servers(hosts: Hosts, seconds: float) -> None:
                 "their ports between the hosts"
             )
         if now - logged >= _SECONDS_BETWEEN_LINES:
-            logger.info("waiting for %s", names)
+            logger.info(
+                "waiting for %s since %.0f s, at most %.0f s: started there, with the same --hosts, and its port open?",
+                names,
+                now - began,
+                seconds,
+            )
             logged = now
         time.sleep(_SECONDS_BETWEEN_PROBES)
 

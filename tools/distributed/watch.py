@@ -19,11 +19,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tools.distributed.probing import silent_hosts
-from tools.flags.choices import LATEST
 from tools.runtime.hosts import Hosts
 from tools.runtime.printable import printable
 from tools.runtime.session_errors import reason
-from tools.runtime.stop_requests import StoppedError, going_on
+from tools.runtime.stop_requests import StoppedError
 
 _EXIT_STOPPED = 75  # as `console.EXIT_STOPPED`
 # Shares of the time limit: until the first probe, and from the beginning of a probe to that of the next.
@@ -33,6 +32,7 @@ _LONGEST_PROBE = 3.0
 # Time for the other hosts to find this process answering while they look for the one that is missing.
 _LONGEST_GRACE = 5.0
 _PROBES_IN_GRACE = 10
+_THEN = "start all hosts again with --auto_resume 1: the run goes on from its last snapshot, or begins if it has none"
 # What TensorFlow says about the host that a failed message was for.
 _NAMED_TASK = re.compile(r"/task:(\d{1,6})\b")
 
@@ -149,4 +149,4 @@ class HostWatch:
         found = "; ".join(f"{self._hosts.named(rank)} {fault}" for rank, fault in silent.items())
         if not found:
             found = f"{seen}, and all other hosts answer: look at the last lines of {whose}"
-        return f"{what} on {self._hosts.named(self._hosts.rank)}: {found}: {going_on(LATEST)}"
+        return f"{what} on {self._hosts.named(self._hosts.rank)}: {found}: {_THEN}"

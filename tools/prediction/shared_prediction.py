@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from database.datasets import Dataset
 from database.layouts import Sample
-from tools.console import set_quiet
 from tools.distributed.agreement import agree
+from tools.distributed.output import as_one_program
 from tools.distributed.team import ALONE, Hosted, Team, start_team
 from tools.flags.predict import PredictConfig
 from tools.prediction.provenance import Provenance, require_folder
@@ -60,10 +60,8 @@ def together(config: PredictConfig) -> Iterator[Hosted]:
     assert isinstance(config.hosts, tuple)
     team = start_team(Hosts(config.hosts, config.host_rank or 0), [CPU], config.host_timeout)
     agree(team, program_subjects(config, _OF_ONE_HOST))
-    if not team.is_chief:
-        set_quiet(True)
-    yield team
-    team.close()
+    with as_one_program(team):
+        yield team
 
 
 def share_of_host(hosts: Hosted, prefix: str, selected: Selected) -> Sequence[Sample]:

@@ -11,8 +11,8 @@ from functools import cache, partial
 
 from database.images import set_max_pixels
 from tools.checkpoints.files import fault_of
-from tools.console import set_quiet
 from tools.distributed.agreement import agree
+from tools.distributed.output import as_one_program
 from tools.distributed.team import ALONE, Hosted, Team, start_team
 from tools.errors import DivergedError, UserError
 from tools.flags.choices import LATEST
@@ -70,10 +70,8 @@ def together(config: TrainConfig) -> Iterator[Hosted]:
     agree(team, subjects_of(config))
     team.on_each("finding the devices", lambda: tower_devices(config.gpu_num, config.device))
     logger.info("%d hosts have the same program and flags; %s writes the run", team.count, team.named(0))
-    if not team.is_chief:
-        set_quiet(True)
-    yield team
-    team.close()
+    with as_one_program(team):
+        yield team
 
 
 def _devices_of_server(config: TrainConfig) -> list[str]:

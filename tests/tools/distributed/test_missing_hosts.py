@@ -100,7 +100,7 @@ def test_a_stopped_host_is_noticed_within_the_time_and_named(accepting):
         message = messages.get(timeout=20.0)
     assert "step 7" in message
     assert f"host 1 ({accepting}) does not answer" in message
-    assert "--resume_step latest" in message
+    assert "--auto_resume 1" in message
 
 
 def test_slow_hosts_that_answer_may_take_as_long_as_is_allowed():

@@ -1,0 +1,39 @@
+"""What the terminals of several hosts show: the progress of the program on one of them only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tools.distributed.team import Team
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def as_one_program(team: Team) -> Iterator[Team]:
+    """Shows information and progress on the host of rank 0 only while the block runs, and closes the team after it.
+
+    The other hosts say before the block who shows them, and after it that they are done.
+    """
+    if team.is_chief:
+        yield team
+        team.close()
+        return
+    logger.info("from here on, this host shows warnings only: %s shows progress and scores", team.named(0))
+    with _warnings_only():
+        yield team
+        team.close()
+    logger.info("this host is done: %s shows the results", team.named(0))
+
+
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
