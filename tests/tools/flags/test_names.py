@@ -155,7 +155,7 @@ def test_values_are_understood_and_recorded_as_ours(line, name, value):
         ("--database Pascal-VOC", "SBD is PASCAL VOC 2012"),
         ("--optimizer nesterov", ": mom, whose momentum"),
         ("--optimizer sdg", "did you mean sgd"),
-        ("--decoder deeplabv3", "one of ppm, c1, upernet, icnet, icnet_wide: this is a PSPNet"),
+        ("--decoder deeplabv3", "one of ppm, ppm_1x1, c1, upernet, icnet, icnet_wide: this is a PSPNet"),
         ("--decoder fcn", ": c1, one convolution"),
         ("--network MobileNet", "encoders are ResNets"),
         ("--network resnext101", "resnext_101_32x8d is torchvision's; CSAILVision's, 32x4d"),

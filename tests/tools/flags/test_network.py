@@ -82,10 +82,14 @@ def test_default_of_a_flag_of_the_network(said):
         ("--decoder upernet --head_depth 96", 96),
         ("--decoder upernet --head_depth 96 --pyramid_depth 64", 64),
         ("--decoder icnet --pyramid_depth 7", 7),
+        ("--encoder_blocks 2 --decoder ppm_1x1 --has_aux_loss 0", 128),
     ],
 )
 def test_channels_of_pooled_levels(line, depth):
-    assert "a quarter of the encoder's channels" in TrainConfig.__dataclass_fields__[COMPUTED].metadata["unset"]
+    assert (
+        "a quarter of the channels of the encoder's last block"
+        in TrainConfig.__dataclass_fields__[COMPUTED].metadata["unset"]
+    )
     record = ModelRecord.of_run(parse(line, TrainConfig), get_dataset("Cityscapes"))
     assert record.architecture.pooled_depth == depth
 
