@@ -152,7 +152,7 @@ class _EventFile:
     def __init__(self, folder: str, suffix: str = "") -> None:
         os.makedirs(folder, exist_ok=True)
         seconds, nanoseconds = divmod(time.time_ns(), 10**9)
-        name = f"{_EVENTS}{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds}{suffix}"
+        name = f"{_EVENTS}{seconds:010d}.{platform.node()}.{os.getpid()}.{nanoseconds:09d}{suffix}"
         path = os.path.join(folder, name)
         os.close(writable_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # TensorFlow would follow a link
         self._file = tf.io.TFRecordWriter(literal_path(path))

@@ -130,6 +130,17 @@ def test_validation_does_not_change_the_files_of_training(tmp_path):
     assert shown("validation/pixel_accuracy") == [(100, 0.75)]
 
 
+def test_files_of_one_second_sort_by_time(tmp_path, monkeypatch):
+    """TensorBoard reads the files in the order of their names, and never goes back to an earlier one."""
+    for step, now in enumerate((1_700_000_000_099_999_999, 1_700_000_000_100_000_000)):
+        monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        writer = open_writer(tmp_path)
+        writer.scalars(step, VALUES)
+        writer.close()
+    monkeypatch.undo()
+    assert in_tensorboard(tmp_path)("train/loss") == [(0, 1.5), (1, 1.5)]
+
+
 def test_picture(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     writer = open_writer(tmp_path)
