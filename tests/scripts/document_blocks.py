@@ -298,6 +298,10 @@ TREATMENTS: dict[tuple[str, str], Treatment] = {
         "--weight_decay_mode 0 \\",
     ): Treatment(not_run=_LAUNCHES),
     (
+        "docs/measured.md",
+        "python train.py --network resnet_v1_18 --decoder icnet --output_stride 16 --database CamVid --data_dir",
+    ): Treatment(not_run=_NEEDS_DATA, stand_ins={"<camvid>": "camvid"}),
+    (
         "docs/hosts.md",
         "python -m tools.launch --processes 2 --restarts 3 --logs logs -- train.py --database CamVid --auto_resume 1",
     ): Treatment(not_run=_NEEDS_DATA),
