@@ -16,17 +16,13 @@ import tf_slim as slim
 
 from model import utils_mg as layers
 from model.convolution import convolve
+from model.sync_batch_norm import at_least_one
 from model.utils_mg import TowerList
-
-
-def _at_least_one(value: tf.Tensor | int) -> tf.Tensor | int:
-    return max(value, 1) if isinstance(value, int) else tf.maximum(value, 1.0)
-
 
 # Position of pixel i of `size` on an axis of `bins` pixels, for each key of `choices.RESIZE_GRIDS`.
 _POSITIONS: dict[str, Callable] = {
     "half_pixel": lambda i, size, bins: (i + 0.5) * (bins / size) - 0.5,
-    "align_corners": lambda i, size, bins: i * ((bins - 1) / _at_least_one(size - 1)),  # with size 1, position 0
+    "align_corners": lambda i, size, bins: i * ((bins - 1) / at_least_one(size - 1)),  # with size 1, position 0
     "legacy": lambda i, size, bins: i * (bins / size),
 }
 

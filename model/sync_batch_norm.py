@@ -93,7 +93,7 @@ def raw_tower_moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         is_training=True,
     )
     count = element_count(x)
-    variance = unbiased_variance * (_at_least_one(count - 1.0) / count)
+    variance = unbiased_variance * (at_least_one(count - 1.0) / count)
     if x.dtype == tf.float32:
         # A sum of many values far from zero loses digits; the mean of the normalized values corrects the error.
         deviation = tf.sqrt(variance + _KERNEL_EPSILON)
@@ -291,8 +291,9 @@ def synchronized_moments(xs: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor,
 
 def unbiased(variance: tf.Tensor, count: Count) -> tf.Tensor:
     """Applies Bessel's correction, variance * n / (n - 1); with n = 1 the variance does not change."""
-    return variance * (count / _at_least_one(count - 1.0))
+    return variance * (count / at_least_one(count - 1.0))
 
 
-def _at_least_one(count: Count) -> Count:
-    return max(count, 1.0) if isinstance(count, float) else tf.maximum(count, 1.0)
+def at_least_one(number: Count) -> Count:
+    """Returns a number, or 1 if it is smaller."""
+    return tf.maximum(number, 1.0) if tf.is_tensor(number) else max(number, 1.0)

@@ -93,8 +93,8 @@ def main(task: dict[str, Any]) -> dict[str, float]:
         "seconds": statistics.median(seconds),
         "sent": after.bytes - before.bytes,
         "segments": after.segments - before.segments,
-        "counted": traffic.sent(team.count) if addresses else 0.0,
-        "messages": traffic.messages(team.count) if addresses else 0,
+        "counted": traffic.sent(team.count),
+        "messages": traffic.messages(team.count),
         "collectives": _seconds_in_collectives(metadata),
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tools.distributed.team import Team
+from tools.runtime.quiet import warnings_only
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +23,7 @@ def as_one_program(team: Team) -> Iterator[Team]:
         team.close()
         return
     logger.info("from here on, this host shows warnings only: %s shows progress and scores", team.named(0))
-    with _warnings_only():
+    with warnings_only():
         yield team
         team.close()
     logger.info("this host is done: %s shows the results", team.named(0))
-
-
-@contextmanager
-def _warnings_only() -> Iterator[None]:
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from database.atomic import folder_written_atomically
 from database.regular_files import file_checksum
@@ -14,6 +12,7 @@ from tools.checkpoints.file_kinds import CHECKPOINT, kind_of
 from tools.convert.converting import CONVERSION_VERSION, Request, convert_weights
 from tools.errors import CheckpointError, ConversionError, WeightFileError
 from tools.flags.train import TrainConfig
+from tools.runtime.quiet import warnings_only
 from tools.runtime.session_errors import reason
 from tools.training.start import PRETRAINED_DIR
 
@@ -64,20 +63,8 @@ def _convert_once(path: str, folder: str) -> bool:
     """Converts a file unless the folder exists, and returns whether it did."""
     if os.path.isdir(folder):
         return False
-    with folder_written_atomically(folder) as partial, _quiet():
+    with folder_written_atomically(folder) as partial, warnings_only("tools.convert"):  # the folder has a report
         if os.listdir(partial):  # another process has converted it meanwhile
             return False
         convert_weights(Request(path), partial)
         return True
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Logs only warnings of the conversion; its folder has a report."""
-    package = logging.getLogger("tools.convert")
-    level = package.level
-    package.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        package.setLevel(level)

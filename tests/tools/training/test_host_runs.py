@@ -89,14 +89,7 @@ def test_hosts_of_one_tower_have_the_bits_of_one_process(toy, processes, tmp_pat
     }  # fmt: skip
     one = processes.start(flags_of(toy, tmp_path / "one", 3, gpu_num=2, **flags), str(tmp_path / "one.txt"))
     assert one.exit_code() == 0, one.text()
-    addresses = ",".join(free_addresses(2))
-    hosts = [
-        processes.start(
-            [*flags_of(toy, tmp_path / "two", 3, **flags), "--hosts", addresses, "--host_rank", str(rank)],
-            str(tmp_path / f"host{rank}.txt"),
-        )
-        for rank in (0, 1)
-    ]
+    hosts = processes.start_all(2, flags_of(toy, tmp_path / "two", 3, **flags), str(tmp_path / "host"))
     assert codes(hosts) == [0, 0], [host.text() for host in hosts]
     found, expected = (tensors_in(run_of(tmp_path / name).snapshot(3)) for name in ("two", "one"))
     assert found.keys() == expected.keys()
