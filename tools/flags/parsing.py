@@ -67,19 +67,38 @@ class OneLineParser(argparse.ArgumentParser):
             FlagError: the line is invalid; for unknown flags the message suggests known ones.
         """
         self.given = {}
-        options, unknown = self.parse_known_args([self.understood(argument) for argument in args], namespace)
+        words = [self.understood(argument) for argument in args]
+        options, unknown = self.parse_known_args(words, namespace)
         if unknown:
             known = {name.lstrip("-") for name in self._option_string_actions}
             names = [argument.lstrip("-").partition("=")[0] for argument in unknown if argument.startswith("-")]
             suggestions = [suggestion for name in names if (suggestion := suggested_flag(name, known))]
-            paths = [f"--{name}" for name in _FLAGS_OF_PATHS if name in known]
-            if paths and not unknown[0].startswith("-"):
-                suggestions.append(f"{unknown[0]} needs a flag before it, such as {' or '.join(paths)}")
+            suggestions += self._advice_on_word(unknown[0], words)
             suggested = " - " + "; ".join(suggestions[:_MOST_SUGGESTIONS]) if suggestions else ""
             shown = " ".join(unknown)
             room = _LONGEST_MESSAGE // 2
             self.error(f"unrecognized arguments: {shown if len(shown) <= room else f'{shown[:room]}...'}{suggested}")
         return options
+
+    def _advice_on_word(self, word: str, words: Sequence[str]) -> list[str]:
+        """Returns what to do about a word of a command line that is neither a flag nor the value of one."""
+        if word.startswith("-") or word not in words:
+            return []
+        paths = [f"--{name}" for name in _FLAGS_OF_PATHS if f"--{name}" in self._option_string_actions]
+        advice = [f"{word} needs a flag before it, such as {' or '.join(paths)}"] if paths else []
+        flag, value = self._flag_before(words[: words.index(word)])
+        if flag is not None:
+            advice.append(f"{flag} takes one word and has '{value}': join its values without spaces, or quote them")
+        return advice
+
+    def _flag_before(self, words: Sequence[str]) -> tuple[str | None, str]:
+        """Returns the flag with its value at the end of `words`; None as the flag if there is none."""
+        if not words:
+            return None, ""
+        flag, equals, value = words[-1].partition("=")
+        if not equals:
+            flag, value = (["", *words])[-2], words[-1]
+        return (flag if flag in self._option_string_actions else None), value
 
     def understood(self, argument: str) -> str:
         """Returns an argument with its flag, if any, in the spelling used here."""

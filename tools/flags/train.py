@@ -118,8 +118,6 @@ class TrainConfig(
             )
         if self.scale_min > self.scale_max:
             raise FlagError(f"--scale_min {self.scale_min} is above --scale_max {self.scale_max}: swap them")
-        if not isinstance(self.hosts, str):  # otherwise the hosts are not found yet
-            self._check_batch()
         if not self.may_inherit_channels:
             require_mean(self)
         self._check_run_name()
@@ -129,6 +127,8 @@ class TrainConfig(
             self._check_sharing()
         check_effects(self)
         check_host_rank(self)
+        if not isinstance(self.hosts, str):  # otherwise the hosts are not found yet
+            self._check_batch()  # after --host_rank: a batch may be too small only because --hosts is missing
         check_encoder(self)
         self._check_dynamic_size()
         self._check_resuming()

@@ -69,6 +69,10 @@ def test_hosts_in_a_file_of_flags(tmp_path):
     assert parse(f"--config {path} --host_rank 0").hosts == ("host1:2222", "host2:2222")
 
 
+def test_a_rank_without_addresses_is_named_before_the_batch():
+    assert "--host_rank 1 has no effect on one host: add --hosts" in refusal("--batch_size 1 --host_rank 1")
+
+
 def test_a_batch_of_one_image_on_each_host():
     """It is of two images on two hosts; how many Slurm has is not known yet."""
     assert parse(f"{TWO} --host_rank 0 --batch_size 1").batch_size == 1
