@@ -16,13 +16,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from model import choices
+from model.architecture import Architecture
 from model.choices import NETWORKS, STEMS, ResNet
 from model.decoders import PYRAMID_BINS
 from model.encoder_blocks import extra_unit_scope
 from model.encoder_end import has_auxiliary_features
 from model.errors import PruningError
 from model.icnet import CASCADES
-from model.pspnet_mg import Architecture
 from model.resnet import plan_blocks
 
 IMAGES = "images"

@@ -24,7 +24,7 @@ class Fault(NamedTuple):
     """An option that an encoder with fewer blocks cannot be combined with.
 
     Attributes:
-        option: name of the field of `pspnet_mg.Architecture`, and of the flag.
+        option: name of the field of `architecture.Architecture`, and of the flag.
         value: that it has.
         known: values that it can have.
     """

@@ -23,20 +23,13 @@ import tensorflow.compat.v1 as tf
 from model import choices, regularizers, resizing
 from model import utils_mg as layers
 from model.accumulation import Accumulation
+from model.architecture import Architecture
 from model.errors import BatchSizeError, LayerNameError, SharedBatchError
 from model.host_group import HostGroup, host_group, set_host_group
 from model.losses import BatchLoss, LossOptions, batch_loss
 from model.memory import Recomputation
 from model.optimizers import LossScale
-from model.pspnet_mg import (
-    AUXILIARY_ENDPOINTS,
-    DECODERS,
-    FLOAT_TYPES,
-    Architecture,
-    Predictions,
-    in_scopes,
-    pspnet,
-)
+from model.pspnet_mg import AUXILIARY_ENDPOINTS, DECODERS, FLOAT_TYPES, Predictions, in_scopes, pspnet
 from model.training_options import TrainingOptions, new_layer_predicate, trained_variables
 from model.utils_mg import TowerList
 from model.weight_averages import WeightAverages

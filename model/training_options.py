@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import tensorflow.compat.v1 as tf
 
 from model import choices
+from model.architecture import Architecture
 from model.choices import STEMS
 from model.optimizers import NEW_BIAS_MULTIPLIER, NEW_LAYER_MULTIPLIER
-from model.pspnet_mg import Architecture, in_scopes, new_layer_scopes
+from model.pspnet_mg import in_scopes, new_layer_scopes
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import tensorflow.compat.v1 as tf
 
 from model import optimizers
+from model.architecture import Architecture
 from model.host_group import host_group
 from model.optimizers import LossScale
-from model.pspnet_mg import Architecture
 from model.regularizers import WeightDecay
 from model.training_options import TrainingOptions, decoder_predicate, new_layer_predicate
 

@@ -38,6 +38,7 @@ LAYERS = {
         ("resnet", "mobilenet", "decoders"),
         ("encoders",),
         ("icnet",),
+        ("architecture",),
         ("pspnet_mg",),
         ("channel_groups", "training_options"),
         ("pruning",),

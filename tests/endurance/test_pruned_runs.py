@@ -11,7 +11,7 @@ import pytest
 
 from database.synthetic import write_dataset
 from model import resnet
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.pruning import PrunedRun
 from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, toy_record, write_random_pspnet
 from tools.checkpoints.find import newest_snapshot, resolve_checkpoint

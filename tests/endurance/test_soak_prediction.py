@@ -9,7 +9,7 @@ import pytest
 
 from database.synthetic import write_dataset
 from model import resnet
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.endurance.soaking import soak
 from tests.tools.toy_runs import NARROW, NETWORK, tiny_config, toy_record, write_random_pspnet
 

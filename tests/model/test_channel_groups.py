@@ -8,9 +8,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import choices, pspnet_mg, resnet
+from model.architecture import Architecture
 from model.channel_groups import IMAGES, fault_of_filters, known_filters, layers_of, writers_of
 from model.errors import PruningError
-from model.pspnet_mg import Architecture
 
 NETWORK = "resnet_v1_18"
 BASIC = choices.ResNet((1, 2, 1, 1), (16, 24, 32, 40), bottleneck=False)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import (
+    architecture,
     choices,
     encoders,
     icnet,
@@ -63,7 +64,7 @@ def test_every_encoder_can_be_built():
 def test_stems(network, three_convs, stem):
     assert choices.stem_of(network, three_convs) == stem
     if three_convs is None:
-        assert pspnet_mg.Architecture(network, 4).stem == stem
+        assert architecture.Architecture(network, 4).stem == stem
 
 
 def test_positions_are_known_for_every_grid():

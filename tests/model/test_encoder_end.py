@@ -8,6 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import choices, encoders, pspnet_mg
+from model.architecture import Architecture
 from model.encoder_end import (
     ALL_BLOCKS,
     DECODERS_OF_LAST_BLOCK,
@@ -19,7 +20,7 @@ from model.encoder_end import (
 )
 from model.errors import EncoderEndError
 from model.icnet import CASCADES
-from model.pspnet_mg import DECODERS, Architecture
+from model.pspnet_mg import DECODERS
 
 NETWORK = "resnet_v1_18"
 # Inverted residual units are many; the residual units of a ResNet are two in each block here.

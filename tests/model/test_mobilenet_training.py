@@ -9,8 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import choices, training_graph
+from model.architecture import Architecture
 from model.choices import InvertedStage
-from model.pspnet_mg import Architecture
 from model.training_options import trained_variables
 from tests.model.sessions import open_session, towers
 from tests.model.training_step import CLASSES, OPTIONS, batch, initialize, take_step

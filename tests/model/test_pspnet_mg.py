@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import pspnet_mg
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.model import reference
 from tests.model.reference_network import ReferenceNetwork
 from tests.model.sessions import open_session, towers

@@ -23,7 +23,7 @@ from tf_slim.nets import resnet_v1 as slim_resnet_v1
 
 from model import pspnet_mg
 from model import utils_mg as layers
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.differences import relative_difference
 from tests.model.sessions import open_session
 from tests.model.training_step import initialize

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 import tf_slim as slim
 
 from model import choices, training_graph
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from model.training_options import TrainingOptions
 from tests.model.hosts import Host
 from tests.model.sessions import device_of, open_session, towers

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from database.synthetic import write_dataset
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.scripts.starting import ROOT
 from tests.tools.toy_runs import NETWORK, tiny_config, toy_record, write_random_pspnet
 from tools.console import run_script

@@ -10,7 +10,7 @@ import tf_slim as slim
 
 from model import encoders, pspnet_mg
 from model import utils_mg as layers
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tools.checkpoints.find import resolve_checkpoint
 from tools.checkpoints.reading import restore
 from tools.convert import __main__ as convert

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from database.datasets import custom_dataset
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.toy_runs import NETWORK, smallest_config, toy_record
 from tools.runs.record import ModelRecord
 

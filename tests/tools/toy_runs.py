@@ -12,7 +12,8 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
 from model import choices
-from model.pspnet_mg import Architecture, forward_graph
+from model.architecture import Architecture
+from model.pspnet_mg import forward_graph
 from tests.scripts.starting import ROOT
 from tools.flags.train import TrainConfig
 from tools.runs.folder import RunFolder, run_folder

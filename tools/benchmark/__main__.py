@@ -31,7 +31,7 @@ _TABLES = "layers."
 
 
 def _inference(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from tools.benchmark.inference import InferencePlan, measure_inference
 
     architecture = Architecture(config.network, config.num_classes)
@@ -41,7 +41,7 @@ def _inference(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _training(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from model.training_options import TrainingOptions
     from tools.benchmark.steps import StepPlan
     from tools.benchmark.training import measure_training
@@ -54,7 +54,7 @@ def _training(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _syncbn(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from tools.benchmark.training import measure_towers
 
     yield from measure_towers(
@@ -69,7 +69,7 @@ def _syncbn(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _checkpointing(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from model.training_options import TrainingOptions
     from tools.benchmark.steps import StepPlan
     from tools.benchmark.training import measure_checkpointing
@@ -93,7 +93,7 @@ def _waiting(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _frames(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from tools.benchmark.frames import measure_frames
 
     height, width = config.frame_size
@@ -109,7 +109,7 @@ def _frames(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _startup(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from model.training_options import TrainingOptions
     from tools.benchmark.startup import measure_startup
     from tools.benchmark.steps import StepPlan
@@ -120,7 +120,7 @@ def _startup(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _growth(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from tools.benchmark.training import measure_growth
 
     yield from measure_growth(
@@ -182,7 +182,7 @@ def _serve(config: BenchmarkConfig) -> Iterator[Row]:
 
 
 def _hosts(config: BenchmarkConfig) -> Iterator[Row]:
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from model.training_options import TrainingOptions
     from tools.benchmark.hosts import measure_hosts
     from tools.benchmark.steps import StepPlan

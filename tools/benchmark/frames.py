@@ -13,7 +13,8 @@ import tensorflow.compat.v1 as tf
 
 from database.classes import identity_map
 from database.layouts import Sample
-from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
+from model.architecture import Architecture
+from model.pspnet_mg import FLOAT_TYPES, forward_graph
 from tools.benchmark import flops
 from tools.benchmark.input import write_frame
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians

@@ -54,7 +54,7 @@ def main(task: dict[str, Any]) -> dict[str, float]:
     import_tensorflow()
     import tensorflow.compat.v1 as tf
 
-    from model.pspnet_mg import Architecture
+    from model.architecture import Architecture
     from model.training_graph import train_graph
     from model.training_options import TrainingOptions
     from tools.benchmark.hosts import traffic_of

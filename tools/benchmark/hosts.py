@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, replace
 
 import tensorflow.compat.v1 as tf
 
+from model.architecture import Architecture
 from model.host_group import HostGroup
-from model.pspnet_mg import Architecture
 from model.training_graph import train_graph
 from model.training_options import TrainingOptions
 from tools.benchmark.steps import StepPlan, random_batch

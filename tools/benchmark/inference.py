@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import FLOAT_TYPES, Architecture, forward_graph
+from model.architecture import Architecture
+from model.pspnet_mg import FLOAT_TYPES, forward_graph
 from tools.benchmark import engines, flops
 from tools.benchmark.plain_network import STYLES, PlainNetwork, rewritten_to
 from tools.benchmark.timing import SHORT_NAMES, Row, interleaved_medians

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import DECODERS, Architecture, pspnet
+from model.architecture import Architecture
+from model.pspnet_mg import DECODERS, pspnet
 from tools.benchmark.timing import Row
 from tools.runtime.flops import operations_by_convolution, variables_of
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import DECODERS, Architecture
+from model.architecture import Architecture
+from model.pspnet_mg import DECODERS
 from model.training_options import TrainingOptions
 from tools.benchmark.apart import run_apart
 from tools.benchmark.inference import InferencePlan, frozen_run

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
 
+from model.architecture import Architecture
 from model.choices import NETWORKS, STEMS, ResNet
 from model.decoders import AUXILIARY_DEPTH, HEAD_DEPTH, PYRAMID_BINS
-from model.pspnet_mg import Architecture
 from model.resnet import Unit, plan_blocks
 from model.training_graph import AUXILIARY_WEIGHT
 from model.utils_mg import TowerList, map_towers

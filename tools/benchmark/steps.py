@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from model.training_graph import train_graph
 from model.training_options import TrainingOptions
 from tools.benchmark.plain_network import plain_train_op, rewritten_to

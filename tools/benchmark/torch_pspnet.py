@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from model.architecture import Architecture
 from model.choices import NETWORKS, STEMS, ResNet
 from model.decoders import AUXILIARY_DEPTH, DROPOUT_RATE, HEAD_DEPTH, PYRAMID_BINS
-from model.pspnet_mg import Architecture
 from model.resnet import Unit, plan_blocks
 from model.training_graph import AUXILIARY_WEIGHT
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from model import choices
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from model.training_options import TrainingOptions
 from tools.benchmark import engines
 from tools.benchmark.apart import run_apart

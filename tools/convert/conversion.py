@@ -11,9 +11,10 @@ import numpy as np
 
 from database.counts import number_of
 from model import decoders
+from model.architecture import Architecture
 from model.choices import NETWORKS, STEMS, ResNet
 from model.encoder_blocks import extra_unit_scope
-from model.pspnet_mg import CLASSIFIER_SCOPES, Architecture
+from model.pspnet_mg import CLASSIFIER_SCOPES
 from model.utils_mg import BATCH_NORM_EPSILON
 from tools.checkpoints.values import fault_of_values
 from tools.convert.files import Weights

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from model.architecture import Architecture
 from model.choices import STEMS
-from model.pspnet_mg import Architecture
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from model import decoders
+from model.architecture import Architecture
 from model.choices import NETWORKS, STEMS
 from model.encoder_blocks import extra_unit_scope
 from model.encoder_end import ALL_BLOCKS, ENCODER_BLOCKS, largest_output_stride
-from model.pspnet_mg import DECODERS, Architecture
+from model.pspnet_mg import DECODERS
 from tools.convert.files import Weights
 from tools.convert.names import SourceNames
 from tools.convert.weight_map import WeightMap

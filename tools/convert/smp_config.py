@@ -5,8 +5,8 @@ Options that are not in the file have the defaults of `PSPNet` in its version 0.
 
 from __future__ import annotations
 
+from model.architecture import Architecture
 from model.choices import OUTPUT_STRIDES
-from model.pspnet_mg import Architecture
 from tools.convert.config_beside import config_beside
 from tools.convert.section import Section
 

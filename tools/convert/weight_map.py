@@ -57,19 +57,19 @@ class WeightMap:
         has_features_last: whether the features come after the pooled features in that concatenation.
         has_sigmoid: whether the network of one class has one logit, of which a sigmoid is the probability.
         decoder, pyramid_order, bounded_head, stride_convention, pool_padding, resize_grid: see
-            `pspnet_mg.Architecture`.
+            `architecture.Architecture`.
         image_mean: RGB, 0..255, that is subtracted from pixels; None for the dataset's.
         image_std: RGB, by which pixels are then divided.
         feeds_bgr: whether the input of the network is BGR.
         window: height and width of training crops in pixels, by dataset; `other` for all other datasets.
-        output_stride: see `pspnet_mg.Architecture`; None for the default of the decoder.
+        output_stride: see `architecture.Architecture`; None for the default of the decoder.
         needs_settings: whether the project's published models differ in `settings.SETTINGS`, so that the values here
             are replaced, see `settings.settled`.
         has_config_beside: whether its configuration is in files beside the weights, as that of transformers.
         has_smp_config: whether there may be a configuration of segmentation_models.pytorch beside the weights.
         has_biases: whether convolutions before batch normalization have biases; they become part of the running means.
         epsilon: of batch normalization, None for ours; the running variances are changed by the difference.
-        is_scaled: whether its networks differ in `pspnet_mg.Architecture.filter_scale`, which the stem shows.
+        is_scaled: whether its networks differ in `architecture.Architecture.filter_scale`, which the stem shows.
     """
 
     project: str

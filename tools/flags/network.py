@@ -46,7 +46,7 @@ def _recorded_or(default: str | int) -> str:
 
 
 def _option_of_network(name: str, text: str, default: str, choices: Sequence[str]) -> Any:
-    """Makes the flag of an option of `pspnet_mg.Architecture` that the starting checkpoint may record."""
+    """Makes the flag of an option of `architecture.Architecture` that the starting checkpoint may record."""
     return flag(
         None,
         text,
@@ -60,7 +60,7 @@ def _option_of_network(name: str, text: str, default: str, choices: Sequence[str
 
 
 def _width(recorded: str, text: str, default: str, needs: Need | Sequence[Need] = ()) -> Any:
-    """Makes the flag of the channels of a layer in the head, recorded as this attribute of `pspnet_mg.Architecture`."""
+    """Makes the flag of the channels of a layer in the head, recorded as this field of `architecture.Architecture`."""
     return flag(
         None,
         text,

@@ -36,7 +36,7 @@ from tools.flags.schedule import OptimizerFlags, ScheduleFlags
 from tools.flags.values import shown_value
 from tools.runtime.hosts import Hosts
 
-# Equals the default of `pspnet_mg.Architecture`, whose import needs TensorFlow; a test compares the two.
+# Equals the default of `architecture.Architecture`, whose import needs TensorFlow; a test compares the two.
 _ACTIVATION_OF_SCRATCH = "relu"
 
 

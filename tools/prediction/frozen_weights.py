@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import Architecture, forward_graph
+from model.architecture import Architecture
+from model.pspnet_mg import forward_graph
 from model.utils_mg import BATCH_NORM_EPSILON, TowerList
 from tools.checkpoints.averages import has_averages, open_weights
 from tools.checkpoints.compare import require_shapes

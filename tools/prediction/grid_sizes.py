@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tools.flags.limits import SMALLEST_SIDE
 from tools.flags.sizes import Size, sides, size_of
 

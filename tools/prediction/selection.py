@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from database.datasets import Dataset, custom_dataset
 from database.input_range import InputRange
 from model import choices
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tools.checkpoints.averages import require_averages
 from tools.checkpoints.reading import variable_shapes
 from tools.errors import CheckpointError, FlagError

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from model.architecture import Architecture
 from model.channel_groups import Layer, layers_of, writers_of
 from model.encoder_blocks import extra_unit_scope
 from model.encoder_end import has_auxiliary_features
 from model.pruning import chosen_filters, filters_to_keep, without_filters
-from model.pspnet_mg import CLASSIFIER_SCOPES, Architecture, pspnet
+from model.pspnet_mg import CLASSIFIER_SCOPES, pspnet
 from tools.errors import FlagError, PruneError
 
 

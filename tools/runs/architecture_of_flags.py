@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from model import choices
+from model.architecture import Architecture
 from model.channel_groups import known_filters
 from model.encoder_end import built_parts, fault_of_end, has_auxiliary_features
-from model.pspnet_mg import DECODERS, Architecture
+from model.pspnet_mg import DECODERS
 from tools.errors import FlagError, RecordError
 from tools.flags.checks import refuse_without_effect
 from tools.flags.train import TrainConfig

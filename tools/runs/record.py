@@ -11,7 +11,7 @@ from typing import Any
 from database.channels import Channels
 from database.datasets import Dataset
 from model import choices
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tools.errors import RecordError
 from tools.flags.chosen_dataset import channels_of
 from tools.flags.sizes import Size
@@ -178,12 +178,12 @@ class BackboneRecord:
     """The properties of a ResNet, or of a PSPNet whose head is reused, that are needed to train from its checkpoint.
 
     Attributes:
-        network, stem, pool_padding, stride_convention: see `pspnet_mg.Architecture`, also for the defaults.
+        network, stem, pool_padding, stride_convention: see `architecture.Architecture`, also for the defaults.
         image_mean: RGB, 0..255, that it was trained with; None for the mean of the current dataset.
         color_switch: whether its input is BGR.
         decoder, output_stride, resize_grid, pyramid_depth, head_depth, auxiliary_depth, pyramid_order, activation,
-            bounded_head, input_channels, filter_scale, encoder_blocks, filters: see `pspnet_mg.Architecture`; a ResNet
-            without a head has the defaults.
+            bounded_head, input_channels, filter_scale, encoder_blocks, filters: see `architecture.Architecture`; a
+            ResNet without a head has the defaults.
         class_names: of the classes of its head, by training id; None for a ResNet without a head.
         checkpoint: name of the checkpoint in the record's folder that it describes; None for all of them.
     """

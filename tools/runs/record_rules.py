@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from database.datasets import IGNORE_LABEL
 from database.label_maps import MOST_FILE_ID
 from model import choices, decoders, encoder_end
+from model.architecture import Architecture
 from model.channel_groups import fault_of_filters
-from model.pspnet_mg import Architecture
 from tools.errors import RecordError
 from tools.flags.choices import UPSAMPLINGS
 from tools.flags.dataset import DATABASES
@@ -77,7 +77,7 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str)
 
 
-# Fields of `pspnet_mg.Architecture` that earlier versions did not have, and the values that leave a network as it was.
+# Fields of `architecture.Architecture` that earlier versions lack, and the values that leave a network as it was.
 ADDITIONS: dict[str, Any] = {
     "activation": Architecture.activation,
     "bounded_head": Architecture.bounded_head,
@@ -97,7 +97,7 @@ _NAMES_OR_NONE = Rule(
 )
 _MEAN_OR_NONE = Rule("three numbers in 0..255 or null", lambda value: value is None or _is_mean(value))
 
-# Rules for the fields of `pspnet_mg.Architecture`.
+# Rules for the fields of `architecture.Architecture`.
 ARCHITECTURE_RULES = {
     "network": _one_of(choices.NETWORKS),
     "num_classes": Rule("a whole number from 2 to 254", lambda value: _is_whole(value, 2, 254)),
@@ -198,7 +198,7 @@ def check_end(path: str, architecture: Mapping[str, Any], inside: str) -> None:
 
     Args:
         path: of the file.
-        architecture: checked values of the fields of `pspnet_mg.Architecture`, and others.
+        architecture: checked values of the fields of `architecture.Architecture`, and others.
         inside: prefix of the names in messages, such as `architecture.`.
 
     Raises:
@@ -219,7 +219,7 @@ def check_filters(path: str, architecture: Mapping[str, Any], inside: str) -> No
 
     Args:
         path: of the file.
-        architecture: checked values of the fields of `pspnet_mg.Architecture`, and others.
+        architecture: checked values of the fields of `architecture.Architecture`, and others.
         inside: prefix of the names in messages, such as `architecture.`.
 
     Raises:
@@ -240,7 +240,7 @@ def without_additions(architecture: Mapping[str, Any]) -> dict[str, Any]:
     Records and checksums of networks without such options are then equal to those of earlier versions.
 
     Args:
-        architecture: values of the fields of `pspnet_mg.Architecture`.
+        architecture: values of the fields of `architecture.Architecture`.
     """
     return {name: value for name, value in architecture.items() if value != ADDITIONS.get(name, _NO_VALUE)}
 

@@ -10,10 +10,10 @@ import tensorflow.compat.v1 as tf
 
 from database.channels import USUAL_DEVIATION, Channels
 from database.counts import number_of
+from model.architecture import Architecture
 from model.choices import ALL_FROZEN, DILATED_PARTS, ENCODER_PARTS, FLOAT_TYPES, IN_PLACE, RECOMPUTED
 from model.encoder_end import ALL_BLOCKS, built_parts
 from model.loss_terms import LossTerm, loss_terms, loss_text
-from model.pspnet_mg import Architecture
 from model.regularizers import DECAY_MODES
 from tools.checkpoints.find import newest_sound
 from tools.checkpoints.snapshot_names import checkpoint_step

@@ -14,7 +14,7 @@ from database.dynamic_batches import dynamic_batches
 from database.dynamic_sizes import DynamicSizes
 from database.layouts import Sample
 from database.reader import Batches, training_batches
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from model.schedules import Schedule
 from model.training_options import TrainingOptions
 from tools.flags.sizes import sides

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from model.architecture import Architecture
 from model.choices import NETWORKS
-from model.pspnet_mg import Architecture, forward_graph
+from model.pspnet_mg import forward_graph
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark.layers import layer_counts
 from tools.errors import FlagError

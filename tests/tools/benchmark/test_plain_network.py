@@ -7,7 +7,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import choices, resnet
-from model.pspnet_mg import Architecture, pspnet
+from model.architecture import Architecture
+from model.pspnet_mg import pspnet
 from tests.differences import relative_difference
 from tests.tools.toy_runs import NARROW, NETWORK
 from tools.benchmark.plain_network import STYLES, PlainNetwork, plain_train_op

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import Architecture, forward_graph
+from model.architecture import Architecture
+from model.pspnet_mg import forward_graph
 from tests.tools.checkpoints.checkpoint_files import graph_with
 from tests.tools.toy_runs import NETWORK, resnet_values, write_checkpoint
 from tools.checkpoints.first_layer import adapted_kernel, is_first_kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.source_weights import CLASSES, csail_c1_weights, csail_upernet_weights
 from tools.convert.conversion import convert, examine
 from tools.convert.layouts import WEIGHT_MAPS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.source_weights import (
     CLASSES,
     csail_c1_weights,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.converted_networks import run_convert
 from tests.tools.source_weights import torchvision_weights
 from tools.convert.input_scale import input_deviation, warn_of_other_inputs

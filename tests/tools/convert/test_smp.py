@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.converted_networks import ConvertedPSPNet, random_images
 from tests.tools.source_weights import CLASSES, smp_weights
 from tests.tools.toy_runs import NARROW, NETWORK, tensors_in

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from model import choices
+from model.architecture import Architecture
 from model.choices import InvertedStage
-from model.pspnet_mg import Architecture
 from tests.export_packages import export_package
 from tests.tools.export.exported import agreement_of, network_of
 from tests.tools.random_pspnet import CLASSES, random_pspnet_record

@@ -11,7 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import pspnet_mg
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.random_pspnet import ARCHITECTURE, CLASSES
 from tests.tools.toy_runs import SIZE, tensors_in, write_checkpoint, write_random_pspnet
 from tools.errors import CheckpointError

@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import resizing
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tools.flags.limits import SMALLEST_SIDE
 from tools.prediction.grid_sizes import (
     aligns_corners,

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from google.protobuf.message import EncodeError
 
 from model import pspnet_mg
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.prediction.window_predictions import evaluate_by_loop
 from tests.tools.random_pspnet import (
     ARCHITECTURE,

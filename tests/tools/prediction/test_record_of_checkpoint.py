@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from database.datasets import get_dataset
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.prediction.selected import record_with, write_foreign
 from tests.tools.toy_runs import tiny_config, toy_record, write_checkpoint
 from tools.errors import CheckpointError, FlagError

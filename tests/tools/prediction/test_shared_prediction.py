@@ -14,7 +14,7 @@ import pytest
 
 from database.datasets import find_samples
 from database.synthetic import write_dataset
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.distributed.teams import on_team
 from tests.tools.host_processes import HostProcess, HostProcesses
 from tests.tools.toy_runs import NETWORK, smallest_config, toy_record, write_checkpoint, write_random_pspnet

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from database.datasets import get_dataset
 from model import resnet
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.toy_runs import (
     NARROW,
     NETWORK,

@@ -9,9 +9,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from model import choices, pspnet_mg, resnet
+from model.architecture import Architecture
 from model.channel_groups import layers_of
 from model.errors import PruningError
-from model.pspnet_mg import Architecture
 from tests.differences import relative_difference
 from tools.errors import FlagError, PruneError
 from tools.prune.network import Pruning, network_variables, pruned_network, shapes_of

@@ -9,8 +9,8 @@ import os
 import pytest
 
 from database.datasets import custom_dataset, get_dataset
+from model.architecture import Architecture
 from model.choices import ENCODER_PARTS
-from model.pspnet_mg import Architecture
 from tools.errors import FlagError, RecordError
 from tools.flags import train as train_flags
 from tools.flags.train import TrainConfig

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from database.datasets import custom_dataset, get_dataset
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tools.errors import RecordError
 from tools.flags.train import TrainConfig
 from tools.runs import record_rules

@@ -15,7 +15,8 @@ import tensorflow.compat.v1 as tf
 from database.datasets import find_samples, get_dataset
 from database.reader import training_batches
 from model import losses, resnet
-from model.pspnet_mg import Architecture, pspnet
+from model.architecture import Architecture
+from model.pspnet_mg import pspnet
 from tests.tools.toy_runs import (
     NARROW,
     NETWORK,

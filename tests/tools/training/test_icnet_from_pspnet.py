@@ -9,7 +9,7 @@ import pytest
 
 from database.datasets import get_dataset
 from model import resnet
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.toy_runs import NARROW, NETWORK, tensors_in, tiny_config, train_with, write_random_pspnet
 from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord

@@ -8,8 +8,8 @@ import functools
 import pytest
 import tensorflow.compat.v1 as tf
 
+from model.architecture import Architecture
 from model.choices import NETWORKS
-from model.pspnet_mg import Architecture
 from model.training_graph import train_graph
 from model.training_options import TrainingOptions
 from tests.scripts.starting import ROOT

@@ -11,8 +11,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from database.datasets import find_samples, get_dataset
+from model.architecture import Architecture
 from model.choices import ENCODER_PARTS
-from model.pspnet_mg import Architecture
 from tests.tools.toy_runs import NETWORK, smallest_config, tiny_config, toy_record, write_checkpoint
 from tools.runs.folder import RunFolder
 from tools.runs.writing import room_warning

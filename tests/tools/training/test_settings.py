@@ -12,7 +12,7 @@ from PIL import Image
 from database.augment import Augmentation
 from database.dynamic_sizes import DynamicSizes
 from database.layouts import Sample
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from model.schedules import Schedule
 from model.training_options import TrainingOptions
 from tests.tools.toy_runs import NETWORK, SIZE, tiny_config, toy_record

@@ -14,7 +14,7 @@ import pytest
 
 from database.datasets import Dataset, find_samples, get_dataset
 from model import resnet
-from model.pspnet_mg import Architecture
+from model.architecture import Architecture
 from tests.tools.toy_runs import (
     NARROW,
     NETWORK,
