@@ -86,7 +86,7 @@ class HostGroup:
         with tf.name_scope(name), tf.get_default_graph().gradient_override_map({"IdentityN": _SHARED_GRADIENT}):
             return list(tf.identity_n(list(xs)))
 
-    def from_first(self, x: tf.Tensor) -> tf.Tensor:
+    def gradient_from_first(self, x: tf.Tensor) -> tf.Tensor:
         """Returns `x`, whose gradient is that of this host on the host of rank 0, and zero on the others.
 
         For a tensor whose gradient is already that of all hosts on each of them, and will be summed over the hosts.

@@ -218,7 +218,7 @@ def common_normalization(
     group = host_group()
     if group is None:
         return normalization_scale(gamma, variance, epsilon), mean
-    scale = normalization_scale(group.from_first(gamma), variance, epsilon)
+    scale = normalization_scale(group.gradient_from_first(gamma), variance, epsilon)
     scale, mean = group.shared([scale, mean], "normalization")
     return scale, mean
 

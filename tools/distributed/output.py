@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 def as_one_program(team: Team) -> Iterator[Team]:
     """Shows information and progress on the host of rank 0 only while the block runs, and closes the team after it.
 
-    The other hosts say before the block who shows them, and after it that they are done.
+    The other hosts say before the block who shows them, and after it that they are done. After an error the team is
+    left open, because closing waits for the others.
     """
     if team.is_chief:
         yield team
