@@ -194,7 +194,10 @@ def _shared_gradient(op: tf.Operation, *d_ys: tf.Tensor) -> list[tf.Tensor]:
 def _first_gradient(op: tf.Operation, dy: tf.Tensor) -> tf.Tensor:
     group = host_group(op.graph)
     assert group is not None
-    return dy if group.rank == 0 else tf.zeros_like(dy)
+    if group.rank == 0:
+        return dy
+    with tf.control_dependencies([dy]):  # this host takes part in the collectives behind `dy` all the same
+        return tf.zeros_like(dy)
 
 
 class _Piece(NamedTuple):

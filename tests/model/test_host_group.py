@@ -84,6 +84,21 @@ def test_the_gradient_from_the_first_host_is_zero_on_the_others():
         np.testing.assert_array_equal(found, [0.0, 0.0] if rank else [3.0, 3.0])
 
 
+def test_all_hosts_take_part_in_a_gradient_that_only_the_first_uses():
+    """Otherwise the first host would wait for the others if nothing else needed the sum."""
+
+    def gradient(host: Host) -> np.ndarray:
+        set_host_group(host.group)
+        x = tf.constant([1.0, 2.0])
+        (y,) = host.group.shared([host.group.gradient_from_first(x)], "shared")
+        with host.open_session() as session:
+            return session.run(tf.gradients(3.0 * y, x)[0])
+
+    first, second = on_hosts(2, gradient)
+    np.testing.assert_array_equal(first, [6.0, 6.0])
+    np.testing.assert_array_equal(second, [0.0, 0.0])
+
+
 @pytest.mark.parametrize("bucket_bytes", [4, 20, 1 << 20])
 def test_sums_are_the_same_for_any_size_of_buckets(bucket_bytes):
     """A tensor is cut into pieces, or several travel in one bucket."""
