@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
-from model import choices
+from model import choices, training_graph
+from model.decoders import PYRAMID_BINS
 from model.encoder_end import built_parts
+from model.training_options import trained_variables
 from tests.model.reference_network import NETWORK, ReferenceNetwork
 from tests.model.training_step import ARCHITECTURE, OPTIONS, batch, take_step
 
@@ -76,3 +79,15 @@ def test_two_towers_equal_one():
     [images], [labels] = batch((4, 17, 17))
     one = take_step([images], [labels], options_of(2), architecture=ended(2))
     _require_same(take_step(np.split(images, 2), np.split(labels, 2), options_of(2), architecture=ended(2)), one)
+
+
+def test_the_head_learns_while_the_encoder_is_frozen():
+    """Its layers are called block4/unit_2 and block3/unit_2, as those of heads on all four blocks."""
+    with tf.Graph().as_default():
+        images, options = [tf.zeros([2, 33, 33, 3])], options_of(3, freeze=choices.ENCODER_PARTS)
+        training_graph.train_graph(images, [tf.zeros([2, 33, 33], tf.int32)], ended(3), options)
+        trained = {variable.op.name.split("/", 1)[1] for variable in trained_variables(ended(3), options)}
+    layers = ("block3/unit_2", "block4/unit_2", *(f"psp/pool{bins}" for bins in PYRAMID_BINS))
+    kernels = {f"{scope}/weights" for scope in (*layers, "logits", "aux_logits")}
+    assert {name for name in trained if name.endswith("/weights")} == kernels
+    assert not [name for name in trained if "/basic_v1/" in name or name.startswith("conv1")]
