@@ -1,4 +1,7 @@
-"""Implements PSPNet on a ResNet of basic units at output stride 8 in float64 NumPy, layer by layer from the papers."""
+"""Implements PSPNet on a ResNet of basic units at output stride 8 in float64 NumPy, layer by layer from the papers.
+
+The variables show which blocks there are, and the sizes of the kernels.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ class ReferenceNetwork:
 
     Attributes:
         units: scope of each unit, whether its shortcut is a convolution, stride of its first 3x3 layer, its dilation.
-        auxiliary_scope: scope of the auxiliary head's 3x3 layer.
-        head_scope: scope of the 3x3 layer after the pyramid.
+        auxiliary_scope: scope of the auxiliary head's 3x3 layer; None without it.
+        head_scope: scope of the layer after the pyramid.
         moments: after a pass, mean and unbiased variance by scope, for every layer normalized with batch moments.
     """
 
@@ -47,10 +50,15 @@ class ReferenceNetwork:
                 scope = f"block{block}/unit_{number}"
                 has_convolution = f"{NETWORK}/{scope}/basic_v1/shortcut/weights" in values
                 self.units.append((scope, has_convolution, stride if number == 1 else 1, rate))
-        self.auxiliary_scope, self.head_scope = (f"block{block}/unit_{self._num_units(block) + 1}" for block in (3, 4))
+        self.auxiliary_scope = self._layer_beside_units(3)
+        self.head_scope = self._layer_beside_units(4) or ""
 
     def _num_units(self, block: int) -> int:
         return len([name for name in self.values if re.search(rf"/block{block}/unit_\d+/basic_v1/conv1/weights", name)])
+
+    def _layer_beside_units(self, block: int) -> str | None:
+        pattern = re.compile(rf"{NETWORK}/(block{block}/unit_\d+)/weights")
+        return next((match[1] for match in map(pattern.fullmatch, self.values) if match), None)
 
     def _value(self, name: str) -> np.ndarray:
         return self.values[f"{NETWORK}/{name}"]
@@ -94,18 +102,22 @@ class ReferenceNetwork:
         sizes = [(x.shape[1], x.shape[2]) for x in images]
         xs = [reference.max_pool(x, 3, 2) for x in self._layer(images, "conv1", 2)]
         auxiliary: Towers = []
+        last = f"block3/unit_{self._num_units(3)}"
         for unit in self.units:
-            if unit[0] == "block4/unit_1" and self.is_training:
-                auxiliary = self._classify(self._layer(xs, self.auxiliary_scope), "aux_logits", sizes)
             xs = self._unit(xs, *unit)
+            if unit[0] == last and self.auxiliary_scope is not None and self.is_training:
+                auxiliary = self._classify(self._layer(xs, self.auxiliary_scope), "aux_logits", sizes)
         xs = self._layer(self._pyramid(xs), self.head_scope)
         return self._classify(xs, "logits", sizes), auxiliary
 
     def total_loss(self, images: Towers, labels: Towers, decay_rate: float) -> tuple[float, float, float]:
-        """Computes (loss, auxiliary loss, total loss) of a training pass with L2 decay of all convolutions."""
+        """Computes (loss, auxiliary loss, total loss) of a training pass with L2 decay of all convolutions.
+
+        Without an auxiliary head, its loss is 0.
+        """
         losses = []
         for head in self.logits(images):
-            pixels = [reference.pixel_cross_entropy(x, y) for x, y in zip(head, labels, strict=True)]
-            losses.append(np.concatenate(pixels).mean())
+            pixels = [reference.pixel_cross_entropy(x, y) for x, y in zip(head, labels, strict=bool(head))]
+            losses.append(np.concatenate(pixels).mean() if pixels else 0.0)
         decay = sum((value**2).sum() for name, value in self.values.items() if name.endswith("/weights"))
         return losses[0], losses[1], losses[0] + 0.4 * losses[1] + 0.5 * decay_rate * decay

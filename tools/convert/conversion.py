@@ -21,7 +21,7 @@ from tools.convert.files import Weights
 from tools.convert.layouts import WEIGHT_MAPS
 from tools.convert.names import SourceNames, Variable, split_variable, unit_kernels
 from tools.convert.one_class import with_background
-from tools.convert.sizes import POOL_SCOPES, fields_of_head, filter_scale, output_channels
+from tools.convert.sizes import POOL_SCOPES, fields_of_head, filter_scale, output_channels, refuse_other_channels
 from tools.convert.weight_map import WeightMap
 from tools.errors import ConversionError
 
@@ -97,10 +97,11 @@ def examine(weights: Weights, weight_map: WeightMap) -> Source:
     """Detects the network of the weights.
 
     Raises:
-        ConversionError: no known ResNet has these residual units, or a kernel that determines a size is missing or
-            does not have four axes.
+        ConversionError: no known ResNet has these residual units, a kernel that determines a size is missing or does
+            not have four axes, or the images are not RGB.
     """
     network = network_of(weights, weight_map)
+    refuse_other_channels(weights, weight_map, network)
     names = SourceNames(weight_map, network)
     head_scope, auxiliary_scope = extra_unit_scope(network, 4), extra_unit_scope(network, 3)
     scopes_of_heads = POOL_SCOPES if names.has_layer(POOL_SCOPES[0]) else (head_scope,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from database.counts import number_of
 from model import decoders
 from model.architecture import Architecture
 from model.choices import NETWORKS, STEMS
@@ -29,6 +30,23 @@ def filter_scale(weights: Weights, weight_map: WeightMap, network: str) -> float
     layer = STEMS[weight_map.stem][0]
     kernel = SourceNames(weight_map, network).tensors(layer.scope)["weights"]
     return output_channels(weights, weight_map, kernel) / layer.depth
+
+
+def refuse_other_channels(weights: Weights, weight_map: WeightMap, network: str) -> None:
+    """Rejects networks for images of other channels than RGB, which the first kernel shows.
+
+    Raises:
+        ConversionError: the kernel has four axes, and another number of input channels.
+    """
+    name = SourceNames(weight_map, network).tensors(STEMS[weight_map.stem][0].scope)["weights"]
+    if name not in weights or weights[name].ndim != len(weight_map.tensors.kernel_axes):
+        return
+    channels = _kernel_size(weights, weight_map, name, 2)
+    if channels != Architecture.input_channels:
+        raise ConversionError(
+            f"'{name}' has {number_of(channels, 'input channel')}, and only networks for RGB are converted: convert "
+            f"one for RGB, and start a training with --input_channels {channels} from it"
+        )
 
 
 def fields_of_head(weights: Weights, weight_map: WeightMap, network: str, scale: float) -> dict[str, Any]:

@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 # Differences up to this part are ignored, such as that of the usual 713 pixels at stride 8.
 _SMALL_STRETCH = 0.02
 
+# Heads whose networks take multiples of the output stride even where their grid aligns corners: `ppm_1x1` is that of
+# segmentation_models.pytorch, which trains and predicts with such sizes only.
+_HEADS_OF_MULTIPLES = ("ppm_1x1",)
+
 
 def aligns_corners(size: int, output_stride: int) -> bool:
     """Returns whether the first and the last feature lie on the first and the last pixel: size = output_stride * n + 1.
@@ -40,9 +44,13 @@ def nearest_aligned_sizes(size: int, output_stride: int) -> tuple[int, int]:
     return below, below + output_stride
 
 
+def _takes_aligned_sizes(architecture: Architecture) -> bool:
+    return architecture.resize_grid == "align_corners" and architecture.decoder not in _HEADS_OF_MULTIPLES
+
+
 def whole_sizes(architecture: Architecture) -> tuple[int, int]:
     """Returns (step, rest): heights and widths of step * n + rest suit the network best."""
-    return architecture.smallest_stride, int(architecture.resize_grid == "align_corners")
+    return architecture.smallest_stride, int(_takes_aligned_sizes(architecture))
 
 
 def stretches(size: Size, architecture: Architecture) -> tuple[float, float]:
@@ -64,7 +72,7 @@ def stretches(size: Size, architecture: Architecture) -> tuple[float, float]:
 def warn_of_stretched_crops(crops: Size, windows: Size, architecture: Architecture) -> None:
     """Logs a warning if the smallest features are stretched differently in training than in prediction.
 
-    Networks whose grid aligns corners have other sizes that suit them, see `warn_of_misaligned_size`.
+    Most networks whose grid aligns corners have other sizes that suit them, see `warn_of_misaligned_size`.
 
     Args:
         crops: value of --train_image_size.
@@ -72,7 +80,7 @@ def warn_of_stretched_crops(crops: Size, windows: Size, architecture: Architectu
         architecture: of the network.
     """
     pairs = list(zip(stretches(crops, architecture), stretches(windows, architecture), strict=True))
-    if architecture.resize_grid == "align_corners" or all(abs(a / b - 1) <= _SMALL_STRETCH for a, b in pairs):
+    if _takes_aligned_sizes(architecture) or all(abs(a / b - 1) <= _SMALL_STRETCH for a, b in pairs):
         return
     stride = architecture.smallest_stride
     nearest = [(max(side // stride, 1) * stride, math.ceil(side / stride) * stride) for side in sides(crops)]
@@ -90,7 +98,7 @@ def warn_of_stretched_crops(crops: Size, windows: Size, architecture: Architectu
 
 
 def warn_of_misaligned_size(name: str, size: Size, architecture: Architecture) -> None:
-    """Logs a warning if the network's grid aligns corners and a size does not suit it.
+    """Logs a warning if the network takes sizes that align the corners of its grid, and a size does not.
 
     Args:
         name: of the flag, without dashes.
@@ -99,7 +107,7 @@ def warn_of_misaligned_size(name: str, size: Size, architecture: Architecture) -
     """
     stride, pair = architecture.smallest_stride, sides(size)
     is_aligned = size == 0 or all(aligns_corners(side, stride) for side in pair)
-    if is_aligned or architecture.resize_grid != "align_corners":
+    if is_aligned or not _takes_aligned_sizes(architecture):
         return
     # A side that suits the grid remains.
     nearest = [(side, side) if aligns_corners(side, stride) else nearest_aligned_sizes(side, stride) for side in pair]

@@ -166,6 +166,32 @@ def test_options_that_tensors_do_not_show_are_read_beside_them(save, out, tmp_pa
             convert.main([path, "--out", out])
 
 
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_options_without_a_configuration_are_told(save, out, caplog, blocks):
+    path = save(smp_weights(blocks=blocks))
+    convert.main([path, "--out", out])
+    [line] = [line for line in caplog.messages if "save_pretrained" in line]
+    assert line.startswith(f"{path}: no config.json of save_pretrained is beside it")
+    assert f"upsampling={4 * 2 ** (blocks - 1)}, no output_stride" in line
+
+
+def test_no_options_are_told_with_a_configuration_or_of_the_encoder_alone(save, out, tmp_path, caplog):
+    path = save(smp_weights())
+    convert.main([path, "--out", f"{out}-encoder", "--skip", r"(decoder|\w+_head)\..*"])
+    (tmp_path / "config.json").write_text(json.dumps(USUAL))
+    convert.main([path, "--out", out])
+    assert "save_pretrained" not in caplog.text
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(1, "1 input channel,"), (4, "4 input channels,")])
+def test_networks_for_other_images_than_rgb(save, out, channels, shown):
+    weights = smp_weights() | {"encoder.conv1.weight": np.ones((64, channels, 7, 7), np.float32)}
+    words = f"^'encoder.conv1.weight' has {shown} and only networks for RGB are converted: .* --input_channels"
+    with pytest.raises(ConversionError, match=f"{words} {channels} from it$"):
+        convert.main([save(weights), "--out", out])
+    assert not os.path.exists(out)
+
+
 def test_configurations_of_others_are_ignored(save, out, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet", "upsampling": 1}))
     convert.main([save(smp_weights()), "--out", out])

@@ -44,6 +44,18 @@ def test_sizes_of_whole_images(grid, sizes):
     assert whole_sizes(Architecture("resnet_v1_18", 3, output_stride=16, resize_grid=grid)) == sizes
 
 
+def test_networks_of_segmentation_models_take_multiples_though_their_grid_aligns_corners(caplog):
+    network = Architecture("resnet_v1_18", 3, resize_grid="align_corners", decoder="ppm_1x1", encoder_blocks=2)
+    assert whole_sizes(network) == (8, 0)
+    for size in (480, "360x480"):
+        warn_of_misaligned_size("test_image_size", size, network)
+        warn_of_stretched_crops(size, 480, network)
+    assert not caplog.messages
+    warn_of_stretched_crops(41, 480, network)
+    [line] = caplog.messages
+    assert "crops of 40 and 48 suit both" in line
+
+
 @pytest.mark.parametrize(("rows", "apart"), [(15, 30.0), (16, 32.0)])
 def test_crops_are_squeezed_where_their_features_are_halved(rows, apart):
     """The rows at 1/16 of a crop of 240 or 256 pixels, each with its position in the crop, are halved as in ICNet."""
