@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -49,6 +49,12 @@ def usual_pixel_limit() -> Iterator[None]:
     from database.images import MAX_PIXELS, set_max_pixels
 
     set_max_pixels(MAX_PIXELS)
+
+
+@pytest.fixture
+def record_property(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """Records a number as a Python float, because pytest-xdist cannot send the types of NumPy."""
+    return lambda name, value: record_property(name, float(value))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
