@@ -176,7 +176,7 @@ def test_filter_scale_halves_the_encoder_and_the_wide_branches():
 
 
 @pytest.mark.parametrize("decoder", ["icnet", "icnet_wide"])
-@pytest.mark.parametrize("network", ["resnet_v1_18", "mobilenet_v2"])
+@pytest.mark.parametrize("network", ["resnet_v1_18", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_branches_meet_at_a_sixteenth_with_every_stride_convention(decoder, network):
     for convention in choices.NETWORKS[network].conventions:
         with tf.Graph().as_default():

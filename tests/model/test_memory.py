@@ -152,6 +152,7 @@ def _kept_inside_segments(options) -> set[str]:
     return kept
 
 
+@pytest.mark.slow
 def test_activations_inside_a_segment_are_not_kept():
     assert _kept_inside_segments(replace(SAVING, checkpoint_units=2)) == set()
     assert len(_kept_inside_segments(replace(OPTIONS, checkpoint_units=2))) > 2 * 2 * sum(SMALL.units)

@@ -105,10 +105,10 @@ def _training_logits(images, architecture, known=True):
     ("decoder", "output_stride", "blocks", "heads", "size"),
     [
         ("c1", 8, 4, 2, (49, 41)),
-        ("ppm_1x1", 16, 3, 2, (49, 41)),
+        pytest.param("ppm_1x1", 16, 3, 2, (49, 41), marks=pytest.mark.slow),
         ("ppm_1x1", 8, 2, 1, (49, 41)),
         pytest.param("upernet", 16, 4, 2, (49, 41), marks=pytest.mark.slow),
-        ("icnet", 8, 4, 3, (97, 81)),
+        pytest.param("icnet", 8, 4, 3, (97, 81), marks=pytest.mark.slow),
         pytest.param("icnet_wide", 8, 4, 3, (97, 81), marks=pytest.mark.slow),
     ],
 )

@@ -150,6 +150,7 @@ def _batches_and_mean(count, seed, noise):
     )
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_the_mean_of_the_batches():
     arrays, steps, gradients = _batches_and_mean(3, seed=7, noise=20)
     values, changes, averages = _accumulated(arrays, SGD)

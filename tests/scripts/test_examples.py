@@ -169,7 +169,14 @@ def start_loop(folder: Path, python: str) -> subprocess.Popen:
     stub.write_text(f"#!/bin/bash\necho started >> {folder / 'calls'}\n{python}\n")
     stub.chmod(0o755)
     environment = {"PATH": f"{folder}:{os.environ['PATH']}"}
-    return subprocess.Popen(["bash", "-c", loop_of_hosts()], env=environment, start_new_session=True)
+    return subprocess.Popen(
+        ["bash", "-c", loop_of_hosts()], env=environment, start_new_session=True, preexec_fn=_heed_interrupts
+    )
+
+
+def _heed_interrupts() -> None:
+    """Undoes what `&` in a script does: processes in the background ignore Ctrl-C, and a shell cannot trap it then."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def calls_in(folder: Path) -> int:

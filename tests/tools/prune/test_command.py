@@ -153,6 +153,7 @@ def test_what_cannot_be_pruned(stages, tmp_path, flags, error, words):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skipped", [(), ("--skip_layers", "icnet")])
 def test_branches_of_icnet_that_are_published_pruned_are_named(tmp_path, caplog, skipped):
     architecture = Architecture(NETWORK, 19, decoder="icnet", head_depth=32)

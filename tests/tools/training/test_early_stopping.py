@@ -116,6 +116,7 @@ def _train(toy_dir, log_dir, monkeypatch, scores, **flags):
 SCORES = {1: 0.1, 2: 0.3, 3: 0.2, 4: 0.3, 5: 0.4, 6: 0.5, 7: 0.6}
 
 
+@pytest.mark.slow
 def test_a_run_ends_after_the_scores_without_a_new_best(tmp_path, toy_dir, monkeypatch):
     folder, scored, last = _train(toy_dir, tmp_path, monkeypatch, SCORES, patience=2)
     assert scored == [1, 2, 3, 4]

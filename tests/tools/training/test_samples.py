@@ -81,6 +81,7 @@ def test_a_run_is_resumed_from_moved_tfrecords_without_files(configs, data_dir, 
     check_same_run(folder, records, TOY, DataChecksums.of(training_samples(records, TOY, moved), moved))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_a_run_on_records_goes_on_from_files_to_the_same_numbers(configs, log_dir):
     files, records = (dataclasses.replace(config, log_dir=log_dir, train_max_iter=3) for config in configs)
