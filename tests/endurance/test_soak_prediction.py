@@ -46,7 +46,7 @@ def check(script: str, place: Path, warm_up_flags: list[object], flags: list[obj
     """Runs a script on a few images, then on all, and looks at memory, files and threads."""
     common = ["--weights_ckpt", place / "run" / "snapshot" / "model.ckpt-7", "--float_type", "32"]
     seen = soak(
-        "tools.prediction.predictor:Predictor.labels",
+        "tools.prediction.predictor:Predictor.predict",
         script,
         [*common, *warm_up_flags],
         [*common, *flags],
