@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from model import choices, decoders, icnet
+from model import choices, decoders
 from model.encoder_end import ALL_BLOCKS
 
 
@@ -74,4 +74,4 @@ class Architecture:
     @property
     def smallest_stride(self) -> int:
         """Returns the size of the image divided by that of the smallest features; image sizes should be multiples."""
-        return self.output_stride * (4 if self.decoder in icnet.CASCADES else 1)
+        return self.output_stride * (4 if self.decoder in choices.CASCADES else 1)

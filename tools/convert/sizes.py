@@ -27,9 +27,7 @@ def filter_scale(weights: Weights, weight_map: WeightMap, network: str) -> float
     """
     if not weight_map.is_scaled:
         return Architecture.filter_scale
-    layer = STEMS[weight_map.stem][0]
-    kernel = SourceNames(weight_map, network).tensors(layer.scope)["weights"]
-    return output_channels(weights, weight_map, kernel) / layer.depth
+    return output_channels(weights, weight_map, _first_kernel(weight_map, network)) / STEMS[weight_map.stem][0].depth
 
 
 def refuse_other_channels(weights: Weights, weight_map: WeightMap, network: str) -> None:
@@ -38,7 +36,7 @@ def refuse_other_channels(weights: Weights, weight_map: WeightMap, network: str)
     Raises:
         ConversionError: the kernel has four axes, and another number of input channels.
     """
-    name = SourceNames(weight_map, network).tensors(STEMS[weight_map.stem][0].scope)["weights"]
+    name = _first_kernel(weight_map, network)
     if name not in weights or weights[name].ndim != len(weight_map.tensors.kernel_axes):
         return
     channels = _kernel_size(weights, weight_map, name, 2)
@@ -104,6 +102,11 @@ def output_channels(weights: Weights, weight_map: WeightMap, kernel: str) -> int
         ConversionError: it is missing or does not have four axes.
     """
     return _kernel_size(weights, weight_map, kernel, 3)
+
+
+def _first_kernel(weight_map: WeightMap, network: str) -> str:
+    """Returns the name that the kernel of the first layer has in the project."""
+    return SourceNames(weight_map, network).tensors(STEMS[weight_map.stem][0].scope)["weights"]
 
 
 def _kernel_size(weights: Weights, weight_map: WeightMap, kernel: str, axis: int) -> int:
