@@ -13,7 +13,7 @@ from model.decoders import PYRAMID_BINS
 from model.encoder_end import built_parts
 from model.training_options import trained_variables
 from tests.model.reference_network import NETWORK, ReferenceNetwork
-from tests.model.training_step import ARCHITECTURE, OPTIONS, batch, take_step
+from tests.model.training_step import ARCHITECTURE, OPTIONS, batch, require_same_step, take_step
 
 pytestmark = pytest.mark.usefixtures("small_resnet")
 
@@ -53,16 +53,6 @@ def test_losses_and_gradients_equal_float64(blocks, record_property):
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * small), rtol=1e-3)
 
 
-def _require_same(actual, expected):
-    np.testing.assert_allclose(actual.total_loss, expected.total_loss, rtol=1e-6)
-    for some, others in ((actual.averages, expected.averages), (actual.gradients, expected.gradients)):
-        assert set(some) == set(others)
-        largest = max(np.abs(value).max() for value in others.values())
-        assert largest > 0
-        for name, value in others.items():
-            np.testing.assert_allclose(some[name], value, rtol=0, atol=1e-5 * largest, err_msg=name)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("save_memory", [choices.RECOMPUTED, choices.IN_PLACE])
 def test_saved_memory_leaves_the_step_as_it_is(save_memory):
@@ -70,7 +60,7 @@ def test_saved_memory_leaves_the_step_as_it_is(save_memory):
     architecture, arrays = ended(3, activation=activation), batch(*UNEVEN_TOWERS)
     expected = take_step(*arrays, options_of(3), architecture=architecture)
     actual = take_step(*arrays, options_of(3, save_memory=save_memory), architecture=architecture)
-    _require_same(actual, expected)
+    require_same_step(actual, expected)
 
 
 @pytest.mark.slow
@@ -78,7 +68,7 @@ def test_two_towers_equal_one():
     """The statistics and the mean of the loss are those of the whole batch."""
     [images], [labels] = batch((4, 17, 17))
     one = take_step([images], [labels], options_of(2), architecture=ended(2))
-    _require_same(take_step(np.split(images, 2), np.split(labels, 2), options_of(2), architecture=ended(2)), one)
+    require_same_step(take_step(np.split(images, 2), np.split(labels, 2), options_of(2), architecture=ended(2)), one)
 
 
 def test_the_head_learns_while_the_encoder_is_frozen():

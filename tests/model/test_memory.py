@@ -16,7 +16,16 @@ from tests.differences import relative_difference
 from tests.model.operations import needed_for
 from tests.model.reference_network import NETWORK
 from tests.model.sessions import open_session, run, towers
-from tests.model.training_step import ARCHITECTURE, OPTIONS, SMALL, Step, batch, initialize, take_step
+from tests.model.training_step import (
+    ARCHITECTURE,
+    OPTIONS,
+    SMALL,
+    Step,
+    batch,
+    initialize,
+    require_same_step,
+    take_step,
+)
 
 ONE_TOWER = [(3, 17, 17)]
 UNEVEN_TOWERS = [(2, 17, 17), (1, 17, 25)]
@@ -28,22 +37,6 @@ UNIT = re.compile(rf"{NETWORK}/(block\d)/unit_(\d)/basic_v1/")
 pytestmark = pytest.mark.usefixtures("small_resnet")
 
 
-def _require_same(actual: Step, expected: Step) -> None:
-    """Compares losses and running averages, and gradients to 1e-5 of the largest value."""
-    for name in ("loss", "auxiliary_loss", "weight_decay", "total_loss"):
-        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-6)
-    for actual_by_name, expected_by_name in (
-        (actual.averages, expected.averages),
-        (actual.gradients, expected.gradients),
-    ):
-        assert set(actual_by_name) == set(expected_by_name)
-        names = sorted(expected_by_name)
-        largest = max(np.abs(value).max() for value in expected_by_name.values())
-        assert largest > 0
-        for name in names:
-            np.testing.assert_allclose(actual_by_name[name], expected_by_name[name], rtol=0, atol=1e-5 * largest)
-
-
 @pytest.fixture(scope="module")
 def ordinary(small_resnet) -> Step:
     """Runs a step that keeps all activations, with towers of different sizes."""
@@ -53,7 +46,7 @@ def ordinary(small_resnet) -> Step:
 @pytest.mark.parametrize("units", [1, 2])
 def test_a_step_is_the_ordinary_one(ordinary, units):
     actual = take_step(*batch(*UNEVEN_TOWERS), replace(SAVING, checkpoint_units=units))
-    _require_same(actual, ordinary)
+    require_same_step(actual, ordinary)
     assert any(not np.array_equal(average, ordinary.values[name]) for name, average in actual.averages.items())
     # Every convolution of a unit runs twice on its tower; no gradient runs twice.
     layers_in_units = 2 * sum(SMALL.units) + len(SMALL.units)
@@ -67,7 +60,7 @@ def test_a_step_is_the_ordinary_one(ordinary, units):
 def test_frozen_batch_norm():
     arrays = batch(*UNEVEN_TOWERS)
     expected, actual = (take_step(*arrays, replace(options, bn_frozen=True)) for options in (OPTIONS, SAVING))
-    _require_same(actual, expected)
+    require_same_step(actual, expected)
     frozen = f"{NETWORK}/block1/unit_1/basic_v1/conv1/BatchNorm/moving_mean"
     assert np.array_equal(actual.averages[frozen], actual.values[frozen])
 

@@ -13,7 +13,7 @@ from model.architecture import Architecture
 from model.choices import InvertedStage
 from model.training_options import trained_variables
 from tests.model.sessions import open_session, towers
-from tests.model.training_step import CLASSES, OPTIONS, batch, initialize, take_step
+from tests.model.training_step import CLASSES, OPTIONS, batch, initialize, require_same_values, take_step
 
 NARROW = choices.MobileNetV2(
     (
@@ -35,14 +35,6 @@ def narrow():
         yield
 
 
-def _require_same(actual, expected, tolerance):
-    assert set(actual) == set(expected)
-    largest = max(np.abs(value).max() for value in expected.values())
-    assert largest > 0
-    for name, value in expected.items():
-        np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * largest, err_msg=name)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "save_memory"), [(ARCHITECTURE, choices.RECOMPUTED), (LEAKY, choices.IN_PLACE)]
@@ -52,8 +44,8 @@ def test_saved_memory_leaves_the_step_as_it_is(architecture, save_memory):
     expected = take_step(*arrays, OPTIONS, architecture=architecture)
     actual = take_step(*arrays, replace(OPTIONS, save_memory=save_memory), architecture=architecture)
     np.testing.assert_allclose(actual.total_loss, expected.total_loss, rtol=1e-5)
-    _require_same(actual.averages, expected.averages, 1e-5)
-    _require_same(actual.gradients, expected.gradients, 1e-4)
+    require_same_values(actual.averages, expected.averages, 1e-5)
+    require_same_values(actual.gradients, expected.gradients, 1e-4)
 
 
 @pytest.mark.slow
@@ -63,8 +55,8 @@ def test_two_towers_equal_one():
     one = take_step(images, labels, architecture=ARCHITECTURE)
     two = take_step(np.split(images[0], 2), np.split(labels[0], 2), architecture=ARCHITECTURE)
     np.testing.assert_allclose(two.loss, one.loss, rtol=1e-5)
-    _require_same(two.averages, one.averages, 1e-5)
-    _require_same(two.gradients, one.gradients, 1e-4)
+    require_same_values(two.averages, one.averages, 1e-5)
+    require_same_values(two.gradients, one.gradients, 1e-4)
 
 
 @pytest.mark.slow

@@ -112,3 +112,20 @@ def take_step(
             if op.type.startswith("Conv2D"):
                 devices.setdefault(op.type, []).append(device_of(op.outputs[0]))
     return Step(values=values, gradients=gradients, averages=moved, devices=devices, **outputs)
+
+
+def require_same_values(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float) -> None:
+    """Compares arrays by name, to a part of the largest value of all that are expected."""
+    assert set(actual) == set(expected)
+    largest = max(np.abs(value).max() for value in expected.values())
+    assert largest > 0
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * largest, err_msg=name)
+
+
+def require_same_step(actual: Step, expected: Step) -> None:
+    """Compares losses, and running averages and gradients to 1e-5 of the largest value."""
+    for name in ("loss", "auxiliary_loss", "weight_decay", "total_loss"):
+        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-6)
+    require_same_values(actual.averages, expected.averages, 1e-5)
+    require_same_values(actual.gradients, expected.gradients, 1e-5)

@@ -8,12 +8,15 @@ from contextlib import ExitStack
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.export_packages import export_package
 from tests.tools.random_pspnet import CLASSES
-from tools.export.checking import Agreement, compare, load
+from tools.export.checking import Agreement, compare, load, session_predictor
 from tools.export.engines import ENGINES
+from tools.export.forms import FLOAT, FORMS
 from tools.export.images import Picture
 from tools.export.metadata import describe_classes, describe_model, metadata_of_files
 from tools.export.network import ExportedNetwork, exported_network
+from tools.export.writing import WRITERS
 from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
 
@@ -37,6 +40,19 @@ def agreement_of(path: str, engine: str, predictor: Predictor, stack: ExitStack,
     [agreement] = compare(runs, predictor, pictures, num_classes=CLASSES, any_size=any_size).values()
     assert agreement.pixels == 43 * 61 + (2 * 31 * 43 if any_size else 0)
     return agreement
+
+
+def require_packages(form: str) -> None:
+    """Skips the test, or fails it where packages are required, if a package that writes or checks a form is missing."""
+    for package in (*FORMS[form, FLOAT].packages, *(["onnxruntime"] if form == "onnx" else [])):
+        export_package(package)
+
+
+def agreement_of_form(form: str, prefix: str, record: ModelRecord, path: str, stack: ExitStack) -> Agreement:
+    """Writes a form of a checkpoint to `path`, and compares it in its first engine with the session."""
+    WRITERS[form](network_of(prefix, record), path, FLOAT, [])
+    with session_predictor(prefix, record, use_averages=True) as predictor:
+        return agreement_of(path, FORMS[form, FLOAT].engines[0], predictor, stack)
 
 
 def unsupported(operation: Callable[[tf.Tensor], tf.Tensor]) -> ExportedNetwork:

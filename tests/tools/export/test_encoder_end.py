@@ -9,16 +9,13 @@ import pytest
 
 from model.architecture import Architecture
 from model.encoder_end import built_parts
-from tests.export_packages import export_package
 from tests.model import reference
 from tests.model.reference_network import ReferenceNetwork
-from tests.tools.export.exported import agreement_of, network_of, noise
+from tests.tools.export.exported import agreement_of_form, network_of, noise, require_packages
 from tests.tools.export.test_network import run
 from tests.tools.random_pspnet import ARCHITECTURE, MEAN
 from tests.tools.toy_runs import tensors_in, write_random_pspnet
-from tools.export.checking import session_predictor
-from tools.export.forms import FLOAT, FORMATS, FORMS
-from tools.export.writing import WRITERS
+from tools.export.forms import FORMATS
 
 pytestmark = pytest.mark.usefixtures("narrow_resnet")
 
@@ -48,13 +45,8 @@ def test_probabilities_equal_float64(architecture, prefix, record):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_pictures_of_any_size(architecture, prefix, record, form, tmp_path, stack):
-    packages, engine = FORMS[form, FLOAT].packages, FORMS[form, FLOAT].engines[0]
-    for package in (*packages, *(["onnxruntime"] if form == "onnx" else [])):
-        export_package(package)
+    require_packages(form)
     record = dataclasses.replace(record, architecture=architecture)
-    path = str(tmp_path / "written")
-    WRITERS[form](network_of(prefix, record), path, FLOAT, [])
-    with session_predictor(prefix, record, use_averages=True) as predictor:
-        agreement = agreement_of(path, engine, predictor, stack)
+    agreement = agreement_of_form(form, prefix, record, str(tmp_path / "written"), stack)
     assert agreement.largest_difference < 2e-5
     assert agreement.equal_labels > 0.999

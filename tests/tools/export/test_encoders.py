@@ -9,13 +9,10 @@ import pytest
 from model import choices
 from model.architecture import Architecture
 from model.choices import InvertedStage
-from tests.export_packages import export_package
-from tests.tools.export.exported import agreement_of, network_of
+from tests.tools.export.exported import agreement_of_form, require_packages
 from tests.tools.random_pspnet import CLASSES, random_pspnet_record
 from tests.tools.toy_runs import write_random_pspnet
-from tools.export.checking import session_predictor
-from tools.export.forms import FLOAT, FORMATS, FORMS
-from tools.export.writing import WRITERS
+from tools.export.forms import FORMATS
 
 # Take the place of the encoders with these names.
 _NARROW = {
@@ -40,16 +37,11 @@ _NARROW = {
 )
 def test_pictures_of_any_size(encoder, form, monkeypatch, tmp_path, stack):
     """At output stride 8: blocks 3 and 4 are dilated."""
-    packages, engine = FORMS[form, FLOAT].packages, FORMS[form, FLOAT].engines[0]
-    for package in (*packages, *(["onnxruntime"] if form == "onnx" else [])):
-        export_package(package)
+    require_packages(form)
     monkeypatch.setitem(choices.NETWORKS, encoder, _NARROW[encoder])
     architecture = Architecture(encoder, CLASSES, stride_convention="contracted")
     record = dataclasses.replace(random_pspnet_record(), architecture=architecture)
     prefix = write_random_pspnet(str(tmp_path / "model.ckpt-1"), architecture)
-    path = str(tmp_path / "written")
-    WRITERS[form](network_of(prefix, record), path, FLOAT, [])
-    with session_predictor(prefix, record, use_averages=True) as predictor:
-        agreement = agreement_of(path, engine, predictor, stack)
+    agreement = agreement_of_form(form, prefix, record, str(tmp_path / "written"), stack)
     assert agreement.largest_difference < 2e-5
     assert agreement.equal_labels > 0.999
