@@ -13,6 +13,9 @@ from tools.errors import FlagError, RecordError
 from tools.flags.checks import refuse_without_effect
 from tools.flags.train import TrainConfig
 
+# Flags that are refused with --has_aux_loss 0.
+_OF_AUXILIARY_HEAD = ("aux_weight", "auxiliary_depth")
+
 
 def architecture_of_flags(config: TrainConfig, recorded: Architecture, *, is_bgr: bool) -> Architecture:
     """Returns the network of flags; unset flags get the values of the starting checkpoint.
@@ -132,9 +135,10 @@ def _check_end(config: TrainConfig, architecture: Architecture) -> None:
             f"{' or '.join(map(str, fault.known))}, or a network with more blocks"
         )
     if config.has_aux_loss and not has_auxiliary_features(network, blocks):
+        of_it = [f"--{name}" for name in _OF_AUXILIARY_HEAD if getattr(config, name) != getattr(TrainConfig, name)]
         raise FlagError(
             f"--has_aux_loss 1 needs {choices.NETWORKS[network].auxiliary} of {network}, and {end} ends before it: "
-            "give --has_aux_loss 0"
+            f"give --has_aux_loss 0{' and drop ' if of_it else ''}{' and '.join(of_it)}"
         )
     _check_frozen_parts(config.freeze or (), blocks)
     if not set(choices.DILATED_PARTS) & set(built_parts(blocks)):

@@ -154,6 +154,10 @@ def test_end_of_the_encoder_is_that_of_the_checkpoint_unless_the_flag_says_anoth
     [
         ({}, "--has_aux_loss 1 needs block3 of resnet_v1_50, and --encoder_blocks 2 ends before it: give --has_aux_l"),
         (
+            {"has_aux_loss": True, "aux_weight": 0.2, "auxiliary_depth": 64},
+            "--has_aux_loss 1 needs block3 .* give --has_aux_loss 0 and drop --aux_weight and --auxiliary_depth$",
+        ),
+        (
             {"decoder": "icnet"},
             "--decoder icnet needs more blocks than --encoder_blocks 2 has: give --decoder ppm or ppm_1x1 or c1, or a",
         ),
