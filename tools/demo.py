@@ -12,14 +12,16 @@ if __name__ == "__main__":  # before the imports that need packages
 
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, ClassVar, TextIO
 
 import numpy as np
 
@@ -30,7 +32,9 @@ from database.layouts import Sample
 from database.loading import load_label, to_train_ids
 from database.synthetic import write_dataset
 from tools.console import run_script, set_up_logging
-from tools.flags.parsing import OneLineParser
+from tools.flags.definition import flag
+from tools.flags.help import Program
+from tools.flags.parsing import parse_flags
 from tools.prediction.tables import percent
 from tools.runtime.progress import shows_bars
 
@@ -42,6 +46,22 @@ _DESCRIPTION = "Write a dataset, train, validate, predict and draw, in minutes, 
 _SHOWN_IMAGE = 0
 _PICTURE_SCALE = 2
 
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Flags of the demo."""
+
+    program: ClassVar[Program] = Program("python -m tools.demo", "[--steps N]", ("", "--steps 20"))
+
+    steps: int = flag(
+        220,
+        "steps of training; a tenth of them show whether everything works, and learn little",
+        group="schedule",
+        metavar="N",
+        minimum=1,
+    )
+
+
 _TRAIN_FLAGS = {
     "database": "Toy",
     "network": "resnet_v1_18",
@@ -49,8 +69,6 @@ _TRAIN_FLAGS = {
     "batch_size": 2,
     "train_image_size": 96,
     "test_image_size": 128,
-    "train_max_iter": 220,
-    "snapshot": 110,
     "lrn_rate": 0.04,
     "weight_decay_mode": 0,
     "fine_tune_filename": "none",
@@ -102,13 +120,14 @@ def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the demo; its only flag is --help."""
-    OneLineParser(prog="python -m tools.demo", description=_DESCRIPTION, allow_abbrev=False).parse_args(list(arguments))
+    """Runs the demo."""
+    steps = parse_flags(DemoConfig, arguments, _DESCRIPTION).steps
     data_dir, log_dir = os.path.join(FOLDER, "toy"), os.path.join(FOLDER, "log")
     output_dir = os.path.join(FOLDER, "predictions")
     logger.info("writing generated street scenes to %s", data_dir)
     write_dataset(data_dir)
-    _run_script("train.py", {**_TRAIN_FLAGS, "data_dir": data_dir, "log_dir": log_dir})
+    lengths = {"train_max_iter": steps, "snapshot": math.ceil(steps / 2)}
+    _run_script("train.py", {**_TRAIN_FLAGS, **lengths, "data_dir": data_dir, "log_dir": log_dir})
     shutil.rmtree(output_dir, ignore_errors=True)  # of an earlier demo: predict.py does not mix results
     _run_script("predict.py", {"log_dir": log_dir, "output_dir": output_dir, "coloring": 1})
 

@@ -24,7 +24,7 @@ from model.pspnet_mg import DECODERS
 
 NETWORK = "resnet_v1_18"
 # Inverted residual units are many; the residual units of a ResNet are two in each block here.
-NETWORKS = (NETWORK, "mobilenet_v2")
+NETWORKS = (NETWORK, pytest.param("mobilenet_v2", marks=pytest.mark.slow))
 
 
 def build(network, blocks, convention="reference", output_stride=32, size=64):

@@ -59,9 +59,9 @@ def plain(small_batch):
     [
         *(
             pytest.param(parts, marks=pytest.mark.slow)
-            for parts in (("conv1",), ("conv1", "block1", "block2", "block3"))
+            for parts in (("conv1",), ("block2",), ("conv1", "block1", "block2", "block3"))
         ),
-        *(("conv1", "block1"), ("block2",), PARTS),
+        *(("conv1", "block1"), PARTS),
     ],
     ids=str,
 )

@@ -175,8 +175,9 @@ def test_filter_scale_halves_the_encoder_and_the_wide_branches():
             assert count == whole[name] * (0.5 if is_scaled else 1), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["icnet", "icnet_wide"])
-@pytest.mark.parametrize("network", ["resnet_v1_18", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("network", ["resnet_v1_18", "mobilenet_v2"])
 def test_branches_meet_at_a_sixteenth_with_every_stride_convention(decoder, network):
     for convention in choices.NETWORKS[network].conventions:
         with tf.Graph().as_default():

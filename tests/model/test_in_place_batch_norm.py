@@ -150,7 +150,7 @@ DECODERS = [pytest.param(name, marks=() if name == "c1" else pytest.mark.slow) f
     ("decoder", "changes"),
     [
         *(pytest.param(*each.values, {}, marks=each.marks) for each in DECODERS),
-        ("c1", {"bn_frozen": True}),
+        pytest.param("c1", {"bn_frozen": True}, marks=pytest.mark.slow),
         pytest.param("c1", {"freeze": ("conv1", "block1")}, marks=pytest.mark.slow),
     ],
     ids=str,

@@ -43,7 +43,7 @@ def ordinary(small_resnet) -> Step:
     return take_step(*batch(*UNEVEN_TOWERS))
 
 
-@pytest.mark.parametrize("units", [1, 2])
+@pytest.mark.parametrize("units", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_step_is_the_ordinary_one(ordinary, units):
     actual = take_step(*batch(*UNEVEN_TOWERS), replace(SAVING, checkpoint_units=units))
     require_same_step(actual, ordinary)
@@ -107,12 +107,14 @@ def courses(small_resnet) -> tuple[Course, Course]:
     return _course(OPTIONS), _course(SAVING)
 
 
+@pytest.mark.slow
 def test_weights_move_alike_for_three_steps_with_graph_rewriting(courses):
     ordinary, saving = (course.losses for course in courses)
     np.testing.assert_allclose(saving, ordinary, rtol=1e-4)
     assert min(np.abs(np.diff(ordinary))) > 1e-3
 
 
+@pytest.mark.slow
 def test_running_averages_have_one_update_each(courses):
     counts = []
     for course in courses:
@@ -151,6 +153,7 @@ def test_activations_inside_a_segment_are_not_kept():
     assert len(_kept_inside_segments(replace(OPTIONS, checkpoint_units=2))) > 2 * 2 * sum(SMALL.units)
 
 
+@pytest.mark.slow
 def test_the_second_pass_waits_for_the_gradients(courses):
     saving = courses[1]
     first_pass = needed_for(saving.training.total_loss.op)

@@ -234,9 +234,9 @@ def test_subsampled_dense_output_of_a_resnet_d(image, monkeypatch, record_proper
     ("network", "width", "groups", "parameters"),
     [
         # torchvision's counts, without the classifier of 2048 x 1000 weights and 1000 biases.
-        ("resnext_50_32x4d", 128, 32, 25_028_904),
+        pytest.param("resnext_50_32x4d", 128, 32, 25_028_904, marks=pytest.mark.slow),
         pytest.param("resnext_101_32x8d", 256, 32, 88_791_336, marks=pytest.mark.slow),
-        ("wide_resnet_50_2", 128, 1, 68_883_240),
+        pytest.param("wide_resnet_50_2", 128, 1, 68_883_240, marks=pytest.mark.slow),
         pytest.param("wide_resnet_101_2", 128, 1, 126_886_696, marks=pytest.mark.slow),
         # timm's resnet50d and resnet101d.
         ("resnet_v1d_50", 64, 1, 25_576_264),

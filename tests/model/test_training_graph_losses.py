@@ -39,6 +39,7 @@ def _difference(step: Step, expected: Step) -> float:
     return max(relative_difference(step.gradients[name], x) for name, x in expected.gradients.items())
 
 
+@pytest.mark.slow
 def test_towers_equal_one(whole_batch, one_tower):
     images, labels = whole_batch
     step = take_step(np.split(images, [2]), np.split(labels, [2]), SUM, known=False)
@@ -62,7 +63,7 @@ def test_half_precision(whole_batch, one_tower, float_type):
     np.testing.assert_allclose(step.loss, one_tower.loss, rtol=0.05)
 
 
-@pytest.mark.parametrize("upsampled", [True, False])
+@pytest.mark.parametrize("upsampled", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_both_heads_have_the_loss(whole_batch, upsampled):
     images, labels = whole_batch
     with tf.Graph().as_default():

@@ -32,7 +32,11 @@ def one_tower(whole_batch) -> Step:
     return take_step([images], [labels], DROPOUT)
 
 
-@pytest.fixture(scope="module", params=[(3, 1), (1, 2, 1), pytest.param((1, 1, 1, 1), marks=pytest.mark.slow)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[(1, 2, 1), *(pytest.param(counts, marks=pytest.mark.slow) for counts in ((3, 1), (1, 1, 1, 1)))],
+    ids=str,
+)
 def several_towers(request, whole_batch) -> tuple[int, Step]:
     """Runs a step that splits the four images into towers; the graph of three towers has unknown sizes."""
     images, labels = whole_batch

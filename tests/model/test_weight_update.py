@@ -88,7 +88,7 @@ def test_parts_have_their_own_rates(small_batch, plain_step):
     _require_changes(changes, values, plain_step.gradients, factor)
 
 
-@pytest.mark.parametrize("mode", [0, 1])
+@pytest.mark.parametrize("mode", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_adamw_decays_apart_from_the_gradient(small_batch, plain_step, mode):
     """The first step of Adam is rate * sign(g) for |g| >> epsilon; the decay is rate * 0.1 * (w - w0), as is."""
     options = replace(OPTIONS, optimizer="adamw", weight_decay_mode=mode, weight_decay_rate=0.1, weight_decay_rate2=0.3)

@@ -29,7 +29,7 @@ def drawn(network: nn.Module) -> nn.Module:
     return drawn_at_random(network, to_torch(random_images((64, 64), seed=99)), seed=0)
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (101, 152))])
+@pytest.mark.parametrize("depth", [18, 34, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (50, 101, 152))])
 def test_torchvision(record_property, tmp_path, depth):
     network = drawn(TorchvisionResNet(depth))
     torch.save(network.state_dict(), tmp_path / f"resnet{depth}.pth")

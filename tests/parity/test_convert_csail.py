@@ -43,7 +43,7 @@ def test_ppm_on_basic_units(record_property, folder):
     record_property("logits", compare(source, converted, *changes, has_auxiliary=False))
 
 
-@pytest.mark.parametrize("deep_supervision", [True, False])
+@pytest.mark.parametrize("deep_supervision", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_c1_on_basic_units(record_property, folder, deep_supervision):
     source = Source(CsailNetwork(18, OneConvolution(CHANNELS[18], CLASSES, deep_supervision)), ANY_SIZES)
     converted = convert_csail(source.network, folder)
@@ -51,6 +51,7 @@ def test_c1_on_basic_units(record_property, folder, deep_supervision):
     record_property("logits", compare(source, converted, *changes, has_auxiliary=deep_supervision))
 
 
+@pytest.mark.slow
 def test_upernet_on_basic_units(record_property, folder):
     source = Source(CsailNetwork(18, UPerNet(CHANNELS[18], CLASSES, 512), strided), UPERNET_SIZES)
     changes = ({"pyramid_order": "reduce_first"}, {"output_stride": 16})

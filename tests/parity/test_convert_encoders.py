@@ -54,13 +54,14 @@ def with_weights(network: nn.Module, source: nn.Module) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "kind", "name", "output_strides"),
     [
         (50, RESNEXT_32X4D, "resnext_50_32x4d", (32, 8)),
-        pytest.param(101, RESNEXT_32X8D, "resnext_101_32x8d", (8,), marks=pytest.mark.slow),
-        pytest.param(50, WIDE, "wide_resnet_50_2", (8,), marks=pytest.mark.slow),
-        pytest.param(101, WIDE, "wide_resnet_101_2", (32,), marks=pytest.mark.slow),
+        (101, RESNEXT_32X8D, "resnext_101_32x8d", (8,)),
+        (50, WIDE, "wide_resnet_50_2", (8,)),
+        (101, WIDE, "wide_resnet_101_2", (32,)),
     ],
 )
 def test_torchvision(record_property, folder, depth, kind, name, output_strides):
@@ -96,7 +97,14 @@ def test_averaged_shortcuts(record_property, folder):
     assert relative_difference([dense[:, ::4, ::4]], [expected]) < TOLERANCE
 
 
-@pytest.mark.parametrize(("layout", "output_stride"), [("torchvision", 32), ("csail", 8), ("timm", 16)])
+@pytest.mark.parametrize(
+    ("layout", "output_stride"),
+    [
+        ("torchvision", 32),
+        pytest.param("csail", 8, marks=pytest.mark.slow),
+        pytest.param("timm", 16, marks=pytest.mark.slow),
+    ],
+)
 def test_mobilenet(record_property, folder, layout, output_stride):
     network = drawn(MobileNetV2(is_flat=layout == "csail"))
     weights = timm_names(network) if layout == "timm" else network.state_dict()
@@ -108,6 +116,7 @@ def test_mobilenet(record_property, folder, layout, output_stride):
     assert difference < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [OneConvolution, PyramidPooling])
 def test_mobilenet_of_csail(record_property, folder, decoder):
     """The logits of both heads, from the files of encoder and decoder."""

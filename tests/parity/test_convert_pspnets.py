@@ -25,6 +25,7 @@ ALIGNED_SIZES = ((41, 41), (33, 57), (65, 49))  # 8n + 1
 DIVISIBLE_SIZES = ((41, 41), (89, 41))  # 48n - 7: features that 6, 3, 2 and 1 bins share out evenly
 
 
+@pytest.mark.slow
 def test_semseg(record_property, folder):
     source = Source(SemsegPSPNet(50, CLASSES), ALIGNED_SIZES)
     state = {f"module.{name}": tensor for name, tensor in source.network.state_dict().items()}  # as DataParallel has it
@@ -41,8 +42,8 @@ SMP_SIZES = ((64, 96), (96, 32))  # multiples of 32
     [
         (18, 2, PLAIN),
         (18, 3, PLAIN),
-        (34, 4, PLAIN),
-        (50, 2, PLAIN),
+        pytest.param(34, 4, PLAIN, marks=pytest.mark.slow),
+        pytest.param(50, 2, PLAIN, marks=pytest.mark.slow),
         pytest.param(101, 2, PLAIN, marks=pytest.mark.slow),
         pytest.param(152, 2, PLAIN, marks=pytest.mark.slow),
         pytest.param(50, 3, RESNEXT_32X4D, marks=pytest.mark.slow),
@@ -64,7 +65,7 @@ USUAL_FLAGS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("deep_stem", [True, False])
+@pytest.mark.parametrize("deep_stem", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_mmseg_of_basic_units(record_property, folder, deep_stem):
     source = Source(MmsegPSPNet(18, CLASSES, deep_stem), ANY_SIZES)
     save_file(source.network.state_dict(), folder / "model.safetensors")

@@ -72,6 +72,7 @@ def test_upernet_of_transformers(record_property, folder):
     assert record.image_mean == pytest.approx((123.675, 116.28, 103.53))
 
 
+@pytest.mark.slow
 def test_upernet_of_transformers_as_a_pickle(record_property, folder, monkeypatch):
     """With its strides on the first layer of a unit, which only the configuration shows."""
     monkeypatch.setitem(
@@ -159,7 +160,7 @@ crop_size = (512, 512)
 """
 
 
-@pytest.mark.parametrize("deep_stem", [True, False])
+@pytest.mark.parametrize("deep_stem", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_upernet_of_mmsegmentation(record_property, folder, deep_stem):
     source = Source(MmsegUPerNet(18, CLASSES, deep_stem, align_corners=True), SIZES)
     text = CONFIG if deep_stem else CONFIG.replace("ResNetV1c", "ResNet")

@@ -114,7 +114,7 @@ def test_pyramid_pooling_head(upernet, size, record_property):
     assert difference < 1e-5
 
 
-@pytest.mark.parametrize("size", [(24, 40), (26, 14)], ids=str)
+@pytest.mark.parametrize("size", [(24, 40), pytest.param((26, 14), marks=pytest.mark.slow)], ids=str)
 def test_upernet(upernet, size, record_property):
     rng = np.random.default_rng(1)
     height, width = size

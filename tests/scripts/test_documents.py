@@ -27,6 +27,7 @@ from tools import cityscapes, sbd
 from tools.benchmark.flags import BenchmarkConfig
 from tools.check_dataset.__main__ import CheckConfig
 from tools.convert import __main__ as convert
+from tools.demo import DemoConfig
 from tools.download import __main__ as download
 from tools.download.sources import find_source
 from tools.export.flags import ExportConfig
@@ -66,10 +67,6 @@ def parse_virtual_environment(arguments: Sequence[str]) -> None:
     [_folder] = arguments
 
 
-def parse_demo(arguments: Sequence[str]) -> None:
-    assert not arguments
-
-
 # What python is given -> a function that takes the arguments after it, and raises where they are not understood.
 PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train.py": flags_of(TrainConfig),
@@ -80,7 +77,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "-m tools.check_dataset": flags_of(CheckConfig),
     "-m tools.cityscapes": cityscapes._parse,
     "-m tools.convert": convert._parse,
-    "-m tools.demo": parse_demo,
+    "-m tools.demo": flags_of(DemoConfig),
     "-m tools.download": parse_download,
     "-m tools.export": flags_of(ExportConfig),
     "-m tools.import_annotations": import_annotations._parse,

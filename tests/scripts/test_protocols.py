@@ -25,6 +25,7 @@ def predict(main, place, tmp_path, monkeypatch):
     return lambda *flags: main("predict", *flags)
 
 
+@pytest.mark.slow
 def test_shares_score_together_what_the_split_scores(predict, place, tmp_path, caplog):
     common = ["--weights_ckpt", place.snapshot, "--coloring", "0"]
     assert predict(*common, "--cityscapes_scores", "1", "--boundary_iou", "1", "--output_dir", "whole") == 0

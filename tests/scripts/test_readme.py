@@ -56,6 +56,7 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
+@pytest.mark.slow
 def test_example_of_own_data_trains(main, monkeypatch, tmp_path):
     """As written, but for the network and the length of the training, which begins at random."""
     [(_, [program, script, *own])] = calls_of("test_example_of_own_data_trains", tmp_path)
@@ -101,6 +102,7 @@ def test_getting_started(main, place, monkeypatch, tmp_path, capsys):
     assert len(list((results_of_images / "coloring").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_example_of_own_data_in_folders(main, monkeypatch, tmp_path):
     """As written, with a few small images; the training is a single step from random weights, not downloaded ones."""
     calls = [call[1:] for _, call in calls_of("test_example_of_own_data_in_folders", tmp_path)]

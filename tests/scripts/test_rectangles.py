@@ -58,6 +58,7 @@ def test_scores_name_the_windows(folder):
     assert scores["run"]["window"] == "40x24"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "window", "ending"),
     [([], "40x24", ""), (["--test_image_size", "24x40"], "24x40", "-test_image_size24x40"),
@@ -72,6 +73,7 @@ def test_prediction(folder, main, monkeypatch, flags, window, ending):
     assert len(list((results / "prediction").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_inference(folder, main, monkeypatch):
     monkeypatch.chdir(folder)
     image = np.random.default_rng(0).integers(0, 256, (30, 70, 3)).astype(np.uint8)

@@ -107,6 +107,7 @@ def test_validation_images_may_not_be_trained_on(main, place, monkeypatch, tmp_p
     assert "3 more validation images are among the training images" in the_error(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_train_scores_what_it_trained(main, place, monkeypatch, tmp_path, capsys, caplog):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
@@ -146,6 +147,7 @@ def test_no_flag_that_is_ignored_in_scoring_is_read(place, monkeypatch, tmp_path
     assert sorted(read & ignored_in_scoring()) == []
 
 
+@pytest.mark.slow
 def test_snapshots_are_scored_on_the_way_and_the_best_is_kept(main, place, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)

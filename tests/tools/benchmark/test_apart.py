@@ -13,8 +13,11 @@ from tools.errors import ProcessEndedError
 
 @pytest.fixture
 def without_tensorflow(monkeypatch):
-    """Processes that begin with nothing instead of the import of TensorFlow, which takes seconds."""
-    monkeypatch.setattr(apart, "import_tensorflow", os.getpid)
+    """Processes that begin with nothing instead of the import of TensorFlow, which takes seconds.
+
+    What they begin with is pickled by its name, so that a change inside it would not reach them.
+    """
+    monkeypatch.setattr(apart, "_begin", os.getpid)
 
 
 def test_another_process_gives_the_result():

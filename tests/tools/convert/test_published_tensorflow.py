@@ -49,9 +49,8 @@ def difference(folder, drawn, logits, changes):
     return found
 
 
-@pytest.mark.parametrize(
-    "form", ["checkpoint", *(pytest.param(form, marks=pytest.mark.slow) for form in ("earlier checkpoint", "npy"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["checkpoint", "earlier checkpoint", "npy"])
 def test_hellochick(record_property, tmp_path, form):
     """Its checkpoints since it trains have the names of tf.layers; the earlier ones have those of the dictionary."""
     layers = Layers(OWN_NORMALIZATION if form == "checkpoint" else CAFFE_NORMALIZATION)
@@ -97,7 +96,8 @@ def test_fast_segmentation(record_property, tmp_path, filter_scale):
     assert architecture.pyramid_depth == (None if filter_scale == 1 else 64)
 
 
-@pytest.mark.parametrize("filter_scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
+@pytest.mark.slow
+@pytest.mark.parametrize("filter_scale", [1.0, 0.5])
 def test_icnet(record_property, tmp_path, filter_scale):
     layers = Layers(OWN_NORMALIZATION)
     drawn = [random_images((161, 161), 0)]

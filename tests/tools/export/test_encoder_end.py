@@ -20,7 +20,7 @@ from tools.export.forms import FORMATS
 pytestmark = pytest.mark.usefixtures("narrow_resnet")
 
 
-@pytest.fixture(params=[2, 3])
+@pytest.fixture(params=[2, pytest.param(3, marks=pytest.mark.slow)])
 def architecture(request) -> Architecture:
     return dataclasses.replace(ARCHITECTURE, decoder="ppm_1x1", encoder_blocks=request.param, head_depth=24)
 

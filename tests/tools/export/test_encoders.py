@@ -31,10 +31,9 @@ _NARROW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize(
-    "encoder", ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.slow) for name in list(_NARROW)[1:])]
-)
+@pytest.mark.parametrize("encoder", _NARROW)
 def test_pictures_of_any_size(encoder, form, monkeypatch, tmp_path, stack):
     """At output stride 8: blocks 3 and 4 are dilated."""
     require_packages(form)

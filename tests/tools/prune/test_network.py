@@ -66,7 +66,7 @@ def with_zeros(values: dict[str, np.ndarray], kept: dict[str, list[int]]) -> dic
 @pytest.mark.parametrize(
     ("size", "options", "kind"),
     [
-        (BASIC, {}, "all"),
+        pytest.param(*(BASIC, {}, "all"), marks=pytest.mark.slow),
         (BASIC, {"decoder": "c1"}, "inner"),
         (BASIC, {"decoder": "ppm_1x1", "encoder_blocks": 2}, "all"),
         pytest.param(*(BASIC, {"decoder": "icnet"}, "all"), marks=pytest.mark.slow),
@@ -136,6 +136,7 @@ def test_layers_that_keep_their_filters(monkeypatch):
         pruned_network(architecture, values, Pruning(0.5, "all", ("fpn",)))
 
 
+@pytest.mark.slow
 def test_without_auxiliary_heads(monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, BASIC)
     architecture = architecture_of()

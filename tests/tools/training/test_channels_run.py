@@ -130,6 +130,7 @@ def test_resuming_is_exact_and_with_the_same_channels(place):
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_from_this_one_keeps_its_weights(place):
     folder, config, last = place
     second = dataclasses.replace(config, fine_tune_filename=last, run_name="second", train_max_iter=1)
@@ -150,6 +151,7 @@ def channels_in(config) -> tuple:
     return config.input_channels, config.channel_mean, config.channel_std
 
 
+@pytest.mark.slow
 def test_a_run_from_this_one_takes_its_channels(place, caplog):
     caplog.set_level("INFO")
     folder, config, last = place

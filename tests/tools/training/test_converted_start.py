@@ -52,6 +52,7 @@ def test_converted_once_and_said_in_one_line(tmp_path, weights, caplog):
     assert sorted(os.listdir(os.path.dirname(folder))) == sorted(map(os.path.basename, (folder, other)))
 
 
+@pytest.mark.slow
 def test_training_starts_there(toy_dir, log_dir, weights):
     config = tiny_config(toy_dir, log_dir, fine_tune_filename=weights, lrn_rate=1e-12, train_max_iter=1)
     config = with_converted_weights(config)

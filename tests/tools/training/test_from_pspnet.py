@@ -145,6 +145,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 def test_network_that_is_trained(trained):
     """And each part of the record shows in the loss, or the comparison would not show whether it was used."""
     row = trained.rows[0]
@@ -158,6 +159,7 @@ def warnings_of_sizes(caplog):
     return [line.split(" does not suit ")[0] for line in caplog.messages if " does not suit --resize_grid" in line]
 
 
+@pytest.mark.slow
 def test_resumed_on_the_same_network(trained, caplog):
     """And warned again of sizes that do not suit its grid."""
     train_with(dataclasses.replace(trained.config, resume_step=1))

@@ -47,11 +47,13 @@ def test_all_but_the_classifier_is_taken(trained):
     assert own == {"detail1", "detail2", "detail3", "fusion16", "fusion8", "logits8", "logits16"}
 
 
+@pytest.mark.slow
 def test_record_says_how_it_was_built(trained):
     architecture = ModelRecord.read(trained[0].snapshots).architecture
     assert architecture == Architecture(NETWORK, 19, pyramid_depth=16, head_depth=24, decoder="icnet")
 
 
+@pytest.mark.slow
 def test_snapshot_predicts(trained, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     run, _ = trained

@@ -34,6 +34,7 @@ from tools.training.attempt import _memory_limits_named
 from tools.training.loop import Trainer
 
 
+@pytest.mark.slow
 def test_training_on_dynamic_sizes(tmp_path, toy_dir, narrow_resnet):
     """Two towers, whose batches are of two sizes."""
     config = smallest_config(

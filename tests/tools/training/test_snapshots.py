@@ -116,6 +116,7 @@ def test_a_saver_that_writes_nothing(tmp_path):
             timed.trainer.save(3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_the_same_command_begins_a_run_goes_on_and_ends(toy_dir, log_dir, caplog):
     caplog.set_level(logging.INFO)

@@ -125,7 +125,7 @@ def test_classifiers_of_other_classes_are_left_new(narrow_resnet, first_stage, t
     ]
 
 
-@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("recorded", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_classifiers_are_taken(narrow_resnet, first_stage, toy_dir, tmp_path, caplog, recorded):
     """Where the classes are the recorded ones, and without a record whatever they are.
 
@@ -158,6 +158,7 @@ def test_statistics_that_are_kept_have_to_be_there(narrow_resnet, first_stage, t
         start_of(config, get_dataset("Toy"))
 
 
+@pytest.mark.slow
 def test_new_layers_by_name_are_the_only_new_ones(narrow_resnet, first_stage, toy_dir, tmp_path):
     """Who names the new layers decides about the classifiers as well."""
     config = tiny_config(
