@@ -40,6 +40,10 @@ $(INSTALLED): pyproject.toml $(LOCK)
 	$(BYTECODE)
 	touch $@
 	$(SAY_DONE)
+
+lock/%.txt:
+	@echo "setup: lock/ has no versions for EXTRAS=$(EXTRAS), only $(patsubst lock/%.txt,%,$(wildcard lock/*.txt)) (with - for a comma): give one of these, or drop LOCKED" >&2
+	@exit 1
 else
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -m tools.setup.extras --named $(EXTRAS)

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.scripts.starting import ROOT
 
 
-@pytest.mark.parametrize("locked", ["", "1"])
-def test_setup_says_what_it_does(tmp_path, locked):
-    programs = tmp_path / "bin"
+def make_setup(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `make setup` with programs in `folder` that do nothing."""
+    programs = folder / "bin"
     programs.mkdir()
     for name in ("python", "pip"):
         (programs / name).write_text("#!/bin/sh\n")
         (programs / name).chmod(0o755)
-    variables = [f"VENV={tmp_path}", f"PYTHON={programs / 'python'}", "EXTRAS=dev", f"LOCKED={locked}"]
+    assigned = {"VENV": str(folder), "PYTHON": str(programs / "python"), **variables}
     # `make test` hands its own flags and depth to every make below it, which then names the folders it enters.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(
-        ["make", "setup", *variables], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    command = ["make", "setup", *(f"{name}={value}" for name, value in assigned.items())]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_extras_without_locked_versions(tmp_path):
+    done = make_setup(tmp_path, EXTRAS="dev,report", LOCKED="1")
+    assert done.returncode != 0
+    line = done.stderr.splitlines()[0]
+    assert line.startswith("setup: lock/ has no versions for EXTRAS=dev,report, only ")
+    assert {path.stem for path in (ROOT / "lock").iterdir()} <= set(re.split(r"[ ,]+", line))
+    assert "pip install" not in done.stdout
+
+
+@pytest.mark.parametrize("locked", ["", "1"])
+def test_setup_says_what_it_does(tmp_path, locked):
+    done = make_setup(tmp_path, EXTRAS="dev", LOCKED=locked)
+    assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     [install, compiling, end] = [line for line in lines if line.startswith("setup: ")]
     assert f"packages for dev into {tmp_path}" in install
