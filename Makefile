@@ -5,6 +5,9 @@ comma := ,
 # What is installed stays, also where it is more than is needed.
 EXTRAS ?= $(if $(wildcard $(VENV)/installed-dev-parity),dev$(comma)parity,dev)
 
+# dev and one more extra; all that are asked for, if they have it.
+with = $(if $(filter $(1),$(subst $(comma), ,$(EXTRAS))),$(EXTRAS),dev$(comma)$(1))
+
 # With LOCKED=1, the versions in lock/ are installed, and pip refuses files that have other hashes.
 LOCKED ?=
 LOCK := lock/$(subst $(comma),-,$(EXTRAS)).txt
@@ -88,17 +91,17 @@ test-slow: setup
 
 # Comparisons with PyTorch, a large download.
 test-parity:
-	$(MAKE) setup EXTRAS=dev,parity
+	$(MAKE) setup EXTRAS=$(call with,parity)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests/parity
 
 # Those of them with large networks.
 test-parity-slow:
-	$(MAKE) setup EXTRAS=dev,parity
+	$(MAKE) setup EXTRAS=$(call with,parity)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/parity
 
 # Exports in all engines, a large download. A missing package is a failure, where other tests would be skipped.
 test-export:
-	$(MAKE) setup EXTRAS=dev,export
+	$(MAKE) setup EXTRAS=$(call with,export)
 	REQUIRE_EXPORT=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/tools/export tests/scripts/test_examples.py
 
 # Runs that are killed again and again, and long ones whose memory is looked at.

@@ -64,7 +64,9 @@ def test_images_are_normalized_as_numpy_does(tmp_path):
         np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("sampling", [None, Sampling(4, class_mix=1.0)], ids=["plain", "class_mix"])
+@pytest.mark.parametrize(
+    "sampling", [None, pytest.param(Sampling(4, class_mix=1.0), marks=pytest.mark.slow)], ids=["plain", "class_mix"]
+)
 def test_channels_are_augmented_as_colours_are(tmp_path, colours, sampling):
     """The first three of five channels are the colours, and the others are copies of the first two."""
     (tmp_path / "rgb").mkdir()
@@ -82,6 +84,7 @@ def test_channels_are_augmented_as_colours_are(tmp_path, colours, sampling):
         np.testing.assert_array_equal(found[2], expected[2])
 
 
+@pytest.mark.slow
 def test_three_channels_of_bytes_are_the_colours(tmp_path, colours):
     """Also in images of changing sizes, whose colours are rounded in either direction when they are resized."""
     rgb = write_samples(tmp_path, colours, None, "png")

@@ -151,7 +151,7 @@ def test_a_sample_is_augmented_anew_every_time_and_by_every_seed(tmp_path):
     assert len({image.tobytes() for image in images.reshape(16, -1)}) == 16
 
 
-@pytest.mark.parametrize("skipped", [1, 4])
+@pytest.mark.parametrize("skipped", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_starting_later_is_skipping_batches(tmp_path, skipped):
     samples = write_samples(tmp_path, 5)
     options = {"towers": 2, "augmentation": EVERYTHING, "seed": 1}

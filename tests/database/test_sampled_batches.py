@@ -77,6 +77,7 @@ def test_towers_and_batches_do_not_matter(samples, batches):
         assert values.tobytes() == of_other.tobytes()
 
 
+@pytest.mark.slow
 def test_seeds_differ(samples):
     first, other = (run_batches(samples, STEPS, sampling=CHOSEN, seed=seed) for seed in (0, 1))
     assert (first[2] != other[2]).any()
@@ -112,6 +113,7 @@ def test_an_epoch_repeats_images(samples):
         assert (shown <= np.ceil(repeats)).all()
 
 
+@pytest.mark.slow
 def test_other_crops_are_pasted_onto_the_asked_share(samples):
     """Labels show one class each: pasting half of the classes, rounded up, replaces the crop."""
     _, plain, indices = flat(run_batches(samples, 20, batch_size=20))

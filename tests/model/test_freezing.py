@@ -65,7 +65,7 @@ def plain(small_batch):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("save_memory", [False, True])
+@pytest.mark.parametrize("save_memory", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_frozen_parts_stay_as_they_are(small_batch, plain, freeze, save_memory):
     loss, trained, decayed, slots, changed, _ = _step(
         small_batch, replace(OPTIONS, freeze=freeze, save_memory=save_memory)
@@ -86,7 +86,7 @@ def _count(part: str) -> int:
     return counts[part]
 
 
-@pytest.mark.parametrize("save_memory", [False, True])
+@pytest.mark.parametrize("save_memory", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_backward_pass_ends_at_the_frozen_parts(small_batch, plain, save_memory):
     plain_backward = plain[-1]
     freeze = ("conv1", "block1")
@@ -97,6 +97,7 @@ def test_the_backward_pass_ends_at_the_frozen_parts(small_batch, plain, save_mem
     assert plain_backward - backward == 2 * frozen - 1 + 1 + 2
 
 
+@pytest.mark.slow
 def test_other_parts_train_as_without_freezing_below(small_batch):
     """With the statistics of the encoder kept anyway, freezing its beginning changes no other gradient."""
     kept = replace(OPTIONS, bn_frozen=True)

@@ -148,6 +148,7 @@ def test_losses_are_taken_at_the_size_of_the_logits_and_weigh_1_and_04_and_016(s
     assert total == pytest.approx(losses[0] + 0.4 * losses[1] + 0.16 * losses[2], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_of_the_losses():
     _, outputs, _, labels = run_step(((2, 64, 64),), replace(OPTIONS, cascade_loss_weights=(2.0, 0.5, 0.25)))
     losses = losses_of_heads(outputs, labels)

@@ -104,7 +104,7 @@ def _training_logits(images, architecture, known=True):
 @pytest.mark.parametrize(
     ("decoder", "output_stride", "blocks", "heads", "size"),
     [
-        ("c1", 8, 4, 2, (49, 41)),
+        pytest.param("c1", 8, 4, 2, (49, 41), marks=pytest.mark.slow),
         pytest.param("ppm_1x1", 16, 3, 2, (49, 41), marks=pytest.mark.slow),
         ("ppm_1x1", 8, 2, 1, (49, 41)),
         pytest.param("upernet", 16, 4, 2, (49, 41), marks=pytest.mark.slow),
@@ -129,7 +129,9 @@ def test_towers_of_other_decoders_are_one_tower(decoder, output_stride, blocks, 
     assert np.linalg.norm(differences) < 1e-2 * np.linalg.norm([np.linalg.norm(one) for one in one_tower[1]])
 
 
-@pytest.mark.parametrize(("decoder", "output_stride"), [("upernet", 32), ("icnet", 8), ("icnet_wide", 8)])
+@pytest.mark.parametrize(
+    ("decoder", "output_stride"), [("upernet", 32), ("icnet", 8), pytest.param("icnet_wide", 8, marks=pytest.mark.slow)]
+)
 def test_other_decoders_predict_at_the_size_of_the_image(decoder, output_stride):
     architecture = dataclasses.replace(ARCHITECTURE, decoder=decoder, output_stride=output_stride)
     images = batch((1, 40, 33))[0]

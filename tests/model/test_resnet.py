@@ -138,7 +138,7 @@ def test_names_of_resnet_50_are_those_of_slim():
     ("network", "units", "count"),
     [
         ("resnet_v1_18", (2, 2, 2, 2), 100),
-        ("resnet_v1_34", (3, 4, 6, 3), 180),
+        pytest.param("resnet_v1_34", (3, 4, 6, 3), 180, marks=pytest.mark.slow),
     ],
 )
 def test_names_of_basic_networks(network, units, count):
@@ -214,6 +214,7 @@ def test_subsampled_dense_output_is_the_output_at_nominal_stride(
         assert difference < 1e-5
 
 
+@pytest.mark.slow
 def test_subsampled_dense_output_of_a_resnet_d(image, monkeypatch, record_property):
     """In the `contracted` convention the averages of shortcuts are dilated too; without them, the output differs."""
     network = "resnet_v1d_50"

@@ -119,6 +119,7 @@ def test_frozen_batch_norm(small_batch, plain_step):
     assert set(step.gradients) == set(plain_step.gradients)
 
 
+@pytest.mark.slow
 def test_all_batch_norm_frozen_and_another_weight_of_the_auxiliary_loss(small_batch, plain_step):
     step = take_step(*small_batch, replace(OPTIONS, bn_frozen="all", aux_weight=0.75))
     network = ReferenceNetwork(step.values, bn_frozen="all")
@@ -140,7 +141,11 @@ def test_an_image_normalized_alone_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("layer", "bias", "flags"), [(10, 20, {}), (3, 7, {"new_layer_multiplier": 3.0, "new_bias_multiplier": 7.0})]
+    ("layer", "bias", "flags"),
+    [
+        pytest.param(10, 20, {}, marks=pytest.mark.slow),
+        (3, 7, {"new_layer_multiplier": 3.0, "new_bias_multiplier": 7.0}),
+    ],
 )
 def test_new_layers_learn_faster_like_in_caffe(small_batch, plain_step, layer, bias, flags):
     options = replace(OPTIONS, optimizer="sgd", train_like_in_caffe=True, **flags)
@@ -184,6 +189,7 @@ def test_dilated_blocks_decay_as_new_layers(small_batch):
         assert line == (("L2", 0.2) if as_new else ("L2-SP", 0.1))
 
 
+@pytest.mark.slow
 def test_new_layers_can_be_named(small_batch):
     report = _decay_report(small_batch, new_layer_names=("logits", "conv1/"), has_aux_loss=False)
     new = {name for name, (mode, _) in report.items() if mode == "L2"}

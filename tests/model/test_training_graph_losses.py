@@ -48,6 +48,7 @@ def test_towers_equal_one(whole_batch, one_tower):
     assert _difference(step, one_tower) < 2e-4
 
 
+@pytest.mark.slow
 def test_recomputed_activations_change_nothing(whole_batch, one_tower):
     images, labels = whole_batch
     step = take_step([images], [labels], replace(SUM, save_memory=True))
@@ -55,7 +56,8 @@ def test_recomputed_activations_change_nothing(whole_batch, one_tower):
     assert _difference(step, one_tower) < 2e-4
 
 
-@pytest.mark.parametrize("float_type", [pytest.param("16", marks=pytest.mark.slow), "bf16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("float_type", ["16", "bf16"])
 def test_half_precision(whole_batch, one_tower, float_type):
     images, labels = whole_batch
     step = take_step([images], [labels], replace(SUM, float_type=float_type))

@@ -59,7 +59,7 @@ def _norm(gradients) -> float:
     return float(np.sqrt(sum(np.sum(np.square(gradient, dtype=np.float64)) for gradient in gradients.values())))
 
 
-@pytest.mark.parametrize("part", [0.25, 4.0])
+@pytest.mark.parametrize("part", [0.25, pytest.param(4.0, marks=pytest.mark.slow)])
 def test_gradients_are_clipped_by_the_norm_of_all(small_batch, plain_step, part):
     norm = _norm(plain_step.gradients)
     options = replace(SGD, clip_norm=part * norm)
@@ -175,6 +175,7 @@ def test_the_mean_of_the_batches_is_clipped(part):
     _require_changes(changes, values, gradients, lambda name: -RATE * min(1.0, part))
 
 
+@pytest.mark.slow
 def test_accumulated_batches_have_different_dropout_masks():
     images, labels = batch((2, 33, 33))
     with tf.Graph().as_default():

@@ -93,7 +93,13 @@ def test_every_block_of_code_is_run():
     assert fences == ["```python"] * sum(map(len, examples().values()))
 
 
-@pytest.mark.parametrize("heading", examples())
+# Their training runs take ten seconds each.
+_LONG = ("An encoder", "A loss")
+
+
+@pytest.mark.parametrize(
+    "heading", [pytest.param(name, marks=pytest.mark.slow if name in _LONG else ()) for name in examples()]
+)
 def test_example_works(heading, tmp_path):
     copy_sources(tmp_path)
     *edits, (_, check) = examples()[heading]

@@ -20,10 +20,14 @@ def make_setup(folder: Path, **variables: str) -> subprocess.CompletedProcess[st
         (programs / name).write_text("#!/bin/sh\n")
         (programs / name).chmod(0o755)
     assigned = {"VENV": str(folder), "PYTHON": str(programs / "python"), **variables}
+    return run_make("setup", *(f"{name}={value}" for name, value in assigned.items()))
+
+
+def run_make(*arguments: str) -> subprocess.CompletedProcess[str]:
     # `make test` hands its own flags and depth to every make below it, which then names the folders it enters.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    command = ["make", "setup", *(f"{name}={value}" for name, value in assigned.items())]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    own = ("MAKE", "MFLAGS", "EXTRAS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_extras_without_locked_versions(tmp_path):
@@ -33,6 +37,19 @@ def test_extras_without_locked_versions(tmp_path):
     assert line.startswith("setup: lock/ has no versions for EXTRAS=dev,report, only ")
     assert {path.stem for path in (ROOT / "lock").iterdir()} <= set(re.split(r"[ ,]+", line))
     assert "pip install" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "asked", "installed"),
+    [
+        ("test-parity", "dev", "dev,parity"),
+        ("test-parity", "dev,parity,serve", "dev,parity,serve"),
+        ("test-export", "dev,exporting", "dev,export"),
+    ],
+)
+def test_targets_install_the_extra_that_they_need_unless_it_is_among_those_asked_for(target, asked, installed):
+    done = run_make("--dry-run", target, f"EXTRAS={asked}")
+    assert done.stdout.splitlines()[0] == f"make setup EXTRAS={installed}"
 
 
 @pytest.mark.parametrize("locked", ["", "1"])

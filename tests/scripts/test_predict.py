@@ -149,6 +149,7 @@ def test_a_run_is_followed_to_its_last_snapshot(main, place, monkeypatch, tmp_pa
     assert "model.ckpt-7 is already scored in results/step7" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_be_written_to_is_followed(main, place, monkeypatch, tmp_path, capsys, caplog):
     """Both snapshots are scored; TensorBoard lacks the scores, and a warning says so."""
     monkeypatch.chdir(tmp_path)

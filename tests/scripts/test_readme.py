@@ -173,6 +173,7 @@ def test_example_of_smoothed_edges(monkeypatch, tmp_path):
     assert between > 20
 
 
+@pytest.mark.slow
 def test_example_of_prediction(main, place, monkeypatch, tmp_path, capsys):
     """As written, but on whole images, which takes less time; the command that names a snapshot is left out."""
     calls = calls_of("test_example_of_prediction", tmp_path)

@@ -35,6 +35,7 @@ def heads_of(build, images):
         return session.run(heads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "network"), [("bare", BOTTLENECKS), ("reference", NARROW)], ids=["bare", "reference"]
 )

@@ -119,7 +119,7 @@ class Written:
     logits: np.ndarray
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["7x7", "three 3x3"])
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["7x7", "three 3x3"])
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     """ResNet-50 is replaced by one of a hundredth of its size meanwhile."""
     image = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)

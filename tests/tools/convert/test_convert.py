@@ -251,7 +251,7 @@ def with_optimizer(values):
     return {**values, **more, "global_step": np.int64(9)}
 
 
-@pytest.mark.parametrize("stem", ["conv7", "deep_128"])
+@pytest.mark.parametrize("stem", [pytest.param("conv7", marks=pytest.mark.slow), "deep_128"])
 def test_tensorflow_names(save, out, tmp_path, stem):
     """As the reference reads them: same names, same values, its grid; the network gives what the original gives."""
     architecture = Architecture(NETWORK, 19, resize_grid="legacy", stem=stem)

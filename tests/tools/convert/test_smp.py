@@ -96,6 +96,7 @@ def test_levels_come_before_the_features_there():
     np.testing.assert_array_equal(kernel[0, 0, :, 5], np.repeat([0, 6, 3, 2, 1], [32, 8, 8, 8, 8]))
 
 
+@pytest.mark.slow
 def test_one_class_is_two_whose_softmax_is_the_sigmoid(save, out, caplog):
     """Of the network of three classes with the same kernels, the logit of the second is that of the only class."""
     caplog.set_level("INFO")

@@ -78,6 +78,7 @@ def test_an_export_that_differs_is_an_error_and_is_not_kept(tiny_run, tmp_path, 
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_quantized_form_of_a_network_that_predicts_one_class_is_an_error(tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(checking.Agreement, "faults", lambda self, tolerance: [])
     predict = Predictor.probabilities

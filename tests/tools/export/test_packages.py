@@ -22,6 +22,6 @@ def test_a_missing_package_is_a_failure_where_it_is_required(monkeypatch):
 
 def test_make_test_export_requires_them():
     recipe = (ROOT / "Makefile").read_text().partition("\ntest-export:")[2].partition("\n\n")[0]
-    assert "EXTRAS=dev,export" in recipe
+    assert "EXTRAS=$(call with,export)" in recipe
     assert re.search(r"REQUIRE_EXPORT=1 .* tests/tools/export tests/scripts/test_examples\.py", recipe)
     assert "not slow" not in recipe

@@ -64,10 +64,13 @@ def test_fold_batch_norm_equals_the_definition():
     "differences",
     [
         {},
-        {"stem": "deep_64"},
+        pytest.param({"stem": "deep_64"}, marks=pytest.mark.slow),
         {"pyramid_order": "upsample_first"},
         {"decoder": "ppm_1x1", "encoder_blocks": 2, "head_depth": 24},
-        {"pyramid_order": "upsample_first", "decoder": "upernet", "head_depth": 24, "pyramid_depth": 40},
+        pytest.param(
+            {"pyramid_order": "upsample_first", "decoder": "upernet", "head_depth": 24, "pyramid_depth": 40},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )

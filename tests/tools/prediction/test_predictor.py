@@ -114,8 +114,8 @@ def test_whole_images(random_pspnet):
     ("size", "window", "strides", "multi_scale"),
     [
         ((45, 61), (24, 40), (16, 26), False),
-        ((45, 61), (40, 16), (26, 10), False),
-        ((45, 61), (72, 24), (48, 16), False),
+        pytest.param((45, 61), (40, 16), (26, 10), False, marks=pytest.mark.slow),
+        pytest.param((45, 61), (72, 24), (48, 16), False, marks=pytest.mark.slow),
         ((25, 41), (24, 40), (16, 26), True),
     ],
 )

@@ -119,6 +119,7 @@ def test_half_of_the_filters_are_those_of_filter_scale(decoder, monkeypatch):
     assert shapes_of(pruned.architecture) == shapes_of(replace(architecture, filter_scale=0.5, head_depth=14))
 
 
+@pytest.mark.slow
 def test_layers_that_keep_their_filters(monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, BASIC)
     architecture = architecture_of(decoder="icnet")

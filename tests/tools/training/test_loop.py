@@ -108,6 +108,7 @@ def test_curves_of_a_run(tiny_run):
     assert rows[-1]["images_per_second"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_terms_of_a_sum_and_histograms_are_in_tensorboard(toy_dir, tmp_path):
     flags = {"loss_type": "normal+0.5*lovasz", "label_smoothing": 0.1, "histograms_every": 2}

@@ -113,6 +113,7 @@ def test_saving_memory_is_not_recommended_to_those_who_do(toy_dir, save_memory):
     assert ("--save_memory 1" in report._other_way(config)) == (not save_memory)
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes_have_no_operations_per_image(narrow_resnet, toy_dir, tmp_path, caplog):
     config = smallest_config(
         toy_dir, str(tmp_path), gpu_num=2, dynamic_size=True, dynamic_short_sides=(24, 40), dynamic_max_size=80,

@@ -215,6 +215,7 @@ def test_resnet_of_another_network_is_refused_before_anything_is_moved(toy_dir, 
     assert os.path.exists(earlier.snapshot(9))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_a_resumed_run_prunes_the_snapshots_from_before(plain, log_dir):
     config, folder = plain
