@@ -96,6 +96,7 @@ def test_three_channels_of_bytes_are_the_colours(tmp_path, colours):
             np.testing.assert_array_equal(found[1], expected[1])
 
 
+@pytest.mark.slow
 def test_towers_and_resuming(tmp_path, colours):
     deep = [image.astype("<u2") * 200 for image in colours]
     samples = write_samples(tmp_path, deep, Channels(3, MEAN, (50.0, 60.0, 70.0)), "tif")

@@ -42,6 +42,7 @@ def build(network, blocks, convention="reference", output_stride=32, size=64):
         return {name: tower.shape.as_list() for name, [tower] in endpoints.items()}, shapes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_layers_of_the_first_blocks_are_those_of_the_whole_encoder(network):
     """With the same strides and dilation, whatever comes after."""

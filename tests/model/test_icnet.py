@@ -61,6 +61,7 @@ class ReferenceICNet(ReferenceNetwork):
         return upsampled, [np.maximum(x + y, 0) for x, y in zip(context, detail, strict=True)]
 
 
+@pytest.mark.slow
 def test_names_and_shapes_of_what_a_pspnet_does_not_have():
     def shapes(architecture):
         with tf.Graph().as_default():

@@ -166,6 +166,7 @@ def test_a_step_is_the_ordinary_one(decoder, changes):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_resnet")
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_the_backward_pass_reads_no_input_of_a_normalization(decoder):

@@ -81,6 +81,7 @@ def test_weights_by_name_are_all_that_a_checkpoint_holds(training):
         np.testing.assert_array_equal(training.weights[name], values)
 
 
+@pytest.mark.slow
 def test_labels_shrunk_to_the_logits(small_batch):
     with tf.Graph().as_default():
         graph, feed = _build(small_batch, replace(OPTIONS, upsample_logits=False))

@@ -68,6 +68,7 @@ def test_gradients_are_clipped_by_the_norm_of_all(small_batch, plain_step, part)
     _require_changes(changes, values, plain_step.gradients, lambda name: -RATE * min(1.0, part))
 
 
+@pytest.mark.slow
 def test_decay_is_not_clipped(small_batch, plain_step):
     norm = _norm(plain_step.gradients)
     options = replace(SGD, clip_norm=1e-6 * norm, weight_decay_rate=0.1, weight_decay_rate2=0.1)

@@ -154,6 +154,7 @@ def test_other_settings_of_polygons_get_another_folder(main, place, monkeypatch,
     assert "(they differ in min_area)" in the_error(capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_coco_of_two_starts_is_one_file(main, place, monkeypatch, tmp_path, capsys):
     coco = pytest.importorskip("pycocotools.coco")
     pytest.importorskip("rasterio")

@@ -14,6 +14,8 @@ from tests.scripts.starting import start
 from tests.tools.toy_runs import tensors_in
 from tools.runs.folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 FLAGS = (
     "--database Toy --network resnet_v1_18 --decoder c1 --has_aux_loss 0 --batch_size 2 --train_image_size 40x56 "
     "--test_image_size 40X24 --train_max_iter 2 --snapshot 1 --show_period 1 --weight_decay_mode 0 --mirror 0 "
@@ -37,7 +39,6 @@ def run_in(folder: Path) -> RunFolder:
     return RunFolder(str(path))
 
 
-@pytest.mark.slow
 def test_resumed_run_is_equal_in_every_bit(folder, place):
     """It is found by its flags, also if the sizes are spelled otherwise."""
     run = run_in(folder)
@@ -52,13 +53,11 @@ def test_resumed_run_is_equal_in_every_bit(folder, place):
     assert [name for name, value in resumed.items() if value.tobytes() != straight[name].tobytes()] == []
 
 
-@pytest.mark.slow
 def test_scores_name_the_windows(folder):
     scores = json.loads((Path(run_in(folder).path) / "scores-2-test_max_iter1.json").read_text())
     assert scores["run"]["window"] == "40x24"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "window", "ending"),
     [([], "40x24", ""), (["--test_image_size", "24x40"], "24x40", "-test_image_size24x40"),
@@ -73,7 +72,6 @@ def test_prediction(folder, main, monkeypatch, flags, window, ending):
     assert len(list((results / "prediction").iterdir())) == 2
 
 
-@pytest.mark.slow
 def test_inference(folder, main, monkeypatch):
     monkeypatch.chdir(folder)
     image = np.random.default_rng(0).integers(0, 256, (30, 70, 3)).astype(np.uint8)

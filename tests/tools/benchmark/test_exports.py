@@ -27,6 +27,7 @@ def test_rows_of_forms_that_are_installed(tiny_run, monkeypatch, caplog):
     assert any("export.onnxruntime needs the packages onnx and tf2onnx" in text for text in caplog.messages)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("narrow_resnet")
 def test_a_form_that_differs_is_named(tiny_run, monkeypatch, caplog):
     monkeypatch.setattr(exports, "_CANDIDATES", {"frozen": ("frozen", "none")})

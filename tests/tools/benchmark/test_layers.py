@@ -59,6 +59,7 @@ def test_the_encoder_has_the_published_parameters():
     assert sum(layer.parameters for layer in counts[:-2]) == 11_689_512 - 513_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["ppm", "icnet"])
 def test_sums_are_those_of_the_whole_graph(decoder):
     architecture = Architecture("mobilenet_v2" if decoder == "ppm" else "resnet_v1_18", 7, 16, decoder=decoder)

@@ -155,6 +155,7 @@ def test_startup_rows(capsys, steps_of_nothing):
         assert values[f"startup.{name}.total"] == pytest.approx(sum(parts), abs=0.003)
 
 
+@pytest.mark.slow
 def test_frame_rows(capsys):
     rows = rows_of(capsys, "--parts", "frames", "--frame_size", "40,56", "--window_size", "24x32")
     assert units_of(rows) == {

@@ -15,6 +15,7 @@ from tools.benchmark import serving  # noqa: E402
 from tools.export import images  # noqa: E402
 
 
+@pytest.mark.slow
 def test_rows(random_pspnet, narrow_resnet, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(serving, "REQUESTS", 16)
     monkeypatch.setattr(serving, "_ROUNDS", 1)

@@ -213,6 +213,7 @@ def test_names_to_skip_that_are_none(save, out, pattern, words):
         convert.main([save({**torchvision_weights(), "decoder.0.bias": np.ones(2)}), "--out", out, "--skip", pattern])
 
 
+@pytest.mark.slow
 def test_other_networks_and_prefixes(save, out):
     weights = {**torchvision_weights(), "layer1.0.se.fc1.weight": np.ones((2, 3, 1, 1))}
     with pytest.raises(ConversionError, match="weights.npy: 'layer1.0.se.fc1.weight' shows a ResNet with squeeze"):
@@ -226,6 +227,7 @@ def test_other_networks_and_prefixes(save, out):
         np.testing.assert_array_equal(found[name], array)
 
 
+@pytest.mark.slow
 def test_encoder_of_segmentation_models_pytorch(save, out):
     """Of a PSPNet with another head; the ResNet in it is torchvision's, whole."""
     weights = smp_weights(has_norm=False)

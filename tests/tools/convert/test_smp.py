@@ -176,6 +176,7 @@ def test_options_without_a_configuration_are_told(save, out, caplog, blocks):
     assert f"upsampling={4 * 2 ** (blocks - 1)}, no output_stride" in line
 
 
+@pytest.mark.slow
 def test_no_options_are_told_with_a_configuration_or_of_the_encoder_alone(save, out, tmp_path, caplog):
     path = save(smp_weights())
     convert.main([path, "--out", f"{out}-encoder", "--skip", r"(decoder|\w+_head)\..*"])

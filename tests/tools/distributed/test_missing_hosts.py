@@ -64,6 +64,7 @@ def test_a_name_with_several_addresses_is_asked_at_each(accepting, monkeypatch):
     assert "has ended" in str(fault_of_server("host:1", 0.6))
 
 
+@pytest.mark.slow
 def test_one_packet_that_is_lost_ends_nothing(monkeypatch):
     answers = iter([{1: "does not answer"}, {}, {1: "does not answer"}, {}, {}])
     asked: queue.SimpleQueue[float] = queue.SimpleQueue()
@@ -103,6 +104,7 @@ def test_a_stopped_host_is_noticed_within_the_time_and_named(accepting):
     assert "--auto_resume 1" in message
 
 
+@pytest.mark.slow
 def test_slow_hosts_that_answer_may_take_as_long_as_is_allowed():
     addresses = on_team(2, lambda team: team.hosts.addresses)[0]
     watch, messages = watched(Hosts(addresses, 0), 1.0)

@@ -43,6 +43,7 @@ def test_probabilities_equal_float64(architecture, prefix, record):
     np.testing.assert_allclose(probabilities, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 def test_pictures_of_any_size(architecture, prefix, record, form, tmp_path, stack):
     require_packages(form)

@@ -14,6 +14,8 @@ from tests.tools.random_pspnet import CLASSES, random_pspnet_record
 from tests.tools.toy_runs import write_random_pspnet
 from tools.export.forms import FORMATS
 
+pytestmark = pytest.mark.slow
+
 # Take the place of the encoders with these names.
 _NARROW = {
     "mobilenet_v2": choices.MobileNetV2(
@@ -31,7 +33,6 @@ _NARROW = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("encoder", _NARROW)
 def test_pictures_of_any_size(encoder, form, monkeypatch, tmp_path, stack):

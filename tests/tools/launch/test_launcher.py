@@ -134,6 +134,7 @@ def test_all_start_again_after_one_was_killed_or_left(end, caplog, capsys):
     assert len(addresses) == 2
 
 
+@pytest.mark.slow
 def test_restarts_are_limited_and_wait_longer_each_time(caplog):
     began = time.monotonic()
     assert launch("sys.exit(75)", restarts=2) == 75

@@ -35,6 +35,8 @@ from tools.training.samples import RunData
 from tools.training.settings import augmentation_of
 from tools.training.validation import validate
 
+pytestmark = pytest.mark.slow
+
 # Nothing of it is by default.
 ARCHITECTURE = Architecture(
     NETWORK,
@@ -145,7 +147,6 @@ CHANGES = {
 }
 
 
-@pytest.mark.slow
 def test_network_that_is_trained(trained):
     """And each part of the record shows in the loss, or the comparison would not show whether it was used."""
     row = trained.rows[0]
@@ -159,7 +160,6 @@ def warnings_of_sizes(caplog):
     return [line.split(" does not suit ")[0] for line in caplog.messages if " does not suit --resize_grid" in line]
 
 
-@pytest.mark.slow
 def test_resumed_on_the_same_network(trained, caplog):
     """And warned again of sizes that do not suit its grid."""
     train_with(dataclasses.replace(trained.config, resume_step=1))

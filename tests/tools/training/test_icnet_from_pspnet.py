@@ -14,6 +14,8 @@ from tests.tools.toy_runs import NARROW, NETWORK, tensors_in, tiny_config, train
 from tools.prediction.predictor import Predictor
 from tools.runs.record import ModelRecord
 
+pytestmark = pytest.mark.slow
+
 PSPNET = Architecture(NETWORK, 19, pyramid_depth=16, head_depth=24)
 SIZE = 64
 
@@ -34,7 +36,6 @@ def trained(toy_dir, tmp_path_factory):
         yield train_with(config), tensors_in(prefix)
 
 
-@pytest.mark.slow
 def test_all_but_the_classifier_is_taken(trained):
     run, pspnet = trained
     first = tensors_in(run.snapshot(0))
@@ -47,13 +48,11 @@ def test_all_but_the_classifier_is_taken(trained):
     assert own == {"detail1", "detail2", "detail3", "fusion16", "fusion8", "logits8", "logits16"}
 
 
-@pytest.mark.slow
 def test_record_says_how_it_was_built(trained):
     architecture = ModelRecord.read(trained[0].snapshots).architecture
     assert architecture == Architecture(NETWORK, 19, pyramid_depth=16, head_depth=24, decoder="icnet")
 
 
-@pytest.mark.slow
 def test_snapshot_predicts(trained, monkeypatch):
     monkeypatch.setitem(resnet.NETWORKS, NETWORK, NARROW)
     run, _ = trained
