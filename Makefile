@@ -85,7 +85,7 @@ audit:
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/parity --ignore tests/endurance
 
-# The tests that take longer than 10 seconds each: whole trainings that are resumed, and large networks.
+# Whole trainings that are resumed, large networks, and variants of what quicker tests show.
 test-slow: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore tests/parity --ignore tests/endurance
 
