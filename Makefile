@@ -2,11 +2,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-# What is installed stays, also where it is more than is needed.
-EXTRAS ?= $(if $(wildcard $(VENV)/installed-dev-parity),dev$(comma)parity,dev)
+# What was installed last stays, also where it is more than is needed.
+LAST := $(patsubst %-locked,%,$(patsubst $(VENV)/installed-%,%,$(firstword $(shell ls -t $(VENV)/installed-* 2>/dev/null))))
+EXTRAS ?= $(if $(LAST),$(subst -,$(comma),$(LAST)),dev)
 
-# dev and one more extra; all that are asked for, if they have it.
-with = $(if $(filter $(1),$(subst $(comma), ,$(EXTRAS))),$(EXTRAS),dev$(comma)$(1))
+# dev and one more extra; all that are asked for, if both are among them.
+has = $(filter $(1),$(subst $(comma), ,$(EXTRAS)))
+with = $(if $(and $(call has,dev),$(call has,$(1))),$(EXTRAS),dev$(comma)$(1))
 
 # With LOCKED=1, the versions in lock/ are installed, and pip refuses files that have other hashes.
 LOCKED ?=
@@ -44,9 +46,12 @@ $(INSTALLED): pyproject.toml $(LOCK)
 	touch $@
 	$(SAY_DONE)
 
-lock/%.txt:
+ifeq ($(wildcard $(LOCK)),)
+$(LOCK):
+	@$(PYTHON) -m tools.setup.extras --named $(EXTRAS)
 	@echo "setup: lock/ has no versions for EXTRAS=$(EXTRAS), only $(patsubst lock/%.txt,%,$(wildcard lock/*.txt)) (with - for a comma): give one of these, or drop LOCKED" >&2
 	@exit 1
+endif
 else
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -m tools.setup.extras --named $(EXTRAS)

@@ -55,7 +55,7 @@ class DemoConfig:
 
     steps: int = flag(
         220,
-        "steps of training; a tenth of them show whether everything works, and learn little",
+        "steps of training; 20 show whether everything works, but learn little",
         group="schedule",
         metavar="N",
         minimum=1,
@@ -122,7 +122,8 @@ def _picture(sample: Sample, prediction_path: str) -> np.ndarray:
 def main(arguments: Sequence[str]) -> None:
     """Runs the demo."""
     steps = parse_flags(DemoConfig, arguments, _DESCRIPTION).steps
-    data_dir, log_dir = os.path.join(FOLDER, "toy"), os.path.join(FOLDER, "log")
+    data_dir = os.path.join(FOLDER, "toy")
+    log_dir = os.path.join(FOLDER, f"log-of-{steps}-steps")  # so that the newest run in it is the one trained here
     output_dir = os.path.join(FOLDER, "predictions")
     logger.info("writing generated street scenes to %s", data_dir)
     write_dataset(data_dir)

@@ -87,8 +87,7 @@ def test_towers_share_out_one_stream_of_batches(samples, towers):
     assert flat == one_tower
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("hosts", [2, 4])
+@pytest.mark.parametrize("hosts", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_hosts_read_the_batches_of_one_process(samples, hosts):
     options = {"sizes": EVERYTHING, "seed": 3, "first_step": 2}
     shares = [run(samples, 3, towers=4 // hosts, host_rank=r, host_count=hosts, **options) for r in range(hosts)]

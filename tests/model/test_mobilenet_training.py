@@ -78,8 +78,13 @@ def test_the_loss_falls_on_two_towers():
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("freeze", [("conv1",), ("conv1", "block1", "block2"), ("block4",), choices.ENCODER_PARTS])
+@pytest.mark.parametrize(
+    "freeze",
+    [
+        ("conv1", "block1", "block2"),
+        *(pytest.param(parts, marks=pytest.mark.slow) for parts in (("conv1",), ("block4",), choices.ENCODER_PARTS)),
+    ],
+)
 def test_frozen_parts(freeze):
     with tf.Graph().as_default():
         images = [tf.zeros([2, 33, 33, 3])]

@@ -81,7 +81,6 @@ def test_weights_by_name_are_all_that_a_checkpoint_holds(training):
         np.testing.assert_array_equal(training.weights[name], values)
 
 
-@pytest.mark.slow
 def test_labels_shrunk_to_the_logits(small_batch):
     with tf.Graph().as_default():
         graph, feed = _build(small_batch, replace(OPTIONS, upsample_logits=False))
@@ -190,7 +189,6 @@ def test_dilated_blocks_decay_as_new_layers(small_batch):
         assert line == (("L2", 0.2) if as_new else ("L2-SP", 0.1))
 
 
-@pytest.mark.slow
 def test_new_layers_can_be_named(small_batch):
     report = _decay_report(small_batch, new_layer_names=("logits", "conv1/"), has_aux_loss=False)
     new = {name for name, (mode, _) in report.items() if mode == "L2"}

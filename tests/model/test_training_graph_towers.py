@@ -34,7 +34,7 @@ def one_tower(whole_batch) -> Step:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(counts, marks=pytest.mark.slow) for counts in ((3, 1), (1, 2, 1), (1, 1, 1, 1))],
+    params=[(1, 2, 1), *(pytest.param(counts, marks=pytest.mark.slow) for counts in ((3, 1), (1, 1, 1, 1)))],
     ids=str,
 )
 def several_towers(request, whole_batch) -> tuple[int, Step]:

@@ -44,12 +44,28 @@ def test_extras_without_locked_versions(tmp_path):
     [
         ("test-parity", "dev", "dev,parity"),
         ("test-parity", "dev,parity,serve", "dev,parity,serve"),
+        ("test-parity", "parity", "dev,parity"),
         ("test-export", "dev,exporting", "dev,export"),
     ],
 )
-def test_targets_install_the_extra_that_they_need_unless_it_is_among_those_asked_for(target, asked, installed):
-    done = run_make("--dry-run", target, f"EXTRAS={asked}")
+def test_targets_install_the_extra_that_they_need_unless_it_is_among_those_asked_for(
+    tmp_path, target, asked, installed
+):
+    # Also in a dry run, make runs what stands beside $(MAKE): in a folder where nothing is installed, nothing does.
+    done = run_make("--dry-run", target, f"EXTRAS={asked}", "LOCKED=", f"VENV={tmp_path}")
     assert done.stdout.splitlines()[0] == f"make setup EXTRAS={installed}"
+
+
+def test_what_was_installed_last_is_the_default(tmp_path):
+    for age, name in enumerate(("dev-serve", "dev-parity-report-locked", "dev")):
+        stamp = tmp_path / f"installed-{name}"
+        stamp.touch()
+        os.utime(stamp, (1e9 - 100 * age, 1e9 - 100 * age))
+    line = run_make("--dry-run", "test-export", "LOCKED=", f"VENV={tmp_path}").stdout.splitlines()[0]
+    assert line == "make setup EXTRAS=dev,export"
+    (tmp_path / "installed-dev-export-serve").touch()
+    line = run_make("--dry-run", "test-export", "LOCKED=", f"VENV={tmp_path}").stdout.splitlines()[0]
+    assert line == "make setup EXTRAS=dev,export,serve"
 
 
 @pytest.mark.parametrize("locked", ["", "1"])

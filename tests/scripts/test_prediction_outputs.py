@@ -96,7 +96,6 @@ def test_tables_add_up_to_the_scores(predicted, place):
         assert sum(float(value) for name, value in row.items() if name.endswith(" share")) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.slow
 def test_several_devices_give_the_same_files(predicted, main, place, tmp_path):
     out = tmp_path / "out"
     flags = ["--weights_ckpt", place.snapshot, "--output_dir", str(out), *MORE, *SCORES, "--gpu_num", "2"]

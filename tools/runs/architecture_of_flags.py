@@ -13,7 +13,7 @@ from tools.errors import FlagError, RecordError
 from tools.flags.checks import refuse_without_effect
 from tools.flags.train import TrainConfig
 
-# Flags that are refused with --has_aux_loss 0.
+# Flags that are refused with --has_aux_loss 0, but for that of cascades, which do not get there.
 _OF_AUXILIARY_HEAD = ("aux_weight", "auxiliary_depth")
 
 
