@@ -1,4 +1,4 @@
-"""Tests what `make setup` says, with programs that do nothing in place of Python and pip."""
+"""Tests what `make setup` says, with programs that do nothing in place of Python and pip, and what targets install."""
 
 from __future__ import annotations
 
@@ -61,11 +61,13 @@ def test_what_was_installed_last_is_the_default(tmp_path):
         stamp = tmp_path / f"installed-{name}"
         stamp.touch()
         os.utime(stamp, (1e9 - 100 * age, 1e9 - 100 * age))
-    line = run_make("--dry-run", "test-export", "LOCKED=", f"VENV={tmp_path}").stdout.splitlines()[0]
-    assert line == "make setup EXTRAS=dev,export"
-    (tmp_path / "installed-dev-export-serve").touch()
-    line = run_make("--dry-run", "test-export", "LOCKED=", f"VENV={tmp_path}").stdout.splitlines()[0]
-    assert line == "make setup EXTRAS=dev,export,serve"
+    newest = {"dev-serve": "dev,export", "dev-export-serve": "dev,export,serve", "dev-export-locked": "dev,export"}
+    for age, (name, extras) in enumerate(newest.items()):
+        stamp = tmp_path / f"installed-{name}"
+        stamp.touch()
+        os.utime(stamp, (1.1e9 + 100 * age, 1.1e9 + 100 * age))
+        line = run_make("--dry-run", "test-export", "LOCKED=", f"VENV={tmp_path}").stdout.splitlines()[0]
+        assert line == f"make setup EXTRAS={extras}"
 
 
 @pytest.mark.parametrize("locked", ["", "1"])

@@ -39,6 +39,11 @@ def check_flags_of_database(config: Any, database: str, source: str) -> None:
             )
 
 
+def is_at_default(config: Any, name: str) -> bool:
+    """Returns whether a flag has its default value, whether or not it was given."""
+    return getattr(config, name) == getattr(type(config), name)
+
+
 def refuse_without_effect(config: Any, name: str, why: str) -> None:
     """Rejects a flag that is not at its default and has no effect.
 
@@ -50,7 +55,7 @@ def refuse_without_effect(config: Any, name: str, why: str) -> None:
     Raises:
         FlagError: the flag is not at its default.
     """
-    if getattr(config, name) != getattr(type(config), name):
+    if not is_at_default(config, name):
         raise FlagError(_without_effect(config, name, why))
 
 

@@ -10,7 +10,7 @@ from model.channel_groups import known_filters
 from model.encoder_end import built_parts, fault_of_end, has_auxiliary_features
 from model.pspnet_mg import DECODERS
 from tools.errors import FlagError, RecordError
-from tools.flags.checks import refuse_without_effect
+from tools.flags.checks import is_at_default, refuse_without_effect
 from tools.flags.train import TrainConfig
 
 # Flags that are refused with --has_aux_loss 0, but for that of cascades, which do not get there.
@@ -107,7 +107,7 @@ def _check_head(config: TrainConfig, decoder: str, recorded: Architecture) -> No
     }
     for name, is_absent in absent.items():
         value = getattr(config, name)
-        if is_absent and value != getattr(TrainConfig, name):
+        if is_absent and not is_at_default(config, name):
             raise RecordError(
                 f"--{name} {value} has no effect with the decoder {decoder} as --fine_tune_filename records it: drop "
                 f"--{name}, or give another --decoder"
@@ -135,7 +135,7 @@ def _check_end(config: TrainConfig, architecture: Architecture) -> None:
             f"{' or '.join(map(str, fault.known))}, or a network with more blocks"
         )
     if config.has_aux_loss and not has_auxiliary_features(network, blocks):
-        of_it = [f"--{name}" for name in _OF_AUXILIARY_HEAD if getattr(config, name) != getattr(TrainConfig, name)]
+        of_it = [f"--{name}" for name in _OF_AUXILIARY_HEAD if not is_at_default(config, name)]
         raise FlagError(
             f"--has_aux_loss 1 needs {choices.NETWORKS[network].auxiliary} of {network}, and {end} ends before it: "
             f"give --has_aux_loss 0{' and drop ' if of_it else ''}{' and '.join(of_it)}"
